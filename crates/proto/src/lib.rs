@@ -1,1 +1,15 @@
-//! placeholder
+//! What overlapped decides, and the formats it reads and writes, as pure functions and plain data.
+//!
+//! Nothing here does I/O, reads a clock, starts a thread or draws a random number: `now` and every draw are
+//! arguments, and the answer says what to do next. So a test, a simulation and a fuzzer can own all of it, and the
+//! engine (`overlapped-fetch`) stays a thin shell that acts on the answers.
+//!
+//! The modules are listed from the outside in; a module imports only modules listed below it.
+
+pub mod record;
+pub mod job;
+pub mod outcome;
+pub mod timing;
+pub mod error;
+pub mod limits;
+pub mod time;

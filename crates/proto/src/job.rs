@@ -1,0 +1,246 @@
+//! One row of the list, from the moment it is read until its record is written.
+
+use std::fmt;
+
+use url::{Host, Url};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::limits;
+use crate::outcome::Hop;
+use crate::time::Nanos;
+
+/// The number of a row in its list, from 0. State is kept by row, never by URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row(pub u64);
+
+/// The unit of politeness: a host name or address, without the port.
+///
+/// The xxh3 hash of its text, so that it is the same in every run, on every machine, and in every file written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostKey(pub u64);
+
+impl HostKey {
+    /// The key of a host name or address as it stands in a parsed URL; a trailing dot does not count.
+    #[must_use]
+    pub fn new(host: &str) -> Self {
+        Self(xxh3_64(host.strip_suffix('.').unwrap_or(host).as_bytes()))
+    }
+
+    /// The key of a URL's host.
+    #[must_use]
+    pub fn of(url: &Url) -> Self {
+        Self::new(url.host_str().unwrap_or_default())
+    }
+
+    /// Which of `shards` owns the host.
+    #[must_use]
+    pub fn shard(self, shards: usize) -> usize {
+        usize::try_from(self.0 % u64::try_from(shards.max(1)).unwrap_or(1)).unwrap_or(0)
+    }
+}
+
+/// True for this machine itself: `localhost`, 127.0.0.0/8 and `[::1]`. There is no stranger to be polite to.
+#[must_use]
+pub fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// The method of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    #[default]
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// PUT
+    Put,
+    /// PATCH
+    Patch,
+    /// DELETE
+    Delete,
+    /// OPTIONS
+    Options,
+    /// Any other token.
+    Other(Box<str>),
+}
+
+impl Method {
+    /// Reads a method: any token of RFC 9110. Upper case is not forced, as curl does not.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        Some(match text {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "PATCH" => Self::Patch,
+            "DELETE" => Self::Delete,
+            "OPTIONS" => Self::Options,
+            _ if !text.is_empty() && text.len() <= 32 && text.bytes().all(token) => Self::Other(text.into()),
+            _ => return None,
+        })
+    }
+
+    /// As it stands in the request line.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Other(token) => token,
+        }
+    }
+
+    /// True if sending it twice has the effect of sending it once (RFC 9110, section 9.2.2), so that a failure may
+    /// be tried again.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        match self {
+            Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options => true,
+            Self::Post | Self::Patch | Self::Other(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a row asks for beyond its URL. Boxed in [`Job`], because most rows are a bare line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// The row's own name, passed through to its record.
+    pub id: Option<Box<str>>,
+    /// Instead of the run's method.
+    pub method: Option<Method>,
+    /// Beside the run's headers; a header of the same name wins over the run's.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// The body to send.
+    pub body: Option<Box<[u8]>>,
+    /// Where the row's own file goes, relative to the output directory.
+    pub out: Option<Box<str>>,
+    /// Sent as `If-None-Match`.
+    pub etag: Option<Box<str>>,
+    /// Sent as `If-Modified-Since`.
+    pub last_modified: Option<Box<str>>,
+    /// Instead of the run's limit for one attempt.
+    pub timeout: Option<Nanos>,
+    /// The other columns of the row as one JSON object, passed through to its record.
+    pub meta: Option<Box<str>>,
+}
+
+/// One row on its way.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its number in the list.
+    pub row: Row,
+    /// Where the next attempt goes: the row's URL, or where redirects led.
+    pub url: Url,
+    /// The host of `url`.
+    pub host: HostKey,
+    /// The URL as the list gave it, where that differs from `url`.
+    pub given: Option<Box<str>>,
+    /// What the row asks for beyond its URL.
+    pub ask: Option<Box<Ask>>,
+    /// The body of `ask` is not sent any more, and the method is GET: a redirect said so.
+    pub became_get: bool,
+    /// A redirect led to another origin: from now on no credential is sent (never restored on the way back).
+    pub crossed_origin: bool,
+    /// Attempts started so far, over all hops.
+    pub attempts: u16,
+    /// When the row was ready for the next attempt.
+    pub ready: Nanos,
+    /// When the first attempt started.
+    pub first_started: Option<Nanos>,
+    /// The redirects so far.
+    pub chain: Vec<Hop>,
+}
+
+impl Job {
+    /// A bare row.
+    #[must_use]
+    pub fn new(row: Row, url: Url) -> Self {
+        Self {
+            row,
+            host: HostKey::of(&url),
+            url,
+            given: None,
+            ask: None,
+            became_get: false,
+            crossed_origin: false,
+            attempts: 0,
+            ready: Nanos::ZERO,
+            first_started: None,
+            chain: Vec::new(),
+        }
+    }
+
+    /// The URL as the list gave it.
+    #[must_use]
+    pub fn given(&self) -> &str {
+        self.given.as_deref().unwrap_or(self.url.as_str())
+    }
+
+    /// Sends the row on to `url`, and remembers where it came from.
+    ///
+    /// What a redirect means for the method, the body and credentials is the caller's to set.
+    pub fn redirect(&mut self, url: Url, hop: Hop) {
+        debug_assert!(self.chain.len() <= usize::from(limits::REDIRECTS_MAX), "redirects are counted before");
+        if self.given.is_none() {
+            self.given = Some(self.url.as_str().into());
+        }
+        self.host = HostKey::of(&url);
+        self.url = url;
+        self.chain.push(hop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn method_is_a_token() {
+        assert_eq!(Method::parse("GET"), Some(Method::Get));
+        assert_eq!(Method::parse("PURGE").unwrap().as_str(), "PURGE");
+        assert_eq!(Method::parse("GET / HTTP/1.1\r\nX:"), None);
+        assert_eq!(Method::parse(""), None);
+    }
+
+    #[test]
+    fn host_key_ignores_case_port_and_trailing_dot() {
+        let key = |url| HostKey::of(&Url::parse(url).unwrap());
+        assert_eq!(key("http://Example.org:81/a"), key("https://example.org./b"));
+        assert_ne!(key("http://example.org/"), key("http://example.com/"));
+    }
+
+    #[test]
+    fn this_machine_is_local() {
+        for (url, local) in [
+            ("http://localhost:1/", true),
+            ("http://127.0.0.9/", true),
+            ("http://[::1]/", true),
+            ("http://0x7f.1/", true),
+            ("http://10.0.0.1/", false),
+            ("http://notlocalhost/", false),
+        ] {
+            assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
+        }
+    }
+}

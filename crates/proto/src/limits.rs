@@ -1,0 +1,120 @@
+//! Every limit of the system: name with unit, default, and why. No other file holds a limit as a number.
+
+use crate::time::Nanos;
+
+// --- input ---------------------------------------------------------------------------------------------------
+
+/// The longest row of a list. No server takes a URL near this; a longer row is a broken file.
+pub const INPUT_ROW_BYTES_MAX: usize = 64 << 10;
+/// How much of a list is read at once: one crossing to a thread for some thousand URLs.
+pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
+/// Rows read ahead of the fetching, over all hosts.
+pub const WINDOW_ROWS: usize = 100_000;
+
+// --- concurrency ---------------------------------------------------------------------------------------------
+
+/// Requests in flight at once.
+pub const PARALLEL_MAX: usize = 256;
+/// The largest `--parallel-max`: two thirds of the local ports one address has.
+pub const PARALLEL_MAX_MAX: usize = 40_000;
+/// Requests in flight to one host, as browsers do. There is no limit for this machine itself.
+pub const PARALLEL_MAX_HOST: usize = 6;
+/// Failures in a row to reach a host before its further rows fail at once.
+pub const HOST_ERRORS_MAX: u32 = 20;
+/// Hosts remembered; beyond it the longest unused is forgotten.
+pub const HOSTS_MAX: usize = 100_000;
+/// `getaddrinfo` calls at once. Each holds a thread until it really ends.
+pub const DNS_PARALLEL_MAX: usize = 32;
+/// Names kept in the address cache.
+pub const DNS_CACHE_MAX: usize = 10_000;
+/// How long an address is kept: `getaddrinfo` does not tell the record's own time.
+pub const DNS_CACHE_TTL: Nanos = Nanos::from_secs(60);
+/// Addresses tried for one connection.
+pub const ADDRESSES_MAX: usize = 8;
+/// Delay before the next address is tried beside the first (RFC 8305).
+pub const HAPPY_EYEBALLS_DELAY: Nanos = Nanos::from_millis(250);
+/// Blocking disk operations at once.
+pub const DISK_PARALLEL_MAX: usize = 4;
+
+// --- connections ---------------------------------------------------------------------------------------------
+
+/// Idle connections kept per origin beyond the host's own concurrency.
+pub const IDLE_MAX: usize = 512;
+/// How long a connection may stay idle: below the common server settings, to avoid the race with their close.
+pub const IDLE_TIMEOUT: Nanos = Nanos::from_secs(15);
+/// The longest life of a connection, so that a change of address is seen.
+pub const CONNECTION_AGE_MAX: Nanos = Nanos::from_secs(600);
+
+// --- time ----------------------------------------------------------------------------------------------------
+
+/// Name resolution.
+pub const DNS_TIMEOUT: Nanos = Nanos::from_secs(5);
+/// Opening a connection.
+pub const CONNECT_TIMEOUT: Nanos = Nanos::from_secs(10);
+/// The TLS handshake.
+pub const TLS_TIMEOUT: Nanos = Nanos::from_secs(10);
+/// From the request to the first byte of the response.
+pub const FIRST_BYTE_TIMEOUT: Nanos = Nanos::from_secs(30);
+/// The slowest body: fewer bytes a second than this over `SPEED_TIME` end it.
+pub const SPEED_LIMIT_BYTES: u64 = 100;
+/// The span over which the speed of a body is judged.
+pub const SPEED_TIME: Nanos = Nanos::from_secs(30);
+/// One attempt in all.
+pub const TOTAL_TIMEOUT: Nanos = Nanos::from_secs(300);
+/// From the first interrupt to the end: what runs may finish.
+pub const DRAIN_GRACE: Nanos = Nanos::from_secs(4);
+
+// --- retries -------------------------------------------------------------------------------------------------
+
+/// Further attempts after the first.
+pub const RETRIES: u16 = 2;
+/// First back-off; doubles with each attempt.
+pub const RETRY_BASE: Nanos = Nanos::from_millis(500);
+/// The longest back-off.
+pub const RETRY_MAX: Nanos = Nanos::from_secs(60);
+/// The longest `Retry-After` that is honoured.
+pub const RETRY_AFTER_MAX: Nanos = Nanos::from_secs(600);
+/// First parking of a host that answers 429 or 503 without `Retry-After`; doubles.
+pub const PARK_BASE: Nanos = Nanos::from_secs(60);
+/// The longest parking of a host.
+pub const PARK_MAX: Nanos = Nanos::from_secs(86_400);
+
+// --- responses -----------------------------------------------------------------------------------------------
+
+/// Redirects followed for one row.
+pub const REDIRECTS_MAX: u16 = 10;
+/// Bytes of a redirect's own body that are read to keep the connection.
+pub const REDIRECT_DRAIN_BYTES: u64 = 64 << 10;
+/// Header fields in a response.
+pub const HEADERS_MAX: usize = 1_000;
+/// Bytes of a response's head.
+pub const HEAD_BYTES_MAX: usize = 256 << 10;
+/// Decoded bytes of one body.
+pub const BODY_BYTES_MAX: u64 = 1 << 30;
+/// Decoded bytes of one body that is kept in memory, because its sink writes a record whole.
+pub const BODY_MEMORY_BYTES_MAX: u64 = 64 << 20;
+/// Beyond this a body that goes to a file of its own is written while it arrives.
+pub const BODY_INLINE_BYTES: usize = 256 << 10;
+/// Content encodings on one response, over all its header lines.
+pub const ENCODINGS_MAX: usize = 5;
+/// Bytes that a decoder puts out before its limits are checked again.
+pub const DECODE_STEP_BYTES: usize = 64 << 10;
+/// The largest zstd window (RFC 9659): 8 MiB.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+// --- output --------------------------------------------------------------------------------------------------
+
+/// Records handed to the writer at once.
+pub const BATCH_RECORDS: usize = 256;
+/// Body bytes handed to the writer at once.
+pub const BATCH_BYTES: usize = 1 << 20;
+/// Batches that wait for the writer before fetching stops.
+pub const BATCHES_WAITING_MAX: usize = 8;
+/// How long a finished record may wait for its batch to fill.
+pub const BATCH_DELAY: Nanos = Nanos::from_millis(20);
+/// Rows between the one that is written and the furthest that has finished, in ordered mode.
+pub const REORDER_ROWS: usize = 10_000;
+/// The longest error message.
+pub const ERROR_MESSAGE_BYTES: usize = 1 << 10;
+/// The longest file name that is made from a URL or a template.
+pub const FILE_NAME_BYTES_MAX: usize = 150;

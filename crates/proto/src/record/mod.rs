@@ -1,0 +1,180 @@
+//! `Record`: one finished row as plain data, the same for every format. This file holds no format.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::job::{Method, Row};
+use crate::outcome::{Failure, Hop};
+use crate::time::Nanos;
+use crate::timing::Timing;
+
+/// One finished row.
+///
+/// `None` means that it did not happen or is not known, never zero.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its number in the list.
+    pub row: Row,
+    /// Its own name, from the list.
+    pub id: Option<Box<str>>,
+    /// The URL as the list gave it.
+    pub url: Box<str>,
+    /// Where redirects led, if there were any.
+    pub final_url: Option<Box<str>>,
+    /// The method of the row, as first sent.
+    pub method: Method,
+    /// The status of the last response.
+    pub status: Option<u16>,
+    /// True if the row succeeded.
+    pub ok: bool,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Attempts started, over all hops.
+    pub attempts: u16,
+    /// The redirects followed.
+    pub chain: Vec<Hop>,
+    /// The connection of the last attempt.
+    pub connection: Connection,
+    /// The headers of the last response.
+    pub headers: Headers,
+    /// Decoded bytes of the body.
+    pub bytes: u64,
+    /// Bytes of the body as they came over the wire, without its framing.
+    pub wire_bytes: u64,
+    /// The body, or where it is.
+    pub body: Body,
+    /// The SHA-256 of the decoded body, where it was asked for.
+    pub sha256: Option<[u8; 32]>,
+    /// True if the body was cut at a limit.
+    pub truncated: Option<bool>,
+    /// When the first attempt started, in microseconds since 1970 (UTC); `None` if none did.
+    pub started_unix_us: Option<i64>,
+    /// The phases of the last attempt.
+    pub timing: Timing,
+    /// From the moment the row was first ready until it was done: all attempts and waits.
+    pub elapsed: Nanos,
+    /// The other columns of the row as one JSON object.
+    pub meta: Option<Box<str>>,
+}
+
+/// The connection that carried an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// The version of HTTP.
+    pub http_version: Option<HttpVersion>,
+    /// The address at the other end.
+    pub remote: Option<SocketAddr>,
+    /// True if an earlier request opened it.
+    pub reused: Option<bool>,
+}
+
+/// The version of HTTP that a response came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+impl HttpVersion {
+    /// As curl's `%{http_version}` says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+}
+
+/// The body of a response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Body {
+    /// There is none, or it is not kept.
+    #[default]
+    None,
+    /// In memory, decoded.
+    Inline(Bytes),
+    /// In a file of its own, at this path.
+    File(PathBuf),
+}
+
+impl Body {
+    /// The bytes, if they are in memory.
+    #[must_use]
+    pub fn inline(&self) -> Option<&[u8]> {
+        match self {
+            Self::Inline(bytes) => Some(bytes),
+            Self::None | Self::File(_) => None,
+        }
+    }
+}
+
+/// Header fields in the order of the wire, names in lower case, in one allocation.
+///
+/// ```
+/// use overlapped_proto::record::Headers;
+///
+/// let mut headers = Headers::default();
+/// headers.push("content-type", b"text/html");
+/// headers.push("set-cookie", b"a=1");
+/// assert_eq!(headers.first("content-type"), Some(&b"text/html"[..]));
+/// assert_eq!(headers.iter().count(), 2);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// For each field: name length (u16), value length (u32), name, value.
+    packed: Vec<u8>,
+}
+
+impl Headers {
+    const PREFIX: usize = 6;
+
+    /// Room for fields of so many bytes in all.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { packed: Vec::with_capacity(bytes) }
+    }
+
+    /// Adds a field. The name must be in lower case; a name over 64 KiB or a value over 4 GiB is cut.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        let value_len = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        self.packed.extend_from_slice(&name_len.to_le_bytes());
+        self.packed.extend_from_slice(&value_len.to_le_bytes());
+        self.packed.extend(name.bytes().take(usize::from(name_len)));
+        self.packed.extend_from_slice(value.get(..value_len as usize).unwrap_or(value));
+    }
+
+    /// The fields in order: name, value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let mut rest = self.packed.as_slice();
+        std::iter::from_fn(move || {
+            let (prefix, tail) = rest.split_first_chunk::<{ Self::PREFIX }>()?;
+            let [n0, n1, v0, v1, v2, v3] = *prefix;
+            let name_len = usize::from(u16::from_le_bytes([n0, n1]));
+            let (name, tail) = tail.split_at_checked(name_len)?;
+            let (value, tail) = tail.split_at_checked(u32::from_le_bytes([v0, v1, v2, v3]) as usize)?;
+            rest = tail;
+            Some((std::str::from_utf8(name).unwrap_or_default(), value))
+        })
+    }
+
+    /// The first value of a field; `name` in lower case.
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(field, _)| *field == name).map(|(_, value)| value)
+    }
+
+    /// True if there is no field.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packed.is_empty()
+    }
+}
