@@ -55,7 +55,7 @@ type Routed = Result<Answer, String>;
 pub(crate) fn answer(request: &Request, world: &World) -> Script {
     let path = request.path().to_owned();
     let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(&path).split('/').collect();
-    let routed = match raw(request, &parts) {
+    let routed = match raw(request, &parts, world) {
         Ok(Some(script)) => return script,
         Ok(None) => cooked(request, &parts, world).and_then(|answer| common(request, answer)),
         Err(why) => Err(why),
@@ -121,7 +121,12 @@ fn cooked(request: &Request, parts: &[&str], world: &World) -> Routed {
             Some(robots) => Answer::text(200, robots.clone()),
             None => Answer::text(404, "no robots.txt\n"),
         }),
-        ["flaky"] => flaky(request, world),
+        ["flaky"] if world.fails(request)? => {
+            Ok(Answer::text(parameter(request, "status", 503)?, "not yet\n"))
+        }
+        ["flaky"] | ["flaky", "close" | "reset" | "silent" | "truncate"] => {
+            Ok(Answer::text(200, "at last\n"))
+        }
         [name, length] if Coding::named(name).is_some() => {
             encoded(request, Coding::named(name).ok_or("no such coding")?, small(number(length)?)?)
         }
@@ -130,7 +135,7 @@ fn cooked(request: &Request, parts: &[&str], world: &World) -> Routed {
 }
 
 /// The routes that break off in the middle, or never begin.
-fn raw(request: &Request, parts: &[&str]) -> Result<Option<Script>, String> {
+fn raw(request: &Request, parts: &[&str], world: &World) -> Result<Option<Script>, String> {
     let script = match *parts {
         ["close"] => Script::new().close(),
         ["silent"] => Script::new().silence(),
@@ -146,6 +151,10 @@ fn raw(request: &Request, parts: &[&str]) -> Result<Option<Script>, String> {
         ["truncate"] => Script::new().send(promised(request, parameter(request, "sent", 500)?)?).close(),
         ["cut"] => Script::new().send(promised(request, parameter(request, "sent", 500)?)?).cut(),
         ["stall"] => Script::new().send(promised(request, parameter(request, "after", 500)?)?).silence(),
+        ["flaky", "close"] if world.fails(request)? => Script::new().close(),
+        ["flaky", "reset"] if world.fails(request)? => Script::new().reset(),
+        ["flaky", "silent"] if world.fails(request)? => Script::new().silence(),
+        ["flaky", "truncate"] if world.fails(request)? => Script::new().send(promised(request, 500)?).close(),
         _ => return Ok(None),
     };
     Ok(Some(script))
@@ -239,7 +248,15 @@ fn encoded(request: &Request, coding: Coding, length: usize) -> Routed {
         Some(name) => Damage::named(&name).ok_or_else(|| format!("damage={name} is unknown"))?,
     };
     let body = Pattern::text(request.path_and_query()).prefix(length);
-    Ok(Answer::text(200, damage.encode(coding, &body)).header("Content-Encoding", coding.token()))
+    let packed = match request.query("window_log") {
+        Some(log) if coding == Coding::Zstd => match log.parse() {
+            Ok(log @ 10..=41) => coding::zstd_with_window(log, &body),
+            Ok(_) | Err(_) => return Err("window_log is a number from 10 to 41".to_owned()),
+        },
+        Some(_) | None => damage.encode(coding, &body),
+    };
+    let token = request.query("as").unwrap_or_else(|| coding.token().to_owned());
+    Ok(Answer::text(200, packed).header("Content-Encoding", &token))
 }
 
 fn bomb(kind: &str, length: u64) -> Routed {
@@ -259,13 +276,6 @@ fn retry_after(request: &Request, seconds: u64, world: &World) -> Routed {
         None => seconds.to_string(),
     };
     Ok(Answer::text(parameter(request, "status", 429)?, "not yet\n").header("Retry-After", &value))
-}
-
-fn flaky(request: &Request, world: &World) -> Routed {
-    if world.hit(request)? > parameter(request, "fail", 1)? {
-        return Ok(Answer::text(200, "at last\n"));
-    }
-    Ok(Answer::text(parameter(request, "status", 503)?, "not yet\n"))
 }
 
 fn headers(request: &Request) -> Routed {
@@ -386,6 +396,11 @@ impl Answer {
 }
 
 impl World {
+    /// Whether this request is among the first `fail` (by default 1) of its key.
+    fn fails(&self, request: &Request) -> Result<bool, String> {
+        Ok(self.hit(request)? <= parameter(request, "fail", 1)?)
+    }
+
     /// How often this key was asked for, this time included. The key is `key=`, or else the whole target.
     fn hit(&self, request: &Request) -> Result<u32, String> {
         let key = request.query("key").unwrap_or_else(|| request.path_and_query().to_owned());
