@@ -8,6 +8,8 @@ use crate::time::Nanos;
 pub const INPUT_ROW_BYTES_MAX: usize = 64 << 10;
 /// How much of a list is read at once: one crossing to a thread for some thousand URLs.
 pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
+/// How many rows are pulled at once from a source that has rows, not bytes.
+pub const INPUT_BLOCK_ROWS: usize = 1_024;
 /// Rows read ahead of the fetching, over all hosts.
 pub const WINDOW_ROWS: usize = 100_000;
 
@@ -35,6 +37,8 @@ pub const ADDRESSES_MAX: usize = 8;
 pub const HAPPY_EYEBALLS_DELAY: Nanos = Nanos::from_millis(250);
 /// Blocking disk operations at once.
 pub const DISK_PARALLEL_MAX: usize = 4;
+/// Hosts whose times and failures are counted one by one for the summary.
+pub const HOSTS_TALLIED_MAX: usize = 10_000;
 
 // --- connections ---------------------------------------------------------------------------------------------
 
@@ -111,7 +115,7 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for the writer before fetching stops.
 pub const BATCHES_WAITING_MAX: usize = 8;
 /// How long a finished record may wait for its batch to fill.
-pub const BATCH_DELAY: Nanos = Nanos::from_millis(20);
+pub const BATCH_DELAY: Nanos = Nanos::from_millis(5);
 /// Rows between the one that is written and the furthest that has finished, in ordered mode.
 pub const REORDER_ROWS: usize = 10_000;
 /// The longest error message.
