@@ -7,6 +7,12 @@
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
 pub mod record;
+pub mod schedule;
+pub mod keepalive;
+pub mod reorder;
+pub mod retry;
+pub mod bucket;
+mod list;
 pub mod job;
 pub mod outcome;
 pub mod timing;
