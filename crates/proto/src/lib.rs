@@ -7,6 +7,13 @@
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
 pub mod input;
+pub mod filename;
+pub mod schedule;
+pub mod keepalive;
+pub mod reorder;
+pub mod retry;
+pub mod bucket;
+mod list;
 pub mod redirect;
 pub mod origin;
 pub mod record;

@@ -78,10 +78,25 @@ pub const RETRY_BASE: Nanos = Nanos::from_millis(500);
 pub const RETRY_MAX: Nanos = Nanos::from_secs(60);
 /// The longest `Retry-After` that is honoured.
 pub const RETRY_AFTER_MAX: Nanos = Nanos::from_secs(600);
+/// Retries in a hundred requests.
+pub const RETRY_BUDGET_PERCENT: u64 = 10;
+/// Retries that a run may make before that share counts, so that a small run retries normally.
+pub const RETRY_BUDGET_FLOOR: u64 = 1_000;
+/// Retries that may be saved up while all goes well.
+pub const RETRY_BUDGET_MAX: u64 = 10_000;
 /// First parking of a host that answers 429 or 503 without `Retry-After`; doubles.
 pub const PARK_BASE: Nanos = Nanos::from_secs(60);
 /// The longest parking of a host.
 pub const PARK_MAX: Nanos = Nanos::from_secs(86_400);
+/// Answers 429 or 503 in a row, from different rows, before a host is parked without its asking: one broken page must
+/// not stop a healthy host.
+pub const PARK_STRIKES: u8 = 2;
+/// Rows that wait for a host before it is parked without its asking. For fewer, backing off row by row costs the
+/// host less than a hundred requests, and a short list does not stand still for a minute.
+pub const PARK_ROWS_MIN: usize = 20;
+/// Time that a host may stay parked, over all its parkings since its last good answer, before it counts as down: so
+/// that a run ends.
+pub const PARKED_SUM_MAX: Nanos = Nanos::from_secs(2 * 86_400);
 
 // --- responses -----------------------------------------------------------------------------------------------
 
