@@ -100,7 +100,8 @@ fn push_safe(c: char, safe: &mut String) {
     }
 }
 
-fn is_unsafe(c: char) -> bool {
+/// True for the characters that [`escape`] replaces.
+pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -141,3 +141,5 @@ pub const QUOTE_BYTES_MAX: usize = 256;
 pub const GIVEN_BYTES_MAX: usize = 1 << 10;
 /// The longest file name that is made from a URL or a template.
 pub const FILE_NAME_BYTES_MAX: usize = 150;
+/// Directories, with the file itself, in a path made from a template or a row.
+pub const FILE_DEPTH_MAX: usize = 16;
