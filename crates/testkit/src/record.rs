@@ -102,6 +102,8 @@ struct Book {
     seen: Vec<Seen>,
     requests: u64,
     malformed: u64,
+    #[cfg(feature = "tls")]
+    failed_handshakes: u64,
     in_flight: usize,
     max_in_flight: usize,
     open: usize,
@@ -170,6 +172,16 @@ impl Recorder {
         self.book().malformed += 1;
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn failed_handshakes(&self) -> u64 {
+        self.book().failed_handshakes
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn saw_failed_handshake(&self) {
+        self.book().failed_handshakes += 1;
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.book().in_flight
     }
@@ -231,6 +243,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(crate) fn arrived(&self, request: &Arc<Request>) -> Ticket {
         let host: Arc<str> = match request.header("host") {
             Some(host) => host.to_ascii_lowercase().into(),

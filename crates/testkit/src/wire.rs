@@ -71,6 +71,16 @@ impl<S: Transport> Wire<S> {
         Wire { stream, inbox: BytesMut::new(), connection, recorder }
     }
 
+    pub(crate) fn connection_number(&self) -> u64 {
+        self.connection.number()
+    }
+
+    /// Closes in good order.
+    pub(crate) async fn close(mut self) {
+        // It is closed either way, now that it is dropped.
+        let _ = self.stream.shutdown().await;
+    }
+
     /// Reads one request and records it.
     pub(crate) async fn request(&mut self) -> Result<(Arc<Request>, Ticket), End> {
         let mut request = self.head().await?;
