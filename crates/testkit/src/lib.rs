@@ -58,11 +58,11 @@ mod coding;
 // What to do on a connection, step by step.
 mod script;
 
+// JSON out of what the server saw.
+mod json;
+
 // What the server saw.
 mod record;
-
-// JSON out of it.
-mod json;
 
 // One request, byte for byte.
 mod request;

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::files::raise_open_files;
+use crate::json;
 use crate::record::{HostRecord, Recorder, Seen};
 use crate::request::Request;
 use crate::routes::{self, World};
@@ -210,9 +211,18 @@ impl Builder {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listeners = runtime.block_on(async { listen(&self.addresses, self.port) })?;
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        #[cfg(feature = "tls")]
+        let tls = self.certificate.map(|certificate| Tls::new(certificate, &self.names, &self.addresses));
+        #[cfg(feature = "tls")]
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        #[cfg(not(feature = "tls"))]
+        let scheme = "http";
+        let recorder = Arc::new(Recorder::new(self.record_limit.unwrap_or(RECORD_LIMIT)));
         let shared = Arc::new(Shared {
-            recorder: Arc::new(Recorder::new(self.record_limit.unwrap_or(RECORD_LIMIT))),
+            recorder: Arc::clone(&recorder),
             world: World {
+                recorder,
+                scheme,
                 scale: self.scale.unwrap_or(0.1),
                 robots: self.robots,
                 hits: Mutex::new(HashMap::new()),
@@ -221,7 +231,7 @@ impl Builder {
             handlers: self.handlers,
             raw: self.raw,
             #[cfg(feature = "tls")]
-            tls: self.certificate.map(|certificate| Tls::new(certificate, &self.names, &self.addresses)),
+            tls,
         });
         let (stop, stopped) = oneshot::channel();
         let at_thread = Arc::clone(&shared);
@@ -298,7 +308,7 @@ impl Server {
 
     /// How many requests came.
     pub fn requests(&self) -> u64 {
-        self.shared.recorder.requests()
+        self.shared.recorder.counts().requests
     }
 
     /// How many requests came whose path and query start so.
@@ -321,32 +331,32 @@ impl Server {
 
     /// How many requests are in flight now.
     pub fn in_flight(&self) -> usize {
-        self.shared.recorder.in_flight()
+        self.shared.recorder.counts().in_flight
     }
 
     /// How many requests were in flight at the same time, at most.
     pub fn max_in_flight(&self) -> usize {
-        self.shared.recorder.max_in_flight()
+        self.shared.recorder.counts().max_in_flight
     }
 
     /// How many connections were accepted.
     pub fn connections(&self) -> u64 {
-        self.shared.recorder.connections()
+        self.shared.recorder.counts().connections
     }
 
     /// How many connections are open now.
     pub fn open_connections(&self) -> usize {
-        self.shared.recorder.open_connections()
+        self.shared.recorder.counts().open_connections
     }
 
     /// How many connections were open at the same time, at most.
     pub fn max_open_connections(&self) -> usize {
-        self.shared.recorder.max_open_connections()
+        self.shared.recorder.counts().max_open_connections
     }
 
     /// How many requests could not be understood.
     pub fn malformed(&self) -> u64 {
-        self.shared.recorder.malformed()
+        self.shared.recorder.counts().malformed
     }
 
     /// What was seen of one host, by its Host header in lower case, such as `127.0.0.2:8080`.
@@ -389,6 +399,18 @@ impl Server {
         true
     }
 
+    /// Writes a JSON line for each request that is kept: url, host, method, time_s, in_flight, connection, body_bytes, ending, ended_s.
+    ///
+    /// # Errors
+    ///
+    /// When `out` can't be written to.
+    pub fn write_record(&self, mut out: impl io::Write) -> io::Result<()> {
+        for seen in self.seen() {
+            out.write_all(json::of_seen(&seen, self.shared.world.scheme).as_bytes())?;
+        }
+        out.flush()
+    }
+
     /// Whether these bytes came in any request that is kept, in its head or its body: for secrets that must not arrive here.
     pub fn received(&self, needle: impl Into<Bytes>) -> bool {
         let needle = needle.into();
@@ -400,7 +422,7 @@ impl Server {
 
 impl Server {
     fn url_at(&self, address: SocketAddr, path: &str) -> String {
-        format!("{}://{address}{path}", self.shared.scheme())
+        format!("{}://{address}{path}", self.shared.world.scheme)
     }
 }
 
@@ -415,14 +437,6 @@ impl Drop for Server {
 }
 
 impl Shared {
-    fn scheme(&self) -> &'static str {
-        #[cfg(feature = "tls")]
-        if self.tls.is_some() {
-            return "https";
-        }
-        "http"
-    }
-
     fn answer(&self, request: &Request) -> Script {
         let path = request.path();
         if let Some(script) = self.routes.get(path) {
@@ -515,7 +529,7 @@ async fn serve<S: Transport>(mut wire: Wire<S>, shared: &Shared) {
         match wire.request().await {
             Ok((request, ticket)) => {
                 let script = shared.answer(&request);
-                match wire.play(&script, Some(ticket)).await {
+                match wire.play(&script, ticket).await {
                     Ok(After::Open) => {}
                     Ok(After::Closed) | Err(_) => return,
                 }

@@ -81,8 +81,8 @@ impl<S: Transport> Wire<S> {
         let _ = self.stream.shutdown().await;
     }
 
-    /// Reads one request and records it.
-    pub(crate) async fn request(&mut self) -> Result<(Arc<Request>, Ticket), End> {
+    /// Reads one request and records it, unless it asks for the record.
+    pub(crate) async fn request(&mut self) -> Result<(Arc<Request>, Option<Ticket>), End> {
         let mut request = self.head().await?;
         let framing = request.framing().map_err(|why| self.malformed(why))?;
         let waits = request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
@@ -156,7 +156,7 @@ impl<S: Transport> Wire<S> {
                 Step::ExpectRequest => {
                     let position = player.position;
                     let (_, arrived) = self.request().await?;
-                    ticket = Some(arrived);
+                    ticket = arrived;
                     player = Player {
                         stream: &mut self.stream,
                         delivery: script.delivery,
@@ -167,7 +167,7 @@ impl<S: Transport> Wire<S> {
                 Step::ExpectHead => {
                     let position = player.position;
                     let head = Arc::new(self.head().await?);
-                    ticket = Some(self.connection.arrived(&head));
+                    ticket = self.connection.arrived(&head);
                     player = Player {
                         stream: &mut self.stream,
                         delivery: script.delivery,
