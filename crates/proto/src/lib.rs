@@ -9,6 +9,7 @@
 pub mod input;
 pub mod filename;
 pub mod redirect;
+pub mod address;
 pub mod origin;
 pub mod record;
 pub mod display;
