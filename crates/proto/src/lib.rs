@@ -13,6 +13,7 @@ pub mod redirect;
 pub mod address;
 pub mod origin;
 pub mod record;
+pub mod header;
 pub mod display;
 pub mod job;
 pub mod outcome;
