@@ -80,7 +80,7 @@ mod files;
 pub use files::raise_open_files;
 pub use oracle::{bytes_of, row_of, text_of};
 pub use raw::RawServer;
-pub use record::{ARRIVALS_MAX, Ending, HostRecord, ROWS_MAX, Seen};
+pub use record::{ARRIVALS_MAX, Ending, HOSTS_MAX, HostRecord, ROWS_MAX, Seen};
 pub use request::{BODY_KEPT_BYTES_MAX, Request};
 pub use routes::EXPERIMENT_MS;
 pub use script::{Delivery, Script};

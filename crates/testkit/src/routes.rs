@@ -113,6 +113,7 @@ fn cooked(request: &Request, parts: &[&str], world: &World) -> Routed {
         }
         ["bomb", kind, length] => bomb(kind, number(length)?),
         ["retry-after", seconds] => retry_after(request, number(seconds)?, world),
+        ["capacity", limit] => capacity(request, number(limit)?, world),
         ["echo"] => {
             Ok(Answer::body(200, json::of_request(request)).header("Content-Type", "application/json"))
         }
@@ -292,6 +293,17 @@ fn retry_after(request: &Request, seconds: u64, world: &World) -> Routed {
         None => seconds.to_string(),
     };
     Ok(Answer::text(parameter(request, "status", 429)?, "not yet\n").header("Retry-After", &value))
+}
+
+/// A host that is overloaded by more than so many requests at a time: what a client that adapts has to find out.
+fn capacity(request: &Request, limit: u64, world: &World) -> Routed {
+    let host = request.header("host").unwrap_or_default().to_ascii_lowercase();
+    if world.recorder.in_flight_of(&host) as u64 > limit {
+        return Ok(Answer::text(parameter(request, "status", 503)?, "too busy\n"));
+    }
+    let mut answer = Answer::text(200, "served\n");
+    answer.before = milliseconds(request, "ms", 10)?;
+    Ok(answer)
 }
 
 fn headers(request: &Request) -> Routed {
