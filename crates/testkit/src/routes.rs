@@ -494,6 +494,69 @@ fn http_date(time: SystemTime) -> String {
 mod tests {
     use super::*;
 
+    /// The first bytes of the answer to this target; empty if there are none.
+    fn start(target: &str) -> String {
+        let world = World {
+            recorder: Arc::new(Recorder::new(0)),
+            scheme: "http",
+            scale: 1.0,
+            robots: Some(String::new()),
+            hits: Mutex::new(HashMap::new()),
+        };
+        let request = Request::parse(Bytes::from(format!("GET {target} HTTP/1.1\r\n\r\n"))).unwrap();
+        let script = answer(&request, &world);
+        let sent = script
+            .steps
+            .iter()
+            .find_map(|step| if let Step::Send(bytes) = step { Some(bytes) } else { None });
+        sent.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_route_of_the_table_is_there() {
+        let table = include_str!("../ROUTES.md");
+        let mut routes = 0;
+        for line in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let column = line.split('|').nth(1).unwrap();
+            for name in column.split('`').skip(1).step_by(2) {
+                let target = name.replace("/status/N", "/status/200").replace("/N", "/3").replace("=N", "=3");
+                let target = target.replace("SECONDS", "7").replace("MS", "7").replace("KIND", "br");
+                let target = target.replace("/K", "/3").replace("url=&", "url=x&").replace('…', "");
+                let start = start(&target);
+                assert!(
+                    !start.starts_with("HTTP/1.1 4") || start.starts_with("HTTP/1.1 429"),
+                    "{target}: {start}"
+                );
+                routes += 1;
+            }
+        }
+        assert!(routes > 40, "only {routes} routes were found");
+        assert!(start("/no/such/route").starts_with("HTTP/1.1 404"));
+    }
+
+    #[test]
+    fn senseless_parameters_are_refused() {
+        for target in [
+            "/status/7",
+            "/status/x",
+            "/delay/-1",
+            "/experiment/5",
+            "/chunked/99999999999",
+            "/gzip/1?damage=x",
+            "/zstd/1?window_log=9",
+            "/bomb/zip/1",
+            "/redirect-to",
+            "/headers?n=1000000000000",
+            "/ok?deliver=x",
+            "/ok?delay_ms=x",
+            "/reset?at=x",
+            "/set-cookie",
+            "/range/18446744073709551616",
+        ] {
+            assert!(start(target).starts_with("HTTP/1.1 400"), "{target}: {}", start(target));
+        }
+    }
+
     #[test]
     fn dates() {
         let check = |seconds: u64, date: &str| {

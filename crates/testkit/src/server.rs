@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -208,9 +208,6 @@ impl Builder {
         if self.connections > 0 {
             raise_open_files();
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listeners = runtime.block_on(async { listen(&self.addresses, self.port) })?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         #[cfg(feature = "tls")]
         let tls = self.certificate.map(|certificate| Tls::new(certificate, &self.names, &self.addresses));
         #[cfg(feature = "tls")]
@@ -234,16 +231,12 @@ impl Builder {
             tls,
         });
         let (stop, stopped) = oneshot::channel();
+        let (started, start) = mpsc::channel();
         let at_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("testkit".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                for listener in listeners {
-                    tokio::spawn(accept(listener, Arc::clone(&at_thread)));
-                }
-                // An error means that the sender is gone, which says the same.
-                let _ = stopped.await;
-            });
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("testkit".to_owned())
+            .spawn(move || run(&self.addresses, self.port, &at_thread, &started, stopped))?;
+        let addresses = start.recv().expect("the thread says how its start went")?;
         Ok(Server { addresses, shared, stop: Some(stop), thread: Some(thread) })
     }
 }
@@ -455,22 +448,57 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// The life of the server's thread. The runtime is made and dropped here: the caller may be inside a runtime of its own, which allows neither.
+fn run(
+    addresses: &[IpAddr],
+    port: u16,
+    shared: &Arc<Shared>,
+    started: &mpsc::Sender<io::Result<Vec<SocketAddr>>>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // The one who waits for this is gone only if it panicked.
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        match listen(addresses, port) {
+            Ok((listeners, addresses)) => {
+                for listener in listeners {
+                    tokio::spawn(accept(listener, Arc::clone(shared)));
+                }
+                let _ = started.send(Ok(addresses));
+                // An error means that the sender is gone, which says the same.
+                let _ = stopped.await;
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        }
+    });
+}
+
 /// Listens on all addresses on one port. If the port is ours to choose, and the one that is free on the first address is not on
 /// another, the next is tried.
-fn listen(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
+fn listen(addresses: &[IpAddr], port: u16) -> io::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
     let mut tries = if port == 0 { 100 } else { 1 };
     loop {
         tries -= 1;
-        let mut listeners: Vec<TcpListener> = Vec::new();
+        let (mut listeners, mut bound) = (Vec::new(), Vec::new());
         let mut port = port;
         let listened: io::Result<()> = addresses.iter().try_for_each(|address| {
             let listener = listen_on(SocketAddr::new(*address, port))?;
-            port = listener.local_addr()?.port();
+            let address = listener.local_addr()?;
+            port = address.port();
             listeners.push(listener);
+            bound.push(address);
             Ok(())
         });
         match listened {
-            Ok(()) => return Ok(listeners),
+            Ok(()) => return Ok((listeners, bound)),
             Err(error) if tries == 0 || error.kind() != io::ErrorKind::AddrInUse => return Err(error),
             Err(_) => {}
         }

@@ -170,3 +170,14 @@ fn the_record_is_open_to_other_languages() {
     assert_eq!((seen.iter().filter(|byte| **byte == b'\n').count(), &seen), (1, &record));
     assert_eq!(server.requests(), 1);
 }
+
+#[test]
+fn a_server_can_start_and_end_inside_a_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::start();
+        assert_eq!(get(server.addr(), "/ok").1, b"ok\n");
+        let taken = Server::builder().port(server.addr().port()).try_start();
+        assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    });
+}
