@@ -39,11 +39,17 @@
 // A server that plays a script from the moment of the connect.
 mod raw;
 
-// The server: its builder, its thread, and the questions a test asks it.
+// The server: its builder, and the questions a test asks it.
 mod server;
+
+// The server's thread: listens, accepts, serves.
+mod service;
 
 // The built-in routes: a request in, a script out.
 mod routes;
+
+// A proper response, and how it becomes bytes.
+mod answer;
 
 // A certificate authority of its own, and leaves that are right or wrong.
 #[cfg(feature = "tls")]

@@ -1,20 +1,20 @@
-//! The built-in routes: a request in, a script out. The table is in the crate's README.
+//! The built-in routes: a request in, a script out. The table is in `ROUTES.md`.
 //!
 //! A route decides and never waits: it must not touch a socket, and knows time only as a number in a script.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::answer::{Answer, Length, http_date};
 use crate::coding::{self, Coding, Damage};
 use crate::json;
 use crate::oracle::{self, Pattern};
 use crate::record::Recorder;
 use crate::request::Request;
-use crate::script::{Delivery, Script, Step, reason};
+use crate::script::{Delivery, Script, Step};
 
 /// The five delays of the experiment, in milliseconds.
 pub const EXPERIMENT_MS: [u32; 5] = [1904, 1293, 2078, 2381, 2218];
@@ -32,24 +32,6 @@ pub(crate) struct World {
     pub(crate) scale: f64,
     pub(crate) robots: Option<String>,
     pub(crate) hits: Mutex<HashMap<String, u32>>,
-}
-
-/// A response before it is made bytes: what is common to all routes is added in one place.
-struct Answer {
-    status: u16,
-    /// Lines of the head, each with its CRLF.
-    headers: String,
-    before: Duration,
-    length: Length,
-    body: Vec<Step>,
-}
-
-/// How the client can tell where the body ends.
-enum Length {
-    Known(u64),
-    Chunked,
-    /// Statuses that have no body, and no header about it.
-    None,
 }
 
 type Routed = Result<Answer, String>;
@@ -362,67 +344,6 @@ fn range(request: &Request, length: usize) -> Routed {
     Ok(answer.header("Content-Range", &format!("bytes {first}-{}/{length}", end - 1)))
 }
 
-impl Answer {
-    fn body(status: u16, body: impl Into<Bytes>) -> Answer {
-        let body = body.into();
-        Answer {
-            status,
-            headers: String::new(),
-            before: Duration::ZERO,
-            length: Length::Known(body.len() as u64),
-            body: vec![Step::Send(body)],
-        }
-    }
-
-    fn text(status: u16, body: impl Into<Bytes>) -> Answer {
-        Answer::body(status, body).header("Content-Type", "text/plain")
-    }
-
-    fn pattern(pattern: Pattern, bytes: u64, content_type: &str) -> Answer {
-        match usize::try_from(bytes) {
-            Ok(length) if length <= 1 << 16 => Answer::body(200, pattern.prefix(length)),
-            _ => Answer {
-                length: Length::Known(bytes),
-                body: vec![Step::Fill(pattern, bytes)],
-                ..Answer::body(200, Bytes::new())
-            },
-        }
-        .header("Content-Type", content_type)
-    }
-
-    fn header(mut self, name: &str, value: &str) -> Answer {
-        write!(self.headers, "{name}: {value}\r\n").expect("a String takes all");
-        self
-    }
-
-    /// Head and first part of the body go out in one write.
-    fn script(self, request: &Request, delivery: Delivery, gap: Duration) -> Script {
-        let mut head = Vec::with_capacity(1024);
-        let mut line = format!("HTTP/1.1 {} {}\r\n{}", self.status, reason(self.status), self.headers);
-        match self.length {
-            Length::Known(bytes) => write!(line, "Content-Length: {bytes}\r\n"),
-            Length::Chunked => write!(line, "Transfer-Encoding: chunked\r\n"),
-            Length::None => Ok(()),
-        }
-        .expect("a String takes all");
-        let close = !request.keep_alive();
-        line.push_str(if close { "Connection: close\r\n\r\n" } else { "\r\n" });
-        head.extend_from_slice(line.as_bytes());
-
-        let mut script = Script::new().delivered(delivery).gap(gap);
-        if !self.before.is_zero() {
-            script = script.pause(self.before);
-        }
-        let bodiless = request.method == "HEAD" || matches!(self.length, Length::None);
-        let mut body = if bodiless { Vec::new() } else { self.body }.into_iter().peekable();
-        if let Some(Step::Send(bytes)) = body.next_if(|step| matches!(step, Step::Send(_))) {
-            head.extend_from_slice(&bytes);
-        }
-        script = body.fold(script.send(head), Script::step);
-        if close { script.close() } else { script }
-    }
-}
-
 impl World {
     /// Whether this request is among the first `fail` (by default 1) of its key.
     fn fails(&self, request: &Request) -> Result<bool, String> {
@@ -460,34 +381,6 @@ fn parameter<T: std::str::FromStr>(request: &Request, name: &str, default: T) ->
 
 fn milliseconds(request: &Request, name: &str, default: u64) -> Result<Duration, String> {
     parameter(request, name, default).map(Duration::from_millis)
-}
-
-/// A date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
-fn http_date(time: SystemTime) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let mut year = 1970;
-    let mut day = days;
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(leap(year));
-    let mut month = "Dec";
-    for (name, length) in MONTHS.into_iter().zip([31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
-        if day < length {
-            month = name;
-            break;
-        }
-        day -= length;
-    }
-    let weekday = DAYS.into_iter().nth((days % 7) as usize).unwrap_or("Thu");
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday}, {:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT", day + 1)
 }
 
 #[cfg(test)]
@@ -555,16 +448,5 @@ mod tests {
         ] {
             assert!(start(target).starts_with("HTTP/1.1 400"), "{target}: {}", start(target));
         }
-    }
-
-    #[test]
-    fn dates() {
-        let check = |seconds: u64, date: &str| {
-            assert_eq!(http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), date);
-        };
-        check(0, "Thu, 01 Jan 1970 00:00:00 GMT");
-        check(784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT");
-        check(951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT");
-        check(1_798_761_599, "Thu, 31 Dec 2026 23:59:59 GMT");
     }
 }
