@@ -53,12 +53,16 @@ use Nature::*;
 const ALL: &[Nature] =
     &[Fast, Fast, Fast, Slow, Flaky, BrokenPages, Redirecting, Limiting, Overloaded, Refusing, Dead, Dying];
 
+const NEVER: (Nanos, Nanos) = (Nanos::MAX, Nanos::MAX);
+
 struct Plan {
     natures: &'static [Nature],
     hosts: usize,
     rows: usize,
     /// All rows of a host stand together, as in many lists.
     sorted: bool,
+    /// The network is down from, until.
+    outage: (Nanos, Nanos),
     pace: Pace,
 }
 
@@ -68,6 +72,8 @@ struct Report {
     end: Nanos,
     attempts: u64,
     doomed: usize,
+    /// Rows delivered after a failure to get any answer.
+    failed: usize,
 }
 
 struct Server {
@@ -183,6 +189,9 @@ impl World<'_> {
         if self.random.below(1_000) == 0 && self.servers[at].nature != Dead {
             return (Nanos(1_000), Answer::NoFile);
         }
+        if (self.plan.outage.0..self.plan.outage.1).contains(&now) {
+            return (Nanos(1_000), Answer::End(Ending::Failed(ErrorKind::ConnectUnreachable)));
+        }
         let hosts = self.servers.len();
         let server = &self.servers[at];
         match server.nature {
@@ -258,7 +267,10 @@ impl World<'_> {
                 }
                 let draw = self.random.next();
                 match self.scheduler.finish(job, ending, self.now, draw) {
-                    Finish::Deliver(job) => self.end(&job),
+                    Finish::Deliver(job) => {
+                        self.report.failed += usize::from(matches!(ending, Ending::Failed(_)));
+                        self.end(&job)
+                    }
                     Finish::RetryAt(due) => ensure(due >= self.now, || format!("a retry at {due}")),
                 }
             }
@@ -369,7 +381,7 @@ fn small_window() -> Pace {
 fn all_kinds_of_hosts() {
     let pace = small_window();
     check(
-        &Plan { natures: ALL, hosts: 2_000, rows: 30_000, sorted: false, pace },
+        &Plan { natures: ALL, hosts: 2_000, rows: 30_000, sorted: false, outage: NEVER, pace },
         Nanos::from_secs(7 * 86_400),
     );
 }
@@ -377,7 +389,10 @@ fn all_kinds_of_hosts() {
 #[test]
 fn a_list_sorted_by_host() {
     let pace = small_window();
-    check(&Plan { natures: ALL, hosts: 200, rows: 30_000, sorted: true, pace }, Nanos::from_secs(7 * 86_400));
+    check(
+        &Plan { natures: ALL, hosts: 200, rows: 30_000, sorted: true, outage: NEVER, pace },
+        Nanos::from_secs(7 * 86_400),
+    );
 }
 
 #[test]
@@ -385,13 +400,23 @@ fn rates_and_no_patience() {
     let rate = Some(Rate { count: 200, per: Nanos::from_secs(1) });
     let rate_host = Some(Rate { count: 2, per: Nanos::from_secs(5) });
     let pace = Pace { rate, rate_host, adaptive: false, parallel_max_host: Some(2), ..small_window() };
-    check(&Plan { natures: ALL, hosts: 1_000, rows: 10_000, sorted: false, pace }, Nanos::from_secs(86_400));
+    check(
+        &Plan { natures: ALL, hosts: 1_000, rows: 10_000, sorted: false, outage: NEVER, pace },
+        Nanos::from_secs(86_400),
+    );
 }
 
 #[test]
 fn many_rows_for_few_hosts_that_refuse() {
     let pace = Pace { window_rows: 3_000, ..Pace::default() };
-    let plan = Plan { natures: &[Refusing, Overloaded, Fast], hosts: 9, rows: 9_000, sorted: false, pace };
+    let plan = Plan {
+        natures: &[Refusing, Overloaded, Fast],
+        hosts: 9,
+        rows: 9_000,
+        sorted: false,
+        outage: NEVER,
+        pace,
+    };
     check(&plan, Nanos::from_secs(7 * 86_400));
 }
 
@@ -400,8 +425,31 @@ fn many_rows_for_few_hosts_that_refuse() {
 fn the_politeness_bound_is_met() {
     let rate_host = Some(Rate { count: 50, per: Nanos::from_secs(1) });
     let pace = Pace { rate_host, window_rows: 100_000, ..Pace::default() };
-    let plan = Plan { natures: &[Fast], hosts: 100, rows: 100_000, sorted: true, pace };
+    let plan = Plan { natures: &[Fast], hosts: 100, rows: 100_000, sorted: true, outage: NEVER, pace };
     check(&plan, Nanos::from_millis(22_000));
+}
+
+/// Ten minutes without a network, with 10,000 rows to burn: not one is burnt.
+#[test]
+fn an_outage_costs_no_row() {
+    let outage = (Nanos::from_secs(2), Nanos::from_secs(602));
+    let pace = small_window();
+    let plan = Plan { natures: &[Fast], hosts: 500, rows: 40_000, sorted: false, outage, pace };
+    for seed in 1..=4 {
+        let report = run(seed, &plan, &plan.pace).unwrap();
+        assert_eq!((report.failed, report.doomed), (0, 0), "seed {seed}: {report:?}");
+        assert!(report.attempts < 40_000 + 500, "seed {seed}: {report:?}");
+        assert!(report.end < Nanos::from_secs(700), "seed {seed}: {report:?}");
+    }
+}
+
+/// Nothing but hosts that cannot be reached: the run waits for an hour, then ends.
+#[test]
+fn a_dead_list_ends() {
+    let outage = (Nanos::ZERO, Nanos::MAX);
+    let pace = small_window();
+    let plan = Plan { natures: &[Fast], hosts: 500, rows: 10_000, sorted: false, outage, pace };
+    check(&plan, Nanos::from_secs(2 * 3_600));
 }
 
 /// The checks themselves are checked: each of these beliefs is wrong, and must be found out.
@@ -420,7 +468,7 @@ fn canary() {
         ),
         ("dead host", pace(), Pace { host_errors_max: 19, ..pace() }),
     ] {
-        let plan = Plan { natures: ALL, hosts: 200, rows: 5_000, sorted: false, pace };
+        let plan = Plan { natures: ALL, hosts: 200, rows: 5_000, sorted: false, outage: NEVER, pace };
         run(1, &plan, &plan.pace).unwrap();
         let found = run(1, &plan, &wrong).unwrap_err();
         assert!(found.contains(what), "{what}: {found}");

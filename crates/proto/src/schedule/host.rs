@@ -72,6 +72,8 @@ pub(super) struct Host {
     credit: u32,
     /// Endings of attempts from before `slots` last shrank, still to come; they say nothing new.
     stale: u32,
+    /// For [`Network::hear`](super::network::Network::hear).
+    pub(super) network_round: u32,
 }
 
 /// What an attempt's end says about the host.
@@ -115,6 +117,7 @@ impl Host {
             slots: u32::MAX,
             credit: 0,
             stale: 0,
+            network_round: 0,
         }
     }
 

@@ -6,7 +6,7 @@
 //! the clock or draws a random number; and no row is lost: each comes back once, by `Deliver`, `Fail` or `drain`, or
 //! leaves by `release`.
 //!
-//! # What a host's answers do
+//! # What answers and failures do
 //!
 //! - `Retry-After` on a status that is retried *parks* the host: none of its rows starts before, at most ten minutes.
 //! - 429 or 503 without `Retry-After`: the row backs off by itself. The host is parked as well if that is the second
@@ -18,6 +18,9 @@
 //!   Until it was reached, and again from the first failure on, no more attempts run at once than may still fail; so a
 //!   dead host costs that many attempts and no more. A host that was parked for two days without a good answer in
 //!   between is down too.
+//! - When ten hosts in a row fail as they do when our own network or resolver is down, and nothing answers in between,
+//!   nothing starts but a probe now and then, and no row fails for it, for up to an hour. A run that never reached
+//!   anything needs a hundred such hosts for that.
 //!
 //! # Cost
 //!
@@ -27,6 +30,7 @@
 //! those that are parked, failing or down only when there is no other.
 
 mod scheduler;
+mod network;
 mod hosts;
 mod host;
 
@@ -137,6 +141,8 @@ pub enum Held {
     Parked,
     /// Rows wait for their retry.
     Retry,
+    /// The network seems down: nothing starts but a probe now and then.
+    Network,
 }
 
 impl Held {
@@ -149,7 +155,7 @@ impl Held {
             Self::Rate => Some("--rate"),
             Self::RateHost => Some("--rate-host"),
             Self::Adaptive => Some("--no-adaptive"),
-            Self::Nothing | Self::Parked | Self::Retry => None,
+            Self::Nothing | Self::Parked | Self::Retry | Self::Network => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::retry::{self, Budget};
 use crate::time::Nanos;
 
 use super::hosts::Hosts;
+use super::network::Network;
 use super::{Finish, Held, Next, Pace, Submit};
 
 /// Rows on their way to a start, and what is known of their hosts.
@@ -54,6 +55,7 @@ pub struct Scheduler {
     retries: BinaryHeap<Reverse<Retry>>,
     /// Rows of hosts that are down.
     doomed: List,
+    network: Network,
     bucket: Bucket,
     budget: Budget,
     in_flight: usize,
@@ -80,6 +82,7 @@ impl Scheduler {
             rows: Slab::new(),
             retries: BinaryHeap::new(),
             doomed: List::EMPTY,
+            network: Network::default(),
             bucket: Bucket::default(),
             budget: Budget::default(),
             in_flight: 0,
@@ -129,8 +132,9 @@ impl Scheduler {
         if self.in_flight >= self.pace.parallel_max.max(1) {
             return Next::WaitForEvent;
         }
-        if self.bucket.next() > now {
-            return Next::WaitUntil(self.bucket.next());
+        let due = self.bucket.next().max(self.network.next());
+        if due > now {
+            return Next::WaitUntil(due);
         }
         self.start(at, now)
     }
@@ -139,7 +143,12 @@ impl Scheduler {
     ///
     /// `job` is the row that `poll` gave out, on the same host; `draw` is any random number.
     pub fn finish(&mut self, job: Job, ending: Ending, now: Nanos, draw: u64) -> Finish {
-        let at = self.hear(&job, ending, now, draw);
+        let at = self.host_of(&job, now);
+        if self.network.hear(ending, &mut self.hosts.get_mut(at).network_round, now) {
+            self.put_back(job, now);
+            return Finish::RetryAt(self.network.next().max(now));
+        }
+        self.hear(at, &job, ending, now, draw);
         let host = self.hosts.get(at);
         let back_off = retry::back_off(retry::retries(&job), draw.rotate_left(32));
         let due = (now + back_off).max(host.parked_until());
@@ -167,10 +176,11 @@ impl Scheduler {
     /// back.
     pub fn release(&mut self, from: HostKey, now: Nanos) {
         let moved = Ending::Response { status: 302, retry_after: None };
-        let at = self.hosts.find(from);
-        if let Some(at) = at {
+        if let Some(at) = self.hosts.find(from) {
             self.leave(at);
-            self.hosts.get_mut(at).hear(moved, 0, &self.pace, now, 0);
+            let host = self.hosts.get_mut(at);
+            self.network.hear(moved, &mut host.network_round, now);
+            host.hear(moved, 0, &self.pace, now, 0);
             self.hosts.settle(at, &self.pace, now);
         }
     }
@@ -249,6 +259,7 @@ impl Scheduler {
         let census = self.hosts.census();
         if census.ready > 0 {
             return match () {
+                () if self.network.is_down() => Held::Network,
                 () if self.in_flight >= self.pace.parallel_max => Held::ParallelMax,
                 () if self.bucket.next() > now => Held::Rate,
                 () => Held::Nothing,
@@ -274,6 +285,7 @@ impl Scheduler {
         host.start(self.spacing_host, now);
         self.hosts.pass(at, &self.pace, now);
         self.bucket.take(self.spacing, now);
+        self.network.started(now);
         self.in_flight += 1;
         if job.first_started.is_none() {
             job.first_started = Some(now);
@@ -308,8 +320,7 @@ impl Scheduler {
     }
 
     /// Gives back the slot of a row, and lets its host learn from how the attempt ended.
-    fn hear(&mut self, job: &Job, ending: Ending, now: Nanos, draw: u64) -> u32 {
-        let at = self.host_of(job, now);
+    fn hear(&mut self, at: u32, job: &Job, ending: Ending, now: Nanos, draw: u64) {
         self.leave(at);
         let host = self.hosts.get_mut(at);
         let was_down = host.down;
@@ -317,7 +328,6 @@ impl Scheduler {
         if host.down && !was_down {
             self.give_up(at);
         }
-        at
     }
 
     fn leave(&mut self, at: u32) {
@@ -496,6 +506,7 @@ mod tests {
             "unknown" => Ending::Failed(ErrorKind::DnsNotFound),
             "slow" => Ending::Failed(ErrorKind::TimeoutFirstByte),
             "reset" => Ending::Failed(ErrorKind::HttpReset),
+            "unreachable" => Ending::Failed(ErrorKind::ConnectUnreachable),
             "cut" => Ending::Failed(ErrorKind::Cancelled),
             status => {
                 let (status, after) = status.split_once('=').unwrap_or((status, ""));
@@ -600,6 +611,28 @@ mod tests {
         check(pace(), "a a a b * unknown:0 unknown:1 unknown:2 >a:3 *", "a0 b3 a1 a2 . =0 =1 =2 !a3 idle");
         let never = Pace { host_errors_max: 0, ..each(1) };
         check(never, "a a a a ? unknown:0 ? unknown:1 ? unknown:2 ?", "a0 =0 a1 =1 a2 =2 a3");
+    }
+
+    #[test]
+    fn a_network_that_is_down_burns_no_row() {
+        let hosts = "a b c d e f g h i j k l";
+        let starts = "a1 b2 c3 d4 e5 f6 g7 h8 i9 j10 k11 l12 .";
+        let fail = (1..=11).map(|row| format!("unreachable:{row} ")).collect::<String>();
+        let nine = (1..=9).map(|row| format!("~0:{row} ")).collect::<String>();
+        let down = format!("{nine} ~1000:10 ~1000:11");
+        // One probe at a time, the next one later; what answers a probe lifts the pause.
+        check(
+            each(1),
+            &format!("x ? 200:0 {hosts} * {fail} 200:12 * +1000 * 200:10 *"),
+            &format!("x0 =0 {starts} {down} =12 @1000 j10 @3000 =10 k11 i9 h8 g7 f6 e5 d4 c3 b2 a1 ."),
+        );
+        check(
+            each(1),
+            &format!("x ? 200:0 {hosts} * {fail} unreachable:12 +1000 * unreachable:10 * +2000 * 200:11 *"),
+            &format!(
+                "x0 =0 {starts} {nine} ~1000:10 ~1000:11 ~1000:12 j10 @3000 ~3000:10 @3000 k11 @7000 =11 l12 i9 h8 g7 f6 e5 d4 c3 b2 a1 j10 . "
+            ),
+        );
     }
 
     #[test]
