@@ -101,6 +101,16 @@ pub const PARK_ROWS_MIN: usize = 20;
 /// Time that a host may stay parked, over all its parkings since its last good answer, before it counts as down: so
 /// that a run ends.
 pub const PARKED_SUM_MAX: Nanos = Nanos::from_secs(2 * 86_400);
+/// Hosts that fail in a row, with no answer from any, before the network seems down: our own, since others work.
+pub const NETWORK_HOSTS_MIN: u32 = 10;
+/// The same before anything was reached: a short list of dead hosts must not wait.
+pub const NETWORK_HOSTS_MIN_UNPROVEN: u32 = 100;
+/// First pause while the network seems down; doubles with each probe.
+pub const NETWORK_PAUSE_BASE: Nanos = Nanos::from_secs(1);
+/// The longest pause between two probes.
+pub const NETWORK_PAUSE_MAX: Nanos = Nanos::from_secs(60);
+/// How long the network may seem down before rows fail again, so that a run ends.
+pub const NETWORK_DOWN_MAX: Nanos = Nanos::from_secs(3_600);
 
 // --- responses -----------------------------------------------------------------------------------------------
 
