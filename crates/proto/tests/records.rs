@@ -107,7 +107,9 @@ fn every_column_of_a_full_record() {
             Value::Null => assert_eq!(cell, "", "{name}"),
             Value::String(text) => assert_eq!(&cell, text, "{name}"),
             Value::Number(number) => assert_eq!(cell.parse(), Ok(number.as_f64().unwrap()), "{name}"),
-            other => assert_eq!(serde_json::from_str::<Value>(&cell).unwrap(), *other, "{name}"),
+            Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                assert_eq!(serde_json::from_str::<Value>(&cell).unwrap(), *value, "{name}");
+            }
         }
     }
 }

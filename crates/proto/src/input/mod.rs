@@ -92,6 +92,11 @@ pub enum Keep {
     Columns(Vec<Box<str>>),
 }
 
+/// The columns that are options of a request, beside the URL; all others are passed through.
+pub fn option_columns() -> impl Iterator<Item = &'static str> {
+    row::OPTIONS.iter().map(|(name, _)| *name)
+}
+
 /// One row that was read, and where it stands.
 #[derive(Clone, Debug)]
 pub struct RowRead {

@@ -50,6 +50,22 @@ pub(super) enum Column {
     Dropped,
 }
 
+/// The columns that are options of a request, beside the URL.
+pub(super) const OPTIONS: &[(&str, Column)] = &[
+    ("id", Column::Id),
+    ("method", Column::Method),
+    ("headers", Column::Headers),
+    ("body", Column::Body),
+    ("body_base64", Column::BodyBase64),
+    ("body_file", Column::Unread),
+    ("json", Column::Json),
+    ("out", Column::Out),
+    ("etag", Column::Etag),
+    ("last_modified", Column::LastModified),
+    ("sha256", Column::Sha256),
+    ("timeout_s", Column::Timeout),
+];
+
 /// Says what the columns of a list mean.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns<'a> {
@@ -70,28 +86,19 @@ impl<'a> Columns<'a> {
         if *name == *self.options.url_column {
             return Column::Url;
         }
-        match name {
-            "id" => Column::Id,
-            "method" => Column::Method,
-            "etag" => Column::Etag,
-            "last_modified" => Column::LastModified,
-            "meta" if self.record => Column::Meta,
-            _ if self.record => Column::Dropped,
-            "headers" => Column::Headers,
-            "body" => Column::Body,
-            "body_base64" => Column::BodyBase64,
-            "body_file" => Column::Unread,
-            "json" => Column::Json,
-            "out" => Column::Out,
-            "sha256" => Column::Sha256,
-            "timeout_s" => Column::Timeout,
-            _ => match &self.options.keep {
-                Keep::All => Column::Kept,
-                Keep::None => Column::Dropped,
-                Keep::Columns(names) if names.iter().any(|kept| **kept == *name) => Column::Kept,
-                Keep::Columns(_) => Column::Dropped,
-            },
+        let option = OPTIONS.iter().find(|(option, _)| *option == name).map(|(_, column)| *column);
+        if self.record {
+            return match name {
+                "id" | "method" | "etag" | "last_modified" => option.unwrap_or(Column::Dropped),
+                "meta" => Column::Meta,
+                _ => Column::Dropped,
+            };
         }
+        option.unwrap_or(match &self.options.keep {
+            Keep::All => Column::Kept,
+            Keep::Columns(names) if names.iter().any(|kept| **kept == *name) => Column::Kept,
+            Keep::None | Keep::Columns(_) => Column::Dropped,
+        })
     }
 }
 
