@@ -6,6 +6,8 @@ use crate::time::Nanos;
 
 /// The longest row of a list. No server takes a URL near this; a longer row is a broken file.
 pub const INPUT_ROW_BYTES_MAX: usize = 64 << 10;
+/// The most columns of a list that is a table.
+pub const INPUT_COLUMNS_MAX: usize = 4_096;
 /// How much of a list is read at once: one crossing to a thread for some thousand URLs.
 pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
 /// How many rows are pulled at once from a source that has rows, not bytes.
