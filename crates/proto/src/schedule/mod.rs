@@ -90,6 +90,7 @@ impl Default for Pace {
 
 /// What becomes of a row that is submitted.
 #[derive(Debug)]
+#[must_use = "a row that spills must be kept elsewhere"]
 pub enum Submit {
     /// It waits for its turn.
     Queued,
@@ -100,6 +101,7 @@ pub enum Submit {
 
 /// What to do next.
 #[derive(Debug)]
+#[must_use = "a row that is handed out must run or be put back"]
 pub enum Next {
     /// Start this row. Its slot is taken; `finish`, `redirect`, `release` or `put_back` gives it back.
     Start(Job),
@@ -115,6 +117,7 @@ pub enum Next {
 
 /// What becomes of a row whose attempt ended.
 #[derive(Debug)]
+#[must_use = "a row that is handed out must be delivered"]
 pub enum Finish {
     /// This was its last attempt.
     Deliver(Job),
