@@ -46,7 +46,7 @@ pub(super) struct Host {
     pub(super) in_flight: u32,
     /// Spaces the starts.
     bucket: Bucket,
-    /// Seconds of its own between two starts (robots.txt), in milliseconds.
+    /// The least time between two starts that its robots.txt asks for, in milliseconds.
     interval_ms: u32,
     /// No start before this.
     parked_until: Nanos,
@@ -60,7 +60,7 @@ pub(super) struct Host {
     parkings: u8,
     /// This machine itself.
     local: bool,
-    /// It has answered, or at least accepted a connection, since it was last forgotten.
+    /// It has answered, or at least accepted a connection.
     reached: bool,
     /// Given up: its rows fail.
     pub(super) down: bool,
@@ -290,12 +290,14 @@ impl Signs {
 
 /// Whether the host was reached, as far as the failure tells.
 fn reached(kind: ErrorKind) -> Option<bool> {
+    if matches!(kind, ErrorKind::PolicyAddress | ErrorKind::HostDown) {
+        return None; // It was not tried.
+    }
     match kind.phase() {
-        _ if kind == ErrorKind::TlsTimeout => Some(false),
-        Phase::Dns => Some(false),
-        Phase::Connect if !matches!(kind, ErrorKind::PolicyAddress | ErrorKind::HostDown) => Some(false),
-        Phase::Tls | Phase::Send | Phase::Head | Phase::Body => Some(true),
-        Phase::Connect | Phase::Input | Phase::Sink | Phase::Run => None,
+        Phase::Dns | Phase::Connect => Some(false),
+        Phase::Tls => Some(kind != ErrorKind::TlsTimeout),
+        Phase::Send | Phase::Head | Phase::Body => Some(true),
+        Phase::Input | Phase::Sink | Phase::Run => None,
     }
 }
 

@@ -25,9 +25,9 @@
 //! # Cost
 //!
 //! `poll` and `finish` take constant time for a host that may start; a host that waits for a time goes through a heap,
-//! O(log hosts). Only giving a host up looks through the rows that wait for a retry. Memory: one slab of rows, one
-//! slab of hosts; idle hosts are forgotten, the longest unused first, once there are `hosts_max`,
-//! those that are parked, failing or down only when there is no other.
+//! O(log hosts). Only giving a host up looks through the rows that wait for a retry. Memory: one slab of rows (192
+//! bytes and the URL each), one slab of hosts (about 130 bytes each). Idle hosts are forgotten, the longest unused
+//! first, once there are `hosts_max`; those that are parked, failing or down only when there is no other.
 
 mod scheduler;
 mod network;

@@ -104,9 +104,11 @@ impl Scheduler {
         self.pace.window_rows_host.map_or(usize::MAX, |max| max.saturating_sub(held))
     }
 
-    /// Takes a row in, to the end of its host's queue.
+    /// Takes a row in, to the end of its host's queue. It is for the caller to look at [`Scheduler::room`] before; a
+    /// row that another scheduler's host redirected here is taken in any case, and never spills.
     pub fn submit(&mut self, mut job: Job, now: Nanos) -> Submit {
-        if self.pace.window_rows_host.is_some() && self.room_host(job.host) == 0 {
+        let fresh = job.first_started.is_none();
+        if fresh && self.pace.window_rows_host.is_some() && self.room_host(job.host) == 0 {
             return Submit::Spill(job);
         }
         job.ready = now;
@@ -259,11 +261,14 @@ impl Scheduler {
     pub fn held(&self, now: Nanos) -> Held {
         let census = self.hosts.census();
         if census.ready > 0 {
-            return match () {
-                () if self.network.is_down() => Held::Network,
-                () if self.in_flight >= self.pace.parallel_max => Held::ParallelMax,
-                () if self.bucket.next() > now => Held::Rate,
-                () => Held::Nothing,
+            return if self.network.is_down() {
+                Held::Network
+            } else if self.in_flight >= self.pace.parallel_max {
+                Held::ParallelMax
+            } else if self.bucket.next() > now {
+                Held::Rate
+            } else {
+                Held::Nothing
             };
         }
         let hosts = [
