@@ -6,7 +6,10 @@
 //!
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
+pub mod redirect;
+pub mod origin;
 pub mod record;
+pub mod display;
 pub mod job;
 pub mod outcome;
 pub mod timing;

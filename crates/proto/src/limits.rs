@@ -116,5 +116,7 @@ pub const BATCH_DELAY: Nanos = Nanos::from_millis(20);
 pub const REORDER_ROWS: usize = 10_000;
 /// The longest error message.
 pub const ERROR_MESSAGE_BYTES: usize = 1 << 10;
+/// The longest quotation of foreign text, such as a bad row or a `Location`, in a message.
+pub const QUOTE_BYTES_MAX: usize = 256;
 /// The longest file name that is made from a URL or a template.
 pub const FILE_NAME_BYTES_MAX: usize = 150;

@@ -1,5 +1,10 @@
 //! `Record`: one finished row as plain data, the same for every format. This file holds no format.
 
+pub mod csv;
+pub mod ndjson;
+pub mod column;
+pub(crate) mod text;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -23,6 +28,8 @@ pub struct Record {
     pub url: Box<str>,
     /// Where redirects led, if there were any.
     pub final_url: Option<Box<str>>,
+    /// The host of the URL that was asked last; `None` if the row has no valid URL.
+    pub host: Option<Box<str>>,
     /// The method of the row, as first sent.
     pub method: Method,
     /// The status of the last response.
@@ -57,6 +64,37 @@ pub struct Record {
     pub elapsed: Nanos,
     /// The other columns of the row as one JSON object.
     pub meta: Option<Box<str>>,
+}
+
+impl Record {
+    /// The record of a row to which nothing has happened yet: not ok, without a failure.
+    #[must_use]
+    pub fn new(row: Row, url: impl Into<Box<str>>) -> Self {
+        Self {
+            row,
+            id: None,
+            url: url.into(),
+            final_url: None,
+            host: None,
+            method: Method::Get,
+            status: None,
+            ok: false,
+            failure: None,
+            attempts: 0,
+            chain: Vec::new(),
+            connection: Connection::default(),
+            headers: Headers::default(),
+            bytes: 0,
+            wire_bytes: 0,
+            body: Body::None,
+            sha256: None,
+            truncated: None,
+            started_unix_us: None,
+            timing: Timing::default(),
+            elapsed: Nanos::ZERO,
+            meta: None,
+        }
+    }
 }
 
 /// The connection that carried an attempt.

@@ -1,0 +1,183 @@
+//! "Same origin", "same connection", "same credential": the one place that says so.
+//!
+//! Most holes of other clients were two places that answered these questions differently. Nobody else compares hosts,
+//! and nothing here ever looks at anything but a parsed URL.
+
+use url::Url;
+
+/// The two schemes that are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme of a URL, if it is one of the two.
+    #[must_use]
+    pub fn of(url: &Url) -> Option<Self> {
+        match url.scheme() {
+            "http" => Some(Self::Http),
+            "https" => Some(Self::Https),
+            _ => None,
+        }
+    }
+
+    /// The port that goes without saying.
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Scheme, host and port: the border that no credential crosses (RFC 6454).
+///
+/// The URL parser has brought the host to lower case and Punycode and filled in the port; a trailing dot is taken off
+/// here, because `example.org.` is the same server.
+///
+/// ```
+/// use overlapped_proto::origin::Origin;
+/// use url::Url;
+///
+/// let origin = |url| Origin::of(&Url::parse(url).unwrap());
+/// assert_eq!(origin("https://EXAMPLE.org:443/a"), origin("https://example.org./b"));
+/// assert_ne!(origin("https://example.org/"), origin("http://example.org/"));
+/// assert_eq!(origin("ftp://example.org/"), None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    scheme: Scheme,
+    host: Box<str>,
+    port: u16,
+}
+
+impl Origin {
+    /// The origin of an http or https URL.
+    #[must_use]
+    pub fn of(url: &Url) -> Option<Self> {
+        let (scheme, host, port) = parts(url)?;
+        Some(Self { scheme, host: host.into(), port })
+    }
+
+    /// The scheme.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host as in the URL, without a trailing dot; an IPv6 address stands in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, the scheme's own if the URL names none.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// True if both URLs have the same origin; false if either has none.
+#[must_use]
+pub fn same(a: &Url, b: &Url) -> bool {
+    matches!((parts(a), parts(b)), (Some(a), Some(b)) if a == b)
+}
+
+/// What, besides the origin, keeps connections apart.
+///
+/// Each field is a number that the engine gives to a distinct setting; 0 is the setting of the run. Two rows that
+/// differ in any of them never share a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// The TLS settings: roots, verification, client certificate, protocol versions, ALPN.
+    pub tls: u32,
+    /// The way there: a proxy with its credential, a Unix socket, or another address by `--connect-to`.
+    pub proxy: u32,
+    /// The local address or interface.
+    pub local: u32,
+    /// The address policy under which the address was judged.
+    pub policy: u32,
+}
+
+/// Requests with equal keys, and no others, may use the same connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConnKey {
+    /// The server.
+    pub origin: Origin,
+    /// Everything else.
+    pub route: Route,
+}
+
+impl ConnKey {
+    /// The key of a connection for `url` by `route`; `None` if the URL is not http or https.
+    #[must_use]
+    pub fn new(url: &Url, route: Route) -> Option<Self> {
+        Some(Self { origin: Origin::of(url)?, route })
+    }
+}
+
+fn parts(url: &Url) -> Option<(Scheme, &str, u16)> {
+    let scheme = Scheme::of(url)?;
+    let host = url.host_str()?;
+    Some((scheme, host.strip_suffix('.').unwrap_or(host), url.port().unwrap_or(scheme.default_port())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(a: &str, b: &str, expected: bool) {
+        let (a, b) = (Url::parse(a).unwrap(), Url::parse(b).unwrap());
+        assert_eq!(same(&a, &b), expected, "{a} and {b}");
+        assert_eq!(Origin::of(&a) == Origin::of(&b), expected, "{a} and {b}");
+        assert_eq!(
+            ConnKey::new(&a, Route::default()) == ConnKey::new(&b, Route::default()),
+            expected,
+            "{a} and {b}"
+        );
+    }
+
+    #[test]
+    fn spelling_does_not_make_an_origin() {
+        check("http://example.org/", "http://example.org/other?query#fragment", true);
+        check("http://example.org/", "HTTP://EXAMPLE.ORG:80/", true);
+        check("http://example.org/", "http://example.org./", true);
+        check("http://example.org/", "http://user:password@example.org/", true);
+        check("http://b\u{fc}cher.example/", "http://xn--bcher-kva.example/", true);
+        check("http://127.0.0.1/", "http://0x7f.1/", true);
+        check("http://127.0.0.1/", "http://2130706433/", true);
+        check("http://[::1]/", "http://[0:0::0:1]/", true);
+    }
+
+    #[test]
+    fn scheme_host_and_port_do() {
+        check("http://example.org/", "https://example.org/", false);
+        check("http://example.org/", "https://example.org:80/", false);
+        check("http://example.org/", "http://example.org:8080/", false);
+        check("http://example.org/", "http://www.example.org/", false);
+        check("http://example.org/", "http://example.org.evil.example/", false);
+        check("http://example.org/", "http://example.org@evil.example/", false);
+        check("http://127.0.0.1/", "http://[::ffff:127.0.0.1]/", false);
+    }
+
+    #[test]
+    fn route_keeps_connections_apart() {
+        let url = Url::parse("https://example.org/").unwrap();
+        let key = |route| ConnKey::new(&url, route).unwrap();
+        let plain = Route::default();
+        for other in [
+            Route { tls: 1, ..plain },
+            Route { proxy: 1, ..plain },
+            Route { local: 1, ..plain },
+            Route { policy: 1, ..plain },
+        ] {
+            assert_ne!(key(plain), key(other));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! CSV (RFC 4180): one record a row, the columns of NDJSON, structures as JSON text.
+//!
+//! An empty field means that it did not happen; an empty text is written `""`. Lines end in CRLF; line ends inside a
+//! text stay as they are, within quotes.
+
+use crate::job::Row;
+
+pub use super::column::Fields;
+use super::column::{BodyNames, Cells, Name, Value, visit};
+use super::text::{header_text, push_base64, push_hex, push_millis, push_number, push_time};
+use super::{Body, Record};
+
+/// Whether text that a spreadsheet would run as a formula is made harmless.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// Text is written as it is.
+    #[default]
+    Off,
+    /// Text that begins with `=`, `+`, `-`, `@`, a tab or a carriage return gets a `'` before it (`--csv-safe`).
+    Formulas,
+}
+
+/// Appends the line of column names.
+pub fn header(fields: &Fields, out: &mut Vec<u8>) {
+    let mut names = Names { out, first: true };
+    visit(&Record::new(Row(0), ""), *fields, &mut names);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the record as one row.
+pub fn write(record: &Record, fields: &Fields, guard: Guard, out: &mut Vec<u8>) {
+    visit(record, *fields, &mut Line { out, guard, first: true });
+    out.extend_from_slice(b"\r\n");
+}
+
+struct Line<'a> {
+    out: &'a mut Vec<u8>,
+    guard: Guard,
+    first: bool,
+}
+
+impl Line<'_> {
+    fn next(&mut self) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        self.out
+    }
+
+    fn quoted(&mut self, text: &[u8]) {
+        let guard = self.guard;
+        let out = self.next();
+        let formula = match guard {
+            Guard::Off => false,
+            Guard::Formulas => matches!(text.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')),
+        };
+        if !formula
+            && !text.is_empty()
+            && !text.iter().any(|byte| matches!(byte, b'"' | b',' | b'\n' | b'\r'))
+        {
+            out.extend_from_slice(text);
+            return;
+        }
+        out.push(b'"');
+        if formula {
+            out.push(b'\'');
+        }
+        let mut rest = text;
+        while let Some(quote) = memchr::memchr(b'"', rest) {
+            let (head, tail) = rest.split_at(quote + 1);
+            out.extend_from_slice(head);
+            out.push(b'"');
+            rest = tail;
+        }
+        out.extend_from_slice(rest);
+        out.push(b'"');
+    }
+}
+
+impl Cells for Line<'_> {
+    fn cell(&mut self, _: Name, value: Value<'_>) {
+        match value {
+            Value::Null => self.next().extend_from_slice(b""),
+            Value::Truth(true) => self.next().extend_from_slice(b"true"),
+            Value::Truth(false) => self.next().extend_from_slice(b"false"),
+            Value::Number(number) => push_number(number, self.next()),
+            Value::Millis(span) => push_millis(span, self.next()),
+            Value::Time(unix_us) => push_time(unix_us, self.next()),
+            Value::Hex(bytes) => push_hex(bytes, self.next()),
+            Value::Word(word) => self.next().extend_from_slice(word.as_bytes()),
+            Value::Text(text) => self.quoted(text.as_bytes()),
+            Value::Header(bytes) => self.quoted(header_text(bytes).as_bytes()),
+        }
+    }
+
+    fn json(&mut self, _: Name, push: impl FnOnce(&mut Vec<u8>)) {
+        let mut json = Vec::new();
+        push(&mut json);
+        self.quoted(&json);
+    }
+
+    fn body(&mut self, _: BodyNames, body: &Body) {
+        match body {
+            Body::None => {
+                for _ in 0..3 {
+                    self.next();
+                }
+            }
+            Body::Inline(bytes) => {
+                if let Ok(text) = std::str::from_utf8(bytes) {
+                    self.quoted(text.as_bytes());
+                    self.next();
+                } else {
+                    self.next();
+                    push_base64(bytes, self.next());
+                }
+                self.next();
+            }
+            Body::File(path) => {
+                self.next();
+                self.next();
+                self.quoted(path.to_string_lossy().as_bytes());
+            }
+        }
+    }
+}
+
+struct Names<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl Cells for Names<'_> {
+    fn cell(&mut self, name: Name, _: Value<'_>) {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(name.plain.as_bytes());
+    }
+
+    fn json(&mut self, name: Name, _: impl FnOnce(&mut Vec<u8>)) {
+        self.cell(name, Value::Null);
+    }
+
+    fn body(&mut self, names: BodyNames, _: &Body) {
+        for name in [names.text, names.base64, names.path] {
+            self.cell(name, Value::Null);
+        }
+    }
+}

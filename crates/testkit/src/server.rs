@@ -1,0 +1,429 @@
+//! The server: its builder, its thread, and the questions a test asks it.
+//!
+//! A server owns one background thread with one runtime. Dropping the server drops the runtime with every connection, and joins
+//! the thread; nothing of it outlives the test.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
+
+use crate::record::{HostRecord, Recorder, Seen};
+use crate::request::Request;
+use crate::routes::{self, World};
+use crate::script::Script;
+use crate::wire::{After, End, Transport, Wire};
+
+/// How many requests are kept when the builder says nothing else.
+pub const RECORD_LIMIT: usize = 100_000;
+
+/// A running server on loopback.
+///
+/// ```
+/// use overlapped_testkit::Server;
+///
+/// let server = Server::start();
+/// let url = server.url("/delay/10"); // http://127.0.0.1:PORT/delay/10
+/// // … fetch it with the client under test, then ask what the server saw:
+/// assert_eq!(server.count("/delay"), 0);
+/// assert_eq!(server.max_in_flight(), 0);
+/// # let _ = url;
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How to start a [`Server`].
+///
+/// ```
+/// use overlapped_testkit::{Script, Server};
+///
+/// let server = Server::builder()
+///     .route("/teapot", Script::response(418, &[], "short and stout"))
+///     .robots("User-agent: *\nDisallow: /private\n")
+///     .hosts(3)
+///     .start();
+/// assert_eq!(server.addresses().len(), 3); // 127.0.0.1, .2 and .3 on one port
+/// ```
+#[derive(Default)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    addresses: Vec<IpAddr>,
+    port: u16,
+    scale: Option<f64>,
+    robots: Option<String>,
+    record_limit: Option<usize>,
+    routes: HashMap<String, Script>,
+    handlers: Vec<(String, Handler)>,
+}
+
+type Handler = Box<dyn Fn(&Request) -> Script + Send + Sync>;
+
+/// What the connections share.
+struct Shared {
+    recorder: Arc<Recorder>,
+    world: World,
+    routes: HashMap<String, Script>,
+    handlers: Vec<(String, Handler)>,
+}
+
+impl Builder {
+    /// Listens on this loopback address, such as `127.0.0.2` or `::1`, in place of `127.0.0.1`. Given several times, the server
+    /// listens on all of them on the same port.
+    pub fn address(mut self, address: impl Into<IpAddr>) -> Builder {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Listens on so many addresses, 127.0.0.1, 127.0.0.2, …, on one port: as many hosts to a client.
+    pub fn hosts(mut self, count: u16) -> Builder {
+        for host in 1..=count {
+            let [high, low] = host.to_be_bytes();
+            self.addresses.push(Ipv4Addr::new(127, 0, high, low).into());
+        }
+        self
+    }
+
+    /// Listens on this port in place of one that is free.
+    pub fn port(mut self, port: u16) -> Builder {
+        self.port = port;
+        self
+    }
+
+    /// Multiplies the delays of `/experiment/0..4`; 0.1 if it is not called, 1 is real time.
+    pub fn scale(mut self, scale: f64) -> Builder {
+        self.scale = Some(scale);
+        self
+    }
+
+    /// The text of `/robots.txt`, which is 404 if this is not called.
+    pub fn robots(mut self, text: impl Into<String>) -> Builder {
+        self.robots = Some(text.into());
+        self
+    }
+
+    /// Keeps at most so many requests for [`Server::seen`]; counts are kept all the same.
+    pub fn record_limit(mut self, requests: usize) -> Builder {
+        self.record_limit = Some(requests);
+        self
+    }
+
+    /// Answers this path, whatever its query, with a script; goes before the built-in routes.
+    pub fn route(mut self, path: impl Into<String>, script: Script) -> Builder {
+        self.routes.insert(path.into(), script);
+        self
+    }
+
+    /// Answers every path that starts so with what this closure makes of the request; the first that fits is taken. It must not block.
+    pub fn handler(
+        mut self,
+        path_prefix: impl Into<String>,
+        handler: impl Fn(&Request) -> Script + Send + Sync + 'static,
+    ) -> Builder {
+        self.handlers.push((path_prefix.into(), Box::new(handler)));
+        self
+    }
+
+    /// Starts the server.
+    ///
+    /// # Panics
+    ///
+    /// When the addresses can't be listened on: a test can't go on without its server.
+    pub fn start(self) -> Server {
+        self.try_start().expect("the loopback server starts")
+    }
+
+    /// Starts the server.
+    ///
+    /// # Errors
+    ///
+    /// When the addresses can't be listened on, or the thread can't be started.
+    pub fn try_start(mut self) -> io::Result<Server> {
+        if self.addresses.is_empty() {
+            self.addresses.push(Ipv4Addr::LOCALHOST.into());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listeners = runtime.block_on(async { listen(&self.addresses, self.port) })?;
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let shared = Arc::new(Shared {
+            recorder: Arc::new(Recorder::new(self.record_limit.unwrap_or(RECORD_LIMIT))),
+            world: World {
+                scale: self.scale.unwrap_or(0.1),
+                robots: self.robots,
+                hits: Mutex::new(HashMap::new()),
+            },
+            routes: self.routes,
+            handlers: self.handlers,
+        });
+        let (stop, stopped) = oneshot::channel();
+        let at_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("testkit".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                for listener in listeners {
+                    tokio::spawn(accept(listener, Arc::clone(&at_thread)));
+                }
+                // An error means that the sender is gone, which says the same.
+                let _ = stopped.await;
+            });
+        })?;
+        Ok(Server { addresses, shared, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Server {
+    /// Starts a server on `127.0.0.1` with the built-in routes.
+    ///
+    /// # Panics
+    ///
+    /// When it can't listen.
+    pub fn start() -> Server {
+        Server::builder().start()
+    }
+
+    /// How to start one otherwise.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The (first) address.
+    pub fn addr(&self) -> SocketAddr {
+        *self.addresses.first().expect("a server listens on at least one address")
+    }
+
+    /// All addresses, in the order of the builder.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The URL of a path on the first address.
+    pub fn url(&self, path: &str) -> String {
+        url(self.addr(), path)
+    }
+
+    /// The URL of a path on the address with this index, modulo their number: spreads rows over hosts.
+    pub fn url_on(&self, host: usize, path: &str) -> String {
+        let index = host % self.addresses.len();
+        url(*self.addresses.get(index).expect("the index is below the length"), path)
+    }
+
+    /// The requests in the order they came, up to the `record_limit`.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.recorder.seen()
+    }
+
+    /// Forgets what was seen so far, counts too (but not the number of connections); what is in flight stays so.
+    pub fn forget(&self) {
+        self.shared.recorder.forget();
+    }
+
+    /// How many requests came.
+    pub fn requests(&self) -> u64 {
+        self.shared.recorder.requests()
+    }
+
+    /// How many requests came whose path and query start so.
+    ///
+    /// # Panics
+    ///
+    /// When more requests came than the `record_limit` keeps, and the prefix is neither a whole first part (`/bytes/`, `/ok`) nor a
+    /// piece of one: a wrong count would be worse.
+    pub fn count(&self, path_prefix: &str) -> u64 {
+        let count = self.shared.recorder.count(path_prefix);
+        count.expect(
+            "requests by this prefix are counted only as long as all are kept: raise the record_limit",
+        )
+    }
+
+    /// How often each `/row/N` was asked for, by N (below [`ROWS_MAX`](crate::ROWS_MAX)); kept whatever the `record_limit`.
+    pub fn row_hits(&self) -> Vec<u16> {
+        self.shared.recorder.row_hits()
+    }
+
+    /// How many requests are in flight now.
+    pub fn in_flight(&self) -> usize {
+        self.shared.recorder.in_flight()
+    }
+
+    /// How many requests were in flight at the same time, at most.
+    pub fn max_in_flight(&self) -> usize {
+        self.shared.recorder.max_in_flight()
+    }
+
+    /// How many connections were accepted.
+    pub fn connections(&self) -> u64 {
+        self.shared.recorder.connections()
+    }
+
+    /// How many connections are open now.
+    pub fn open_connections(&self) -> usize {
+        self.shared.recorder.open_connections()
+    }
+
+    /// How many connections were open at the same time, at most.
+    pub fn max_open_connections(&self) -> usize {
+        self.shared.recorder.max_open_connections()
+    }
+
+    /// How many requests could not be understood.
+    pub fn malformed(&self) -> u64 {
+        self.shared.recorder.malformed()
+    }
+
+    /// What was seen of one host, by its Host header in lower case, such as `127.0.0.2:8080`.
+    pub fn host(&self, host: &str) -> HostRecord {
+        self.shared.recorder.host(host)
+    }
+
+    /// What was seen of every host.
+    pub fn hosts(&self) -> BTreeMap<String, HostRecord> {
+        self.shared.recorder.hosts()
+    }
+
+    /// The time since the start: the clock of [`Seen::at`].
+    pub fn elapsed(&self) -> Duration {
+        self.shared.recorder.elapsed()
+    }
+
+    /// Waits until so many requests have come, and says whether they did within the time.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks the calling thread.
+    pub fn wait_for_requests(&self, requests: u64, time: Duration) -> bool {
+        self.wait_until(time, |server| server.requests() >= requests)
+    }
+
+    /// Waits until something holds of the server, and says whether it did within the time.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks the calling thread.
+    pub fn wait_until(&self, time: Duration, holds: impl Fn(&Server) -> bool) -> bool {
+        let deadline = Instant::now() + time;
+        while !holds(self) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// Whether these bytes came in any request that is kept, in its head or its body: for secrets that must not arrive here.
+    pub fn received(&self, needle: impl Into<Bytes>) -> bool {
+        let needle = needle.into();
+        let holds =
+            |bytes: &[u8]| needle.is_empty() || bytes.windows(needle.len()).any(|window| window == needle);
+        self.seen().iter().any(|seen| holds(&seen.request.head) || holds(&seen.request.body))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was printed by the thread; a second one here would hide which test failed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn answer(&self, request: &Request) -> Script {
+        let path = request.path();
+        if let Some(script) = self.routes.get(path) {
+            return script.clone();
+        }
+        match self.handlers.iter().find(|(prefix, _)| path.starts_with(prefix)) {
+            Some((_, handler)) => handler(request),
+            None => routes::answer(request, &self.world),
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Listens on all addresses on one port. If the port is ours to choose, and the one that is free on the first address is not on
+/// another, the next is tried.
+fn listen(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
+    let mut tries = if port == 0 { 100 } else { 1 };
+    loop {
+        tries -= 1;
+        let mut listeners: Vec<TcpListener> = Vec::new();
+        let mut port = port;
+        let listened: io::Result<()> = addresses.iter().try_for_each(|address| {
+            let listener = listen_on(SocketAddr::new(*address, port))?;
+            port = listener.local_addr()?.port();
+            listeners.push(listener);
+            Ok(())
+        });
+        match listened {
+            Ok(()) => return Ok(listeners),
+            Err(error) if tries == 0 || error.kind() != io::ErrorKind::AddrInUse => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    // The kernel cuts this down to its own limit: ten thousand clients may come at once.
+    socket.listen(65_535)
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tokio::spawn(connection(stream, peer, Arc::clone(&shared)));
+            }
+            // Out of files, or a client that left while it waited: the next one may do better.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    let Ok(local) = stream.local_addr() else { return };
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let connection = shared.recorder.open(local, peer);
+    serve(Wire::new(stream, connection, Arc::clone(&shared.recorder)), &shared).await;
+}
+
+async fn serve<S: Transport>(mut wire: Wire<S>, shared: &Shared) {
+    loop {
+        match wire.request().await {
+            Ok((request, ticket)) => {
+                let script = shared.answer(&request);
+                match wire.play(&script, Some(ticket)).await {
+                    Ok(After::Open) => {}
+                    Ok(After::Closed) | Err(_) => return,
+                }
+            }
+            Err(End::Malformed(why)) => return wire.refuse(why).await,
+            Err(End::Gone) => return,
+        }
+    }
+}
+
+fn url(address: SocketAddr, path: &str) -> String {
+    format!("http://{address}{path}")
+}
