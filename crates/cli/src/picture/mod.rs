@@ -9,6 +9,8 @@ pub(crate) mod svg;
 pub(crate) mod text;
 mod layout;
 
+use serde::{Deserialize, Serialize};
+
 /// Rows that get a bar of their own; what fits a screen or a page.
 const BARS_MAX: usize = 80;
 
@@ -70,7 +72,7 @@ impl Phase {
 }
 
 /// One row of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Bar {
     /// What it is called: its URL.
     pub(crate) label: String,
@@ -112,12 +114,18 @@ impl Bar {
     }
 
     /// When it got its place and the first attempt began.
-    fn active_s(&self) -> f64 {
+    pub(crate) fn active_s(&self) -> f64 {
         self.start_s + self.length(Phase::Blocked)
     }
 
-    fn end_s(&self) -> f64 {
+    /// When its last phase ended.
+    pub(crate) fn end_s(&self) -> f64 {
         self.start_s + self.phases_s.iter().copied().map(f64::from).sum::<f64>()
+    }
+
+    /// From its first attempt to its end.
+    pub(crate) fn took_s(&self) -> f64 {
+        self.end_s() - self.active_s()
     }
 }
 
@@ -132,18 +140,13 @@ pub(crate) struct Chart {
 }
 
 impl Chart {
-    /// Takes one row; beyond [`ROWS_MAX`] it is only counted.
-    pub(crate) fn add(&mut self, bar: Bar) {
-        if self.bars.len() < ROWS_MAX {
-            self.bars.push(bar);
-        } else {
-            self.not_drawn += 1;
+    /// Takes one row, `None` if it was never started; beyond [`ROWS_MAX`] it is only counted.
+    pub(crate) fn add(&mut self, bar: Option<Bar>) {
+        match bar {
+            None => self.never_started += 1,
+            Some(bar) if self.bars.len() < ROWS_MAX => self.bars.push(bar),
+            Some(_) => self.not_drawn += 1,
         }
-    }
-
-    /// Counts a row that was never started.
-    pub(crate) fn add_never_started(&mut self) {
-        self.never_started += 1;
     }
 
     /// Counts time from the start of the earliest row.

@@ -1,9 +1,11 @@
 //! Bars from records: from a finished row of a run, and from a line of its NDJSON.
 
+use overlapped_proto::display::{escape, redact};
 use overlapped_proto::record::Record;
+use overlapped_proto::time::Nanos;
 use serde::Deserialize;
 
-use super::{Bar, Chart, Phase};
+use super::{Bar, Phase};
 
 /// The fields of a record that a picture needs. Everything else of the line, bodies too, is skipped unread.
 #[derive(Debug, Deserialize)]
@@ -34,59 +36,50 @@ struct Times {
     elapsed: Option<f64>,
 }
 
-impl Chart {
-    /// Adds a finished row.
-    pub(crate) fn add_record(&mut self, record: &Record) {
+impl Bar {
+    /// A finished row; `None` if it was never started.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
         let t = &record.timing;
+        let error = record.failure.as_ref().map(|failure| failure.kind.name());
         let times = Times {
             started: record.started_unix_us.map(|us| us as f64 / 1e6),
             attempts: record.attempts,
             last: [t.blocked, t.dns, t.connect, t.tls, t.send, t.wait, t.receive]
-                .map(|span| span.map(overlapped_proto::time::Nanos::as_secs_f64)),
+                .map(|span| span.map(Nanos::as_secs_f64)),
             elapsed: Some(record.elapsed.as_secs_f64()),
         };
-        let error = record.failure.as_ref().map(|failure| failure.kind.name());
-        self.add_row(record.url.to_string(), result(record.status, error), record.ok, &times);
+        Self::timed(&record.url, result(record.status, error), record.ok, &times)
     }
 
-    /// Adds a line of NDJSON.
+    /// A record as NDJSON tells it; `Ok(None)` if its row was never started.
     ///
     /// # Errors
     ///
-    /// What is wrong with it: it is not a record.
-    pub(crate) fn add_line(&mut self, line: &[u8]) -> Result<(), String> {
+    /// What is wrong with the line: it is not a record.
+    pub(crate) fn of_line(line: &[u8]) -> Result<Option<Self>, String> {
         let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
         let started = match &line.started {
             Some(text) => Some(unix_seconds(text).ok_or_else(|| format!("`{text}` is no RFC 3339 time"))?),
             None => None,
         };
         let ms = |ms: Option<f64>| ms.map(|ms| ms / 1e3);
+        let (a, b) = ([line.blocked_ms, line.dns_ms, line.connect_ms, line.tls_ms], [line.send_ms, line.wait_ms]);
+        let [blocked, dns, connect, tls] = a.map(ms);
+        let [send, wait] = b.map(ms);
         let times = Times {
             started,
             attempts: line.attempts,
-            last: [
-                line.blocked_ms,
-                line.dns_ms,
-                line.connect_ms,
-                line.tls_ms,
-                line.send_ms,
-                line.wait_ms,
-                line.receive_ms,
-            ]
-            .map(ms),
+            last: [blocked, dns, connect, tls, send, wait, ms(line.receive_ms)],
             elapsed: ms(line.elapsed_ms),
         };
-        self.add_row(line.url, result(line.status, line.error.as_deref()), line.ok, &times);
-        Ok(())
+        Ok(Self::timed(&line.url, result(line.status, line.error.as_deref()), line.ok, &times))
     }
 
-    fn add_row(&mut self, label: String, result: String, ok: bool, times: &Times) {
-        let Some(started) = times.started else {
-            self.add_never_started();
-            return;
-        };
+    fn timed(url: &str, result: String, ok: bool, times: &Times) -> Option<Self> {
         let [blocked, rest @ ..] = times.last.map(Option::unwrap_or_default);
-        let mut bar = Bar::new(label, result, ok, started);
+        // URLs and, in a file, error names are strangers' text: fit for a terminal, and without a password.
+        let label = escape(&redact(url)).into_owned();
+        let mut bar = Self::new(label, escape(&result).into_owned(), ok, times.started?);
         let phases = [Phase::Dns, Phase::Connect, Phase::Tls, Phase::Send, Phase::Wait, Phase::Receive];
         for (phase, seconds) in phases.into_iter().zip(rest) {
             bar.set(phase, seconds);
@@ -99,7 +92,7 @@ impl Chart {
             bar.set(Phase::Blocked, blocked);
             bar.start_s -= blocked;
         }
-        self.add(bar);
+        Some(bar)
     }
 }
 
@@ -147,9 +140,7 @@ mod tests {
     }
 
     fn bar(line: &str) -> Bar {
-        let mut chart = Chart::default();
-        chart.add_line(line.as_bytes()).unwrap();
-        chart.bars.remove(0)
+        Bar::of_line(line.as_bytes()).unwrap().unwrap()
     }
 
     #[test]
@@ -174,12 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_never_started_is_counted() {
-        let mut chart = Chart::default();
+    fn a_row_that_never_started_has_no_bar() {
         let line = r#"{"url":"nonsense","ok":false,"error":"input.url","attempts":0}"#;
-        chart.add_line(line.as_bytes()).unwrap();
-        assert_eq!(chart.never_started, 1);
-        assert!(chart.add_line(b"{}").is_err());
-        assert!(chart.add_line(b"not json").is_err());
+        assert!(Bar::of_line(line.as_bytes()).unwrap().is_none());
+        assert!(Bar::of_line(b"{}").is_err());
+        assert!(Bar::of_line(b"not json").is_err());
     }
 }

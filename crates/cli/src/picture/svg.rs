@@ -267,7 +267,7 @@ mod tests {
             let mut bar = Bar::new(format!("{label}{i}"), "200".into(), true, i as f64 * 0.01);
             bar.set(Phase::Wait, 0.5);
             bar.set(Phase::Receive, 0.4);
-            chart.add(bar);
+            chart.add(Some(bar));
         }
         chart.from_start()
     }

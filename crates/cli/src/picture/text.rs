@@ -212,7 +212,7 @@ mod tests {
             bar.set(Phase::Connect, 0.1);
             bar.set(Phase::Wait, 0.5);
             bar.set(Phase::Receive, 0.4);
-            chart.add(bar);
+            chart.add(Some(bar));
         }
         chart.from_start()
     }
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn nothing_to_draw_is_said() {
         let mut chart = Chart::default();
-        chart.add_never_started();
+        chart.add(None);
         let drawn = draw(&chart, &Style { width: 80, colour: false, span_s: None });
         assert_eq!(drawn, "no row was started\n1 rows were never started\n");
     }
