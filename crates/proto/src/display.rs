@@ -4,8 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-
-use crate::limits;
+use std::ops::Range;
 
 /// Text in which nothing can steer a terminal or reorder what is read: control characters (C0, C1, DEL), line and
 /// paragraph separators, and the invisible and bidirectional formatting characters become `\u{…}`.
@@ -23,26 +22,38 @@ pub fn escape(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if is_unsafe(c) {
-            let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
-        } else {
-            safe.push(c);
-        }
-    }
+    text.chars().for_each(|c| push_safe(c, &mut safe));
     Cow::Owned(safe)
 }
 
-/// Bytes of unknown origin for a message: without userinfo, cut, made UTF-8, escaped.
+/// Bytes of unknown origin for a message: without userinfo, cut to about `bytes_max`, escaped; bytes that are not
+/// UTF-8 become `\x…`.
+///
+/// ```
+/// use overlapped_proto::display::quote;
+///
+/// assert_eq!(quote(b"http://me:secret@a/\xff\n", 100), "http://a/\\xff\\u{a}");
+/// assert_eq!(quote(b"abcdef", 3), "abc\u{2026}");
+/// ```
 #[must_use]
-pub fn quote(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let text = redact(&text);
-    let cut = text.char_indices().map(|(at, _)| at).find(|&at| at >= limits::QUOTE_BYTES_MAX);
-    match cut.and_then(|at| text.get(..at)) {
-        Some(start) => format!("{}\u{2026}", escape(start)),
-        None => escape(&text).into_owned(),
+pub fn quote(bytes: &[u8], bytes_max: usize) -> String {
+    let hidden = userinfo(bytes).unwrap_or(0..0);
+    let mut quoted = String::new();
+    for part in [bytes.get(..hidden.start), bytes.get(hidden.end..)].into_iter().flatten() {
+        for chunk in part.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if quoted.len() >= bytes_max {
+                    quoted.push('\u{2026}');
+                    return quoted;
+                }
+                push_safe(c, &mut quoted);
+            }
+            for byte in chunk.invalid() {
+                let _ = write!(quoted, "\\x{byte:02x}");
+            }
+        }
     }
+    quoted
 }
 
 /// A URL without its userinfo (`user:password@`), whether or not it is a valid one.
@@ -55,39 +66,74 @@ pub fn quote(bytes: &[u8]) -> String {
 /// ```
 #[must_use]
 pub fn redact(url: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'@', url.as_bytes()).is_none() {
-        return Cow::Borrowed(url);
-    }
-    let start = authority_start(url);
-    let (head, rest) = url.split_at(start);
-    let end = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
-    match rest.get(..end).and_then(|authority| authority.rfind('@')) {
-        Some(at) => Cow::Owned(format!("{head}{}", rest.get(at + 1..).unwrap_or_default())),
+    match userinfo(url.as_bytes()) {
+        Some(hidden) => {
+            let rest = |range| url.get(range).unwrap_or_default();
+            Cow::Owned([rest(0..hidden.start), rest(hidden.end..url.len())].concat())
+        }
         None => Cow::Borrowed(url),
     }
 }
 
-/// Where `user:password@host` would begin: after `scheme:` and any slashes, as browsers read it.
-fn authority_start(url: &str) -> usize {
-    let slashes = |from: usize| {
-        let rest = url.get(from..).unwrap_or_default();
-        from + rest.len() - rest.trim_start_matches(['/', '\\']).len()
-    };
-    match url.split_once(':') {
-        Some((scheme, rest))
-            if rest.starts_with(['/', '\\'])
-                || scheme.trim().eq_ignore_ascii_case("http")
-                || scheme.trim().eq_ignore_ascii_case("https") =>
-        {
-            slashes(scheme.len() + 1)
-        }
-        _ => slashes(0),
+/// Where `user:password@` stands: after `scheme:` and any slashes, to the last `@` before the path, as browsers read
+/// it. All that it looks for is ASCII, so the ends are ends of characters.
+fn userinfo(url: &[u8]) -> Option<Range<usize>> {
+    memchr::memchr(b'@', url)?;
+    let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+    let after_scheme = memchr::memchr(b':', url).map_or(0, |colon| colon + 1);
+    let scheme = url.get(..after_scheme)?.trim_ascii();
+    let has_scheme = url.get(after_scheme).is_some_and(is_slash)
+        || scheme.eq_ignore_ascii_case(b"http:")
+        || scheme.eq_ignore_ascii_case(b"https:");
+    let from = if has_scheme { after_scheme } else { 0 };
+    let start = from + url.get(from..)?.iter().take_while(|byte| is_slash(byte)).count();
+    let authority = url.get(start..)?.split(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#')).next()?;
+    let at = memchr::memrchr(b'@', authority)?;
+    Some(start..start + at + 1)
+}
+
+fn push_safe(c: char, safe: &mut String) {
+    if is_unsafe(c) {
+        let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
+    } else {
+        safe.push(c);
     }
 }
 
-fn is_unsafe(c: char) -> bool {
+/// True for the characters that [`escape`] replaces.
+pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn userinfo_goes_however_it_is_written() {
+        let check = |url: &str, expected: &str| {
+            assert_eq!(redact(url), expected);
+            assert_eq!(quote(url.as_bytes(), 1_000), escape(expected));
+        };
+        check("http://example.org/", "http://example.org/");
+        check("http://example.org/@x?a@b#c@d", "http://example.org/@x?a@b#c@d");
+        check("http://a:b@example.org/@", "http://example.org/@");
+        check("http://a:b@c@example.org", "http://example.org");
+        check("HTTPS:a:b@example.org", "HTTPS:example.org");
+        check("http:/\\/a:b@example.org", "http:/\\/example.org");
+        check("http://h\\@evil.example", "http://h\\@evil.example");
+        check("ftp://a:b@example.org/", "ftp://example.org/");
+        check("a:b@example.org/", "example.org/");
+        check("//a:b@example.org/", "//example.org/");
+        check("http://\u{e4}:\u{202e}@\u{fc}.example/\u{85}", "http://\u{fc}.example/\u{85}");
+    }
+
+    #[test]
+    fn a_cut_does_not_uncover_userinfo() {
+        let url = format!("http://me:{}@example.org/", "secret".repeat(1_000));
+        assert_eq!(quote(url.as_bytes(), 10), "http://exa\u{2026}");
+    }
 }

@@ -6,6 +6,8 @@
 //!
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
+pub mod input;
+pub mod filename;
 pub mod redirect;
 pub mod origin;
 pub mod record;

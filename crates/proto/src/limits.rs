@@ -118,5 +118,9 @@ pub const REORDER_ROWS: usize = 10_000;
 pub const ERROR_MESSAGE_BYTES: usize = 1 << 10;
 /// The longest quotation of foreign text, such as a bad row or a `Location`, in a message.
 pub const QUOTE_BYTES_MAX: usize = 256;
+/// The longest part of a bad row that its record shows as its URL.
+pub const GIVEN_BYTES_MAX: usize = 1 << 10;
 /// The longest file name that is made from a URL or a template.
 pub const FILE_NAME_BYTES_MAX: usize = 150;
+/// Directories, with the file itself, in a path made from a template or a row.
+pub const FILE_DEPTH_MAX: usize = 16;

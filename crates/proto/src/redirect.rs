@@ -215,5 +215,5 @@ fn invalid(location: &[u8], why: &str) -> Failure {
 }
 
 fn shown(location: &[u8]) -> String {
-    display::quote(location)
+    display::quote(location, limits::QUOTE_BYTES_MAX)
 }

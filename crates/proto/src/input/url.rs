@@ -1,0 +1,207 @@
+//! The text of a URL, as a list or a person gives it, to a URL that may be fetched, or the reason why not.
+//!
+//! Parsing is left to the one URL parser of the program (WHATWG); what is here only refuses, and never repairs: a
+//! corrected URL is a hint in the message.
+
+use url::{ParseError, Url};
+
+use crate::display;
+use crate::error::ErrorKind;
+use crate::limits;
+use crate::origin::Scheme;
+use crate::outcome::Failure;
+
+/// Parses the URL of a row.
+///
+/// ```
+/// use overlapped_proto::input::url;
+///
+/// assert_eq!(url::parse("HTTP://Example.org").unwrap().as_str(), "http://example.org/");
+/// assert_eq!(
+///     url::parse("example.org:8080/a").unwrap_err().to_string(),
+///     "input.url: example.org:8080/a has no scheme; perhaps https://example.org:8080/a is meant"
+/// );
+/// ```
+///
+/// # Errors
+///
+/// What is wrong with it, with a hint where one can be given.
+pub fn parse(text: &str) -> Result<Url, Failure> {
+    if text.is_empty() {
+        return Err(Failure::new(ErrorKind::InputEmpty, "there is no URL"));
+    }
+    if text.bytes().fold(false, |any, byte| any | (byte < 0x20)) {
+        let message = format!("{} holds a control character", quote(text));
+        return Err(Failure::new(ErrorKind::InputUrl, message));
+    }
+    match Url::parse(text) {
+        Ok(url) if Scheme::of(&url).is_none() => Err(other_scheme(text, &url)),
+        Ok(url) if url.port() == Some(0) => {
+            Err(Failure::new(ErrorKind::PolicyPort, format!("{}: there is no port 0", quote(text))))
+        }
+        Ok(url) => Ok(url),
+        Err(ParseError::RelativeUrlWithoutBase) => Err(no_scheme(text)),
+        Err(ParseError::InvalidPort) => {
+            let message = format!("{}: a port is a number from 1 to 65535", quote(text));
+            Err(with_hint(message, without_port(text)))
+        }
+        Err(error) => Err(with_hint(format!("{}: {error}", quote(text)), None)),
+    }
+}
+
+/// `example.org:80` reads as a scheme `example.org`: if what follows the colon is a port, it was no scheme.
+fn other_scheme(text: &str, url: &Url) -> Failure {
+    let after = text.split_once(':').map_or("", |(_, after)| after);
+    let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+    if digits > 0 && matches!(after.as_bytes().get(digits), None | Some(b'/' | b'?' | b'#')) {
+        return no_scheme(text);
+    }
+    let message = format!("{}: {} is not fetched, only http and https are", quote(text), url.scheme());
+    Failure::new(ErrorKind::PolicyScheme, message)
+}
+
+fn no_scheme(text: &str) -> Failure {
+    let bare = text.trim_start_matches(['/', '\\']);
+    let is_path = text.starts_with('/') && !text.starts_with("//");
+    let hint = if is_path { None } else { Some(format!("https://{bare}")) };
+    with_hint(format!("{} has no scheme", quote(text)), hint)
+}
+
+/// The URL without what stands where a port would.
+fn without_port(text: &str) -> Option<String> {
+    let start = text.find("//")? + 2;
+    let authority = text.get(start..)?.split(['/', '\\', '?', '#']).next()?;
+    let host = authority.rfind(['@', ']']).map_or(0, |at| at + 1);
+    let colon = start + host + authority.get(host..)?.find(':')?;
+    let rest = text.get(start + authority.len()..)?;
+    Some(format!("{}{rest}", text.get(..colon)?))
+}
+
+fn with_hint(message: String, hint: Option<String>) -> Failure {
+    match hint
+        .filter(|hint| hint.contains('.') || hint.contains("localhost"))
+        .filter(|hint| parse(hint).is_ok())
+    {
+        Some(hint) => {
+            let message = format!("{message}; perhaps {} is meant", quote(&hint));
+            Failure::new(ErrorKind::InputUrl, message)
+        }
+        None => Failure::new(ErrorKind::InputUrl, message),
+    }
+}
+
+fn quote(text: &str) -> String {
+    display::quote(text.as_bytes(), limits::QUOTE_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<&str, &str>) {
+        let parsed = parse(text);
+        match expected {
+            Ok(url) => assert_eq!(parsed.unwrap().as_str(), url, "{text}"),
+            Err(failure) => assert_eq!(parsed.unwrap_err().to_string(), failure, "{text}"),
+        }
+    }
+
+    #[test]
+    fn what_may_be_fetched() {
+        check("http://example.org", Ok("http://example.org/"));
+        check("https://Example.ORG:443/a b?c#d", Ok("https://example.org/a%20b?c#d"));
+        check("http://b\u{fc}cher.example/\u{e4}", Ok("http://xn--bcher-kva.example/%C3%A4"));
+        check("http://user:password@example.org/", Ok("http://user:password@example.org/"));
+        check("http://example.org./", Ok("http://example.org./"));
+        check("http:\\\\example.org\\a", Ok("http://example.org/a"));
+    }
+
+    #[test]
+    fn hosts_are_read_as_browsers_do() {
+        check("http://0x7f.1/", Ok("http://127.0.0.1/"));
+        check("http://2130706433/", Ok("http://127.0.0.1/"));
+        check("http://0177.0.0.1/", Ok("http://127.0.0.1/"));
+        check("http://127.1/", Ok("http://127.0.0.1/"));
+        check("http://\u{ff11}27.0.0.1/", Ok("http://127.0.0.1/"));
+        check("http://[::ffff:127.0.0.1]/", Ok("http://[::ffff:7f00:1]/"));
+        check("http://example\u{3002}org/", Ok("http://example.org/"));
+        check("http://h#@evil.example/", Ok("http://h/#@evil.example/"));
+        check("http://h\\@evil.example/", Ok("http://h/@evil.example/"));
+        check("http://h;@evil.example/", Ok("http://h%3B@evil.example/"));
+        check("http://a@b@c.example/", Ok("http://a%40b@c.example/"));
+    }
+
+    #[test]
+    fn no_scheme_gets_a_hint() {
+        let hint = |text, hint: &str| {
+            check(text, Err(&format!("input.url: {text} has no scheme; perhaps {hint} is meant")));
+        };
+        hint("example.org", "https://example.org/".trim_end_matches('/'));
+        hint("//example.org/a", "https://example.org/a");
+        hint("example.org:80", "https://example.org:80");
+        hint("localhost:8080/a", "https://localhost:8080/a");
+        check("/a/path", Err("input.url: /a/path has no scheme"));
+        check("word", Err("input.url: word has no scheme"));
+        check("", Err("input.empty: there is no URL"));
+    }
+
+    #[test]
+    fn ports() {
+        let range = "a port is a number from 1 to 65535";
+        check(
+            "http://a.example:65536/b",
+            Err(&format!(
+                "input.url: http://a.example:65536/b: {range}; perhaps http://a.example/b is meant"
+            )),
+        );
+        check(
+            "http://a.example:80:80",
+            Err(&format!("input.url: http://a.example:80:80: {range}; perhaps http://a.example is meant")),
+        );
+        check("http://a.example:0/", Err("policy.port: http://a.example:0/: there is no port 0"));
+        check("http://a.example:/", Ok("http://a.example/"));
+    }
+
+    #[test]
+    fn other_schemes() {
+        for scheme in
+            ["ftp://example.org/", "file:///etc/passwd", "unix:/run/x", "data:,a", "javascript:alert(1)"]
+        {
+            assert_eq!(parse(scheme).unwrap_err().kind, ErrorKind::PolicyScheme, "{scheme}");
+        }
+    }
+
+    #[test]
+    fn nothing_splits_a_host() {
+        for host in [
+            "a%2Fb",
+            "a%00b",
+            "a%0d%0ab",
+            "a b",
+            "a<b",
+            "a^b",
+            "a|b",
+            "[::1",
+            "::1",
+            "",
+            "a\tb",
+            "xn--a-\u{fc}",
+        ] {
+            let text = format!("http://{host}/");
+            assert_eq!(parse(&text).map_err(|failure| failure.kind), Err(ErrorKind::InputUrl), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_message_shows_a_password() {
+        for text in [
+            "http://me:secret@example.org:0/",
+            "http://me:secret@a b/",
+            "me:secret@example.org/",
+            "ftp://me:secret@a/",
+        ] {
+            let message = parse(text).unwrap_err().message;
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+}
