@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use overlapped_fetch::Rate;
 use overlapped_proto::time::Nanos;
 
 /// A span of time: `10`, `2.5`, `500ms`, `30s`, `2m`, `1h`; `0` is "no limit".
@@ -104,7 +105,8 @@ impl FromStr for Ranges {
         };
         let range = |part: &str| {
             let (from, to) = part.split_once("..=").or_else(|| part.split_once('-')).unwrap_or((part, part));
-            Ok(status(from)?..=status(to)?)
+            let range = status(from)?..=status(to)?;
+            if range.is_empty() { Err(WANTED) } else { Ok(range) }
         };
         text.split(',').map(range).collect::<Result<_, _>>().map(Self)
     }
@@ -174,6 +176,11 @@ impl FromStr for Resolve {
     }
 }
 
+/// A rate: `100/s`, `5000/h`, `2/5s`.
+pub(crate) fn rate(text: &str) -> Result<Rate, &'static str> {
+    Rate::parse(text).ok_or("a rate is written like 10/s, 100/m or 2/5s: the unit is required")
+}
+
 fn number_and_unit(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text.split_at(end)
@@ -235,7 +242,7 @@ mod tests {
         check("400-599", Some(Ranges(vec![400..=599])));
         check("404,500..=503", Some(Ranges(vec![404..=404, 500..=503])));
         check("none", Some(Ranges(vec![])));
-        for wrong in ["", "4xx", "99", "400-", "1000", "400,"] {
+        for wrong in ["", "4xx", "99", "400-", "1000", "400,", "599-400"] {
             check::<Ranges>(wrong, None);
         }
     }

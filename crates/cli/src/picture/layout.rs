@@ -93,9 +93,10 @@ pub(super) fn in_flight(bars: &[Bar], span_s: f64, cells: usize) -> Vec<u32> {
     let mut peaks = vec![0; cells];
     let (mut now, mut at) = (0_u32, 0);
     for (time, starts) in events {
-        // Whatever was in flight before this moment was so in every cell up to here.
+        // What was in flight before this moment was so in every cell up to here, but not in one that begins here.
         let until = cell(time);
-        for peak in peaks.iter_mut().take(until + 1).skip(at) {
+        let begun = time / span_s * cells as f64 > until as f64;
+        for peak in peaks.iter_mut().take(until + usize::from(begun)).skip(at) {
             *peak = now.max(*peak);
         }
         at = until;

@@ -18,7 +18,7 @@ use self::server::Server;
 use super::print;
 use crate::exit::{Ending, Error};
 use crate::flags::compare::{Arm, Flags};
-use crate::flags::input;
+use crate::flags::input::{self, Source};
 use crate::picture::Bar;
 use crate::report::write_whole;
 use crate::terminal;
@@ -70,7 +70,7 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
             .map_err(|error| Error::Usage(format!("cannot start the built-in server: {error}")))?;
         (server.urls(), Some(server))
     } else {
-        (input::urls(&flags.inputs, URLS_MAX)?, None)
+        (urls(&flags.inputs)?, None)
     };
     let measured = measure(flags, &urls)?;
     let report = report::Report::new(flags, &measured, server.as_ref().map(Server::longest))?;
@@ -79,6 +79,27 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
     }
     print(report.text(terminal::width(), terminal::colour()).as_bytes())?;
     Ok(if report.all_ok() { Ending::Succeeded } else { Ending::RowsFailed })
+}
+
+/// The URLs that the words name, in order.
+fn urls(words: &[String]) -> Result<Vec<String>, Error> {
+    let mut urls = Vec::new();
+    for source in input::sources(words, true)? {
+        match source {
+            Source::Url(url) => urls.push(url),
+            Source::List(path) => {
+                let text = std::fs::read_to_string(&path).map_err(|error| Error::reading(&path, &error))?;
+                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+                urls.extend(lines.map(str::to_owned));
+            }
+            Source::Stdin => return Err(Error::Usage("compare reads no list from standard input".to_owned())),
+        }
+    }
+    match urls.len() {
+        0 => Err(Error::Usage("the list is empty".to_owned())),
+        1..=URLS_MAX => Ok(urls),
+        n => Err(Error::Usage(format!("{n} URLs one after the other take too long: at most {URLS_MAX}"))),
+    }
 }
 
 /// Runs every arm in turn, as often as asked.
