@@ -8,6 +8,12 @@
 
 pub mod input;
 pub mod filename;
+pub mod schedule;
+pub mod keepalive;
+pub mod reorder;
+pub mod retry;
+pub mod bucket;
+mod list;
 pub mod redirect;
 pub mod origin;
 pub mod record;

@@ -8,6 +8,8 @@ use crate::time::Nanos;
 pub const INPUT_ROW_BYTES_MAX: usize = 64 << 10;
 /// How much of a list is read at once: one crossing to a thread for some thousand URLs.
 pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
+/// How many rows are pulled at once from a source that has rows, not bytes.
+pub const INPUT_BLOCK_ROWS: usize = 1_024;
 /// Rows read ahead of the fetching, over all hosts.
 pub const WINDOW_ROWS: usize = 100_000;
 
@@ -35,6 +37,8 @@ pub const ADDRESSES_MAX: usize = 8;
 pub const HAPPY_EYEBALLS_DELAY: Nanos = Nanos::from_millis(250);
 /// Blocking disk operations at once.
 pub const DISK_PARALLEL_MAX: usize = 4;
+/// Hosts whose times and failures are counted one by one for the summary.
+pub const HOSTS_TALLIED_MAX: usize = 10_000;
 
 // --- connections ---------------------------------------------------------------------------------------------
 
@@ -74,10 +78,25 @@ pub const RETRY_BASE: Nanos = Nanos::from_millis(500);
 pub const RETRY_MAX: Nanos = Nanos::from_secs(60);
 /// The longest `Retry-After` that is honoured.
 pub const RETRY_AFTER_MAX: Nanos = Nanos::from_secs(600);
+/// Retries in a hundred requests.
+pub const RETRY_BUDGET_PERCENT: u64 = 10;
+/// Retries that a run may make before that share counts, so that a small run retries normally.
+pub const RETRY_BUDGET_FLOOR: u64 = 1_000;
+/// Retries that may be saved up while all goes well.
+pub const RETRY_BUDGET_MAX: u64 = 10_000;
 /// First parking of a host that answers 429 or 503 without `Retry-After`; doubles.
 pub const PARK_BASE: Nanos = Nanos::from_secs(60);
 /// The longest parking of a host.
 pub const PARK_MAX: Nanos = Nanos::from_secs(86_400);
+/// Answers 429 or 503 in a row, from different rows, before a host is parked without its asking: one broken page must
+/// not stop a healthy host.
+pub const PARK_STRIKES: u8 = 2;
+/// Rows that wait for a host before it is parked without its asking. For fewer, backing off row by row costs the
+/// host less than a hundred requests, and a short list does not stand still for a minute.
+pub const PARK_ROWS_MIN: usize = 20;
+/// Time that a host may stay parked, over all its parkings since its last good answer, before it counts as down: so
+/// that a run ends.
+pub const PARKED_SUM_MAX: Nanos = Nanos::from_secs(2 * 86_400);
 
 // --- responses -----------------------------------------------------------------------------------------------
 
@@ -111,7 +130,7 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for the writer before fetching stops.
 pub const BATCHES_WAITING_MAX: usize = 8;
 /// How long a finished record may wait for its batch to fill.
-pub const BATCH_DELAY: Nanos = Nanos::from_millis(20);
+pub const BATCH_DELAY: Nanos = Nanos::from_millis(5);
 /// Rows between the one that is written and the furthest that has finished, in ordered mode.
 pub const REORDER_ROWS: usize = 10_000;
 /// The longest error message.

@@ -67,6 +67,18 @@ pub const ROWS_MAX: u64 = 1 << 24;
 /// How many different first parts of paths are counted apart.
 const GROUPS_MAX: usize = 10_000;
 
+/// The counts that are kept for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    pub(crate) malformed: u64,
+    pub(crate) in_flight: usize,
+    pub(crate) max_in_flight: usize,
+    pub(crate) connections: u64,
+    pub(crate) open_connections: usize,
+    pub(crate) max_open_connections: usize,
+}
+
 impl Deref for Seen {
     type Target = Request;
 
@@ -102,6 +114,8 @@ struct Book {
     seen: Vec<Seen>,
     requests: u64,
     malformed: u64,
+    #[cfg(feature = "tls")]
+    failed_handshakes: u64,
     in_flight: usize,
     max_in_flight: usize,
     open: usize,
@@ -158,36 +172,31 @@ impl Recorder {
         *book = Book { in_flight, max_in_flight: in_flight, open, max_open, hosts, ..Book::default() };
     }
 
-    pub(crate) fn requests(&self) -> u64 {
-        self.book().requests
-    }
-
-    pub(crate) fn malformed(&self) -> u64 {
-        self.book().malformed
+    pub(crate) fn counts(&self) -> Counts {
+        let book = self.book();
+        Counts {
+            requests: book.requests,
+            malformed: book.malformed,
+            in_flight: book.in_flight,
+            max_in_flight: book.max_in_flight,
+            connections: self.next_connection.load(Ordering::Relaxed),
+            open_connections: book.open,
+            max_open_connections: book.max_open,
+        }
     }
 
     pub(crate) fn saw_malformed(&self) {
         self.book().malformed += 1;
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
-        self.book().in_flight
+    #[cfg(feature = "tls")]
+    pub(crate) fn failed_handshakes(&self) -> u64 {
+        self.book().failed_handshakes
     }
 
-    pub(crate) fn max_in_flight(&self) -> usize {
-        self.book().max_in_flight
-    }
-
-    pub(crate) fn connections(&self) -> u64 {
-        self.next_connection.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn open_connections(&self) -> usize {
-        self.book().open
-    }
-
-    pub(crate) fn max_open_connections(&self) -> usize {
-        self.book().max_open
+    #[cfg(feature = "tls")]
+    pub(crate) fn saw_failed_handshake(&self) {
+        self.book().failed_handshakes += 1;
     }
 
     pub(crate) fn host(&self, name: &str) -> HostRecord {
@@ -231,7 +240,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn arrived(&self, request: &Arc<Request>) -> Ticket {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Records a request. Those that ask for the record itself are not part of it, and get no ticket.
+    pub(crate) fn arrived(&self, request: &Arc<Request>) -> Option<Ticket> {
+        if request.path().starts_with("/testkit/") {
+            return None;
+        }
         let host: Arc<str> = match request.header("host") {
             Some(host) => host.to_ascii_lowercase().into(),
             None => self.local.to_string().into(),
@@ -267,7 +284,7 @@ impl Connection {
             });
         }
         drop(guard);
-        Ticket { recorder: Arc::clone(recorder), host, request: Arc::clone(request), kept, open: true }
+        Some(Ticket { recorder: Arc::clone(recorder), host, request: Arc::clone(request), kept, open: true })
     }
 }
 

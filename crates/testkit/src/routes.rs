@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::coding::{self, Coding, Damage};
 use crate::json;
 use crate::oracle::{self, Pattern};
+use crate::record::Recorder;
 use crate::request::Request;
 use crate::script::{Delivery, Script, Step, reason};
 
@@ -26,6 +27,8 @@ const KEYS_MAX: usize = 1_000_000;
 
 /// What the routes need to know beside the request.
 pub(crate) struct World {
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) scheme: &'static str,
     pub(crate) scale: f64,
     pub(crate) robots: Option<String>,
     pub(crate) hits: Mutex<HashMap<String, u32>>,
@@ -117,6 +120,19 @@ fn cooked(request: &Request, parts: &[&str], world: &World) -> Routed {
         ["set-cookie"] => set_cookie(request),
         ["etag", value] => Ok(etag(request, value)),
         ["range", length] => range(request, small(number(length)?)?),
+        ["testkit", "seen"] => {
+            let lines: String =
+                world.recorder.seen().iter().map(|seen| json::of_seen(seen, world.scheme)).collect();
+            Ok(Answer::body(200, lines).header("Content-Type", "application/x-ndjson"))
+        }
+        ["testkit", "counts"] => {
+            let counts = json::of_counts(world.recorder.counts(), &world.recorder.hosts());
+            Ok(Answer::body(200, counts).header("Content-Type", "application/json"))
+        }
+        ["testkit", "forget"] => {
+            world.recorder.forget();
+            Ok(Answer::text(200, "forgotten\n"))
+        }
         ["robots.txt"] => Ok(match &world.robots {
             Some(robots) => Answer::text(200, robots.clone()),
             None => Answer::text(404, "no robots.txt\n"),

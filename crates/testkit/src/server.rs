@@ -14,10 +14,14 @@ use bytes::Bytes;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
+use crate::files::raise_open_files;
+use crate::json;
 use crate::record::{HostRecord, Recorder, Seen};
 use crate::request::Request;
 use crate::routes::{self, World};
 use crate::script::Script;
+#[cfg(feature = "tls")]
+use crate::tls::{Certificate, Tls};
 use crate::wire::{After, End, Transport, Wire};
 
 /// How many requests are kept when the builder says nothing else.
@@ -65,6 +69,12 @@ pub struct Builder {
     record_limit: Option<usize>,
     routes: HashMap<String, Script>,
     handlers: Vec<(String, Handler)>,
+    raw: Vec<Script>,
+    connections: u64,
+    #[cfg(feature = "tls")]
+    certificate: Option<Certificate>,
+    #[cfg(feature = "tls")]
+    names: Vec<String>,
 }
 
 type Handler = Box<dyn Fn(&Request) -> Script + Send + Sync>;
@@ -75,6 +85,10 @@ struct Shared {
     world: World,
     routes: HashMap<String, Script>,
     handlers: Vec<(String, Handler)>,
+    /// If there is any: what is played on whole connections.
+    raw: Vec<Script>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
 }
 
 impl Builder {
@@ -134,6 +148,45 @@ impl Builder {
         self
     }
 
+    /// Plays scripts on whole connections in place of all routes: the first on the first connection, and so on, and the last on all
+    /// that follow.
+    ///
+    /// # Panics
+    ///
+    /// When there is no script.
+    pub fn raw(mut self, scripts: impl IntoIterator<Item = Script>) -> Builder {
+        self.raw = scripts.into_iter().collect();
+        assert!(!self.raw.is_empty(), "a raw server needs a script");
+        self
+    }
+
+    /// Says how many connections will be open at the same time, so that the limit of open files is raised if it is too low for them and
+    /// for as many clients in this process.
+    pub fn connections(mut self, count: u64) -> Builder {
+        self.connections = count;
+        self
+    }
+
+    /// Speaks TLS with a valid certificate, whose CA is [`Server::ca_pem`].
+    #[cfg(feature = "tls")]
+    pub fn tls(self) -> Builder {
+        self.tls_with(Certificate::Valid)
+    }
+
+    /// Speaks TLS with such a certificate.
+    #[cfg(feature = "tls")]
+    pub fn tls_with(mut self, certificate: Certificate) -> Builder {
+        self.certificate = Some(certificate);
+        self
+    }
+
+    /// A further name for which the certificate is valid, beside `localhost` and the addresses.
+    #[cfg(feature = "tls")]
+    pub fn tls_name(mut self, name: impl Into<String>) -> Builder {
+        self.names.push(name.into());
+        self
+    }
+
     /// Starts the server.
     ///
     /// # Panics
@@ -152,18 +205,33 @@ impl Builder {
         if self.addresses.is_empty() {
             self.addresses.push(Ipv4Addr::LOCALHOST.into());
         }
+        if self.connections > 0 {
+            raise_open_files();
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listeners = runtime.block_on(async { listen(&self.addresses, self.port) })?;
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        #[cfg(feature = "tls")]
+        let tls = self.certificate.map(|certificate| Tls::new(certificate, &self.names, &self.addresses));
+        #[cfg(feature = "tls")]
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        #[cfg(not(feature = "tls"))]
+        let scheme = "http";
+        let recorder = Arc::new(Recorder::new(self.record_limit.unwrap_or(RECORD_LIMIT)));
         let shared = Arc::new(Shared {
-            recorder: Arc::new(Recorder::new(self.record_limit.unwrap_or(RECORD_LIMIT))),
+            recorder: Arc::clone(&recorder),
             world: World {
+                recorder,
+                scheme,
                 scale: self.scale.unwrap_or(0.1),
                 robots: self.robots,
                 hits: Mutex::new(HashMap::new()),
             },
             routes: self.routes,
             handlers: self.handlers,
+            raw: self.raw,
+            #[cfg(feature = "tls")]
+            tls,
         });
         let (stop, stopped) = oneshot::channel();
         let at_thread = Arc::clone(&shared);
@@ -207,13 +275,25 @@ impl Server {
 
     /// The URL of a path on the first address.
     pub fn url(&self, path: &str) -> String {
-        url(self.addr(), path)
+        self.url_at(self.addr(), path)
     }
 
     /// The URL of a path on the address with this index, modulo their number: spreads rows over hosts.
     pub fn url_on(&self, host: usize, path: &str) -> String {
         let index = host % self.addresses.len();
-        url(*self.addresses.get(index).expect("the index is below the length"), path)
+        self.url_at(*self.addresses.get(index).expect("the index is below the length"), path)
+    }
+
+    /// The certificate authority that vouches for this server, as PEM; `None` without TLS.
+    #[cfg(feature = "tls")]
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.shared.tls.as_ref().map(Tls::ca_pem)
+    }
+
+    /// How many connections ended in the TLS handshake, because the client refused the certificate for instance.
+    #[cfg(feature = "tls")]
+    pub fn failed_handshakes(&self) -> u64 {
+        self.shared.recorder.failed_handshakes()
     }
 
     /// The requests in the order they came, up to the `record_limit`.
@@ -228,7 +308,7 @@ impl Server {
 
     /// How many requests came.
     pub fn requests(&self) -> u64 {
-        self.shared.recorder.requests()
+        self.shared.recorder.counts().requests
     }
 
     /// How many requests came whose path and query start so.
@@ -251,32 +331,32 @@ impl Server {
 
     /// How many requests are in flight now.
     pub fn in_flight(&self) -> usize {
-        self.shared.recorder.in_flight()
+        self.shared.recorder.counts().in_flight
     }
 
     /// How many requests were in flight at the same time, at most.
     pub fn max_in_flight(&self) -> usize {
-        self.shared.recorder.max_in_flight()
+        self.shared.recorder.counts().max_in_flight
     }
 
     /// How many connections were accepted.
     pub fn connections(&self) -> u64 {
-        self.shared.recorder.connections()
+        self.shared.recorder.counts().connections
     }
 
     /// How many connections are open now.
     pub fn open_connections(&self) -> usize {
-        self.shared.recorder.open_connections()
+        self.shared.recorder.counts().open_connections
     }
 
     /// How many connections were open at the same time, at most.
     pub fn max_open_connections(&self) -> usize {
-        self.shared.recorder.max_open_connections()
+        self.shared.recorder.counts().max_open_connections
     }
 
     /// How many requests could not be understood.
     pub fn malformed(&self) -> u64 {
-        self.shared.recorder.malformed()
+        self.shared.recorder.counts().malformed
     }
 
     /// What was seen of one host, by its Host header in lower case, such as `127.0.0.2:8080`.
@@ -319,12 +399,30 @@ impl Server {
         true
     }
 
+    /// Writes a JSON line for each request that is kept: url, host, method, time_s, in_flight, connection, body_bytes, ending, ended_s.
+    ///
+    /// # Errors
+    ///
+    /// When `out` can't be written to.
+    pub fn write_record(&self, mut out: impl io::Write) -> io::Result<()> {
+        for seen in self.seen() {
+            out.write_all(json::of_seen(&seen, self.shared.world.scheme).as_bytes())?;
+        }
+        out.flush()
+    }
+
     /// Whether these bytes came in any request that is kept, in its head or its body: for secrets that must not arrive here.
     pub fn received(&self, needle: impl Into<Bytes>) -> bool {
         let needle = needle.into();
         let holds =
             |bytes: &[u8]| needle.is_empty() || bytes.windows(needle.len()).any(|window| window == needle);
         self.seen().iter().any(|seen| holds(&seen.request.head) || holds(&seen.request.body))
+    }
+}
+
+impl Server {
+    fn url_at(&self, address: SocketAddr, path: &str) -> String {
+        format!("{}://{address}{path}", self.shared.world.scheme)
     }
 }
 
@@ -404,16 +502,34 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let connection = shared.recorder.open(local, peer);
-    serve(Wire::new(stream, connection, Arc::clone(&shared.recorder)), &shared).await;
+    let recorder = Arc::clone(&shared.recorder);
+    let connection = recorder.open(local, peer);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &shared.tls {
+        match tls.accept(stream).await {
+            Ok(stream) => serve(Wire::new(stream, connection, recorder), &shared).await,
+            Err(_) => recorder.saw_failed_handshake(),
+        }
+        return;
+    }
+    serve(Wire::new(stream, connection, recorder), &shared).await;
 }
 
 async fn serve<S: Transport>(mut wire: Wire<S>, shared: &Shared) {
+    if let Some(last) = shared.raw.last() {
+        let index = usize::try_from(wire.connection_number()).unwrap_or(usize::MAX);
+        let script = shared.raw.get(index).unwrap_or(last);
+        match wire.play(script, None).await {
+            Ok(After::Open) => wire.close().await,
+            Ok(After::Closed) | Err(_) => {}
+        }
+        return;
+    }
     loop {
         match wire.request().await {
             Ok((request, ticket)) => {
                 let script = shared.answer(&request);
-                match wire.play(&script, Some(ticket)).await {
+                match wire.play(&script, ticket).await {
                     Ok(After::Open) => {}
                     Ok(After::Closed) | Err(_) => return,
                 }
@@ -422,8 +538,4 @@ async fn serve<S: Transport>(mut wire: Wire<S>, shared: &Shared) {
             Err(End::Gone) => return,
         }
     }
-}
-
-fn url(address: SocketAddr, path: &str) -> String {
-    format!("http://{address}{path}")
 }

@@ -71,8 +71,18 @@ impl<S: Transport> Wire<S> {
         Wire { stream, inbox: BytesMut::new(), connection, recorder }
     }
 
-    /// Reads one request and records it.
-    pub(crate) async fn request(&mut self) -> Result<(Arc<Request>, Ticket), End> {
+    pub(crate) fn connection_number(&self) -> u64 {
+        self.connection.number()
+    }
+
+    /// Closes in good order.
+    pub(crate) async fn close(mut self) {
+        // It is closed either way, now that it is dropped.
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// Reads one request and records it, unless it asks for the record.
+    pub(crate) async fn request(&mut self) -> Result<(Arc<Request>, Option<Ticket>), End> {
         let mut request = self.head().await?;
         let framing = request.framing().map_err(|why| self.malformed(why))?;
         let waits = request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
@@ -146,7 +156,7 @@ impl<S: Transport> Wire<S> {
                 Step::ExpectRequest => {
                     let position = player.position;
                     let (_, arrived) = self.request().await?;
-                    ticket = Some(arrived);
+                    ticket = arrived;
                     player = Player {
                         stream: &mut self.stream,
                         delivery: script.delivery,
@@ -157,7 +167,7 @@ impl<S: Transport> Wire<S> {
                 Step::ExpectHead => {
                     let position = player.position;
                     let head = Arc::new(self.head().await?);
-                    ticket = Some(self.connection.arrived(&head));
+                    ticket = self.connection.arrived(&head);
                     player = Player {
                         stream: &mut self.stream,
                         delivery: script.delivery,
