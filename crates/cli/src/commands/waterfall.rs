@@ -45,7 +45,10 @@ fn chart(mut input: impl BufRead, path: &Path) -> Result<Chart, Error> {
             continue;
         }
         chart.add(Bar::of_line(&line).map_err(|what| {
-            Error::Usage(format!("{} line {number} is no record of `overlapped fetch`: {what}", path.display()))
+            Error::Usage(format!(
+                "{} line {number} is no record of `overlapped fetch`: {what}",
+                path.display()
+            ))
         })?);
     }
     Ok(chart)

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
-use overlapped_fetch::Rate;
+use overlapped_proto::bucket::Rate;
 use overlapped_proto::limits;
 
 use super::output::Output;
@@ -169,7 +169,13 @@ pub(crate) struct Flags {
     #[arg(short = 'b', long, value_name = "COOKIES", help_heading = "HTTP")]
     pub(crate) cookie: Option<String>,
     /// Basic authentication, to each row's own origin only.
-    #[arg(short, long, value_name = "NAME:PASSWORD", conflicts_with = "oauth2_bearer", help_heading = "HTTP")]
+    #[arg(
+        short,
+        long,
+        value_name = "NAME:PASSWORD",
+        conflicts_with = "oauth2_bearer",
+        help_heading = "HTTP"
+    )]
     pub(crate) user: Option<User>,
     /// Bearer authentication, likewise.
     #[arg(long, value_name = "TOKEN", help_heading = "HTTP")]

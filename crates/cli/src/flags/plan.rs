@@ -157,7 +157,9 @@ fn timeouts(flags: &Flags) -> Result<Timeouts, Error> {
     let speed = match (flags.speed_limit.0, flags.speed_time.0) {
         (0, _) | (_, None) => None,
         (_, Some(span)) if span < Duration::from_secs(1) => {
-            return Err(Error::Usage("--speed-time is at least 1 s: a speed needs some time to be seen".to_owned()));
+            return Err(Error::Usage(
+                "--speed-time is at least 1 s: a speed needs some time to be seen".to_owned(),
+            ));
         }
         (bytes, Some(span)) => Some((bytes, span)),
     };
@@ -186,7 +188,9 @@ fn request(flags: &Flags) -> Result<Request, Error> {
     }
     if let Some(cookies) = &flags.cookie {
         if !cookies.contains('=') {
-            return Err(Error::Usage("-b reads no cookie file yet; it sends cookies: -b 'a=1; b=2'".to_owned()));
+            return Err(Error::Usage(
+                "-b reads no cookie file yet; it sends cookies: -b 'a=1; b=2'".to_owned(),
+            ));
         }
         add("cookie", cookies);
     }
@@ -256,17 +260,19 @@ fn body(values: &[String], with: &str) -> Result<Vec<u8>, Error> {
 
 /// Puts a query behind every URL.
 fn with_query(sources: Vec<Source>, query: &[u8]) -> Result<Vec<Source>, Error> {
-    let query = std::str::from_utf8(query).map_err(|_| Error::Usage("-G: the data is not UTF-8 text".to_owned()))?;
+    let query =
+        std::str::from_utf8(query).map_err(|_| Error::Usage("-G: the data is not UTF-8 text".to_owned()))?;
     let add = |source| match source {
         Source::Url(url) => {
-            let (url, fragment) = url.split_once('#').map_or((url.as_str(), None), |(url, rest)| (url, Some(rest)));
+            let (url, fragment) =
+                url.split_once('#').map_or((url.as_str(), None), |(url, rest)| (url, Some(rest)));
             let joint = if url.contains('?') { '&' } else { '?' };
             let fragment = fragment.map_or(String::new(), |rest| format!("#{rest}"));
             Ok(Source::Url(format!("{url}{joint}{query}{fragment}")))
         }
-        Source::List(_) | Source::Stdin => {
-            Err(Error::Usage("-G changes URLs of the command line only; put the query into the list".to_owned()))
-        }
+        Source::List(_) | Source::Stdin => Err(Error::Usage(
+            "-G changes URLs of the command line only; put the query into the list".to_owned(),
+        )),
     };
     sources.into_iter().map(add).collect()
 }
@@ -291,7 +297,8 @@ fn network(flags: &mut Flags) -> Result<Network, Error> {
 }
 
 fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
-    let (stdout, outputs): (Vec<_>, Vec<_>) = flags.outputs.drain(..).partition(|output| *output == Output::Stdout);
+    let (stdout, outputs): (Vec<_>, Vec<_>) =
+        flags.outputs.drain(..).partition(|output| *output == Output::Stdout);
     let main = match (stdout.len(), outputs.is_empty()) {
         (1, _) => Main::Ndjson,
         (0, false) => Main::Nothing,

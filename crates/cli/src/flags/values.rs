@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use overlapped_fetch::Rate;
+use overlapped_proto::bucket::Rate;
 use overlapped_proto::time::Nanos;
 
 /// A span of time: `10`, `2.5`, `500ms`, `30s`, `2m`, `1h`; `0` is "no limit".
@@ -95,7 +95,8 @@ impl FromStr for Ranges {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str = "statuses are written like 404, 500-599 or 404,500-599; none means that none fails";
+        const WANTED: &str =
+            "statuses are written like 404, 500-599 or 404,500-599; none means that none fails";
         if text == "none" {
             return Ok(Self(Vec::new()));
         }
@@ -158,7 +159,8 @@ impl FromStr for Resolve {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str = "it is written like example.org:443:192.0.2.1 or example.org:443:192.0.2.1,[2001:db8::1]";
+        const WANTED: &str =
+            "it is written like example.org:443:192.0.2.1 or example.org:443:192.0.2.1,[2001:db8::1]";
         let mut parts = text.splitn(3, ':');
         let (Some(host), Some(port), Some(addresses)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(WANTED);
@@ -167,7 +169,8 @@ impl FromStr for Resolve {
         if host.is_empty() || host.starts_with(['*', '+', '-']) {
             return Err(WANTED);
         }
-        let address = |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| WANTED);
+        let address =
+            |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| WANTED);
         Ok(Self {
             host: host.to_owned(),
             port: port.parse().map_err(|_| WANTED)?,
@@ -261,7 +264,9 @@ mod tests {
         };
         check("a.org:443:192.0.2.1,[2001:db8::1]", to(&["192.0.2.1", "2001:db8::1"]));
         check("a.org:443:2001:db8::1", to(&["2001:db8::1"]));
-        for wrong in ["a.org", "a.org:443", "a.org:443:", "a.org:x:192.0.2.1", "*:443:192.0.2.1", ":443:192.0.2.1"] {
+        for wrong in
+            ["a.org", "a.org:443", "a.org:443:", "a.org:x:192.0.2.1", "*:443:192.0.2.1", ":443:192.0.2.1"]
+        {
             check::<Resolve>(wrong, None);
         }
         assert_eq!(format!("{:?}", User("me".into(), "secret".into())), r#"User("me", ..)"#);

@@ -75,10 +75,14 @@ pub(super) fn lanes(bars: &[Bar]) -> Vec<Vec<&Bar>> {
             Some(bars) => bars.push(bar),
             None => lanes.push(vec![bar]),
         }
-        busy.push(Reverse((nanos(bar.end_s()), lane)));
+        busy.push(Reverse((nanos(bar.end_s() - ROUNDING_S), lane)));
     }
     lanes
 }
+
+/// Stamps in records are rounded to a microsecond each, so that a row may seem to begin before the one ended whose
+/// place it took.
+const ROUNDING_S: f64 = 5e-6;
 
 /// The most requests in flight within each of `cells` equal stretches of the span.
 pub(super) fn in_flight(bars: &[Bar], span_s: f64, cells: usize) -> Vec<u32> {
@@ -86,7 +90,7 @@ pub(super) fn in_flight(bars: &[Bar], span_s: f64, cells: usize) -> Vec<u32> {
     let mut events: Vec<(f64, bool)> = Vec::with_capacity(bars.len() * 2);
     for bar in bars {
         events.push((bar.active_s(), true));
-        events.push((bar.end_s(), false));
+        events.push((bar.end_s() - ROUNDING_S, false));
     }
     // An end comes before a start at the same moment: one took the other's place.
     events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -108,19 +112,27 @@ pub(super) fn in_flight(bars: &[Bar], span_s: f64, cells: usize) -> Vec<u32> {
     peaks
 }
 
+/// What a picture's rows are: each a bar of its own, or many in lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Its wait for a place is drawn; its failure is told beside it.
+    Bars,
+    /// Others run while it waits for its place; its failure is marked where it ends.
+    Lanes,
+}
+
 /// What fills each of `cells` equal stretches of the span: the phase that lasts longest within it.
 ///
-/// Every bar gets at least one cell, however short it was. `blocked` says whether waiting for a place is drawn:
-/// with a bar a row it is, in lanes others run meanwhile.
-pub(super) fn cells(bars: &[&Bar], span_s: f64, cells: usize, blocked: bool) -> Vec<Option<Phase>> {
+/// Every bar gets at least one cell, however short it was.
+pub(super) fn cells(bars: &[&Bar], span_s: f64, cells: usize, rows: Rows) -> Vec<Option<Phase>> {
     let scale = cells as f64 / span_s;
+    let cell = |s: f64| ((s * scale) as usize).min(cells.saturating_sub(1));
     let mut shares = vec![[0_f32; Phase::COUNT]; cells];
     for (phase, from, to) in bars.iter().flat_map(|bar| bar.segments()) {
-        if phase == Phase::Blocked && !blocked {
+        if phase == Phase::Blocked && rows == Rows::Lanes {
             continue;
         }
-        let (from, to) = (from * scale, to * scale);
-        let first = (from as usize).min(cells.saturating_sub(1));
+        let (first, from, to) = (cell(from), from * scale, to * scale);
         for (i, share) in shares.iter_mut().enumerate().take(to.ceil() as usize).skip(first) {
             let overlap = to.min(i as f64 + 1.0) - from.max(i as f64);
             if let Some(sum) = share.get_mut(phase as usize) {
@@ -130,14 +142,33 @@ pub(super) fn cells(bars: &[&Bar], span_s: f64, cells: usize, blocked: bool) -> 
     }
     let mut drawn: Vec<Option<Phase>> = shares.iter().map(longest).collect();
     for bar in bars {
-        // Less than half a cell rounds to nothing, except for a whole bar.
-        let at = ((bar.active_s() * scale) as usize).min(cells.saturating_sub(1));
-        if let Some(cell @ (None | Some(Phase::Blocked))) = drawn.get_mut(at) {
-            let last = bar.segments().map(|(phase, ..)| phase).last();
-            *cell = last.or(Some(Phase::Request));
+        let (first, last) = (cell(bar.active_s()), cell(bar.end_s()));
+        let waits = |cell: &Option<Phase>| matches!(cell, None | Some(Phase::Blocked));
+        let own = drawn.get_mut(first..=last).unwrap_or_default();
+        if own.iter().all(waits)
+            && let Some(cell) = own.first_mut()
+        {
+            let longest = bar.segments().filter(|(phase, ..)| *phase != Phase::Blocked);
+            let longest = longest.max_by(|a, b| (a.2 - a.1).total_cmp(&(b.2 - b.1)));
+            *cell = Some(longest.map_or(Phase::Request, |(phase, ..)| phase));
+        }
+        if rows == Rows::Lanes
+            && !bar.ok
+            && let Some(cell) = own.last_mut()
+        {
+            *cell = Some(Phase::Failed);
         }
     }
     drawn
+}
+
+/// What all labels begin with, up to a slash, and what is left of each: told once instead of in every line.
+pub(super) fn labels(bars: &[Bar]) -> (&str, Vec<&str>) {
+    let first = bars.first().map_or("", |bar| &*bar.label);
+    let same = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let shared = bars.iter().fold(first.len(), |shared, bar| shared.min(same(first, &bar.label)));
+    let prefix = first.get(..shared).and_then(|shared| shared.get(..shared.rfind('/')?)).unwrap_or("");
+    (prefix, bars.iter().map(|bar| bar.label.get(prefix.len()..).unwrap_or(&bar.label)).collect())
 }
 
 fn longest(shares: &[f32; Phase::COUNT]) -> Option<Phase> {
@@ -149,6 +180,18 @@ fn longest(shares: &[f32; Phase::COUNT]) -> Option<Phase> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_tell_what_differs() {
+        let named = |names: &[&str]| -> Vec<Bar> {
+            names.iter().map(|name| Bar::new((*name).into(), "200".into(), true, 0.0)).collect()
+        };
+        assert_eq!(labels(&named(&["http://a/x/1", "http://a/x/22"])), ("http://a/x", vec!["/1", "/22"]));
+        assert_eq!(labels(&named(&["http://a/", "http://a/b"])), ("http://a", vec!["/", "/b"]));
+        assert_eq!(labels(&named(&["http://a/b"])), ("http://a", vec!["/b"]));
+        assert_eq!(labels(&named(&["a", "b"])), ("", vec!["a", "b"]));
+        assert_eq!(labels(&[]), ("", vec![]));
+    }
 
     fn bar(start_s: f64, phases: &[(Phase, f64)]) -> Bar {
         let mut bar = Bar::new("http://a/".into(), "200".into(), true, start_s);
@@ -195,11 +238,14 @@ mod tests {
     fn cells_show_the_longest_phase_and_every_bar() {
         let long = bar(0.0, &[(Phase::Connect, 1.0), (Phase::Wait, 3.0), (Phase::Receive, 0.2)]);
         let (c, w) = (Some(Phase::Connect), Some(Phase::Wait));
-        assert_eq!(cells(&[&long], 5.0, 5, true), [c, w, w, w, None]);
+        assert_eq!(cells(&[&long], 5.0, 5, Rows::Bars), [c, w, w, w, None]);
         let short = bar(3.0, &[(Phase::Wait, 0.001)]);
-        assert_eq!(cells(&[&short], 5.0, 5, true), [None, None, None, w, None]);
+        assert_eq!(cells(&[&short], 5.0, 5, Rows::Bars), [None, None, None, w, None]);
+        let mut failed = short.clone();
+        failed.ok = false;
+        assert_eq!(cells(&[&failed], 5.0, 5, Rows::Lanes), [None, None, None, Some(Phase::Failed), None]);
         let nothing = bar(5.0, &[]);
-        assert_eq!(cells(&[&nothing], 5.0, 5, true).iter().flatten().count(), 1);
-        assert!(cells(&[&long], 5.0, 0, true).is_empty());
+        assert_eq!(cells(&[&nothing], 5.0, 5, Rows::Bars).iter().flatten().count(), 1);
+        assert!(cells(&[&long], 5.0, 0, Rows::Bars).is_empty());
     }
 }

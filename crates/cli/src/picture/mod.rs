@@ -38,10 +38,12 @@ pub(crate) enum Phase {
     Wait,
     /// Receiving the response.
     Receive,
+    /// No time at all: where a row failed, marked in a picture whose rows have no line of their own.
+    Failed,
 }
 
 impl Phase {
-    const COUNT: usize = 9;
+    const COUNT: usize = 10;
 
     /// Every phase, in the order in which it happens.
     const ALL: [Self; Self::COUNT] = [
@@ -54,6 +56,7 @@ impl Phase {
         Self::Request,
         Self::Wait,
         Self::Receive,
+        Self::Failed,
     ];
 
     const fn name(self) -> &'static str {
@@ -67,6 +70,7 @@ impl Phase {
             Self::Request => "request",
             Self::Wait => "wait",
             Self::Receive => "receive",
+            Self::Failed => "failed",
         }
     }
 }
@@ -102,11 +106,13 @@ impl Bar {
     /// The phases that took time: which, from, to.
     fn segments(&self) -> impl Iterator<Item = (Phase, f64, f64)> {
         let mut at = self.start_s;
-        Phase::ALL.into_iter().zip(self.phases_s).filter(|(_, length)| *length > 0.0).map(move |(phase, length)| {
-            let from = at;
-            at += f64::from(length);
-            (phase, from, at)
-        })
+        Phase::ALL.into_iter().zip(self.phases_s).filter(|(_, length)| *length > 0.0).map(
+            move |(phase, length)| {
+                let from = at;
+                at += f64::from(length);
+                (phase, from, at)
+            },
+        )
     }
 
     fn length(&self, phase: Phase) -> f64 {
@@ -161,6 +167,17 @@ impl Chart {
     /// When the last row ended.
     pub(crate) fn span_s(&self) -> f64 {
         self.bars.iter().map(Bar::end_s).fold(0.0, f64::max)
+    }
+
+    /// The phases that occur, in the order in which they happen.
+    fn phases(&self) -> impl Iterator<Item = Phase> {
+        let lanes = self.bars.len() > BARS_MAX;
+        Phase::ALL.into_iter().filter(move |phase| match phase {
+            // In lanes a row's wait for its place is another row's bar.
+            Phase::Blocked if lanes => false,
+            Phase::Failed => lanes && self.bars.iter().any(|bar| !bar.ok),
+            phase => self.bars.iter().any(|bar| bar.length(*phase) > 0.0),
+        })
     }
 
     /// What the picture leaves out, in words.

@@ -63,7 +63,8 @@ impl Bar {
             None => None,
         };
         let ms = |ms: Option<f64>| ms.map(|ms| ms / 1e3);
-        let (a, b) = ([line.blocked_ms, line.dns_ms, line.connect_ms, line.tls_ms], [line.send_ms, line.wait_ms]);
+        let (a, b) =
+            ([line.blocked_ms, line.dns_ms, line.connect_ms, line.tls_ms], [line.send_ms, line.wait_ms]);
         let [blocked, dns, connect, tls] = a.map(ms);
         let [send, wait] = b.map(ms);
         let times = Times {
@@ -155,10 +156,8 @@ mod tests {
 
     #[test]
     fn further_attempts_are_told_apart_from_the_last() {
-        let bar = bar(
-            r#"{"url":"http://a/","status":503,"ok":false,"error":"status","attempts":3,
-                "started":"1970-01-01T00:00:01Z","blocked_ms":500,"wait_ms":250,"elapsed_ms":2000}"#,
-        );
+        let bar = bar(r#"{"url":"http://a/","status":503,"ok":false,"error":"status","attempts":3,
+                "started":"1970-01-01T00:00:01Z","blocked_ms":500,"wait_ms":250,"elapsed_ms":2000}"#);
         assert_eq!((bar.start_s, bar.end_s()), (1.0, 3.0));
         assert_eq!(bar.length(Phase::Earlier), 1.75);
         assert_eq!(bar.result, "503");

@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{self, Axis, seconds};
+use super::layout::{self, Axis, Rows, seconds};
 use super::{BARS_MAX, Bar, Chart, Phase};
 
-/// Width of the picture, and of its parts, in pixels.
+/// Width of the picture, and what is left free at its right, in pixels.
 const WIDTH: usize = 1_200;
-const LEFT: usize = 300;
-const PLOT: usize = 810;
+const RIGHT: usize = 90;
 /// Height of the line of one row, and of one lane.
 const ROW: usize = 22;
 const LANE: usize = 6;
@@ -16,173 +15,179 @@ const LANE: usize = 6;
 const LANES_MAX: usize = 100;
 const CURVE: usize = 140;
 /// Where the plot begins, below the title and the legend.
-const TOP: usize = 112;
+const TOP: usize = 116;
 
 /// Draws a chart under a title.
 pub(crate) fn draw(chart: &Chart, title: &str) -> String {
-    let span_s = chart.span_s().max(1e-9);
-    let (body, height) =
-        if chart.bars.len() <= BARS_MAX { bars(chart, span_s) } else { lanes(chart, span_s) };
-    let mut out = head(chart, title, height + 40);
-    out.push_str(&body);
+    let mut page = Page::new(chart);
+    let bottom = if chart.bars.len() <= BARS_MAX { page.bars() } else { page.lanes() };
     let left_out = chart.left_out().unwrap_or_default();
-    let _ = writeln!(out, "<text x=\"{LEFT}\" y=\"{}\" class=\"dim\">{left_out}</text>\n</svg>", height + 24);
-    out
-}
-
-/// A line a row. Returns what is drawn, and where it ends.
-fn bars(chart: &Chart, span_s: f64) -> (String, usize) {
-    let height = TOP + chart.bars.len() * ROW + 8;
-    let mut out = grid(span_s, TOP, height);
-    for (i, bar) in chart.bars.iter().enumerate() {
-        let y = TOP + i * ROW + 4;
-        let class = if bar.ok { "label" } else { "label bad" };
-        let label = escape(&ending(&bar.label, 34));
-        let result = escape(&bar.result);
-        let _ = writeln!(
-            out,
-            "<g><title>{}</title>\
-             <text x=\"{}\" y=\"{}\" class=\"{class}\" text-anchor=\"end\">{label}</text>\
-             <text x=\"{}\" y=\"{}\" class=\"{class}\" text-anchor=\"end\">{}</text>",
-            escape(&tooltip(bar)),
-            LEFT - 64,
-            y + 11,
-            LEFT - 12,
-            y + 11,
-            if result.len() > 6 { "error" } else { &result },
-        );
-        for (phase, from, to) in bar.segments() {
-            rectangle(&mut out, phase, from / span_s, to / span_s, y, ROW - 8);
-        }
-        let end = LEFT as f64 + bar.end_s() / span_s * PLOT as f64 + 6.0;
-        let took = seconds(bar.end_s() - bar.start_s);
-        let fault = if bar.ok { String::new() } else { format!(" ✗ {result}") };
-        let (x, anchor) = if end > (WIDTH - 90) as f64 && !bar.ok { (end - 12.0, "end") } else { (end, "start") };
-        let _ = writeln!(
-            out,
-            "<text x=\"{x:.1}\" y=\"{}\" class=\"{}\" text-anchor=\"{anchor}\">{took}{fault}</text></g>",
-            y + 11,
-            if bar.ok { "dim" } else { "bad" },
-        );
-    }
-    (out, height)
-}
-
-/// The curve of what was in flight, and below it the rows packed into lanes.
-fn lanes(chart: &Chart, span_s: f64) -> (String, usize) {
-    let lanes = layout::lanes(&chart.bars);
-    let first_lane = TOP + CURVE + 16;
-    let height = first_lane + lanes.len().min(LANES_MAX) * LANE + 4;
-    let mut out = grid(span_s, TOP, height);
-    curve(&mut out, &layout::in_flight(&chart.bars, span_s, PLOT));
-    let count = match lanes.len() {
-        n if n > LANES_MAX => format!("{LANES_MAX} of {n} lanes"),
-        n => format!("{n} lanes"),
-    };
-    let _ = writeln!(
-        out,
-        "<text x=\"{}\" y=\"{}\" class=\"dim\" text-anchor=\"end\">{count}</text>",
-        LEFT - 12,
-        first_lane + 10
-    );
-    // One path a phase: a rectangle a row would make the file grow with the list.
-    let drawn: Vec<_> = lanes.iter().take(LANES_MAX).map(|lane| layout::cells(lane, span_s, PLOT, false)).collect();
-    for phase in Phase::ALL {
-        let mut path = String::new();
-        for (i, cells) in drawn.iter().enumerate() {
-            let mut x = LEFT;
-            for run in cells.chunk_by(|a, b| a == b) {
-                if run.first() == Some(&Some(phase)) {
-                    let (top, tall) = shape(phase, first_lane + i * LANE, LANE - 1);
-                    let _ = write!(path, "M{x} {top}h{}v{tall}h-{}z", run.len(), run.len());
-                }
-                x += run.len();
-            }
-        }
-        if !path.is_empty() {
-            let _ = writeln!(out, "<path class=\"{}\" d=\"{path}\"/>", class(phase));
-        }
-    }
-    (out, height)
-}
-
-fn curve(out: &mut String, peaks: &[u32]) {
-    let peak = peaks.iter().copied().max().unwrap_or(0).max(1);
-    let bottom = TOP + CURVE;
-    let mut path = format!("M{LEFT} {bottom}");
-    let mut x = LEFT;
-    for run in peaks.chunk_by(|a, b| a == b) {
-        let count = run.first().copied().unwrap_or(0);
-        let y = bottom as f64 - f64::from(count) / f64::from(peak) * (CURVE - 10) as f64;
-        x += run.len();
-        let _ = write!(path, "V{y:.1}H{x}");
-    }
-    let _ = writeln!(
-        out,
-        "<path class=\"curve\" d=\"{path}V{bottom}z\"/>\
-         <text x=\"{0}\" y=\"{1}\" class=\"dim\" text-anchor=\"end\">{peak}</text>\
-         <text x=\"{0}\" y=\"{bottom}\" class=\"dim\" text-anchor=\"end\">in flight</text>",
-        LEFT - 12,
-        TOP + 16,
-    );
-}
-
-fn head(chart: &Chart, title: &str, height: usize) -> String {
-    let failed = chart.bars.iter().filter(|bar| !bar.ok).count();
-    let mut out = format!(
+    page.text(page.left, bottom + 24, "dim", &left_out);
+    let height = bottom + 40;
+    format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
          height=\"{height}\" role=\"img\">\n<title>{0}</title>\n<style>{STYLE}</style>\n\
          <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
-         <text x=\"24\" y=\"36\" class=\"title\">{0}</text>\n\
-         <text x=\"24\" y=\"58\" class=\"dim\">{1} rows in {2}, {failed} failed</text>\n",
+         <text x=\"24\" y=\"36\" class=\"title\">{0}</text>\n{1}</svg>\n",
         escape(&ending(title, 100)),
-        chart.bars.len(),
-        seconds(chart.span_s()),
-    );
-    let mut x = LEFT;
-    for phase in Phase::ALL {
-        if chart.bars.iter().any(|bar| bar.length(phase) > 0.0) {
+        page.out,
+    )
+}
+
+/// A picture while it is drawn.
+struct Page<'a> {
+    chart: &'a Chart,
+    span_s: f64,
+    /// Where the time axis begins, and how long it is.
+    left: usize,
+    plot: usize,
+    out: String,
+}
+
+impl<'a> Page<'a> {
+    fn new(chart: &'a Chart) -> Self {
+        let left = if chart.bars.len() <= BARS_MAX { 300 } else { 110 };
+        let span_s = chart.span_s().max(1e-9);
+        Self { chart, span_s, left, plot: WIDTH - left - RIGHT, out: String::new() }
+    }
+
+    /// A line a row. Returns where it ends.
+    fn bars(&mut self) -> usize {
+        let bottom = TOP + self.chart.bars.len() * ROW + 4;
+        let (prefix, names) = layout::labels(&self.chart.bars);
+        self.head(prefix);
+        self.grid(bottom);
+        for (i, (bar, name)) in self.chart.bars.iter().zip(names).enumerate() {
+            let y = TOP + i * ROW + 4;
+            let _ = write!(self.out, "<g><title>{}</title>", escape(&tooltip(bar)));
+            let class = if bar.ok { "end" } else { "end bad" };
+            self.text(self.left - 62, y + 11, class, &ending(name, 30));
+            let is_status = bar.result.len() <= 3;
+            self.text(self.left - 12, y + 11, class, if is_status { &bar.result } else { "error" });
+            for (phase, from, to) in bar.segments() {
+                self.segment(phase, from, to, y);
+            }
+            self.told(bar, y + 11);
+            self.out.push_str("</g>\n");
+        }
+        bottom
+    }
+
+    /// Beside a bar: how long it took, and what went wrong. Inside the picture even at its right edge.
+    fn told(&mut self, bar: &Bar, y: usize) {
+        let end = (self.x(bar.end_s()) as usize).min(WIDTH - RIGHT) + 6;
+        let took = seconds(bar.took_s());
+        match bar.ok {
+            true => self.text(end, y, "dim", &took),
+            false => {
+                let text = format!("{took} ✗ {}", bar.result);
+                let fits = end + text.chars().count() * 8 < WIDTH;
+                // Left of the bar's end it would be unreadable on the bar itself: it stands on paper.
+                let (x, class) = if fits { (end, "bad") } else { (WIDTH - 8, "bad end on-bar") };
+                self.text(x, y, class, &text);
+            }
+        }
+    }
+
+    fn segment(&mut self, phase: Phase, from: f64, to: f64, y: usize) {
+        let (x, end) = (self.x(from), self.x(to));
+        let (top, tall) = shape(phase, y, ROW - 8);
+        // Half a pixel is the least that is seen.
+        let wide = (end - x).max(0.5);
+        let class = class(phase);
+        let _ = write!(
+            self.out,
+            "<rect class=\"{class}\" x=\"{x:.2}\" y=\"{top:.1}\" width=\"{wide:.2}\" height=\"{tall:.1}\"/>"
+        );
+    }
+
+    /// The curve of what was in flight, and below it the rows packed into lanes. Returns where it ends.
+    fn lanes(&mut self) -> usize {
+        let lanes = layout::lanes(&self.chart.bars);
+        let first = TOP + CURVE + 16;
+        let bottom = first + lanes.len().min(LANES_MAX) * LANE + 4;
+        self.head("");
+        self.grid(bottom);
+        self.curve();
+        let drawn = lanes.iter().take(LANES_MAX);
+        let drawn: Vec<_> =
+            drawn.map(|lane| layout::cells(lane, self.span_s, self.plot, Rows::Lanes)).collect();
+        // One path a phase: a rectangle a row would make the file grow with the list.
+        for phase in self.chart.phases() {
+            let mut path = String::new();
+            for (i, cells) in drawn.iter().enumerate() {
+                let (top, tall) = shape(phase, first + i * LANE, LANE - 1);
+                let mut x = self.left;
+                for run in cells.chunk_by(|a, b| a == b) {
+                    if run.first() == Some(&Some(phase)) {
+                        let _ = write!(path, "M{x} {top:.1}h{0}v{tall:.1}h-{0}z", run.len());
+                    }
+                    x += run.len();
+                }
+            }
+            let _ = writeln!(self.out, "<path class=\"{}\" d=\"{path}\"/>", class(phase));
+        }
+        let count = if lanes.len() > LANES_MAX {
+            format!("{LANES_MAX} of {}", lanes.len())
+        } else {
+            lanes.len().to_string()
+        };
+        self.text(self.left - 12, first + 10, "dim end", &format!("{count} lanes"));
+        bottom
+    }
+
+    fn curve(&mut self) {
+        let peaks = layout::in_flight(&self.chart.bars, self.span_s, self.plot);
+        let peak = peaks.iter().copied().max().unwrap_or(0).max(1);
+        let bottom = TOP + CURVE;
+        let mut path = format!("M{} {bottom}", self.left);
+        let mut x = self.left;
+        for run in peaks.chunk_by(|a, b| a == b) {
+            let count = run.first().copied().unwrap_or(0);
+            let y = bottom as f64 - f64::from(count) / f64::from(peak) * (CURVE - 10) as f64;
+            x += run.len();
+            let _ = write!(path, "V{y:.1}H{x}");
+        }
+        let _ = writeln!(self.out, "<path class=\"curve\" d=\"{path}V{bottom}z\"/>");
+        self.text(self.left - 12, TOP + 14, "dim end", &peak.to_string());
+        self.text(self.left - 12, bottom, "dim end", "in flight");
+    }
+
+    /// What is told of the whole, and what the shapes mean.
+    fn head(&mut self, prefix: &str) {
+        let failed = self.chart.bars.iter().filter(|bar| !bar.ok).count();
+        let took = seconds(self.chart.span_s());
+        let of = if prefix.is_empty() { String::new() } else { format!(" · {}", ending(prefix, 100)) };
+        self.text(24, 58, "dim", &format!("{} rows in {took}, {failed} failed{of}", self.chart.bars.len()));
+        let mut x = self.left;
+        for phase in self.chart.phases() {
             let (top, tall) = shape(phase, 74, 12);
+            let class = class(phase);
             let _ = write!(
-                out,
-                "<rect class=\"{}\" x=\"{x}\" y=\"{top}\" width=\"20\" height=\"{tall}\"/>\
-                 <text x=\"{}\" y=\"84\" class=\"dim\">{}</text>",
-                class(phase),
-                x + 26,
-                phase.name()
+                self.out,
+                "<rect class=\"{class}\" x=\"{x}\" y=\"{top:.1}\" width=\"20\" height=\"{tall:.1}\"/>"
             );
+            self.text(x + 26, 84, "dim", phase.name());
             x += 26 + phase.name().len() * 7 + 22;
         }
     }
-    out.push('\n');
-    out
-}
 
-/// The marks of the time axis, from `top` to `bottom`.
-fn grid(span_s: f64, top: usize, bottom: usize) -> String {
-    let mut out = String::new();
-    for (share, name) in Axis::new(span_s, 8).ticks() {
-        let x = LEFT as f64 + share * PLOT as f64;
-        let _ = writeln!(
-            out,
-            "<path class=\"grid\" d=\"M{x:.1} {top}V{bottom}\"/>\
-             <text x=\"{x:.1}\" y=\"{}\" class=\"dim\" text-anchor=\"middle\">{name}</text>",
-            top - 6
-        );
+    /// The marks of the time axis, down to `bottom`.
+    fn grid(&mut self, bottom: usize) {
+        for (share, name) in Axis::new(self.span_s, 8).ticks() {
+            let x = self.x(share * self.span_s);
+            let _ = writeln!(self.out, "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/>");
+            self.text(x as usize, TOP - 6, "dim mid", &name);
+        }
     }
-    out
-}
 
-fn rectangle(out: &mut String, phase: Phase, from: f64, to: f64, y: usize, height: usize) {
-    let x = LEFT as f64 + from * PLOT as f64;
-    // Half a pixel is the least that is seen.
-    let width = ((to - from) * PLOT as f64).max(0.5);
-    let (top, tall) = shape(phase, y, height);
-    let _ = write!(
-        out,
-        "<rect class=\"{}\" x=\"{x:.2}\" y=\"{top}\" width=\"{width:.2}\" height=\"{tall}\"/>",
-        class(phase)
-    );
+    fn x(&self, s: f64) -> f64 {
+        self.left as f64 + s / self.span_s * self.plot as f64
+    }
+
+    fn text(&mut self, x: usize, y: usize, class: &str, text: &str) {
+        let _ = writeln!(self.out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", escape(text));
+    }
 }
 
 /// Where a phase lies within the height of its bar: what waits is thin, what works is tall. So phases can be told
@@ -193,7 +198,7 @@ fn shape(phase: Phase, y: usize, height: usize) -> (f64, f64) {
         Phase::Earlier => 0.25,
         Phase::Request | Phase::Wait => 0.5,
         Phase::Dns | Phase::Connect | Phase::Tls | Phase::Send => 0.8,
-        Phase::Receive => 1.0,
+        Phase::Receive | Phase::Failed => 1.0,
     };
     let tall = height as f64 * share;
     (y as f64 + (height as f64 - tall) / 2.0, tall)
@@ -210,6 +215,7 @@ const fn class(phase: Phase) -> &'static str {
         Phase::Request => "request",
         Phase::Wait => "wait",
         Phase::Receive => "receive",
+        Phase::Failed => "failed",
     }
 }
 
@@ -217,10 +223,11 @@ const fn class(phase: Phase) -> &'static str {
 const STYLE: &str = "\
 text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#1c2430}\
 .title{font-size:18px;font-weight:600}.dim{fill:#66707d}.bad{fill:#b3261e;font-weight:600}\
+.end{text-anchor:end}.mid{text-anchor:middle}.on-bar{paint-order:stroke;stroke:#fff;stroke-width:4px}.failed{fill:#d3312a}\
 .paper{fill:#fff}.grid{stroke:#e3e7ec;stroke-width:1}.curve{fill:#c9dcee;stroke:#3f7fb5;stroke-width:1}\
 .blocked{fill:#a3adb8}.earlier{fill:#b8860b}.dns{fill:#117a6f}.connect{fill:#e08a1e}.tls{fill:#8e4fb8}\
 .send{fill:#5b6673}.request,.wait{fill:#8cb8de}.receive{fill:#1f5f99}\
-@media(prefers-color-scheme:dark){text{fill:#e4e8ee}.dim{fill:#9aa5b1}.bad{fill:#ff8a80}.paper{fill:#14181d}\
+@media(prefers-color-scheme:dark){text{fill:#e4e8ee}.dim{fill:#9aa5b1}.bad{fill:#ff8a80}.paper{fill:#14181d}.on-bar{stroke:#14181d}\
 .grid{stroke:#2a313a}.curve{fill:#24415c;stroke:#6aa9dd}.receive{fill:#3d8bd1}.wait,.request{fill:#5a7f9f}}";
 
 fn tooltip(bar: &Bar) -> String {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{self, Axis, seconds};
-use super::{BARS_MAX, Bar, Chart, Phase};
+use super::layout::{self, Axis, Rows, seconds};
+use super::{BARS_MAX, Chart, Phase};
 
 /// Lines that lanes may take; the curve above them counts what is beyond.
 const LANES_MAX: usize = 24;
@@ -44,22 +44,22 @@ pub(crate) fn draw(chart: &Chart, style: &Style) -> String {
 fn bars(out: &mut String, chart: &Chart, style: &Style, span_s: f64) {
     let numbers = chart.bars.len().to_string().len();
     let results = chart.bars.iter().map(|bar| bar.result.chars().count()).max().unwrap_or(0);
-    let prefix = common_prefix(&chart.bars);
-    let label = |bar: &Bar| bar.label.get(prefix..).unwrap_or(&bar.label).to_owned();
-    let longest = chart.bars.iter().map(|bar| label(bar).chars().count()).max().unwrap_or(0);
+    let (prefix, names) = layout::labels(&chart.bars);
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let labels = longest.min(style.width / 4);
     let left = numbers + results + labels + 6;
     let cells = style.width.saturating_sub(left + 10).max(8);
-    axis(out, &Axis::new(span_s, cells / 10), left, cells);
-    for (i, bar) in chart.bars.iter().enumerate() {
-        let (result, label) = (&bar.result, shorten(&label(bar), labels));
-        let _ = write!(out, "{:>numbers$}  {result:<results$}  {label:<labels$}  ", i + 1);
-        let drawn = layout::cells(&[bar], span_s, cells, true);
-        paint(out, &drawn, style.colour);
-        let took = seconds(bar.end_s() - bar.start_s);
-        let _ = writeln!(out, " {took:>9}");
+    if !prefix.is_empty() {
+        let _ = writeln!(out, "{}", shorten(prefix, style.width));
     }
-    legend(out, chart, style.colour, left);
+    axis(out, &Axis::new(span_s, cells / 10), left, cells);
+    for (i, (bar, name)) in chart.bars.iter().zip(names).enumerate() {
+        let (result, name) = (&bar.result, shorten(name, labels));
+        let _ = write!(out, "{:>numbers$}  {result:<results$}  {name:<labels$}  ", i + 1);
+        paint(out, &layout::cells(&[bar], span_s, cells, Rows::Bars), style.colour);
+        let _ = writeln!(out, " {:>9}", seconds(bar.took_s()));
+    }
+    legend(out, chart, style, left);
 }
 
 /// The curve of what was in flight, and below it the rows packed into lanes.
@@ -71,18 +71,19 @@ fn lanes(out: &mut String, chart: &Chart, style: &Style, span_s: f64) {
     let lanes = layout::lanes(&chart.bars);
     for (i, lane) in lanes.iter().take(LANES_MAX).enumerate() {
         let _ = write!(out, "{:>1$}  ", format!("lane {}", i + 1), left - 2);
-        paint(out, &layout::cells(lane, span_s, cells, false), style.colour);
+        paint(out, &layout::cells(lane, span_s, cells, Rows::Lanes), style.colour);
         while out.ends_with(' ') {
             out.pop();
         }
         out.push('\n');
     }
     if lanes.len() > LANES_MAX {
-        let _ = writeln!(out, "{:>1$} more lanes are counted in the curve", lanes.len() - LANES_MAX, left - 2);
+        let _ =
+            writeln!(out, "{:>1$} more lanes are counted in the curve", lanes.len() - LANES_MAX, left - 2);
     }
     let failed = chart.bars.iter().filter(|bar| !bar.ok).count();
     let _ = writeln!(out, "{:left$}{} rows, {failed} failed", "", chart.bars.len());
-    legend(out, chart, style.colour, left);
+    legend(out, chart, style, left);
 }
 
 fn curve(out: &mut String, peaks: &[u32], left: usize) {
@@ -125,16 +126,23 @@ fn pad(text: &mut String, width: usize, with: char) {
     text.extend(std::iter::repeat_n(with, missing));
 }
 
-/// The phases that occur, with their glyphs.
-fn legend(out: &mut String, chart: &Chart, colour: bool, left: usize) {
-    let _ = write!(out, "{:left$}", "");
-    for phase in Phase::ALL {
-        if chart.bars.iter().any(|bar| bar.length(phase) > 0.0) {
-            paint(out, &[Some(phase)], colour);
-            let _ = write!(out, " {}   ", phase.name());
+/// The phases that occur, with their glyphs, in as many lines as they need.
+fn legend(out: &mut String, chart: &Chart, style: &Style, left: usize) {
+    let mut used = style.width;
+    for phase in chart.phases() {
+        let length = phase.name().len() + 2;
+        if used + 3 + length > style.width {
+            let indent = if used == style.width { "" } else { "\n" };
+            let _ = write!(out, "{indent}{:left$}", "");
+            used = left;
+        } else {
+            out.push_str("   ");
+            used += 3;
         }
+        paint(out, &[Some(phase)], style.colour);
+        let _ = write!(out, " {}", phase.name());
+        used += length;
     }
-    out.truncate(out.trim_end().len());
     out.push('\n');
 }
 
@@ -149,6 +157,7 @@ const fn glyph(phase: Phase) -> char {
         Phase::Request => '━',
         Phase::Wait => '─',
         Phase::Receive => '█',
+        Phase::Failed => '×',
     }
 }
 
@@ -163,6 +172,7 @@ const fn ansi(phase: Phase) -> u8 {
         Phase::Send => 37,
         Phase::Request | Phase::Wait => 94,
         Phase::Receive => 34,
+        Phase::Failed => 91,
     }
 }
 
@@ -180,17 +190,6 @@ fn paint(out: &mut String, cells: &[Option<Phase>], colour: bool) {
     }
 }
 
-/// Bytes that all labels begin with, up to a slash: in each line they would only push out what differs.
-fn common_prefix(bars: &[Bar]) -> usize {
-    let Some((first, rest)) = bars.split_first() else { return 0 };
-    let shared = rest.iter().fold(first.label.len(), |shared, bar| {
-        let same = first.label.bytes().zip(bar.label.bytes()).take_while(|(a, b)| a == b).count();
-        shared.min(same)
-    });
-    let shared = first.label.get(..shared).unwrap_or_default();
-    if rest.is_empty() { shared.find("://").map_or(0, |at| at + 3) } else { shared.rfind('/').unwrap_or(0) }
-}
-
 /// The text in at most `width` characters, with the middle left out.
 fn shorten(text: &str, width: usize) -> String {
     let length = text.chars().count();
@@ -204,11 +203,13 @@ fn shorten(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::picture::Bar;
 
     fn chart(rows: usize) -> Chart {
         let mut chart = Chart::default();
         for i in 0..rows {
-            let mut bar = Bar::new(format!("http://example.org/page/{i}"), "200".into(), true, i as f64 * 0.1);
+            let mut bar =
+                Bar::new(format!("http://example.org/page/{i}"), "200".into(), true, i as f64 * 0.1);
             bar.set(Phase::Connect, 0.1);
             bar.set(Phase::Wait, 0.5);
             bar.set(Phase::Receive, 0.4);
@@ -244,7 +245,9 @@ mod tests {
         let colour = draw(&chart(3), &Style { width: 80, colour: true, span_s: None });
         let mut stripped = String::new();
         for part in colour.split('\x1b') {
-            stripped.push_str(part.split_once('m').filter(|_| part.starts_with('[')).map_or(part, |(_, rest)| rest));
+            stripped.push_str(
+                part.split_once('m').filter(|_| part.starts_with('[')).map_or(part, |(_, rest)| rest),
+            );
         }
         assert_eq!(stripped, plain);
     }

@@ -69,7 +69,10 @@ mod tests {
     #[test]
     fn counts() {
         assert_eq!([0, 999, 1_000, 38_214_022].map(count), ["0", "999", "1,000", "38,214,022"]);
-        assert_eq!([999, 1_000, 41_200, 999_600, 36_900_000].map(short), ["999", "1.0k", "41k", "1.0M", "37M"]);
+        assert_eq!(
+            [999, 1_000, 41_200, 999_600, 36_900_000].map(short),
+            ["999", "1.0k", "41k", "1.0M", "37M"]
+        );
         assert_eq!([0.0, 999.0, 1_500.0, 61e6].map(bytes), ["0 B", "999 B", "1.5 kB", "61 MB"]);
     }
 
@@ -77,6 +80,9 @@ mod tests {
     fn spans() {
         let texts = [0.42, 12.34, 247.0, 43_680.0, 273_600.0].map(|s| span(Duration::from_secs_f64(s)));
         assert_eq!(texts, ["0.42 s", "12.3 s", "4m07", "12h08", "3d04"]);
-        assert_eq!([None, Some(1.25), Some(250.4), Some(12_345.0)].map(millis), ["-", "1.2 ms", "250 ms", "12.3 s"]);
+        assert_eq!(
+            [None, Some(1.25), Some(250.4), Some(12_345.0)].map(millis),
+            ["-", "1.2 ms", "250 ms", "12.3 s"]
+        );
     }
 }

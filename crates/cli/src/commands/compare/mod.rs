@@ -89,10 +89,13 @@ fn urls(words: &[String]) -> Result<Vec<String>, Error> {
             Source::Url(url) => urls.push(url),
             Source::List(path) => {
                 let text = std::fs::read_to_string(&path).map_err(|error| Error::reading(&path, &error))?;
-                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+                let lines =
+                    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
                 urls.extend(lines.map(str::to_owned));
             }
-            Source::Stdin => return Err(Error::Usage("compare reads no list from standard input".to_owned())),
+            Source::Stdin => {
+                return Err(Error::Usage("compare reads no list from standard input".to_owned()));
+            }
         }
     }
     match urls.len() {
@@ -104,7 +107,8 @@ fn urls(words: &[String]) -> Result<Vec<String>, Error> {
 
 /// Runs every arm in turn, as often as asked.
 fn measure(flags: &Flags, urls: &[String]) -> Result<Vec<Measured>, Error> {
-    let mut measured = [Arm::Sequential, Arm::Pool, Arm::Native].map(|arm| Measured { arm, runs: Vec::new() });
+    let mut measured =
+        [Arm::Sequential, Arm::Pool, Arm::Native].map(|arm| Measured { arm, runs: Vec::new() });
     for round in 1..=flags.runs {
         for Measured { arm, runs } in &mut measured {
             if terminal::stderr_is_seen() {
@@ -121,7 +125,8 @@ fn measure(flags: &Flags, urls: &[String]) -> Result<Vec<Measured>, Error> {
 fn start(arm: Arm, workers: u16, urls: &[String]) -> Result<Run, Error> {
     let failed = |what: String| Error::Usage(format!("the arm {} could not run: {what}", report::name(arm)));
     // The file that runs, even if another took its name meanwhile.
-    let program = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+    let program =
+        if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
     let program = program.map_err(|error| failed(error.to_string()))?;
     let started_s = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
     let clock = Instant::now();

@@ -52,7 +52,8 @@ impl<'a> Report<'a> {
         let none = || Error::Usage("no run was measured".to_owned());
         let arm = |arm: &'a Measured| arm.median().map(|run| (arm, run)).ok_or_else(none);
         let arms = measured.iter().map(arm).collect::<Result<Vec<_>, _>>()?;
-        let seen = || arms.first().map(|(_, run)| run.account.bars.iter().map(Bar::took_s).fold(0.0, f64::max));
+        let seen =
+            || arms.first().map(|(_, run)| run.account.bars.iter().map(Bar::took_s).fold(0.0, f64::max));
         let ideal_s = longest.map(|longest| longest.as_secs_f64()).or_else(seen).unwrap_or(0.0);
         Ok(Self { flags, ideal_s, arms })
     }

@@ -68,7 +68,8 @@ fn answer(mut stream: TcpStream, delays: &[Duration]) -> io::Result<()> {
             None => ("404 Not Found", "there are /1 to /5\n".to_owned()),
         };
         let length = body.len();
-        let head = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all((head + &body).as_bytes())?;
     }
     Ok(())
