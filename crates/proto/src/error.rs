@@ -142,6 +142,8 @@ kinds! {
     BodyFraming = "body.framing", Body, permanent, 56;
     /// The body is larger than the limit.
     BodyTooLarge = "body.too_large", Body, permanent, 63;
+    /// The body does not have the SHA-256 that the row asks for.
+    BodyHashMismatch = "body.hash_mismatch", Body, permanent, 56;
     /// The compressed body is damaged.
     DecodeCorrupt = "decode.corrupt", Body, permanent, 61;
     /// The body has more encodings than the limit.

@@ -139,7 +139,9 @@ pub struct Ask {
     pub etag: Option<Box<str>>,
     /// Sent as `If-Modified-Since`.
     pub last_modified: Option<Box<str>>,
-    /// Instead of the run's limit for one attempt.
+    /// The SHA-256 that the body must have.
+    pub sha256: Option<[u8; 32]>,
+    /// Instead of the run's limit for one attempt; [`Nanos::MAX`] is none.
     pub timeout: Option<Nanos>,
     /// The other columns of the row as one JSON object, passed through to its record.
     pub meta: Option<Box<str>>,
@@ -189,6 +191,13 @@ impl Job {
             first_started: None,
             chain: Vec::new(),
         }
+    }
+
+    /// The same row, remembering the URL as the list gave it.
+    #[must_use]
+    pub fn given_as(mut self, text: &str) -> Self {
+        self.given = (text != self.url.as_str()).then(|| text.into());
+        self
     }
 
     /// The URL as the list gave it.

@@ -7,6 +7,7 @@
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
 pub mod input;
+pub mod glob;
 pub mod filename;
 pub mod schedule;
 pub mod keepalive;
@@ -15,8 +16,10 @@ pub mod retry;
 pub mod bucket;
 mod list;
 pub mod redirect;
+pub mod address;
 pub mod origin;
 pub mod record;
+pub mod header;
 pub mod display;
 pub mod job;
 pub mod outcome;

@@ -19,6 +19,8 @@ pub const WINDOW_ROWS: usize = 100_000;
 pub const PARALLEL_MAX: usize = 256;
 /// The largest `--parallel-max`: two thirds of the local ports one address has.
 pub const PARALLEL_MAX_MAX: usize = 40_000;
+/// Shards of one process.
+pub const SHARDS_MAX: usize = 256;
 /// Requests in flight to one host, as browsers do. There is no limit for this machine itself.
 pub const PARALLEL_MAX_HOST: usize = 6;
 /// Failures in a row to reach a host before its further rows fail at once.
@@ -39,6 +41,8 @@ pub const HAPPY_EYEBALLS_DELAY: Nanos = Nanos::from_millis(250);
 pub const DISK_PARALLEL_MAX: usize = 4;
 /// Hosts whose times and failures are counted one by one for the summary.
 pub const HOSTS_TALLIED_MAX: usize = 10_000;
+/// Open files kept free for the list, the sinks and the journal.
+pub const FILES_RESERVED: u64 = 64;
 
 // --- connections ---------------------------------------------------------------------------------------------
 
@@ -143,3 +147,5 @@ pub const GIVEN_BYTES_MAX: usize = 1 << 10;
 pub const FILE_NAME_BYTES_MAX: usize = 150;
 /// Directories, with the file itself, in a path made from a template or a row.
 pub const FILE_DEPTH_MAX: usize = 16;
+/// Records that wait to be taken from a stream.
+pub const STREAM_RECORDS_MAX: usize = 1_024;

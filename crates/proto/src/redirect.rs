@@ -217,3 +217,181 @@ fn invalid(location: &[u8], why: &str) -> Failure {
 fn shown(location: &[u8]) -> String {
     display::quote(location, limits::QUOTE_BYTES_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Row;
+    use crate::outcome::Hop;
+    use crate::time::Nanos;
+
+    const GET: Sent<'_> = Sent { method: &Method::Get, body: false, secret: false };
+
+    fn job(url: &str) -> Job {
+        Job::new(Row(0), Url::parse(url).unwrap())
+    }
+
+    /// `expected` is the URL, or the name of the failure, or `stay`.
+    fn check(from: &str, location: &[u8], expected: &str) {
+        let seen = match decide(&job(from), GET, 302, Some(location), &Policy::default()) {
+            Decision::Stay => "stay".to_owned(),
+            Decision::Follow(follow) => follow.url.into(),
+            Decision::Fail(failure) => failure.kind.name().to_owned(),
+        };
+        assert_eq!(seen, expected, "{from} -> {}", String::from_utf8_lossy(location));
+    }
+
+    #[test]
+    fn location_is_resolved_as_browsers_do() {
+        let from = "http://a.example/dir/page?query";
+        check(from, b"other", "http://a.example/dir/other");
+        check(from, b"/root", "http://a.example/root");
+        check(from, b"../..", "http://a.example/");
+        check(from, b"?q", "http://a.example/dir/page?q");
+        check(from, b"//b.example/x", "http://b.example/x");
+        check(from, b"\\\\b.example", "http://b.example/");
+        check(from, b" /spaces around\t", "http://a.example/spaces%20around");
+        check(from, "/\u{e4}".as_bytes(), "http://a.example/%C3%A4");
+        check(from, b"/\xe4", "http://a.example/%E4");
+        check(from, b"", "stay");
+        check(from, b"  ", "stay");
+    }
+
+    #[test]
+    fn a_fragment_is_inherited() {
+        check("http://a.example/#here", b"/b", "http://a.example/b#here");
+        check("http://a.example/#here", b"/b#there", "http://a.example/b#there");
+    }
+
+    #[test]
+    fn what_is_no_target() {
+        check("http://a.example/", b"http://", "redirect.invalid");
+        check("http://a.example/", b"http://a:99999/", "redirect.invalid");
+        check("http://a.example/", b"http://[::1", "redirect.invalid");
+        check("http://a.example/", b"http://a%2fb/", "redirect.invalid");
+        check("http://a.example/", b"http://a\xe4/", "redirect.invalid");
+        check("http://a.example/", "/a".repeat(50_000).as_bytes(), "redirect.invalid");
+        check("http://a.example/", b"http://a:0/", "policy.port");
+        for scheme in ["ftp://a/", "file:///etc/passwd", "data:,x", "javascript:alert(1)", "mailto:a@b"] {
+            check("http://a.example/", scheme.as_bytes(), "policy.scheme");
+        }
+    }
+
+    #[test]
+    fn only_five_statuses_redirect() {
+        for status in 100..600 {
+            let decision = decide(&job("http://a.example/"), GET, status, Some(b"/b"), &Policy::default());
+            let follows = matches!(decision, Decision::Follow(_));
+            assert_eq!(follows, [301, 302, 303, 307, 308].contains(&status), "{status}");
+        }
+        let stay = |location, policy| {
+            decide(&job("http://a.example/"), GET, 302, location, &policy) == Decision::Stay
+        };
+        assert!(stay(None, Policy::default()));
+        assert!(stay(Some(b"/b"), Policy { max: None, ..Policy::default() }));
+    }
+
+    #[test]
+    fn the_eleventh_is_one_too_many() {
+        let mut job = job("http://a.example/");
+        for _ in 0..limits::REDIRECTS_MAX {
+            let decision = decide(&job, GET, 302, Some(b"/"), &Policy::default());
+            let Decision::Follow(follow) = decision else { panic!("{decision:?}") };
+            let hop = Hop { url: job.url.as_str().into(), status: 302, total: Nanos::ZERO };
+            job.redirect(follow.url, hop);
+        }
+        let Decision::Fail(failure) = decide(&job, GET, 302, Some(b"/"), &Policy::default()) else {
+            panic!()
+        };
+        assert_eq!(failure.kind, ErrorKind::RedirectTooMany);
+    }
+
+    #[test]
+    fn methods() {
+        let check = |method: Method, body, becomes_get: [bool; 3]| {
+            let sent = Sent { method: &method, body, secret: false };
+            let statuses = [301, 303, 307];
+            assert_eq!(statuses.map(|status| super::becomes_get(sent, status)), becomes_get, "{method}");
+            assert_eq!(super::becomes_get(sent, 302), super::becomes_get(sent, 301));
+            assert_eq!(super::becomes_get(sent, 308), super::becomes_get(sent, 307));
+        };
+        check(Method::Get, false, [false, false, false]);
+        check(Method::Get, true, [false, true, false]);
+        check(Method::Head, false, [false, false, false]);
+        check(Method::Post, true, [true, true, false]);
+        check(Method::Put, true, [false, true, false]);
+        check(Method::Delete, false, [false, true, false]);
+    }
+
+    #[test]
+    fn userinfo_stays_with_its_origin() {
+        let from = "http://me:secret@a.example/";
+        check(from, b"/b", "http://me:secret@a.example/b");
+        check(from, b"http://A.example:80/b", "http://me:secret@a.example/b");
+        check(from, b"http://you:other@a.example/b", "http://me:secret@a.example/b");
+        check(from, b"http://a.example:8080/b", "http://a.example:8080/b");
+        check(from, b"https://a.example/b", "https://a.example/b");
+        check(from, b"//b.example/", "http://b.example/");
+        check(from, b"//you:other@b.example/", "http://b.example/");
+
+        let mut back = job("http://me:secret@a.example/");
+        back.crossed_origin = true;
+        let Decision::Follow(follow) = decide(&back, GET, 302, Some(b"/b"), &Policy::default()) else {
+            panic!()
+        };
+        assert_eq!(follow.url.as_str(), "http://a.example/b");
+    }
+
+    #[test]
+    fn every_way_to_another_origin_is_seen() {
+        let check = |location: &str, expected| {
+            let decision =
+                decide(&job("https://a.example/"), GET, 302, Some(location.as_bytes()), &Policy::default());
+            let Decision::Follow(follow) = decision else { panic!("{location}: {decision:?}") };
+            assert_eq!(follow.crosses_origin, expected, "{location}");
+        };
+        for same in ["/b", "https://A.EXAMPLE/", "https://a.example./", "https://a.example:443/", "https:b"] {
+            check(same, false);
+        }
+        for other in
+            ["http://a.example/", "https://a.example:444/", "https://b.a.example/", "https://a.example@b/"]
+        {
+            check(other, true);
+        }
+    }
+
+    #[test]
+    fn from_https_to_http_only_bare() {
+        let decide = |secret, body, downgrade| {
+            let sent = Sent { body, secret, ..GET };
+            let policy = Policy { downgrade, ..Policy::default() };
+            match decide(&job("https://a.example/"), sent, 302, Some(b"http://a.example/"), &policy) {
+                Decision::Follow(follow) => Ok(follow.downgraded),
+                Decision::Fail(failure) => Err(failure.kind),
+                Decision::Stay => panic!(),
+            }
+        };
+        assert_eq!(decide(false, false, Downgrade::Bare), Ok(true));
+        assert_eq!(decide(true, false, Downgrade::Bare), Err(ErrorKind::RedirectDowngrade));
+        assert_eq!(decide(false, true, Downgrade::Bare), Err(ErrorKind::RedirectDowngrade));
+        assert_eq!(decide(false, false, Downgrade::Refuse), Err(ErrorKind::RedirectDowngrade));
+    }
+
+    #[test]
+    fn a_stranger_gets_only_what_is_harmless() {
+        let mut job = job("http://a.example/");
+        let secrets =
+            ["Authorization", "Cookie", "X-API-Key", "Private-Token", "Host", "Referer", "Anything"];
+        let harmless = ["Accept", "USER-AGENT", "range", "If-None-Match", "Content-Type"];
+        assert!(secrets.iter().chain(&harmless).all(|name| may_send(name, &job)));
+        job.crossed_origin = true;
+        assert!(secrets.iter().all(|name| !may_send(name, &job)));
+        assert!(harmless.iter().all(|name| may_send(name, &job)));
+        job.became_get = true;
+        assert!(
+            !may_send("content-type", &job)
+                && !may_send("Content-Anything", &job)
+                && may_send("accept", &job)
+        );
+    }
+}

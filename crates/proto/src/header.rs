@@ -1,0 +1,76 @@
+//! Which headers a caller may set. Whatever a list or a command line holds, a request stays one request.
+
+use crate::display;
+use crate::outcome::Failure;
+use crate::error::ErrorKind;
+use crate::limits;
+
+/// Checks a header that a caller wants to send.
+///
+/// ```
+/// use overlapped_proto::header;
+///
+/// assert!(header::check("Accept", "text/html").is_ok());
+/// assert!(header::check("X-A", "1\r\nHost: evil.example").is_err());
+/// assert!(header::check("Content-Length", "5").is_err());
+/// ```
+///
+/// # Errors
+///
+/// `input.header`: the name is not a token, the value has control characters (RFC 9110, section 5.5), or the field
+/// belongs to the framing of the message, which is not the caller's.
+pub fn check(name: &str, value: &str) -> Result<(), Failure> {
+    const FRAMING: &[&str] = &[
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let shown = || display::quote(name.as_bytes(), limits::QUOTE_BYTES_MAX);
+    let problem = if name.is_empty() || !name.bytes().all(is_token) {
+        format!("{:?} is not the name of a header", shown())
+    } else if value.bytes().any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
+        format!("the header {} has a control character in its value", shown())
+    } else if FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing)) {
+        format!("the header {} is set by the program itself", shown())
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(ErrorKind::InputHeader, problem))
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_sent() {
+        let check = |name, value, expected: bool| assert_eq!(check(name, value).is_ok(), expected, "{name:?}: {value:?}");
+        check("Accept", "*/*", true);
+        check("X-Anything", "", true);
+        check("X-Tab", "a\tb", true);
+        check("X-Text", "\u{e4}\u{f6}", true);
+        check("Host", "other.example", true);
+        check("", "a", false);
+        check("X A", "a", false);
+        check("X:", "a", false);
+        check("X\u{e4}", "a", false);
+        check("X\r\nHost", "a", false);
+        check("X", "a\r\nHost: b", false);
+        check("X", "a\nb", false);
+        check("X", "a\rb", false);
+        check("X", "a\0b", false);
+        check("X", "a\x7fb", false);
+        check("transfer-ENCODING", "chunked", false);
+        check("Connection", "close", false);
+    }
+}
