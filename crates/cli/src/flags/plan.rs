@@ -8,38 +8,29 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use overlapped_fetch::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
+use overlapped_fetch::{
+    Config, Family, Input, InputOptions, Network, Pace, Request, Response, Retry, Timeouts,
+};
 use overlapped_proto::filename::Template;
-use overlapped_proto::input::Format;
+use overlapped_proto::input::{Format, Options};
 use overlapped_proto::job::Method;
 
 use super::fetch::{Flags, ListFormat, Progress};
-use super::input::{self, Source};
+use super::input::{self, Globbing, Source};
 use super::output::Output;
 use super::values::{Header, Ranges};
 use crate::exit::Error;
 use crate::terminal;
 
 /// What `fetch` is to do.
-#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) config: Config,
-    pub(crate) list: List,
+    pub(crate) input: Input,
+    pub(crate) input_options: InputOptions,
     pub(crate) sinks: Sinks,
     pub(crate) waterfall: Option<PathBuf>,
     pub(crate) summary: Option<PathBuf>,
     pub(crate) show: Show,
-}
-
-/// Where rows come from, and which of them count.
-#[derive(Debug)]
-pub(crate) struct List {
-    pub(crate) sources: Vec<Source>,
-    /// `None`: by suffix, else by the first byte.
-    pub(crate) format: Option<Format>,
-    pub(crate) url_column: String,
-    pub(crate) skip: u64,
-    pub(crate) limit: Option<u64>,
 }
 
 /// Where records go.
@@ -70,10 +61,12 @@ pub(crate) enum Main {
 /// How the run shows itself on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Show {
-    pub(crate) progress: Meter,
+    pub(crate) meter: Meter,
     pub(crate) summary: bool,
     /// A line for every row.
     pub(crate) rows: bool,
+    /// Why the one row failed.
+    pub(crate) failure: bool,
 }
 
 /// What shows how far a run is.
@@ -90,17 +83,20 @@ pub(crate) enum Meter {
 ///
 /// [`Error::Usage`]: a value that cannot be, or a file that cannot be read.
 pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
-    let query = if flags.get { Some(body(&flags.data, "&")?) } else { None };
-    let sources = input::sources(&flags.inputs, !flags.globoff)?;
-    let sources = match &query {
-        Some(query) => with_query(sources, query)?,
-        None => sources,
+    let query = match flags.get {
+        true => Some(
+            String::from_utf8(body(&flags.data, "&")?)
+                .map_err(|_| Error::Usage("-G: the data is no text".into()))?,
+        ),
+        false => None,
     };
+    let globbing = if flags.globoff { Globbing::Off } else { Globbing::On };
+    let sources = input::sources(&flags.inputs, globbing)?;
+    let one = matches!(sources.as_slice(), [Source::Url(_)]);
     let request = request(&flags)?;
     let network = network(&mut flags)?;
-    let one = matches!(sources.as_slice(), [Source::Url(_)]);
     let sinks = sinks(&mut flags, one)?;
-    let keeps_body = !flags.no_body && sinks.main != Main::Lines;
+    let reads_body = !matches!(sinks.main, Main::Lines | Main::Nothing) || !sinks.outputs.is_empty();
     Ok(Plan {
         show: show(&flags, one, sinks.main),
         config: Config {
@@ -113,7 +109,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
             },
             timeouts: timeouts(&flags)?,
             response: Response {
-                body: keeps_body || sinks.outputs.iter().any(|_| !flags.no_body),
+                body: reads_body && !flags.no_body,
                 max_bytes: if flags.max_filesize.0 == 0 { u64::MAX } else { flags.max_filesize.0 },
                 fail: flags.fail.take().map_or_else(|| Response::default().fail, |Ranges(ranges)| ranges),
                 ..Response::default()
@@ -124,15 +120,15 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
             window_rows: at_least_one("--window", flags.window)?,
             ..Config::default()
         },
-        list: List {
-            sources,
+        input: input::list(sources, query)?,
+        input_options: InputOptions {
             format: flags.input_format.map(|format| match format {
                 ListFormat::Text => Format::Text,
                 ListFormat::Ndjson => Format::Ndjson,
                 ListFormat::Csv => Format::Csv,
                 ListFormat::Tsv => Format::Tsv,
             }),
-            url_column: flags.url_col,
+            columns: Options { url_column: flags.url_col.into(), ..Options::default() },
             skip: flags.skip,
             limit: flags.limit,
         },
@@ -258,25 +254,6 @@ fn body(values: &[String], with: &str) -> Result<Vec<u8>, Error> {
     Ok(body)
 }
 
-/// Puts a query behind every URL.
-fn with_query(sources: Vec<Source>, query: &[u8]) -> Result<Vec<Source>, Error> {
-    let query =
-        std::str::from_utf8(query).map_err(|_| Error::Usage("-G: the data is not UTF-8 text".to_owned()))?;
-    let add = |source| match source {
-        Source::Url(url) => {
-            let (url, fragment) =
-                url.split_once('#').map_or((url.as_str(), None), |(url, rest)| (url, Some(rest)));
-            let joint = if url.contains('?') { '&' } else { '?' };
-            let fragment = fragment.map_or(String::new(), |rest| format!("#{rest}"));
-            Ok(Source::Url(format!("{url}{joint}{query}{fragment}")))
-        }
-        Source::List(_) | Source::Stdin => Err(Error::Usage(
-            "-G changes URLs of the command line only; put the query into the list".to_owned(),
-        )),
-    };
-    sources.into_iter().map(add).collect()
-}
-
 fn network(flags: &mut Flags) -> Result<Network, Error> {
     let ca_pem = match &flags.cacert {
         Some(path) => Some(fs::read(path).map_err(|error| Error::reading(path, &error))?),
@@ -308,6 +285,9 @@ fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
         (0, true) => Main::Ndjson,
         _ => return Err(Error::Usage("-o - is given twice".to_owned())),
     };
+    if outputs.iter().enumerate().any(|(i, output)| outputs.iter().skip(i + 1).any(|other| other == output)) {
+        return Err(Error::Usage("-o names the same output twice".to_owned()));
+    }
     let has_directory = outputs.iter().any(|output| matches!(output, Output::Directory(_)));
     if flags.name.is_some() && !has_directory {
         return Err(Error::Usage("--name names the files of -o DIR/, which is not given".to_owned()));
@@ -323,17 +303,18 @@ fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
 }
 
 fn show(flags: &Flags, one: bool, main: Main) -> Show {
-    let progress = match flags.progress {
+    let meter = match flags.progress {
         _ if flags.silent => Meter::Nothing,
         Progress::Bar => Meter::Bar,
         Progress::Plain => Meter::Lines,
         Progress::None => Meter::Nothing,
-        // Lines on the same terminal show that it moves; a bar among them would only tear them apart.
-        Progress::Auto if main == Main::Lines || flags.verbose => Meter::Nothing,
+        // One row needs none. Lines on the same terminal show that it moves; a bar would tear them apart.
+        Progress::Auto if one || flags.verbose => Meter::Nothing,
+        Progress::Auto if main != Main::Nothing && terminal::stdout_is_seen() => Meter::Nothing,
         Progress::Auto if terminal::stderr_is_seen() => Meter::Bar,
         Progress::Auto => Meter::Lines,
     };
-    Show { progress, summary: !one && !flags.silent, rows: flags.verbose }
+    Show { meter, summary: !one && !flags.silent, rows: flags.verbose, failure: one }
 }
 
 fn at_least_one(flag: &str, value: usize) -> Result<usize, Error> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A count with its thousands apart: `38,214,022`.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -16,7 +16,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// A count in at most five characters: `999`, `41k`, `1.1M`.
-pub(super) fn short(n: u64) -> String {
+pub(crate) fn short(n: u64) -> String {
     match n {
         0..1_000 => n.to_string(),
         _ => scaled(n as f64, 1_000.0, ["k", "M", "G", "T"]),
@@ -24,7 +24,7 @@ pub(super) fn short(n: u64) -> String {
 }
 
 /// A number of bytes in decimal units: `812 B`, `61 MB`.
-pub(super) fn bytes(n: f64) -> String {
+pub(crate) fn bytes(n: f64) -> String {
     if n < 1_000.0 { format!("{n:.0} B") } else { scaled(n, 1_000.0, [" kB", " MB", " GB", " TB"]) }
 }
 
@@ -42,7 +42,7 @@ fn scaled(n: f64, base: f64, units: [&str; 4]) -> String {
 }
 
 /// A span in two units at most: `0.42 s`, `12.3 s`, `4m07`, `12h08`, `3d04`.
-pub(super) fn span(span: Duration) -> String {
+pub(crate) fn span(span: Duration) -> String {
     let s = span.as_secs();
     match s {
         0..60 => format!("{:.*} s", if s < 10 { 2 } else { 1 }, span.as_secs_f64()),
@@ -53,7 +53,7 @@ pub(super) fn span(span: Duration) -> String {
 }
 
 /// Milliseconds with three figures; unknown is a dash, never zero.
-pub(super) fn millis(ms: Option<f64>) -> String {
+pub(crate) fn millis(ms: Option<f64>) -> String {
     match ms {
         None => "-".to_owned(),
         Some(ms) if ms < 99.95 => format!("{ms:.1} ms"),

@@ -1,8 +1,9 @@
 //! What a run says about itself: while it runs, and when it has ended. Never to standard output, which is for data.
 
-pub(crate) mod progress;
+pub(crate) mod watch;
+mod line;
 pub(crate) mod summary;
-mod figures;
+pub(crate) mod figures;
 
 use std::ffi::OsString;
 use std::fs;

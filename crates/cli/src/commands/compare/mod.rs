@@ -18,7 +18,7 @@ use self::server::Server;
 use super::print;
 use crate::exit::{Ending, Error};
 use crate::flags::compare::{Arm, Flags};
-use crate::flags::input::{self, Source};
+use crate::flags::input::{self, Globbing, Source};
 use crate::picture::Bar;
 use crate::report::write_whole;
 use crate::terminal;
@@ -84,9 +84,10 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
 /// The URLs that the words name, in order.
 fn urls(words: &[String]) -> Result<Vec<String>, Error> {
     let mut urls = Vec::new();
-    for source in input::sources(words, true)? {
+    for source in input::sources(words, Globbing::On)? {
         match source {
             Source::Url(url) => urls.push(url),
+            Source::Urls(glob) => urls.extend(glob.iter().take(URLS_MAX + 1)),
             Source::List(path) => {
                 let text = std::fs::read_to_string(&path).map_err(|error| Error::reading(&path, &error))?;
                 let lines =
