@@ -39,11 +39,17 @@
 // A server that plays a script from the moment of the connect.
 mod raw;
 
-// The server: its builder, its thread, and the questions a test asks it.
+// The server: its builder, and the questions a test asks it.
 mod server;
+
+// The server's thread: listens, accepts, serves.
+mod service;
 
 // The built-in routes: a request in, a script out.
 mod routes;
+
+// A proper response, and how it becomes bytes.
+mod answer;
 
 // A certificate authority of its own, and leaves that are right or wrong.
 #[cfg(feature = "tls")]
@@ -80,7 +86,7 @@ mod files;
 pub use files::raise_open_files;
 pub use oracle::{bytes_of, row_of, text_of};
 pub use raw::RawServer;
-pub use record::{ARRIVALS_MAX, Ending, HostRecord, ROWS_MAX, Seen};
+pub use record::{ARRIVALS_MAX, Ending, HOSTS_MAX, HostRecord, ROWS_MAX, Seen};
 pub use request::{BODY_KEPT_BYTES_MAX, Request};
 pub use routes::EXPERIMENT_MS;
 pub use script::{Delivery, Script};

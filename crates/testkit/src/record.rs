@@ -64,6 +64,9 @@ pub const ARRIVALS_MAX: u64 = 4_000_000;
 /// How many rows of `/row/N` are counted one by one: those below this number.
 pub const ROWS_MAX: u64 = 1 << 24;
 
+/// How many different hosts are told apart; the requests of further ones are counted only as a whole.
+pub const HOSTS_MAX: usize = 100_000;
+
 /// How many different first parts of paths are counted apart.
 const GROUPS_MAX: usize = 10_000;
 
@@ -203,6 +206,10 @@ impl Recorder {
         self.book().hosts.get(name).cloned().unwrap_or_default()
     }
 
+    pub(crate) fn in_flight_of(&self, host: &str) -> usize {
+        self.book().hosts.get(host).map_or(0, |host| host.in_flight)
+    }
+
     pub(crate) fn hosts(&self) -> BTreeMap<String, HostRecord> {
         self.book().hosts.iter().map(|(name, host)| (name.to_string(), host.clone())).collect()
     }
@@ -249,9 +256,9 @@ impl Connection {
         if request.path().starts_with("/testkit/") {
             return None;
         }
-        let host: Arc<str> = match request.header("host") {
-            Some(host) => host.to_ascii_lowercase().into(),
-            None => self.local.to_string().into(),
+        let host = match request.header("host") {
+            Some(host) => host.to_ascii_lowercase(),
+            None => self.local.to_string(),
         };
         let recorder = &self.recorder;
         let mut guard = recorder.book();
@@ -262,14 +269,7 @@ impl Connection {
         book.max_in_flight = book.max_in_flight.max(book.in_flight);
         book.count_group(request.path());
         book.count_row(request.path());
-        let record = book.hosts.entry(Arc::clone(&host)).or_default();
-        record.requests += 1;
-        record.in_flight += 1;
-        record.max_in_flight = record.max_in_flight.max(record.in_flight);
-        if book.arrivals < ARRIVALS_MAX {
-            book.arrivals += 1;
-            record.arrivals.push(at);
-        }
+        let host = book.count_host(host, at);
         let kept = (book.seen.len() < recorder.limit).then_some(book.seen.len());
         if kept.is_some() {
             book.seen.push(Seen {
@@ -335,6 +335,25 @@ impl Drop for Ticket {
 }
 
 impl Book {
+    /// Gives back the name as it is kept, so that a million requests share it.
+    fn count_host(&mut self, name: String, at: Duration) -> Arc<str> {
+        let name = match self.hosts.get_key_value(name.as_str()) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(name),
+        };
+        if self.hosts.len() < HOSTS_MAX || self.hosts.contains_key(&name) {
+            let host = self.hosts.entry(Arc::clone(&name)).or_default();
+            host.requests += 1;
+            host.in_flight += 1;
+            host.max_in_flight = host.max_in_flight.max(host.in_flight);
+            if self.arrivals < ARRIVALS_MAX {
+                self.arrivals += 1;
+                host.arrivals.push(at);
+            }
+        }
+        name
+    }
+
     fn count_group(&mut self, path: &str) {
         let group = group_of(path);
         if let Some(count) = self.groups.get_mut(group) {

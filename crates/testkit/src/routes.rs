@@ -1,20 +1,20 @@
-//! The built-in routes: a request in, a script out. The table is in the crate's README.
+//! The built-in routes: a request in, a script out. The table is in `ROUTES.md`.
 //!
 //! A route decides and never waits: it must not touch a socket, and knows time only as a number in a script.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::answer::{Answer, Length, http_date};
 use crate::coding::{self, Coding, Damage};
 use crate::json;
 use crate::oracle::{self, Pattern};
 use crate::record::Recorder;
 use crate::request::Request;
-use crate::script::{Delivery, Script, Step, reason};
+use crate::script::{Delivery, Script, Step};
 
 /// The five delays of the experiment, in milliseconds.
 pub const EXPERIMENT_MS: [u32; 5] = [1904, 1293, 2078, 2381, 2218];
@@ -32,24 +32,6 @@ pub(crate) struct World {
     pub(crate) scale: f64,
     pub(crate) robots: Option<String>,
     pub(crate) hits: Mutex<HashMap<String, u32>>,
-}
-
-/// A response before it is made bytes: what is common to all routes is added in one place.
-struct Answer {
-    status: u16,
-    /// Lines of the head, each with its CRLF.
-    headers: String,
-    before: Duration,
-    length: Length,
-    body: Vec<Step>,
-}
-
-/// How the client can tell where the body ends.
-enum Length {
-    Known(u64),
-    Chunked,
-    /// Statuses that have no body, and no header about it.
-    None,
 }
 
 type Routed = Result<Answer, String>;
@@ -113,6 +95,7 @@ fn cooked(request: &Request, parts: &[&str], world: &World) -> Routed {
         }
         ["bomb", kind, length] => bomb(kind, number(length)?),
         ["retry-after", seconds] => retry_after(request, number(seconds)?, world),
+        ["capacity", limit] => capacity(request, number(limit)?, world),
         ["echo"] => {
             Ok(Answer::body(200, json::of_request(request)).header("Content-Type", "application/json"))
         }
@@ -294,6 +277,17 @@ fn retry_after(request: &Request, seconds: u64, world: &World) -> Routed {
     Ok(Answer::text(parameter(request, "status", 429)?, "not yet\n").header("Retry-After", &value))
 }
 
+/// A host that is overloaded by more than so many requests at a time: what a client that adapts has to find out.
+fn capacity(request: &Request, limit: u64, world: &World) -> Routed {
+    let host = request.header("host").unwrap_or_default().to_ascii_lowercase();
+    if world.recorder.in_flight_of(&host) as u64 > limit {
+        return Ok(Answer::text(parameter(request, "status", 503)?, "too busy\n"));
+    }
+    let mut answer = Answer::text(200, "served\n");
+    answer.before = milliseconds(request, "ms", 10)?;
+    Ok(answer)
+}
+
 fn headers(request: &Request) -> Routed {
     let count: usize = parameter(request, "n", 10)?;
     let size: usize = parameter(request, "size", 10)?;
@@ -350,67 +344,6 @@ fn range(request: &Request, length: usize) -> Routed {
     Ok(answer.header("Content-Range", &format!("bytes {first}-{}/{length}", end - 1)))
 }
 
-impl Answer {
-    fn body(status: u16, body: impl Into<Bytes>) -> Answer {
-        let body = body.into();
-        Answer {
-            status,
-            headers: String::new(),
-            before: Duration::ZERO,
-            length: Length::Known(body.len() as u64),
-            body: vec![Step::Send(body)],
-        }
-    }
-
-    fn text(status: u16, body: impl Into<Bytes>) -> Answer {
-        Answer::body(status, body).header("Content-Type", "text/plain")
-    }
-
-    fn pattern(pattern: Pattern, bytes: u64, content_type: &str) -> Answer {
-        match usize::try_from(bytes) {
-            Ok(length) if length <= 1 << 16 => Answer::body(200, pattern.prefix(length)),
-            _ => Answer {
-                length: Length::Known(bytes),
-                body: vec![Step::Fill(pattern, bytes)],
-                ..Answer::body(200, Bytes::new())
-            },
-        }
-        .header("Content-Type", content_type)
-    }
-
-    fn header(mut self, name: &str, value: &str) -> Answer {
-        write!(self.headers, "{name}: {value}\r\n").expect("a String takes all");
-        self
-    }
-
-    /// Head and first part of the body go out in one write.
-    fn script(self, request: &Request, delivery: Delivery, gap: Duration) -> Script {
-        let mut head = Vec::with_capacity(1024);
-        let mut line = format!("HTTP/1.1 {} {}\r\n{}", self.status, reason(self.status), self.headers);
-        match self.length {
-            Length::Known(bytes) => write!(line, "Content-Length: {bytes}\r\n"),
-            Length::Chunked => write!(line, "Transfer-Encoding: chunked\r\n"),
-            Length::None => Ok(()),
-        }
-        .expect("a String takes all");
-        let close = !request.keep_alive();
-        line.push_str(if close { "Connection: close\r\n\r\n" } else { "\r\n" });
-        head.extend_from_slice(line.as_bytes());
-
-        let mut script = Script::new().delivered(delivery).gap(gap);
-        if !self.before.is_zero() {
-            script = script.pause(self.before);
-        }
-        let bodiless = request.method == "HEAD" || matches!(self.length, Length::None);
-        let mut body = if bodiless { Vec::new() } else { self.body }.into_iter().peekable();
-        if let Some(Step::Send(bytes)) = body.next_if(|step| matches!(step, Step::Send(_))) {
-            head.extend_from_slice(&bytes);
-        }
-        script = body.fold(script.send(head), Script::step);
-        if close { script.close() } else { script }
-    }
-}
-
 impl World {
     /// Whether this request is among the first `fail` (by default 1) of its key.
     fn fails(&self, request: &Request) -> Result<bool, String> {
@@ -450,46 +383,70 @@ fn milliseconds(request: &Request, name: &str, default: u64) -> Result<Duration,
     parameter(request, name, default).map(Duration::from_millis)
 }
 
-/// A date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
-fn http_date(time: SystemTime) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let mut year = 1970;
-    let mut day = days;
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(leap(year));
-    let mut month = "Dec";
-    for (name, length) in MONTHS.into_iter().zip([31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
-        if day < length {
-            month = name;
-            break;
-        }
-        day -= length;
-    }
-    let weekday = DAYS.into_iter().nth((days % 7) as usize).unwrap_or("Thu");
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday}, {:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT", day + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn dates() {
-        let check = |seconds: u64, date: &str| {
-            assert_eq!(http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), date);
+    /// The first bytes of the answer to this target; empty if there are none.
+    fn start(target: &str) -> String {
+        let world = World {
+            recorder: Arc::new(Recorder::new(0)),
+            scheme: "http",
+            scale: 1.0,
+            robots: Some(String::new()),
+            hits: Mutex::new(HashMap::new()),
         };
-        check(0, "Thu, 01 Jan 1970 00:00:00 GMT");
-        check(784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT");
-        check(951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT");
-        check(1_798_761_599, "Thu, 31 Dec 2026 23:59:59 GMT");
+        let request = Request::parse(Bytes::from(format!("GET {target} HTTP/1.1\r\n\r\n"))).unwrap();
+        let script = answer(&request, &world);
+        let sent = script
+            .steps
+            .iter()
+            .find_map(|step| if let Step::Send(bytes) = step { Some(bytes) } else { None });
+        sent.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_route_of_the_table_is_there() {
+        let table = include_str!("../ROUTES.md");
+        let mut routes = 0;
+        for line in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let column = line.split('|').nth(1).unwrap();
+            for name in column.split('`').skip(1).step_by(2) {
+                let target = name.replace("/status/N", "/status/200").replace("/N", "/3").replace("=N", "=3");
+                let target = target.replace("SECONDS", "7").replace("MS", "7").replace("KIND", "br");
+                let target = target.replace("/K", "/3").replace("url=&", "url=x&").replace('…', "");
+                let start = start(&target);
+                assert!(
+                    !start.starts_with("HTTP/1.1 4") || start.starts_with("HTTP/1.1 429"),
+                    "{target}: {start}"
+                );
+                routes += 1;
+            }
+        }
+        assert!(routes > 40, "only {routes} routes were found");
+        assert!(start("/no/such/route").starts_with("HTTP/1.1 404"));
+    }
+
+    #[test]
+    fn senseless_parameters_are_refused() {
+        for target in [
+            "/status/7",
+            "/status/x",
+            "/delay/-1",
+            "/experiment/5",
+            "/chunked/99999999999",
+            "/gzip/1?damage=x",
+            "/zstd/1?window_log=9",
+            "/bomb/zip/1",
+            "/redirect-to",
+            "/headers?n=1000000000000",
+            "/ok?deliver=x",
+            "/ok?delay_ms=x",
+            "/reset?at=x",
+            "/set-cookie",
+            "/range/18446744073709551616",
+        ] {
+            assert!(start(target).starts_with("HTTP/1.1 400"), "{target}: {}", start(target));
+        }
     }
 }

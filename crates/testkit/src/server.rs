@@ -1,4 +1,4 @@
-//! The server: its builder, its thread, and the questions a test asks it.
+//! The server: its builder, and the questions a test asks it.
 //!
 //! A server owns one background thread with one runtime. Dropping the server drops the runtime with every connection, and joins
 //! the thread; nothing of it outlives the test.
@@ -6,23 +6,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::files::raise_open_files;
 use crate::json;
 use crate::record::{HostRecord, Recorder, Seen};
 use crate::request::Request;
-use crate::routes::{self, World};
+use crate::routes::World;
 use crate::script::Script;
+use crate::service::{self, Handler, Shared};
 #[cfg(feature = "tls")]
 use crate::tls::{Certificate, Tls};
-use crate::wire::{After, End, Transport, Wire};
 
 /// How many requests are kept when the builder says nothing else.
 pub const RECORD_LIMIT: usize = 100_000;
@@ -75,20 +74,6 @@ pub struct Builder {
     certificate: Option<Certificate>,
     #[cfg(feature = "tls")]
     names: Vec<String>,
-}
-
-type Handler = Box<dyn Fn(&Request) -> Script + Send + Sync>;
-
-/// What the connections share.
-struct Shared {
-    recorder: Arc<Recorder>,
-    world: World,
-    routes: HashMap<String, Script>,
-    handlers: Vec<(String, Handler)>,
-    /// If there is any: what is played on whole connections.
-    raw: Vec<Script>,
-    #[cfg(feature = "tls")]
-    tls: Option<Tls>,
 }
 
 impl Builder {
@@ -208,9 +193,6 @@ impl Builder {
         if self.connections > 0 {
             raise_open_files();
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listeners = runtime.block_on(async { listen(&self.addresses, self.port) })?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         #[cfg(feature = "tls")]
         let tls = self.certificate.map(|certificate| Tls::new(certificate, &self.names, &self.addresses));
         #[cfg(feature = "tls")]
@@ -234,16 +216,12 @@ impl Builder {
             tls,
         });
         let (stop, stopped) = oneshot::channel();
+        let (started, start) = mpsc::channel();
         let at_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("testkit".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                for listener in listeners {
-                    tokio::spawn(accept(listener, Arc::clone(&at_thread)));
-                }
-                // An error means that the sender is gone, which says the same.
-                let _ = stopped.await;
-            });
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("testkit".to_owned())
+            .spawn(move || service::run(&self.addresses, self.port, &at_thread, &started, stopped))?;
+        let addresses = start.recv().expect("the thread says how its start went")?;
         Ok(Server { addresses, shared, stop: Some(stop), thread: Some(thread) })
     }
 }
@@ -432,110 +410,6 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was printed by the thread; a second one here would hide which test failed.
             let _ = thread.join();
-        }
-    }
-}
-
-impl Shared {
-    fn answer(&self, request: &Request) -> Script {
-        let path = request.path();
-        if let Some(script) = self.routes.get(path) {
-            return script.clone();
-        }
-        match self.handlers.iter().find(|(prefix, _)| path.starts_with(prefix)) {
-            Some((_, handler)) => handler(request),
-            None => routes::answer(request, &self.world),
-        }
-    }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
-
-/// Listens on all addresses on one port. If the port is ours to choose, and the one that is free on the first address is not on
-/// another, the next is tried.
-fn listen(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
-    let mut tries = if port == 0 { 100 } else { 1 };
-    loop {
-        tries -= 1;
-        let mut listeners: Vec<TcpListener> = Vec::new();
-        let mut port = port;
-        let listened: io::Result<()> = addresses.iter().try_for_each(|address| {
-            let listener = listen_on(SocketAddr::new(*address, port))?;
-            port = listener.local_addr()?.port();
-            listeners.push(listener);
-            Ok(())
-        });
-        match listened {
-            Ok(()) => return Ok(listeners),
-            Err(error) if tries == 0 || error.kind() != io::ErrorKind::AddrInUse => return Err(error),
-            Err(_) => {}
-        }
-    }
-}
-
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    // The kernel cuts this down to its own limit: ten thousand clients may come at once.
-    socket.listen(65_535)
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                tokio::spawn(connection(stream, peer, Arc::clone(&shared)));
-            }
-            // Out of files, or a client that left while it waited: the next one may do better.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
-    let Ok(local) = stream.local_addr() else { return };
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let recorder = Arc::clone(&shared.recorder);
-    let connection = recorder.open(local, peer);
-    #[cfg(feature = "tls")]
-    if let Some(tls) = &shared.tls {
-        match tls.accept(stream).await {
-            Ok(stream) => serve(Wire::new(stream, connection, recorder), &shared).await,
-            Err(_) => recorder.saw_failed_handshake(),
-        }
-        return;
-    }
-    serve(Wire::new(stream, connection, recorder), &shared).await;
-}
-
-async fn serve<S: Transport>(mut wire: Wire<S>, shared: &Shared) {
-    if let Some(last) = shared.raw.last() {
-        let index = usize::try_from(wire.connection_number()).unwrap_or(usize::MAX);
-        let script = shared.raw.get(index).unwrap_or(last);
-        match wire.play(script, None).await {
-            Ok(After::Open) => wire.close().await,
-            Ok(After::Closed) | Err(_) => {}
-        }
-        return;
-    }
-    loop {
-        match wire.request().await {
-            Ok((request, ticket)) => {
-                let script = shared.answer(&request);
-                match wire.play(&script, ticket).await {
-                    Ok(After::Open) => {}
-                    Ok(After::Closed) | Err(_) => return,
-                }
-            }
-            Err(End::Malformed(why)) => return wire.refuse(why).await,
-            Err(End::Gone) => return,
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use crate::oracle::Pattern;
 use crate::record::{Connection, Recorder, Ticket};
 use crate::request::{BODY_KEPT_BYTES_MAX, Framing, Request};
 use crate::script::{Delivery, Script, Step};
@@ -102,98 +103,150 @@ impl<S: Transport> Wire<S> {
     }
 
     /// Plays a script as the answer to a request that has been read, or from the start of a connection.
-    pub(crate) async fn play(&mut self, script: &Script, mut ticket: Option<Ticket>) -> Result<After, End> {
-        let mut player =
-            Player { stream: &mut self.stream, delivery: script.delivery, gap: script.gap, position: 0 };
+    pub(crate) async fn play(&mut self, script: &Script, ticket: Option<Ticket>) -> Result<After, End> {
+        let mut playing = Playing { script, ticket, position: 0, completes: false };
         for (index, step) in script.steps.iter().enumerate() {
-            let complete = script.completes_answer(index);
-            let mut last = || if complete { ticket.take() } else { None };
-            match step {
-                Step::Send(bytes) => player.send(bytes, &mut last).await?,
-                Step::Fill(pattern, bytes) => {
-                    let mut block = Vec::new();
-                    let mut from = 0;
-                    while from < *bytes {
-                        let length =
-                            usize::try_from(bytes - from).map_or(BLOCK_BYTES, |rest| rest.min(BLOCK_BYTES));
-                        block.clear();
-                        pattern.append(from, length, &mut block);
-                        from += length as u64;
-                        let mut last = || if from == *bytes { last() } else { None };
-                        player.send(&block, &mut last).await?;
-                    }
-                }
-                Step::Repeat(block, times) => {
-                    let at_once = (BLOCK_BYTES / block.len().max(1)).max(1);
-                    let blocks =
-                        block.repeat(usize::try_from(*times).map_or(at_once, |times| times.min(at_once)));
-                    let mut left = *times;
-                    while left > 0 {
-                        let now = left.min(at_once as u64);
-                        left -= now;
-                        let length = block.len() * usize::try_from(now).expect("a block fits in memory");
-                        let mut last = || if left == 0 { last() } else { None };
-                        player.send(blocks.get(..length).unwrap_or_default(), &mut last).await?;
-                    }
-                }
-                Step::Drip { bytes, each, every } => {
-                    let count = bytes.len().div_ceil(*each.max(&1));
-                    for (number, piece) in bytes.chunks(*each.max(&1)).enumerate() {
-                        if number > 0 {
-                            wait(player.stream, &mut self.inbox, Some(*every)).await?;
-                        }
-                        let mut last = || if number + 1 == count { last() } else { None };
-                        player.send(piece, &mut last).await?;
-                    }
-                }
-                Step::Pause(time) => {
-                    wait(player.stream, &mut self.inbox, Some(*time)).await?;
-                    if let Some(ticket) = last() {
-                        ticket.answered();
-                    }
-                }
-                Step::Silence => wait(player.stream, &mut self.inbox, None).await?,
-                Step::ExpectRequest => {
-                    let position = player.position;
-                    let (_, arrived) = self.request().await?;
-                    ticket = arrived;
-                    player = Player {
-                        stream: &mut self.stream,
-                        delivery: script.delivery,
-                        gap: script.gap,
-                        position,
-                    };
-                }
-                Step::ExpectHead => {
-                    let position = player.position;
-                    let head = Arc::new(self.head().await?);
-                    ticket = self.connection.arrived(&head);
-                    player = Player {
-                        stream: &mut self.stream,
-                        delivery: script.delivery,
-                        gap: script.gap,
-                        position,
-                    };
-                }
-                Step::HalfClose => player.stream.shutdown().await?,
-                Step::Close => {
-                    finish(last());
-                    player.stream.shutdown().await?;
-                    return Ok(After::Closed);
-                }
-                Step::Cut => {
-                    finish(last());
-                    return Ok(After::Closed);
-                }
-                Step::Reset => {
-                    finish(last());
-                    player.stream.tcp().set_zero_linger()?;
-                    return Ok(After::Closed);
-                }
+            playing.completes = script.completes_answer(index);
+            if self.perform(step, &mut playing).await? == After::Closed {
+                return Ok(After::Closed);
             }
         }
-        finish(ticket);
+        playing.completes = true;
+        playing.answered();
         Ok(After::Open)
+    }
+
+    async fn perform(&mut self, step: &Step, playing: &mut Playing<'_>) -> Result<After, End> {
+        match step {
+            Step::Send(bytes) => self.send(bytes, playing).await?,
+            Step::Fill(pattern, bytes) => self.send_pattern(*pattern, *bytes, playing).await?,
+            Step::Repeat(block, times) => self.send_again(block, *times, playing).await?,
+            Step::Drip { bytes, each, every } => self.drip(bytes, (*each).max(1), *every, playing).await?,
+            Step::Pause(time) => {
+                self.wait(Some(*time)).await?;
+                playing.answered();
+            }
+            Step::Silence => self.wait(None).await?,
+            Step::ExpectRequest => (_, playing.ticket) = self.request().await?,
+            Step::ExpectHead => {
+                let head = Arc::new(self.head().await?);
+                playing.ticket = self.connection.arrived(&head);
+            }
+            Step::HalfClose => self.stream.shutdown().await?,
+            Step::Close => {
+                playing.answered();
+                self.stream.shutdown().await?;
+                return Ok(After::Closed);
+            }
+            Step::Cut => {
+                playing.answered();
+                return Ok(After::Closed);
+            }
+            Step::Reset => {
+                playing.answered();
+                self.stream.tcp().set_zero_linger()?;
+                return Ok(After::Closed);
+            }
+        }
+        Ok(After::Open)
+    }
+
+    /// Writes in the segments that were asked for; if these bytes complete the answer, it counts as answered just before the last one.
+    async fn send(&mut self, bytes: &[u8], playing: &mut Playing<'_>) -> Result<(), End> {
+        let mut rest = bytes;
+        loop {
+            let (segment, behind) = rest.split_at(playing.segment(rest.len()));
+            if behind.is_empty() {
+                playing.answered();
+            }
+            self.stream.write_all(segment).await?;
+            self.stream.flush().await?;
+            playing.position += segment.len() as u64;
+            rest = behind;
+            if rest.is_empty() {
+                return Ok(());
+            }
+            if playing.script.gap.is_zero() {
+                tokio::task::yield_now().await;
+            } else {
+                self.wait(Some(playing.script.gap)).await?;
+            }
+        }
+    }
+
+    async fn send_pattern(
+        &mut self,
+        pattern: Pattern,
+        bytes: u64,
+        playing: &mut Playing<'_>,
+    ) -> Result<(), End> {
+        let completes = playing.completes;
+        let mut block = Vec::new();
+        let mut from = 0;
+        while from < bytes {
+            let length = usize::try_from(bytes - from).map_or(BLOCK_BYTES, |rest| rest.min(BLOCK_BYTES));
+            block.clear();
+            pattern.append(from, length, &mut block);
+            from += length as u64;
+            playing.completes = completes && from == bytes;
+            self.send(&block, playing).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_again(&mut self, block: &[u8], times: u64, playing: &mut Playing<'_>) -> Result<(), End> {
+        let completes = playing.completes;
+        let at_once =
+            usize::try_from(times).unwrap_or(usize::MAX).min((BLOCK_BYTES / block.len().max(1)).max(1));
+        let blocks = block.repeat(at_once);
+        let mut left = times;
+        while left > 0 {
+            let now = usize::try_from(left).map_or(at_once, |left| left.min(at_once));
+            left -= now as u64;
+            playing.completes = completes && left == 0;
+            self.send(blocks.get(..now * block.len()).unwrap_or_default(), playing).await?;
+        }
+        Ok(())
+    }
+
+    async fn drip(
+        &mut self,
+        bytes: &[u8],
+        each: usize,
+        every: Duration,
+        playing: &mut Playing<'_>,
+    ) -> Result<(), End> {
+        let completes = playing.completes;
+        let count = bytes.len().div_ceil(each);
+        for (number, piece) in (1..).zip(bytes.chunks(each)) {
+            if number > 1 {
+                self.wait(Some(every)).await?;
+            }
+            playing.completes = completes && number == count;
+            self.send(piece, playing).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for so long, or for ever, and reads what comes meanwhile. Ends with `Gone` when the client leaves.
+    async fn wait(&mut self, time: Option<Duration>) -> Result<(), End> {
+        let deadline = time.map(|time| Instant::now() + time);
+        let alarm = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(alarm);
+        while self.inbox.len() < AHEAD_BYTES_MAX {
+            self.inbox.reserve(64);
+            tokio::select! {
+                () = &mut alarm => return Ok(()),
+                read = self.stream.read_buf(&mut self.inbox) => if read? == 0 { return Err(End::Gone) },
+            }
+        }
+        alarm.await;
+        Ok(())
     }
 
     /// Ends a connection on which something senseless came: waits a little until the client has read the answer, since closing with
@@ -228,7 +281,8 @@ impl<S: Transport> Wire<S> {
             }
             let unsearched = self.inbox.get(searched..).unwrap_or_default();
             if let Some(found) = unsearched.windows(4).position(|window| window == b"\r\n\r\n") {
-                let head = self.inbox.split_to(searched + found + 4).freeze();
+                // A copy: a record of requests must not hold on to the buffers they were read into.
+                let head = Bytes::copy_from_slice(&self.inbox.split_to(searched + found + 4));
                 return Request::parse(head).map_err(|why| self.malformed(why));
             }
             searched = self.inbox.len().saturating_sub(3);
@@ -315,43 +369,29 @@ impl Body {
     }
 }
 
-struct Player<'a, S> {
-    stream: &'a mut S,
-    delivery: Delivery,
-    gap: Duration,
+/// How far a script is.
+struct Playing<'a> {
+    script: &'a Script,
+    /// The request that is being answered.
+    ticket: Option<Ticket>,
     /// How many bytes of the script have been sent.
     position: u64,
+    /// Whether what is sent next completes the answer.
+    completes: bool,
 }
 
-impl<S: Transport> Player<'_, S> {
-    /// Writes in the segments that were asked for; the request is answered just before the last one of them.
-    async fn send(&mut self, bytes: &[u8], last: &mut impl FnMut() -> Option<Ticket>) -> Result<(), End> {
-        let mut rest = bytes;
-        loop {
-            let (segment, behind) = rest.split_at(self.segment(rest.len()));
-            if behind.is_empty() {
-                finish(last());
-            }
-            self.stream.write_all(segment).await?;
-            self.position += segment.len() as u64;
-            rest = behind;
-            if self.delivery != Delivery::Whole || rest.is_empty() {
-                self.stream.flush().await?;
-            }
-            if rest.is_empty() {
-                return Ok(());
-            }
-            if self.gap.is_zero() {
-                tokio::task::yield_now().await;
-            } else {
-                tokio::time::sleep(self.gap).await;
-            }
+impl Playing<'_> {
+    fn answered(&mut self) {
+        if self.completes
+            && let Some(ticket) = self.ticket.take()
+        {
+            ticket.answered();
         }
     }
 
     /// How many of the next bytes go into one segment.
     fn segment(&self, length: usize) -> usize {
-        match self.delivery {
+        match self.script.delivery {
             Delivery::Whole => length,
             Delivery::ByteByByte => length.min(1),
             Delivery::SplitAt(offset) => match offset.checked_sub(self.position) {
@@ -360,31 +400,4 @@ impl<S: Transport> Player<'_, S> {
             },
         }
     }
-}
-
-fn finish(ticket: Option<Ticket>) {
-    if let Some(ticket) = ticket {
-        ticket.answered();
-    }
-}
-
-/// Waits for so long, or for ever, and reads what comes meanwhile. Ends with `Gone` when the client leaves.
-async fn wait<S: Transport>(stream: &mut S, inbox: &mut BytesMut, time: Option<Duration>) -> Result<(), End> {
-    let deadline = time.map(|time| Instant::now() + time);
-    let alarm = async {
-        match deadline {
-            Some(deadline) => sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::pin!(alarm);
-    while inbox.len() < AHEAD_BYTES_MAX {
-        inbox.reserve(64);
-        tokio::select! {
-            () = &mut alarm => return Ok(()),
-            read = stream.read_buf(inbox) => if read? == 0 { return Err(End::Gone) },
-        }
-    }
-    alarm.await;
-    Ok(())
 }

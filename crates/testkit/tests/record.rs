@@ -147,3 +147,37 @@ fn many_connections_wait_at_once() {
     }
     assert_eq!((server.connections(), server.requests(), server.in_flight()), (1000, 1000, 0));
 }
+
+#[test]
+fn a_host_refuses_more_than_it_can_bear() {
+    let server = Server::start();
+    let mut waiting = connect(server.addr());
+    waiting.write_all(b"GET /capacity/1?ms=60000 HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    assert!(server.wait_for_requests(1, LONG));
+    let mut stream = connect(server.addr());
+    assert!(get_on(&mut stream, "/capacity/1").0.starts_with("HTTP/1.1 503 "));
+    assert_eq!(get_on(&mut stream, "/capacity/2").1, b"served\n");
+}
+
+#[test]
+fn the_record_is_open_to_other_languages() {
+    let server = Server::start();
+    let mut stream = connect(server.addr());
+    get_on(&mut stream, "/ok");
+    let (_, seen) = get_on(&mut stream, "/testkit/seen");
+    let mut record = Vec::new();
+    server.write_record(&mut record).unwrap();
+    assert_eq!((seen.iter().filter(|byte| **byte == b'\n').count(), &seen), (1, &record));
+    assert_eq!(server.requests(), 1);
+}
+
+#[test]
+fn a_server_can_start_and_end_inside_a_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::start();
+        assert_eq!(get(server.addr(), "/ok").1, b"ok\n");
+        let taken = Server::builder().port(server.addr().port()).try_start();
+        assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    });
+}
