@@ -52,12 +52,17 @@ impl Error {
         Self::Output(format!("cannot write {}: {}", path.display(), reason(error)))
     }
 
+    /// Standard input that could not be read.
+    pub(crate) fn stdin(error: &io::Error) -> Self {
+        Self::Usage(format!("cannot read standard input: {}", reason(error)))
+    }
+
     /// A failed write to standard output.
     pub(crate) fn stdout(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::OutputClosed,
-            _ => Self::Output(format!("cannot write to standard output: {}", reason(error))),
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::OutputClosed;
         }
+        Self::Output(format!("cannot write to standard output: {}", reason(error)))
     }
 
     /// The program's exit code.

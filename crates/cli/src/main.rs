@@ -5,8 +5,8 @@
 
 // From the outside in; a module imports only modules listed below it.
 mod commands;
-mod flags;
 mod report;
+mod flags;
 mod picture;
 mod terminal;
 mod exit;

@@ -11,7 +11,7 @@ use crate::picture::{Bar, Chart, svg, text};
 use crate::terminal;
 
 pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
-    let chart = read(&flags.results)?.from_start();
+    let chart = read(&flags.results)?.since_start();
     let Some(path) = &flags.output else {
         let width = flags.width.map_or_else(terminal::width, usize::from);
         let style = text::Style { width, colour: terminal::colour(), span_s: None };

@@ -171,7 +171,8 @@ fn timeouts(flags: &Flags) -> Result<Timeouts, Error> {
 fn request(flags: &Flags) -> Result<Request, Error> {
     let mut headers = Vec::new();
     let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
-    let has_body = !flags.get && !(flags.data.is_empty() && flags.json.is_empty());
+    let has_data = !flags.data.is_empty() || !flags.json.is_empty();
+    let has_body = has_data && !flags.get;
     if !flags.json.is_empty() {
         add("content-type", "application/json");
         add("accept", "application/json");

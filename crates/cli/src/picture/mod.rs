@@ -156,7 +156,7 @@ impl Chart {
     }
 
     /// Counts time from the start of the earliest row.
-    pub(crate) fn from_start(mut self) -> Self {
+    pub(crate) fn since_start(mut self) -> Self {
         let start = self.bars.iter().map(|bar| bar.start_s).fold(f64::INFINITY, f64::min);
         for bar in &mut self.bars {
             bar.start_s -= start;
@@ -172,11 +172,11 @@ impl Chart {
     /// The phases that occur, in the order in which they happen.
     fn phases(&self) -> impl Iterator<Item = Phase> {
         let lanes = self.bars.len() > BARS_MAX;
-        Phase::ALL.into_iter().filter(move |phase| match phase {
-            // In lanes a row's wait for its place is another row's bar.
-            Phase::Blocked if lanes => false,
-            Phase::Failed => lanes && self.bars.iter().any(|bar| !bar.ok),
-            phase => self.bars.iter().any(|bar| bar.length(*phase) > 0.0),
+        Phase::ALL.into_iter().filter(move |phase| {
+            // In lanes a row's wait for its place is another row's bar, and its failure has no line of its own.
+            let marked = lanes && *phase == Phase::Failed;
+            let drawn = !(lanes && *phase == Phase::Blocked);
+            self.bars.iter().any(|bar| drawn && bar.length(*phase) > 0.0 || marked && !bar.ok)
         })
     }
 

@@ -223,7 +223,7 @@ const fn class(phase: Phase) -> &'static str {
 const STYLE: &str = "\
 text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#1c2430}\
 .title{font-size:18px;font-weight:600}.dim{fill:#66707d}.bad{fill:#b3261e;font-weight:600}\
-.end{text-anchor:end}.mid{text-anchor:middle}.on-bar{paint-order:stroke;stroke:#fff;stroke-width:4px}.failed{fill:#d3312a}\
+.end{text-anchor:end}.mid{text-anchor:middle}.on-bar{paint-order:stroke;stroke:#fff;stroke-width:4px}.failed{fill:#d3312a;stroke:#d3312a;stroke-width:1.5}\
 .paper{fill:#fff}.grid{stroke:#e3e7ec;stroke-width:1}.curve{fill:#c9dcee;stroke:#3f7fb5;stroke-width:1}\
 .blocked{fill:#a3adb8}.earlier{fill:#b8860b}.dns{fill:#117a6f}.connect{fill:#e08a1e}.tls{fill:#8e4fb8}\
 .send{fill:#5b6673}.request,.wait{fill:#8cb8de}.receive{fill:#1f5f99}\
@@ -276,7 +276,7 @@ mod tests {
             bar.set(Phase::Receive, 0.4);
             chart.add(Some(bar));
         }
-        chart.from_start()
+        chart.since_start()
     }
 
     #[test]

@@ -215,7 +215,7 @@ mod tests {
             bar.set(Phase::Receive, 0.4);
             chart.add(Some(bar));
         }
-        chart.from_start()
+        chart.since_start()
     }
 
     #[test]

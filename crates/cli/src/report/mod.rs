@@ -1,8 +1,8 @@
 //! What a run says about itself: while it runs, and when it has ended. Never to standard output, which is for data.
 
 pub(crate) mod watch;
-mod line;
 pub(crate) mod summary;
+mod line;
 pub(crate) mod figures;
 
 use std::ffi::OsString;
