@@ -4,12 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// Time sequential, thread pool and native async, side by side.
-///
-/// Without a URL a server on this machine answers the five requests of the experiment, so that no network is needed.
-/// Each arm runs in a process of its own: its time is from the start of that process to its end, its processor time
-/// and threads are its own.
+/// `overlapped compare`.
 #[derive(Args, Debug)]
+#[command(after_help = ARMS)]
 pub(crate) struct Flags {
     /// URLs, or @FILE with one a line, instead of the built-in server.
     #[arg(value_name = "URL|@FILE")]
@@ -33,6 +30,11 @@ pub(crate) struct Flags {
     #[arg(long, hide = true, conflicts_with_all = ["inputs", "summary"])]
     pub(crate) arm: Option<Arm>,
 }
+
+const ARMS: &str = "\
+Without a URL a server on this machine answers the five requests of the experiment, so that no network is needed. \
+Each arm runs in a process of its own: its time is from the start of that process to its end, its processor time and \
+threads are its own.";
 
 /// One way to fetch a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

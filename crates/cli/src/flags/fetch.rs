@@ -10,13 +10,9 @@ use overlapped_proto::limits;
 use super::output::Output;
 use super::values::{self, Ranges, Resolve, Size, Span, User};
 
-/// Fetch URLs, lists of URLs, or what standard input lists.
-///
-/// One URL: its body goes to standard output. More: one record a row, as NDJSON where a program reads it and as a
-/// short line where a person does. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 takes a
-/// limit away.
+/// `overlapped fetch`.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Output", disable_help_flag = true)]
+#[command(next_help_heading = "Output", disable_help_flag = true, after_help = DEFAULTS)]
 pub(crate) struct Flags {
     /// URLs with curl's {a,b} and [1-9]; @FILE: a list; -: the list on standard input.
     #[arg(value_name = "URL|@FILE|-", required = true, help_heading = "Input")]
@@ -138,7 +134,7 @@ pub(crate) struct Flags {
     #[arg(short, long, help_heading = "Run")]
     pub(crate) verbose: bool,
     /// Print help.
-    #[arg(short, long, action = ArgAction::Help, help_heading = "Run")]
+    #[arg(short, long, action = ArgAction::HelpShort, help_heading = "Run")]
     help: Option<bool>,
 
     /// The method.
@@ -209,6 +205,13 @@ pub(crate) struct Flags {
     #[arg(long = "allow-address", value_name = "CIDR", help_heading = "Network")]
     pub(crate) allow_addresses: Vec<String>,
 }
+
+const DEFAULTS: &str = "\
+One URL: its body goes to standard output. More: one record a row, as NDJSON where a program reads it, as a short \
+line where a person does. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 takes a limit away.
+
+Exit codes: 0 every row succeeded, 1 some row failed, 2 usage or input, 3 output, 4 stopped by a limit, \
+130 or 143 interrupted.";
 
 /// What a list is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

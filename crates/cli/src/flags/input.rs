@@ -51,8 +51,7 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
     let (source, first) = match globbing {
         Globbing::Off => (Source::Url(word.to_owned()), Some(word.to_owned())),
         Globbing::On => {
-            let glob =
-                Glob::parse(word).map_err(|error| Error::Usage(format!("{error}; -g takes it as it is")))?;
+            let glob = Glob::parse(word).map_err(|error| Error::Usage(error.to_string()))?;
             let first = glob.iter().next();
             match (glob.count(), &first) {
                 (URLS_MAX.., _) => {

@@ -112,7 +112,8 @@ fn explain(error: &clap::Error) -> String {
         return "nothing to do: give a URL, @FILE or - (overlapped --help shows more)".to_owned();
     }
     let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let asides = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let lines = text.lines().map(str::trim).take_while(|line| !asides(line));
     let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     format!("{} (overlapped --help shows more)", line.strip_prefix("error: ").unwrap_or(&line))
 }

@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Draw the run that an NDJSON result tells of.
-///
-/// Up to 80 rows get a bar each, with its phases. More are packed into lanes under a curve of the requests in
-/// flight.
+/// `overlapped waterfall`.
 #[derive(Args, Debug)]
+#[command(after_help = ROWS)]
 pub(crate) struct Flags {
     /// The result: an .ndjson file, or - for standard input.
     pub(crate) results: PathBuf,
@@ -19,3 +17,6 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(40..=1000))]
     pub(crate) width: Option<u16>,
 }
+
+const ROWS: &str = "\
+Up to 80 rows get a bar each, with its phases. More are packed into lanes under a curve of the requests in flight.";
