@@ -1,9 +1,9 @@
 //! Which headers a caller may set. Whatever a list or a command line holds, a request stays one request.
 
 use crate::display;
-use crate::outcome::Failure;
 use crate::error::ErrorKind;
 use crate::limits;
+use crate::outcome::Failure;
 
 /// Checks a header that a caller wants to send.
 ///
@@ -54,7 +54,9 @@ mod tests {
 
     #[test]
     fn what_may_be_sent() {
-        let check = |name, value, expected: bool| assert_eq!(check(name, value).is_ok(), expected, "{name:?}: {value:?}");
+        let check = |name, value, expected: bool| {
+            assert_eq!(check(name, value).is_ok(), expected, "{name:?}: {value:?}")
+        };
         check("Accept", "*/*", true);
         check("X-Anything", "", true);
         check("X-Tab", "a\tb", true);

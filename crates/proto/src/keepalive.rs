@@ -47,7 +47,7 @@ impl Default for Bounds {
 pub struct Keepalive<K, C> {
     bounds: Bounds,
     slab: Slab<Idle<K, C>>,
-    /// All of them, the longest idle first.
+    /// All of them, the first to be over first.
     by_time: List,
     /// Chains of those whose keys have the same hash bits, the last idle first. A power of two of them.
     chains: Box<[u32]>,
@@ -100,7 +100,7 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
     }
 
     /// Takes in a connection that is idle from `now`. Comes back with one to close, if there are too many: the
-    /// longest idle, or this very one if it is too old.
+    /// one whose time would be over first, or this very one if it is too old.
     pub fn checkin(&mut self, key: K, connection: C, opened_at: Nanos, now: Nanos) -> Option<C> {
         let until = (now + self.bounds.idle).min(opened_at + self.bounds.age);
         if until <= now || self.bounds.idle_max == 0 {
@@ -111,22 +111,24 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
         let hash = hash(&key);
         let below = self.chain(hash);
         let at = self.slab.insert(Idle { key, hash, connection, until, below });
-        self.slab.push_back(&mut self.by_time, at);
+        // Nearly always the last: only near the end of its life does a connection have less time than the others.
+        self.slab.insert_sorted(&mut self.by_time, at, |other| other.until > until);
         self.set_chain(hash, at);
         oldest
     }
 
     /// The connections whose time is over, to be closed.
     pub fn expire(&mut self, now: Nanos) -> impl Iterator<Item = C> {
-        let over: Vec<u32> =
-            self.slab.iter().filter(|(_, idle)| idle.until <= now).map(|(at, _)| at).collect();
-        over.into_iter().map(|at| self.take(at))
+        std::iter::from_fn(move || {
+            let at = self.by_time.front().filter(|&at| self.slab.get(at).until <= now)?;
+            Some(self.take(at))
+        })
     }
 
     /// When [`Keepalive::expire`] will next have something to close.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Nanos> {
-        self.slab.iter().map(|(_, idle)| idle.until).min()
+        self.by_time.front().map(|at| self.slab.get(at).until)
     }
 
     /// All of them, to be closed: the run ends, or files have run out.
@@ -199,13 +201,23 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_idle_makes_room() {
+    fn the_first_to_be_over_makes_room() {
         check(&[(1, "a", 0, 0), (2, "b", 0, 0), (1, "c", 0, 0), (1, "d", 0, 0)], 1, 1, &["d", "c"]);
         let mut idle = Keepalive::new(BOUNDS);
         let closed: Vec<_> = (0..5).filter_map(|i| idle.checkin(i, i, Nanos(0), Nanos(i))).collect();
         assert_eq!((closed, idle.len()), (vec![0, 1], 3));
         assert_eq!(idle.checkin(9, 9, Nanos(0), Nanos(100)), Some(9), "too old to keep");
         let none = Bounds { idle_max: 0, ..BOUNDS };
+        idle = Keepalive::new(BOUNDS);
+        for (connection, opened, since) in [(1, 80, 90), (2, 0, 95), (3, 80, 96)] {
+            idle.checkin(1, connection, Nanos(opened), Nanos(since)); // until 100, 100, 106
+        }
+        assert_eq!(idle.checkin(1, 4, Nanos(0), Nanos(97)), Some(1));
+        assert_eq!(
+            idle.checkin(1, 5, Nanos(97), Nanos(97)),
+            Some(2),
+            "its age ends before the idleness of the others"
+        );
         assert_eq!(Keepalive::new(none).checkin(9, 9, Nanos(0), Nanos(0)), Some(9));
     }
 
@@ -232,23 +244,27 @@ mod tests {
         let mut idle = Keepalive::new(bounds);
         let mut model: Vec<(u64, u64, u64)> = Vec::new(); // key, connection, until
         let mut state = 1_u64;
-        for step in 0..20_000 {
+        for step in 0..20_000_u64 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let (key, now) = ((state >> 33) % 30, step / 4);
             match (state >> 60) % 4 {
                 0 | 1 => {
                     let full = model.len() == bounds.idle_max;
                     let expected = full.then(|| model.remove(0).1);
-                    assert_eq!(idle.checkin(key, step, Nanos(now), Nanos(now)), expected);
-                    model.push((key, step, now + 10));
+                    let opened = now.saturating_sub((state >> 20) % 100);
+                    let until = (now + 10).min(opened + 100);
+                    assert_eq!(idle.checkin(key, step, Nanos(opened), Nanos(now)), expected);
+                    let place = model.partition_point(|idle| idle.2 <= until);
+                    model.insert(place, (key, step, until));
                 }
                 2 => {
-                    let found = model.iter().rposition(|&(k, _, until)| k == key && until > now);
-                    assert_eq!(idle.checkout(&key, Nanos(now)), found.map(|i| model.remove(i).1));
+                    let usable = model.iter().filter(|&&(k, _, until)| k == key && until > now);
+                    let found = usable.map(|idle| idle.1).max(); // the last idle has the highest number
+                    assert_eq!(idle.checkout(&key, Nanos(now)), found);
+                    model.retain(|idle| Some(idle.1) != found);
                 }
                 _ => {
-                    let mut closed: Vec<u64> = idle.expire(Nanos(now)).collect();
-                    closed.sort_unstable();
+                    let closed: Vec<u64> = idle.expire(Nanos(now)).collect();
                     let over: Vec<u64> =
                         model.extract_if(.., |idle| idle.2 <= now).map(|idle| idle.1).collect();
                     assert_eq!(closed, over);

@@ -6,6 +6,8 @@ use crate::time::Nanos;
 
 /// The longest row of a list. No server takes a URL near this; a longer row is a broken file.
 pub const INPUT_ROW_BYTES_MAX: usize = 64 << 10;
+/// The most columns of a list that is a table.
+pub const INPUT_COLUMNS_MAX: usize = 4_096;
 /// How much of a list is read at once: one crossing to a thread for some thousand URLs.
 pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
 /// How many rows are pulled at once from a source that has rows, not bytes.
@@ -101,6 +103,16 @@ pub const PARK_ROWS_MIN: usize = 20;
 /// Time that a host may stay parked, over all its parkings since its last good answer, before it counts as down: so
 /// that a run ends.
 pub const PARKED_SUM_MAX: Nanos = Nanos::from_secs(2 * 86_400);
+/// Hosts that fail in a row, with no answer from any, before the network seems down: our own, since others work.
+pub const NETWORK_HOSTS_MIN: u32 = 10;
+/// The same before anything was reached: a short list of dead hosts must not wait.
+pub const NETWORK_HOSTS_MIN_UNPROVEN: u32 = 100;
+/// First pause while the network seems down; doubles with each probe.
+pub const NETWORK_PAUSE_BASE: Nanos = Nanos::from_secs(1);
+/// The longest pause between two probes.
+pub const NETWORK_PAUSE_MAX: Nanos = Nanos::from_secs(60);
+/// How long the network may seem down before rows fail again, so that a run ends.
+pub const NETWORK_DOWN_MAX: Nanos = Nanos::from_secs(3_600);
 
 // --- responses -----------------------------------------------------------------------------------------------
 

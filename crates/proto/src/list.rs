@@ -107,27 +107,20 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn push_back(&mut self, list: &mut List, at: u32) {
-        let tail = list.tail;
-        let slot = self.slot(at);
-        (slot.prev, slot.next) = (tail, NONE);
-        match tail {
-            NONE => list.head = at,
-            _ => self.slot(tail).next = at,
-        }
-        list.tail = at;
-        list.len += 1;
+        self.link(list, list.tail, at, NONE);
     }
 
     pub(crate) fn push_front(&mut self, list: &mut List, at: u32) {
-        let head = list.head;
-        let slot = self.slot(at);
-        (slot.prev, slot.next) = (NONE, head);
-        match head {
-            NONE => list.tail = at,
-            _ => self.slot(head).prev = at,
+        self.link(list, NONE, at, list.head);
+    }
+
+    /// Puts a value in its place in a list that is in order: behind the last value that need not come `after` it.
+    pub(crate) fn insert_sorted(&mut self, list: &mut List, at: u32, after: impl Fn(&T) -> bool) {
+        let (mut prev, mut next) = (list.tail, NONE);
+        while prev != NONE && after(self.get(prev)) {
+            (prev, next) = (self.slot(prev).prev, prev);
         }
-        list.head = at;
-        list.len += 1;
+        self.link(list, prev, at, next);
     }
 
     /// Takes a value out of the list it stands in; it stays in the slab.
@@ -167,6 +160,20 @@ impl<T> Slab<T> {
         *from = List::EMPTY;
     }
 
+    fn link(&mut self, list: &mut List, prev: u32, at: u32, next: u32) {
+        let slot = self.slot(at);
+        (slot.prev, slot.next) = (prev, next);
+        match prev {
+            NONE => list.head = at,
+            _ => self.slot(prev).next = at,
+        }
+        match next {
+            NONE => list.tail = at,
+            _ => self.slot(next).prev = at,
+        }
+        list.len += 1;
+    }
+
     fn slot(&mut self, at: u32) -> &mut Slot<T> {
         self.slots.get_mut(at as usize).expect("a slot that is named exists")
     }
@@ -176,8 +183,8 @@ impl<T> Slab<T> {
 mod tests {
     use super::*;
 
-    /// Applies steps such as `b1` (push 1 to the back), `f2` (to the front), `u1` (unlink and remove), `p` (pop the
-    /// front), `+` (append a list of 8 and 9), and compares what is left.
+    /// Applies steps such as `b1` (push 1 to the back), `f2` (to the front), `s1` (in its place by size), `u1`
+    /// (unlink and remove), `p` (pop the front), `+` (append a list of 8 and 9), and compares what is left.
     fn check(steps: &str, expected: &[u32]) {
         let mut slab = Slab::new();
         let mut list = List::EMPTY;
@@ -192,6 +199,10 @@ mod tests {
                 "f" => {
                     let at = slab.insert(value);
                     slab.push_front(&mut list, at);
+                }
+                "s" => {
+                    let at = slab.insert(value);
+                    slab.insert_sorted(&mut list, at, |other| *other > value);
                 }
                 "u" => {
                     let at = find(&slab, value);
@@ -225,6 +236,7 @@ mod tests {
         check("p b1 p p f2", &[2]);
         check("b1 +", &[1, 8, 9]);
         check("+ f1 u9 b2", &[1, 8, 2]);
+        check("s2 s9 s1 s5 s9", &[1, 2, 5, 9, 9]);
     }
 
     #[test]

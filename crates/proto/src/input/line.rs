@@ -34,8 +34,8 @@ impl Lines {
     }
 
     /// Bytes that belong to no line, before the first.
-    pub(super) fn skip(&mut self, bytes: usize) {
-        self.offset += length(bytes);
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.offset += bytes;
     }
 
     pub(super) fn push(&mut self, mut block: &[u8], each: &mut impl FnMut(Line<'_>)) {

@@ -3,8 +3,11 @@
 //! A bad row is a row with a failure, never the end of the list; only a list that is not what its format says at all
 //! (UTF-16, a table without the URL column) is refused. Memory is bounded by the limit for one row, whatever comes.
 
-pub mod url;
+mod table;
+mod row;
+mod json;
 mod line;
+pub mod url;
 
 use crate::display;
 use crate::error::ErrorKind;
@@ -13,6 +16,8 @@ use crate::limits;
 use crate::outcome::Failure;
 
 use line::{Line, Lines};
+use row::{Cell, Columns, Draft};
+use table::{Cells, Header, Table};
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +92,11 @@ pub enum Keep {
     Columns(Vec<Box<str>>),
 }
 
+/// The columns that are options of a request, beside the URL; all others are passed through.
+pub fn option_columns() -> impl Iterator<Item = &'static str> {
+    row::OPTIONS.iter().map(|(name, _)| *name)
+}
+
 /// One row that was read, and where it stands.
 #[derive(Clone, Debug)]
 pub struct RowRead {
@@ -98,6 +108,17 @@ pub struct RowRead {
     pub bytes: u64,
     /// What to fetch, or why the row is bad.
     pub job: Result<Job, BadRow>,
+}
+
+impl RowRead {
+    /// Its number in the list.
+    #[must_use]
+    pub fn row(&self) -> Row {
+        match &self.job {
+            Ok(job) => job.row,
+            Err(bad) => bad.row,
+        }
+    }
 }
 
 /// A row that cannot be fetched. It yields a record like any other.
@@ -139,23 +160,32 @@ impl BadRow {
 /// ```
 #[derive(Debug)]
 pub struct Reader {
-    rows: Rows,
+    source: Source,
+    options: Options,
     /// The first bytes, until there are enough to know the encoding.
     start: Option<Vec<u8>>,
     consumed: u64,
-    lines: Lines,
+    next: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    Text(Lines),
+    Ndjson(Lines),
+    Table(Box<Table>, Option<Header>),
 }
 
 impl Reader {
     /// A reader at the beginning of a list.
     #[must_use]
     pub fn new(format: Format, options: Options) -> Self {
-        Self {
-            rows: Rows { format, options, next: 0 },
-            start: Some(Vec::with_capacity(START_BYTES)),
-            consumed: 0,
-            lines: Lines::new(),
-        }
+        let source = match format {
+            Format::Text => Source::Text(Lines::new()),
+            Format::Ndjson => Source::Ndjson(Lines::new()),
+            Format::Csv => Source::Table(Box::new(Table::new(b',')), None),
+            Format::Tsv => Source::Table(Box::new(Table::new(b'\t')), None),
+        };
+        Self { source, options, start: Some(Vec::with_capacity(START_BYTES)), consumed: 0, next: 0 }
     }
 
     /// Takes the next block of the list and hands every row that ends in it to `sink`.
@@ -182,8 +212,14 @@ impl Reader {
     /// As [`Reader::push`].
     pub fn finish(&mut self, sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
         self.open(sink)?;
-        let rows = &mut self.rows;
-        self.lines.finish(&mut |line| rows.read(line, sink));
+        let Self { source, options, next, .. } = self;
+        match source {
+            Source::Text(lines) => lines.finish(&mut |line| read_text(&line, next, sink)),
+            Source::Ndjson(lines) => lines.finish(&mut |line| read_ndjson(&line, options, next, sink)),
+            Source::Table(table, header) => {
+                table.finish(&mut |cells| read_cells(&cells, header, options, next, sink))?;
+            }
+        }
         Ok(())
     }
 
@@ -196,7 +232,7 @@ impl Reader {
     /// How many rows were read; also the number of the next one.
     #[must_use]
     pub const fn rows(&self) -> u64 {
-        self.rows.next
+        self.next
     }
 
     /// The first bytes are complete: checks the encoding and reads them.
@@ -207,18 +243,24 @@ impl Reader {
                 "the list is in UTF-16; convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8";
             return Err(Failure::new(ErrorKind::InputEncoding, message));
         }
-        match start.strip_prefix(BYTE_ORDER_MARK) {
-            Some(rest) => {
-                self.lines.skip(BYTE_ORDER_MARK.len());
-                self.feed(rest, sink)
-            }
-            None => self.feed(&start, sink),
+        let Some(rest) = start.strip_prefix(BYTE_ORDER_MARK) else { return self.feed(&start, sink) };
+        let mark = bytes(&start) - bytes(rest);
+        match &mut self.source {
+            Source::Text(lines) | Source::Ndjson(lines) => lines.skip(mark),
+            Source::Table(table, _) => table.skip(mark),
         }
+        self.feed(rest, sink)
     }
 
     fn feed(&mut self, block: &[u8], sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
-        let rows = &mut self.rows;
-        self.lines.push(block, &mut |line| rows.read(line, sink));
+        let Self { source, options, next, .. } = self;
+        match source {
+            Source::Text(lines) => lines.push(block, &mut |line| read_text(&line, next, sink)),
+            Source::Ndjson(lines) => lines.push(block, &mut |line| read_ndjson(&line, options, next, sink)),
+            Source::Table(table, header) => {
+                table.push(block, &mut |cells| read_cells(&cells, header, options, next, sink))?;
+            }
+        }
         Ok(())
     }
 }
@@ -235,44 +277,83 @@ fn is_utf16(start: &[u8]) -> bool {
     }
 }
 
-/// What makes rows of lines.
-#[derive(Debug)]
-struct Rows {
-    format: Format,
-    options: Options,
-    next: u64,
+fn read_text(line: &Line<'_>, next: &mut u64, sink: &mut impl FnMut(RowRead)) {
+    let text = line.text.trim_ascii();
+    if text.is_empty() || text.starts_with(b"#") {
+        return;
+    }
+    let row = take(next);
+    let job = line_text(line, text)
+        .and_then(|text| Ok(Job::new(row, url::parse(text)?).given_as(text)))
+        .map_err(|failure| BadRow::new(row, text, failure));
+    sink(RowRead { line: line.number, offset: line.offset, bytes: line.bytes, job });
 }
 
-impl Rows {
-    fn read(&mut self, line: Line<'_>, sink: &mut impl FnMut(RowRead)) {
-        let text = line.text.trim_ascii();
-        if text.is_empty() || text.starts_with(b"#") {
-            return;
+fn read_ndjson(line: &Line<'_>, options: &Options, next: &mut u64, sink: &mut impl FnMut(RowRead)) {
+    let text = line.text.trim_ascii();
+    if text.is_empty() {
+        return;
+    }
+    let row = take(next);
+    let job = match line_text(line, text) {
+        Ok(text) => object(row, text, options),
+        Err(failure) => Err(BadRow::new(row, text, failure)),
+    };
+    sink(RowRead { line: line.number, offset: line.offset, bytes: line.bytes, job });
+}
+
+fn read_cells(
+    cells: &Cells<'_>,
+    header: &mut Option<Header>,
+    options: &Options,
+    next: &mut u64,
+    sink: &mut impl FnMut(RowRead),
+) -> Result<(), Failure> {
+    let Some(header) = header else {
+        *header = Some(Header::new(cells, options)?);
+        return Ok(());
+    };
+    let job = header.row(take(next), cells);
+    sink(RowRead { line: cells.line, offset: cells.offset, bytes: cells.bytes, job });
+    Ok(())
+}
+
+/// A row of NDJSON: an object of options, or a string that is the URL.
+fn object(row: Row, text: &str, options: &Options) -> Result<Job, BadRow> {
+    let mut draft = Draft::default();
+    match json::members(text) {
+        Ok(members) => {
+            let columns = Columns::new(options, members.iter().map(|(name, _)| &**name));
+            for (name, value) in &members {
+                draft.set(columns.column(name), name, Cell::Json(value));
+            }
         }
-        let row = Row(self.next);
-        self.next += 1;
-        let job = match check(&line, text).and_then(url::parse) {
-            Ok(url) => Ok(with_given(Job::new(row, url), text)),
-            Err(failure) => Err(BadRow::new(row, text, failure)),
-        };
-        sink(RowRead { line: line.number, offset: line.offset, bytes: line.bytes, job });
+        Err(_) if text.starts_with('"') => draft.set(row::Column::Url, "the row", Cell::Json(text)),
+        Err(error) => {
+            let message = format!("the row is not a JSON object: {error}");
+            draft.fail(Failure::new(ErrorKind::InputFormat, message));
+        }
     }
+    draft.finish(row, text.as_bytes())
 }
 
-fn with_given(mut job: Job, text: &[u8]) -> Job {
-    if job.url.as_str().as_bytes() != text {
-        job.given = Some(String::from_utf8_lossy(text).into());
-    }
-    job
+fn take(next: &mut u64) -> Row {
+    let row = Row(*next);
+    *next += 1;
+    row
 }
 
 /// A line as text, if it is some and not too much.
-fn check<'a>(line: &Line<'_>, text: &'a [u8]) -> Result<&'a str, Failure> {
+fn line_text<'a>(line: &Line<'_>, text: &'a [u8]) -> Result<&'a str, Failure> {
     if line.cut {
         let message =
             format!("the row has {} bytes; the most is {}", line.bytes, limits::INPUT_ROW_BYTES_MAX);
         return Err(Failure::new(ErrorKind::InputTooLong, message));
     }
+    encoded(text)
+}
+
+fn encoded(text: &[u8]) -> Result<&str, Failure> {
     if let Some(at) = memchr::memchr(0, text) {
         let message = format!("the row holds a NUL, at its byte {at}");
         return Err(Failure::new(ErrorKind::InputEncoding, message));
@@ -281,4 +362,8 @@ fn check<'a>(line: &Line<'_>, text: &'a [u8]) -> Result<&'a str, Failure> {
         let message = format!("the row is not UTF-8, from its byte {}", error.valid_up_to());
         Failure::new(ErrorKind::InputEncoding, message)
     })
+}
+
+fn bytes(text: &[u8]) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }

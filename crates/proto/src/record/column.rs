@@ -2,12 +2,14 @@
 //!
 //! A credential never gets past this file: URLs are written without their userinfo.
 
+use std::net::IpAddr;
+
 use crate::display::redact;
 use crate::outcome::Hop;
 use crate::time::Nanos;
 use crate::timing::Timing;
 
-use super::text::{header_text, push_json, push_millis, push_number};
+use super::text::{push_json, push_json_header, push_millis, push_number};
 use super::{Body, Connection, Headers, Record};
 
 /// Which of the large columns a record is written with.
@@ -65,6 +67,8 @@ pub enum Value<'a> {
     Time(i64),
     /// Bytes that are written in hexadecimal.
     Hex(&'a [u8]),
+    /// The address of a machine.
+    Address(IpAddr),
     /// Text of this program's own: plain ASCII that needs no quoting in any format.
     Word(&'a str),
     /// Any text.
@@ -136,10 +140,9 @@ fn outcome(record: &Record, cells: &mut impl Cells) {
 
 fn connection(record: &Record, cells: &mut impl Cells) {
     let Connection { http_version, remote, reused } = record.connection;
-    let ip = remote.map(|remote| remote.ip().to_string());
     let version = Value::or_null(http_version, |version| Value::Word(version.as_str()));
     cells.cell(name!("http_version"), version);
-    cells.cell(name!("remote_ip"), Value::or_null(ip.as_deref(), Value::Word));
+    cells.cell(name!("remote_ip"), Value::or_null(remote, |remote| Value::Address(remote.ip())));
     cells.cell(name!("remote_port"), Value::or_null(remote, |remote| Value::Number(remote.port().into())));
     cells.cell(name!("reused"), Value::or_null(reused, Value::Truth));
 }
@@ -205,22 +208,22 @@ fn push_headers(headers: &Headers, out: &mut Vec<u8>) {
     let repeated = Repeated::among(headers);
     out.push(b'{');
     let mut first = true;
-    for (i, (name, value)) in headers.iter().enumerate() {
+    for (i, (name, value)) in headers.fields().enumerate() {
         let maybe_repeated = repeated.maybe(name);
-        if maybe_repeated && headers.iter().take(i).any(|(earlier, _)| earlier == name) {
+        if maybe_repeated && headers.fields().take(i).any(|(earlier, _)| earlier == name) {
             continue;
         }
         if !first {
             out.push(b',');
         }
         first = false;
-        push_json(name, out);
+        push_json_header(name, out);
         out.extend_from_slice(b":[");
-        push_json(&header_text(value), out);
+        push_json_header(value, out);
         if maybe_repeated {
-            for (_, later) in headers.iter().skip(i + 1).filter(|(other, _)| *other == name) {
+            for (_, later) in headers.fields().skip(i + 1).filter(|(other, _)| *other == name) {
                 out.push(b',');
-                push_json(&header_text(later), out);
+                push_json_header(later, out);
             }
         }
         out.push(b']');
@@ -234,19 +237,19 @@ struct Repeated(u64);
 impl Repeated {
     fn among(headers: &Headers) -> Self {
         let (mut once, mut twice) = (0, 0);
-        for (name, _) in headers.iter() {
+        for (name, _) in headers.fields() {
             twice |= once & Self::mark(name);
             once |= Self::mark(name);
         }
         Self(twice)
     }
 
-    fn maybe(&self, name: &str) -> bool {
+    fn maybe(&self, name: &[u8]) -> bool {
         self.0 & Self::mark(name) != 0
     }
 
-    fn mark(name: &str) -> u64 {
-        let (first, last) = (name.as_bytes().first(), name.as_bytes().last());
+    fn mark(name: &[u8]) -> u64 {
+        let (first, last) = (name.first(), name.last());
         let mix = name.len() * 7 + usize::from(*first.unwrap_or(&0)) * 5 + usize::from(*last.unwrap_or(&0));
         1 << (mix % 64)
     }

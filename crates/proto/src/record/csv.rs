@@ -7,7 +7,7 @@ use crate::job::Row;
 
 pub use super::column::Fields;
 use super::column::{BodyNames, Cells, Name, Value, visit};
-use super::text::{header_text, push_base64, push_hex, push_millis, push_number, push_time};
+use super::text::{header_text, push_address, push_base64, push_hex, push_millis, push_number, push_time};
 use super::{Body, Record};
 
 /// Whether text that a spreadsheet would run as a formula is made harmless.
@@ -87,6 +87,7 @@ impl Cells for Line<'_> {
             Value::Millis(span) => push_millis(span, self.next()),
             Value::Time(unix_us) => push_time(unix_us, self.next()),
             Value::Hex(bytes) => push_hex(bytes, self.next()),
+            Value::Address(address) => push_address(address, self.next()),
             Value::Word(word) => self.next().extend_from_slice(word.as_bytes()),
             Value::Text(text) => self.quoted(text.as_bytes()),
             Value::Header(bytes) => self.quoted(header_text(bytes).as_bytes()),

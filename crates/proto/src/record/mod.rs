@@ -195,6 +195,17 @@ impl Headers {
 
     /// The fields in order: name, value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+    }
+
+    /// The first value of a field; `name` in lower case.
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<&[u8]> {
+        self.fields().find(|(field, _)| *field == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// As [`Headers::iter`], without looking at the names.
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.packed.as_slice();
         std::iter::from_fn(move || {
             let (prefix, tail) = rest.split_first_chunk::<{ Self::PREFIX }>()?;
@@ -203,14 +214,8 @@ impl Headers {
             let (name, tail) = tail.split_at_checked(name_len)?;
             let (value, tail) = tail.split_at_checked(u32::from_le_bytes([v0, v1, v2, v3]) as usize)?;
             rest = tail;
-            Some((std::str::from_utf8(name).unwrap_or_default(), value))
+            Some((name, value))
         })
-    }
-
-    /// The first value of a field; `name` in lower case.
-    #[must_use]
-    pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(field, _)| *field == name).map(|(_, value)| value)
     }
 
     /// True if there is no field.

@@ -4,7 +4,9 @@
 
 pub use super::column::Fields;
 use super::column::{BodyNames, Cells, Name, Value, visit};
-use super::text::{header_text, push_base64, push_hex, push_json, push_millis, push_number, push_time};
+use super::text::{
+    push_address, push_base64, push_hex, push_json, push_json_header, push_millis, push_number, push_time,
+};
 use super::{Body, Record};
 
 /// Appends the record as one line, `\n` included.
@@ -32,6 +34,7 @@ pub fn write(record: &Record, fields: &Fields, out: &mut Vec<u8>) {
 struct Line<'a>(&'a mut Vec<u8>);
 
 impl Line<'_> {
+    #[inline(always)]
     fn key(&mut self, name: Name) -> &mut Vec<u8> {
         self.0.extend_from_slice(name.json.as_bytes());
         self.0
@@ -39,7 +42,7 @@ impl Line<'_> {
 }
 
 impl Cells for Line<'_> {
-    #[inline]
+    #[inline(always)]
     fn cell(&mut self, name: Name, value: Value<'_>) {
         let out = self.key(name);
         match value {
@@ -50,9 +53,10 @@ impl Cells for Line<'_> {
             Value::Millis(span) => push_millis(span, out),
             Value::Time(unix_us) => quoted(out, |out| push_time(unix_us, out)),
             Value::Hex(bytes) => quoted(out, |out| push_hex(bytes, out)),
+            Value::Address(address) => quoted(out, |out| push_address(address, out)),
             Value::Word(word) => quoted(out, |out| out.extend_from_slice(word.as_bytes())),
             Value::Text(text) => push_json(text, out),
-            Value::Header(bytes) => push_json(&header_text(bytes), out),
+            Value::Header(bytes) => push_json_header(bytes, out),
         }
     }
 

@@ -18,7 +18,7 @@ use super::Pace;
 pub(super) enum Place {
     /// Nothing to do and nothing to remember: the first to be forgotten.
     Idle,
-    /// Nothing to do, but forgetting it would break a promise (parked, down, slowed): the last to be forgotten.
+    /// Nothing to do, but forgetting it would do harm (parked, failing, down, slowed): the last to be forgotten.
     Kept,
     /// Rows in flight or waiting for a retry, none that could start.
     Busy,
@@ -72,6 +72,8 @@ pub(super) struct Host {
     credit: u32,
     /// Endings of attempts from before `slots` last shrank, still to come; they say nothing new.
     stale: u32,
+    /// For [`Network::hear`](super::network::Network::hear).
+    pub(super) network_round: u32,
 }
 
 /// What an attempt's end says about the host.
@@ -115,6 +117,7 @@ impl Host {
             slots: u32::MAX,
             credit: 0,
             stale: 0,
+            network_round: 0,
         }
     }
 
@@ -137,9 +140,10 @@ impl Host {
         if self.bucket.next() > now { Place::Spaced(self.bucket.next()) } else { Place::Ready }
     }
 
-    /// True if forgetting it now would let it be asked too early, or once more in vain.
+    /// True if forgetting it now would let it be asked too early, or more often in vain.
     pub(super) fn remembers(&self, now: Nanos) -> bool {
-        self.down || self.interval_ms > 0 || self.parked_until > now || self.bucket.next() > now
+        let in_trouble = self.down || self.failures > 0 || self.strikes > 0;
+        in_trouble || self.interval_ms > 0 || self.parked_until > now || self.bucket.next() > now
     }
 
     /// Rows that are queued or wait for a retry.

@@ -77,7 +77,7 @@ impl Hosts {
         self.index.get(&key).copied()
     }
 
-    /// Finds a host or makes room for it. The caller gives it work, then settles it.
+    /// Finds a host or makes room for it, so that at most `max` are idle. The caller gives it work, then settles it.
     pub(super) fn find_or_insert(
         &mut self,
         key: HostKey,
@@ -88,7 +88,7 @@ impl Hosts {
         if let Some(at) = self.find(key) {
             return at;
         }
-        while self.slab.len() >= max && self.forget_one(now) {}
+        while self.census.idle >= max.max(1) && self.forget_one(now) {}
         let at = self.slab.insert(Host::new(key, local()));
         self.index.insert(key, at);
         *self.census.of(self.slab.get(at).place) += 1;
@@ -99,8 +99,8 @@ impl Hosts {
     pub(super) fn settle(&mut self, at: u32, pace: &Pace, now: Nanos) {
         let host = self.slab.get_mut(at);
         let (old, new) = (host.place, host.belongs(pace, now));
-        if old == new {
-            return;
+        if old == new && !matches!(new, Place::Idle | Place::Kept) {
+            return; // An idle host moves to the end of its list: it was used.
         }
         host.place = new;
         match old {
@@ -172,8 +172,8 @@ impl Hosts {
         None
     }
 
-    /// Forgets the longest unused host: one that has nothing to remember if there is one. If all are parked, down
-    /// or slowed then the longest unused of these after all, because memory has a bound before politeness has.
+    /// Forgets the longest unused host: one that has nothing to remember, if there is one. If all are parked, failing
+    /// or slowed then the longest unused of these after all, because being bounded goes before being polite.
     fn forget_one(&mut self, now: Nanos) -> bool {
         let expired = self.kept.front().filter(|&at| !self.slab.get(at).remembers(now));
         let (list, at) = match (expired, self.idle.front(), self.kept.front()) {
@@ -184,6 +184,7 @@ impl Hosts {
         self.slab.unlink(list, at);
         let host = self.slab.remove(at);
         self.index.remove(&host.key);
+        self.census.idle -= 1;
         true
     }
 }

@@ -1,0 +1,336 @@
+//! The columns of a row, as NDJSON or a table has them, to a job: which are options of the request, which go along.
+//!
+//! Nothing is guessed: an option of the wrong kind makes the row bad, and a column that only looks like an option of
+//! another program is passed through.
+
+use std::borrow::Cow;
+
+use url::Url;
+
+use crate::error::ErrorKind;
+use crate::header;
+use crate::job::{Ask, Job, Method, Row};
+use crate::outcome::Failure;
+use crate::record::text::{from_base64, push_json};
+use crate::time::Nanos;
+
+use super::{BadRow, Keep, Options, json};
+
+/// One cell of a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cell<'a> {
+    /// Plain text, from a table.
+    Text(&'a str),
+    /// A JSON value, as it stands in the list.
+    Json(&'a str),
+}
+
+/// What a column means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Column {
+    Url,
+    Id,
+    Method,
+    Headers,
+    Body,
+    BodyBase64,
+    Json,
+    Out,
+    Etag,
+    LastModified,
+    Sha256,
+    Timeout,
+    /// An option that is not read, which is better refused than passed over.
+    Unread,
+    /// It goes along to the record.
+    Kept,
+    /// The `meta` of an earlier record, which goes along again.
+    Meta,
+    /// It is of no use here.
+    Dropped,
+}
+
+/// The columns that are options of a request, beside the URL.
+pub(super) const OPTIONS: &[(&str, Column)] = &[
+    ("id", Column::Id),
+    ("method", Column::Method),
+    ("headers", Column::Headers),
+    ("body", Column::Body),
+    ("body_base64", Column::BodyBase64),
+    ("body_file", Column::Unread),
+    ("json", Column::Json),
+    ("out", Column::Out),
+    ("etag", Column::Etag),
+    ("last_modified", Column::LastModified),
+    ("sha256", Column::Sha256),
+    ("timeout_s", Column::Timeout),
+];
+
+/// Says what the columns of a list mean.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns<'a> {
+    options: &'a Options,
+    /// The columns are those of a record of ours, from an earlier run. Then `body`, `headers` and `sha256` are those
+    /// of the response, and only what makes sense for asking again is used.
+    record: bool,
+}
+
+impl<'a> Columns<'a> {
+    /// By two names that only our records have.
+    pub(super) fn new<'n>(options: &'a Options, names: impl Iterator<Item = &'n str> + Clone) -> Self {
+        let has = |name| names.clone().any(|other| other == name);
+        Self { options, record: has("exitcode") && has("wire_bytes") }
+    }
+
+    pub(super) fn column(self, name: &str) -> Column {
+        if *name == *self.options.url_column {
+            return Column::Url;
+        }
+        let option = OPTIONS.iter().find(|(option, _)| *option == name).map(|(_, column)| *column);
+        if self.record {
+            return match name {
+                "id" | "method" | "etag" | "last_modified" => option.unwrap_or(Column::Dropped),
+                "meta" => Column::Meta,
+                _ => Column::Dropped,
+            };
+        }
+        option.unwrap_or(match &self.options.keep {
+            Keep::All => Column::Kept,
+            Keep::Columns(names) if names.iter().any(|kept| **kept == *name) => Column::Kept,
+            Keep::None | Keep::Columns(_) => Column::Dropped,
+        })
+    }
+}
+
+/// A row whose columns are being read.
+#[derive(Debug, Default)]
+pub(super) struct Draft<'a> {
+    url: Option<Cow<'a, str>>,
+    ask: Ask,
+    /// The members of `meta`, each with a comma before it.
+    members: Vec<u8>,
+    /// The body is JSON.
+    json: bool,
+    /// What is wrong first; the rest is still read, so that the record has the row's own name.
+    failure: Option<Failure>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn set(&mut self, column: Column, name: &str, cell: Cell<'a>) {
+        if let Err(failure) = self.try_set(column, name, cell) {
+            self.fail(failure);
+        }
+    }
+
+    fn try_set(&mut self, column: Column, name: &str, cell: Cell<'a>) -> Result<(), Failure> {
+        let ask = &mut self.ask;
+        match column {
+            Column::Url => set(&mut self.url, cell.text(name)?, name),
+            Column::Id => set(&mut ask.id, cell.label(name)?.map(Into::into), name),
+            Column::Method => set(&mut ask.method, cell.text(name)?.map(method).transpose()?, name),
+            Column::Headers => match cell.json(name)? {
+                Some(object) => headers(object, &mut ask.headers),
+                None => Ok(()),
+            },
+            Column::Body => set(&mut ask.body, cell.text(name)?.map(|text| text.as_bytes().into()), name),
+            Column::BodyBase64 => set(&mut ask.body, cell.text(name)?.map(base64).transpose()?, name),
+            Column::Json => {
+                let value = cell.json(name)?;
+                self.json |= value.is_some();
+                set(&mut ask.body, value.map(|json| json.as_bytes().into()), name)
+            }
+            Column::Out => set(&mut ask.out, cell.text(name)?.map(Into::into), name),
+            Column::Etag => set(&mut ask.etag, cell.field(name, "if-none-match")?, name),
+            Column::LastModified => set(&mut ask.last_modified, cell.field(name, "if-modified-since")?, name),
+            Column::Sha256 => set(&mut ask.sha256, cell.text(name)?.map(sha256).transpose()?, name),
+            Column::Timeout => set(&mut ask.timeout, cell.label(name)?.map(seconds).transpose()?, name),
+            Column::Unread if cell.is_null() => Ok(()),
+            Column::Unread => Err(bad(name, "is not read by this version")),
+            Column::Kept => self.keep(name, cell),
+            Column::Meta => {
+                let meta =
+                    cell.json(name)?.map(|json| json::one_line(json).ok_or_else(|| bad(name, "is not JSON")));
+                set(&mut ask.meta, meta.transpose()?.map(Into::into), name)
+            }
+            Column::Dropped => Ok(()),
+        }
+    }
+
+    fn keep(&mut self, name: &str, cell: Cell<'_>) -> Result<(), Failure> {
+        let json = match cell {
+            Cell::Text(_) => None,
+            Cell::Json(json) => {
+                Some(json::one_line(json).ok_or_else(|| bad(name, "is not JSON that can be passed on"))?)
+            }
+        };
+        self.members.push(b',');
+        push_json(name, &mut self.members);
+        self.members.push(b':');
+        match (cell, json) {
+            (Cell::Text(text), _) => push_json(text, &mut self.members),
+            (Cell::Json(_), json) => self.members.extend_from_slice(json.unwrap_or_default().as_bytes()),
+        }
+        Ok(())
+    }
+
+    /// Something is wrong with the row as a whole.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    /// What the columns come to. `whole` is shown for a bad row without a URL.
+    pub(super) fn finish(mut self, row: Row, whole: &[u8]) -> Result<Job, BadRow> {
+        self.close_meta();
+        let url = match (self.failure.take(), self.url.as_deref()) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(text)) => super::url::parse(text.trim()),
+            (None, None) => Err(Failure::new(ErrorKind::InputEmpty, "the row has no URL")),
+        };
+        match url {
+            Ok(url) => Ok(self.job(row, url)),
+            Err(failure) => {
+                let given = self.url.as_ref().map_or(whole, |url| url.trim().as_bytes());
+                let Ask { id, meta, .. } = self.ask;
+                Err(BadRow { id, meta, ..BadRow::new(row, given, failure) })
+            }
+        }
+    }
+
+    fn close_meta(&mut self) {
+        if let Some(comma) = self.members.first_mut() {
+            *comma = b'{';
+            self.members.push(b'}');
+            self.ask.meta = Some(String::from_utf8_lossy(&self.members).into());
+        }
+    }
+
+    fn job(mut self, row: Row, url: Url) -> Job {
+        if self.ask.body.is_some() {
+            self.ask.method.get_or_insert(Method::Post);
+        }
+        if self.json {
+            self.default_header("content-type", "application/json");
+            self.default_header("accept", "application/json");
+        }
+        let mut job = Job::new(row, url).given_as(self.url.as_deref().unwrap_or_default().trim());
+        if self.ask != Ask::default() {
+            job.ask = Some(Box::new(self.ask));
+        }
+        job
+    }
+}
+
+impl Draft<'_> {
+    fn default_header(&mut self, name: &str, value: &str) {
+        if !self.ask.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+            self.ask.headers.push((name.into(), value.into()));
+        }
+    }
+}
+
+impl<'a> Cell<'a> {
+    fn is_null(self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::Json(json) => json == "null",
+        }
+    }
+
+    /// Text; an empty cell of a table and a JSON `null` are none.
+    fn text(self, name: &str) -> Result<Option<Cow<'a, str>>, Failure> {
+        match self {
+            _ if self.is_null() => Ok(None),
+            Self::Text(text) => Ok(Some(text.into())),
+            Self::Json(json) => json::string(json).map(Some).ok_or_else(|| bad(name, "is not a string")),
+        }
+    }
+
+    /// Text or a number, as text.
+    fn label(self, name: &str) -> Result<Option<Cow<'a, str>>, Failure> {
+        match self {
+            Self::Json(json) if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+                Ok(Some(json.into()))
+            }
+            Self::Json(_) | Self::Text(_) => self.text(name),
+        }
+    }
+
+    /// A JSON value, which in a table stands as text.
+    fn json(self, name: &str) -> Result<Option<&'a str>, Failure> {
+        match self {
+            _ if self.is_null() => Ok(None),
+            Self::Json(json) => Ok(Some(json)),
+            Self::Text(text) if json::is_valid(text) => Ok(Some(text)),
+            Self::Text(_) => Err(bad(name, "is not JSON")),
+        }
+    }
+
+    /// Text that becomes the value of a header.
+    fn field(self, name: &str, header: &str) -> Result<Option<Box<str>>, Failure> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        header::check(header, &text)?;
+        Ok(Some(text.into()))
+    }
+}
+
+fn set<T>(slot: &mut Option<T>, value: Option<T>, name: &str) -> Result<(), Failure> {
+    match value {
+        Some(_) if slot.is_some() => Err(bad(name, "is given twice, or beside another body")),
+        Some(value) => {
+            *slot = Some(value);
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn method(text: Cow<'_, str>) -> Result<Method, Failure> {
+    Method::parse(&text).ok_or_else(|| bad("method", "is not the name of a method"))
+}
+
+fn base64(text: Cow<'_, str>) -> Result<Box<[u8]>, Failure> {
+    from_base64(&text).map(Into::into).ok_or_else(|| bad("body_base64", "is not Base64"))
+}
+
+fn sha256(text: Cow<'_, str>) -> Result<[u8; 32], Failure> {
+    let mut digest = [0; 32];
+    let digits = text.as_bytes().chunks_exact(2);
+    let valid = text.len() == 64
+        && digest.iter_mut().zip(digits).all(|(byte, pair)| {
+            let number = std::str::from_utf8(pair).ok().filter(|_| pair.iter().all(u8::is_ascii_hexdigit));
+            number.and_then(|pair| u8::from_str_radix(pair, 16).ok()).is_some_and(|value| {
+                *byte = value;
+                true
+            })
+        });
+    if valid { Ok(digest) } else { Err(bad("sha256", "is not 64 hexadecimal digits")) }
+}
+
+fn seconds(text: Cow<'_, str>) -> Result<Nanos, Failure> {
+    match text.trim().parse::<f64>() {
+        Ok(0.0) => Ok(Nanos::MAX),
+        Ok(seconds) if seconds > 0.0 && seconds <= 1e9 => {
+            Ok(std::time::Duration::from_secs_f64(seconds).into())
+        }
+        Ok(_) | Err(_) => Err(bad("timeout_s", "is not a number of seconds")),
+    }
+}
+
+/// An object of strings, numbers and lists of them.
+fn headers(object: &str, headers: &mut Vec<(Box<str>, Box<str>)>) -> Result<(), Failure> {
+    let wrong = || bad("headers", "is not an object whose values are strings or lists of strings");
+    for (name, value) in json::members(object).map_err(|_| wrong())? {
+        let values =
+            if value.starts_with('[') { json::elements(value).ok_or_else(wrong)? } else { vec![value] };
+        for value in values {
+            let text = Cell::Json(value).label("headers").map_err(|_| wrong())?.ok_or_else(wrong)?;
+            header::check(&name, &text)?;
+            headers.push((Box::from(&*name), text.into()));
+        }
+    }
+    Ok(())
+}
+
+fn bad(name: &str, problem: &str) -> Failure {
+    Failure::new(ErrorKind::InputFormat, format!("{name} {problem}"))
+}

@@ -1,0 +1,422 @@
+//! Lists of URLs, valid, invalid, and turning invalid halfway; and that the cut of the blocks never shows.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may, as tests do")]
+
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::input::{Format, Keep, Options, Reader, RowRead};
+use overlapped_proto::job::{Ask, Job, Method};
+use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::time::Nanos;
+use proptest::prelude::*;
+
+fn read_blocks<'a>(
+    format: Format,
+    options: &Options,
+    blocks: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<RowRead>, Result<(), Failure>) {
+    let mut rows = Vec::new();
+    let mut reader = Reader::new(format, options.clone());
+    let mut sink = |row| rows.push(row);
+    let end = blocks
+        .into_iter()
+        .try_for_each(|block| reader.push(block, &mut sink))
+        .and_then(|()| reader.finish(&mut sink));
+    (rows, end)
+}
+
+fn read(format: Format, list: &str) -> Vec<RowRead> {
+    let (rows, end) = read_blocks(format, &Options::default(), [list.as_bytes()]);
+    end.unwrap();
+    rows
+}
+
+/// Rows as text: the URL, or the name of the failure and what is shown of the row.
+fn check(format: Format, list: &str, expected: &[&str]) {
+    let seen: Vec<_> = read(format, list)
+        .into_iter()
+        .map(|row| match row.job {
+            Ok(job) => job.url.to_string(),
+            Err(bad) => format!("{} {}", bad.failure.kind, bad.given),
+        })
+        .collect();
+    assert_eq!(seen, expected, "{list}");
+}
+
+fn ask(format: Format, list: &str) -> Ask {
+    let job = only(format, list);
+    *job.ask.expect("the row asks for something")
+}
+
+fn only(format: Format, list: &str) -> Job {
+    let mut rows = read(format, list);
+    assert_eq!(rows.len(), 1, "{list}");
+    rows.remove(0).job.unwrap_or_else(|bad| panic!("{list}: {}", bad.failure))
+}
+
+fn fails(format: Format, list: &str, kind: ErrorKind, message: &str) {
+    let rows = read(format, list);
+    let bad = rows.last().unwrap().job.clone().unwrap_err();
+    assert_eq!((bad.failure.kind, &*bad.failure.message), (kind, message), "{list}");
+}
+
+#[test]
+fn text_rows() {
+    check(Format::Text, "", &[]);
+    check(Format::Text, "\n\r\n  \n# comment\n  # comment\n", &[]);
+    check(Format::Text, "http://a/\nhttp://b/", &["http://a/", "http://b/"]);
+    check(
+        Format::Text,
+        "\u{feff}http://a/\r\n  http://b/\t\rhttp://c/",
+        &["http://a/", "http://b/", "http://c/"],
+    );
+    check(
+        Format::Text,
+        "a.example\nhttp://b/\nftp://c/\nhttp://d:99999/\n\nhttp://e\0/\nhttp://f/",
+        &[
+            "input.url a.example",
+            "http://b/",
+            "policy.scheme ftp://c/",
+            "input.url http://d:99999/",
+            "input.encoding http://e\\u{0}/",
+            "http://f/",
+        ],
+    );
+}
+
+#[test]
+fn a_bad_row_shows_no_password_and_no_control() {
+    check(Format::Text, "me:secret@a.example/\u{1b}[31m", &["input.url a.example/\\u{1b}[31m"]);
+    let (rows, _) = read_blocks(Format::Text, &Options::default(), [&b"http://me:secret@a/\xff\n"[..]]);
+    let bad = rows[0].job.clone().unwrap_err();
+    assert_eq!((bad.failure.kind, &*bad.given), (ErrorKind::InputEncoding, "http://a/\\xff"));
+}
+
+#[test]
+fn places_lead_back_to_the_rows() {
+    for (format, list) in [
+        (Format::Text, "\u{feff}http://a/\r\n# comment\r\n\r\nhttp://b/ \nword\nhttp://c/"),
+        (Format::Ndjson, "{\"url\":\"http://a/\"}\n\n{}\n\"http://b/\"\n"),
+        (Format::Csv, "\u{feff}url,x\r\nhttp://a/,\"1\r\n2\"\r\n\r\nhttp://b/,\nhttp://c/,\"\""),
+        (Format::Tsv, "url\nhttp://a/\n\n\nhttp://b/"),
+    ] {
+        for row in read(format, list) {
+            let at = usize::try_from(row.offset).unwrap();
+            let bytes = &list.as_bytes()[at..at + usize::try_from(row.bytes).unwrap()];
+            let text = std::str::from_utf8(bytes).unwrap();
+            assert_eq!(
+                list[..at].matches('\n').count() + 1,
+                usize::try_from(row.line).unwrap(),
+                "{list:?} {text:?}"
+            );
+            assert!(!text.ends_with(['\n', '\r']), "{text:?}");
+            if let Ok(job) = row.job {
+                assert!(text.contains(job.given()), "{text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_endless_row_is_skipped() {
+    let long = "x".repeat(limits::INPUT_ROW_BYTES_MAX);
+    for (format, list) in [
+        (Format::Text, format!("http://a/{long}\nhttp://b/\n")),
+        (Format::Ndjson, format!("{{\"url\":\"http://a/{long}\"}}\n\"http://b/\"\n")),
+        (Format::Csv, format!("url\nhttp://a/{long}{long}{long}\nhttp://b/\n")),
+        (Format::Csv, format!("url\nhttp://a/{}\nhttp://b/\n", ",".repeat(limits::INPUT_COLUMNS_MAX))),
+    ] {
+        let rows = read(format, &list);
+        let bad = rows[0].job.clone().unwrap_err();
+        assert_eq!(bad.failure.kind, ErrorKind::InputTooLong, "{format:?}");
+        assert!(bad.given.contains("http://a/") && bad.given.len() < 2_000, "{}", bad.given);
+        assert_eq!(rows[1].job.as_ref().unwrap().url.as_str(), "http://b/", "{format:?}");
+        assert_eq!((rows.len(), rows[1].job.as_ref().unwrap().row.0), (2, 1));
+    }
+}
+
+#[test]
+fn a_list_in_utf16_is_refused() {
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    for list in [utf16("\u{feff}http://a/"), utf16("http://a/"), utf16("\u{feff}")] {
+        for size in [1, 2, 100] {
+            let (rows, end) = read_blocks(Format::Text, &Options::default(), list.chunks(size));
+            assert!(rows.is_empty());
+            assert_eq!(end.unwrap_err().kind, ErrorKind::InputEncoding);
+        }
+    }
+}
+
+#[test]
+fn formats_are_found() {
+    for (bytes, name, expected) in [
+        (&b"{\"url\""[..], None, Format::Ndjson),
+        (b"\n \xef\xbb\xbf", None, Format::Text),
+        (b"\xef\xbb\xbf {", None, Format::Ndjson),
+        (b"http://", Some("urls"), Format::Text),
+        (b"{", Some("x.csv.gz"), Format::Csv),
+        (b"", Some("X.TSV"), Format::Tsv),
+        (b"", Some("a.b/urls.jsonl.zst"), Format::Ndjson),
+    ] {
+        assert_eq!(Format::sniff(bytes, name), expected, "{name:?}");
+    }
+}
+
+#[test]
+fn options_of_a_row() {
+    let row =
+        r#"{"url":"http://a/","id":7,"method":"PUT","headers":{"Accept":"x","X-N":[1,"2"]},"body":"é\n",
+        "out":"sub/f","etag":"\"e\"","last_modified":"Tue","timeout_s":1.5,"other":[1.0,{"n":null}],"n":1e400,
+        "sha256":"00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF"}"#
+            .replace('\n', "");
+    let ask = ask(Format::Ndjson, &row);
+    let header = |name: &str, value: &str| (Box::from(name), Box::from(value));
+    assert_eq!(ask.id.as_deref(), Some("7"));
+    assert_eq!(ask.method, Some(Method::Put));
+    assert_eq!(ask.headers, [header("Accept", "x"), header("X-N", "1"), header("X-N", "2")]);
+    assert_eq!(ask.body.as_deref(), Some("é\n".as_bytes()));
+    assert_eq!(ask.out.as_deref(), Some("sub/f"));
+    assert_eq!(ask.etag.as_deref(), Some("\"e\""));
+    assert_eq!(ask.last_modified.as_deref(), Some("Tue"));
+    assert_eq!(ask.timeout, Some(Nanos::from_millis(1_500)));
+    assert_eq!(ask.sha256.unwrap()[..3], [0, 0x11, 0x22]);
+    assert_eq!(ask.meta.as_deref(), Some(r#"{"other":[1.0,{"n":null}],"n":1e400}"#));
+}
+
+#[test]
+fn a_bare_row_asks_for_nothing() {
+    assert!(only(Format::Ndjson, r#"{"url":"http://a/"}"#).ask.is_none());
+    assert!(only(Format::Ndjson, r#""http://a/""#).ask.is_none());
+    assert!(
+        only(Format::Ndjson, r#"{"url":"http://a/","id":null,"body":null,"headers":null}"#).ask.is_none()
+    );
+    assert!(only(Format::Csv, "url,id,body,headers\nhttp://a/,,,\n").ask.is_none());
+}
+
+#[test]
+fn a_body_makes_a_post() {
+    let row = |rest: &str| ask(Format::Ndjson, &format!("{{\"url\":\"http://a/\",{rest}}}"));
+    assert_eq!(row(r#""body":"x""#).method, Some(Method::Post));
+    assert_eq!(row(r#""body":"""#).body.as_deref(), Some(&b""[..]));
+    assert_eq!(row(r#""body_base64":"/w==""#).body.as_deref(), Some(&b"\xff"[..]));
+    assert_eq!(row(r#""body_base64":"/w""#).body.as_deref(), Some(&b"\xff"[..]));
+    let json = row(r#""json":{"a": 1.0},"headers":{"Accept":"text/html"}"#);
+    assert_eq!(json.body.as_deref(), Some(&br#"{"a": 1.0}"#[..]));
+    let names: Vec<_> = json.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    assert_eq!(names, ["Accept: text/html", "content-type: application/json"]);
+    assert_eq!(row(r#""json":0,"method":"PATCH""#).method, Some(Method::Patch));
+}
+
+#[test]
+fn bad_options_make_a_bad_row() {
+    let check = |rest: &str, kind, message: &str| {
+        fails(Format::Ndjson, &format!("{{\"url\":\"http://a/\",{rest}}}"), kind, message);
+    };
+    use ErrorKind::{InputFormat, InputHeader};
+    check(r#""method":"GET / HTTP/1.1\r\nX:""#, InputFormat, "method is not the name of a method");
+    check(r#""method":1"#, InputFormat, "method is not a string");
+    check(r#""id":{}"#, InputFormat, "id is not a string");
+    check(r#""body_base64":"?""#, InputFormat, "body_base64 is not Base64");
+    check(r#""body":"a","json":1"#, InputFormat, "json is given twice, or beside another body");
+    check(r#""url":"http://b/""#, InputFormat, "url is given twice, or beside another body");
+    check(r#""body_file":"x""#, InputFormat, "body_file is not read by this version");
+    check(r#""sha256":"12""#, InputFormat, "sha256 is not 64 hexadecimal digits");
+    check(r#""timeout_s":-1"#, InputFormat, "timeout_s is not a number of seconds");
+    check(r#""timeout_s":"soon""#, InputFormat, "timeout_s is not a number of seconds");
+    let headers = "headers is not an object whose values are strings or lists of strings";
+    check(r#""headers":["a"]"#, InputFormat, headers);
+    check(r#""headers":{"a":{}}"#, InputFormat, headers);
+    check(r#""headers":{"a":null}"#, InputFormat, headers);
+    check(r#""headers":{"a":"b\r\nc: d"}"#, InputHeader, "the header a has a control character in its value");
+    check(
+        r#""headers":{"content-length":"1"}"#,
+        InputHeader,
+        "the header content-length is set by the program itself",
+    );
+    check(r#""etag":"a\nb""#, InputHeader, "the header if-none-match has a control character in its value");
+    check(r#""x":"\ud800""#, InputFormat, "x is not JSON that can be passed on");
+    let deep = format!("\"x\":{}1{}", "[".repeat(200), "]".repeat(200));
+    check(&deep, InputFormat, "x is not JSON that can be passed on");
+}
+
+#[test]
+fn a_bad_row_keeps_its_own_name() {
+    let rows = read(Format::Ndjson, r#"{"url":"nowhere","id":"seven","color":"red"}"#);
+    let bad = rows[0].job.clone().unwrap_err();
+    assert_eq!(bad.id.as_deref(), Some("seven"));
+    assert_eq!(bad.meta.as_deref(), Some(r#"{"color":"red"}"#));
+    assert_eq!(&*bad.given, "nowhere");
+}
+
+#[test]
+fn rows_that_are_not_json() {
+    check(Format::Ndjson, "{\"url\":null}\n{}\n", &["input.empty {\"url\":null}", "input.empty {}"]);
+    check(Format::Ndjson, "{\"url\":\"\"}\n", &["input.empty "]);
+    check(
+        Format::Ndjson,
+        "http://a/\n{\"url\":\"http://b/\"\n{\"url\":\"http://c/\"} x\n[]\n7\n{\"url\":\"http://d/\"}",
+        &[
+            "input.format http://a/",
+            "input.format {\"url\":\"http://b/\"",
+            "input.format {\"url\":\"http://c/\"} x",
+            "input.format []",
+            "input.format 7",
+            "http://d/",
+        ],
+    );
+}
+
+#[test]
+fn tables() {
+    check(Format::Csv, "url\nhttp://a/\nhttp://b/", &["http://a/", "http://b/"]);
+    check(
+        Format::Csv,
+        "\u{feff}x, url \r\n1,http://a/\r\n\r\n2, http://b/ \r\n",
+        &["http://a/", "http://b/"],
+    );
+    check(Format::Csv, "x,url\n\"1,\n\"\"2\",\"http://a/?q=\"\"\"\n", &["http://a/?q=%22"]);
+    check(Format::Tsv, "url\tx\nhttp://a/\t1,2\n", &["http://a/"]);
+    check(
+        Format::Csv,
+        "url,x\n,1\nnowhere,1\nhttp://c/,1\n",
+        &["input.empty 1", "input.url nowhere", "http://c/"],
+    );
+    check(Format::Csv, "", &[]);
+    check(Format::Csv, "url", &[]);
+    fails(
+        Format::Csv,
+        "url,x\nhttp://a/\n",
+        ErrorKind::InputFormat,
+        "the row has 1 cells; there are 2 columns",
+    );
+    fails(
+        Format::Csv,
+        "url\nhttp://a/,2\n",
+        ErrorKind::InputFormat,
+        "the row has 2 cells; there are 1 columns",
+    );
+    fails(
+        Format::Csv,
+        "url,x\nhttp://a/,\0\n",
+        ErrorKind::InputEncoding,
+        "the row holds a NUL, at its byte 9",
+    );
+    let ask =
+        ask(Format::Csv, "url,id,headers,n,json\nhttp://a/,x,\"{\"\"a\"\":\"\"b\"\"}\",1,\"[1,\n2]\"\n");
+    assert_eq!(ask.headers.first(), Some(&("a".into(), "b".into())));
+    assert_eq!(ask.meta.as_deref(), Some(r#"{"n":"1"}"#));
+    assert_eq!(ask.body.as_deref(), Some(&b"[1,\n2]"[..]));
+}
+
+#[test]
+fn a_table_without_the_column_is_refused() {
+    let (rows, end) = read_blocks(Format::Csv, &Options::default(), [&b"link,name\nhttp://a/,b\n"[..]]);
+    assert!(rows.is_empty());
+    let message = "input.format: there is no column \"url\" for the URL; the first line has: link, name";
+    assert_eq!(end.unwrap_err().to_string(), message);
+
+    let options = Options { url_column: "link".into(), ..Options::default() };
+    let (rows, end) = read_blocks(Format::Csv, &options, [&b"link,name\nhttp://a/,b\n"[..]]);
+    assert_eq!((rows.len(), end), (1, Ok(())));
+}
+
+#[test]
+fn which_columns_go_along() {
+    let meta = |keep| {
+        let options = Options { keep, ..Options::default() };
+        let list = &br#"{"a":1,"url":"http://a/","b":"x","c":null}"#[..];
+        let (mut rows, _) = read_blocks(Format::Ndjson, &options, [list]);
+        rows.remove(0).job.unwrap().ask.and_then(|ask| ask.meta).map(String::from)
+    };
+    assert_eq!(meta(Keep::All).as_deref(), Some(r#"{"a":1,"b":"x","c":null}"#));
+    assert_eq!(meta(Keep::Columns(vec!["b".into(), "none".into()])).as_deref(), Some(r#"{"b":"x"}"#));
+    assert_eq!(meta(Keep::None), None);
+}
+
+/// What was the response must not become the request.
+#[test]
+fn a_record_is_a_row_again() {
+    use overlapped_proto::job::Row;
+    use overlapped_proto::record::{Body, Record, csv, ndjson};
+
+    let mut record = Record::new(Row(9), "http://a/");
+    record.id = Some("seven".into());
+    record.headers.push("etag", b"\"e\"");
+    record.headers.push("set-cookie", b"secret=1");
+    record.body = Body::Inline(b"the response".as_slice().into());
+    record.sha256 = Some([7; 32]);
+    record.meta = Some(r#"{"color":"red"}"#.into());
+    let expected = Ask {
+        id: record.id.clone(),
+        method: Some(Method::Get),
+        etag: Some("\"e\"".into()),
+        meta: record.meta.clone(),
+        ..Ask::default()
+    };
+
+    let fields = ndjson::Fields::default();
+    let mut list = Vec::new();
+    ndjson::write(&record, &fields, &mut list);
+    assert_eq!(ask(Format::Ndjson, std::str::from_utf8(&list).unwrap()), expected);
+
+    list.clear();
+    csv::header(&fields, &mut list);
+    csv::write(&record, &fields, csv::Guard::Off, &mut list);
+    assert_eq!(ask(Format::Csv, std::str::from_utf8(&list).unwrap()), expected);
+}
+
+fn any_list() -> impl Strategy<Value = Vec<u8>> {
+    const LONG: &[u8] = &[b'x'; 40_000];
+    const PIECES: &[&[u8]] = &[
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"url",
+        b",\t",
+        b"\"",
+        b"http://a.example/",
+        b"{\"url\":\"http://b.example/\",\"x\":[1]}",
+        b"\xef\xbb\xbf",
+        b"\xff\0",
+        b"# x",
+        b"\xc3\xbc",
+        LONG,
+    ];
+    let piece = proptest::sample::select(PIECES);
+    proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn the_cut_of_the_blocks_never_shows(
+        list in any_list(),
+        headed: bool,
+        cuts in proptest::collection::vec(0_usize..100_000, 0..8),
+        small in 1_usize..5,
+    ) {
+        let list = if headed { [b"url,x\n".as_slice(), &list].concat() } else { list };
+        let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut % (list.len() + 1)).collect();
+        cuts.extend([0, list.len()]);
+        cuts.sort_unstable();
+        let blocks = cuts.windows(2).map(|cut| &list[cut[0]..cut[1]]);
+        let options = Options::default();
+        for format in [Format::Text, Format::Ndjson, Format::Csv, Format::Tsv] {
+            let whole = format!("{:?}", read_blocks(format, &options, [&list[..]]));
+            prop_assert_eq!(&whole, &format!("{:?}", read_blocks(format, &options, blocks.clone())));
+            if list.len() < 1_000 {
+                prop_assert_eq!(&whole, &format!("{:?}", read_blocks(format, &options, list.chunks(small))));
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_is_counted(list in any_list()) {
+        let mut reader = Reader::new(Format::Text, Options::default());
+        let mut rows = 0;
+        for block in list.chunks(1_000) {
+            reader.push(block, &mut |_| rows += 1).unwrap_or_default();
+        }
+        prop_assert_eq!(reader.bytes_consumed(), u64::try_from(list.len()).unwrap());
+        prop_assert_eq!(reader.rows(), rows);
+    }
+}
