@@ -37,7 +37,7 @@ fn the_one_row_that_failed_says_why() {
     ran.check_refused(1, "404");
     assert_eq!(ran.stdout, "");
     let refused = overlapped_testkit::refused();
-    run(&["--retry", "0", &format!("http://{refused}/")]).check_refused(1, "connect.refused");
+    run(&["--retry", "0", &refused.url("/")]).check_refused(1, "connect.refused");
 }
 
 #[test]

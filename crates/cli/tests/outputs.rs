@@ -11,7 +11,7 @@ use program::{Directory, records, run, run_with};
 fn one_url_gives_its_body() {
     let server = Server::start();
     let ran = run(&[&server.url("/row/17")]);
-    assert_eq!((ran.code, ran.stdout.as_bytes(), ran.stderr.as_str()), (Some(0), row_of(17).as_ref(), ""));
+    assert_eq!((ran.code, ran.stdout.as_bytes(), ran.stderr.as_str()), (Some(0), row_of(17).as_slice(), ""));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_suffix_tells_the_kind() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""));
     assert_eq!(directory.names(), ["a.csv", "a.ndjson", "pages"]);
     assert_eq!(directory.read("a.csv").lines().count(), 3);
-    assert_eq!(directory.read("pages/1.txt").as_bytes(), row_of(1).as_ref());
+    assert_eq!(directory.read("pages/1.txt").as_bytes(), row_of(1).as_slice());
     let bodies = records(&directory.read("a.ndjson"));
     assert!(
         bodies.iter().all(|record| record["body_path"].as_str().unwrap().starts_with(&pages)),

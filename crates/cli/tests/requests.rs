@@ -4,26 +4,28 @@
 
 mod program;
 
-use overlapped_testkit::{Seen, Server};
+use std::sync::Arc;
+
+use overlapped_testkit::{Request, Server};
 use program::{Directory, run};
 
-/// Fetches `/echo` with these flags; what the server saw.
+/// Fetches `/echo` with these flags; what the server was asked.
 #[track_caller]
-fn seen(flags: &[&str]) -> Seen {
+fn request(flags: &[&str]) -> Arc<Request> {
     let server = Server::start();
     let ran = run(&[flags, &[&server.url("/echo")]].concat());
     ran.check_code(0);
     let seen = server.seen();
     assert_eq!(seen.len(), 1, "{flags:?}");
-    seen.into_iter().next().unwrap()
+    Arc::clone(&seen[0].request)
 }
 
 #[track_caller]
 fn check(flags: &[&str], method: &str, fields: &[(&str, Option<&str>)]) {
-    let seen = seen(flags);
-    assert_eq!(seen.method, method, "{flags:?}");
+    let request = request(flags);
+    assert_eq!(request.method, method, "{flags:?}");
     for (name, value) in fields {
-        assert_eq!(seen.header(name), *value, "{flags:?}: {name}");
+        assert_eq!(request.header(name), *value, "{flags:?}: {name}");
     }
 }
 
@@ -61,8 +63,8 @@ fn bodies() {
 
 #[test]
 fn data_can_be_a_query() {
-    let seen = seen(&["-G", "-d", "a=1", "-d", "b=2"]);
-    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/echo?a=1&b=2"));
+    let request = request(&["-G", "-d", "a=1", "-d", "b=2"]);
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("GET", "/echo?a=1&b=2"));
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn names_can_be_resolved_by_hand() {
     let port = server.addr().port();
     let resolve = format!("example.test:{port}:127.0.0.1");
     run(&["--resolve", &resolve, &format!("http://example.test:{port}/ok")]).check_code(0);
-    assert_eq!(server.seen()[0].header("host"), Some(format!("example.test:{port}").as_str()));
+    assert_eq!(server.seen()[0].request.header("host"), Some(format!("example.test:{port}").as_str()));
 }
 
 #[test]

@@ -51,11 +51,14 @@ fn pool(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Er
     Ok((bars, threads()))
 }
 
-/// The engine. It may ask one host as often at once as the pool may, or the arms would not be alike.
+/// The engine. It may ask one host as often at once as the pool may, or the arms would not be alike; for this machine
+/// itself it has no limit.
 fn native(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Error> {
-    let per_host = workers.max(limits::PARALLEL_MAX_HOST);
     let config = Config {
-        pace: Pace { parallel_max_host: Some(per_host), ..Pace::default() },
+        pace: Pace {
+            parallel_max_host: (workers > limits::PARALLEL_MAX_HOST).then_some(workers),
+            ..Pace::default()
+        },
         response: Response { body: false, ..Response::default() },
         ordered: true,
         ..Config::default()
