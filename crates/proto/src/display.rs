@@ -75,18 +75,24 @@ pub fn redact(url: &str) -> Cow<'_, str> {
     }
 }
 
-/// Where `user:password@` stands: after `scheme:` and any slashes, to the last `@` before the path, as browsers read
-/// it. All that it looks for is ASCII, so the ends are ends of characters.
+/// Where `user:password@` stands: after the scheme and any slashes, to the last `@` before the path, as browsers read
+/// it. Text without a scheme is no URL, and then more is hidden rather than less. All that it looks for is ASCII, so
+/// the ends are ends of characters.
 fn userinfo(url: &[u8]) -> Option<Range<usize>> {
     memchr::memchr(b'@', url)?;
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+    let is_passed_over = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r');
     let after_scheme = memchr::memchr(b':', url).map_or(0, |colon| colon + 1);
-    let scheme = url.get(..after_scheme)?.trim_ascii();
-    let has_scheme = url.get(after_scheme).is_some_and(is_slash)
-        || scheme.eq_ignore_ascii_case(b"http:")
-        || scheme.eq_ignore_ascii_case(b"https:");
-    let from = if has_scheme { after_scheme } else { 0 };
-    let start = from + url.get(from..)?.iter().take_while(|byte| is_slash(byte)).count();
+    let (scheme, rest) = url.split_at_checked(after_scheme)?;
+    let is_http =
+        [&b"http:"[..], b"https:"].iter().any(|http| scheme.trim_ascii().eq_ignore_ascii_case(http));
+    let from = if is_http || rest.first().is_some_and(is_slash) {
+        after_scheme
+    } else {
+        memchr::memmem::find(url, b"//").unwrap_or(0)
+    };
+    let start =
+        from + url.get(from..)?.iter().take_while(|byte| is_slash(byte) || is_passed_over(byte)).count();
     let authority = url.get(start..)?.split(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#')).next()?;
     let at = memchr::memrchr(b'@', authority)?;
     Some(start..start + at + 1)
@@ -128,6 +134,8 @@ mod tests {
         check("ftp://a:b@example.org/", "ftp://example.org/");
         check("a:b@example.org/", "example.org/");
         check("//a:b@example.org/", "//example.org/");
+        check("https//a:b@example.org/", "https//example.org/");
+        check("http:/\t/a:b@example.org/", "http:/\t/example.org/");
         check("http://\u{e4}:\u{202e}@\u{fc}.example/\u{85}", "http://\u{fc}.example/\u{85}");
     }
 

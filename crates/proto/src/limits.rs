@@ -27,7 +27,7 @@ pub const SHARDS_MAX: usize = 256;
 pub const PARALLEL_MAX_HOST: usize = 6;
 /// Failures in a row to reach a host before its further rows fail at once.
 pub const HOST_ERRORS_MAX: u32 = 20;
-/// Hosts remembered; beyond it the longest unused is forgotten.
+/// Hosts remembered that have no rows at the moment; beyond it the longest unused is forgotten.
 pub const HOSTS_MAX: usize = 100_000;
 /// `getaddrinfo` calls at once. Each holds a thread until it really ends.
 pub const DNS_PARALLEL_MAX: usize = 32;

@@ -100,6 +100,8 @@ fn places_lead_back_to_the_rows() {
         (Format::Csv, "\u{feff}url,x\r\nhttp://a/,\"1\r\n2\"\r\n\r\nhttp://b/,\nhttp://c/,\"\""),
         (Format::Tsv, "url\nhttp://a/\n\n\nhttp://b/"),
     ] {
+        let mut reader = Reader::new(format, Options::default());
+        reader.push(list.as_bytes(), &mut |_| {}).unwrap();
         for row in read(format, list) {
             let at = usize::try_from(row.offset).unwrap();
             let bytes = &list.as_bytes()[at..at + usize::try_from(row.bytes).unwrap()];
@@ -110,6 +112,8 @@ fn places_lead_back_to_the_rows() {
                 "{list:?} {text:?}"
             );
             assert!(!text.ends_with(['\n', '\r']), "{text:?}");
+            let number = row.job.as_ref().map_or_else(|bad| bad.row, |job| job.row);
+            assert_eq!(format!("{:?}", reader.reread(number, bytes)), format!("{:?}", row.job));
             if let Ok(job) = row.job {
                 assert!(text.contains(job.given()), "{text:?}");
             }
@@ -138,13 +142,19 @@ fn an_endless_row_is_skipped() {
 #[test]
 fn a_list_in_utf16_is_refused() {
     let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
-    for list in [utf16("\u{feff}http://a/"), utf16("http://a/"), utf16("\u{feff}")] {
+    for list in [utf16("\u{feff}http://a/"), utf16("http://a/"), utf16("\u{feff}"), b"\0h\0t".to_vec()] {
         for size in [1, 2, 100] {
             let (rows, end) = read_blocks(Format::Text, &Options::default(), list.chunks(size));
             assert!(rows.is_empty());
             assert_eq!(end.unwrap_err().kind, ErrorKind::InputEncoding);
         }
     }
+}
+
+#[test]
+fn a_nul_in_the_first_row_is_only_a_bad_row() {
+    check(Format::Text, "a\0b\nhttp://c/", &["input.encoding a\\u{0}b", "http://c/"]);
+    check(Format::Text, "\0\0", &["input.encoding \\u{0}\\u{0}"]);
 }
 
 #[test]

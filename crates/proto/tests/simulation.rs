@@ -429,6 +429,41 @@ fn the_politeness_bound_is_met() {
     check(&plan, Nanos::from_millis(22_000));
 }
 
+/// Hosts take turns: none is ever two starts ahead of another that has rows.
+#[test]
+fn no_host_is_starved() {
+    let (hosts, each) = (300, 40);
+    let mut scheduler = Scheduler::new(Pace { parallel_max: 10, ..Pace::default() });
+    let mut random = Random(1);
+    for row in 0..hosts * each {
+        // The first host's rows come first, and all of them.
+        let url = format!("http://host-{}.test/", row / each).parse().unwrap();
+        assert!(matches!(scheduler.submit(Job::new(Row(row as u64), url), Nanos::ZERO), Submit::Queued));
+    }
+    let mut starts = vec![0; hosts];
+    let mut running = Vec::new();
+    let mut now = Nanos::ZERO;
+    loop {
+        match scheduler.poll(now) {
+            Next::Start(job) => {
+                let host = job.row.0 as usize / each;
+                starts[host] += 1;
+                assert!(starts[host] <= starts.iter().min().unwrap() + 1, "host {host} is ahead");
+                running.push(job);
+            }
+            Next::WaitForEvent => {
+                now += Nanos(1);
+                let job = running.swap_remove(random.below(running.len()));
+                let ok = Ending::Response { status: 200, retry_after: None };
+                assert!(matches!(scheduler.finish(job, ok, now, 0), Finish::Deliver(_)));
+            }
+            Next::Idle => break,
+            other @ (Next::Fail(..) | Next::WaitUntil(_)) => panic!("{other:?}"),
+        }
+    }
+    assert!(starts.iter().all(|starts| *starts == each));
+}
+
 /// Ten minutes without a network, with 10,000 rows to burn: not one is burnt.
 #[test]
 fn an_outage_costs_no_row() {

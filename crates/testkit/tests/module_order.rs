@@ -51,7 +51,8 @@ fn files_of(root: &Path, source: &Path) -> Vec<(Vec<String>, PathBuf, String)> {
             let mut name: Vec<String> = module.clone();
             name.push(child);
             let stem = source.join(name.join("/"));
-            let file = [stem.with_extension("rs"), stem.join("mod.rs")].into_iter().find(|file| file.exists());
+            let file =
+                [stem.with_extension("rs"), stem.join("mod.rs")].into_iter().find(|file| file.exists());
             open.push((name, file.unwrap_or_else(|| panic!("no file for a module of {}", path.display()))));
         }
         files.push((module, path, text));
@@ -129,7 +130,8 @@ fn expand<'a>(text: &'a str, base: &[String], found: &mut Vec<Vec<String>>) -> &
 
 /// The longest beginning of a path that is a module.
 fn resolve(path: &[String], tree: &Tree) -> Vec<String> {
-    let longest = (0..=path.len()).rev().filter_map(|len| path.get(..len)).find(|path| tree.contains_key(*path));
+    let longest =
+        (0..=path.len()).rev().filter_map(|len| path.get(..len)).find(|path| tree.contains_key(*path));
     longest.unwrap_or_default().to_vec()
 }
 

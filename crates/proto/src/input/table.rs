@@ -12,7 +12,7 @@ use crate::limits::{INPUT_COLUMNS_MAX, INPUT_ROW_BYTES_MAX, QUOTE_BYTES_MAX};
 use crate::outcome::Failure;
 
 use super::row::{Cell, Column, Columns, Draft};
-use super::{BadRow, Options, encoded};
+use super::{BadRow, Options};
 
 /// A row as cells.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub(super) struct Cells<'a> {
 }
 
 pub(super) struct Table {
+    delimiter: u8,
     reader: Reader,
     text: Vec<u8>,
     text_len: usize,
@@ -45,6 +46,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(delimiter: u8) -> Self {
         Self {
+            delimiter,
             reader: ReaderBuilder::new().delimiter(delimiter).build(),
             text: vec![0; INPUT_ROW_BYTES_MAX],
             text_len: 0,
@@ -56,6 +58,11 @@ impl Table {
             bytes: 0,
             line_ends: 0,
         }
+    }
+
+    /// A table with the same delimiter, at its beginning.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.delimiter)
     }
 
     /// Bytes that belong to no row, before the first.
@@ -164,7 +171,7 @@ impl Header {
         if cells.cut {
             return Err(problem("the line of column names is too long".to_owned()));
         }
-        let text = encoded(cells.text).map_err(|failure| problem(failure.message.into()))?;
+        let text = super::text(cells.text).map_err(|failure| problem(failure.message.into()))?;
         let names: Vec<_> = split(text, cells.ends).map(str::trim).collect();
         let columns = Columns::new(options, names.iter().copied());
         if !names.contains(&&*options.url_column) {
@@ -180,7 +187,7 @@ impl Header {
 
     /// What a row comes to.
     pub(super) fn row(&self, row: Row, cells: &Cells<'_>) -> Result<Job, BadRow> {
-        let text = match encoded(cells.text) {
+        let text = match super::text(cells.text) {
             _ if cells.cut => {
                 let message = format!(
                     "the row has {} bytes; the most is {INPUT_ROW_BYTES_MAX}, in {INPUT_COLUMNS_MAX} columns; perhaps \

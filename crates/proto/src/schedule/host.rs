@@ -46,7 +46,7 @@ pub(super) struct Host {
     pub(super) in_flight: u32,
     /// Spaces the starts.
     bucket: Bucket,
-    /// Seconds of its own between two starts (robots.txt), in milliseconds.
+    /// The least time between two starts that its robots.txt asks for, in milliseconds.
     interval_ms: u32,
     /// No start before this.
     parked_until: Nanos,
@@ -60,7 +60,7 @@ pub(super) struct Host {
     parkings: u8,
     /// This machine itself.
     local: bool,
-    /// It has answered, or at least accepted a connection, since it was last forgotten.
+    /// It has answered, or at least accepted a connection.
     reached: bool,
     /// Given up: its rows fail.
     pub(super) down: bool,
@@ -207,9 +207,10 @@ impl Host {
             Load::Fine if self.slots < u32::MAX => {
                 self.credit += 1;
                 if self.credit >= self.slots {
-                    (self.slots, self.credit) = (self.slots + 1, 0);
+                    // One more; where there are hundreds, some more, or it would take for ever.
+                    (self.slots, self.credit) = (self.slots + 1 + self.slots / 64, 0);
                 }
-                if self.slots >= self.slots_max(pace) {
+                if self.slots >= self.slots_max(pace) || self.slots as usize >= pace.parallel_max {
                     self.slots = u32::MAX;
                 }
             }
@@ -289,12 +290,14 @@ impl Signs {
 
 /// Whether the host was reached, as far as the failure tells.
 fn reached(kind: ErrorKind) -> Option<bool> {
+    if matches!(kind, ErrorKind::PolicyAddress | ErrorKind::HostDown) {
+        return None; // It was not tried.
+    }
     match kind.phase() {
-        _ if kind == ErrorKind::TlsTimeout => Some(false),
-        Phase::Dns => Some(false),
-        Phase::Connect if !matches!(kind, ErrorKind::PolicyAddress | ErrorKind::HostDown) => Some(false),
-        Phase::Tls | Phase::Send | Phase::Head | Phase::Body => Some(true),
-        Phase::Connect | Phase::Input | Phase::Sink | Phase::Run => None,
+        Phase::Dns | Phase::Connect => Some(false),
+        Phase::Tls => Some(kind != ErrorKind::TlsTimeout),
+        Phase::Send | Phase::Head | Phase::Body => Some(true),
+        Phase::Input | Phase::Sink | Phase::Run => None,
     }
 }
 
@@ -302,4 +305,65 @@ fn load(kind: ErrorKind) -> Load {
     use ErrorKind::{ConnectTimeout, TimeoutFirstByte, TimeoutSlow, TimeoutTotal, TlsTimeout};
     let slow = matches!(kind, ConnectTimeout | TlsTimeout | TimeoutFirstByte | TimeoutSlow | TimeoutTotal);
     if slow { Load::Slow } else { Load::Unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::Slab;
+
+    /// A host for which so many rows are queued.
+    fn host(rows: usize) -> Host {
+        let mut host = Host::new(HostKey(1), false);
+        let mut slab = Slab::new();
+        for _ in 0..rows {
+            let row = slab.insert(());
+            slab.push_back(&mut host.queue, row);
+        }
+        host
+    }
+
+    /// Endings, each of another row and at the moment the parking before it ends, and by how many seconds each parks
+    /// the host.
+    fn check(rows: usize, endings: &[Ending], draw: u64, expected_s: &[u64]) -> Host {
+        let mut host = host(rows);
+        let mut now = Nanos::from_secs(1);
+        let mut parked = Vec::new();
+        for (row, ending) in (0..).zip(endings) {
+            host.hear(*ending, row, &Pace::default(), now, draw);
+            parked.push((host.parked_until - now).0 / 1_000_000_000);
+            now = now.max(host.parked_until);
+        }
+        assert_eq!(parked, expected_s, "{endings:?}");
+        host
+    }
+
+    const REFUSED: Ending = Ending::Response { status: 503, retry_after: None };
+    const FINE: Ending = Ending::Response { status: 200, retry_after: None };
+
+    #[test]
+    fn parking_doubles_to_a_day_and_ends() {
+        let days = [0, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15_360, 30_720, 61_440, 86_400];
+        let down = |refusals, expected: &[u64], expected_down| {
+            assert_eq!(check(20, &vec![REFUSED; refusals], 0, expected).down, expected_down, "{refusals}");
+        };
+        down(12, &days[..12], false);
+        down(13, &days, true);
+        check(20, &[REFUSED, REFUSED, FINE, REFUSED, REFUSED], 0, &[0, 60, 0, 0, 60]);
+        check(20, &[REFUSED, REFUSED, REFUSED], u64::MAX, &[0, 74, 149]);
+        check(19, &[REFUSED, REFUSED, REFUSED], 0, &[0, 0, 0]);
+    }
+
+    #[test]
+    fn what_the_host_asks_for_wins() {
+        let asked = |status, s| Ending::Response { status, retry_after: Some(Nanos::from_secs(s)) };
+        check(0, &[asked(429, 5), asked(503, 5), asked(500, 2)], 0, &[5, 5, 2]);
+        check(0, &[asked(404, 5), asked(200, 5), asked(429, 0)], 0, &[0, 0, 0]);
+        check(0, &[asked(429, 100_000)], 0, &[600]);
+    }
+
+    #[test]
+    fn an_idle_host_is_small() {
+        assert!(size_of::<Host>() <= 104, "{}", size_of::<Host>());
+    }
 }

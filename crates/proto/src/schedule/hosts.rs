@@ -125,9 +125,9 @@ impl Hosts {
         self.ready.front()
     }
 
-    /// Its turn is over: it stands at the end of the ring, or where it now belongs.
+    /// The turn of a host in the ring is over: it stands at its end, or where it now belongs.
     pub(super) fn pass(&mut self, at: u32, pace: &Pace, now: Nanos) {
-        if self.ready.len() > 1 && self.slab.get(at).place == Place::Ready {
+        if self.ready.len() > 1 {
             self.slab.unlink(&mut self.ready, at);
             self.slab.push_back(&mut self.ready, at);
         }
@@ -136,17 +136,25 @@ impl Hosts {
 
     /// Puts the hosts whose time has come where they belong.
     pub(super) fn wake(&mut self, pace: &Pace, now: Nanos) {
-        while let Some((due, at)) = self.first_timer()
+        while let Some(&Reverse((due, at))) = self.timers.peek()
             && due <= now
         {
             self.timers.pop();
-            self.settle(at, pace, now);
+            if is_live(&self.slab, due, at) {
+                self.settle(at, pace, now);
+            }
         }
     }
 
     /// When the next host is due.
     pub(super) fn next_due(&mut self) -> Option<Nanos> {
-        self.first_timer().map(|(due, _)| due)
+        while let Some(&Reverse((due, at))) = self.timers.peek() {
+            if is_live(&self.slab, due, at) {
+                return Some(due);
+            }
+            self.timers.pop();
+        }
+        None
     }
 
     /// The hosts by slot.
@@ -160,16 +168,6 @@ impl Hosts {
             self.timers.retain(|&Reverse((due, at))| is_live(slab, due, at));
         }
         self.timers.push(Reverse((due, at)));
-    }
-
-    fn first_timer(&mut self) -> Option<(Nanos, u32)> {
-        while let Some(&Reverse((due, at))) = self.timers.peek() {
-            if is_live(&self.slab, due, at) {
-                return Some((due, at));
-            }
-            self.timers.pop();
-        }
-        None
     }
 
     /// Forgets the longest unused host: one that has nothing to remember, if there is one. If all are parked, failing

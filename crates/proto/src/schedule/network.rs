@@ -108,22 +108,25 @@ impl Network {
 
 impl Sign {
     fn of(ending: Ending) -> Self {
-        use ErrorKind as Kind;
+        use ErrorKind::{
+            ConnectFailed, ConnectTimeout, ConnectUnreachable, DnsTemporary, DnsTimeout, HostDown,
+            PolicyAddress, TimeoutFirstByte, TimeoutSlow, TimeoutTotal, TlsTimeout,
+        };
         let kind = match ending {
             Ending::Response { .. } => return Self::Works,
             Ending::Failed(kind) => kind,
         };
+        if matches!(kind, ConnectUnreachable | DnsTemporary | DnsTimeout) {
+            return Self::Down;
+        }
+        if matches!(
+            kind,
+            ConnectTimeout | ConnectFailed | TlsTimeout | TimeoutFirstByte | TimeoutSlow | TimeoutTotal
+        ) {
+            return Self::Doubtful;
+        }
         match kind.phase() {
-            _ if matches!(kind, Kind::ConnectUnreachable | Kind::DnsTemporary | Kind::DnsTimeout) => {
-                Self::Down
-            }
-            _ if matches!(kind, Kind::ConnectTimeout | Kind::ConnectFailed | Kind::TlsTimeout) => {
-                Self::Doubtful
-            }
-            _ if matches!(kind, Kind::TimeoutFirstByte | Kind::TimeoutSlow | Kind::TimeoutTotal) => {
-                Self::Doubtful
-            }
-            _ if matches!(kind, Kind::PolicyAddress | Kind::HostDown) => Self::Nothing,
+            Phase::Connect if matches!(kind, PolicyAddress | HostDown) => Self::Nothing,
             Phase::Dns | Phase::Connect | Phase::Tls | Phase::Send | Phase::Head | Phase::Body => Self::Works,
             Phase::Input | Phase::Sink | Phase::Run => Self::Nothing,
         }

@@ -1,0 +1,248 @@
+//! The reader: finds out what the first bytes are, cuts blocks into rows, and numbers them.
+
+use crate::error::ErrorKind;
+use crate::job::{Job, Row};
+use crate::limits;
+use crate::outcome::Failure;
+
+use super::line::{Line, Lines};
+use super::row::{Cell, Column, Columns, Draft};
+use super::table::{Cells, Header, Table};
+use super::{BadRow, Format, Options, RowRead, json, text, url};
+
+/// Reads a list.
+///
+/// ```
+/// use overlapped_proto::input::{Format, Options, Reader};
+///
+/// let mut urls = Vec::new();
+/// let mut reader = Reader::new(Format::Text, Options::default());
+/// let mut sink = |read: overlapped_proto::input::RowRead| urls.push(read.job.map(|job| job.url.to_string()));
+/// reader.push(b"# a comment\nhttp://a.exam", &mut sink)?;
+/// reader.push(b"ple/\nb.example\n", &mut sink)?;
+/// reader.finish(&mut sink)?;
+/// assert_eq!(urls[0].as_deref(), Ok("http://a.example/"));
+/// assert_eq!(urls[1].as_ref().unwrap_err().failure.kind.name(), "input.url");
+/// # Ok::<(), overlapped_proto::outcome::Failure>(())
+/// ```
+#[derive(Debug)]
+pub struct Reader {
+    source: Source,
+    options: Options,
+    /// The first bytes, until there are enough to know the encoding.
+    start: Option<Vec<u8>>,
+    consumed: u64,
+    next: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    Text(Lines),
+    Ndjson(Lines),
+    Table(Box<Table>, Option<Header>),
+}
+
+impl Reader {
+    /// A reader at the beginning of a list.
+    #[must_use]
+    pub fn new(format: Format, options: Options) -> Self {
+        let source = match format {
+            Format::Text => Source::Text(Lines::new()),
+            Format::Ndjson => Source::Ndjson(Lines::new()),
+            Format::Csv => Source::Table(Box::new(Table::new(b',')), None),
+            Format::Tsv => Source::Table(Box::new(Table::new(b'\t')), None),
+        };
+        Self { source, options, start: Some(Vec::with_capacity(START_BYTES)), consumed: 0, next: 0 }
+    }
+
+    /// Takes the next block of the list and hands every row that ends in it to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// The list is not what its format says; nothing more can be read from it.
+    pub fn push(&mut self, block: &[u8], sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
+        self.consumed += u64::try_from(block.len()).unwrap_or(u64::MAX);
+        let Some(start) = &mut self.start else { return self.feed(block, sink) };
+        let (head, rest) = block.split_at(block.len().min(START_BYTES - start.len()));
+        start.extend_from_slice(head);
+        if start.len() == START_BYTES {
+            self.open(sink)?;
+            self.feed(rest, sink)?;
+        }
+        Ok(())
+    }
+
+    /// The list ends here: hands the last row to `sink` if its line had no end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::push`].
+    pub fn finish(&mut self, sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
+        self.open(sink)?;
+        let Self { source, options, next, .. } = self;
+        match source {
+            Source::Text(lines) => lines.finish(&mut |line| read_text(&line, next, sink)),
+            Source::Ndjson(lines) => lines.finish(&mut |line| read_ndjson(&line, options, next, sink)),
+            Source::Table(table, header) => {
+                table.finish(&mut |cells| read_cells(&cells, header, options, next, sink))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes were pushed.
+    #[must_use]
+    pub const fn bytes_consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// How many rows were read; also the number of the next one.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.next
+    }
+
+    /// Reads one row again, from the bytes that its [`RowRead`] pointed to.
+    ///
+    /// # Errors
+    ///
+    /// The row is bad, or these are not the bytes of one row.
+    pub fn reread(&self, row: Row, text: &[u8]) -> Result<Job, BadRow> {
+        let cut = text.len() > limits::INPUT_ROW_BYTES_MAX;
+        let line = || Line { number: 0, offset: 0, bytes: bytes(text), cut, text };
+        match &self.source {
+            Source::Text(_) => text_row(row, &line()),
+            Source::Ndjson(_) => ndjson_row(row, &line(), &self.options),
+            Source::Table(table, header) => {
+                let no_row = Failure::new(ErrorKind::Internal, "there is no row here to be read again");
+                let mut job = Err(BadRow::new(row, text, no_row));
+                let mut table = table.anew();
+                let mut each = |cells: Cells<'_>| {
+                    if let Some(header) = header {
+                        job = header.row(row, &cells);
+                    }
+                    Ok(())
+                };
+                let read = table.push(text, &mut each).and_then(|()| table.finish(&mut each));
+                read.map_err(|failure| BadRow::new(row, text, failure)).and(job)
+            }
+        }
+    }
+
+    /// The first bytes are complete: checks the encoding and reads them.
+    fn open(&mut self, sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
+        let Some(start) = self.start.take() else { return Ok(()) };
+        if is_utf16(&start) {
+            let message =
+                "the list is in UTF-16; convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8";
+            return Err(Failure::new(ErrorKind::InputEncoding, message));
+        }
+        let Some(rest) = start.strip_prefix(BYTE_ORDER_MARK) else { return self.feed(&start, sink) };
+        let mark = bytes(&start) - bytes(rest);
+        match &mut self.source {
+            Source::Text(lines) | Source::Ndjson(lines) => lines.skip(mark),
+            Source::Table(table, _) => table.skip(mark),
+        }
+        self.feed(rest, sink)
+    }
+
+    fn feed(&mut self, block: &[u8], sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
+        let Self { source, options, next, .. } = self;
+        match source {
+            Source::Text(lines) => lines.push(block, &mut |line| read_text(&line, next, sink)),
+            Source::Ndjson(lines) => lines.push(block, &mut |line| read_ndjson(&line, options, next, sink)),
+            Source::Table(table, header) => {
+                table.push(block, &mut |cells| read_cells(&cells, header, options, next, sink))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const START_BYTES: usize = 4;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// By its mark, or, as every list begins with ASCII, by its zeros.
+fn is_utf16(start: &[u8]) -> bool {
+    match *start {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [a, b, c, d] => (a == 0) == (c == 0) && (b == 0) == (d == 0) && (a == 0) != (b == 0),
+        _ => false,
+    }
+}
+
+fn read_text(line: &Line<'_>, next: &mut u64, sink: &mut impl FnMut(RowRead)) {
+    let text = line.text.trim_ascii();
+    if !text.is_empty() && !text.starts_with(b"#") {
+        let job = text_row(take(next), line);
+        sink(RowRead { line: line.number, offset: line.offset, bytes: line.bytes, job });
+    }
+}
+
+fn read_ndjson(line: &Line<'_>, options: &Options, next: &mut u64, sink: &mut impl FnMut(RowRead)) {
+    if !line.text.trim_ascii().is_empty() {
+        let job = ndjson_row(take(next), line, options);
+        sink(RowRead { line: line.number, offset: line.offset, bytes: line.bytes, job });
+    }
+}
+
+fn read_cells(
+    cells: &Cells<'_>,
+    header: &mut Option<Header>,
+    options: &Options,
+    next: &mut u64,
+    sink: &mut impl FnMut(RowRead),
+) -> Result<(), Failure> {
+    let Some(header) = header else {
+        *header = Some(Header::new(cells, options)?);
+        return Ok(());
+    };
+    let job = header.row(take(next), cells);
+    sink(RowRead { line: cells.line, offset: cells.offset, bytes: cells.bytes, job });
+    Ok(())
+}
+
+fn text_row(row: Row, line: &Line<'_>) -> Result<Job, BadRow> {
+    let url = whole(line).and_then(|text| Ok(Job::new(row, url::parse(text)?).given_as(text)));
+    url.map_err(|failure| BadRow::new(row, line.text.trim_ascii(), failure))
+}
+
+/// An object of options, or a string that is the URL.
+fn ndjson_row(row: Row, line: &Line<'_>, options: &Options) -> Result<Job, BadRow> {
+    let text = whole(line).map_err(|failure| BadRow::new(row, line.text.trim_ascii(), failure))?;
+    let mut draft = Draft::default();
+    match json::members(text) {
+        Ok(members) => {
+            let columns = Columns::new(options, members.iter().map(|(name, _)| &**name));
+            for (name, value) in &members {
+                draft.set(columns.column(name), name, Cell::Json(value));
+            }
+        }
+        Err(_) if text.starts_with('"') => draft.set(Column::Url, "the row", Cell::Json(text)),
+        Err(error) => {
+            let message = format!("the row is not a JSON object: {error}");
+            draft.fail(Failure::new(ErrorKind::InputFormat, message));
+        }
+    }
+    draft.finish(row, text.as_bytes())
+}
+
+fn take(next: &mut u64) -> Row {
+    let row = Row(*next);
+    *next += 1;
+    row
+}
+
+/// The text of a line, if it is text and not too much.
+fn whole<'a>(line: &Line<'a>) -> Result<&'a str, Failure> {
+    if line.cut {
+        let message =
+            format!("the row has {} bytes; the most is {}", line.bytes, limits::INPUT_ROW_BYTES_MAX);
+        return Err(Failure::new(ErrorKind::InputTooLong, message));
+    }
+    text(line.text.trim_ascii())
+}
+
+fn bytes(text: &[u8]) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
+}
