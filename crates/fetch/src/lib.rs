@@ -1,1 +1,53 @@
-//! placeholder
+//! Fetch a list of 5 to 500 million URLs: one record a row, polite to hosts, in bounded memory.
+//!
+//! A [`Bulk`] takes settings, a list and sinks; [`Bulk::start`] runs it on threads of its own and gives back a [`Run`],
+//! which is a future of the [`Summary`] and belongs to no runtime. [`Bulk::stream`] gives the records themselves.
+//!
+//! ```
+//! use overlapped_fetch::{Bulk, Config, Input, sink};
+//! # let server = overlapped_testkit::Server::start();
+//! # let url = |path: &str| server.url(path);
+//!
+//! let urls = vec![url("/ok"), url("/status/404"), "no url at all".to_owned()];
+//! let (records, collected) = sink::collect();
+//! let summary = Bulk::new(Config { ordered: true, ..Config::default() })?
+//!     .input(Input::Urls(Box::new(urls.into_iter())))
+//!     .sink(records)
+//!     .start()?
+//!     .wait()?;
+//!
+//! // Every row has exactly one record, failures included.
+//! assert_eq!((summary.progress.rows_done, summary.progress.ok), (3, 1));
+//! let names = collected.take().iter().map(|record| record.failure.as_ref().map(|f| f.kind.name())).collect::<Vec<_>>();
+//! assert_eq!(names, [None, Some("status"), Some("input.url")]);
+//! # Ok::<(), overlapped_fetch::Error>(())
+//! ```
+//!
+//! What is decided (who may start, what is tried again, where a redirect leads) is decided in `overlapped-proto`, which
+//! knows no socket and no clock; this crate acts on it. Sockets, files and the clock are here and nowhere else.
+//!
+//! The modules are listed from the outside in; a module imports only modules listed below it.
+
+mod stream;
+mod bulk;
+mod engine;
+mod plan;
+pub mod sink;
+mod body;
+mod net;
+mod summary;
+mod control;
+mod mailbox;
+mod config;
+mod rlimit;
+mod clock;
+mod error;
+
+pub use bulk::{Bulk, Control, Run};
+pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
+pub use engine::feed::{Input, InputOptions};
+pub use error::{Error, ErrorClass};
+pub use rlimit::raise_open_files_limit;
+pub use sink::Sink;
+pub use stream::Records;
+pub use summary::{Percentiles, Progress, Summary};

@@ -9,6 +9,12 @@
 pub mod input;
 pub mod glob;
 pub mod filename;
+pub mod schedule;
+pub mod keepalive;
+pub mod reorder;
+pub mod retry;
+pub mod bucket;
+mod list;
 pub mod redirect;
 pub mod address;
 pub mod origin;

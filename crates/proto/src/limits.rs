@@ -10,6 +10,8 @@ pub const INPUT_ROW_BYTES_MAX: usize = 64 << 10;
 pub const INPUT_COLUMNS_MAX: usize = 4_096;
 /// How much of a list is read at once: one crossing to a thread for some thousand URLs.
 pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
+/// How many rows are pulled at once from a source that has rows, not bytes.
+pub const INPUT_BLOCK_ROWS: usize = 1_024;
 /// Rows read ahead of the fetching, over all hosts.
 pub const WINDOW_ROWS: usize = 100_000;
 
@@ -19,11 +21,13 @@ pub const WINDOW_ROWS: usize = 100_000;
 pub const PARALLEL_MAX: usize = 256;
 /// The largest `--parallel-max`: two thirds of the local ports one address has.
 pub const PARALLEL_MAX_MAX: usize = 40_000;
+/// Shards of one process.
+pub const SHARDS_MAX: usize = 256;
 /// Requests in flight to one host, as browsers do. There is no limit for this machine itself.
 pub const PARALLEL_MAX_HOST: usize = 6;
 /// Failures in a row to reach a host before its further rows fail at once.
 pub const HOST_ERRORS_MAX: u32 = 20;
-/// Hosts remembered; beyond it the longest unused is forgotten.
+/// Hosts remembered that have no rows at the moment; beyond it the longest unused is forgotten.
 pub const HOSTS_MAX: usize = 100_000;
 /// `getaddrinfo` calls at once. Each holds a thread until it really ends.
 pub const DNS_PARALLEL_MAX: usize = 32;
@@ -37,6 +41,10 @@ pub const ADDRESSES_MAX: usize = 8;
 pub const HAPPY_EYEBALLS_DELAY: Nanos = Nanos::from_millis(250);
 /// Blocking disk operations at once.
 pub const DISK_PARALLEL_MAX: usize = 4;
+/// Hosts whose times and failures are counted one by one for the summary.
+pub const HOSTS_TALLIED_MAX: usize = 10_000;
+/// Open files kept free for the list, the sinks and the journal.
+pub const FILES_RESERVED: u64 = 64;
 
 // --- connections ---------------------------------------------------------------------------------------------
 
@@ -76,10 +84,35 @@ pub const RETRY_BASE: Nanos = Nanos::from_millis(500);
 pub const RETRY_MAX: Nanos = Nanos::from_secs(60);
 /// The longest `Retry-After` that is honoured.
 pub const RETRY_AFTER_MAX: Nanos = Nanos::from_secs(600);
+/// Retries in a hundred requests.
+pub const RETRY_BUDGET_PERCENT: u64 = 10;
+/// Retries that a run may make before that share counts, so that a small run retries normally.
+pub const RETRY_BUDGET_FLOOR: u64 = 1_000;
+/// Retries that may be saved up while all goes well.
+pub const RETRY_BUDGET_MAX: u64 = 10_000;
 /// First parking of a host that answers 429 or 503 without `Retry-After`; doubles.
 pub const PARK_BASE: Nanos = Nanos::from_secs(60);
 /// The longest parking of a host.
 pub const PARK_MAX: Nanos = Nanos::from_secs(86_400);
+/// Answers 429 or 503 in a row, from different rows, before a host is parked without its asking: one broken page must
+/// not stop a healthy host.
+pub const PARK_STRIKES: u8 = 2;
+/// Rows that wait for a host before it is parked without its asking. For fewer, backing off row by row costs the
+/// host less than a hundred requests, and a short list does not stand still for a minute.
+pub const PARK_ROWS_MIN: usize = 20;
+/// Time that a host may stay parked, over all its parkings since its last good answer, before it counts as down: so
+/// that a run ends.
+pub const PARKED_SUM_MAX: Nanos = Nanos::from_secs(2 * 86_400);
+/// Hosts that fail in a row, with no answer from any, before the network seems down: our own, since others work.
+pub const NETWORK_HOSTS_MIN: u32 = 10;
+/// The same before anything was reached: a short list of dead hosts must not wait.
+pub const NETWORK_HOSTS_MIN_UNPROVEN: u32 = 100;
+/// First pause while the network seems down; doubles with each probe.
+pub const NETWORK_PAUSE_BASE: Nanos = Nanos::from_secs(1);
+/// The longest pause between two probes.
+pub const NETWORK_PAUSE_MAX: Nanos = Nanos::from_secs(60);
+/// How long the network may seem down before rows fail again, so that a run ends.
+pub const NETWORK_DOWN_MAX: Nanos = Nanos::from_secs(3_600);
 
 // --- responses -----------------------------------------------------------------------------------------------
 
@@ -113,7 +146,7 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for the writer before fetching stops.
 pub const BATCHES_WAITING_MAX: usize = 8;
 /// How long a finished record may wait for its batch to fill.
-pub const BATCH_DELAY: Nanos = Nanos::from_millis(20);
+pub const BATCH_DELAY: Nanos = Nanos::from_millis(5);
 /// Rows between the one that is written and the furthest that has finished, in ordered mode.
 pub const REORDER_ROWS: usize = 10_000;
 /// The longest error message.
@@ -126,3 +159,5 @@ pub const GIVEN_BYTES_MAX: usize = 1 << 10;
 pub const FILE_NAME_BYTES_MAX: usize = 150;
 /// Directories, with the file itself, in a path made from a template or a row.
 pub const FILE_DEPTH_MAX: usize = 16;
+/// Records that wait to be taken from a stream.
+pub const STREAM_RECORDS_MAX: usize = 1_024;

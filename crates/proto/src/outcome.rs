@@ -1,6 +1,7 @@
 //! What happened: to one attempt, and on the way there.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::error::ErrorKind;
 use crate::time::Nanos;
@@ -14,6 +15,8 @@ pub struct Hop {
     pub status: u16,
     /// How long the attempt took.
     pub total: Nanos,
+    /// The address that answered.
+    pub remote: Option<IpAddr>,
 }
 
 /// Why a row failed: a kind of the closed table and what was seen.

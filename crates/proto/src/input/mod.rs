@@ -110,6 +110,17 @@ pub struct RowRead {
     pub job: Result<Job, BadRow>,
 }
 
+impl RowRead {
+    /// Its number in the list.
+    #[must_use]
+    pub fn row(&self) -> Row {
+        match &self.job {
+            Ok(job) => job.row,
+            Err(bad) => bad.row,
+        }
+    }
+}
+
 /// A row that cannot be fetched. It yields a record like any other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRow {

@@ -62,6 +62,8 @@ pub struct Record {
     pub timing: Timing,
     /// From the moment the row was first ready until it was done: all attempts and waits.
     pub elapsed: Nanos,
+    /// Where the row wants its file, relative to the output directory.
+    pub out: Option<Box<str>>,
     /// The other columns of the row as one JSON object.
     pub meta: Option<Box<str>>,
 }
@@ -92,6 +94,7 @@ impl Record {
             started_unix_us: None,
             timing: Timing::default(),
             elapsed: Nanos::ZERO,
+            out: None,
             meta: None,
         }
     }

@@ -1,0 +1,286 @@
+//! The one allocation of a job: where it stands, its closure and then its result, and who is to be told.
+//!
+//! Must never touch a queue: whoever took the job out of its queue, under the pool's lock, owns the closure and calls `run` or
+//! `discard` here, once.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::error::{JobError, Panic};
+use crate::group::Group;
+use crate::guard::{guarded, wake_guarded};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+
+/// Where a job stands. Only written under the pool's lock, which is what orders the accesses.
+pub(crate) struct Place {
+    pub(crate) lane: u32,
+    at: AtomicU32,
+    ticket: AtomicU64,
+    id: AtomicU64,
+}
+
+impl Place {
+    fn new(lane: u32) -> Self {
+        Place { lane, at: AtomicU32::new(lane), ticket: AtomicU64::new(u64::MAX), id: AtomicU64::new(0) }
+    }
+
+    /// The lane in whose queue it stands.
+    pub(crate) fn at(&self) -> u32 {
+        self.at.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ticket(&self) -> u64 {
+        self.ticket.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn queued(&self, at: u32, ticket: u64) {
+        self.at.store(at, Ordering::Relaxed);
+        self.ticket.store(ticket, Ordering::Relaxed);
+    }
+
+    pub(crate) fn name(&self, id: u64) {
+        self.id.store(id, Ordering::Relaxed);
+    }
+}
+
+/// What the pool knows of a job.
+pub(crate) trait Task: Send + Sync {
+    fn place(&self) -> &Place;
+
+    /// Runs the closure. Before the result can be seen, `ended` is called with what is to be counted and says what time it is: so
+    /// the worker is free for the next job before anybody can know that this one is done.
+    fn run(&self, started: u64, ended: &mut dyn FnMut(Ended<'_>) -> u64);
+
+    /// Drops the closure instead of running it.
+    fn discard(&self, why: JobError);
+
+    /// Lets go of a job that is being run: whoever waits gets `why`, and the result will be dropped.
+    fn give_up(&self, why: JobError);
+}
+
+/// What `run` tells before the result is seen.
+pub(crate) struct Ended<'a> {
+    pub(crate) submitted: u64,
+    pub(crate) panic: Option<&'a Panic>,
+}
+
+/// What a handle knows of a job.
+pub(crate) trait Awaited<R>: Task {
+    fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, JobError>>;
+    fn take(&self) -> Option<Result<R, JobError>>;
+    fn attach(&self, group: &Arc<Group>, number: u32);
+    fn look(&self) -> Look;
+}
+
+/// A look at a job from outside. Times are nanoseconds on the pool's clock.
+pub(crate) enum Look {
+    Queued { submitted: u64 },
+    Running { waited: u64, started: u64 },
+    Settled { waited: u64, ran: Option<u64> },
+}
+
+pub(crate) struct Cell<F, R> {
+    place: Place,
+    state: Mutex<State<F, R>>,
+}
+
+struct State<F, R> {
+    phase: Phase<F, R>,
+    listener: Listener,
+    /// When it was submitted; once it has started, how long it had waited.
+    waited: u64,
+    /// When it started; once it has ended, how long it ran; `NEVER` if it was discarded or given up.
+    ran: u64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+enum Phase<F, R> {
+    Queued(F),
+    Running,
+    Settled(Result<R, JobError>),
+    /// The result was handed out.
+    Taken,
+}
+
+enum Listener {
+    Nobody,
+    Waker(Waker),
+    Group(Arc<Group>, u32),
+}
+
+impl<F, R> Cell<F, R>
+where
+    F: FnOnce() -> R,
+{
+    pub(crate) fn new(lane: u32, now: u64, closure: F) -> Self {
+        Cell {
+            place: Place::new(lane),
+            state: Mutex::new(State {
+                phase: Phase::Queued(closure),
+                listener: Listener::Nobody,
+                waited: now,
+                ran: 0,
+            }),
+        }
+    }
+
+    /// Gives the closure back, if the cell never entered a queue.
+    pub(crate) fn reclaim(&self) -> Option<F> {
+        match mem::replace(&mut self.state.lock().phase, Phase::Taken) {
+            Phase::Queued(closure) => Some(closure),
+            Phase::Running | Phase::Settled(_) | Phase::Taken => None,
+        }
+    }
+
+    /// Queued -> Running: the caller owns the closure now.
+    fn start(&self, started: u64) -> Option<(F, u64)> {
+        let mut state = self.state.lock();
+        match mem::replace(&mut state.phase, Phase::Running) {
+            Phase::Queued(closure) => {
+                let submitted = state.waited;
+                state.waited = started.saturating_sub(submitted);
+                state.ran = started;
+                Some((closure, submitted))
+            }
+            other => {
+                state.phase = other;
+                None
+            }
+        }
+    }
+
+    /// Queued or Running -> Settled, and tells the listener. A job that was given up is settled already: its late result is dropped.
+    fn settle(&self, result: Result<R, JobError>, ended: Option<u64>) {
+        let ok = result.is_ok();
+        let (old, listener) = {
+            let mut state = self.state.lock();
+            match state.phase {
+                Phase::Queued(_) | Phase::Running if ended.is_some() => {}
+                Phase::Queued(_) => (state.waited, state.ran) = (0, NEVER),
+                Phase::Running => state.ran = NEVER,
+                Phase::Settled(_) | Phase::Taken => {
+                    drop(state);
+                    return guarded(move || drop(result));
+                }
+            }
+            if let Some(ended) = ended {
+                state.ran = ended.saturating_sub(state.ran);
+            }
+            let old = mem::replace(&mut state.phase, Phase::Settled(result));
+            (old, mem::replace(&mut state.listener, Listener::Nobody))
+        };
+        // The closure of a job that never ran: its captures are the user's code too.
+        guarded(move || drop(old));
+        match listener {
+            Listener::Nobody => {}
+            Listener::Waker(waker) => wake_guarded(Some(waker)),
+            Listener::Group(group, number) => group.complete(number, ok),
+        }
+    }
+}
+
+impl<F, R> Task for Cell<F, R>
+where
+    F: FnOnce() -> R + Send,
+    R: Send,
+{
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn run(&self, started: u64, ended: &mut dyn FnMut(Ended<'_>) -> u64) {
+        let Some((closure, submitted)) = self.start(started) else {
+            // It was given up between the queue and here.
+            ended(Ended { submitted: started, panic: None });
+            return;
+        };
+        let result = catch_unwind(AssertUnwindSafe(closure))
+            .map_err(|payload| JobError::Panicked(Panic::new(payload)));
+        let panic = match &result {
+            Err(JobError::Panicked(panic)) => Some(panic),
+            Ok(_) | Err(_) => None,
+        };
+        let ended = ended(Ended { submitted, panic });
+        self.settle(result, Some(ended));
+    }
+
+    fn discard(&self, why: JobError) {
+        self.settle(Err(why), None);
+    }
+
+    fn give_up(&self, why: JobError) {
+        self.settle(Err(why), None);
+    }
+}
+
+impl<F, R> Awaited<R> for Cell<F, R>
+where
+    F: FnOnce() -> R + Send,
+    R: Send,
+{
+    fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, JobError>> {
+        let mut state = self.state.lock();
+        match take_settled(&mut state.phase) {
+            Some(result) => Poll::Ready(result),
+            None => {
+                let same = matches!(&state.listener, Listener::Waker(old) if old.will_wake(cx.waker()));
+                if !same {
+                    let old = mem::replace(&mut state.listener, Listener::Waker(cx.waker().clone()));
+                    drop(state);
+                    drop(old);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn take(&self) -> Option<Result<R, JobError>> {
+        take_settled(&mut self.state.lock().phase)
+    }
+
+    fn attach(&self, group: &Arc<Group>, number: u32) {
+        let mut state = self.state.lock();
+        let settled = match &state.phase {
+            Phase::Settled(result) => Some(result.is_ok()),
+            Phase::Queued(_) | Phase::Running | Phase::Taken => None,
+        };
+        match settled {
+            Some(ok) => {
+                drop(state);
+                group.complete(number, ok);
+            }
+            None => {
+                let old = mem::replace(&mut state.listener, Listener::Group(Arc::clone(group), number));
+                drop(state);
+                drop(old);
+            }
+        }
+    }
+
+    fn look(&self) -> Look {
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Queued(_) => Look::Queued { submitted: state.waited },
+            Phase::Running => Look::Running { waited: state.waited, started: state.ran },
+            Phase::Settled(_) | Phase::Taken => {
+                Look::Settled { waited: state.waited, ran: (state.ran != NEVER).then_some(state.ran) }
+            }
+        }
+    }
+}
+
+fn take_settled<F, R>(phase: &mut Phase<F, R>) -> Option<Result<R, JobError>> {
+    if let Phase::Settled(_) = phase {
+        if let Phase::Settled(result) = mem::replace(phase, Phase::Taken) {
+            return Some(result);
+        }
+    }
+    None
+}

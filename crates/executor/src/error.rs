@@ -1,0 +1,173 @@
+//! What can become of a job other than its result.
+//!
+//! Must never decide anything: these are words for what the files above have decided.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// Why a [`Job`](crate::Job) gave no result.
+#[derive(Debug)]
+pub enum JobError {
+    /// It was cancelled before it ran: by [`Job::cancel`](crate::Job::cancel) or by a shutdown.
+    Cancelled,
+    /// It never entered the queue.
+    Rejected(Rejected),
+    /// Its time was over. `started` says whether it had begun to run: then its thread is still busy with it.
+    TimedOut {
+        /// Whether the closure had begun to run, and so may have had effects.
+        started: bool,
+    },
+    /// The closure panicked.
+    Panicked(Panic),
+    /// To wait for it would have hung for ever: every thread of the pool is itself waiting for a job of the pool.
+    WouldDeadlock,
+}
+
+impl JobError {
+    /// The panic, if the closure panicked.
+    pub fn into_panic(self) -> Option<Panic> {
+        match self {
+            JobError::Panicked(panic) => Some(panic),
+            JobError::Cancelled
+            | JobError::Rejected(_)
+            | JobError::TimedOut { .. }
+            | JobError::WouldDeadlock => None,
+        }
+    }
+}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JobError::Cancelled => f.write_str("the job was cancelled before it ran"),
+            JobError::Rejected(why) => write!(f, "the job was rejected: {why}"),
+            JobError::TimedOut { started: false } => f.write_str("the job's time was over before it started"),
+            JobError::TimedOut { started: true } => f.write_str("the job's time was over while it ran"),
+            JobError::Panicked(panic) => write!(f, "the job panicked: {}", panic.message()),
+            JobError::WouldDeadlock => f.write_str(
+                "waiting for the job would never end: every thread of its pool waits for another job",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for JobError {}
+
+impl From<JobError> for std::io::Error {
+    fn from(error: JobError) -> Self {
+        use std::io::ErrorKind;
+        let kind = match &error {
+            JobError::Cancelled => ErrorKind::Interrupted,
+            JobError::TimedOut { .. } => ErrorKind::TimedOut,
+            JobError::WouldDeadlock => ErrorKind::Deadlock,
+            JobError::Rejected(_) | JobError::Panicked(_) => ErrorKind::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}
+
+/// Why a job was not let into the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// The queue holds as many jobs as it may.
+    QueueFull,
+    /// The executor is shut down.
+    ShutDown,
+    /// The system refused to start a thread, and the pool has none.
+    NoThread,
+    /// The process was forked: the pool's threads are in the parent. Build a new executor in the child.
+    Forked,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rejected::QueueFull => "the queue is full",
+            Rejected::ShutDown => "the executor is shut down",
+            Rejected::NoThread => "the system refused to start a thread",
+            Rejected::Forked => {
+                "the process was forked and the executor's threads are in the parent; build a new one"
+            }
+        })
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// What [`Executor::try_submit`](crate::Executor::try_submit) gives back: the closure, and why it was not taken.
+pub struct Full<F> {
+    /// The closure, as it was.
+    pub closure: F,
+    /// Why it was not taken.
+    pub why: Rejected,
+}
+
+impl<F> fmt::Debug for Full<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Full").field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Display for Full<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl<F> std::error::Error for Full<F> {}
+
+/// A closure's panic, caught on the worker and carried to whoever waits.
+pub struct Panic(Box<Caught>);
+
+struct Caught {
+    message: String,
+    // The lock is what makes a payload that is only `Send` fit into an error that is `Sync`.
+    payload: Mutex<Box<dyn Any + Send>>,
+}
+
+impl Panic {
+    pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
+        let message = if let Some(text) = payload.downcast_ref::<&str>() {
+            (*text).to_owned()
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            text.clone()
+        } else {
+            "(the payload is not text)".to_owned()
+        };
+        Panic(Box::new(Caught { message, payload: Mutex::new(payload) }))
+    }
+
+    /// What was said at the panic, if it was text.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The payload, as `std::thread::JoinHandle::join` would give it.
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.0.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on panicking here, on the thread that waited.
+    ///
+    /// # Panics
+    ///
+    /// Always; that is what it is for.
+    pub fn resume(self) -> ! {
+        std::panic::resume_unwind(self.into_payload())
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panic").field(&self.message()).finish()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl std::error::Error for Panic {}

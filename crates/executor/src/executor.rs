@@ -1,0 +1,494 @@
+//! The executor's handle, its views, and how it is built.
+//!
+//! Must never start a thread or take a decision: it names what `pool` and `core` do.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::cancel::CancelToken;
+use crate::cell::{Awaited, Cell, Task};
+use crate::core::Bounds;
+use crate::error::{Full, JobError, Panic, Rejected};
+use crate::job::Job;
+use crate::lane::{Admission, Applicant, ROOT};
+use crate::metrics::Metrics;
+use crate::pool::{self, NewThread, Pool, Settings, spawn_std};
+
+/// A pool of threads for calls that block, as a handle that is cheap to clone.
+///
+/// Jobs start in the order in which they were submitted. Threads are started when they are wanted, up to `max_workers`, and let go
+/// after `keep_alive` without work. When the last handle is dropped, what is queued still runs, and then the threads end; to wait
+/// for that, or to hurry it, there is [`shutdown`](Executor::shutdown).
+///
+/// ```
+/// use overlapped::{Executor, block_on};
+///
+/// let executor = Executor::builder().max_workers(5).build()?;
+/// let job = executor.submit(|| std::fs::read_to_string("Cargo.toml"));
+/// let text = block_on(job).unwrap()?;
+/// assert!(text.contains("overlapped"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Executor {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    pool: Arc<Pool>,
+    lane: u32,
+    /// The handle of which this one is a view: a view keeps its executor open.
+    _outer: Option<Executor>,
+}
+
+impl Executor {
+    /// What an executor can be told when it is built.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// The process's common executor, built with the defaults when it is first asked for. It is never shut down by itself.
+    pub fn global() -> &'static Executor {
+        static GLOBAL: LazyLock<Executor> = LazyLock::new(|| Executor::builder().assemble().0);
+        &GLOBAL
+    }
+
+    /// Hands a blocking call to the pool. The job is a future of its result.
+    ///
+    /// If the queue is full or the executor shut down, the job resolves to [`JobError::Rejected`]; to wait for a place instead, see
+    /// [`reserve`](Executor::reserve), and to get the closure back, [`try_submit`](Executor::try_submit).
+    ///
+    /// ```
+    /// use overlapped::{Executor, block_on};
+    ///
+    /// let job = Executor::global().submit(|| 6 * 7);
+    /// assert_eq!(block_on(job).unwrap(), 42);
+    /// ```
+    ///
+    /// Nothing may be borrowed from the stack, because the job may outlive the caller:
+    ///
+    /// ```compile_fail,E0373
+    /// let text = String::from("on the stack");
+    /// let job = overlapped::Executor::global().submit(|| text.len());
+    /// ```
+    pub fn submit<F, R>(&self, closure: F) -> Job<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.send(closure, None, false)
+    }
+
+    /// As [`submit`](Executor::submit), but gives the closure back if it is not taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`], with the closure and the reason.
+    pub fn try_submit<F, R>(&self, closure: F) -> Result<Job<R>, Full<F>>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let pool = &self.handle.pool;
+        let cell = Arc::new(Cell::new(self.handle.lane, pool.now(), closure));
+        match pool.submit(Arc::clone(&cell) as Arc<dyn Task>, false) {
+            Ok(()) => Ok(Job::new(cell, Arc::clone(pool), None)),
+            Err(why) => {
+                let closure = cell.reclaim().expect("a job that was not let in was not started");
+                Err(Full { closure, why })
+            }
+        }
+    }
+
+    /// Waits for a place in the queue. Those who wait get theirs in the order in which they came.
+    ///
+    /// ```
+    /// use overlapped::{Executor, block_on};
+    ///
+    /// let executor = Executor::builder().max_workers(1).queue_limit(2).build()?;
+    /// let sum = block_on(async {
+    ///     let mut sum = 0;
+    ///     for n in 0..100 {
+    ///         let job = executor.reserve().await?.submit(move || n);
+    ///         sum += job.await?;
+    ///     }
+    ///     Ok::<i32, Box<dyn std::error::Error>>(sum)
+    /// });
+    /// assert_eq!(sum.unwrap(), 4950);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::ShutDown`] once the executor is shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the line; a place that it had just been given goes to the next.
+    pub fn reserve(&self) -> Reserve {
+        Reserve { executor: self.clone(), state: Reserving::New }
+    }
+
+    /// As [`submit`](Executor::submit), for a closure that can be asked to stop while it runs.
+    pub fn submit_cancellable<F, R>(&self, closure: F) -> Job<R>
+    where
+        F: FnOnce(&CancelToken) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let token = CancelToken::new();
+        let own = token.clone();
+        self.send(move || pool::with_token(&own, closure), Some(token), false)
+    }
+
+    /// Lends an object to a blocking call and gives it back with the result.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use overlapped::{Executor, block_on};
+    ///
+    /// let reader = std::io::Cursor::new(b"to be read".to_vec());
+    /// let (reader, text) = block_on(Executor::global().run_with(reader, |reader| {
+    ///     let mut text = String::new();
+    ///     reader.read_to_string(&mut text).map(|_| text)
+    /// })).unwrap();
+    /// assert_eq!(text?, "to be read");
+    /// assert_eq!(reader.position(), 10);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn run_with<T, F, R>(&self, mut object: T, closure: F) -> Job<(T, R)>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut T) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.submit(move || {
+            let result = closure(&mut object);
+            (object, result)
+        })
+    }
+
+    /// A view: the same threads, with a limit, a queue and metrics of its own.
+    ///
+    /// At most `max_concurrency` jobs of the view run at a time; the others wait in the view's own queue, where they are in nobody's
+    /// way. A view of a view keeps to both limits. The view's queue is bounded as its executor's is.
+    ///
+    /// ```
+    /// let executor = overlapped::Executor::builder().max_workers(8).build()?;
+    /// let dns = executor.limited("dns", 2);
+    /// let job = dns.submit(|| std::net::ToSocketAddrs::to_socket_addrs(&("127.0.0.1", 80)));
+    /// assert!(job.wait().unwrap().is_ok());
+    /// assert_eq!(dns.metrics().completed, 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn limited(&self, name: &str, max_concurrency: usize) -> Executor {
+        self.view(name, max_concurrency, None)
+    }
+
+    /// As [`limited`](Executor::limited), with a bound of its own for the view's queue.
+    pub fn limited_queue(&self, name: &str, max_concurrency: usize, queue_limit: usize) -> Executor {
+        self.view(name, max_concurrency, Some(queue_limit))
+    }
+
+    fn view(&self, name: &str, limit: usize, queue_limit: Option<usize>) -> Executor {
+        let pool = &self.handle.pool;
+        let lane = pool.core().view(self.handle.lane, name, limit, queue_limit);
+        Executor { handle: Arc::new(Handle { pool: Arc::clone(pool), lane, _outer: Some(self.clone()) }) }
+    }
+
+    /// What the executor, or the view, has counted.
+    pub fn metrics(&self) -> Metrics {
+        self.handle.pool.core().metrics(self.handle.lane)
+    }
+
+    /// Whether the current thread is a worker of this executor, that is, whether this is called from one of its jobs.
+    pub fn is_worker(&self) -> bool {
+        pool::is_worker(&self.handle.pool)
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.handle.pool
+    }
+
+    pub(crate) fn lane(&self) -> u32 {
+        self.handle.lane
+    }
+
+    fn send<F, R>(&self, closure: F, token: Option<CancelToken>, permit: bool) -> Job<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let pool = &self.handle.pool;
+        let cell: Arc<dyn Awaited<R>> = Arc::new(Cell::new(self.handle.lane, pool.now(), closure));
+        if let Err(why) = pool.submit(Arc::clone(&cell) as Arc<dyn Task>, permit) {
+            cell.discard(JobError::Rejected(why));
+        }
+        Job::new(cell, Arc::clone(pool), token)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let (workers, mut wakers) =
+            if self.lane == ROOT { self.pool.core().close(ROOT) } else { (Vec::new(), Vec::new()) };
+        wakers.extend(self.pool.core().drop_handle(self.lane));
+        self.pool.notify(&workers, wakers);
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let metrics = self.metrics();
+        f.debug_struct("Executor")
+            .field("queued", &metrics.queued)
+            .field("running", &metrics.running)
+            .field("threads", &metrics.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an [`Executor`] can be told when it is built.
+///
+/// | setting | default |
+/// | --- | --- |
+/// | `max_workers` | 512 |
+/// | `min_workers` | 0 |
+/// | `queue_limit` | 1,048,576 |
+/// | `keep_alive` | 10 s |
+/// | `thread_name` | `overlapped`, followed by a number |
+/// | `stack_size` | the system's |
+#[must_use = "nothing happens until `build`"]
+pub struct Builder {
+    max_workers: usize,
+    min_workers: usize,
+    extra_workers: Option<usize>,
+    queue_limit: usize,
+    settings: Settings,
+}
+
+impl Builder {
+    fn new() -> Self {
+        Builder {
+            max_workers: 512,
+            min_workers: 0,
+            extra_workers: None,
+            queue_limit: 1 << 20,
+            settings: Settings {
+                keep_alive: Duration::from_secs(10),
+                thread_name: "overlapped".to_owned(),
+                stack_size: None,
+                on_thread_start: None,
+                on_thread_stop: None,
+                on_panic: None,
+                spawn: Box::new(spawn_std),
+            },
+        }
+    }
+
+    /// At most this many jobs run at a time; at least 1.
+    pub fn max_workers(mut self, threads: usize) -> Self {
+        self.max_workers = threads.max(1);
+        self
+    }
+
+    /// This many threads are started at once and never let go; at most `max_workers`.
+    pub fn min_workers(mut self, threads: usize) -> Self {
+        self.min_workers = threads;
+        self
+    }
+
+    /// At most this many threads, beyond `max_workers`, stand in for workers whose job waits for another job; by default as many as
+    /// `max_workers`.
+    pub fn stand_in_workers(mut self, threads: usize) -> Self {
+        self.extra_workers = Some(threads);
+        self
+    }
+
+    /// At most this many jobs wait to be run.
+    pub fn queue_limit(mut self, jobs: usize) -> Self {
+        self.queue_limit = jobs;
+        self
+    }
+
+    /// How long a thread beyond `min_workers` stays without work.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.settings.keep_alive = time;
+        self
+    }
+
+    /// What the threads are called; a number follows.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.settings.thread_name = name.into();
+        self
+    }
+
+    /// The size of a thread's stack.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.settings.stack_size = Some(bytes);
+        self
+    }
+
+    /// Runs on every new thread before its first job.
+    pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.settings.on_thread_start = Some(Box::new(hook));
+        self
+    }
+
+    /// Runs on every thread after its last job.
+    pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.settings.on_thread_stop = Some(Box::new(hook));
+        self
+    }
+
+    /// Sees every panic of a job, on its worker, before whoever waits does. The only one to see that of a detached job.
+    pub fn on_panic(mut self, hook: impl Fn(&Panic) + Send + Sync + 'static) -> Self {
+        self.settings.on_panic = Some(Box::new(hook));
+        self
+    }
+
+    /// Starts threads in a way of your own: with an affinity, attached to an interpreter, refused in a test. The closure is the
+    /// thread's whole life and must be run on a new thread, or dropped.
+    pub fn spawn_thread<S>(mut self, spawn: S) -> Self
+    where
+        S: Fn(NewThread, Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync + 'static,
+    {
+        self.settings.spawn = Box::new(spawn);
+        self
+    }
+
+    /// Builds the executor and starts its first `min_workers` threads.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses one of these threads.
+    pub fn build(self) -> io::Result<Executor> {
+        let (executor, ahead) = self.assemble();
+        for _ in 0..ahead {
+            executor.handle.pool.core().starts_ahead();
+            executor.handle.pool.start_thread()?;
+        }
+        Ok(executor)
+    }
+
+    fn assemble(self) -> (Executor, usize) {
+        let min = self.min_workers.min(self.max_workers);
+        let extra = self.extra_workers.unwrap_or(self.max_workers);
+        let pool = Pool::new(Bounds { min, max: self.max_workers, extra }, self.queue_limit, self.settings);
+        (Executor { handle: Arc::new(Handle { pool, lane: ROOT, _outer: None }) }, min)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("max_workers", &self.max_workers)
+            .field("min_workers", &self.min_workers)
+            .field("queue_limit", &self.queue_limit)
+            .field("keep_alive", &self.settings.keep_alive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for a place in the queue; see [`Executor::reserve`].
+#[must_use = "nothing is reserved until this is awaited"]
+pub struct Reserve {
+    executor: Executor,
+    state: Reserving,
+}
+
+enum Reserving {
+    New,
+    Waiting(Arc<Applicant>, u64),
+    Done,
+}
+
+impl Future for Reserve {
+    type Output = Result<Permit, Rejected>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let handle = Arc::clone(&self.executor.handle);
+        let granted = match &self.state {
+            Reserving::New => match handle.pool.core().apply(handle.lane, cx.waker()) {
+                Ok(None) => Ok(()),
+                Err(why) => Err(why),
+                Ok(Some((applicant, ticket))) => {
+                    self.state = Reserving::Waiting(applicant, ticket);
+                    return Poll::Pending;
+                }
+            },
+            Reserving::Waiting(applicant, _) => match applicant.ask(cx.waker()) {
+                Admission::Waiting => return Poll::Pending,
+                Admission::Granted => Ok(()),
+                Admission::Closed => Err(Rejected::ShutDown),
+            },
+            Reserving::Done => unreachable!("polled after it was ready"),
+        };
+        self.state = Reserving::Done;
+        Poll::Ready(granted.map(|()| Permit { executor: self.executor.clone(), used: false }))
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        let Reserving::Waiting(applicant, ticket) = &self.state else { return };
+        let handle = &self.executor.handle;
+        let wakers = {
+            let mut core = handle.pool.core();
+            core.lane(handle.lane).admission.remove(*ticket);
+            // Granted, but never fetched: the place goes to the next.
+            match applicant.admission() {
+                Admission::Granted => core.give_back_permit(handle.lane),
+                Admission::Waiting | Admission::Closed => Vec::new(),
+            }
+        };
+        handle.pool.notify(&[], wakers);
+    }
+}
+
+impl fmt::Debug for Reserve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserve").finish_non_exhaustive()
+    }
+}
+
+/// A place in the queue, for one job. Dropping it gives the place back.
+#[must_use = "a permit holds a place in the queue until it is used or dropped"]
+pub struct Permit {
+    executor: Executor,
+    used: bool,
+}
+
+impl Permit {
+    /// As [`Executor::submit`], into the reserved place: the queue cannot be full.
+    pub fn submit<F, R>(mut self, closure: F) -> Job<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let job = self.executor.send(closure, None, true);
+        // A permit that a shutdown has overtaken still holds its place.
+        self.used = job.id() != 0;
+        job
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.used {
+            let handle = &self.executor.handle;
+            let wakers = handle.pool.core().give_back_permit(handle.lane);
+            handle.pool.notify(&[], wakers);
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").finish_non_exhaustive()
+    }
+}

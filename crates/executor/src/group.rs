@@ -1,0 +1,92 @@
+//! What many jobs tell one waiter: a countdown, the order of completion, the first failure. One wake-up a burst.
+//!
+//! Must never hold a result: those stay in their cells until the waiter takes them.
+
+use std::task::{Context, Waker};
+
+use crate::guard::wake_guarded;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
+
+/// When the waiter is to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// When all are done.
+    AtAll,
+    /// When all are done, or one has failed.
+    AtFailure,
+    /// Whenever one is done; the order is kept.
+    AtEach,
+}
+
+pub(crate) struct Group {
+    wake: Wake,
+    /// Jobs that are not done, and one more while they are being attached.
+    left: AtomicUsize,
+    /// Number of the first job that failed, plus one.
+    failed: AtomicUsize,
+    inbox: Mutex<Inbox>,
+}
+
+struct Inbox {
+    waker: Option<Waker>,
+    done: Vec<u32>,
+}
+
+impl Group {
+    pub(crate) fn new(jobs: usize, wake: Wake) -> Self {
+        Group {
+            wake,
+            left: AtomicUsize::new(jobs + 1),
+            failed: AtomicUsize::new(0),
+            inbox: Mutex::new(Inbox { waker: None, done: Vec::new() }),
+        }
+    }
+
+    /// The jobs are all attached: from here on the last of them wakes.
+    pub(crate) fn attached(&self) {
+        self.left.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Job `number` is done. Called once for each.
+    pub(crate) fn complete(&self, number: u32, ok: bool) {
+        if self.wake == Wake::AtEach {
+            let waker = {
+                let mut inbox = self.inbox.lock();
+                inbox.done.push(number);
+                self.left.fetch_sub(1, Ordering::AcqRel);
+                inbox.waker.take()
+            };
+            return wake_guarded(waker);
+        }
+        let failed = !ok
+            && self
+                .failed
+                .compare_exchange(0, number as usize + 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+        let last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last || (failed && self.wake == Wake::AtFailure) {
+            let waker = self.inbox.lock().waker.take();
+            wake_guarded(waker);
+        }
+    }
+
+    /// Says whom to wake. Look at the rest only after this.
+    pub(crate) fn listen(&self, cx: &Context<'_>) {
+        let old = self.inbox.lock().waker.replace(cx.waker().clone());
+        drop(old);
+    }
+
+    pub(crate) fn all_done(&self) -> bool {
+        self.left.load(Ordering::Acquire) == 0
+    }
+
+    /// The job that failed first.
+    pub(crate) fn failure(&self) -> Option<u32> {
+        (self.failed.load(Ordering::Acquire) as u32).checked_sub(1)
+    }
+
+    /// Adds the numbers of the jobs that were completed since the last call, in that order.
+    pub(crate) fn drain(&self, into: &mut Vec<u32>) {
+        into.append(&mut self.inbox.lock().done);
+    }
+}

@@ -1,0 +1,254 @@
+//! The handle of a job: await it, wait for it, cancel it, let it go.
+//!
+//! Must never outlive what it promises: dropping the handle cancels what has not started and asks what runs to stop.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::block_on::{Stop, Wakers, drive};
+use crate::cancel::CancelToken;
+use crate::cell::{Awaited, Look, Task};
+use crate::error::{JobError, Rejected};
+use crate::group::Group;
+use crate::metrics::Timings;
+use crate::pool::{self, Pool};
+use crate::timer::Timer;
+
+/// A blocking call on its way: a future of its result.
+///
+/// # Cancel safety
+///
+/// Dropping a job that waits in the queue removes it: its closure is dropped at once, on this thread, and its memory is given back.
+/// One that runs cannot be stopped from outside; its [`CancelToken`], if it has one, is told, and its result is dropped when it comes.
+/// [`detach`](Job::detach) lets it run on without a handle. Polling through `&mut job` and dropping the reference cancels nothing.
+///
+/// # Panics
+///
+/// When polled again after it has given its result.
+#[must_use = "dropping a job cancels it; await it, wait for it or detach it"]
+pub struct Job<R> {
+    cell: Arc<dyn Awaited<R>>,
+    pool: Arc<Pool>,
+    extras: Option<Box<Extras>>,
+    /// The result was handed out, or the job was let go: nothing is left to cancel.
+    over: bool,
+}
+
+#[derive(Default)]
+struct Extras {
+    token: Option<CancelToken>,
+    timers: Vec<Timer>,
+}
+
+/// How far a job has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// It waits to be run.
+    Queued,
+    /// A thread runs it.
+    Running,
+    /// It has a result, or has failed; or was given up by [`Job::timeout`] and may still run.
+    Finished,
+}
+
+/// What [`Job::cancel`] has achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// It was still queued. It will not run; its closure has been dropped; awaiting it gives [`JobError::Cancelled`].
+    Removed,
+    /// It runs, and its token was told. Awaiting it gives whatever the closure makes of that.
+    Requested,
+    /// It has ended, or runs and has no token.
+    TooLate,
+}
+
+impl<R: Send + 'static> Job<R> {
+    /// Blocks this thread until the job has ended.
+    ///
+    /// Inside a job of the same executor this never deadlocks: if the awaited job is still queued, it is run here and now.
+    ///
+    /// # Errors
+    ///
+    /// As awaiting it; and [`JobError::WouldDeadlock`] on a worker, when the awaited job can never end because every thread of the
+    /// pool waits for another job of the pool.
+    ///
+    /// # Blocking
+    ///
+    /// Until the job has ended.
+    pub fn wait(mut self) -> Result<R, JobError> {
+        let wakers = Wakers::JobsOf(Arc::as_ptr(&self.pool));
+        match drive(Pin::new(&mut self), None, wakers) {
+            Ok(result) => result,
+            Err(Stop::TimedOut | Stop::Stuck) => Err(JobError::WouldDeadlock),
+        }
+    }
+
+    /// Blocks this thread until the job has ended, or for this long: then `None`, and the job goes on.
+    ///
+    /// # Errors
+    ///
+    /// As awaiting it.
+    ///
+    /// # Blocking
+    ///
+    /// At most for `timeout`. The job is never run on this thread: it might take longer.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<R, JobError>> {
+        let deadline = Instant::now().checked_add(timeout);
+        drive(Pin::new(self), deadline, Wakers::Any).ok()
+    }
+
+    /// Gives the job this long, from now, to end. After that it resolves to [`JobError::TimedOut`]: removed if it was queued; if it
+    /// runs, its token is told, and its thread stays busy until the closure ends.
+    pub fn timeout(mut self, wait: Duration) -> Job<R> {
+        let (pool, token) = (Arc::clone(&self.pool), self.token().cloned());
+        let task = Arc::downgrade(&self.task());
+        self.timer(Timer::after(wait, move || {
+            let Some(task) = task.upgrade() else { return };
+            if !pool.cancel(task.place(), JobError::TimedOut { started: false }) {
+                if let Some(token) = token {
+                    token.cancel();
+                }
+                task.give_up(JobError::TimedOut { started: true });
+            }
+        }));
+        self
+    }
+
+    /// Gives the job this long, from now, to start. If it is still queued then, it is removed and resolves to
+    /// [`JobError::TimedOut`] with `started: false`; once started it has all the time it needs.
+    pub fn expires_in(mut self, wait: Duration) -> Job<R> {
+        let pool = Arc::clone(&self.pool);
+        let task = Arc::downgrade(&self.task());
+        self.timer(Timer::after(wait, move || {
+            if let Some(task) = task.upgrade() {
+                pool.cancel(task.place(), JobError::TimedOut { started: false });
+            }
+        }));
+        self
+    }
+
+    fn timer(&mut self, timer: Option<Timer>) {
+        self.extras.get_or_insert_default().timers.extend(timer);
+    }
+
+    pub(crate) fn task(&self) -> Arc<dyn Task> {
+        Arc::clone(&self.cell) as Arc<dyn Task>
+    }
+}
+
+impl<R> Job<R> {
+    pub(crate) fn new(cell: Arc<dyn Awaited<R>>, pool: Arc<Pool>, token: Option<CancelToken>) -> Self {
+        let extras = token.map(|token| Box::new(Extras { token: Some(token), timers: Vec::new() }));
+        Job { cell, pool, extras, over: false }
+    }
+
+    /// Takes the job out of the queue, or asks it to stop.
+    ///
+    /// The closure of a removed job is dropped here, on this thread, outside all locks.
+    pub fn cancel(&self) -> CancelOutcome {
+        if self.pool.cancel(self.cell.place(), JobError::Cancelled) {
+            return CancelOutcome::Removed;
+        }
+        match (self.state(), self.token()) {
+            (JobState::Queued | JobState::Running, Some(token)) => {
+                token.cancel();
+                CancelOutcome::Requested
+            }
+            (JobState::Queued | JobState::Running, None) | (JobState::Finished, _) => CancelOutcome::TooLate,
+        }
+    }
+
+    /// Lets the job run without a handle. Its result is dropped; a panic goes to the builder's `on_panic` hook.
+    ///
+    /// Deadlines set on the handle are gone with it.
+    pub fn detach(mut self) {
+        self.over = true;
+    }
+
+    /// A number that no other job of this executor has; 0 for a job that was rejected.
+    pub fn id(&self) -> u64 {
+        self.cell.place().id()
+    }
+
+    /// How far it has come. By the time this is read it may have come further.
+    pub fn state(&self) -> JobState {
+        match self.cell.look() {
+            Look::Queued { .. } => JobState::Queued,
+            Look::Running { .. } => JobState::Running,
+            Look::Settled { .. } => JobState::Finished,
+        }
+    }
+
+    /// How long it waited and ran, so far.
+    pub fn timings(&self) -> Timings {
+        let now = self.pool.now();
+        let (waited, ran) = match self.cell.look() {
+            Look::Queued { submitted } => (now.saturating_sub(submitted), None),
+            Look::Running { waited, started } => (waited, Some(now.saturating_sub(started))),
+            Look::Settled { waited, ran } => (waited, ran),
+        };
+        Timings { waited: Duration::from_nanos(waited), ran: ran.map(Duration::from_nanos) }
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    fn token(&self) -> Option<&CancelToken> {
+        self.extras.as_ref().and_then(|extras| extras.token.as_ref())
+    }
+
+    /// From now on the group is told, and nobody else.
+    pub(crate) fn attach(&self, group: &Arc<Group>, number: u32) {
+        self.cell.attach(group, number);
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Result<R, JobError>> {
+        let result = self.cell.take();
+        self.over |= result.is_some();
+        result
+    }
+}
+
+impl<R: Send + 'static> Job<R> {
+    /// Tells an enclosing `block_on` of this pool's worker what is awaited.
+    pub(crate) fn note(&self) {
+        pool::note_awaited(&self.pool, || self.task());
+    }
+}
+
+impl<R: Send + 'static> Future for Job<R> {
+    type Output = Result<R, JobError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(!self.over, "a job was polled after it had given its result");
+        if let Poll::Ready(result) = self.cell.poll(cx) {
+            self.over = true;
+            return Poll::Ready(result);
+        }
+        if self.pool.is_forked() {
+            self.over = true;
+            return Poll::Ready(Err(JobError::Rejected(Rejected::Forked)));
+        }
+        self.note();
+        Poll::Pending
+    }
+}
+
+impl<R> Drop for Job<R> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.cancel();
+        }
+    }
+}
+
+impl<R> fmt::Debug for Job<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("id", &self.id()).field("state", &self.state()).finish()
+    }
+}

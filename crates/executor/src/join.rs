@@ -1,0 +1,359 @@
+//! Many jobs, one waiter: all in the order of the input, each as it is done, or until something happens.
+//!
+//! Must never be woken once per job where one wake-up will do.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+
+use crate::block_on::{Stop, Wakers, drive};
+use crate::error::JobError;
+use crate::group::{Group, Wake};
+use crate::job::Job;
+use crate::timer::Timer;
+
+/// Awaits all jobs; their results come in the order of the jobs, whatever order they ended in.
+///
+/// The first failure ends the wait and cancels what has not started; see [`Gather::return_errors`] and [`Gather::keep_going`] for
+/// other ways. However many jobs there are, the waiter is woken once.
+///
+/// ```
+/// use overlapped::{Executor, block_on, gather};
+///
+/// let executor = Executor::builder().max_workers(5).build()?;
+/// let squares = gather((0..100).map(|n| executor.submit(move || n * n)));
+/// assert_eq!(block_on(squares).unwrap().last(), Some(&9801));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Cancel safety
+///
+/// Dropping it drops the jobs: what is queued is removed.
+pub fn gather<R, I>(jobs: I) -> Gather<R>
+where
+    I: IntoIterator<Item = Job<R>>,
+    R: Send + 'static,
+{
+    Gather { many: Many::new(jobs, Wake::AtFailure), keep_going: false }
+}
+
+/// See [`gather`].
+#[must_use = "the jobs are dropped, and so cancelled, if this is not awaited"]
+pub struct Gather<R> {
+    many: Many<R>,
+    keep_going: bool,
+}
+
+/// See [`Gather::return_errors`].
+#[must_use = "the jobs are dropped, and so cancelled, if this is not awaited"]
+pub struct GatherAll<R> {
+    many: Many<R>,
+}
+
+impl<R: Send + 'static> Gather<R> {
+    /// Waits for all, and gives each job's result or error in its place.
+    pub fn return_errors(self) -> GatherAll<R> {
+        let jobs = self.many.jobs.into_iter().flatten();
+        GatherAll { many: Many::new(jobs, Wake::AtAll) }
+    }
+
+    /// The first failure still ends the wait, but what has not started will run.
+    pub fn keep_going(mut self) -> Self {
+        self.keep_going = true;
+        self
+    }
+
+    /// The same on this thread. In a job of the same executor, queued ones are run here and now.
+    ///
+    /// # Errors
+    ///
+    /// As awaiting it; and [`JobError::WouldDeadlock`] as [`Job::wait`].
+    ///
+    /// # Blocking
+    ///
+    /// Until all jobs have ended.
+    pub fn wait(mut self) -> Result<Vec<R>, JobError> {
+        let wakers = self.many.wakers();
+        match drive(Pin::new(&mut self), None, wakers) {
+            Ok(results) => results,
+            Err(Stop::TimedOut | Stop::Stuck) => Err(JobError::WouldDeadlock),
+        }
+    }
+}
+
+impl<R: Send + 'static> Future for Gather<R> {
+    type Output = Result<Vec<R>, JobError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let group = self.many.group(cx);
+        if let Some(failed) = group.failure() {
+            let error = self.many.take(failed).and_then(|(_, result)| result.err());
+            let rest = std::mem::take(&mut self.many.jobs);
+            if self.keep_going {
+                rest.into_iter().flatten().for_each(Job::detach);
+            }
+            return Poll::Ready(Err(error.unwrap_or(JobError::Cancelled)));
+        }
+        if !group.all_done() {
+            return Poll::Pending;
+        }
+        let jobs = std::mem::take(&mut self.many.jobs);
+        Poll::Ready(jobs.into_iter().flatten().map(finished).collect())
+    }
+}
+
+impl<R: Send + 'static> Future for GatherAll<R> {
+    type Output = Vec<Result<R, JobError>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.many.group(cx).all_done() {
+            return Poll::Pending;
+        }
+        let jobs = std::mem::take(&mut self.many.jobs);
+        Poll::Ready(jobs.into_iter().flatten().map(finished).collect())
+    }
+}
+
+/// Gives each job's result as soon as it is there, with the number of the job in the input.
+///
+/// ```
+/// use overlapped::{Executor, as_completed, block_on};
+///
+/// let executor = Executor::builder().max_workers(2).build()?;
+/// let mut stream = as_completed((0..10).map(|n| executor.submit(move || n * 10)));
+/// let mut sum = 0;
+/// block_on(async {
+///     while let Some((number, result)) = stream.next().await {
+///         assert_eq!(result.unwrap(), number * 10);
+///         sum += number;
+///     }
+/// });
+/// assert_eq!(sum, 45);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Cancel safety
+///
+/// `next` loses nothing when it is dropped. Dropping the stream drops the jobs that it has not given.
+pub fn as_completed<R, I>(jobs: I) -> AsCompleted<R>
+where
+    I: IntoIterator<Item = Job<R>>,
+    R: Send + 'static,
+{
+    let many = Many::new(jobs, Wake::AtEach);
+    AsCompleted { left: many.jobs.len(), many, ready: Vec::new() }
+}
+
+/// See [`as_completed`].
+#[must_use = "the jobs are dropped, and so cancelled, if this is not awaited"]
+pub struct AsCompleted<R> {
+    many: Many<R>,
+    left: usize,
+    /// Jobs that are done and not yet given, the next one last.
+    ready: Vec<u32>,
+}
+
+impl<R: Send + 'static> AsCompleted<R> {
+    /// The next result, or `None` after the last.
+    pub fn next(&mut self) -> impl Future<Output = Option<(usize, Result<R, JobError>)>> + '_ {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx))
+    }
+}
+
+impl<R: Send + 'static> Stream for AsCompleted<R> {
+    type Item = (usize, Result<R, JobError>);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        if self.ready.is_empty() {
+            let group = self.many.group(cx);
+            group.drain(&mut self.ready);
+            self.ready.reverse();
+        }
+        let Some(number) = self.ready.pop() else { return Poll::Pending };
+        self.left -= 1;
+        Poll::Ready(self.many.take(number))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+/// How long [`wait`] waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Until one job has ended.
+    First,
+    /// Until one has failed, or all have ended.
+    FirstError,
+    /// Until all have ended.
+    All,
+}
+
+/// Waits until something is true of the jobs, and gives all of them back: those that have ended, and those that have not.
+///
+/// ```
+/// use std::time::Duration;
+/// use overlapped::{Executor, Until, block_on, wait};
+///
+/// let executor = Executor::builder().max_workers(2).build()?;
+/// let jobs = vec![
+///     executor.submit_cancellable(|token| { while token.check().is_ok() {} "slow" }),
+///     executor.submit(|| "fast"),
+/// ];
+/// let waited = block_on(wait(jobs, Until::First).within(Duration::from_secs(10)));
+/// assert_eq!(waited.done.len(), 1);
+/// assert_eq!(waited.pending.len(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn wait<R, I>(jobs: I, until: Until) -> Wait<R>
+where
+    I: IntoIterator<Item = Job<R>>,
+    R: Send + 'static,
+{
+    let wake = match until {
+        Until::First => Wake::AtEach,
+        Until::FirstError => Wake::AtFailure,
+        Until::All => Wake::AtAll,
+    };
+    Wait { many: Many::new(jobs, wake), until, limit: None, deadline: None, timer: None }
+}
+
+/// See [`wait`].
+#[must_use = "the jobs are dropped, and so cancelled, if this is not awaited"]
+pub struct Wait<R> {
+    many: Many<R>,
+    until: Until,
+    limit: Option<Duration>,
+    deadline: Option<Instant>,
+    timer: Option<Timer>,
+}
+
+/// What [`wait`] gives: each job with its number in the input.
+#[derive(Debug)]
+pub struct Waited<R> {
+    /// The jobs that have ended.
+    pub done: Vec<(usize, Result<R, JobError>)>,
+    /// The jobs that have not. They go on; dropping them cancels them.
+    pub pending: Vec<(usize, Job<R>)>,
+}
+
+impl<R: Send + 'static> Wait<R> {
+    /// Waits at most this long, counted from the first poll.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+}
+
+impl<R: Send + 'static> Future for Wait<R> {
+    type Output = Waited<R>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(limit) = self.limit.take() {
+            self.deadline = Instant::now().checked_add(limit);
+        }
+        let group = self.many.group(cx);
+        let enough = match self.until {
+            Until::First => {
+                let mut done = Vec::new();
+                group.drain(&mut done);
+                !done.is_empty()
+            }
+            Until::FirstError => group.failure().is_some(),
+            Until::All => false,
+        };
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let expired = left.is_some_and(|left| left.is_zero());
+        if !enough && !expired && !group.all_done() {
+            let waker = cx.waker().clone();
+            self.timer = left.and_then(|left| Timer::after(left, move || waker.wake()));
+            return Poll::Pending;
+        }
+        let mut waited = Waited { done: Vec::new(), pending: Vec::new() };
+        for (number, job) in std::mem::take(&mut self.many.jobs).into_iter().enumerate() {
+            let Some(mut job) = job else { continue };
+            match job.take() {
+                Some(result) => waited.done.push((number, result)),
+                None => waited.pending.push((number, job)),
+            }
+        }
+        Poll::Ready(waited)
+    }
+}
+
+/// Jobs that tell one group.
+struct Many<R> {
+    jobs: Vec<Option<Job<R>>>,
+    wake: Wake,
+    group: Option<Arc<Group>>,
+}
+
+impl<R: Send + 'static> Many<R> {
+    fn new(jobs: impl IntoIterator<Item = Job<R>>, wake: Wake) -> Self {
+        Many { jobs: jobs.into_iter().map(Some).collect(), wake, group: None }
+    }
+
+    /// The group, which from now on wakes this task; all jobs tell it.
+    fn group(&mut self, cx: &Context<'_>) -> Arc<Group> {
+        if let Some(group) = &self.group {
+            group.listen(cx);
+            return Arc::clone(group);
+        }
+        let group = Arc::new(Group::new(self.jobs.len(), self.wake));
+        group.listen(cx);
+        for (number, job) in self.jobs.iter().enumerate() {
+            if let Some(job) = job {
+                job.attach(&group, number as u32);
+            }
+        }
+        group.attached();
+        for job in self.jobs.iter().flatten() {
+            if !group.all_done() {
+                job.note();
+            }
+        }
+        self.group = Some(Arc::clone(&group));
+        group
+    }
+
+    /// The result of a job that the group has named.
+    fn take(&mut self, number: u32) -> Option<(usize, Result<R, JobError>)> {
+        let slot = self.jobs.get_mut(number as usize)?;
+        slot.take().map(|job| (number as usize, finished(job)))
+    }
+
+    /// What can wake this: if the jobs are all of one pool, nothing but that pool.
+    fn wakers(&self) -> Wakers {
+        let mut pools = self.jobs.iter().flatten().map(Job::pool);
+        let Some(first) = pools.next() else { return Wakers::Any };
+        if pools.all(|pool| Arc::ptr_eq(pool, first)) {
+            Wakers::JobsOf(Arc::as_ptr(first))
+        } else {
+            Wakers::Any
+        }
+    }
+}
+
+fn finished<R: Send + 'static>(mut job: Job<R>) -> Result<R, JobError> {
+    job.take().expect("the group said that the job has ended")
+}
+
+macro_rules! debug {
+    ($($name:ident),*) => {$(
+        impl<R> fmt::Debug for $name<R> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field("jobs", &self.many.jobs.len()).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+debug!(Gather, GatherAll, AsCompleted, Wait);

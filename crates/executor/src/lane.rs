@@ -1,0 +1,137 @@
+//! One lane: a name, a limit, a queue and counts. The pool itself is the root lane; every view is one more.
+//!
+//! Must never know of threads: `core` decides who runs what a lane lets through.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::cell::Task;
+use crate::metrics::Histogram;
+use crate::queue::Queue;
+use crate::sync::Mutex;
+
+/// The lane of the pool itself.
+pub(crate) const ROOT: u32 = 0;
+
+pub(crate) struct Lane {
+    pub(crate) name: Arc<str>,
+    /// The lane that this one is a view of.
+    pub(crate) parent: u32,
+    /// How many jobs it lets through at a time, and has let through. The root lets all through.
+    pub(crate) limit: usize,
+    pub(crate) admitted: usize,
+    /// Root: jobs that any worker may take. View: jobs that wait until the view lets them through to its parent.
+    pub(crate) queue: Queue<Arc<dyn Task>>,
+    /// How many jobs may wait to be run, and how many do; permits that were handed out count as waiting.
+    pub(crate) waiting_max: usize,
+    pub(crate) waiting: usize,
+    pub(crate) permits: usize,
+    pub(crate) running: usize,
+    /// Those who wait for a place in the queue, first come, first served.
+    pub(crate) admission: Queue<Arc<Applicant>>,
+    pub(crate) closed: bool,
+    /// Its running jobs are to stop, also those that were just about to start.
+    pub(crate) stopping: bool,
+    /// Running jobs (root: threads) that wait for the lane's own end, and so are not waited for.
+    pub(crate) enders: usize,
+    /// Who wants to know when the lane has come to its end.
+    pub(crate) end: Vec<Waker>,
+    /// Handles and views of this lane. Nobody can submit to a lane without any.
+    pub(crate) handles: usize,
+    pub(crate) counts: Counts,
+}
+
+#[derive(Clone)]
+pub(crate) struct Counts {
+    pub(crate) submitted: u64,
+    pub(crate) completed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) rejected: u64,
+    pub(crate) panicked: u64,
+    pub(crate) wait: Histogram,
+    pub(crate) run: Histogram,
+}
+
+impl Lane {
+    pub(crate) fn new(name: &str, parent: u32, limit: usize, waiting_max: usize) -> Self {
+        Lane {
+            name: Arc::from(name),
+            parent,
+            limit,
+            admitted: 0,
+            queue: Queue::new(),
+            waiting_max,
+            waiting: 0,
+            permits: 0,
+            running: 0,
+            admission: Queue::new(),
+            closed: false,
+            stopping: false,
+            enders: 0,
+            end: Vec::new(),
+            handles: 1,
+            counts: Counts {
+                submitted: 0,
+                completed: 0,
+                cancelled: 0,
+                rejected: 0,
+                panicked: 0,
+                wait: Histogram::new(),
+                run: Histogram::new(),
+            },
+        }
+    }
+
+    /// Whether one more may wait. Whoever applied earlier goes first.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting < self.waiting_max
+    }
+
+    /// A place in the queue became free: it goes to whoever has waited longest for one, who is to be woken.
+    pub(crate) fn vacate(&mut self) -> Option<Waker> {
+        self.waiting -= 1;
+        let next = self.admission.pop()?;
+        self.waiting += 1;
+        self.permits += 1;
+        next.admit(Admission::Granted)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting == 0 && self.running == 0
+    }
+}
+
+/// Someone who waits for a place in the queue.
+pub(crate) struct Applicant(Mutex<(Admission, Option<Waker>)>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Waiting,
+    Granted,
+    Closed,
+}
+
+impl Applicant {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Applicant(Mutex::new((Admission::Waiting, Some(waker))))
+    }
+
+    pub(crate) fn admit(&self, how: Admission) -> Option<Waker> {
+        let mut state = self.0.lock();
+        state.0 = how;
+        state.1.take()
+    }
+
+    /// How it stands; while it waits, `waker` is the one to wake.
+    pub(crate) fn ask(&self, waker: &Waker) -> Admission {
+        let mut state = self.0.lock();
+        if state.0 == Admission::Waiting {
+            state.1 = Some(waker.clone());
+        }
+        state.0
+    }
+
+    pub(crate) fn admission(&self) -> Admission {
+        self.0.lock().0
+    }
+}

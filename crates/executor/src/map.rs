@@ -1,0 +1,146 @@
+//! One blocking function over many inputs: in order, with a bounded window in flight.
+//!
+//! Must never take more of the input than the window holds.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use crate::error::JobError;
+use crate::executor::{Executor, Reserve};
+use crate::job::Job;
+
+impl Executor {
+    /// Calls `function` with every item on the pool; a stream of the results, in the order of the items.
+    ///
+    /// Items are taken from the iterator only as results are asked for: at most a window of them, 64 unless
+    /// [set](Map::window), are on their way or wait to be given. So the input may be endless. When the queue is full, the stream
+    /// waits for a place.
+    ///
+    /// ```
+    /// use overlapped::{Executor, block_on};
+    ///
+    /// let executor = Executor::builder().max_workers(4).build()?;
+    /// let mut squares = executor.map(1_u64.., |n| n * n);
+    /// block_on(async {
+    ///     assert_eq!(squares.next().await.unwrap().unwrap(), 1);
+    ///     assert_eq!(squares.next().await.unwrap().unwrap(), 4);
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// `next` loses nothing when it is dropped. Dropping the stream cancels what is queued.
+    pub fn map<I, F, R>(&self, items: I, function: F) -> Map<I::IntoIter, F, R>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        Map {
+            executor: self.clone(),
+            items: items.into_iter(),
+            function: Arc::new(function),
+            window: 64,
+            jobs: VecDeque::new(),
+            reserve: None,
+            exhausted: false,
+        }
+    }
+}
+
+/// See [`Executor::map`].
+#[must_use = "nothing is called until the stream is read"]
+pub struct Map<I, F, R> {
+    executor: Executor,
+    items: I,
+    function: Arc<F>,
+    window: usize,
+    jobs: VecDeque<Job<R>>,
+    /// Waits for a place in a queue that was full.
+    reserve: Option<Reserve>,
+    exhausted: bool,
+}
+
+impl<I, F, R> Unpin for Map<I, F, R> {}
+
+impl<I, F, R> Map<I, F, R>
+where
+    I: Iterator,
+    I::Item: Send + 'static,
+    F: Fn(I::Item) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    /// How many items may be on their way; at least 1.
+    pub fn window(mut self, items: usize) -> Self {
+        self.window = items.max(1);
+        self
+    }
+
+    /// The next result, or `None` after the last.
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<R, JobError>>> + '_ {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx))
+    }
+
+    /// Submits until the window is full, the items are at their end, or the queue has no room.
+    fn fill(&mut self, cx: &mut Context<'_>) {
+        while !self.exhausted && self.jobs.len() < self.window {
+            let reserve = self.reserve.get_or_insert_with(|| self.executor.reserve());
+            let permit = match Pin::new(reserve).poll(cx) {
+                Poll::Pending => return,
+                Poll::Ready(permit) => permit,
+            };
+            self.reserve = None;
+            let Some(item) = self.items.next() else {
+                self.exhausted = true;
+                return;
+            };
+            let function = Arc::clone(&self.function);
+            let call = move || function(item);
+            self.jobs.push_back(match permit {
+                Ok(permit) => permit.submit(call),
+                // Shut down: the job says so.
+                Err(_) => self.executor.submit(call),
+            });
+        }
+    }
+}
+
+impl<I, F, R> Stream for Map<I, F, R>
+where
+    I: Iterator,
+    I::Item: Send + 'static,
+    F: Fn(I::Item) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    type Item = Result<R, JobError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.fill(cx);
+        let Some(first) = self.jobs.front_mut() else {
+            return if self.exhausted { Poll::Ready(None) } else { Poll::Pending };
+        };
+        let result = match Pin::new(first).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(result) => result,
+        };
+        self.jobs.pop_front();
+        Poll::Ready(Some(result))
+    }
+}
+
+impl<I, F, R> fmt::Debug for Map<I, F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("in_flight", &self.jobs.len())
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}

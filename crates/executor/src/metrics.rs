@@ -1,0 +1,119 @@
+//! What an executor counts, and the histograms of how long jobs waited and ran.
+//!
+//! Must never cost a lock or a shared cache line of its own on the way of a job: the pool counts under the lock it already holds.
+
+use std::time::Duration;
+
+/// A snapshot of an executor or of one of its views.
+///
+/// `threads`, `idle` and `blocked` are those of the pool, which views share; all else is the view's own.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Jobs that wait to be run.
+    pub queued: usize,
+    /// Jobs that are being run.
+    pub running: usize,
+    /// Threads of the pool.
+    pub threads: usize,
+    /// Threads that wait for work.
+    pub idle: usize,
+    /// Threads whose job waits for another job of the pool.
+    pub blocked: usize,
+    /// Jobs that entered the queue, so far.
+    pub submitted: u64,
+    /// Jobs that ran to their end, panics included.
+    pub completed: u64,
+    /// Jobs that were cancelled, or timed out, before they ran.
+    pub cancelled: u64,
+    /// Jobs that were not let in.
+    pub rejected: u64,
+    /// Jobs whose closure panicked.
+    pub panicked: u64,
+    /// How long jobs waited before they ran.
+    pub wait: Histogram,
+    /// How long jobs ran.
+    pub run: Histogram,
+}
+
+/// Durations, counted in classes whose borders are powers of two of a nanosecond.
+///
+/// A worker that runs one short job after another adds its counts in groups of 64, so the newest few may be missing.
+#[derive(Clone, Debug)]
+pub struct Histogram {
+    classes: [u64; CLASSES],
+}
+
+/// The last class holds everything from 2^46 ns, some 20 hours, on.
+const CLASSES: usize = 48;
+
+impl Histogram {
+    pub(crate) fn new() -> Self {
+        Histogram { classes: [0; CLASSES] }
+    }
+
+    /// Class k holds the durations below 2^k ns that class k - 1 does not.
+    pub(crate) fn record(&mut self, nanos: u64) {
+        let class = (u64::BITS - nanos.leading_zeros()) as usize;
+        if let Some(count) = self.classes.get_mut(class.min(CLASSES - 1)) {
+            *count += 1;
+        }
+    }
+
+    /// Moves everything that `other` has counted here.
+    pub(crate) fn absorb(&mut self, other: &mut Histogram) {
+        for (mine, theirs) in self.classes.iter_mut().zip(other.classes.iter_mut()) {
+            *mine += std::mem::take(theirs);
+        }
+    }
+
+    /// How many durations were counted.
+    pub fn count(&self) -> u64 {
+        self.classes.iter().sum()
+    }
+
+    /// An upper bound of the `q`-th quantile, exact to a factor of two; `None` when nothing was counted. `q` is from 0 to 1.
+    pub fn quantile(&self, q: f64) -> Option<Duration> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let wanted = ((count as f64 * q.clamp(0.0, 1.0)).ceil() as u64).max(1);
+        let mut seen = 0;
+        let class = self.classes.iter().position(|n| {
+            seen += n;
+            seen >= wanted
+        })?;
+        Some(upper_bound(class))
+    }
+
+    /// The classes that are not empty, from the shortest: (upper bound, count).
+    pub fn classes(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        self.classes.iter().enumerate().filter(|(_, n)| **n > 0).map(|(class, n)| (upper_bound(class), *n))
+    }
+}
+
+fn upper_bound(class: usize) -> Duration {
+    Duration::from_nanos(1 << class)
+}
+
+/// How long one job waited and ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// How long it waited in the queue; so far, if it still does.
+    pub waited: Duration,
+    /// How long it ran; so far, if it still does; `None` if it has not started, or was given up.
+    pub ran: Option<Duration>,
+}
+
+/// A job that is running, and for how long: in a report, one that would not end.
+#[derive(Clone, Debug)]
+pub struct StillRunning {
+    /// Its number; see [`Job::id`](crate::Job::id).
+    pub job: u64,
+    /// The view it was submitted to; empty for the executor itself.
+    pub view: String,
+    /// The name of the thread that runs it.
+    pub thread: String,
+    /// For how long it has been running.
+    pub running_for: Duration,
+}

@@ -1,0 +1,296 @@
+//! Jobs that borrow from the caller's stack: a call that blocks, as `std::thread::scope` does, until all of them are done.
+//!
+//! Must never return, nor unwind, while a job of the scope exists. That is what makes the crate's only `unsafe`, which is here, sound.
+
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::block_on::{Wakers, drive};
+use crate::cell::Task;
+use crate::error::{JobError, Panic};
+use crate::executor::Executor;
+use crate::guard::{guarded, wake_guarded};
+use crate::job::{CancelOutcome, Job};
+use crate::pool;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
+
+impl Executor {
+    /// Runs jobs that may borrow from this stack, and blocks until all of them are done.
+    ///
+    /// ```
+    /// let executor = overlapped::Executor::builder().max_workers(4).build()?;
+    /// let mut numbers = vec![1, 2, 3, 4, 5, 6];
+    /// let (left, right) = numbers.split_at_mut(3);
+    /// executor.scope(|scope| {
+    ///     scope.submit(|| left.iter_mut().for_each(|n| *n *= 10));
+    ///     scope.submit(|| right.iter_mut().for_each(|n| *n *= 100));
+    /// });
+    /// assert_eq!(numbers, [10, 20, 30, 400, 500, 600]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// There is no scope to await, and there can be none: a future may be forgotten half-way, and the jobs would go on borrowing
+    /// from a stack that is gone. What is submitted outside a scope must own what it uses:
+    ///
+    /// ```compile_fail,E0597
+    /// # async fn borrow() {
+    /// let executor = overlapped::Executor::global();
+    /// let numbers = vec![1, 2, 3];
+    /// let slice = &numbers[..];
+    /// executor.submit(move || slice.len()).await.unwrap();
+    /// # }
+    /// ```
+    ///
+    /// and a job of a scope cannot be carried out of it:
+    ///
+    /// ```compile_fail
+    /// let executor = overlapped::Executor::global();
+    /// let mut escaped = None;
+    /// executor.scope(|scope| {
+    ///     escaped = Some(scope.submit(|| 1));
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Goes on panicking if `f` does, after the jobs are done; and if a job panicked whose handle was dropped without waiting for it.
+    ///
+    /// # Blocking
+    ///
+    /// Until all jobs are done. On a worker of this executor, jobs that are still queued are run here and now.
+    pub fn scope<'env, F, T>(&self, f: F) -> T
+    where
+        F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+    {
+        let scope = Scope {
+            executor: self.clone(),
+            latch: Arc::new(Latch {
+                open: AtomicUsize::new(0),
+                waker: Mutex::new(None),
+                panic: Mutex::new(None),
+            }),
+            tasks: Mutex::new(Vec::new()),
+            scope: PhantomData,
+            env: PhantomData,
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+        scope.finish();
+        match result {
+            Err(payload) => resume_unwind(payload),
+            Ok(result) => {
+                let panic = scope.latch.panic.lock().take();
+                panic.map_or(result, |panic| panic.resume())
+            }
+        }
+    }
+}
+
+/// Where jobs that borrow are submitted; see [`Executor::scope`].
+pub struct Scope<'scope, 'env: 'scope> {
+    executor: Executor,
+    latch: Arc<Latch>,
+    /// On a worker: what may have to be run here at the end.
+    tasks: Mutex<Vec<Arc<dyn Task>>>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+impl<'scope, 'env> Scope<'scope, 'env> {
+    /// As [`Executor::submit`], for a closure that borrows for `'scope`. Dropping the handle cancels nothing: the scope waits.
+    pub fn submit<F, R>(&'scope self, closure: F) -> ScopedJob<'scope, R>
+    where
+        F: FnOnce() -> R + Send + 'scope,
+        R: Send + 'scope,
+    {
+        let slot = Arc::new(Mutex::new(Slot { result: None, awaited: true }));
+        let task = ScopedTask {
+            closure: Some(closure),
+            slot: Some(Arc::clone(&slot)),
+            open: Open::new(&self.latch),
+        };
+        let borrowing: Box<dyn FnOnce() + Send + 'scope> = Box::new(move || task.run());
+        // SAFETY: the two types differ in a lifetime alone, so their layout is the same. What the closure borrows outlives it:
+        // `finish` runs before `'scope` ends, whether the scope's own closure returned or panicked, and does not return before
+        // every `Open` is dropped; and a `ScopedTask` lets go of its own last, after all that it borrows.
+        let owning = unsafe {
+            mem::transmute::<Box<dyn FnOnce() + Send + 'scope>, Box<dyn FnOnce() + Send + 'static>>(borrowing)
+        };
+        let job = self.executor.submit(owning);
+        if self.executor.is_worker() {
+            self.tasks.lock().push(job.task());
+        }
+        ScopedJob { job: Some(job), slot, latch: Arc::clone(&self.latch), scope: PhantomData }
+    }
+
+    fn finish(&self) {
+        let never_unwind = Abort;
+        let tasks = mem::take(&mut *self.tasks.lock());
+        let pool = self.executor.pool();
+        let mut noted = false;
+        let all_done = std::future::poll_fn(|cx| {
+            if !mem::replace(&mut noted, true) {
+                tasks.iter().for_each(|task| pool::note_awaited(pool, || Arc::clone(task)));
+            }
+            self.latch.poll(cx)
+        });
+        let _ = drive(pin!(all_done), None, Wakers::Any);
+        mem::forget(never_unwind);
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
+    }
+}
+
+/// To unwind out of the wait would free what jobs still borrow.
+struct Abort;
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}
+
+/// A job of a scope: wait for it inside the scope, or leave it to the scope's end.
+pub struct ScopedJob<'scope, R> {
+    job: Option<Job<()>>,
+    slot: Arc<Mutex<Slot<R>>>,
+    latch: Arc<Latch>,
+    scope: PhantomData<&'scope ()>,
+}
+
+struct Slot<R> {
+    result: Option<Result<R, Panic>>,
+    /// Its handle is there; otherwise a panic goes to the scope.
+    awaited: bool,
+}
+
+impl<R> ScopedJob<'_, R> {
+    /// Blocks this thread until the job has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::wait`].
+    ///
+    /// # Blocking
+    ///
+    /// Until the job has ended.
+    pub fn wait(mut self) -> Result<R, JobError> {
+        if let Some(job) = self.job.take() {
+            job.wait()?;
+        }
+        let result = self.slot.lock().result.take();
+        result.expect("a job that has ended left its result").map_err(JobError::Panicked)
+    }
+
+    /// Takes the job out of the queue, if it is still there.
+    pub fn cancel(&self) -> CancelOutcome {
+        self.job.as_ref().map_or(CancelOutcome::TooLate, Job::cancel)
+    }
+}
+
+impl<R> Drop for ScopedJob<'_, R> {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.detach();
+        }
+        let result = {
+            let mut slot = self.slot.lock();
+            slot.awaited = false;
+            slot.result.take()
+        };
+        if let Some(Err(panic)) = result {
+            self.latch.keep(panic);
+        }
+    }
+}
+
+impl<R> fmt::Debug for ScopedJob<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedJob").field("job", &self.job).finish_non_exhaustive()
+    }
+}
+
+/// What the pool runs. Its fields are dropped in this order, and `open`, the last, is what the scope waits for.
+struct ScopedTask<F, R> {
+    closure: Option<F>,
+    slot: Option<Arc<Mutex<Slot<R>>>>,
+    open: Open,
+}
+
+impl<F: FnOnce() -> R, R> ScopedTask<F, R> {
+    fn run(mut self) {
+        let (Some(closure), Some(slot)) = (self.closure.take(), self.slot.take()) else { return };
+        let result = catch_unwind(AssertUnwindSafe(closure)).map_err(Panic::new);
+        let late = {
+            let mut slot = slot.lock();
+            if slot.awaited {
+                slot.result = Some(result);
+                None
+            } else {
+                Some(result)
+            }
+        };
+        match late {
+            Some(Err(panic)) => self.open.0.keep(panic),
+            Some(Ok(value)) => guarded(move || drop(value)),
+            None => {}
+        }
+        // If the handle went away meanwhile, this is the last of the result.
+        guarded(move || drop(slot));
+    }
+}
+
+impl<F, R> Drop for ScopedTask<F, R> {
+    fn drop(&mut self) {
+        let (closure, slot) = (self.closure.take(), self.slot.take());
+        guarded(move || drop(closure));
+        guarded(move || drop(slot));
+    }
+}
+
+/// Open as long as a job of the scope exists.
+struct Latch {
+    open: AtomicUsize,
+    waker: Mutex<Option<Waker>>,
+    panic: Mutex<Option<Panic>>,
+}
+
+impl Latch {
+    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let old = self.waker.lock().replace(cx.waker().clone());
+        drop(old);
+        if self.open.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn keep(&self, panic: Panic) {
+        self.panic.lock().get_or_insert(panic);
+    }
+}
+
+struct Open(Arc<Latch>);
+
+impl Open {
+    fn new(latch: &Arc<Latch>) -> Self {
+        latch.open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(latch))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let waker = self.0.waker.lock().take();
+            wake_guarded(waker);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The end of an executor, or of a view: three ways to come to it, always in finite time, with a report.
+//!
+//! Must never wait for the thread it is on.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::block_on::{Wakers, drive};
+use crate::error::JobError;
+use crate::executor::Executor;
+use crate::metrics::StillRunning;
+use crate::pool;
+use crate::timer::Timer;
+
+/// What becomes of the jobs when an executor is shut down. In each case, no new ones are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// What is queued still runs.
+    Drain,
+    /// What is queued is cancelled; what runs comes to its end.
+    CancelQueued,
+    /// What is queued is cancelled; what runs is asked to stop, through its token.
+    CancelAll,
+}
+
+/// What a shutdown has come to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Queued jobs that were cancelled.
+    pub cancelled: usize,
+    /// Running jobs whose token was told.
+    pub asked_to_stop: usize,
+    /// Jobs that were still running when the time was over. A job that itself asked for the shutdown is not among them.
+    pub still_running: Vec<StillRunning>,
+    /// Jobs that were still queued when the time was over.
+    pub still_queued: usize,
+}
+
+impl Report {
+    /// Whether everything has come to its end.
+    pub fn is_complete(&self) -> bool {
+        self.still_running.is_empty() && self.still_queued == 0
+    }
+}
+
+impl Executor {
+    /// Shuts the executor down; on a view, the view alone. Resolves when the last job has ended and, but for a view, the last thread
+    /// is gone; [`within`](ShuttingDown::within) sets a time after which it resolves anyway.
+    ///
+    /// The shutdown begins with this call, not with the first poll. It may be called from anywhere, also from a job of the executor,
+    /// and more than once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use overlapped::{Executor, Shutdown, block_on};
+    ///
+    /// let executor = Executor::builder().max_workers(2).build()?;
+    /// let job = executor.submit(|| "done");
+    /// let report = block_on(executor.shutdown(Shutdown::Drain).within(Duration::from_secs(5)));
+    /// assert!(report.is_complete());
+    /// assert_eq!(job.wait().unwrap(), "done");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown(&self, how: Shutdown) -> ShuttingDown {
+        let (pool, lane) = (self.pool(), self.lane());
+        let (workers, wakers) = pool.core().close(lane);
+        pool.notify(&workers, wakers);
+        let mut report =
+            Report { cancelled: 0, asked_to_stop: 0, still_running: Vec::new(), still_queued: 0 };
+        if how != Shutdown::Drain {
+            let (tasks, wakers) = pool.core().cancel_queued(lane);
+            report.cancelled = tasks.len();
+            pool.discard(tasks, || JobError::Cancelled);
+            pool.notify(&[], wakers);
+        }
+        if how == Shutdown::CancelAll {
+            report.asked_to_stop = pool.stop_running(lane);
+        }
+        ShuttingDown { executor: self.clone(), report, limit: None, deadline: None, timer: None, own: None }
+    }
+
+    /// As [`shutdown`](Executor::shutdown), on this thread.
+    ///
+    /// # Blocking
+    ///
+    /// Until the last job has ended, or for `timeout`.
+    pub fn shutdown_blocking(&self, how: Shutdown, timeout: Option<Duration>) -> Report {
+        let mut end = self.shutdown(how);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        match drive(Pin::new(&mut end), deadline, Wakers::Any) {
+            Ok(report) => report,
+            Err(_) => end.report(),
+        }
+    }
+
+    /// The jobs of this executor, or of this view, that are running now, and for how long.
+    pub fn running(&self) -> Vec<StillRunning> {
+        self.pool().running(self.lane())
+    }
+}
+
+/// A shutdown that has begun; see [`Executor::shutdown`]. Dropping it does not stop the shutdown.
+#[must_use = "the shutdown has begun, but nothing waits for its end"]
+#[derive(Debug)]
+pub struct ShuttingDown {
+    executor: Executor,
+    report: Report,
+    limit: Option<Duration>,
+    deadline: Option<Instant>,
+    timer: Option<Timer>,
+    /// Lanes of the jobs in the midst of which this is polled: they cannot end before.
+    own: Option<Vec<u32>>,
+}
+
+impl ShuttingDown {
+    /// Waits at most this long, counted from the first poll.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    fn report(&mut self) -> Report {
+        let mut report = self.report.clone();
+        let own = pool::current_worker().map(|worker| worker.running().0);
+        report.still_running = self.executor.running();
+        report.still_running.retain(|running| Some(running.job) != own);
+        report.still_queued = self.executor.metrics().queued;
+        report
+    }
+}
+
+impl Future for ShuttingDown {
+    type Output = Report;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+        let (pool, lane) = (self.executor.pool().clone(), self.executor.lane());
+        if self.own.is_none() {
+            let own = pool::current_lanes(&pool);
+            let wakers = pool.core().enders(lane, &own, true);
+            pool.notify(&[], wakers);
+            self.own = Some(own);
+            self.deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
+        }
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) || pool.core().poll_end(lane, cx.waker()) {
+            return Poll::Ready(self.report());
+        }
+        let waker = cx.waker().clone();
+        self.timer = left.and_then(|left| Timer::after(left, move || waker.wake()));
+        Poll::Pending
+    }
+}
+
+impl Drop for ShuttingDown {
+    fn drop(&mut self) {
+        if let Some(own) = &self.own {
+            let pool = self.executor.pool();
+            let wakers = pool.core().enders(self.executor.lane(), own, false);
+            pool.notify(&[], wakers);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Pulls a body off its connection: counts it, keeps its limits and its pace, decodes it, hashes it, and holds it or
+//! spools it.
+//!
+//! Small bodies are handled on the spot. A block that takes real time to decode or to write crosses to the executor.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use overlapped::Executor;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::job::Row;
+use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::record::Body;
+use overlapped_proto::time::Nanos;
+use sha2::{Digest, Sha256};
+
+use super::decode::Decoder;
+use super::spool::Spool;
+use crate::clock::Clock;
+use crate::net::alarm::{Alarm, Deadline};
+use crate::net::exchange::Connection;
+
+/// A block of this size is worth a thread crossing when it must be decoded.
+const CROSSING_BYTES: usize = 64 << 10;
+
+/// What is to be done with a body.
+pub(crate) struct Rules<'a> {
+    /// Keep it, not only count it.
+    pub(crate) keep: bool,
+    /// Take its SHA-256.
+    pub(crate) sha256: bool,
+    /// Decoded bytes before it is too large.
+    pub(crate) max_bytes: u64,
+    /// The slowest pace: bytes over a span.
+    pub(crate) speed: Option<(u64, Nanos)>,
+    /// Where it goes when it is too large to hold.
+    pub(crate) spool: Option<&'a PathBuf>,
+    /// Blocking work goes here.
+    pub(crate) disk: &'a Executor,
+    /// Work that computes goes here.
+    pub(crate) cpu: &'a Executor,
+    /// Names the spool file.
+    pub(crate) row: Row,
+    /// Names the spool file.
+    pub(crate) attempt: u16,
+}
+
+/// What came of a body, whole or not.
+#[derive(Default)]
+pub(crate) struct Drained {
+    pub(crate) body: Body,
+    pub(crate) bytes: u64,
+    pub(crate) wire_bytes: u64,
+    pub(crate) sha256: Option<[u8; 32]>,
+    pub(crate) truncated: bool,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Reads a body to its end, or to what ends it early.
+pub(crate) async fn drain(
+    connection: &mut Connection,
+    incoming: &mut Incoming,
+    decoder: Option<Decoder>,
+    rules: &Rules<'_>,
+    alarm: &mut Alarm,
+    clock: Clock,
+    now: Nanos,
+) -> Drained {
+    let mut drain = Drain {
+        rules,
+        intake: Some(Intake::new(decoder, rules, expected_bytes(incoming))),
+        spool: None,
+        pace: Pace { limit: rules.speed, since: now, bytes: 0 },
+        wire_bytes: 0,
+    };
+    let failure = drain.run(connection, incoming, alarm, clock).await.err();
+    drain.finish(failure).await
+}
+
+struct Drain<'a> {
+    rules: &'a Rules<'a>,
+    /// `None` only while a block is away on the executor.
+    intake: Option<Intake>,
+    spool: Option<Spool>,
+    pace: Pace,
+    wire_bytes: u64,
+}
+
+impl Drain<'_> {
+    async fn run(
+        &mut self,
+        connection: &mut Connection,
+        incoming: &mut Incoming,
+        alarm: &mut Alarm,
+        clock: Clock,
+    ) -> Result<(), Failure> {
+        while let Some(frame) = self.next(connection, incoming, alarm, clock).await? {
+            self.wire_bytes += len(&frame);
+            self.pace.bytes += len(&frame);
+            self.take(frame).await?;
+        }
+        match &self.intake {
+            Some(intake) => intake.end(),
+            None => Ok(()),
+        }
+    }
+
+    async fn next(
+        &mut self,
+        connection: &mut Connection,
+        incoming: &mut Incoming,
+        alarm: &mut Alarm,
+        clock: Clock,
+    ) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let deadline = self.pace.deadline();
+            match alarm.within(deadline, connection.frame(incoming)).await {
+                Ok(frame) => return frame.transpose(),
+                Err(failure) if failure.kind == ErrorKind::TimeoutSlow => self.pace.judge(clock.now())?,
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Takes a frame, however much it expands to, at most a block at a time.
+    async fn take(&mut self, frame: Bytes) -> Result<(), Failure> {
+        let lost = || Failure::new(ErrorKind::Internal, "the body's buffer is lost");
+        let mut rest = frame;
+        loop {
+            let mut intake = self.intake.take().ok_or_else(lost)?;
+            let result;
+            if intake.decoder.is_some() && rest.len() >= CROSSING_BYTES {
+                let step = move || {
+                    let result = intake.step(&mut rest);
+                    (intake, rest, result)
+                };
+                let done = self.rules.cpu.submit(step).await;
+                let stopped =
+                    |error| Failure::new(ErrorKind::Resource, format!("no thread to decode: {error}"));
+                (intake, rest, result) = done.map_err(stopped)?;
+            } else {
+                result = intake.step(&mut rest);
+            }
+            let full = intake.held.len() >= limits::BODY_INLINE_BYTES;
+            self.intake = Some(intake);
+            let more = result?;
+            if full && self.rules.spool.is_some() {
+                self.write_out().await?;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves what is held to the spool file.
+    async fn write_out(&mut self) -> Result<(), Failure> {
+        let (Some(intake), Some(directory)) = (&mut self.intake, self.rules.spool) else { return Ok(()) };
+        let block = Bytes::from(std::mem::take(&mut intake.held));
+        let spool = match self.spool.take() {
+            Some(spool) => spool,
+            None => {
+                let (row, attempt) = (self.rules.row, self.rules.attempt);
+                Spool::create(self.rules.disk, directory.clone(), row, attempt).await?
+            }
+        };
+        self.spool = Some(spool.write(block).await?);
+        Ok(())
+    }
+
+    async fn finish(mut self, mut failure: Option<Failure>) -> Drained {
+        if self.spool.is_some() && failure.is_none() {
+            failure = self.write_out().await.err();
+        }
+        let wire_bytes = self.wire_bytes;
+        let Some(intake) = self.intake else {
+            return Drained { wire_bytes, failure, truncated: true, ..Drained::default() };
+        };
+        let bytes = intake.bytes;
+        if failure.is_some() {
+            return Drained { bytes, wire_bytes, truncated: true, failure, ..Drained::default() };
+        }
+        let body = match self.spool {
+            Some(spool) => Body::File(spool.keep()),
+            None if self.rules.keep => Body::Inline(Bytes::from(intake.held)),
+            None => Body::None,
+        };
+        let sha256 = intake.digest.map(|digest| digest.finalize().into());
+        Drained { body, bytes, wire_bytes, sha256, truncated: false, failure: None }
+    }
+}
+
+/// The part of the work that computes and never waits.
+struct Intake {
+    decoder: Option<Decoder>,
+    digest: Option<Sha256>,
+    keep: bool,
+    /// What is kept and not yet in the spool file.
+    held: Vec<u8>,
+    /// `held` may grow to this before it is written out.
+    hold_bytes: usize,
+    bytes: u64,
+    max_bytes: u64,
+}
+
+impl Intake {
+    fn new(decoder: Option<Decoder>, rules: &Rules<'_>, expected: usize) -> Self {
+        let memory_max = rules.max_bytes.min(limits::BODY_MEMORY_BYTES_MAX);
+        let (hold_bytes, max_bytes) = match (rules.keep, rules.spool) {
+            (false, _) | (true, Some(_)) => (limits::BODY_INLINE_BYTES, rules.max_bytes),
+            (true, None) => (usize::MAX, memory_max),
+        };
+        let held = if rules.keep { Vec::with_capacity(expected) } else { Vec::new() };
+        let digest = if rules.sha256 { Some(Sha256::new()) } else { None };
+        Self { decoder, digest, keep: rules.keep, held, hold_bytes, bytes: 0, max_bytes }
+    }
+
+    /// Takes from the front of `input` until it is empty or enough is held; true: call it again.
+    fn step(&mut self, input: &mut Bytes) -> Result<bool, Failure> {
+        let Some(mut decoder) = self.decoder.take() else {
+            let block = input.split_to(input.len());
+            self.keep(&block)?;
+            return Ok(false);
+        };
+        let mut block = [0; 16 << 10];
+        let result = loop {
+            let mut rest = &input[..];
+            let decoded = decoder.decode(&mut rest, &mut block);
+            let taken = input.len() - rest.len();
+            bytes::Buf::advance(input, taken);
+            match decoded {
+                Ok(0) => break Ok(false),
+                Ok(n) => {
+                    if let Err(failure) = self.keep(block.get(..n).unwrap_or_default()) {
+                        break Err(failure);
+                    }
+                    if self.held.len() >= self.hold_bytes {
+                        break Ok(true);
+                    }
+                }
+                Err(failure) => break Err(failure),
+            }
+        };
+        self.decoder = Some(decoder);
+        result
+    }
+
+    fn keep(&mut self, block: &[u8]) -> Result<(), Failure> {
+        self.bytes += len(block);
+        if self.bytes > self.max_bytes {
+            let message = format!("the body is larger than {} bytes", self.max_bytes);
+            return Err(Failure::new(ErrorKind::BodyTooLarge, message));
+        }
+        if let Some(digest) = &mut self.digest {
+            digest.update(block);
+        }
+        if self.keep {
+            self.held.extend_from_slice(block);
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        self.decoder.as_ref().map_or(Ok(()), Decoder::finish)
+    }
+}
+
+/// Finds out bodies that hardly move.
+struct Pace {
+    limit: Option<(u64, Nanos)>,
+    since: Nanos,
+    bytes: u64,
+}
+
+impl Pace {
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.since, self.limit.map(|(_, span)| span), ErrorKind::TimeoutSlow)
+    }
+
+    /// Called when a span has passed.
+    fn judge(&mut self, now: Nanos) -> Result<(), Failure> {
+        if let Some((bytes, span)) = self.limit {
+            let wanted = bytes.saturating_mul(span.0 / 1_000_000_000).max(1);
+            if self.bytes < wanted {
+                let message = format!("{} bytes in {span}, at least {wanted} are wanted", self.bytes);
+                return Err(Failure::new(ErrorKind::TimeoutSlow, message));
+            }
+        }
+        self.since = now;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// How much room to make at once: what the server says, but no more than a block.
+fn expected_bytes(incoming: &Incoming) -> usize {
+    let said = http_body::Body::size_hint(incoming).exact().unwrap_or(0);
+    usize::try_from(said).unwrap_or(usize::MAX).min(limits::BODY_INLINE_BYTES)
+}
+
+fn len(block: &[u8]) -> u64 {
+    u64::try_from(block.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,5 @@
+//! The body of a response on its way in: its limits kept, decoded, hashed, held in memory or put into a file.
+
+pub(crate) mod drain;
+pub(crate) mod decode;
+pub(crate) mod spool;

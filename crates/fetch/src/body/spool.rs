@@ -1,0 +1,104 @@
+//! A body too large to hold, on its way into a file under a temporary name. A half-written file never has a final
+//! name, and one that nobody takes over is removed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use overlapped::Executor;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::job::Row;
+use overlapped_proto::outcome::Failure;
+
+/// The ending of every file that is not finished.
+const PART: &str = "part";
+
+/// An open file under a temporary name; removed when dropped, unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Part {
+    file: File,
+    path: Option<PathBuf>,
+}
+
+impl Part {
+    /// A new file in `directory`, readable by its owner alone, for the body of `row`.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk, like all of this type.
+    pub(crate) fn create(directory: &Path, row: Row, attempt: u16) -> io::Result<Self> {
+        let process = std::process::id();
+        let path = directory.join(format!(".overlapped-{process}-{}-{attempt}.{PART}", row.0));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { file, path: Some(path) })
+    }
+
+    /// Makes a file and removes it again, to find out whether it can be done.
+    pub(crate) fn probe(directory: &Path) -> io::Result<Self> {
+        Self::create(directory, Row(u64::MAX), 0)
+    }
+
+    /// Its temporary name.
+    pub(crate) fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    pub(crate) fn write(&mut self, block: &[u8]) -> io::Result<()> {
+        self.file.write_all(block)
+    }
+
+    /// Gives the file away, still under its temporary name.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.path.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Nothing can be done about a file that cannot be removed, and its name says what it is.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A [`Part`] that is written on the disk lane.
+pub(crate) struct Spool {
+    lane: Executor,
+    part: Part,
+}
+
+impl Spool {
+    pub(crate) async fn create(
+        lane: &Executor,
+        directory: PathBuf,
+        row: Row,
+        attempt: u16,
+    ) -> Result<Self, Failure> {
+        let part = lane.submit(move || Part::create(&directory, row, attempt)).await;
+        Ok(Self { lane: lane.clone(), part: flatten(part)? })
+    }
+
+    /// # Cancel safety
+    ///
+    /// Dropped half-way, the file goes with it.
+    pub(crate) async fn write(self, block: Bytes) -> Result<Self, Failure> {
+        let Self { lane, mut part } = self;
+        let written = lane.submit(move || part.write(&block).map(|()| part)).await;
+        Ok(Self { part: flatten(written)?, lane })
+    }
+
+    pub(crate) fn keep(self) -> PathBuf {
+        self.part.keep()
+    }
+}
+
+fn flatten<T>(done: Result<io::Result<T>, overlapped::JobError>) -> Result<T, Failure> {
+    match done {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failure::new(ErrorKind::SinkIo, format!("the body's file: {error}"))),
+        Err(error) => Err(Failure::new(ErrorKind::Resource, format!("no thread for the disk: {error}"))),
+    }
+}

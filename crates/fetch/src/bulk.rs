@@ -1,0 +1,231 @@
+//! `Bulk`: a list of URLs in, one record a row out. The public face of the engine.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use overlapped::{Executor, Job as Task, block_on};
+use overlapped_proto::job::Row;
+use overlapped_proto::limits;
+use overlapped_proto::reorder::Reorder;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{Shared, Stage};
+use crate::engine::conductor::{Conductor, Reading, Writing};
+use crate::engine::driver::drive;
+use crate::engine::feed::{Feed, Input, InputOptions};
+use crate::engine::shard::{Lanes, Shard};
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::sink::{Sink, Sinks};
+use crate::summary::{Progress, Summary, Tally};
+
+/// A run to be: settings, a list, and where the records go.
+///
+/// ```
+/// use overlapped_fetch::{Bulk, Config, Input, sink};
+/// # let server = overlapped_testkit::Server::start();
+/// # let url = |path: &str| server.url(path);
+///
+/// let urls = vec![url("/ok"), url("/status/404")];
+/// let (records, collected) = sink::collect();
+/// let summary = Bulk::new(Config { ordered: true, ..Config::default() })?
+///     .input(Input::Urls(Box::new(urls.into_iter())))
+///     .sink(records)
+///     .start()?
+///     .wait()?;
+///
+/// assert_eq!(summary.progress.rows_done, 2);
+/// let statuses: Vec<_> = collected.take().iter().map(|record| record.status).collect();
+/// assert_eq!(statuses, [Some(200), Some(404)]);
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
+pub struct Bulk {
+    plan: Plan,
+    input: Input,
+    input_options: InputOptions,
+    sinks: Vec<Box<dyn Sink>>,
+}
+
+impl Bulk {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// A setting is wrong; the message names it.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        Ok(Self {
+            plan: Plan::new(config)?,
+            input: Input::Urls(Box::new(std::iter::empty())),
+            input_options: InputOptions::default(),
+            sinks: Vec::new(),
+        })
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn input(self, input: Input) -> Self {
+        Self { input, ..self }
+    }
+
+    /// How the list is to be read.
+    #[must_use]
+    pub fn input_options(self, input_options: InputOptions) -> Self {
+        Self { input_options, ..self }
+    }
+
+    /// One more place where the records go. Every sink sees every record, in the order the sinks were given.
+    #[must_use]
+    pub fn sink(mut self, sink: Box<dyn Sink>) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// Starts the run on threads of its own, and returns at once.
+    ///
+    /// # Errors
+    ///
+    /// The list cannot be opened, or no thread can be started.
+    ///
+    /// # Blocking
+    ///
+    /// Until the list is open.
+    pub fn start(self) -> Result<Run, Error> {
+        let clock = Clock::start();
+        let plan = Arc::new(self.plan);
+        let first = Row(self.input_options.skip);
+        let (feed, input_bytes) = Feed::open(self.input, self.input_options)?;
+        let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
+        let executor = executor(plan.shards).map_err(no_threads)?;
+        let shared = Shared::new(plan.shards, plan.pace.parallel_max);
+        let tally = Tally::new(clock, input_bytes).map_err(|error| Error::internal(error.to_string()))?;
+        let tally = Arc::new(tally);
+        let lanes = Lanes {
+            dns: executor.limited("dns", limits::DNS_PARALLEL_MAX),
+            disk: executor.limited("disk", limits::DISK_PARALLEL_MAX),
+            cpu: executor.limited("cpu", plan.shards),
+        };
+        let shards = (0..plan.shards)
+            .map(|index| {
+                let (plan, shared, lanes) = (plan.clone(), shared.clone(), lanes.clone());
+                executor.submit(move || run_shard(index, plan, shared, lanes, clock))
+            })
+            .collect();
+        let order = if plan.ordered { Some(Reorder::new(first, plan.window_rows)) } else { None };
+        let conductor = Conductor {
+            outgoing: vec![Vec::new(); plan.shards],
+            plan,
+            shared: shared.clone(),
+            lanes,
+            tally: tally.clone(),
+            shards,
+            feed: Reading::Open(Box::new(feed)),
+            sinks: Writing::Open { sinks: Sinks::new(self.sinks), dirty: false },
+            order,
+            fed: 0,
+            written: 0,
+            ahead: Default::default(),
+            finished: Default::default(),
+        };
+        let conductor = executor.submit(move || block_on(conductor.run()));
+        Ok(Run { conductor, control: Control { shared, tally }, executor })
+    }
+}
+
+/// All threads of a run are the executor's: shards, the conductor, and those that block for them.
+fn executor(shards: usize) -> std::io::Result<Executor> {
+    let threads = shards + 1 + limits::DNS_PARALLEL_MAX + limits::DISK_PARALLEL_MAX + shards;
+    Executor::builder().max_workers(threads).thread_name("overlapped").build()
+}
+
+/// # Blocking
+///
+/// Until the run is over.
+fn run_shard(index: usize, plan: Arc<Plan>, shared: Arc<Shared>, lanes: Lanes, clock: Clock) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    // Without a runtime the shard ends here, and the conductor reports it.
+    #[expect(clippy::expect_used, reason = "a panic here is carried to the conductor, which ends the run")]
+    let runtime = runtime.expect("the system gives a shard its event queue");
+    let seed = clock.unix_us(clock.now()).unsigned_abs() ^ (u64::try_from(index).unwrap_or(0) << 32);
+    runtime.block_on(drive(Shard::new(index, plan, shared, lanes, clock, seed)));
+}
+
+/// A run under way: a future of its summary.
+///
+/// Dropped, it ends at once: what is in flight is given up, what is finished is written out.
+#[must_use = "a run that is dropped ends at once"]
+pub struct Run {
+    conductor: Task<Result<(), Error>>,
+    control: Control,
+    /// Its threads end with it.
+    #[expect(dead_code, reason = "kept for its drop")]
+    executor: Executor,
+}
+
+impl Run {
+    /// A handle to look at the run and to end it, from any thread.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// The list could not be read to its end, or the results could not be written.
+    ///
+    /// # Blocking
+    ///
+    /// Until the run is over.
+    pub fn wait(self) -> Result<Summary, Error> {
+        block_on(self)
+    }
+}
+
+impl Future for Run {
+    type Output = Result<Summary, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.conductor).poll(cx).map(|result| {
+            result.map_err(|error| Error::internal(format!("the run has ended: {error}")))??;
+            Ok(self.control.tally.summary(&self.control.shared, self.control.finished()))
+        })
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.control.abort();
+    }
+}
+
+/// Looks at a run and ends it.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+    tally: Arc<Tally>,
+}
+
+impl Control {
+    /// How the run stands.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.tally.progress(&self.shared)
+    }
+
+    /// Ends the run in order: nothing new starts, what is in flight may end.
+    pub fn stop(&self) {
+        self.shared.stop(Stage::Draining);
+    }
+
+    /// Ends the run at once: what is in flight is given up, what is finished is written out.
+    pub fn abort(&self) {
+        self.shared.stop(Stage::Aborting);
+    }
+
+    fn finished(&self) -> bool {
+        !self.shared.was_stopped()
+    }
+}

@@ -1,0 +1,221 @@
+//! What a caller may set, as plain data. Nothing is checked here; that is the plan's.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use overlapped_proto::bucket::Rate;
+use overlapped_proto::job::Method;
+use overlapped_proto::limits;
+
+/// Everything a caller may set for a run. Every default is a number of `overlapped_proto::limits`.
+///
+/// ```
+/// use overlapped_fetch::{Config, Pace};
+///
+/// let config = Config { pace: Pace { parallel_max: 64, ..Pace::default() }, ..Config::default() };
+/// assert_eq!(config.max_redirects, 10);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What every request says unless its row says otherwise.
+    pub request: Request,
+    /// How many requests may run, and how fast.
+    pub pace: Pace,
+    /// What is tried again.
+    pub retry: Retry,
+    /// How long each phase may take; `None`: as long as it likes.
+    pub timeouts: Timeouts,
+    /// What is kept of a response.
+    pub response: Response,
+    /// Redirects followed for one row; 0: the redirect itself is the result.
+    pub max_redirects: u16,
+    /// How connections are made.
+    pub network: Network,
+    /// Records come in the order of the list.
+    pub ordered: bool,
+    /// Rows read ahead of the fetching.
+    pub window_rows: usize,
+    /// Threads that fetch; `None`: one per processor.
+    pub shards: Option<usize>,
+}
+
+/// What every request says unless its row says otherwise.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Header fields, in order. A field given here replaces a default of the same name; an empty value removes it.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Option<Bytes>,
+    /// User name and password for basic authentication, sent to the origin of the row's own URL only.
+    pub user: Option<(String, String)>,
+    /// The token for bearer authentication, sent to the origin of the row's own URL only.
+    pub bearer: Option<String>,
+    /// Ask for compressed bodies, and decode them.
+    pub compressed: bool,
+}
+
+/// How many requests may run, and how fast.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Requests in flight at once.
+    pub parallel_max: usize,
+    /// Requests in flight to one host; `None`: 6, and no limit for this machine itself. `Some(0)`: no limit.
+    pub parallel_max_host: Option<usize>,
+    /// Requests a span, over all hosts.
+    pub rate: Option<Rate>,
+    /// Requests a span, to each host.
+    pub rate_host: Option<Rate>,
+    /// Adapt a host's concurrency to its answers.
+    pub adaptive: bool,
+    /// Failures in a row to reach a host before its further rows fail at once; 0: never.
+    pub max_host_errors: u32,
+}
+
+/// What is tried again.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// Further attempts after the first.
+    pub retries: u16,
+    /// No further attempt starts this long after the first.
+    pub max_time: Option<Duration>,
+    /// Also methods that are not idempotent, and failures that are not transient.
+    pub all_errors: bool,
+}
+
+/// How long each phase may take; `None`: as long as it likes.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// Name resolution.
+    pub dns: Option<Duration>,
+    /// Opening the connection.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the request to the first byte of the response.
+    pub first_byte: Option<Duration>,
+    /// The slowest body: bytes a second, over a span.
+    pub speed: Option<(u64, Duration)>,
+    /// One attempt in all.
+    pub total: Option<Duration>,
+}
+
+/// What is kept of a response.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// Keep the body.
+    pub body: bool,
+    /// Take the SHA-256 of the decoded body.
+    pub sha256: bool,
+    /// Decoded bytes of a body before it fails as `body.too_large`.
+    pub max_bytes: u64,
+    /// Statuses that count as failures.
+    pub fail: Vec<RangeInclusive<u16>>,
+    /// A directory for bodies that are too large to hold; without one they stay in memory, up to
+    /// `limits::BODY_MEMORY_BYTES_MAX`. Sinks that write files set it.
+    pub spool: Option<PathBuf>,
+}
+
+/// How connections are made.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// IPv4 or IPv6 only.
+    pub family: Option<Family>,
+    /// Certificates to trust instead of the system's, as PEM.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Names whose certificate is not verified.
+    pub insecure_hosts: Vec<String>,
+    /// `host:port` to dial at other addresses (curl's `--resolve`).
+    pub resolve: Vec<(String, u16, Vec<IpAddr>)>,
+    /// Refuse private, loopback and link-local addresses: for lists that strangers wrote.
+    pub public_only: bool,
+    /// Address ranges that are allowed whatever the policy says.
+    pub allow_addresses: Vec<String>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4
+    V4,
+    /// IPv6
+    V6,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            request: Request::default(),
+            pace: Pace::default(),
+            retry: Retry::default(),
+            timeouts: Timeouts::default(),
+            response: Response::default(),
+            max_redirects: limits::REDIRECTS_MAX,
+            network: Network::default(),
+            ordered: false,
+            window_rows: limits::WINDOW_ROWS,
+            shards: None,
+        }
+    }
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            method: Method::Get,
+            headers: Vec::new(),
+            body: None,
+            user: None,
+            bearer: None,
+            compressed: true,
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            parallel_max: limits::PARALLEL_MAX,
+            parallel_max_host: None,
+            rate: None,
+            rate_host: None,
+            adaptive: true,
+            max_host_errors: limits::HOST_ERRORS_MAX,
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { retries: limits::RETRIES, max_time: None, all_errors: false }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            dns: Some(limits::DNS_TIMEOUT.into()),
+            connect: Some(limits::CONNECT_TIMEOUT.into()),
+            tls: Some(limits::TLS_TIMEOUT.into()),
+            first_byte: Some(limits::FIRST_BYTE_TIMEOUT.into()),
+            speed: Some((limits::SPEED_LIMIT_BYTES, limits::SPEED_TIME.into())),
+            total: Some(limits::TOTAL_TIMEOUT.into()),
+        }
+    }
+}
+
+impl Default for Response {
+    fn default() -> Self {
+        Self {
+            body: true,
+            sha256: false,
+            max_bytes: limits::BODY_BYTES_MAX,
+            fail: vec![400..=599],
+            spool: None,
+        }
+    }
+}

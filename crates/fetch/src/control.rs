@@ -1,0 +1,197 @@
+//! What all threads of a run share: how it stands, how many requests may run, and what the shards count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use overlapped_proto::job::Job;
+use overlapped_proto::record::Record;
+use overlapped_proto::schedule::Held;
+
+use crate::mailbox::Mailbox;
+
+/// How a run stands. It only moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Rows are fetched.
+    Running,
+    /// What is in flight may end; nothing new starts.
+    Draining,
+    /// Everything ends at once.
+    Aborting,
+}
+
+/// Shared by the conductor, the shards and whoever controls the run.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    stage: AtomicU8,
+    /// Somebody ended the run before its list was done.
+    stopped: AtomicBool,
+    /// Rows for each shard.
+    pub(crate) inboxes: Box<[Mailbox<Vec<Job>>]>,
+    /// Finished rows for the conductor.
+    pub(crate) results: Mailbox<Vec<Record>>,
+    /// Requests that may still start, over all shards.
+    budget: Budget,
+    /// What each shard counts.
+    pub(crate) gauges: Box<[Gauges]>,
+    /// A shard does not start requests because the conductor is behind.
+    stalled: AtomicBool,
+}
+
+/// The figures of one shard; only it writes them.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) hosts: AtomicUsize,
+    pub(crate) parked: AtomicUsize,
+    pub(crate) held: AtomicU8,
+    pub(crate) connections_new: AtomicU64,
+    pub(crate) connections_reused: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) redirects: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(shards: usize, parallel_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            stage: AtomicU8::new(0),
+            stopped: AtomicBool::new(false),
+            inboxes: (0..shards).map(|_| Mailbox::new()).collect(),
+            results: Mailbox::new(),
+            budget: Budget::new(parallel_max, shards),
+            gauges: (0..shards).map(|_| Gauges::default()).collect(),
+            stalled: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Running,
+            1 => Stage::Draining,
+            _ => Stage::Aborting,
+        }
+    }
+
+    /// Moves the run on to `stage`, never back, and has everybody look.
+    pub(crate) fn advance(&self, stage: Stage) {
+        let number = match stage {
+            Stage::Running => 0,
+            Stage::Draining => 1,
+            Stage::Aborting => 2,
+        };
+        self.stage.fetch_max(number, Ordering::AcqRel);
+        self.wake_shards();
+        self.results.wake();
+    }
+
+    /// Ends the run before its list is done.
+    pub(crate) fn stop(&self, stage: Stage) {
+        if self.stage() == Stage::Running {
+            self.stopped.store(true, Ordering::Release);
+        }
+        self.advance(stage);
+    }
+
+    pub(crate) fn was_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn wake_shards(&self) {
+        self.inboxes.iter().for_each(Mailbox::wake);
+    }
+
+    /// Takes a request for `shard`, which has `held` of them in flight. False: none may start now; the shard will be
+    /// woken, or has requests in flight after which it asks again.
+    pub(crate) fn take_request(&self, shard: usize, held: usize) -> bool {
+        self.budget.take(shard, held)
+    }
+
+    /// Gives a request back. `shard` itself is not woken: it asks again of its own.
+    pub(crate) fn give_request(&self, shard: usize) {
+        self.budget.free.fetch_add(1, Ordering::SeqCst);
+        for (other, waiting) in self.budget.others(shard) {
+            if waiting.load(Ordering::SeqCst) && waiting.swap(false, Ordering::SeqCst) {
+                self.inboxes.get(other).into_iter().for_each(Mailbox::wake);
+            }
+        }
+    }
+
+    /// True if the conductor has enough to do, so that no request should start; it will wake the shards.
+    pub(crate) fn is_behind(&self, batches: usize) -> bool {
+        if self.results.len() < batches {
+            return false;
+        }
+        // First say so, then look again: either the conductor sees the flag or we see its progress.
+        self.stalled.store(true, Ordering::SeqCst);
+        self.results.len() >= batches
+    }
+
+    /// The conductor has caught up.
+    pub(crate) fn caught_up(&self) {
+        if self.stalled.swap(false, Ordering::SeqCst) {
+            self.wake_shards();
+        }
+    }
+}
+
+/// Requests that may start, over all shards, so that one busy host can use what the other shards do not.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    free: AtomicUsize,
+    /// What a shard may hold while another one waits.
+    share: usize,
+    /// For each shard: it has a row that could start and nothing was free.
+    waiting: Box<[AtomicBool]>,
+}
+
+impl Budget {
+    fn new(requests: usize, shards: usize) -> Self {
+        let share = (requests / shards.max(1)).max(1);
+        Self { free: AtomicUsize::new(requests), share, waiting: (0..shards).map(|_| false.into()).collect() }
+    }
+
+    /// Takes one for `shard`, which holds `held`; false: none is free, or others come first. The shard is asked again
+    /// when one is given back.
+    fn take(&self, shard: usize, held: usize) -> bool {
+        if held >= self.share && self.others(shard).any(|(_, waiting)| waiting.load(Ordering::SeqCst)) {
+            return false;
+        }
+        self.try_take() || {
+            // First say so, then look again: either the giver sees the flag or we see what it gave.
+            if let Some(waiting) = self.waiting.get(shard) {
+                waiting.store(true, Ordering::SeqCst);
+            }
+            self.try_take()
+        }
+    }
+
+    fn try_take(&self) -> bool {
+        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1)).is_ok()
+    }
+
+    /// The shards that wait, but for `shard`, and their flags.
+    fn others(&self, shard: usize) -> impl Iterator<Item = (usize, &AtomicBool)> {
+        self.waiting.iter().enumerate().filter(move |(other, _)| *other != shard)
+    }
+}
+
+/// The limits that may hold a run back, the more telling last.
+const HELD: [Held; 8] = [
+    Held::Nothing,
+    Held::Retry,
+    Held::ParallelMax,
+    Held::Parked,
+    Held::Adaptive,
+    Held::ParallelMaxHost,
+    Held::Rate,
+    Held::RateHost,
+];
+
+/// As it is kept in a gauge; of several shards the highest is shown.
+pub(crate) fn number_of(held: Held) -> u8 {
+    HELD.iter().position(|&known| known == held).and_then(|number| u8::try_from(number).ok()).unwrap_or(0)
+}
+
+pub(crate) fn held_of(number: u8) -> Held {
+    HELD.get(usize::from(number)).copied().unwrap_or(Held::Nothing)
+}

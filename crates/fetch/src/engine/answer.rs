@@ -1,0 +1,41 @@
+//! What an attempt brought, as plain data: what the attempt fills in and the shard turns into a record.
+
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::record::{Connection as Wire, Headers};
+use overlapped_proto::redirect::Follow;
+use overlapped_proto::time::Nanos;
+use overlapped_proto::timing::Stopwatch;
+
+use crate::body::drain::Drained;
+
+/// What one attempt brought.
+pub(crate) struct Answer {
+    pub(crate) watch: Stopwatch,
+    pub(crate) wire: Wire,
+    pub(crate) status: Option<u16>,
+    pub(crate) headers: Headers,
+    pub(crate) retry_after: Option<Nanos>,
+    pub(crate) redirect: Option<Follow>,
+    pub(crate) drained: Drained,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Answer {
+    pub(crate) fn new(watch: Stopwatch) -> Self {
+        Self {
+            watch,
+            wire: Wire::default(),
+            status: None,
+            headers: Headers::default(),
+            retry_after: None,
+            redirect: None,
+            drained: Drained::default(),
+            failure: None,
+        }
+    }
+
+    /// An attempt that started and came to nothing.
+    pub(crate) fn failed(ready: Nanos, now: Nanos, failure: Failure) -> Self {
+        Self { failure: Some(failure), ..Self::new(Stopwatch::start(ready, now)) }
+    }
+}

@@ -1,0 +1,228 @@
+//! One attempt: one request on one connection, from the row to what came of it. It decides nothing about what follows.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Version};
+use hyper::body::Incoming;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::job::{Job, Method};
+use overlapped_proto::limits;
+use overlapped_proto::origin::{ConnKey, Scheme};
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::record::{Body, Connection as Wire, Headers, HttpVersion};
+use overlapped_proto::redirect::{self, Decision};
+use overlapped_proto::retry;
+use overlapped_proto::time::Nanos;
+use overlapped_proto::timing::Stopwatch;
+
+use super::answer::Answer;
+use super::shard::Shard;
+use crate::body::decode::Decoder;
+use crate::body::drain::{Rules, drain};
+use crate::net::alarm::{Alarm, Deadline};
+use crate::net::exchange::Connection;
+use crate::net::{connect, request};
+
+/// Makes one attempt at `job`.
+pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answer {
+    let now = shard.now();
+    let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
+    alarm.begin(now, own_limit.or(shard.plan.timeouts.total));
+    let answer = Answer::new(Stopwatch::start(job.ready, now));
+    let mut attempt = Attempt { shard, alarm, job, answer };
+    let failure = attempt.run().await.err();
+    attempt.answer.failure = failure;
+    attempt.answer
+}
+
+struct Attempt<'a> {
+    shard: &'a Shard,
+    alarm: &'a mut Alarm,
+    job: &'a Job,
+    answer: Answer,
+}
+
+impl Attempt<'_> {
+    async fn run(&mut self) -> Result<(), Failure> {
+        let invalid = || Failure::new(ErrorKind::InputUrl, "the URL has no host");
+        let route = self.shard.plan.route(&self.job.url);
+        let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
+        let (mut connection, head) = self.exchange(&key).await?;
+        self.answer.status = Some(head.status.as_u16());
+        self.answer.headers = packed(&head.headers);
+        self.answer.wire.http_version =
+            Some(if head.version == Version::HTTP_10 { HttpVersion::Http10 } else { HttpVersion::Http11 });
+        let mut body = head.body;
+        let whole = match self.judge(head.status.as_u16(), &head.headers) {
+            Decision::Follow(follow) => {
+                self.answer.redirect = Some(follow);
+                self.pass_over(&mut connection, &mut body).await
+            }
+            Decision::Fail(failure) => return Err(failure),
+            Decision::Stay => self.keep(&mut connection, &mut body, &head.headers).await?,
+        };
+        self.answer.watch.receive(self.shard.stamp());
+        drop(body);
+        if whole && connection.is_reusable() {
+            self.shard.check_in(key, connection);
+        }
+        Ok(())
+    }
+
+    /// Gets a connection, sends the request and waits for the head of the response.
+    async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
+        while let Some(mut connection) = self.shard.check_out(key) {
+            if !connection.is_reusable() {
+                continue;
+            }
+            self.answer.wire =
+                Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
+            match self.send(&mut connection).await {
+                Ok(head) => return Ok((connection, head)),
+                // The server closed an idle connection as the request went out. Nothing came back, so nothing is
+                // lost by sending it again, once, on a connection that is new.
+                Err(failure) if is_idle_race(failure.kind) && self.is_idempotent() => break,
+                Err(failure) => return Err(failure),
+            }
+        }
+        let mut connection = self.connect(key).await?;
+        let head = self.send(&mut connection).await?;
+        Ok((connection, head))
+    }
+
+    async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
+        let Self { shard, alarm, job, answer } = self;
+        let timeouts = &shard.plan.timeouts;
+        let host = request::host(&job.url)?;
+        let name = key.origin.host();
+        answer.wire = Wire { reused: Some(false), ..Wire::default() };
+
+        let deadline = Deadline::after(shard.now(), timeouts.dns, ErrorKind::DnsTimeout);
+        let addresses = alarm.within(deadline, shard.addresses(job, &mut answer.watch)).await??;
+
+        let deadline = Deadline::after(shard.now(), timeouts.connect, ErrorKind::ConnectTimeout);
+        let tcp = alarm.within(deadline, connect::dial(&addresses, key.origin.port())).await??;
+        answer.watch.connect(shard.stamp());
+        let remote = tcp
+            .peer_addr()
+            .map_err(|error| Failure::new(ErrorKind::ConnectReset, format!("{name}: {error}")))?;
+        answer.wire.remote = Some(remote);
+
+        let stream = if key.origin.scheme() == Scheme::Https {
+            let deadline = Deadline::after(shard.now(), timeouts.tls, ErrorKind::TlsTimeout);
+            let tls = alarm.within(deadline, shard.plan.trust.handshake(name, tcp)).await??;
+            answer.watch.tls(shard.stamp());
+            connect::Stream::Tls(Box::new(tls))
+        } else {
+            connect::Stream::Plain(tcp)
+        };
+        shard.count_connection();
+        Ok(Box::new(Connection::open(stream, remote, host, shard.now()).await?))
+    }
+
+    async fn send(&mut self, connection: &mut Connection) -> Result<Head, Failure> {
+        let shard = self.shard;
+        let request = self.shard.plan.template.build(self.job, &connection.host)?;
+        let limit = self.shard.plan.timeouts.first_byte;
+        let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
+        let watch = &mut self.answer.watch;
+        let response =
+            self.alarm.within(deadline, connection.send(request, || watch.send(shard.stamp()))).await??;
+        self.answer.watch.wait(shard.stamp());
+        let (head, body) = response.into_parts();
+        Ok(Head { status: head.status, version: head.version, headers: head.headers, body })
+    }
+
+    /// What the status and the `Location` mean for the row.
+    fn judge(&mut self, status: u16, headers: &HeaderMap) -> Decision {
+        let plan = &self.shard.plan;
+        let shard = self.shard;
+        let after = |value: &HeaderValue| retry::after(value.as_bytes(), shard.clock.unix_s(shard.now()));
+        self.answer.retry_after = headers.get(RETRY_AFTER).and_then(after);
+        let location = headers.get(LOCATION).map(|value| value.as_bytes());
+        redirect::decide(self.job, plan.template.sent(self.job), status, location, &plan.redirect)
+    }
+
+    /// Reads a redirect's own body, undecoded, while it is small; true: it came whole.
+    async fn pass_over(&mut self, connection: &mut Connection, body: &mut Incoming) -> bool {
+        let mut bytes = 0;
+        let deadline = Deadline::after(Nanos::MAX, None, ErrorKind::TimeoutTotal);
+        while let Ok(frame) = self.alarm.within(deadline, connection.frame(body)).await {
+            match frame {
+                None => return true,
+                Some(Ok(data)) => bytes += Bytes::len(&data) as u64,
+                Some(Err(_)) => return false,
+            }
+            if bytes > limits::REDIRECT_DRAIN_BYTES {
+                return false;
+            }
+        }
+        false
+    }
+
+    async fn keep(
+        &mut self,
+        connection: &mut Connection,
+        body: &mut Incoming,
+        headers: &HeaderMap,
+    ) -> Result<bool, Failure> {
+        let Self { shard, alarm, job, answer } = self;
+        let plan = &shard.plan;
+        let fields = headers.get_all(CONTENT_ENCODING);
+        let decoder =
+            if plan.decodes { Decoder::new(fields.iter().map(|field| field.as_bytes()))? } else { None };
+        let rules = Rules {
+            keep: plan.response.body,
+            sha256: plan.response.sha256 || job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some()),
+            max_bytes: plan.response.max_bytes,
+            speed: plan.timeouts.speed,
+            spool: plan.response.spool.as_ref(),
+            disk: &shard.lanes.disk,
+            cpu: &shard.lanes.cpu,
+            row: job.row,
+            attempt: job.attempts,
+        };
+        answer.drained = drain(connection, body, decoder, &rules, alarm, shard.clock, shard.now()).await;
+        match answer.drained.failure.take() {
+            None => match (job.ask.as_deref().and_then(|ask| ask.sha256), answer.drained.sha256) {
+                (Some(wanted), Some(found)) if wanted != found => {
+                    answer.drained.body = Body::None;
+                    Err(Failure::new(
+                        ErrorKind::BodyHashMismatch,
+                        "the SHA-256 is not the one the row asks for",
+                    ))
+                }
+                _ => Ok(true),
+            },
+            Some(failure) => {
+                answer.watch.receive(shard.stamp());
+                Err(failure)
+            }
+        }
+    }
+
+    fn is_idempotent(&self) -> bool {
+        Method::is_idempotent(self.shard.plan.template.method_now(self.job))
+    }
+}
+
+/// The head of a response, and the body to come.
+struct Head {
+    status: http::StatusCode,
+    version: Version,
+    headers: HeaderMap,
+    body: Incoming,
+}
+
+fn is_idle_race(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::HttpNoResponse | ErrorKind::HttpReset)
+}
+
+fn packed(headers: &HeaderMap) -> Headers {
+    let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 6).sum();
+    let mut packed = Headers::with_capacity(bytes);
+    for (name, value) in headers {
+        packed.push(name.as_str(), value.as_bytes());
+    }
+    packed
+}

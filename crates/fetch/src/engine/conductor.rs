@@ -1,0 +1,311 @@
+//! The conductor of a run: feeds the shards within the window, collects what is finished, puts it in order where that
+//! was asked for, and hands it to the sinks. It does no work of its own and never blocks.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use overlapped::{Job as Task, JobError};
+use overlapped_proto::input::{BadRow, RowRead};
+use overlapped_proto::job::Job;
+use overlapped_proto::limits;
+use overlapped_proto::record::Record;
+use overlapped_proto::reorder::Reorder;
+
+use super::feed::{Block, Feed};
+use super::shard::Lanes;
+use crate::control::{Shared, Stage};
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::sink::Sinks;
+use crate::summary::Tally;
+
+/// A blocking thing that is away on the executor, and comes back with what it did.
+type Away<T, R> = Task<(T, Result<R, Error>)>;
+
+/// Everything a conductor needs.
+pub(crate) struct Conductor {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lanes: Lanes,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) shards: Vec<Task<()>>,
+    pub(crate) feed: Reading,
+    pub(crate) sinks: Writing,
+    pub(crate) order: Option<Reorder<Record>>,
+    /// Rows handed to the shards, or answered at once.
+    pub(crate) fed: u64,
+    /// Rows that the sinks have taken.
+    pub(crate) written: u64,
+    /// Rows read that the window has no room for yet.
+    pub(crate) ahead: VecDeque<RowRead>,
+    /// Batches that wait for the sinks.
+    pub(crate) finished: VecDeque<Vec<Record>>,
+    /// Batches of rows under way to the shards.
+    pub(crate) outgoing: Vec<Vec<Job>>,
+}
+
+/// Where the list is.
+pub(crate) enum Reading {
+    Open(Box<Feed>),
+    Away(Away<Box<Feed>, Block>),
+    Ended,
+}
+
+/// Where the sinks are.
+pub(crate) enum Writing {
+    /// At rest; `dirty`: they hold something that is not yet handed to the system.
+    Open { sinks: Sinks, dirty: bool },
+    /// Writing so many records.
+    Accepting(Away<Sinks, ()>, u64),
+    /// Handing on what they hold.
+    Committing(Away<Sinks, ()>),
+    /// Lost, with the reason already told.
+    Lost,
+}
+
+impl Conductor {
+    /// Runs until every row is written, or the run is told to end.
+    ///
+    /// # Errors
+    ///
+    /// The list cannot be read any further, or the results cannot be written. The shards have ended all the same.
+    pub(crate) async fn run(mut self) -> Result<(), Error> {
+        let result = poll_fn(|cx| self.poll(cx)).await;
+        self.shared.advance(if result.is_ok() { Stage::Draining } else { Stage::Aborting });
+        for shard in std::mem::take(&mut self.shards) {
+            shard.await.map_err(|error| Error::internal(format!("a shard has ended: {error}")))?;
+        }
+        result
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.shared.results.register(cx.waker());
+        let shards_ended = self.shards_ended(cx)?;
+        loop {
+            let mut moved = self.write(cx)?;
+            moved |= self.collect();
+            moved |= self.read(cx)?;
+            moved |= self.dispatch();
+            if self.is_done(shards_ended) {
+                return Poll::Ready(Ok(()));
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn is_done(&mut self, shards_ended: bool) -> bool {
+        if shards_ended && self.shared.results.len() == 0 {
+            self.close_gaps();
+        }
+        let written = matches!(self.sinks, Writing::Open { dirty: false, .. }) && self.finished.is_empty();
+        let nothing_to_come = match self.shared.stage() {
+            Stage::Running => {
+                matches!(self.feed, Reading::Ended) && self.ahead.is_empty() && self.fed == self.written
+            }
+            Stage::Draining | Stage::Aborting => shards_ended && self.shared.results.len() == 0,
+        };
+        written && nothing_to_come
+    }
+
+    /// Writes out, in order, what waits for rows that will not come.
+    fn close_gaps(&mut self) {
+        let Some(mut order) = self.order.take() else { return };
+        let mut batch = Vec::new();
+        for _ in 0..self.plan.window_rows {
+            order.skip(order.next());
+            batch.extend(std::iter::from_fn(|| order.pop()));
+        }
+        if !batch.is_empty() {
+            self.finished.push_back(batch);
+        }
+    }
+
+    /// A shard ends only when the run does; one that ends before is a defect.
+    fn shards_ended(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
+        let mut running = Vec::with_capacity(self.shards.len());
+        for mut shard in std::mem::take(&mut self.shards) {
+            match Pin::new(&mut shard).poll(cx) {
+                Poll::Pending => running.push(shard),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    return Err(Error::internal(format!("a shard has ended: {error}")));
+                }
+            }
+        }
+        self.shards = running;
+        Ok(self.shards.is_empty())
+    }
+
+    // --- rows in ---------------------------------------------------------------------------------------------
+
+    /// Reads ahead when the rows that were read are used up.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
+        let wanted = self.ahead.is_empty() && self.room() > 0 && self.shared.stage() == Stage::Running;
+        match std::mem::replace(&mut self.feed, Reading::Ended) {
+            Reading::Open(mut feed) if wanted => {
+                let block = self.lanes.disk.submit(move || {
+                    let block = feed.read();
+                    (feed, block)
+                });
+                self.feed = Reading::Away(block);
+                Ok(true)
+            }
+            Reading::Away(mut away) => match Pin::new(&mut away).poll(cx) {
+                Poll::Pending => {
+                    self.feed = Reading::Away(away);
+                    Ok(false)
+                }
+                Poll::Ready(back) => {
+                    let (feed, block) = back.map_err(stopped)?;
+                    let block = block?;
+                    self.tally.read(block.bytes_read, block.rows.len());
+                    self.ahead.extend(block.rows);
+                    if !block.ended {
+                        self.feed = Reading::Open(feed);
+                    }
+                    Ok(true)
+                }
+            },
+            unchanged @ (Reading::Open(_) | Reading::Ended) => {
+                self.feed = unchanged;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Rows that may still be handed out: what is out there is bounded by the window, and in ordered mode by the rows
+    /// that may wait for an earlier one.
+    fn room(&self) -> usize {
+        let out = usize::try_from(self.fed - self.written).unwrap_or(usize::MAX);
+        self.plan.window_rows.saturating_sub(out)
+    }
+
+    /// Hands rows to the shards of their hosts.
+    fn dispatch(&mut self) -> bool {
+        if self.shared.stage() != Stage::Running {
+            self.ahead.clear();
+            return false;
+        }
+        let mut bad = Vec::new();
+        let count = self.room().min(self.ahead.len());
+        for row in self.ahead.drain(..count) {
+            match row.job {
+                Ok(job) => {
+                    let shard = job.host.shard(self.outgoing.len());
+                    if let Some(outgoing) = self.outgoing.get_mut(shard) {
+                        outgoing.push(job);
+                    }
+                }
+                Err(row) => bad.push(bad_record(row)),
+            }
+        }
+        self.fed += u64::try_from(count).unwrap_or(u64::MAX);
+        for (outgoing, inbox) in self.outgoing.iter_mut().zip(&self.shared.inboxes) {
+            if !outgoing.is_empty() {
+                inbox.push(std::mem::take(outgoing));
+            }
+        }
+        self.finish(bad);
+        count > 0
+    }
+
+    // --- records out -----------------------------------------------------------------------------------------
+
+    /// Takes what the shards have finished, as long as the sinks keep up.
+    fn collect(&mut self) -> bool {
+        let mut moved = false;
+        while self.finished.len() < limits::BATCHES_WAITING_MAX {
+            let Some(batch) = self.shared.results.pop() else { break };
+            self.finish(batch);
+            moved = true;
+        }
+        if moved {
+            self.shared.caught_up();
+        }
+        moved
+    }
+
+    fn finish(&mut self, mut batch: Vec<Record>) {
+        self.tally.add(&batch);
+        if let Some(order) = &mut self.order {
+            // What has no place in the window is out of order already; it is written rather than lost.
+            let misfits: Vec<_> =
+                batch.drain(..).filter_map(|record| order.push(record.row, record).err()).collect();
+            batch.extend(std::iter::from_fn(|| order.pop()));
+            batch.extend(misfits);
+        }
+        if !batch.is_empty() {
+            self.finished.push_back(batch);
+        }
+    }
+
+    /// Keeps the sinks busy: with the next batch, or else with handing on what they hold.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
+        match std::mem::replace(&mut self.sinks, Writing::Lost) {
+            Writing::Open { sinks, dirty } => match self.finished.pop_front() {
+                Some(batch) => {
+                    self.accept(sinks, batch);
+                    Ok(true)
+                }
+                None if dirty => {
+                    let task = self.lanes.disk.submit(move || sinks.committed());
+                    self.sinks = Writing::Committing(task);
+                    Ok(true)
+                }
+                None => {
+                    self.sinks = Writing::Open { sinks, dirty };
+                    Ok(false)
+                }
+            },
+            Writing::Accepting(mut away, count) => match Pin::new(&mut away).poll(cx) {
+                Poll::Pending => {
+                    self.sinks = Writing::Accepting(away, count);
+                    Ok(false)
+                }
+                Poll::Ready(back) => {
+                    let (sinks, result) = back.map_err(stopped)?;
+                    result?;
+                    self.written += count;
+                    self.sinks = Writing::Open { sinks, dirty: true };
+                    Ok(true)
+                }
+            },
+            Writing::Committing(mut away) => match Pin::new(&mut away).poll(cx) {
+                Poll::Pending => {
+                    self.sinks = Writing::Committing(away);
+                    Ok(false)
+                }
+                Poll::Ready(back) => {
+                    let (sinks, result) = back.map_err(stopped)?;
+                    result?;
+                    self.sinks = Writing::Open { sinks, dirty: false };
+                    Ok(true)
+                }
+            },
+            Writing::Lost => Ok(false),
+        }
+    }
+
+    fn accept(&mut self, sinks: Sinks, batch: Vec<Record>) {
+        let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        let task = self.lanes.disk.submit(move || sinks.accepted(batch));
+        self.sinks = Writing::Accepting(task, count);
+    }
+}
+
+fn bad_record(row: BadRow) -> Record {
+    let mut record = Record::new(row.row, row.given);
+    record.id = row.id;
+    record.meta = row.meta;
+    record.failure = Some(row.failure);
+    record
+}
+
+fn stopped(error: JobError) -> Error {
+    Error::internal(format!("a thread of the engine has stopped: {error}"))
+}

@@ -1,0 +1,161 @@
+//! The list, read ahead a block at a time. Reading and parsing block, so a [`Feed`] lives on the disk lane; nothing
+//! here knows who takes the rows.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use overlapped_proto::input::{Format, Options, Reader, RowRead};
+use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
+
+use crate::error::Error;
+
+/// Where the rows of a run come from.
+pub enum Input {
+    /// URLs one by one, as from a command line. Pulled on a thread of the executor, so the iterator may block.
+    Urls(Box<dyn Iterator<Item = String> + Send>),
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+    /// Anything that can be read, and what to call it in messages.
+    Read(Box<dyn Read + Send>, String),
+}
+
+/// How a list is to be read.
+#[derive(Clone, Debug, Default)]
+pub struct InputOptions {
+    /// Its format; `None`: by the file's name, else by its first byte.
+    pub format: Option<Format>,
+    /// How its columns are named.
+    pub columns: Options,
+    /// Rows passed over at the start. They keep their numbers.
+    pub skip: u64,
+    /// Rows taken after that.
+    pub limit: Option<u64>,
+}
+
+/// A block of rows, and how far into the list it reaches.
+#[derive(Default)]
+pub(crate) struct Block {
+    pub(crate) rows: Vec<RowRead>,
+    pub(crate) bytes_read: u64,
+    pub(crate) ended: bool,
+}
+
+/// An open list.
+pub(crate) struct Feed {
+    source: Source,
+    name: String,
+    options: InputOptions,
+    reader: Option<Reader>,
+    /// Rows to come before `options.limit` is reached.
+    left: u64,
+    buffer: Vec<u8>,
+}
+
+enum Source {
+    Urls(Box<dyn Iterator<Item = String> + Send>),
+    Bytes(Box<dyn Read + Send>),
+}
+
+impl Feed {
+    /// Opens a list; also says how many bytes it has, where that is known.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
+    pub(crate) fn open(input: Input, options: InputOptions) -> Result<(Self, Option<u64>), Error> {
+        let (source, name, bytes) = match input {
+            Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
+            Input::Stdin => (Source::Bytes(Box::new(io::stdin())), "on standard input".to_owned(), None),
+            Input::Read(read, name) => (Source::Bytes(read), name, None),
+            Input::File(path) => {
+                let name = path.display().to_string();
+                let (file, bytes) = open_file(&path).map_err(|error| Error::input(&name, error))?;
+                (Source::Bytes(Box::new(file)), name, bytes)
+            }
+        };
+        let left = options.limit.unwrap_or(u64::MAX);
+        Ok((Self { source, name, options, reader: None, left, buffer: Vec::new() }, bytes))
+    }
+
+    /// The next rows.
+    ///
+    /// # Blocking
+    ///
+    /// For as long as the source does.
+    pub(crate) fn read(&mut self) -> Result<Block, Error> {
+        let mut block = Block::default();
+        let more = match &mut self.source {
+            Source::Urls(urls) => {
+                let mut line = Vec::new();
+                for url in urls.by_ref().take(limits::INPUT_BLOCK_ROWS) {
+                    line.extend_from_slice(url.replace(['\n', '\r'], "%0A").as_bytes());
+                    line.push(b'\n');
+                }
+                self.buffer = line;
+                !self.buffer.is_empty()
+            }
+            Source::Bytes(read) => {
+                self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
+                let count =
+                    read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error))?;
+                self.buffer.truncate(count);
+                count > 0
+            }
+        };
+        self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))?;
+        block.ended |= !more;
+        Ok(block)
+    }
+
+    /// Parses the buffer; an empty one is the end of the list.
+    fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
+        let (skip, left) = (self.options.skip, &mut self.left);
+        let mut take = |row: RowRead| {
+            if row.row().0 >= skip && *left > 0 {
+                *left -= 1;
+                block.rows.push(row);
+            }
+        };
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            empty @ None => {
+                let sniffed = match self.source {
+                    Source::Urls(_) => Format::Text,
+                    Source::Bytes(_) => Format::sniff(&self.buffer, Some(&self.name)),
+                };
+                let format = self.options.format.unwrap_or(sniffed);
+                empty.insert(Reader::new(format, self.options.columns.clone()))
+            }
+        };
+        if self.buffer.is_empty() {
+            reader.finish(&mut take)?;
+        } else {
+            reader.push(&self.buffer, &mut take)?;
+        }
+        block.bytes_read = reader.bytes_consumed();
+        block.ended = self.left == 0;
+        Ok(())
+    }
+}
+
+fn open_file(path: &PathBuf) -> io::Result<(File, Option<u64>)> {
+    let file = File::open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory, not a list of URLs"));
+    }
+    Ok((file, if meta.is_file() { Some(meta.len()) } else { None }))
+}
+
+fn read_some(read: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match read.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The engine: rows in, attempts out to the network, records to the sinks; every decision asked of `proto`.
+//!
+//! A *shard* is one thread with a runtime, a scheduler and a connection pool of its own; a host belongs to exactly one
+//! of them, so nothing per host is ever locked. The *conductor* feeds the shards and collects from them.
+
+pub(crate) mod conductor;
+pub(crate) mod feed;
+pub(crate) mod driver;
+pub(crate) mod attempt;
+pub(crate) mod shard;
+pub(crate) mod answer;

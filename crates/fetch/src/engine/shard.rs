@@ -1,0 +1,393 @@
+//! A shard: everything that belongs to its hosts, on one thread. Here is its state and what attempts ask of it; the
+//! loop that moves it is the driver's.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use overlapped::Executor;
+use overlapped_proto::job::Job;
+use overlapped_proto::keepalive::{Bounds, Keepalive};
+use overlapped_proto::limits;
+use overlapped_proto::origin::ConnKey;
+use overlapped_proto::outcome::{Ending, Failure, Hop};
+use overlapped_proto::record::{Body, Record};
+use overlapped_proto::redirect::Follow;
+use overlapped_proto::schedule::{Finish, Next, Scheduler};
+use overlapped_proto::time::Nanos;
+use overlapped_proto::timing::Stopwatch;
+use url::Host;
+
+use super::answer::Answer;
+use crate::clock::Clock;
+use crate::control::{Gauges, Shared, Stage, number_of};
+use crate::net::exchange::Connection;
+use crate::net::resolve::Resolver;
+use crate::plan::Plan;
+
+/// Where blocking work goes, each kind with a limit of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Lanes {
+    pub(crate) dns: Executor,
+    pub(crate) disk: Executor,
+    pub(crate) cpu: Executor,
+}
+
+/// The state of one shard. Single-threaded: no borrow of a cell is held across an `await`.
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) clock: Clock,
+    pub(crate) lanes: Lanes,
+    shared: Arc<Shared>,
+    resolver: Resolver,
+    scheduler: RefCell<Scheduler>,
+    idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
+    outbox: RefCell<Outbox>,
+    now: Cell<Nanos>,
+    draw: Cell<u64>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    connections_new: Cell<u64>,
+    connections_reused: Cell<u64>,
+    retries: Cell<u64>,
+    redirects: Cell<u64>,
+}
+
+/// Finished rows on their way to the conductor.
+#[derive(Default)]
+struct Outbox {
+    records: Vec<Record>,
+    body_bytes: usize,
+    since: Nanos,
+}
+
+/// What a shard does next.
+pub(crate) enum Turn {
+    /// Make an attempt at this row.
+    Start(Job),
+    /// Nothing can start before then.
+    Wait(Nanos),
+    /// Nothing can start before something happens.
+    Idle,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        index: usize,
+        plan: Arc<Plan>,
+        shared: Arc<Shared>,
+        lanes: Lanes,
+        clock: Clock,
+        seed: u64,
+    ) -> Rc<Self> {
+        let resolver = Resolver::new(lanes.dns.clone(), clock);
+        let scheduler = RefCell::new(Scheduler::new(plan.pace.clone()));
+        Rc::new(Self {
+            index,
+            plan,
+            clock,
+            lanes,
+            shared,
+            resolver,
+            scheduler,
+            idle: RefCell::new(Keepalive::new(Bounds::default())),
+            outbox: RefCell::default(),
+            now: Cell::new(clock.now()),
+            draw: Cell::new(seed | 1),
+            counts: Counts::default(),
+        })
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------
+
+    /// Reads the clock.
+    pub(crate) fn stamp(&self) -> Nanos {
+        let now = self.clock.now();
+        self.now.set(now);
+        now
+    }
+
+    /// When the clock was last read: within the same turn of the loop, which never waits. Reading it anew for every
+    /// decision would cost more than the decisions.
+    pub(crate) fn now(&self) -> Nanos {
+        self.now.get()
+    }
+
+    // --- rows ------------------------------------------------------------------------------------------------
+
+    /// Takes what the conductor and the other shards have sent.
+    pub(crate) fn receive(&self) {
+        let Some(inbox) = self.shared.inboxes.get(self.index) else { return };
+        let now = self.now();
+        while let Some(jobs) = inbox.pop() {
+            let mut scheduler = self.scheduler.borrow_mut();
+            for job in jobs {
+                // The window of rows per host is not bounded, so every row is taken.
+                let _ = scheduler.submit(job, now);
+            }
+        }
+    }
+
+    /// The next thing to do. A row that is handed out holds its place until [`Shard::conclude`].
+    pub(crate) fn next(&self) -> Turn {
+        match self.shared.stage() {
+            Stage::Running => {}
+            Stage::Draining | Stage::Aborting => return Turn::Idle,
+        }
+        let (queued, held) = {
+            let scheduler = self.scheduler.borrow();
+            (scheduler.queued(), scheduler.in_flight())
+        };
+        let nothing = queued == 0 || self.shared.is_behind(limits::BATCHES_WAITING_MAX);
+        if nothing || !self.shared.take_request(self.index, held) {
+            return Turn::Idle;
+        }
+        let turn = loop {
+            let now = self.now();
+            let next = self.scheduler.borrow_mut().poll(now);
+            match next {
+                Next::Start(job) => return Turn::Start(job),
+                Next::Fail(job, failure) => self.deliver(self.unstarted(job, failure)),
+                Next::WaitUntil(at) => break Turn::Wait(at),
+                Next::WaitForEvent | Next::Idle => break Turn::Idle,
+            }
+        };
+        self.shared.give_request(self.index);
+        turn
+    }
+
+    /// Ends an attempt: its row is delivered, tried again, or sent on to where a redirect leads.
+    pub(crate) fn conclude(&self, mut job: Job, mut answer: Answer) {
+        self.shared.give_request(self.index);
+        match (answer.redirect.take(), answer.status) {
+            (Some(follow), Some(status)) => self.follow(job, status, &answer, follow),
+            _ => {
+                let ending = match (&answer.failure, answer.status) {
+                    (None, Some(status)) => Ending::Response { status, retry_after: answer.retry_after },
+                    (Some(failure), _) => Ending::Failed(failure.kind),
+                    (None, None) => Ending::Failed(overlapped_proto::error::ErrorKind::Internal),
+                };
+                let now = self.now();
+                match self.scheduler.borrow_mut().finish(job, ending, now, self.random()) {
+                    Finish::Deliver(done) => job = done,
+                    Finish::RetryAt(_) => {
+                        bump(&self.counts.retries);
+                        return;
+                    }
+                }
+                self.deliver(self.record(job, answer));
+            }
+        }
+    }
+
+    fn follow(&self, mut job: Job, status: u16, answer: &Answer, follow: Follow) {
+        bump(&self.counts.redirects);
+        let from = job.host;
+        let remote = answer.wire.remote.map(|remote| remote.ip());
+        let total = answer.watch.timing().total();
+        let hop = Hop { url: job.url.as_str().into(), status, total, remote };
+        job.became_get |= follow.becomes_get;
+        job.crossed_origin |= follow.crosses_origin;
+        job.redirect(follow.url, hop);
+        let now = self.now();
+        let owner = job.host.shard(self.shared.inboxes.len());
+        let mut scheduler = self.scheduler.borrow_mut();
+        if owner == self.index {
+            scheduler.redirect(from, job, now);
+        } else {
+            scheduler.release(from, now);
+            if let Some(inbox) = self.shared.inboxes.get(owner) {
+                inbox.push(vec![job]);
+            }
+        }
+    }
+
+    // --- records ---------------------------------------------------------------------------------------------
+
+    fn record(&self, job: Job, answer: Answer) -> Record {
+        let mut failure = answer.failure;
+        if let (None, Some(status)) = (&failure, answer.status) {
+            failure = self.plan.judge_status(status);
+        }
+        let mut record = self.unstarted(job, None);
+        record.ok = failure.is_none();
+        record.failure = failure;
+        record.status = answer.status;
+        record.connection = answer.wire;
+        record.headers = answer.headers;
+        record.bytes = answer.drained.bytes;
+        record.wire_bytes = answer.drained.wire_bytes;
+        record.body = answer.drained.body;
+        record.sha256 = answer.drained.sha256;
+        record.truncated = Some(answer.drained.truncated);
+        record.timing = answer.watch.timing();
+        record
+    }
+
+    /// A record that says nothing but what is known of the row itself.
+    fn unstarted(&self, job: Job, failure: impl Into<Option<Failure>>) -> Record {
+        let now = self.now();
+        let method = self.plan.template.method(&job).clone();
+        let final_url = if job.chain.is_empty() { None } else { Some(job.url.as_str().into()) };
+        let ask = job.ask.map(|ask| *ask).unwrap_or_default();
+        let host = job.url.host_str().map(Into::into);
+        let url = match job.given {
+            Some(given) => given,
+            None => String::from(job.url).into(),
+        };
+        let mut record = Record::new(job.row, url);
+        record.id = ask.id;
+        record.out = ask.out;
+        record.meta = ask.meta;
+        record.host = host;
+        record.final_url = final_url;
+        record.method = method;
+        record.failure = failure.into();
+        record.attempts = job.attempts;
+        record.chain = job.chain;
+        record.started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
+        record.elapsed = now - job.first_started.unwrap_or(now);
+        record
+    }
+
+    fn deliver(&self, record: Record) {
+        let mut outbox = self.outbox.borrow_mut();
+        if outbox.records.is_empty() {
+            outbox.since = self.now();
+            outbox.records.reserve(limits::BATCH_RECORDS);
+        }
+        outbox.body_bytes += match &record.body {
+            Body::Inline(bytes) => bytes.len(),
+            Body::None | Body::File(_) => 0,
+        };
+        outbox.records.push(record);
+        if outbox.records.len() >= limits::BATCH_RECORDS || outbox.body_bytes >= limits::BATCH_BYTES {
+            self.send(&mut outbox);
+        }
+    }
+
+    /// Sends what is finished if it has waited long enough or nothing else is coming; says when to look again.
+    pub(crate) fn flush(&self, at_once: bool) -> Option<Nanos> {
+        let mut outbox = self.outbox.borrow_mut();
+        if outbox.records.is_empty() {
+            return None;
+        }
+        let due = outbox.since + limits::BATCH_DELAY;
+        if at_once || due <= self.now() {
+            self.send(&mut outbox);
+            return None;
+        }
+        Some(due)
+    }
+
+    fn send(&self, outbox: &mut Outbox) {
+        outbox.body_bytes = 0;
+        self.shared.results.push(std::mem::take(&mut outbox.records));
+    }
+
+    // --- connections -----------------------------------------------------------------------------------------
+
+    pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Box<Connection>> {
+        let connection = self.idle.borrow_mut().checkout(key, self.now());
+        if connection.is_some() {
+            bump(&self.counts.connections_reused);
+        }
+        connection
+    }
+
+    pub(crate) fn check_in(&self, key: ConnKey, connection: Box<Connection>) {
+        let opened = connection.opened;
+        drop(self.idle.borrow_mut().checkin(key, connection, opened, self.now()));
+    }
+
+    pub(crate) fn count_connection(&self) {
+        bump(&self.counts.connections_new);
+    }
+
+    /// Closes connections that have been idle for too long; says when to look again.
+    pub(crate) fn expire(&self) -> Option<Nanos> {
+        let mut idle = self.idle.borrow_mut();
+        drop(idle.expire(self.now()));
+        idle.next_expiry()
+    }
+
+    /// The addresses of a row's host that may be dialled.
+    pub(crate) async fn addresses(&self, job: &Job, watch: &mut Stopwatch) -> Result<Vec<IpAddr>, Failure> {
+        let found: Vec<IpAddr> = match job.url.host() {
+            Some(Host::Ipv4(address)) => vec![address.into()],
+            Some(Host::Ipv6(address)) => vec![address.into()],
+            Some(Host::Domain(name)) => match self.plan.pinned(name, job.url.port_or_known_default()) {
+                Some(pinned) => pinned.to_vec(),
+                None => {
+                    let found = self.resolver.resolve(name).await;
+                    watch.dns(self.now());
+                    found?.to_vec()
+                }
+            },
+            None => Vec::new(),
+        };
+        self.plan.dialable(found, job)
+    }
+
+    // --- the driver's view -----------------------------------------------------------------------------------
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.shared.stage()
+    }
+
+    /// Forgets every row that has not started.
+    pub(crate) fn forget_queued(&self) {
+        self.receive();
+        self.scheduler.borrow_mut().drain().for_each(drop);
+    }
+
+    pub(crate) fn register(&self, waker: &std::task::Waker) {
+        if let Some(inbox) = self.shared.inboxes.get(self.index) {
+            inbox.register(waker);
+        }
+    }
+
+    /// Writes the figures where others can read them.
+    pub(crate) fn publish(&self) {
+        let Some(gauges) = self.shared.gauges.get(self.index) else { return };
+        let scheduler = self.scheduler.borrow();
+        let Gauges {
+            in_flight,
+            hosts,
+            parked,
+            held,
+            connections_new,
+            connections_reused,
+            retries,
+            redirects,
+        } = gauges;
+        in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
+        hosts.store(scheduler.hosts(), Ordering::Relaxed);
+        parked.store(scheduler.parked(), Ordering::Relaxed);
+        held.store(number_of(scheduler.held(self.now())), Ordering::Relaxed);
+        connections_new.store(self.counts.connections_new.get(), Ordering::Relaxed);
+        connections_reused.store(self.counts.connections_reused.get(), Ordering::Relaxed);
+        retries.store(self.counts.retries.get(), Ordering::Relaxed);
+        redirects.store(self.counts.redirects.get(), Ordering::Relaxed);
+    }
+
+    /// xorshift64*: spreads retries apart; nothing secret hangs on it.
+    fn random(&self) -> u64 {
+        let mut x = self.draw.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.draw.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+fn bump(count: &Cell<u64>) {
+    count.set(count.get() + 1);
+}

@@ -1,0 +1,99 @@
+//! What can end a run, or keep it from starting. What goes wrong with one row is a record, never one of these.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use overlapped_proto::outcome::Failure;
+
+/// Which side of a run an [`Error`] concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// A setting is wrong; nothing was fetched.
+    Config,
+    /// The list cannot be read.
+    Input,
+    /// The results cannot be written.
+    Output,
+    /// Nobody reads the results any more (`EPIPE`).
+    OutputClosed,
+    /// A defect in this library.
+    Internal,
+}
+
+/// What ended a run, or kept it from starting: one line that says what to do.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    class: ErrorClass,
+    message: String,
+    source: Option<io::Error>,
+}
+
+impl Error {
+    /// Which side of the run it concerns.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        self.0.class
+    }
+
+    fn new(class: ErrorClass, message: String, source: Option<io::Error>) -> Self {
+        Self(Box::new(Inner { class, message, source }))
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Config, message.into(), None)
+    }
+
+    pub(crate) fn input(name: &str, source: io::Error) -> Self {
+        Self::new(ErrorClass::Input, format!("cannot read the list {name}"), Some(source))
+    }
+
+    /// A list that is not what its format says.
+    pub(crate) fn list(name: &str, failure: &Failure) -> Self {
+        Self::new(ErrorClass::Input, format!("cannot read the list {name}: {}", failure.message), None)
+    }
+
+    pub(crate) fn output(source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(
+                ErrorClass::OutputClosed,
+                "nobody reads the output any more".into(),
+                Some(source),
+            );
+        }
+        Self::new(ErrorClass::Output, "cannot write the results".into(), Some(source))
+    }
+
+    /// An output that cannot be opened.
+    #[must_use]
+    pub fn output_path(path: &Path, source: io::Error) -> Self {
+        Self::new(ErrorClass::Output, format!("cannot write to {}", path.display()), Some(source))
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Internal, message.into(), None)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match &self.0.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({self})", self.0.class)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}

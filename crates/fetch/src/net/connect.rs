@@ -1,0 +1,177 @@
+//! From addresses to an open connection: the addresses one after the other with a head start each (RFC 8305), every
+//! one judged by the address policy just before it is dialled.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// An open connection, plain or not.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Dials `addresses` in turn; the first that answers wins.
+pub(crate) async fn dial(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Failure> {
+    let tcp = match addresses {
+        [] => return Err(Failure::new(ErrorKind::DnsNotFound, "no address of the wanted family")),
+        [only] => open(SocketAddr::new(*only, port)).await?,
+        several => race(interleave(several), port).await?,
+    };
+    // A request is written in one piece: waiting for more only adds delay.
+    let _ = tcp.set_nodelay(true);
+    Ok(tcp)
+}
+
+async fn open(address: SocketAddr) -> Result<TcpStream, Failure> {
+    TcpStream::connect(address).await.map_err(|error| failure(address, &error))
+}
+
+async fn race(mut waiting: VecDeque<IpAddr>, port: u16) -> Result<TcpStream, Failure> {
+    let mut dialling = FuturesUnordered::new();
+    let mut last_failure = None;
+    loop {
+        match waiting.pop_front() {
+            Some(address) => dialling.push(open(SocketAddr::new(address, port))),
+            None if dialling.is_empty() => {
+                let unknown = || Failure::new(ErrorKind::ConnectFailed, "no address answered");
+                return Err(last_failure.unwrap_or_else(unknown));
+            }
+            None => {}
+        }
+        let head_start = if waiting.is_empty() { None } else { Some(limits::HAPPY_EYEBALLS_DELAY) };
+        let mut pause = head_start.map(|delay| Box::pin(tokio::time::sleep(delay.into())));
+        let answer = poll_fn(|cx| match dialling.poll_next_unpin(cx) {
+            Poll::Ready(answer) => Poll::Ready(answer),
+            Poll::Pending => match &mut pause {
+                Some(pause) => pause.as_mut().poll(cx).map(|()| None),
+                None => Poll::Pending,
+            },
+        })
+        .await;
+        match answer {
+            Some(Ok(tcp)) => return Ok(tcp),
+            Some(Err(failure)) => last_failure = Some(failure),
+            None => {}
+        }
+    }
+}
+
+/// The families in turn, the resolver's favourite first.
+fn interleave(addresses: &[IpAddr]) -> VecDeque<IpAddr> {
+    let favourite = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.iter().partition(|a| a.is_ipv6() == favourite);
+    let mut ordered = VecDeque::new();
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    loop {
+        let pair = (first.next(), second.next());
+        if pair == (None, None) {
+            break;
+        }
+        ordered.extend(pair.0);
+        ordered.extend(pair.1);
+    }
+    ordered.truncate(limits::ADDRESSES_MAX);
+    ordered
+}
+
+fn failure(address: SocketAddr, error: &io::Error) -> Failure {
+    const KINDS: [(io::ErrorKind, ErrorKind); 8] = [
+        (io::ErrorKind::ConnectionRefused, ErrorKind::ConnectRefused),
+        (io::ErrorKind::ConnectionReset, ErrorKind::ConnectReset),
+        (io::ErrorKind::ConnectionAborted, ErrorKind::ConnectReset),
+        (io::ErrorKind::HostUnreachable, ErrorKind::ConnectUnreachable),
+        (io::ErrorKind::NetworkUnreachable, ErrorKind::ConnectUnreachable),
+        (io::ErrorKind::NetworkDown, ErrorKind::ConnectUnreachable),
+        (io::ErrorKind::TimedOut, ErrorKind::ConnectTimeout),
+        (io::ErrorKind::AddrNotAvailable, ErrorKind::Resource),
+    ];
+    let known = KINDS.iter().find(|(io, _)| *io == error.kind()).map(|(_, kind)| *kind);
+    let kind = match known {
+        Some(kind) => kind,
+        None if is_out_of_files(error) => ErrorKind::Resource,
+        None => ErrorKind::ConnectFailed,
+    };
+    Failure::new(kind, format!("{address}: {error}"))
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOMEM))
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(tcp) => tcp.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mixed = ["::1", "::2", "10.0.0.1", "10.0.0.2", "10.0.0.3"].map(address);
+        let expected = ["::1", "10.0.0.1", "::2", "10.0.0.2", "10.0.0.3"].map(address);
+        assert_eq!(interleave(&mixed), expected);
+    }
+}

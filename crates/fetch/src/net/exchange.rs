@@ -1,0 +1,177 @@
+//! One request on one connection, over hyper.
+//!
+//! The lane that asks also drives the connection: no second task, no hand-over between them. So whoever holds a
+//! [`Connection`] owns its socket, and an idle one costs nothing until it is taken up again.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::time::Nanos;
+
+use super::connect::Stream;
+
+/// The body of a request.
+pub(crate) type Payload = Full<Bytes>;
+
+type Driver = http1::Connection<TokioIo<Stream>, Payload>;
+
+/// An open connection on which one request at a time is made.
+pub(crate) struct Connection {
+    sender: http1::SendRequest<Payload>,
+    driver: Driver,
+    /// Where it leads.
+    pub(crate) remote: SocketAddr,
+    /// What the `Host` field says on it.
+    pub(crate) host: HeaderValue,
+    /// When it was opened.
+    pub(crate) opened: Nanos,
+    /// A response has come over it before.
+    pub(crate) used: bool,
+}
+
+impl Connection {
+    /// Speaks HTTP/1.1 over an open stream.
+    pub(crate) async fn open(
+        stream: Stream,
+        remote: SocketAddr,
+        host: HeaderValue,
+        opened: Nanos,
+    ) -> Result<Self, Failure> {
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(limits::HEAD_BYTES_MAX)
+            // A request fits one buffer, and one plain write costs less than a vectored one.
+            .writev(false)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failure(&error, ErrorKind::HttpReset))?;
+        Ok(Self { sender, driver, remote, host, opened, used: false })
+    }
+
+    /// True if another request can be made; looks whether the server has closed it in the meantime.
+    pub(crate) fn is_reusable(&mut self) -> bool {
+        // The next request brings its own waker: nobody waits for what happens until then.
+        let pending = Pin::new(&mut self.driver).poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        pending && self.sender.is_ready()
+    }
+
+    /// Sends `request`; `sent` is called once it is handed to the system, the answer is the head of the response.
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection on which this was dropped half-way must be dropped too.
+    pub(crate) async fn send(
+        &mut self,
+        request: http::Request<Payload>,
+        mut sent: impl FnMut(),
+    ) -> Result<http::Response<Incoming>, Failure> {
+        let used = self.used;
+        self.used = true;
+        let mut answer = pin!(self.sender.send_request(request));
+        let driver = &mut self.driver;
+        let mut first = true;
+        poll_fn(|cx| {
+            let ended = Pin::new(&mut *driver).poll(cx);
+            if std::mem::take(&mut first) {
+                sent();
+            }
+            // Only the driver can bring the answer, and it has just been polled: no waker is needed, and none is
+            // woken for nothing.
+            let answer = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            match (answer, ended) {
+                (Poll::Ready(answer), _) => {
+                    Poll::Ready(answer.map_err(|error| failure(&error, ErrorKind::HttpReset)))
+                }
+                (Poll::Pending, Poll::Ready(_)) => Poll::Ready(Err(no_response(used))),
+                (Poll::Pending, Poll::Pending) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// The next piece of the body; `None` at its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection on which this was dropped half-way must be dropped too.
+    pub(crate) async fn frame(&mut self, body: &mut Incoming) -> Option<Result<Bytes, Failure>> {
+        poll_fn(|cx| {
+            if let Poll::Ready(frame) = next_data(body) {
+                return Poll::Ready(frame);
+            }
+            let ended = Pin::new(&mut self.driver).poll(cx);
+            match (next_data(body), ended) {
+                (Poll::Pending, Poll::Ready(_)) => Poll::Ready(Some(Err(Failure::new(
+                    ErrorKind::BodyTruncated,
+                    "the connection ended before the body did",
+                )))),
+                (frame, _) => frame,
+            }
+        })
+        .await
+    }
+}
+
+/// The next piece of data that is already here; trailers are passed over.
+fn next_data(body: &mut Incoming) -> Poll<Option<Result<Bytes, Failure>>> {
+    loop {
+        let frame = Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        match frame {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => return Poll::Ready(Some(Ok(data))),
+                Err(_trailers) => {}
+            },
+            Poll::Ready(Some(Err(error))) => {
+                return Poll::Ready(Some(Err(failure(&error, ErrorKind::BodyReset))));
+            }
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
+
+fn no_response(used: bool) -> Failure {
+    let when =
+        if used { "an idle connection as the request was sent" } else { "the connection without an answer" };
+    Failure::new(ErrorKind::HttpNoResponse, format!("the server closed {when}"))
+}
+
+/// What hyper says, in the words of the table; `broken` is the kind for a connection that broke.
+fn failure(error: &hyper::Error, broken: ErrorKind) -> Failure {
+    let in_body = broken == ErrorKind::BodyReset;
+    let kind = if error.is_parse_too_large() {
+        ErrorKind::HttpLimit
+    } else if error.is_parse() {
+        if in_body { ErrorKind::BodyFraming } else { ErrorKind::HttpParse }
+    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        if in_body { ErrorKind::BodyTruncated } else { ErrorKind::HttpNoResponse }
+    } else {
+        io_kind(error, broken)
+    };
+    let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    Failure::new(kind, format!("{error}{cause}"))
+}
+
+fn io_kind(error: &hyper::Error, broken: ErrorKind) -> ErrorKind {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    match source.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::UnexpectedEof) if broken == ErrorKind::BodyReset => ErrorKind::BodyTruncated,
+        Some(std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput)
+            if broken == ErrorKind::BodyReset =>
+        {
+            ErrorKind::BodyFraming
+        }
+        _ => broken,
+    }
+}

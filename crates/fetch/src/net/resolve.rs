@@ -1,0 +1,152 @@
+//! Names to addresses: `getaddrinfo` on the executor, each name asked for once at a time, answers kept for a while.
+//!
+//! The system's own resolver, because only it knows `/etc/hosts`, search domains and VPNs. It blocks and cannot be
+//! interrupted, so each call holds a thread of the dns lane until it really ends, whoever still waits for it.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared};
+use overlapped::Executor;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::time::Nanos;
+
+use crate::clock::Clock;
+
+/// The addresses of a name, in the resolver's order of preference.
+pub(crate) type Addresses = Rc<[IpAddr]>;
+
+type Flight = Shared<LocalBoxFuture<'static, Result<Addresses, Failure>>>;
+
+enum Entry {
+    Known { addresses: Addresses, until: Nanos },
+    Asked(Flight),
+}
+
+/// Resolves for one shard.
+pub(crate) struct Resolver {
+    lane: Executor,
+    clock: Clock,
+    cache: RefCell<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    entries: HashMap<Box<str>, Entry>,
+    /// The names in the order they came, so that the oldest goes when the cache is full.
+    order: VecDeque<Box<str>>,
+}
+
+impl Resolver {
+    /// Resolves on `lane`, which bounds how many threads may hang in the system's resolver.
+    pub(crate) fn new(lane: Executor, clock: Clock) -> Self {
+        Self { lane, clock, cache: RefCell::default() }
+    }
+
+    /// The addresses of `host`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Whoever stops waiting takes nothing from the others who wait for the same name.
+    pub(crate) async fn resolve(&self, host: &str) -> Result<Addresses, Failure> {
+        let flight = match self.cache.borrow().entries.get(host) {
+            Some(Entry::Known { addresses, until }) if self.clock.now() < *until => {
+                return Ok(addresses.clone());
+            }
+            Some(Entry::Asked(flight)) => Some(flight.clone()),
+            Some(Entry::Known { .. }) | None => None,
+        };
+        let flight = flight.unwrap_or_else(|| self.ask(host));
+        let answer = flight.await;
+        self.learn(host, &answer);
+        answer
+    }
+
+    fn ask(&self, host: &str) -> Flight {
+        let name = host.to_owned();
+        let job = self.lane.submit(move || look_up(&name));
+        let answer = async move {
+            match job.await {
+                Ok(found) => found.map(Rc::from),
+                Err(error) => {
+                    Err(Failure::new(ErrorKind::Resource, format!("no thread to resolve on: {error}")))
+                }
+            }
+        };
+        let flight = answer.boxed_local().shared();
+        self.cache.borrow_mut().insert(host, Entry::Asked(flight.clone()));
+        flight
+    }
+
+    /// The first of those who waited puts the answer in the place of the question; failures are not kept.
+    fn learn(&self, host: &str, answer: &Result<Addresses, Failure>) {
+        let mut cache = self.cache.borrow_mut();
+        if let Some(Entry::Asked(_)) = cache.entries.get(host) {
+            match answer {
+                Ok(addresses) => {
+                    let until = self.clock.now() + limits::DNS_CACHE_TTL;
+                    cache.insert(host, Entry::Known { addresses: addresses.clone(), until });
+                }
+                Err(_) => cache.remove(host),
+            }
+        }
+    }
+}
+
+impl Cache {
+    fn insert(&mut self, host: &str, entry: Entry) {
+        if self.entries.insert(host.into(), entry).is_none() {
+            self.order.push_back(host.into());
+        }
+        while self.entries.len() > limits::DNS_CACHE_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.entries.remove(&oldest);
+        }
+    }
+
+    fn remove(&mut self, host: &str) {
+        self.entries.remove(host);
+        self.order.retain(|name| &**name != host);
+    }
+}
+
+/// # Blocking
+///
+/// For as long as the system's resolver likes.
+fn look_up(name: &str) -> Result<Vec<IpAddr>, Failure> {
+    let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(|error| failure(name, error))?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in found.filter_map(Result::ok).map(|info| info.sockaddr.ip()) {
+        if !addresses.contains(&address) && addresses.len() < limits::ADDRESSES_MAX {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(Failure::new(ErrorKind::DnsNotFound, format!("{name} has no address")));
+    }
+    Ok(addresses)
+}
+
+fn failure(name: &str, error: LookupError) -> Failure {
+    let kind = match error.kind() {
+        LookupErrorKind::NoName | LookupErrorKind::NoData => ErrorKind::DnsNotFound,
+        LookupErrorKind::Memory => ErrorKind::Resource,
+        LookupErrorKind::Again
+        | LookupErrorKind::Fail
+        | LookupErrorKind::System
+        | LookupErrorKind::Unknown
+        | LookupErrorKind::IO
+        | LookupErrorKind::Badflags
+        | LookupErrorKind::Family
+        | LookupErrorKind::Service
+        | LookupErrorKind::Socktype => ErrorKind::DnsTemporary,
+    };
+    Failure::new(kind, format!("{name}: {}", std::io::Error::from(error)))
+}

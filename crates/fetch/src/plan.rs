@@ -1,0 +1,174 @@
+//! The one reading of a [`Config`]: checked, and in the form the engine works with.
+
+use std::net::IpAddr;
+
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::job::Job;
+use overlapped_proto::origin::Route;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::time::Nanos;
+use overlapped_proto::{address, limits, redirect, retry, schedule};
+use url::Url;
+
+use crate::config::{Config, Family, Pace, Request, Response, Retry, Timeouts};
+use crate::error::Error;
+use crate::net::request::Template;
+use crate::net::tls::Trust;
+
+/// A checked [`Config`], in the form the engine works with.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) template: Template,
+    pub(crate) pace: schedule::Pace,
+    pub(crate) timeouts: Limits,
+    pub(crate) response: Response,
+    pub(crate) redirect: redirect::Policy,
+    pub(crate) trust: Trust,
+    pub(crate) decodes: bool,
+    pub(crate) ordered: bool,
+    pub(crate) window_rows: usize,
+    pub(crate) shards: usize,
+    family: Option<Family>,
+    pinned: Vec<(String, u16, Vec<IpAddr>)>,
+    addresses: address::Policy,
+}
+
+/// [`Timeouts`] in the engine's unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) dns: Option<Nanos>,
+    pub(crate) connect: Option<Nanos>,
+    pub(crate) tls: Option<Nanos>,
+    pub(crate) first_byte: Option<Nanos>,
+    pub(crate) speed: Option<(u64, Nanos)>,
+    pub(crate) total: Option<Nanos>,
+}
+
+impl Plan {
+    /// Checks a config.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of its range or contradicts another.
+    pub(crate) fn new(config: Config) -> Result<Self, Error> {
+        let Config { request, pace, retry, timeouts, response, max_redirects, network, ordered, .. } = config;
+        in_range("parallel_max", pace.parallel_max, 1, limits::PARALLEL_MAX_MAX)?;
+        in_range("window_rows", config.window_rows, 1, usize::MAX)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = config.shards.unwrap_or(cores);
+        in_range("shards", shards, 1, limits::SHARDS_MAX)?;
+        let window_rows =
+            if ordered { config.window_rows.min(limits::REORDER_ROWS) } else { config.window_rows };
+        Ok(Self {
+            pace: scheduling(&pace, &retry, &request, window_rows),
+            template: Template::new(&request)?,
+            timeouts: Limits::new(&timeouts),
+            redirect: redirect::Policy {
+                max: if max_redirects == 0 { None } else { Some(max_redirects) },
+                ..redirect::Policy::default()
+            },
+            decodes: request.compressed,
+            trust: Trust::new(network.ca_pem, network.insecure_hosts),
+            ordered,
+            window_rows,
+            shards,
+            family: network.family,
+            pinned: network.resolve,
+            addresses: policy(network.public_only, &network.allow_addresses)?,
+            response,
+        })
+    }
+
+    /// What keeps the connections of a URL apart from others to the same origin.
+    pub(crate) fn route(&self, url: &Url) -> Route {
+        Route {
+            tls: u32::from(self.trust.is_insecure(url.host_str().unwrap_or_default())),
+            ..Route::default()
+        }
+    }
+
+    /// The addresses that the caller has set for a name.
+    pub(crate) fn pinned(&self, name: &str, port: Option<u16>) -> Option<&[IpAddr]> {
+        let is_it =
+            |pin: &&(String, u16, Vec<IpAddr>)| Some(pin.1) == port && pin.0.eq_ignore_ascii_case(name);
+        self.pinned.iter().find(is_it).map(|(_, _, addresses)| addresses.as_slice())
+    }
+
+    /// Those of `addresses` that may be dialled.
+    pub(crate) fn dialable(&self, mut addresses: Vec<IpAddr>, job: &Job) -> Result<Vec<IpAddr>, Failure> {
+        match self.family {
+            Some(Family::V4) => addresses.retain(IpAddr::is_ipv4),
+            Some(Family::V6) => addresses.retain(IpAddr::is_ipv6),
+            None => {}
+        }
+        // Every answer is judged: one bad address among good ones is a trap, not a mistake.
+        let from = job.chain.last().and_then(|hop| hop.remote);
+        addresses.iter().try_for_each(|&address| match from {
+            None => self.addresses.judge(address),
+            Some(from) => self.addresses.judge_redirect(address, from),
+        })?;
+        Ok(addresses)
+    }
+
+    /// The failure that a status counts as, if any.
+    pub(crate) fn judge_status(&self, status: u16) -> Option<Failure> {
+        let fails = self.response.fail.iter().any(|range| range.contains(&status));
+        if !fails {
+            return None;
+        }
+        let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+        let message = reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"));
+        Some(Failure::new(ErrorKind::Status, message))
+    }
+}
+
+impl Limits {
+    fn new(timeouts: &Timeouts) -> Self {
+        Self {
+            dns: timeouts.dns.map(Into::into),
+            connect: timeouts.connect.map(Into::into),
+            tls: timeouts.tls.map(Into::into),
+            first_byte: timeouts.first_byte.map(Into::into),
+            speed: timeouts.speed.map(|(bytes, span)| (bytes, span.into())),
+            total: timeouts.total.map(Into::into),
+        }
+    }
+}
+
+fn scheduling(pace: &Pace, retry: &Retry, request: &Request, window_rows: usize) -> schedule::Pace {
+    schedule::Pace {
+        parallel_max: pace.parallel_max,
+        parallel_max_host: match pace.parallel_max_host {
+            None => Some(limits::PARALLEL_MAX_HOST),
+            Some(0) => None,
+            Some(n) => Some(n),
+        },
+        local_unlimited: pace.parallel_max_host.is_none(),
+        window_rows,
+        rate: pace.rate,
+        rate_host: pace.rate_host,
+        adaptive: pace.adaptive,
+        host_errors_max: pace.max_host_errors,
+        retry: retry::Policy {
+            retries: retry.retries,
+            all_errors: retry.all_errors,
+            max_time: retry.max_time.map(Into::into),
+            method: request.method.clone(),
+        },
+        ..schedule::Pace::default()
+    }
+}
+
+fn policy(public_only: bool, allowed: &[String]) -> Result<address::Policy, Error> {
+    let wrong = |error: address::NetworkError| Error::config(format!("allow_addresses: {error}"));
+    let allow = allowed.iter().map(|range| range.parse().map_err(wrong)).collect::<Result<_, _>>()?;
+    Ok(address::Policy { public_only, allow })
+}
+
+fn in_range(name: &str, value: usize, low: usize, high: usize) -> Result<(), Error> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let most = if high == usize::MAX { String::new() } else { format!(" and at most {high}") };
+    Err(Error::config(format!("{name} is {value}; it must be at least {low}{most}")))
+}

@@ -1,0 +1,34 @@
+//! The bodies alone, one after the other, as curl prints them.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use overlapped_proto::record::{Body, Record};
+
+use super::Sink;
+
+/// Writes every body to one writer.
+pub struct BodyTo<W> {
+    writer: W,
+}
+
+impl<W: Write + Send> BodyTo<W> {
+    /// Writes to `writer`.
+    pub fn new(writer: W) -> Self {
+        Self { writer }
+    }
+}
+
+impl<W: Write + Send> Sink for BodyTo<W> {
+    fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+        match &record.body {
+            Body::None => Ok(()),
+            Body::Inline(bytes) => self.writer.write_all(bytes),
+            Body::File(path) => io::copy(&mut File::open(path)?, &mut self.writer).map(drop),
+        }
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}

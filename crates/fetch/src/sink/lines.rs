@@ -1,0 +1,59 @@
+//! One line a record: NDJSON and CSV.
+
+use std::io::{self, Write};
+
+use overlapped_proto::record::column::Fields;
+use overlapped_proto::record::{Record, csv, ndjson};
+
+use super::Sink;
+
+/// What is gathered before it is written.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Writes one line a record.
+pub struct Lines<W> {
+    writer: W,
+    buffer: Vec<u8>,
+    fields: Fields,
+    format: Format,
+}
+
+enum Format {
+    Ndjson,
+    Csv(csv::Guard),
+}
+
+impl<W: Write + Send> Lines<W> {
+    /// JSON, one object a line.
+    pub fn ndjson(writer: W, fields: Fields) -> Self {
+        Self { writer, buffer: Vec::new(), fields, format: Format::Ndjson }
+    }
+
+    /// Comma-separated values, with a header line.
+    pub fn csv(writer: W, fields: Fields, guard: csv::Guard) -> Self {
+        let mut buffer = Vec::new();
+        csv::header(&fields, &mut buffer);
+        Self { writer, buffer, fields, format: Format::Csv(guard) }
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        self.writer.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl<W: Write + Send> Sink for Lines<W> {
+    fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+        match self.format {
+            Format::Ndjson => ndjson::write(record, &self.fields, &mut self.buffer),
+            Format::Csv(guard) => csv::write(record, &self.fields, guard, &mut self.buffer),
+        }
+        if self.buffer.len() >= BUFFER_BYTES { self.write_out() } else { Ok(()) }
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        self.write_out()?;
+        self.writer.flush()
+    }
+}

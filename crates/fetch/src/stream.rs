@@ -1,0 +1,139 @@
+//! Records as a stream, for a program that takes them one by one; whoever takes them slowly slows the fetching down.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+use overlapped_proto::limits;
+use overlapped_proto::record::Record;
+
+use crate::bulk::{Bulk, Run};
+use crate::error::Error;
+use crate::sink::Sink;
+use crate::summary::Summary;
+
+/// The records of a run as they come, from [`crate::Bulk::stream`].
+///
+/// The stream ends with the list. An error is its last item. Dropped, the run ends at once.
+pub struct Records {
+    queue: Arc<Queue>,
+    run: Option<Run>,
+    summary: Option<Summary>,
+}
+
+struct Sender(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    /// The sink waits here for room.
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    records: VecDeque<Record>,
+    reader: Option<Waker>,
+    /// Nobody takes records any more.
+    closed: bool,
+}
+
+impl Bulk {
+    /// Starts the run; its records come as a stream, beside any sinks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bulk::start`].
+    ///
+    /// # Blocking
+    ///
+    /// As [`Bulk::start`].
+    pub fn stream(self) -> Result<Records, Error> {
+        let queue = Arc::new(Queue::default());
+        let run = self.sink(Box::new(Sender(queue.clone()))).start()?;
+        Ok(Records { queue, run: Some(run), summary: None })
+    }
+}
+
+impl Records {
+    /// How the run went; `None` before the stream has ended.
+    #[must_use]
+    pub fn summary(&self) -> Option<&Summary> {
+        self.summary.as_ref()
+    }
+
+    /// The run itself is over: what is left in the queue comes first, then its error, if it had one.
+    fn ended(&mut self, result: Result<Summary, Error>) -> Poll<Option<Result<Record, Error>>> {
+        self.run = None;
+        match result {
+            Err(error) => Poll::Ready(Some(Err(error))),
+            Ok(summary) => {
+                self.summary = Some(summary);
+                Poll::Ready(self.queue.lock().records.pop_front().map(Ok))
+            }
+        }
+    }
+}
+
+impl Stream for Records {
+    type Item = Result<Record, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        {
+            let mut state = self.queue.lock();
+            if let Some(record) = state.records.pop_front() {
+                self.queue.room.notify_one();
+                return Poll::Ready(Some(Ok(record)));
+            }
+            state.reader = Some(cx.waker().clone());
+        }
+        match &mut self.run {
+            None => Poll::Ready(None),
+            Some(run) => match Pin::new(run).poll(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(result) => self.ended(result),
+            },
+        }
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.closed = true;
+        state.records.clear();
+        drop(state);
+        self.queue.room.notify_all();
+    }
+}
+
+impl Sink for Sender {
+    fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+        let full = |state: &mut State| state.records.len() >= limits::STREAM_RECORDS_MAX && !state.closed;
+        let state = self.0.lock();
+        let mut state = self.0.room.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        state.records.push_back(record.clone());
+        if let Some(reader) = state.reader.take() {
+            drop(state);
+            reader.wake();
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Queue {
+    /// Nobody panics with the lock held, so a poisoned one is whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,271 @@
+//! How a run goes, and how it went: counted once a record, by whoever collects them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use overlapped_proto::limits;
+use overlapped_proto::record::Record;
+use overlapped_proto::schedule::Held;
+
+use crate::clock::Clock;
+use crate::control::{Gauges, Shared, held_of};
+
+/// How a run stands at one moment.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Since the run started.
+    pub elapsed: Duration,
+    /// Rows read from the list so far.
+    pub rows_read: u64,
+    /// Bytes read from the list so far.
+    pub input_bytes_read: u64,
+    /// Bytes of the whole list, where that is known.
+    pub input_bytes: Option<u64>,
+    /// Rows that are done.
+    pub rows_done: u64,
+    /// Rows that succeeded.
+    pub ok: u64,
+    /// Rows by the first digit of their status; index 0: other statuses.
+    pub by_class: [u64; 6],
+    /// Rows without any status.
+    pub errors: u64,
+    /// Decoded bytes of all bodies.
+    pub bytes: u64,
+    /// Bytes of all bodies as they came over the wire.
+    pub wire_bytes: u64,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Hosts with rows.
+    pub hosts: usize,
+    /// Hosts that have asked to be left alone for a while.
+    pub hosts_parked: usize,
+    /// The limit that holds the run back.
+    pub held: Held,
+}
+
+/// How a run went.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// How it stood at the end.
+    pub progress: Progress,
+    /// False if it was stopped before its list was done.
+    pub finished: bool,
+    /// Rows by status.
+    pub by_status: BTreeMap<u16, u64>,
+    /// Failed rows by the name of their error.
+    pub by_error: BTreeMap<&'static str, u64>,
+    /// From the moment an attempt was ready to its last byte, in milliseconds.
+    pub total_ms: Percentiles,
+    /// From the end of the request to the first byte, in milliseconds.
+    pub first_byte_ms: Percentiles,
+    /// Connections that were opened.
+    pub connections_new: u64,
+    /// Requests over a connection that was already open.
+    pub connections_reused: u64,
+    /// Attempts after a failed one.
+    pub retries: u64,
+    /// Redirects that were followed.
+    pub redirects: u64,
+    /// The hosts with the longest mean time of a row, in milliseconds, slowest first; five at the most.
+    pub slowest_hosts: Vec<(String, f64)>,
+    /// The hosts with the most failed rows, most first; five at the most.
+    pub failing_hosts: Vec<(String, u64)>,
+}
+
+/// A distribution in four figures; `None` where nothing was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Percentiles {
+    /// Half are below.
+    pub p50: Option<f64>,
+    /// Nine in ten are below.
+    pub p90: Option<f64>,
+    /// Ninety-nine in a hundred are below.
+    pub p99: Option<f64>,
+    /// The largest.
+    pub max: Option<f64>,
+}
+
+/// Counts the records of a run.
+pub(crate) struct Tally {
+    clock: Clock,
+    input_bytes: Option<u64>,
+    input_bytes_read: AtomicU64,
+    rows_read: AtomicU64,
+    counts: Mutex<Counts>,
+}
+
+struct Counts {
+    rows_done: u64,
+    ok: u64,
+    errors: u64,
+    bytes: u64,
+    wire_bytes: u64,
+    by_status: HashMap<u16, u64>,
+    by_error: BTreeMap<&'static str, u64>,
+    total: Histogram<u64>,
+    first_byte: Histogram<u64>,
+    hosts: HashMap<Box<str>, HostCounts>,
+}
+
+#[derive(Default)]
+struct HostCounts {
+    rows: u64,
+    failed: u64,
+    total_ms: f64,
+}
+
+impl Tally {
+    pub(crate) fn new(clock: Clock, input_bytes: Option<u64>) -> Result<Self, hdrhistogram::CreationError> {
+        let counts = Counts {
+            rows_done: 0,
+            ok: 0,
+            errors: 0,
+            bytes: 0,
+            wire_bytes: 0,
+            by_status: HashMap::new(),
+            by_error: BTreeMap::new(),
+            // Microseconds, to two digits.
+            total: Histogram::new(2)?,
+            first_byte: Histogram::new(2)?,
+            hosts: HashMap::new(),
+        };
+        Ok(Self {
+            clock,
+            input_bytes,
+            input_bytes_read: AtomicU64::new(0),
+            rows_read: AtomicU64::new(0),
+            counts: Mutex::new(counts),
+        })
+    }
+
+    pub(crate) fn read(&self, bytes: u64, rows: usize) {
+        self.input_bytes_read.store(bytes, Ordering::Relaxed);
+        self.rows_read.fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn add(&self, batch: &[Record]) {
+        let mut counts = self.lock();
+        batch.iter().for_each(|record| counts.add(record));
+    }
+
+    pub(crate) fn progress(&self, shared: &Shared) -> Progress {
+        let counts = self.lock();
+        let sum = |figure: fn(&Gauges) -> usize| shared.gauges.iter().map(figure).sum();
+        let held = shared.gauges.iter().map(|gauges| gauges.held.load(Ordering::Relaxed)).max();
+        let mut by_class = [0; 6];
+        for (status, count) in &counts.by_status {
+            let class = usize::from(status / 100);
+            if let Some(sum) = by_class.get_mut(if class < 6 { class } else { 0 }) {
+                *sum += count;
+            }
+        }
+        Progress {
+            elapsed: self.clock.now().into(),
+            rows_read: self.rows_read.load(Ordering::Relaxed),
+            input_bytes_read: self.input_bytes_read.load(Ordering::Relaxed),
+            input_bytes: self.input_bytes,
+            rows_done: counts.rows_done,
+            ok: counts.ok,
+            by_class,
+            errors: counts.errors,
+            bytes: counts.bytes,
+            wire_bytes: counts.wire_bytes,
+            in_flight: sum(|gauges| gauges.in_flight.load(Ordering::Relaxed)),
+            hosts: sum(|gauges| gauges.hosts.load(Ordering::Relaxed)),
+            hosts_parked: sum(|gauges| gauges.parked.load(Ordering::Relaxed)),
+            held: held.map_or(Held::Nothing, held_of),
+        }
+    }
+
+    pub(crate) fn summary(&self, shared: &Shared, finished: bool) -> Summary {
+        let progress = self.progress(shared);
+        let counts = self.lock();
+        let sum = |figure: fn(&Gauges) -> &AtomicU64| {
+            shared.gauges.iter().map(|gauges| figure(gauges).load(Ordering::Relaxed)).sum()
+        };
+        Summary {
+            progress,
+            finished,
+            by_status: counts.by_status.iter().map(|(status, count)| (*status, *count)).collect(),
+            by_error: counts.by_error.clone(),
+            total_ms: percentiles(&counts.total),
+            first_byte_ms: percentiles(&counts.first_byte),
+            connections_new: sum(|gauges| &gauges.connections_new),
+            connections_reused: sum(|gauges| &gauges.connections_reused),
+            retries: sum(|gauges| &gauges.retries),
+            redirects: sum(|gauges| &gauges.redirects),
+            slowest_hosts: counts.slowest_hosts(),
+            failing_hosts: counts.failing_hosts(),
+        }
+    }
+
+    /// Nobody panics with the lock held, so a poisoned one is whole.
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn add(&mut self, record: &Record) {
+        self.rows_done += 1;
+        self.ok += u64::from(record.ok);
+        self.bytes += record.bytes;
+        self.wire_bytes += record.wire_bytes;
+        match record.status {
+            Some(status) => *self.by_status.entry(status).or_default() += 1,
+            None => self.errors += 1,
+        }
+        if let Some(failure) = &record.failure {
+            *self.by_error.entry(failure.kind.name()).or_default() += 1;
+        }
+        let total = record.timing.total();
+        if record.status.is_some() {
+            let _ = self.total.record((total - record.timing.blocked.unwrap_or_default()).0 / 1_000);
+        }
+        if let Some(wait) = record.timing.wait {
+            let _ = self.first_byte.record(wait.0 / 1_000);
+        }
+        self.add_host(record, total.as_millis_f64());
+    }
+
+    fn add_host(&mut self, record: &Record, total_ms: f64) {
+        let Some(name) = record.host.as_deref() else { return };
+        if !self.hosts.contains_key(name) && self.hosts.len() < limits::HOSTS_TALLIED_MAX {
+            self.hosts.insert(name.into(), HostCounts::default());
+        }
+        let Some(host) = self.hosts.get_mut(name) else { return };
+        host.rows += 1;
+        host.failed += u64::from(!record.ok);
+        host.total_ms += total_ms;
+    }
+
+    fn slowest_hosts(&self) -> Vec<(String, f64)> {
+        let mean = |host: &HostCounts| host.total_ms / host.rows as f64;
+        let mut hosts: Vec<_> =
+            self.hosts.iter().map(|(name, host)| (name.to_string(), mean(host))).collect();
+        hosts.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        hosts.truncate(HOSTS_NAMED);
+        hosts
+    }
+
+    fn failing_hosts(&self) -> Vec<(String, u64)> {
+        let failing = self.hosts.iter().filter(|(_, host)| host.failed > 0);
+        let mut hosts: Vec<_> = failing.map(|(name, host)| (name.to_string(), host.failed)).collect();
+        hosts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        hosts.truncate(HOSTS_NAMED);
+        hosts
+    }
+}
+
+const HOSTS_NAMED: usize = 5;
+
+fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
+    if histogram.is_empty() {
+        return Percentiles::default();
+    }
+    let at = |quantile| Some(histogram.value_at_quantile(quantile) as f64 / 1e3);
+    Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: Some(histogram.max() as f64 / 1e3) }
+}

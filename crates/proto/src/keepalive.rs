@@ -1,0 +1,276 @@
+//! Idle connections: which one to use again, which to close.
+//!
+//! The one that became idle last is used first, so that the others grow old and are closed. What is handed out is no
+//! longer here: no connection is given to two. Nothing here opens, closes or looks into a connection; whoever drops
+//! what comes back closes it.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use crate::limits;
+use crate::list::{List, NONE, Slab};
+use crate::time::Nanos;
+
+/// How long and how many connections are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Idle connections in all.
+    pub idle_max: usize,
+    /// How long one may be idle.
+    pub idle: Nanos,
+    /// How long one may live.
+    pub age: Nanos,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { idle_max: limits::IDLE_MAX, idle: limits::IDLE_TIMEOUT, age: limits::CONNECTION_AGE_MAX }
+    }
+}
+
+/// Idle connections `C` by what they may be used for, `K`.
+///
+/// ```
+/// use overlapped_proto::keepalive::{Bounds, Keepalive};
+/// use overlapped_proto::time::Nanos;
+///
+/// let mut idle = Keepalive::new(Bounds::default());
+/// let opened = Nanos::ZERO;
+/// assert!(idle.checkin("a.test", "older", opened, Nanos::from_secs(1)).is_none());
+/// assert!(idle.checkin("a.test", "newer", opened, Nanos::from_secs(2)).is_none());
+/// assert_eq!(idle.checkout(&"a.test", Nanos::from_secs(3)), Some("newer"));
+/// assert_eq!(idle.checkout(&"b.test", Nanos::from_secs(3)), None);
+/// assert_eq!(idle.next_expiry(), Some(Nanos::from_secs(16)));
+/// assert_eq!(idle.expire(Nanos::from_secs(16)).collect::<Vec<_>>(), ["older"]);
+/// ```
+#[derive(Debug)]
+pub struct Keepalive<K, C> {
+    bounds: Bounds,
+    slab: Slab<Idle<K, C>>,
+    /// All of them, the first to be over first.
+    by_time: List,
+    /// Chains of those whose keys have the same hash bits, the last idle first. A power of two of them.
+    chains: Box<[u32]>,
+}
+
+#[derive(Debug)]
+struct Idle<K, C> {
+    key: K,
+    hash: u64,
+    connection: C,
+    /// Not to be used from then on.
+    until: Nanos,
+    /// The next in its chain.
+    below: u32,
+}
+
+impl<K: Hash + Eq, C> Keepalive<K, C> {
+    /// No connections yet.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        let chains = (bounds.idle_max.clamp(8, 1 << 16) * 2).next_power_of_two();
+        Self { bounds, slab: Slab::new(), by_time: List::EMPTY, chains: vec![NONE; chains].into() }
+    }
+
+    /// Idle connections.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slab.len() == 0
+    }
+
+    /// Takes out the connection for `key` that became idle last. One whose time is over is never handed out; it
+    /// stays until [`Keepalive::expire`].
+    pub fn checkout(&mut self, key: &K, now: Nanos) -> Option<C> {
+        let hash = hash(key);
+        let mut at = self.chain(hash);
+        while at != NONE {
+            let idle = self.slab.get(at);
+            if idle.hash == hash && idle.until > now && idle.key == *key {
+                return Some(self.take(at));
+            }
+            at = idle.below;
+        }
+        None
+    }
+
+    /// Takes in a connection that is idle from `now`. Comes back with one to close, if there are too many: the
+    /// one whose time would be over first, or this very one if it is too old.
+    pub fn checkin(&mut self, key: K, connection: C, opened_at: Nanos, now: Nanos) -> Option<C> {
+        let until = (now + self.bounds.idle).min(opened_at + self.bounds.age);
+        if until <= now || self.bounds.idle_max == 0 {
+            return Some(connection);
+        }
+        let full = self.slab.len() >= self.bounds.idle_max;
+        let oldest = self.by_time.front().filter(|_| full).map(|at| self.take(at));
+        let hash = hash(&key);
+        let below = self.chain(hash);
+        let at = self.slab.insert(Idle { key, hash, connection, until, below });
+        // Nearly always the last: only near the end of its life does a connection have less time than the others.
+        self.slab.insert_sorted(&mut self.by_time, at, |other| other.until > until);
+        self.set_chain(hash, at);
+        oldest
+    }
+
+    /// The connections whose time is over, to be closed.
+    pub fn expire(&mut self, now: Nanos) -> impl Iterator<Item = C> {
+        std::iter::from_fn(move || {
+            let at = self.by_time.front().filter(|&at| self.slab.get(at).until <= now)?;
+            Some(self.take(at))
+        })
+    }
+
+    /// When [`Keepalive::expire`] will next have something to close.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Nanos> {
+        self.by_time.front().map(|at| self.slab.get(at).until)
+    }
+
+    /// All of them, to be closed: the run ends, or files have run out.
+    pub fn clear(&mut self) -> impl Iterator<Item = C> {
+        self.expire(Nanos::MAX)
+    }
+
+    fn take(&mut self, at: u32) -> C {
+        let Idle { hash, below, .. } = *self.slab.get(at);
+        let mut above = self.chain(hash);
+        if above == at {
+            self.set_chain(hash, below);
+        }
+        while above != at {
+            let next = &mut self.slab.get_mut(above).below;
+            above = std::mem::replace(next, if *next == at { below } else { *next });
+        }
+        self.slab.unlink(&mut self.by_time, at);
+        self.slab.remove(at).connection
+    }
+
+    fn chain(&self, hash: u64) -> u32 {
+        self.chains.get(self.chain_index(hash)).copied().unwrap_or(NONE)
+    }
+
+    fn set_chain(&mut self, hash: u64, at: u32) {
+        let index = self.chain_index(hash);
+        self.chains.get_mut(index).into_iter().for_each(|chain| *chain = at);
+    }
+
+    fn chain_index(&self, hash: u64) -> usize {
+        hash as usize & (self.chains.len() - 1)
+    }
+}
+
+/// SipHash with fixed keys: the same in every run. Names that collide on purpose only make a chain of `idle_max`.
+fn hash(key: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { idle_max: 3, idle: Nanos(10), age: Nanos(100) };
+
+    /// Checks connections in, each given as (key, name, opened, idle since), then asks for `key` at `now` until none
+    /// is left.
+    fn check(connections: &[(u8, &'static str, u64, u64)], key: u8, now: u64, expected: &[&str]) {
+        let mut idle = Keepalive::new(BOUNDS);
+        for &(key, name, opened, since) in connections {
+            idle.checkin(key, name, Nanos(opened), Nanos(since));
+        }
+        let got: Vec<_> = std::iter::from_fn(|| idle.checkout(&key, Nanos(now))).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn the_last_idle_is_used_first() {
+        check(&[(1, "a", 0, 0), (1, "b", 0, 1), (2, "c", 0, 2)], 1, 3, &["b", "a"]);
+        check(&[(1, "a", 0, 0)], 2, 0, &[]);
+    }
+
+    #[test]
+    fn what_is_over_is_not_used() {
+        check(&[(1, "a", 0, 0), (1, "b", 0, 5)], 1, 10, &["b"]);
+        check(&[(1, "young", 50, 95), (1, "old", 0, 96)], 1, 100, &["young"]);
+    }
+
+    #[test]
+    fn the_first_to_be_over_makes_room() {
+        check(&[(1, "a", 0, 0), (2, "b", 0, 0), (1, "c", 0, 0), (1, "d", 0, 0)], 1, 1, &["d", "c"]);
+        let mut idle = Keepalive::new(BOUNDS);
+        let closed: Vec<_> = (0..5).filter_map(|i| idle.checkin(i, i, Nanos(0), Nanos(i))).collect();
+        assert_eq!((closed, idle.len()), (vec![0, 1], 3));
+        assert_eq!(idle.checkin(9, 9, Nanos(0), Nanos(100)), Some(9), "too old to keep");
+        let none = Bounds { idle_max: 0, ..BOUNDS };
+        idle = Keepalive::new(BOUNDS);
+        for (connection, opened, since) in [(1, 80, 90), (2, 0, 95), (3, 80, 96)] {
+            idle.checkin(1, connection, Nanos(opened), Nanos(since)); // until 100, 100, 106
+        }
+        assert_eq!(idle.checkin(1, 4, Nanos(0), Nanos(97)), Some(1));
+        assert_eq!(
+            idle.checkin(1, 5, Nanos(97), Nanos(97)),
+            Some(2),
+            "its age ends before the idleness of the others"
+        );
+        assert_eq!(Keepalive::new(none).checkin(9, 9, Nanos(0), Nanos(0)), Some(9));
+    }
+
+    #[test]
+    fn expiry_is_by_age_and_by_idleness() {
+        let mut idle = Keepalive::new(BOUNDS);
+        assert_eq!(idle.next_expiry(), None);
+        idle.checkin(1, "idle", Nanos(80), Nanos(90));
+        idle.checkin(1, "old", Nanos(0), Nanos(95));
+        idle.checkin(2, "fine", Nanos(80), Nanos(95));
+        for (now, expected, next) in
+            [(99, vec![], Some(100)), (100, vec!["idle", "old"], Some(105)), (105, vec!["fine"], None)]
+        {
+            assert_eq!(idle.expire(Nanos(now)).collect::<Vec<_>>(), expected);
+            assert_eq!(idle.next_expiry(), next.map(Nanos));
+        }
+        assert!(idle.is_empty());
+    }
+
+    /// Many keys in few chains, against a plain list.
+    #[test]
+    fn no_connection_is_lost_or_given_twice() {
+        let bounds = Bounds { idle_max: 20, ..BOUNDS };
+        let mut idle = Keepalive::new(bounds);
+        let mut model: Vec<(u64, u64, u64)> = Vec::new(); // key, connection, until
+        let mut state = 1_u64;
+        for step in 0..20_000_u64 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (key, now) = ((state >> 33) % 30, step / 4);
+            match (state >> 60) % 4 {
+                0 | 1 => {
+                    let full = model.len() == bounds.idle_max;
+                    let expected = full.then(|| model.remove(0).1);
+                    let opened = now.saturating_sub((state >> 20) % 100);
+                    let until = (now + 10).min(opened + 100);
+                    assert_eq!(idle.checkin(key, step, Nanos(opened), Nanos(now)), expected);
+                    let place = model.partition_point(|idle| idle.2 <= until);
+                    model.insert(place, (key, step, until));
+                }
+                2 => {
+                    let usable = model.iter().filter(|&&(k, _, until)| k == key && until > now);
+                    let found = usable.map(|idle| idle.1).max(); // the last idle has the highest number
+                    assert_eq!(idle.checkout(&key, Nanos(now)), found);
+                    model.retain(|idle| Some(idle.1) != found);
+                }
+                _ => {
+                    let closed: Vec<u64> = idle.expire(Nanos(now)).collect();
+                    let over: Vec<u64> =
+                        model.extract_if(.., |idle| idle.2 <= now).map(|idle| idle.1).collect();
+                    assert_eq!(closed, over);
+                }
+            }
+            assert_eq!(idle.len(), model.len());
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! What is known of one host, and what follows from it: how many requests it may carry now, and from when.
+//!
+//! Pure bookkeeping about a single host; it knows nothing of the other hosts and holds no row itself.
+
+use crate::bucket::{Bucket, Rate, Spacing};
+use crate::error::{ErrorKind, Phase};
+use crate::job::HostKey;
+use crate::limits;
+use crate::list::List;
+use crate::outcome::Ending;
+use crate::retry;
+use crate::time::Nanos;
+
+use super::Pace;
+
+/// Where a host stands. [`Hosts::settle`](super::hosts::Hosts::settle) is the one function that moves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing to do and nothing to remember: the first to be forgotten.
+    Idle,
+    /// Nothing to do, but forgetting it would do harm (parked, failing, down, slowed): the last to be forgotten.
+    Kept,
+    /// Rows in flight or waiting for a retry, none that could start.
+    Busy,
+    /// A row may start now.
+    Ready,
+    /// Rows queue because its slots are taken.
+    Full,
+    /// The same, and it has fewer slots than configured: it answers too slowly, or not yet, or not any more.
+    Throttled,
+    /// Rows queue for its rate or interval, until then.
+    Spaced(Nanos),
+    /// Rows queue while it is parked, until then.
+    Parked(Nanos),
+}
+
+/// One host. Every field counts: there are up to a hundred thousand of these.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) key: HostKey,
+    pub(super) place: Place,
+    /// Rows that could start.
+    pub(super) queue: List,
+    /// Rows that wait for their retry.
+    pub(super) waiting: u32,
+    pub(super) in_flight: u32,
+    /// Spaces the starts.
+    bucket: Bucket,
+    /// The least time between two starts that its robots.txt asks for, in milliseconds.
+    interval_ms: u32,
+    /// No start before this.
+    parked_until: Nanos,
+    /// Parked in all since the last good answer, in seconds.
+    parked_s: u32,
+    /// Low half of the row that got the last strike.
+    struck_row: u32,
+    /// Answers 429 or 503 in a row, from different rows.
+    strikes: u8,
+    /// Parkings in a row that it did not ask for.
+    parkings: u8,
+    /// This machine itself.
+    local: bool,
+    /// It has answered, or at least accepted a connection.
+    reached: bool,
+    /// Given up: its rows fail.
+    pub(super) down: bool,
+    /// Failures in a row to reach it.
+    failures: u32,
+    /// Requests at once as its answers allow. `u32::MAX`: it has not complained.
+    slots: u32,
+    /// Good answers since `slots` last grew.
+    credit: u32,
+    /// Endings of attempts from before `slots` last shrank, still to come; they say nothing new.
+    stale: u32,
+    /// For [`Network::hear`](super::network::Network::hear).
+    pub(super) network_round: u32,
+}
+
+/// What an attempt's end says about the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Signs {
+    reached: Option<bool>,
+    load: Load,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// It answered as it should.
+    Fine,
+    /// It was too slow.
+    Slow,
+    /// It said itself that this is too much: 429 or 503.
+    Refused,
+    /// Nothing to learn.
+    Unknown,
+}
+
+impl Host {
+    pub(super) fn new(key: HostKey, local: bool) -> Self {
+        Self {
+            key,
+            place: Place::Busy,
+            queue: List::EMPTY,
+            waiting: 0,
+            in_flight: 0,
+            bucket: Bucket::default(),
+            interval_ms: 0,
+            parked_until: Nanos::ZERO,
+            parked_s: 0,
+            struck_row: 0,
+            strikes: 0,
+            parkings: 0,
+            local,
+            reached: false,
+            down: false,
+            failures: 0,
+            slots: u32::MAX,
+            credit: 0,
+            stale: 0,
+            network_round: 0,
+        }
+    }
+
+    /// Where it belongs at `now`.
+    pub(super) fn belongs(&self, pace: &Pace, now: Nanos) -> Place {
+        if self.queue.is_empty() {
+            return match self.in_flight + self.waiting {
+                0 if self.remembers(now) => Place::Kept,
+                0 => Place::Idle,
+                _ => Place::Busy,
+            };
+        }
+        if self.parked_until > now {
+            return Place::Parked(self.parked_until);
+        }
+        let slots = self.slots(pace);
+        if self.in_flight >= slots {
+            return if slots < self.slots_max(pace) { Place::Throttled } else { Place::Full };
+        }
+        if self.bucket.next() > now { Place::Spaced(self.bucket.next()) } else { Place::Ready }
+    }
+
+    /// True if forgetting it now would let it be asked too early, or more often in vain.
+    pub(super) fn remembers(&self, now: Nanos) -> bool {
+        let in_trouble = self.down || self.failures > 0 || self.strikes > 0;
+        in_trouble || self.interval_ms > 0 || self.parked_until > now || self.bucket.next() > now
+    }
+
+    /// Rows that are queued or wait for a retry.
+    pub(super) fn rows(&self) -> usize {
+        self.queue.len() + self.waiting as usize
+    }
+
+    /// A slot is taken.
+    pub(super) fn start(&mut self, spacing: Spacing, now: Nanos) {
+        let spacing = match self.interval_ms {
+            0 => spacing,
+            ms => spacing.and(Rate { count: 1, per: Nanos::from_millis(u64::from(ms)) }.spacing()),
+        };
+        self.bucket.take(spacing, now);
+        self.in_flight += 1;
+    }
+
+    pub(super) fn set_interval(&mut self, interval: Nanos) {
+        self.interval_ms = u32::try_from(interval.0.div_ceil(1_000_000)).unwrap_or(u32::MAX);
+    }
+
+    /// When its parking ends; past if it is not parked.
+    pub(super) fn parked_until(&self) -> Nanos {
+        self.parked_until
+    }
+
+    /// Learns from the end of an attempt, whose slot has been given back. `row` is the low half of its number.
+    pub(super) fn hear(&mut self, ending: Ending, row: u32, pace: &Pace, now: Nanos, draw: u64) {
+        let signs = Signs::of(ending);
+        match signs.reached {
+            Some(true) => (self.reached, self.failures) = (true, 0),
+            Some(false) => self.failures = self.failures.saturating_add(1),
+            None => {}
+        }
+        if signs.load == Load::Fine {
+            (self.strikes, self.parkings, self.parked_s, self.down) = (0, 0, 0, false);
+        }
+        if pace.adaptive {
+            self.adapt(signs.load, pace);
+        }
+        self.park(ending, signs.load, row, pace, now, draw);
+        if pace.host_errors_max > 0 {
+            let parked = Nanos::from_secs(u64::from(self.parked_s));
+            let refused_for_days = signs.load == Load::Refused && parked >= limits::PARKED_SUM_MAX;
+            self.down |= self.failures >= pace.host_errors_max || refused_for_days;
+        }
+    }
+
+    /// Additive increase, multiplicative decrease: one slot more for each round of good answers, half as many after
+    /// a bad one. One round of bad answers halves once.
+    fn adapt(&mut self, load: Load, pace: &Pace) {
+        if self.stale > 0 {
+            self.stale -= 1;
+            return;
+        }
+        match load {
+            Load::Slow | Load::Refused => {
+                self.slots = (self.slots.min(self.in_flight + 1) / 2).max(1);
+                (self.credit, self.stale) = (0, self.in_flight);
+            }
+            Load::Fine if self.slots < u32::MAX => {
+                self.credit += 1;
+                if self.credit >= self.slots {
+                    // One more; where there are hundreds, some more, or it would take for ever.
+                    (self.slots, self.credit) = (self.slots + 1 + self.slots / 64, 0);
+                }
+                if self.slots >= self.slots_max(pace) || self.slots as usize >= pace.parallel_max {
+                    self.slots = u32::MAX;
+                }
+            }
+            Load::Fine | Load::Unknown => {}
+        }
+    }
+
+    /// Parks the host if it asked for that, or if it refuses row after row while many wait.
+    fn park(&mut self, ending: Ending, load: Load, row: u32, pace: &Pace, now: Nanos, draw: u64) {
+        let asked = match ending {
+            Ending::Response { status, retry_after } if retry::is_transient(status) => retry_after,
+            Ending::Response { .. } | Ending::Failed(_) => None,
+        };
+        let span = match asked.filter(|span| *span > Nanos::ZERO) {
+            Some(span) => span.min(limits::RETRY_AFTER_MAX),
+            None if load == Load::Refused && pace.adaptive && self.parked_until <= now => {
+                self.strike(row, draw)
+            }
+            None => return,
+        };
+        let until = self.parked_until.max(now + span);
+        let more = until - self.parked_until.max(now);
+        let more_s = u32::try_from(more.0.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
+        self.parked_s = self.parked_s.saturating_add(more_s);
+        self.parked_until = until;
+    }
+
+    /// Counts a refusal without `Retry-After`; answers for how long it parks the host, if at all. The jitter only
+    /// adds.
+    fn strike(&mut self, row: u32, draw: u64) -> Nanos {
+        if self.strikes == 0 || self.struck_row != row {
+            self.strikes = self.strikes.saturating_add(1);
+        }
+        self.struck_row = row;
+        if self.strikes < limits::PARK_STRIKES || self.rows() < limits::PARK_ROWS_MIN {
+            return Nanos::ZERO;
+        }
+        let span = retry::doubled(limits::PARK_BASE, u32::from(self.parkings), limits::PARK_MAX);
+        self.parkings = self.parkings.saturating_add(1);
+        (span + retry::fraction(Nanos(span.0 / 4), draw)).min(limits::PARK_MAX)
+    }
+
+    /// Requests at once, now.
+    ///
+    /// While it cannot be reached no more attempts run than may still fail before it is given up; nor before it was
+    /// ever reached, except on this machine, where a failure costs microseconds.
+    fn slots(&self, pace: &Pace) -> u32 {
+        let slots = self.slots_max(pace).min(self.slots);
+        let doubtful = self.failures > 0 || !(self.reached || self.local);
+        if doubtful && pace.host_errors_max > 0 {
+            slots.min(pace.host_errors_max.saturating_sub(self.failures).max(1))
+        } else {
+            slots
+        }
+    }
+
+    /// Requests at once, as configured.
+    fn slots_max(&self, pace: &Pace) -> u32 {
+        match pace.parallel_max_host {
+            Some(max) if !(self.local && pace.local_unlimited) => {
+                u32::try_from(max.max(1)).unwrap_or(u32::MAX)
+            }
+            Some(_) | None => u32::MAX,
+        }
+    }
+}
+
+impl Signs {
+    fn of(ending: Ending) -> Self {
+        match ending {
+            Ending::Response { status: 429 | 503, .. } => Self { reached: Some(true), load: Load::Refused },
+            Ending::Response { .. } => Self { reached: Some(true), load: Load::Fine },
+            Ending::Failed(kind) => Self { reached: reached(kind), load: load(kind) },
+        }
+    }
+}
+
+/// Whether the host was reached, as far as the failure tells.
+fn reached(kind: ErrorKind) -> Option<bool> {
+    if matches!(kind, ErrorKind::PolicyAddress | ErrorKind::HostDown) {
+        return None; // It was not tried.
+    }
+    match kind.phase() {
+        Phase::Dns | Phase::Connect => Some(false),
+        Phase::Tls => Some(kind != ErrorKind::TlsTimeout),
+        Phase::Send | Phase::Head | Phase::Body => Some(true),
+        Phase::Input | Phase::Sink | Phase::Run => None,
+    }
+}
+
+fn load(kind: ErrorKind) -> Load {
+    use ErrorKind::{ConnectTimeout, TimeoutFirstByte, TimeoutSlow, TimeoutTotal, TlsTimeout};
+    let slow = matches!(kind, ConnectTimeout | TlsTimeout | TimeoutFirstByte | TimeoutSlow | TimeoutTotal);
+    if slow { Load::Slow } else { Load::Unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::Slab;
+
+    /// A host for which so many rows are queued.
+    fn host(rows: usize) -> Host {
+        let mut host = Host::new(HostKey(1), false);
+        let mut slab = Slab::new();
+        for _ in 0..rows {
+            let row = slab.insert(());
+            slab.push_back(&mut host.queue, row);
+        }
+        host
+    }
+
+    /// Endings, each of another row and at the moment the parking before it ends, and by how many seconds each parks
+    /// the host.
+    fn check(rows: usize, endings: &[Ending], draw: u64, expected_s: &[u64]) -> Host {
+        let mut host = host(rows);
+        let mut now = Nanos::from_secs(1);
+        let mut parked = Vec::new();
+        for (row, ending) in (0..).zip(endings) {
+            host.hear(*ending, row, &Pace::default(), now, draw);
+            parked.push((host.parked_until - now).0 / 1_000_000_000);
+            now = now.max(host.parked_until);
+        }
+        assert_eq!(parked, expected_s, "{endings:?}");
+        host
+    }
+
+    const REFUSED: Ending = Ending::Response { status: 503, retry_after: None };
+    const FINE: Ending = Ending::Response { status: 200, retry_after: None };
+
+    #[test]
+    fn parking_doubles_to_a_day_and_ends() {
+        let days = [0, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15_360, 30_720, 61_440, 86_400];
+        let down = |refusals, expected: &[u64], expected_down| {
+            assert_eq!(check(20, &vec![REFUSED; refusals], 0, expected).down, expected_down, "{refusals}");
+        };
+        down(12, &days[..12], false);
+        down(13, &days, true);
+        check(20, &[REFUSED, REFUSED, FINE, REFUSED, REFUSED], 0, &[0, 60, 0, 0, 60]);
+        check(20, &[REFUSED, REFUSED, REFUSED], u64::MAX, &[0, 74, 149]);
+        check(19, &[REFUSED, REFUSED, REFUSED], 0, &[0, 0, 0]);
+    }
+
+    #[test]
+    fn what_the_host_asks_for_wins() {
+        let asked = |status, s| Ending::Response { status, retry_after: Some(Nanos::from_secs(s)) };
+        check(0, &[asked(429, 5), asked(503, 5), asked(500, 2)], 0, &[5, 5, 2]);
+        check(0, &[asked(404, 5), asked(200, 5), asked(429, 0)], 0, &[0, 0, 0]);
+        check(0, &[asked(429, 100_000)], 0, &[600]);
+    }
+
+    #[test]
+    fn an_idle_host_is_small() {
+        assert!(size_of::<Host>() <= 104, "{}", size_of::<Host>());
+    }
+}

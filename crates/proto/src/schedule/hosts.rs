@@ -1,0 +1,224 @@
+//! The table of hosts: found by key, in the ring of those that may start, on the timers of those that must wait, and
+//! forgotten when there are too many.
+//!
+//! No decision depends on the order of the hash map: order comes from the lists and the heap alone.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::job::HostKey;
+use crate::list::{List, Slab};
+use crate::time::Nanos;
+
+use super::Pace;
+use super::host::{Host, Place};
+
+/// All hosts of a scheduler.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    slab: Slab<Host>,
+    index: HashMap<HostKey, u32, BuildHasherDefault<Folded>>,
+    /// The ring: hosts in [`Place::Ready`].
+    ready: List,
+    /// Hosts in [`Place::Idle`] and [`Place::Kept`], longest unused first.
+    idle: List,
+    kept: List,
+    /// When hosts in [`Place::Spaced`] and [`Place::Parked`] are due. An entry counts only while the host still
+    /// stands there with that very time; others are dropped when they surface.
+    timers: BinaryHeap<Reverse<(Nanos, u32)>>,
+    census: Census,
+}
+
+/// How many hosts stand in each place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    /// Idle and kept.
+    pub(super) idle: usize,
+    pub(super) busy: usize,
+    pub(super) ready: usize,
+    pub(super) full: usize,
+    pub(super) throttled: usize,
+    pub(super) spaced: usize,
+    pub(super) parked: usize,
+}
+
+impl Hosts {
+    pub(super) fn new() -> Self {
+        Self {
+            slab: Slab::new(),
+            index: HashMap::default(),
+            ready: List::EMPTY,
+            idle: List::EMPTY,
+            kept: List::EMPTY,
+            timers: BinaryHeap::new(),
+            census: Census::default(),
+        }
+    }
+
+    /// Hosts remembered.
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn census(&self) -> Census {
+        self.census
+    }
+
+    pub(super) fn get(&self, at: u32) -> &Host {
+        self.slab.get(at)
+    }
+
+    pub(super) fn get_mut(&mut self, at: u32) -> &mut Host {
+        self.slab.get_mut(at)
+    }
+
+    pub(super) fn find(&self, key: HostKey) -> Option<u32> {
+        self.index.get(&key).copied()
+    }
+
+    /// Finds a host or makes room for it, so that at most `max` are idle. The caller gives it work, then settles it.
+    pub(super) fn find_or_insert(
+        &mut self,
+        key: HostKey,
+        local: impl FnOnce() -> bool,
+        max: usize,
+        now: Nanos,
+    ) -> u32 {
+        if let Some(at) = self.find(key) {
+            return at;
+        }
+        while self.census.idle >= max.max(1) && self.forget_one(now) {}
+        let at = self.slab.insert(Host::new(key, local()));
+        self.index.insert(key, at);
+        *self.census.of(self.slab.get(at).place) += 1;
+        at
+    }
+
+    /// Moves a host to where it belongs. To be called after every change to it.
+    pub(super) fn settle(&mut self, at: u32, pace: &Pace, now: Nanos) {
+        let host = self.slab.get_mut(at);
+        let (old, new) = (host.place, host.belongs(pace, now));
+        if old == new && !matches!(new, Place::Idle | Place::Kept) {
+            return; // An idle host moves to the end of its list: it was used.
+        }
+        host.place = new;
+        match old {
+            Place::Ready => self.slab.unlink(&mut self.ready, at),
+            Place::Idle => self.slab.unlink(&mut self.idle, at),
+            Place::Kept => self.slab.unlink(&mut self.kept, at),
+            Place::Busy | Place::Full | Place::Throttled | Place::Spaced(_) | Place::Parked(_) => {}
+        }
+        match new {
+            Place::Ready => self.slab.push_back(&mut self.ready, at),
+            Place::Idle => self.slab.push_back(&mut self.idle, at),
+            Place::Kept => self.slab.push_back(&mut self.kept, at),
+            Place::Spaced(due) | Place::Parked(due) => self.set_timer(due, at),
+            Place::Busy | Place::Full | Place::Throttled => {}
+        }
+        *self.census.of(old) -= 1;
+        *self.census.of(new) += 1;
+    }
+
+    /// The host whose turn it is.
+    pub(super) fn turn(&self) -> Option<u32> {
+        self.ready.front()
+    }
+
+    /// The turn of a host in the ring is over: it stands at its end, or where it now belongs.
+    pub(super) fn pass(&mut self, at: u32, pace: &Pace, now: Nanos) {
+        if self.ready.len() > 1 {
+            self.slab.unlink(&mut self.ready, at);
+            self.slab.push_back(&mut self.ready, at);
+        }
+        self.settle(at, pace, now);
+    }
+
+    /// Puts the hosts whose time has come where they belong.
+    pub(super) fn wake(&mut self, pace: &Pace, now: Nanos) {
+        while let Some(&Reverse((due, at))) = self.timers.peek()
+            && due <= now
+        {
+            self.timers.pop();
+            if is_live(&self.slab, due, at) {
+                self.settle(at, pace, now);
+            }
+        }
+    }
+
+    /// When the next host is due.
+    pub(super) fn next_due(&mut self) -> Option<Nanos> {
+        while let Some(&Reverse((due, at))) = self.timers.peek() {
+            if is_live(&self.slab, due, at) {
+                return Some(due);
+            }
+            self.timers.pop();
+        }
+        None
+    }
+
+    /// The hosts by slot.
+    pub(super) fn slots(&self) -> Vec<u32> {
+        self.slab.iter().map(|(at, _)| at).collect()
+    }
+
+    fn set_timer(&mut self, due: Nanos, at: u32) {
+        if self.timers.len() > 2 * self.slab.len() {
+            let slab = &self.slab;
+            self.timers.retain(|&Reverse((due, at))| is_live(slab, due, at));
+        }
+        self.timers.push(Reverse((due, at)));
+    }
+
+    /// Forgets the longest unused host: one that has nothing to remember, if there is one. If all are parked, failing
+    /// or slowed then the longest unused of these after all, because being bounded goes before being polite.
+    fn forget_one(&mut self, now: Nanos) -> bool {
+        let expired = self.kept.front().filter(|&at| !self.slab.get(at).remembers(now));
+        let (list, at) = match (expired, self.idle.front(), self.kept.front()) {
+            (None, Some(at), _) => (&mut self.idle, at),
+            (Some(at), _, _) | (None, None, Some(at)) => (&mut self.kept, at),
+            (None, None, None) => return false,
+        };
+        self.slab.unlink(list, at);
+        let host = self.slab.remove(at);
+        self.index.remove(&host.key);
+        self.census.idle -= 1;
+        true
+    }
+}
+
+fn is_live(slab: &Slab<Host>, due: Nanos, at: u32) -> bool {
+    slab.peek(at).is_some_and(|host| host.place == Place::Spaced(due) || host.place == Place::Parked(due))
+}
+
+impl Census {
+    fn of(&mut self, place: Place) -> &mut usize {
+        match place {
+            Place::Idle | Place::Kept => &mut self.idle,
+            Place::Busy => &mut self.busy,
+            Place::Ready => &mut self.ready,
+            Place::Full => &mut self.full,
+            Place::Throttled => &mut self.throttled,
+            Place::Spaced(_) => &mut self.spaced,
+            Place::Parked(_) => &mut self.parked,
+        }
+    }
+}
+
+/// A hasher for keys that are hashes. The halves are swapped, because the hosts of one shard agree in the low bits.
+#[derive(Debug, Default)]
+struct Folded(u64);
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key.rotate_left(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

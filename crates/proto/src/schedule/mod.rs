@@ -1,0 +1,164 @@
+//! Politeness: who may start now. Rows wait here, grouped by host, from the moment they are read until they start,
+//! and again while they wait for a retry.
+//!
+//! Whoever is told [`Next::Start`] holds the slot already: what is decided is reserved in the same call. Every start
+//! counts against every limit, be it a first attempt, a retry or a redirect. Nothing here performs a request, reads
+//! the clock or draws a random number; and no row is lost: each comes back once, by `Deliver`, `Fail` or `drain`, or
+//! leaves by `release`.
+//!
+//! # What answers and failures do
+//!
+//! - `Retry-After` on a status that is retried *parks* the host: none of its rows starts before, at most ten minutes.
+//! - 429 or 503 without `Retry-After`: the row backs off by itself. The host is parked as well if that is the second
+//!   such answer in a row, from another row, and if twenty or more rows wait for it: then for 60 s, doubling to a day,
+//!   with jitter, until it answers well. Answers that come in during a parking do not lengthen it. So one URL, a
+//!   short list, or one broken page never stand still for a minute.
+//! - 429, 503 and timeouts halve the host's requests at once; good answers bring them back one by one.
+//! - After `host_errors_max` failures in a row to reach it the host is *down*: its rows fail at once, with no attempt.
+//!   Until it was reached, and again from the first failure on, no more attempts run at once than may still fail; so a
+//!   dead host costs that many attempts and no more. A host that was parked for two days without a good answer in
+//!   between is down too.
+//! - When ten hosts in a row fail as they do when our own network or resolver is down, and nothing answers in between,
+//!   nothing starts but a probe now and then, and no row fails for it, for up to an hour. A run that never reached
+//!   anything needs a hundred such hosts for that.
+//!
+//! # Cost
+//!
+//! `poll` and `finish` take constant time for a host that may start; a host that waits for a time goes through a heap,
+//! O(log hosts). Only giving a host up looks through the rows that wait for a retry. Memory: one slab of rows (192
+//! bytes and the URL each), one slab of hosts (about 130 bytes each). Idle hosts are forgotten, the longest unused
+//! first, once there are `hosts_max`; those that are parked, failing or down only when there is no other.
+
+mod scheduler;
+mod network;
+mod hosts;
+mod host;
+
+pub use scheduler::Scheduler;
+
+use crate::bucket::Rate;
+use crate::job::Job;
+use crate::limits;
+use crate::outcome::Failure;
+use crate::retry;
+use crate::time::Nanos;
+
+/// The limits of a scheduler.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Requests in flight at once.
+    pub parallel_max: usize,
+    /// Requests in flight at once to one host. `None`: no limit.
+    pub parallel_max_host: Option<usize>,
+    /// This machine itself is exempt from `parallel_max_host`.
+    pub local_unlimited: bool,
+    /// Rows that may be here and not in flight; see [`Scheduler::room`].
+    pub window_rows: usize,
+    /// Rows of one host that may be here before [`Scheduler::submit`] hands further ones back. `None`: never.
+    pub window_rows_host: Option<usize>,
+    /// Hosts remembered that have no rows here and none in flight.
+    pub hosts_max: usize,
+    /// Starts, over all hosts.
+    pub rate: Option<Rate>,
+    /// Starts, for each host.
+    pub rate_host: Option<Rate>,
+    /// Fewer requests at once, and parking, for a host that answers 429 or 503 or times out.
+    pub adaptive: bool,
+    /// Failures in a row to reach a host before it is given up. 0: never.
+    pub host_errors_max: u32,
+    /// Which failures are tried again.
+    pub retry: retry::Policy,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            parallel_max: limits::PARALLEL_MAX,
+            parallel_max_host: Some(limits::PARALLEL_MAX_HOST),
+            local_unlimited: true,
+            window_rows: limits::WINDOW_ROWS,
+            window_rows_host: None,
+            hosts_max: limits::HOSTS_MAX,
+            rate: None,
+            rate_host: None,
+            adaptive: true,
+            host_errors_max: limits::HOST_ERRORS_MAX,
+            retry: retry::Policy::default(),
+        }
+    }
+}
+
+/// What becomes of a row that is submitted.
+#[derive(Debug)]
+#[must_use = "a row that spills must be kept elsewhere"]
+pub enum Submit {
+    /// It waits for its turn.
+    Queued,
+    /// Its host fills its share of the window: keep the row elsewhere and submit it again when
+    /// [`Scheduler::room_host`] says so.
+    Spill(Job),
+}
+
+/// What to do next.
+#[derive(Debug)]
+#[must_use = "a row that is handed out must run or be put back"]
+pub enum Next {
+    /// Start this row. Its slot is taken; `finish`, `redirect`, `release` or `put_back` gives it back.
+    Start(Job),
+    /// This row fails without an attempt, because its host is down.
+    Fail(Job, Failure),
+    /// Nothing before this time, unless a row is submitted or ends.
+    WaitUntil(Nanos),
+    /// Nothing until a row is submitted or ends.
+    WaitForEvent,
+    /// Nothing, and nothing is queued, waiting or in flight.
+    Idle,
+}
+
+/// What becomes of a row whose attempt ended.
+#[derive(Debug)]
+#[must_use = "a row that is handed out must be delivered"]
+pub enum Finish {
+    /// This was its last attempt.
+    Deliver(Job),
+    /// It stays here and starts again, not before this time.
+    RetryAt(Nanos),
+}
+
+/// What holds the run back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// No limit: rows come in more slowly than they could start, or have all started.
+    Nothing,
+    /// Requests in flight at once.
+    ParallelMax,
+    /// Requests in flight at once to one host.
+    ParallelMaxHost,
+    /// Starts over all hosts.
+    Rate,
+    /// Starts for each host, or the interval that its robots.txt asks for.
+    RateHost,
+    /// Hosts that answer slowly, refuse, or cannot be reached get fewer requests at once.
+    Adaptive,
+    /// Hosts that asked for a pause.
+    Parked,
+    /// Rows wait for their retry.
+    Retry,
+    /// The network seems down: nothing starts but a probe now and then.
+    Network,
+}
+
+impl Held {
+    /// The flag that moves the limit, if there is one.
+    #[must_use]
+    pub const fn flag(self) -> Option<&'static str> {
+        match self {
+            Self::ParallelMax => Some("--parallel-max"),
+            Self::ParallelMaxHost => Some("--parallel-max-host"),
+            Self::Rate => Some("--rate"),
+            Self::RateHost => Some("--rate-host"),
+            Self::Adaptive => Some("--no-adaptive"),
+            Self::Nothing | Self::Parked | Self::Retry | Self::Network => None,
+        }
+    }
+}

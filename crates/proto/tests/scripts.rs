@@ -1,0 +1,326 @@
+//! The scheduler's rules, each as a script that reads like a log.
+
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test")]
+
+use overlapped_proto::bucket::Rate;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::job::{HostKey, Job, Row};
+use overlapped_proto::limits;
+use overlapped_proto::outcome::{Ending, Hop};
+use overlapped_proto::schedule::{Finish, Held, Next, Pace, Scheduler, Submit};
+use overlapped_proto::time::Nanos;
+
+/// Plays a script and compares what comes out. Times are in milliseconds, draws are 0.
+///
+/// In: `a` submits a row for the host a, `?` polls, `*` polls until nothing starts, `+5` lets time pass, `200:3`
+/// ends row 3 with that status, `429=7:3` with a `Retry-After` of 7 s, `refused:3` and the like with a failure,
+/// `>b:3` redirects row 3 to host b, `out:3` to another scheduler, `back:3` puts it back, `max=2` sets the
+/// limit, `crawl=3:a` the interval of host a in seconds, `drain` drains.
+///
+/// Out: `a0` row 0 starts on host a, `!a0` it fails for its host being down, `=0` it is delivered, `~5:0` it is
+/// tried again at 5, `@5` wait until 5, `.` wait for an event, `idle`.
+fn check(pace: Pace, script: &str, expected: &str) {
+    let mut play = Play { scheduler: Scheduler::new(pace), now: Nanos::ZERO, rows: 0, running: Vec::new() };
+    let out: Vec<String> = script.split_whitespace().map(|step| play.step(step)).collect();
+    let out = out.join(" ");
+    let out: Vec<&str> = out.split_whitespace().collect();
+    assert_eq!(out.join(" "), expected.split_whitespace().collect::<Vec<_>>().join(" "), "{script}");
+}
+
+struct Play {
+    scheduler: Scheduler,
+    now: Nanos,
+    rows: u64,
+    running: Vec<Job>,
+}
+
+impl Play {
+    fn new(pace: Pace) -> Self {
+        Self { scheduler: Scheduler::new(pace), now: Nanos::ZERO, rows: 0, running: Vec::new() }
+    }
+
+    fn step(&mut self, step: &str) -> String {
+        let now = self.now;
+        let (verb, row) = step.split_once(':').unwrap_or((step, ""));
+        match verb {
+            "?" => return self.poll(),
+            "*" => {
+                let mut out = self.poll();
+                while !out.ends_with("idle") && !out.ends_with('.') && !out.contains('@') {
+                    out = format!("{out} {}", self.poll());
+                }
+                return out;
+            }
+            "drain" => {
+                let mut rows: Vec<u64> = self.scheduler.drain().map(|job| job.row.0).collect();
+                rows.sort_unstable();
+                return format!("{rows:?}").replace(' ', "");
+            }
+            "out" => {
+                let job = self.take(row);
+                self.scheduler.release(job.host, now);
+            }
+            "back" => {
+                let job = self.take(row);
+                self.scheduler.put_back(job, now);
+            }
+            _ if verb.starts_with('+') => self.now = now + Nanos::from_millis(verb[1..].parse().unwrap()),
+            _ if verb.starts_with("max=") => self.scheduler.set_parallel_max(verb[4..].parse().unwrap()),
+            _ if verb.starts_with("crawl=") => {
+                let interval = Nanos::from_secs(verb[6..].parse().unwrap());
+                self.scheduler.set_host_interval(HostKey::new(row), interval, now);
+            }
+            _ if verb.starts_with('>') => {
+                let mut job = self.take(row);
+                let from = job.host;
+                job.redirect(url(&verb[1..]), Hop { url: "".into(), status: 302, total: Nanos::ZERO });
+                self.scheduler.redirect(from, job, now);
+            }
+            host if row.is_empty() => {
+                let job = Job::new(Row(self.rows), url(host));
+                assert!(matches!(self.scheduler.submit(job, now), Submit::Queued));
+                self.rows += 1;
+            }
+            ending => {
+                let job = self.take(row);
+                return match self.scheduler.finish(job, how(ending), now, 0) {
+                    Finish::Deliver(job) => format!("={}", job.row.0),
+                    Finish::RetryAt(due) => format!("~{}:{row}", due.0 / 1_000_000),
+                };
+            }
+        }
+        String::new()
+    }
+
+    fn poll(&mut self) -> String {
+        let name = |job: &Job| format!("{}{}", job.url.host_str().unwrap(), job.row.0);
+        match self.scheduler.poll(self.now) {
+            Next::Start(job) => {
+                let text = name(&job);
+                self.running.push(job);
+                text
+            }
+            Next::Fail(job, _) => format!("!{}", name(&job)),
+            Next::WaitUntil(due) => format!("@{}", due.0 / 1_000_000),
+            Next::WaitForEvent => ".".into(),
+            Next::Idle => "idle".into(),
+        }
+    }
+
+    fn take(&mut self, row: &str) -> Job {
+        let row = Row(row.parse().unwrap());
+        let at = self.running.iter().position(|job| job.row == row).unwrap();
+        self.running.remove(at)
+    }
+}
+
+fn url(host: &str) -> url::Url {
+    url::Url::parse(&format!("http://{host}/")).unwrap()
+}
+
+fn how(text: &str) -> Ending {
+    match text {
+        "refused" => Ending::Failed(ErrorKind::ConnectRefused),
+        "unknown" => Ending::Failed(ErrorKind::DnsNotFound),
+        "slow" => Ending::Failed(ErrorKind::TimeoutFirstByte),
+        "reset" => Ending::Failed(ErrorKind::HttpReset),
+        "unreachable" => Ending::Failed(ErrorKind::ConnectUnreachable),
+        "cut" => Ending::Failed(ErrorKind::Cancelled),
+        status => {
+            let (status, after) = status.split_once('=').unwrap_or((status, ""));
+            let retry_after = after.parse().ok().map(Nanos::from_secs);
+            Ending::Response { status: status.parse().unwrap(), retry_after }
+        }
+    }
+}
+
+fn each(parallel_max_host: usize) -> Pace {
+    Pace { parallel_max_host: Some(parallel_max_host), ..Pace::default() }
+}
+
+fn rate(text: &str) -> Option<Rate> {
+    Some(Rate::parse(text).unwrap())
+}
+
+#[test]
+fn hosts_take_turns() {
+    check(each(9), "a a a b b c *", "a0 b3 c5 a1 b4 a2 .");
+    check(each(1), "a a a b b *  200:3 200:0 *", "a0 b3 . =3 =0 b4 a1 .");
+    check(each(1), "? a ? ? 200:0 ?", "idle a0 . =0 idle");
+}
+
+#[test]
+fn slots_are_limited() {
+    check(each(2), "a a a b * 200:1 ? ?", "a0 b3 a1 . =1 a2 .");
+    let two = Pace { parallel_max: 2, ..each(9) };
+    check(two, "a b c * 200:0 * max=3 a *", "a0 b1 . =0 c2 . a3 .");
+    check(
+        each(1),
+        "localhost localhost 127.0.0.1 127.0.0.1 *",
+        "localhost0 127.0.0.12 localhost1 127.0.0.13 .",
+    );
+    let given = Pace { local_unlimited: false, ..each(1) };
+    check(given, "localhost localhost *", "localhost0 .");
+}
+
+#[test]
+fn rates_hold_over_everything() {
+    let pace = || Pace { rate_host: rate("1/s"), ..each(9) };
+    check(pace(), "a a b * +1009 ? +1 *", "a0 b2 @1010 @1010 a1 .");
+    check(pace(), "a * 500:0 * +1010 *", "a0 . ~0:0 @1010 a0 .");
+    check(pace(), "a b * +1 >b:0 * +1009 *", "a0 b1 . @1010 b0 .");
+    let pace = || Pace { rate: rate("1/s"), ..each(9) };
+    check(pace(), "a b * +1010 *", "a0 @1010 b1 .");
+    check(each(9), "crawl=2:a a a b * +2020 *", "a0 b2 @2020 a1 .");
+    check(each(9), "crawl=2:a a a * crawl=0:a +2020 *", "a0 @2020 a1 .");
+}
+
+#[test]
+fn failures_are_tried_again() {
+    check(each(1), "a * 500:0 * 500:0 * 500:0 *", "a0 . ~0:0 a0 . ~0:0 a0 . =0 idle");
+    check(each(1), "a * 404:0 a * reset:1 * cut:1 *", "a0 . =0 a1 . ~0:1 a1 . =1 idle");
+    check(each(1), "a a * 500:0 *", "a0 . ~0:0 a0 ."); // a retry goes before new rows
+}
+
+#[test]
+fn retry_after_parks_the_host() {
+    check(each(1), "a a b * 429=7:0 * +7000 * 200:0 *", "a0 b2 . ~7000:0 @7000 a0 . =0 a1 .");
+    check(each(2), "a a a * 503=7:0 429=2:1 * +7000 *", "a0 a1 . ~7000:0 ~7000:1 @7000 a0 .");
+    check(each(1), "a a * 404=7:0 *", "a0 . =0 a1 ."); // not tried again, so not meant so
+    check(each(1), "a a * 503=0:0 *", "a0 . ~0:0 a0 .");
+    check(each(1), "a * 503=99999:0 *", "a0 . ~600000:0 @600000");
+}
+
+#[test]
+fn refusals_without_a_word_park_only_a_crowded_host() {
+    let one = || each(1);
+    check(one(), "a * 503:0 * 503:0 * 503:0 *", "a0 . ~0:0 a0 . ~0:0 a0 . =0 idle");
+    // Two rows, and each of them as often as it may be.
+    check(one(), "a a * 503:0 ? 503:0 ? 503:0 ? 503:1 ?", "a0 . ~0:0 a0 ~0:0 a0 =0 a1 ~0:1 a1");
+    // With 21 behind it, the second row in a row that is refused parks the host, then twice as long.
+    let crowd = "a ".repeat(23);
+    let refuse = "? 503:0 ? 503:0 ? 503:0 ? 503:1 ? +60000 ? 503:1 ?";
+    let expected = "a0 ~0:0 a0 ~0:0 a0 =0 a1 ~60000:1 @60000 a1 ~180000:1 @180000";
+    check(one(), &format!("{crowd} {refuse}"), expected);
+    // Not with good answers in between, nor with --no-adaptive.
+    check(one(), &format!("{crowd} ? 503:0 ? 200:0 ? 503:1 ? 200:1 ?"), "a0 ~0:0 a0 =0 a1 ~0:1 a1 =1 a2");
+    let dull = Pace { adaptive: false, ..one() };
+    check(dull, &format!("{crowd} ? 503:0 ? 503:0 ? 503:0 ? 503:1 ?"), "a0 ~0:0 a0 ~0:0 a0 =0 a1 ~0:1 a1");
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_given_up() {
+    let pace = || Pace { host_errors_max: 3, ..each(9) };
+    // Three probes at once and no more; its queue fails, another host goes on.
+    check(
+        pace(),
+        "a a a a b * unknown:0 ? unknown:1 ? unknown:2 * a ? 200:4 ?",
+        "a0 b4 a1 a2 . =0 . =1 . =2 !a3 . !a5 =4 idle",
+    );
+    // Retries count, and rows that wait for one fail as well.
+    check(pace(), "a * refused:0 * refused:0 * refused:0 * a ?", "a0 . ~0:0 a0 . ~0:0 a0 . =0 idle !a1");
+    // An answer of any kind begins the count anew.
+    check(pace(), "a a * unknown:0 404:1 a a a a *", "a0 a1 . =0 =1 a2 a3 a4 a5 .");
+    // A redirect to it fails too.
+    check(pace(), "a a a b * unknown:0 unknown:1 unknown:2 >a:3 *", "a0 b3 a1 a2 . =0 =1 =2 !a3 idle");
+    let never = Pace { host_errors_max: 0, ..each(1) };
+    check(never, "a a a a ? unknown:0 ? unknown:1 ? unknown:2 ?", "a0 =0 a1 =1 a2 =2 a3");
+}
+
+#[test]
+fn a_network_that_is_down_burns_no_row() {
+    let hosts = "a b c d e f g h i j k l";
+    let starts = "a1 b2 c3 d4 e5 f6 g7 h8 i9 j10 k11 l12 .";
+    let fail = (1..=11).map(|row| format!("unreachable:{row} ")).collect::<String>();
+    let nine = (1..=9).map(|row| format!("~0:{row} ")).collect::<String>();
+    let down = format!("{nine} ~1000:10 ~1000:11");
+    // One probe at a time, the next one later; what answers a probe lifts the pause.
+    check(
+        each(1),
+        &format!("x ? 200:0 {hosts} * {fail} 200:12 * +1000 * 200:10 *"),
+        &format!("x0 =0 {starts} {down} =12 @1000 j10 @3000 =10 k11 i9 h8 g7 f6 e5 d4 c3 b2 a1 ."),
+    );
+    check(
+        each(1),
+        &format!("x ? 200:0 {hosts} * {fail} unreachable:12 +1000 * unreachable:10 * +2000 * 200:11 *"),
+        &format!(
+            "x0 =0 {starts} {nine} ~1000:10 ~1000:11 ~1000:12 j10 @3000 ~3000:10 @3000 k11 @7000 =11 l12 i9 h8 g7 f6 e5 d4 c3 b2 a1 j10 . "
+        ),
+    );
+}
+
+#[test]
+fn slots_shrink_and_grow() {
+    // Eight in flight and a timeout: four. The endings that were under way say nothing new.
+    let a = "a ".repeat(40);
+    let run = "? ? ? ? ? ? ? ? slow:0 200:1 200:2 200:3 ? 200:4 ?";
+    let out = "a0 a1 a2 a3 a4 a5 a6 a7 ~0:0 =1 =2 =3 . =4 a0";
+    check(each(8), &format!("{a} {run}"), out);
+    // From then on each round of good answers brings one back.
+    let more = "200:5 200:6 200:7 ? ? ? 200:0 200:8 200:9 200:10 * 200:11 ? ?";
+    let more_out = "=5 =6 =7 a8 a9 a10 =0 =8 =9 =10 a11 a12 a13 a14 a15 . =11 a16 .";
+    check(each(8), &format!("{a} {run} {more}"), &format!("{out} {more_out}"));
+}
+
+#[test]
+fn what_could_not_run_goes_back() {
+    check(each(1), "a a * back:0 * 500:0 * 500:0 * 500:0", "a0 . a0 . ~0:0 a0 . ~0:0 a0 . =0");
+    check(each(1), "a b * out:0 a *", "a0 b1 . a2 .");
+    check(each(1), "a a b ? ? 500:0 drain * 200:2 ?", "a0 b2 ~0:0 [0,1] . =2 idle");
+}
+
+#[test]
+fn a_host_that_fills_its_share_spills() {
+    let mut scheduler = Scheduler::new(Pace { window_rows_host: Some(2), ..Pace::default() });
+    let host = HostKey::new("a");
+    let mut submit = |row| scheduler.submit(Job::new(Row(row), url("a")), Nanos::ZERO);
+    assert!(matches!((submit(0), submit(1)), (Submit::Queued, Submit::Queued)));
+    assert!(matches!(submit(2), Submit::Spill(job) if job.row == Row(2)));
+    assert_eq!(scheduler.room_host(host), 0);
+    assert!(matches!(scheduler.poll(Nanos::ZERO), Next::Start(_)));
+    assert_eq!(scheduler.room_host(host), 1);
+    assert_eq!(scheduler.room(), limits::WINDOW_ROWS - 1);
+}
+
+#[test]
+fn the_limit_that_holds_is_named() {
+    let check = |pace: Pace, script: &str, expected: Held| {
+        let mut play =
+            Play { scheduler: Scheduler::new(pace), now: Nanos::ZERO, rows: 0, running: Vec::new() };
+        script.split_whitespace().for_each(|step| drop(play.step(step)));
+        assert_eq!(play.scheduler.held(play.now), expected, "{script}");
+    };
+    check(each(1), "a *", Held::Nothing);
+    check(each(1), "a a *", Held::ParallelMaxHost);
+    check(Pace { parallel_max: 1, ..each(1) }, "a b *", Held::ParallelMax);
+    check(Pace { rate: rate("1/s"), ..each(1) }, "a b *", Held::Rate);
+    check(Pace { rate_host: rate("1/s"), ..each(2) }, "a a *", Held::RateHost);
+    check(each(2), "a a a * slow:0 *", Held::Adaptive);
+    check(each(1), "a a * 429=5:0 *", Held::Parked);
+    check(each(1), "a a b b * 200:0 ? 429=5:2", Held::Parked);
+}
+
+#[test]
+fn idle_hosts_are_forgotten_and_those_in_trouble_last() {
+    let check = |script: &str, remembered: usize, expected: &str| {
+        let pace = Pace { hosts_max: 2, host_errors_max: 2, ..each(1) };
+        check(pace.clone(), script, expected);
+        let mut play = Play::new(pace);
+        script.split_whitespace().for_each(|step| drop(play.step(step)));
+        assert_eq!(play.scheduler.hosts_remembered(), remembered, "{script}");
+    };
+    check("a ? 200:0 b ? 200:1 c ? 200:2 d ? 200:3", 2, "a0 =0 b1 =1 c2 =2 d3 =3");
+    // The failure of a is remembered, so that the next one is its second.
+    check(
+        "a ? unknown:0 b ? 200:1 c ? 200:2 d ? 200:3 a a ? unknown:4 ?",
+        2,
+        "a0 =0 b1 =1 c2 =2 d3 =3 a4 =4 !a5",
+    );
+    // Only when all are in trouble is one of them forgotten.
+    check(
+        "a ? unknown:0 b ? unknown:1 c ? unknown:2 a ? unknown:3 a ? unknown:4 a ?",
+        2,
+        "a0 =0 b1 =1 c2 =2 a3 =3 a4 =4 !a5",
+    );
+    check("a b c d e *", 5, "a0 b1 c2 d3 e4 .");
+}

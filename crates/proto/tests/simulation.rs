@@ -1,0 +1,511 @@
+//! The scheduler against thousands of simulated hosts, in virtual time and from a seed: slow, failing, redirecting,
+//! refusing, dying and dead ones. No host is ever asked more than allowed in any window, no row is lost or doubled,
+//! memory has a bound, and every run ends.
+//!
+//! A failing run names its seed; `run` with that seed and plan is the same run again.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test, which prints its seed"
+)]
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+
+use overlapped_proto::bucket::Rate;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::job::{HostKey, Job, Row};
+use overlapped_proto::limits;
+use overlapped_proto::outcome::{Ending, Hop};
+use overlapped_proto::schedule::{Finish, Next, Pace, Scheduler, Submit};
+use overlapped_proto::time::Nanos;
+
+/// A host's nature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nature {
+    /// Answers in milliseconds.
+    Fast,
+    /// Answers in seconds.
+    Slow,
+    /// Each request fails in some way, one time in five.
+    Flaky,
+    /// One page in ten always answers 503.
+    BrokenPages,
+    /// Sends every second row on to another host.
+    Redirecting,
+    /// Answers 429 with `Retry-After` to the third request within a second.
+    Limiting,
+    /// Answers 503 without a word in its first ten minutes.
+    Overloaded,
+    /// Answers 503 for ever.
+    Refusing,
+    /// Never accepts a connection.
+    Dead,
+    /// Works for a minute, then accepts none.
+    Dying,
+}
+
+use Nature::*;
+
+const ALL: &[Nature] =
+    &[Fast, Fast, Fast, Slow, Flaky, BrokenPages, Redirecting, Limiting, Overloaded, Refusing, Dead, Dying];
+
+const NEVER: (Nanos, Nanos) = (Nanos::MAX, Nanos::MAX);
+
+struct Plan {
+    natures: &'static [Nature],
+    hosts: usize,
+    rows: usize,
+    /// All rows of a host stand together, as in many lists.
+    sorted: bool,
+    /// The network is down from, until.
+    outage: (Nanos, Nanos),
+    pace: Pace,
+}
+
+/// What the run came to.
+#[derive(Debug, Default)]
+struct Report {
+    end: Nanos,
+    attempts: u64,
+    doomed: usize,
+    /// Rows delivered after a failure to get any answer.
+    failed: usize,
+}
+
+struct Server {
+    nature: Nature,
+    url: String,
+    key: HostKey,
+    in_flight: usize,
+    attempts: u64,
+    /// Starts within the last second or the span of the rate, the oldest first.
+    starts: VecDeque<Nanos>,
+    /// It has said that it will not be asked before this.
+    closed_until: Nanos,
+}
+
+struct World<'a> {
+    plan: &'a Plan,
+    /// What the checks believe, which a canary gets wrong.
+    believed: &'a Pace,
+    random: Random,
+    scheduler: Scheduler,
+    servers: Vec<Server>,
+    by_key: HashMap<HostKey, usize>,
+    running: BinaryHeap<Reverse<(Nanos, u64)>>,
+    jobs: HashMap<u64, (Job, Answer)>,
+    ended: Vec<bool>,
+    starts: VecDeque<Nanos>,
+    now: Nanos,
+    report: Report,
+}
+
+enum Answer {
+    End(Ending),
+    Redirect(usize),
+    /// The machine had no file left: nothing was sent.
+    NoFile,
+}
+
+impl World<'_> {
+    fn run(mut self) -> Result<Report, String> {
+        let mut next_row = 0;
+        loop {
+            while next_row < self.plan.rows && self.scheduler.room() > 0 {
+                let job = self.row(next_row);
+                assert!(matches!(self.scheduler.submit(job, self.now), Submit::Queued));
+                next_row += 1;
+            }
+            self.check_bounds()?;
+            match self.scheduler.poll(self.now) {
+                Next::Start(job) => self.start(job)?,
+                Next::Fail(job, failure) => {
+                    ensure(failure.kind == ErrorKind::HostDown, || format!("{failure}"))?;
+                    self.report.doomed += 1;
+                    self.end(&job)?;
+                }
+                Next::WaitUntil(due) => {
+                    ensure(due > self.now, || format!("waits until {due} at {}", self.now))?;
+                    self.advance(Some(due))?;
+                }
+                Next::WaitForEvent => self.advance(None)?,
+                Next::Idle => break,
+            }
+        }
+        ensure(self.ended.iter().all(|ended| *ended), || "a row is lost".into())?;
+        self.report.end = self.now;
+        Ok(self.report)
+    }
+
+    fn row(&mut self, row: usize) -> Job {
+        let server = if self.plan.sorted {
+            row * self.servers.len() / self.plan.rows
+        } else {
+            self.random.below(self.servers.len())
+        };
+        Job::new(Row(row as u64), format!("{}{row}", self.servers[server].url).parse().unwrap())
+    }
+
+    fn start(&mut self, job: Job) -> Result<(), String> {
+        let at = self.by_key[&job.host];
+        let (now, believed) = (self.now, self.believed);
+        let server = &mut self.servers[at];
+        server.in_flight += 1;
+        server.attempts += 1;
+        self.report.attempts += 1;
+        let says = |what: &str| format!("{what}: {:?} {} at {now}", server.nature, job.url);
+        ensure(server.in_flight <= believed.parallel_max_host.unwrap_or(usize::MAX), || {
+            says("parallel-max-host")
+        })?;
+        ensure(self.jobs.len() < believed.parallel_max, || says("parallel-max"))?;
+        ensure(now >= server.closed_until, || says("Retry-After"))?;
+        ensure(job.ready <= now, || says("not ready"))?;
+        ensure(job.attempts as usize <= 3 + job.chain.len(), || says("too many attempts"))?;
+        ensure(!self.ended[job.row.0 as usize], || says("started after its end"))?;
+        if server.nature == Dead && believed.host_errors_max > 0 {
+            ensure(server.attempts <= u64::from(believed.host_errors_max), || {
+                says("a dead host is asked too often")
+            })?;
+        }
+        window(&mut server.starts, believed.rate_host, now).map_err(|()| says("rate-host"))?;
+        window(&mut self.starts, believed.rate, now).map_err(|()| says("rate"))?;
+        let (takes, answer) = self.answer(at, &job);
+        let id = self.report.attempts;
+        self.running.push(Reverse((now + takes, id)));
+        self.jobs.insert(id, (job, answer));
+        Ok(())
+    }
+
+    /// What the host does with the request, and after how long.
+    fn answer(&mut self, at: usize, job: &Job) -> (Nanos, Answer) {
+        let now = self.now;
+        let status = |status| Answer::End(Ending::Response { status, retry_after: None });
+        let no_connection = (limits::CONNECT_TIMEOUT, Answer::End(Ending::Failed(ErrorKind::ConnectTimeout)));
+        let quick = Nanos::from_millis(1 + self.random.below(50) as u64);
+        if self.random.below(1_000) == 0 && self.servers[at].nature != Dead {
+            return (Nanos(1_000), Answer::NoFile);
+        }
+        if (self.plan.outage.0..self.plan.outage.1).contains(&now) {
+            return (Nanos(1_000), Answer::End(Ending::Failed(ErrorKind::ConnectUnreachable)));
+        }
+        let hosts = self.servers.len();
+        let server = &self.servers[at];
+        match server.nature {
+            Fast => (quick, status(200)),
+            Slow => (Nanos::from_millis(500 + self.random.below(9_500) as u64), status(200)),
+            Flaky if self.random.below(5) == 0 => {
+                let kinds = [
+                    ErrorKind::HttpReset,
+                    ErrorKind::BodyTruncated,
+                    ErrorKind::TimeoutFirstByte,
+                    ErrorKind::TlsTimeout,
+                    ErrorKind::HttpParse,
+                    ErrorKind::Resource,
+                ];
+                (quick, Answer::End(Ending::Failed(kinds[self.random.below(kinds.len())])))
+            }
+            BrokenPages if job.row.0.is_multiple_of(10) => (quick, status(503)),
+            Redirecting if job.row.0.is_multiple_of(2) && job.chain.len() < 10 => {
+                (quick, Answer::Redirect(self.random.below(hosts)))
+            }
+            Limiting
+                if server.starts.iter().filter(|start| now - **start < Nanos::from_secs(1)).count() > 2 =>
+            {
+                let retry_after = Some(Nanos::from_secs(1 + self.random.below(3) as u64));
+                (quick, Answer::End(Ending::Response { status: 429, retry_after }))
+            }
+            Overloaded if now < Nanos::from_secs(600) => (quick, status(503)),
+            Refusing => (quick, status(503)),
+            Dead => no_connection,
+            Dying if now > Nanos::from_secs(60) => no_connection,
+            Flaky | BrokenPages | Redirecting | Limiting | Overloaded | Dying => (quick, status(200)),
+        }
+    }
+
+    /// Goes on to the next ending, or to `due` if that comes first.
+    fn advance(&mut self, due: Option<Nanos>) -> Result<(), String> {
+        let ending = self.running.peek().map(|Reverse(next)| *next);
+        match (ending, due) {
+            (Some((time, id)), due) if due.is_none_or(|due| time <= due) => {
+                self.running.pop();
+                self.now = time;
+                let (job, answer) = self.jobs.remove(&id).unwrap();
+                self.ending(job, answer)
+            }
+            (_, Some(due)) => {
+                self.now = due;
+                Ok(())
+            }
+            (_, None) => Err(format!("waits for an event that never comes, at {}", self.now)),
+        }
+    }
+
+    fn ending(&mut self, mut job: Job, answer: Answer) -> Result<(), String> {
+        let at = self.by_key[&job.host];
+        self.servers[at].in_flight -= 1;
+        match answer {
+            Answer::NoFile => {
+                self.servers[at].attempts -= 1;
+                self.scheduler.put_back(job, self.now);
+                Ok(())
+            }
+            Answer::Redirect(to) => {
+                let from = job.host;
+                let url = format!("{}{}", self.servers[to].url, job.row.0).parse().unwrap();
+                job.redirect(url, Hop { url: "".into(), status: 302, total: Nanos::ZERO });
+                self.scheduler.redirect(from, job, self.now);
+                Ok(())
+            }
+            Answer::End(ending) => {
+                if let Ending::Response { retry_after: Some(span), .. } = ending {
+                    let server = &mut self.servers[at];
+                    server.closed_until = server.closed_until.max(self.now + span);
+                }
+                let draw = self.random.next();
+                match self.scheduler.finish(job, ending, self.now, draw) {
+                    Finish::Deliver(job) => {
+                        self.report.failed += usize::from(matches!(ending, Ending::Failed(_)));
+                        self.end(&job)
+                    }
+                    Finish::RetryAt(due) => ensure(due >= self.now, || format!("a retry at {due}")),
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, job: &Job) -> Result<(), String> {
+        let ended = &mut self.ended[job.row.0 as usize];
+        let doubled = std::mem::replace(ended, true);
+        ensure(!doubled, || format!("row {} ends twice", job.row.0))
+    }
+
+    fn check_bounds(&self) -> Result<(), String> {
+        let (scheduler, pace) = (&self.scheduler, self.believed);
+        let most_rows = pace.window_rows + pace.parallel_max;
+        ensure(scheduler.in_flight() == self.jobs.len(), || "in flight is counted wrongly".into())?;
+        ensure(scheduler.queued() <= most_rows, || format!("{} rows are queued", scheduler.queued()))?;
+        ensure(scheduler.hosts_remembered() <= pace.hosts_max + most_rows, || {
+            format!("{} hosts are remembered", scheduler.hosts_remembered())
+        })
+    }
+}
+
+/// Takes a start into the window, which must not hold too many then. Starts of the last second are kept as well.
+fn window(starts: &mut VecDeque<Nanos>, rate: Option<Rate>, now: Nanos) -> Result<(), ()> {
+    let (count, per) = rate.map_or((usize::MAX, Nanos::ZERO), |rate| (rate.count as usize, rate.per));
+    let keep = per.max(Nanos::from_secs(1));
+    while starts.front().is_some_and(|start| now - *start >= keep) {
+        starts.pop_front();
+    }
+    starts.push_back(now);
+    let first = starts.len().checked_sub(count.saturating_add(1));
+    if first.is_some_and(|first| now - starts[first] < per) { Err(()) } else { Ok(()) }
+}
+
+fn ensure(holds: bool, says: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(says()) }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}
+
+fn run(seed: u64, plan: &Plan, believed: &Pace) -> Result<Report, String> {
+    let mut random = Random(seed);
+    let servers: Vec<Server> = (0..plan.hosts)
+        .map(|host| {
+            let url = format!("http://host-{host}.test/");
+            Server {
+                nature: plan.natures[random.below(plan.natures.len())],
+                key: HostKey::of(&url.parse().unwrap()),
+                url,
+                in_flight: 0,
+                attempts: 0,
+                starts: VecDeque::new(),
+                closed_until: Nanos::ZERO,
+            }
+        })
+        .collect();
+    let world = World {
+        plan,
+        believed,
+        random,
+        scheduler: Scheduler::new(plan.pace.clone()),
+        by_key: servers.iter().enumerate().map(|(at, server)| (server.key, at)).collect(),
+        servers,
+        running: BinaryHeap::new(),
+        jobs: HashMap::new(),
+        ended: vec![false; plan.rows],
+        starts: VecDeque::new(),
+        now: Nanos::ZERO,
+        report: Report::default(),
+    };
+    world.run().map_err(|what| format!("seed {seed}: {what}"))
+}
+
+/// Runs a plan from several seeds, and checks how long the longest run took in virtual time.
+fn check(plan: &Plan, ends_within: Nanos) {
+    for seed in 1..=4 {
+        match run(seed, plan, &plan.pace) {
+            Ok(report) => {
+                println!("seed {seed}: {} rows, {report:?}", plan.rows);
+                assert!(report.end <= ends_within, "seed {seed}: {report:?}");
+            }
+            Err(what) => panic!("{what}"),
+        }
+    }
+}
+
+fn small_window() -> Pace {
+    Pace { window_rows: 3_000, hosts_max: 1_000, ..Pace::default() }
+}
+
+#[test]
+fn all_kinds_of_hosts() {
+    let pace = small_window();
+    check(
+        &Plan { natures: ALL, hosts: 2_000, rows: 30_000, sorted: false, outage: NEVER, pace },
+        Nanos::from_secs(7 * 86_400),
+    );
+}
+
+#[test]
+fn a_list_sorted_by_host() {
+    let pace = small_window();
+    check(
+        &Plan { natures: ALL, hosts: 200, rows: 30_000, sorted: true, outage: NEVER, pace },
+        Nanos::from_secs(7 * 86_400),
+    );
+}
+
+#[test]
+fn rates_and_no_patience() {
+    let rate = Some(Rate { count: 200, per: Nanos::from_secs(1) });
+    let rate_host = Some(Rate { count: 2, per: Nanos::from_secs(5) });
+    let pace = Pace { rate, rate_host, adaptive: false, parallel_max_host: Some(2), ..small_window() };
+    check(
+        &Plan { natures: ALL, hosts: 1_000, rows: 10_000, sorted: false, outage: NEVER, pace },
+        Nanos::from_secs(86_400),
+    );
+}
+
+#[test]
+fn many_rows_for_few_hosts_that_refuse() {
+    let pace = Pace { window_rows: 3_000, ..Pace::default() };
+    let plan = Plan {
+        natures: &[Refusing, Overloaded, Fast],
+        hosts: 9,
+        rows: 9_000,
+        sorted: false,
+        outage: NEVER,
+        pace,
+    };
+    check(&plan, Nanos::from_secs(7 * 86_400));
+}
+
+/// 100 hosts of 50 requests a second, sorted by host: the bound is the time of one host's rows.
+#[test]
+fn the_politeness_bound_is_met() {
+    let rate_host = Some(Rate { count: 50, per: Nanos::from_secs(1) });
+    let pace = Pace { rate_host, window_rows: 100_000, ..Pace::default() };
+    let plan = Plan { natures: &[Fast], hosts: 100, rows: 100_000, sorted: true, outage: NEVER, pace };
+    check(&plan, Nanos::from_millis(22_000));
+}
+
+/// Hosts take turns: none is ever two starts ahead of another that has rows.
+#[test]
+fn no_host_is_starved() {
+    let (hosts, each) = (300, 40);
+    let mut scheduler = Scheduler::new(Pace { parallel_max: 10, ..Pace::default() });
+    let mut random = Random(1);
+    for row in 0..hosts * each {
+        // The first host's rows come first, and all of them.
+        let url = format!("http://host-{}.test/", row / each).parse().unwrap();
+        assert!(matches!(scheduler.submit(Job::new(Row(row as u64), url), Nanos::ZERO), Submit::Queued));
+    }
+    let mut starts = vec![0; hosts];
+    let mut running = Vec::new();
+    let mut now = Nanos::ZERO;
+    loop {
+        match scheduler.poll(now) {
+            Next::Start(job) => {
+                let host = job.row.0 as usize / each;
+                starts[host] += 1;
+                assert!(starts[host] <= starts.iter().min().unwrap() + 1, "host {host} is ahead");
+                running.push(job);
+            }
+            Next::WaitForEvent => {
+                now += Nanos(1);
+                let job = running.swap_remove(random.below(running.len()));
+                let ok = Ending::Response { status: 200, retry_after: None };
+                assert!(matches!(scheduler.finish(job, ok, now, 0), Finish::Deliver(_)));
+            }
+            Next::Idle => break,
+            other @ (Next::Fail(..) | Next::WaitUntil(_)) => panic!("{other:?}"),
+        }
+    }
+    assert!(starts.iter().all(|starts| *starts == each));
+}
+
+/// Ten minutes without a network, with 10,000 rows to burn: not one is burnt.
+#[test]
+fn an_outage_costs_no_row() {
+    let outage = (Nanos::from_secs(2), Nanos::from_secs(602));
+    let pace = small_window();
+    let plan = Plan { natures: &[Fast], hosts: 500, rows: 40_000, sorted: false, outage, pace };
+    for seed in 1..=4 {
+        let report = run(seed, &plan, &plan.pace).unwrap();
+        assert_eq!((report.failed, report.doomed), (0, 0), "seed {seed}: {report:?}");
+        assert!(report.attempts < 40_000 + 500, "seed {seed}: {report:?}");
+        assert!(report.end < Nanos::from_secs(700), "seed {seed}: {report:?}");
+    }
+}
+
+/// Nothing but hosts that cannot be reached: the run waits for an hour, then ends.
+#[test]
+fn a_dead_list_ends() {
+    let outage = (Nanos::ZERO, Nanos::MAX);
+    let pace = small_window();
+    let plan = Plan { natures: &[Fast], hosts: 500, rows: 10_000, sorted: false, outage, pace };
+    check(&plan, Nanos::from_secs(2 * 3_600));
+}
+
+/// The checks themselves are checked: each of these beliefs is wrong, and must be found out.
+#[test]
+fn canary() {
+    let per_second = |count| Some(Rate { count, per: Nanos::from_secs(1) });
+    let pace = || Pace { parallel_max: 60, ..small_window() };
+    for (what, pace, wrong) in [
+        ("parallel-max", pace(), Pace { parallel_max: 59, ..pace() }),
+        ("parallel-max-host", pace(), Pace { parallel_max_host: Some(5), ..pace() }),
+        ("rate", Pace { rate: per_second(100), ..pace() }, Pace { rate: per_second(98), ..pace() }),
+        (
+            "rate-host",
+            Pace { rate_host: per_second(2), ..pace() },
+            Pace { rate_host: per_second(1), ..pace() },
+        ),
+        ("dead host", pace(), Pace { host_errors_max: 19, ..pace() }),
+    ] {
+        let plan = Plan { natures: ALL, hosts: 200, rows: 5_000, sorted: false, outage: NEVER, pace };
+        run(1, &plan, &plan.pace).unwrap();
+        let found = run(1, &plan, &wrong).unwrap_err();
+        assert!(found.contains(what), "{what}: {found}");
+    }
+}

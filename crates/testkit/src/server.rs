@@ -1,0 +1,415 @@
+//! The server: its builder, and the questions a test asks it.
+//!
+//! A server owns one background thread with one runtime. Dropping the server drops the runtime with every connection, and joins
+//! the thread; nothing of it outlives the test.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::files::raise_open_files;
+use crate::json;
+use crate::record::{HostRecord, Recorder, Seen};
+use crate::request::Request;
+use crate::routes::World;
+use crate::script::Script;
+use crate::service::{self, Handler, Shared};
+#[cfg(feature = "tls")]
+use crate::tls::{Certificate, Tls};
+
+/// How many requests are kept when the builder says nothing else.
+pub const RECORD_LIMIT: usize = 100_000;
+
+/// A running server on loopback.
+///
+/// ```
+/// use overlapped_testkit::Server;
+///
+/// let server = Server::start();
+/// let url = server.url("/delay/10"); // http://127.0.0.1:PORT/delay/10
+/// // … fetch it with the client under test, then ask what the server saw:
+/// assert_eq!(server.count("/delay"), 0);
+/// assert_eq!(server.max_in_flight(), 0);
+/// # let _ = url;
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How to start a [`Server`].
+///
+/// ```
+/// use overlapped_testkit::{Script, Server};
+///
+/// let server = Server::builder()
+///     .route("/teapot", Script::response(418, &[], "short and stout"))
+///     .robots("User-agent: *\nDisallow: /private\n")
+///     .hosts(3)
+///     .start();
+/// assert_eq!(server.addresses().len(), 3); // 127.0.0.1, .2 and .3 on one port
+/// ```
+#[derive(Default)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    addresses: Vec<IpAddr>,
+    port: u16,
+    scale: Option<f64>,
+    robots: Option<String>,
+    record_limit: Option<usize>,
+    routes: HashMap<String, Script>,
+    handlers: Vec<(String, Handler)>,
+    raw: Vec<Script>,
+    connections: u64,
+    #[cfg(feature = "tls")]
+    certificate: Option<Certificate>,
+    #[cfg(feature = "tls")]
+    names: Vec<String>,
+}
+
+impl Builder {
+    /// Listens on this loopback address, such as `127.0.0.2` or `::1`, in place of `127.0.0.1`. Given several times, the server
+    /// listens on all of them on the same port.
+    pub fn address(mut self, address: impl Into<IpAddr>) -> Builder {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Listens on so many addresses, 127.0.0.1, 127.0.0.2, …, on one port: as many hosts to a client.
+    pub fn hosts(mut self, count: u16) -> Builder {
+        for host in 1..=count {
+            let [high, low] = host.to_be_bytes();
+            self.addresses.push(Ipv4Addr::new(127, 0, high, low).into());
+        }
+        self
+    }
+
+    /// Listens on this port in place of one that is free.
+    pub fn port(mut self, port: u16) -> Builder {
+        self.port = port;
+        self
+    }
+
+    /// Multiplies the delays of `/experiment/0..4`; 0.1 if it is not called, 1 is real time.
+    pub fn scale(mut self, scale: f64) -> Builder {
+        self.scale = Some(scale);
+        self
+    }
+
+    /// The text of `/robots.txt`, which is 404 if this is not called.
+    pub fn robots(mut self, text: impl Into<String>) -> Builder {
+        self.robots = Some(text.into());
+        self
+    }
+
+    /// Keeps at most so many requests for [`Server::seen`]; counts are kept all the same.
+    pub fn record_limit(mut self, requests: usize) -> Builder {
+        self.record_limit = Some(requests);
+        self
+    }
+
+    /// Answers this path, whatever its query, with a script; goes before the built-in routes.
+    pub fn route(mut self, path: impl Into<String>, script: Script) -> Builder {
+        self.routes.insert(path.into(), script);
+        self
+    }
+
+    /// Answers every path that starts so with what this closure makes of the request; the first that fits is taken. It must not block.
+    pub fn handler(
+        mut self,
+        path_prefix: impl Into<String>,
+        handler: impl Fn(&Request) -> Script + Send + Sync + 'static,
+    ) -> Builder {
+        self.handlers.push((path_prefix.into(), Box::new(handler)));
+        self
+    }
+
+    /// Plays scripts on whole connections in place of all routes: the first on the first connection, and so on, and the last on all
+    /// that follow.
+    ///
+    /// # Panics
+    ///
+    /// When there is no script.
+    pub fn raw(mut self, scripts: impl IntoIterator<Item = Script>) -> Builder {
+        self.raw = scripts.into_iter().collect();
+        assert!(!self.raw.is_empty(), "a raw server needs a script");
+        self
+    }
+
+    /// Says how many connections will be open at the same time, so that the limit of open files is raised if it is too low for them and
+    /// for as many clients in this process.
+    pub fn connections(mut self, count: u64) -> Builder {
+        self.connections = count;
+        self
+    }
+
+    /// Speaks TLS with a valid certificate, whose CA is [`Server::ca_pem`].
+    #[cfg(feature = "tls")]
+    pub fn tls(self) -> Builder {
+        self.tls_with(Certificate::Valid)
+    }
+
+    /// Speaks TLS with such a certificate.
+    #[cfg(feature = "tls")]
+    pub fn tls_with(mut self, certificate: Certificate) -> Builder {
+        self.certificate = Some(certificate);
+        self
+    }
+
+    /// A further name for which the certificate is valid, beside `localhost` and the addresses.
+    #[cfg(feature = "tls")]
+    pub fn tls_name(mut self, name: impl Into<String>) -> Builder {
+        self.names.push(name.into());
+        self
+    }
+
+    /// Starts the server.
+    ///
+    /// # Panics
+    ///
+    /// When the addresses can't be listened on: a test can't go on without its server.
+    pub fn start(self) -> Server {
+        self.try_start().expect("the loopback server starts")
+    }
+
+    /// Starts the server.
+    ///
+    /// # Errors
+    ///
+    /// When the addresses can't be listened on, or the thread can't be started.
+    pub fn try_start(mut self) -> io::Result<Server> {
+        if self.addresses.is_empty() {
+            self.addresses.push(Ipv4Addr::LOCALHOST.into());
+        }
+        if self.connections > 0 {
+            raise_open_files();
+        }
+        #[cfg(feature = "tls")]
+        let tls = self.certificate.map(|certificate| Tls::new(certificate, &self.names, &self.addresses));
+        #[cfg(feature = "tls")]
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        #[cfg(not(feature = "tls"))]
+        let scheme = "http";
+        let recorder = Arc::new(Recorder::new(self.record_limit.unwrap_or(RECORD_LIMIT)));
+        let shared = Arc::new(Shared {
+            recorder: Arc::clone(&recorder),
+            world: World {
+                recorder,
+                scheme,
+                scale: self.scale.unwrap_or(0.1),
+                robots: self.robots,
+                hits: Mutex::new(HashMap::new()),
+            },
+            routes: self.routes,
+            handlers: self.handlers,
+            raw: self.raw,
+            #[cfg(feature = "tls")]
+            tls,
+        });
+        let (stop, stopped) = oneshot::channel();
+        let (started, start) = mpsc::channel();
+        let at_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("testkit".to_owned())
+            .spawn(move || service::run(&self.addresses, self.port, &at_thread, &started, stopped))?;
+        let addresses = start.recv().expect("the thread says how its start went")?;
+        Ok(Server { addresses, shared, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Server {
+    /// Starts a server on `127.0.0.1` with the built-in routes.
+    ///
+    /// # Panics
+    ///
+    /// When it can't listen.
+    pub fn start() -> Server {
+        Server::builder().start()
+    }
+
+    /// How to start one otherwise.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The (first) address.
+    pub fn addr(&self) -> SocketAddr {
+        *self.addresses.first().expect("a server listens on at least one address")
+    }
+
+    /// All addresses, in the order of the builder.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The URL of a path on the first address.
+    pub fn url(&self, path: &str) -> String {
+        self.url_at(self.addr(), path)
+    }
+
+    /// The URL of a path on the address with this index, modulo their number: spreads rows over hosts.
+    pub fn url_on(&self, host: usize, path: &str) -> String {
+        let index = host % self.addresses.len();
+        self.url_at(*self.addresses.get(index).expect("the index is below the length"), path)
+    }
+
+    /// The certificate authority that vouches for this server, as PEM; `None` without TLS.
+    #[cfg(feature = "tls")]
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.shared.tls.as_ref().map(Tls::ca_pem)
+    }
+
+    /// How many connections ended in the TLS handshake, because the client refused the certificate for instance.
+    #[cfg(feature = "tls")]
+    pub fn failed_handshakes(&self) -> u64 {
+        self.shared.recorder.failed_handshakes()
+    }
+
+    /// The requests in the order they came, up to the `record_limit`.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.recorder.seen()
+    }
+
+    /// Forgets what was seen so far, counts too (but not the number of connections); what is in flight stays so.
+    pub fn forget(&self) {
+        self.shared.recorder.forget();
+    }
+
+    /// How many requests came.
+    pub fn requests(&self) -> u64 {
+        self.shared.recorder.counts().requests
+    }
+
+    /// How many requests came whose path and query start so.
+    ///
+    /// # Panics
+    ///
+    /// When more requests came than the `record_limit` keeps, and the prefix is neither a whole first part (`/bytes/`, `/ok`) nor a
+    /// piece of one: a wrong count would be worse.
+    pub fn count(&self, path_prefix: &str) -> u64 {
+        let count = self.shared.recorder.count(path_prefix);
+        count.expect(
+            "requests by this prefix are counted only as long as all are kept: raise the record_limit",
+        )
+    }
+
+    /// How often each `/row/N` was asked for, by N (below [`ROWS_MAX`](crate::ROWS_MAX)); kept whatever the `record_limit`.
+    pub fn row_hits(&self) -> Vec<u16> {
+        self.shared.recorder.row_hits()
+    }
+
+    /// How many requests are in flight now.
+    pub fn in_flight(&self) -> usize {
+        self.shared.recorder.counts().in_flight
+    }
+
+    /// How many requests were in flight at the same time, at most.
+    pub fn max_in_flight(&self) -> usize {
+        self.shared.recorder.counts().max_in_flight
+    }
+
+    /// How many connections were accepted.
+    pub fn connections(&self) -> u64 {
+        self.shared.recorder.counts().connections
+    }
+
+    /// How many connections are open now.
+    pub fn open_connections(&self) -> usize {
+        self.shared.recorder.counts().open_connections
+    }
+
+    /// How many connections were open at the same time, at most.
+    pub fn max_open_connections(&self) -> usize {
+        self.shared.recorder.counts().max_open_connections
+    }
+
+    /// How many requests could not be understood.
+    pub fn malformed(&self) -> u64 {
+        self.shared.recorder.counts().malformed
+    }
+
+    /// What was seen of one host, by its Host header in lower case, such as `127.0.0.2:8080`.
+    pub fn host(&self, host: &str) -> HostRecord {
+        self.shared.recorder.host(host)
+    }
+
+    /// What was seen of every host.
+    pub fn hosts(&self) -> BTreeMap<String, HostRecord> {
+        self.shared.recorder.hosts()
+    }
+
+    /// The time since the start: the clock of [`Seen::at`].
+    pub fn elapsed(&self) -> Duration {
+        self.shared.recorder.elapsed()
+    }
+
+    /// Waits until so many requests have come, and says whether they did within the time.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks the calling thread.
+    pub fn wait_for_requests(&self, requests: u64, time: Duration) -> bool {
+        self.wait_until(time, |server| server.requests() >= requests)
+    }
+
+    /// Waits until something holds of the server, and says whether it did within the time.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks the calling thread.
+    pub fn wait_until(&self, time: Duration, holds: impl Fn(&Server) -> bool) -> bool {
+        let deadline = Instant::now() + time;
+        while !holds(self) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// Writes a JSON line for each request that is kept: url, host, method, time_s, in_flight, connection, body_bytes, ending, ended_s.
+    ///
+    /// # Errors
+    ///
+    /// When `out` can't be written to.
+    pub fn write_record(&self, mut out: impl io::Write) -> io::Result<()> {
+        for seen in self.seen() {
+            out.write_all(json::of_seen(&seen, self.shared.world.scheme).as_bytes())?;
+        }
+        out.flush()
+    }
+
+    /// Whether these bytes came in any request that is kept, in its head or its body: for secrets that must not arrive here.
+    pub fn received(&self, needle: impl Into<Bytes>) -> bool {
+        let needle = needle.into();
+        let holds =
+            |bytes: &[u8]| needle.is_empty() || bytes.windows(needle.len()).any(|window| window == needle);
+        self.seen().iter().any(|seen| holds(&seen.request.head) || holds(&seen.request.body))
+    }
+}
+
+impl Server {
+    fn url_at(&self, address: SocketAddr, path: &str) -> String {
+        format!("{}://{address}{path}", self.shared.world.scheme)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was printed by the thread; a second one here would hide which test failed.
+            let _ = thread.join();
+        }
+    }
+}
