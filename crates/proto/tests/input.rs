@@ -258,8 +258,6 @@ fn a_bad_row_keeps_its_own_name() {
     assert_eq!(bad.id.as_deref(), Some("seven"));
     assert_eq!(bad.meta.as_deref(), Some(r#"{"color":"red"}"#));
     assert_eq!(&*bad.given, "nowhere");
-    let record = bad.into_record();
-    assert_eq!((record.id.as_deref(), record.ok, record.attempts), (Some("seven"), false, 0));
 }
 
 #[test]
@@ -396,7 +394,10 @@ fn any_list() -> impl Strategy<Value = Vec<u8>> {
         b"\xc3\xbc",
         LONG,
     ];
-    let piece = proptest::sample::select(PIECES);
+    let piece = prop_oneof![
+        8 => proptest::sample::select(PIECES).prop_map(<[u8]>::to_vec),
+        1 => proptest::collection::vec(any::<u8>(), 0..8),
+    ];
     proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
 }
 
