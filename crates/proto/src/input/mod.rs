@@ -17,7 +17,6 @@ use crate::error::ErrorKind;
 use crate::job::{Job, Row};
 use crate::limits;
 use crate::outcome::Failure;
-use crate::record::Record;
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,13 +139,6 @@ impl BadRow {
     fn new(row: Row, given: &[u8], failure: Failure) -> Self {
         let given = display::quote(given, limits::GIVEN_BYTES_MAX).into();
         Self { row, given, id: None, meta: None, failure }
-    }
-
-    /// The record that it yields.
-    #[must_use]
-    pub fn into_record(self) -> Record {
-        let Self { row, given, id, meta, failure } = self;
-        Record { id, meta, failure: Some(failure), ..Record::new(row, given) }
     }
 }
 
