@@ -63,7 +63,7 @@ impl Attempt<'_> {
         };
         self.answer.watch.receive(self.shard.stamp());
         drop(body);
-        if whole && connection.is_reusable() {
+        if whole && connection.is_reusable(self.shard.now()) {
             self.shard.check_in(key, connection);
         }
         Ok(())
@@ -72,7 +72,7 @@ impl Attempt<'_> {
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
         while let Some(mut connection) = self.shard.check_out(key) {
-            if !connection.is_reusable() {
+            if !connection.is_reusable(self.shard.now()) {
                 continue;
             }
             self.answer.wire =

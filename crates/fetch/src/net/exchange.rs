@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     pub(crate) host: HeaderValue,
     /// When it was opened.
     pub(crate) opened: Nanos,
+    /// When it was last found reusable: within one turn it is not looked at twice.
+    looked: Option<Nanos>,
     /// A response has come over it before.
     pub(crate) used: bool,
 }
@@ -56,14 +58,19 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failure(&error, ErrorKind::HttpReset))?;
-        Ok(Self { sender, driver, remote, host, opened, used: false })
+        Ok(Self { sender, driver, remote, host, opened, looked: None, used: false })
     }
 
-    /// True if another request can be made; looks whether the server has closed it in the meantime.
-    pub(crate) fn is_reusable(&mut self) -> bool {
+    /// True if another request can be made at `now`; looks whether the server has closed it in the meantime.
+    pub(crate) fn is_reusable(&mut self, now: Nanos) -> bool {
+        if self.looked == Some(now) {
+            return true;
+        }
         // The next request brings its own waker: nobody waits for what happens until then.
         let pending = Pin::new(&mut self.driver).poll(&mut Context::from_waker(Waker::noop())).is_pending();
-        pending && self.sender.is_ready()
+        let reusable = pending && self.sender.is_ready();
+        self.looked = if reusable { Some(now) } else { None };
+        reusable
     }
 
     /// Sends `request`; `sent` is called once it is handed to the system, the answer is the head of the response.
@@ -78,6 +85,7 @@ impl Connection {
     ) -> Result<http::Response<Incoming>, Failure> {
         let used = self.used;
         self.used = true;
+        self.looked = None;
         let mut answer = pin!(self.sender.send_request(request));
         let driver = &mut self.driver;
         let mut first = true;
