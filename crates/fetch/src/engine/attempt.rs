@@ -1,8 +1,7 @@
 //! One attempt: one request on one connection, from the row to what came of it. It decides nothing about what follows.
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, Version};
 use hyper::body::Incoming;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Job, Method};
@@ -49,17 +48,16 @@ impl Attempt<'_> {
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
         let (mut connection, head) = self.exchange(&key).await?;
         self.answer.status = Some(head.status.as_u16());
-        self.answer.headers = packed(&head.headers);
         self.answer.wire.http_version =
             Some(if head.version == Version::HTTP_10 { HttpVersion::Http10 } else { HttpVersion::Http11 });
         let mut body = head.body;
-        let whole = match self.judge(head.status.as_u16(), &head.headers) {
+        let whole = match self.judge(head.status.as_u16()) {
             Decision::Follow(follow) => {
                 self.answer.redirect = Some(follow);
                 self.pass_over(&mut connection, &mut body).await
             }
             Decision::Fail(failure) => return Err(failure),
-            Decision::Stay => self.keep(&mut connection, &mut body, &head.headers).await?,
+            Decision::Stay => self.keep(&mut connection, &mut body).await?,
         };
         self.answer.watch.receive(self.shard.stamp());
         drop(body);
@@ -130,16 +128,18 @@ impl Attempt<'_> {
             self.alarm.within(deadline, connection.send(request, || watch.send(shard.stamp()))).await??;
         self.answer.watch.wait(shard.stamp());
         let (head, body) = response.into_parts();
-        Ok(Head { status: head.status, version: head.version, headers: head.headers, body })
+        // Copied at once: the originals lie in the connection's buffer, which could not be used again before they go.
+        self.answer.headers = packed(&head.headers);
+        Ok(Head { status: head.status, version: head.version, body })
     }
 
     /// What the status and the `Location` mean for the row.
-    fn judge(&mut self, status: u16, headers: &HeaderMap) -> Decision {
+    fn judge(&mut self, status: u16) -> Decision {
         let plan = &self.shard.plan;
-        let shard = self.shard;
-        let after = |value: &HeaderValue| retry::after(value.as_bytes(), shard.clock.unix_s(shard.now()));
-        self.answer.retry_after = headers.get(RETRY_AFTER).and_then(after);
-        let location = headers.get(LOCATION).map(|value| value.as_bytes());
+        let (shard, headers) = (self.shard, &self.answer.headers);
+        let after = |value| retry::after(value, shard.clock.unix_s(shard.now()));
+        self.answer.retry_after = headers.first("retry-after").and_then(after);
+        let location = headers.first("location");
         redirect::decide(self.job, plan.template.sent(self.job), status, location, &plan.redirect)
     }
 
@@ -160,17 +160,11 @@ impl Attempt<'_> {
         false
     }
 
-    async fn keep(
-        &mut self,
-        connection: &mut Connection,
-        body: &mut Incoming,
-        headers: &HeaderMap,
-    ) -> Result<bool, Failure> {
+    async fn keep(&mut self, connection: &mut Connection, body: &mut Incoming) -> Result<bool, Failure> {
         let Self { shard, alarm, job, answer } = self;
         let plan = &shard.plan;
-        let fields = headers.get_all(CONTENT_ENCODING);
-        let decoder =
-            if plan.decodes { Decoder::new(fields.iter().map(|field| field.as_bytes()))? } else { None };
+        let codings = answer.headers.iter().filter(|(name, _)| *name == "content-encoding");
+        let decoder = if plan.decodes { Decoder::new(codings.map(|(_, value)| value))? } else { None };
         let rules = Rules {
             keep: plan.response.body,
             sha256: plan.response.sha256 || job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some()),
@@ -210,7 +204,6 @@ impl Attempt<'_> {
 struct Head {
     status: http::StatusCode,
     version: Version,
-    headers: HeaderMap,
     body: Incoming,
 }
 
