@@ -1,6 +1,6 @@
 //! How a run ended is told by its exit code, and by one line where there is something to tell.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod program;
 

@@ -1,6 +1,6 @@
 //! What is wrong with the words is said in one line, with exit code 2, before anything is fetched or written.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod program;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use overlapped_fetch::{
     Config, Family, Input, InputOptions, Network, Pace, Request, Response, Retry, Timeouts,
 };
+use overlapped_proto::display::redact;
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::{Format, Options};
 use overlapped_proto::job::Method;
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) sinks: Sinks,
     pub(crate) waterfall: Option<PathBuf>,
     pub(crate) summary: Option<PathBuf>,
+    /// What is fetched, as it was asked for.
+    pub(crate) title: String,
     pub(crate) show: Show,
 }
 
@@ -110,6 +113,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
             timeouts: timeouts(&flags)?,
             response: Response {
                 body: reads_body && !flags.no_body,
+                spool: spool(&sinks),
                 max_bytes: if flags.max_filesize.0 == 0 { u64::MAX } else { flags.max_filesize.0 },
                 fail: flags.fail.take().map_or_else(|| Response::default().fail, |Ranges(ranges)| ranges),
                 ..Response::default()
@@ -135,6 +139,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
         sinks,
         waterfall: flags.waterfall,
         summary: flags.summary,
+        title: flags.inputs.iter().map(|word| redact(word)).collect::<Vec<_>>().join(" "),
     })
 }
 
@@ -289,7 +294,11 @@ fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
     if outputs.iter().enumerate().any(|(i, output)| outputs.iter().skip(i + 1).any(|other| other == output)) {
         return Err(Error::Usage("-o names the same output twice".to_owned()));
     }
-    let has_directory = outputs.iter().any(|output| matches!(output, Output::Directory(_)));
+    let has_directory = match outputs.iter().filter(|output| matches!(output, Output::Directory(_))).count() {
+        0 => false,
+        1 => true,
+        _ => return Err(Error::Usage("a body has one file: -o DIR/ is given twice".to_owned())),
+    };
     if flags.name.is_some() && !has_directory {
         return Err(Error::Usage("--name names the files of -o DIR/, which is not given".to_owned()));
     }
@@ -301,6 +310,17 @@ fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
         None => Template::default(),
     };
     Ok(Sinks { main, outputs, overwrite: flags.overwrite, name })
+}
+
+/// Where a body goes that is too large to hold. A file of `-o DIR/` must begin in DIR, because it is only renamed;
+/// a body for standard output may be anywhere; a record holds its body, and so does memory.
+fn spool(sinks: &Sinks) -> Option<PathBuf> {
+    let directory = sinks.outputs.iter().find_map(|output| match output {
+        Output::Directory(path) => Some(path.clone()),
+        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) => None,
+    });
+    let to_stdout = matches!(sinks.main, Main::Body | Main::BodyIfOk);
+    directory.or_else(|| to_stdout.then(std::env::temp_dir))
 }
 
 fn show(flags: &Flags, one: bool, main: Main) -> Show {
