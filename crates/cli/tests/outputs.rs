@@ -15,6 +15,14 @@ fn one_url_gives_its_body() {
 }
 
 #[test]
+fn one_head_is_printed() {
+    let server = Server::start();
+    let ran = run(&["-I", &server.url("/row/17")]);
+    assert!(ran.stdout.starts_with("HTTP/1.1 200\r\ncontent-type: text/plain"), "{ran:?}");
+    assert!(ran.stdout.ends_with("\r\n\r\n"), "{ran:?}");
+}
+
+#[test]
 fn more_urls_give_a_record_each() {
     let server = Server::start();
     let pattern = format!("{}[1-3]", server.url("/row/"));

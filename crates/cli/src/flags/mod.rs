@@ -6,6 +6,7 @@
 //! does not do yet is refused by name ([`later`]).
 
 pub(crate) mod plan;
+mod request;
 pub(crate) mod compare;
 pub(crate) mod fetch;
 pub(crate) mod waterfall;

@@ -71,7 +71,7 @@ fn catch_signals() -> Arc<AtomicUsize> {
 }
 
 fn watch(control: &Control, meter: Meter, signal: &AtomicUsize, ended: &mpsc::Receiver<()>) -> Seen {
-    let mut shown = Shown::new(meter);
+    let mut shown = Shown::new(meter, control.progress().input_bytes);
     let mut held = HeldCount::default();
     let mut seen = Seen::default();
     while ended.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -101,12 +101,14 @@ enum Shown {
 }
 
 impl Shown {
-    fn new(meter: Meter) -> Self {
+    fn new(meter: Meter, length: Option<u64>) -> Self {
         match meter {
             Meter::Nothing => Self::Nothing,
             Meter::Lines => Self::Lines(Instant::now(), Line::default()),
             Meter::Bar => {
-                let style = ProgressStyle::with_template("{bar:12} {wide_msg}")
+                // Of a list without an end nobody knows how much is done.
+                let template = if length.is_some() { "{bar:12} {wide_msg}" } else { "{wide_msg}" };
+                let style = ProgressStyle::with_template(template)
                     .unwrap_or_else(|_| ProgressStyle::default_bar())
                     .progress_chars("█▉▊▋▌▍▎▏ ");
                 let bar = ProgressBar::with_draw_target(Some(1_000), ProgressDrawTarget::stderr_with_hz(10));
