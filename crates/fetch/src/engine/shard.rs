@@ -15,7 +15,7 @@ use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::record::{Body, Record};
 use overlapped_proto::redirect::Follow;
-use overlapped_proto::schedule::{Finish, Next, Scheduler};
+use overlapped_proto::schedule::{Finish, Held, Next, Scheduler};
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 use url::Host;
@@ -47,6 +47,7 @@ pub(crate) struct Shard {
     idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
     outbox: RefCell<Outbox>,
     now: Cell<Nanos>,
+    held_by_rate: Cell<bool>,
     draw: Cell<u64>,
     counts: Counts,
 }
@@ -99,6 +100,7 @@ impl Shard {
             idle: RefCell::new(Keepalive::new(Bounds::default())),
             outbox: RefCell::default(),
             now: Cell::new(clock.now()),
+            held_by_rate: Cell::new(false),
             draw: Cell::new(seed | 1),
             counts: Counts::default(),
         })
@@ -148,18 +150,30 @@ impl Shard {
         if nothing || !self.shared.take_request(self.index, held) {
             return Turn::Idle;
         }
-        let turn = loop {
-            let now = self.now();
+        let now = self.now();
+        let turn = self.shared.at_rate(now, || {
+            let turn = self.poll(now);
+            let started = matches!(turn, Turn::Start(_));
+            (turn, started)
+        });
+        self.held_by_rate.set(turn.is_err());
+        let turn = turn.unwrap_or_else(Turn::Wait);
+        if !matches!(turn, Turn::Start(_)) {
+            self.shared.give_request(self.index);
+        }
+        turn
+    }
+
+    fn poll(&self, now: Nanos) -> Turn {
+        loop {
             let next = self.scheduler.borrow_mut().poll(now);
             match next {
                 Next::Start(job) => return Turn::Start(job),
                 Next::Fail(job, failure) => self.deliver(self.unstarted(job, failure)),
-                Next::WaitUntil(at) => break Turn::Wait(at),
-                Next::WaitForEvent | Next::Idle => break Turn::Idle,
+                Next::WaitUntil(at) => return Turn::Wait(at),
+                Next::WaitForEvent | Next::Idle => return Turn::Idle,
             }
-        };
-        self.shared.give_request(self.index);
-        turn
+        }
     }
 
     /// Ends an attempt: its row is delivered, tried again, or sent on to where a redirect leads.
@@ -370,7 +384,8 @@ impl Shard {
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
         hosts.store(scheduler.hosts(), Ordering::Relaxed);
         parked.store(scheduler.parked(), Ordering::Relaxed);
-        held.store(number_of(scheduler.held(self.now())), Ordering::Relaxed);
+        let holds = if self.held_by_rate.get() { Held::Rate } else { scheduler.held(self.now()) };
+        held.store(number_of(holds), Ordering::Relaxed);
         connections_new.store(self.counts.connections_new.get(), Ordering::Relaxed);
         connections_reused.store(self.counts.connections_reused.get(), Ordering::Relaxed);
         retries.store(self.counts.retries.get(), Ordering::Relaxed);
