@@ -45,10 +45,10 @@ fn bars(out: &mut String, chart: &Chart, style: &Style, span_s: f64) {
     let numbers = chart.bars.len().to_string().len();
     let (prefix, names) = layout::labels(&chart.bars);
     let longest = |texts: &mut dyn Iterator<Item = &str>| texts.map(|text| text.chars().count()).max();
-    let results = longest(&mut chart.bars.iter().map(|bar| &*bar.result)).unwrap_or(0).min(style.width / 6);
+    let results = longest(&mut chart.bars.iter().map(|bar| &*bar.result)).unwrap_or(0).min(style.width / 5);
     let labels = longest(&mut names.iter().copied()).unwrap_or(0).min(style.width / 5);
     let left = numbers + results + labels + 6;
-    let cells = style.width.saturating_sub(left + 10).max(8);
+    let cells = style.width.saturating_sub(left + 10).max(4);
     if !prefix.is_empty() {
         let _ = writeln!(out, "{}", shorten(prefix, style.width));
     }
@@ -233,7 +233,9 @@ mod tests {
         let mut chart = chart(80);
         let mut failed =
             Bar::new("http://example.org/a/long/way/down".into(), "connect.refused".into(), false, 0.0);
-        [Phase::Blocked, Phase::Earlier, Phase::Dns, Phase::Tls].map(|phase| failed.set(phase, 0.1));
+        for phase in [Phase::Blocked, Phase::Earlier, Phase::Dns, Phase::Tls] {
+            failed.set(phase, 0.1);
+        }
         chart.bars.pop();
         chart.add(Some(failed));
         for width in [40, 57, 80, 133] {
