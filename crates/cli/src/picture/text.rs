@@ -128,6 +128,8 @@ fn pad(text: &mut String, width: usize, with: char) {
 
 /// The phases that occur, with their glyphs, in as many lines as they need.
 fn legend(out: &mut String, chart: &Chart, style: &Style, left: usize) {
+    // The longest name fits any width.
+    let left = left.min(style.width.saturating_sub(20));
     let _ = write!(out, "{:left$}", "");
     let mut used = left;
     for phase in chart.phases() {
