@@ -52,6 +52,19 @@ fn a_list_is_read_from_a_file_or_standard_input() {
 }
 
 #[test]
+fn urls_and_lists_join() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let url = |row| server.url(&format!("/row/{row}"));
+    let (first, second) = (directory.write("1.txt", url(1)), directory.write("2.txt", url(2) + "\n"));
+    let words = ["-s", "--ordered", &format!("@{first}"), &url(3), "-", &format!("@{second}")];
+    let ran = run_with(&words, url(4).as_bytes());
+    let urls: Vec<_> =
+        ran.records().iter().map(|record| record["url"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(urls, [1, 3, 4, 2].map(url));
+}
+
+#[test]
 fn a_column_of_a_table_holds_the_urls() {
     let server = Server::start();
     let list = format!("name,link\na,{}\nb,{}\n", server.url("/row/1"), server.url("/row/2"));

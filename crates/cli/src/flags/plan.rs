@@ -89,12 +89,13 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     let sources = input::sources(&flags.inputs, globbing)?;
     let one = matches!(sources.as_slice(), [Source::Url(_)]);
     let sinks = sinks(&mut flags, one)?;
+    let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
     Ok(Plan {
         show: show(&flags, one, sinks.main),
         config: config(&mut flags, &sinks)?,
-        input: input::list(sources, query)?,
+        input,
         input_options: InputOptions {
-            format: flags.input_format.map(Into::into),
+            format,
             columns: Options { url_column: flags.url_col.into(), ..Options::default() },
             skip: flags.skip,
             limit: flags.limit,
