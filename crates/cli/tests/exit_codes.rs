@@ -1,9 +1,10 @@
 //! How a run ended is told by its exit code, and by one line where there is something to tell.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod program;
 
+use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -100,6 +101,25 @@ fn an_interrupt_writes_out_what_is_done() {
     assert!(told.contains("once more to quit at once"), "{told}");
     let records = program::records(&directory.read("out.ndjson"));
     assert!(records.iter().any(|record| record["status"] == 200), "{records:?}");
+}
+
+#[test]
+fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
+    let server = Server::start();
+    let mut child = command(&["-s", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut list = child.stdin.take().unwrap();
+    writeln!(list, "{}", server.url("/row/1")).unwrap();
+    assert!(server.wait_for_requests(1, Duration::from_secs(20)));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(program::records(&String::from_utf8(output.stdout).unwrap()).len(), 1);
+    drop(list);
 }
 
 #[test]
