@@ -216,7 +216,7 @@ def _aria2c(programs: Programs) -> Client | None:
         return [*words, "-d", str(task.folder / "files"), "-i", str(task.lists.plain)]
 
     version = _version([program, "--version"])
-    return Client("aria2c", program, version, command, share_of_rows=0.1, note="a file a row")
+    return Client("aria2c", program, version, command, share_of_rows=0.025, note="a file a row")
 
 
 def _requests(programs: Programs) -> Client | None:

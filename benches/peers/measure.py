@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Sequence
 
 SAMPLE_EVERY_MS = 20
+QUIET_SPAN_S = 0.5
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -58,6 +59,16 @@ def run(command: Sequence[str], folder: Path, timeout_s: float, server_pids: Seq
         exit_code=child.returncode if in_time else None,
         others_cores=max(0.0, (busy_s - usage.ru_utime - usage.ru_stime) / wall_s),
     )
+
+
+def wait_for_quiet(limit_s: float, cores: float) -> None:
+    """Waits until less than `cores` processors were busy for half a second, but no longer than the limit."""
+    deadline = time.perf_counter() + limit_s
+    while time.perf_counter() < deadline:
+        started, busy_before = time.perf_counter(), _busy_of_machine_s()
+        time.sleep(QUIET_SPAN_S)
+        if (_busy_of_machine_s() - busy_before) / (time.perf_counter() - started) < cores:
+            return
 
 
 def _wait_and_sample(pid: int, deadline: float) -> tuple[int | None, bool]:

@@ -66,6 +66,7 @@ def _run(scenario: str, options: argparse.Namespace, programs: Programs) -> bool
             parallel=options.parallel,
             rounds=options.rounds,
             timeout_s=options.timeout,
+            quiet_s=options.quiet,
             only=options.only,
             big=options.big,
         )
@@ -90,6 +91,7 @@ def _parse() -> argparse.Namespace:
     add("-j", "--parallel", type=_count, default=64, metavar="N", help="requests at once in list, bodies, memory [64]")
     add("--rounds", type=_count, default=3, metavar="N", help="how often each client runs [3]")
     add("--timeout", type=float, default=120, metavar="S", help="a run that takes longer is stopped [120]")
+    add("--quiet", type=float, default=0, metavar="S", help="wait so long for a quiet machine before each run [0]")
     add("--work", type=Path, metavar="FOLDER", help="where lists and outputs go meanwhile [temporary folder]")
     add("--big", action="store_true", help="memory: 10^7 rows as well, for some minutes and up to 10 GB of disk")
     add("--record", action="store_true", help="keep table and raw figures under benches/peers/results/, by date")

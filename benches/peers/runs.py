@@ -33,6 +33,7 @@ class Settings:
     parallel: int
     rounds: int
     timeout_s: float
+    quiet_s: float  # how long to wait for a quiet machine before each run
     only: Sequence[str]
     big: bool
 
@@ -94,9 +95,10 @@ class Measured:
         return "" if count == self.rows else f"{count:,} of {self.rows:,} rows answered"
 
 
-def run_with_nginx(client: Client, task: Task, nginx: Nginx, timeout_s: float) -> Measured:
+def run_with_nginx(client: Client, task: Task, nginx: Nginx, settings: Settings) -> Measured:
+    measure.wait_for_quiet(settings.quiet_s, NOISE_CORES)
     before = nginx.seen()
-    cost = _run_in_empty_folder(client, task, timeout_s, nginx.pids)
+    cost = _run_in_empty_folder(client, task, settings.timeout_s, nginx.pids)
     seen = nginx.seen_since(before)
     rows = seen.requests if client.timed else task.lists.rows
     # What a run wrote is deleted before it reaches the disk: the next client shall not pay for it.
@@ -120,8 +122,9 @@ def _told_and_removed(client: Client, task: Task) -> Told:
         shutil.rmtree(task.folder, ignore_errors=True)
 
 
-def run_with_testkit(client: Client, task: Task, server: Testkit, timeout_s: float) -> Measured:
-    cost = _run_in_empty_folder(client, task, timeout_s, server.pids)
+def run_with_testkit(client: Client, task: Task, server: Testkit, settings: Settings) -> Measured:
+    measure.wait_for_quiet(settings.quiet_s, NOISE_CORES)
+    cost = _run_in_empty_folder(client, task, settings.timeout_s, server.pids)
     told = _told_and_removed(client, task)
     time.sleep(SETTLE_S)
     return Measured(client, task.lists.rows, cost, None, told)
@@ -130,9 +133,11 @@ def run_with_testkit(client: Client, task: Task, server: Testkit, timeout_s: flo
 def chosen_of(settings: Settings, available: Sequence[Client]) -> list[Client]:
     """The clients that `--only` names, by the beginning of their names."""
     chosen = [c for c in available if not settings.only or any(c.name.startswith(name) for name in settings.only)]
-    if not chosen:
-        raise Missing("no client to run: build ours by `cargo build --release`, or install a peer (see --help)")
-    return chosen
+    if chosen:
+        return chosen
+    if available:
+        raise Missing("--only names none of these: " + ", ".join(client.name for client in available))
+    raise Missing("no client to run: build ours by `cargo build --release`, or install a peer (see --help)")
 
 
 def our_client(settings: Settings, name: str) -> Client:

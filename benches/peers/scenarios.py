@@ -45,7 +45,7 @@ def _throughput(settings: Settings, title: str, body_bytes: int) -> report.Resul
             for client in chosen[start:] + chosen[:start]:
                 task = Task(lists[_rows_of(client, settings.rows)], settings.parallel, settings.folder / "run")
                 commands[client.name] = clients.shown(client.command(task), client, settings.folder)
-                runs.append(run_with_nginx(client, task, nginx, settings.timeout_s))
+                runs.append(run_with_nginx(client, task, nginx, settings))
                 say(f"round {number + 1}/{settings.rounds}", runs[-1])
         server = f"nginx {nginx.version()}"
     table = _throughput_table(chosen, runs)
@@ -108,7 +108,8 @@ def memory(settings: Settings) -> report.Result:
         for rows in sizes:
             lists = clients.write_lists(settings.folder, f"{nginx.url}/row/", rows, with_curl=False)
             task = Task(lists, settings.parallel, settings.folder / "run")
-            runs.append(run_with_nginx(client, task, nginx, settings.timeout_s * max(1, rows / 500_000)))
+            longer = dataclasses.replace(settings, timeout_s=settings.timeout_s * max(1, rows / 500_000))
+            runs.append(run_with_nginx(client, task, nginx, longer))
             say(f"{rows:,} rows", runs[-1])
         command = clients.shown(client.command(task), client, settings.folder)
     lead = "It should stay within 1.10 × of the first."
@@ -150,7 +151,7 @@ def inflight(settings: Settings) -> report.Result:
             for client in chosen:
                 for size in (few, many):
                     task = Task(lists[size], size, settings.folder / "run")
-                    runs.append(run_with_testkit(client, task, server, settings.timeout_s))
+                    runs.append(run_with_testkit(client, task, server, settings))
                     say(f"{size:,} in flight", runs[-1])
         commands = [clients.shown(c.command(task), c, settings.folder) for c in chosen]
     table = _inflight_table(chosen, runs, few, many)
@@ -187,7 +188,7 @@ def experiment(settings: Settings) -> report.Result:
         task = Task(lists, len(EXPERIMENT_S), settings.folder / "run")
         for number in range(settings.rounds):
             for client in chosen:
-                runs.append(run_with_testkit(client, task, server, settings.timeout_s))
+                runs.append(run_with_testkit(client, task, server, settings))
                 say(f"round {number + 1}/{settings.rounds}", runs[-1])
         commands = [clients.shown(c.command(task), c, settings.folder) for c in chosen]
     table = _experiment_table(chosen, runs, ideal)
