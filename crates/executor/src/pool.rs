@@ -2,7 +2,6 @@
 //!
 //! Must never run the user's code (a job, a waker, a hook, a `Drop`) while the lock is held.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::error::{JobError, Panic, Rejected};
 use crate::guard::guarded;
 use crate::lane::ROOT;
 use crate::metrics::StillRunning;
-use crate::sync::{self, AtomicUsize, Guard, Mutex, Ordering, thread, thread_local};
+use crate::sync::{self, AtomicUsize, Guard, Mutex, Ordering, local, thread};
 use crate::worker::{Signal, Sleeper, Worker};
 
 /// A thread that the pool wants; see [`Builder::spawn_thread`](crate::Builder::spawn_thread).
@@ -58,9 +57,7 @@ pub(crate) struct Pool {
     stops: AtomicUsize,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
-}
+local!(CURRENT: Current);
 
 /// What a worker's thread knows of itself.
 struct Current {
