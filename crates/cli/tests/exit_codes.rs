@@ -66,6 +66,12 @@ fn three_when_an_output_cannot_be_written() {
     run(&["-o", &format!("{file}/pages/"), &url]).check_refused(3, "file/pages/");
     run(&["-s", "--summary", "/nowhere/at/all.json", &url]).check_refused(3, "/nowhere/at/all.json");
     run(&["-o", "/dev/full", &url, &url, "-s"]).check_refused(3, "/dev/full");
+    // What is no file stays what it is: a rename would put one in its place.
+    let device = directory.path("device");
+    std::os::unix::fs::symlink("/dev/full", &device).unwrap();
+    run(&["-s", "--summary", &device, &url]).check_refused(3, "device");
+    assert!(std::fs::symlink_metadata(&device).unwrap().is_symlink());
+    run(&["-s", "--summary", &directory.path(""), &url]).check_refused(3, "directory");
 }
 
 #[test]
@@ -108,7 +114,7 @@ fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
     let server = Server::start();
     let mut child = command(&["-s", "-"])
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -116,9 +122,7 @@ fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
     writeln!(list, "{}", server.url("/row/1")).unwrap();
     assert!(server.wait_for_requests(1, Duration::from_secs(20)));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    assert_eq!(program::records(&String::from_utf8(output.stdout).unwrap()).len(), 1);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     drop(list);
 }
 
