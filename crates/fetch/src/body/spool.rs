@@ -1,7 +1,7 @@
 //! A body too large to hold, on its way into a file under a temporary name. A half-written file never has a final
 //! name, and one that nobody takes over is removed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -29,15 +29,21 @@ impl Part {
     ///
     /// On the disk, like all of this type.
     pub(crate) fn create(directory: &Path, row: Row, attempt: u16) -> io::Result<Self> {
+        Self::create_with(directory, row, attempt, 0o600)
+    }
+
+    fn create_with(directory: &Path, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
         let process = std::process::id();
         let path = directory.join(format!(".overlapped-{process}-{}-{attempt}.{PART}", row.0));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
         Ok(Self { file, path: Some(path) })
     }
 
-    /// Makes a file and removes it again, to find out whether it can be done.
-    pub(crate) fn probe(directory: &Path) -> io::Result<Self> {
-        Self::create(directory, Row(u64::MAX), 0)
+    /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is whole:
+    /// whoever the process's umask allows to.
+    pub(crate) fn probe(directory: &Path) -> io::Result<Permissions> {
+        let part = Self::create_with(directory, Row(u64::MAX), 0, 0o644)?;
+        part.file.metadata().map(|meta| meta.permissions())
     }
 
     /// Its temporary name.

@@ -1,6 +1,6 @@
 //! One file a row. A file has its final name only when it is whole: it is written under a temporary name and renamed.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub struct Files {
     directory: PathBuf,
     template: Template,
     existing: Existing,
+    /// Who may read a file once it has its final name.
+    readers: Permissions,
 }
 
 impl Files {
@@ -44,8 +46,8 @@ impl Files {
     pub fn open(directory: PathBuf, template: Template, existing: Existing) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
         // A directory that cannot be written to is found now, not at the first row.
-        drop(Part::probe(&directory)?);
-        Ok(Self { directory, template, existing })
+        let readers = Part::probe(&directory)?;
+        Ok(Self { directory, template, existing, readers })
     }
 
     /// Gives the file at `part` the name of its row.
@@ -54,6 +56,7 @@ impl Files {
         let url = Url::parse(record.final_url.as_deref().unwrap_or(&record.url)).map_err(invalid)?;
         let content_type =
             record.headers.first("content-type").and_then(|value| std::str::from_utf8(value).ok());
+        fs::set_permissions(part, self.readers.clone())?;
         let parts = Parts { row: record.row, id: record.id.as_deref(), url: &url, content_type };
         for twin in std::iter::once(0).chain(2..TWINS_MAX) {
             let relative = match record.out.as_deref() {
