@@ -53,6 +53,8 @@ pub(crate) struct Feed {
     /// Rows to come before `options.limit` is reached.
     left: u64,
     buffer: Vec<u8>,
+    /// As many as the last block had.
+    rows_expected: usize,
 }
 
 enum Source {
@@ -78,7 +80,7 @@ impl Feed {
             }
         };
         let left = options.limit.unwrap_or(u64::MAX);
-        Ok((Self { source, name, options, reader: None, left, buffer: Vec::new() }, bytes))
+        Ok((Self { source, name, options, reader: None, left, buffer: Vec::new(), rows_expected: 0 }, bytes))
     }
 
     /// The next rows.
@@ -87,7 +89,7 @@ impl Feed {
     ///
     /// For as long as the source does.
     pub(crate) fn read(&mut self) -> Result<Block, Error> {
-        let mut block = Block::default();
+        let mut block = Block { rows: Vec::with_capacity(self.rows_expected), ..Block::default() };
         let more = match &mut self.source {
             Source::Urls(urls) => {
                 let mut line = Vec::new();
@@ -108,6 +110,7 @@ impl Feed {
         };
         self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))?;
         block.ended |= !more;
+        self.rows_expected = block.rows.len();
         Ok(block)
     }
 
