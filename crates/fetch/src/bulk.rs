@@ -98,7 +98,7 @@ impl Bulk {
         let (feed, input_bytes) = Feed::open(self.input, self.input_options)?;
         let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
         let executor = executor(plan.shards).map_err(no_threads)?;
-        let shared = Shared::new(plan.shards, plan.pace.parallel_max);
+        let shared = Shared::new(plan.shards, plan.pace.parallel_max, plan.rate);
         let tally = Tally::new(clock, input_bytes).map_err(|error| Error::internal(error.to_string()))?;
         let tally = Arc::new(tally);
         let lanes = Lanes {

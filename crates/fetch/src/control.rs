@@ -1,11 +1,13 @@
 //! What all threads of a run share: how it stands, how many requests may run, and what the shards count.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use overlapped_proto::bucket::{Bucket, Rate, Spacing};
 use overlapped_proto::job::Job;
 use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
+use overlapped_proto::time::Nanos;
 
 use crate::mailbox::Mailbox;
 
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) results: Mailbox<Vec<Record>>,
     /// Requests that may still start, over all shards.
     budget: Budget,
+    /// Starts over all shards.
+    rate: Option<(Spacing, Mutex<Bucket>)>,
     /// What each shard counts.
     pub(crate) gauges: Box<[Gauges]>,
     /// A shard does not start requests because the conductor is behind.
@@ -52,13 +56,14 @@ pub(crate) struct Gauges {
 }
 
 impl Shared {
-    pub(crate) fn new(shards: usize, parallel_max: usize) -> Arc<Self> {
+    pub(crate) fn new(shards: usize, parallel_max: usize, rate: Option<Rate>) -> Arc<Self> {
         Arc::new(Self {
             stage: AtomicU8::new(0),
             stopped: AtomicBool::new(false),
             inboxes: (0..shards).map(|_| Mailbox::new()).collect(),
             results: Mailbox::new(),
             budget: Budget::new(parallel_max, shards),
+            rate: rate.map(|rate| (rate.spacing(), Mutex::default())),
             gauges: (0..shards).map(|_| Gauges::default()).collect(),
             stalled: AtomicBool::new(false),
         })
@@ -114,6 +119,20 @@ impl Shared {
                 self.inboxes.get(other).into_iter().for_each(Mailbox::wake);
             }
         }
+    }
+
+    /// Lets `start` happen at `now` if the rate allows it, and counts it if it says that it did start something. `Err`: none is allowed before then.
+    pub(crate) fn at_rate<T>(&self, now: Nanos, start: impl FnOnce() -> (T, bool)) -> Result<T, Nanos> {
+        let Some((spacing, bucket)) = &self.rate else { return Ok(start().0) };
+        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        if bucket.next() > now {
+            return Err(bucket.next());
+        }
+        let (turn, started) = start();
+        if started {
+            bucket.take(*spacing, now);
+        }
+        Ok(turn)
     }
 
     /// True if the conductor has enough to do, so that no request should start; it will wake the shards.
@@ -176,7 +195,7 @@ impl Budget {
 }
 
 /// The limits that may hold a run back, the more telling last.
-const HELD: [Held; 8] = [
+const HELD: [Held; 9] = [
     Held::Nothing,
     Held::Retry,
     Held::ParallelMax,
@@ -185,6 +204,7 @@ const HELD: [Held; 8] = [
     Held::ParallelMaxHost,
     Held::Rate,
     Held::RateHost,
+    Held::Network,
 ];
 
 /// As it is kept in a gauge; of several shards the highest is shown.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use overlapped_proto::bucket::Rate;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Job;
 use overlapped_proto::origin::Route;
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) timeouts: Limits,
     pub(crate) response: Response,
     pub(crate) redirect: redirect::Policy,
+    /// Starts over all shards; the scheduler's own limit would hold for one.
+    pub(crate) rate: Option<Rate>,
     pub(crate) trust: Trust,
     pub(crate) decodes: bool,
     pub(crate) ordered: bool,
@@ -68,6 +71,7 @@ impl Plan {
                 ..redirect::Policy::default()
             },
             decodes: request.compressed,
+            rate: pace.rate,
             trust: Trust::new(network.ca_pem, network.insecure_hosts),
             ordered,
             window_rows,
@@ -145,7 +149,6 @@ fn scheduling(pace: &Pace, retry: &Retry, request: &Request, window_rows: usize)
         },
         local_unlimited: pace.parallel_max_host.is_none(),
         window_rows,
-        rate: pace.rate,
         rate_host: pace.rate_host,
         adaptive: pace.adaptive,
         host_errors_max: pace.max_host_errors,

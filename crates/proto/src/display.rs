@@ -75,6 +75,41 @@ pub fn redact(url: &str) -> Cow<'_, str> {
     }
 }
 
+/// A URL for a terminal or a log: [`redact`]ed, [`escape`]d, and with `***` for the values of secret-looking
+/// parameters such as `api_key` and `X-Amz-Signature`.
+///
+/// ```
+/// use overlapped_proto::display::shown;
+///
+/// assert_eq!(shown("http://me:x@a/?q=1&access_token=2#key=3"), "http://a/?q=1&access_token=***#key=***");
+/// ```
+#[must_use]
+pub fn shown(url: &str) -> String {
+    let url = redact(url);
+    let mut safe = String::with_capacity(url.len());
+    for (i, piece) in url.split_inclusive(['?', '&', ';', '#']).enumerate() {
+        match piece.split_once('=') {
+            Some((name, value)) if i > 0 && is_secret(name) => {
+                let delimiter = value.chars().next_back().filter(|c| matches!(c, '?' | '&' | ';' | '#'));
+                safe.extend([name, "=***"]);
+                safe.extend(delimiter);
+            }
+            Some(_) | None => safe.push_str(piece),
+        }
+    }
+    escape(&safe).into_owned()
+}
+
+/// By whole words, so that `author` and `monkey` are none; `accessToken` runs words together.
+fn is_secret(name: &str) -> bool {
+    const WORDS: &[&str] =
+        &["auth", "authorization", "apikey", "credential", "key", "pwd", "session", "sid", "sig"];
+    const PARTS: &[&str] = &["passw", "secret", "signature", "token"];
+    let name = name.to_ascii_lowercase();
+    name.split(['_', '-', '.']).any(|word| WORDS.contains(&word))
+        || PARTS.iter().any(|part| name.contains(part))
+}
+
 /// Where `user:password@` stands: after the scheme and any slashes, to the last `@` before the path, as browsers read
 /// it. Text without a scheme is no URL, and then more is hidden rather than less. All that it looks for is ASCII, so
 /// the ends are ends of characters.
@@ -137,6 +172,21 @@ mod tests {
         check("https//a:b@example.org/", "https//example.org/");
         check("http:/\t/a:b@example.org/", "http:/\t/example.org/");
         check("http://\u{e4}:\u{202e}@\u{fc}.example/\u{85}", "http://\u{fc}.example/\u{85}");
+    }
+
+    #[test]
+    fn secret_parameters() {
+        let check = |url: &str, expected: &str| assert_eq!(shown(url), expected);
+        check("http://a/?author=1&monkey=2&keys=3", "http://a/?author=1&monkey=2&keys=3");
+        check("http://a/?x=1;api_key=2;y=3", "http://a/?x=1;api_key=***;y=3");
+        check(
+            "http://a/?X-Amz-Signature=1&X-Amz-Credential=2",
+            "http://a/?X-Amz-Signature=***&X-Amz-Credential=***",
+        );
+        check("http://a/?accessToken=a=b&z", "http://a/?accessToken=***&z");
+        check("http://a/key=1", "http://a/key=1");
+        check("http://a/?key", "http://a/?key");
+        check("http://a/\u{1b}?pwd=1", "http://a/\\u{1b}?pwd=***");
     }
 
     #[test]

@@ -73,7 +73,8 @@ pub enum Method {
 }
 
 impl Method {
-    /// Reads a method: any token of RFC 9110. Upper case is not forced, as curl does not.
+    /// Reads a method: any token of RFC 9110 but CONNECT, which would make a tunnel of the connection. Upper case is
+    /// not forced, as curl does not.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -85,6 +86,7 @@ impl Method {
             "PATCH" => Self::Patch,
             "DELETE" => Self::Delete,
             "OPTIONS" => Self::Options,
+            "CONNECT" => return None,
             _ if !text.is_empty() && text.len() <= 32 && text.bytes().all(token) => Self::Other(text.into()),
             _ => return None,
         })
@@ -230,6 +232,7 @@ mod tests {
         assert_eq!(Method::parse("PURGE").unwrap().as_str(), "PURGE");
         assert_eq!(Method::parse("GET / HTTP/1.1\r\nX:"), None);
         assert_eq!(Method::parse(""), None);
+        assert_eq!(Method::parse("CONNECT"), None);
     }
 
     #[test]

@@ -138,13 +138,6 @@ impl<T> Slab<T> {
         list.len -= 1;
     }
 
-    /// Takes the first of the list out of list and slab.
-    pub(crate) fn pop_front(&mut self, list: &mut List) -> Option<T> {
-        let at = list.front()?;
-        self.unlink(list, at);
-        Some(self.remove(at))
-    }
-
     /// Moves all of `from` to the end of `list`.
     pub(crate) fn append(&mut self, list: &mut List, from: &mut List) {
         match (list.tail, from.head) {
@@ -183,6 +176,12 @@ impl<T> Slab<T> {
 mod tests {
     use super::*;
 
+    fn pop_front(slab: &mut Slab<u32>, list: &mut List) -> Option<u32> {
+        let at = list.front()?;
+        slab.unlink(list, at);
+        Some(slab.remove(at))
+    }
+
     /// Applies steps such as `b1` (push 1 to the back), `f2` (to the front), `s1` (in its place by size), `u1`
     /// (unlink and remove), `p` (pop the front), `+` (append a list of 8 and 9), and compares what is left.
     fn check(steps: &str, expected: &[u32]) {
@@ -209,7 +208,7 @@ mod tests {
                     slab.unlink(&mut list, at);
                     slab.remove(at);
                 }
-                "p" => drop(slab.pop_front(&mut list)),
+                "p" => drop(pop_front(&mut slab, &mut list)),
                 "+" => {
                     let mut more = List::EMPTY;
                     for value in [8, 9] {
@@ -223,7 +222,7 @@ mod tests {
             }
         }
         assert_eq!(list.len(), expected.len(), "{steps}");
-        let values: Vec<u32> = std::iter::from_fn(|| slab.pop_front(&mut list)).collect();
+        let values: Vec<u32> = std::iter::from_fn(|| pop_front(&mut slab, &mut list)).collect();
         assert_eq!(values, expected, "{steps}");
         assert_eq!((slab.len(), list), (0, List::EMPTY), "{steps}");
     }

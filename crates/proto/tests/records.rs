@@ -52,8 +52,12 @@ fn full() -> Record {
     record.status = Some(404);
     record.failure = Some(Failure::new(ErrorKind::Status, "404 counts as a failure"));
     record.attempts = 3;
-    record.chain =
-        vec![Hop { url: "http://me:secret@a.example/x".into(), status: 302, total: Nanos(1_234_567) }];
+    record.chain = vec![Hop {
+        url: "http://me:secret@a.example/x".into(),
+        status: 302,
+        total: Nanos(1_234_567),
+        remote: None,
+    }];
     record.connection = Connection {
         http_version: Some(HttpVersion::Http11),
         remote: Some("[2001:db8::1]:80".parse().unwrap()),

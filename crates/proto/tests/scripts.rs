@@ -221,6 +221,12 @@ fn a_host_that_cannot_be_reached_is_given_up() {
     check(pace(), "a * refused:0 * refused:0 * refused:0 * a ?", "a0 . ~0:0 a0 . ~0:0 a0 . =0 idle !a1");
     // An answer of any kind begins the count anew.
     check(pace(), "a a * unknown:0 404:1 a a a a *", "a0 a1 . =0 =1 a2 a3 a4 a5 .");
+    // It answers after all: rows that have not failed yet are tried.
+    check(
+        pace(),
+        "a a a a a a a ? 200:0 ? ? ? ? unknown:1 unknown:2 unknown:3 ? 200:4 *",
+        "a0 =0 a1 a2 a3 a4 =1 =2 =3 !a5 =4 a6 .",
+    );
     // A redirect to it fails too.
     check(pace(), "a a a b * unknown:0 unknown:1 unknown:2 >a:3 *", "a0 b3 a1 a2 . =0 =1 =2 !a3 idle");
     let never = Pace { host_errors_max: 0, ..each(1) };

@@ -53,10 +53,10 @@ use Nature::*;
 const ALL: &[Nature] =
     &[Fast, Fast, Fast, Slow, Flaky, BrokenPages, Redirecting, Limiting, Overloaded, Refusing, Dead, Dying];
 
-const NEVER: (Nanos, Nanos) = (Nanos::MAX, Nanos::MAX);
-
 struct Plan {
     natures: &'static [Nature],
+    /// The first host's nature, if it is another.
+    first: Option<Nature>,
     hosts: usize,
     rows: usize,
     /// All rows of a host stand together, as in many lists.
@@ -64,6 +64,13 @@ struct Plan {
     /// The network is down from, until.
     outage: (Nanos, Nanos),
     pace: Pace,
+}
+
+impl Plan {
+    fn new(natures: &'static [Nature], hosts: usize, rows: usize, pace: Pace) -> Self {
+        let never = (Nanos::MAX, Nanos::MAX);
+        Self { natures, first: None, hosts, rows, sorted: false, outage: never, pace }
+    }
 }
 
 /// What the run came to.
@@ -74,6 +81,8 @@ struct Report {
     doomed: usize,
     /// Rows delivered after a failure to get any answer.
     failed: usize,
+    /// When the last row ended that is not the first host's.
+    others_end: Nanos,
 }
 
 struct Server {
@@ -280,6 +289,9 @@ impl World<'_> {
     fn end(&mut self, job: &Job) -> Result<(), String> {
         let ended = &mut self.ended[job.row.0 as usize];
         let doubled = std::mem::replace(ended, true);
+        if self.by_key[&job.host] != 0 {
+            self.report.others_end = self.now;
+        }
         ensure(!doubled, || format!("row {} ends twice", job.row.0))
     }
 
@@ -333,7 +345,10 @@ fn run(seed: u64, plan: &Plan, believed: &Pace) -> Result<Report, String> {
         .map(|host| {
             let url = format!("http://host-{host}.test/");
             Server {
-                nature: plan.natures[random.below(plan.natures.len())],
+                nature: plan
+                    .first
+                    .filter(|_| host == 0)
+                    .unwrap_or(plan.natures[random.below(plan.natures.len())]),
                 key: HostKey::of(&url.parse().unwrap()),
                 url,
                 in_flight: 0,
@@ -380,19 +395,13 @@ fn small_window() -> Pace {
 #[test]
 fn all_kinds_of_hosts() {
     let pace = small_window();
-    check(
-        &Plan { natures: ALL, hosts: 2_000, rows: 30_000, sorted: false, outage: NEVER, pace },
-        Nanos::from_secs(7 * 86_400),
-    );
+    check(&Plan::new(ALL, 2_000, 30_000, pace), Nanos::from_secs(7 * 86_400));
 }
 
 #[test]
 fn a_list_sorted_by_host() {
     let pace = small_window();
-    check(
-        &Plan { natures: ALL, hosts: 200, rows: 30_000, sorted: true, outage: NEVER, pace },
-        Nanos::from_secs(7 * 86_400),
-    );
+    check(&Plan { sorted: true, ..Plan::new(ALL, 200, 30_000, pace) }, Nanos::from_secs(7 * 86_400));
 }
 
 #[test]
@@ -400,23 +409,13 @@ fn rates_and_no_patience() {
     let rate = Some(Rate { count: 200, per: Nanos::from_secs(1) });
     let rate_host = Some(Rate { count: 2, per: Nanos::from_secs(5) });
     let pace = Pace { rate, rate_host, adaptive: false, parallel_max_host: Some(2), ..small_window() };
-    check(
-        &Plan { natures: ALL, hosts: 1_000, rows: 10_000, sorted: false, outage: NEVER, pace },
-        Nanos::from_secs(86_400),
-    );
+    check(&Plan::new(ALL, 1_000, 10_000, pace), Nanos::from_secs(86_400));
 }
 
 #[test]
 fn many_rows_for_few_hosts_that_refuse() {
     let pace = Pace { window_rows: 3_000, ..Pace::default() };
-    let plan = Plan {
-        natures: &[Refusing, Overloaded, Fast],
-        hosts: 9,
-        rows: 9_000,
-        sorted: false,
-        outage: NEVER,
-        pace,
-    };
+    let plan = Plan::new(&[Refusing, Overloaded, Fast], 9, 9_000, pace);
     check(&plan, Nanos::from_secs(7 * 86_400));
 }
 
@@ -425,8 +424,22 @@ fn many_rows_for_few_hosts_that_refuse() {
 fn the_politeness_bound_is_met() {
     let rate_host = Some(Rate { count: 50, per: Nanos::from_secs(1) });
     let pace = Pace { rate_host, window_rows: 100_000, ..Pace::default() };
-    let plan = Plan { natures: &[Fast], hosts: 100, rows: 100_000, sorted: true, outage: NEVER, pace };
+    let plan = Plan { sorted: true, ..Plan::new(&[Fast], 100, 100_000, pace) };
     check(&plan, Nanos::from_millis(22_000));
+}
+
+/// One of 50 hosts answers 429 with `Retry-After` again and again: it pauses, the others lose less than 5 %.
+#[test]
+fn a_pausing_host_pauses_alone() {
+    let others_end = |seed, first| {
+        let pace = Pace { parallel_max: 64, ..Pace::default() };
+        let plan = Plan { first, ..Plan::new(&[Fast], 50, 20_000, pace) };
+        run(seed, &plan, &plan.pace).unwrap().others_end.as_secs_f64()
+    };
+    for seed in 1..=4 {
+        let (alone, beside) = (others_end(seed, None), others_end(seed, Some(Limiting)));
+        assert!(beside < 1.05 * alone, "seed {seed}: {beside} s beside it, {alone} s without");
+    }
 }
 
 /// Hosts take turns: none is ever two starts ahead of another that has rows.
@@ -469,7 +482,7 @@ fn no_host_is_starved() {
 fn an_outage_costs_no_row() {
     let outage = (Nanos::from_secs(2), Nanos::from_secs(602));
     let pace = small_window();
-    let plan = Plan { natures: &[Fast], hosts: 500, rows: 40_000, sorted: false, outage, pace };
+    let plan = Plan { outage, ..Plan::new(&[Fast], 500, 40_000, pace) };
     for seed in 1..=4 {
         let report = run(seed, &plan, &plan.pace).unwrap();
         assert_eq!((report.failed, report.doomed), (0, 0), "seed {seed}: {report:?}");
@@ -483,7 +496,7 @@ fn an_outage_costs_no_row() {
 fn a_dead_list_ends() {
     let outage = (Nanos::ZERO, Nanos::MAX);
     let pace = small_window();
-    let plan = Plan { natures: &[Fast], hosts: 500, rows: 10_000, sorted: false, outage, pace };
+    let plan = Plan { outage, ..Plan::new(&[Fast], 500, 10_000, pace) };
     check(&plan, Nanos::from_secs(2 * 3_600));
 }
 
@@ -503,7 +516,7 @@ fn canary() {
         ),
         ("dead host", pace(), Pace { host_errors_max: 19, ..pace() }),
     ] {
-        let plan = Plan { natures: ALL, hosts: 200, rows: 5_000, sorted: false, outage: NEVER, pace };
+        let plan = Plan::new(ALL, 200, 5_000, pace);
         run(1, &plan, &plan.pace).unwrap();
         let found = run(1, &plan, &wrong).unwrap_err();
         assert!(found.contains(what), "{what}: {found}");

@@ -66,12 +66,13 @@ pub(crate) async fn drain(
     rules: &Rules<'_>,
     alarm: &mut Alarm,
     clock: Clock,
+    now: Nanos,
 ) -> Drained {
     let mut drain = Drain {
         rules,
         intake: Some(Intake::new(decoder, rules, expected_bytes(incoming))),
         spool: None,
-        pace: Pace { limit: rules.speed, since: clock.now(), bytes: 0 },
+        pace: Pace { limit: rules.speed, since: now, bytes: 0 },
         wire_bytes: 0,
     };
     let failure = drain.run(connection, incoming, alarm, clock).await.err();

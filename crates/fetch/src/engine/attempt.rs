@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, Version};
+use http::{HeaderMap, HeaderValue, Version};
 use hyper::body::Incoming;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Job, Method};
@@ -25,7 +25,7 @@ use crate::net::{connect, request};
 
 /// Makes one attempt at `job`.
 pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answer {
-    let now = shard.clock.now();
+    let now = shard.now();
     let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
     alarm.begin(now, own_limit.or(shard.plan.timeouts.total));
     let answer = Answer::new(Stopwatch::start(job.ready, now));
@@ -61,7 +61,7 @@ impl Attempt<'_> {
             Decision::Fail(failure) => return Err(failure),
             Decision::Stay => self.keep(&mut connection, &mut body, &head.headers).await?,
         };
-        self.answer.watch.receive(self.shard.clock.now());
+        self.answer.watch.receive(self.shard.stamp());
         drop(body);
         if whole && connection.is_reusable() {
             self.shard.check_in(key, connection);
@@ -92,43 +92,43 @@ impl Attempt<'_> {
 
     async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
         let Self { shard, alarm, job, answer } = self;
-        let (clock, timeouts) = (shard.clock, &shard.plan.timeouts);
+        let timeouts = &shard.plan.timeouts;
         let host = request::host(&job.url)?;
         let name = key.origin.host();
         answer.wire = Wire { reused: Some(false), ..Wire::default() };
 
-        let deadline = Deadline::after(clock.now(), timeouts.dns, ErrorKind::DnsTimeout);
+        let deadline = Deadline::after(shard.now(), timeouts.dns, ErrorKind::DnsTimeout);
         let addresses = alarm.within(deadline, shard.addresses(job, &mut answer.watch)).await??;
 
-        let deadline = Deadline::after(clock.now(), timeouts.connect, ErrorKind::ConnectTimeout);
+        let deadline = Deadline::after(shard.now(), timeouts.connect, ErrorKind::ConnectTimeout);
         let tcp = alarm.within(deadline, connect::dial(&addresses, key.origin.port())).await??;
-        answer.watch.connect(clock.now());
+        answer.watch.connect(shard.stamp());
         let remote = tcp
             .peer_addr()
             .map_err(|error| Failure::new(ErrorKind::ConnectReset, format!("{name}: {error}")))?;
         answer.wire.remote = Some(remote);
 
         let stream = if key.origin.scheme() == Scheme::Https {
-            let deadline = Deadline::after(clock.now(), timeouts.tls, ErrorKind::TlsTimeout);
+            let deadline = Deadline::after(shard.now(), timeouts.tls, ErrorKind::TlsTimeout);
             let tls = alarm.within(deadline, shard.plan.trust.handshake(name, tcp)).await??;
-            answer.watch.tls(clock.now());
+            answer.watch.tls(shard.stamp());
             connect::Stream::Tls(Box::new(tls))
         } else {
             connect::Stream::Plain(tcp)
         };
         shard.count_connection();
-        Ok(Box::new(Connection::open(stream, remote, host, clock.now()).await?))
+        Ok(Box::new(Connection::open(stream, remote, host, shard.now()).await?))
     }
 
     async fn send(&mut self, connection: &mut Connection) -> Result<Head, Failure> {
-        let clock = self.shard.clock;
+        let shard = self.shard;
         let request = self.shard.plan.template.build(self.job, &connection.host)?;
         let limit = self.shard.plan.timeouts.first_byte;
-        let deadline = Deadline::after(clock.now(), limit, ErrorKind::TimeoutFirstByte);
+        let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
         let watch = &mut self.answer.watch;
         let response =
-            self.alarm.within(deadline, connection.send(request, || watch.send(clock.now()))).await??;
-        self.answer.watch.wait(clock.now());
+            self.alarm.within(deadline, connection.send(request, || watch.send(shard.stamp()))).await??;
+        self.answer.watch.wait(shard.stamp());
         let (head, body) = response.into_parts();
         Ok(Head { status: head.status, version: head.version, headers: head.headers, body })
     }
@@ -136,9 +136,9 @@ impl Attempt<'_> {
     /// What the status and the `Location` mean for the row.
     fn judge(&mut self, status: u16, headers: &HeaderMap) -> Decision {
         let plan = &self.shard.plan;
-        let now_s = self.shard.clock.unix_s(self.shard.clock.now());
-        self.answer.retry_after =
-            headers.get(RETRY_AFTER).and_then(|value| retry::after(value.as_bytes(), now_s));
+        let shard = self.shard;
+        let after = |value: &HeaderValue| retry::after(value.as_bytes(), shard.clock.unix_s(shard.now()));
+        self.answer.retry_after = headers.get(RETRY_AFTER).and_then(after);
         let location = headers.get(LOCATION).map(|value| value.as_bytes());
         redirect::decide(self.job, plan.template.sent(self.job), status, location, &plan.redirect)
     }
@@ -182,7 +182,7 @@ impl Attempt<'_> {
             row: job.row,
             attempt: job.attempts,
         };
-        answer.drained = drain(connection, body, decoder, &rules, alarm, shard.clock).await;
+        answer.drained = drain(connection, body, decoder, &rules, alarm, shard.clock, shard.now()).await;
         match answer.drained.failure.take() {
             None => match (job.ask.as_deref().and_then(|ask| ask.sha256), answer.drained.sha256) {
                 (Some(wanted), Some(found)) if wanted != found => {
@@ -195,7 +195,7 @@ impl Attempt<'_> {
                 _ => Ok(true),
             },
             Some(failure) => {
-                answer.watch.receive(shard.clock.now());
+                answer.watch.receive(shard.stamp());
                 Err(failure)
             }
         }

@@ -45,6 +45,7 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Registered before anything is looked at: what comes in later wakes us again.
         self.shard.register(cx.waker());
+        self.shard.stamp();
         match self.shard.stage() {
             Stage::Running => {}
             Stage::Draining => self.drain(),
@@ -56,7 +57,7 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
         self.shard.receive();
         let wait = self.start(cx);
         let idle = self.lanes.is_empty();
-        let over = self.drain_until.is_some_and(|until| idle || until <= self.shard.clock.now());
+        let over = self.drain_until.is_some_and(|until| idle || until <= self.shard.now());
         if over {
             self.shard.flush(true);
             self.shard.publish();
@@ -93,7 +94,7 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
 
     fn drain(&mut self) {
         self.shard.forget_queued();
-        self.drain_until.get_or_insert(self.shard.clock.now() + limits::DRAIN_GRACE);
+        self.drain_until.get_or_insert(self.shard.now() + limits::DRAIN_GRACE);
     }
 }
 
@@ -101,7 +102,7 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
 async fn lane(shard: Rc<Shard>, mut job: Job) {
     let mut alarm = Alarm::new(shard.clock);
     loop {
-        let now = shard.clock.now();
+        let now = shard.now();
         // A panic is a defect of ours. It must cost one row, not the run.
         let answer = AssertUnwindSafe(attempt(&shard, &mut alarm, &job)).catch_unwind().await;
         let answer = answer.unwrap_or_else(|_| {

@@ -15,7 +15,7 @@ use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::record::{Body, Record};
 use overlapped_proto::redirect::Follow;
-use overlapped_proto::schedule::{Finish, Next, Scheduler};
+use overlapped_proto::schedule::{Finish, Held, Next, Scheduler};
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 use url::Host;
@@ -46,6 +46,8 @@ pub(crate) struct Shard {
     scheduler: RefCell<Scheduler>,
     idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
     outbox: RefCell<Outbox>,
+    now: Cell<Nanos>,
+    held_by_rate: Cell<bool>,
     draw: Cell<u64>,
     counts: Counts,
 }
@@ -97,9 +99,26 @@ impl Shard {
             scheduler,
             idle: RefCell::new(Keepalive::new(Bounds::default())),
             outbox: RefCell::default(),
+            now: Cell::new(clock.now()),
+            held_by_rate: Cell::new(false),
             draw: Cell::new(seed | 1),
             counts: Counts::default(),
         })
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------
+
+    /// Reads the clock.
+    pub(crate) fn stamp(&self) -> Nanos {
+        let now = self.clock.now();
+        self.now.set(now);
+        now
+    }
+
+    /// When the clock was last read: within the same turn of the loop, which never waits. Reading it anew for every
+    /// decision would cost more than the decisions.
+    pub(crate) fn now(&self) -> Nanos {
+        self.now.get()
     }
 
     // --- rows ------------------------------------------------------------------------------------------------
@@ -107,7 +126,7 @@ impl Shard {
     /// Takes what the conductor and the other shards have sent.
     pub(crate) fn receive(&self) {
         let Some(inbox) = self.shared.inboxes.get(self.index) else { return };
-        let now = self.clock.now();
+        let now = self.now();
         while let Some(jobs) = inbox.pop() {
             let mut scheduler = self.scheduler.borrow_mut();
             for job in jobs {
@@ -131,18 +150,30 @@ impl Shard {
         if nothing || !self.shared.take_request(self.index, held) {
             return Turn::Idle;
         }
-        let turn = loop {
-            let now = self.clock.now();
+        let now = self.now();
+        let turn = self.shared.at_rate(now, || {
+            let turn = self.poll(now);
+            let started = matches!(turn, Turn::Start(_));
+            (turn, started)
+        });
+        self.held_by_rate.set(turn.is_err());
+        let turn = turn.unwrap_or_else(Turn::Wait);
+        if !matches!(turn, Turn::Start(_)) {
+            self.shared.give_request(self.index);
+        }
+        turn
+    }
+
+    fn poll(&self, now: Nanos) -> Turn {
+        loop {
             let next = self.scheduler.borrow_mut().poll(now);
             match next {
                 Next::Start(job) => return Turn::Start(job),
                 Next::Fail(job, failure) => self.deliver(self.unstarted(job, failure)),
-                Next::WaitUntil(at) => break Turn::Wait(at),
-                Next::WaitForEvent | Next::Idle => break Turn::Idle,
+                Next::WaitUntil(at) => return Turn::Wait(at),
+                Next::WaitForEvent | Next::Idle => return Turn::Idle,
             }
-        };
-        self.shared.give_request(self.index);
-        turn
+        }
     }
 
     /// Ends an attempt: its row is delivered, tried again, or sent on to where a redirect leads.
@@ -156,7 +187,7 @@ impl Shard {
                     (Some(failure), _) => Ending::Failed(failure.kind),
                     (None, None) => Ending::Failed(overlapped_proto::error::ErrorKind::Internal),
                 };
-                let now = self.clock.now();
+                let now = self.now();
                 match self.scheduler.borrow_mut().finish(job, ending, now, self.random()) {
                     Finish::Deliver(done) => job = done,
                     Finish::RetryAt(_) => {
@@ -178,7 +209,7 @@ impl Shard {
         job.became_get |= follow.becomes_get;
         job.crossed_origin |= follow.crosses_origin;
         job.redirect(follow.url, hop);
-        let now = self.clock.now();
+        let now = self.now();
         let owner = job.host.shard(self.shared.inboxes.len());
         let mut scheduler = self.scheduler.borrow_mut();
         if owner == self.index {
@@ -215,7 +246,7 @@ impl Shard {
 
     /// A record that says nothing but what is known of the row itself.
     fn unstarted(&self, job: Job, failure: impl Into<Option<Failure>>) -> Record {
-        let now = self.clock.now();
+        let now = self.now();
         let method = self.plan.template.method(&job).clone();
         let final_url = if job.chain.is_empty() { None } else { Some(job.url.as_str().into()) };
         let ask = job.ask.map(|ask| *ask).unwrap_or_default();
@@ -242,7 +273,7 @@ impl Shard {
     fn deliver(&self, record: Record) {
         let mut outbox = self.outbox.borrow_mut();
         if outbox.records.is_empty() {
-            outbox.since = self.clock.now();
+            outbox.since = self.now();
             outbox.records.reserve(limits::BATCH_RECORDS);
         }
         outbox.body_bytes += match &record.body {
@@ -262,7 +293,7 @@ impl Shard {
             return None;
         }
         let due = outbox.since + limits::BATCH_DELAY;
-        if at_once || due <= self.clock.now() {
+        if at_once || due <= self.now() {
             self.send(&mut outbox);
             return None;
         }
@@ -277,7 +308,7 @@ impl Shard {
     // --- connections -----------------------------------------------------------------------------------------
 
     pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Box<Connection>> {
-        let connection = self.idle.borrow_mut().checkout(key, self.clock.now());
+        let connection = self.idle.borrow_mut().checkout(key, self.now());
         if connection.is_some() {
             bump(&self.counts.connections_reused);
         }
@@ -286,7 +317,7 @@ impl Shard {
 
     pub(crate) fn check_in(&self, key: ConnKey, connection: Box<Connection>) {
         let opened = connection.opened;
-        drop(self.idle.borrow_mut().checkin(key, connection, opened, self.clock.now()));
+        drop(self.idle.borrow_mut().checkin(key, connection, opened, self.now()));
     }
 
     pub(crate) fn count_connection(&self) {
@@ -296,7 +327,7 @@ impl Shard {
     /// Closes connections that have been idle for too long; says when to look again.
     pub(crate) fn expire(&self) -> Option<Nanos> {
         let mut idle = self.idle.borrow_mut();
-        drop(idle.expire(self.clock.now()));
+        drop(idle.expire(self.now()));
         idle.next_expiry()
     }
 
@@ -309,7 +340,7 @@ impl Shard {
                 Some(pinned) => pinned.to_vec(),
                 None => {
                     let found = self.resolver.resolve(name).await;
-                    watch.dns(self.clock.now());
+                    watch.dns(self.now());
                     found?.to_vec()
                 }
             },
@@ -353,7 +384,8 @@ impl Shard {
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
         hosts.store(scheduler.hosts(), Ordering::Relaxed);
         parked.store(scheduler.parked(), Ordering::Relaxed);
-        held.store(number_of(scheduler.held(self.clock.now())), Ordering::Relaxed);
+        let holds = if self.held_by_rate.get() { Held::Rate } else { scheduler.held(self.now()) };
+        held.store(number_of(holds), Ordering::Relaxed);
         connections_new.store(self.counts.connections_new.get(), Ordering::Relaxed);
         connections_reused.store(self.counts.connections_reused.get(), Ordering::Relaxed);
         retries.store(self.counts.retries.get(), Ordering::Relaxed);

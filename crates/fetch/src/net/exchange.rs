@@ -51,6 +51,8 @@ impl Connection {
     ) -> Result<Self, Failure> {
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(limits::HEAD_BYTES_MAX)
+            // A request fits one buffer, and one plain write costs less than a vectored one.
+            .writev(false)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failure(&error, ErrorKind::HttpReset))?;

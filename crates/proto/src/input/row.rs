@@ -7,9 +7,11 @@ use std::borrow::Cow;
 
 use url::Url;
 
+use crate::display;
 use crate::error::ErrorKind;
 use crate::header;
 use crate::job::{Ask, Job, Method, Row};
+use crate::limits::QUOTE_BYTES_MAX;
 use crate::outcome::Failure;
 use crate::record::text::{from_base64, push_json};
 use crate::time::Nanos;
@@ -132,12 +134,12 @@ impl<'a> Draft<'a> {
                 Some(object) => headers(object, &mut ask.headers),
                 None => Ok(()),
             },
-            Column::Body => set(&mut ask.body, cell.text(name)?.map(|text| text.as_bytes().into()), name),
-            Column::BodyBase64 => set(&mut ask.body, cell.text(name)?.map(base64).transpose()?, name),
+            Column::Body => self.body(cell.text(name)?.map(|text| text.as_bytes().into()), name),
+            Column::BodyBase64 => self.body(cell.text(name)?.map(base64).transpose()?, name),
             Column::Json => {
                 let value = cell.json(name)?;
                 self.json |= value.is_some();
-                set(&mut ask.body, value.map(|json| json.as_bytes().into()), name)
+                self.body(value.map(|json| json.as_bytes().into()), name)
             }
             Column::Out => set(&mut ask.out, cell.text(name)?.map(Into::into), name),
             Column::Etag => set(&mut ask.etag, cell.field(name, "if-none-match")?, name),
@@ -156,19 +158,25 @@ impl<'a> Draft<'a> {
         }
     }
 
+    fn body(&mut self, body: Option<Box<[u8]>>, name: &str) -> Result<(), Failure> {
+        set(&mut self.ask.body, body, name).map_err(|_| bad(name, "is a second body"))
+    }
+
     fn keep(&mut self, name: &str, cell: Cell<'_>) -> Result<(), Failure> {
         let json = match cell {
             Cell::Text(_) => None,
-            Cell::Json(json) => {
-                Some(json::one_line(json).ok_or_else(|| bad(name, "is not JSON that can be passed on"))?)
-            }
+            Cell::Json(json) => json::one_line(json),
         };
         self.members.push(b',');
         push_json(name, &mut self.members);
         self.members.push(b':');
         match (cell, json) {
             (Cell::Text(text), _) => push_json(text, &mut self.members),
-            (Cell::Json(_), json) => self.members.extend_from_slice(json.unwrap_or_default().as_bytes()),
+            (Cell::Json(_), Some(json)) => self.members.extend_from_slice(json.as_bytes()),
+            (Cell::Json(_), None) => {
+                self.members.extend_from_slice(b"null");
+                return Err(bad(name, "is not JSON that can be passed on"));
+            }
         }
         Ok(())
     }
@@ -183,13 +191,13 @@ impl<'a> Draft<'a> {
         self.close_meta();
         let url = match (self.failure.take(), self.url.as_deref()) {
             (Some(failure), _) => Err(failure),
-            (None, Some(text)) => super::url::parse(text.trim()),
+            (None, Some(text)) => super::url::parse(text.trim_ascii()),
             (None, None) => Err(Failure::new(ErrorKind::InputEmpty, "the row has no URL")),
         };
         match url {
             Ok(url) => Ok(self.job(row, url)),
             Err(failure) => {
-                let given = self.url.as_ref().map_or(whole, |url| url.trim().as_bytes());
+                let given = self.url.as_ref().map_or(whole, |url| url.trim_ascii().as_bytes());
                 let Ask { id, meta, .. } = self.ask;
                 Err(BadRow { id, meta, ..BadRow::new(row, given, failure) })
             }
@@ -212,15 +220,13 @@ impl<'a> Draft<'a> {
             self.default_header("content-type", "application/json");
             self.default_header("accept", "application/json");
         }
-        let mut job = Job::new(row, url).given_as(self.url.as_deref().unwrap_or_default().trim());
+        let mut job = Job::new(row, url).given_as(self.url.as_deref().unwrap_or_default().trim_ascii());
         if self.ask != Ask::default() {
             job.ask = Some(Box::new(self.ask));
         }
         job
     }
-}
 
-impl Draft<'_> {
     fn default_header(&mut self, name: &str, value: &str) {
         if !self.ask.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
             self.ask.headers.push((name.into(), value.into()));
@@ -275,7 +281,7 @@ impl<'a> Cell<'a> {
 
 fn set<T>(slot: &mut Option<T>, value: Option<T>, name: &str) -> Result<(), Failure> {
     match value {
-        Some(_) if slot.is_some() => Err(bad(name, "is given twice, or beside another body")),
+        Some(_) if slot.is_some() => Err(bad(name, "is given twice")),
         Some(value) => {
             *slot = Some(value);
             Ok(())
@@ -293,17 +299,14 @@ fn base64(text: Cow<'_, str>) -> Result<Box<[u8]>, Failure> {
 }
 
 fn sha256(text: Cow<'_, str>) -> Result<[u8; 32], Failure> {
-    let mut digest = [0; 32];
-    let digits = text.as_bytes().chunks_exact(2);
-    let valid = text.len() == 64
-        && digest.iter_mut().zip(digits).all(|(byte, pair)| {
-            let number = std::str::from_utf8(pair).ok().filter(|_| pair.iter().all(u8::is_ascii_hexdigit));
-            number.and_then(|pair| u8::from_str_radix(pair, 16).ok()).is_some_and(|value| {
-                *byte = value;
-                true
-            })
-        });
-    if valid { Ok(digest) } else { Err(bad("sha256", "is not 64 hexadecimal digits")) }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let byte = |pair: &[u8]| match *pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
+    let digest = bytes.and_then(|bytes| bytes.try_into().ok());
+    digest.ok_or_else(|| bad("sha256", "is not 64 hexadecimal digits"))
 }
 
 fn seconds(text: Cow<'_, str>) -> Result<Nanos, Failure> {
@@ -317,7 +320,7 @@ fn seconds(text: Cow<'_, str>) -> Result<Nanos, Failure> {
 }
 
 /// An object of strings, numbers and lists of them.
-fn headers(object: &str, headers: &mut Vec<(Box<str>, Box<str>)>) -> Result<(), Failure> {
+fn headers(object: &str, into: &mut Vec<(Box<str>, Box<str>)>) -> Result<(), Failure> {
     let wrong = || bad("headers", "is not an object whose values are strings or lists of strings");
     for (name, value) in json::members(object).map_err(|_| wrong())? {
         let values =
@@ -325,12 +328,13 @@ fn headers(object: &str, headers: &mut Vec<(Box<str>, Box<str>)>) -> Result<(), 
         for value in values {
             let text = Cell::Json(value).label("headers").map_err(|_| wrong())?.ok_or_else(wrong)?;
             header::check(&name, &text)?;
-            headers.push((Box::from(&*name), text.into()));
+            into.push((Box::from(&*name), text.into()));
         }
     }
     Ok(())
 }
 
 fn bad(name: &str, problem: &str) -> Failure {
+    let name = display::quote(name.as_bytes(), QUOTE_BYTES_MAX);
     Failure::new(ErrorKind::InputFormat, format!("{name} {problem}"))
 }

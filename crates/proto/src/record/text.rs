@@ -122,20 +122,21 @@ fn push_quoted(mut utf8: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Where the first byte stands that must be escaped: found in blocks that the compiler turns into vectors, then in
-/// words, then in the bytes left over.
+/// words, the last of which overlaps the one before it.
 fn first_escape(text: &[u8]) -> Option<usize> {
     let is_clean = |block: &&[u8; 32]| !block.iter().fold(false, |any, &byte| any | needs_escape(byte));
-    let (blocks, _) = text.as_chunks::<32>();
-    let clean = blocks.iter().take_while(is_clean).count() * 32;
+    let clean = text.as_chunks::<32>().0.iter().take_while(is_clean).count() * 32;
     let (words, rest) = text.get(clean..)?.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
+    let first_in = |word: &[u8; 8]| {
         let found = escapes_in(u64::from_le_bytes(*word));
-        if found != 0 {
-            return Some(clean + i * 8 + found.trailing_zeros() as usize / 8);
-        }
+        (found != 0).then(|| found.trailing_zeros() as usize / 8)
+    };
+    let in_words = words.iter().enumerate().find_map(|(i, word)| Some(clean + i * 8 + first_in(word)?));
+    match text.last_chunk::<8>() {
+        _ if in_words.is_some() || rest.is_empty() => in_words,
+        Some(last) => Some(text.len() - 8 + first_in(last)?),
+        None => rest.iter().position(|&byte| needs_escape(byte)),
     }
-    let left = rest.iter().position(|&byte| needs_escape(byte))?;
-    Some(clean + words.len() * 8 + left)
 }
 
 const fn needs_escape(byte: u8) -> bool {

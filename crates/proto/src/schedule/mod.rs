@@ -43,7 +43,9 @@ use crate::outcome::Failure;
 use crate::retry;
 use crate::time::Nanos;
 
-/// The limits of a scheduler.
+/// The limits of a scheduler. A host is in one scheduler only, so what is said of each host holds everywhere; what is
+/// said of all hosts (`parallel_max`, `rate`, `window_rows`) holds for this scheduler, and whoever runs several must
+/// divide it.
 #[derive(Clone, Debug)]
 pub struct Pace {
     /// Requests in flight at once.

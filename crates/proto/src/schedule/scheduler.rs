@@ -124,7 +124,7 @@ impl Scheduler {
     /// other call that changes the scheduler.
     pub fn poll(&mut self, now: Nanos) -> Next {
         self.wake(now);
-        if let Some(job) = self.rows.pop_front(&mut self.doomed) {
+        if let Some(job) = self.next_doomed(now) {
             let failure =
                 Failure::new(ErrorKind::HostDown, "the host was given up after too many failures in a row");
             return Next::Fail(job, failure);
@@ -282,6 +282,20 @@ impl Scheduler {
             Some((0, _)) | None if self.retries.is_empty() => Held::Nothing,
             Some((0, _)) | None => Held::Retry,
         }
+    }
+
+    /// The next row of a host that is down. Rows of one that has answered after all go back to its queue.
+    fn next_doomed(&mut self, now: Nanos) -> Option<Job> {
+        while let Some(row) = self.doomed.front() {
+            self.rows.unlink(&mut self.doomed, row);
+            let at = self.hosts.find(self.rows.get(row).host);
+            let Some(at) = at.filter(|&at| !self.hosts.get(at).down) else {
+                return Some(self.rows.remove(row));
+            };
+            self.rows.push_back(&mut self.hosts.get_mut(at).queue, row);
+            self.hosts.settle(at, &self.pace, now);
+        }
+        None
     }
 
     /// Starts the next row of a host in [`Place::Ready`](super::host::Place::Ready).

@@ -1,0 +1,136 @@
+//! The three arms: the same list, one after the other, on a pool of threads, and on the engine.
+//!
+//! An arm runs in a process that does nothing else. It reads its URLs from standard input, one a line.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use overlapped::{Executor, block_on, gather};
+use overlapped_fetch::{Bulk, Config, Input, Pace, Response, Sink};
+use overlapped_proto::display::{escape, redact};
+use overlapped_proto::limits;
+use overlapped_proto::record::Record;
+use ureq::Agent;
+
+use super::Account;
+use crate::exit::Error;
+use crate::flags::compare::Arm;
+use crate::picture::{Bar, Phase};
+
+/// Runs one arm and tells what it saw.
+///
+/// # Errors
+///
+/// It could not run at all. A URL that fails is a row.
+pub(super) fn run(arm: Arm, workers: usize) -> Result<Account, Error> {
+    let urls: Vec<String> =
+        io::stdin().lines().collect::<Result<_, _>>().map_err(|error| Error::stdin(&error))?;
+    let (bars, threads) = match arm {
+        Arm::Sequential => {
+            let agent = agent();
+            (urls.iter().map(|url| get(&agent, url)).collect(), threads())
+        }
+        Arm::Pool => pool(urls, workers)?,
+        Arm::Native => native(urls, workers)?,
+    };
+    Ok(Account { bars, cpu_s: cpu_s(), threads })
+}
+
+/// The article's way: a blocking call for each URL on a pool of threads, the results in the order of the list.
+fn pool(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Error> {
+    let executor = Executor::builder().max_workers(workers).build();
+    let executor = executor.map_err(|error| Error::Usage(format!("no thread can be started: {error}")))?;
+    let agent = agent();
+    let jobs = urls.into_iter().map(|url| {
+        let agent = agent.clone();
+        executor.submit(move || get(&agent, &url))
+    });
+    let bars = block_on(gather(jobs)).map_err(|error| Error::Usage(error.to_string()))?;
+    // Idle threads stay for a while, so they can still be counted.
+    Ok((bars, threads()))
+}
+
+/// The engine. It may ask one host as often at once as the pool may, or the arms would not be alike; for this machine
+/// itself it has no limit.
+fn native(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Error> {
+    let config = Config {
+        pace: Pace {
+            parallel_max_host: (workers > limits::PARALLEL_MAX_HOST).then_some(workers),
+            ..Pace::default()
+        },
+        response: Response { body: false, ..Response::default() },
+        ordered: true,
+        ..Config::default()
+    };
+    let seen = Arc::new(Mutex::new((Vec::new(), None)));
+    let bulk = Bulk::new(config)?.input(Input::Urls(Box::new(urls.into_iter())));
+    bulk.sink(Box::new(Bars(Arc::clone(&seen)))).start()?.wait()?;
+    Ok(std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Keeps the times of rows, and counts threads while there are some.
+struct Bars(Arc<Mutex<(Vec<Bar>, Option<u32>)>>);
+
+impl Sink for Bars {
+    fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+        // A row that never started still has its place in the list.
+        let never = || Bar::new(record.url.to_string(), "never started".to_owned(), false, now_s());
+        let bar = Bar::of(record).unwrap_or_else(never);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.push(bar);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.1 = seen.1.max(threads());
+        Ok(())
+    }
+}
+
+/// The honest blocking client: connections are kept, as any program would.
+fn agent() -> Agent {
+    let total: Duration = limits::TOTAL_TIMEOUT.into();
+    Agent::config_builder().timeout_global(Some(total)).http_status_as_error(false).build().into()
+}
+
+/// One blocking call, to the last byte of the body.
+fn get(agent: &Agent, url: &str) -> Bar {
+    let (started_s, clock) = (now_s(), Instant::now());
+    let answer = agent.get(url).call();
+    let head = clock.elapsed();
+    let answer = answer.and_then(|mut answer| {
+        io::copy(&mut answer.body_mut().as_reader(), &mut io::sink())?;
+        Ok(answer.status().as_u16())
+    });
+    let (result, ok) = match answer {
+        Ok(status) => (status.to_string(), status < 400),
+        Err(error) => (escape(&error.to_string()).into_owned(), false),
+    };
+    let mut bar = Bar::new(escape(&redact(url)).into_owned(), result, ok, started_s);
+    bar.set(Phase::Request, head.as_secs_f64());
+    bar.set(Phase::Receive, (clock.elapsed() - head).as_secs_f64());
+    bar
+}
+
+fn now_s() -> f64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64()
+}
+
+/// Processor time of this process since it started.
+#[cfg(unix)]
+fn cpu_s() -> Option<f64> {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Some(spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9)
+}
+
+#[cfg(not(unix))]
+fn cpu_s() -> Option<f64> {
+    None
+}
+
+/// Threads of this process now, where the system tells.
+fn threads() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
+}

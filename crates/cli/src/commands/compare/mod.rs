@@ -1,0 +1,151 @@
+//! `compare`: the experiment this project grew from. Three ways to fetch a list, timed side by side.
+//!
+//! Each arm runs in a process of its own, started by this one: so its time includes its start, its processor time
+//! and its threads are its own, and the server's are not among them. The arms take turns, so that a noisy moment of
+//! the machine falls on all of them.
+
+mod arms;
+mod report;
+mod server;
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use self::server::Server;
+use super::print;
+use crate::exit::{Ending, Error};
+use crate::flags::compare::{Arm, Flags};
+use crate::flags::input::{self, Globbing, Source};
+use crate::picture::Bar;
+use crate::report::write_whole;
+use crate::terminal;
+
+/// URLs of one comparison: the sequential arm fetches each alone, several times over.
+const URLS_MAX: usize = 10_000;
+
+/// What an arm tells of its run, on its standard output.
+#[derive(Debug, Deserialize, Serialize)]
+struct Account {
+    /// The rows, in the order of the list; times since 1970.
+    bars: Vec<Bar>,
+    /// Processor time of the whole process, where the system tells.
+    cpu_s: Option<f64>,
+    /// The most threads it had, where the system tells.
+    threads: Option<u32>,
+}
+
+/// One run of an arm, as seen from outside.
+struct Run {
+    /// From before its process was started until after it ended.
+    wall: Duration,
+    /// When it was started, in seconds since 1970.
+    started_s: f64,
+    account: Account,
+}
+
+/// The runs of one arm, the shortest first.
+struct Measured {
+    arm: Arm,
+    runs: Vec<Run>,
+}
+
+impl Measured {
+    /// The run with the median time.
+    fn median(&self) -> Option<&Run> {
+        self.runs.get(self.runs.len().saturating_sub(1) / 2)
+    }
+}
+
+pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
+    if let Some(arm) = flags.arm {
+        let account = arms::run(arm, usize::from(flags.workers))?;
+        let text = serde_json::to_vec(&account).map_err(|error| Error::Output(error.to_string()))?;
+        return print(&text);
+    }
+    let (urls, server) = if flags.inputs.is_empty() {
+        let server = Server::start(flags.scale)
+            .map_err(|error| Error::Usage(format!("cannot start the built-in server: {error}")))?;
+        (server.urls(), Some(server))
+    } else {
+        (urls(&flags.inputs)?, None)
+    };
+    let measured = measure(flags, &urls)?;
+    let report = report::Report::new(flags, &measured, server.as_ref().map(Server::longest))?;
+    if let Some(path) = &flags.summary {
+        write_whole(path, report.json().as_bytes())?;
+    }
+    print(report.text(terminal::width(), terminal::colour()).as_bytes())?;
+    Ok(if report.all_ok() { Ending::Succeeded } else { Ending::RowsFailed })
+}
+
+/// The URLs that the words name, in order.
+fn urls(words: &[String]) -> Result<Vec<String>, Error> {
+    let mut urls = Vec::new();
+    for source in input::sources(words, Globbing::On)? {
+        match source {
+            Source::Url(url) => urls.push(url),
+            Source::Urls(glob) => urls.extend(glob.iter().take(URLS_MAX + 1)),
+            Source::List(path) => {
+                let text = std::fs::read_to_string(&path).map_err(|error| Error::reading(&path, &error))?;
+                let lines =
+                    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+                urls.extend(lines.map(str::to_owned));
+            }
+            Source::Stdin => {
+                return Err(Error::Usage("compare reads no list from standard input".to_owned()));
+            }
+        }
+    }
+    match urls.len() {
+        0 => Err(Error::Usage("the list is empty".to_owned())),
+        1..=URLS_MAX => Ok(urls),
+        n => Err(Error::Usage(format!("{n} URLs one after the other take too long: at most {URLS_MAX}"))),
+    }
+}
+
+/// Runs every arm in turn, as often as asked.
+fn measure(flags: &Flags, urls: &[String]) -> Result<Vec<Measured>, Error> {
+    let mut measured =
+        [Arm::Sequential, Arm::Pool, Arm::Native].map(|arm| Measured { arm, runs: Vec::new() });
+    for round in 1..=flags.runs {
+        for Measured { arm, runs } in &mut measured {
+            if terminal::stderr_is_seen() {
+                terminal::say(format_args!("run {round} of {}: {}", flags.runs, report::name(*arm)));
+            }
+            runs.push(start(*arm, flags.workers, urls)?);
+            runs.sort_by_key(|run| run.wall);
+        }
+    }
+    Ok(measured.into())
+}
+
+/// Runs one arm in a process of its own.
+fn start(arm: Arm, workers: u16, urls: &[String]) -> Result<Run, Error> {
+    let failed = |what: String| Error::Usage(format!("the arm {} could not run: {what}", report::name(arm)));
+    // The file that runs, even if another took its name meanwhile.
+    let program =
+        if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+    let program = program.map_err(|error| failed(error.to_string()))?;
+    let started_s = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+    let clock = Instant::now();
+    let mut child = Command::new(program)
+        .args(["compare", "--arm", report::flag(arm), "--workers", &workers.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // An arm that ended early says why itself.
+        let _ = stdin.write_all(urls.join("\n").as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+    let wall = clock.elapsed();
+    if !output.status.success() {
+        return Err(failed(output.status.to_string()));
+    }
+    let account = serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))?;
+    Ok(Run { wall, started_s, account })
+}

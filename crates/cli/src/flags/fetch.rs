@@ -1,0 +1,240 @@
+//! The flags of `fetch`, as typed: curl's names and letters for curl's things, in the groups of the guide
+//! (`docs/guide/command-line.md`). What they mean together is decided in [`super::plan`].
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+use overlapped_proto::bucket::Rate;
+use overlapped_proto::limits;
+
+use super::output::Output;
+use super::values::{self, Ranges, Resolve, Size, Span, User};
+
+/// `overlapped fetch`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output", disable_help_flag = true, after_help = DEFAULTS)]
+pub(crate) struct Flags {
+    /// URLs with curl's {a,b} and [1-9]; @FILE: a list; -: the list on standard input.
+    #[arg(value_name = "URL|@FILE|-", required = true, help_heading = "Input")]
+    pub(crate) inputs: Vec<String>,
+    /// Take { } [ ] in URLs as they are.
+    #[arg(short = 'g', long, help_heading = "Input")]
+    pub(crate) globoff: bool,
+    /// What the list is written in [default: by suffix, else by its first byte].
+    #[arg(long, value_name = "FORMAT", help_heading = "Input")]
+    pub(crate) input_format: Option<ListFormat>,
+    /// The column that holds the URL.
+    #[arg(long, value_name = "NAME", default_value = "url", help_heading = "Input")]
+    pub(crate) url_col: String,
+    /// Rows to leave out at the start.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Input")]
+    pub(crate) skip: u64,
+    /// Rows to fetch at most.
+    #[arg(long, value_name = "N", help_heading = "Input")]
+    pub(crate) limit: Option<u64>,
+
+    /// Where records go, by suffix: .ndjson .jsonl .csv, DIR/ (a file a row), - (NDJSON here); may be repeated.
+    #[arg(short, long = "output", value_name = "PATH")]
+    pub(crate) outputs: Vec<Output>,
+    /// The files of DIR/ [default: {row:09}{ext}].
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) name: Option<String>,
+    /// Replace an output that exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Leave the bodies out of the records.
+    #[arg(long)]
+    pub(crate) no_body: bool,
+    /// Write records in the order of the list.
+    #[arg(long)]
+    pub(crate) ordered: bool,
+    /// Draw the run into an SVG picture.
+    #[arg(long, value_name = "F.svg")]
+    pub(crate) waterfall: Option<PathBuf>,
+    /// Write the figures of the run, as JSON.
+    #[arg(long, value_name = "F.json")]
+    pub(crate) summary: Option<PathBuf>,
+
+    /// Requests at once.
+    #[arg(short = 'j', long, value_name = "N", default_value_t = limits::PARALLEL_MAX, help_heading = "Pace")]
+    pub(crate) parallel_max: usize,
+    /// Requests at once to one host; 0: no limit [default: 6; no limit for this machine].
+    #[arg(long, value_name = "N", help_heading = "Pace")]
+    pub(crate) parallel_max_host: Option<usize>,
+    /// Requests in a span of time, as 100/s or 5000/h.
+    #[arg(long, value_name = "N/U", value_parser = values::rate, help_heading = "Pace")]
+    pub(crate) rate: Option<Rate>,
+    /// The same for each host.
+    #[arg(long, value_name = "N/U", value_parser = values::rate, help_heading = "Pace")]
+    pub(crate) rate_host: Option<Rate>,
+    /// Do not slow down for a host that struggles.
+    #[arg(long, help_heading = "Pace")]
+    pub(crate) no_adaptive: bool,
+    /// Failures in a row to reach a host before its other rows fail at once; 0: never.
+    #[arg(long, value_name = "N", default_value_t = limits::HOST_ERRORS_MAX, help_heading = "Pace")]
+    pub(crate) max_host_errors: u32,
+    /// Accepted: requests overlap anyway.
+    #[arg(short = 'Z', long, hide = true)]
+    pub(crate) parallel: bool,
+
+    /// Further attempts after a failure that may pass.
+    #[arg(long, value_name = "N", default_value_t = limits::RETRIES, help_heading = "Retry")]
+    pub(crate) retry: u16,
+    /// No further attempt this long after the first.
+    #[arg(long, value_name = "TIME", help_heading = "Retry")]
+    pub(crate) retry_max_time: Option<Span>,
+    /// Try again after any failure, whatever the method.
+    #[arg(long, help_heading = "Retry")]
+    pub(crate) retry_all_errors: bool,
+
+    /// To open a connection.
+    #[arg(long, value_name = "TIME", default_value_t = limits::CONNECT_TIMEOUT.into(), help_heading = "Time and size")]
+    pub(crate) connect_timeout: Span,
+    /// From the request to the first byte of the response.
+    #[arg(long, value_name = "TIME", default_value_t = limits::FIRST_BYTE_TIMEOUT.into(), help_heading = "Time and size")]
+    pub(crate) first_byte_timeout: Span,
+    /// The slowest body, in bytes a second ...
+    #[arg(short = 'Y', long, value_name = "SIZE", default_value_t = Size(limits::SPEED_LIMIT_BYTES), help_heading = "Time and size")]
+    pub(crate) speed_limit: Size,
+    /// ... over this long.
+    #[arg(short = 'y', long, value_name = "TIME", default_value_t = limits::SPEED_TIME.into(), help_heading = "Time and size")]
+    pub(crate) speed_time: Span,
+    /// One attempt in all.
+    #[arg(short, long, value_name = "TIME", default_value_t = limits::TOTAL_TIMEOUT.into(), help_heading = "Time and size")]
+    pub(crate) max_time: Span,
+    /// The largest body, decoded.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(limits::BODY_BYTES_MAX), help_heading = "Time and size")]
+    pub(crate) max_filesize: Size,
+    /// Redirects to follow.
+    #[arg(long, value_name = "N", default_value_t = limits::REDIRECTS_MAX, help_heading = "Time and size")]
+    pub(crate) max_redirs: u16,
+    /// Take a redirect as the result.
+    #[arg(long, help_heading = "Time and size")]
+    pub(crate) no_location: bool,
+    /// Accepted: redirects are followed anyway.
+    #[arg(short = 'L', long, hide = true)]
+    pub(crate) location: bool,
+
+    /// Statuses that fail a row [default: 400-599]; with one URL its body is then not printed.
+    #[arg(short, long, value_name = "RANGES", num_args = 0..=1, require_equals = true, default_missing_value = "400-599", help_heading = "Run")]
+    pub(crate) fail: Option<Ranges>,
+    /// Rows to read ahead.
+    #[arg(long, value_name = "ROWS", default_value_t = limits::WINDOW_ROWS, help_heading = "Run")]
+    pub(crate) window: usize,
+    /// How a run shows itself on standard error.
+    #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Run")]
+    pub(crate) progress: Progress,
+    /// No progress and no summary; errors are still told.
+    #[arg(short, long, help_heading = "Run")]
+    pub(crate) silent: bool,
+    /// Accepted: errors are told even with -s.
+    #[arg(short = 'S', long, hide = true)]
+    pub(crate) show_error: bool,
+    /// A line on standard error for every row.
+    #[arg(short, long, help_heading = "Run")]
+    pub(crate) verbose: bool,
+    /// Print help.
+    #[arg(short, long, action = ArgAction::HelpShort, help_heading = "Run")]
+    help: Option<bool>,
+
+    /// The method.
+    #[arg(short = 'X', long, value_name = "METHOD", help_heading = "HTTP")]
+    pub(crate) request: Option<String>,
+    /// A header field 'Name: value', or @FILE with one a line; 'Name:' takes a default away.
+    #[arg(short = 'H', long = "header", value_name = "FIELD|@FILE", help_heading = "HTTP")]
+    pub(crate) headers: Vec<String>,
+    /// A form to POST, or @FILE; repeated values are joined with &.
+    #[arg(short, long, value_name = "DATA|@FILE", help_heading = "HTTP")]
+    pub(crate) data: Vec<String>,
+    /// JSON to POST, or @FILE.
+    #[arg(long, value_name = "DATA|@FILE", conflicts_with = "data", help_heading = "HTTP")]
+    pub(crate) json: Vec<String>,
+    /// Put the data into the query and GET.
+    #[arg(short = 'G', long, conflicts_with = "json", help_heading = "HTTP")]
+    pub(crate) get: bool,
+    /// Ask for the head alone.
+    #[arg(short = 'I', long, conflicts_with_all = ["data", "json", "request"], help_heading = "HTTP")]
+    pub(crate) head: bool,
+    /// User-Agent.
+    #[arg(short = 'A', long, value_name = "NAME", help_heading = "HTTP")]
+    pub(crate) user_agent: Option<String>,
+    /// Referer.
+    #[arg(short = 'e', long, value_name = "URL", help_heading = "HTTP")]
+    pub(crate) referer: Option<String>,
+    /// Cookies 'a=1; b=2'.
+    #[arg(short = 'b', long, value_name = "COOKIES", help_heading = "HTTP")]
+    pub(crate) cookie: Option<String>,
+    /// Basic authentication, to each row's own origin only.
+    #[arg(
+        short,
+        long,
+        value_name = "NAME:PASSWORD",
+        conflicts_with = "oauth2_bearer",
+        help_heading = "HTTP"
+    )]
+    pub(crate) user: Option<User>,
+    /// Bearer authentication, likewise.
+    #[arg(long, value_name = "TOKEN", help_heading = "HTTP")]
+    pub(crate) oauth2_bearer: Option<String>,
+    /// Do not ask for compressed bodies.
+    #[arg(long, help_heading = "HTTP")]
+    pub(crate) no_compressed: bool,
+    /// Accepted: compressed bodies are asked for anyway.
+    #[arg(long, hide = true)]
+    pub(crate) compressed: bool,
+
+    /// IPv4 only.
+    #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Network")]
+    pub(crate) ipv4: bool,
+    /// IPv6 only.
+    #[arg(short = '6', long, help_heading = "Network")]
+    pub(crate) ipv6: bool,
+    /// Addresses to dial instead of a name's own.
+    #[arg(long, value_name = "HOST:PORT:ADDRESS", help_heading = "Network")]
+    pub(crate) resolve: Vec<Resolve>,
+    /// Certificates to trust instead of the system's, as PEM.
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Do not verify this host's certificate.
+    #[arg(long = "insecure-host", value_name = "NAME", help_heading = "Network")]
+    pub(crate) insecure_hosts: Vec<String>,
+    /// Refuse private, loopback and link-local addresses: for lists that strangers wrote.
+    #[arg(long, help_heading = "Network")]
+    pub(crate) public_only: bool,
+    /// Addresses to allow nevertheless.
+    #[arg(long = "allow-address", value_name = "CIDR", help_heading = "Network")]
+    pub(crate) allow_addresses: Vec<String>,
+}
+
+const DEFAULTS: &str = "\
+One URL: its body goes to standard output. More: one record a row, as NDJSON where a program reads it, as a short \
+line where a person does. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 takes a limit away.
+
+Exit codes: 0 every row succeeded, 1 some row failed, 2 usage or input, 3 output, 4 stopped by a limit, \
+130 or 143 interrupted.";
+
+/// What a list is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// One URL a line.
+    Text,
+    /// One JSON object a line.
+    Ndjson,
+    /// Comma-separated values with a header line.
+    Csv,
+    /// Tab-separated values with a header line.
+    Tsv,
+}
+
+/// How a run shows itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// A bar on a terminal, else plain lines.
+    Auto,
+    /// A bar.
+    Bar,
+    /// A line every 30 s.
+    Plain,
+    /// Nothing.
+    None,
+}

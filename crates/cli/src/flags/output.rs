@@ -1,0 +1,60 @@
+//! Where records go: the kinds of `-o`, told by the suffix. Nothing here opens a file.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// One `-o`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// NDJSON to standard output.
+    Stdout,
+    /// One JSON object a line.
+    Ndjson(PathBuf),
+    /// Comma-separated values with a header line.
+    Csv(PathBuf),
+    /// A directory that gets a file for every body.
+    Directory(PathBuf),
+}
+
+impl FromStr for Output {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| text.ends_with(suffix));
+        if text == "-" {
+            Ok(Self::Stdout)
+        } else if ends(&["/"]) {
+            Ok(Self::Directory(text.into()))
+        } else if ends(&[".ndjson", ".jsonl"]) || text.starts_with("/dev/") {
+            // A device has no suffix: `-o /dev/null` measures a run without its disk.
+            Ok(Self::Ndjson(text.into()))
+        } else if ends(&[".csv"]) {
+            Ok(Self::Csv(text.into()))
+        } else if ends(&[".parquet", ".warc", ".warc.gz", ".har", ".ndjson.gz", ".ndjson.zst", ".csv.gz"]) {
+            Err("this kind is not built yet: .ndjson, .csv and DIR/ are".to_owned())
+        } else {
+            Err("the suffix tells the kind: .ndjson, .jsonl, .csv, DIR/ for a file a row, - for NDJSON here; \
+                 one body alone goes to standard output"
+                .to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffix_tells_the_kind() {
+        let check = |text: &str, expected| assert_eq!(text.parse().ok(), expected, "{text}");
+        check("-", Some(Output::Stdout));
+        check("a.ndjson", Some(Output::Ndjson("a.ndjson".into())));
+        check("a.jsonl", Some(Output::Ndjson("a.jsonl".into())));
+        check("/dev/null", Some(Output::Ndjson("/dev/null".into())));
+        check("x/a.csv", Some(Output::Csv("x/a.csv".into())));
+        check("pages/", Some(Output::Directory("pages/".into())));
+        for refused in ["a.parquet", "a.warc.gz", "a.har", "a.html", "a", ""] {
+            check(refused, None);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The values that flags take, from their text: durations, sizes, status ranges and the like.
+//!
+//! Each is read once, at the border, into a type that cannot be wrong any more. What a value must look like is told
+//! in its error, because that is where a person looks it up. Nothing here reads a file.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use overlapped_proto::bucket::Rate;
+use overlapped_proto::time::Nanos;
+
+/// A span of time: `10`, `2.5`, `500ms`, `30s`, `2m`, `1h`; `0` is "no limit".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Option<Duration>);
+
+impl From<Nanos> for Span {
+    fn from(nanos: Nanos) -> Self {
+        Self(Some(nanos.into()))
+    }
+}
+
+impl FromStr for Span {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str = "a time is written like 10, 500ms, 30s, 2m or 1h; 0 means no limit";
+        let (number, unit) = number_and_unit(text);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "" | "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            _ => return Err(WANTED),
+        };
+        let seconds = number.parse::<f64>().map_err(|_| WANTED)? * seconds;
+        let span = Duration::try_from_secs_f64(seconds).map_err(|_| WANTED)?;
+        Ok(Self((!span.is_zero()).then_some(span)))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("0"),
+            Some(span) => write!(f, "{}", span.as_secs_f64()),
+        }
+    }
+}
+
+/// A number of bytes: `4096`, `64k`, `10M`, `1G`, in powers of 1024 as curl has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+/// The units of [`Size`], largest first.
+const SIZES: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('k', 10)];
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str = "a size is written like 4096, 64k, 10M or 1G";
+        let (number, unit) = number_and_unit(text);
+        let mut letters = unit.chars();
+        let shift = match (letters.next(), letters.as_str()) {
+            (None, _) => 0,
+            (Some(letter), "" | "B" | "iB") => {
+                SIZES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&letter)).ok_or(WANTED)?.1
+            }
+            (Some(_), _) => return Err(WANTED),
+        };
+        let bytes = number.parse::<f64>().map_err(|_| WANTED)? * (1_u64 << shift) as f64;
+        if bytes.is_finite() && bytes < u64::MAX as f64 { Ok(Self(bytes as u64)) } else { Err(WANTED) }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = SIZES.iter().find(|(_, shift)| self.0 != 0 && self.0.trailing_zeros() >= *shift);
+        match unit {
+            Some((letter, shift)) => write!(f, "{}{letter}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// Statuses that count as failures: `400-599`, `404,500-599`, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ranges(pub(crate) Vec<RangeInclusive<u16>>);
+
+impl FromStr for Ranges {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str =
+            "statuses are written like 404, 500-599 or 404,500-599; none means that none fails";
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        let status = |text: &str| match text.parse() {
+            Ok(status @ 100..=999) => Ok(status),
+            _ => Err(WANTED),
+        };
+        let range = |part: &str| {
+            let (from, to) = part.split_once("..=").or_else(|| part.split_once('-')).unwrap_or((part, part));
+            let range = status(from)?..=status(to)?;
+            if range.is_empty() { Err(WANTED) } else { Ok(range) }
+        };
+        text.split(',').map(range).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// One header field: `Name: value`; `Name:` takes away a default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header(pub(crate) String, pub(crate) String);
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some((name, value)) if !name.is_empty() => Ok(Self(name.to_owned(), value.trim().to_owned())),
+            _ => Err(format!("`{text}` is no header: one is written like 'Name: value'")),
+        }
+    }
+}
+
+/// User name and password: `name:password`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct User(pub(crate) String, pub(crate) String);
+
+impl FromStr for User {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, password) = text.split_once(':').ok_or("a user is written like name:password")?;
+        Ok(Self(name.to_owned(), password.to_owned()))
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("User").field(&self.0).finish_non_exhaustive()
+    }
+}
+
+/// Addresses to dial instead of a name's own: `host:port:address[,address]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolve {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+impl FromStr for Resolve {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str =
+            "it is written like example.org:443:192.0.2.1 or example.org:443:192.0.2.1,[2001:db8::1]";
+        let mut parts = text.splitn(3, ':');
+        let (Some(host), Some(port), Some(addresses)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(WANTED);
+        };
+        // curl's `*:443:…`, `+host` and `-host` mean more than we do.
+        if host.is_empty() || host.starts_with(['*', '+', '-']) {
+            return Err(WANTED);
+        }
+        let address =
+            |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| WANTED);
+        Ok(Self {
+            host: host.to_owned(),
+            port: port.parse().map_err(|_| WANTED)?,
+            addresses: addresses.split(',').map(address).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A rate: `100/s`, `5000/h`, `2/5s`.
+pub(crate) fn rate(text: &str) -> Result<Rate, &'static str> {
+    Rate::parse(text).ok_or("a rate is written like 10/s, 100/m or 2/5s: the unit is required")
+}
+
+fn number_and_unit(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    text.split_at(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: FromStr + fmt::Debug + PartialEq>(input: &str, expected: Option<T>) {
+        assert_eq!(input.parse::<T>().ok(), expected, "{input:?}");
+    }
+
+    #[test]
+    fn spans() {
+        let ms = |ms| Some(Span(Some(Duration::from_millis(ms))));
+        for (text, expected) in [
+            ("10", ms(10_000)),
+            ("2.5", ms(2_500)),
+            ("500ms", ms(500)),
+            ("2m", ms(120_000)),
+            ("1h", ms(3_600_000)),
+            ("0", Some(Span(None))),
+            ("0s", Some(Span(None))),
+            ("", None),
+            ("ms", None),
+            ("-1", None),
+            ("1 week", None),
+            ("1e3", None),
+            ("inf", None),
+            (".", None),
+            ("99999999999999999999", None),
+        ] {
+            check(text, expected);
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", Some(0)),
+            ("4096", Some(4096)),
+            ("64k", Some(65_536)),
+            ("1.5K", Some(1_536)),
+            ("10MB", Some(10 << 20)),
+            ("1GiB", Some(1 << 30)),
+            ("1X", None),
+            ("", None),
+            ("-1", None),
+            ("99999999999T", None),
+        ] {
+            check(text, bytes.map(Size));
+        }
+        assert_eq!([Size(0), Size(100), Size(1 << 30)].map(|size| size.to_string()), ["0", "100", "1G"]);
+    }
+
+    #[test]
+    fn ranges() {
+        check("400-599", Some(Ranges(vec![400..=599])));
+        check("404,500..=503", Some(Ranges(vec![404..=404, 500..=503])));
+        check("none", Some(Ranges(vec![])));
+        for wrong in ["", "4xx", "99", "400-", "1000", "400,", "599-400"] {
+            check::<Ranges>(wrong, None);
+        }
+    }
+
+    #[test]
+    fn headers_users_and_addresses() {
+        check("Accept:  a b ", Some(Header("Accept".into(), "a b".into())));
+        check("Accept:", Some(Header("Accept".into(), String::new())));
+        check::<Header>("Accept", None);
+        check::<Header>(": x", None);
+        check("me:a:b", Some(User("me".into(), "a:b".into())));
+        check::<User>("me", None);
+        let to = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            Some(Resolve { host: "a.org".into(), port: 443, addresses })
+        };
+        check("a.org:443:192.0.2.1,[2001:db8::1]", to(&["192.0.2.1", "2001:db8::1"]));
+        check("a.org:443:2001:db8::1", to(&["2001:db8::1"]));
+        for wrong in
+            ["a.org", "a.org:443", "a.org:443:", "a.org:x:192.0.2.1", "*:443:192.0.2.1", ":443:192.0.2.1"]
+        {
+            check::<Resolve>(wrong, None);
+        }
+        assert_eq!(format!("{:?}", User("me".into(), "secret".into())), r#"User("me", ..)"#);
+    }
+}

@@ -1,0 +1,251 @@
+//! Where things go in a picture, whatever it is drawn with: ticks, lanes, cells, and the curve of what is in flight.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::{Bar, Phase};
+
+/// The marks of a time axis.
+pub(super) struct Axis {
+    /// Seconds that the whole width stands for.
+    pub(super) span_s: f64,
+    step_s: f64,
+}
+
+impl Axis {
+    /// An axis over `span_s` with at most `ticks_max` marks after the first, at round numbers.
+    pub(super) fn new(span_s: f64, ticks_max: usize) -> Self {
+        let span_s = if span_s > 0.0 { span_s } else { 1.0 };
+        let least = span_s / ticks_max.max(1) as f64;
+        let decade = 10_f64.powf(least.log10().floor());
+        let step_s = [1.0, 2.0, 5.0].map(|m| m * decade).into_iter().find(|step| *step >= least);
+        Self { span_s, step_s: step_s.unwrap_or(10.0 * decade) }
+    }
+
+    /// Each mark: where it stands, as a part of the width, and what it says.
+    pub(super) fn ticks(&self) -> impl Iterator<Item = (f64, String)> {
+        let count = (self.span_s / self.step_s + 1e-6).floor() as usize;
+        (0..=count).map(|i| {
+            let at = i as f64 * self.step_s;
+            (at / self.span_s, self.label(at))
+        })
+    }
+
+    fn label(&self, at: f64) -> String {
+        let decimals = |step: f64| (-(step.log10() + 1e-9).floor()).max(0.0) as usize;
+        if at == 0.0 {
+            "0".to_owned()
+        } else if self.span_s < 1.0 {
+            format!("{:.*} ms", decimals(self.step_s * 1e3), at * 1e3)
+        } else {
+            format!("{at:.*} s", decimals(self.step_s))
+        }
+    }
+}
+
+/// A time for a person: three figures and a unit.
+pub(super) fn seconds(s: f64) -> String {
+    match s {
+        s if s < 0.999_5 => format!("{:.*} ms", if s < 0.099_95 { 1 } else { 0 }, s * 1e3),
+        s if s < 99.995 => format!("{s:.*} s", if s < 9.999_5 { 3 } else { 2 }),
+        s => format!("{s:.0} s"),
+    }
+}
+
+/// Packs bars into lanes such that no two in a lane overlap: as few as there were ever in flight.
+pub(super) fn lanes(bars: &[Bar]) -> Vec<Vec<&Bar>> {
+    let mut order: Vec<&Bar> = bars.iter().collect();
+    order.sort_by(|a, b| a.active_s().total_cmp(&b.active_s()));
+    let mut lanes: Vec<Vec<&Bar>> = Vec::new();
+    // Nanoseconds, because a heap needs a total order. The lowest free lane is taken, so that long-lived ones lie
+    // at the top and the picture is the same for the same run.
+    let nanos = |s: f64| (s * 1e9) as i64;
+    let mut busy: BinaryHeap<Reverse<(i64, usize)>> = BinaryHeap::new();
+    let mut free: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
+    for bar in order {
+        while let Some(&Reverse((end, lane))) = busy.peek() {
+            if end > nanos(bar.active_s()) {
+                break;
+            }
+            busy.pop();
+            free.push(Reverse(lane));
+        }
+        let lane = free.pop().map_or(lanes.len(), |Reverse(lane)| lane);
+        match lanes.get_mut(lane) {
+            Some(bars) => bars.push(bar),
+            None => lanes.push(vec![bar]),
+        }
+        busy.push(Reverse((nanos(bar.end_s() - ROUNDING_S), lane)));
+    }
+    lanes
+}
+
+/// Stamps in records are rounded to a microsecond each, so that a row may seem to begin before the one ended whose
+/// place it took.
+const ROUNDING_S: f64 = 5e-6;
+
+/// The most requests in flight within each of `cells` equal stretches of the span.
+pub(super) fn in_flight(bars: &[Bar], span_s: f64, cells: usize) -> Vec<u32> {
+    let cell = |s: f64| ((s / span_s * cells as f64) as usize).min(cells.saturating_sub(1));
+    let mut events: Vec<(f64, bool)> = Vec::with_capacity(bars.len() * 2);
+    for bar in bars {
+        events.push((bar.active_s(), true));
+        events.push((bar.end_s() - ROUNDING_S, false));
+    }
+    // An end comes before a start at the same moment: one took the other's place.
+    events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut peaks = vec![0; cells];
+    let (mut now, mut at) = (0_u32, 0);
+    for (time, starts) in events {
+        // What was in flight before this moment was so in every cell up to here, but not in one that begins here.
+        let until = cell(time);
+        let begun = time / span_s * cells as f64 > until as f64;
+        for peak in peaks.iter_mut().take(until + usize::from(begun)).skip(at) {
+            *peak = now.max(*peak);
+        }
+        at = until;
+        now = if starts { now + 1 } else { now.saturating_sub(1) };
+        if let Some(peak) = peaks.get_mut(at) {
+            *peak = now.max(*peak);
+        }
+    }
+    peaks
+}
+
+/// What a picture's rows are: each a bar of its own, or many in lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Its wait for a place is drawn; its failure is told beside it.
+    Bars,
+    /// Others run while it waits for its place; its failure is marked where it ends.
+    Lanes,
+}
+
+/// What fills each of `cells` equal stretches of the span: the phase that lasts longest within it.
+///
+/// Every bar gets at least one cell, however short it was.
+pub(super) fn cells(bars: &[&Bar], span_s: f64, cells: usize, rows: Rows) -> Vec<Option<Phase>> {
+    let scale = cells as f64 / span_s;
+    let cell = |s: f64| ((s * scale) as usize).min(cells.saturating_sub(1));
+    let mut shares = vec![[0_f32; Phase::COUNT]; cells];
+    for (phase, from, to) in bars.iter().flat_map(|bar| bar.segments()) {
+        if phase == Phase::Blocked && rows == Rows::Lanes {
+            continue;
+        }
+        let (first, from, to) = (cell(from), from * scale, to * scale);
+        for (i, share) in shares.iter_mut().enumerate().take(to.ceil() as usize).skip(first) {
+            let overlap = to.min(i as f64 + 1.0) - from.max(i as f64);
+            if let Some(sum) = share.get_mut(phase as usize) {
+                *sum += overlap as f32;
+            }
+        }
+    }
+    let mut drawn: Vec<Option<Phase>> = shares.iter().map(longest).collect();
+    for bar in bars {
+        let (first, last) = (cell(bar.active_s()), cell(bar.end_s()));
+        let waits = |cell: &Option<Phase>| matches!(cell, None | Some(Phase::Blocked));
+        let own = drawn.get_mut(first..=last).unwrap_or_default();
+        if own.iter().all(waits)
+            && let Some(cell) = own.first_mut()
+        {
+            let longest = bar.segments().filter(|(phase, ..)| *phase != Phase::Blocked);
+            let longest = longest.max_by(|a, b| (a.2 - a.1).total_cmp(&(b.2 - b.1)));
+            *cell = Some(longest.map_or(Phase::Request, |(phase, ..)| phase));
+        }
+        if rows == Rows::Lanes
+            && !bar.ok
+            && let Some(cell) = own.last_mut()
+        {
+            *cell = Some(Phase::Failed);
+        }
+    }
+    drawn
+}
+
+/// What all labels begin with, up to a slash, and what is left of each: told once instead of in every line.
+pub(super) fn labels(bars: &[Bar]) -> (&str, Vec<&str>) {
+    let first = bars.first().map_or("", |bar| &*bar.label);
+    let same = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let shared = bars.iter().fold(first.len(), |shared, bar| shared.min(same(first, &bar.label)));
+    let prefix = first.get(..shared).and_then(|shared| shared.get(..shared.rfind('/')?)).unwrap_or("");
+    (prefix, bars.iter().map(|bar| bar.label.get(prefix.len()..).unwrap_or(&bar.label)).collect())
+}
+
+fn longest(shares: &[f32; Phase::COUNT]) -> Option<Phase> {
+    let (phase, share) = Phase::ALL.into_iter().zip(*shares).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    // A sliver at the end of a bar would make it a cell too long.
+    (share >= 0.5 || (share > 0.0 && shares.iter().sum::<f32>() >= 0.5)).then_some(phase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_tell_what_differs() {
+        let named = |names: &[&str]| -> Vec<Bar> {
+            names.iter().map(|name| Bar::new((*name).into(), "200".into(), true, 0.0)).collect()
+        };
+        assert_eq!(labels(&named(&["http://a/x/1", "http://a/x/22"])), ("http://a/x", vec!["/1", "/22"]));
+        assert_eq!(labels(&named(&["http://a/", "http://a/b"])), ("http://a", vec!["/", "/b"]));
+        assert_eq!(labels(&named(&["http://a/b"])), ("http://a", vec!["/b"]));
+        assert_eq!(labels(&named(&["a", "b"])), ("", vec!["a", "b"]));
+        assert_eq!(labels(&[]), ("", vec![]));
+    }
+
+    fn bar(start_s: f64, phases: &[(Phase, f64)]) -> Bar {
+        let mut bar = Bar::new("http://a/".into(), "200".into(), true, start_s);
+        for (phase, seconds) in phases {
+            bar.set(*phase, *seconds);
+        }
+        bar
+    }
+
+    #[test]
+    fn ticks_stand_at_round_numbers() {
+        let check = |span, max, expected: &[&str]| {
+            let labels: Vec<String> = Axis::new(span, max).ticks().map(|(_, label)| label).collect();
+            assert_eq!(labels, expected, "{span} s, {max} ticks");
+        };
+        check(2.4, 5, &["0", "0.5 s", "1.0 s", "1.5 s", "2.0 s"]);
+        check(0.24, 5, &["0", "50 ms", "100 ms", "150 ms", "200 ms"]);
+        check(10.0, 5, &["0", "2 s", "4 s", "6 s", "8 s", "10 s"]);
+        check(0.0, 2, &["0", "0.5 s", "1.0 s"]);
+        check(0.001, 2, &["0", "0.5 ms", "1.0 ms"]);
+    }
+
+    #[test]
+    fn times_have_three_figures() {
+        let texts = [0.0021, 0.2381, 2.381, 23.81, 238.1].map(seconds);
+        assert_eq!(texts, ["2.1 ms", "238 ms", "2.381 s", "23.81 s", "238 s"]);
+    }
+
+    #[test]
+    fn lanes_are_as_many_as_were_in_flight() {
+        let bars: Vec<Bar> = (0..10).map(|i| bar(f64::from(i), &[(Phase::Wait, 2.0)])).collect();
+        assert_eq!(lanes(&bars).len(), 2);
+        assert_eq!(in_flight(&bars, 11.0, 11), [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
+    }
+
+    #[test]
+    fn waiting_for_a_place_takes_no_lane() {
+        let bars = [bar(0.0, &[(Phase::Wait, 1.0)]), bar(0.0, &[(Phase::Blocked, 1.0), (Phase::Wait, 1.0)])];
+        assert_eq!(lanes(&bars).len(), 1);
+        assert_eq!(in_flight(&bars, 2.0, 2), [1, 1]);
+    }
+
+    #[test]
+    fn cells_show_the_longest_phase_and_every_bar() {
+        let long = bar(0.0, &[(Phase::Connect, 1.0), (Phase::Wait, 3.0), (Phase::Receive, 0.2)]);
+        let (c, w) = (Some(Phase::Connect), Some(Phase::Wait));
+        assert_eq!(cells(&[&long], 5.0, 5, Rows::Bars), [c, w, w, w, None]);
+        let short = bar(3.0, &[(Phase::Wait, 0.001)]);
+        assert_eq!(cells(&[&short], 5.0, 5, Rows::Bars), [None, None, None, w, None]);
+        let mut failed = short.clone();
+        failed.ok = false;
+        assert_eq!(cells(&[&failed], 5.0, 5, Rows::Lanes), [None, None, None, Some(Phase::Failed), None]);
+        let nothing = bar(5.0, &[]);
+        assert_eq!(cells(&[&nothing], 5.0, 5, Rows::Bars).iter().flatten().count(), 1);
+        assert!(cells(&[&long], 5.0, 0, Rows::Bars).is_empty());
+    }
+}

@@ -1,0 +1,126 @@
+//! How a run went: a few lines for a person, one object for a machine.
+
+use std::fmt::Write as _;
+
+use overlapped_fetch::{Percentiles, Summary};
+use overlapped_proto::display::escape;
+use overlapped_proto::schedule::Held;
+use serde_json::{Value, json};
+
+use super::figures::{bytes, count, millis, span};
+use super::line as progress;
+
+/// For a person.
+pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
+    let now = &run.progress;
+    let seconds = now.elapsed.as_secs_f64().max(1e-9);
+    let mut text = format!(
+        "{} rows in {} ({}/s), {} ({}/s)",
+        count(now.rows_done),
+        span(now.elapsed),
+        count((now.rows_done as f64 / seconds) as u64),
+        bytes(now.bytes as f64),
+        bytes(now.bytes as f64 / seconds)
+    );
+    if !run.finished {
+        let left = now.rows_read.saturating_sub(now.rows_done);
+        let _ = write!(
+            text,
+            "; stopped with {} rows read and not done, and the rest of the list unread",
+            count(left)
+        );
+    }
+    line(&mut text, "rows", &rows(run));
+    line(&mut text, "errors", &named(run.by_error.iter().filter(|(name, _)| **name != "status")));
+    line(&mut text, "total", &percentiles(&run.total_ms));
+    line(&mut text, "first byte", &percentiles(&run.first_byte_ms));
+    let (new, reused) = (count(run.connections_new), count(run.connections_reused));
+    let mut traffic = format!("{new} new, {reused} reused");
+    for (n, what) in [(run.retries, "retries"), (run.redirects, "redirects")] {
+        if n > 0 {
+            let _ = write!(traffic, " · {} {what}", count(n));
+        }
+    }
+    line(&mut text, "connections", &traffic);
+    if run.slowest_hosts.len() > 1 {
+        let hosts =
+            run.slowest_hosts.iter().map(|(host, ms)| format!("{} {}", escape(host), millis(Some(*ms))));
+        line(&mut text, "slowest", &hosts.collect::<Vec<_>>().join(" · "));
+        line(&mut text, "failing", &named(run.failing_hosts.iter().map(|(host, n)| (escape(host), n))));
+    }
+    if let Some(held) = held.and_then(progress::held) {
+        line(&mut text, "pace", &format!("{held} most of the time"));
+    }
+    text
+}
+
+fn line(text: &mut String, name: &str, told: &str) {
+    if !told.is_empty() {
+        let _ = write!(text, "\n  {name:<12}{told}");
+    }
+}
+
+fn rows(run: &Summary) -> String {
+    let now = &run.progress;
+    let mut text = format!("{} ok", count(now.ok));
+    let [other, rest @ ..] = now.by_class;
+    for (i, n) in rest.into_iter().enumerate().filter(|(_, n)| *n > 0) {
+        let _ = write!(text, " · {}xx {}", i + 1, count(n));
+    }
+    for (name, n) in [("other", other), ("without answer", now.errors)] {
+        if n > 0 {
+            let _ = write!(text, " · {name} {}", count(n));
+        }
+    }
+    text
+}
+
+fn named<N: std::fmt::Display>(counts: impl Iterator<Item = (N, impl std::borrow::Borrow<u64>)>) -> String {
+    counts.map(|(name, n)| format!("{name} {}", count(*n.borrow()))).collect::<Vec<_>>().join(" · ")
+}
+
+fn percentiles(p: &Percentiles) -> String {
+    match p.p50 {
+        None => String::new(),
+        Some(_) => {
+            let [p50, p90, p99, max] = [p.p50, p.p90, p.p99, p.max].map(millis);
+            format!("p50 {p50} · p90 {p90} · p99 {p99} · max {max}")
+        }
+    }
+}
+
+/// For a machine: what is not known is null, never zero.
+pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
+    let now = &run.progress;
+    let percentiles = |p: &Percentiles| json!({"p50": p.p50, "p90": p.p90, "p99": p.p99, "max": p.max});
+    let hosts = |pairs: &[(String, f64)]| -> Vec<Value> {
+        pairs.iter().map(|(host, ms)| json!({"host": host, "mean_ms": ms})).collect()
+    };
+    let failing = |pairs: &[(String, u64)]| -> Vec<Value> {
+        pairs.iter().map(|(host, rows)| json!({"host": host, "rows": rows})).collect()
+    };
+    let by_status: serde_json::Map<_, _> =
+        run.by_status.iter().map(|(status, rows)| (status.to_string(), json!(rows))).collect();
+    let summary = json!({
+        "finished": run.finished,
+        "elapsed_s": now.elapsed.as_secs_f64(),
+        "rows_read": now.rows_read,
+        "rows_done": now.rows_done,
+        "ok": now.ok,
+        "without_answer": now.errors,
+        "bytes": now.bytes,
+        "wire_bytes": now.wire_bytes,
+        "by_status": by_status,
+        "by_error": run.by_error,
+        "total_ms": percentiles(&run.total_ms),
+        "first_byte_ms": percentiles(&run.first_byte_ms),
+        "connections_new": run.connections_new,
+        "connections_reused": run.connections_reused,
+        "retries": run.retries,
+        "redirects": run.redirects,
+        "slowest_hosts": hosts(&run.slowest_hosts),
+        "failing_hosts": failing(&run.failing_hosts),
+        "held_by": held.and_then(Held::flag),
+    });
+    format!("{summary:#}\n")
+}

@@ -1,0 +1,170 @@
+//! Watches a run from a thread of its own: shows how far it is, and ends it in order when a signal asks for that.
+//!
+//! It only looks and asks; nothing of the run waits for it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use overlapped_fetch::Control;
+use overlapped_proto::schedule::Held;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::line::Line;
+use crate::flags::plan::Meter;
+use crate::terminal;
+
+/// How often it looks: no person sees more, and a signal need not wait longer.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often a plain line comes.
+const PLAIN: Duration = Duration::from_secs(30);
+
+/// A watch over a run.
+pub(crate) struct Watch {
+    /// Dropped to end it.
+    end: mpsc::Sender<()>,
+    thread: Option<JoinHandle<Seen>>,
+}
+
+/// What was seen of the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// The signal that ended it.
+    pub(crate) signal: Option<u8>,
+    /// The limit that held it back for most of the time.
+    pub(crate) held: Option<Held>,
+}
+
+impl Watch {
+    /// Starts to watch. Without a thread the run is not shown, and a signal ends it at once.
+    pub(crate) fn start(control: Control, meter: Meter) -> Self {
+        let (end, ended) = mpsc::channel();
+        let signal = catch_signals();
+        let thread = thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || watch(&control, meter, &signal, &ended));
+        Self { end, thread: thread.ok() }
+    }
+
+    /// Ends the watch; clears what it shows.
+    pub(crate) fn end(self) -> Seen {
+        drop(self.end);
+        self.thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
+}
+
+/// The number of the first signal, 0 before. From then on a second one ends the program at once, as if nobody had
+/// caught it.
+fn catch_signals() -> Arc<AtomicUsize> {
+    let first = Arc::new(AtomicUsize::new(0));
+    let again = Arc::new(AtomicBool::new(false));
+    for (signal, number, code) in [(SIGINT, 2, 130), (SIGTERM, 15, 143)] {
+        // In this order: the first signal must not see its own mark. A signal that cannot be caught ends the program.
+        let _ = flag::register_conditional_shutdown(signal, code, Arc::clone(&again));
+        let _ = flag::register(signal, Arc::clone(&again));
+        let _ = flag::register_usize(signal, Arc::clone(&first), number);
+    }
+    first
+}
+
+fn watch(control: &Control, meter: Meter, signal: &AtomicUsize, ended: &mpsc::Receiver<()>) -> Seen {
+    let mut shown = Shown::new(meter);
+    let mut held = HeldCount::default();
+    let mut seen = Seen::default();
+    while ended.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if seen.signal.is_none() {
+            seen.signal = u8::try_from(signal.load(Ordering::SeqCst)).ok().filter(|number| *number > 0);
+            if seen.signal.is_some() {
+                control.stop();
+                shown.say("overlapped: stopping; what is in flight may end (once more to quit at once)");
+            }
+        }
+        let progress = control.progress();
+        held.add(progress.held);
+        shown.update(&progress);
+    }
+    shown.clear();
+    // The last look may have been before the signal that ended the run.
+    seen.signal =
+        seen.signal.or(u8::try_from(signal.load(Ordering::SeqCst)).ok().filter(|number| *number > 0));
+    Seen { held: held.most(), ..seen }
+}
+
+/// What a person sees while it runs.
+enum Shown {
+    Bar(ProgressBar, Line),
+    Lines(Instant, Line),
+    Nothing,
+}
+
+impl Shown {
+    fn new(meter: Meter) -> Self {
+        match meter {
+            Meter::Nothing => Self::Nothing,
+            Meter::Lines => Self::Lines(Instant::now(), Line::default()),
+            Meter::Bar => {
+                let style = ProgressStyle::with_template("{bar:12} {wide_msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_bar())
+                    .progress_chars("█▉▊▋▌▍▎▏ ");
+                let bar = ProgressBar::with_draw_target(Some(1_000), ProgressDrawTarget::stderr_with_hz(10));
+                Self::Bar(bar.with_style(style), Line::default())
+            }
+        }
+    }
+
+    fn update(&mut self, progress: &overlapped_fetch::Progress) {
+        match self {
+            Self::Nothing => {}
+            Self::Bar(bar, line) => {
+                let text = line.text(progress);
+                bar.set_position((line.share(progress).unwrap_or(0.0) * 1_000.0) as u64);
+                bar.set_message(text);
+            }
+            Self::Lines(last, line) => {
+                if last.elapsed() >= PLAIN {
+                    *last = Instant::now();
+                    terminal::say(format_args!("{}", line.text(progress)));
+                }
+            }
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match self {
+            Self::Bar(bar, _) => bar.suspend(|| terminal::say(format_args!("{text}"))),
+            Self::Lines(..) | Self::Nothing => terminal::say(format_args!("{text}")),
+        }
+    }
+
+    fn clear(&self) {
+        if let Self::Bar(bar, _) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Which limit held the run back, and how often that was seen.
+#[derive(Default)]
+struct HeldCount {
+    looks: u32,
+    counts: Vec<(Held, u32)>,
+}
+
+impl HeldCount {
+    fn add(&mut self, held: Held) {
+        self.looks += 1;
+        match self.counts.iter_mut().find(|(known, _)| *known == held) {
+            Some((_, count)) => *count += 1,
+            None => self.counts.push((held, 1)),
+        }
+    }
+
+    /// The limit of more than half of the looks, if there is one.
+    fn most(&self) -> Option<Held> {
+        let most = self.counts.iter().find(|(_, count)| *count * 2 > self.looks)?;
+        (most.0 != Held::Nothing).then_some(most.0)
+    }
+}

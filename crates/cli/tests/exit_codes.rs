@@ -1,0 +1,119 @@
+//! How a run ended is told by its exit code, and by one line where there is something to tell.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod program;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use overlapped_testkit::Server;
+use program::{Directory, command, run};
+use rustix::process::{Pid, Signal, kill_process};
+
+#[test]
+fn zero_when_every_row_succeeded() {
+    let server = Server::start();
+    let ran = run(&["-s", &server.url("/row/1"), &server.url("/row/2")]);
+    assert_eq!((ran.code, ran.records().len(), ran.stderr.as_str()), (Some(0), 2, ""));
+}
+
+#[test]
+fn one_when_some_row_failed() {
+    let server = Server::start();
+    let ran = run(&["-s", &server.url("/row/1"), &server.url("/status/404")]);
+    assert_eq!((ran.code, ran.records().len()), (Some(1), 2));
+    run(&["-s", "--fail=none", &server.url("/row/1"), &server.url("/status/404")]).check_code(0);
+    run(&["-s", "--fail=200", &server.url("/row/1"), &server.url("/status/404")]).check_code(1);
+}
+
+#[test]
+fn the_one_row_that_failed_says_why() {
+    let server = Server::start();
+    let ran = run(&[&server.url("/status/404")]);
+    ran.check_refused(1, "404");
+    assert_eq!(ran.stdout, "status 404\n");
+    let ran = run(&["-f", &server.url("/status/404")]);
+    ran.check_refused(1, "404");
+    assert_eq!(ran.stdout, "");
+    let refused = overlapped_testkit::refused();
+    run(&["--retry", "0", &refused.url("/")]).check_refused(1, "connect.refused");
+}
+
+#[test]
+fn a_password_is_not_told() {
+    let server = Server::start();
+    let url = server.url("/status/500").replace("http://", "http://me:secret@");
+    let ran = run(&["--retry", "0", &url]);
+    ran.check_refused(1, "500");
+    assert!(!ran.stderr.contains("secret"), "{ran:?}");
+}
+
+#[test]
+fn two_when_the_list_cannot_be_read() {
+    let directory = Directory::new();
+    run(&["-s", &format!("@{}", directory.path("none.txt"))]).check_refused(2, "none.txt");
+}
+
+#[test]
+fn three_when_an_output_cannot_be_written() {
+    let server = Server::start();
+    let url = server.url("/row/1");
+    let directory = Directory::new();
+    let file = directory.write("file", "x");
+    run(&["-o", "/nowhere/at/all/out.ndjson", &url]).check_refused(3, "/nowhere/at/all/out.ndjson");
+    run(&["-o", &format!("{file}/pages/"), &url]).check_refused(3, "file/pages/");
+    run(&["-s", "--summary", "/nowhere/at/all.json", &url]).check_refused(3, "/nowhere/at/all.json");
+    run(&["-o", "/dev/full", &url, &url, "-s"]).check_refused(3, "/dev/full");
+}
+
+#[test]
+fn zero_when_nobody_reads_any_more() {
+    let server = Server::start();
+    let urls: Vec<String> = (0..3_000).map(|row| server.url(&format!("/text/1000?{row}"))).collect();
+    let directory = Directory::new();
+    let list = directory.write("urls.txt", urls.join("\n"));
+    let mut child =
+        command(&[&format!("@{list}"), "-s"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn an_interrupt_writes_out_what_is_done() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let out = directory.path("out.ndjson");
+    let child = command(&["-s", "-o", &out, &server.url("/row/1"), &server.url("/silent")])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(server.wait_for_requests(2, Duration::from_secs(20)));
+    let pid = Pid::from_child(&child);
+    // The row that was answered is on its way to the file.
+    assert!(server.wait_until(Duration::from_secs(20), |server| server.in_flight() == 1));
+    kill_process(pid, Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("once more to quit at once"), "{told}");
+    let records = program::records(&directory.read("out.ndjson"));
+    assert!(records.iter().any(|record| record["status"] == 200), "{records:?}");
+}
+
+#[test]
+fn a_second_interrupt_quits_at_once() {
+    let server = Server::start();
+    let child = command(&["-s", &server.url("/silent")]).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(server.wait_for_requests(1, Duration::from_secs(20)));
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::TERM).unwrap();
+    // Until it is gone: signals that come close together are one to the system.
+    let waiter = std::thread::spawn(move || child.wait_with_output().unwrap().status.code());
+    while !waiter.is_finished() {
+        let _ = kill_process(pid, Signal::TERM);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(waiter.join().unwrap(), Some(143));
+}

@@ -1,0 +1,123 @@
+//! Where records and bodies go.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod program;
+
+use overlapped_testkit::{Server, row_of};
+use program::{Directory, records, run, run_with};
+
+#[test]
+fn one_url_gives_its_body() {
+    let server = Server::start();
+    let ran = run(&[&server.url("/row/17")]);
+    assert_eq!((ran.code, ran.stdout.as_bytes(), ran.stderr.as_str()), (Some(0), row_of(17).as_slice(), ""));
+}
+
+#[test]
+fn more_urls_give_a_record_each() {
+    let server = Server::start();
+    let pattern = format!("{}[1-3]", server.url("/row/"));
+    let ran = run(&["--ordered", &pattern, &server.url("/row/9")]);
+    ran.check_code(0);
+    let urls: Vec<_> =
+        ran.records().iter().map(|record| record["url"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(urls, [1, 2, 3, 9].map(|row| server.url(&format!("/row/{row}"))));
+    assert!(ran.stderr.contains("4 rows"), "{}", ran.stderr);
+    assert_eq!(server.count("/row/"), 4);
+}
+
+#[test]
+fn a_list_is_read_from_a_file_or_standard_input() {
+    let server = Server::start();
+    let list =
+        format!("# a comment\n{}\n\nftp://example.org/\n{}", server.url("/row/1"), server.url("/row/2"));
+    let directory = Directory::new();
+    let path = directory.write("urls.txt", &list);
+    for ran in [run(&["-s", &format!("@{path}")]), run_with(&["-s", "-"], list.as_bytes())] {
+        ran.check_code(1);
+        let records = ran.records();
+        assert_eq!(records.len(), 3);
+        let bad: Vec<_> = records.iter().filter(|record| record["ok"] == false).collect();
+        assert_eq!((bad.len(), bad[0]["error"].as_str()), (1, Some("policy.scheme")));
+    }
+}
+
+#[test]
+fn a_column_of_a_table_holds_the_urls() {
+    let server = Server::start();
+    let list = format!("name,link\na,{}\nb,{}\n", server.url("/row/1"), server.url("/row/2"));
+    let ran = run_with(&["-s", "--input-format", "csv", "--url-col", "link", "-"], list.as_bytes());
+    ran.check_code(0);
+    assert_eq!(ran.records().len(), 2);
+    let ran = run_with(&["-s", "--input-format", "csv", "-"], list.as_bytes());
+    ran.check_refused(2, "url");
+}
+
+#[test]
+fn skip_and_limit_choose_rows() {
+    let server = Server::start();
+    let list: String = (0..10).map(|row| server.url(&format!("/row/{row}\n"))).collect();
+    let ran = run_with(&["-s", "--ordered", "--skip", "3", "--limit", "2", "-"], list.as_bytes());
+    let rows: Vec<_> = ran.records().iter().map(|record| record["row"].as_u64().unwrap()).collect();
+    assert_eq!((rows, server.count("/row/")), (vec![3, 4], 2));
+}
+
+#[test]
+fn the_suffix_tells_the_kind() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let (lines, table, pages) =
+        (directory.path("a.ndjson"), directory.path("a.csv"), directory.path("pages/"));
+    let words = ["-o", &lines, "-o", &table, "-o", &pages, "--name", "{stem}.txt"];
+    let urls = [server.url("/row/1"), server.url("/row/2")];
+    let ran = run(&[&words[..], &urls.each_ref().map(String::as_str)].concat());
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""));
+    assert_eq!(directory.names(), ["a.csv", "a.ndjson", "pages"]);
+    assert_eq!(directory.read("a.csv").lines().count(), 3);
+    assert_eq!(directory.read("pages/1.txt").as_bytes(), row_of(1).as_slice());
+    let bodies = records(&directory.read("a.ndjson"));
+    assert!(
+        bodies.iter().all(|record| record["body_path"].as_str().unwrap().starts_with(&pages)),
+        "{bodies:?}"
+    );
+}
+
+#[test]
+fn an_output_that_exists_is_not_lost() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let out = directory.write("out.ndjson", "precious\n");
+    run(&["-o", &out, &server.url("/row/1")]).check_refused(2, "--overwrite");
+    assert_eq!((directory.read("out.ndjson").as_str(), server.requests()), ("precious\n", 0));
+    run(&["--overwrite", "-o", &out, &server.url("/row/1")]).check_code(0);
+    assert_eq!(records(&directory.read("out.ndjson")).len(), 1);
+}
+
+#[test]
+fn bodies_can_be_left_out() {
+    let server = Server::start();
+    let ran = run(&["--no-body", "-o", "-", &server.url("/row/1")]);
+    assert!(ran.records()[0]["body"].is_null(), "{ran:?}");
+}
+
+#[test]
+fn the_summary_is_told_to_machines() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let path = directory.path("run.json");
+    run(&["--summary", &path, &server.url("/row/1"), &server.url("/status/404")]).check_code(1);
+    let summary: serde_json::Value = serde_json::from_str(&directory.read("run.json")).unwrap();
+    assert_eq!((summary["rows_done"].as_u64(), summary["ok"].as_u64()), (Some(2), Some(1)), "{summary}");
+    assert_eq!((&summary["by_status"]["404"], &summary["finished"]), (&1.into(), &true.into()), "{summary}");
+    assert!(summary["held_by"].is_null() || summary["held_by"].is_string());
+    assert_eq!(directory.names(), ["run.json"]);
+}
+
+#[test]
+fn verbose_tells_every_row() {
+    let server = Server::start();
+    let ran = run(&["-v", &server.url("/row/1"), &server.url("/status/404")]);
+    assert!(ran.stderr.lines().any(|line| line.starts_with("200  ") && line.ends_with("/row/1")), "{ran:?}");
+    assert!(ran.stderr.lines().any(|line| line.starts_with("404  ")), "{ran:?}");
+}

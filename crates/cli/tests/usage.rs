@@ -1,0 +1,80 @@
+//! What is wrong with the words is said in one line, with exit code 2, before anything is fetched or written.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod program;
+
+use overlapped_testkit::Server;
+use program::{Directory, run};
+
+#[test]
+fn flags_that_are_wrong_are_refused() {
+    let url = "http://127.0.0.1:9/";
+    for (words, text) in [
+        (&[][..], "nothing to do"),
+        (&["--frobnicate", url], "--frobnicate"),
+        (&["--fial", url], "--fail"),
+        (&["-k", url], "--insecure-host NAME"),
+        (&["-j", "many", url], "--parallel-max"),
+        (&["-m", "soon", url], "500ms"),
+        (&["--rate", "5", url], "the unit is required"),
+        (&["--max-filesize", "big", url], "64k"),
+        (&["--fail=teapot", url], "500-599"),
+        (&["-4", "-6", url], "cannot be used with"),
+        (&["--progress", "loud", url], "auto, bar, plain, none"),
+        (&["-X", "GET /", url], "is no method"),
+        (&["-H", "no-colon", url], "Name: value"),
+        (&["-b", "jar.txt", url], "no cookie file"),
+        (&["-u", "me", url], "name:password"),
+        (&["--resolve", "a:b", url], "example.org:443:192.0.2.1"),
+        (&["-d", "@/nowhere/at/all", url], "/nowhere/at/all"),
+        (&["--cacert", "/nowhere/at/all", url], "/nowhere/at/all"),
+        (&["--speed-time", "1ms", url], "--speed-time"),
+        (&["--window", "0", url], "--window"),
+        (&["-o", "out.parquet", url], "not built yet"),
+        (&["-o", "out.warc.gz", url], "not built yet"),
+        (&["-o", "out.har", url], "not built yet"),
+        (&["-o", "page.html", url], "DIR/"),
+        (&["-o", "-", "-o", "-", url], "twice"),
+        (&["--name", "{row}", url], "-o DIR/"),
+        (&["--name", "{nonsense}", "-o", "out/", url], "--name"),
+        (&["--no-body", url], "nothing to write"),
+        (&["-G", "-d", "a=1", "@list"], "-G"),
+        (&["@a", "@b"], "one list"),
+        (&["@"], "@urls.txt"),
+        (&["example.org"], "https://example.org"),
+        (&["example.org:8080/a"], "https://example.org:8080/a"),
+        (&["http://a/[1-"], "never closed"),
+        (&["compare", "--scale", "100"], "--scale"),
+        (&["compare", "--runs", "0"], "--runs"),
+        (&["waterfall", "results.har"], "NDJSON"),
+    ] {
+        run(words).check_refused(2, text);
+    }
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_told_by_name() {
+    run(&["@/nowhere/urls.txt"]).check_refused(2, "/nowhere/urls.txt");
+    run(&["compare", "@/nowhere/urls.txt"]).check_refused(2, "/nowhere/urls.txt");
+    run(&["waterfall", "/nowhere/results.ndjson"]).check_refused(2, "/nowhere/results.ndjson");
+}
+
+#[test]
+fn nothing_is_written_when_a_setting_is_wrong() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let out = directory.path("out.ndjson");
+    run(&["-o", &out, "--allow-address", "nonsense", &server.url("/ok")]).check_refused(2, "nonsense");
+    assert!(directory.names().is_empty());
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
+fn help_and_version_are_data() {
+    for words in [&["--help"][..], &["-h"], &["fetch", "--help"], &["compare", "--help"], &["--version"]] {
+        let ran = run(words);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{words:?}");
+        assert!(ran.stdout.contains("overlapped"), "{words:?}");
+    }
+}
