@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use overlapped_proto::input::{Format, Options, Reader, RowRead};
-use overlapped_proto::limits;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
+use overlapped_proto::job::{Job, Row};
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::{display, limits};
 
 use crate::error::Error;
 
@@ -52,6 +54,9 @@ pub(crate) struct Feed {
     reader: Option<Reader>,
     /// Rows to come before `options.limit` is reached.
     left: u64,
+    /// Rows and bytes pulled so far, of a list that is no text.
+    pulled: u64,
+    pulled_bytes: u64,
     buffer: Vec<u8>,
 }
 
@@ -78,7 +83,17 @@ impl Feed {
             }
         };
         let left = options.limit.unwrap_or(u64::MAX);
-        Ok((Self { source, name, options, reader: None, left, buffer: Vec::new() }, bytes))
+        let feed = Self {
+            source,
+            name,
+            options,
+            reader: None,
+            left,
+            pulled: 0,
+            pulled_bytes: 0,
+            buffer: Vec::new(),
+        };
+        Ok((feed, bytes))
     }
 
     /// The next rows.
@@ -87,28 +102,39 @@ impl Feed {
     ///
     /// For as long as the source does.
     pub(crate) fn read(&mut self) -> Result<Block, Error> {
-        let mut block = Block::default();
-        let more = match &mut self.source {
+        match &mut self.source {
             Source::Urls(urls) => {
-                let mut line = Vec::new();
-                for url in urls.by_ref().take(limits::INPUT_BLOCK_ROWS) {
-                    line.extend_from_slice(url.replace(['\n', '\r'], "%0A").as_bytes());
-                    line.push(b'\n');
-                }
-                self.buffer = line;
-                !self.buffer.is_empty()
+                let urls = urls.by_ref().take(limits::INPUT_BLOCK_ROWS).collect::<Vec<_>>();
+                Ok(self.number(&urls))
             }
             Source::Bytes(read) => {
                 self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
                 let count =
                     read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error))?;
                 self.buffer.truncate(count);
-                count > 0
+                let mut block = Block::default();
+                self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))?;
+                block.ended |= count == 0;
+                Ok(block)
             }
-        };
-        self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))?;
-        block.ended |= !more;
-        Ok(block)
+        }
+    }
+
+    /// Makes each of these a row, whatever it says; none are the end of the list.
+    fn number(&mut self, urls: &[String]) -> Block {
+        let mut block = Block::default();
+        for url in urls {
+            let row = Row(self.pulled);
+            self.pulled += 1;
+            self.pulled_bytes += u64::try_from(url.len()).unwrap_or(u64::MAX);
+            if row.0 >= self.options.skip && self.left > 0 {
+                self.left -= 1;
+                block.rows.push(given(row, url.trim()));
+            }
+        }
+        block.bytes_read = self.pulled_bytes;
+        block.ended = urls.is_empty() || self.left == 0;
+        block
     }
 
     /// Parses the buffer; an empty one is the end of the list.
@@ -123,11 +149,8 @@ impl Feed {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             empty @ None => {
-                let sniffed = match self.source {
-                    Source::Urls(_) => Format::Text,
-                    Source::Bytes(_) => Format::sniff(&self.buffer, Some(&self.name)),
-                };
-                let format = self.options.format.unwrap_or(sniffed);
+                let sniffed = || Format::sniff(&self.buffer, Some(&self.name));
+                let format = self.options.format.unwrap_or_else(sniffed);
                 empty.insert(Reader::new(format, self.options.columns.clone()))
             }
         };
@@ -140,6 +163,25 @@ impl Feed {
         block.ended = self.left == 0;
         Ok(())
     }
+}
+
+/// The row of a URL that was given on its own: unlike a line of a list it cannot be blank or a comment.
+fn given(row: Row, text: &str) -> RowRead {
+    let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    let job = if text.len() > limits::INPUT_ROW_BYTES_MAX {
+        let message = format!("the URL has {bytes} bytes; the most is {}", limits::INPUT_ROW_BYTES_MAX);
+        Err(Failure::new(ErrorKind::InputTooLong, message))
+    } else {
+        url::parse(text).map(|url| Job::new(row, url).given_as(text))
+    };
+    let bad = |failure| BadRow {
+        row,
+        given: display::quote(text.as_bytes(), limits::GIVEN_BYTES_MAX).into(),
+        id: None,
+        meta: None,
+        failure,
+    };
+    RowRead { line: row.0 + 1, offset: 0, bytes, job: job.map_err(bad) }
 }
 
 fn open_file(path: &PathBuf) -> io::Result<(File, Option<u64>)> {
