@@ -12,7 +12,6 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::record::{Body, Connection as Wire, Headers, HttpVersion};
 use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
-use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 
 use super::answer::Answer;
@@ -146,7 +145,8 @@ impl Attempt<'_> {
     /// Reads a redirect's own body, undecoded, while it is small; true: it came whole.
     async fn pass_over(&mut self, connection: &mut Connection, body: &mut Incoming) -> bool {
         let mut bytes = 0;
-        let deadline = Deadline::after(Nanos::MAX, None, ErrorKind::TimeoutTotal);
+        let limit = Some(limits::REDIRECT_DRAIN_TIME);
+        let deadline = Deadline::after(self.shard.now(), limit, ErrorKind::TimeoutTotal);
         while let Ok(frame) = self.alarm.within(deadline, connection.frame(body)).await {
             match frame {
                 None => return true,
