@@ -25,6 +25,10 @@ use crate::net::exchange::Connection;
 /// A block of this size is worth a thread crossing when it must be decoded.
 const CROSSING_BYTES: usize = 64 << 10;
 
+/// Frames after which a body that never pauses lets the other rows of its shard have a turn, and its deadlines be
+/// looked at.
+const TURN_FRAMES: u32 = 16;
+
 /// What is to be done with a body.
 pub(crate) struct Rules<'a> {
     /// Keep it, not only count it.
@@ -74,6 +78,7 @@ pub(crate) async fn drain(
         spool: None,
         pace: Pace { limit: rules.speed, since: now, bytes: 0 },
         wire_bytes: 0,
+        frames: 0,
     };
     let failure = drain.run(connection, incoming, alarm, clock).await.err();
     drain.finish(failure).await
@@ -86,6 +91,7 @@ struct Drain<'a> {
     spool: Option<Spool>,
     pace: Pace,
     wire_bytes: u64,
+    frames: u32,
 }
 
 impl Drain<'_> {
@@ -114,9 +120,16 @@ impl Drain<'_> {
         alarm: &mut Alarm,
         clock: Clock,
     ) -> Result<Option<Bytes>, Failure> {
+        self.frames = self.frames.wrapping_add(1);
         loop {
             let deadline = self.pace.deadline();
-            match alarm.within(deadline, connection.frame(incoming)).await {
+            let frame = async {
+                if self.frames.is_multiple_of(TURN_FRAMES) {
+                    tokio::task::yield_now().await;
+                }
+                connection.frame(incoming).await
+            };
+            match alarm.within(deadline, frame).await {
                 Ok(frame) => return frame.transpose(),
                 Err(failure) if failure.kind == ErrorKind::TimeoutSlow => self.pace.judge(clock.now())?,
                 Err(failure) => return Err(failure),
