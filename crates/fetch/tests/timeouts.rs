@@ -116,17 +116,6 @@ fn a_body_that_never_pauses_starves_nobody() {
 }
 
 #[test]
-fn a_head_that_never_pauses_starves_nobody() {
-    let flood = Script::new().repeat("HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000), u64::MAX);
-    let server = Server::builder().hosts(2).route("/flood", flood).start();
-    let timeouts = Timeouts { first_byte: Some(Duration::from_secs(1)), ..never() };
-    let urls = [server.url_on(0, "/flood"), server.url_on(1, "/delay/100")];
-    let fetched = fetch(Config { timeouts, shards: Some(1), ..config() }, urls);
-    assert!(["http.limit", "timeout.first_byte"].contains(&fetched.errors()[0]), "{:?}", fetched.errors());
-    assert_eq!(fetched.errors()[1], "");
-}
-
-#[test]
 fn an_address_of_the_wrong_family_is_no_address() {
     let network = Network { family: Some(overlapped_fetch::Family::V6), ..Network::default() };
     let record = fetch_one(Config { network, ..config() }, "http://127.0.0.1:1/");
