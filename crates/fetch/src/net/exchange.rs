@@ -63,6 +63,7 @@ impl Connection {
         let stream = Metered { stream, allowance: allowance.clone() };
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(limits::HEAD_BYTES_MAX)
+            .max_headers(limits::HEADERS_MAX)
             // A request fits one buffer, and one plain write costs less than a vectored one.
             .writev(false)
             .handshake(TokioIo::new(stream))
