@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use hyper::body::Incoming;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Job, Method};
@@ -47,6 +47,10 @@ impl Attempt<'_> {
         let route = self.shard.plan.route(&self.job.url);
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
         let (mut connection, head) = self.exchange(&key).await?;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let message = "the server switches to another protocol, for which nobody asked";
+            return Err(Failure::new(ErrorKind::HttpParse, message));
+        }
         self.answer.status = Some(head.status.as_u16());
         self.answer.headers = packed(&head.headers);
         self.answer.wire.http_version =
@@ -208,7 +212,7 @@ impl Attempt<'_> {
 
 /// The head of a response, and the body to come.
 struct Head {
-    status: http::StatusCode,
+    status: StatusCode,
     version: Version,
     headers: HeaderMap,
     body: Incoming,
