@@ -128,7 +128,7 @@ impl Bulk {
             ahead: Default::default(),
             finished: Default::default(),
         };
-        let conductor = executor.submit(move || block_on(conductor.run()));
+        let conductor = executor.submit(move || run_conductor(conductor));
         Ok(Run { conductor, control: Control { shared, tally }, executor })
     }
 }
@@ -137,6 +137,18 @@ impl Bulk {
 fn executor(shards: usize) -> std::io::Result<Executor> {
     let threads = shards + 1 + limits::DNS_PARALLEL_MAX + limits::DISK_PARALLEL_MAX + shards;
     Executor::builder().max_workers(threads).thread_name("overlapped").build()
+}
+
+/// Not on [`block_on`], which on a worker runs the jobs it waits for itself: the conductor would then read the list and
+/// write the results with its own hands, and a list that blocks, such as a terminal, would hold up the whole run.
+///
+/// # Blocking
+///
+/// Until the run is over.
+fn run_conductor(conductor: Conductor) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| Error::internal(format!("no thread can wait: {error}")))?;
+    runtime.block_on(conductor.run())
 }
 
 /// # Blocking
