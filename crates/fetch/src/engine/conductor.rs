@@ -89,6 +89,7 @@ impl Conductor {
             moved |= self.collect();
             moved |= self.read(cx)?;
             moved |= self.dispatch();
+            moved |= shards_ended && self.close_gaps();
             if self.is_done(shards_ended) {
                 return Poll::Ready(Ok(()));
             }
@@ -98,10 +99,7 @@ impl Conductor {
         }
     }
 
-    fn is_done(&mut self, shards_ended: bool) -> bool {
-        if shards_ended && self.shared.results.len() == 0 {
-            self.close_gaps();
-        }
+    fn is_done(&self, shards_ended: bool) -> bool {
         let written = matches!(self.sinks, Writing::Open { dirty: false, .. }) && self.finished.is_empty();
         let nothing_to_come = match self.shared.stage() {
             Stage::Running => {
@@ -112,17 +110,22 @@ impl Conductor {
         written && nothing_to_come
     }
 
-    /// Writes out, in order, what waits for rows that will not come.
-    fn close_gaps(&mut self) {
-        let Some(mut order) = self.order.take() else { return };
+    /// Hands on, in order, what waits for rows that will not come; true: there was something.
+    fn close_gaps(&mut self) -> bool {
+        if self.shared.results.len() > 0 {
+            return false;
+        }
+        let Some(mut order) = self.order.take() else { return false };
         let mut batch = Vec::new();
         for _ in 0..self.plan.window_rows {
             order.skip(order.next());
             batch.extend(std::iter::from_fn(|| order.pop()));
         }
-        if !batch.is_empty() {
+        let moved = !batch.is_empty();
+        if moved {
             self.finished.push_back(batch);
         }
+        moved
     }
 
     /// A shard ends only when the run does; one that ends before is a defect.
