@@ -23,7 +23,7 @@ use crate::sink::Sinks;
 use crate::summary::Tally;
 
 /// A blocking thing that is away on the executor, and comes back with what it did.
-type Away<T, R> = Task<(T, Result<R, Error>)>;
+type Away<T, R> = Task<(T, R)>;
 
 /// Everything a conductor needs.
 pub(crate) struct Conductor {
@@ -33,6 +33,8 @@ pub(crate) struct Conductor {
     pub(crate) tally: Arc<Tally>,
     pub(crate) shards: Vec<Task<()>>,
     pub(crate) feed: Reading,
+    /// Why the list could be read no further. The rows before are fetched all the same; then it is the run's error.
+    pub(crate) list_failure: Option<Error>,
     pub(crate) sinks: Writing,
     pub(crate) order: Option<Reorder<Record>>,
     /// Rows handed to the shards, or answered at once.
@@ -59,9 +61,9 @@ pub(crate) enum Writing {
     /// At rest; `dirty`: they hold something that is not yet handed to the system.
     Open { sinks: Sinks, dirty: bool },
     /// Writing so many records.
-    Accepting(Away<Sinks, ()>, u64),
+    Accepting(Away<Sinks, Result<(), Error>>, u64),
     /// Handing on what they hold.
-    Committing(Away<Sinks, ()>),
+    Committing(Away<Sinks, Result<(), Error>>),
     /// Lost, with the reason already told.
     Lost,
 }
@@ -74,6 +76,7 @@ impl Conductor {
     /// The list cannot be read any further, or the results cannot be written. The shards have ended all the same.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         let result = poll_fn(|cx| self.poll(cx)).await;
+        let result = result.and_then(|()| self.list_failure.take().map_or(Ok(()), Err));
         self.shared.advance(if result.is_ok() { Stage::Draining } else { Stage::Aborting });
         for shard in std::mem::take(&mut self.shards) {
             shard.await.map_err(|error| Error::internal(format!("a shard has ended: {error}")))?;
@@ -165,7 +168,7 @@ impl Conductor {
                 }
                 Poll::Ready(back) => {
                     let (feed, block) = back.map_err(stopped)?;
-                    let block = block?;
+                    self.list_failure = block.failure;
                     self.tally.read(block.bytes_read, block.rows.len());
                     self.ahead.extend(block.rows);
                     if !block.ended {

@@ -44,6 +44,8 @@ pub(crate) struct Block {
     pub(crate) rows: Vec<RowRead>,
     pub(crate) bytes_read: u64,
     pub(crate) ended: bool,
+    /// Why nothing comes after these rows, if that is not the end of the list.
+    pub(crate) failure: Option<Error>,
 }
 
 /// An open list.
@@ -101,28 +103,31 @@ impl Feed {
     /// # Blocking
     ///
     /// For as long as the source does.
-    pub(crate) fn read(&mut self) -> Result<Block, Error> {
-        match &mut self.source {
+    pub(crate) fn read(&mut self) -> Block {
+        let mut block = Block::default();
+        let read = match &mut self.source {
             Source::Urls(urls) => {
                 let urls = urls.by_ref().take(limits::INPUT_BLOCK_ROWS).collect::<Vec<_>>();
-                Ok(self.number(&urls))
+                self.number(&urls, &mut block);
+                Ok(())
             }
             Source::Bytes(read) => {
                 self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
                 let count =
-                    read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error))?;
-                self.buffer.truncate(count);
-                let mut block = Block::default();
-                self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))?;
-                block.ended |= count == 0;
-                Ok(block)
+                    read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error));
+                count.and_then(|count| {
+                    self.buffer.truncate(count);
+                    self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))
+                })
             }
-        }
+        };
+        block.ended |= read.is_err();
+        block.failure = read.err();
+        block
     }
 
     /// Makes each of these a row, whatever it says; none are the end of the list.
-    fn number(&mut self, urls: &[String]) -> Block {
-        let mut block = Block::default();
+    fn number(&mut self, urls: &[String], block: &mut Block) {
         for url in urls {
             let row = Row(self.pulled);
             self.pulled += 1;
@@ -134,7 +139,6 @@ impl Feed {
         }
         block.bytes_read = self.pulled_bytes;
         block.ended = urls.is_empty() || self.left == 0;
-        block
     }
 
     /// Parses the buffer; an empty one is the end of the list.
@@ -154,14 +158,11 @@ impl Feed {
                 empty.insert(Reader::new(format, self.options.columns.clone()))
             }
         };
-        if self.buffer.is_empty() {
-            reader.finish(&mut take)?;
-        } else {
-            reader.push(&self.buffer, &mut take)?;
-        }
+        let ended = self.buffer.is_empty();
+        let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
         block.bytes_read = reader.bytes_consumed();
-        block.ended = self.left == 0;
-        Ok(())
+        block.ended = ended || self.left == 0;
+        parsed
     }
 }
 
