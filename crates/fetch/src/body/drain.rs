@@ -54,12 +54,31 @@ pub(crate) struct Rules<'a> {
 /// What came of a body, whole or not.
 #[derive(Default)]
 pub(crate) struct Drained {
-    pub(crate) body: Body,
+    /// What is held in memory.
+    held: Option<Bytes>,
+    /// The file that has it instead; it goes with this unless [`Drained::into_body`] gives it away.
+    spool: Option<Spool>,
     pub(crate) bytes: u64,
     pub(crate) wire_bytes: u64,
     pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) truncated: bool,
     pub(crate) failure: Option<Failure>,
+}
+
+impl Drained {
+    /// The body, for a record.
+    pub(crate) fn into_body(self) -> Body {
+        match (self.spool, self.held) {
+            (Some(spool), _) => Body::File(spool.keep()),
+            (None, Some(bytes)) => Body::Inline(bytes),
+            (None, None) => Body::None,
+        }
+    }
+
+    /// Drops the body, its file included.
+    pub(crate) fn forget_body(&mut self) {
+        (self.held, self.spool) = (None, None);
+    }
 }
 
 /// Reads a body to its end, or to what ends it early.
@@ -195,13 +214,10 @@ impl Drain<'_> {
         if failure.is_some() {
             return Drained { bytes, wire_bytes, truncated: true, failure, ..Drained::default() };
         }
-        let body = match self.spool {
-            Some(spool) => Body::File(spool.keep()),
-            None if self.rules.keep => Body::Inline(Bytes::from(intake.held)),
-            None => Body::None,
-        };
+        let keeps = self.rules.keep && self.spool.is_none();
+        let held = if keeps { Some(Bytes::from(intake.held)) } else { None };
         let sha256 = intake.digest.map(|digest| digest.finalize().into());
-        Drained { body, bytes, wire_bytes, sha256, truncated: false, failure: None }
+        Drained { held, spool: self.spool, bytes, wire_bytes, sha256, truncated: false, failure: None }
     }
 }
 

@@ -9,7 +9,7 @@ use overlapped_proto::job::{Job, Method};
 use overlapped_proto::limits;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::record::{Body, Connection as Wire, Headers, HttpVersion};
+use overlapped_proto::record::{Connection as Wire, Headers, HttpVersion};
 use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
 use overlapped_proto::timing::Stopwatch;
@@ -190,7 +190,7 @@ impl Attempt<'_> {
         match answer.drained.failure.take() {
             None => match (job.ask.as_deref().and_then(|ask| ask.sha256), answer.drained.sha256) {
                 (Some(wanted), Some(found)) if wanted != found => {
-                    answer.drained.body = Body::None;
+                    answer.drained.forget_body();
                     Err(Failure::new(
                         ErrorKind::BodyHashMismatch,
                         "the SHA-256 is not the one the row asks for",

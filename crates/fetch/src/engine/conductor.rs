@@ -81,7 +81,20 @@ impl Conductor {
         for shard in std::mem::take(&mut self.shards) {
             shard.await.map_err(|error| Error::internal(format!("a shard has ended: {error}")))?;
         }
+        self.discard().await;
         result
+    }
+
+    /// Removes the files of what is finished and will not be written, after a failure of a sink.
+    async fn discard(&mut self) {
+        let mut lost: Vec<Record> = self.finished.drain(..).flatten().collect();
+        lost.extend(std::iter::from_fn(|| self.shared.results.pop()).flatten());
+        self.close_gaps();
+        lost.extend(self.finished.drain(..).flatten());
+        if !lost.is_empty() {
+            let discarded = self.lanes.disk.submit(move || crate::sink::discard(lost)).await;
+            drop(discarded);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
