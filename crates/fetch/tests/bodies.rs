@@ -253,3 +253,13 @@ fn two_runs_in_one_directory_do_not_meet() {
     }
     assert_eq!(scratch.files().len(), 40);
 }
+
+/// In a container every run has the same process number.
+#[test]
+fn leftovers_of_a_run_that_was_killed_are_not_in_the_way() {
+    let (server, scratch) = (Server::start(), Scratch::new());
+    let leftover = format!(".overlapped-{}-0-1.part", std::process::id());
+    std::fs::write(scratch.path().join(&leftover), "half a bo").unwrap();
+    let record = fetch_one(Config { response: spooling(&scratch), ..config() }, server.url("/bytes/1000000"));
+    assert_eq!((error(&record), record.bytes), ("", 1_000_000));
+}

@@ -2,6 +2,7 @@
 //! name, and one that nobody takes over is removed.
 
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -29,8 +30,10 @@ impl Part {
     ///
     /// On the disk, like all of this type.
     pub(crate) fn create(directory: &Path, row: Row, attempt: u16) -> io::Result<Self> {
-        let process = std::process::id();
-        let path = directory.join(format!(".overlapped-{process}-{}-{attempt}.{PART}", row.0));
+        // Drawn anew each time: in a container every run has the same process number, so that the leftovers of one that
+        // was killed, or another run in this process, would be in the way.
+        let drawn = RandomState::new().build_hasher().finish();
+        let path = directory.join(format!(".overlapped-{drawn:016x}-{}-{attempt}.{PART}", row.0));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { file, path: Some(path) })
     }
