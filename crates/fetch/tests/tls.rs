@@ -115,12 +115,13 @@ fn an_exception_is_not_taken_along_by_a_redirect() {
 
 #[test]
 fn plain_http_on_a_tls_port_and_the_other_way_round() {
-    let (open, safe) = (Server::start(), Server::builder().tls().start());
+    let safe = Server::builder().tls().start();
+    let open = Server::builder().raw([Script::new().send("HTTP/1.1 400 Bad Request\r\n\r\n")]).start();
     let record = fetch_one(config(), open.url("/ok").replace("http:", "https:"));
     assert_eq!((error(&record), record.status), ("tls.handshake", None));
     let record = fetch_one(config(), safe.url("/ok").replace("https:", "http:"));
     assert!(error(&record).starts_with("http."), "{:?}", record.failure);
-    assert_eq!((open.requests(), safe.requests()), (0, 0));
+    assert_eq!(safe.requests(), 0);
 }
 
 #[test]
