@@ -2,6 +2,7 @@
 //! name, and one that nobody takes over is removed.
 
 use std::fs::{File, OpenOptions, Permissions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,10 @@ impl Part {
     }
 
     fn create_with(directory: &Path, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
-        let process = std::process::id();
-        let path = directory.join(format!(".overlapped-{process}-{}-{attempt}.{PART}", row.0));
+        // Drawn anew each time: in a container every run has the same process number, so that the leftovers of one that
+        // was killed, or another run in this process, would be in the way.
+        let drawn = RandomState::new().build_hasher().finish();
+        let path = directory.join(format!(".overlapped-{drawn:016x}-{}-{attempt}.{PART}", row.0));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
         Ok(Self { file, path: Some(path) })
     }

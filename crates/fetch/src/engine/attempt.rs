@@ -1,17 +1,16 @@
 //! One attempt: one request on one connection, from the row to what came of it. It decides nothing about what follows.
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, StatusCode, Version};
 use hyper::body::Incoming;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Job, Method};
 use overlapped_proto::limits;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::record::{Body, Connection as Wire, Headers, HttpVersion};
+use overlapped_proto::record::{Connection as Wire, Headers, HttpVersion};
 use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
-use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 
 use super::answer::Answer;
@@ -47,6 +46,10 @@ impl Attempt<'_> {
         let route = self.shard.plan.route(&self.job.url);
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
         let (mut connection, head) = self.exchange(&key).await?;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let message = "the server switches to another protocol, for which nobody asked";
+            return Err(Failure::new(ErrorKind::HttpParse, message));
+        }
         self.answer.status = Some(head.status.as_u16());
         self.answer.wire.http_version =
             Some(if head.version == Version::HTTP_10 { HttpVersion::Http10 } else { HttpVersion::Http11 });
@@ -146,7 +149,8 @@ impl Attempt<'_> {
     /// Reads a redirect's own body, undecoded, while it is small; true: it came whole.
     async fn pass_over(&mut self, connection: &mut Connection, body: &mut Incoming) -> bool {
         let mut bytes = 0;
-        let deadline = Deadline::after(Nanos::MAX, None, ErrorKind::TimeoutTotal);
+        let limit = Some(limits::REDIRECT_DRAIN_TIME);
+        let deadline = Deadline::after(self.shard.now(), limit, ErrorKind::TimeoutTotal);
         while let Ok(frame) = self.alarm.within(deadline, connection.frame(body)).await {
             match frame {
                 None => return true,
@@ -180,7 +184,7 @@ impl Attempt<'_> {
         match answer.drained.failure.take() {
             None => match (job.ask.as_deref().and_then(|ask| ask.sha256), answer.drained.sha256) {
                 (Some(wanted), Some(found)) if wanted != found => {
-                    answer.drained.body = Body::None;
+                    answer.drained.forget_body();
                     Err(Failure::new(
                         ErrorKind::BodyHashMismatch,
                         "the SHA-256 is not the one the row asks for",
@@ -202,7 +206,7 @@ impl Attempt<'_> {
 
 /// The head of a response, and the body to come.
 struct Head {
-    status: http::StatusCode,
+    status: StatusCode,
     version: Version,
     body: Incoming,
 }

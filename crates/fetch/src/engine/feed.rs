@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use overlapped_proto::input::{Format, Options, Reader, RowRead};
-use overlapped_proto::limits;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
+use overlapped_proto::job::{Job, Row};
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::{display, limits};
 
 use crate::error::Error;
 
@@ -42,6 +44,8 @@ pub(crate) struct Block {
     pub(crate) rows: Vec<RowRead>,
     pub(crate) bytes_read: u64,
     pub(crate) ended: bool,
+    /// Why nothing comes after these rows, if that is not the end of the list.
+    pub(crate) failure: Option<Error>,
 }
 
 /// An open list.
@@ -52,6 +56,9 @@ pub(crate) struct Feed {
     reader: Option<Reader>,
     /// Rows to come before `options.limit` is reached.
     left: u64,
+    /// Rows and bytes pulled so far, of a list that is no text.
+    pulled: u64,
+    pulled_bytes: u64,
     buffer: Vec<u8>,
     /// As many as the last block had.
     rows_expected: usize,
@@ -80,7 +87,18 @@ impl Feed {
             }
         };
         let left = options.limit.unwrap_or(u64::MAX);
-        Ok((Self { source, name, options, reader: None, left, buffer: Vec::new(), rows_expected: 0 }, bytes))
+        let feed = Self {
+            source,
+            name,
+            options,
+            reader: None,
+            left,
+            pulled: 0,
+            pulled_bytes: 0,
+            buffer: Vec::new(),
+            rows_expected: 0,
+        };
+        Ok((feed, bytes))
     }
 
     /// The next rows.
@@ -88,30 +106,43 @@ impl Feed {
     /// # Blocking
     ///
     /// For as long as the source does.
-    pub(crate) fn read(&mut self) -> Result<Block, Error> {
+    pub(crate) fn read(&mut self) -> Block {
         let mut block = Block { rows: Vec::with_capacity(self.rows_expected), ..Block::default() };
-        let more = match &mut self.source {
+        let read = match &mut self.source {
             Source::Urls(urls) => {
-                let mut line = Vec::new();
-                for url in urls.by_ref().take(limits::INPUT_BLOCK_ROWS) {
-                    line.extend_from_slice(url.replace(['\n', '\r'], "%0A").as_bytes());
-                    line.push(b'\n');
-                }
-                self.buffer = line;
-                !self.buffer.is_empty()
+                let urls = urls.by_ref().take(limits::INPUT_BLOCK_ROWS).collect::<Vec<_>>();
+                self.number(&urls, &mut block);
+                Ok(())
             }
             Source::Bytes(read) => {
                 self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
                 let count =
-                    read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error))?;
-                self.buffer.truncate(count);
-                count > 0
+                    read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error));
+                count.and_then(|count| {
+                    self.buffer.truncate(count);
+                    self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))
+                })
             }
         };
-        self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))?;
-        block.ended |= !more;
+        block.ended |= read.is_err();
+        block.failure = read.err();
         self.rows_expected = block.rows.len();
-        Ok(block)
+        block
+    }
+
+    /// Makes each of these a row, whatever it says; none are the end of the list.
+    fn number(&mut self, urls: &[String], block: &mut Block) {
+        for url in urls {
+            let row = Row(self.pulled);
+            self.pulled += 1;
+            self.pulled_bytes += u64::try_from(url.len()).unwrap_or(u64::MAX);
+            if row.0 >= self.options.skip && self.left > 0 {
+                self.left -= 1;
+                block.rows.push(given(row, url.trim()));
+            }
+        }
+        block.bytes_read = self.pulled_bytes;
+        block.ended = urls.is_empty() || self.left == 0;
     }
 
     /// Parses the buffer; an empty one is the end of the list.
@@ -126,23 +157,36 @@ impl Feed {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             empty @ None => {
-                let sniffed = match self.source {
-                    Source::Urls(_) => Format::Text,
-                    Source::Bytes(_) => Format::sniff(&self.buffer, Some(&self.name)),
-                };
-                let format = self.options.format.unwrap_or(sniffed);
+                let sniffed = || Format::sniff(&self.buffer, Some(&self.name));
+                let format = self.options.format.unwrap_or_else(sniffed);
                 empty.insert(Reader::new(format, self.options.columns.clone()))
             }
         };
-        if self.buffer.is_empty() {
-            reader.finish(&mut take)?;
-        } else {
-            reader.push(&self.buffer, &mut take)?;
-        }
+        let ended = self.buffer.is_empty();
+        let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
         block.bytes_read = reader.bytes_consumed();
-        block.ended = self.left == 0;
-        Ok(())
+        block.ended = ended || self.left == 0;
+        parsed
     }
+}
+
+/// The row of a URL that was given on its own: unlike a line of a list it cannot be blank or a comment.
+fn given(row: Row, text: &str) -> RowRead {
+    let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    let job = if text.len() > limits::INPUT_ROW_BYTES_MAX {
+        let message = format!("the URL has {bytes} bytes; the most is {}", limits::INPUT_ROW_BYTES_MAX);
+        Err(Failure::new(ErrorKind::InputTooLong, message))
+    } else {
+        url::parse(text).map(|url| Job::new(row, url).given_as(text))
+    };
+    let bad = |failure| BadRow {
+        row,
+        given: display::quote(text.as_bytes(), limits::GIVEN_BYTES_MAX).into(),
+        id: None,
+        meta: None,
+        failure,
+    };
+    RowRead { line: row.0 + 1, offset: 0, bytes, job: job.map_err(bad) }
 }
 
 fn open_file(path: &PathBuf) -> io::Result<(File, Option<u64>)> {

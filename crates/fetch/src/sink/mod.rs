@@ -49,7 +49,9 @@ impl Sinks {
     ///
     /// As its sinks do.
     pub(crate) fn accepted(mut self, batch: Vec<Record>) -> (Self, Result<(), Error>) {
-        let taken = batch.into_iter().try_for_each(|mut record| self.accept(&mut record));
+        let mut batch = batch.into_iter();
+        let taken = batch.by_ref().try_for_each(|mut record| self.accept(&mut record));
+        discard(batch);
         (self, taken.map_err(Error::output))
     }
 
@@ -58,11 +60,11 @@ impl Sinks {
             Body::File(path) => Some(path.clone()),
             Body::None | Body::Inline(_) => None,
         };
-        self.0.iter_mut().try_for_each(|sink| sink.accept(record))?;
+        let taken = self.0.iter_mut().try_for_each(|sink| sink.accept(record));
         match spooled {
             // Nobody gave the file a name of its own.
-            Some(path) if record.body == Body::File(path.clone()) => std::fs::remove_file(path),
-            _ => Ok(()),
+            Some(path) if record.body == Body::File(path.clone()) => taken.and(std::fs::remove_file(path)),
+            Some(_) | None => taken,
         }
     }
 
@@ -72,5 +74,20 @@ impl Sinks {
     pub(crate) fn committed(mut self) -> (Self, Result<(), Error>) {
         let committed = self.0.iter_mut().try_for_each(|sink| sink.commit());
         (self, committed.map_err(Error::output))
+    }
+}
+
+/// Removes the files of bodies that no sink will take.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
+    for record in records {
+        match record.body {
+            // Nothing can be done about a file that cannot be removed, and its name says what it is.
+            Body::File(path) => drop(std::fs::remove_file(path)),
+            Body::None | Body::Inline(_) => {}
+        }
     }
 }
