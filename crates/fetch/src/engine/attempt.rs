@@ -18,7 +18,7 @@ use super::shard::Shard;
 use crate::body::decode::Decoder;
 use crate::body::drain::{Rules, drain};
 use crate::net::alarm::{Alarm, Deadline};
-use crate::net::exchange::Connection;
+use crate::net::exchange::{Connection, Heads};
 use crate::net::{connect, request};
 
 /// Makes one attempt at `job`.
@@ -72,6 +72,7 @@ impl Attempt<'_> {
 
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
+        let mut heads = Heads::Usual;
         while let Some(mut connection) = self.shard.check_out(key) {
             if !connection.is_reusable(self.shard.now()) {
                 continue;
@@ -83,15 +84,30 @@ impl Attempt<'_> {
                 // The server closed an idle connection as the request went out. Nothing came back, so nothing is
                 // lost by sending it again, once, on a connection that is new.
                 Err(failure) if is_idle_race(failure.kind) && self.is_idempotent() => break,
+                Err(failure) if self.may_have_many_fields(&failure, &connection) => {
+                    heads = Heads::Large;
+                    break;
+                }
                 Err(failure) => return Err(failure),
             }
         }
-        let mut connection = self.connect(key).await?;
-        let head = self.send(&mut connection).await?;
-        Ok((connection, head))
+        let mut connection = self.connect(key, heads).await?;
+        match self.send(&mut connection).await {
+            Err(failure) if self.may_have_many_fields(&failure, &connection) => {
+                connection = self.connect(key, Heads::Large).await?;
+                let head = self.send(&mut connection).await?;
+                Ok((connection, head))
+            }
+            head => Ok((connection, head?)),
+        }
     }
 
-    async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
+    /// True if the head was too large for the usual connection, and may be asked for again on one for large heads.
+    fn may_have_many_fields(&self, failure: &Failure, connection: &Connection) -> bool {
+        failure.kind == ErrorKind::HttpLimit && connection.heads == Heads::Usual && self.is_idempotent()
+    }
+
+    async fn connect(&mut self, key: &ConnKey, heads: Heads) -> Result<Box<Connection>, Failure> {
         let Self { shard, alarm, job, answer } = self;
         let timeouts = &shard.plan.timeouts;
         let host = request::host(&job.url)?;
@@ -118,7 +134,7 @@ impl Attempt<'_> {
             connect::Stream::Plain(tcp)
         };
         shard.count_connection();
-        Ok(Box::new(Connection::open(stream, remote, host, shard.now()).await?))
+        Ok(Box::new(Connection::open(stream, remote, host, heads, shard.now()).await?))
     }
 
     async fn send(&mut self, connection: &mut Connection) -> Result<Head, Failure> {

@@ -35,6 +35,16 @@ type Driver = http1::Connection<TokioIo<Metered>, Payload>;
 /// because the first bytes of the body may come along with it.
 const HEADS_BYTES_MAX: usize = 2 * limits::HEAD_BYTES_MAX;
 
+/// How many fields the heads of responses may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heads {
+    /// A hundred. hyper keeps the places for them on the stack.
+    Usual,
+    /// `limits::HEADERS_MAX`. hyper makes and clears the places for all of them for every response, which costs more
+    /// than everything else it does; so this is for the few servers that need it.
+    Large,
+}
+
 /// An open connection on which one request at a time is made.
 pub(crate) struct Connection {
     sender: http1::SendRequest<Payload>,
@@ -47,6 +57,8 @@ pub(crate) struct Connection {
     pub(crate) host: HeaderValue,
     /// When it was opened.
     pub(crate) opened: Nanos,
+    /// How many fields a head may have on it.
+    pub(crate) heads: Heads,
     /// When it was last found reusable: within one turn it is not looked at twice.
     looked: Option<Nanos>,
     /// A response has come over it before.
@@ -59,19 +71,23 @@ impl Connection {
         stream: Stream,
         remote: SocketAddr,
         host: HeaderValue,
+        heads: Heads,
         opened: Nanos,
     ) -> Result<Self, Failure> {
         let allowance = Rc::new(Cell::new(HEADS_BYTES_MAX));
         let stream = Metered { stream, allowance: allowance.clone() };
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(limits::HEAD_BYTES_MAX)
-            .max_headers(limits::HEADERS_MAX)
-            // A request fits one buffer, and one plain write costs less than a vectored one.
-            .writev(false)
+        let mut builder = http1::Builder::new();
+        // A request fits one buffer, and one plain write costs less than a vectored one.
+        builder.max_buf_size(limits::HEAD_BYTES_MAX).writev(false);
+        match heads {
+            Heads::Usual => {}
+            Heads::Large => drop(builder.max_headers(limits::HEADERS_MAX)),
+        }
+        let (sender, driver) = builder
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failure(&error, ErrorKind::HttpReset))?;
-        Ok(Self { sender, driver, allowance, remote, host, opened, looked: None, used: false })
+        Ok(Self { sender, driver, allowance, remote, host, opened, heads, looked: None, used: false })
     }
 
     /// True if another request can be made at `now`; looks whether the server has closed it in the meantime.
