@@ -46,6 +46,7 @@ mod error;
 pub use bulk::{Bulk, Control, Run};
 pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
 pub use engine::feed::{Input, InputOptions};
+pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};
 pub use rlimit::raise_open_files_limit;
 pub use sink::Sink;

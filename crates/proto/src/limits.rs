@@ -12,6 +12,8 @@ pub const INPUT_COLUMNS_MAX: usize = 4_096;
 pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
 /// How many rows are pulled at once from a source that has rows, not bytes.
 pub const INPUT_BLOCK_ROWS: usize = 1_024;
+/// The largest window of a list compressed with zstd, 128 MiB: what `zstd --long` makes and every decoder takes.
+pub const LIST_ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Rows read ahead of the fetching, over all hosts.
 pub const WINDOW_ROWS: usize = 100_000;
 

@@ -11,9 +11,10 @@ use overlapped_proto::job::{Job, Row};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::{display, limits};
 
+use super::unpack::Unpack;
 use crate::error::Error;
 
-/// Where the rows of a run come from.
+/// Where the rows of a run come from. What is compressed with gzip or zstd is unpacked as it is read.
 pub enum Input {
     /// URLs one by one, as from a command line. Pulled on a thread of the executor, so the iterator may block.
     Urls(Box<dyn Iterator<Item = String> + Send>),
@@ -66,7 +67,7 @@ pub(crate) struct Feed {
 
 enum Source {
     Urls(Box<dyn Iterator<Item = String> + Send>),
-    Bytes(Box<dyn Read + Send>),
+    Bytes(Unpack),
 }
 
 impl Feed {
@@ -76,14 +77,15 @@ impl Feed {
     ///
     /// The file cannot be opened.
     pub(crate) fn open(input: Input, options: InputOptions) -> Result<(Self, Option<u64>), Error> {
-        let (source, name, bytes) = match input {
+        let bytes = |read, name: &str| Source::Bytes(Unpack::new(read, name));
+        let (source, name, length) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
-            Input::Stdin => (Source::Bytes(Box::new(io::stdin())), "on standard input".to_owned(), None),
-            Input::Read(read, name) => (Source::Bytes(read), name, None),
+            Input::Stdin => (bytes(Box::new(io::stdin()), ""), "on standard input".to_owned(), None),
+            Input::Read(read, name) => (bytes(read, &name), name, None),
             Input::File(path) => {
                 let name = path.display().to_string();
-                let (file, bytes) = open_file(&path).map_err(|error| Error::input(&name, error))?;
-                (Source::Bytes(Box::new(file)), name, bytes)
+                let (file, length) = open_file(&path).map_err(|error| Error::input(&name, 0, error))?;
+                (bytes(Box::new(file), &name), name, length)
             }
         };
         let left = options.limit.unwrap_or(u64::MAX);
@@ -98,7 +100,7 @@ impl Feed {
             buffer: Vec::new(),
             rows_expected: 0,
         };
-        Ok((feed, bytes))
+        Ok((feed, length))
     }
 
     /// The next rows.
@@ -116,18 +118,26 @@ impl Feed {
             }
             Source::Bytes(read) => {
                 self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
-                let count =
-                    read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error));
-                count.and_then(|count| {
-                    self.buffer.truncate(count);
-                    self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))
-                })
+                let count = read_some(read, &mut self.buffer);
+                block.bytes_read = read.taken();
+                match count {
+                    Ok(count) => {
+                        self.buffer.truncate(count);
+                        self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))
+                    }
+                    Err(error) => Err(Error::input(&self.name, self.rows(), error)),
+                }
             }
         };
         block.ended |= read.is_err();
         block.failure = read.err();
         self.rows_expected = block.rows.len();
         block
+    }
+
+    /// Rows read so far.
+    fn rows(&self) -> u64 {
+        self.reader.as_ref().map_or(self.pulled, Reader::rows)
     }
 
     /// Makes each of these a row, whatever it says; none are the end of the list.
@@ -164,7 +174,6 @@ impl Feed {
         };
         let ended = self.buffer.is_empty();
         let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
-        block.bytes_read = reader.bytes_consumed();
         block.ended = ended || self.left == 0;
         parsed
     }
