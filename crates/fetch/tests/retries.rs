@@ -95,8 +95,8 @@ fn another_host_does_not_wait_for_a_parked_one() {
     let fetched = fetch(Config { ordered: false, ..retrying(2) }, std::iter::once(asks).chain(others));
     assert_eq!(fetched.records.last().unwrap().row.0, 0);
     let seen = server.seen();
-    let last = seen.iter().rposition(|seen| seen.target.starts_with("/row/")).unwrap();
-    assert_eq!(last, 20, "all rows of the other host came before the parked one was asked again");
+    let last = seen.iter().rposition(|seen| seen.target.starts_with("/retry-after/")).unwrap();
+    assert_eq!(last, 21, "all rows of the other host came before the parked one was asked again");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::input::Format;
+use overlapped_proto::job::Shard;
 use overlapped_proto::limits;
 
 use super::output::Output;
@@ -30,9 +31,12 @@ pub(crate) struct Flags {
     /// Rows to leave out at the start.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Input")]
     pub(crate) skip: u64,
-    /// Rows to fetch at most.
+    /// Rows to take after those.
     #[arg(long, value_name = "N", help_heading = "Input")]
     pub(crate) limit: Option<u64>,
+    /// Of those only the part K, from 1, of N: all rows of a host are in the same part.
+    #[arg(long, value_name = "K/N", value_parser = values::shard, help_heading = "Input")]
+    pub(crate) shard: Option<Shard>,
 
     /// Where records go, by suffix: .ndjson .jsonl .csv, DIR/ (a file a row), - (NDJSON here); may be repeated.
     #[arg(short, long = "output", value_name = "PATH")]

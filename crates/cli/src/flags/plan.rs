@@ -99,6 +99,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
             columns: Options { url_column: flags.url_col.into(), ..Options::default() },
             skip: flags.skip,
             limit: flags.limit,
+            shard: flags.shard,
         },
         sinks,
         waterfall: flags.waterfall,

@@ -213,9 +213,12 @@ impl Conductor {
         let mut bad = Vec::new();
         let count = self.room().min(self.ahead.len());
         for row in self.ahead.drain(..count) {
+            if let Some(order) = &mut self.order {
+                order.skip_to(row.row());
+            }
             match row.job {
                 Ok(job) => {
-                    let shard = job.host.shard(self.outgoing.len());
+                    let shard = job.host.thread(self.outgoing.len());
                     if let Some(outgoing) = self.outgoing.get_mut(shard) {
                         if outgoing.is_empty() {
                             outgoing.reserve(count.min(limits::BATCH_RECORDS));

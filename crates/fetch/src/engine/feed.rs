@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
-use overlapped_proto::job::{Job, Row};
+use overlapped_proto::job::{Job, Row, Shard};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::{display, limits};
 
@@ -35,8 +35,25 @@ pub struct InputOptions {
     pub columns: Options,
     /// Rows passed over at the start. They keep their numbers.
     pub skip: u64,
-    /// Rows taken after that.
+    /// Rows of the list after that, before `shard` takes its part of them.
     pub limit: Option<u64>,
+    /// Only the rows of these hosts. They keep their numbers.
+    pub shard: Option<Shard>,
+}
+
+impl InputOptions {
+    /// The row that ends the list.
+    fn end(&self) -> u64 {
+        self.limit.map_or(u64::MAX, |limit| self.skip.saturating_add(limit))
+    }
+
+    /// True if a row is to be fetched.
+    fn takes(&self, row: &RowRead) -> bool {
+        let number = row.row();
+        let host = row.job.as_ref().ok().map(|job| job.host);
+        let in_range = (self.skip..self.end()).contains(&number.0);
+        in_range && self.shard.is_none_or(|shard| shard.has(number, host))
+    }
 }
 
 /// A block of rows, and how far into the list it reaches.
@@ -55,8 +72,6 @@ pub(crate) struct Feed {
     name: String,
     options: InputOptions,
     reader: Option<Reader>,
-    /// Rows to come before `options.limit` is reached.
-    left: u64,
     /// Rows and bytes pulled so far, of a list that is no text.
     pulled: u64,
     pulled_bytes: u64,
@@ -88,13 +103,11 @@ impl Feed {
                 (bytes(Box::new(file), &name), name, length)
             }
         };
-        let left = options.limit.unwrap_or(u64::MAX);
         let feed = Self {
             source,
             name,
             options,
             reader: None,
-            left,
             pulled: 0,
             pulled_bytes: 0,
             buffer: Vec::new(),
@@ -143,24 +156,22 @@ impl Feed {
     /// Makes each of these a row, whatever it says; none are the end of the list.
     fn number(&mut self, urls: &[String], block: &mut Block) {
         for url in urls {
-            let row = Row(self.pulled);
+            let row = given(Row(self.pulled), url.trim());
             self.pulled += 1;
             self.pulled_bytes += u64::try_from(url.len()).unwrap_or(u64::MAX);
-            if row.0 >= self.options.skip && self.left > 0 {
-                self.left -= 1;
-                block.rows.push(given(row, url.trim()));
+            if self.options.takes(&row) {
+                block.rows.push(row);
             }
         }
         block.bytes_read = self.pulled_bytes;
-        block.ended = urls.is_empty() || self.left == 0;
+        block.ended = urls.is_empty() || self.pulled >= self.options.end();
     }
 
     /// Parses the buffer; an empty one is the end of the list.
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
-        let (skip, left) = (self.options.skip, &mut self.left);
+        let options = &self.options;
         let mut take = |row: RowRead| {
-            if row.row().0 >= skip && *left > 0 {
-                *left -= 1;
+            if options.takes(&row) {
                 block.rows.push(row);
             }
         };
@@ -174,7 +185,7 @@ impl Feed {
         };
         let ended = self.buffer.is_empty();
         let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
-        block.ended = ended || self.left == 0;
+        block.ended = ended || reader.rows() >= self.options.end();
         parsed
     }
 }

@@ -210,7 +210,7 @@ impl Shard {
         job.crossed_origin |= follow.crosses_origin;
         job.redirect(follow.url, hop);
         let now = self.now();
-        let owner = job.host.shard(self.shared.inboxes.len());
+        let owner = job.host.thread(self.shared.inboxes.len());
         let mut scheduler = self.scheduler.borrow_mut();
         if owner == self.index {
             scheduler.redirect(from, job, now);

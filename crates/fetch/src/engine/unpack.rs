@@ -135,11 +135,14 @@ impl Unpack {
     /// The decoders' own words name their parts, not what is wrong with the file.
     fn told(&self, error: io::Error) -> io::Error {
         let Some(packing) = self.packing else { return error };
-        let message = match error.kind() {
-            io::ErrorKind::UnexpectedEof => format!("the {} data are cut short", packing.name()),
-            // What the source itself says has a number of the system.
-            _ if error.raw_os_error().is_some() => return error,
-            _ => format!("the {} data are damaged: {error}", packing.name()),
+        // What the source itself says has a number of the system.
+        if error.raw_os_error().is_some() {
+            return error;
+        }
+        let message = if error.kind() == io::ErrorKind::UnexpectedEof {
+            format!("the {} data are cut short", packing.name())
+        } else {
+            format!("the {} data are damaged: {error}", packing.name())
         };
         io::Error::new(io::ErrorKind::InvalidData, message)
     }
