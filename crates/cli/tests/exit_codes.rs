@@ -141,3 +141,19 @@ fn a_second_interrupt_quits_at_once() {
     }
     assert_eq!(waiter.join().unwrap(), Some(143));
 }
+
+#[test]
+fn four_when_a_limit_stopped_the_run() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let text = format!("{}\n", server.url("/status/404")).repeat(50_000);
+    let list = format!("@{}", directory.write("urls.txt", text));
+    for words in [&["--fail-early"][..], &["--max-errors", "3"], &["--max-errors", "1%"]] {
+        let ran = run(&[words, &["-s", "--no-body", "-j", "2", "-o", "-", &list]].concat());
+        ran.check_refused(4, "stopped by a limit");
+        assert!((1..50_000).contains(&ran.records().len()), "{} rows", ran.records().len());
+    }
+    let ran = run(&["-s", "--max-errors", "3", &server.url("/status/404"), &server.url("/ok")]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
+    run(&["--max-errors", "0", &list]).check_refused(2, "5%");
+}

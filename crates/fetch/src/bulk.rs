@@ -11,7 +11,7 @@ use overlapped_proto::reorder::Reorder;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{Shared, Stage};
+use crate::control::{Shared, Stage, Stop};
 use crate::engine::conductor::{Conductor, Reading, Writing};
 use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
@@ -203,7 +203,7 @@ impl Future for Run {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.conductor).poll(cx).map(|result| {
             result.map_err(|error| Error::internal(format!("the run has ended: {error}")))??;
-            Ok(self.control.tally.summary(&self.control.shared, self.control.finished()))
+            Ok(self.control.tally.summary(&self.control.shared))
         })
     }
 }
@@ -230,15 +230,11 @@ impl Control {
 
     /// Ends the run in order: nothing new starts, what is in flight may end.
     pub fn stop(&self) {
-        self.shared.stop(Stage::Draining);
+        self.shared.stop(Stage::Draining, Stop::Asked);
     }
 
     /// Ends the run at once: what is in flight is given up, what is finished is written out.
     pub fn abort(&self) {
-        self.shared.stop(Stage::Aborting);
-    }
-
-    fn finished(&self) -> bool {
-        !self.shared.was_stopped()
+        self.shared.stop(Stage::Aborting, Stop::Asked);
     }
 }

@@ -22,12 +22,21 @@ pub(crate) enum Stage {
     Aborting,
 }
 
+/// What ended a run before its list was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Somebody asked for it.
+    Asked,
+    /// So many rows failed that a limit was reached.
+    MaxErrors,
+}
+
 /// Shared by the conductor, the shards and whoever controls the run.
 #[derive(Debug)]
 pub(crate) struct Shared {
     stage: AtomicU8,
-    /// Somebody ended the run before its list was done.
-    stopped: AtomicBool,
+    /// What ended the run before its list was done; 0: nothing has.
+    stopped: AtomicU8,
     /// Rows for each shard.
     pub(crate) inboxes: Box<[Mailbox<Vec<Job>>]>,
     /// Finished rows for the conductor.
@@ -59,7 +68,7 @@ impl Shared {
     pub(crate) fn new(shards: usize, parallel_max: usize, rate: Option<Rate>) -> Arc<Self> {
         Arc::new(Self {
             stage: AtomicU8::new(0),
-            stopped: AtomicBool::new(false),
+            stopped: AtomicU8::new(0),
             inboxes: (0..shards).map(|_| Mailbox::new()).collect(),
             results: Mailbox::new(),
             budget: Budget::new(parallel_max, shards),
@@ -90,15 +99,25 @@ impl Shared {
     }
 
     /// Ends the run before its list is done.
-    pub(crate) fn stop(&self, stage: Stage) {
+    pub(crate) fn stop(&self, stage: Stage, why: Stop) {
+        let number = match why {
+            Stop::Asked => 1,
+            Stop::MaxErrors => 2,
+        };
         if self.stage() == Stage::Running {
-            self.stopped.store(true, Ordering::Release);
+            // Of two reasons the first is told.
+            let _ = self.stopped.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
         }
         self.advance(stage);
     }
 
-    pub(crate) fn was_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+    /// What ended the run before its list was done.
+    pub(crate) fn stopped_by(&self) -> Option<Stop> {
+        match self.stopped.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Stop::Asked),
+            _ => Some(Stop::MaxErrors),
+        }
     }
 
     pub(crate) fn wake_shards(&self) {

@@ -45,6 +45,7 @@ mod error;
 
 pub use bulk::{Bulk, Control, Run};
 pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
+pub use control::Stop;
 pub use engine::feed::{Input, InputOptions};
 pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};

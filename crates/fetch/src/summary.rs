@@ -9,9 +9,10 @@ use hdrhistogram::Histogram;
 use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
+use overlapped_proto::stop::MaxErrors;
 
 use crate::clock::Clock;
-use crate::control::{Gauges, Shared, held_of};
+use crate::control::{Gauges, Shared, Stop, held_of};
 
 /// How a run stands at one moment.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Summary {
     pub progress: Progress,
     /// False if it was stopped before its list was done.
     pub finished: bool,
+    /// What stopped it.
+    pub stopped_by: Option<Stop>,
     /// Rows by status.
     pub by_status: BTreeMap<u16, u64>,
     /// Failed rows by the name of their error.
@@ -151,6 +154,12 @@ impl Tally {
         batch.iter().for_each(|record| counts.add(record));
     }
 
+    /// True if more rows have failed than may.
+    pub(crate) fn reached(&self, max: MaxErrors) -> bool {
+        let counts = self.lock();
+        max.reached(counts.rows_done - counts.ok, counts.rows_done)
+    }
+
     pub(crate) fn progress(&self, shared: &Shared) -> Progress {
         let counts = self.lock();
         let sum = |figure: fn(&Gauges) -> usize| shared.gauges.iter().map(figure).sum();
@@ -180,7 +189,7 @@ impl Tally {
         }
     }
 
-    pub(crate) fn summary(&self, shared: &Shared, finished: bool) -> Summary {
+    pub(crate) fn summary(&self, shared: &Shared) -> Summary {
         let progress = self.progress(shared);
         let counts = self.lock();
         let sum = |figure: fn(&Gauges) -> &AtomicU64| {
@@ -188,7 +197,8 @@ impl Tally {
         };
         Summary {
             progress,
-            finished,
+            finished: shared.stopped_by().is_none(),
+            stopped_by: shared.stopped_by(),
             by_status: counts.by_status.iter().map(|(status, count)| (*status, *count)).collect(),
             by_error: counts.by_error.clone(),
             total_ms: percentiles(&counts.total),

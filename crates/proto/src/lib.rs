@@ -14,6 +14,7 @@ pub mod keepalive;
 pub mod reorder;
 pub mod retry;
 pub mod bucket;
+pub mod stop;
 mod list;
 pub mod redirect;
 pub mod address;

@@ -47,6 +47,8 @@ pub const DISK_PARALLEL_MAX: usize = 4;
 pub const HOSTS_TALLIED_MAX: usize = 10_000;
 /// Open files kept free for the list, the sinks and the journal.
 pub const FILES_RESERVED: u64 = 64;
+/// Rows that must be done before a share of failures ends a run: of the first few, one failure is a large share.
+pub const MAX_ERRORS_ROWS_MIN: u64 = 100;
 
 // --- connections ---------------------------------------------------------------------------------------------
 

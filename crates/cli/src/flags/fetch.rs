@@ -8,6 +8,7 @@ use overlapped_proto::bucket::Rate;
 use overlapped_proto::input::Format;
 use overlapped_proto::job::Shard;
 use overlapped_proto::limits;
+use overlapped_proto::stop::MaxErrors;
 
 use super::output::Output;
 use super::values::{self, Ranges, Resolve, Size, Span, User};
@@ -123,6 +124,12 @@ pub(crate) struct Flags {
     /// Statuses that fail a row [default: 400-599]; with one URL its body is then not printed.
     #[arg(short, long, value_name = "RANGES", num_args = 0..=1, require_equals = true, default_missing_value = "400-599", help_heading = "Run")]
     pub(crate) fail: Option<Ranges>,
+    /// Failed rows, or a share of the rows done as 5%, that end the run.
+    #[arg(long, value_name = "N|P%", value_parser = values::max_errors, help_heading = "Run")]
+    pub(crate) max_errors: Option<MaxErrors>,
+    /// End the run at the first failed row.
+    #[arg(long, conflicts_with = "max_errors", help_heading = "Run")]
+    pub(crate) fail_early: bool,
     /// Rows to read ahead.
     #[arg(long, value_name = "ROWS", default_value_t = limits::WINDOW_ROWS, help_heading = "Run")]
     pub(crate) window: usize,

@@ -20,7 +20,6 @@ const LATER: &[(&[&str], &str)] = &[
     (&["-w", "--write-out"], "formats for a line; -o - writes NDJSON"),
     (&["--keep"], "choosing columns to keep"),
     (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),
-    (&["--fail-early", "--max-errors"], "stopping at failures"),
     (&["--max-memory"], "a limit on memory; --window and --parallel-max bound it"),
     (&["--dry-run"], "dry runs"),
     (&["journal"], "journals"),

@@ -10,6 +10,7 @@ use overlapped_fetch::{Config, Family, Input, InputOptions, Network, Pace, Respo
 use overlapped_proto::display::redact;
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
+use overlapped_proto::stop::MaxErrors;
 
 use super::fetch::{Flags, Progress};
 use super::input::{self, Globbing, Source};
@@ -129,6 +130,7 @@ fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {
         },
         max_redirects: if flags.no_location { 0 } else { flags.max_redirs },
         network: network(flags)?,
+        max_errors: if flags.fail_early { Some(MaxErrors::Rows(1)) } else { flags.max_errors },
         ordered: flags.ordered,
         window_rows: at_least_one("--window", flags.window)?,
         ..Config::default()

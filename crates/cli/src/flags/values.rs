@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::job::Shard;
+use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
 
 /// A span of time: `10`, `2.5`, `500ms`, `30s`, `2m`, `1h`; `0` is "no limit".
@@ -188,6 +189,12 @@ pub(crate) fn rate(text: &str) -> Result<Rate, &'static str> {
 /// A part of a list: `1/4` to `4/4`.
 pub(crate) fn shard(text: &str) -> Result<Shard, &'static str> {
     Shard::parse(text).ok_or("a part is written like 1/4: the first of four, and the last is 4/4")
+}
+
+/// Failed rows: `10`, `5%`.
+pub(crate) fn max_errors(text: &str) -> Result<MaxErrors, &'static str> {
+    MaxErrors::parse(text)
+        .ok_or("it is written like 10, for so many rows, or 5%, for a share of those that are done")
 }
 
 fn number_and_unit(text: &str) -> (&str, &str) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use overlapped_fetch::{Percentiles, Summary};
+use overlapped_fetch::{Percentiles, Stop, Summary};
 use overlapped_proto::display::escape;
 use overlapped_proto::schedule::Held;
 use serde_json::{Value, json};
@@ -26,7 +26,11 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
         let left = count(now.rows_read.saturating_sub(now.rows_done));
         let unread = now.input_bytes.is_none_or(|bytes| now.input_bytes_read < bytes);
         let rest = if unread { ", the rest of the list unread" } else { "" };
-        let _ = write!(text, "; stopped with {left} rows not done{rest}");
+        let by = match run.stopped_by {
+            Some(Stop::MaxErrors) => " by --max-errors",
+            Some(Stop::Asked) | None => "",
+        };
+        let _ = write!(text, "; stopped{by} with {left} rows not done{rest}");
     }
     line(&mut text, "rows", &rows(run));
     line(&mut text, "errors", &named(run.by_error.iter().filter(|(name, _)| **name != "status")));
@@ -100,6 +104,10 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         run.by_status.iter().map(|(status, rows)| (status.to_string(), json!(rows))).collect();
     let summary = json!({
         "finished": run.finished,
+        "stopped_by": run.stopped_by.map(|stop| match stop {
+            Stop::Asked => "signal",
+            Stop::MaxErrors => "--max-errors",
+        }),
         "elapsed_s": now.elapsed.as_secs_f64(),
         "rows_read": now.rows_read,
         "rows_done": now.rows_done,

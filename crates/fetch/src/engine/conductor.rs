@@ -16,7 +16,7 @@ use overlapped_proto::reorder::Reorder;
 
 use super::feed::{Block, Feed};
 use super::shard::Lanes;
-use crate::control::{Shared, Stage};
+use crate::control::{Shared, Stage, Stop};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::sink::Sinks;
@@ -257,6 +257,9 @@ impl Conductor {
 
     fn finish(&mut self, mut batch: Vec<Record>) {
         self.tally.add(&batch);
+        if self.plan.max_errors.is_some_and(|max| self.tally.reached(max)) {
+            self.shared.stop(Stage::Draining, Stop::MaxErrors);
+        }
         if let Some(order) = &mut self.order {
             // What has no place in the window is out of order already; it is written rather than lost.
             let misfits: Vec<_> =

@@ -4,7 +4,7 @@ mod sinks;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use overlapped_fetch::{Bulk, ErrorClass, Summary, raise_open_files_limit};
+use overlapped_fetch::{Bulk, ErrorClass, Stop, Summary, raise_open_files_limit};
 
 use crate::exit::{Ending, Error};
 use crate::flags::fetch::Flags;
@@ -43,6 +43,13 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     let run = result?;
     if plan.show.summary {
         terminal::say(format_args!("{}", summary::text(&run, seen.held)));
+    }
+    if run.stopped_by == Some(Stop::MaxErrors) {
+        let failed = run.progress.rows_done - run.progress.ok;
+        terminal::say(format_args!(
+            "overlapped: stopped by a limit: {failed} of {} rows failed (--max-errors); what is written stays",
+            run.progress.rows_done
+        ));
     }
     if let Some(path) = &plan.summary {
         write_whole(path, summary::json(&run, seen.held).as_bytes())?;
