@@ -30,6 +30,7 @@
 
 mod stream;
 mod bulk;
+mod survey;
 mod engine;
 mod plan;
 pub mod sink;
@@ -53,3 +54,4 @@ pub use rlimit::raise_open_files_limit;
 pub use sink::Sink;
 pub use stream::Records;
 pub use summary::{Percentiles, Progress, Summary};
+pub use survey::survey;

@@ -14,6 +14,12 @@ pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
 pub const INPUT_BLOCK_ROWS: usize = 1_024;
 /// The largest window of a list compressed with zstd, 128 MiB: what `zstd --long` makes and every decoder takes.
 pub const LIST_ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Hosts that a dry run counts one by one: about 40 MB.
+pub const HOSTS_SURVEYED_MAX: usize = 1_000_000;
+/// The largest hosts that a dry run names.
+pub const LARGEST_HOSTS_TOLD: usize = 20;
+/// The bad rows that a dry run names.
+pub const BAD_ROWS_TOLD: usize = 20;
 /// Rows read ahead of the fetching, over all hosts.
 pub const WINDOW_ROWS: usize = 100_000;
 

@@ -133,6 +133,9 @@ pub(crate) struct Flags {
     /// Rows to read ahead.
     #[arg(long, value_name = "ROWS", default_value_t = limits::WINDOW_ROWS, help_heading = "Run")]
     pub(crate) window: usize,
+    /// Count rows, bad rows and hosts, and send nothing.
+    #[arg(long, help_heading = "Run")]
+    pub(crate) dry_run: bool,
     /// How a run shows itself on standard error.
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Run")]
     pub(crate) progress: Progress,

@@ -21,7 +21,6 @@ const LATER: &[(&[&str], &str)] = &[
     (&["--keep"], "choosing columns to keep"),
     (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),
     (&["--max-memory"], "a limit on memory; --window and --parallel-max bound it"),
-    (&["--dry-run"], "dry runs"),
     (&["journal"], "journals"),
 ];
 

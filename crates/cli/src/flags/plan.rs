@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     /// What is fetched, as it was asked for.
     pub(crate) title: String,
     pub(crate) show: Show,
+    /// Only count what the list asks for.
+    pub(crate) dry_run: bool,
 }
 
 /// Where records go.
@@ -93,6 +95,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
     Ok(Plan {
         show: show(&flags, one, sinks.main),
+        dry_run: flags.dry_run,
         config: config(&mut flags, &sinks)?,
         input,
         input_options: InputOptions {

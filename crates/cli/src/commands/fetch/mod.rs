@@ -1,5 +1,6 @@
 //! `fetch`: hands the plan to the engine, shows how it goes, and says how it went.
 
+mod dry;
 mod sinks;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,9 @@ impl From<overlapped_fetch::Error> for Error {
 
 pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     let mut plan = plan(flags)?;
+    if plan.dry_run {
+        return dry::run(plan);
+    }
     fit_open_files(&mut plan);
     let chart = Arc::new(Mutex::new(Chart::default()));
     // The settings are checked before an output is touched.
