@@ -226,7 +226,7 @@ One URL: its body goes to standard output. More: one record a row, as NDJSON whe
 line where a person does. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 takes a limit away.
 
 Exit codes: 0 every row succeeded, 1 some row failed, 2 usage or input, 3 output, 4 stopped by a limit, \
-130 or 143 interrupted.";
+129, 130 or 143 interrupted.";
 
 /// What a list is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
