@@ -1,12 +1,13 @@
 //! What all threads of a run share: how it stands, how many requests may run, and what the shards count.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use overlapped_proto::bucket::{Bucket, Rate, Spacing};
 use overlapped_proto::job::Job;
 use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
+use overlapped_proto::shortage::{Idle, Shortage, Verdict};
 use overlapped_proto::time::Nanos;
 
 use crate::mailbox::Mailbox;
@@ -47,6 +48,11 @@ pub(crate) struct Shared {
     rate: Option<(Spacing, Mutex<Bucket>)>,
     /// What each shard counts.
     pub(crate) gauges: Box<[Gauges]>,
+    /// Files or ports ran out; looked at only while they are short.
+    shortage: Mutex<Shortage>,
+    short: AtomicBool,
+    /// Counts how often every shard was told to close what is idle.
+    relief: AtomicUsize,
     /// A shard does not start requests because the conductor is behind.
     stalled: AtomicBool,
 }
@@ -58,6 +64,7 @@ pub(crate) struct Gauges {
     pub(crate) hosts: AtomicUsize,
     pub(crate) parked: AtomicUsize,
     pub(crate) held: AtomicU8,
+    pub(crate) idle: AtomicUsize,
     pub(crate) connections_new: AtomicU64,
     pub(crate) connections_reused: AtomicU64,
     pub(crate) retries: AtomicU64,
@@ -74,6 +81,9 @@ impl Shared {
             budget: Budget::new(parallel_max, shards),
             rate: rate.map(|rate| (rate.spacing(), Mutex::default())),
             gauges: (0..shards).map(|_| Gauges::default()).collect(),
+            shortage: Mutex::new(Shortage::new(parallel_max)),
+            short: AtomicBool::new(false),
+            relief: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
         })
     }
@@ -132,12 +142,55 @@ impl Shared {
 
     /// Gives a request back. `shard` itself is not woken: it asks again of its own.
     pub(crate) fn give_request(&self, shard: usize) {
-        self.budget.free.fetch_add(1, Ordering::SeqCst);
+        self.budget.used.fetch_sub(1, Ordering::SeqCst);
         for (other, waiting) in self.budget.others(shard) {
             if waiting.load(Ordering::SeqCst) && waiting.swap(false, Ordering::SeqCst) {
                 self.inboxes.get(other).into_iter().for_each(Mailbox::wake);
             }
         }
+    }
+
+    /// A request of a shard, which no longer counts, found no file or port; `idle` connections of the shard were closed
+    /// for it. The other shards are told to close theirs, and fewer requests start from now on.
+    pub(crate) fn run_short(&self, idle: usize, now: Nanos) -> Verdict {
+        let elsewhere = self.gauges.iter().any(|gauges| gauges.idle.load(Ordering::Relaxed) > 0);
+        let idle = if idle > 0 || elsewhere { Idle::Closed } else { Idle::None };
+        let others = self.budget.used.load(Ordering::SeqCst);
+        let mut shortage = self.shortage();
+        let verdict = shortage.hit(others, idle, now);
+        self.budget.max.store(shortage.parallel_max(), Ordering::SeqCst);
+        self.short.store(shortage.is_short(), Ordering::Release);
+        self.relief.fetch_add(1, Ordering::AcqRel);
+        drop(shortage);
+        self.wake_shards();
+        verdict
+    }
+
+    /// A request found what it needed.
+    pub(crate) fn run_well(&self, now: Nanos) {
+        if self.short.load(Ordering::Acquire) {
+            let mut shortage = self.shortage();
+            if shortage.passed(now) {
+                self.budget.max.store(shortage.parallel_max(), Ordering::SeqCst);
+            }
+            self.short.store(shortage.is_short(), Ordering::Release);
+        }
+    }
+
+    /// Changes each time a shard is to close what is idle.
+    pub(crate) fn relief(&self) -> usize {
+        self.relief.load(Ordering::Acquire)
+    }
+
+    /// How often files or ports ran out, and the fewest requests that were allowed at once.
+    pub(crate) fn shortages(&self) -> (u64, usize) {
+        let shortage = self.shortage();
+        (shortage.times(), shortage.least())
+    }
+
+    /// Nobody panics with the lock held, so a poisoned one is whole.
+    fn shortage(&self) -> MutexGuard<'_, Shortage> {
+        self.shortage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets `start` happen at `now` if the rate allows it, and counts it if it says that it did start something. `Err`: none is allowed before then.
@@ -175,23 +228,23 @@ impl Shared {
 /// Requests that may start, over all shards, so that one busy host can use what the other shards do not.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    free: AtomicUsize,
-    /// What a shard may hold while another one waits.
-    share: usize,
+    used: AtomicUsize,
+    /// What may be used at once; less than `used` for a while after it was lowered.
+    max: AtomicUsize,
     /// For each shard: it has a row that could start and nothing was free.
     waiting: Box<[AtomicBool]>,
 }
 
 impl Budget {
     fn new(requests: usize, shards: usize) -> Self {
-        let share = (requests / shards.max(1)).max(1);
-        Self { free: AtomicUsize::new(requests), share, waiting: (0..shards).map(|_| false.into()).collect() }
+        let waiting = (0..shards).map(|_| false.into()).collect();
+        Self { used: AtomicUsize::new(0), max: AtomicUsize::new(requests), waiting }
     }
 
     /// Takes one for `shard`, which holds `held`; false: none is free, or others come first. The shard is asked again
     /// when one is given back.
     fn take(&self, shard: usize, held: usize) -> bool {
-        if held >= self.share && self.others(shard).any(|(_, waiting)| waiting.load(Ordering::SeqCst)) {
+        if held >= self.share() && self.others(shard).any(|(_, waiting)| waiting.load(Ordering::SeqCst)) {
             return false;
         }
         self.try_take() || {
@@ -203,8 +256,15 @@ impl Budget {
         }
     }
 
+    /// What a shard may hold while another one waits.
+    fn share(&self) -> usize {
+        (self.max.load(Ordering::SeqCst) / self.waiting.len().max(1)).max(1)
+    }
+
     fn try_take(&self) -> bool {
-        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1)).is_ok()
+        let max = self.max.load(Ordering::SeqCst);
+        let one_more = |used| if used < max { Some(used + 1) } else { None };
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok()
     }
 
     /// The shards that wait, but for `shard`, and their flags.

@@ -70,6 +70,10 @@ pub struct Summary {
     pub connections_reused: u64,
     /// Attempts after a failed one.
     pub retries: u64,
+    /// How often a request found no open file or local port. It was put back and fewer were made at once.
+    pub shortages: u64,
+    /// The fewest requests at once that such shortages left.
+    pub parallel_least: usize,
     /// Redirects that were followed.
     pub redirects: u64,
     /// The hosts with the longest mean time of a row, in milliseconds, slowest first; five at the most.
@@ -191,6 +195,7 @@ impl Tally {
 
     pub(crate) fn summary(&self, shared: &Shared) -> Summary {
         let progress = self.progress(shared);
+        let (shortages, parallel_least) = shared.shortages();
         let counts = self.lock();
         let sum = |figure: fn(&Gauges) -> &AtomicU64| {
             shared.gauges.iter().map(|gauges| figure(gauges).load(Ordering::Relaxed)).sum()
@@ -206,6 +211,8 @@ impl Tally {
             connections_new: sum(|gauges| &gauges.connections_new),
             connections_reused: sum(|gauges| &gauges.connections_reused),
             retries: sum(|gauges| &gauges.retries),
+            shortages,
+            parallel_least,
             redirects: sum(|gauges| &gauges.redirects),
             slowest_hosts: counts.slowest_hosts(),
             failing_hosts: counts.failing_hosts(),

@@ -16,6 +16,7 @@ pub mod reorder;
 pub mod retry;
 pub mod bucket;
 pub mod stop;
+pub mod shortage;
 mod list;
 pub mod redirect;
 pub mod address;

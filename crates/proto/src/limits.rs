@@ -53,6 +53,14 @@ pub const DISK_PARALLEL_MAX: usize = 4;
 pub const HOSTS_TALLIED_MAX: usize = 10_000;
 /// Open files kept free for the list, the sinks and the journal.
 pub const FILES_RESERVED: u64 = 64;
+/// How long nothing starts on a thread after it found no open file or local port.
+pub const SHORTAGE_PAUSE: Nanos = Nanos::from_millis(5);
+/// The same while nothing is in flight, so that it is not this run that must give something back.
+pub const SHORTAGE_PAUSE_ALONE: Nanos = Nanos::from_millis(200);
+/// The time between two raises of the requests at once after a shortage.
+pub const SHORTAGE_RAISE: Nanos = Nanos::from_secs(1);
+/// How long nothing may move before rows fail for want of files or ports: twice the life of a closed port.
+pub const SHORTAGE_MAX: Nanos = Nanos::from_secs(120);
 /// Rows that must be done before a share of failures ends a run: of the first few, one failure is a large share.
 pub const MAX_ERRORS_ROWS_MIN: u64 = 100;
 

@@ -50,6 +50,14 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
         line(&mut text, "slowest", &hosts.collect::<Vec<_>>().join(" · "));
         line(&mut text, "failing", &named(run.failing_hosts.iter().map(|(host, n)| (escape(host), n))));
     }
+    if run.shortages > 0 {
+        let told = format!(
+            "open files or local ports ran out {} times; it went on with {} requests at once (ulimit -n)",
+            count(run.shortages),
+            count(u64::try_from(run.parallel_least).unwrap_or(u64::MAX))
+        );
+        line(&mut text, "warning", &told);
+    }
     if let Some(held) = held.and_then(progress::held) {
         line(&mut text, "pace", &format!("{held} most of the time"));
     }
@@ -123,6 +131,7 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         "connections_reused": run.connections_reused,
         "retries": run.retries,
         "redirects": run.redirects,
+        "shortages": run.shortages,
         "slowest_hosts": hosts(&run.slowest_hosts),
         "failing_hosts": failing(&run.failing_hosts),
         "held_by": held.and_then(Held::flag),
