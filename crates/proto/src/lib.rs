@@ -14,6 +14,7 @@ pub mod schedule;
 pub mod keepalive;
 pub mod reorder;
 pub mod retry;
+pub mod robots;
 pub mod bucket;
 pub mod stop;
 pub mod shortage;

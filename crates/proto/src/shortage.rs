@@ -138,7 +138,7 @@ mod tests {
         let _ = shortage.hit(0, Idle::None, now);
         assert_eq!(shortage.parallel_max(), 1);
         for _ in 0..100 {
-            now = now + limits::SHORTAGE_RAISE;
+            now += limits::SHORTAGE_RAISE;
             let before = shortage.parallel_max();
             let more = shortage.passed(now);
             assert_eq!(shortage.parallel_max(), before + usize::from(more));
