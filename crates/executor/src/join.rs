@@ -15,6 +15,7 @@ use crate::block_on::{Stop, Wakers, drive};
 use crate::error::JobError;
 use crate::group::{Group, Wake};
 use crate::job::Job;
+use crate::pool;
 use crate::timer::Timer;
 
 /// Awaits all jobs; their results come in the order of the jobs, whatever order they ended in.
@@ -316,10 +317,8 @@ impl<R: Send + 'static> Many<R> {
             }
         }
         group.attached();
-        for job in self.jobs.iter().flatten() {
-            if !group.all_done() {
-                job.note();
-            }
+        if pool::is_noting() {
+            self.jobs.iter().flatten().for_each(Job::note);
         }
         self.group = Some(Arc::clone(&group));
         group

@@ -8,6 +8,7 @@ mod error;
 mod executor;
 mod group;
 mod guard;
+mod inbox;
 mod job;
 mod join;
 mod lane;

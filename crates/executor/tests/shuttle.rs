@@ -76,7 +76,8 @@ fn a_shutdown_at_any_time_leaves_no_job_without_an_answer() {
                 }
             }
         });
-        let how = [Shutdown::Drain, Shutdown::CancelQueued, Shutdown::CancelAll][thread_rng().gen_range(0..3)];
+        let how =
+            [Shutdown::Drain, Shutdown::CancelQueued, Shutdown::CancelAll][thread_rng().gen_range(0..3)];
         end(&executor, how);
         submitter.join().unwrap();
     });
@@ -172,7 +173,8 @@ fn a_scope_returns_after_all_its_jobs() {
 #[test]
 fn workers_that_are_let_go_and_wanted_again_lose_nothing() {
     check(|| {
-        let executor = Executor::builder().max_workers(2).keep_alive(std::time::Duration::ZERO).build().unwrap();
+        let executor =
+            Executor::builder().max_workers(2).keep_alive(std::time::Duration::ZERO).build().unwrap();
         for n in 0..4 {
             let job = executor.submit(move || n);
             if n == 1 {
