@@ -49,6 +49,8 @@ pub(crate) struct Connection {
     pub(crate) opened: Nanos,
     /// A response has come over it before.
     pub(crate) used: bool,
+    /// Something came since the last request was sent.
+    pub(crate) heard: bool,
 }
 
 impl Connection {
@@ -69,7 +71,7 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failure(&error, ErrorKind::HttpReset))?;
-        Ok(Self { sender, driver, allowance, remote, host, opened, used: false })
+        Ok(Self { sender, driver, allowance, remote, host, opened, used: false, heard: false })
     }
 
     /// True if another request can be made; looks whether the server has closed it in the meantime.
@@ -112,7 +114,7 @@ impl Connection {
             }
         })
         .await;
-        self.allowance.set(usize::MAX);
+        self.heard = self.allowance.replace(usize::MAX) < HEADS_BYTES_MAX;
         response
     }
 
