@@ -1,7 +1,7 @@
 //! A body too large to hold, on its way into a file under a temporary name. A half-written file never has a final
 //! name, and one that nobody takes over is removed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -30,17 +30,23 @@ impl Part {
     ///
     /// On the disk, like all of this type.
     pub(crate) fn create(directory: &Path, row: Row, attempt: u16) -> io::Result<Self> {
+        Self::open(directory, row, attempt, 0o600)
+    }
+
+    fn open(directory: &Path, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
         // Drawn anew each time: in a container every run has the same process number, so that the leftovers of one that
         // was killed, or another run in this process, would be in the way.
         let drawn = RandomState::new().build_hasher().finish();
         let path = directory.join(format!(".overlapped-{drawn:016x}-{}-{attempt}.{PART}", row.0));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
         Ok(Self { file, path: Some(path) })
     }
 
-    /// Makes a file and removes it again, to find out whether it can be done.
-    pub(crate) fn probe(directory: &Path) -> io::Result<Self> {
-        Self::create(directory, Row(u64::MAX), 0)
+    /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is made
+    /// without a wish of its own.
+    pub(crate) fn probe(directory: &Path) -> io::Result<Permissions> {
+        let part = Self::open(directory, Row(u64::MAX), 0, 0o666)?;
+        Ok(part.file.metadata()?.permissions())
     }
 
     /// Its temporary name.
