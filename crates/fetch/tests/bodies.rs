@@ -5,6 +5,7 @@
 mod support;
 
 use std::io;
+use std::sync::{Arc, Mutex};
 
 use overlapped_fetch::{Bulk, Config, Input, Request, Response, Sink, sink};
 use overlapped_proto::filename::Template;
@@ -142,8 +143,9 @@ fn a_body_is_cut_at_the_callers_limit() {
     assert_eq!(fetched.errors(), ["", large, "", large, large, large]);
 }
 
-/// Remembers how the bodies came.
-struct Seen(std::sync::Arc<std::sync::Mutex<Vec<(u64, Option<Vec<u8>>)>>>);
+/// Remembers which bodies came in files, and what was in them.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<Option<Vec<u8>>>>>);
 
 impl Sink for Seen {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
@@ -151,7 +153,7 @@ impl Sink for Seen {
             Body::File(path) => Some(std::fs::read(path)?),
             Body::None | Body::Inline(_) => None,
         };
-        self.0.lock().unwrap().push((record.row.0, file));
+        self.0.lock().unwrap().push(file);
         Ok(())
     }
 
@@ -168,17 +170,15 @@ fn spooling(scratch: &Scratch) -> Response {
 fn large_bodies_are_spooled_and_small_ones_are_not() {
     let (server, scratch) = (Server::start(), Scratch::new());
     let targets = ["/text/1000", "/bytes/3000000", "/gzip/3000000"];
-    let seen = std::sync::Arc::default();
+    let seen = Seen::default();
     let urls = targets.map(|target| server.url(target));
     let bulk = Bulk::new(Config { response: spooling(&scratch), ..config() }).unwrap();
-    let bulk = bulk
-        .input(Input::Urls(Box::new(urls.into_iter())))
-        .sink(Box::new(Seen(std::sync::Arc::clone(&seen))));
+    let bulk = bulk.input(Input::Urls(Box::new(urls.into_iter()))).sink(Box::new(seen.clone()));
     run(bulk).assert_complete(3);
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen[0], (0, None));
-    assert!(seen[1].1.as_deref() == Some(&bytes_of(targets[1], 3_000_000)));
-    assert!(seen[2].1.as_deref() == Some(&text_of(targets[2], 3_000_000)));
+    let seen = seen.0.lock().unwrap();
+    assert_eq!(seen[0], None);
+    assert!(seen[1].as_deref() == Some(&bytes_of(targets[1], 3_000_000)));
+    assert!(seen[2].as_deref() == Some(&text_of(targets[2], 3_000_000)));
     assert_eq!(scratch.files(), [""; 0], "what no sink has taken is removed");
 }
 

@@ -6,7 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use overlapped_fetch::{Config, Timeouts};
+use overlapped_fetch::{Config, Request, Timeouts};
+use overlapped_proto::job::Method;
 use overlapped_testkit::{RawServer, Script, Server};
 use support::{body, config, error, fetch, fetch_one, one_by_one, text};
 
@@ -149,6 +150,28 @@ fn bytes_behind_the_body_belong_to_nobody() {
         assert_eq!(body(&fetched.records[4]), overlapped_testkit::row_of(1));
         assert_eq!(server.connections(), 3, "a connection with bytes behind the body is not used again");
     }
+}
+
+#[test]
+fn an_answer_before_the_request_is_sent_counts() {
+    let refusal = Script::new().expect_head().send("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno\n");
+    for script in [refusal.clone().close(), refusal.pause(Duration::from_millis(50)).close()] {
+        let server = RawServer::start(script);
+        let request =
+            Request { method: Method::Put, body: Some(vec![b'x'; 8 << 20].into()), ..Request::default() };
+        let record = fetch_one(Config { request, ..config() }, server.url("/"));
+        assert_eq!((record.status, text(&record)), (Some(413), "no\n"), "{:?}", record.failure);
+    }
+}
+
+#[test]
+fn a_request_that_nobody_reads_ends_in_time() {
+    let server = RawServer::start(Script::new().expect_head().silence());
+    let request =
+        Request { method: Method::Put, body: Some(vec![b'x'; 32 << 20].into()), ..Request::default() };
+    let timeouts = Timeouts { first_byte: Some(Duration::from_millis(300)), ..Timeouts::default() };
+    let record = fetch_one(Config { request, timeouts, ..config() }, server.url("/"));
+    assert_eq!(error(&record), "timeout.first_byte");
 }
 
 /// One response in every framing, delivered in every way that it can be cut in two, and byte by byte.

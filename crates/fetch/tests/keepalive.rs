@@ -100,6 +100,14 @@ fn a_connection_that_was_closed_while_idle_is_not_used() {
     assert_eq!((server.requests(), server.connections()), (10, 10));
 }
 
+#[test]
+fn nor_is_one_whose_head_began() {
+    let server = RawServer::start(answer("ok").expect_request().send("HTTP/1.1 200 O").close());
+    let fetched = fetch(one_by_one(), [server.url("/0"), server.url("/1")]);
+    assert_eq!(fetched.errors(), ["", "http.no_response"]);
+    assert_eq!(server.requests(), 2);
+}
+
 /// A second response that nobody asked for waits on the idle connection.
 #[test]
 fn a_smuggled_response_is_never_matched_to_the_next_request() {

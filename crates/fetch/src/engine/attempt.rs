@@ -83,7 +83,9 @@ impl Attempt<'_> {
                 Ok(head) => return Ok((connection, head)),
                 // The server closed an idle connection as the request went out. Nothing came back, so nothing is
                 // lost by sending it again, once, on a connection that is new.
-                Err(failure) if is_idle_race(failure.kind) && self.is_idempotent() => break,
+                Err(failure) if is_idle_race(failure.kind) && !connection.heard && self.is_idempotent() => {
+                    break;
+                }
                 Err(failure) if self.may_have_many_fields(&failure, &connection) => {
                     heads = Heads::Large;
                     break;

@@ -1,6 +1,6 @@
 //! One file a row. A file has its final name only when it is whole: it is written under a temporary name and renamed.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,8 +29,8 @@ pub struct Files {
     directory: PathBuf,
     template: Template,
     existing: Existing,
-    /// Who may read a file once it has its final name.
-    readers: Permissions,
+    /// Of a file that is whole; until then it is its owner's alone.
+    permissions: fs::Permissions,
 }
 
 impl Files {
@@ -46,8 +46,8 @@ impl Files {
     pub fn open(directory: PathBuf, template: Template, existing: Existing) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
         // A directory that cannot be written to is found now, not at the first row.
-        let readers = Part::probe(&directory)?;
-        Ok(Self { directory, template, existing, readers })
+        let permissions = Part::probe(&directory)?;
+        Ok(Self { directory, template, existing, permissions })
     }
 
     /// Gives the file at `part` the name of its row.
@@ -56,14 +56,26 @@ impl Files {
         let url = Url::parse(record.final_url.as_deref().unwrap_or(&record.url)).map_err(invalid)?;
         let content_type =
             record.headers.first("content-type").and_then(|value| std::str::from_utf8(value).ok());
-        fs::set_permissions(part, self.readers.clone())?;
         let parts = Parts { row: record.row, id: record.id.as_deref(), url: &url, content_type };
+        fs::set_permissions(part, self.permissions.clone()).map_err(|error| at(part, &error))?;
+        let wanted = |twin| match record.out.as_deref() {
+            Some(out) => safe_path(out, twin),
+            None => self.template.path(&parts, twin),
+        };
+        match self.first_free(part, wanted) {
+            // One row's file may be where another's directory should be. That must not end the run for all.
+            Err(error) if is_about_the_name(error.kind()) => {
+                let plain = Template::default();
+                self.first_free(part, |twin| plain.path(&parts, twin))
+            }
+            named => named,
+        }
+    }
+
+    /// Gives the file at `part` the first of these names that can be had.
+    fn first_free(&self, part: &Path, name: impl Fn(u32) -> String) -> io::Result<PathBuf> {
         for twin in std::iter::once(0).chain(2..TWINS_MAX) {
-            let relative = match record.out.as_deref() {
-                Some(out) => safe_path(out, twin),
-                None => self.template.path(&parts, twin),
-            };
-            let path = self.directory.join(relative);
+            let path = self.directory.join(name(twin));
             match self.rename(part, &path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(at(&path, &error)),
@@ -112,6 +124,12 @@ impl Sink for Files {
     fn commit(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// True if another name may do.
+fn is_about_the_name(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
+    matches!(kind, AlreadyExists | InvalidFilename | IsADirectory | NotADirectory)
 }
 
 fn at(path: &Path, error: &io::Error) -> io::Error {
