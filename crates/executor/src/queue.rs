@@ -133,7 +133,7 @@ impl<T> Segment<T> {
     }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(all(test, not(any(loom, shuttle, asan))))]
 mod tests {
     use std::collections::VecDeque;
 
