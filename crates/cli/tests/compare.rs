@@ -1,6 +1,6 @@
 //! The experiment, on the built-in server and on given URLs. Its times are for people; no test asserts them.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod program;
 

@@ -1,9 +1,10 @@
 //! How a run ended is told by its exit code, and by one line where there is something to tell.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod program;
 
+use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -65,6 +66,12 @@ fn three_when_an_output_cannot_be_written() {
     run(&["-o", &format!("{file}/pages/"), &url]).check_refused(3, "file/pages/");
     run(&["-s", "--summary", "/nowhere/at/all.json", &url]).check_refused(3, "/nowhere/at/all.json");
     run(&["-o", "/dev/full", &url, &url, "-s"]).check_refused(3, "/dev/full");
+    // What is no file stays what it is: a rename would put one in its place.
+    let device = directory.path("device");
+    std::os::unix::fs::symlink("/dev/full", &device).unwrap();
+    run(&["-s", "--summary", &device, &url]).check_refused(3, "device");
+    assert!(std::fs::symlink_metadata(&device).unwrap().is_symlink());
+    run(&["-s", "--summary", &directory.path(""), &url]).check_refused(3, "directory");
 }
 
 #[test]
@@ -100,6 +107,25 @@ fn an_interrupt_writes_out_what_is_done() {
     assert!(told.contains("once more to quit at once"), "{told}");
     let records = program::records(&directory.read("out.ndjson"));
     assert!(records.iter().any(|record| record["status"] == 200), "{records:?}");
+}
+
+#[test]
+fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let mut child = command(&["-s", "-o", &directory.path("out.ndjson"), "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut list = child.stdin.take().unwrap();
+    writeln!(list, "{}", server.url("/row/1")).unwrap();
+    assert!(server.wait_for_requests(1, Duration::from_secs(20)));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(list);
+    assert_eq!(program::records(&directory.read("out.ndjson")).len(), 1);
 }
 
 #[test]

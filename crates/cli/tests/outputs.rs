@@ -1,6 +1,6 @@
 //! Where records and bodies go.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod program;
 
@@ -12,6 +12,14 @@ fn one_url_gives_its_body() {
     let server = Server::start();
     let ran = run(&[&server.url("/row/17")]);
     assert_eq!((ran.code, ran.stdout.as_bytes(), ran.stderr.as_str()), (Some(0), row_of(17).as_slice(), ""));
+}
+
+#[test]
+fn one_head_is_printed() {
+    let server = Server::start();
+    let ran = run(&["-I", &server.url("/row/17")]);
+    assert!(ran.stdout.starts_with("HTTP/1.1 200\r\ncontent-type: text/plain"), "{ran:?}");
+    assert!(ran.stdout.ends_with("\r\n\r\n"), "{ran:?}");
 }
 
 #[test]
@@ -41,6 +49,19 @@ fn a_list_is_read_from_a_file_or_standard_input() {
         let bad: Vec<_> = records.iter().filter(|record| record["ok"] == false).collect();
         assert_eq!((bad.len(), bad[0]["error"].as_str()), (1, Some("policy.scheme")));
     }
+}
+
+#[test]
+fn urls_and_lists_join() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let url = |row| server.url(&format!("/row/{row}"));
+    let (first, second) = (directory.write("1.txt", url(1)), directory.write("2.txt", url(2) + "\n"));
+    let words = ["-s", "--ordered", &format!("@{first}"), &url(3), "-", &format!("@{second}")];
+    let ran = run_with(&words, url(4).as_bytes());
+    let urls: Vec<_> =
+        ran.records().iter().map(|record| record["url"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(urls, [1, 3, 4, 2].map(url));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is wrong with the words is said in one line, with exit code 2, before anything is fetched or written.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod program;
 
@@ -40,7 +40,8 @@ fn flags_that_are_wrong_are_refused() {
         (&["--name", "{nonsense}", "-o", "out/", url], "--name"),
         (&["--no-body", url], "nothing to write"),
         (&["-G", "-d", "a=1", "@list"], "-G"),
-        (&["@a", "@b"], "one list"),
+        (&["@a.txt", "@b.csv"], "one format"),
+        (&["@urls.txt.gz"], "unpack"),
         (&["@"], "@urls.txt"),
         (&["example.org"], "https://example.org"),
         (&["example.org:8080/a"], "https://example.org:8080/a"),

@@ -2,7 +2,6 @@
 //!
 //! Must never start a thread: it only tells the pool that one is asleep.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::pool::{self, Awaiting, Blocked, Pool};
+use crate::sync::local;
 use crate::worker::Sleeper;
 
 /// Runs a future to its end on this thread.
@@ -114,9 +114,7 @@ fn sleep_on_worker(
     }
 }
 
-thread_local! {
-    static SLEEPER: RefCell<Option<Arc<Sleeper>>> = const { RefCell::new(None) };
-}
+local!(SLEEPER: Arc<Sleeper>);
 
 /// This thread's sleeper from the last time, unless an outer `block_on` uses it.
 fn sleeper() -> Arc<Sleeper> {

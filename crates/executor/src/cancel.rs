@@ -2,7 +2,6 @@
 //!
 //! Must never run a hook while a lock is held.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::guard::guarded;
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::sync::{AtomicBool, Mutex, Ordering, local};
 
 /// Told to stop when the job's handle is dropped or cancelled, and by a shutdown that cancels all.
 ///
@@ -69,9 +68,7 @@ impl From<Cancelled> for std::io::Error {
     }
 }
 
-crate::sync::thread_local! {
-    static CURRENT: RefCell<Option<CancelToken>> = const { RefCell::new(None) };
-}
+local!(CURRENT: CancelToken);
 
 impl CancelToken {
     pub(crate) fn new() -> Self {

@@ -14,6 +14,7 @@ use crate::cancel::CancelToken;
 use crate::cell::{Awaited, Look, Task};
 use crate::error::{JobError, Rejected};
 use crate::group::Group;
+use crate::guard::guarded;
 use crate::metrics::Timings;
 use crate::pool::{self, Pool};
 use crate::timer::Timer;
@@ -167,6 +168,8 @@ impl<R> Job<R> {
     /// Deadlines set on the handle are gone with it.
     pub fn detach(mut self) {
         self.over = true;
+        // If it has ended already, its result is dropped here.
+        guarded(move || drop(self));
     }
 
     /// A number that no other job of this executor has; 0 for a job that was rejected.

@@ -11,8 +11,7 @@ use loom as imp;
 use shuttle as imp;
 
 pub(crate) use imp::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-pub(crate) use imp::thread::{self, Thread};
-pub(crate) use imp::thread_local;
+pub(crate) use imp::thread;
 
 /// A lock that does not know poison: no user code runs while one is held, so a panic cannot leave half a change behind.
 pub(crate) struct Mutex<T>(imp::sync::Mutex<T>);
@@ -38,14 +37,60 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Sleeps until woken or until the time is over; may wake for nothing. The checkers have no clock: there the time never ends.
-pub(crate) fn park(timeout: Option<std::time::Duration>) {
-    match timeout {
-        #[cfg(not(any(loom, shuttle)))]
-        Some(timeout) => thread::park_timeout(timeout),
-        #[cfg(any(loom, shuttle))]
-        Some(_) => thread::park(),
-        None => thread::park(),
+/// Where one thread sleeps; may wake for nothing.
+pub(crate) struct Parker {
+    #[cfg(not(loom))]
+    thread: thread::Thread,
+    // loom forgets an unpark that meets a thread which waits for a lock.
+    #[cfg(loom)]
+    token: (imp::sync::Mutex<bool>, imp::sync::Condvar),
+}
+
+#[cfg(not(loom))]
+impl Parker {
+    /// For the current thread.
+    pub(crate) fn new() -> Self {
+        Parker { thread: thread::current() }
+    }
+
+    /// Sleeps until unparked or until the time is over. shuttle has no clock: there it never is.
+    pub(crate) fn park(&self, timeout: Option<std::time::Duration>) {
+        match timeout {
+            Some(timeout) if cfg!(not(shuttle)) => thread::park_timeout(timeout),
+            Some(_) | None => thread::park(),
+        }
+    }
+
+    pub(crate) fn unpark(&self) {
+        self.thread.unpark();
+    }
+
+    pub(crate) fn thread_name(&self) -> String {
+        self.thread.name().unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(loom)]
+impl Parker {
+    pub(crate) fn new() -> Self {
+        Parker { token: (imp::sync::Mutex::new(false), imp::sync::Condvar::new()) }
+    }
+
+    pub(crate) fn park(&self, _timeout: Option<std::time::Duration>) {
+        let mut token = self.token.0.lock().expect("no panic under the lock");
+        while !*token {
+            token = self.token.1.wait(token).expect("no panic under the lock");
+        }
+        *token = false;
+    }
+
+    pub(crate) fn unpark(&self) {
+        *self.token.0.lock().expect("no panic under the lock") = true;
+        self.token.1.notify_one();
+    }
+
+    pub(crate) fn thread_name(&self) -> String {
+        String::new()
     }
 }
 
@@ -56,3 +101,16 @@ pub(crate) fn relax() {
     #[cfg(any(loom, shuttle))]
     thread::yield_now();
 }
+
+/// One value a thread, empty at first.
+macro_rules! local {
+    ($name:ident: $type:ty) => {
+        #[cfg(not(any(loom, shuttle)))]
+        std::thread_local! { static $name: std::cell::RefCell<Option<$type>> = const { std::cell::RefCell::new(None) } }
+        #[cfg(loom)]
+        loom::thread_local! { static $name: std::cell::RefCell<Option<$type>> = std::cell::RefCell::new(None) }
+        #[cfg(shuttle)]
+        shuttle::thread_local! { static $name: std::cell::RefCell<Option<$type>> = std::cell::RefCell::new(None) }
+    };
+}
+pub(crate) use local;

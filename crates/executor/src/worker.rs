@@ -7,18 +7,18 @@ use std::task::Wake;
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
-use crate::sync::{self, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, Thread, thread};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, Parker};
 
 /// A thread that waits for a future: its waker.
 pub(crate) struct Sleeper {
-    thread: Thread,
+    parker: Parker,
     woken: AtomicBool,
 }
 
 impl Sleeper {
     /// For the current thread.
     pub(crate) fn new() -> Self {
-        Sleeper { thread: thread::current(), woken: AtomicBool::new(false) }
+        Sleeper { parker: Parker::new(), woken: AtomicBool::new(false) }
     }
 
     pub(crate) fn is_woken(&self) -> bool {
@@ -27,7 +27,7 @@ impl Sleeper {
 
     /// Whether it was woken since it last asked.
     pub(crate) fn take_woken(&self) -> bool {
-        self.woken.swap(false, Ordering::Acquire)
+        self.woken.swap(false, Ordering::AcqRel)
     }
 
     /// Sleeps until woken; says whether it was, before the deadline.
@@ -40,7 +40,7 @@ impl Sleeper {
             if left.is_some_and(|left| left.is_zero()) {
                 return false;
             }
-            sync::park(left);
+            self.parker.park(left);
         }
     }
 }
@@ -52,8 +52,8 @@ impl Wake for Sleeper {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // Who is awake already need not be woken again: one system call less.
-        if !self.woken.swap(true, Ordering::Release) {
-            self.thread.unpark();
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.parker.unpark();
         }
     }
 }
@@ -67,12 +67,14 @@ pub(crate) enum Signal {
 }
 
 pub(crate) struct Worker {
-    thread: Thread,
+    parker: Parker,
     signal: AtomicU8,
     /// The job that runs here: its number, 0 for none; its lane; when it started.
     job: AtomicU64,
     lane: AtomicU32,
     since: AtomicU64,
+    /// That job waits for the end of the pool, or of a view.
+    ending: AtomicBool,
     /// The token of that job, if it has one.
     pub(crate) token: Mutex<Option<CancelToken>>,
 }
@@ -81,27 +83,29 @@ impl Worker {
     /// The worker of the current thread.
     pub(crate) fn new() -> Self {
         Worker {
-            thread: thread::current(),
+            parker: Parker::new(),
             signal: AtomicU8::new(0),
             job: AtomicU64::new(0),
             lane: AtomicU32::new(0),
             since: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
             token: Mutex::new(None),
         }
     }
 
     /// Set under the pool's lock, when the worker is taken off the idle stack.
     pub(crate) fn signal(&self, signal: Signal) {
-        self.signal.store(signal as u8, Ordering::Release);
+        // A swap, as in `take_signal`: so the two have one order.
+        self.signal.swap(signal as u8, Ordering::AcqRel);
     }
 
     /// Ends its sleep. The signal is set by now; a job that uses `std::thread::park` may see a wake-up for nothing, as it must expect.
     pub(crate) fn unpark(&self) {
-        self.thread.unpark();
+        self.parker.unpark();
     }
 
     pub(crate) fn take_signal(&self) -> Option<Signal> {
-        match self.signal.swap(0, Ordering::Acquire) {
+        match self.signal.swap(0, Ordering::AcqRel) {
             0 => None,
             1 => Some(Signal::Work),
             _ => Some(Signal::Close),
@@ -119,7 +123,7 @@ impl Worker {
             if left.is_some_and(|left| left.is_zero()) {
                 return None;
             }
-            sync::park(left);
+            self.parker.park(left);
         }
     }
 
@@ -138,10 +142,15 @@ impl Worker {
         (job, self.lane.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed))
     }
 
+    pub(crate) fn set_ending(&self, ending: bool) {
+        self.ending.store(ending, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn thread_name(&self) -> String {
-        #[cfg(not(loom))]
-        return self.thread.name().unwrap_or_default().to_owned();
-        #[cfg(loom)]
-        String::new()
+        self.parker.thread_name()
     }
 }

@@ -320,6 +320,17 @@ fn tables() {
     assert_eq!(ask.body.as_deref(), Some(&b"[1,\n2]"[..]));
 }
 
+/// The CSV parser underneath skips a mark too, but only if the block has all of it.
+#[test]
+fn a_second_byte_order_mark_is_text() {
+    for size in [1, 2, 3, 100] {
+        let list = "\u{feff}\n\u{feff}url\nhttp://a/\n".as_bytes();
+        let (rows, end) = read_blocks(Format::Csv, &Options::default(), list.chunks(size));
+        assert!(rows.is_empty());
+        assert!(end.unwrap_err().message.ends_with("the first line has: \\u{feff}url"));
+    }
+}
+
 #[test]
 fn a_table_without_the_column_is_refused() {
     let (rows, end) = read_blocks(Format::Csv, &Options::default(), [&b"link,name\nhttp://a/,b\n"[..]]);

@@ -224,7 +224,7 @@ fn play(operations: &[Operation], pace: Pace, believed: Pace) -> Result<(), Stri
             Operation::Redirect(n, host) => {
                 if let Some(mut job) = pick(n) {
                     let from = job.host;
-                    let hop = Hop { url: "".into(), status: 302, total: Nanos::ZERO };
+                    let hop = Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None };
                     job.redirect(HOSTS[host].parse().unwrap(), hop);
                     model.left(place(from));
                     model.heard(place(from), Ending::Response { status: 302, retry_after: None }, now);

@@ -73,7 +73,10 @@ impl Play {
             _ if verb.starts_with('>') => {
                 let mut job = self.take(row);
                 let from = job.host;
-                job.redirect(url(&verb[1..]), Hop { url: "".into(), status: 302, total: Nanos::ZERO });
+                job.redirect(
+                    url(&verb[1..]),
+                    Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None },
+                );
                 self.scheduler.redirect(from, job, now);
             }
             host if row.is_empty() => {

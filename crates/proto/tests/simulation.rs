@@ -265,7 +265,7 @@ impl World<'_> {
             Answer::Redirect(to) => {
                 let from = job.host;
                 let url = format!("{}{}", self.servers[to].url, job.row.0).parse().unwrap();
-                job.redirect(url, Hop { url: "".into(), status: 302, total: Nanos::ZERO });
+                job.redirect(url, Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None });
                 self.scheduler.redirect(from, job, self.now);
                 Ok(())
             }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 use overlapped_proto::bucket::Rate;
+use overlapped_proto::input::Format;
 use overlapped_proto::limits;
 
 use super::output::Output;
@@ -152,7 +153,7 @@ pub(crate) struct Flags {
     /// Put the data into the query and GET.
     #[arg(short = 'G', long, conflicts_with = "json", help_heading = "HTTP")]
     pub(crate) get: bool,
-    /// Ask for the head alone.
+    /// Ask for the head alone; with one URL it is printed.
     #[arg(short = 'I', long, conflicts_with_all = ["data", "json", "request"], help_heading = "HTTP")]
     pub(crate) head: bool,
     /// User-Agent.
@@ -224,6 +225,17 @@ pub(crate) enum ListFormat {
     Csv,
     /// Tab-separated values with a header line.
     Tsv,
+}
+
+impl From<ListFormat> for Format {
+    fn from(format: ListFormat) -> Self {
+        match format {
+            ListFormat::Text => Self::Text,
+            ListFormat::Ndjson => Self::Ndjson,
+            ListFormat::Csv => Self::Csv,
+            ListFormat::Tsv => Self::Tsv,
+        }
+    }
 }
 
 /// How a run shows itself.

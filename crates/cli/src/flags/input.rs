@@ -1,10 +1,14 @@
-//! Where rows come from: the words URL, @FILE and -. Nothing here reads a list.
+//! Where rows come from: the words URL, @FILE and -. Nothing here reads a list;
+//! one of several is opened, so that all are known to be there before the first is read.
 
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use overlapped_fetch::Input;
 use overlapped_proto::glob::Glob;
-use overlapped_proto::input::url;
+use overlapped_proto::input::{Format, url};
 
 use crate::exit::Error;
 
@@ -22,6 +26,12 @@ pub(crate) enum Source {
     List(PathBuf),
     /// The list on standard input.
     Stdin,
+}
+
+impl Source {
+    fn is_list(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Stdin)
+    }
 }
 
 /// Whether {a,b} and [1-9] in a URL stand for several.
@@ -44,6 +54,13 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
     match word.strip_prefix('@') {
         Some("-") => return Ok(Source::Stdin),
         Some("") => return Err(Error::Usage("@ needs the name of a file: @urls.txt".to_owned())),
+        Some(path)
+            if [".gz", ".zst", ".xz", ".bz2", ".parquet"].iter().any(|suffix| path.ends_with(suffix)) =>
+        {
+            return Err(Error::Usage(format!(
+                "{path}: only plain lists are read so far: unpack it into `overlapped -`"
+            )));
+        }
         Some(path) => return Ok(Source::List(path.into())),
         None if word == "-" => return Ok(Source::Stdin),
         None => {}
@@ -68,19 +85,23 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
     Ok(source)
 }
 
-/// The list that the sources make together; `query` goes behind every URL.
+/// The list that the sources make together, and its format where that is known; `query` goes behind every URL.
 ///
 /// # Errors
 ///
-/// More than one list, or a query for a list.
-pub(crate) fn list(mut sources: Vec<Source>, query: Option<String>) -> Result<Input, Error> {
-    let is_list = |source: &Source| matches!(source, Source::List(_) | Source::Stdin);
-    if !sources.iter().any(is_list) {
+/// A query for a list, lists that cannot be joined, or one of several that cannot be read.
+pub(crate) fn list(
+    mut sources: Vec<Source>,
+    query: Option<String>,
+    format: Option<Format>,
+) -> Result<(Input, Option<Format>), Error> {
+    if !sources.iter().any(Source::is_list) {
         let urls = sources.into_iter().flat_map(urls);
-        return Ok(Input::Urls(match query {
+        let urls: Box<dyn Iterator<Item = String> + Send> = match query {
             Some(query) => Box::new(urls.map(move |url| with_query(&url, &query))),
             None => Box::new(urls),
-        }));
+        };
+        return Ok((Input::Urls(urls), None));
     }
     if query.is_some() {
         return Err(Error::Usage(
@@ -88,11 +109,61 @@ pub(crate) fn list(mut sources: Vec<Source>, query: Option<String>) -> Result<In
         ));
     }
     match (sources.pop(), sources.is_empty()) {
-        (Some(Source::List(path)), true) => Ok(Input::File(path)),
-        (Some(Source::Stdin), true) => Ok(Input::Stdin),
+        (Some(Source::List(path)), true) => Ok((Input::File(path), format)),
+        (Some(Source::Stdin), true) => Ok((Input::Stdin, format)),
+        (last, _) => {
+            sources.extend(last);
+            let format = common_format(&sources, format)?;
+            let parts = sources.into_iter().map(open).collect::<Result<_, _>>()?;
+            Ok((Input::Read(Box::new(Joined { parts }), "given in parts".to_owned()), Some(format)))
+        }
+    }
+}
+
+/// The format of several sources, which must be one whose lines stand for themselves.
+fn common_format(sources: &[Source], given: Option<Format>) -> Result<Format, Error> {
+    let by_name = |path: &PathBuf| path.file_name().and_then(|name| Format::of_name(name.to_str()?));
+    let format = |source: &Source| match source {
+        Source::Url(_) | Source::Urls(_) => Format::Text,
+        Source::List(path) => given.or_else(|| by_name(path)).unwrap_or(Format::Text),
+        Source::Stdin => given.unwrap_or(Format::Text),
+    };
+    match sources.first().map(format) {
+        Some(first @ (Format::Text | Format::Ndjson))
+            if sources.iter().all(|source| format(source) == first) =>
+        {
+            Ok(first)
+        }
         _ => Err(Error::Usage(
-            "one list a run so far: `cat a.txt b.txt | overlapped -` joins lists".to_owned(),
+            "only lists of one format can be joined, text or NDJSON; a table stands alone".into(),
         )),
+    }
+}
+
+fn open(source: Source) -> Result<Box<dyn Read + Send>, Error> {
+    Ok(match source {
+        Source::Stdin => Box::new(io::stdin()),
+        Source::List(path) => Box::new(File::open(&path).map_err(|error| Error::reading(&path, &error))?),
+        urls @ (Source::Url(_) | Source::Urls(_)) => {
+            Box::new(io::Cursor::new(self::urls(urls).collect::<Vec<_>>().join("\n")))
+        }
+    })
+}
+
+/// Several lists as one, each ended by a line end: a file may lack its last one, and an empty line is no row.
+struct Joined {
+    parts: VecDeque<Box<dyn Read + Send>>,
+}
+
+impl Read for Joined {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(part) = self.parts.front_mut() else { return Ok(0) };
+        let count = part.read(buffer)?;
+        if count > 0 {
+            return Ok(count);
+        }
+        self.parts.pop_front();
+        (&b"\n"[..]).read(buffer)
     }
 }
 
@@ -116,12 +187,14 @@ mod tests {
 
     fn check(words: &[&str], globbing: Globbing, expected: Option<&[&str]>) {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let found = sources(&words, globbing).and_then(|sources| list(sources, None));
-        let found = found.ok().map(|input| match input {
+        let found = sources(&words, globbing).and_then(|sources| list(sources, None, None));
+        let found = found.ok().map(|(input, _)| match input {
             Input::Urls(urls) => urls.collect(),
             Input::File(path) => vec![format!("file {}", path.display())],
             Input::Stdin => vec!["stdin".to_owned()],
-            Input::Read(..) => vec![],
+            Input::Read(read, _) => {
+                io::read_to_string(read).unwrap().split('\n').map(str::to_owned).collect()
+            }
         });
         assert_eq!(
             found.as_deref(),
@@ -142,9 +215,20 @@ mod tests {
         check(&["@x"], Globbing::On, Some(&["file x"]));
         check(&["-"], Globbing::On, Some(&["stdin"]));
         check(&["@-"], Globbing::On, Some(&["stdin"]));
-        for refused in
-            [&["example.org"][..], &["@"], &["http://a/[1-"], &["@x", "@y"], &["@x", "http://a/"], &[""]]
-        {
+        check(
+            &["http://a/", "@/dev/null", "http://b/[1-2]"],
+            Globbing::On,
+            Some(&["http://a/", "", "http://b/1", "http://b/2", ""]),
+        );
+        for refused in [
+            &["example.org"][..],
+            &["@"],
+            &["http://a/[1-"],
+            &["@x", "@y.csv"],
+            &["@x.gz"],
+            &["@/nowhere/x", "http://a/"],
+            &[""],
+        ] {
             check(refused, Globbing::On, None);
         }
     }

@@ -6,6 +6,7 @@
 //! does not do yet is refused by name ([`later`]).
 
 pub(crate) mod plan;
+mod request;
 pub(crate) mod compare;
 pub(crate) mod fetch;
 pub(crate) mod waterfall;
@@ -111,6 +112,10 @@ fn explain(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "nothing to do: give a URL, @FILE or - (overlapped --help shows more)".to_owned();
     }
+    let known = error.get(ContextKind::SuggestedSubcommand).is_some();
+    if let Some(word) = unknown.filter(|_| error.kind() == ErrorKind::InvalidSubcommand && !known) {
+        return format!("`{word}` is no command, and no URL without its scheme: https://{word}");
+    }
     let text = error.render().to_string();
     let asides = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
     let lines = text.lines().map(str::trim).take_while(|line| !asides(line));
@@ -163,7 +168,8 @@ mod tests {
         check_error("shard list", "not built yet");
         check_error("-k http://a/", "--insecure-host");
         check_error("--fial http://a/", "--fail");
-        check_error("frobnicate", "frobnicate");
+        check_error("localhost", "https://localhost");
+        check_error("fecth", "fetch");
         check_error("", "nothing to do");
         check_error("-j many http://a/", "--parallel-max");
         check_error("--progress sometimes http://a/", "auto, bar, plain, none");

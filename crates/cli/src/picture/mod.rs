@@ -155,8 +155,9 @@ impl Chart {
         }
     }
 
-    /// Counts time from the start of the earliest row.
+    /// The rows in the order in which they began, with time counted from the earliest.
     pub(crate) fn since_start(mut self) -> Self {
+        self.bars.sort_by(|a, b| a.active_s().total_cmp(&b.active_s()));
         let start = self.bars.iter().map(|bar| bar.start_s).fold(f64::INFINITY, f64::min);
         for bar in &mut self.bars {
             bar.start_s -= start;

@@ -43,18 +43,18 @@ pub(crate) fn draw(chart: &Chart, style: &Style) -> String {
 /// A line a row: number, result, label, bar, time.
 fn bars(out: &mut String, chart: &Chart, style: &Style, span_s: f64) {
     let numbers = chart.bars.len().to_string().len();
-    let results = chart.bars.iter().map(|bar| bar.result.chars().count()).max().unwrap_or(0);
     let (prefix, names) = layout::labels(&chart.bars);
-    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let labels = longest.min(style.width / 4);
+    let longest = |texts: &mut dyn Iterator<Item = &str>| texts.map(|text| text.chars().count()).max();
+    let results = longest(&mut chart.bars.iter().map(|bar| &*bar.result)).unwrap_or(0).min(style.width / 5);
+    let labels = longest(&mut names.iter().copied()).unwrap_or(0).min(style.width / 5);
     let left = numbers + results + labels + 6;
-    let cells = style.width.saturating_sub(left + 10).max(8);
+    let cells = style.width.saturating_sub(left + 10).max(4);
     if !prefix.is_empty() {
         let _ = writeln!(out, "{}", shorten(prefix, style.width));
     }
     axis(out, &Axis::new(span_s, cells / 10), left, cells);
     for (i, (bar, name)) in chart.bars.iter().zip(names).enumerate() {
-        let (result, name) = (&bar.result, shorten(name, labels));
+        let (result, name) = (shorten(&bar.result, results), shorten(name, labels));
         let _ = write!(out, "{:>numbers$}  {result:<results$}  {name:<labels$}  ", i + 1);
         paint(out, &layout::cells(&[bar], span_s, cells, Rows::Bars), style.colour);
         let _ = writeln!(out, " {:>9}", seconds(bar.took_s()));
@@ -128,14 +128,16 @@ fn pad(text: &mut String, width: usize, with: char) {
 
 /// The phases that occur, with their glyphs, in as many lines as they need.
 fn legend(out: &mut String, chart: &Chart, style: &Style, left: usize) {
-    let mut used = style.width;
+    // The longest name fits any width.
+    let left = left.min(style.width.saturating_sub(20));
+    let _ = write!(out, "{:left$}", "");
+    let mut used = left;
     for phase in chart.phases() {
         let length = phase.name().len() + 2;
-        if used + 3 + length > style.width {
-            let indent = if used == style.width { "" } else { "\n" };
-            let _ = write!(out, "{indent}{:left$}", "");
+        if used > left && used + 3 + length > style.width {
+            let _ = write!(out, "\n{:left$}", "");
             used = left;
-        } else {
+        } else if used > left {
             out.push_str("   ");
             used += 3;
         }
@@ -226,6 +228,22 @@ mod tests {
         assert!(drawn.lines().any(|line| line.starts_with("1  200  /0  cc")), "{drawn}");
         assert!(drawn.contains("c connect   ─ wait   █ receive"), "{drawn}");
         assert!(drawn.lines().all(|line| line.chars().count() <= 60), "{drawn}");
+    }
+
+    #[test]
+    fn no_line_is_too_wide() {
+        let mut chart = chart(80);
+        let mut failed =
+            Bar::new("http://example.org/a/long/way/down".into(), "connect.refused".into(), false, 0.0);
+        for phase in [Phase::Blocked, Phase::Earlier, Phase::Dns, Phase::Tls] {
+            failed.set(phase, 0.1);
+        }
+        chart.bars.pop();
+        chart.add(Some(failed));
+        for width in [40, 57, 80, 133] {
+            let drawn = draw(&chart, &Style { width, colour: false, span_s: None });
+            assert!(drawn.lines().all(|line| line.chars().count() <= width), "{width}\n{drawn}");
+        }
     }
 
     #[test]

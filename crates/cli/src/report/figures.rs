@@ -57,8 +57,8 @@ pub(crate) fn millis(ms: Option<f64>) -> String {
     match ms {
         None => "-".to_owned(),
         Some(ms) if ms < 99.95 => format!("{ms:.1} ms"),
-        Some(ms) if ms < 9_999.5 => format!("{ms:.0} ms"),
-        Some(ms) => format!("{:.1} s", ms / 1e3),
+        Some(ms) if ms < 999.5 => format!("{ms:.0} ms"),
+        Some(ms) => format!("{:.2} s", ms / 1e3),
     }
 }
 
@@ -81,8 +81,8 @@ mod tests {
         let texts = [0.42, 12.34, 247.0, 43_680.0, 273_600.0].map(|s| span(Duration::from_secs_f64(s)));
         assert_eq!(texts, ["0.42 s", "12.3 s", "4m07", "12h08", "3d04"]);
         assert_eq!(
-            [None, Some(1.25), Some(250.4), Some(12_345.0)].map(millis),
-            ["-", "1.2 ms", "250 ms", "12.3 s"]
+            [None, Some(1.25), Some(250.4), Some(12_346.0)].map(millis),
+            ["-", "1.2 ms", "250 ms", "12.35 s"]
         );
     }
 }

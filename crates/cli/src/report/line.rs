@@ -105,3 +105,58 @@ pub(super) fn held(held: Held) -> Option<String> {
         (_, None) => Some("hosts asked for a pause".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress() -> Progress {
+        Progress {
+            elapsed: Duration::from_secs(100),
+            rows_read: 50_000,
+            input_bytes_read: 500_000,
+            input_bytes: Some(1_000_000),
+            rows_done: 40_000,
+            ok: 36_900,
+            by_class: [0, 0, 36_900, 0, 2_100, 41],
+            errors: 959,
+            bytes: 6_100_000_000,
+            wire_bytes: 0,
+            in_flight: 251,
+            hosts: 3_811,
+            hosts_parked: 412,
+            held: Held::RateHost,
+        }
+    }
+
+    fn check(now: &Progress, expected: &str) {
+        assert_eq!(Line::default().text(now), expected);
+    }
+
+    #[test]
+    fn everything_that_is_known_is_told() {
+        check(
+            &progress(),
+            "40.0 %  40,000  400/s  61 MB/s · ok 37k 4xx 2.1k 5xx 41 err 959 · live 251 \
+             · hosts 3,811 (412 parked) · ETA 2m30 · held by --rate-host",
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_told() {
+        let now =
+            Progress { input_bytes: None, hosts: 1, hosts_parked: 0, held: Held::Nothing, ..progress() };
+        check(&now, "40,000  400/s  61 MB/s · ok 37k 4xx 2.1k 5xx 41 err 959 · live 251");
+        let now = Progress { by_class: [0; 6], errors: 0, rows_done: 0, ok: 0, bytes: 0, ..now };
+        check(&now, "0  0/s  0 B/s · ok 0 · live 251");
+    }
+
+    #[test]
+    fn the_speed_is_that_of_the_last_seconds() {
+        let mut line = Line::default();
+        line.text(&progress());
+        let later = Duration::from_secs(130);
+        let text = line.text(&Progress { elapsed: later, ..progress() });
+        assert!(text.contains("  0/s  "), "{text}");
+    }
+}

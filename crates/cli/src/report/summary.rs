@@ -23,12 +23,10 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
         bytes(now.bytes as f64 / seconds)
     );
     if !run.finished {
-        let left = now.rows_read.saturating_sub(now.rows_done);
-        let _ = write!(
-            text,
-            "; stopped with {} rows read and not done, and the rest of the list unread",
-            count(left)
-        );
+        let left = count(now.rows_read.saturating_sub(now.rows_done));
+        let unread = now.input_bytes.is_none_or(|bytes| now.input_bytes_read < bytes);
+        let rest = if unread { ", the rest of the list unread" } else { "" };
+        let _ = write!(text, "; stopped with {left} rows not done{rest}");
     }
     line(&mut text, "rows", &rows(run));
     line(&mut text, "errors", &named(run.by_error.iter().filter(|(name, _)| **name != "status")));
@@ -63,11 +61,10 @@ fn line(text: &mut String, name: &str, told: &str) {
 fn rows(run: &Summary) -> String {
     let now = &run.progress;
     let mut text = format!("{} ok", count(now.ok));
-    let [other, rest @ ..] = now.by_class;
-    for (i, n) in rest.into_iter().enumerate().filter(|(_, n)| *n > 0) {
-        let _ = write!(text, " · {}xx {}", i + 1, count(n));
-    }
-    for (name, n) in [("other", other), ("without answer", now.errors)] {
+    // Answers with 2xx are what a person expects.
+    let [other, informing, _, redirects, clients, servers] = now.by_class;
+    let classes = [("1xx", informing), ("3xx", redirects), ("4xx", clients), ("5xx", servers)];
+    for (name, n) in classes.into_iter().chain([("other", other), ("without answer", now.errors)]) {
         if n > 0 {
             let _ = write!(text, " · {name} {}", count(n));
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use overlapped_fetch::Control;
+use overlapped_proto::limits;
 use overlapped_proto::schedule::Held;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -19,6 +20,8 @@ use crate::terminal;
 
 /// How often it looks: no person sees more, and a signal need not wait longer.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long after the first signal the program ends whatever the run does: a little more than the run takes.
+const STOP: Duration = Duration::from_millis(limits::DRAIN_GRACE.0 / 1_000_000 + 500);
 /// How often a plain line comes.
 const PLAIN: Duration = Duration::from_secs(30);
 
@@ -39,7 +42,7 @@ pub(crate) struct Seen {
 }
 
 impl Watch {
-    /// Starts to watch. Without a thread the run is not shown, and a signal ends it at once.
+    /// Starts to watch. Where no thread can be had, the run is not shown, and only a second signal ends it.
     pub(crate) fn start(control: Control, meter: Meter) -> Self {
         let (end, ended) = mpsc::channel();
         let signal = catch_signals();
@@ -71,26 +74,32 @@ fn catch_signals() -> Arc<AtomicUsize> {
 }
 
 fn watch(control: &Control, meter: Meter, signal: &AtomicUsize, ended: &mpsc::Receiver<()>) -> Seen {
-    let mut shown = Shown::new(meter);
+    let mut shown = Shown::new(meter, control.progress().input_bytes);
     let mut held = HeldCount::default();
-    let mut seen = Seen::default();
+    let caught = || u8::try_from(signal.load(Ordering::SeqCst)).ok().filter(|number| *number > 0);
+    let mut stopped: Option<Instant> = None;
     while ended.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
-        if seen.signal.is_none() {
-            seen.signal = u8::try_from(signal.load(Ordering::SeqCst)).ok().filter(|number| *number > 0);
-            if seen.signal.is_some() {
+        match (caught(), stopped) {
+            (None, _) => {}
+            (Some(_), None) => {
+                stopped = Some(Instant::now());
                 control.stop();
                 shown.say("overlapped: stopping; what is in flight may end (once more to quit at once)");
             }
+            // A list that nobody writes any more, as on a terminal, may keep a read for ever. By now whatever was
+            // finished is written.
+            (Some(number), Some(at)) if at.elapsed() > STOP => {
+                shown.clear();
+                std::process::exit(i32::from(number) + 128);
+            }
+            (Some(_), Some(_)) => {}
         }
         let progress = control.progress();
         held.add(progress.held);
         shown.update(&progress);
     }
     shown.clear();
-    // The last look may have been before the signal that ended the run.
-    seen.signal =
-        seen.signal.or(u8::try_from(signal.load(Ordering::SeqCst)).ok().filter(|number| *number > 0));
-    Seen { held: held.most(), ..seen }
+    Seen { signal: caught(), held: held.most() }
 }
 
 /// What a person sees while it runs.
@@ -101,12 +110,14 @@ enum Shown {
 }
 
 impl Shown {
-    fn new(meter: Meter) -> Self {
+    fn new(meter: Meter, length: Option<u64>) -> Self {
         match meter {
             Meter::Nothing => Self::Nothing,
             Meter::Lines => Self::Lines(Instant::now(), Line::default()),
             Meter::Bar => {
-                let style = ProgressStyle::with_template("{bar:12} {wide_msg}")
+                // Of a list without an end nobody knows how much is done.
+                let template = if length.is_some() { "{bar:12} {wide_msg}" } else { "{wide_msg}" };
+                let style = ProgressStyle::with_template(template)
                     .unwrap_or_else(|_| ProgressStyle::default_bar())
                     .progress_chars("█▉▊▋▌▍▎▏ ");
                 let bar = ProgressBar::with_draw_target(Some(1_000), ProgressDrawTarget::stderr_with_hz(10));

@@ -8,7 +8,6 @@ mod stream;
 mod write;
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -61,11 +60,10 @@ pub struct Unblock<T: Send + 'static> {
     block_bytes: usize,
     blocks_ahead: usize,
     job: Option<Job<Done>>,
-    /// Blocks that were read and not yet given; the first from `at` on.
-    blocks: VecDeque<Vec<u8>>,
+    /// The block that is being given, from `at` on, and those that follow.
+    block: Vec<u8>,
     at: usize,
-    /// An end or an error that follows the blocks.
-    after: Option<io::Result<()>>,
+    read: Arc<read::Blocks>,
     /// Bytes that were accepted for writing and not yet handed to a job.
     dirty: Vec<u8>,
     /// Handed to the object, but the object was not told to flush.
@@ -76,12 +74,13 @@ pub struct Unblock<T: Send + 'static> {
     #[cfg(feature = "tokio")]
     wanted: Option<io::SeekFrom>,
     /// How to write, known since the first write: for `drop`, which does not know that `T` can.
-    writer: Option<fn(&mut T, &[u8]) -> io::Result<()>>,
+    writer: Option<Writer<T>>,
     /// Items of an iterator.
     items: Option<Box<dyn Any + Send>>,
     broken: bool,
-    spare: Vec<Vec<u8>>,
 }
+
+type Writer<T> = fn(&mut T, &[u8]) -> io::Result<()>;
 
 /// What a job needs. Only a job locks it, and only one at a time; or this side, when there is no job.
 struct Shared<T> {
@@ -92,7 +91,6 @@ struct Shared<T> {
 
 /// What a job brings back.
 enum Done {
-    Read(Vec<u8>, io::Result<usize>),
     Wrote(io::Result<()>),
     Sought(io::Result<u64>),
     /// What it was for is elsewhere.
@@ -113,9 +111,9 @@ impl<T: Send + 'static> Unblock<T> {
             block_bytes: 256 * 1024,
             blocks_ahead: 0,
             job: None,
-            blocks: VecDeque::new(),
+            block: Vec::new(),
             at: 0,
-            after: None,
+            read: Arc::new(read::Blocks::new()),
             dirty: Vec::new(),
             unflushed: false,
             failed_write: None,
@@ -126,7 +124,6 @@ impl<T: Send + 'static> Unblock<T> {
             writer: None,
             items: None,
             broken: false,
-            spare: Vec::new(),
         }
     }
 
@@ -181,14 +178,16 @@ impl<T: Send + 'static> Unblock<T> {
         std::future::poll_fn(|cx| self.poll_written(cx)).await?;
         self.check()?;
         let object = self.shared.lock().object.take().ok_or_else(gone)?;
-        let mut unread = Vec::new();
-        for block in self.blocks.drain(..) {
-            unread.extend_from_slice(block.get(std::mem::take(&mut self.at)..).unwrap_or_default());
-        }
-        Ok((object, unread))
+        Ok((object, self.unread().concat()))
     }
 
     // The state, and what moves it.
+
+    /// Takes out what was read and not given. No job is under way.
+    fn unread(&mut self) -> Vec<Vec<u8>> {
+        let first = std::mem::take(&mut self.block).split_off(std::mem::take(&mut self.at));
+        std::iter::once(first).chain(self.read.clear()).collect()
+    }
 
     fn check(&self) -> io::Result<()> {
         if self.broken { Err(gone()) } else { Ok(()) }
@@ -200,15 +199,6 @@ impl<T: Send + 'static> Unblock<T> {
         let result = ready!(Pin::new(job).poll(cx));
         self.job = None;
         match result {
-            Ok(Done::Read(block, Ok(0))) => {
-                self.spare.push(block);
-                self.after = Some(Ok(()));
-            }
-            Ok(Done::Read(block, Ok(_))) => self.blocks.push_back(block),
-            Ok(Done::Read(block, Err(error))) => {
-                self.spare.push(block);
-                self.after = Some(Err(error));
-            }
             Ok(Done::Wrote(Ok(())) | Done::Used) => {}
             Ok(Done::Wrote(Err(error))) => self.failed_write = Some(error),
             Ok(Done::Sought(result)) => self.sought = Some(result),
@@ -255,6 +245,9 @@ impl<T: Send + 'static> Unblock<T> {
 
     /// Ready when no job is under way and the object has all bytes that were accepted.
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.job.is_some() {
+            self.read.stop();
+        }
         loop {
             ready!(self.poll_job(cx))?;
             if let Some(error) = self.failed_write.take() {
@@ -303,7 +296,7 @@ impl<T: Send + 'static> Drop for Unblock<T> {
 impl<T: Send + 'static> fmt::Debug for Unblock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unblock")
-            .field("unread_blocks", &self.blocks.len())
+            .field("unread_bytes", &(self.block.len() - self.at))
             .field("dirty_bytes", &self.dirty.len())
             .field("busy", &self.job.is_some())
             .finish_non_exhaustive()

@@ -16,10 +16,8 @@ impl<T: Seek + Send + 'static> Unblock<T> {
             if let (Some(result), true) = (sought, self.seeking.take() == Some(to)) {
                 return Poll::Ready(result);
             }
-            let read: usize = self.blocks.iter().map(Vec::len).sum();
-            let unread = (read - self.at) as i64;
-            self.spare.extend(self.blocks.drain(..));
-            (self.at, self.after, self.seeking) = (0, None, Some(to));
+            let unread = self.unread().iter().map(Vec::len).sum::<usize>() as i64;
+            self.seeking = Some(to);
             self.start(move |object, _| {
                 // First back to where the reader thinks it is: so a seek that fails leaves the object there.
                 let back = if unread == 0 { Ok(0) } else { object.seek(SeekFrom::Current(-unread)) };

@@ -1,8 +1,7 @@
 //! One attempt: one request on one connection, from the row to what came of it. It decides nothing about what follows.
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use hyper::body::Incoming;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Job, Method};
@@ -19,7 +18,7 @@ use super::shard::Shard;
 use crate::body::decode::Decoder;
 use crate::body::drain::{Rules, drain};
 use crate::net::alarm::{Alarm, Deadline};
-use crate::net::exchange::Connection;
+use crate::net::exchange::{Connection, Heads};
 use crate::net::{connect, request};
 
 /// Makes one attempt at `job`.
@@ -52,21 +51,20 @@ impl Attempt<'_> {
             return Err(Failure::new(ErrorKind::HttpParse, message));
         }
         self.answer.status = Some(head.status.as_u16());
-        self.answer.headers = packed(&head.headers);
         self.answer.wire.http_version =
             Some(if head.version == Version::HTTP_10 { HttpVersion::Http10 } else { HttpVersion::Http11 });
         let mut body = head.body;
-        let whole = match self.judge(head.status.as_u16(), &head.headers) {
+        let whole = match self.judge(head.status.as_u16()) {
             Decision::Follow(follow) => {
                 self.answer.redirect = Some(follow);
                 self.pass_over(&mut connection, &mut body).await
             }
             Decision::Fail(failure) => return Err(failure),
-            Decision::Stay => self.keep(&mut connection, &mut body, &head.headers).await?,
+            Decision::Stay => self.keep(&mut connection, &mut body).await?,
         };
         self.answer.watch.receive(self.shard.stamp());
         drop(body);
-        if whole && connection.is_reusable() {
+        if whole && connection.is_reusable(self.shard.now()) {
             self.shard.check_in(key, connection);
         }
         Ok(())
@@ -74,8 +72,9 @@ impl Attempt<'_> {
 
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
+        let mut heads = Heads::Usual;
         while let Some(mut connection) = self.shard.check_out(key) {
-            if !connection.is_reusable() {
+            if !connection.is_reusable(self.shard.now()) {
                 continue;
             }
             self.answer.wire =
@@ -87,15 +86,30 @@ impl Attempt<'_> {
                 Err(failure) if is_idle_race(failure.kind) && !connection.heard && self.is_idempotent() => {
                     break;
                 }
+                Err(failure) if self.may_have_many_fields(&failure, &connection) => {
+                    heads = Heads::Large;
+                    break;
+                }
                 Err(failure) => return Err(failure),
             }
         }
-        let mut connection = self.connect(key).await?;
-        let head = self.send(&mut connection).await?;
-        Ok((connection, head))
+        let mut connection = self.connect(key, heads).await?;
+        match self.send(&mut connection).await {
+            Err(failure) if self.may_have_many_fields(&failure, &connection) => {
+                connection = self.connect(key, Heads::Large).await?;
+                let head = self.send(&mut connection).await?;
+                Ok((connection, head))
+            }
+            head => Ok((connection, head?)),
+        }
     }
 
-    async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
+    /// True if the head was too large for the usual connection, and may be asked for again on one for large heads.
+    fn may_have_many_fields(&self, failure: &Failure, connection: &Connection) -> bool {
+        failure.kind == ErrorKind::HttpLimit && connection.heads == Heads::Usual && self.is_idempotent()
+    }
+
+    async fn connect(&mut self, key: &ConnKey, heads: Heads) -> Result<Box<Connection>, Failure> {
         let Self { shard, alarm, job, answer } = self;
         let timeouts = &shard.plan.timeouts;
         let host = request::host(&job.url)?;
@@ -122,7 +136,7 @@ impl Attempt<'_> {
             connect::Stream::Plain(tcp)
         };
         shard.count_connection();
-        Ok(Box::new(Connection::open(stream, remote, host, shard.now()).await?))
+        Ok(Box::new(Connection::open(stream, remote, host, heads, shard.now()).await?))
     }
 
     async fn send(&mut self, connection: &mut Connection) -> Result<Head, Failure> {
@@ -135,16 +149,18 @@ impl Attempt<'_> {
             self.alarm.within(deadline, connection.send(request, || watch.send(shard.stamp()))).await??;
         self.answer.watch.wait(shard.stamp());
         let (head, body) = response.into_parts();
-        Ok(Head { status: head.status, version: head.version, headers: head.headers, body })
+        // Copied at once: the originals lie in the connection's buffer, which could not be used again before they go.
+        self.answer.headers = packed(&head.headers);
+        Ok(Head { status: head.status, version: head.version, body })
     }
 
     /// What the status and the `Location` mean for the row.
-    fn judge(&mut self, status: u16, headers: &HeaderMap) -> Decision {
+    fn judge(&mut self, status: u16) -> Decision {
         let plan = &self.shard.plan;
-        let shard = self.shard;
-        let after = |value: &HeaderValue| retry::after(value.as_bytes(), shard.clock.unix_s(shard.now()));
-        self.answer.retry_after = headers.get(RETRY_AFTER).and_then(after);
-        let location = headers.get(LOCATION).map(|value| value.as_bytes());
+        let (shard, headers) = (self.shard, &self.answer.headers);
+        let after = |value| retry::after(value, shard.clock.unix_s(shard.now()));
+        self.answer.retry_after = headers.first("retry-after").and_then(after);
+        let location = headers.first("location");
         redirect::decide(self.job, plan.template.sent(self.job), status, location, &plan.redirect)
     }
 
@@ -166,17 +182,11 @@ impl Attempt<'_> {
         false
     }
 
-    async fn keep(
-        &mut self,
-        connection: &mut Connection,
-        body: &mut Incoming,
-        headers: &HeaderMap,
-    ) -> Result<bool, Failure> {
+    async fn keep(&mut self, connection: &mut Connection, body: &mut Incoming) -> Result<bool, Failure> {
         let Self { shard, alarm, job, answer } = self;
         let plan = &shard.plan;
-        let fields = headers.get_all(CONTENT_ENCODING);
-        let decoder =
-            if plan.decodes { Decoder::new(fields.iter().map(|field| field.as_bytes()))? } else { None };
+        let codings = answer.headers.iter().filter(|(name, _)| *name == "content-encoding");
+        let decoder = if plan.decodes { Decoder::new(codings.map(|(_, value)| value))? } else { None };
         let rules = Rules {
             keep: plan.response.body,
             sha256: plan.response.sha256 || job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some()),
@@ -216,7 +226,6 @@ impl Attempt<'_> {
 struct Head {
     status: StatusCode,
     version: Version,
-    headers: HeaderMap,
     body: Incoming,
 }
 

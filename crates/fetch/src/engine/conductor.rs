@@ -217,6 +217,9 @@ impl Conductor {
                 Ok(job) => {
                     let shard = job.host.shard(self.outgoing.len());
                     if let Some(outgoing) = self.outgoing.get_mut(shard) {
+                        if outgoing.is_empty() {
+                            outgoing.reserve(count.min(limits::BATCH_RECORDS));
+                        }
                         outgoing.push(job);
                     }
                 }

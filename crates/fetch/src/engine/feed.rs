@@ -60,6 +60,8 @@ pub(crate) struct Feed {
     pulled: u64,
     pulled_bytes: u64,
     buffer: Vec<u8>,
+    /// As many as the last block had.
+    rows_expected: usize,
 }
 
 enum Source {
@@ -94,6 +96,7 @@ impl Feed {
             pulled: 0,
             pulled_bytes: 0,
             buffer: Vec::new(),
+            rows_expected: 0,
         };
         Ok((feed, bytes))
     }
@@ -104,7 +107,7 @@ impl Feed {
     ///
     /// For as long as the source does.
     pub(crate) fn read(&mut self) -> Block {
-        let mut block = Block::default();
+        let mut block = Block { rows: Vec::with_capacity(self.rows_expected), ..Block::default() };
         let read = match &mut self.source {
             Source::Urls(urls) => {
                 let urls = urls.by_ref().take(limits::INPUT_BLOCK_ROWS).collect::<Vec<_>>();
@@ -123,6 +126,7 @@ impl Feed {
         };
         block.ended |= read.is_err();
         block.failure = read.err();
+        self.rows_expected = block.rows.len();
         block
     }
 

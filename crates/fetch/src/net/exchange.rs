@@ -35,6 +35,16 @@ type Driver = http1::Connection<TokioIo<Metered>, Payload>;
 /// because the first bytes of the body may come along with it.
 const HEADS_BYTES_MAX: usize = 2 * limits::HEAD_BYTES_MAX;
 
+/// How many fields the heads of responses may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heads {
+    /// A hundred. hyper keeps the places for them on the stack.
+    Usual,
+    /// `limits::HEADERS_MAX`. hyper makes and clears the places for all of them for every response, which costs more
+    /// than everything else it does; so this is for the few servers that need it.
+    Large,
+}
+
 /// An open connection on which one request at a time is made.
 pub(crate) struct Connection {
     sender: http1::SendRequest<Payload>,
@@ -47,6 +57,10 @@ pub(crate) struct Connection {
     pub(crate) host: HeaderValue,
     /// When it was opened.
     pub(crate) opened: Nanos,
+    /// How many fields a head may have on it.
+    pub(crate) heads: Heads,
+    /// When it was last found reusable: within one turn it is not looked at twice.
+    looked: Option<Nanos>,
     /// A response has come over it before.
     pub(crate) used: bool,
     /// Something came since the last request was sent.
@@ -59,26 +73,46 @@ impl Connection {
         stream: Stream,
         remote: SocketAddr,
         host: HeaderValue,
+        heads: Heads,
         opened: Nanos,
     ) -> Result<Self, Failure> {
         let allowance = Rc::new(Cell::new(HEADS_BYTES_MAX));
         let stream = Metered { stream, allowance: allowance.clone() };
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(limits::HEAD_BYTES_MAX)
-            .max_headers(limits::HEADERS_MAX)
-            // A request fits one buffer, and one plain write costs less than a vectored one.
-            .writev(false)
+        let mut builder = http1::Builder::new();
+        // A request fits one buffer, and one plain write costs less than a vectored one.
+        builder.max_buf_size(limits::HEAD_BYTES_MAX).writev(false);
+        match heads {
+            Heads::Usual => {}
+            Heads::Large => drop(builder.max_headers(limits::HEADERS_MAX)),
+        }
+        let (sender, driver) = builder
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failure(&error, ErrorKind::HttpReset))?;
-        Ok(Self { sender, driver, allowance, remote, host, opened, used: false, heard: false })
+        Ok(Self {
+            sender,
+            driver,
+            allowance,
+            remote,
+            host,
+            opened,
+            heads,
+            looked: None,
+            used: false,
+            heard: false,
+        })
     }
 
-    /// True if another request can be made; looks whether the server has closed it in the meantime.
-    pub(crate) fn is_reusable(&mut self) -> bool {
+    /// True if another request can be made at `now`; looks whether the server has closed it in the meantime.
+    pub(crate) fn is_reusable(&mut self, now: Nanos) -> bool {
+        if self.looked == Some(now) {
+            return true;
+        }
         // The next request brings its own waker: nobody waits for what happens until then.
         let pending = Pin::new(&mut self.driver).poll(&mut Context::from_waker(Waker::noop())).is_pending();
-        pending && self.sender.is_ready()
+        let reusable = pending && self.sender.is_ready();
+        self.looked = if reusable { Some(now) } else { None };
+        reusable
     }
 
     /// Sends `request`; `sent` is called once it is handed to the system, the answer is the head of the response.
@@ -93,6 +127,7 @@ impl Connection {
     ) -> Result<http::Response<Incoming>, Failure> {
         let used = self.used;
         self.used = true;
+        self.looked = None;
         self.allowance.set(HEADS_BYTES_MAX);
         let mut answer = pin!(self.sender.send_request(request));
         let driver = &mut self.driver;

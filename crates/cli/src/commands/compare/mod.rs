@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use self::server::Server;
@@ -108,17 +109,20 @@ fn urls(words: &[String]) -> Result<Vec<String>, Error> {
 
 /// Runs every arm in turn, as often as asked.
 fn measure(flags: &Flags, urls: &[String]) -> Result<Vec<Measured>, Error> {
+    let style =
+        ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let shown = ProgressBar::new_spinner().with_style(style);
     let mut measured =
         [Arm::Sequential, Arm::Pool, Arm::Native].map(|arm| Measured { arm, runs: Vec::new() });
     for round in 1..=flags.runs {
         for Measured { arm, runs } in &mut measured {
-            if terminal::stderr_is_seen() {
-                terminal::say(format_args!("run {round} of {}: {}", flags.runs, report::name(*arm)));
-            }
+            shown.set_message(format!("run {round} of {}: {}", flags.runs, report::name(*arm)));
+            shown.tick();
             runs.push(start(*arm, flags.workers, urls)?);
             runs.sort_by_key(|run| run.wall);
         }
     }
+    shown.finish_and_clear();
     Ok(measured.into())
 }
 

@@ -89,11 +89,16 @@ impl<'a> Report<'a> {
     }
 
     fn table(&self, out: &mut String) {
+        let runs = match self.flags.runs {
+            1 => "one run each,".to_owned(),
+            runs => format!("medians of {runs} runs,"),
+        };
+        let _ = writeln!(out, "ideal {:.3} s, the longest answer", self.ideal_s);
+        let _ = writeln!(out, "{runs} from the start of a process to its end\n");
         let _ = writeln!(
             out,
-            "ideal {:.3} s, the longest answer; medians of {} runs, each from the start of its process to its end\n\n\
-             {:<14}{:>9}{:>13}{:>11}{:>11}{:>10}",
-            self.ideal_s, self.flags.runs, "", "wall", "over ideal", "speed-up", "CPU", "threads"
+            "{:<14}{:>9}{:>13}{:>11}{:>11}{:>10}",
+            "", "wall", "over ideal", "speed-up", "CPU", "threads"
         );
         let base = self.sequential_s();
         for (arm, run) in &self.arms {

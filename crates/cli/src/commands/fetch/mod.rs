@@ -49,7 +49,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     }
     if let Some(path) = &plan.waterfall {
         let chart = std::mem::take(&mut *chart.lock().unwrap_or_else(PoisonError::into_inner));
-        write_whole(path, svg::draw(&chart.since_start(), "overlapped fetch").as_bytes())?;
+        write_whole(path, svg::draw(&chart.since_start(), &plan.title).as_bytes())?;
     }
     Ok(ending(&run, &seen))
 }

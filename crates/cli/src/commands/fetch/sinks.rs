@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use overlapped_fetch::Sink;
 use overlapped_fetch::sink::{BodyTo, Existing, Files, Lines};
 use overlapped_proto::display::{escape, redact};
-use overlapped_proto::record::{Record, column::Fields, csv};
+use overlapped_proto::record::{HttpVersion, Record, column::Fields, csv};
 
 use crate::exit::Error;
 use crate::flags::output::Output;
@@ -45,6 +45,7 @@ pub(super) fn open(plan: Sinks, show: Show) -> Result<Vec<Box<dyn Sink>>, Error>
     match plan.main {
         Main::Body => sinks.push(Box::new(BodyTo::new(io::stdout()))),
         Main::BodyIfOk => sinks.push(Box::new(IfOk(BodyTo::new(io::stdout())))),
+        Main::Head => sinks.push(Box::new(Head(io::stdout()))),
         Main::Lines => sinks.push(Box::new(Told(io::stdout()))),
         Main::Ndjson => sinks.push(Box::new(Lines::ndjson(io::stdout(), fields))),
         Main::Nothing => {}
@@ -118,6 +119,29 @@ impl<S: Sink> Sink for IfOk<S> {
 
     fn commit(&mut self) -> io::Result<()> {
         self.0.commit()
+    }
+}
+
+/// The head of a response, as `curl -I` prints it.
+struct Head<W>(W);
+
+impl<W: Write + Send> Sink for Head<W> {
+    fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+        let Some(status) = record.status else { return Ok(()) };
+        let version = record.connection.http_version.map_or("1.1", HttpVersion::as_str);
+        let mut head = format!("HTTP/{version} {status}\r\n").into_bytes();
+        for (name, value) in record.headers.iter() {
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value);
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        self.0.write_all(&head)
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

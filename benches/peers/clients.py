@@ -1,0 +1,261 @@
+"""The programs that are compared, and the command line of each."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import records
+
+OURS = "overlapped"
+PYTHON_CLIENT = Path(__file__).with_name("fetch_with_python.py")
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The same distinct URLs in the forms that the clients read."""
+
+    rows: int
+    plain: Path
+    curl: Path
+    first_url: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run: the list, how many requests at once, and an empty folder to work in."""
+
+    lists: Lists
+    parallel: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a finished run says of itself."""
+
+    # Rows answered with status 200; None: it does not say, the server's counter has to do.
+    answered: int | None = None
+    complaint: str = ""
+
+
+@dataclass(frozen=True)
+class Client:
+    """A program, how to start it, and how it tells what it did."""
+
+    name: str
+    program: str
+    version: str
+    command: Callable[[Task], list[str]]
+    # Looks at what a run left behind.
+    told: Callable[[Task], Told] = lambda _: Told()
+    # A slow client gets this part of the rows, so that a round stays short.
+    share_of_rows: float = 1.0
+    # It runs for a time, not for a number of requests.
+    timed: bool = False
+    # What the table says of it.
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Where to look for programs."""
+
+    ours: Path
+    path: str
+    python: str
+
+    def find(self, name: str) -> str | None:
+        return shutil.which(name, path=self.path)
+
+
+def write_lists(folder: Path, base_url: str, rows: int, with_curl: bool = True) -> Lists:
+    """Writes `rows` distinct URLs, `base_url` followed by the row's number."""
+    lists = Lists(rows, folder / f"urls-{rows}.txt", folder / f"urls-{rows}.curl", f"{base_url}0")
+    with open(lists.plain, "w", encoding="ascii") as plain:
+        plain.writelines(f"{base_url}{row}\n" for row in range(rows))
+    if with_curl:
+        with open(lists.curl, "w", encoding="ascii") as curl:
+            curl.writelines(f'url = "{base_url}{row}"\noutput = "/dev/null"\n' for row in range(rows))
+    return lists
+
+
+def ours(programs: Programs) -> list[Client]:
+    """Our program: records with the bodies in them, and without."""
+    program = programs.ours
+    if not program.is_file():
+        return []
+    version = _version([str(program), "--version"])
+
+    def client(name: str, *flags: str, note: str) -> Client:
+        def command(task: Task) -> list[str]:
+            words = [str(program), "fetch", f"@{task.lists.plain}", "-j", str(task.parallel)]
+            return [*words, *flags, "-o", str(output_of(task))]
+
+        return Client(name, str(program), version, command, _told_by_records, note=note)
+
+    return [
+        client(OURS, note="a record a row to NDJSON, bodies included"),
+        client(f"{OURS} --no-body", "--no-body", note="a record a row to NDJSON"),
+    ]
+
+
+def output_of(task: Task) -> Path:
+    """Where our records go."""
+    return task.folder / "out.ndjson"
+
+
+def _told_by_records(task: Task) -> Told:
+    verdict = records.verify(output_of(task), task.lists.rows)
+    return Told(verdict.good, "" if verdict.complete else str(verdict))
+
+
+def peers(programs: Programs) -> list[Client]:
+    """Every peer that is installed."""
+    finders = (_wrk, _oha, _oha_from_list, _curl, _wget2, _aria2c, _aiohttp, _requests)
+    return [client for find in finders if (client := find(programs)) is not None]
+
+
+def _wrk(programs: Programs) -> Client | None:
+    program = programs.find("wrk")
+    if program is None:
+        return None
+
+    def command(task: Task) -> list[str]:
+        return [program, "-t1", f"-c{task.parallel}", "-d3s", task.lists.first_url]
+
+    version = _version([program, "--version"])
+    return Client("wrk", program, version, command, timed=True, note="3 s on one URL, keeps nothing")
+
+
+def _oha(programs: Programs) -> Client | None:
+    return _oha_with(programs, "oha", "one URL, keeps latencies", lambda lists: [lists.first_url])
+
+
+def _oha_from_list(programs: Programs) -> Client | None:
+    note = "URLs drawn from the list, keeps latencies"
+    return _oha_with(programs, "oha --urls-from-file", note, lambda lists: ["--urls-from-file", str(lists.plain)])
+
+
+def _oha_with(programs: Programs, name: str, note: str, target: Callable[[Lists], list[str]]) -> Client | None:
+    program = programs.find("oha")
+    if program is None:
+        return None
+
+    def command(task: Task) -> list[str]:
+        words = [program, "--no-tui", "--output-format", "json", "-n", str(task.lists.rows), "-c", str(task.parallel)]
+        return [*words, *target(task.lists)]
+
+    def told(task: Task) -> Told:
+        try:
+            return Told(json.loads((task.folder / "stdout").read_text())["statusCodeDistribution"].get("200", 0))
+        except (ValueError, KeyError):
+            return Told(complaint="its summary cannot be read")
+
+    return Client(name, program, _version([program, "--version"]), command, told, note=note)
+
+
+def _curl(programs: Programs) -> Client | None:
+    program = programs.find("curl")
+    if program is None:
+        return None
+
+    def command(task: Task) -> list[str]:
+        words = [program, "-q", "-sS", "--parallel", "--parallel-max", str(task.parallel)]
+        return [*words, "-w", "%{http_code}\\n", "-K", str(task.lists.curl)]
+
+    version = _version([program, "--version"])
+    return Client("curl -Z", program, version, command, _count_of_200, note="bodies to /dev/null, a status line a row")
+
+
+def curl_immediate(programs: Programs) -> Client | None:
+    """curl that does not wait for its first connection before it opens more."""
+    plain = _curl(programs)
+    if plain is None:
+        return None
+
+    def command(task: Task) -> list[str]:
+        words = plain.command(task)
+        return [*words[:-2], "--parallel-immediate", *words[-2:]]
+
+    name = "curl -Z --parallel-immediate"
+    return Client(name, plain.program, plain.version, command, _count_of_200, note=plain.note)
+
+
+def _count_of_200(task: Task) -> Told:
+    with open(task.folder / "stdout", "rb") as lines:
+        return Told(sum(line == b"200\n" for line in lines))
+
+
+def _wget2(programs: Programs) -> Client | None:
+    program = programs.find("wget2")
+    if program is None:
+        return None
+
+    def command(task: Task) -> list[str]:
+        words = [program, "--no-config", "-q", "--no-hsts", f"--max-threads={task.parallel}"]
+        return [*words, "-O", "/dev/null", "-i", str(task.lists.plain)]
+
+    version = _version([program, "--version"])
+    return Client("wget2", program, version, command, note="bodies to /dev/null, no statuses")
+
+
+def _aria2c(programs: Programs) -> Client | None:
+    program = programs.find("aria2c")
+    if program is None:
+        return None
+
+    def command(task: Task) -> list[str]:
+        words = [program, "--no-conf", "-q", f"-j{task.parallel}", "--file-allocation=none"]
+        return [*words, "-d", str(task.folder / "files"), "-i", str(task.lists.plain)]
+
+    version = _version([program, "--version"])
+    return Client("aria2c", program, version, command, share_of_rows=0.025, note="a file a row")
+
+
+def _requests(programs: Programs) -> Client | None:
+    return _python_client(programs, "requests", 0.02, "requests.Session a thread, statuses counted")
+
+
+def _aiohttp(programs: Programs) -> Client | None:
+    return _python_client(programs, "aiohttp", 0.1, "one session, statuses counted")
+
+
+def _python_client(programs: Programs, library: str, share_of_rows: float, note: str) -> Client | None:
+    version = _version([programs.python, "-c", f"import {library}; print({library}.__version__)"])
+    if not version:
+        return None
+
+    def command(task: Task) -> list[str]:
+        return [programs.python, str(PYTHON_CLIENT), library, str(task.lists.plain), str(task.parallel)]
+
+    def told(task: Task) -> Told:
+        text = (task.folder / "stdout").read_text().strip()
+        return Told(int(text)) if text.isdecimal() else Told(complaint="it printed no count")
+
+    name = f"Python {library}"
+    return Client(name, programs.python, version, command, told, share_of_rows=share_of_rows, note=note)
+
+
+def _version(command: list[str]) -> str:
+    """The first number with dots that the program prints; empty where it cannot be run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except OSError:
+        return ""
+    # wrk prints its version and calls that an error.
+    found = re.search(r"\d+\.\d[\w.]*", done.stdout + done.stderr)
+    return found.group() if found and "ModuleNotFoundError" not in done.stderr else ""
+
+
+def shown(command: list[str], client: Client, folder: Path) -> str:
+    """The command as it may be kept: no path of this machine in it."""
+    words = " ".join(word if re.fullmatch(r"[\w@%+=:,./-]+", word) else f"'{word}'" for word in command)
+    words = words.replace(client.program, os.path.basename(client.program)).replace(f"{folder}/", "")
+    return words.replace(f"{PYTHON_CLIENT.parent}/", "")

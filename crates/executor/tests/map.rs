@@ -1,0 +1,165 @@
+//! `map` and `scope`.
+
+// Helpers of tests, too, may do what tests may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use overlapped::{Executor, JobError, Shutdown, block_on};
+
+fn executor(workers: usize) -> Executor {
+    Executor::builder().max_workers(workers).build().unwrap()
+}
+
+#[test]
+fn results_come_in_the_order_of_the_items() {
+    let executor = executor(4);
+    let mut stream = executor.map(0..1000_u32, |n| n * 2);
+    block_on(async {
+        for n in 0..1000 {
+            assert_eq!(stream.next().await.unwrap().unwrap(), n * 2);
+        }
+        assert!(stream.next().await.is_none());
+        assert!(stream.next().await.is_none());
+    });
+}
+
+#[test]
+fn no_more_is_taken_than_the_window_holds() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    let items = std::iter::from_fn(move || Some(counter.fetch_add(1, Ordering::SeqCst)));
+    let executor = executor(2);
+    let mut stream = executor.map(items, |n| n).window(5);
+    assert_eq!(taken.load(Ordering::SeqCst), 0);
+    for n in 0..100 {
+        assert_eq!(block_on(stream.next()).unwrap().unwrap(), n);
+        assert!(taken.load(Ordering::SeqCst) <= n + 5);
+    }
+}
+
+#[test]
+fn a_window_wider_than_the_queue_waits_for_places() {
+    let executor = Executor::builder().max_workers(1).queue_limit(2).build().unwrap();
+    let mut stream = executor.map(0..100, |n| n).window(50);
+    for n in 0..100 {
+        assert_eq!(block_on(stream.next()).unwrap().unwrap(), n);
+    }
+    assert_eq!(executor.metrics().rejected, 0);
+}
+
+#[test]
+fn a_panic_is_the_result_of_its_item_alone() {
+    let executor = executor(2);
+    let mut stream = executor.map(0..3, |n| if n == 1 { panic!("one") } else { n });
+    assert!(matches!(block_on(stream.next()), Some(Ok(0))));
+    assert!(matches!(block_on(stream.next()), Some(Err(JobError::Panicked(_)))));
+    assert!(matches!(block_on(stream.next()), Some(Ok(2))));
+}
+
+#[test]
+fn dropping_the_stream_cancels_what_is_queued() {
+    let executor = executor(1);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&ran);
+    let mut stream = executor.map(0..50, move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    });
+    block_on(stream.next()).unwrap().unwrap();
+    drop(stream);
+    executor.shutdown_blocking(Shutdown::Drain, None);
+    assert!(ran.load(Ordering::SeqCst) < 50);
+}
+
+#[test]
+fn a_shut_down_executor_says_so_for_every_item() {
+    let executor = executor(1);
+    executor.shutdown_blocking(Shutdown::Drain, None);
+    let mut stream = executor.map(0..2, |n| n);
+    assert!(matches!(block_on(stream.next()), Some(Err(JobError::Rejected(_)))));
+    assert!(matches!(block_on(stream.next()), Some(Err(JobError::Rejected(_)))));
+    assert!(block_on(stream.next()).is_none());
+}
+
+#[test]
+fn a_scope_borrows_and_waits() {
+    let executor = executor(4);
+    let words = ["some", "words", "here"];
+    let total = AtomicUsize::new(0);
+    let lengths = executor.scope(|scope| {
+        let jobs: Vec<_> = words.iter().map(|word| scope.submit(|| word.len())).collect();
+        for _ in 0..100 {
+            scope.submit(|| total.fetch_add(1, Ordering::SeqCst));
+        }
+        jobs.into_iter().map(|job| job.wait().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(lengths, [4, 5, 4]);
+    assert_eq!(total.load(Ordering::SeqCst), 100);
+}
+
+#[test]
+fn a_scope_inside_a_job_of_a_small_pool_ends() {
+    let executor = executor(1);
+    let inner = executor.clone();
+    let job = executor.submit(move || {
+        let mut numbers = [1, 2, 3];
+        inner.scope(|scope| {
+            for n in &mut numbers {
+                scope.submit(|| *n += 10);
+            }
+        });
+        numbers
+    });
+    assert_eq!(job.wait().unwrap(), [11, 12, 13]);
+}
+
+#[test]
+fn a_scope_waits_for_its_jobs_when_it_panics() {
+    let executor = executor(2);
+    let ended = AtomicUsize::new(0);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        executor.scope(|scope| {
+            for _ in 0..10 {
+                scope.submit(|| {
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    ended.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            panic!("half-way");
+        })
+    }));
+    assert!(result.is_err());
+    assert_eq!(ended.load(Ordering::SeqCst), 10);
+}
+
+#[test]
+fn a_panic_of_a_scoped_job_goes_to_who_waits_or_else_to_the_scope() {
+    let executor = executor(2);
+    executor.scope(|scope| {
+        let job = scope.submit(|| -> () { panic!("seen") });
+        assert!(matches!(job.wait(), Err(JobError::Panicked(_))));
+    });
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        executor.scope(|scope| {
+            scope.submit(|| -> () { panic!("unseen") });
+        })
+    }));
+    assert_eq!(*result.unwrap_err().downcast_ref::<&str>().unwrap(), "unseen");
+}
+
+#[test]
+fn a_cancelled_job_of_a_scope_lets_go_of_what_it_borrows() {
+    let executor = executor(1);
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let ran = AtomicUsize::new(0);
+    executor.scope(|scope| {
+        scope.submit(move || gate.recv().is_ok());
+        let job = scope.submit(|| ran.fetch_add(1, Ordering::SeqCst));
+        job.cancel();
+        assert!(matches!(job.wait(), Err(JobError::Cancelled)));
+        go.send(()).unwrap();
+    });
+    assert_eq!(ran.load(Ordering::SeqCst), 0);
+}

@@ -1,0 +1,189 @@
+//! The whole pool under tens of thousands of random schedules (shuttle). Run with `RUSTFLAGS="--cfg shuttle"`.
+//!
+//! Bigger than loom's models and less exhaustive: four to seven threads, cancels, views, nested waits and a shutdown among each other.
+
+// Helpers of tests, too, may do what tests may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg(shuttle)]
+
+use std::sync::Arc;
+
+use overlapped::{Executor, JobError, Shutdown, block_on, gather};
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::atomic::{AtomicUsize, Ordering};
+use shuttle::thread;
+
+const SCHEDULES: usize = 10_000;
+
+fn check(f: impl Fn() + Send + Sync + 'static) {
+    let f = Arc::new(f);
+    let random = Arc::clone(&f);
+    shuttle::check_random(move || random(), SCHEDULES);
+    shuttle::check_pct(move || f(), SCHEDULES, 3);
+}
+
+fn executor(workers: usize) -> Executor {
+    Executor::builder().max_workers(workers).build().unwrap()
+}
+
+fn end(executor: &Executor, how: Shutdown) {
+    assert!(executor.shutdown_blocking(how, None).is_complete());
+}
+
+#[test]
+fn each_job_is_run_once_or_removed_once() {
+    check(|| {
+        let executor = executor(3);
+        let (runs, removed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let submitters: Vec<_> = (0..2)
+            .map(|_| {
+                let (executor, runs, removed) = (executor.clone(), Arc::clone(&runs), Arc::clone(&removed));
+                thread::spawn(move || {
+                    for _ in 0..4 {
+                        let counted = Arc::clone(&runs);
+                        let job = executor.submit(move || counted.fetch_add(1, Ordering::SeqCst));
+                        match thread_rng().gen_range(0..3) {
+                            0 => drop(block_on(job)),
+                            1 => job.detach(),
+                            _ => {
+                                if job.cancel() == overlapped::CancelOutcome::Removed {
+                                    removed.fetch_add(1, Ordering::SeqCst);
+                                }
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        for submitter in submitters {
+            submitter.join().unwrap();
+        }
+        end(&executor, Shutdown::Drain);
+        assert_eq!(runs.load(Ordering::SeqCst) + removed.load(Ordering::SeqCst), 8);
+        let metrics = executor.metrics();
+        assert_eq!((metrics.queued, metrics.running, metrics.threads), (0, 0, 0));
+    });
+}
+
+#[test]
+fn a_shutdown_at_any_time_leaves_no_job_without_an_answer() {
+    check(|| {
+        let executor = executor(2);
+        let other = executor.clone();
+        let submitter = thread::spawn(move || {
+            for _ in 0..4 {
+                match block_on(other.submit(|| 1)) {
+                    Ok(1) | Err(JobError::Rejected(_) | JobError::Cancelled) => {}
+                    wrong => panic!("{wrong:?}"),
+                }
+            }
+        });
+        let how =
+            [Shutdown::Drain, Shutdown::CancelQueued, Shutdown::CancelAll][thread_rng().gen_range(0..3)];
+        end(&executor, how);
+        submitter.join().unwrap();
+    });
+}
+
+#[test]
+fn nested_waits_end() {
+    check(|| {
+        let executor = executor(2);
+        let jobs: Vec<_> = (0..3)
+            .map(|n| {
+                let inner = executor.clone();
+                executor.submit(move || {
+                    let jobs = [inner.submit(move || n), inner.submit(move || n * 10)];
+                    gather(jobs).wait().unwrap().into_iter().sum::<i32>()
+                })
+            })
+            .collect();
+        assert_eq!(block_on(gather(jobs)).unwrap(), [0, 11, 22]);
+        end(&executor, Shutdown::Drain);
+    });
+}
+
+#[test]
+fn views_keep_to_their_limits_and_lose_nothing() {
+    check(|| {
+        let executor = executor(3);
+        let outer = executor.limited("two", 2);
+        let view = outer.limited("one", 1);
+        let now = Arc::new(AtomicUsize::new(0));
+        let jobs: Vec<_> = (0..4)
+            .map(|n| {
+                let now = Arc::clone(&now);
+                let job = view.submit(move || {
+                    assert_eq!(now.fetch_add(1, Ordering::SeqCst), 0);
+                    thread::yield_now();
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    n
+                });
+                if n == 2 {
+                    job.cancel();
+                }
+                job
+            })
+            .chain([outer.submit(|| 7)])
+            .collect();
+        let results = block_on(gather(jobs).return_errors());
+        let ran = results.into_iter().flatten().collect::<Vec<_>>();
+        assert!(ran == [0, 1, 3, 7] || ran == [0, 1, 2, 3, 7], "{ran:?}");
+        drop((view, outer));
+        end(&executor, Shutdown::Drain);
+    });
+}
+
+#[test]
+fn places_in_a_full_queue_are_passed_on() {
+    check(|| {
+        let executor = Executor::builder().max_workers(1).queue_limit(1).build().unwrap();
+        let threads: Vec<_> = (0..3)
+            .map(|n| {
+                let executor = executor.clone();
+                thread::spawn(move || {
+                    let permit = block_on(executor.reserve()).unwrap();
+                    if n == 0 {
+                        return drop(permit);
+                    }
+                    assert_eq!(block_on(permit.submit(move || n)).unwrap(), n);
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        end(&executor, Shutdown::Drain);
+    });
+}
+
+#[test]
+fn a_scope_returns_after_all_its_jobs() {
+    check(|| {
+        let executor = executor(2);
+        let mut numbers = [1, 2, 3];
+        executor.scope(|scope| {
+            for n in &mut numbers {
+                scope.submit(|| *n += 1);
+            }
+        });
+        assert_eq!(numbers, [2, 3, 4]);
+        end(&executor, Shutdown::Drain);
+    });
+}
+
+#[test]
+fn workers_that_are_let_go_and_wanted_again_lose_nothing() {
+    check(|| {
+        let executor =
+            Executor::builder().max_workers(2).keep_alive(std::time::Duration::ZERO).build().unwrap();
+        for n in 0..4 {
+            let job = executor.submit(move || n);
+            if n == 1 {
+                thread::yield_now();
+            }
+            assert_eq!(block_on(job).unwrap(), n);
+        }
+        end(&executor, Shutdown::Drain);
+    });
+}
