@@ -95,11 +95,14 @@ fn a_response_that_began_is_not_asked_for_again() {
 }
 
 #[test]
-fn a_connection_that_was_closed_while_idle_is_not_used() {
+fn a_connection_that_was_closed_while_idle_is_neither_used_nor_counted() {
     let server = RawServer::start(answer("ok").close());
-    let fetched = fetch(one_by_one(), (0..10).map(|row| server.url(&format!("/{row}"))));
+    let mut config = one_by_one();
+    config.pace.rate = Some(Rate { count: 1, per: Nanos::from_millis(50) });
+    let fetched = fetch(config, (0..10).map(|row| server.url(&format!("/{row}"))));
     assert_eq!(fetched.errors(), [""; 10]);
     assert_eq!((server.requests(), server.connections()), (10, 10));
+    assert_eq!((fetched.summary.connections_new, fetched.summary.connections_reused), (10, 0));
 }
 
 #[test]
