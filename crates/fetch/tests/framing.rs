@@ -218,3 +218,43 @@ fn an_end_at_any_byte_is_never_a_success() {
         assert_eq!(error(record), expected, "cut at {at}");
     }
 }
+
+/// Whatever bytes come, a row ends with a record of its own, and never with a defect of ours.
+#[test]
+fn damaged_bytes_are_never_a_defect() {
+    const HEADS: [&str; 4] = [
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nhello, world",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n",
+        "HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.0 302 Found\r\nLocation: /ok\r\nRetry-After: 0\r\n\r\nbye",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n\x1f\x0b\x08hello",
+    ];
+    let server = Server::builder()
+        .handler("/damaged/", |request| {
+            let seed: u64 = request.path().rsplit('/').next().unwrap().parse().unwrap();
+            let mut state = seed;
+            let mut below = |limit: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize % limit
+            };
+            let mut bytes = HEADS[below(4)].as_bytes().to_vec();
+            for _ in 0..=below(3) {
+                let at = below(bytes.len());
+                match below(4) {
+                    0 => bytes[at] = [0, b'\r', b'\n', b' ', b':', b'-', b'9', 0xff][below(8)],
+                    1 => drop(bytes.remove(at)),
+                    2 => bytes.truncate(at + 1),
+                    _ => bytes.extend_from_within(at..),
+                }
+            }
+            Script::new().send(bytes).close()
+        })
+        .start();
+    let fetched = fetch(config(), (0..1_000).map(|seed| server.url(&format!("/damaged/{seed}"))));
+    let errors = fetched.errors();
+    assert!(!errors.contains(&"internal"), "{:?}", fetched.summary.by_error);
+    assert!(
+        fetched.summary.by_error.len() > 3,
+        "the damage is of many kinds: {:?}",
+        fetched.summary.by_error
+    );
+}

@@ -4,10 +4,10 @@
 
 mod support;
 
-use overlapped_fetch::{Config, Pace, Response};
+use overlapped_fetch::{Bulk, Config, Input, Pace, Response, sink};
 use overlapped_proto::input::Format;
 use overlapped_testkit::{Refused, Server, bytes_of, refused, row_of, text_of};
-use support::{Scratch, config, error, fetch, fetch_list, retrying};
+use support::{LONG, Scratch, config, error, fetch, fetch_list, retrying, wait};
 
 /// A sequence of numbers that is the same for the same seed.
 struct Draw(u64);
@@ -62,7 +62,7 @@ fn check(seed: u64, config: Config) {
     let expected: Vec<_> = (0..300).map(|number| row(number, &mut draw, &server, &dead)).collect();
     // Only the row that is never answered is in a hurry: the others may take their time on a busy machine.
     let line = |row: &Expected| {
-        let time = if row.url.ends_with("/silent") { r#","timeout_s":0.2"# } else { "" };
+        let time = if row.url.ends_with("/silent") { r#","timeout_s":0.05"# } else { "" };
         format!("{{\"url\":\"{}\"{time}}}\n", row.url)
     };
     let list: String = expected.iter().map(line).collect();
@@ -120,6 +120,43 @@ fn with_bodies_in_files() {
     let response = Response { spool: Some(scratch.path().to_owned()), sha256: true, ..Response::default() };
     check(51, Config { response, ..config() });
     assert_eq!(scratch.files(), [""; 0]);
+}
+
+/// Whenever a run is ended, and however: it does end, no row has two records, and in ordered mode they are in order.
+#[test]
+fn ended_at_any_moment() {
+    for seed in 60..72_u64 {
+        let server = Server::builder().hosts(5).start();
+        let dead = refused();
+        let mut draw = Draw(seed);
+        let mut urls: Vec<_> = (0..300).map(|number| row(number, &mut draw, &server, &dead).url).collect();
+        if seed % 3 == 0 {
+            // A stop waits some seconds for a row that is never answered.
+            urls.iter_mut().for_each(|url| *url = url.replace("/silent", "/ok"));
+        }
+        let config = Config { ordered: seed % 2 == 0, ..retrying(1) };
+        let ordered = config.ordered;
+        let (sink, collected) = sink::collect();
+        let bulk = Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls.into_iter())));
+        let run = bulk.sink(sink).start().unwrap();
+        let control = run.control();
+        assert!(server.wait_for_requests(draw.below(200), LONG));
+        match seed % 3 {
+            0 => control.stop(),
+            1 => control.abort(),
+            _ => {
+                control.stop();
+                control.abort();
+            }
+        }
+        let summary = wait(run).unwrap();
+        let mut rows: Vec<_> = collected.take().iter().map(|record| record.row.0).collect();
+        assert_eq!(summary.progress.rows_done, rows.len() as u64, "seed {seed}");
+        assert!(!ordered || rows.is_sorted(), "seed {seed}");
+        rows.sort_unstable();
+        rows.dedup();
+        assert_eq!(summary.progress.rows_done, rows.len() as u64, "seed {seed}");
+    }
 }
 
 #[test]

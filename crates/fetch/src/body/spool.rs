@@ -30,10 +30,10 @@ impl Part {
     ///
     /// On the disk, like all of this type.
     pub(crate) fn create(directory: &Path, row: Row, attempt: u16) -> io::Result<Self> {
-        Self::open(directory, row, attempt, 0o600)
+        Self::create_with(directory, row, attempt, 0o600)
     }
 
-    fn open(directory: &Path, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
+    fn create_with(directory: &Path, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
         // Drawn anew each time: in a container every run has the same process number, so that the leftovers of one that
         // was killed, or another run in this process, would be in the way.
         let drawn = RandomState::new().build_hasher().finish();
@@ -42,11 +42,11 @@ impl Part {
         Ok(Self { file, path: Some(path) })
     }
 
-    /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is made
-    /// without a wish of its own.
+    /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is whole:
+    /// whoever the process's umask allows to.
     pub(crate) fn probe(directory: &Path) -> io::Result<Permissions> {
-        let part = Self::open(directory, Row(u64::MAX), 0, 0o666)?;
-        Ok(part.file.metadata()?.permissions())
+        let part = Self::create_with(directory, Row(u64::MAX), 0, 0o644)?;
+        part.file.metadata().map(|meta| meta.permissions())
     }
 
     /// Its temporary name.

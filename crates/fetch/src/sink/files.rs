@@ -1,6 +1,6 @@
 //! One file a row. A file has its final name only when it is whole: it is written under a temporary name and renamed.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,8 +29,8 @@ pub struct Files {
     directory: PathBuf,
     template: Template,
     existing: Existing,
-    /// Of a file that is whole; until then it is its owner's alone.
-    permissions: fs::Permissions,
+    /// Who may read a file once it has its final name.
+    readers: Permissions,
 }
 
 impl Files {
@@ -46,8 +46,8 @@ impl Files {
     pub fn open(directory: PathBuf, template: Template, existing: Existing) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
         // A directory that cannot be written to is found now, not at the first row.
-        let permissions = Part::probe(&directory)?;
-        Ok(Self { directory, template, existing, permissions })
+        let readers = Part::probe(&directory)?;
+        Ok(Self { directory, template, existing, readers })
     }
 
     /// Gives the file at `part` the name of its row.
@@ -56,8 +56,8 @@ impl Files {
         let url = Url::parse(record.final_url.as_deref().unwrap_or(&record.url)).map_err(invalid)?;
         let content_type =
             record.headers.first("content-type").and_then(|value| std::str::from_utf8(value).ok());
+        fs::set_permissions(part, self.readers.clone()).map_err(|error| at(part, &error))?;
         let parts = Parts { row: record.row, id: record.id.as_deref(), url: &url, content_type };
-        fs::set_permissions(part, self.permissions.clone()).map_err(|error| at(part, &error))?;
         let wanted = |twin| match record.out.as_deref() {
             Some(out) => safe_path(out, twin),
             None => self.template.path(&parts, twin),
