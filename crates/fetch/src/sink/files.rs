@@ -103,6 +103,11 @@ impl Files {
 impl Sink for Files {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
         if !record.ok {
+            // Its file, if it is large, gets no name, and so no record may name it.
+            if let Body::File(part) = &record.body {
+                fs::remove_file(part).map_err(|error| at(part, &error))?;
+                record.body = Body::None;
+            }
             return Ok(());
         }
         let path = match &record.body {
