@@ -48,11 +48,17 @@ fn a_child_is_told_and_the_parent_goes_on() {
         let another = executor.submit(|| 2).wait();
         // A job of before the fork runs in the parent.
         let earlier = block_on(before.take().unwrap());
+        let gathered = block_on(overlapped::gather([executor.submit(|| 3), executor.submit(|| 4)]));
         let report = executor.shutdown_blocking(Shutdown::Drain, Some(Duration::from_secs(5)));
         drop(report);
         // A new executor works.
         let new = Executor::builder().max_workers(1).build().unwrap();
-        is_forked(&one) && is_forked(&another) && is_forked(&earlier) && new.submit(|| 5).wait().is_ok()
+        let gathered = gathered.map(|_| 0);
+        is_forked(&gathered)
+            && is_forked(&one)
+            && is_forked(&another)
+            && is_forked(&earlier)
+            && new.submit(|| 5).wait().is_ok()
     });
     assert_eq!(status, 0);
     go.send(()).unwrap();

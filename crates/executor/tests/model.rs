@@ -110,7 +110,7 @@ proptest! {
                     match operation {
                         Operation::Detach(_) => job.detach(),
                         Operation::Drop(_) => drop(job),
-                        _ => {
+                        Operation::Submit | Operation::SubmitToView | Operation::Cancel(_) | Operation::Run => {
                             let outcome = job.cancel();
                             prop_assert_eq!(outcome == CancelOutcome::Removed, at.is_some());
                             prop_assert_eq!(block_on(job).is_ok(), at.is_none());
