@@ -37,13 +37,14 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 /// One worker, which waits at a gate.
 struct Pool {
     executor: Executor,
+    view: Executor,
     gate: Option<(mpsc::Sender<()>, Job<()>)>,
 }
 
 impl Pool {
     fn new(queue_limit: usize) -> Self {
         let executor = Executor::builder().max_workers(1).queue_limit(queue_limit).build().unwrap();
-        let mut pool = Pool { executor, gate: None };
+        let mut pool = Pool { view: executor.limited("view", 1), executor, gate: None };
         pool.close();
         pool
     }
@@ -63,8 +64,10 @@ impl Pool {
             go.send(()).unwrap();
             block_on(job).unwrap();
         }
-        while self.executor.metrics().queued + self.executor.metrics().running > 0 {
-            std::thread::yield_now();
+        for executor in [&self.view, &self.executor] {
+            while executor.metrics().queued + executor.metrics().running > 0 {
+                std::thread::yield_now();
+            }
         }
     }
 }
@@ -75,7 +78,6 @@ proptest! {
     #[test]
     fn it_runs_what_a_plain_queue_would(operations in operations(), queue_limit in 1..20_usize) {
         let mut pool = Pool::new(queue_limit);
-        let view = pool.executor.limited("view", 1);
         let ran = Arc::new(Mutex::new(Vec::new()));
         let mut model: VecDeque<usize> = VecDeque::new();
         let mut expected: Vec<usize> = Vec::new();
@@ -86,7 +88,7 @@ proptest! {
                 Operation::Submit | Operation::SubmitToView => {
                     let to_view = matches!(operation, Operation::SubmitToView);
                     let noted = Arc::clone(&ran);
-                    let executor = if to_view { &view } else { &pool.executor };
+                    let executor = if to_view { &pool.view } else { &pool.executor };
                     let job = executor.submit(move || {
                         noted.lock().unwrap().push(number);
                         number
@@ -125,11 +127,10 @@ proptest! {
                     pool.close();
                 }
             }
-            prop_assert_eq!(pool.executor.metrics().queued + view.metrics().queued, model.len());
+            prop_assert_eq!(pool.executor.metrics().queued + pool.view.metrics().queued, model.len());
         }
         pool.run();
         expected.extend(model.drain(..));
-        drop(view);
         prop_assert!(pool.executor.shutdown_blocking(Shutdown::Drain, None).is_complete());
         let ran = ran.lock().unwrap();
         // Each kind in its own order; the view's jobs among the others as it lets them through.
