@@ -7,9 +7,10 @@ mod support;
 use std::time::Duration;
 
 use overlapped_fetch::{Config, Request, Timeouts};
+use overlapped_proto::input::Format;
 use overlapped_proto::job::Method;
 use overlapped_testkit::{RawServer, Script, Server};
-use support::{body, config, error, fetch, fetch_one, one_by_one, text};
+use support::{body, config, error, fetch, fetch_list, fetch_one, one_by_one, text};
 
 /// The error and the status of what a server answers with these bytes before it closes.
 fn answered(bytes: impl Into<Vec<u8>>) -> (&'static str, Option<u16>) {
@@ -118,6 +119,18 @@ fn heads_have_a_limit() {
         let record = fetch_one(config(), server.url(path));
         assert_eq!((error(&record), record.status), ("http.limit", None), "{path}");
     }
+}
+
+/// A request that may be sent only once cannot be sent again because its answer had many fields.
+#[test]
+fn many_fields_are_no_reason_to_post_twice_or_to_fail() {
+    let server = Server::start();
+    let row = |path: &str, body: &str| format!(r#"{{"url":"{}"{body}}}"#, server.url(path));
+    let post = r#","body":"once""#;
+    let list = [row("/ok", ""), row("/headers?n=500", post), row("/ok", ""), row("/headers?n=500", post)];
+    let fetched = fetch_list(one_by_one(), Format::Ndjson, list.join("\n"), 4);
+    assert_eq!(fetched.errors(), [""; 4]);
+    assert_eq!(server.seen().iter().filter(|seen| seen.method == "POST").count(), 2);
 }
 
 #[test]

@@ -78,10 +78,11 @@ fn a_fresh_connection_that_ends_is_a_failure_at_once() {
 #[test]
 fn a_post_that_met_the_end_of_an_idle_connection_is_not_sent_again() {
     let server = RawServer::start(answer("ok").expect_request().close());
-    let list = format!("{{\"url\":\"{0}\"}}\n{{\"url\":\"{0}\",\"body\":\"once\"}}\n", server.url("/"));
+    let list = format!("{{\"url\":\"{0}\",\"body\":\"once\"}}\n", server.url("/")).repeat(2);
     let fetched = fetch_list(one_by_one(), Format::Ndjson, list, 2);
     assert_eq!(fetched.errors(), ["", "http.no_response"]);
-    assert_eq!(server.seen().iter().filter(|seen| seen.method == "POST").count(), 1);
+    assert_eq!(server.seen().iter().filter(|seen| seen.method == "POST").count(), 2);
+    assert_eq!(connections(&server), [0, 0]);
 }
 
 #[test]

@@ -4,10 +4,11 @@
 
 mod support;
 
-use overlapped_fetch::{Bulk, Config, Input, Pace, Response, sink};
+use overlapped_fetch::{Bulk, Config, Input, Pace, Response, Sink, sink};
 use overlapped_proto::input::Format;
+use overlapped_proto::record::Record;
 use overlapped_testkit::{Refused, Server, bytes_of, refused, row_of, text_of};
-use support::{LONG, Scratch, config, error, fetch, fetch_list, retrying, wait};
+use support::{LONG, Scratch, config, error, fetch, fetch_list, retrying, run, wait};
 
 /// A sequence of numbers that is the same for the same seed.
 struct Draw(u64);
@@ -120,6 +121,45 @@ fn with_bodies_in_files() {
     let response = Response { spool: Some(scratch.path().to_owned()), sha256: true, ..Response::default() };
     check(51, Config { response, ..config() });
     assert_eq!(scratch.files(), [""; 0]);
+}
+
+/// Everything that makes one part wait for another at once: few requests over many shards, a sink that stutters, a
+/// narrow window, redirects from shard to shard. A wake-up that is lost would end here.
+#[test]
+fn nobody_waits_for_ever() {
+    struct Stuttering(u32);
+    impl Sink for Stuttering {
+        fn accept(&mut self, _: &mut Record) -> std::io::Result<()> {
+            self.0 += 1;
+            if self.0.is_multiple_of(97) {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            Ok(())
+        }
+        fn commit(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    for (parallel_max, shards, window_rows) in [(1, 2, 50), (2, 4, 10_000), (3, 4, 700), (5, 3, 2)] {
+        for ordered in [false, true] {
+            let server = Server::builder().hosts(12).start();
+            let url = |row: usize| {
+                let there = server.url_on(row * 7, &format!("/row/{row}")).replace(':', "%3a");
+                match row % 3 {
+                    0 => server.url_on(row, &format!("/redirect-to?url={there}")),
+                    _ => server.url_on(row, &format!("/row/{row}")),
+                }
+            };
+            let urls: Vec<_> = (0..1_000).map(url).collect();
+            let pace = Pace { parallel_max, ..Pace::default() };
+            let config = Config { pace, shards: Some(shards), window_rows, ordered, ..config() };
+            let bulk = Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls.into_iter())));
+            let fetched = run(bulk.sink(Box::new(Stuttering(0))));
+            fetched.assert_complete(1_000);
+            assert_eq!(server.row_hits(), [1; 1_000]);
+            assert!(server.max_in_flight() <= parallel_max);
+        }
+    }
 }
 
 /// Whenever a run is ended, and however: it does end, no row has two records, and in ordered mode they are in order.

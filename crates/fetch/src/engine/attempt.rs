@@ -72,8 +72,11 @@ impl Attempt<'_> {
 
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
-        let mut heads = Heads::Usual;
-        if let Some(mut connection) = self.shard.check_out(key) {
+        // What may be sent only once must not fail for the number of fields in its answer.
+        let mut heads = if self.is_idempotent() { Heads::Usual } else { Heads::Large };
+        let idle = self.shard.check_out(key);
+        if let Some(mut connection) = idle.filter(|idle| heads == Heads::Usual || idle.heads == Heads::Large)
+        {
             self.answer.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
             match self.send(&mut connection).await {
