@@ -266,7 +266,7 @@ impl Shard {
         record.attempts = job.attempts;
         record.chain = job.chain;
         record.started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
-        record.elapsed = now - job.first_started.unwrap_or(now);
+        record.elapsed = now - job.first_ready;
         record
     }
 
