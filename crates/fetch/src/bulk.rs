@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use overlapped::{Executor, Job as Task, block_on};
+use overlapped_proto::commit::{Commit, Durability};
 use overlapped_proto::job::Row;
 use overlapped_proto::limits;
 use overlapped_proto::reorder::Reorder;
@@ -12,9 +13,11 @@ use overlapped_proto::reorder::Reorder;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Shared, Stage};
+use crate::durable::{self, Durable, Earlier, Listed, Opened, Settings};
 use crate::engine::conductor::{Conductor, Reading, Writing};
 use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
+use crate::engine::ledger::Ledger;
 use crate::engine::shard::{Lanes, Shard};
 use crate::error::Error;
 use crate::plan::Plan;
@@ -46,6 +49,8 @@ pub struct Bulk {
     input: Input,
     input_options: InputOptions,
     sinks: Vec<Box<dyn Sink>>,
+    settings: Settings,
+    durable: Option<Opened>,
 }
 
 impl Bulk {
@@ -55,8 +60,11 @@ impl Bulk {
     ///
     /// A setting is wrong; the message names it.
     pub fn new(config: Config) -> Result<Self, Error> {
+        let settings = durable::settings(&config);
         Ok(Self {
             plan: Plan::new(config)?,
+            settings,
+            durable: None,
             input: Input::Urls(Box::new(std::iter::empty())),
             input_options: InputOptions::default(),
             sinks: Vec::new(),
@@ -82,6 +90,68 @@ impl Bulk {
         self
     }
 
+    /// Makes the run durable: killed at any moment, it goes on where it was. To be called when the list is given, and
+    /// before the sinks are: what is answered says how long their files are to be.
+    ///
+    /// A list that cannot be read again, such as a pipe, must be given again from its beginning when the run goes on.
+    ///
+    /// ```
+    /// use overlapped_fetch::durable::{Begin, Durable};
+    /// use overlapped_fetch::sink::{Existing, Lines, OutputFile};
+    /// use overlapped_fetch::{Bulk, Config, Input};
+    /// use overlapped_proto::record::column::Fields;
+    /// # let server = overlapped_testkit::Server::start();
+    /// # let urls = vec![server.url("/ok"), server.url("/status/404")];
+    /// # let folder = std::env::temp_dir().join(format!("overlapped-doc-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let output = folder.join("results.ndjson");
+    ///
+    /// let bulk = Bulk::new(Config::default())?.input(Input::Urls(Box::new(urls.into_iter())));
+    /// let (bulk, earlier) = bulk.durable(Durable { begin: Begin::Resume, ..Durable::beside(&output) })?;
+    /// let file = match earlier.offset(0) {
+    ///     Some(length) => OutputFile::resume(output.clone(), length)?,
+    ///     None => OutputFile::create(output.clone(), Existing::Keep)?,
+    /// };
+    /// bulk.sink(Box::new(Lines::ndjson(file, Fields::default()).durable())).start()?.wait()?;
+    ///
+    /// assert_eq!(std::fs::read_to_string(&output)?.lines().count(), 2);
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is a state and there must be none, or it is that of another run, or in use, or damaged.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub fn durable(mut self, durable: Durable) -> Result<(Self, Earlier), Error> {
+        if durable.durability == Durability::None {
+            return Err(Error::config("a durable run needs a durability"));
+        }
+        let mut settings = self.settings.clone();
+        let InputOptions { format, columns, skip, limit } = &self.input_options;
+        for (name, value) in [
+            ("list format", format!("{format:?}")),
+            ("list columns", format!("{columns:?}")),
+            ("skip", skip.to_string()),
+            ("limit", format!("{limit:?}")),
+        ] {
+            settings.push((name.to_owned(), value));
+        }
+        let listed = match &self.input {
+            Input::File(path) => Listed::File(path.clone()),
+            Input::Urls(_) => Listed::Elsewhere("the caller"),
+            Input::Stdin => Listed::Elsewhere("standard input"),
+            Input::Read(..) => Listed::Elsewhere("a stream"),
+        };
+        let opened = Opened::open(durable, Clock::start().unique(), &listed, settings)?;
+        let earlier = opened.earlier.clone();
+        self.durable = Some(opened);
+        Ok((self, earlier))
+    }
+
     /// Starts the run on threads of its own, and returns at once.
     ///
     /// # Errors
@@ -95,13 +165,22 @@ impl Bulk {
         let clock = Clock::start();
         let plan = Arc::new(self.plan);
         let first = Row(self.input_options.skip);
-        let (feed, input_bytes) = Feed::open(self.input, self.input_options)?;
+        let passed = self.durable.as_ref().map(Opened::passed).unwrap_or_default();
+        let (feed, input_bytes) = Feed::open(self.input, self.input_options, passed)?;
         let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
         let executor = executor(plan.shards).map_err(no_threads)?;
         let shared = Shared::new(plan.shards, plan.pace.parallel_max, plan.rate);
         let tally = Tally::new(clock, input_bytes).map_err(|error| Error::internal(error.to_string()))?;
         let tally = Arc::new(tally);
+        let log = match self.durable {
+            None => None,
+            Some(opened) => {
+                let commit = Commit::new(opened.durability);
+                Some((opened.begin()?, commit))
+            }
+        };
         let lanes = Lanes {
+            intents: log.as_ref().map(|(log, _)| log.intents()),
             dns: executor.limited("dns", limits::DNS_PARALLEL_MAX),
             disk: executor.limited("disk", limits::DISK_PARALLEL_MAX),
             cpu: executor.limited("cpu", plan.shards),
@@ -113,6 +192,7 @@ impl Bulk {
             })
             .collect();
         let order = if plan.ordered { Some(Reorder::new(first, plan.window_rows)) } else { None };
+        let ledger = log.map(|(log, commit)| Ledger::new(log, commit, clock, lanes.disk.clone()));
         let conductor = Conductor {
             outgoing: vec![Vec::new(); plan.shards],
             plan,
@@ -122,7 +202,9 @@ impl Bulk {
             shards,
             feed: Reading::Open(Box::new(feed)),
             sinks: Writing::Open { sinks: Sinks::new(self.sinks), dirty: false },
+            ledger,
             order,
+            next: first,
             fed: 0,
             written: 0,
             ahead: Default::default(),
@@ -146,7 +228,7 @@ fn executor(shards: usize) -> std::io::Result<Executor> {
 ///
 /// Until the run is over.
 fn run_conductor(conductor: Conductor) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| Error::internal(format!("no event queue: {error}")))?;
     runtime.block_on(conductor.run())
 }

@@ -46,6 +46,21 @@ impl Part {
         part.file.metadata().map(|meta| meta.permissions())
     }
 
+    /// Removes the files in `directory` that these processes have left.
+    pub(crate) fn remove_of(directory: &Path, processes: &[u32]) -> io::Result<()> {
+        let prefixes: Vec<_> = processes.iter().map(|process| format!(".overlapped-{process}-")).collect();
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let ours = prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
+            if ours && name.ends_with(PART) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Its temporary name.
     pub(crate) fn path(&self) -> &Path {
         self.path.as_deref().unwrap_or(Path::new(""))

@@ -2,13 +2,16 @@
 //! here knows who takes the rows.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use overlapped_proto::input::{Format, Options, Reader, RowRead};
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead};
+use overlapped_proto::journal::Mark;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 
+use crate::durable::Passed;
 use crate::error::Error;
 
 /// Where the rows of a run come from.
@@ -42,6 +45,8 @@ pub(crate) struct Block {
     pub(crate) rows: Vec<RowRead>,
     pub(crate) bytes_read: u64,
     pub(crate) ended: bool,
+    /// Where it begins, if reading may begin there again.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// An open list.
@@ -50,8 +55,10 @@ pub(crate) struct Feed {
     name: String,
     options: InputOptions,
     reader: Option<Reader>,
-    /// Rows to come before `options.limit` is reached.
-    left: u64,
+    /// Rows that an earlier run has dealt with.
+    passed: Passed,
+    /// Reading can begin again anywhere in it.
+    plain: bool,
     buffer: Vec<u8>,
 }
 
@@ -66,19 +73,30 @@ impl Feed {
     /// # Errors
     ///
     /// The file cannot be opened.
-    pub(crate) fn open(input: Input, options: InputOptions) -> Result<(Self, Option<u64>), Error> {
+    pub(crate) fn open(
+        input: Input,
+        options: InputOptions,
+        passed: Passed,
+    ) -> Result<(Self, Option<u64>), Error> {
+        let (mut reader, mut plain) = (None, false);
         let (source, name, bytes) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
             Input::Stdin => (Source::Bytes(Box::new(io::stdin())), "on standard input".to_owned(), None),
             Input::Read(read, name) => (Source::Bytes(read), name, None),
             Input::File(path) => {
                 let name = path.display().to_string();
-                let (file, bytes) = open_file(&path).map_err(|error| Error::input(&name, error))?;
+                let opened = open_file(&path).and_then(|(mut file, bytes)| {
+                    plain = bytes.is_some();
+                    if let Some(mark) = passed.mark.filter(|_| plain) {
+                        reader = seek(&mut file, &name, &options, mark)?;
+                    }
+                    Ok((file, bytes))
+                });
+                let (file, bytes) = opened.map_err(|error| Error::input(&name, error))?;
                 (Source::Bytes(Box::new(file)), name, bytes)
             }
         };
-        let left = options.limit.unwrap_or(u64::MAX);
-        Ok((Self { source, name, options, reader: None, left, buffer: Vec::new() }, bytes))
+        Ok((Self { source, name, options, reader, passed, plain, buffer: Vec::new() }, bytes))
     }
 
     /// The next rows.
@@ -113,11 +131,16 @@ impl Feed {
 
     /// Parses the buffer; an empty one is the end of the list.
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
-        let (skip, left) = (self.options.skip, &mut self.left);
+        let skip = self.options.skip;
+        let end = self.options.limit.map_or(u64::MAX, |limit| skip.saturating_add(limit));
+        let (passed, plain) = (&self.passed, self.plain);
         let mut take = |row: RowRead| {
-            if row.row().0 >= skip && *left > 0 {
-                *left -= 1;
-                block.rows.push(row);
+            let number = row.row();
+            if plain && block.mark.is_none() {
+                block.mark = Some(Mark { row: number, offset: row.offset });
+            }
+            if (skip..end).contains(&number.0) && !passed.done.contains(number) {
+                block.rows.push(if passed.in_doubt.contains(number) { unconfirmed(row) } else { row });
             }
         };
         let reader = match &mut self.reader {
@@ -137,9 +160,30 @@ impl Feed {
             reader.push(&self.buffer, &mut take)?;
         }
         block.bytes_read = reader.bytes_consumed();
-        block.ended = self.left == 0;
+        block.ended = reader.rows() >= end;
         Ok(())
     }
+}
+
+/// A row whose request may have been sent by a run that ended before it knew what came of it.
+fn unconfirmed(row: RowRead) -> RowRead {
+    let Ok(job) = row.job else { return row };
+    let message = "an earlier run has sent this request, or was about to, and does not know what came of it; \
+                   it is not sent again unasked";
+    let failure = Failure::new(ErrorKind::RunUnconfirmed, message);
+    let (id, meta) = job.ask.as_deref().map(|ask| (ask.id.clone(), ask.meta.clone())).unwrap_or_default();
+    let bad = BadRow { row: job.row, given: job.given().into(), id, meta, failure };
+    RowRead { job: Err(bad), ..row }
+}
+
+/// Goes on from a mark, if the format allows it: a table is read from its names on.
+fn seek(file: &mut File, name: &str, options: &InputOptions, mark: Mark) -> io::Result<Option<Reader>> {
+    let mut first = Vec::new();
+    Read::by_ref(file).take(limits::INPUT_BLOCK_BYTES as u64).read_to_end(&mut first)?;
+    let format = options.format.unwrap_or_else(|| Format::sniff(&first, Some(name)));
+    let reader = Reader::resume(format, options.columns.clone(), mark.row, mark.offset);
+    file.seek(SeekFrom::Start(reader.as_ref().map_or(0, |_| mark.offset)))?;
+    Ok(reader)
 }
 
 fn open_file(path: &PathBuf) -> io::Result<(File, Option<u64>)> {

@@ -4,15 +4,19 @@ mod body;
 mod collect;
 mod files;
 mod lines;
+mod output;
 
+use std::fmt;
 use std::io;
 
+use overlapped_proto::journal::Named;
 use overlapped_proto::record::{Body, Record};
 
 pub use body::BodyTo;
 pub use collect::{Collected, collect};
 pub use files::{Existing, Files};
 pub use lines::Lines;
+pub use output::OutputFile;
 
 use crate::error::Error;
 
@@ -35,6 +39,37 @@ pub trait Sink: Send {
     ///
     /// It could not be handed on; the run ends.
     fn commit(&mut self) -> io::Result<()>;
+
+    /// Hands everything that was taken to the system, and says how to make it durable. Called instead of
+    /// [`Sink::commit`] when a run is durable; what is taken afterwards belongs to the next cut, and may come before
+    /// this one is on the disk. A sink that keeps nothing for later need not know of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::commit`].
+    fn cut(&mut self) -> io::Result<Cut> {
+        self.commit().map(|()| Cut::default())
+    }
+}
+
+/// What a sink has taken since its last cut, and how to make it durable.
+#[derive(Default)]
+pub struct Cut {
+    /// How long its file is, if it has one that is only appended to: where it is cut when the run goes on from here.
+    pub offset: Option<u64>,
+    /// Files that `sync` gives their final names.
+    pub names: Vec<Named>,
+    /// Has everything on the disk when it returns. Runs on a thread of the executor; it is never tried again.
+    pub sync: Option<Box<dyn FnOnce() -> io::Result<()> + Send>>,
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cut")
+            .field("offset", &self.offset)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
 }
 
 /// All sinks of a run, as one thing that can be sent away and come back.
@@ -72,5 +107,13 @@ impl Sinks {
     pub(crate) fn committed(mut self) -> (Self, Result<(), Error>) {
         let committed = self.0.iter_mut().try_for_each(|sink| sink.commit());
         (self, committed.map_err(Error::output))
+    }
+
+    /// # Blocking
+    ///
+    /// As its sinks do.
+    pub(crate) fn cut(mut self) -> (Self, Result<Vec<Cut>, Error>) {
+        let cuts: io::Result<_> = self.0.iter_mut().map(|sink| sink.cut()).collect();
+        (self, cuts.map_err(Error::output))
     }
 }

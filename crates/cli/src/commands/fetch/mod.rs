@@ -18,6 +18,8 @@ impl From<overlapped_fetch::Error> for Error {
     fn from(error: overlapped_fetch::Error) -> Self {
         match error.class() {
             ErrorClass::Config | ErrorClass::Input | ErrorClass::Internal => Self::Usage(error.to_string()),
+            ErrorClass::StateExists | ErrorClass::State => Self::Usage(error.to_string()),
+            ErrorClass::Journal => Self::Journal(error.to_string()),
             ErrorClass::Output => Self::Output(error.to_string()),
             ErrorClass::OutputClosed => Self::OutputClosed,
         }

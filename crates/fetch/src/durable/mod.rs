@@ -1,0 +1,199 @@
+//! Durable runs: a run that is killed at any moment goes on where it was, loses no row and writes none twice.
+//!
+//! Beside its first output a run keeps a directory, readable by its owner alone:
+//!
+//! ```text
+//! job.json        what the run is: its list and the settings that change what it means
+//! lock            held while a process is at work
+//! snapshot-N      everything that is known when journal-N begins; appears by rename
+//! journal-N.log   what has become durable since, a frame for each group of rows
+//! intents-N.log   requests that must not be sent twice, before they are sent
+//! ```
+//!
+//! A row counts as done only when its record is on the disk and a frame that says so is, too, in this order. What a
+//! crash leaves beyond that (lines behind the last offset, files half named) is taken back when the run goes on.
+
+pub(crate) mod log;
+mod directory;
+mod manifest;
+
+use std::path::{Path, PathBuf};
+
+use overlapped_proto::done::RowSet;
+use overlapped_proto::journal::{Mark, State};
+use serde_json::Value;
+
+pub use directory::{Checked, check, repair};
+pub(crate) use manifest::{Listed, Settings, settings};
+pub use overlapped_proto::commit::Durability;
+
+use crate::error::Error;
+use directory::{Directory, Found};
+use log::Log;
+
+/// What becomes of the state that an earlier run has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// There must be none.
+    #[default]
+    Anew,
+    /// The run goes on; without a state it begins.
+    Resume,
+    /// The run goes on, and the rows that failed are fetched once more.
+    RetryFailed,
+    /// It is thrown away.
+    Overwrite,
+}
+
+/// Where a run keeps its state, and what becomes of an earlier one.
+#[derive(Clone, Debug)]
+pub struct Durable {
+    /// The run directory.
+    pub directory: PathBuf,
+    /// What becomes of a state that is there.
+    pub begin: Begin,
+    /// When results are made durable. [`Durability::None`] is no value for this: then there is no state.
+    pub durability: Durability,
+    /// What else must be the same when the run goes on, by name: above all its outputs, in order.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Durable {
+    /// The state of a run whose first output is `output`: `results.ndjson.run` beside `results.ndjson`.
+    #[must_use]
+    pub fn beside(output: &Path) -> Self {
+        let mut directory = output.components().as_path().as_os_str().to_owned();
+        directory.push(".run");
+        Self {
+            directory: directory.into(),
+            begin: Begin::default(),
+            durability: Durability::default(),
+            settings: Vec::new(),
+        }
+    }
+}
+
+/// What an earlier run has left, for whoever opens the outputs.
+#[derive(Clone, Debug, Default)]
+pub struct Earlier {
+    /// Rows that are done.
+    pub rows: u64,
+    /// Those of them that failed, and are not fetched once more.
+    pub failed: u64,
+    /// Rows that failed and are fetched once more; their earlier records are to be taken out.
+    pub again: RowSet,
+    /// For each sink how long its file is to be; what is behind that is not durable, and written again.
+    pub offsets: Vec<Option<u64>>,
+    /// The processes that left it.
+    pub processes: Vec<u32>,
+}
+
+impl Earlier {
+    /// How long the file of a sink is to be, by its place among the sinks; `None`: the run begins.
+    #[must_use]
+    pub fn offset(&self, sink: usize) -> Option<u64> {
+        self.offsets.get(sink).copied().flatten()
+    }
+}
+
+/// A state that is open, and not yet at work.
+pub(crate) struct Opened {
+    directory: Directory,
+    manifest: Value,
+    state: State,
+    generation: u64,
+    run: u64,
+    pub(crate) durability: Durability,
+    pub(crate) earlier: Earlier,
+}
+
+impl Opened {
+    /// Locks the run directory, and reads what an earlier run has left there.
+    ///
+    /// # Errors
+    ///
+    /// Another process is at work there; there is a state and there must be none; the list or the settings are others
+    /// than when the run began; the state is damaged.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub(crate) fn open(durable: Durable, run: u64, listed: &Listed, own: Settings) -> Result<Self, Error> {
+        let mut settings = own;
+        settings.extend(durable.settings);
+        let directory = Directory::open(&durable.directory)?;
+        let manifest = manifest::new(run, listed, &settings)?;
+        let fresh = |directory| Self {
+            directory,
+            manifest: manifest.clone(),
+            state: State::default(),
+            generation: 0,
+            run,
+            durability: durable.durability,
+            earlier: Earlier::default(),
+        };
+        let Some(earlier) = directory.manifest()? else { return Ok(fresh(directory)) };
+        match durable.begin {
+            Begin::Overwrite => {
+                directory.forget().map_err(|error| Error::output_path(&durable.directory, error))?;
+                return Ok(fresh(directory));
+            }
+            Begin::Anew => return Err(exists(&durable.directory, directory.recover().ok())),
+            Begin::Resume | Begin::RetryFailed => manifest::compare(&earlier, &manifest)?,
+        }
+        let Found { mut state, generation, run, processes } = directory.recover()?;
+        directory.take_back(&state.named);
+        state.intended = state.in_doubt();
+        let mut again = RowSet::default();
+        if durable.begin == Begin::RetryFailed {
+            again = std::mem::take(&mut state.failed);
+            state.done = state.done.without(&again);
+            state.mark = state.mark.filter(|mark| mark.row <= state.done.low());
+        }
+        state.ended = false;
+        let earlier = Earlier {
+            rows: state.done.len(),
+            failed: state.failed.len(),
+            again,
+            offsets: state.offsets.clone(),
+            processes,
+        };
+        let durability = durable.durability;
+        Ok(Self { directory, manifest, state, generation, run, durability, earlier })
+    }
+
+    /// What the list need not give again.
+    pub(crate) fn passed(&self) -> Passed {
+        Passed { done: self.state.done.clone(), in_doubt: self.state.in_doubt(), mark: self.state.mark }
+    }
+
+    /// Begins the next generation of the state. The outputs are open and cut to their lengths by now.
+    ///
+    /// # Errors
+    ///
+    /// The state cannot be written.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub(crate) fn begin(self) -> Result<Log, Error> {
+        Log::begin(self.directory, &self.manifest, self.state, self.run, self.generation + 1)
+    }
+}
+
+fn exists(path: &Path, found: Option<Found>) -> Error {
+    let rows = found.map_or_else(String::new, |Found { state, .. }| {
+        format!(" ({} rows done, {} of them failed)", state.done.len(), state.failed.len())
+    });
+    Error::state_exists(format!("an earlier run has left its state in {}{rows}", path.display()))
+}
+
+/// Rows that an earlier run has dealt with.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    pub(crate) done: RowSet,
+    /// Requests that must not be sent twice, and may have been sent.
+    pub(crate) in_doubt: RowSet,
+    /// Where reading may begin.
+    pub(crate) mark: Option<Mark>,
+}
