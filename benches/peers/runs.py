@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import shutil
 import statistics
@@ -9,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import clients
 import measure
@@ -19,6 +20,7 @@ from report import Result
 from server import Missing, Nginx, Seen, Testkit
 
 SETTLE_S = 0.3
+QUIET_ATTEMPTS = 3
 NOISE_CORES = 0.15  # more than this of a core busy with something else: the figures are doubtful
 
 
@@ -81,6 +83,11 @@ class Measured:
         return self.seen.cpu_s / self.cost.wall_s if self.seen and not self.complaint else None
 
     @property
+    def disturbed(self) -> bool:
+        """The machine was busy with something else meanwhile."""
+        return self.cost.others_cores > NOISE_CORES
+
+    @property
     def complaint(self) -> str:
         """Empty when the run did what it was asked for."""
         if self.cost.exit_code is None:
@@ -96,7 +103,27 @@ class Measured:
 
 
 def run_with_nginx(client: Client, task: Task, nginx: Nginx, settings: Settings) -> Measured:
-    measure.wait_for_quiet(settings.quiet_s, NOISE_CORES)
+    """One run of the client against nginx, in a quiet moment if that was asked for."""
+    return _least_disturbed(settings, lambda: _run_once_with_nginx(client, task, nginx, settings))
+
+
+def run_with_testkit(client: Client, task: Task, server: Testkit, settings: Settings) -> Measured:
+    """The same against the test server, which keeps no counters."""
+    return _least_disturbed(settings, lambda: _run_once_with_testkit(client, task, server, settings))
+
+
+def _least_disturbed(settings: Settings, run: Callable[[], Measured]) -> Measured:
+    """With --quiet a disturbed run is repeated. Which one counts is decided by the noise, never by the figures."""
+    attempts: list[Measured] = []
+    for _ in range(QUIET_ATTEMPTS if settings.quiet_s else 1):
+        measure.wait_for_quiet(settings.quiet_s, NOISE_CORES)
+        attempts.append(run())
+        if not attempts[-1].disturbed:
+            break
+    return min(attempts, key=lambda attempt: attempt.cost.others_cores)
+
+
+def _run_once_with_nginx(client: Client, task: Task, nginx: Nginx, settings: Settings) -> Measured:
     before = nginx.seen()
     cost = _run_in_empty_folder(client, task, settings.timeout_s, nginx.pids)
     seen = nginx.seen_since(before)
@@ -122,8 +149,7 @@ def _told_and_removed(client: Client, task: Task) -> Told:
         shutil.rmtree(task.folder, ignore_errors=True)
 
 
-def run_with_testkit(client: Client, task: Task, server: Testkit, settings: Settings) -> Measured:
-    measure.wait_for_quiet(settings.quiet_s, NOISE_CORES)
+def _run_once_with_testkit(client: Client, task: Task, server: Testkit, settings: Settings) -> Measured:
     cost = _run_in_empty_folder(client, task, settings.timeout_s, server.pids)
     told = _told_and_removed(client, task)
     time.sleep(SETTLE_S)
@@ -156,9 +182,7 @@ def _notes(chosen: Sequence[Client], runs: Sequence[Measured]) -> list[str]:
     lines += [f"**{complaint}**" for complaint in _complaints(runs)] or [
         "Every run ended well and every row was answered, with status 200 where the client tells."
     ]
-    noise = statistics.median(run.cost.others_cores for run in runs)
-    busy = f"Busy with other work meanwhile: {noise:.2f} cores."
-    lines.append(f"**{busy} Compare nothing with these figures.**" if noise > NOISE_CORES else busy)
+    lines.append(_noise(runs))
     return lines
 
 
@@ -180,6 +204,16 @@ def result(
         "complaints": _complaints(runs),
         "runs": [_raw(run) for run in runs],
     }
+
+
+def _noise(runs: Sequence[Measured]) -> str:
+    cores = statistics.median(run.cost.others_cores for run in runs)
+    busy = f"Busy with other work meanwhile: {cores:.2f} cores in the median"
+    disturbed = collections.Counter(run.client.name for run in runs if run.disturbed)
+    if not disturbed:
+        return f"{busy}."
+    names = ", ".join(f"{name} {count} ×" for name, count in disturbed.items())
+    return f"**{busy}. Disturbed (more than {NOISE_CORES} cores), and not to be compared: {names}.**"
 
 
 def _complaints(runs: Sequence[Measured]) -> list[str]:

@@ -112,7 +112,8 @@ fn an_interrupt_writes_out_what_is_done() {
 #[test]
 fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
     let server = Server::start();
-    let mut child = command(&["-s", "-"])
+    let directory = Directory::new();
+    let mut child = command(&["-s", "-o", &directory.path("out.ndjson"), "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -124,6 +125,7 @@ fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     drop(list);
+    assert_eq!(program::records(&directory.read("out.ndjson")).len(), 1);
 }
 
 #[test]

@@ -149,7 +149,7 @@ where
                 state.ran = started;
                 Some((closure, submitted))
             }
-            other => {
+            other @ (Phase::Running | Phase::Settled(_) | Phase::Taken) => {
                 state.phase = other;
                 None
             }
@@ -277,10 +277,11 @@ where
 }
 
 fn take_settled<F, R>(phase: &mut Phase<F, R>) -> Option<Result<R, JobError>> {
-    if let Phase::Settled(_) = phase {
-        if let Phase::Settled(result) = mem::replace(phase, Phase::Taken) {
-            return Some(result);
-        }
+    if !matches!(phase, Phase::Settled(_)) {
+        return None;
     }
-    None
+    match mem::replace(phase, Phase::Taken) {
+        Phase::Settled(result) => Some(result),
+        Phase::Queued(_) | Phase::Running | Phase::Taken => None,
+    }
 }

@@ -29,7 +29,12 @@ struct Segment<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new() -> Self {
-        Queue { segments: VecDeque::new(), base: 0, head: 0, tail: 0, live: 0 }
+        Self::starting_at(0)
+    }
+
+    /// The first ticket will be this.
+    pub(crate) fn starting_at(ticket: u64) -> Self {
+        Queue { segments: VecDeque::new(), base: ticket, head: ticket, tail: ticket, live: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {

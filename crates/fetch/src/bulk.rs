@@ -146,8 +146,9 @@ impl Bulk {
             Input::Stdin => Listed::Elsewhere("standard input"),
             Input::Read(..) => Listed::Elsewhere("a stream"),
         };
-        let opened = Opened::open(durable, Clock::start().unique(), &listed, settings)?;
+        let opened = Opened::open(durable, self.plan.run, &listed, settings)?;
         let earlier = opened.earlier.clone();
+        self.plan.run = earlier.run;
         self.durable = Some(opened);
         Ok((self, earlier))
     }
@@ -201,6 +202,7 @@ impl Bulk {
             tally: tally.clone(),
             shards,
             feed: Reading::Open(Box::new(feed)),
+            list_failure: None,
             sinks: Writing::Open { sinks: Sinks::new(self.sinks), dirty: false },
             ledger,
             order,
@@ -221,15 +223,15 @@ fn executor(shards: usize) -> std::io::Result<Executor> {
     Executor::builder().max_workers(threads).thread_name("overlapped").build()
 }
 
-/// Not by the executor's own `block_on`: on a worker that may run a queued job on the spot, and a conductor that reads
-/// the list itself moves nothing else in the meantime.
+/// Not on [`block_on`], which on a worker runs the jobs it waits for itself: the conductor would then read the list and
+/// write the results with its own hands, and a list that blocks, such as a terminal, would hold up the whole run.
 ///
 /// # Blocking
 ///
 /// Until the run is over.
 fn run_conductor(conductor: Conductor) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.map_err(|error| Error::internal(format!("no event queue: {error}")))?;
+    let runtime = runtime.map_err(|error| Error::internal(format!("no thread can wait: {error}")))?;
     runtime.block_on(conductor.run())
 }
 

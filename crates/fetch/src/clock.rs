@@ -39,10 +39,4 @@ impl Clock {
     pub(crate) fn unix_s(&self, at: Nanos) -> i64 {
         self.unix_us(at) / 1_000_000
     }
-
-    /// A number that no other run is likely to have.
-    pub(crate) fn unique(&self) -> u64 {
-        let nanos = self.start_unix.as_nanos() as u64;
-        nanos.rotate_left(20) ^ u64::from(std::process::id())
-    }
 }

@@ -22,6 +22,8 @@ pub struct Records {
     queue: Arc<Queue>,
     run: Option<Run>,
     summary: Option<Summary>,
+    /// Comes after the last record.
+    failure: Option<Error>,
 }
 
 struct Sender(Arc<Queue>);
@@ -54,7 +56,7 @@ impl Bulk {
     pub fn stream(self) -> Result<Records, Error> {
         let queue = Arc::new(Queue::default());
         let run = self.sink(Box::new(Sender(queue.clone()))).start()?;
-        Ok(Records { queue, run: Some(run), summary: None })
+        Ok(Records { queue, run: Some(run), summary: None, failure: None })
     }
 }
 
@@ -69,12 +71,11 @@ impl Records {
     fn ended(&mut self, result: Result<Summary, Error>) -> Poll<Option<Result<Record, Error>>> {
         self.run = None;
         match result {
-            Err(error) => Poll::Ready(Some(Err(error))),
-            Ok(summary) => {
-                self.summary = Some(summary);
-                Poll::Ready(self.queue.lock().records.pop_front().map(Ok))
-            }
+            Err(error) => self.failure = Some(error),
+            Ok(summary) => self.summary = Some(summary),
         }
+        let left = self.queue.lock().records.pop_front();
+        Poll::Ready(left.map(Ok).or_else(|| self.failure.take().map(Err)))
     }
 }
 
@@ -91,7 +92,7 @@ impl Stream for Records {
             state.reader = Some(cx.waker().clone());
         }
         match &mut self.run {
-            None => Poll::Ready(None),
+            None => Poll::Ready(self.failure.take().map(Err)),
             Some(run) => match Pin::new(run).poll(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(result) => self.ended(result),

@@ -93,7 +93,7 @@ fn worker() {
         None => OutputFile::create(place.output(), Existing::Replace),
     };
     let lines = Lines::ndjson(file.unwrap(), Fields::default()).durable();
-    let bulk = bulk.sink(Box::new(files.durable(&earlier.processes).unwrap())).sink(Box::new(lines));
+    let bulk = bulk.sink(Box::new(files.durable(earlier.run).unwrap())).sink(Box::new(lines));
     bulk.start().unwrap().wait().unwrap();
     std::process::exit(0);
 }

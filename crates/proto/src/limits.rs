@@ -120,6 +120,8 @@ pub const NETWORK_DOWN_MAX: Nanos = Nanos::from_secs(3_600);
 pub const REDIRECTS_MAX: u16 = 10;
 /// Bytes of a redirect's own body that are read to keep the connection.
 pub const REDIRECT_DRAIN_BYTES: u64 = 64 << 10;
+/// How long a redirect's own body may take: after that a new connection costs less than the old one.
+pub const REDIRECT_DRAIN_TIME: Nanos = Nanos::from_secs(1);
 /// Header fields in a response.
 pub const HEADERS_MAX: usize = 1_000;
 /// Bytes of a response's head.

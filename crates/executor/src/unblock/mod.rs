@@ -74,11 +74,13 @@ pub struct Unblock<T: Send + 'static> {
     #[cfg(feature = "tokio")]
     wanted: Option<io::SeekFrom>,
     /// How to write, known since the first write: for `drop`, which does not know that `T` can.
-    writer: Option<fn(&mut T, &[u8]) -> io::Result<()>>,
+    writer: Option<Writer<T>>,
     /// Items of an iterator.
     items: Option<Box<dyn Any + Send>>,
     broken: bool,
 }
+
+type Writer<T> = fn(&mut T, &[u8]) -> io::Result<()>;
 
 /// What a job needs. Only a job locks it, and only one at a time; or this side, when there is no job.
 struct Shared<T> {

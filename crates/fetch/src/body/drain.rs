@@ -17,13 +17,17 @@ use overlapped_proto::time::Nanos;
 use sha2::{Digest, Sha256};
 
 use super::decode::Decoder;
-use super::spool::Spool;
+use super::spool::{RunId, Spool};
 use crate::clock::Clock;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Connection;
 
 /// A block of this size is worth a thread crossing when it must be decoded.
 const CROSSING_BYTES: usize = 64 << 10;
+
+/// Frames after which a body that never pauses lets the other rows of its shard have a turn, and its deadlines be
+/// looked at.
+const TURN_FRAMES: u32 = 16;
 
 /// What is to be done with a body.
 pub(crate) struct Rules<'a> {
@@ -42,6 +46,7 @@ pub(crate) struct Rules<'a> {
     /// Work that computes goes here.
     pub(crate) cpu: &'a Executor,
     /// Names the spool file.
+    pub(crate) run: RunId,
     pub(crate) row: Row,
     /// Names the spool file.
     pub(crate) attempt: u16,
@@ -50,12 +55,31 @@ pub(crate) struct Rules<'a> {
 /// What came of a body, whole or not.
 #[derive(Default)]
 pub(crate) struct Drained {
-    pub(crate) body: Body,
+    /// What is held in memory.
+    held: Option<Bytes>,
+    /// The file that has it instead; it goes with this unless [`Drained::into_body`] gives it away.
+    spool: Option<Spool>,
     pub(crate) bytes: u64,
     pub(crate) wire_bytes: u64,
     pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) truncated: bool,
     pub(crate) failure: Option<Failure>,
+}
+
+impl Drained {
+    /// The body, for a record.
+    pub(crate) fn into_body(self) -> Body {
+        match (self.spool, self.held) {
+            (Some(spool), _) => Body::File(spool.keep()),
+            (None, Some(bytes)) => Body::Inline(bytes),
+            (None, None) => Body::None,
+        }
+    }
+
+    /// Drops the body, its file included.
+    pub(crate) fn forget_body(&mut self) {
+        (self.held, self.spool) = (None, None);
+    }
 }
 
 /// Reads a body to its end, or to what ends it early.
@@ -74,6 +98,7 @@ pub(crate) async fn drain(
         spool: None,
         pace: Pace { limit: rules.speed, since: now, bytes: 0 },
         wire_bytes: 0,
+        frames: 0,
     };
     let failure = drain.run(connection, incoming, alarm, clock).await.err();
     drain.finish(failure).await
@@ -86,6 +111,7 @@ struct Drain<'a> {
     spool: Option<Spool>,
     pace: Pace,
     wire_bytes: u64,
+    frames: u32,
 }
 
 impl Drain<'_> {
@@ -114,9 +140,16 @@ impl Drain<'_> {
         alarm: &mut Alarm,
         clock: Clock,
     ) -> Result<Option<Bytes>, Failure> {
+        self.frames = self.frames.wrapping_add(1);
         loop {
             let deadline = self.pace.deadline();
-            match alarm.within(deadline, connection.frame(incoming)).await {
+            let frame = async {
+                if self.frames.is_multiple_of(TURN_FRAMES) {
+                    tokio::task::yield_now().await;
+                }
+                connection.frame(incoming).await
+            };
+            match alarm.within(deadline, frame).await {
                 Ok(frame) => return frame.transpose(),
                 Err(failure) if failure.kind == ErrorKind::TimeoutSlow => self.pace.judge(clock.now())?,
                 Err(failure) => return Err(failure),
@@ -162,8 +195,8 @@ impl Drain<'_> {
         let spool = match self.spool.take() {
             Some(spool) => spool,
             None => {
-                let (row, attempt) = (self.rules.row, self.rules.attempt);
-                Spool::create(self.rules.disk, directory.clone(), row, attempt).await?
+                let Rules { disk, run, row, attempt, .. } = *self.rules;
+                Spool::create(disk, directory.clone(), run, row, attempt).await?
             }
         };
         self.spool = Some(spool.write(block).await?);
@@ -182,13 +215,10 @@ impl Drain<'_> {
         if failure.is_some() {
             return Drained { bytes, wire_bytes, truncated: true, failure, ..Drained::default() };
         }
-        let body = match self.spool {
-            Some(spool) => Body::File(spool.keep()),
-            None if self.rules.keep => Body::Inline(Bytes::from(intake.held)),
-            None => Body::None,
-        };
+        let keeps = self.rules.keep && self.spool.is_none();
+        let held = if keeps { Some(Bytes::from(intake.held)) } else { None };
         let sha256 = intake.digest.map(|digest| digest.finalize().into());
-        Drained { body, bytes, wire_bytes, sha256, truncated: false, failure: None }
+        Drained { held, spool: self.spool, bytes, wire_bytes, sha256, truncated: false, failure: None }
     }
 }
 

@@ -28,7 +28,6 @@ pub(super) struct Found {
     pub(super) state: State,
     pub(super) generation: u64,
     pub(super) run: u64,
-    pub(super) processes: Vec<u32>,
 }
 
 impl Directory {
@@ -344,9 +343,6 @@ fn replay(
     let sound = sound.map_err(|damage| Error::journal(path, &damage.to_string()))?;
     if let Some(head) = sound.head {
         found.run = head.run;
-        if !found.processes.contains(&head.process) {
-            found.processes.push(head.process);
-        }
     }
     Ok(sound)
 }

@@ -23,6 +23,7 @@ use overlapped_proto::done::RowSet;
 use overlapped_proto::journal::{Mark, State};
 use serde_json::Value;
 
+pub use crate::body::spool::RunId;
 pub use directory::{Checked, check, repair};
 pub(crate) use manifest::{Listed, Settings, settings};
 pub use overlapped_proto::commit::Durability;
@@ -74,7 +75,7 @@ impl Durable {
 }
 
 /// What an earlier run has left, for whoever opens the outputs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Earlier {
     /// Rows that are done.
     pub rows: u64,
@@ -84,8 +85,8 @@ pub struct Earlier {
     pub again: RowSet,
     /// For each sink how long its file is to be; what is behind that is not durable, and written again.
     pub offsets: Vec<Option<u64>>,
-    /// The processes that left it.
-    pub processes: Vec<u32>,
+    /// Tells the files of this run, for [`crate::sink::Files::durable`].
+    pub run: RunId,
 }
 
 impl Earlier {
@@ -118,19 +119,19 @@ impl Opened {
     /// # Blocking
     ///
     /// On the disk.
-    pub(crate) fn open(durable: Durable, run: u64, listed: &Listed, own: Settings) -> Result<Self, Error> {
+    pub(crate) fn open(durable: Durable, run: RunId, listed: &Listed, own: Settings) -> Result<Self, Error> {
         let mut settings = own;
         settings.extend(durable.settings);
         let directory = Directory::open(&durable.directory)?;
-        let manifest = manifest::new(run, listed, &settings)?;
+        let manifest = manifest::new(run.0, listed, &settings)?;
         let fresh = |directory| Self {
             directory,
             manifest: manifest.clone(),
             state: State::default(),
             generation: 0,
-            run,
+            run: run.0,
             durability: durable.durability,
-            earlier: Earlier::default(),
+            earlier: Earlier { rows: 0, failed: 0, again: RowSet::default(), offsets: Vec::new(), run },
         };
         let Some(earlier) = directory.manifest()? else { return Ok(fresh(directory)) };
         match durable.begin {
@@ -141,7 +142,7 @@ impl Opened {
             Begin::Anew => return Err(exists(&durable.directory, directory.recover().ok())),
             Begin::Resume | Begin::RetryFailed => manifest::compare(&earlier, &manifest)?,
         }
-        let Found { mut state, generation, run, processes } = directory.recover()?;
+        let Found { mut state, generation, run } = directory.recover()?;
         directory.take_back(&state.named);
         state.intended = state.in_doubt();
         let mut again = RowSet::default();
@@ -156,7 +157,7 @@ impl Opened {
             failed: state.failed.len(),
             again,
             offsets: state.offsets.clone(),
-            processes,
+            run: RunId(run),
         };
         let durability = durable.durability;
         Ok(Self { directory, manifest, state, generation, run, durability, earlier })

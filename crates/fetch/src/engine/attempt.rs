@@ -1,17 +1,16 @@
 //! One attempt: one request on one connection, from the row to what came of it. It decides nothing about what follows.
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, StatusCode, Version};
 use hyper::body::Incoming;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Job, Method};
 use overlapped_proto::limits;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::record::{Body, Connection as Wire, Headers, HttpVersion};
+use overlapped_proto::record::{Connection as Wire, Headers, HttpVersion};
 use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
-use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 
 use super::answer::Answer;
@@ -19,7 +18,7 @@ use super::shard::Shard;
 use crate::body::decode::Decoder;
 use crate::body::drain::{Rules, drain};
 use crate::net::alarm::{Alarm, Deadline};
-use crate::net::exchange::Connection;
+use crate::net::exchange::{Connection, Heads};
 use crate::net::{connect, request};
 
 /// Makes one attempt at `job`.
@@ -47,6 +46,10 @@ impl Attempt<'_> {
         let route = self.shard.plan.route(&self.job.url);
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
         let (mut connection, head) = self.exchange(&key).await?;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let message = "the server switches to another protocol, for which nobody asked";
+            return Err(Failure::new(ErrorKind::HttpParse, message));
+        }
         self.answer.status = Some(head.status.as_u16());
         self.answer.wire.http_version =
             Some(if head.version == Version::HTTP_10 { HttpVersion::Http10 } else { HttpVersion::Http11 });
@@ -69,6 +72,7 @@ impl Attempt<'_> {
 
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
+        let mut heads = Heads::Usual;
         while let Some(mut connection) = self.shard.check_out(key) {
             if !connection.is_reusable(self.shard.now()) {
                 continue;
@@ -79,16 +83,33 @@ impl Attempt<'_> {
                 Ok(head) => return Ok((connection, head)),
                 // The server closed an idle connection as the request went out. Nothing came back, so nothing is
                 // lost by sending it again, once, on a connection that is new.
-                Err(failure) if is_idle_race(failure.kind) && self.is_idempotent() => break,
+                Err(failure) if is_idle_race(failure.kind) && !connection.heard && self.is_idempotent() => {
+                    break;
+                }
+                Err(failure) if self.may_have_many_fields(&failure, &connection) => {
+                    heads = Heads::Large;
+                    break;
+                }
                 Err(failure) => return Err(failure),
             }
         }
-        let mut connection = self.connect(key).await?;
-        let head = self.send(&mut connection).await?;
-        Ok((connection, head))
+        let mut connection = self.connect(key, heads).await?;
+        match self.send(&mut connection).await {
+            Err(failure) if self.may_have_many_fields(&failure, &connection) => {
+                connection = self.connect(key, Heads::Large).await?;
+                let head = self.send(&mut connection).await?;
+                Ok((connection, head))
+            }
+            head => Ok((connection, head?)),
+        }
     }
 
-    async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
+    /// True if the head was too large for the usual connection, and may be asked for again on one for large heads.
+    fn may_have_many_fields(&self, failure: &Failure, connection: &Connection) -> bool {
+        failure.kind == ErrorKind::HttpLimit && connection.heads == Heads::Usual && self.is_idempotent()
+    }
+
+    async fn connect(&mut self, key: &ConnKey, heads: Heads) -> Result<Box<Connection>, Failure> {
         let Self { shard, alarm, job, answer } = self;
         let timeouts = &shard.plan.timeouts;
         let host = request::host(&job.url)?;
@@ -115,7 +136,7 @@ impl Attempt<'_> {
             connect::Stream::Plain(tcp)
         };
         shard.count_connection();
-        Ok(Box::new(Connection::open(stream, remote, host, shard.now()).await?))
+        Ok(Box::new(Connection::open(stream, remote, host, heads, shard.now()).await?))
     }
 
     async fn send(&mut self, connection: &mut Connection) -> Result<Head, Failure> {
@@ -158,7 +179,8 @@ impl Attempt<'_> {
     /// Reads a redirect's own body, undecoded, while it is small; true: it came whole.
     async fn pass_over(&mut self, connection: &mut Connection, body: &mut Incoming) -> bool {
         let mut bytes = 0;
-        let deadline = Deadline::after(Nanos::MAX, None, ErrorKind::TimeoutTotal);
+        let limit = Some(limits::REDIRECT_DRAIN_TIME);
+        let deadline = Deadline::after(self.shard.now(), limit, ErrorKind::TimeoutTotal);
         while let Ok(frame) = self.alarm.within(deadline, connection.frame(body)).await {
             match frame {
                 None => return true,
@@ -185,6 +207,7 @@ impl Attempt<'_> {
             spool: plan.response.spool.as_ref(),
             disk: &shard.lanes.disk,
             cpu: &shard.lanes.cpu,
+            run: plan.run,
             row: job.row,
             attempt: job.attempts,
         };
@@ -192,7 +215,7 @@ impl Attempt<'_> {
         match answer.drained.failure.take() {
             None => match (job.ask.as_deref().and_then(|ask| ask.sha256), answer.drained.sha256) {
                 (Some(wanted), Some(found)) if wanted != found => {
-                    answer.drained.body = Body::None;
+                    answer.drained.forget_body();
                     Err(Failure::new(
                         ErrorKind::BodyHashMismatch,
                         "the SHA-256 is not the one the row asks for",
@@ -214,7 +237,7 @@ impl Attempt<'_> {
 
 /// The head of a response, and the body to come.
 struct Head {
-    status: http::StatusCode,
+    status: StatusCode,
     version: Version,
     body: Incoming,
 }

@@ -24,7 +24,7 @@ use crate::sink::{Cut, Sinks};
 use crate::summary::Tally;
 
 /// A blocking thing that is away on the executor, and comes back with what it did.
-type Away<T, R> = Task<(T, Result<R, Error>)>;
+type Away<T, R> = Task<(T, R)>;
 
 /// Everything a conductor needs.
 pub(crate) struct Conductor {
@@ -34,6 +34,8 @@ pub(crate) struct Conductor {
     pub(crate) tally: Arc<Tally>,
     pub(crate) shards: Vec<Task<()>>,
     pub(crate) feed: Reading,
+    /// Why the list could be read no further. The rows before are fetched all the same; then it is the run's error.
+    pub(crate) list_failure: Option<Error>,
     pub(crate) sinks: Writing,
     /// What is durable, in a run that is.
     pub(crate) ledger: Option<Ledger>,
@@ -64,11 +66,11 @@ pub(crate) enum Writing {
     /// At rest; `dirty`: they hold something that is not yet handed to the system.
     Open { sinks: Sinks, dirty: bool },
     /// Writing so many records.
-    Accepting(Away<Sinks, ()>, u64),
+    Accepting(Away<Sinks, Result<(), Error>>, u64),
     /// Handing on what they hold.
-    Committing(Away<Sinks, ()>),
+    Committing(Away<Sinks, Result<(), Error>>),
     /// The same, so that it becomes durable.
-    Cutting(Away<Sinks, Vec<Cut>>),
+    Cutting(Away<Sinks, Result<Vec<Cut>, Error>>),
     /// Lost, with the reason already told.
     Lost,
 }
@@ -81,13 +83,27 @@ impl Conductor {
     /// The list cannot be read any further, or the results cannot be written. The shards have ended all the same.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         let result = poll_fn(|cx| self.poll(cx)).await;
+        let result = result.and_then(|()| self.list_failure.take().map_or(Ok(()), Err));
         self.shared.advance(if result.is_ok() { Stage::Draining } else { Stage::Aborting });
         for shard in std::mem::take(&mut self.shards) {
             shard.await.map_err(|error| Error::internal(format!("a shard has ended: {error}")))?;
         }
+        self.discard().await;
         match self.ledger.take() {
             Some(ledger) if result.is_ok() => ledger.end(!self.shared.was_stopped()).await,
             _ => result,
+        }
+    }
+
+    /// Removes the files of what is finished and will not be written, after a failure of a sink.
+    async fn discard(&mut self) {
+        let mut lost: Vec<Record> = self.finished.drain(..).flatten().collect();
+        lost.extend(std::iter::from_fn(|| self.shared.results.pop()).flatten());
+        self.close_gaps();
+        lost.extend(self.finished.drain(..).flatten());
+        if !lost.is_empty() {
+            let discarded = self.lanes.disk.submit(move || crate::sink::discard(lost)).await;
+            drop(discarded);
         }
     }
 
@@ -99,6 +115,7 @@ impl Conductor {
             moved |= self.collect();
             moved |= self.read(cx)?;
             moved |= self.dispatch();
+            moved |= shards_ended && self.close_gaps();
             if self.is_done(shards_ended) {
                 return Poll::Ready(Ok(()));
             }
@@ -108,10 +125,7 @@ impl Conductor {
         }
     }
 
-    fn is_done(&mut self, shards_ended: bool) -> bool {
-        if shards_ended && self.shared.results.len() == 0 {
-            self.close_gaps();
-        }
+    fn is_done(&self, shards_ended: bool) -> bool {
         let written = matches!(self.sinks, Writing::Open { dirty: false, .. }) && self.finished.is_empty();
         let settled = self.ledger.as_ref().is_none_or(Ledger::is_settled);
         written && settled && self.nothing_to_come(shards_ended)
@@ -127,17 +141,22 @@ impl Conductor {
         }
     }
 
-    /// Writes out, in order, what waits for rows that will not come.
-    fn close_gaps(&mut self) {
-        let Some(mut order) = self.order.take() else { return };
+    /// Hands on, in order, what waits for rows that will not come; true: there was something.
+    fn close_gaps(&mut self) -> bool {
+        if self.shared.results.len() > 0 {
+            return false;
+        }
+        let Some(mut order) = self.order.take() else { return false };
         let mut batch = Vec::new();
         for _ in 0..self.plan.window_rows {
             order.skip(order.next());
             batch.extend(std::iter::from_fn(|| order.pop()));
         }
-        if !batch.is_empty() {
+        let moved = !batch.is_empty();
+        if moved {
             self.finished.push_back(batch);
         }
+        moved
     }
 
     /// A shard ends only when the run does; one that ends before is a defect.
@@ -177,7 +196,7 @@ impl Conductor {
                 }
                 Poll::Ready(back) => {
                     let (feed, block) = back.map_err(stopped)?;
-                    let block = block?;
+                    self.list_failure = block.failure;
                     self.tally.read(block.bytes_read, block.rows.len());
                     self.ahead.extend(block.rows);
                     if let (Some(ledger), Some(mark)) = (&mut self.ledger, block.mark) {
@@ -211,6 +230,7 @@ impl Conductor {
         }
         let mut bad = Vec::new();
         let mut count = 0;
+        let expected = self.ahead.len().min(limits::BATCH_RECORDS);
         for _ in 0..self.room() {
             let Some(row) = self.ahead.front() else { break };
             if !self.make_place(row.row(), count) {
@@ -222,6 +242,9 @@ impl Conductor {
                 Ok(job) => {
                     let shard = job.host.shard(self.outgoing.len());
                     if let Some(outgoing) = self.outgoing.get_mut(shard) {
+                        if outgoing.is_empty() {
+                            outgoing.reserve(expected);
+                        }
                         outgoing.push(job);
                     }
                 }

@@ -3,13 +3,15 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead};
+use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
+use overlapped_proto::job::{Job, Row};
 use overlapped_proto::journal::Mark;
-use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::{display, limits};
 
 use crate::durable::Passed;
 use crate::error::Error;
@@ -47,6 +49,8 @@ pub(crate) struct Block {
     pub(crate) ended: bool,
     /// Where it begins, if reading may begin there again.
     pub(crate) mark: Option<Mark>,
+    /// Why nothing comes after these rows, if that is not the end of the list.
+    pub(crate) failure: Option<Error>,
 }
 
 /// An open list.
@@ -55,11 +59,16 @@ pub(crate) struct Feed {
     name: String,
     options: InputOptions,
     reader: Option<Reader>,
-    /// Rows that an earlier run has dealt with.
-    passed: Passed,
+    /// Which rows are handed on.
+    wanted: Wanted,
     /// Reading can begin again anywhere in it.
     plain: bool,
+    /// Rows and bytes pulled so far, of a list that is no text.
+    pulled: u64,
+    pulled_bytes: u64,
     buffer: Vec<u8>,
+    /// As many as the last block had.
+    rows_expected: usize,
 }
 
 enum Source {
@@ -96,7 +105,21 @@ impl Feed {
                 (Source::Bytes(Box::new(file)), name, bytes)
             }
         };
-        Ok((Self { source, name, options, reader, passed, plain, buffer: Vec::new() }, bytes))
+        let skip = options.skip;
+        let end = options.limit.map_or(u64::MAX, |limit| skip.saturating_add(limit));
+        let feed = Self {
+            source,
+            name,
+            options,
+            reader,
+            wanted: Wanted { rows: skip..end, passed },
+            plain,
+            pulled: 0,
+            pulled_bytes: 0,
+            buffer: Vec::new(),
+            rows_expected: 0,
+        };
+        Ok((feed, bytes))
     }
 
     /// The next rows.
@@ -104,65 +127,101 @@ impl Feed {
     /// # Blocking
     ///
     /// For as long as the source does.
-    pub(crate) fn read(&mut self) -> Result<Block, Error> {
-        let mut block = Block::default();
-        let more = match &mut self.source {
+    pub(crate) fn read(&mut self) -> Block {
+        let mut block = Block { rows: Vec::with_capacity(self.rows_expected), ..Block::default() };
+        let read = match &mut self.source {
             Source::Urls(urls) => {
-                let mut line = Vec::new();
-                for url in urls.by_ref().take(limits::INPUT_BLOCK_ROWS) {
-                    line.extend_from_slice(url.replace(['\n', '\r'], "%0A").as_bytes());
-                    line.push(b'\n');
-                }
-                self.buffer = line;
-                !self.buffer.is_empty()
+                let urls = urls.by_ref().take(limits::INPUT_BLOCK_ROWS).collect::<Vec<_>>();
+                self.number(&urls, &mut block);
+                Ok(())
             }
             Source::Bytes(read) => {
                 self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
                 let count =
-                    read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error))?;
-                self.buffer.truncate(count);
-                count > 0
+                    read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error));
+                count.and_then(|count| {
+                    self.buffer.truncate(count);
+                    self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))
+                })
             }
         };
-        self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))?;
-        block.ended |= !more;
-        Ok(block)
+        block.ended |= read.is_err();
+        block.failure = read.err();
+        self.rows_expected = block.rows.len();
+        block
+    }
+
+    /// Makes each of these a row, whatever it says; none are the end of the list.
+    fn number(&mut self, urls: &[String], block: &mut Block) {
+        for url in urls {
+            let row = Row(self.pulled);
+            self.pulled += 1;
+            self.pulled_bytes += u64::try_from(url.len()).unwrap_or(u64::MAX);
+            block.rows.extend(self.wanted.pick(given(row, url.trim())));
+        }
+        block.bytes_read = self.pulled_bytes;
+        block.ended = urls.is_empty() || self.pulled >= self.wanted.rows.end;
     }
 
     /// Parses the buffer; an empty one is the end of the list.
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
-        let skip = self.options.skip;
-        let end = self.options.limit.map_or(u64::MAX, |limit| skip.saturating_add(limit));
-        let (passed, plain) = (&self.passed, self.plain);
+        let (wanted, plain) = (&self.wanted, self.plain);
         let mut take = |row: RowRead| {
-            let number = row.row();
             if plain && block.mark.is_none() {
-                block.mark = Some(Mark { row: number, offset: row.offset });
+                block.mark = Some(Mark { row: row.row(), offset: row.offset });
             }
-            if (skip..end).contains(&number.0) && !passed.done.contains(number) {
-                block.rows.push(if passed.in_doubt.contains(number) { unconfirmed(row) } else { row });
-            }
+            block.rows.extend(wanted.pick(row));
         };
         let reader = match &mut self.reader {
             Some(reader) => reader,
             empty @ None => {
-                let sniffed = match self.source {
-                    Source::Urls(_) => Format::Text,
-                    Source::Bytes(_) => Format::sniff(&self.buffer, Some(&self.name)),
-                };
-                let format = self.options.format.unwrap_or(sniffed);
+                let sniffed = || Format::sniff(&self.buffer, Some(&self.name));
+                let format = self.options.format.unwrap_or_else(sniffed);
                 empty.insert(Reader::new(format, self.options.columns.clone()))
             }
         };
-        if self.buffer.is_empty() {
-            reader.finish(&mut take)?;
-        } else {
-            reader.push(&self.buffer, &mut take)?;
-        }
+        let ended = self.buffer.is_empty();
+        let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
         block.bytes_read = reader.bytes_consumed();
-        block.ended = reader.rows() >= end;
-        Ok(())
+        block.ended = ended || reader.rows() >= self.wanted.rows.end;
+        parsed
     }
+}
+
+/// Which rows are handed on.
+struct Wanted {
+    /// Those with these numbers.
+    rows: Range<u64>,
+    /// Not those that an earlier run has dealt with.
+    passed: Passed,
+}
+
+impl Wanted {
+    fn pick(&self, row: RowRead) -> Option<RowRead> {
+        let number = row.row();
+        let wanted = self.rows.contains(&number.0) && !self.passed.done.contains(number);
+        let in_doubt = self.passed.in_doubt.contains(number);
+        wanted.then(|| if in_doubt { unconfirmed(row) } else { row })
+    }
+}
+
+/// The row of a URL that was given on its own: unlike a line of a list it cannot be blank or a comment.
+fn given(row: Row, text: &str) -> RowRead {
+    let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    let job = if text.len() > limits::INPUT_ROW_BYTES_MAX {
+        let message = format!("the URL has {bytes} bytes; the most is {}", limits::INPUT_ROW_BYTES_MAX);
+        Err(Failure::new(ErrorKind::InputTooLong, message))
+    } else {
+        url::parse(text).map(|url| Job::new(row, url).given_as(text))
+    };
+    let bad = |failure| BadRow {
+        row,
+        given: display::quote(text.as_bytes(), limits::GIVEN_BYTES_MAX).into(),
+        id: None,
+        meta: None,
+        failure,
+    };
+    RowRead { line: row.0 + 1, offset: 0, bytes, job: job.map_err(bad) }
 }
 
 /// A row whose request may have been sent by a run that ended before it knew what came of it.

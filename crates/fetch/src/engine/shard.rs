@@ -240,9 +240,9 @@ impl Shard {
         record.headers = answer.headers;
         record.bytes = answer.drained.bytes;
         record.wire_bytes = answer.drained.wire_bytes;
-        record.body = answer.drained.body;
         record.sha256 = answer.drained.sha256;
         record.truncated = Some(answer.drained.truncated);
+        record.body = answer.drained.into_body();
         record.timing = answer.watch.timing();
         record
     }

@@ -3,9 +3,12 @@
 //! The lane that asks also drives the connection: no second task, no hand-over between them. So whoever holds a
 //! [`Connection`] owns its socket, and an idle one costs nothing until it is taken up again.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -19,28 +22,49 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connect::Stream;
 
 /// The body of a request.
 pub(crate) type Payload = Full<Bytes>;
 
-type Driver = http1::Connection<TokioIo<Stream>, Payload>;
+type Driver = http1::Connection<TokioIo<Metered>, Payload>;
+
+/// What may be read before the head of a response is complete, interim responses (1xx) included. More than one head,
+/// because the first bytes of the body may come along with it.
+const HEADS_BYTES_MAX: usize = 2 * limits::HEAD_BYTES_MAX;
+
+/// How many fields the heads of responses may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heads {
+    /// A hundred. hyper keeps the places for them on the stack.
+    Usual,
+    /// `limits::HEADERS_MAX`. hyper makes and clears the places for all of them for every response, which costs more
+    /// than everything else it does; so this is for the few servers that need it.
+    Large,
+}
 
 /// An open connection on which one request at a time is made.
 pub(crate) struct Connection {
     sender: http1::SendRequest<Payload>,
     driver: Driver,
+    /// Bytes that may still be read; [`usize::MAX`] once the head is complete.
+    allowance: Rc<Cell<usize>>,
     /// Where it leads.
     pub(crate) remote: SocketAddr,
     /// What the `Host` field says on it.
     pub(crate) host: HeaderValue,
     /// When it was opened.
     pub(crate) opened: Nanos,
+    /// How many fields a head may have on it.
+    pub(crate) heads: Heads,
     /// When it was last found reusable: within one turn it is not looked at twice.
     looked: Option<Nanos>,
     /// A response has come over it before.
     pub(crate) used: bool,
+    /// Something came since the last request was sent.
+    pub(crate) heard: bool,
 }
 
 impl Connection {
@@ -49,16 +73,24 @@ impl Connection {
         stream: Stream,
         remote: SocketAddr,
         host: HeaderValue,
+        heads: Heads,
         opened: Nanos,
     ) -> Result<Self, Failure> {
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(limits::HEAD_BYTES_MAX)
-            // A request fits one buffer, and one plain write costs less than a vectored one.
-            .writev(false)
+        let allowance = Rc::new(Cell::new(HEADS_BYTES_MAX));
+        let stream = Metered { stream, allowance: allowance.clone() };
+        let mut builder = http1::Builder::new();
+        // A request fits one buffer, and one plain write costs less than a vectored one.
+        builder.max_buf_size(limits::HEAD_BYTES_MAX).writev(false);
+        match heads {
+            Heads::Usual => {}
+            Heads::Large => drop(builder.max_headers(limits::HEADERS_MAX)),
+        }
+        let (sender, driver) = builder
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failure(&error, ErrorKind::HttpReset))?;
-        Ok(Self { sender, driver, remote, host, opened, looked: None, used: false })
+        let (looked, used, heard) = (None, false, false);
+        Ok(Self { sender, driver, allowance, remote, host, opened, heads, looked, used, heard })
     }
 
     /// True if another request can be made at `now`; looks whether the server has closed it in the meantime.
@@ -86,10 +118,11 @@ impl Connection {
         let used = self.used;
         self.used = true;
         self.looked = None;
+        self.allowance.set(HEADS_BYTES_MAX);
         let mut answer = pin!(self.sender.send_request(request));
         let driver = &mut self.driver;
         let mut first = true;
-        poll_fn(|cx| {
+        let response = poll_fn(|cx| {
             let ended = Pin::new(&mut *driver).poll(cx);
             if std::mem::take(&mut first) {
                 sent();
@@ -105,7 +138,9 @@ impl Connection {
                 (Poll::Pending, Poll::Pending) => Poll::Pending,
             }
         })
-        .await
+        .await;
+        self.heard = self.allowance.replace(usize::MAX) < HEADS_BYTES_MAX;
+        response
     }
 
     /// The next piece of the body; `None` at its end.
@@ -128,6 +163,44 @@ impl Connection {
             }
         })
         .await
+    }
+}
+
+/// A stream of which only so much is read: hyper passes over any number of interim responses, and while they keep
+/// coming it does not come back.
+struct Metered {
+    stream: Stream,
+    allowance: Rc<Cell<usize>>,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, allowance } = self.get_mut();
+        if allowance.get() == 0 {
+            let message = "the head of the response does not end";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::FileTooLarge, message)));
+        }
+        let before = buf.filled().len();
+        let ready = Pin::new(stream).poll_read(cx, buf);
+        let left = allowance.get();
+        if left != usize::MAX {
+            allowance.set(left.saturating_sub(buf.filled().len() - before));
+        }
+        ready
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 
@@ -174,6 +247,7 @@ fn failure(error: &hyper::Error, broken: ErrorKind) -> Failure {
 fn io_kind(error: &hyper::Error, broken: ErrorKind) -> ErrorKind {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     match source.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::FileTooLarge) => ErrorKind::HttpLimit,
         Some(std::io::ErrorKind::UnexpectedEof) if broken == ErrorKind::BodyReset => ErrorKind::BodyTruncated,
         Some(std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput)
             if broken == ErrorKind::BodyReset =>

@@ -5,16 +5,18 @@ mod collect;
 mod files;
 mod lines;
 mod output;
+mod naming;
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use overlapped_proto::journal::Named;
 use overlapped_proto::record::{Body, Record};
 
 pub use body::BodyTo;
 pub use collect::{Collected, collect};
-pub use files::{Existing, Files};
+pub use files::Files;
 pub use lines::Lines;
 pub use output::OutputFile;
 
@@ -72,6 +74,15 @@ impl fmt::Debug for Cut {
     }
 }
 
+/// What becomes of a file that already has the name of a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays; the new file gets a number.
+    Keep,
+    /// The new file takes its place.
+    Replace,
+}
+
 /// All sinks of a run, as one thing that can be sent away and come back.
 pub(crate) struct Sinks(Vec<Box<dyn Sink>>);
 
@@ -84,7 +95,9 @@ impl Sinks {
     ///
     /// As its sinks do.
     pub(crate) fn accepted(mut self, batch: Vec<Record>) -> (Self, Result<(), Error>) {
-        let taken = batch.into_iter().try_for_each(|mut record| self.accept(&mut record));
+        let mut batch = batch.into_iter();
+        let taken = batch.by_ref().try_for_each(|mut record| self.accept(&mut record));
+        discard(batch);
         (self, taken.map_err(Error::output))
     }
 
@@ -93,11 +106,11 @@ impl Sinks {
             Body::File(path) => Some(path.clone()),
             Body::None | Body::Inline(_) => None,
         };
-        self.0.iter_mut().try_for_each(|sink| sink.accept(record))?;
+        let taken = self.0.iter_mut().try_for_each(|sink| sink.accept(record));
         match spooled {
             // Nobody gave the file a name of its own.
-            Some(path) if record.body == Body::File(path.clone()) => std::fs::remove_file(path),
-            _ => Ok(()),
+            Some(path) if record.body == Body::File(path.clone()) => taken.and(std::fs::remove_file(path)),
+            Some(_) | None => taken,
         }
     }
 
@@ -116,4 +129,24 @@ impl Sinks {
         let cuts: io::Result<_> = self.0.iter_mut().map(|sink| sink.cut()).collect();
         (self, cuts.map_err(Error::output))
     }
+}
+
+/// Removes the files of bodies that no sink will take.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
+    for record in records {
+        match record.body {
+            // Nothing can be done about a file that cannot be removed, and its name says what it is.
+            Body::File(path) => drop(std::fs::remove_file(path)),
+            Body::None | Body::Inline(_) => {}
+        }
+    }
+}
+
+/// An error that says where.
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

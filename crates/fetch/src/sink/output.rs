@@ -5,7 +5,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Cut, Existing};
+use super::{Cut, Existing, at};
 
 /// A file that records are appended to, and nothing else.
 #[derive(Debug)]
@@ -78,10 +78,6 @@ impl OutputFile {
 
 fn holds_nothing(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_dir() && (!found.is_file() || found.len() == 0))
-}
-
-fn at(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 impl Write for OutputFile {

@@ -1,0 +1,220 @@
+//! Responses that are not what HTTP/1 says, and right ones that come in any pieces.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use overlapped_fetch::{Config, Request, Timeouts};
+use overlapped_proto::job::Method;
+use overlapped_testkit::{RawServer, Script, Server};
+use support::{body, config, error, fetch, fetch_one, one_by_one, text};
+
+/// The error and the status of what a server answers with these bytes before it closes.
+fn answered(bytes: impl Into<Vec<u8>>) -> (&'static str, Option<u16>) {
+    let server = RawServer::start(Script::new().expect_request().send(bytes.into()).close());
+    let record = fetch_one(config(), server.url("/"));
+    assert_eq!(server.requests(), 1);
+    (error(&record), record.status)
+}
+
+fn check(response: &str, expected: &str, status: Option<u16>) {
+    assert_eq!(answered(response), (expected, status), "{response:?}");
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\n";
+
+#[test]
+fn lengths() {
+    check(&format!("{OK}Content-Length: 2\r\n\r\nok"), "", Some(200));
+    check(&format!("{OK}Content-Length: 2\r\nContent-Length: 2\r\n\r\nok"), "", Some(200));
+    check(&format!("{OK}Content-Length: 3\r\n\r\nok"), "body.truncated", Some(200));
+    for wrong in ["2\r\nContent-Length: 3", "-1", "+2", "0x2", "18446744073709551616", "two", ""] {
+        check(&format!("{OK}Content-Length: {wrong}\r\n\r\nok"), "http.parse", None);
+    }
+}
+
+#[test]
+fn chunks() {
+    let chunked = format!("{OK}Transfer-Encoding: chunked\r\n\r\n");
+    check(&format!("{chunked}2\r\nok\r\n0\r\n\r\n"), "", Some(200));
+    check(&format!("{chunked}2;a=b\r\nok\r\n0\r\nX-T: 1\r\n\r\n"), "", Some(200));
+    check(&chunked, "body.truncated", Some(200));
+    check(&format!("{chunked}2\r\nok\r\n"), "body.truncated", Some(200));
+    check(&format!("{chunked}5\r\nok"), "body.truncated", Some(200));
+    for wrong in ["x\r\nok\r\n", "-2\r\nok\r\n", "11111111111111111\r\nok\r\n", "2\r\nokay\r\n", "\r\nok\r\n"]
+    {
+        check(&format!("{chunked}{wrong}0\r\n\r\n"), "body.framing", Some(200));
+    }
+    check(&format!("{chunked}2;{}\r\nok\r\n0\r\n\r\n", "e".repeat(1 << 20)), "body.framing", Some(200));
+}
+
+#[test]
+fn trailers_are_not_headers() {
+    let bytes = format!(
+        "{OK}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Trailer: 1\r\nContent-Length: 9\r\n\r\n"
+    );
+    let server = RawServer::start(Script::new().expect_request().send(bytes));
+    let record = fetch_one(config(), server.url("/"));
+    assert_eq!((error(&record), text(&record)), ("", "ok"));
+    assert_eq!((record.headers.first("x-trailer"), record.headers.first("content-length")), (None, None));
+}
+
+#[test]
+fn what_is_no_head() {
+    for wrong in [
+        "garbage\r\n\r\n",
+        "HTTP/1.1\r\n\r\n",
+        "HTTP/2.0 200 OK\r\n\r\n",
+        "ICY 200 OK\r\n\r\n",
+        "HTTP/1.1 99 x\r\n\r\n",
+        "HTTP/1.1 abc x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n: empty\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX : space\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+        "<html>hello</html>",
+    ] {
+        check(wrong, "http.parse", None);
+    }
+    check("", "http.no_response", None);
+    check("HTTP/1.1 200 O", "http.no_response", None);
+    check("HTTP/1.1 200 OK\r\nContent-Le", "http.no_response", None);
+}
+
+#[test]
+fn a_protocol_that_nobody_asked_for_is_no_answer() {
+    check("HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nnoise", "http.parse", None);
+}
+
+#[test]
+fn interim_responses_are_passed_over_but_not_for_ever() {
+    check(
+        &format!(
+            "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}Content-Length: 0\r\n\r\n"
+        ),
+        "",
+        Some(200),
+    );
+    let timeouts = Timeouts { first_byte: None, total: None, ..Timeouts::default() };
+    for interim in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n"] {
+        let flood = Script::new().repeat(interim.repeat(1_000), u64::MAX);
+        let server = Server::builder().route("/flood", flood).start();
+        let record = fetch_one(Config { timeouts: timeouts.clone(), ..config() }, server.url("/flood"));
+        assert_eq!((error(&record), record.status), ("http.limit", None));
+    }
+}
+
+#[test]
+fn heads_have_a_limit() {
+    let server = Server::start();
+    let record = fetch_one(config(), server.url("/headers?n=990&size=200"));
+    assert_eq!((error(&record), record.headers.iter().count()), ("", 992));
+    let record = fetch_one(config(), server.url("/headers?n=1&size=200000"));
+    assert_eq!((error(&record), record.status), ("", Some(200)));
+    for path in ["/headers?n=1001&size=1", "/headers?n=1&size=1000000", "/headers?n=900&size=1000"] {
+        let record = fetch_one(config(), server.url(path));
+        assert_eq!((error(&record), record.status), ("http.limit", None), "{path}");
+    }
+}
+
+#[test]
+fn a_head_without_an_end_is_limited() {
+    let endless = Script::new().send(OK).repeat("X-Again: and again\r\n".repeat(100), u64::MAX);
+    let server = Server::builder().route("/endless-head", endless).start();
+    let record = fetch_one(config(), server.url("/endless-head"));
+    assert_eq!((error(&record), record.status), ("http.limit", None));
+}
+
+#[test]
+fn a_body_that_ends_with_the_connection() {
+    check(&format!("{OK}\r\nok"), "", Some(200));
+    check("HTTP/1.0 200 OK\r\n\r\nok", "", Some(200));
+    let server = RawServer::start(Script::new().expect_request().send(format!("{OK}\r\nok")).reset());
+    let record = fetch_one(config(), server.url("/"));
+    assert_eq!((error(&record), record.status), ("body.reset", Some(200)));
+}
+
+#[test]
+fn bytes_behind_the_body_belong_to_nobody() {
+    let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    for status in ["200 OK\r\nContent-Length: 2\r\n\r\nok", "204 No\r\n\r\n", "304 No\r\n\r\n"] {
+        let bytes = format!("HTTP/1.1 {status}{poison}");
+        let server = Server::builder().route("/first", Script::new().send(bytes)).start();
+        let urls = ["/first", "/ok", "/ok", "/first", "/row/1"].map(|path| server.url(path));
+        let fetched = fetch(one_by_one(), urls);
+        assert_eq!(fetched.errors(), [""; 5]);
+        assert_eq!((text(&fetched.records[1]), text(&fetched.records[2])), ("ok\n", "ok\n"), "{status}");
+        assert_eq!(body(&fetched.records[4]), overlapped_testkit::row_of(1));
+        assert_eq!(server.connections(), 3, "a connection with bytes behind the body is not used again");
+    }
+}
+
+#[test]
+fn an_answer_before_the_request_is_sent_counts() {
+    let refusal = Script::new().expect_head().send("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno\n");
+    for script in [refusal.clone().close(), refusal.pause(Duration::from_millis(50)).close()] {
+        let server = RawServer::start(script);
+        let request =
+            Request { method: Method::Put, body: Some(vec![b'x'; 8 << 20].into()), ..Request::default() };
+        let record = fetch_one(Config { request, ..config() }, server.url("/"));
+        assert_eq!((record.status, text(&record)), (Some(413), "no\n"), "{:?}", record.failure);
+    }
+}
+
+#[test]
+fn a_request_that_nobody_reads_ends_in_time() {
+    let server = RawServer::start(Script::new().expect_head().silence());
+    let request =
+        Request { method: Method::Put, body: Some(vec![b'x'; 32 << 20].into()), ..Request::default() };
+    let timeouts = Timeouts { first_byte: Some(Duration::from_millis(300)), ..Timeouts::default() };
+    let record = fetch_one(Config { request, timeouts, ..config() }, server.url("/"));
+    assert_eq!(error(&record), "timeout.first_byte");
+}
+
+/// One response in every framing, delivered in every way that it can be cut in two, and byte by byte.
+#[test]
+fn pieces_make_no_difference() {
+    let responses = [
+        format!("{OK}Content-Type: a/b\r\nContent-Length: 12\r\n\r\nhello, world"),
+        format!(
+            "{OK}Transfer-Encoding: chunked\r\n\r\n5;x=\"y\"\r\nhello\r\n7\r\n, world\r\n0\r\nT: 1\r\n\r\n"
+        ),
+        format!("HTTP/1.1 100 Continue\r\n\r\n{OK}Content-Length: 12\r\n\r\nhello, world"),
+    ];
+    for response in responses {
+        let whole = Script::new().send(response.clone());
+        let gap = Duration::from_millis(1);
+        let mut builder = Server::builder().route("/bytes", whole.clone().byte_by_byte().gap(gap));
+        for at in 1..whole.bytes() {
+            builder = builder.route(format!("/split/{at}"), whole.clone().split_at(at).gap(gap));
+        }
+        let server = builder.start();
+        let splits = (1..whole.bytes()).map(|at| format!("/split/{at}"));
+        let urls = splits.chain(["/bytes".to_owned()]).map(|path| server.url(&path));
+        let fetched = fetch(config(), urls);
+        for record in &fetched.records {
+            assert_eq!((error(record), record.status), ("", Some(200)), "{} of {response:?}", record.url);
+            assert_eq!(text(record), "hello, world", "{} of {response:?}", record.url);
+        }
+    }
+}
+
+/// The same for a response that ends too early, at every byte.
+#[test]
+fn an_end_at_any_byte_is_never_a_success() {
+    let head = format!("{OK}Content-Length: 5\r\n\r\n");
+    let response = format!("{head}hello");
+    let mut builder = Server::builder();
+    for at in 0..response.len() {
+        builder = builder.route(format!("/cut/{at}"), Script::new().send(response[..at].to_owned()).close());
+    }
+    let server = builder.start();
+    let fetched = fetch(config(), (0..response.len()).map(|at| server.url(&format!("/cut/{at}"))));
+    for (at, record) in fetched.records.iter().enumerate() {
+        let expected = if at < head.len() { "http.no_response" } else { "body.truncated" };
+        assert_eq!(error(record), expected, "cut at {at}");
+    }
+}

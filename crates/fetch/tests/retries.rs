@@ -1,0 +1,127 @@
+//! What is tried again, when, and how often.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use overlapped_fetch::{Config, Pace, Retry};
+use overlapped_proto::input::Format;
+use overlapped_testkit::{Script, Server, refused};
+use support::{config, error, fetch, fetch_list, fetch_one, retrying, text};
+
+#[test]
+fn what_breaks_once_is_tried_again() {
+    let server = Server::start();
+    let paths = ["/flaky", "/flaky?status=429", "/flaky/close", "/flaky/reset", "/flaky/truncate"];
+    let fetched = fetch(retrying(2), paths.map(|path| server.url(path)));
+    assert_eq!(fetched.errors(), [""; 5]);
+    assert_eq!(fetched.statuses(), [200; 5]);
+    assert!(fetched.records.iter().all(|record| record.attempts == 2 && text(record) == "at last\n"));
+    assert_eq!((server.requests(), fetched.summary.retries), (10, 5));
+}
+
+#[test]
+fn the_last_failure_is_the_record() {
+    let server = Server::start();
+    let paths = ["/status/503", "/close", "/reset", "/truncate", "/status/404"];
+    let fetched = fetch(retrying(1), paths.map(|path| server.url(path)));
+    let expected = ["status", "http.no_response", "http.reset", "body.truncated", "status"];
+    assert_eq!(fetched.errors(), expected);
+    let attempts: Vec<_> = fetched.records.iter().map(|record| record.attempts).collect();
+    assert_eq!(attempts, [2, 2, 2, 2, 1]);
+    assert_eq!(
+        (server.count("/status/503"), server.count("/truncate"), server.count("/status/404")),
+        (2, 2, 1)
+    );
+    // On a connection that was used before, a close without an answer may be the race with an idle server's close,
+    // which costs one more request and counts as no attempt.
+    assert!((2..=4).contains(&server.count("/close")) && (2..=4).contains(&server.count("/reset")));
+    assert_eq!(fetched.records[3].status, Some(200));
+    assert_eq!(text(&fetched.records[0]), "status 503\n");
+}
+
+#[test]
+fn without_retries_everything_is_asked_once() {
+    let server = Server::start();
+    let fetched = fetch(config(), ["/flaky", "/flaky/close", "/flaky/reset"].map(|path| server.url(path)));
+    assert_eq!(fetched.errors(), ["status", "http.no_response", "http.reset"]);
+    assert_eq!(server.requests(), 3);
+}
+
+#[test]
+fn a_post_is_sent_once() {
+    let server = Server::start();
+    let dead = refused();
+    let urls = [server.url("/flaky"), server.url("/flaky/close"), server.url("/flaky/reset"), dead.url("/")];
+    let list: Vec<_> = urls.iter().map(|url| format!(r#"{{"url":"{url}","body":"x"}}"#)).collect();
+    let fetched = fetch_list(retrying(1), Format::Ndjson, list.join("\n"), 4);
+    assert_eq!(fetched.errors(), ["status", "http.no_response", "http.reset", "connect.refused"]);
+    let attempts: Vec<_> = fetched.records.iter().map(|record| record.attempts).collect();
+    // Nothing was sent where nothing could be connected to, so that may be tried again.
+    assert_eq!(attempts, [1, 1, 1, 2]);
+    assert_eq!(server.requests(), 3);
+
+    let retry = Retry { all_errors: true, ..Retry::default() };
+    let list = format!(r#"{{"url":"{}","body":"x"}}"#, server.url("/flaky?key=again"));
+    let fetched = fetch_list(Config { retry, ..config() }, Format::Ndjson, list, 1);
+    assert_eq!((fetched.errors()[0], fetched.records[0].attempts), ("", 2));
+}
+
+#[test]
+fn a_host_that_asks_for_a_pause_is_left_alone() {
+    for date in ["", "&date=1"] {
+        let server = Server::start();
+        let asks = server.url(&format!("/retry-after/2?key=a{date}"));
+        let later = (0..20).map(|row| server.url(&format!("/row/{row}")));
+        let pace = Pace { parallel_max: 1, ..Pace::default() };
+        let fetched = fetch(Config { pace, ..retrying(2) }, std::iter::once(asks).chain(later));
+        assert_eq!(fetched.errors(), [""; 21]);
+        assert_eq!((fetched.records[0].attempts, server.requests()), (2, 22));
+        let seen = server.seen();
+        let pause = seen[1].at - seen[0].at;
+        // A date has whole seconds, so up to one of the two is gone when it is written.
+        let least = Duration::from_millis(if date.is_empty() { 1_990 } else { 900 });
+        assert!(pause >= least, "the host was asked again after {pause:?}");
+    }
+}
+
+#[test]
+fn another_host_does_not_wait_for_a_parked_one() {
+    let server = Server::builder().hosts(2).start();
+    let asks = server.url_on(0, "/retry-after/2?key=a");
+    let others = (0..20).map(|row| server.url_on(1, &format!("/row/{row}")));
+    let fetched = fetch(Config { ordered: false, ..retrying(2) }, std::iter::once(asks).chain(others));
+    assert_eq!(fetched.records.last().unwrap().row.0, 0);
+    let seen = server.seen();
+    let last = seen.iter().rposition(|seen| seen.target.starts_with("/row/")).unwrap();
+    assert_eq!(last, 20, "all rows of the other host came before the parked one was asked again");
+}
+
+#[test]
+fn retries_end_with_their_time() {
+    let server = Server::start();
+    let retry = Retry { retries: 50, max_time: Some(Duration::ZERO), ..Retry::default() };
+    let record = fetch_one(Config { retry, ..config() }, server.url("/status/503"));
+    assert_eq!((error(&record), record.attempts), ("status", 1));
+}
+
+#[test]
+fn attempts_and_redirects_are_counted_apart() {
+    let server = Server::builder()
+        .route("/to-flaky", Script::response(302, &[("Location", "/flaky?fail=2")], ""))
+        .start();
+    let record = fetch_one(retrying(2), server.url("/to-flaky"));
+    assert_eq!((error(&record), record.attempts, record.chain.len()), ("", 4, 1));
+    assert_eq!((server.count("/to-flaky"), server.count("/flaky?fail=2")), (1, 3));
+}
+
+#[test]
+fn a_refused_connection_is_tried_again_and_named() {
+    let dead = refused();
+    let fetched = fetch(retrying(1), [dead.url("/a")]);
+    assert_eq!(fetched.errors(), ["connect.refused"]);
+    assert_eq!((fetched.records[0].attempts, fetched.records[0].connection.reused), (2, Some(false)));
+    assert!(fetched.records[0].failure.as_ref().unwrap().message.contains(&dead.addr().to_string()));
+}

@@ -1,0 +1,123 @@
+//! Every phase ends in time, and a row that is late holds up no other.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use overlapped_fetch::{Config, Network, Response, Timeouts};
+use overlapped_testkit::{Ending, Script, Server, blackhole};
+use support::{config, error, fetch, fetch_one, retrying};
+
+const SHORT: Option<Duration> = Some(Duration::from_millis(200));
+
+fn never() -> Timeouts {
+    Timeouts { dns: None, connect: None, tls: None, first_byte: None, speed: None, total: None }
+}
+
+#[test]
+fn a_connect_that_is_never_answered_ends() {
+    let (hole, server) = (blackhole(), Server::start());
+    let urls = std::iter::once(hole.url("/")).chain((0..50).map(|row| server.url(&format!("/row/{row}"))));
+    let timeouts = Timeouts { connect: SHORT, ..never() };
+    let fetched = fetch(Config { timeouts, ordered: false, ..config() }, urls);
+    let late = fetched.records.iter().find(|record| record.row.0 == 0).unwrap();
+    assert_eq!((error(late), late.status), ("connect.timeout", None));
+    assert_eq!(fetched.summary.progress.ok, 50);
+    assert_eq!(fetched.records.last().unwrap().row.0, 0, "the others did not wait");
+}
+
+#[test]
+fn each_phase_has_its_own_name() {
+    let server = Server::start();
+    let tls = Server::builder().raw([Script::new().silence()]).start();
+    let check = |timeouts: Timeouts, url: String, expected: &str, status: Option<u16>| {
+        let record = fetch_one(Config { timeouts, ..config() }, url);
+        assert_eq!((error(&record), record.status), (expected, status), "{}", record.url);
+    };
+    check(Timeouts { first_byte: SHORT, ..never() }, server.url("/silent"), "timeout.first_byte", None);
+    check(Timeouts { total: SHORT, ..never() }, server.url("/silent"), "timeout.total", None);
+    check(Timeouts { total: SHORT, ..never() }, server.url("/stall"), "timeout.total", Some(200));
+    let speed = Some((100, Duration::from_secs(1)));
+    check(Timeouts { speed, ..never() }, server.url("/stall"), "timeout.slow", Some(200));
+    let stalled = format!("https://{}/", tls.addr());
+    check(Timeouts { tls: SHORT, ..never() }, stalled, "tls.timeout", None);
+}
+
+#[test]
+fn a_head_that_drips_is_bounded_by_the_first_byte_and_the_total() {
+    let drip =
+        Script::new().send("HTTP/1.1 200 OK\r\n").drip("X: ".repeat(10_000), 1, Duration::from_millis(10));
+    let server = Server::builder().route("/drip", drip).start();
+    let timeouts = Timeouts { total: SHORT, ..never() };
+    let record = fetch_one(Config { timeouts, ..config() }, server.url("/drip"));
+    assert_eq!(error(&record), "timeout.total");
+}
+
+#[test]
+fn a_slow_body_is_ended_and_a_steady_one_is_not() {
+    let server = Server::start();
+    let speed = Some((20, Duration::from_secs(1)));
+    let timeouts = Timeouts { speed, ..never() };
+    let slow = server.url("/drip?bytes=100&every_ms=100&each=1");
+    let steady = server.url("/drip?bytes=120&every_ms=20&each=1");
+    let fetched = fetch(Config { timeouts, ..config() }, [slow, steady]);
+    assert_eq!(fetched.errors(), ["timeout.slow", ""]);
+    assert_eq!(fetched.records[1].bytes, 120);
+}
+
+#[test]
+fn the_server_sees_a_late_row_leave() {
+    let server = Server::start();
+    let timeouts = Timeouts { total: SHORT, ..never() };
+    fetch_one(Config { timeouts, ..config() }, server.url("/silent"));
+    assert!(server.wait_until(support::LONG, |server| server.in_flight() == 0));
+    assert!(matches!(server.seen()[0].ending, Ending::Left(_)));
+}
+
+#[test]
+fn late_rows_are_tried_again() {
+    let server = Server::start();
+    let timeouts = Timeouts { first_byte: SHORT, ..never() };
+    let record = fetch_one(Config { timeouts, ..retrying(2) }, server.url("/flaky/silent"));
+    assert_eq!((error(&record), record.attempts), ("", 2));
+}
+
+#[test]
+fn many_late_rows_hold_up_no_other() {
+    let server = Server::builder().hosts(2).start();
+    let urls = (0..200).map(|row| {
+        if row % 2 == 0 {
+            server.url_on(0, &format!("/silent?{row}"))
+        } else {
+            server.url_on(1, &format!("/row/{row}"))
+        }
+    });
+    let timeouts = Timeouts { total: Some(Duration::from_secs(1)), ..never() };
+    let fetched = fetch(Config { timeouts, shards: Some(1), ordered: false, ..config() }, urls);
+    assert_eq!(fetched.summary.by_error.get("timeout.total"), Some(&100));
+    assert!(
+        fetched.records[..100].iter().all(|record| record.ok),
+        "the good rows are done before the late ones"
+    );
+}
+
+/// A server that sends faster than we read leaves no pause in which a deadline would be looked at.
+#[test]
+fn a_body_that_never_pauses_starves_nobody() {
+    let server = Server::builder().hosts(2).start();
+    let timeouts = Timeouts { total: Some(Duration::from_secs(1)), ..never() };
+    let response = Response { body: false, max_bytes: u64::MAX, ..Response::default() };
+    let urls = [server.url_on(0, "/endless"), server.url_on(1, "/delay/100")];
+    let fetched = fetch(Config { timeouts, response, shards: Some(1), ..config() }, urls);
+    assert_eq!(fetched.errors(), ["timeout.total", ""]);
+    assert!(fetched.records[0].bytes > 0);
+}
+
+#[test]
+fn an_address_of_the_wrong_family_is_no_address() {
+    let network = Network { family: Some(overlapped_fetch::Family::V6), ..Network::default() };
+    let record = fetch_one(Config { network, ..config() }, "http://127.0.0.1:1/");
+    assert_eq!(error(&record), "dns.not_found");
+}

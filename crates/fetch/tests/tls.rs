@@ -1,0 +1,158 @@
+//! TLS: who is trusted, and that an exception for one name is one for no other.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use overlapped_fetch::{Config, Network};
+use overlapped_testkit::{Certificate, Script, Server, row_of};
+use support::{body, config, error, fetch, fetch_one, one_by_one, retrying};
+
+/// Trusts this server's authority.
+fn trusting(server: &Server) -> Network {
+    Network { ca_pem: Some(server.ca_pem().unwrap().into()), ..Network::default() }
+}
+
+fn with(network: Network) -> Config {
+    Config { network, ..config() }
+}
+
+#[test]
+fn a_trusted_server_is_fetched_and_its_connections_are_used_again() {
+    let server = Server::builder().tls().start();
+    let urls = (0..5).map(|row| server.url(&format!("/row/{row}")));
+    let fetched = fetch(Config { network: trusting(&server), ..one_by_one() }, urls);
+    assert_eq!(fetched.errors(), [""; 5]);
+    let first = &fetched.records[0].timing;
+    assert!(first.connect.is_some() && first.tls.is_some());
+    assert!(fetched.records[1].timing.tls.is_none());
+    for (row, record) in (0..).zip(&fetched.records) {
+        assert_eq!(body(record), row_of(row));
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn names_are_verified_as_they_stand_in_the_url() {
+    let server = Server::builder().tls().tls_name("a.test").start();
+    let port = server.addr().port();
+    let pins = ["a.test", "b.test"].map(|name| (name.to_owned(), port, vec![server.addr().ip()]));
+    let network = Network { resolve: pins.to_vec(), ..trusting(&server) };
+    let urls = ["localhost", "a.test", "A.TEST", "a.test.", "b.test"]
+        .map(|name| format!("https://{name}:{port}/ok"));
+    let fetched = fetch(with(network.clone()), urls[..3].to_vec());
+    assert_eq!(fetched.errors(), [""; 3]);
+    let fetched = fetch(with(network), urls[4..].to_vec());
+    assert_eq!(fetched.errors(), ["tls.certificate"]);
+}
+
+#[test]
+fn a_certificate_that_is_wrong_ends_the_row_for_good() {
+    for certificate in [
+        Certificate::Expired,
+        Certificate::NotYetValid,
+        Certificate::WrongName,
+        Certificate::UnknownIssuer,
+        Certificate::SelfSigned,
+    ] {
+        let server = Server::builder().tls_with(certificate).start();
+        let record = fetch_one(Config { network: trusting(&server), ..retrying(2) }, server.url("/ok"));
+        assert_eq!((error(&record), record.attempts), ("tls.certificate", 1), "{certificate:?}");
+        assert_eq!(record.status, None);
+        assert_eq!(server.requests(), 0, "{certificate:?}: nothing may be sent");
+    }
+}
+
+#[test]
+fn the_systems_certificates_do_not_know_ours() {
+    let server = Server::builder().tls().start();
+    let record = fetch_one(config(), server.url("/ok"));
+    assert!(["tls.certificate", "tls.handshake"].contains(&error(&record)), "{:?}", record.failure);
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
+fn an_exception_holds_for_its_name_alone() {
+    for certificate in [Certificate::Expired, Certificate::WrongName, Certificate::SelfSigned] {
+        let server = Server::builder().hosts(2).tls_with(certificate).start();
+        let network = Network { insecure_hosts: vec!["127.0.0.2".into()], ..trusting(&server) };
+        let urls = [1, 0, 1, 0].map(|host| server.url_on(host, "/ok"));
+        let fetched = fetch(with(network), urls);
+        assert_eq!(fetched.errors(), ["", "tls.certificate", "", "tls.certificate"], "{certificate:?}");
+        assert_eq!(server.requests(), 2);
+        assert!(server.seen().iter().all(|seen| seen.local.ip() == server.addresses()[1].ip()));
+    }
+}
+
+/// Both names lead to the same address and port: what was not verified for one is no connection for the other.
+#[test]
+fn unverified_connections_are_shared_with_nobody() {
+    let server = Server::builder().tls_with(Certificate::SelfSigned).start();
+    let port = server.addr().port();
+    let pins = ["a.test", "b.test"].map(|name| (name.to_owned(), port, vec![server.addr().ip()]));
+    let network =
+        Network { resolve: pins.to_vec(), insecure_hosts: vec!["A.test".into()], ..trusting(&server) };
+    let urls = ["a.test", "b.test", "a.test", "b.test"].map(|name| format!("https://{name}:{port}/ok"));
+    let fetched = fetch(Config { network, ..one_by_one() }, urls);
+    assert_eq!(fetched.errors(), ["", "tls.certificate", "", "tls.certificate"]);
+    assert_eq!(fetched.records[2].connection.reused, Some(true));
+    assert_eq!(server.requests(), 2);
+}
+
+#[test]
+fn an_exception_is_not_taken_along_by_a_redirect() {
+    let strange = Server::builder().address([127, 0, 0, 2]).tls_with(Certificate::SelfSigned).start();
+    let to = strange.url("/ok");
+    let home = Server::builder()
+        .tls_with(Certificate::SelfSigned)
+        .route("/away", Script::response(302, &[("Location", &to)], ""))
+        .start();
+    let network = Network { insecure_hosts: vec!["127.0.0.1".into()], ..trusting(&home) };
+    let record = fetch_one(with(network), home.url("/away"));
+    assert_eq!((error(&record), record.chain.len()), ("tls.certificate", 1));
+    assert_eq!(strange.requests(), 0);
+}
+
+#[test]
+fn plain_http_on_a_tls_port_and_the_other_way_round() {
+    let safe = Server::builder().tls().start();
+    let open = Server::builder().raw([Script::new().send("HTTP/1.1 400 Bad Request\r\n\r\n")]).start();
+    let record = fetch_one(config(), open.url("/ok").replace("http:", "https:"));
+    assert_eq!((error(&record), record.status), ("tls.handshake", None));
+    let record = fetch_one(config(), safe.url("/ok").replace("https:", "http:"));
+    assert!(error(&record).starts_with("http."), "{:?}", record.failure);
+    assert_eq!(safe.requests(), 0);
+}
+
+#[test]
+fn a_handshake_that_breaks_off_is_named() {
+    for script in [Script::new().close(), Script::new().send("\x15\x03\x01\0\x02\x02\x28")] {
+        let server = Server::builder().raw([script]).start();
+        let record = fetch_one(config(), server.url("/").replace("http:", "https:"));
+        assert_eq!(error(&record), "tls.handshake");
+    }
+}
+
+/// Whoever cuts the connection could cut the body: without a length or `close_notify` its end is not proven.
+#[test]
+fn a_body_that_is_cut_without_close_notify_is_truncated() {
+    let open_ended = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nsome";
+    let server = Server::builder()
+        .tls()
+        .route("/cut", Script::new().send(open_ended).cut())
+        .route("/closed", Script::new().send(open_ended).close())
+        .route("/whole", Script::response(200, &[], "whole").cut())
+        .start();
+    let urls = ["/cut", "/closed", "/whole", "/cut?length=10&sent=5"].map(|path| server.url(path));
+    let fetched = fetch(with(trusting(&server)), urls);
+    assert_eq!(fetched.errors(), ["body.truncated", "", "", "body.truncated"]);
+}
+
+#[test]
+fn an_authority_that_is_no_certificate_fails_the_rows_that_need_it() {
+    let (open, safe) = (Server::start(), Server::builder().tls().start());
+    let pem = b"-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n";
+    let network = Network { ca_pem: Some(pem.to_vec()), ..Network::default() };
+    let fetched = fetch(with(network), [open.url("/ok"), safe.url("/ok")]);
+    assert_eq!(fetched.errors(), ["", "tls.handshake"]);
+}
