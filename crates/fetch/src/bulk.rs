@@ -1,5 +1,7 @@
 //! `Bulk`: a list of URLs in, one record a row out. The public face of the engine.
 
+use std::fs::File;
+use std::io::Read;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +15,7 @@ use overlapped_proto::reorder::Reorder;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Shared, Stage};
-use crate::durable::{self, Durable, Earlier, Listed, Opened, Settings};
+use crate::durable::{self, Durable, Earlier, Listed, Opened, Settings, Spooled};
 use crate::engine::conductor::{Conductor, Reading, Writing};
 use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
@@ -93,7 +95,8 @@ impl Bulk {
     /// Makes the run durable: killed at any moment, it goes on where it was. To be called when the list is given, and
     /// before the sinks are: what is answered says how long their files are to be.
     ///
-    /// A list that cannot be read again, such as a pipe, must be given again from its beginning when the run goes on.
+    /// A list that cannot be read again, such as a pipe, is written down in the run directory. If the run is stopped
+    /// before all of it was read, it must be given again from its beginning, and is compared with what was read.
     ///
     /// ```
     /// use overlapped_fetch::durable::{Begin, Durable};
@@ -149,6 +152,16 @@ impl Bulk {
         let opened = Opened::open(durable, self.plan.run, &listed, settings)?;
         let earlier = opened.earlier.clone();
         self.plan.run = earlier.run;
+        self.input = match self.input {
+            Input::File(path) if !path.metadata().is_ok_and(|found| found.is_file()) => {
+                let name = path.display().to_string();
+                let pipe = File::open(&path).map_err(|error| Error::input(&name, error))?;
+                spooled(&opened, Box::new(pipe), name)?
+            }
+            known @ (Input::File(_) | Input::Urls(_)) => known,
+            Input::Stdin => spooled(&opened, Box::new(std::io::stdin()), "on standard input".to_owned())?,
+            Input::Read(read, name) => spooled(&opened, read, name)?,
+        };
         self.durable = Some(opened);
         Ok((self, earlier))
     }
@@ -215,6 +228,14 @@ impl Bulk {
         let conductor = executor.submit(move || run_conductor(conductor));
         Ok(Run { conductor, control: Control { shared, tally }, executor })
     }
+}
+
+/// A list that cannot be read twice, written down on its way.
+fn spooled(opened: &Opened, read: Box<dyn Read + Send>, name: String) -> Result<Input, Error> {
+    Ok(match opened.spool(read)? {
+        Spooled::Whole(path) => Input::File(path),
+        Spooled::Coming(read) => Input::Read(read, name),
+    })
 }
 
 /// All threads of a run are the executor's: shards, the conductor, and those that block for them.

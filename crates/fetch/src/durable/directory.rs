@@ -9,6 +9,7 @@ use overlapped_proto::journal::{self, Damage, Frame, Head, Named, Sound, State};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
+use super::spool::{self, Spooled};
 use crate::error::Error;
 
 const MANIFEST: &str = "job.json";
@@ -140,7 +141,18 @@ impl Directory {
         // Without a manifest there is no run, whatever else a crash leaves of it.
         fs::remove_file(self.path.join(MANIFEST))?;
         self.sync()?;
+        for list in spool::NAMES {
+            match fs::remove_file(self.path.join(list)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
         self.prune(u64::MAX)
+    }
+
+    /// The list, written down here while it is read.
+    pub(super) fn spool(&self, from: Box<dyn Read + Send>) -> io::Result<Spooled> {
+        spool::open(&self.path, from)
     }
 
     /// Removes the directory: the run needs it no longer.

@@ -152,13 +152,18 @@ impl Log {
 }
 
 fn begin_generation(directory: &Directory, state: &State, head: Head) -> io::Result<(File, File)> {
-    let mut snapshot = head.encode();
-    Frame::Snapshot(Box::new(state.clone())).encode(&mut snapshot);
-    directory.publish(&name(SNAPSHOT, head.generation), &snapshot)?;
+    publish(directory, state, head)?;
     let file = directory.create(&name(JOURNAL, head.generation), head)?;
     let intents = directory.create(&name(INTENTS, head.generation), head)?;
     directory.prune(head.generation)?;
     Ok((file, intents))
+}
+
+/// Publishes a snapshot: with it begins a generation, whatever else is written of that.
+pub(super) fn publish(directory: &Directory, state: &State, head: Head) -> io::Result<()> {
+    let mut snapshot = head.encode();
+    Frame::Snapshot(Box::new(state.clone())).encode(&mut snapshot);
+    directory.publish(&name(SNAPSHOT, head.generation), &snapshot)
 }
 
 /// Appends a frame and has it on the disk; answers with its length.

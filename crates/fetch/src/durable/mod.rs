@@ -8,19 +8,23 @@
 //! snapshot-N      everything that is known when journal-N begins; appears by rename
 //! journal-N.log   what has become durable since, a frame for each group of rows
 //! intents-N.log   requests that must not be sent twice, before they are sent
+//! list            a list that came through a pipe, for reading it again; list.whole once it is all there
 //! ```
 //!
 //! A row counts as done only when its record is on the disk and a frame that says so is, too, in this order. What a
 //! crash leaves beyond that (lines behind the last offset, files half named) is taken back when the run goes on.
 
 pub(crate) mod log;
+mod rewrite;
 mod directory;
+mod spool;
 mod manifest;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::done::RowSet;
-use overlapped_proto::journal::{Mark, State};
+use overlapped_proto::journal::{Head, Mark, State};
 use serde_json::Value;
 
 pub use crate::body::spool::RunId;
@@ -31,6 +35,7 @@ pub use overlapped_proto::commit::Durability;
 use crate::error::Error;
 use directory::{Directory, Found};
 use log::Log;
+pub(crate) use spool::Spooled;
 
 /// What becomes of the state that an earlier run has left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +60,9 @@ pub struct Durable {
     pub begin: Begin,
     /// When results are made durable. [`Durability::None`] is no value for this: then there is no state.
     pub durability: Durability,
-    /// What else must be the same when the run goes on, by name: above all its outputs, in order.
+    /// Its outputs, in the order of the sinks that write them.
+    pub outputs: Vec<Output>,
+    /// What else must be the same when the run goes on, by name.
     pub settings: Vec<(String, String)>,
 }
 
@@ -69,7 +76,27 @@ impl Durable {
             directory: directory.into(),
             begin: Begin::default(),
             durability: Durability::default(),
+            outputs: Vec::new(),
             settings: Vec::new(),
+        }
+    }
+}
+
+/// An output, as far as going on with it is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// One JSON object a line.
+    Ndjson(PathBuf),
+    /// Comma-separated values with a header line.
+    Csv(PathBuf),
+    /// Anything in which a row that failed leaves nothing.
+    Other(PathBuf),
+}
+
+impl Output {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Ndjson(path) | Self::Csv(path) | Self::Other(path) => path,
         }
     }
 }
@@ -77,6 +104,8 @@ impl Durable {
 /// What an earlier run has left, for whoever opens the outputs.
 #[derive(Clone, Debug)]
 pub struct Earlier {
+    /// True if there is a run to go on with.
+    pub begun: bool,
     /// Rows that are done.
     pub rows: u64,
     /// Those of them that failed, and are not fetched once more.
@@ -93,7 +122,8 @@ impl Earlier {
     /// How long the file of a sink is to be, by its place among the sinks; `None`: the run begins.
     #[must_use]
     pub fn offset(&self, sink: usize) -> Option<u64> {
-        self.offsets.get(sink).copied().flatten()
+        // A run that was stopped before anything was durable goes on from nothing.
+        self.begun.then(|| self.offsets.get(sink).copied().flatten().unwrap_or(0))
     }
 }
 
@@ -122,6 +152,10 @@ impl Opened {
     pub(crate) fn open(durable: Durable, run: RunId, listed: &Listed, own: Settings) -> Result<Self, Error> {
         let mut settings = own;
         settings.extend(durable.settings);
+        for (place, output) in durable.outputs.iter().enumerate() {
+            let name = output.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            settings.push((format!("output {}", place + 1), name));
+        }
         let directory = Directory::open(&durable.directory)?;
         let manifest = manifest::new(run.0, listed, &settings)?;
         let fresh = |directory| Self {
@@ -131,7 +165,14 @@ impl Opened {
             generation: 0,
             run: run.0,
             durability: durable.durability,
-            earlier: Earlier { rows: 0, failed: 0, again: RowSet::default(), offsets: Vec::new(), run },
+            earlier: Earlier {
+                begun: false,
+                rows: 0,
+                failed: 0,
+                again: RowSet::default(),
+                offsets: Vec::new(),
+                run,
+            },
         };
         let Some(earlier) = directory.manifest()? else { return Ok(fresh(directory)) };
         match durable.begin {
@@ -142,17 +183,26 @@ impl Opened {
             Begin::Anew => return Err(exists(&durable.directory, directory.recover().ok())),
             Begin::Resume | Begin::RetryFailed => manifest::compare(&earlier, &manifest)?,
         }
-        let Found { mut state, generation, run } = directory.recover()?;
+        let Found { mut state, mut generation, run } = directory.recover()?;
         directory.take_back(&state.named);
+        rewrite::finish(&durable.outputs, &state.offsets).map_err(Error::output)?;
         state.intended = state.in_doubt();
+        state.named.clear();
+        state.ended = false;
         let mut again = RowSet::default();
-        if durable.begin == Begin::RetryFailed {
+        if durable.begin == Begin::RetryFailed && !state.failed.is_empty() {
             again = std::mem::take(&mut state.failed);
             state.done = state.done.without(&again);
             state.mark = state.mark.filter(|mark| mark.row <= state.done.low());
+            generation += 1;
+            let head = Head { run, generation, process: std::process::id() };
+            rewrite::take_out(&durable.outputs, &again, &mut state.offsets)
+                .and_then(|()| log::publish(&directory, &state, head))
+                .and_then(|()| rewrite::finish(&durable.outputs, &state.offsets))
+                .map_err(Error::output)?;
         }
-        state.ended = false;
         let earlier = Earlier {
+            begun: true,
             rows: state.done.len(),
             failed: state.failed.len(),
             again,
@@ -161,6 +211,19 @@ impl Opened {
         };
         let durability = durable.durability;
         Ok(Self { directory, manifest, state, generation, run, durability, earlier })
+    }
+
+    /// The list on its way through the run directory, where it can be read again.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be written to.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub(crate) fn spool(&self, from: Box<dyn Read + Send>) -> Result<Spooled, Error> {
+        self.directory.spool(from).map_err(Error::output)
     }
 
     /// What the list need not give again.

@@ -47,7 +47,7 @@ impl OutputFile {
     ///
     /// It is shorter than that, or cannot be opened.
     pub fn resume(path: PathBuf, length: u64) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).open(&path)?;
+        let mut file = OpenOptions::new().write(true).create(length == 0).truncate(false).open(&path)?;
         let found = file.metadata()?.len();
         if found < length {
             let what = format!("it has {found} bytes and the run has written {length}: it was changed since");
