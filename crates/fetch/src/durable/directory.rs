@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::spool::{self, Spooled};
 use crate::error::Error;
+use crate::sink::sync_name;
 
 const MANIFEST: &str = "job.json";
 const LOCK: &str = "lock";
@@ -53,7 +54,7 @@ impl Directory {
                 locked => locked.map_err(|error| failed(error.into()))?,
             }
             if is_at(&lock, &name) {
-                note_process(&lock).map_err(failed)?;
+                sync_name(path).and_then(|()| note_process(&lock)).map_err(failed)?;
                 return Ok(Self { path: path.to_owned(), lock });
             }
         }

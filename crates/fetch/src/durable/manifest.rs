@@ -49,6 +49,19 @@ pub(super) fn new(run: u64, listed: &Listed, settings: &[(String, String)]) -> R
     }))
 }
 
+/// Whether the run may replace files, which it goes on doing.
+pub(super) fn replaces(manifest: &Value) -> bool {
+    manifest.get(REPLACES).and_then(Value::as_bool).unwrap_or(false)
+}
+
+pub(super) fn set_replaces(manifest: &mut Value, replaces: bool) {
+    if let Some(members) = manifest.as_object_mut() {
+        members.insert(REPLACES.to_owned(), replaces.into());
+    }
+}
+
+const REPLACES: &str = "replaces_files";
+
 /// What a list is known by: reading all of it again would take longer than many a run.
 fn identity(path: &Path) -> io::Result<Value> {
     let file = File::open(path)?;

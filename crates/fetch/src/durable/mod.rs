@@ -106,6 +106,8 @@ impl Output {
 pub struct Earlier {
     /// True if there is a run to go on with.
     pub begun: bool,
+    /// True if the run was begun with [`Begin::Overwrite`], and so may replace files.
+    pub replaces: bool,
     /// Rows that are done.
     pub rows: u64,
     /// Those of them that failed, and are not fetched once more.
@@ -157,16 +159,19 @@ impl Opened {
             settings.push((format!("output {}", place + 1), name));
         }
         let directory = Directory::open(&durable.directory)?;
-        let manifest = manifest::new(run.0, listed, &settings)?;
-        let fresh = |directory| Self {
+        let mut manifest = manifest::new(run.0, listed, &settings)?;
+        let replaces = durable.begin == Begin::Overwrite;
+        manifest::set_replaces(&mut manifest, replaces);
+        let fresh = |directory, manifest| Self {
             directory,
-            manifest: manifest.clone(),
+            manifest,
             state: State::default(),
             generation: 0,
             run: run.0,
             durability: durable.durability,
             earlier: Earlier {
                 begun: false,
+                replaces,
                 rows: 0,
                 failed: 0,
                 again: RowSet::default(),
@@ -174,15 +179,17 @@ impl Opened {
                 run,
             },
         };
-        let Some(earlier) = directory.manifest()? else { return Ok(fresh(directory)) };
+        let Some(earlier) = directory.manifest()? else { return Ok(fresh(directory, manifest)) };
         match durable.begin {
             Begin::Overwrite => {
                 directory.forget().map_err(|error| Error::output_path(&durable.directory, error))?;
-                return Ok(fresh(directory));
+                return Ok(fresh(directory, manifest));
             }
             Begin::Anew => return Err(exists(&durable.directory, directory.recover().ok())),
             Begin::Resume | Begin::RetryFailed => manifest::compare(&earlier, &manifest)?,
         }
+        let replaces = manifest::replaces(&earlier);
+        manifest::set_replaces(&mut manifest, replaces);
         let Found { mut state, mut generation, run } = directory.recover()?;
         directory.take_back(&state.named);
         rewrite::finish(&durable.outputs, &state.offsets).map_err(Error::output)?;
@@ -203,6 +210,7 @@ impl Opened {
         }
         let earlier = Earlier {
             begun: true,
+            replaces,
             rows: state.done.len(),
             failed: state.failed.len(),
             again,

@@ -12,6 +12,7 @@ use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
 
 use super::Output;
+use crate::sink::sync_name;
 
 /// Writes the outputs without the records of these rows, beside them; the offsets become those of the new files.
 ///
@@ -41,8 +42,7 @@ pub(super) fn finish(outputs: &[Output], offsets: &[Option<u64>]) -> io::Result<
             Err(error) => return Err(error),
             Ok(meta) if Some(meta.len()) == *offset => {
                 fs::rename(&new, output.path())?;
-                let folder = output.path().parent().filter(|folder| !folder.as_os_str().is_empty());
-                File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+                sync_name(output.path())?;
             }
             Ok(_) => fs::remove_file(&new)?,
         }

@@ -10,7 +10,7 @@ use overlapped_proto::record::{Body, Record};
 use url::Url;
 
 use super::naming::{Naming, Pending, settle};
-use super::{Cut, Existing, Sink, at};
+use super::{Cut, Existing, Sink, at, sync_name};
 use crate::body::spool::{Part, RunId};
 
 /// How many names are tried for one row before it is given up.
@@ -57,6 +57,7 @@ impl Files {
     pub fn durable(mut self, run: RunId) -> io::Result<Self> {
         self.run = run;
         Part::remove_of(&self.directory, run)?;
+        sync_name(&self.directory)?;
         self.naming = Naming::Together { pending: Vec::new(), reserved: Arc::default() };
         Ok(self)
     }

@@ -8,6 +8,7 @@ mod output;
 mod naming;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -144,6 +145,16 @@ pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
             Body::None | Body::Inline(_) => {}
         }
     }
+}
+
+/// Has the name of a file or directory on the disk.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| at(folder, &error))
 }
 
 /// An error that says where.

@@ -5,7 +5,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Cut, Existing, at};
+use super::{Cut, Existing, at, sync_name};
 
 /// A file that records are appended to, and nothing else.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub struct OutputFile {
     path: PathBuf,
     file: Arc<File>,
     length: u64,
+    /// Its name may not be on the disk yet.
+    fresh: bool,
 }
 
 impl OutputFile {
@@ -38,7 +40,7 @@ impl OutputFile {
             }
             opened => opened,
         };
-        Ok(Self { file: Arc::new(file?), path, length: 0 })
+        Ok(Self { file: Arc::new(file?), path, length: 0, fresh: true })
     }
 
     /// The file of a run that goes on: what is behind `length` is cut off, since it is written again.
@@ -58,7 +60,7 @@ impl OutputFile {
             file.sync_all()?;
         }
         file.seek(SeekFrom::Start(length))?;
-        Ok(Self { file: Arc::new(file), path, length })
+        Ok(Self { file: Arc::new(file), path, length, fresh: length == 0 })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -71,7 +73,11 @@ impl OutputFile {
             return Ok(Cut::default());
         }
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
-        let sync = move || file.sync_data().map_err(|error| at(&path, &error));
+        let fresh = std::mem::take(&mut self.fresh);
+        let sync = move || {
+            file.sync_data().map_err(|error| at(&path, &error))?;
+            if fresh { sync_name(&path) } else { Ok(()) }
+        };
         Ok(Cut { offset: Some(self.length), names: Vec::new(), sync: Some(Box::new(sync)) })
     }
 }

@@ -23,7 +23,8 @@ use crate::terminal;
 ///
 /// [`Error::Usage`]: an output exists and may not be replaced. [`Error::Output`]: one cannot be opened.
 pub(super) fn open(plan: &Sinks, show: Show, earlier: Option<&Earlier>) -> Result<Vec<Box<dyn Sink>>, Error> {
-    let existing = if plan.overwrite { Existing::Replace } else { Existing::Keep };
+    let replaces = plan.overwrite || earlier.is_some_and(|earlier| earlier.replaces);
+    let existing = if replaces { Existing::Replace } else { Existing::Keep };
     let fields = Fields::default();
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     for (place, output) in plan.ordered().into_iter().enumerate() {
