@@ -13,6 +13,9 @@ use crate::group::Group;
 use crate::guard::{guarded, wake_guarded};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
+/// A ticket that no queue gives.
+const NOWHERE: u64 = u64::MAX;
+
 /// Where a job stands. Only written under the pool's lock, which is what orders the accesses.
 pub(crate) struct Place {
     pub(crate) lane: u32,
@@ -23,7 +26,7 @@ pub(crate) struct Place {
 
 impl Place {
     fn new(lane: u32) -> Self {
-        Place { lane, at: AtomicU32::new(lane), ticket: AtomicU64::new(u64::MAX), id: AtomicU64::new(0) }
+        Place { lane, at: AtomicU32::new(lane), ticket: AtomicU64::new(NOWHERE), id: AtomicU64::new(0) }
     }
 
     /// The lane in whose queue it stands.
@@ -42,6 +45,11 @@ impl Place {
     pub(crate) fn queued(&self, at: u32, ticket: u64) {
         self.at.store(at, Ordering::Relaxed);
         self.ticket.store(ticket, Ordering::Relaxed);
+    }
+
+    /// It stands nowhere any more. The number of a view, and so its tickets, may come again.
+    pub(crate) fn left(&self) {
+        self.queued(0, NOWHERE);
     }
 
     pub(crate) fn name(&self, id: u64) {

@@ -307,6 +307,12 @@ impl<R: Send + 'static> Many<R> {
     fn group(&mut self, cx: &Context<'_>) -> Arc<Group> {
         if let Some(group) = &self.group {
             group.listen(cx);
+            let first = self.jobs.iter().flatten().next();
+            if !group.all_done() && first.is_some_and(Job::give_up_if_forked) {
+                self.jobs.iter().flatten().skip(1).for_each(|job| {
+                    job.give_up_if_forked();
+                });
+            }
             return Arc::clone(group);
         }
         let group = Arc::new(Group::new(self.jobs.len(), self.wake));

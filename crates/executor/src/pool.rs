@@ -125,15 +125,28 @@ impl Pool {
         } else {
             Some(task)
         };
-        if self.is_forked() {
+        let effects = {
+            let mut core = self.core_unless_forked()?;
+            match task {
+                None => core.called(),
+                Some(task) => core.submit(task, permit)?,
+            }
+        };
+        // To wake a thread or to start one costs so much more that this can be asked here.
+        if (effects.unpark.is_some() || effects.start_thread) && self.is_forked() {
             return Err(Rejected::Forked);
         }
-        let effects = match task {
-            None => self.core().called(),
-            Some(task) => self.core().submit(task, permit)?,
-        };
         self.apply(effects);
         Ok(())
+    }
+
+    /// The lock, unless it may be held by a thread that a fork did not bring along.
+    fn core_unless_forked(&self) -> Result<Guard<'_, Core>, Rejected> {
+        match self.core.try_lock() {
+            Some(core) => Ok(core),
+            None if self.is_forked() => Err(Rejected::Forked),
+            None => Ok(self.core()),
+        }
     }
 
     fn bring(&self, task: Arc<dyn Task>) -> Result<Brought, Rejected> {

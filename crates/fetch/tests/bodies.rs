@@ -263,3 +263,33 @@ fn leftovers_of_a_run_that_was_killed_are_not_in_the_way() {
     let record = fetch_one(Config { response: spooling(&scratch), ..config() }, server.url("/bytes/1000000"));
     assert_eq!((error(&record), record.bytes), ("", 1_000_000));
 }
+
+/// A coded body with any bytes changed is decoded to something or refused; it is never a defect of ours.
+#[test]
+fn damaged_codes_are_never_a_defect() {
+    use std::io::Write;
+    let plain = text_of("/plain", 3_000);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&plain).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let zstd = zstd::encode_all(&plain[..], 3).unwrap();
+    let server = Server::builder()
+        .handler("/damaged/", move |request| {
+            let mut parts = request.path().split('/').skip(2);
+            let coding = parts.next().unwrap();
+            let seed: usize = parts.next().unwrap().parse().unwrap();
+            let mut bytes = if coding == "zstd" { zstd.clone() } else { gzip.clone() };
+            let at = seed.wrapping_mul(7_919) % bytes.len();
+            bytes[at] ^= 1 << (seed % 8);
+            Script::response(200, &[("Content-Encoding", coding)], bytes)
+        })
+        .start();
+    let each = |coding: &'static str| (0..250).map(move |seed| format!("/damaged/{coding}/{seed}"));
+    let urls = ["gzip", "deflate", "br", "zstd"].into_iter().flat_map(each).map(|path| server.url(&path));
+    let fetched = fetch(config(), urls.collect::<Vec<_>>());
+    assert!(!fetched.errors().contains(&"internal"), "{:?}", fetched.summary.by_error);
+    // What gzip's checksum does not see is not the body.
+    for record in &fetched.records[..250] {
+        assert!(!record.ok || body(record) == plain, "{}", record.url);
+    }
+}

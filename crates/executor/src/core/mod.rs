@@ -230,7 +230,9 @@ impl Core {
         if at != ROOT {
             // A view that is gone had no jobs.
             let lane = self.views.get_mut(at as usize - 1)?.as_mut()?;
-            return lane.queue.remove(ticket);
+            let task = lane.queue.remove(ticket)?;
+            place.left();
+            return Some(task);
         }
         if let Some(task) = self.root.queue.remove(ticket) {
             return Some(task);
@@ -536,6 +538,7 @@ impl Core {
             lane.counts.cancelled += 1;
             wakers.extend(lane.vacate());
             self.release(place.lane, place.at());
+            place.left();
             wakers.extend(self.ended(place.lane));
         }
         (tasks, wakers)

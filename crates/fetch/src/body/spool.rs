@@ -46,20 +46,20 @@ impl Part {
     ///
     /// On the disk, like all of this type.
     pub(crate) fn create(directory: &Path, run: RunId, row: Row, attempt: u16) -> io::Result<Self> {
-        Self::open(directory, run, row, attempt, 0o600)
+        Self::create_with(directory, run, row, attempt, 0o600)
     }
 
-    fn open(directory: &Path, run: RunId, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
+    fn create_with(directory: &Path, run: RunId, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
         let path = directory.join(format!("{}{}-{attempt}.{PART}", run.prefix(), row.0));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
         Ok(Self { file, path: Some(path) })
     }
 
-    /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is made
-    /// without a wish of its own.
+    /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is whole:
+    /// whoever the process's umask allows to.
     pub(crate) fn probe(directory: &Path) -> io::Result<Permissions> {
-        let part = Self::open(directory, RunId::draw(), Row(u64::MAX), 0, 0o666)?;
-        Ok(part.file.metadata()?.permissions())
+        let part = Self::create_with(directory, RunId::draw(), Row(u64::MAX), 0, 0o644)?;
+        part.file.metadata().map(|meta| meta.permissions())
     }
 
     /// Removes what a run has left in `directory`.

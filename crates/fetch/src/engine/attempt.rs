@@ -72,24 +72,19 @@ impl Attempt<'_> {
 
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
-        let mut heads = Heads::Usual;
-        while let Some(mut connection) = self.shard.check_out(key) {
-            if !connection.is_reusable(self.shard.now()) {
-                continue;
-            }
+        // What may be sent only once must not fail for the number of fields in its answer.
+        let mut heads = if self.is_idempotent() { Heads::Usual } else { Heads::Large };
+        let idle = self.shard.check_out(key);
+        if let Some(mut connection) = idle.filter(|idle| heads == Heads::Usual || idle.heads == Heads::Large)
+        {
             self.answer.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
             match self.send(&mut connection).await {
                 Ok(head) => return Ok((connection, head)),
                 // The server closed an idle connection as the request went out. Nothing came back, so nothing is
                 // lost by sending it again, once, on a connection that is new.
-                Err(failure) if is_idle_race(failure.kind) && !connection.heard && self.is_idempotent() => {
-                    break;
-                }
-                Err(failure) if self.may_have_many_fields(&failure, &connection) => {
-                    heads = Heads::Large;
-                    break;
-                }
+                Err(failure) if is_idle_race(failure.kind) && !connection.heard && self.is_idempotent() => {}
+                Err(failure) if self.may_have_many_fields(&failure, &connection) => heads = Heads::Large,
                 Err(failure) => return Err(failure),
             }
         }

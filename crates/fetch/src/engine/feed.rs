@@ -131,7 +131,10 @@ impl Feed {
         let mut block = Block { rows: Vec::with_capacity(self.rows_expected), ..Block::default() };
         let read = match &mut self.source {
             Source::Urls(urls) => {
-                let urls = urls.by_ref().take(limits::INPUT_BLOCK_ROWS).collect::<Vec<_>>();
+                // At first few at a time: who makes them up as he goes may need time for each, and none is fetched
+                // before its block is full.
+                let block_rows = usize::try_from(self.pulled + 1).unwrap_or(usize::MAX);
+                let urls = urls.by_ref().take(block_rows.min(limits::INPUT_BLOCK_ROWS)).collect::<Vec<_>>();
                 self.number(&urls, &mut block);
                 Ok(())
             }

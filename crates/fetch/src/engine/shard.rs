@@ -310,12 +310,15 @@ impl Shard {
 
     // --- connections -----------------------------------------------------------------------------------------
 
+    /// An idle connection that another request can be made on.
     pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Box<Connection>> {
-        let connection = self.idle.borrow_mut().checkout(key, self.now());
-        if connection.is_some() {
-            bump(&self.counts.connections_reused);
+        loop {
+            let mut connection = self.idle.borrow_mut().checkout(key, self.now())?;
+            if connection.is_reusable(self.now()) {
+                bump(&self.counts.connections_reused);
+                return Some(connection);
+            }
         }
-        connection
     }
 
     pub(crate) fn check_in(&self, key: ConnKey, connection: Box<Connection>) {

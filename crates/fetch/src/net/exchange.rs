@@ -89,8 +89,18 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failure(&error, ErrorKind::HttpReset))?;
-        let (looked, used, heard) = (None, false, false);
-        Ok(Self { sender, driver, allowance, remote, host, opened, heads, looked, used, heard })
+        Ok(Self {
+            sender,
+            driver,
+            allowance,
+            remote,
+            host,
+            opened,
+            heads,
+            looked: None,
+            used: false,
+            heard: false,
+        })
     }
 
     /// True if another request can be made at `now`; looks whether the server has closed it in the meantime.

@@ -1,6 +1,6 @@
 //! One file a row. A file has its final name only when it is whole: it is written under a temporary name and renamed.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +21,8 @@ pub struct Files {
     directory: PathBuf,
     template: Template,
     existing: Existing,
-    /// Of a file that is whole; until then it is its owner's alone.
-    permissions: fs::Permissions,
+    /// Who may read a file once it has its final name.
+    readers: Permissions,
     naming: Naming,
     run: RunId,
 }
@@ -40,8 +40,8 @@ impl Files {
     pub fn open(directory: PathBuf, template: Template, existing: Existing) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
         // A directory that cannot be written to is found now, not at the first row.
-        let permissions = Part::probe(&directory)?;
-        Ok(Self { directory, template, existing, permissions, naming: Naming::AtOnce, run: RunId::draw() })
+        let readers = Part::probe(&directory)?;
+        Ok(Self { directory, template, existing, readers, naming: Naming::AtOnce, run: RunId::draw() })
     }
 
     /// The same for a run that is durable: files get their names when they are on the disk. Removes what an
@@ -68,8 +68,8 @@ impl Files {
         let url = Url::parse(record.final_url.as_deref().unwrap_or(&record.url)).map_err(invalid)?;
         let content_type =
             record.headers.first("content-type").and_then(|value| std::str::from_utf8(value).ok());
+        fs::set_permissions(part, self.readers.clone()).map_err(|error| at(part, &error))?;
         let parts = Parts { row: record.row, id: record.id.as_deref(), url: &url, content_type };
-        fs::set_permissions(part, self.permissions.clone()).map_err(|error| at(part, &error))?;
         let template = self.template.clone();
         let wanted = |twin| match record.out.as_deref() {
             Some(out) => safe_path(out, twin),
@@ -102,6 +102,11 @@ impl Files {
 impl Sink for Files {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
         if !record.ok {
+            // Its file, if it is large, gets no name, and so no record may name it.
+            if let Body::File(part) = &record.body {
+                fs::remove_file(part).map_err(|error| at(part, &error))?;
+                record.body = Body::None;
+            }
             return Ok(());
         }
         let path = match &record.body {
