@@ -28,6 +28,9 @@ fn a_killed_run_leaves_no_half_file_under_a_final_name() {
             "-s",
             "-j",
             "8",
+            // Files get their names when they are on the disk: with each result, not with each second.
+            "--durability",
+            "each",
             "--name",
             "{row}",
             "-o",

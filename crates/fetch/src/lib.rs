@@ -31,6 +31,7 @@
 mod stream;
 mod bulk;
 mod engine;
+pub mod durable;
 mod plan;
 pub mod sink;
 mod body;

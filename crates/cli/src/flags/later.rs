@@ -3,7 +3,6 @@
 
 /// Names as typed, and what they belong to.
 const LATER: &[(&[&str], &str)] = &[
-    (&["--resume", "--retry-failed", "--durability"], "runs that survive a crash"),
     (
         &["--robots", "--polite"],
         "robots.txt; --parallel-max-host 1 --rate-host 1/s is slow enough for most hosts",
@@ -23,7 +22,6 @@ const LATER: &[(&[&str], &str)] = &[
     (&["--fail-early", "--max-errors"], "stopping at failures"),
     (&["--max-memory"], "a limit on memory; --window and --parallel-max bound it"),
     (&["--dry-run"], "dry runs"),
-    (&["journal"], "journals"),
 ];
 
 /// The one line for a name that is unknown to clap and known to us.

@@ -137,6 +137,7 @@ impl Attempt<'_> {
     async fn send(&mut self, connection: &mut Connection) -> Result<Head, Failure> {
         let shard = self.shard;
         let request = self.shard.plan.template.build(self.job, &connection.host)?;
+        self.intend().await?;
         let limit = self.shard.plan.timeouts.first_byte;
         let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
         let watch = &mut self.answer.watch;
@@ -147,6 +148,17 @@ impl Attempt<'_> {
         // Copied at once: the originals lie in the connection's buffer, which could not be used again before they go.
         self.answer.headers = packed(&head.headers);
         Ok(Head { status: head.status, version: head.version, body })
+    }
+
+    /// Records, in a run that is durable, that a request is about to be sent that must not be sent twice.
+    async fn intend(&self) -> Result<(), Failure> {
+        let lanes = &self.shard.lanes;
+        let Some(intents) = lanes.intents.clone().filter(|_| !self.is_idempotent()) else { return Ok(()) };
+        let row = self.job.row;
+        let failed = |why: String| Failure::new(ErrorKind::SinkIo, format!("it was not sent: {why}"));
+        let recorded = lanes.disk.submit(move || intents.record(row)).await;
+        self.shard.stamp();
+        recorded.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
 
     /// What the status and the `Location` mean for the row.
@@ -190,6 +202,7 @@ impl Attempt<'_> {
             spool: plan.response.spool.as_ref(),
             disk: &shard.lanes.disk,
             cpu: &shard.lanes.cpu,
+            run: plan.run,
             row: job.row,
             attempt: job.attempts,
         };

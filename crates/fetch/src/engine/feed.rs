@@ -2,15 +2,18 @@
 //! here knows who takes the rows.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
 use overlapped_proto::job::{Job, Row};
+use overlapped_proto::journal::Mark;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::{display, limits};
 
+use crate::durable::Passed;
 use crate::error::Error;
 
 /// Where the rows of a run come from.
@@ -44,6 +47,8 @@ pub(crate) struct Block {
     pub(crate) rows: Vec<RowRead>,
     pub(crate) bytes_read: u64,
     pub(crate) ended: bool,
+    /// Where it begins, if reading may begin there again.
+    pub(crate) mark: Option<Mark>,
     /// Why nothing comes after these rows, if that is not the end of the list.
     pub(crate) failure: Option<Error>,
 }
@@ -54,8 +59,10 @@ pub(crate) struct Feed {
     name: String,
     options: InputOptions,
     reader: Option<Reader>,
-    /// Rows to come before `options.limit` is reached.
-    left: u64,
+    /// Which rows are handed on.
+    wanted: Wanted,
+    /// Reading can begin again anywhere in it.
+    plain: bool,
     /// Rows and bytes pulled so far, of a list that is no text.
     pulled: u64,
     pulled_bytes: u64,
@@ -75,24 +82,38 @@ impl Feed {
     /// # Errors
     ///
     /// The file cannot be opened.
-    pub(crate) fn open(input: Input, options: InputOptions) -> Result<(Self, Option<u64>), Error> {
+    pub(crate) fn open(
+        input: Input,
+        options: InputOptions,
+        passed: Passed,
+    ) -> Result<(Self, Option<u64>), Error> {
+        let (mut reader, mut plain) = (None, false);
         let (source, name, bytes) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
             Input::Stdin => (Source::Bytes(Box::new(io::stdin())), "on standard input".to_owned(), None),
             Input::Read(read, name) => (Source::Bytes(read), name, None),
             Input::File(path) => {
                 let name = path.display().to_string();
-                let (file, bytes) = open_file(&path).map_err(|error| Error::input(&name, error))?;
+                let opened = open_file(&path).and_then(|(mut file, bytes)| {
+                    plain = bytes.is_some();
+                    if let Some(mark) = passed.mark.filter(|_| plain) {
+                        reader = seek(&mut file, &name, &options, mark)?;
+                    }
+                    Ok((file, bytes))
+                });
+                let (file, bytes) = opened.map_err(|error| Error::input(&name, error))?;
                 (Source::Bytes(Box::new(file)), name, bytes)
             }
         };
-        let left = options.limit.unwrap_or(u64::MAX);
+        let skip = options.skip;
+        let end = options.limit.map_or(u64::MAX, |limit| skip.saturating_add(limit));
         let feed = Self {
             source,
             name,
             options,
-            reader: None,
-            left,
+            reader,
+            wanted: Wanted { rows: skip..end, passed },
+            plain,
             pulled: 0,
             pulled_bytes: 0,
             buffer: Vec::new(),
@@ -139,23 +160,20 @@ impl Feed {
             let row = Row(self.pulled);
             self.pulled += 1;
             self.pulled_bytes += u64::try_from(url.len()).unwrap_or(u64::MAX);
-            if row.0 >= self.options.skip && self.left > 0 {
-                self.left -= 1;
-                block.rows.push(given(row, url.trim()));
-            }
+            block.rows.extend(self.wanted.pick(given(row, url.trim())));
         }
         block.bytes_read = self.pulled_bytes;
-        block.ended = urls.is_empty() || self.left == 0;
+        block.ended = urls.is_empty() || self.pulled >= self.wanted.rows.end;
     }
 
     /// Parses the buffer; an empty one is the end of the list.
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
-        let (skip, left) = (self.options.skip, &mut self.left);
+        let (wanted, plain) = (&self.wanted, self.plain);
         let mut take = |row: RowRead| {
-            if row.row().0 >= skip && *left > 0 {
-                *left -= 1;
-                block.rows.push(row);
+            if plain && block.mark.is_none() {
+                block.mark = Some(Mark { row: row.row(), offset: row.offset });
             }
+            block.rows.extend(wanted.pick(row));
         };
         let reader = match &mut self.reader {
             Some(reader) => reader,
@@ -168,8 +186,25 @@ impl Feed {
         let ended = self.buffer.is_empty();
         let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
         block.bytes_read = reader.bytes_consumed();
-        block.ended = ended || self.left == 0;
+        block.ended = ended || reader.rows() >= self.wanted.rows.end;
         parsed
+    }
+}
+
+/// Which rows are handed on.
+struct Wanted {
+    /// Those with these numbers.
+    rows: Range<u64>,
+    /// Not those that an earlier run has dealt with.
+    passed: Passed,
+}
+
+impl Wanted {
+    fn pick(&self, row: RowRead) -> Option<RowRead> {
+        let number = row.row();
+        let wanted = self.rows.contains(&number.0) && !self.passed.done.contains(number);
+        let in_doubt = self.passed.in_doubt.contains(number);
+        wanted.then(|| if in_doubt { unconfirmed(row) } else { row })
     }
 }
 
@@ -190,6 +225,27 @@ fn given(row: Row, text: &str) -> RowRead {
         failure,
     };
     RowRead { line: row.0 + 1, offset: 0, bytes, job: job.map_err(bad) }
+}
+
+/// A row whose request may have been sent by a run that ended before it knew what came of it.
+fn unconfirmed(row: RowRead) -> RowRead {
+    let Ok(job) = row.job else { return row };
+    let message = "an earlier run has sent this request, or was about to, and does not know what came of it; \
+                   it is not sent again unasked";
+    let failure = Failure::new(ErrorKind::RunUnconfirmed, message);
+    let (id, meta) = job.ask.as_deref().map(|ask| (ask.id.clone(), ask.meta.clone())).unwrap_or_default();
+    let bad = BadRow { row: job.row, given: job.given().into(), id, meta, failure };
+    RowRead { job: Err(bad), ..row }
+}
+
+/// Goes on from a mark, if the format allows it: a table is read from its names on.
+fn seek(file: &mut File, name: &str, options: &InputOptions, mark: Mark) -> io::Result<Option<Reader>> {
+    let mut first = Vec::new();
+    Read::by_ref(file).take(limits::INPUT_BLOCK_BYTES as u64).read_to_end(&mut first)?;
+    let format = options.format.unwrap_or_else(|| Format::sniff(&first, Some(name)));
+    let reader = Reader::resume(format, options.columns.clone(), mark.row, mark.offset);
+    file.seek(SeekFrom::Start(reader.as_ref().map_or(0, |_| mark.offset)))?;
+    Ok(reader)
 }
 
 fn open_file(path: &PathBuf) -> io::Result<(File, Option<u64>)> {

@@ -23,6 +23,7 @@ use url::Host;
 use super::answer::Answer;
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stage, number_of};
+use crate::durable::log::Intents;
 use crate::net::exchange::Connection;
 use crate::net::resolve::Resolver;
 use crate::plan::Plan;
@@ -33,6 +34,8 @@ pub(crate) struct Lanes {
     pub(crate) dns: Executor,
     pub(crate) disk: Executor,
     pub(crate) cpu: Executor,
+    /// Where requests that must not be sent twice are recorded, in a run that is durable.
+    pub(crate) intents: Option<Arc<Intents>>,
 }
 
 /// The state of one shard. Single-threaded: no borrow of a cell is held across an `await`.
