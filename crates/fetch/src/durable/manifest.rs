@@ -33,7 +33,7 @@ pub(crate) enum Listed {
 pub(super) fn new(run: u64, listed: &Listed, settings: &[(String, String)]) -> Result<Value, Error> {
     let input = match listed {
         Listed::File(path) => {
-            identity(path).map_err(|error| Error::input(&path.display().to_string(), error))?
+            identity(path).map_err(|error| Error::input(&path.display().to_string(), 0, error))?
         }
         Listed::Elsewhere(what) => json!({ "from": what }),
     };
