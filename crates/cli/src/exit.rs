@@ -37,6 +37,8 @@ pub(crate) enum Error {
     Usage(String),
     /// Something could not be written; the text says what.
     Output(String),
+    /// The state of a run is damaged; the text says where.
+    Journal(String),
     /// Whoever read the output went away, as in `| head -1`. Nobody is left to tell.
     OutputClosed,
 }
@@ -70,6 +72,7 @@ impl Error {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Output(_) => ExitCode::from(3),
+            Self::Journal(_) => ExitCode::from(4),
             Self::OutputClosed => ExitCode::SUCCESS,
         }
     }
@@ -78,7 +81,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Output(text) => f.write_str(text),
+            Self::Usage(text) | Self::Output(text) | Self::Journal(text) => f.write_str(text),
             Self::OutputClosed => f.write_str("standard output was closed"),
         }
     }

@@ -24,7 +24,9 @@ fn main() -> ExitCode {
         Err(error) => {
             match &error {
                 Error::OutputClosed => {}
-                Error::Usage(text) | Error::Output(text) => terminal::say(format_args!("overlapped: {text}")),
+                Error::Usage(text) | Error::Output(text) | Error::Journal(text) => {
+                    terminal::say(format_args!("overlapped: {text}"))
+                }
             }
             error.code()
         }

@@ -63,7 +63,7 @@ fn three_when_an_output_cannot_be_written() {
     let directory = Directory::new();
     let file = directory.write("file", "x");
     run(&["-o", "/nowhere/at/all/out.ndjson", &url]).check_refused(3, "/nowhere/at/all/out.ndjson");
-    run(&["-o", &format!("{file}/pages/"), &url]).check_refused(3, "file/pages/");
+    run(&["-o", &format!("{file}/pages/"), &url]).check_refused(3, "file/pages");
     run(&["-s", "--summary", "/nowhere/at/all.json", &url]).check_refused(3, "/nowhere/at/all.json");
     run(&["-o", "/dev/full", &url, &url, "-s"]).check_refused(3, "/dev/full");
     // What is no file stays what it is: a rename would put one in its place.
@@ -126,7 +126,8 @@ fn a_signal_that_is_ignored_stays_so() {
 #[test]
 fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
     let server = Server::start();
-    let mut child = command(&["-s", "-"])
+    let directory = Directory::new();
+    let mut child = command(&["-s", "-o", &directory.path("out.ndjson"), "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -138,6 +139,7 @@ fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     drop(list);
+    assert_eq!(program::records(&directory.read("out.ndjson")).len(), 1);
 }
 
 #[test]

@@ -61,6 +61,7 @@ pub(crate) fn drive<F: Future>(
     let waker = Waker::from(Arc::clone(&sleeper));
     let mut cx = Context::from_waker(&waker);
     let noting = pool::current_pool().map(Noting::begin);
+    let mut looked_twice = false;
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             SLEEPER.with(|slot| *slot.borrow_mut() = Some(sleeper));
@@ -68,7 +69,13 @@ pub(crate) fn drive<F: Future>(
         }
         match &noting {
             None => {
-                if !sleeper.sleep(deadline) {
+                // The first sleep is short, for a second look: in a forked child nobody will wake this thread.
+                let second_look = Instant::now().checked_add(SECOND_LOOK).filter(|_| !looked_twice);
+                if sleeper.sleep(second_look.into_iter().chain(deadline).min()) {
+                    continue;
+                }
+                looked_twice = true;
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     return Err(Stop::TimedOut);
                 }
             }
@@ -76,6 +83,8 @@ pub(crate) fn drive<F: Future>(
         }
     }
 }
+
+const SECOND_LOOK: Duration = Duration::from_millis(250);
 
 /// Helps with what is awaited; then sleeps, with another thread as a stand-in if one is wanted.
 fn sleep_on_worker(

@@ -13,6 +13,9 @@ use crate::group::Group;
 use crate::guard::{guarded, wake_guarded};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
+/// A ticket that no queue gives.
+const NOWHERE: u64 = u64::MAX;
+
 /// Where a job stands. Only written under the pool's lock, which is what orders the accesses.
 pub(crate) struct Place {
     pub(crate) lane: u32,
@@ -23,7 +26,7 @@ pub(crate) struct Place {
 
 impl Place {
     fn new(lane: u32) -> Self {
-        Place { lane, at: AtomicU32::new(lane), ticket: AtomicU64::new(u64::MAX), id: AtomicU64::new(0) }
+        Place { lane, at: AtomicU32::new(lane), ticket: AtomicU64::new(NOWHERE), id: AtomicU64::new(0) }
     }
 
     /// The lane in whose queue it stands.
@@ -42,6 +45,11 @@ impl Place {
     pub(crate) fn queued(&self, at: u32, ticket: u64) {
         self.at.store(at, Ordering::Relaxed);
         self.ticket.store(ticket, Ordering::Relaxed);
+    }
+
+    /// It stands nowhere any more. The number of a view, and so its tickets, may come again.
+    pub(crate) fn left(&self) {
+        self.queued(0, NOWHERE);
     }
 
     pub(crate) fn name(&self, id: u64) {
@@ -149,7 +157,7 @@ where
                 state.ran = started;
                 Some((closure, submitted))
             }
-            other => {
+            other @ (Phase::Running | Phase::Settled(_) | Phase::Taken) => {
                 state.phase = other;
                 None
             }
@@ -277,10 +285,11 @@ where
 }
 
 fn take_settled<F, R>(phase: &mut Phase<F, R>) -> Option<Result<R, JobError>> {
-    if let Phase::Settled(_) = phase {
-        if let Phase::Settled(result) = mem::replace(phase, Phase::Taken) {
-            return Some(result);
-        }
+    if !matches!(phase, Phase::Settled(_)) {
+        return None;
     }
-    None
+    match mem::replace(phase, Phase::Taken) {
+        Phase::Settled(result) => Some(result),
+        Phase::Queued(_) | Phase::Running | Phase::Taken => None,
+    }
 }

@@ -11,11 +11,11 @@ use crate::sync::{AtomicUsize, Mutex, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// When all are done.
-    AtAll,
+    All,
     /// When all are done, or one has failed.
-    AtFailure,
+    Failure,
     /// Whenever one is done; the order is kept.
-    AtEach,
+    Each,
 }
 
 pub(crate) struct Group {
@@ -49,7 +49,7 @@ impl Group {
 
     /// Job `number` is done. Called once for each.
     pub(crate) fn complete(&self, number: u32, ok: bool) {
-        if self.wake == Wake::AtEach {
+        if self.wake == Wake::Each {
             let waker = {
                 let mut inbox = self.inbox.lock();
                 inbox.done.push(number);
@@ -64,7 +64,7 @@ impl Group {
                 .compare_exchange(0, number as usize + 1, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok();
         let last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last || (failed && self.wake == Wake::AtFailure) {
+        if last || (failed && self.wake == Wake::Failure) {
             let waker = self.inbox.lock().waker.take();
             wake_guarded(waker);
         }

@@ -37,6 +37,7 @@ pub struct Job<R> {
     extras: Option<Box<Extras>>,
     /// The result was handed out, or the job was let go: nothing is left to cancel.
     over: bool,
+    polled: bool,
 }
 
 #[derive(Default)]
@@ -144,7 +145,7 @@ impl<R: Send + 'static> Job<R> {
 impl<R> Job<R> {
     pub(crate) fn new(cell: Arc<dyn Awaited<R>>, pool: Arc<Pool>, token: Option<CancelToken>) -> Self {
         let extras = token.map(|token| Box::new(Extras { token: Some(token), timers: Vec::new() }));
-        Job { cell, pool, extras, over: false }
+        Job { cell, pool, extras, over: false, polled: false }
     }
 
     /// Takes the job out of the queue, or asks it to stop.
@@ -210,6 +211,15 @@ impl<R> Job<R> {
         self.cell.attach(group, number);
     }
 
+    /// In a forked child nobody will run the job: then it is rejected.
+    pub(crate) fn give_up_if_forked(&self) -> bool {
+        let forked = self.pool.is_forked();
+        if forked {
+            self.cell.give_up(JobError::Rejected(Rejected::Forked));
+        }
+        forked
+    }
+
     pub(crate) fn take(&mut self) -> Option<Result<R, JobError>> {
         let result = self.cell.take();
         self.over |= result.is_some();
@@ -233,9 +243,9 @@ impl<R: Send + 'static> Future for Job<R> {
             self.over = true;
             return Poll::Ready(result);
         }
-        if self.pool.is_forked() {
-            self.over = true;
-            return Poll::Ready(Err(JobError::Rejected(Rejected::Forked)));
+        // A second look costs a system call, and is rare.
+        if std::mem::replace(&mut self.polled, true) && self.give_up_if_forked() {
+            return self.poll(cx);
         }
         self.note();
         Poll::Pending

@@ -15,6 +15,7 @@ use crate::block_on::{Stop, Wakers, drive};
 use crate::error::JobError;
 use crate::group::{Group, Wake};
 use crate::job::Job;
+use crate::pool;
 use crate::timer::Timer;
 
 /// Awaits all jobs; their results come in the order of the jobs, whatever order they ended in.
@@ -39,7 +40,7 @@ where
     I: IntoIterator<Item = Job<R>>,
     R: Send + 'static,
 {
-    Gather { many: Many::new(jobs, Wake::AtFailure), keep_going: false }
+    Gather { many: Many::new(jobs, Wake::Failure), keep_going: false }
 }
 
 /// See [`gather`].
@@ -59,7 +60,7 @@ impl<R: Send + 'static> Gather<R> {
     /// Waits for all, and gives each job's result or error in its place.
     pub fn return_errors(self) -> GatherAll<R> {
         let jobs = self.many.jobs.into_iter().flatten();
-        GatherAll { many: Many::new(jobs, Wake::AtAll) }
+        GatherAll { many: Many::new(jobs, Wake::All) }
     }
 
     /// The first failure still ends the wait, but what has not started will run.
@@ -145,7 +146,7 @@ where
     I: IntoIterator<Item = Job<R>>,
     R: Send + 'static,
 {
-    let many = Many::new(jobs, Wake::AtEach);
+    let many = Many::new(jobs, Wake::Each);
     AsCompleted { left: many.jobs.len(), many, ready: Vec::new() }
 }
 
@@ -160,8 +161,8 @@ pub struct AsCompleted<R> {
 
 impl<R: Send + 'static> AsCompleted<R> {
     /// The next result, or `None` after the last.
-    pub fn next(&mut self) -> impl Future<Output = Option<(usize, Result<R, JobError>)>> + '_ {
-        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx))
+    pub async fn next(&mut self) -> Option<(usize, Result<R, JobError>)> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
 
@@ -220,9 +221,9 @@ where
     R: Send + 'static,
 {
     let wake = match until {
-        Until::First => Wake::AtEach,
-        Until::FirstError => Wake::AtFailure,
-        Until::All => Wake::AtAll,
+        Until::First => Wake::Each,
+        Until::FirstError => Wake::Failure,
+        Until::All => Wake::All,
     };
     Wait { many: Many::new(jobs, wake), until, limit: None, deadline: None, timer: None }
 }
@@ -306,6 +307,12 @@ impl<R: Send + 'static> Many<R> {
     fn group(&mut self, cx: &Context<'_>) -> Arc<Group> {
         if let Some(group) = &self.group {
             group.listen(cx);
+            let first = self.jobs.iter().flatten().next();
+            if !group.all_done() && first.is_some_and(Job::give_up_if_forked) {
+                self.jobs.iter().flatten().skip(1).for_each(|job| {
+                    job.give_up_if_forked();
+                });
+            }
             return Arc::clone(group);
         }
         let group = Arc::new(Group::new(self.jobs.len(), self.wake));
@@ -316,10 +323,8 @@ impl<R: Send + 'static> Many<R> {
             }
         }
         group.attached();
-        for job in self.jobs.iter().flatten() {
-            if !group.all_done() {
-                job.note();
-            }
+        if pool::is_noting() {
+            self.jobs.iter().flatten().for_each(Job::note);
         }
         self.group = Some(Arc::clone(&group));
         group

@@ -20,9 +20,10 @@ pub(crate) struct Lane {
     /// How many jobs it lets through at a time, and has let through. The root lets all through.
     pub(crate) limit: usize,
     pub(crate) admitted: usize,
-    /// Root: jobs that any worker may take. View: jobs that wait until the view lets them through to its parent.
+    /// Root: jobs that any worker may take, fetched from the inbox. View: jobs that wait until the view lets them through to its parent.
     pub(crate) queue: Queue<Arc<dyn Task>>,
-    /// How many jobs may wait to be run, and how many do; permits that were handed out count as waiting.
+    /// How many jobs may wait to be run, and how many do; permits that were handed out count as waiting, the root's jobs in the inbox
+    /// do not.
     pub(crate) waiting_max: usize,
     pub(crate) waiting: usize,
     pub(crate) permits: usize,
@@ -80,11 +81,6 @@ impl Lane {
                 run: Histogram::new(),
             },
         }
-    }
-
-    /// Whether one more may wait. Whoever applied earlier goes first.
-    pub(crate) fn has_room(&self) -> bool {
-        self.waiting < self.waiting_max
     }
 
     /// A place in the queue became free: it goes to whoever has waited longest for one, who is to be woken.

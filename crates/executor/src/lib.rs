@@ -1,26 +1,115 @@
 //! Any blocking call or object, awaitable.
+//!
+//! # The story in five steps
+//!
+//! A list of five addresses is to be fetched, and the only client at hand blocks. One after the other, the program stands still while
+//! each request waits, and the whole takes as long as the sum:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # fn get(url: &'static str) -> usize { std::thread::sleep(Duration::from_millis(2)); url.len() }
+//! let urls = ["/a", "/bb", "/ccc", "/dddd", "/eeeee"];
+//! let lengths: Vec<usize> = urls.iter().map(|url| get(url)).collect();
+//! assert_eq!(lengths, [2, 3, 4, 5, 6]);
+//! ```
+//!
+//! An [`Executor`] has threads for such calls. [`submit`](Executor::submit) hands one over and gives a [`Job`], which is a future of
+//! the result; [`gather`] awaits many and keeps the order of the input, whatever order they end in. Now the whole takes as long as the
+//! longest:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # fn get(url: &'static str) -> usize { std::thread::sleep(Duration::from_millis(2)); url.len() }
+//! use overlapped::{Executor, block_on, gather};
+//!
+//! let executor = Executor::builder().max_workers(5).build()?;
+//! let urls = ["/a", "/bb", "/ccc", "/dddd", "/eeeee"];
+//! let jobs = urls.map(|url| executor.submit(move || get(url)));
+//! assert_eq!(block_on(gather(jobs)).unwrap(), [2, 3, 4, 5, 6]);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! A job belongs to no runtime: it can be awaited under tokio, under smol, under [`block_on`], or [waited for](Job::wait) without any
+//! `async` at all. While it waits, the awaiting side is free for other work. [`as_completed`] gives each result as it comes, and
+//! [`Executor::map`] calls one function with every item of a list that may be endless:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # fn get(url: String) -> usize { std::thread::sleep(Duration::from_millis(1)); url.len() }
+//! # use overlapped::{Executor, block_on};
+//! # let executor = Executor::builder().max_workers(5).build()?;
+//! let mut lengths = executor.map((0..).map(|page| format!("/{page}")), get).window(10);
+//! block_on(async {
+//!     for _ in 0..20 {
+//!         assert!(lengths.next().await.unwrap().unwrap() >= 2);
+//!     }
+//! });
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! What blocks may be an object rather than a call. [`Unblock`] makes a reader, a writer, a file or an iterator asynchronous, a buffer
+//! at a time:
+//!
+//! ```
+//! use std::io::Write;
+//! use overlapped::{Unblock, block_on};
+//! # use futures_io::AsyncWrite;
+//! # use std::pin::Pin;
+//!
+//! let mut out = Unblock::new(Vec::new());
+//! # let write = std::future::poll_fn(|cx| Pin::new(&mut out).poll_write(cx, b"some bytes"));
+//! # block_on(write)?;
+//! // … any AsyncWrite code, and then:
+//! let (bytes, _unread) = block_on(out.into_inner())?;
+//! assert_eq!(bytes, b"some bytes");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! And when one no longer wants to wait, a job can be dropped, [cancelled](Job::cancel), given a [deadline](Job::timeout), and the
+//! whole executor [shut down](Executor::shutdown), with a report of what would not end.
+//!
+//! # What one may rely on
+//!
+//! - **Bounds.** At most `max_workers` jobs run, at most `queue_limit` wait; who wants to wait for a place, [can](Executor::reserve).
+//!   [Views](Executor::limited) put a limit of their own on one kind of job, and share the threads.
+//! - **Order.** Jobs of one submitter start in the order in which they were submitted.
+//! - **Cancelling gives back.** A job that is cancelled while it is queued is gone at once: its closure is dropped there and then.
+//!   One that runs is [asked](Executor::submit_cancellable) to stop.
+//! - **No deadlock.** A job may wait for another of its own executor. If that one is still queued, it runs inside the wait; if it runs
+//!   elsewhere, another thread may stand in; and if nothing can help, the wait is [an error](JobError::WouldDeadlock), not a hang.
+//! - **Threads come and go.** The last to fall asleep is the first to be woken, so the others are let go after their `keep_alive`. An
+//!   idle executor wakes nobody, ever.
+//! - **Panics stay where they belong.** A panic of a closure reaches whoever awaits it. One in a `Drop`, a waker or a hook ends no
+//!   thread.
+//! - **Forks.** In a forked child the executor has no threads, and says so ([`Rejected::Forked`]); build a new one there.
+//!
+//! # When not to use it
+//!
+//! Threads hide waiting; they do not remove it. For thousands of sockets at a time, an asynchronous client costs a fraction. For long
+//! computations, as many threads as processors are enough, and a pool that splits work, as rayon does, does it better.
 
-mod block_on;
-mod cancel;
-mod cell;
-mod core;
-mod error;
-mod executor;
-mod group;
-mod guard;
-mod job;
-mod join;
-mod lane;
-mod map;
-mod metrics;
-mod pool;
-mod queue;
-mod scope;
-mod shutdown;
-mod sync;
-mod timer;
 mod unblock;
+mod scope;
+mod map;
+mod join;
+mod shutdown;
+mod executor;
+mod job;
+mod timer;
+mod block_on;
+mod pool;
+mod core;
 mod worker;
+mod inbox;
+mod lane;
+mod cell;
+mod group;
+mod cancel;
+mod metrics;
+mod guard;
+mod queue;
+mod error;
+mod sync;
 
 pub use crate::block_on::block_on;
 pub use crate::cancel::{CancelToken, Cancelled, CancelledFuture, HookGuard};

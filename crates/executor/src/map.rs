@@ -85,8 +85,8 @@ where
     }
 
     /// The next result, or `None` after the last.
-    pub fn next(&mut self) -> impl Future<Output = Option<Result<R, JobError>>> + '_ {
-        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx))
+    pub async fn next(&mut self) -> Option<Result<R, JobError>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
     /// Submits until the window is full, the items are at their end, or the queue has no room.

@@ -13,6 +13,7 @@ use crate::cell::{Place, Task};
 use crate::core::{Bounds, Core, Done, Effects, From, Next, Tally};
 use crate::error::{JobError, Panic, Rejected};
 use crate::guard::guarded;
+use crate::inbox::{Brought, Inbox};
 use crate::lane::ROOT;
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicUsize, Guard, Mutex, Ordering, local, thread};
@@ -45,10 +46,17 @@ pub(crate) struct Settings {
     pub(crate) spawn: Spawner,
 }
 
+/// Which running jobs are asked about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    All,
+    /// But for those that themselves wait for the end.
+    NotEnding,
+}
+
 pub(crate) struct Pool {
     core: Mutex<Core>,
-    /// How many jobs are runnable: read without the lock by the worker that searches, and only as a hint.
-    hint: AtomicUsize,
+    inbox: Arc<Inbox>,
     settings: Settings,
     epoch: Instant,
     process: u32,
@@ -80,9 +88,10 @@ pub(crate) fn spawn_std(new: NewThread, run: Box<dyn FnOnce() + Send>) -> io::Re
 
 impl Pool {
     pub(crate) fn new(bounds: Bounds, queue_limit: usize, settings: Settings) -> Arc<Self> {
+        let core = Core::new(bounds, queue_limit);
         Arc::new(Pool {
-            core: Mutex::new(Core::new(bounds, queue_limit)),
-            hint: AtomicUsize::new(0),
+            inbox: Arc::clone(core.inbox()),
+            core: Mutex::new(core),
             settings,
             epoch: Instant::now(),
             process: process(),
@@ -105,29 +114,51 @@ impl Pool {
         process() != self.process
     }
 
-    /// The lock, unless it was held by a thread that a fork did not bring along.
-    fn core_unless_forked(&self) -> Result<Guard<'_, Core>, Rejected> {
-        if let Some(core) = self.core.try_lock() {
-            return Ok(core);
-        }
-        if self.is_forked() { Err(Rejected::Forked) } else { Ok(self.core.lock()) }
-    }
-
     /// Lets a job in, or says why not.
     pub(crate) fn submit(self: &Arc<Self>, task: Arc<dyn Task>, permit: bool) -> Result<(), Rejected> {
+        let task = if task.place().lane == ROOT && !permit {
+            match self.bring(task)? {
+                Brought::In => return Ok(()),
+                Brought::Call => None,
+                Brought::Ask(task) => Some(task),
+            }
+        } else {
+            Some(task)
+        };
         let effects = {
             let mut core = self.core_unless_forked()?;
-            let effects = core.submit(task, permit)?;
-            self.hint.store(core.runnable(), Ordering::Relaxed);
-            effects
-        };
-        if effects.unpark.is_some() || effects.start_thread {
-            if self.is_forked() {
-                return Err(Rejected::Forked);
+            match task {
+                None => core.called(),
+                Some(task) => core.submit(task, permit)?,
             }
-            self.apply(effects);
+        };
+        // To wake a thread or to start one costs so much more that this can be asked here.
+        if (effects.unpark.is_some() || effects.start_thread) && self.is_forked() {
+            return Err(Rejected::Forked);
         }
+        self.apply(effects);
         Ok(())
+    }
+
+    /// The lock, unless it may be held by a thread that a fork did not bring along.
+    fn core_unless_forked(&self) -> Result<Guard<'_, Core>, Rejected> {
+        match self.core.try_lock() {
+            Some(core) => Ok(core),
+            None if self.is_forked() => Err(Rejected::Forked),
+            None => Ok(self.core()),
+        }
+    }
+
+    fn bring(&self, task: Arc<dyn Task>) -> Result<Brought, Rejected> {
+        let mut state = match self.inbox.try_lock() {
+            Some(state) => state,
+            // It may be held by a thread that a fork did not bring along.
+            None if self.is_forked() => return Err(Rejected::Forked),
+            None => self.inbox.lock(),
+        };
+        let brought = state.bring(task);
+        self.inbox.tell(&state);
+        brought
     }
 
     /// Takes a job back out of its queue, if it is still there, and drops its closure here and now.
@@ -191,10 +222,11 @@ impl Pool {
     }
 
     /// What runs in a lane.
-    pub(crate) fn running(&self, lane: u32) -> Vec<StillRunning> {
+    pub(crate) fn running(&self, lane: u32, whom: Whom) -> Vec<StillRunning> {
         let now = self.now();
         let mut core = self.core();
-        let workers = core.busy(lane);
+        let mut workers = core.busy(lane);
+        workers.retain(|worker| whom == Whom::All || !worker.is_ending());
         let running = workers.iter().map(|worker| {
             let (job, lane, since) = worker.running();
             let view = core.lane(lane).name.to_string();
@@ -251,12 +283,7 @@ impl Pool {
     }
 
     fn next(self: &Arc<Self>, me: &Arc<Worker>, from: From, tally: &mut Tally) -> Next {
-        let (next, effects) = {
-            let mut core = self.core();
-            let next = core.next(me, from, tally);
-            self.hint.store(core.runnable(), Ordering::Relaxed);
-            next
-        };
+        let (next, effects) = self.core().next(me, from, tally);
         self.apply(effects);
         next
     }
@@ -276,7 +303,6 @@ impl Pool {
                 let mut core = self.core();
                 let wakers = core.finish(&done, tally);
                 let (then, effects) = core.next(me, From::Job, tally);
-                self.hint.store(core.runnable(), Ordering::Relaxed);
                 (then, effects, wakers)
             };
             *now = started + done.ran;
@@ -305,7 +331,7 @@ impl Pool {
                 let mut core = self.core();
                 let wakers = core.finish(&done, &mut tally);
                 core.add(&mut tally);
-                (core.pass_on(), wakers)
+                (core.called(), wakers)
             };
             self.apply(effects);
             self.notify(&[], wakers);
@@ -360,7 +386,7 @@ impl Pool {
     /// Looks for work for a little while, without sleeping: a thread that sleeps costs its waker a system call.
     fn search(&self) {
         for step in 0..SEARCH_STEPS {
-            if self.hint.load(Ordering::Relaxed) > 0 {
+            if !self.inbox.seems_empty() {
                 return;
             }
             if step < SPIN_STEPS { sync::relax() } else { thread::yield_now() }
@@ -417,9 +443,9 @@ impl Start {
 impl Drop for Start {
     fn drop(&mut self) {
         let Some(pool) = self.0.take() else { return };
-        let (tasks, wakers) = pool.core().refused();
+        let (tasks, effects) = pool.core().refused();
         pool.discard(tasks, || JobError::Rejected(Rejected::NoThread));
-        pool.notify(&[], wakers);
+        pool.apply(effects);
     }
 }
 
@@ -467,9 +493,9 @@ pub(crate) fn with_token<R>(token: &CancelToken, closure: impl FnOnce(&CancelTok
     token.enter(closure)
 }
 
-/// The worker of this thread, if it is one.
-pub(crate) fn current_worker() -> Option<Arc<Worker>> {
-    CURRENT.with(|current| current.borrow().as_ref().map(|current| Arc::clone(&current.worker)))
+/// The job of this worker, if it is one, waits for the end of its pool or of a view; or no longer.
+pub(crate) fn set_ending(pool: &Arc<Pool>, ending: bool) {
+    with_current(pool, |current| current.worker.set_ending(ending));
 }
 
 /// The pool whose worker this thread is.
@@ -484,6 +510,11 @@ pub(crate) fn note_awaited(pool: &Arc<Pool>, task: impl FnOnce() -> Arc<dyn Task
             awaited.push_back(task());
         }
     });
+}
+
+/// Whether this is a worker inside `block_on`.
+pub(crate) fn is_noting() -> bool {
+    CURRENT.with(|current| current.borrow().as_ref().is_some_and(|current| current.awaited.is_some()))
 }
 
 /// Begins or ends the noting of awaited jobs; gives back what was there before.

@@ -29,7 +29,12 @@ struct Segment<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new() -> Self {
-        Queue { segments: VecDeque::new(), base: 0, head: 0, tail: 0, live: 0 }
+        Self::starting_at(0)
+    }
+
+    /// The first ticket will be this.
+    pub(crate) fn starting_at(ticket: u64) -> Self {
+        Queue { segments: VecDeque::new(), base: ticket, head: ticket, tail: ticket, live: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -75,7 +80,7 @@ impl<T> Queue<T> {
             let slot = (self.head - self.base) as usize;
             self.head += 1;
             if let Some(item) = first.slots.get_mut(slot).and_then(Option::take) {
-                first.live -= 1;
+                first.lost_one();
                 self.live -= 1;
                 self.tidy();
                 return Some(item);
@@ -91,12 +96,8 @@ impl<T> Queue<T> {
         let offset = (ticket - self.base) as usize;
         let segment = self.segments.get_mut(offset / SEGMENT)?;
         let item = segment.slots.get_mut(offset % SEGMENT)?.take()?;
-        segment.live -= 1;
+        segment.lost_one();
         self.live -= 1;
-        // Only a full segment is done with: the last one still takes new entries.
-        if segment.live == 0 && segment.slots.len() == SEGMENT {
-            segment.slots = Vec::new();
-        }
         self.tidy();
         Some(item)
     }
@@ -119,5 +120,87 @@ impl<T> Queue<T> {
         }
         self.head = self.tail;
         self.base = self.tail;
+    }
+}
+
+impl<T> Segment<T> {
+    fn lost_one(&mut self) {
+        self.live -= 1;
+        // Only a full segment is done with: the last one still takes new entries.
+        if self.live == 0 && self.slots.len() == SEGMENT {
+            self.slots = Vec::new();
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle, asan))))]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::{Queue, SEGMENT};
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        Push(usize),
+        Pop(usize),
+        /// Removes one of the tickets given so far, live or not.
+        Remove(prop::sample::Index),
+        /// Removes all that is queued but for the first.
+        Clear,
+    }
+
+    fn operations() -> impl Strategy<Value = Vec<Operation>> {
+        let operation = prop_oneof![
+            (1..2 * SEGMENT).prop_map(Operation::Push),
+            (1..2 * SEGMENT).prop_map(Operation::Pop),
+            any::<prop::sample::Index>().prop_map(Operation::Remove),
+            any::<prop::sample::Index>().prop_map(Operation::Remove),
+            Just(Operation::Clear),
+        ];
+        prop::collection::vec(operation, 1..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_behaves_as_a_plain_queue_does(operations in operations()) {
+            let (mut queue, mut model) = (Queue::starting_at(1 << 63), VecDeque::new());
+            let mut tickets = Vec::new();
+            for operation in operations {
+                match operation {
+                    Operation::Push(n) => {
+                        for _ in 0..n {
+                            let ticket = queue.next_ticket();
+                            queue.push(ticket);
+                            model.push_back(ticket);
+                            tickets.push(ticket);
+                        }
+                    }
+                    Operation::Pop(n) => {
+                        for _ in 0..n {
+                            prop_assert_eq!(queue.pop(), model.pop_front());
+                        }
+                    }
+                    Operation::Remove(index) if !tickets.is_empty() => {
+                        let ticket = *index.get(&tickets);
+                        let at = model.iter().position(|live| *live == ticket);
+                        prop_assert_eq!(queue.remove(ticket), at.and_then(|at| model.remove(at)));
+                    }
+                    Operation::Remove(_) => prop_assert_eq!(queue.remove(7), None),
+                    Operation::Clear => {
+                        for ticket in model.drain(model.len().min(1)..) {
+                            prop_assert_eq!(queue.remove(ticket), Some(ticket));
+                        }
+                    }
+                }
+                prop_assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
+                // What is gone weighs nothing: no more full segments than live entries, and the last.
+                let held = queue.segments.iter().filter(|segment| segment.slots.capacity() > 0).count();
+                prop_assert!(held <= model.len() + 1);
+            }
+        }
     }
 }

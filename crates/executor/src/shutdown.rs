@@ -11,7 +11,7 @@ use crate::block_on::{Wakers, drive};
 use crate::error::JobError;
 use crate::executor::Executor;
 use crate::metrics::StillRunning;
-use crate::pool;
+use crate::pool::{self, Whom};
 use crate::timer::Timer;
 
 /// What becomes of the jobs when an executor is shut down. In each case, no new ones are let in.
@@ -32,7 +32,7 @@ pub struct Report {
     pub cancelled: usize,
     /// Running jobs whose token was told.
     pub asked_to_stop: usize,
-    /// Jobs that were still running when the time was over. A job that itself asked for the shutdown is not among them.
+    /// Jobs that were still running when the time was over. Jobs that themselves wait for a shutdown are not among them.
     pub still_running: Vec<StillRunning>,
     /// Jobs that were still queued when the time was over.
     pub still_queued: usize,
@@ -97,7 +97,7 @@ impl Executor {
 
     /// The jobs of this executor, or of this view, that are running now, and for how long.
     pub fn running(&self) -> Vec<StillRunning> {
-        self.pool().running(self.lane())
+        self.pool().running(self.lane(), Whom::All)
     }
 }
 
@@ -123,9 +123,7 @@ impl ShuttingDown {
 
     fn report(&mut self) -> Report {
         let mut report = self.report.clone();
-        let own = pool::current_worker().map(|worker| worker.running().0);
-        report.still_running = self.executor.running();
-        report.still_running.retain(|running| Some(running.job) != own);
+        report.still_running = self.executor.pool().running(self.executor.lane(), Whom::NotEnding);
         report.still_queued = self.executor.metrics().queued;
         report
     }
@@ -139,12 +137,16 @@ impl Future for ShuttingDown {
         if self.own.is_none() {
             let own = pool::current_lanes(&pool);
             let wakers = pool.core().enders(lane, &own, true);
+            pool::set_ending(&pool, true);
             pool.notify(&[], wakers);
             self.own = Some(own);
             self.deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
         }
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) || pool.core().poll_end(lane, cx.waker()) {
+        if left.is_some_and(|left| left.is_zero())
+            || pool.is_forked()
+            || pool.core().poll_end(lane, cx.waker())
+        {
             return Poll::Ready(self.report());
         }
         let waker = cx.waker().clone();
@@ -158,6 +160,7 @@ impl Drop for ShuttingDown {
         if let Some(own) = &self.own {
             let pool = self.executor.pool();
             let wakers = pool.core().enders(self.executor.lane(), own, false);
+            pool::set_ending(pool, false);
             pool.notify(&[], wakers);
         }
     }

@@ -73,6 +73,8 @@ pub(crate) struct Worker {
     job: AtomicU64,
     lane: AtomicU32,
     since: AtomicU64,
+    /// That job waits for the end of the pool, or of a view.
+    ending: AtomicBool,
     /// The token of that job, if it has one.
     pub(crate) token: Mutex<Option<CancelToken>>,
 }
@@ -86,6 +88,7 @@ impl Worker {
             job: AtomicU64::new(0),
             lane: AtomicU32::new(0),
             since: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
             token: Mutex::new(None),
         }
     }
@@ -137,6 +140,14 @@ impl Worker {
     pub(crate) fn running(&self) -> (u64, u32, u64) {
         let job = self.job.load(Ordering::Acquire);
         (job, self.lane.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_ending(&self, ending: bool) {
+        self.ending.store(ending, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     pub(crate) fn thread_name(&self) -> String {

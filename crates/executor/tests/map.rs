@@ -1,5 +1,8 @@
 //! `map` and `scope`.
 
+// Helpers of tests, too, may do what tests may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -83,7 +86,7 @@ fn a_shut_down_executor_says_so_for_every_item() {
 #[test]
 fn a_scope_borrows_and_waits() {
     let executor = executor(4);
-    let words = vec!["some", "words", "here"];
+    let words = ["some", "words", "here"];
     let total = AtomicUsize::new(0);
     let lengths = executor.scope(|scope| {
         let jobs: Vec<_> = words.iter().map(|word| scope.submit(|| word.len())).collect();

@@ -1,5 +1,8 @@
 //! What jobs weigh, counted by the allocator.
 
+// Helpers of tests, too, may do what tests may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::mpsc;

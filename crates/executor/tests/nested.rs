@@ -1,5 +1,8 @@
 //! Jobs that wait for jobs of their own pool.
 
+// Helpers of tests, too, may do what tests may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::sync::{Arc, Barrier, mpsc};
 use std::time::Duration;
 

@@ -1,5 +1,8 @@
 //! The end: three ways, from anywhere, always finite.
 
+// Helpers of tests, too, may do what tests may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Wake, Waker};

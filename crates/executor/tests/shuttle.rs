@@ -2,6 +2,8 @@
 //!
 //! Bigger than loom's models and less exhaustive: four to seven threads, cancels, views, nested waits and a shutdown among each other.
 
+// Helpers of tests, too, may do what tests may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg(shuttle)]
 
 use std::sync::Arc;

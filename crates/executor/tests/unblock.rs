@@ -1,5 +1,8 @@
 //! `Unblock`: reading, writing, seeking, streaming; what is lost when (nothing); under tokio, smol and a plain `block_on`.
 
+// Helpers of tests, too, may do what tests may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::future::poll_fn;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::pin::Pin;

@@ -1,5 +1,8 @@
 //! Views: the same threads, a limit, a queue and metrics of their own.
 
+// Helpers of tests, too, may do what tests may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -135,4 +138,21 @@ fn places_are_given_in_the_order_of_asking() {
         thread.join().unwrap();
     }
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn a_handle_of_a_view_that_is_gone_cancels_nothing_of_the_next() {
+    let executor = executor(1);
+    let (go, gate) = mpsc::channel::<()>();
+    let held = executor.submit(move || gate.recv().is_ok());
+    let view = executor.limited("first", 1);
+    let (_first, old) = (view.submit(|| 1), view.submit(|| 2));
+    old.cancel();
+    drop((_first, view));
+    let view = executor.limited("second", 1);
+    let (first, second) = (view.submit(|| 3), view.submit(|| 4));
+    assert_eq!(old.cancel(), overlapped::CancelOutcome::TooLate);
+    go.send(()).unwrap();
+    assert!(block_on(held).unwrap());
+    assert_eq!((block_on(first).unwrap(), block_on(second).unwrap()), (3, 4));
 }

@@ -1,10 +1,13 @@
 //! `Bulk`: a list of URLs in, one record a row out. The public face of the engine.
 
+use std::fs::File;
+use std::io::Read;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use overlapped::{Executor, Job as Task, block_on};
+use overlapped_proto::commit::{Commit, Durability};
 use overlapped_proto::job::Row;
 use overlapped_proto::limits;
 use overlapped_proto::reorder::Reorder;
@@ -12,9 +15,11 @@ use overlapped_proto::reorder::Reorder;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Shared, Stage, Stop};
+use crate::durable::{self, Durable, Earlier, Listed, Opened, Settings, Spooled};
 use crate::engine::conductor::{Conductor, Reading, Writing};
 use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
+use crate::engine::ledger::Ledger;
 use crate::engine::shard::{Lanes, Shard};
 use crate::error::Error;
 use crate::plan::Plan;
@@ -46,6 +51,8 @@ pub struct Bulk {
     input: Input,
     input_options: InputOptions,
     sinks: Vec<Box<dyn Sink>>,
+    settings: Settings,
+    durable: Option<Opened>,
 }
 
 impl Bulk {
@@ -55,8 +62,11 @@ impl Bulk {
     ///
     /// A setting is wrong; the message names it.
     pub fn new(config: Config) -> Result<Self, Error> {
+        let settings = durable::settings(&config);
         Ok(Self {
             plan: Plan::new(config)?,
+            settings,
+            durable: None,
             input: Input::Urls(Box::new(std::iter::empty())),
             input_options: InputOptions::default(),
             sinks: Vec::new(),
@@ -82,6 +92,81 @@ impl Bulk {
         self
     }
 
+    /// Makes the run durable: killed at any moment, it goes on where it was. To be called when the list is given, and
+    /// before the sinks are: what is answered says how long their files are to be.
+    ///
+    /// A list that cannot be read again, such as a pipe, is written down in the run directory. If the run is stopped
+    /// before all of it was read, it must be given again from its beginning, and is compared with what was read.
+    ///
+    /// ```
+    /// use overlapped_fetch::durable::{Begin, Durable};
+    /// use overlapped_fetch::sink::{Existing, Lines, OutputFile};
+    /// use overlapped_fetch::{Bulk, Config, Input};
+    /// use overlapped_proto::record::column::Fields;
+    /// # let server = overlapped_testkit::Server::start();
+    /// # let urls = vec![server.url("/ok"), server.url("/status/404")];
+    /// # let folder = std::env::temp_dir().join(format!("overlapped-doc-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let output = folder.join("results.ndjson");
+    ///
+    /// let bulk = Bulk::new(Config::default())?.input(Input::Urls(Box::new(urls.into_iter())));
+    /// let (bulk, earlier) = bulk.durable(Durable { begin: Begin::Resume, ..Durable::beside(&output) })?;
+    /// let file = match earlier.offset(0) {
+    ///     Some(length) => OutputFile::resume(output.clone(), length)?,
+    ///     None => OutputFile::create(output.clone(), Existing::Keep)?,
+    /// };
+    /// bulk.sink(Box::new(Lines::ndjson(file, Fields::default()).durable())).start()?.wait()?;
+    ///
+    /// assert_eq!(std::fs::read_to_string(&output)?.lines().count(), 2);
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is a state and there must be none, or it is that of another run, or in use, or damaged.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub fn durable(mut self, durable: Durable) -> Result<(Self, Earlier), Error> {
+        if durable.durability == Durability::None {
+            return Err(Error::config("a durable run needs a durability"));
+        }
+        let mut settings = self.settings.clone();
+        let InputOptions { format, columns, skip, limit, shard } = &self.input_options;
+        for (name, value) in [
+            ("list format", format!("{format:?}")),
+            ("list columns", format!("{columns:?}")),
+            ("skip", skip.to_string()),
+            ("limit", format!("{limit:?}")),
+            ("shard", format!("{shard:?}")),
+        ] {
+            settings.push((name.to_owned(), value));
+        }
+        let listed = match &self.input {
+            Input::File(path) => Listed::File(path.clone()),
+            Input::Urls(_) => Listed::Elsewhere("the caller"),
+            Input::Stdin => Listed::Elsewhere("standard input"),
+            Input::Read(..) => Listed::Elsewhere("a stream"),
+        };
+        let opened = Opened::open(durable, self.plan.run, &listed, settings)?;
+        let earlier = opened.earlier.clone();
+        self.plan.run = earlier.run;
+        self.input = match self.input {
+            Input::File(path) if !path.metadata().is_ok_and(|found| found.is_file()) => {
+                let name = path.display().to_string();
+                let pipe = File::open(&path).map_err(|error| Error::input(&name, 0, error))?;
+                spooled(&opened, Box::new(pipe), name)?
+            }
+            known @ (Input::File(_) | Input::Urls(_)) => known,
+            Input::Stdin => spooled(&opened, Box::new(std::io::stdin()), "on standard input".to_owned())?,
+            Input::Read(read, name) => spooled(&opened, read, name)?,
+        };
+        self.durable = Some(opened);
+        Ok((self, earlier))
+    }
+
     /// Starts the run on threads of its own, and returns at once.
     ///
     /// # Errors
@@ -95,13 +180,22 @@ impl Bulk {
         let clock = Clock::start();
         let plan = Arc::new(self.plan);
         let first = Row(self.input_options.skip);
-        let (feed, input_bytes) = Feed::open(self.input, self.input_options)?;
+        let passed = self.durable.as_ref().map(Opened::passed).unwrap_or_default();
+        let (feed, input_bytes) = Feed::open(self.input, self.input_options, passed)?;
         let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
         let executor = executor(plan.shards).map_err(no_threads)?;
         let shared = Shared::new(plan.shards, plan.pace.parallel_max, plan.rate);
         let tally = Tally::new(clock, input_bytes).map_err(|error| Error::internal(error.to_string()))?;
         let tally = Arc::new(tally);
+        let log = match self.durable {
+            None => None,
+            Some(opened) => {
+                let commit = Commit::new(opened.durability);
+                Some((opened.begin()?, commit))
+            }
+        };
         let lanes = Lanes {
+            intents: log.as_ref().map(|(log, _)| log.intents()),
             dns: executor.limited("dns", limits::DNS_PARALLEL_MAX),
             disk: executor.limited("disk", limits::DISK_PARALLEL_MAX),
             cpu: executor.limited("cpu", plan.shards),
@@ -113,6 +207,7 @@ impl Bulk {
             })
             .collect();
         let order = if plan.ordered { Some(Reorder::new(first, plan.window_rows)) } else { None };
+        let ledger = log.map(|(log, commit)| Ledger::new(log, commit, clock, lanes.disk.clone()));
         let conductor = Conductor {
             outgoing: vec![Vec::new(); plan.shards],
             plan,
@@ -123,6 +218,7 @@ impl Bulk {
             feed: Reading::Open(Box::new(feed)),
             list_failure: None,
             sinks: Writing::Open { sinks: Sinks::new(self.sinks), dirty: false },
+            ledger,
             order,
             fed: 0,
             written: 0,
@@ -132,6 +228,14 @@ impl Bulk {
         let conductor = executor.submit(move || run_conductor(conductor));
         Ok(Run { conductor, control: Control { shared, tally }, executor })
     }
+}
+
+/// A list that cannot be read twice, written down on its way.
+fn spooled(opened: &Opened, read: Box<dyn Read + Send>, name: String) -> Result<Input, Error> {
+    Ok(match opened.spool(read)? {
+        Spooled::Whole(path) => Input::File(path),
+        Spooled::Coming(read) => Input::Read(read, name),
+    })
 }
 
 /// All threads of a run are the executor's: shards, the conductor, and those that block for them.
@@ -147,7 +251,7 @@ fn executor(shards: usize) -> std::io::Result<Executor> {
 ///
 /// Until the run is over.
 fn run_conductor(conductor: Conductor) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| Error::internal(format!("no thread can wait: {error}")))?;
     runtime.block_on(conductor.run())
 }

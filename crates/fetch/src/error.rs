@@ -17,6 +17,12 @@ pub enum ErrorClass {
     Output,
     /// Nobody reads the results any more (`EPIPE`).
     OutputClosed,
+    /// There is the state of an earlier run, and nothing was said about what becomes of it.
+    StateExists,
+    /// The run cannot go on: another process is at work on it, or it is not the run that was begun.
+    State,
+    /// The state of the run is damaged.
+    Journal,
     /// A defect in this library.
     Internal,
 }
@@ -71,6 +77,19 @@ impl Error {
     #[must_use]
     pub fn output_path(path: &Path, source: io::Error) -> Self {
         Self::new(ErrorClass::Output, format!("cannot write to {}", path.display()), Some(source))
+    }
+
+    pub(crate) fn state_exists(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::StateExists, message.into(), None)
+    }
+
+    pub(crate) fn state(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::State, message.into(), None)
+    }
+
+    /// A file of the run's state that is damaged.
+    pub(crate) fn journal(path: &Path, damage: &str) -> Self {
+        Self::new(ErrorClass::Journal, format!("{}: {damage}", path.display()), None)
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {

@@ -32,6 +32,7 @@ mod stream;
 mod bulk;
 mod survey;
 mod engine;
+pub mod durable;
 mod plan;
 pub mod sink;
 mod body;

@@ -12,6 +12,7 @@ use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
 use url::Url;
 
+use crate::body::spool::RunId;
 use crate::config::{Config, Family, Pace, Request, Response, Retry, Timeouts};
 use crate::error::Error;
 use crate::net::request::Template;
@@ -35,6 +36,7 @@ pub(crate) struct Plan {
     pub(crate) ordered: bool,
     pub(crate) window_rows: usize,
     pub(crate) shards: usize,
+    pub(crate) run: RunId,
     family: Option<Family>,
     pinned: Vec<(String, u16, Vec<IpAddr>)>,
     addresses: address::Policy,
@@ -82,6 +84,7 @@ impl Plan {
             ordered,
             window_rows,
             shards,
+            run: RunId::draw(),
             family: network.family,
             pinned: network.resolve,
             addresses: policy(network.public_only, &network.allow_addresses)?,

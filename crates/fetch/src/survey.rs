@@ -2,6 +2,7 @@
 
 use overlapped_proto::survey::Survey;
 
+use crate::durable::Passed;
 use crate::engine::feed::{Feed, Input, InputOptions};
 use crate::error::Error;
 
@@ -25,7 +26,7 @@ use crate::error::Error;
 /// Until the list is read.
 pub fn survey(input: Input, options: InputOptions) -> (Survey, Result<(), Error>) {
     let mut survey = Survey::default();
-    let mut feed = match Feed::open(input, options) {
+    let mut feed = match Feed::open(input, options, Passed::default()) {
         Ok((feed, _)) => feed,
         Err(error) => return (survey, Err(error)),
     };

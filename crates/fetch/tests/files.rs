@@ -236,3 +236,50 @@ fn a_run_that_is_aborted_leaves_no_temporary_file() {
     support::wait(run).unwrap();
     assert!(server.wait_until(support::LONG, |_| scratch.files().is_empty()), "{:?}", scratch.files());
 }
+
+#[test]
+fn a_failed_row_names_no_file_however_large_its_body() {
+    let scratch = Scratch::new();
+    let server = Server::builder().route("/large", Script::response(404, &[], vec![b'x'; 1 << 20])).start();
+    let fetched =
+        download(config(), &scratch, "{row}", Existing::Keep, &rows(&server, &["/large", "/status/404"]));
+    assert_eq!(fetched.errors(), ["status", "status"]);
+    assert_eq!((fetched.records[0].bytes, &fetched.records[0].body), (1 << 20, &Body::None));
+    assert_eq!(support::body(&fetched.records[1]), b"status 404\n");
+    assert_eq!(scratch.files(), [""; 0]);
+}
+
+/// One row's name is another's directory: neither may end the run for all others.
+#[test]
+fn a_name_that_cannot_be_had_is_replaced_by_the_rows_number() {
+    let row = |url: String, out: &str| format!(r#"{{"url":"{url}","out":"{out}"}}"#);
+    for existing in [Existing::Keep, Existing::Replace] {
+        let (server, scratch) = (Server::start(), Scratch::new());
+        let outs = ["x", "x/y", "d/e", "d", "x/z/w"];
+        let list: Vec<_> =
+            (0..).zip(outs).map(|(number, out)| row(server.url(&format!("/row/{number}")), out)).collect();
+        let fetched = download(config(), &scratch, "{row}", existing, &list);
+        assert_eq!(fetched.errors(), [""; 5]);
+        let files = scratch.files();
+        assert_eq!(files.len(), 5, "{files:?}");
+        for record in &fetched.records {
+            let Body::File(path) = &record.body else { unreachable!("{record:?}") };
+            assert_eq!(std::fs::read(path).unwrap(), row_of(record.row.0), "{path:?}");
+        }
+        assert_eq!((scratch.read("x"), scratch.read("d/e")), (row_of(0), row_of(2)));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn files_can_be_read_by_whom_the_umask_lets() {
+    use std::os::unix::fs::PermissionsExt;
+    let (server, scratch) = (Server::start(), Scratch::new());
+    let list = rows(&server, &["/row/1", "/bytes/600000"]);
+    download(config(), &scratch, "{row}", Existing::Keep, &list);
+    std::fs::write(scratch.path().join("usual"), "").unwrap();
+    let mode = |name: &str| std::fs::metadata(scratch.path().join(name)).unwrap().permissions().mode();
+    // Whatever the umask: others may read, nobody else may write.
+    let expected = mode("usual") & !0o022;
+    assert_eq!((mode("1"), mode("0")), (expected, expected));
+}

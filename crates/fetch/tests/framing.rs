@@ -6,9 +6,11 @@ mod support;
 
 use std::time::Duration;
 
-use overlapped_fetch::{Config, Timeouts};
+use overlapped_fetch::{Config, Request, Timeouts};
+use overlapped_proto::input::Format;
+use overlapped_proto::job::Method;
 use overlapped_testkit::{RawServer, Script, Server};
-use support::{body, config, error, fetch, fetch_one, one_by_one, text};
+use support::{body, config, error, fetch, fetch_list, fetch_one, one_by_one, text};
 
 /// The error and the status of what a server answers with these bytes before it closes.
 fn answered(bytes: impl Into<Vec<u8>>) -> (&'static str, Option<u16>) {
@@ -119,6 +121,18 @@ fn heads_have_a_limit() {
     }
 }
 
+/// A request that may be sent only once cannot be sent again because its answer had many fields.
+#[test]
+fn many_fields_are_no_reason_to_post_twice_or_to_fail() {
+    let server = Server::start();
+    let row = |path: &str, body: &str| format!(r#"{{"url":"{}"{body}}}"#, server.url(path));
+    let post = r#","body":"once""#;
+    let list = [row("/ok", ""), row("/headers?n=500", post), row("/ok", ""), row("/headers?n=500", post)];
+    let fetched = fetch_list(one_by_one(), Format::Ndjson, list.join("\n"), 4);
+    assert_eq!(fetched.errors(), [""; 4]);
+    assert_eq!(server.seen().iter().filter(|seen| seen.method == "POST").count(), 2);
+}
+
 #[test]
 fn a_head_without_an_end_is_limited() {
     let endless = Script::new().send(OK).repeat("X-Again: and again\r\n".repeat(100), u64::MAX);
@@ -149,6 +163,28 @@ fn bytes_behind_the_body_belong_to_nobody() {
         assert_eq!(body(&fetched.records[4]), overlapped_testkit::row_of(1));
         assert_eq!(server.connections(), 3, "a connection with bytes behind the body is not used again");
     }
+}
+
+#[test]
+fn an_answer_before_the_request_is_sent_counts() {
+    let refusal = Script::new().expect_head().send("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno\n");
+    for script in [refusal.clone().close(), refusal.pause(Duration::from_millis(50)).close()] {
+        let server = RawServer::start(script);
+        let request =
+            Request { method: Method::Put, body: Some(vec![b'x'; 8 << 20].into()), ..Request::default() };
+        let record = fetch_one(Config { request, ..config() }, server.url("/"));
+        assert_eq!((record.status, text(&record)), (Some(413), "no\n"), "{:?}", record.failure);
+    }
+}
+
+#[test]
+fn a_request_that_nobody_reads_ends_in_time() {
+    let server = RawServer::start(Script::new().expect_head().silence());
+    let request =
+        Request { method: Method::Put, body: Some(vec![b'x'; 32 << 20].into()), ..Request::default() };
+    let timeouts = Timeouts { first_byte: Some(Duration::from_millis(300)), ..Timeouts::default() };
+    let record = fetch_one(Config { request, timeouts, ..config() }, server.url("/"));
+    assert_eq!(error(&record), "timeout.first_byte");
 }
 
 /// One response in every framing, delivered in every way that it can be cut in two, and byte by byte.
@@ -194,4 +230,44 @@ fn an_end_at_any_byte_is_never_a_success() {
         let expected = if at < head.len() { "http.no_response" } else { "body.truncated" };
         assert_eq!(error(record), expected, "cut at {at}");
     }
+}
+
+/// Whatever bytes come, a row ends with a record of its own, and never with a defect of ours.
+#[test]
+fn damaged_bytes_are_never_a_defect() {
+    const HEADS: [&str; 4] = [
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nhello, world",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n",
+        "HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.0 302 Found\r\nLocation: /ok\r\nRetry-After: 0\r\n\r\nbye",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n\x1f\x0b\x08hello",
+    ];
+    let server = Server::builder()
+        .handler("/damaged/", |request| {
+            let seed: u64 = request.path().rsplit('/').next().unwrap().parse().unwrap();
+            let mut state = seed;
+            let mut below = |limit: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize % limit
+            };
+            let mut bytes = HEADS[below(4)].as_bytes().to_vec();
+            for _ in 0..=below(3) {
+                let at = below(bytes.len());
+                match below(4) {
+                    0 => bytes[at] = [0, b'\r', b'\n', b' ', b':', b'-', b'9', 0xff][below(8)],
+                    1 => drop(bytes.remove(at)),
+                    2 => bytes.truncate(at + 1),
+                    _ => bytes.extend_from_within(at..),
+                }
+            }
+            Script::new().send(bytes).close()
+        })
+        .start();
+    let fetched = fetch(config(), (0..1_000).map(|seed| server.url(&format!("/damaged/{seed}"))));
+    let errors = fetched.errors();
+    assert!(!errors.contains(&"internal"), "{:?}", fetched.summary.by_error);
+    assert!(
+        fetched.summary.by_error.len() > 3,
+        "the damage is of many kinds: {:?}",
+        fetched.summary.by_error
+    );
 }

@@ -57,6 +57,17 @@ fn this_machine_has_no_limit_of_its_own() {
 }
 
 #[test]
+fn two_thousand_at_once_are_two_thousand() {
+    let server = Server::builder().connections(2_500).start();
+    let pace = Pace { parallel_max: 2_000, ..Pace::default() };
+    let urls = (0..4_000).map(|row| server.url(&format!("/delay/1500?{row}")));
+    let fetched = fetch(Config { pace, ..config() }, urls);
+    assert_eq!(fetched.summary.progress.ok, 4_000, "{:?}", fetched.summary.by_error);
+    assert!((1_900..=2_000).contains(&server.max_in_flight()), "{}", server.max_in_flight());
+    assert!(server.connections() <= 2_000);
+}
+
+#[test]
 fn the_limit_of_a_host_can_be_taken_away() {
     let server = Server::builder().address(SECOND).start();
     let pace = Pace { parallel_max_host: Some(0), ..Pace::default() };

@@ -16,7 +16,8 @@ fn rows(fetched: &support::Fetched) -> Vec<u64> {
 fn ordered_records_come_in_the_order_of_the_list() {
     let server = Server::builder().hosts(3).start();
     let url = |row: u64| {
-        let path = if row % 7 == 0 { format!("/delay/{}", 100 - row) } else { format!("/row/{row}") };
+        let path =
+            if row.is_multiple_of(7) { format!("/delay/{}", 100 - row) } else { format!("/row/{row}") };
         server.url_on(row as usize, &path)
     };
     let mut urls: Vec<_> = (0..100).map(url).collect();

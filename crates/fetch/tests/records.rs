@@ -156,6 +156,73 @@ fn what_the_run_says_goes_with_every_request() {
 }
 
 #[test]
+fn a_host_that_the_caller_names_is_sent_once_and_to_its_origin_alone() {
+    let (home, away) = (Server::start(), Server::start());
+    let ask = |headers: &str, path: &str| format!(r#"{{"url":"{}","headers":{headers}}}"#, home.url(path));
+    let away_from = format!("/redirect-to?url={}", away.url("/ok").replace(':', "%3a"));
+    let list = [
+        ask("{}", "/ok?0"),
+        ask(r#"{"Host":"row.test"}"#, "/ok?1"),
+        ask(r#"{"Host":""}"#, "/ok?2"),
+        ask(r#"{"Host":"a.test","host":"b.test"}"#, "/ok?3"),
+        ask(r#"{"Host":"row.test"}"#, "/redirect/1"),
+        ask(r#"{"Host":"row.test"}"#, &away_from),
+    ];
+    let check = |run: &[(&str, &str)], expected: &str| {
+        home.forget();
+        away.forget();
+        let headers = run.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let request = Request { headers, ..Request::default() };
+        let fetched =
+            fetch_list(Config { request, ..one_by_one() }, Format::Ndjson, list.join("\n"), list.len());
+        assert_eq!(fetched.errors(), [""; 6]);
+        let seen = home.seen();
+        let hosts: Vec<_> =
+            seen.iter().map(|seen| seen.all_headers("host").collect::<Vec<_>>().join("+")).collect();
+        let row = "row.test";
+        assert_eq!(hosts, [expected, row, expected, "b.test", row, row, row]);
+        assert_eq!(away.seen()[0].header("host"), Some(away.addr().to_string().as_str()));
+    };
+    let own = home.addr().to_string();
+    check(&[], &own);
+    check(&[("Host", "run.test")], "run.test");
+    check(&[("Host", "")], &own);
+}
+
+/// What the URL parser leaves as it is must go out as it is.
+#[test]
+fn every_character_of_a_url_reaches_the_server() {
+    let server = Server::start();
+    let printable: Vec<char> = (0x21..0x7f_u8).map(char::from).chain(['é', '日', '\u{1f600}']).collect();
+    let at = |place: &str| -> Vec<String> {
+        printable.iter().map(|c| server.url(&place.replace('*', &c.to_string()))).collect()
+    };
+    let urls = [at("/a*b"), at("/?a*b"), at("/a*b?c*d#e*f")].concat();
+    let expected: Vec<_> = urls
+        .iter()
+        .map(|url| {
+            url::Url::parse(url).unwrap()[url::Position::BeforePath..url::Position::AfterQuery].to_owned()
+        })
+        .collect();
+    let fetched = fetch(one_by_one(), urls);
+    for record in &fetched.records {
+        assert!(["", "status"].contains(&error(record)), "{}: {:?}", record.url, record.failure);
+    }
+    let seen: Vec<_> = server.seen().iter().map(|seen| seen.target.clone()).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn addresses_of_the_newer_kind_are_hosts_like_others() {
+    // A machine may have no IPv6 at all.
+    let Ok(server) = Server::builder().address(std::net::Ipv6Addr::LOCALHOST).try_start() else { return };
+    let record = fetch_one(config(), server.url("/row/6"));
+    assert_eq!((error(&record), record.host.as_deref()), ("", Some("[::1]")));
+    assert_eq!(record.connection.remote, Some(server.addr()));
+    assert_eq!(server.seen()[0].header("host"), Some(server.addr().to_string().as_str()));
+}
+
+#[test]
 fn every_line_of_ndjson_is_one_record() {
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -186,4 +253,13 @@ fn every_line_of_ndjson_is_one_record() {
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).into()
+}
+
+#[test]
+fn elapsed_counts_from_the_moment_the_row_was_first_ready() {
+    let server = Server::start();
+    let fetched = fetch(one_by_one(), [server.url("/delay/60"), server.url("/ok")]);
+    for record in &fetched.records {
+        assert!(record.elapsed >= record.timing.total(), "{:?} and {:?}", record.elapsed, record.timing);
+    }
 }

@@ -11,11 +11,17 @@ use overlapped_proto::input::Format;
 use overlapped_testkit::{Script, Server, refused};
 use support::{config, error, fetch, fetch_list, fetch_one, retrying, text};
 
+/// So that no row meets a connection that another has left.
+fn on_its_own_host(server: &Server, paths: &[&str]) -> Vec<String> {
+    paths.iter().enumerate().map(|(host, path)| server.url_on(host, path)).collect()
+}
+
 #[test]
 fn what_breaks_once_is_tried_again() {
-    let server = Server::start();
     let paths = ["/flaky", "/flaky?status=429", "/flaky/close", "/flaky/reset", "/flaky/truncate"];
-    let fetched = fetch(retrying(2), paths.map(|path| server.url(path)));
+    let server = Server::builder().hosts(5).start();
+    let urls = on_its_own_host(&server, &paths);
+    let fetched = fetch(retrying(2), urls);
     assert_eq!(fetched.errors(), [""; 5]);
     assert_eq!(fetched.statuses(), [200; 5]);
     assert!(fetched.records.iter().all(|record| record.attempts == 2 && text(record) == "at last\n"));
@@ -44,8 +50,8 @@ fn the_last_failure_is_the_record() {
 
 #[test]
 fn without_retries_everything_is_asked_once() {
-    let server = Server::start();
-    let fetched = fetch(config(), ["/flaky", "/flaky/close", "/flaky/reset"].map(|path| server.url(path)));
+    let server = Server::builder().hosts(3).start();
+    let fetched = fetch(config(), on_its_own_host(&server, &["/flaky", "/flaky/close", "/flaky/reset"]));
     assert_eq!(fetched.errors(), ["status", "http.no_response", "http.reset"]);
     assert_eq!(server.requests(), 3);
 }
@@ -89,14 +95,18 @@ fn a_host_that_asks_for_a_pause_is_left_alone() {
 
 #[test]
 fn another_host_does_not_wait_for_a_parked_one() {
-    let server = Server::builder().hosts(2).start();
-    let asks = server.url_on(0, "/retry-after/2?key=a");
-    let others = (0..20).map(|row| server.url_on(1, &format!("/row/{row}")));
-    let fetched = fetch(Config { ordered: false, ..retrying(2) }, std::iter::once(asks).chain(others));
-    assert_eq!(fetched.records.last().unwrap().row.0, 0);
-    let seen = server.seen();
-    let last = seen.iter().rposition(|seen| seen.target.starts_with("/retry-after/")).unwrap();
-    assert_eq!(last, 21, "all rows of the other host came before the parked one was asked again");
+    for parallel_max in [256, 1] {
+        let server = Server::builder().hosts(9).start();
+        let asks = server.url_on(0, "/retry-after/2?key=a");
+        let others = (0..40).map(|row| server.url_on(1 + row % 8, &format!("/row/{row}")));
+        let pace = Pace { parallel_max, ..Pace::default() };
+        let config = Config { ordered: false, pace, ..retrying(2) };
+        let fetched = fetch(config, std::iter::once(asks).chain(others));
+        assert_eq!(fetched.records.last().unwrap().row.0, 0);
+        let seen = server.seen();
+        let last = seen.iter().rposition(|seen| seen.target.starts_with("/row/")).unwrap();
+        assert_eq!(last, 40, "all rows of the other hosts came before the parked one was asked again");
+    }
 }
 
 #[test]

@@ -181,6 +181,19 @@ fn rows_are_fetched_while_the_list_still_comes() {
     assert_eq!(wait(run).unwrap().progress.rows_done, 1);
 }
 
+#[test]
+fn rows_are_fetched_while_an_iterator_still_thinks() {
+    let server = Arc::new(Server::start());
+    let asked = Arc::clone(&server);
+    // The second URL is known only when the first was asked for, as in a program that follows what it finds.
+    let urls = (0..2).map(move |row| {
+        wait_for(&asked, row);
+        asked.url(&format!("/row/{row}"))
+    });
+    let run = Bulk::new(config()).unwrap().input(Input::Urls(Box::new(urls))).start().unwrap();
+    assert_eq!(wait(run).unwrap().progress.rows_done, 2);
+}
+
 /// A sink that fails at its n-th record, or at a commit.
 struct Failing {
     taken: Arc<AtomicUsize>,

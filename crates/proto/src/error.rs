@@ -162,6 +162,8 @@ kinds! {
     Resource = "resource", Run, transient, 27;
     /// The run was stopped before this row was done.
     Cancelled = "cancelled", Run, transient, 42;
+    /// The request may have been sent by a run that was killed, and must not be sent twice.
+    RunUnconfirmed = "run.unconfirmed", Run, permanent, 56;
     /// A defect in this program ended the row.
     Internal = "internal", Run, permanent, 2;
 }

@@ -214,6 +214,8 @@ pub struct Job {
     pub attempts: u16,
     /// When the row was ready for the next attempt.
     pub ready: Nanos,
+    /// When the row was ready for its first attempt.
+    pub first_ready: Nanos,
     /// When the first attempt started.
     pub first_started: Option<Nanos>,
     /// The redirects so far.
@@ -234,6 +236,7 @@ impl Job {
             crossed_origin: false,
             attempts: 0,
             ready: Nanos::ZERO,
+            first_ready: Nanos::ZERO,
             first_started: None,
             chain: Vec::new(),
         }

@@ -196,3 +196,22 @@ pub const FILE_NAME_BYTES_MAX: usize = 150;
 pub const FILE_DEPTH_MAX: usize = 16;
 /// Records that wait to be taken from a stream.
 pub const STREAM_RECORDS_MAX: usize = 1_024;
+
+// --- durable runs --------------------------------------------------------------------------------------------
+
+/// Rows of a list that a journal can tell of: eight times the longest list that is planned for.
+pub const DURABLE_ROWS_MAX: u64 = 1 << 32;
+/// Results that are made durable at once. While they are, as many more may come: twice this is what a crash can cost.
+pub const COMMIT_RESULTS: u64 = 2_048;
+/// Bytes of bodies that are made durable at once, likewise.
+pub const COMMIT_BYTES: u64 = 4 << 20;
+/// The longest wait of a result until it is made durable, likewise.
+pub const COMMIT_DELAY: Nanos = Nanos::from_millis(500);
+/// Bytes of a journal before it begins anew from a snapshot.
+pub const JOURNAL_BYTES: u64 = 64 << 20;
+/// The longest frame of a journal or snapshot: two sets of rows at their worst.
+pub const FRAME_BYTES_MAX: u64 = 2 << 30;
+/// Files that are synced one by one; for more, the whole file system is.
+pub const SYNCED_FILES_MAX: usize = 8;
+/// The block at each end of a list by which it is known again.
+pub const IDENTITY_BLOCK_BYTES: u64 = 64 << 10;

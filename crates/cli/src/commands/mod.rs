@@ -3,6 +3,7 @@
 mod fetch;
 mod compare;
 mod waterfall;
+mod journal;
 mod generate;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> Result<Ending, E
         Asked::Run(cli) => match cli.command {
             Command::Fetch(flags) => fetch::run(*flags),
             Command::Compare(flags) => compare::run(&flags),
+            Command::Journal(flags) => journal::run(&flags),
             Command::Waterfall(flags) => waterfall::run(&flags),
             Command::Completions { shell } => print(&generate::completions(shell)),
             Command::Man { command } => print(&generate::man(command.as_deref())?),

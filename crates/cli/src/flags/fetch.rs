@@ -45,9 +45,6 @@ pub(crate) struct Flags {
     /// The files of DIR/ [default: {row:09}{ext}].
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) name: Option<String>,
-    /// Replace an output that exists.
-    #[arg(long)]
-    pub(crate) overwrite: bool,
     /// Leave the bodies out of the records.
     #[arg(long)]
     pub(crate) no_body: bool,
@@ -60,6 +57,19 @@ pub(crate) struct Flags {
     /// Write the figures of the run, as JSON.
     #[arg(long, value_name = "F.json")]
     pub(crate) summary: Option<PathBuf>,
+
+    /// Go on with the run that was stopped; without one, begin it.
+    #[arg(long, conflicts_with = "overwrite", help_heading = "Run")]
+    pub(crate) resume: bool,
+    /// Go on, and fetch the rows that failed once more.
+    #[arg(long, conflicts_with = "overwrite", help_heading = "Run")]
+    pub(crate) retry_failed: bool,
+    /// Replace an output that exists, and throw away what an earlier run has left.
+    #[arg(long, help_heading = "Run")]
+    pub(crate) overwrite: bool,
+    /// What a crash may cost: each, group (about a second of results), none (the run cannot go on).
+    #[arg(long, value_name = "WHEN", default_value = "group", help_heading = "Run")]
+    pub(crate) durability: Durability,
 
     /// Requests at once.
     #[arg(short = 'j', long, value_name = "N", default_value_t = limits::PARALLEL_MAX, help_heading = "Pace")]
@@ -231,8 +241,19 @@ const DEFAULTS: &str = "\
 One URL: its body goes to standard output. More: one record a row, as NDJSON where a program reads it, as a short \
 line where a person does. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 takes a limit away.
 
-Exit codes: 0 every row succeeded, 1 some row failed, 2 usage or input, 3 output, 4 stopped by a limit, \
-129, 130 or 143 interrupted.";
+Exit codes: 0 every row succeeded, 1 some row failed, 2 usage or input, 3 output, 4 stopped by a limit or \
+a damaged journal, 129, 130 or 143 interrupted.";
+
+/// When results are made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Durability {
+    /// As soon as the disk is free for them.
+    Each,
+    /// Together, about every second.
+    Group,
+    /// Never: no state is kept.
+    None,
+}
 
 /// What a list is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

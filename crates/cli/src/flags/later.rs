@@ -3,7 +3,6 @@
 
 /// Names as typed, and what they belong to.
 const LATER: &[(&[&str], &str)] = &[
-    (&["--resume", "--retry-failed", "--durability"], "runs that survive a crash"),
     (&["-x", "--proxy", "--noproxy"], "proxies"),
     (&["--http1.1", "--http2", "--http2-prior-knowledge"], "HTTP/2; HTTP/1.1 is what is spoken"),
     (&["-c", "--cookie-jar"], "cookie jars; -b 'name=value' sends cookies"),
@@ -17,7 +16,6 @@ const LATER: &[(&[&str], &str)] = &[
     (&["--keep"], "choosing columns to keep"),
     (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),
     (&["--max-memory"], "a limit on memory; --window and --parallel-max bound it"),
-    (&["journal"], "journals"),
 ];
 
 /// The one line for a name that is unknown to clap and known to us.

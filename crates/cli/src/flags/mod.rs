@@ -10,6 +10,7 @@ mod request;
 pub(crate) mod compare;
 pub(crate) mod fetch;
 pub(crate) mod waterfall;
+pub(crate) mod journal;
 pub(crate) mod input;
 pub(crate) mod output;
 mod later;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Compare(compare::Flags),
     /// Draw the run that an NDJSON result tells of.
     Waterfall(waterfall::Flags),
+    /// Look into the state that a run keeps beside its output.
+    Journal(journal::Flags),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -162,8 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_in_one_line() {
-        check_error("--resume @list", "--resume");
-        check_error("--resume @list", "not built yet");
+        check_error("--resume --overwrite @list", "cannot be used with");
         check_error("-x http://p:1 @list", "not built yet");
         check_error("shard list", "not built yet");
         check_error("-k http://a/", "--insecure-host");

@@ -1,6 +1,6 @@
 //! Where records go: the kinds of `-o`, told by the suffix. Nothing here opens a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// One `-o`.
@@ -14,6 +14,16 @@ pub(crate) enum Output {
     Csv(PathBuf),
     /// A directory that gets a file for every body.
     Directory(PathBuf),
+}
+
+impl Output {
+    /// Where it is, but for standard output.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Stdout => None,
+            Self::Ndjson(path) | Self::Csv(path) | Self::Directory(path) => Some(path),
+        }
+    }
 }
 
 impl FromStr for Output {

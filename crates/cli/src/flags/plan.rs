@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use overlapped_fetch::durable::{self, Begin, Durability, Durable};
 use overlapped_fetch::{Config, Family, Input, InputOptions, Network, Pace, Response, Retry, Timeouts};
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::display::redact;
@@ -14,7 +15,7 @@ use overlapped_proto::input::Options;
 use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
 
-use super::fetch::{Flags, Progress};
+use super::fetch::{self, Flags, Progress};
 use super::input::{self, Globbing, Source};
 use super::output::Output;
 use super::request::{query, request};
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) input: Input,
     pub(crate) input_options: InputOptions,
     pub(crate) sinks: Sinks,
+    /// The state that the run keeps, if it keeps one.
+    pub(crate) durable: Option<Durable>,
     pub(crate) waterfall: Option<PathBuf>,
     pub(crate) summary: Option<PathBuf>,
     /// What is fetched, as it was asked for.
@@ -94,6 +97,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     let sources = input::sources(&flags.inputs, globbing)?;
     let one = matches!(sources.as_slice(), [Source::Url(_)]);
     let sinks = sinks(&mut flags, one)?;
+    let durable = durable(&flags, &sinks)?;
     let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
     Ok(Plan {
         show: show(&flags, one, sinks.main),
@@ -108,6 +112,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
             shard: flags.shard,
         },
         sinks,
+        durable,
         waterfall: flags.waterfall,
         summary: flags.summary,
         title: flags.inputs.iter().map(|word| redact(word)).collect::<Vec<_>>().join(" "),
@@ -224,6 +229,66 @@ fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
         None => Template::default(),
     };
     Ok(Sinks { main, outputs, overwrite: flags.overwrite, name })
+}
+
+/// The state is beside the first output, if that is a file or a directory: a device and standard output have nothing to
+/// go on with.
+fn durable(flags: &Flags, sinks: &Sinks) -> Result<Option<Durable>, Error> {
+    let goes_on = flags.resume || flags.retry_failed;
+    let durability = match flags.durability {
+        fetch::Durability::Each => Durability::Each,
+        fetch::Durability::Group => Durability::Group,
+        fetch::Durability::None if goes_on => {
+            return Err(Error::Usage(
+                "--durability none keeps no state that a run could go on with".to_owned(),
+            ));
+        }
+        fetch::Durability::None => return Ok(None),
+    };
+    let first = sinks.outputs.iter().find_map(Output::path).filter(|path| !path.starts_with("/dev"));
+    let Some(first) = first else {
+        let what = "--resume and --retry-failed need an output to go on with: -o FILE or -o DIR/";
+        return if goes_on { Err(Error::Usage(what.to_owned())) } else { Ok(None) };
+    };
+    let begin = match (flags.overwrite, flags.retry_failed, flags.resume) {
+        (true, _, _) => Begin::Overwrite,
+        (_, true, _) => Begin::RetryFailed,
+        (_, _, true) => Begin::Resume,
+        (false, false, false) => Begin::Anew,
+    };
+    let mut settings = vec![("--name".to_owned(), flags.name.clone().unwrap_or_default())];
+    let urls = flags.inputs.iter().filter(|word| !word.starts_with('@') && *word != "-");
+    let urls: Vec<_> = urls.map(|word| redact(word).into_owned()).collect();
+    settings.push(("URLs".to_owned(), urls.join(" ")));
+    settings.push(("-G".to_owned(), flags.get.to_string()));
+    Ok(Some(Durable {
+        begin,
+        durability,
+        outputs: sinks.durable_outputs(),
+        settings,
+        ..Durable::beside(first)
+    }))
+}
+
+impl Sinks {
+    /// The outputs in the order in which they are opened. A directory comes first: it gives a body its place, which the
+    /// records that follow tell.
+    pub(crate) fn ordered(&self) -> Vec<&Output> {
+        let mut outputs: Vec<_> = self.outputs.iter().collect();
+        outputs.sort_by_key(|output| !matches!(output, Output::Directory(_)));
+        outputs
+    }
+
+    fn durable_outputs(&self) -> Vec<durable::Output> {
+        let outputs = self.ordered().into_iter();
+        let durable = outputs.filter_map(|output| match output {
+            Output::Stdout => None,
+            Output::Ndjson(path) => Some(durable::Output::Ndjson(path.clone())),
+            Output::Csv(path) => Some(durable::Output::Csv(path.clone())),
+            Output::Directory(path) => Some(durable::Output::Other(path.clone())),
+        });
+        durable.collect()
+    }
 }
 
 /// Where a body goes that is too large to hold. A file of `-o DIR/` must begin in DIR, because it is only renamed;

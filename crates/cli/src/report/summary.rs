@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::{Percentiles, Stop, Summary};
 use overlapped_proto::display::escape;
 use overlapped_proto::schedule::Held;
@@ -60,6 +61,19 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
     }
     if let Some(held) = held.and_then(progress::held) {
         line(&mut text, "pace", &format!("{held} most of the time"));
+    }
+    text
+}
+
+/// What an earlier run has left, for a person.
+pub(crate) fn resumed(earlier: &Earlier) -> String {
+    let mut text = format!("going on: {} rows are done", count(earlier.rows));
+    for (rows, what) in
+        [(earlier.failed, "of them failed"), (earlier.again.len(), "failed and are fetched again")]
+    {
+        if rows > 0 {
+            let _ = write!(text, ", {} {what}", count(rows));
+        }
     }
     text
 }

@@ -74,11 +74,13 @@ pub struct Unblock<T: Send + 'static> {
     #[cfg(feature = "tokio")]
     wanted: Option<io::SeekFrom>,
     /// How to write, known since the first write: for `drop`, which does not know that `T` can.
-    writer: Option<fn(&mut T, &[u8]) -> io::Result<()>>,
+    writer: Option<Writer<T>>,
     /// Items of an iterator.
     items: Option<Box<dyn Any + Send>>,
     broken: bool,
 }
+
+type Writer<T> = fn(&mut T, &[u8]) -> io::Result<()>;
 
 /// What a job needs. Only a job locks it, and only one at a time; or this side, when there is no job.
 struct Shared<T> {
@@ -125,7 +127,7 @@ impl<T: Send + 'static> Unblock<T> {
         }
     }
 
-    /// How many bytes, or for an iterator how many thousandths of that many items, one job moves at most.
+    /// How many bytes one job moves at most; and for an iterator, counted at a thousand bytes an item, how many items are in stock.
     pub fn buffer(mut self, bytes: usize) -> Self {
         self.block_bytes = bytes.max(1);
         self
@@ -266,8 +268,9 @@ fn gone() -> io::Error {
 impl<T: Send + 'static> Drop for Unblock<T> {
     fn drop(&mut self) {
         let (job, dirty, writer) = (self.job.take(), std::mem::take(&mut self.dirty), self.writer);
-        let Some(writer) = writer.filter(|_| !self.broken) else {
-            // What was only read need not be; the object goes when the job lets go of it.
+        let written = job.is_none() && dirty.is_empty() && self.shared.lock().out.is_empty();
+        let Some(writer) = writer.filter(|_| !self.broken && !written) else {
+            // What is only being read need not be; the object goes when the job lets go of it.
             return drop(job);
         };
         let shared = Arc::clone(&self.shared);

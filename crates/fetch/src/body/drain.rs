@@ -17,7 +17,7 @@ use overlapped_proto::time::Nanos;
 use sha2::{Digest, Sha256};
 
 use super::decode::Decoder;
-use super::spool::Spool;
+use super::spool::{RunId, Spool};
 use crate::clock::Clock;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Connection;
@@ -46,6 +46,7 @@ pub(crate) struct Rules<'a> {
     /// Work that computes goes here.
     pub(crate) cpu: &'a Executor,
     /// Names the spool file.
+    pub(crate) run: RunId,
     pub(crate) row: Row,
     /// Names the spool file.
     pub(crate) attempt: u16,
@@ -196,8 +197,8 @@ impl Drain<'_> {
         let spool = match self.spool.take() {
             Some(spool) => spool,
             None => {
-                let (row, attempt) = (self.rules.row, self.rules.attempt);
-                Spool::create(self.rules.disk, directory.clone(), row, attempt).await?
+                let Rules { disk, run, row, attempt, .. } = *self.rules;
+                Spool::create(disk, directory.clone(), run, row, attempt).await?
             }
         };
         self.spool = Some(spool.write(block).await?);

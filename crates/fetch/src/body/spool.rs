@@ -16,6 +16,22 @@ use overlapped_proto::outcome::Failure;
 /// The ending of every file that is not finished.
 const PART: &str = "part";
 
+/// Tells the files of one run from those of another, also where every process has the same number, as in containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunId(pub(crate) u64);
+
+impl RunId {
+    /// A number that no other run is likely to have.
+    pub(crate) fn draw() -> Self {
+        Self(RandomState::new().build_hasher().finish())
+    }
+
+    /// What the names of its files begin with while they are not whole.
+    fn prefix(self) -> String {
+        format!(".overlapped-{:016x}-", self.0)
+    }
+}
+
 /// An open file under a temporary name; removed when dropped, unless it is kept.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -24,20 +40,17 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// A new file in `directory`, readable by its owner alone, for the body of `row`.
+    /// A new file in `directory`, readable by its owner alone, for the body of `row`. `run` tells whose it is.
     ///
     /// # Blocking
     ///
     /// On the disk, like all of this type.
-    pub(crate) fn create(directory: &Path, row: Row, attempt: u16) -> io::Result<Self> {
-        Self::create_with(directory, row, attempt, 0o600)
+    pub(crate) fn create(directory: &Path, run: RunId, row: Row, attempt: u16) -> io::Result<Self> {
+        Self::create_with(directory, run, row, attempt, 0o600)
     }
 
-    fn create_with(directory: &Path, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
-        // Drawn anew each time: in a container every run has the same process number, so that the leftovers of one that
-        // was killed, or another run in this process, would be in the way.
-        let drawn = RandomState::new().build_hasher().finish();
-        let path = directory.join(format!(".overlapped-{drawn:016x}-{}-{attempt}.{PART}", row.0));
+    fn create_with(directory: &Path, run: RunId, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
+        let path = directory.join(format!("{}{}-{attempt}.{PART}", run.prefix(), row.0));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
         Ok(Self { file, path: Some(path) })
     }
@@ -45,8 +58,22 @@ impl Part {
     /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is whole:
     /// whoever the process's umask allows to.
     pub(crate) fn probe(directory: &Path) -> io::Result<Permissions> {
-        let part = Self::create_with(directory, Row(u64::MAX), 0, 0o644)?;
+        let part = Self::create_with(directory, RunId::draw(), Row(u64::MAX), 0, 0o644)?;
         part.file.metadata().map(|meta| meta.permissions())
+    }
+
+    /// Removes what a run has left in `directory`.
+    pub(crate) fn remove_of(directory: &Path, run: RunId) -> io::Result<()> {
+        let prefix = run.prefix();
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(&prefix) && name.ends_with(PART) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Its temporary name.
@@ -83,10 +110,11 @@ impl Spool {
     pub(crate) async fn create(
         lane: &Executor,
         directory: PathBuf,
+        run: RunId,
         row: Row,
         attempt: u16,
     ) -> Result<Self, Failure> {
-        let part = lane.submit(move || Part::create(&directory, row, attempt)).await;
+        let part = lane.submit(move || Part::create(&directory, run, row, attempt)).await;
         Ok(Self { lane: lane.clone(), part: flatten(part)? })
     }
 

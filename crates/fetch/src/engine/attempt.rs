@@ -89,22 +89,19 @@ impl Attempt<'_> {
 
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
-        let mut heads = Heads::Usual;
-        while let Some(mut connection) = self.shard.check_out(key) {
-            if !connection.is_reusable(self.shard.now()) {
-                continue;
-            }
+        // What may be sent only once must not fail for the number of fields in its answer.
+        let mut heads = if self.is_idempotent() { Heads::Usual } else { Heads::Large };
+        let idle = self.shard.check_out(key);
+        if let Some(mut connection) = idle.filter(|idle| heads == Heads::Usual || idle.heads == Heads::Large)
+        {
             self.answer.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
             match self.send(&mut connection).await {
                 Ok(head) => return Ok((connection, head)),
                 // The server closed an idle connection as the request went out. Nothing came back, so nothing is
                 // lost by sending it again, once, on a connection that is new.
-                Err(failure) if is_idle_race(failure.kind) && self.is_idempotent() => break,
-                Err(failure) if self.may_have_many_fields(&failure, &connection) => {
-                    heads = Heads::Large;
-                    break;
-                }
+                Err(failure) if is_idle_race(failure.kind) && !connection.heard && self.is_idempotent() => {}
+                Err(failure) if self.may_have_many_fields(&failure, &connection) => heads = Heads::Large,
                 Err(failure) => return Err(failure),
             }
         }
@@ -157,6 +154,7 @@ impl Attempt<'_> {
     async fn send(&mut self, connection: &mut Connection) -> Result<Head, Failure> {
         let shard = self.shard;
         let request = self.shard.plan.template.build(self.job, &connection.host)?;
+        self.intend().await?;
         let limit = self.shard.plan.timeouts.first_byte;
         let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
         let watch = &mut self.answer.watch;
@@ -167,6 +165,17 @@ impl Attempt<'_> {
         // Copied at once: the originals lie in the connection's buffer, which could not be used again before they go.
         self.answer.headers = packed(&head.headers);
         Ok(Head { status: head.status, version: head.version, body })
+    }
+
+    /// Records, in a run that is durable, that a request is about to be sent that must not be sent twice.
+    async fn intend(&self) -> Result<(), Failure> {
+        let lanes = &self.shard.lanes;
+        let Some(intents) = lanes.intents.clone().filter(|_| !self.is_idempotent()) else { return Ok(()) };
+        let row = self.job.row;
+        let failed = |why: String| Failure::new(ErrorKind::SinkIo, format!("it was not sent: {why}"));
+        let recorded = lanes.disk.submit(move || intents.record(row)).await;
+        self.shard.stamp();
+        recorded.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
 
     /// What the status and the `Location` mean for the row.
@@ -214,6 +223,7 @@ impl Attempt<'_> {
             spool: plan.response.spool.as_ref(),
             disk: &shard.lanes.disk,
             cpu: &shard.lanes.cpu,
+            run: plan.run,
             row: job.row,
             attempt: job.attempts,
             cut: false,

@@ -15,11 +15,12 @@ use overlapped_proto::record::Record;
 use overlapped_proto::reorder::Reorder;
 
 use super::feed::{Block, Feed};
+use super::ledger::Ledger;
 use super::shard::Lanes;
 use crate::control::{Shared, Stage, Stop};
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::sink::Sinks;
+use crate::sink::{Cut, Sinks};
 use crate::summary::Tally;
 
 /// A blocking thing that is away on the executor, and comes back with what it did.
@@ -36,6 +37,8 @@ pub(crate) struct Conductor {
     /// Why the list could be read no further. The rows before are fetched all the same; then it is the run's error.
     pub(crate) list_failure: Option<Error>,
     pub(crate) sinks: Writing,
+    /// What is durable, in a run that is.
+    pub(crate) ledger: Option<Ledger>,
     pub(crate) order: Option<Reorder<Record>>,
     /// Rows handed to the shards, or answered at once.
     pub(crate) fed: u64,
@@ -64,6 +67,8 @@ pub(crate) enum Writing {
     Accepting(Away<Sinks, Result<(), Error>>, u64),
     /// Handing on what they hold.
     Committing(Away<Sinks, Result<(), Error>>),
+    /// The same, so that it becomes durable.
+    Cutting(Away<Sinks, Result<Vec<Cut>, Error>>),
     /// Lost, with the reason already told.
     Lost,
 }
@@ -82,7 +87,10 @@ impl Conductor {
             shard.await.map_err(|error| Error::internal(format!("a shard has ended: {error}")))?;
         }
         self.discard().await;
-        result
+        match self.ledger.take() {
+            Some(ledger) if result.is_ok() => ledger.end(self.shared.stopped_by().is_none()).await,
+            _ => result,
+        }
     }
 
     /// Removes the files of what is finished and will not be written, after a failure of a sink.
@@ -101,7 +109,7 @@ impl Conductor {
         self.shared.results.register(cx.waker());
         let shards_ended = self.shards_ended(cx)?;
         loop {
-            let mut moved = self.write(cx)?;
+            let mut moved = self.write(shards_ended, cx)?;
             moved |= self.collect();
             moved |= self.read(cx)?;
             moved |= self.dispatch();
@@ -117,13 +125,18 @@ impl Conductor {
 
     fn is_done(&self, shards_ended: bool) -> bool {
         let written = matches!(self.sinks, Writing::Open { dirty: false, .. }) && self.finished.is_empty();
-        let nothing_to_come = match self.shared.stage() {
+        let settled = self.ledger.as_ref().is_none_or(Ledger::is_settled);
+        written && settled && self.nothing_to_come(shards_ended)
+    }
+
+    /// No record will come any more that is not here already.
+    fn nothing_to_come(&self, shards_ended: bool) -> bool {
+        match self.shared.stage() {
             Stage::Running => {
                 matches!(self.feed, Reading::Ended) && self.ahead.is_empty() && self.fed == self.written
             }
             Stage::Draining | Stage::Aborting => shards_ended && self.shared.results.len() == 0,
-        };
-        written && nothing_to_come
+        }
     }
 
     /// Hands on, in order, what waits for rows that will not come; true: there was something.
@@ -184,6 +197,9 @@ impl Conductor {
                     self.list_failure = block.failure;
                     self.tally.read(block.bytes_read, block.rows.len());
                     self.ahead.extend(block.rows);
+                    if let (Some(ledger), Some(mark)) = (&mut self.ledger, block.mark) {
+                        ledger.mark(mark);
+                    }
                     if !block.ended {
                         self.feed = Reading::Open(feed);
                     }
@@ -212,6 +228,7 @@ impl Conductor {
         }
         let mut bad = Vec::new();
         let count = self.room().min(self.ahead.len());
+        let expected = count.min(limits::BATCH_RECORDS);
         for row in self.ahead.drain(..count) {
             if let Some(order) = &mut self.order {
                 order.skip_to(row.row());
@@ -221,7 +238,7 @@ impl Conductor {
                     let shard = job.host.thread(self.outgoing.len());
                     if let Some(outgoing) = self.outgoing.get_mut(shard) {
                         if outgoing.is_empty() {
-                            outgoing.reserve(count.min(limits::BATCH_RECORDS));
+                            outgoing.reserve(expected);
                         }
                         outgoing.push(job);
                     }
@@ -273,57 +290,86 @@ impl Conductor {
     }
 
     /// Keeps the sinks busy: with the next batch, or else with handing on what they hold.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
+    fn write(&mut self, shards_ended: bool, cx: &mut Context<'_>) -> Result<bool, Error> {
+        let settled = self.ledger.as_mut().map_or(Ok(false), |ledger| ledger.poll(cx))?;
         match std::mem::replace(&mut self.sinks, Writing::Lost) {
-            Writing::Open { sinks, dirty } => match self.finished.pop_front() {
-                Some(batch) => {
-                    self.accept(sinks, batch);
-                    Ok(true)
-                }
-                None if dirty => {
-                    let task = self.lanes.disk.submit(move || sinks.committed());
-                    self.sinks = Writing::Committing(task);
-                    Ok(true)
-                }
-                None => {
-                    self.sinks = Writing::Open { sinks, dirty };
-                    Ok(false)
-                }
-            },
+            Writing::Open { sinks, dirty } => Ok(settled | self.write_next(sinks, dirty, shards_ended, cx)),
             Writing::Accepting(mut away, count) => match Pin::new(&mut away).poll(cx) {
                 Poll::Pending => {
                     self.sinks = Writing::Accepting(away, count);
-                    Ok(false)
+                    Ok(settled)
                 }
                 Poll::Ready(back) => {
-                    let (sinks, result) = back.map_err(stopped)?;
-                    result?;
+                    self.sinks = Writing::Open { sinks: back_with(back)?.0, dirty: true };
                     self.written += count;
-                    self.sinks = Writing::Open { sinks, dirty: true };
                     Ok(true)
                 }
             },
             Writing::Committing(mut away) => match Pin::new(&mut away).poll(cx) {
                 Poll::Pending => {
                     self.sinks = Writing::Committing(away);
-                    Ok(false)
+                    Ok(settled)
                 }
                 Poll::Ready(back) => {
-                    let (sinks, result) = back.map_err(stopped)?;
-                    result?;
-                    self.sinks = Writing::Open { sinks, dirty: false };
+                    self.sinks = Writing::Open { sinks: back_with(back)?.0, dirty: false };
                     Ok(true)
                 }
             },
-            Writing::Lost => Ok(false),
+            Writing::Cutting(mut away) => match Pin::new(&mut away).poll(cx) {
+                Poll::Pending => {
+                    self.sinks = Writing::Cutting(away);
+                    Ok(settled)
+                }
+                Poll::Ready(back) => {
+                    let (sinks, cuts) = back_with(back)?;
+                    self.sinks = Writing::Open { sinks, dirty: false };
+                    if let Some(ledger) = &mut self.ledger {
+                        ledger.commit(cuts);
+                    }
+                    Ok(true)
+                }
+            },
+            Writing::Lost => Ok(settled),
         }
+    }
+
+    /// Gives the sinks, which are at rest, something to do; false: there is nothing.
+    fn write_next(&mut self, sinks: Sinks, dirty: bool, shards_ended: bool, cx: &mut Context<'_>) -> bool {
+        let last = self.finished.is_empty() && self.nothing_to_come(shards_ended);
+        let cuts = self.ledger.as_mut().is_some_and(|ledger| ledger.wants_cut(last, cx));
+        if cuts {
+            self.sinks = Writing::Cutting(self.lanes.disk.submit(move || sinks.cut()));
+            return true;
+        }
+        let has_room = self.ledger.as_ref().is_none_or(Ledger::has_room);
+        let batch = if has_room { self.finished.pop_front() } else { None };
+        match batch {
+            Some(batch) => self.accept(sinks, batch),
+            None if dirty => {
+                self.sinks = Writing::Committing(self.lanes.disk.submit(move || sinks.committed()));
+            }
+            None => {
+                self.sinks = Writing::Open { sinks, dirty };
+                return false;
+            }
+        }
+        true
     }
 
     fn accept(&mut self, sinks: Sinks, batch: Vec<Record>) {
         let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.note(&batch);
+        }
         let task = self.lanes.disk.submit(move || sinks.accepted(batch));
         self.sinks = Writing::Accepting(task, count);
     }
+}
+
+/// What came back from the executor, and what it did there.
+fn back_with<T, R>(back: Result<(T, Result<R, Error>), JobError>) -> Result<(T, R), Error> {
+    let (thing, done) = back.map_err(stopped)?;
+    done.map(|done| (thing, done))
 }
 
 fn bad_record(row: BadRow) -> Record {

@@ -2,16 +2,18 @@
 //! here knows who takes the rows.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
 use overlapped_proto::job::{Job, Row, Shard};
+use overlapped_proto::journal::Mark;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::{display, limits};
 
 use super::unpack::Unpack;
+use crate::durable::Passed;
 use crate::error::Error;
 
 /// Where the rows of a run come from. What is compressed with gzip or zstd is unpacked as it is read.
@@ -62,6 +64,8 @@ pub(crate) struct Block {
     pub(crate) rows: Vec<RowRead>,
     pub(crate) bytes_read: u64,
     pub(crate) ended: bool,
+    /// Where it begins, if reading may begin there again.
+    pub(crate) mark: Option<Mark>,
     /// Why nothing comes after these rows, if that is not the end of the list.
     pub(crate) failure: Option<Error>,
 }
@@ -72,6 +76,12 @@ pub(crate) struct Feed {
     name: String,
     options: InputOptions,
     reader: Option<Reader>,
+    /// What an earlier run has dealt with.
+    passed: Passed,
+    /// Reading can begin again anywhere in it, unless it turns out to be compressed.
+    plain: bool,
+    /// Where in the file reading began.
+    began: u64,
     /// Rows and bytes pulled so far, of a list that is no text.
     pulled: u64,
     pulled_bytes: u64,
@@ -91,15 +101,28 @@ impl Feed {
     /// # Errors
     ///
     /// The file cannot be opened.
-    pub(crate) fn open(input: Input, options: InputOptions) -> Result<(Self, Option<u64>), Error> {
+    pub(crate) fn open(
+        input: Input,
+        options: InputOptions,
+        passed: Passed,
+    ) -> Result<(Self, Option<u64>), Error> {
         let bytes = |read, name: &str| Source::Bytes(Unpack::new(read, name));
+        let (mut reader, mut plain, mut began) = (None, false, 0);
         let (source, name, length) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
             Input::Stdin => (bytes(Box::new(io::stdin()), ""), "on standard input".to_owned(), None),
             Input::Read(read, name) => (bytes(read, &name), name, None),
             Input::File(path) => {
                 let name = path.display().to_string();
-                let (file, length) = open_file(&path).map_err(|error| Error::input(&name, 0, error))?;
+                let opened = open_file(&path).and_then(|(mut file, length)| {
+                    plain = length.is_some();
+                    if let Some(mark) = passed.mark.filter(|_| plain) {
+                        reader = seek(&mut file, &name, &options, mark)?;
+                        began = reader.as_ref().map_or(0, |_| mark.offset);
+                    }
+                    Ok((file, length))
+                });
+                let (file, length) = opened.map_err(|error| Error::input(&name, 0, error))?;
                 (bytes(Box::new(file), &name), name, length)
             }
         };
@@ -107,7 +130,10 @@ impl Feed {
             source,
             name,
             options,
-            reader: None,
+            reader,
+            passed,
+            plain,
+            began,
             pulled: 0,
             pulled_bytes: 0,
             buffer: Vec::new(),
@@ -125,14 +151,17 @@ impl Feed {
         let mut block = Block { rows: Vec::with_capacity(self.rows_expected), ..Block::default() };
         let read = match &mut self.source {
             Source::Urls(urls) => {
-                let urls = urls.by_ref().take(limits::INPUT_BLOCK_ROWS).collect::<Vec<_>>();
+                // At first few at a time: who makes them up as he goes may need time for each, and none is fetched
+                // before its block is full.
+                let block_rows = usize::try_from(self.pulled + 1).unwrap_or(usize::MAX);
+                let urls = urls.by_ref().take(block_rows.min(limits::INPUT_BLOCK_ROWS)).collect::<Vec<_>>();
                 self.number(&urls, &mut block);
                 Ok(())
             }
             Source::Bytes(read) => {
                 self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
                 let count = read_some(read, &mut self.buffer);
-                block.bytes_read = read.taken();
+                block.bytes_read = self.began + read.taken();
                 match count {
                     Ok(count) => {
                         self.buffer.truncate(count);
@@ -159,9 +188,7 @@ impl Feed {
             let row = given(Row(self.pulled), url.trim());
             self.pulled += 1;
             self.pulled_bytes += u64::try_from(url.len()).unwrap_or(u64::MAX);
-            if self.options.takes(&row) {
-                block.rows.push(row);
-            }
+            block.rows.extend(pick(&self.options, &self.passed, row));
         }
         block.bytes_read = self.pulled_bytes;
         block.ended = urls.is_empty() || self.pulled >= self.options.end();
@@ -169,11 +196,13 @@ impl Feed {
 
     /// Parses the buffer; an empty one is the end of the list.
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
-        let options = &self.options;
+        let (options, passed) = (&self.options, &self.passed);
+        let plain = self.plain && matches!(&self.source, Source::Bytes(read) if !read.is_packed());
         let mut take = |row: RowRead| {
-            if options.takes(&row) {
-                block.rows.push(row);
+            if plain && block.mark.is_none() {
+                block.mark = Some(Mark { row: row.row(), offset: row.offset });
             }
+            block.rows.extend(pick(options, passed, row));
         };
         let reader = match &mut self.reader {
             Some(reader) => reader,
@@ -188,6 +217,14 @@ impl Feed {
         block.ended = ended || reader.rows() >= self.options.end();
         parsed
     }
+}
+
+/// The row, if it is to be handed on.
+fn pick(options: &InputOptions, passed: &Passed, row: RowRead) -> Option<RowRead> {
+    let number = row.row();
+    let wanted = options.takes(&row) && !passed.done.contains(number);
+    let in_doubt = passed.in_doubt.contains(number);
+    wanted.then(|| if in_doubt { unconfirmed(row) } else { row })
 }
 
 /// The row of a URL that was given on its own: unlike a line of a list it cannot be blank or a comment.
@@ -207,6 +244,27 @@ fn given(row: Row, text: &str) -> RowRead {
         failure,
     };
     RowRead { line: row.0 + 1, offset: 0, bytes, job: job.map_err(bad) }
+}
+
+/// A row whose request may have been sent by a run that ended before it knew what came of it.
+fn unconfirmed(row: RowRead) -> RowRead {
+    let Ok(job) = row.job else { return row };
+    let message = "an earlier run has sent this request, or was about to, and does not know what came of it; \
+                   it is not sent again unasked";
+    let failure = Failure::new(ErrorKind::RunUnconfirmed, message);
+    let (id, meta) = job.ask.as_deref().map(|ask| (ask.id.clone(), ask.meta.clone())).unwrap_or_default();
+    let bad = BadRow { row: job.row, given: job.given().into(), id, meta, failure };
+    RowRead { job: Err(bad), ..row }
+}
+
+/// Goes on from a mark, if the format allows it: a table is read from its names on.
+fn seek(file: &mut File, name: &str, options: &InputOptions, mark: Mark) -> io::Result<Option<Reader>> {
+    let mut first = Vec::new();
+    Read::by_ref(file).take(limits::INPUT_BLOCK_BYTES as u64).read_to_end(&mut first)?;
+    let format = options.format.unwrap_or_else(|| Format::sniff(&first, Some(name)));
+    let reader = Reader::resume(format, options.columns.clone(), mark.row, mark.offset);
+    file.seek(SeekFrom::Start(reader.as_ref().map_or(0, |_| mark.offset)))?;
+    Ok(reader)
 }
 
 fn open_file(path: &PathBuf) -> io::Result<(File, Option<u64>)> {

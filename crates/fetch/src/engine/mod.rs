@@ -4,6 +4,7 @@
 //! of them, so nothing per host is ever locked. The *conductor* feeds the shards and collects from them.
 
 pub(crate) mod conductor;
+pub(crate) mod ledger;
 pub(crate) mod feed;
 pub(crate) mod unpack;
 pub(crate) mod driver;

@@ -24,6 +24,7 @@ use url::Host;
 use super::answer::Answer;
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stage, number_of};
+use crate::durable::log::Intents;
 use crate::net::exchange::Connection;
 use crate::net::resolve::Resolver;
 use crate::plan::Plan;
@@ -34,6 +35,8 @@ pub(crate) struct Lanes {
     pub(crate) dns: Executor,
     pub(crate) disk: Executor,
     pub(crate) cpu: Executor,
+    /// Where requests that must not be sent twice are recorded, in a run that is durable.
+    pub(crate) intents: Option<Arc<Intents>>,
 }
 
 /// The state of one shard. Single-threaded: no borrow of a cell is held across an `await`.
@@ -308,7 +311,7 @@ impl Shard {
         record.attempts = job.attempts;
         record.chain = job.chain;
         record.started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
-        record.elapsed = now - job.first_started.unwrap_or(now);
+        record.elapsed = now - job.first_ready;
         record
     }
 
@@ -349,12 +352,15 @@ impl Shard {
 
     // --- connections -----------------------------------------------------------------------------------------
 
+    /// An idle connection that another request can be made on.
     pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Box<Connection>> {
-        let connection = self.idle.borrow_mut().checkout(key, self.now());
-        if connection.is_some() {
-            bump(&self.counts.connections_reused);
+        loop {
+            let mut connection = self.idle.borrow_mut().checkout(key, self.now())?;
+            if connection.is_reusable(self.now()) {
+                bump(&self.counts.connections_reused);
+                return Some(connection);
+            }
         }
-        connection
     }
 
     pub(crate) fn check_in(&self, key: ConnKey, connection: Box<Connection>) {

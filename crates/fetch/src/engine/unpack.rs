@@ -95,6 +95,11 @@ impl Unpack {
         Self { state: State::Unread(counted, named), packing: None, taken }
     }
 
+    /// True once it is known to be compressed.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.packing.is_some()
+    }
+
     /// Bytes of the source that were read so far, packed as they are.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)

@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     looked: Option<Nanos>,
     /// A response has come over it before.
     pub(crate) used: bool,
+    /// Something came since the last request was sent.
+    pub(crate) heard: bool,
 }
 
 impl Connection {
@@ -87,7 +89,18 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failure(&error, ErrorKind::HttpReset))?;
-        Ok(Self { sender, driver, allowance, remote, host, opened, heads, looked: None, used: false })
+        Ok(Self {
+            sender,
+            driver,
+            allowance,
+            remote,
+            host,
+            opened,
+            heads,
+            looked: None,
+            used: false,
+            heard: false,
+        })
     }
 
     /// True if another request can be made at `now`; looks whether the server has closed it in the meantime.
@@ -136,7 +149,7 @@ impl Connection {
             }
         })
         .await;
-        self.allowance.set(usize::MAX);
+        self.heard = self.allowance.replace(usize::MAX) < HEADS_BYTES_MAX;
         response
     }
 

@@ -28,13 +28,16 @@ pub(crate) struct Template {
     headers: HeaderMap,
     /// What is left of `headers` once a redirect has led to another origin.
     harmless: HeaderMap,
+    /// The caller has set `Host`, for the origin of the row's own URL.
+    names_host: bool,
     body: Option<Bytes>,
 }
 
 impl Template {
     pub(crate) fn new(request: &config::Request) -> Result<Self, Error> {
         let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_static("placeholder"));
+        let placeholder = HeaderValue::from_static("placeholder");
+        headers.insert(HOST, placeholder.clone());
         let agent = concat!("overlapped/", env!("CARGO_PKG_VERSION"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -53,7 +56,8 @@ impl Template {
             .filter(|(name, _)| **name == HOST || redirect::harmless(name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        Ok(Self { method: request.method.clone(), headers, harmless, body: request.body.clone() })
+        let names_host = headers.get(HOST) != Some(&placeholder);
+        Ok(Self { method: request.method.clone(), headers, harmless, names_host, body: request.body.clone() })
     }
 
     /// The method of a row, before any redirect changed it.
@@ -81,7 +85,9 @@ impl Template {
     /// The request of the next attempt.
     pub(crate) fn build(&self, job: &Job, host: &HeaderValue) -> Result<http::Request<Payload>, Failure> {
         let mut headers = if job.crossed_origin { self.harmless.clone() } else { self.headers.clone() };
-        headers.insert(HOST, host.clone());
+        if job.crossed_origin || !self.names_host {
+            headers.insert(HOST, host.clone());
+        }
         if has_userinfo(&job.url) && !job.crossed_origin {
             headers.insert(AUTHORIZATION, userinfo(&job.url));
         }
@@ -147,7 +153,12 @@ fn add_given<'a>(
     for (at, (name, value)) in given.clone().enumerate() {
         let again = given.clone().take(at).any(|(before, _)| before.eq_ignore_ascii_case(name));
         let (name, value) = checked(name, value)?;
-        if value.is_empty() {
+        if name == HOST {
+            // A request has exactly one.
+            if !value.is_empty() {
+                headers.insert(name, value);
+            }
+        } else if value.is_empty() {
             headers.remove(name);
         } else if again {
             headers.append(name, value);

@@ -3,26 +3,18 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use overlapped_proto::filename::{Parts, Template, safe_path};
 use overlapped_proto::record::{Body, Record};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use url::Url;
 
-use super::Sink;
-use crate::body::spool::Part;
+use super::naming::{Naming, Pending, settle};
+use super::{Cut, Existing, Sink, at, sync_name};
+use crate::body::spool::{Part, RunId};
 
 /// How many names are tried for one row before it is given up.
 const TWINS_MAX: u32 = 10_000;
-
-/// What becomes of a file that already has the name of a new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// It stays; the new file gets a number.
-    Keep,
-    /// The new file takes its place.
-    Replace,
-}
 
 /// Writes the body of every row that succeeded to a file of its own.
 pub struct Files {
@@ -31,6 +23,8 @@ pub struct Files {
     existing: Existing,
     /// Who may read a file once it has its final name.
     readers: Permissions,
+    naming: Naming,
+    run: RunId,
 }
 
 impl Files {
@@ -47,24 +41,55 @@ impl Files {
         fs::create_dir_all(&directory)?;
         // A directory that cannot be written to is found now, not at the first row.
         let readers = Part::probe(&directory)?;
-        Ok(Self { directory, template, existing, readers })
+        Ok(Self { directory, template, existing, readers, naming: Naming::AtOnce, run: RunId::draw() })
     }
 
-    /// Gives the file at `part` the name of its row.
-    fn name(&self, record: &Record, part: &Path) -> io::Result<PathBuf> {
+    /// The same for a run that is durable: files get their names when they are on the disk. Removes what an
+    /// earlier process of this run has left half-written.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read, or a file in it cannot be removed.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub fn durable(mut self, run: RunId) -> io::Result<Self> {
+        self.run = run;
+        Part::remove_of(&self.directory, run)?;
+        sync_name(&self.directory)?;
+        self.naming = Naming::Together { pending: Vec::new(), reserved: Arc::default() };
+        Ok(self)
+    }
+
+    /// Gives the file at `part` the name of its row, now or with the next cut.
+    fn name(&mut self, record: &Record, part: &Path) -> io::Result<PathBuf> {
         let invalid = |_| io::Error::new(io::ErrorKind::InvalidData, "a record without a URL");
         let url = Url::parse(record.final_url.as_deref().unwrap_or(&record.url)).map_err(invalid)?;
         let content_type =
             record.headers.first("content-type").and_then(|value| std::str::from_utf8(value).ok());
-        fs::set_permissions(part, self.readers.clone())?;
+        fs::set_permissions(part, self.readers.clone()).map_err(|error| at(part, &error))?;
         let parts = Parts { row: record.row, id: record.id.as_deref(), url: &url, content_type };
+        let template = self.template.clone();
+        let wanted = |twin| match record.out.as_deref() {
+            Some(out) => safe_path(out, twin),
+            None => template.path(&parts, twin),
+        };
+        match self.first_free(part, wanted) {
+            // One row's file may be where another's directory should be. That must not end the run for all.
+            Err(error) if is_about_the_name(error.kind()) => {
+                let plain = Template::default();
+                self.first_free(part, |twin| plain.path(&parts, twin))
+            }
+            named => named,
+        }
+    }
+
+    /// Gives the file at `part` the first of these names that can be had.
+    fn first_free(&mut self, part: &Path, name: impl Fn(u32) -> String) -> io::Result<PathBuf> {
         for twin in std::iter::once(0).chain(2..TWINS_MAX) {
-            let relative = match record.out.as_deref() {
-                Some(out) => safe_path(out, twin),
-                None => self.template.path(&parts, twin),
-            };
-            let path = self.directory.join(relative);
-            match self.rename(part, &path) {
+            let path = self.directory.join(name(twin));
+            match self.naming.take(part, &path, self.existing) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(at(&path, &error)),
                 Ok(()) => return Ok(path),
@@ -72,31 +97,22 @@ impl Files {
         }
         Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{}: too many twins", part.display())))
     }
-
-    fn rename(&self, part: &Path, path: &Path) -> io::Result<()> {
-        let flags = match self.existing {
-            Existing::Keep => RenameFlags::NOREPLACE,
-            Existing::Replace => RenameFlags::empty(),
-        };
-        match renameat_with(CWD, part, CWD, path, flags) {
-            Err(rustix::io::Errno::NOENT) => {
-                fs::create_dir_all(path.parent().unwrap_or(&self.directory))?;
-                Ok(renameat_with(CWD, part, CWD, path, flags)?)
-            }
-            result => Ok(result?),
-        }
-    }
 }
 
 impl Sink for Files {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
         if !record.ok {
+            // Its file, if it is large, gets no name, and so no record may name it.
+            if let Body::File(part) = &record.body {
+                fs::remove_file(part).map_err(|error| at(part, &error))?;
+                record.body = Body::None;
+            }
             return Ok(());
         }
         let path = match &record.body {
             Body::None => return Ok(()),
             Body::Inline(bytes) => {
-                let mut part = Part::create(&self.directory, record.row, record.attempts)
+                let mut part = Part::create(&self.directory, self.run, record.row, record.attempts)
                     .map_err(|error| at(&self.directory, &error))?;
                 part.write(bytes).map_err(|error| at(&self.directory, &error))?;
                 let path = self.name(record, part.path())?;
@@ -112,8 +128,22 @@ impl Sink for Files {
     fn commit(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    fn cut(&mut self) -> io::Result<Cut> {
+        let Naming::Together { pending, reserved } = &mut self.naming else { return Ok(Cut::default()) };
+        let pending = std::mem::take(pending);
+        if pending.is_empty() {
+            return Ok(Cut::default());
+        }
+        let names = pending.iter().map(Pending::named).collect::<io::Result<_>>()?;
+        let (root, existing, reserved) = (self.directory.clone(), self.existing, Arc::clone(reserved));
+        let sync = move || settle(&root, &pending, existing, &reserved);
+        Ok(Cut { offset: None, names, sync: Some(Box::new(sync)) })
+    }
 }
 
-fn at(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+/// True if another name may do.
+fn is_about_the_name(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
+    matches!(kind, AlreadyExists | InvalidFilename | IsADirectory | NotADirectory)
 }

@@ -4,15 +4,22 @@ mod body;
 mod collect;
 mod files;
 mod lines;
+mod output;
+mod naming;
 
+use std::fmt;
+use std::fs::File;
 use std::io;
+use std::path::Path;
 
+use overlapped_proto::journal::Named;
 use overlapped_proto::record::{Body, Record};
 
 pub use body::BodyTo;
 pub use collect::{Collected, collect};
-pub use files::{Existing, Files};
+pub use files::Files;
 pub use lines::Lines;
+pub use output::OutputFile;
 
 use crate::error::Error;
 
@@ -35,6 +42,46 @@ pub trait Sink: Send {
     ///
     /// It could not be handed on; the run ends.
     fn commit(&mut self) -> io::Result<()>;
+
+    /// Hands everything that was taken to the system, and says how to make it durable. Called instead of
+    /// [`Sink::commit`] when a run is durable; what is taken afterwards belongs to the next cut, and may come before
+    /// this one is on the disk. A sink that keeps nothing for later need not know of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::commit`].
+    fn cut(&mut self) -> io::Result<Cut> {
+        self.commit().map(|()| Cut::default())
+    }
+}
+
+/// What a sink has taken since its last cut, and how to make it durable.
+#[derive(Default)]
+pub struct Cut {
+    /// How long its file is, if it has one that is only appended to: where it is cut when the run goes on from here.
+    pub offset: Option<u64>,
+    /// Files that `sync` gives their final names.
+    pub names: Vec<Named>,
+    /// Has everything on the disk when it returns. Runs on a thread of the executor; it is never tried again.
+    pub sync: Option<Box<dyn FnOnce() -> io::Result<()> + Send>>,
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cut")
+            .field("offset", &self.offset)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes of a file that already has the name of a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays; the new file gets a number.
+    Keep,
+    /// The new file takes its place.
+    Replace,
 }
 
 /// All sinks of a run, as one thing that can be sent away and come back.
@@ -75,6 +122,14 @@ impl Sinks {
         let committed = self.0.iter_mut().try_for_each(|sink| sink.commit());
         (self, committed.map_err(Error::output))
     }
+
+    /// # Blocking
+    ///
+    /// As its sinks do.
+    pub(crate) fn cut(mut self) -> (Self, Result<Vec<Cut>, Error>) {
+        let cuts: io::Result<_> = self.0.iter_mut().map(|sink| sink.cut()).collect();
+        (self, cuts.map_err(Error::output))
+    }
 }
 
 /// Removes the files of bodies that no sink will take.
@@ -90,4 +145,19 @@ pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
             Body::None | Body::Inline(_) => {}
         }
     }
+}
+
+/// Has the name of a file or directory on the disk.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| at(folder, &error))
+}
+
+/// An error that says where.
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -55,6 +55,22 @@ impl Reader {
         Self { source, options, start: Some(Vec::with_capacity(START_BYTES)), consumed: 0, next: 0 }
     }
 
+    /// A reader that goes on where a row begins; `None`: this format is read from its beginning. The lines it tells are
+    /// counted from there.
+    #[must_use]
+    pub fn resume(format: Format, options: Options, row: Row, offset: u64) -> Option<Self> {
+        let mut reader = Self::new(format, options);
+        match &mut reader.source {
+            Source::Text(lines) | Source::Ndjson(lines) => lines.skip(offset),
+            Source::Table(..) => return None,
+        }
+        if offset > 0 {
+            reader.start = None;
+        }
+        (reader.consumed, reader.next) = (offset, row.0);
+        Some(reader)
+    }
+
     /// Takes the next block of the list and hands every row that ends in it to `sink`.
     ///
     /// # Errors

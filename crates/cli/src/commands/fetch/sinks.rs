@@ -1,12 +1,12 @@
 //! Where the records of a run go: the outputs that the plan names, opened, and what a person is told of each row.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::Sink;
-use overlapped_fetch::sink::{BodyTo, Existing, Files, Lines};
+use overlapped_fetch::durable::Earlier;
+use overlapped_fetch::sink::{BodyTo, Existing, Files, Lines, OutputFile};
 use overlapped_proto::display::{escape, redact};
 use overlapped_proto::record::{HttpVersion, Record, column::Fields, csv};
 
@@ -22,22 +22,25 @@ use crate::terminal;
 /// # Errors
 ///
 /// [`Error::Usage`]: an output exists and may not be replaced. [`Error::Output`]: one cannot be opened.
-pub(super) fn open(plan: Sinks, show: Show) -> Result<Vec<Box<dyn Sink>>, Error> {
-    let existing = if plan.overwrite { Existing::Replace } else { Existing::Keep };
+pub(super) fn open(plan: &Sinks, show: Show, earlier: Option<&Earlier>) -> Result<Vec<Box<dyn Sink>>, Error> {
+    let replaces = plan.overwrite || earlier.is_some_and(|earlier| earlier.replaces);
+    let existing = if replaces { Existing::Replace } else { Existing::Keep };
     let fields = Fields::default();
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    // A directory comes first: it gives a body its place, which the records that follow tell.
-    let mut outputs = plan.outputs;
-    outputs.sort_by_key(|output| !matches!(output, Output::Directory(_)));
-    for output in outputs {
+    for (place, output) in plan.ordered().into_iter().enumerate() {
+        let length = earlier.and_then(|earlier| earlier.offset(place));
         sinks.push(match output {
             Output::Directory(path) => {
                 let files = Files::open(path.clone(), plan.name.clone(), existing);
-                Box::new(files.map_err(|error| Error::writing(&path, &error))?)
+                let files = files.and_then(|files| match earlier {
+                    Some(earlier) => files.durable(earlier.run),
+                    None => Ok(files),
+                });
+                Box::new(files.map_err(|error| Error::writing(path, &error))?)
             }
-            Output::Ndjson(path) => Box::new(Lines::ndjson(Named::create(path, existing)?, fields)),
+            Output::Ndjson(path) => lines(Lines::ndjson(file(path, existing, length)?, fields), earlier),
             Output::Csv(path) => {
-                Box::new(Lines::csv(Named::create(path, existing)?, fields, csv::Guard::default()))
+                lines(Lines::csv(file(path, existing, length)?, fields, csv::Guard::default()), earlier)
             }
             Output::Stdout => continue,
         });
@@ -58,55 +61,30 @@ pub(super) fn open(plan: Sinks, show: Show) -> Result<Vec<Box<dyn Sink>>, Error>
     Ok(sinks)
 }
 
-/// A file whose errors say which file.
-struct Named {
-    path: PathBuf,
-    file: File,
+fn lines(lines: Lines<OutputFile>, earlier: Option<&Earlier>) -> Box<dyn Sink> {
+    Box::new(if earlier.is_some() { lines.durable() } else { lines })
 }
 
-impl Named {
-    fn create(path: PathBuf, existing: Existing) -> Result<Self, Error> {
-        let mut options = OpenOptions::new();
-        options.write(true);
-        match existing {
-            Existing::Replace => options.create(true).truncate(true),
-            Existing::Keep => options.create_new(true),
-        };
-        let file = match options.open(&path) {
-            // A device or an empty file holds nothing that could be lost.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && holds_nothing(&path) => {
-                OpenOptions::new().write(true).open(&path)
+/// A new file, or that of a run that goes on, cut to its length.
+fn file(path: &Path, existing: Existing, length: Option<u64>) -> Result<OutputFile, Error> {
+    let opened = match length {
+        Some(length) => OutputFile::resume(path.to_owned(), length),
+        None => OutputFile::create(path.to_owned(), existing),
+    };
+    let refused = |kind| {
+        use io::ErrorKind::{AlreadyExists, InvalidData, NotFound};
+        kind == AlreadyExists || length.is_some() && matches!(kind, InvalidData | NotFound)
+    };
+    opened.map_err(|error| {
+        let shown = path.display();
+        match (refused(error.kind()), length) {
+            (false, _) => Error::writing(path, &error),
+            (true, Some(_)) => Error::Usage(format!("cannot go on with {shown}: {error}")),
+            (true, None) => {
+                Error::Usage(format!("{shown} exists: --overwrite replaces it, another -o keeps it"))
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let path = path.display();
-                return Err(Error::Usage(format!(
-                    "{path} exists: --overwrite replaces it, another -o keeps it"
-                )));
-            }
-            opened => opened,
-        };
-        file.map_err(|error| Error::writing(&path, &error)).map(|file| Self { path, file })
-    }
-
-    fn named<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
-    }
-}
-
-fn holds_nothing(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| !found.is_dir() && (!found.is_file() || found.len() == 0))
-}
-
-impl Write for Named {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.file.write(bytes);
-        self.named(result)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let result = self.file.flush();
-        self.named(result)
-    }
+        }
+    })
 }
 
 /// Passes on what succeeded.

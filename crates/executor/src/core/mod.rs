@@ -1,11 +1,12 @@
 //! The pool's bookkeeping: which job goes to which worker, who sleeps, who is woken, when a thread is wanted. Plain data under one
-//! short lock, so that every decision sees the whole.
+//! short lock, so that every decision sees the whole; but for the inbox, which has a lock of its own.
 //!
 //! Must never run, wake, drop or start anything itself: each call answers with what is to be done once the lock is released.
 //!
 //! The rules, which the loom models check:
 //!
-//! - A job enters a queue and the decision who will run it is taken under the same lock. Nothing can slip between.
+//! - A job enters the inbox under the inbox's lock, and there it shows whether somebody is on the way to it. Whoever finds the inbox
+//!   empty and will not come back says so under that lock (`call`), while it holds the core's. Nothing can slip between.
 //! - While a runnable job waits and a thread could be had for it, some worker is *searching*: it is certain to come to the queue
 //!   before it sleeps. A worker that was woken or is being started counts as searching from the moment of that decision.
 //! - At most one worker is woken or started at a time: the one that comes to the queue and leaves jobs behind passes the baton on,
@@ -13,13 +14,16 @@
 //! - A worker is counted as searching before the result of its job can be seen: who waits for the result and submits the next job
 //!   needs no second thread.
 
+mod lanes;
+
 use std::sync::Arc;
 use std::task::Waker;
 
 use crate::cell::{Place, Task};
 use crate::error::Rejected;
-use crate::lane::{Admission, Applicant, Lane, ROOT};
-use crate::metrics::{Histogram, Metrics};
+use crate::inbox::Inbox;
+use crate::lane::{Lane, ROOT};
+use crate::metrics::Histogram;
 use crate::worker::{Signal, Sleeper, Worker};
 
 /// How many threads the pool may have.
@@ -32,6 +36,7 @@ pub(crate) struct Bounds {
 
 pub(crate) struct Core {
     root: Lane,
+    inbox: Arc<Inbox>,
     views: Vec<Option<Lane>>,
     bounds: Bounds,
     /// Workers that sleep, the one that slept in last on top: the coldest is at the bottom and is the first to be let go.
@@ -44,7 +49,6 @@ pub(crate) struct Core {
     blocked_on_jobs: Vec<Arc<Sleeper>>,
     /// Threads on their way out.
     leaving: usize,
-    last_id: u64,
     /// After the system refused a thread: how many wishes for one are passed over before it is asked again.
     refusals: u32,
 }
@@ -110,6 +114,7 @@ impl Core {
     pub(crate) fn new(bounds: Bounds, queue_limit: usize) -> Self {
         Core {
             root: Lane::new("", ROOT, usize::MAX, queue_limit),
+            inbox: Arc::new(Inbox::new(queue_limit)),
             views: Vec::new(),
             bounds,
             idle: Vec::new(),
@@ -119,9 +124,12 @@ impl Core {
             blocked: 0,
             blocked_on_jobs: Vec::new(),
             leaving: 0,
-            last_id: 0,
             refusals: 0,
         }
+    }
+
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
     }
 
     /// The lane of that number. A number is only used by who keeps its lane alive: a handle, a view of it, or a job in it.
@@ -134,26 +142,16 @@ impl Core {
         }
     }
 
-    pub(crate) fn runnable(&self) -> usize {
-        self.root.queue.len()
-    }
-
     // Submitting.
 
-    /// Lets a job into its lane. With `permit`, its place is already counted.
+    /// Lets a job into its lane, if the inbox could not. With `permit`, its place is already counted.
     pub(crate) fn submit(&mut self, task: Arc<dyn Task>, permit: bool) -> Result<Effects, Rejected> {
         let number = task.place().lane;
+        let full = !permit && self.room(number) == 0;
         let lane = self.lane(number);
-        let refused = if lane.closed {
-            Some(Rejected::ShutDown)
-        } else if !permit && !lane.has_room() {
-            Some(Rejected::QueueFull)
-        } else {
-            None
-        };
-        if let Some(why) = refused {
+        if lane.closed || full {
             lane.counts.rejected += 1;
-            return Err(why);
+            return Err(if lane.closed { Rejected::ShutDown } else { Rejected::QueueFull });
         }
         if permit {
             lane.permits -= 1;
@@ -161,12 +159,25 @@ impl Core {
             lane.waiting += 1;
         }
         lane.counts.submitted += 1;
-        self.last_id += 1;
-        task.place().name(self.last_id);
+        task.place().name(self.inbox.lock().next_id());
         self.enter(task, number);
         let mut effects = Effects::default();
         self.baton(&mut effects);
         Ok(effects)
+    }
+
+    /// A job came into the inbox while nobody was on the way to it.
+    pub(crate) fn called(&mut self) -> Effects {
+        let mut effects = Effects::default();
+        self.baton(&mut effects);
+        effects
+    }
+
+    /// How many more jobs may wait in the lane.
+    fn room(&mut self, number: u32) -> usize {
+        let own = if number == ROOT { self.inbox.lock().own } else { 0 };
+        let lane = self.lane(number);
+        lane.waiting_max.saturating_sub(lane.waiting + own)
     }
 
     /// Puts a job into the first queue on its way from `at` to the root where it has to wait.
@@ -183,15 +194,70 @@ impl Core {
     }
 
     fn push(&mut self, at: u32, task: Arc<dyn Task>) {
+        if at == ROOT {
+            let mut inbox = self.inbox.lock();
+            if task.place().lane == ROOT {
+                self.root.waiting -= 1;
+                inbox.own += 1;
+                inbox.room = self.root.waiting_max.saturating_sub(self.root.waiting + inbox.own);
+            }
+            inbox.push(task);
+            return self.inbox.tell(&inbox);
+        }
         let queue = &mut self.lane(at).queue;
         task.place().queued(at, queue.next_ticket());
         queue.push(task);
     }
 
-    /// If a runnable job waits and nobody is on the way to the queue, sends somebody.
+    /// Takes the oldest runnable job. What has come in is fetched when all that was fetched before is taken: all of it at once.
+    fn pop(&mut self) -> Option<Arc<dyn Task>> {
+        if self.root.queue.is_empty() {
+            let mut inbox = self.inbox.lock();
+            if inbox.queue.is_empty() {
+                return None;
+            }
+            std::mem::swap(&mut self.root.queue, &mut inbox.queue);
+            self.root.waiting += std::mem::take(&mut inbox.own);
+            inbox.room = self.root.waiting_max.saturating_sub(self.root.waiting);
+            self.inbox.tell(&inbox);
+        }
+        self.root.queue.pop()
+    }
+
+    /// Takes a job out of the queue where it stands.
+    fn take_out(&mut self, place: &Place) -> Option<Arc<dyn Task>> {
+        let (at, ticket) = (place.at(), place.ticket());
+        if at != ROOT {
+            // A view that is gone had no jobs.
+            let lane = self.views.get_mut(at as usize - 1)?.as_mut()?;
+            let task = lane.queue.remove(ticket)?;
+            place.left();
+            return Some(task);
+        }
+        if let Some(task) = self.root.queue.remove(ticket) {
+            return Some(task);
+        }
+        let mut inbox = self.inbox.lock();
+        let task = inbox.queue.remove(ticket)?;
+        if place.lane == ROOT {
+            inbox.own -= 1;
+            self.root.waiting += 1;
+        }
+        self.inbox.tell(&inbox);
+        Some(task)
+    }
+
+    /// If a runnable job waits and nobody is on the way to the queue, sends somebody. If none waits, the next to come in must call.
     fn baton(&mut self, effects: &mut Effects) {
-        if self.searching > 0 || self.root.queue.is_empty() {
+        if self.searching > 0 {
             return;
+        }
+        if self.root.queue.is_empty() {
+            let mut inbox = self.inbox.lock();
+            if inbox.queue.is_empty() {
+                inbox.call = true;
+                return;
+            }
         }
         if let Some(worker) = self.idle.pop() {
             worker.signal(Signal::Work);
@@ -223,7 +289,7 @@ impl Core {
             self.searching -= 1;
         }
         let crowded = self.threads - self.blocked > self.bounds.max;
-        let task = if crowded { None } else { self.root.queue.pop() };
+        let task = if crowded { None } else { self.pop() };
         let next = match task {
             Some(task) => {
                 effects.wake.extend(self.started(&task));
@@ -322,10 +388,12 @@ impl Core {
         wakers
     }
 
-    /// Whether nothing of the lane is left: of the root, no thread; of a view, no job in it or in a view of it.
+    /// Whether nothing of the lane is left: of the root, no thread and no job; of a view, no job in it or in a view of it.
     fn is_over(&mut self, number: u32) -> bool {
         if number == ROOT {
-            return self.threads + self.leaving <= self.root.enders;
+            // A job that has come in, and has not called yet, will start a thread.
+            let empty = self.root.queue.is_empty() && self.inbox.lock().queue.is_empty();
+            return empty && self.threads + self.leaving <= self.root.enders;
         }
         for view in self.views_of(number) {
             let lane = self.lane(view);
@@ -370,16 +438,17 @@ impl Core {
     }
 
     /// A thread could not be started. If nobody is left to run what is queued, it is handed out to be rejected.
-    pub(crate) fn refused(&mut self) -> (Vec<Arc<dyn Task>>, Vec<Waker>) {
+    pub(crate) fn refused(&mut self) -> (Vec<Arc<dyn Task>>, Effects) {
         self.threads -= 1;
         self.searching -= 1;
         self.refusals = 64;
-        if self.threads > self.blocked {
-            return (Vec::new(), Vec::new());
+        let (mut tasks, mut effects) = (Vec::new(), Effects::default());
+        if self.threads == self.blocked {
+            (tasks, effects.wake) = self.cancel_queued(ROOT);
+            effects.wake.extend(self.ended(ROOT));
         }
-        let (tasks, mut wakers) = self.cancel_queued(ROOT);
-        wakers.extend(self.ended(ROOT));
-        (tasks, wakers)
+        self.baton(&mut effects);
+        (tasks, effects)
     }
 
     /// The job of a worker waits for another: a thread may stand in for it. With `on_jobs`, nothing but jobs of this pool can wake
@@ -415,11 +484,7 @@ impl Core {
     /// Takes a job out of its queue for good.
     pub(crate) fn remove(&mut self, place: &Place) -> Option<(Arc<dyn Task>, Effects)> {
         let at = place.at();
-        // A view that is gone had no jobs.
-        if at != ROOT && self.views.get(at as usize - 1).is_none_or(Option::is_none) {
-            return None;
-        }
-        let task = self.lane(at).queue.remove(place.ticket())?;
+        let task = self.take_out(place)?;
         let mut effects = Effects::default();
         let lane = self.lane(place.lane);
         lane.counts.cancelled += 1;
@@ -437,17 +502,10 @@ impl Core {
         if at != ROOT && !held.iter().any(|lane| self.within(*lane, at)) {
             return None;
         }
-        let task = self.lane(at).queue.remove(place.ticket())?;
+        let task = self.take_out(place)?;
         let mut effects = Effects::default();
         effects.wake.extend(self.started(&task));
         Some((task, at, effects))
-    }
-
-    /// After a job was run outside the round of a worker.
-    pub(crate) fn pass_on(&mut self) -> Effects {
-        let mut effects = Effects::default();
-        self.baton(&mut effects);
-        effects
     }
 
     /// Whether `lane` is `outer` or a view of it.
@@ -466,7 +524,7 @@ impl Core {
         queues.sort_unstable_by(|a, b| b.cmp(a));
         for queue in queues {
             let mut kept = Vec::new();
-            while let Some(task) = self.lane(queue).queue.pop() {
+            while let Some(task) = if queue == ROOT { self.pop() } else { self.lane(queue).queue.pop() } {
                 if self.within(task.place().lane, number) { tasks.push(task) } else { kept.push(task) }
             }
             for task in kept {
@@ -480,152 +538,9 @@ impl Core {
             lane.counts.cancelled += 1;
             wakers.extend(lane.vacate());
             self.release(place.lane, place.at());
+            place.left();
             wakers.extend(self.ended(place.lane));
         }
         (tasks, wakers)
-    }
-
-    // Admission.
-
-    /// Counts a place in the lane's queue as taken; or queues up for one.
-    pub(crate) fn apply(
-        &mut self,
-        lane: u32,
-        waker: &Waker,
-    ) -> Result<Option<(Arc<Applicant>, u64)>, Rejected> {
-        let lane = self.lane(lane);
-        if lane.closed {
-            return Err(Rejected::ShutDown);
-        }
-        if lane.has_room() {
-            lane.waiting += 1;
-            lane.permits += 1;
-            return Ok(None);
-        }
-        let applicant = Arc::new(Applicant::new(waker.clone()));
-        let ticket = lane.admission.push(Arc::clone(&applicant));
-        Ok(Some((applicant, ticket)))
-    }
-
-    /// Gives back a place that was not used.
-    pub(crate) fn give_back_permit(&mut self, number: u32) -> Vec<Waker> {
-        let lane = self.lane(number);
-        lane.permits -= 1;
-        let mut wakers: Vec<Waker> = lane.vacate().into_iter().collect();
-        wakers.extend(self.ended(number));
-        wakers
-    }
-
-    // Views and the end.
-
-    /// A new view of `parent`.
-    pub(crate) fn view(&mut self, parent: u32, name: &str, limit: usize, queue_limit: Option<usize>) -> u32 {
-        let outer = self.lane(parent);
-        outer.handles += 1;
-        let mut lane = Lane::new(name, parent, limit.max(1), queue_limit.unwrap_or(outer.waiting_max));
-        (lane.closed, lane.stopping) = (outer.closed, outer.stopping);
-        let free = self.views.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.views.len());
-        match self.views.get_mut(at) {
-            Some(slot) => *slot = Some(lane),
-            None => self.views.push(Some(lane)),
-        }
-        at as u32 + 1
-    }
-
-    /// A handle of the lane is gone.
-    pub(crate) fn drop_handle(&mut self, number: u32) -> Vec<Waker> {
-        self.lane(number).handles -= 1;
-        self.ended(number)
-    }
-
-    /// Lets nothing more into the lane, nor into its views. Says whom to signal and whom to wake.
-    pub(crate) fn close(&mut self, number: u32) -> (Vec<Arc<Worker>>, Vec<Waker>) {
-        let mut wakers = Vec::new();
-        for view in self.views_of(number) {
-            let lane = self.lane(view);
-            lane.closed = true;
-            while let Some(applicant) = lane.admission.pop() {
-                wakers.extend(applicant.admit(Admission::Closed));
-            }
-        }
-        let idle = if number == ROOT { std::mem::take(&mut self.idle) } else { Vec::new() };
-        for worker in &idle {
-            worker.signal(Signal::Close);
-        }
-        (idle, wakers)
-    }
-
-    /// Marks what runs in the lane, and in its views, as to be stopped; says which workers run it.
-    pub(crate) fn stop(&mut self, number: u32) -> Vec<Arc<Worker>> {
-        for view in self.views_of(number) {
-            self.lane(view).stopping = true;
-        }
-        self.busy(number)
-    }
-
-    pub(crate) fn is_stopping(&mut self, number: u32) -> bool {
-        self.lane(number).stopping
-    }
-
-    /// The workers that run a job of the lane, or of a view of it.
-    pub(crate) fn busy(&mut self, number: u32) -> Vec<Arc<Worker>> {
-        let workers = self.workers.clone();
-        workers
-            .into_iter()
-            .filter(|worker| {
-                let (job, lane, _) = worker.running();
-                job != 0 && self.within(lane, number)
-            })
-            .collect()
-    }
-
-    /// Whether the lane has come to its end; if not, `waker` is woken when it has.
-    pub(crate) fn poll_end(&mut self, number: u32, waker: &Waker) -> bool {
-        let over = self.is_over(number);
-        if !over {
-            let end = &mut self.lane(number).end;
-            if !end.iter().any(|old| old.will_wake(waker)) {
-                end.push(waker.clone());
-            }
-        }
-        over
-    }
-
-    /// A worker in the midst of jobs of the lanes `own` waits for the end of a lane, or no longer does: these cannot end before.
-    pub(crate) fn enders(&mut self, number: u32, own: &[u32], comes: bool) -> Vec<Waker> {
-        for lane in own {
-            if (*lane == ROOT) == (number == ROOT) && self.within(*lane, number) {
-                let enders = &mut self.lane(*lane).enders;
-                *enders = if comes { *enders + 1 } else { *enders - 1 };
-            }
-        }
-        self.ended(number)
-    }
-
-    /// A thread that the builder asked for from the start.
-    pub(crate) fn starts_ahead(&mut self) {
-        self.threads += 1;
-        self.searching += 1;
-    }
-
-    pub(crate) fn metrics(&mut self, number: u32) -> Metrics {
-        let (threads, idle, blocked) = (self.threads, self.idle.len() + self.searching, self.blocked);
-        let lane = self.lane(number);
-        let counts = lane.counts.clone();
-        Metrics {
-            queued: lane.waiting - lane.permits,
-            running: lane.running,
-            threads,
-            idle,
-            blocked,
-            submitted: counts.submitted,
-            completed: counts.completed,
-            cancelled: counts.cancelled,
-            rejected: counts.rejected,
-            panicked: counts.panicked,
-            wait: counts.wait,
-            run: counts.run,
-        }
     }
 }

@@ -1,0 +1,105 @@
+//! `journal`: looks into the state of a run.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use overlapped_fetch::durable::{Checked, check, repair};
+use overlapped_proto::job::Row;
+use overlapped_proto::journal::Frame;
+
+use super::print;
+use crate::exit::{Ending, Error};
+use crate::flags::journal::{Flags, Look};
+
+pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
+    let run = &flags.run;
+    match flags.look {
+        Look::Cat => cat(run),
+        Look::Verify => print(report(&check(run, |_, _, _| {})?).as_bytes()),
+        Look::Repair => {
+            let cut = repair(run)?;
+            let mut text = String::new();
+            for (file, at) in &cut {
+                let _ = writeln!(text, "{file}: cut at byte {at}; the whole is kept as {file}.damaged");
+            }
+            text.push_str(&report(&check(run, |_, _, _| {})?));
+            print(text.as_bytes())
+        }
+    }
+}
+
+fn cat(run: &Path) -> Result<Ending, Error> {
+    let mut text = String::new();
+    let checked = check(run, |file, at, frame| {
+        let _ = writeln!(text, "{file}:{at}  {}", told(frame));
+    });
+    // What is sound before the damage is worth seeing too.
+    print(text.as_bytes())?;
+    checked.map(|_| Ending::Succeeded).map_err(Error::from)
+}
+
+fn told(frame: &Frame) -> String {
+    match frame {
+        Frame::Done(group) => {
+            let lengths: Vec<_> =
+                group.offsets.iter().map(|offset| offset.map_or("-".to_owned(), |n| n.to_string())).collect();
+            let (ok, failed) = (ranges(&group.ok), ranges(&group.failed));
+            format!("done  ok {ok}  failed {failed}  lengths {}", lengths.join(" "))
+        }
+        Frame::Names(named) => format!("names  {} files", named.len()),
+        Frame::Intent(rows) => format!("intent  {}", ranges(rows)),
+        Frame::Snapshot(state) => {
+            let (done, failed) = (state.done.len(), state.failed.len());
+            format!(
+                "snapshot  {done} done, {failed} of them failed, the first that is missing is {}",
+                state.done.low().0
+            )
+        }
+        Frame::Ended => "ended".to_owned(),
+    }
+}
+
+/// Rows that stand in order, as `1-4,7`.
+fn ranges(rows: &[Row]) -> String {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for row in rows {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == row.0 => *last = row.0,
+            _ => runs.push((row.0, row.0)),
+        }
+    }
+    let shown = runs
+        .iter()
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
+    if runs.is_empty() { "-".to_owned() } else { shown.collect::<Vec<_>>().join(",") }
+}
+
+fn report(checked: &Checked) -> String {
+    let Checked { done, failed, in_doubt, ended, files } = checked;
+    let mut text = String::new();
+    for (file, bytes, torn) in files {
+        let tail = if *torn { ", then the beginning of an entry, which says nothing" } else { "" };
+        let _ = writeln!(text, "{file}: {bytes} bytes{tail}");
+    }
+    let _ = write!(text, "{done} rows are done, {failed} of them failed");
+    if *in_doubt > 0 {
+        let _ = write!(text, "; of {in_doubt} nobody knows whether they were sent");
+    }
+    text.push_str(if *ended { "; the list is done\n" } else { "; the list is not done\n" });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_as_ranges() {
+        let check = |rows: &[u64], expected: &str| {
+            assert_eq!(ranges(&rows.iter().copied().map(Row).collect::<Vec<_>>()), expected);
+        };
+        check(&[], "-");
+        check(&[3], "3");
+        check(&[1, 2, 3, 7, 9, 10], "1-3,7,9-10");
+    }
+}

@@ -1,0 +1,280 @@
+//! Runs that go on where they were stopped.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod program;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use overlapped_testkit::{Script, Server};
+use program::{Directory, command, records, run, run_with};
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A run in a directory of its own.
+struct Job {
+    directory: Directory,
+    server: Server,
+    list: String,
+    out: String,
+}
+
+impl Job {
+    fn new(rows: u64, route: impl Fn(u64) -> String) -> Self {
+        Self::on(Server::start(), rows, route)
+    }
+
+    fn on(server: Server, rows: u64, route: impl Fn(u64) -> String) -> Self {
+        let directory = Directory::new();
+        let urls: String = (0..rows).map(|row| server.url(&format!("{}\n", route(row)))).collect();
+        let list = directory.write("urls.txt", urls);
+        let out = directory.path("out.ndjson");
+        Self { directory, server, list: format!("@{list}"), out }
+    }
+
+    fn words<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        [&["-s", "-o", &self.out], more, &[self.list.as_str()]].concat()
+    }
+
+    fn run(&self, more: &[&str]) -> program::Ran {
+        run(&self.words(more))
+    }
+
+    /// Starts the run and kills it once the server has seen so many requests more.
+    fn killed_after(&self, requests: u64, more: &[&str]) {
+        let before = self.server.requests();
+        let mut child = command(&self.words(more)).stderr(Stdio::null()).spawn().unwrap();
+        assert!(self.server.wait_for_requests(before + requests, LONG));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn state(&self) -> String {
+        format!("{}.run", self.out)
+    }
+
+    fn has_state(&self) -> bool {
+        Path::new(&self.state()).exists()
+    }
+
+    /// The rows of the output, sorted, each with whether it succeeded.
+    fn rows(&self) -> Vec<(u64, bool)> {
+        let mut rows: Vec<_> = records(&self.directory.read("out.ndjson"))
+            .iter()
+            .map(|record| (record["row"].as_u64().unwrap(), record["ok"].as_bool().unwrap()))
+            .collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    #[track_caller]
+    fn check_complete(&self, rows: u64) {
+        assert!(self.rows().into_iter().eq((0..rows).map(|row| (row, true))), "{:?}", self.rows());
+    }
+}
+
+/// Slow enough that a kill finds it half-way.
+fn slow(row: u64) -> String {
+    format!("/row/{row}?delay_ms=20")
+}
+
+#[test]
+fn a_killed_run_goes_on() {
+    let job = Job::new(600, slow);
+    job.killed_after(200, &["-j", "8", "--durability", "each"]);
+    assert!(job.has_state());
+    job.run(&["-j", "8", "--resume"]).check_code(0);
+    job.check_complete(600);
+    assert!(job.server.requests() < 600 + 100, "{} requests for 600 rows", job.server.requests());
+    assert!(!job.has_state(), "a run whose rows all succeeded needs no state");
+    // The output is whole; nothing is to be done, and nothing is lost.
+    job.run(&["--resume"]).check_refused(2, "exists");
+    job.check_complete(600);
+}
+
+#[test]
+fn a_state_is_not_passed_over() {
+    let job = Job::new(300, slow);
+    job.killed_after(100, &["-j", "8", "--durability", "each"]);
+    let refused = job.run(&[]);
+    for choice in ["--resume", "--retry-failed", "--overwrite"] {
+        refused.check_refused(2, choice);
+    }
+    job.run(&["--overwrite"]).check_code(0);
+    job.check_complete(300);
+    assert!(!job.has_state());
+}
+
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let job = Job::new(2_000, slow);
+    let words = ["-j", "8", "--progress", "none", "-o", &job.out, &job.list];
+    let child = command(&words).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(job.server.wait_for_requests(100, LONG));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("-o {} {} --resume", job.out, job.list)), "{said}");
+    let sent = job.server.requests();
+    let before = job.rows().len() as u64;
+    assert_eq!(before, sent, "what was in flight was let to its end, and is durable");
+    job.run(&["-j", "64", "--resume"]).check_code(0);
+    job.check_complete(2_000);
+    assert_eq!(job.server.requests(), 2_000, "nothing is fetched twice after an orderly end");
+}
+
+#[test]
+fn a_changed_list_or_setting_is_refused() {
+    let job = Job::new(300, slow);
+    job.killed_after(100, &["-j", "8", "--durability", "each"]);
+    job.run(&["--resume", "-X", "DELETE"]).check_refused(2, "method was GET and is DELETE");
+    job.run(&["--resume", "--limit", "5"]).check_refused(2, "limit");
+    job.run(&["--resume", "-o", &job.directory.path("more.csv")])
+        .check_refused(2, "output 2 was not there and is more.csv");
+    let path = job.list.trim_start_matches('@');
+    let mut text = fs::read_to_string(path).unwrap();
+    text.push_str(&job.server.url("/ok\n"));
+    fs::write(path, text).unwrap();
+    job.run(&["--resume"]).check_refused(2, "the list's bytes was");
+}
+
+#[test]
+fn rows_that_failed_are_fetched_once_more() {
+    let route = |row| match row % 3 {
+        0 => format!("/flaky?fail=1&status=404&key={row}"),
+        _ => format!("/row/{row}"),
+    };
+    for output in ["out.ndjson", "out.csv"] {
+        let job = Job::new(300, route);
+        let out = job.directory.path(output);
+        let words = |more: &[&'static str]| [&["-s", "-o", &out], more, &[&job.list]].concat().join(" ");
+        let go = |more| run(&words(more).split(' ').collect::<Vec<_>>());
+        go(&[]).check_code(1);
+        assert!(Path::new(&format!("{out}.run")).exists(), "failed rows may be asked for again");
+        go(&["--resume"]).check_code(1);
+        assert_eq!(job.server.requests(), 300, "a run that is done has nothing to go on with");
+        go(&["--retry-failed"]).check_code(0);
+        assert_eq!(job.server.requests(), 400);
+        let mut text = job.directory.read(output);
+        if output == "out.csv" {
+            assert_eq!(text.matches("row,").count(), 1, "one header");
+            // Bodies have line ends; the rows are told by their URLs.
+            let urls = text.matches("127.0.0.1:").count();
+            assert_eq!(urls % 300, 0, "{urls}");
+            text.clear();
+        }
+        if output == "out.ndjson" {
+            job.check_complete(300);
+        }
+        assert!(!Path::new(&format!("{out}.run")).exists());
+    }
+}
+
+#[test]
+fn a_list_from_a_pipe_is_written_down() {
+    let job = Job::new(400, slow);
+    let list = fs::read(job.list.trim_start_matches('@')).unwrap();
+    let words = ["-s", "-j", "8", "--durability", "each", "-o", &job.out, "-"];
+    let mut child = command(&words).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, &list).unwrap();
+    drop(stdin);
+    assert!(job.server.wait_for_requests(150, LONG));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // All of it had been read: nothing need be given again.
+    run(&["-s", "--resume", "-o", &job.out, "-"]).check_code(0);
+    job.check_complete(400);
+}
+
+#[test]
+fn a_list_from_a_pipe_that_was_not_read_whole_is_given_again() {
+    let job = Job::new(400, slow);
+    let list = fs::read(job.list.trim_start_matches('@')).unwrap();
+    let words = ["-s", "-j", "8", "--durability", "each", "-o", &job.out, "-"];
+    let mut child = command(&words).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, &list[..list.len() / 2]).unwrap();
+    assert!(job.server.wait_for_requests(100, LONG));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let resume = ["-s", "--resume", "-o", &job.out, "-"];
+    run(&resume).check_refused(2, "give all of it again");
+    run_with(&resume, b"http://127.0.0.1:1/\nhttp://127.0.0.1:1/\n").check_refused(2, "not the list");
+    run_with(&resume, &list).check_code(0);
+    job.check_complete(400);
+}
+
+#[test]
+fn a_request_in_doubt_is_not_sent_twice() {
+    let server = Server::builder().route("/silent-post", Script::response(200, &[], "done")).start();
+    let job = Job::on(server, 40, |row| if row < 20 { format!("/row/{row}") } else { "/silent".to_owned() });
+    job.killed_after(40, &["-j", "64", "-X", "POST", "--durability", "each"]);
+    job.run(&["-X", "POST", "--resume"]).check_code(1);
+    assert_eq!(job.server.requests(), 40, "no POST is sent twice");
+    let rows = job.rows();
+    assert_eq!(rows.len(), 40);
+    let text = job.directory.read("out.ndjson");
+    assert!(text.matches("run.unconfirmed").count() >= 20, "{text}");
+}
+
+#[test]
+fn a_damaged_journal_is_told_and_repaired() {
+    let job = Job::new(600, slow);
+    job.killed_after(300, &["-j", "8", "--durability", "each"]);
+    run(&["journal", "verify", &job.state()]).check_code(0);
+    let cat = run(&["journal", "cat", &job.state()]);
+    assert!(cat.stdout.contains("snapshot") && cat.stdout.contains("done  ok 0"), "{cat:?}");
+    let journal = Path::new(&job.state()).join("journal-1.log");
+    let mut bytes = fs::read(&journal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&journal, bytes).unwrap();
+    run(&["journal", "verify", &job.state()]).check_refused(4, "damaged at byte");
+    job.run(&["--resume"]).check_refused(4, "damaged at byte");
+    let repaired = run(&["journal", "repair", &job.state()]);
+    assert!(
+        repaired.code == Some(0) && repaired.stdout.contains("journal-1.log: cut at byte"),
+        "{repaired:?}"
+    );
+    job.run(&["-j", "64", "--resume"]).check_code(0);
+    job.check_complete(600);
+}
+
+#[test]
+fn a_full_disk_ends_the_run_and_it_goes_on() {
+    let job = Job::new(2_000, |row| format!("/row/{row}"));
+    // A limit on the size of a file: the write fails as on a full disk.
+    let program = env!("CARGO_BIN_EXE_overlapped");
+    let limited = format!("trap '' XFSZ; ulimit -f 600; exec {program} -s -o {} {}", job.out, job.list);
+    let output = Command::new("sh").args(["-c", &limited]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("out.ndjson") && said.contains("--resume"), "{said}");
+    run(&["journal", "verify", &job.state()]).check_code(0);
+    job.run(&["--resume"]).check_code(0);
+    job.check_complete(2_000);
+}
+
+#[test]
+fn nothing_secret_is_in_the_state() {
+    let job = Job::new(300, slow);
+    let more = ["-j", "8", "-u", "me:s3cret", "-H", "X-Key: s3cret", "-d", "s3cret", "-X", "GET"];
+    job.killed_after(50, &more);
+    for file in fs::read_dir(job.state()).unwrap() {
+        let bytes = fs::read(file.unwrap().path()).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("s3cret"));
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_needs_an_output() {
+    run(&["--resume", "http://127.0.0.1:1/", "http://127.0.0.1:1/"]).check_refused(2, "-o FILE");
+    run(&["journal", "look", "x"]).check_refused(2, "cat, verify, repair");
+    run(&["journal", "verify", "/nowhere"]).check_refused(2, "/nowhere");
+    run(&["--resume", "--durability", "none", "-o", "x.ndjson", "@x"]).check_refused(2, "keeps no state");
+}

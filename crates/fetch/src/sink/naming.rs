@@ -1,0 +1,128 @@
+//! When files get their final names: each when it is whole, or, in a run that is durable, all of a group when they are
+//! on the disk.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use overlapped_proto::journal::Named;
+use overlapped_proto::limits::SYNCED_FILES_MAX;
+use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
+
+use super::{Existing, at};
+
+/// When files get their final names.
+pub(super) enum Naming {
+    /// Each when it is whole.
+    AtOnce,
+    /// All of a cut when they are on the disk. Until then their names are reserved.
+    Together { pending: Vec<Pending>, reserved: Arc<Reserved> },
+}
+
+/// A file that is whole, on its way to its final name.
+pub(super) struct Pending {
+    part: PathBuf,
+    path: PathBuf,
+}
+
+/// Names that are given and not yet to be seen on the disk.
+#[derive(Default)]
+pub(super) struct Reserved(Mutex<HashSet<PathBuf>>);
+
+impl Naming {
+    /// Gives the file at `part` this name, or reserves it.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken, or it cannot be had at all.
+    pub(super) fn take(&mut self, part: &Path, path: &Path, existing: Existing) -> io::Result<()> {
+        let Self::Together { pending, reserved } = self else { return rename(part, path, existing) };
+        let mut reserved = reserved.lock();
+        if path.ancestors().skip(1).any(|above| reserved.contains(above)) {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        // The directories are made now: whatever is wrong with a name is found while there is a choice.
+        fs::create_dir_all(path.parent().unwrap_or(path))?;
+        match (path.symlink_metadata(), existing) {
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => {}
+            (Err(error), _) => return Err(error),
+            (Ok(_), Existing::Keep) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Ok(found), Existing::Replace) if found.is_dir() => {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            (Ok(_), Existing::Replace) => {}
+        }
+        if !reserved.insert(path.to_owned()) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        pending.push(Pending { part: part.to_owned(), path: path.to_owned() });
+        Ok(())
+    }
+}
+
+impl Pending {
+    pub(super) fn named(&self) -> io::Result<Named> {
+        let meta = self.part.metadata().map_err(|error| at(&self.part, &error))?;
+        // Whoever takes it back may work elsewhere.
+        let path = std::path::absolute(&self.path)?.as_os_str().as_bytes().to_vec();
+        Ok(Named { path, device: meta.dev(), inode: meta.ino() })
+    }
+}
+
+impl Reserved {
+    /// Nobody panics with the lock held, so a poisoned one is whole.
+    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn rename(part: &Path, path: &Path, existing: Existing) -> io::Result<()> {
+    let flags = match existing {
+        Existing::Keep => RenameFlags::NOREPLACE,
+        Existing::Replace => RenameFlags::empty(),
+    };
+    match renameat_with(CWD, part, CWD, path, flags) {
+        Err(rustix::io::Errno::NOENT) => {
+            fs::create_dir_all(path.parent().unwrap_or(path))?;
+            Ok(renameat_with(CWD, part, CWD, path, flags)?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Has the files on the disk, gives them their names, and has the names on the disk.
+pub(super) fn settle(
+    root: &Path,
+    pending: &[Pending],
+    existing: Existing,
+    reserved: &Reserved,
+) -> io::Result<()> {
+    sync_all(root, pending.iter().map(|file| file.part.as_path()))?;
+    for Pending { part, path } in pending {
+        rename(part, path, existing).map_err(|error| at(path, &error))?;
+    }
+    let between = |path: &Path| path.ancestors().skip(1).take_while(|above| above.starts_with(root)).count();
+    let folders: BTreeSet<&Path> =
+        pending.iter().flat_map(|file| file.path.ancestors().skip(1).take(between(&file.path))).collect();
+    sync_all(root, folders.into_iter())?;
+    let mut reserved = reserved.lock();
+    for file in pending {
+        reserved.remove(&file.path);
+    }
+    Ok(())
+}
+
+/// One by one while they are few; then the whole file system, which is faster than thousands.
+fn sync_all<'a>(root: &Path, paths: impl Iterator<Item = &'a Path>) -> io::Result<()> {
+    let paths: Vec<_> = paths.collect();
+    if paths.len() > SYNCED_FILES_MAX {
+        return Ok(syncfs(File::open(root)?)?);
+    }
+    let sync =
+        |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(|error| at(path, &error));
+    paths.into_iter().try_for_each(sync)
+}

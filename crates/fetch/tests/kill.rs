@@ -1,0 +1,250 @@
+//! A run that is killed at any moment goes on where it was: every row once, no half file, and little fetched twice.
+//!
+//! The worker is this very program, started again with a filter and an environment that make it fetch a list.
+//! `OVERLAPPED_KILLS` sets how often it is killed, `OVERLAPPED_SEED` repeats a run that failed.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use overlapped_fetch::durable::{self, Begin, Durability, Durable};
+use overlapped_fetch::sink::{Existing, Files, Lines, OutputFile};
+use overlapped_fetch::{Bulk, Config, ErrorClass, Input, Pace, Response};
+use overlapped_proto::filename::Template;
+use overlapped_proto::journal::Frame;
+use overlapped_proto::limits;
+use overlapped_proto::record::column::Fields;
+use overlapped_testkit::{Server, row_of};
+
+const PARALLEL: usize = 32;
+
+/// Where one run has its files.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("overlapped-kill-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn list(&self, server: &Server, rows: u64) {
+        let urls: String = (0..rows).map(|row| server.url(&format!("/row/{row}\n"))).collect();
+        fs::write(self.0.join("urls.txt"), urls).unwrap();
+    }
+
+    fn output(&self) -> PathBuf {
+        self.0.join("out.ndjson")
+    }
+
+    fn state(&self) -> PathBuf {
+        Durable::beside(&self.output()).directory
+    }
+
+    fn worker(&self, ordered: bool, durability: &str) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["worker", "--exact", "--nocapture", "--test-threads=1"])
+            .env("OVERLAPPED_WORKER", &self.0)
+            .env("OVERLAPPED_ORDERED", if ordered { "1" } else { "" })
+            .env("OVERLAPPED_DURABILITY", durability)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Not a test: what is killed. Without its environment it does nothing.
+#[test]
+fn worker() {
+    let Some(place) = std::env::var_os("OVERLAPPED_WORKER") else { return };
+    let set = |name| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    let place = Place(place.into());
+    let pages = place.0.join("pages");
+    let config = Config {
+        ordered: set("OVERLAPPED_ORDERED"),
+        shards: Some(2),
+        pace: Pace { parallel_max: PARALLEL, ..Pace::default() },
+        response: Response { spool: Some(pages.clone()), ..Response::default() },
+        ..Config::default()
+    };
+    let durability = match std::env::var("OVERLAPPED_DURABILITY").unwrap().as_str() {
+        "each" => Durability::Each,
+        _ => Durability::Group,
+    };
+    let bulk = Bulk::new(config).unwrap().input(Input::File(place.0.join("urls.txt")));
+    let durable = Durable { begin: Begin::Resume, durability, ..Durable::beside(&place.output()) };
+    let (bulk, earlier) = bulk.durable(durable).unwrap();
+    let files = Files::open(pages, Template::default(), Existing::Keep).unwrap();
+    let file = match earlier.offset(1) {
+        Some(length) => OutputFile::resume(place.output(), length),
+        None => OutputFile::create(place.output(), Existing::Replace),
+    };
+    let lines = Lines::ndjson(file.unwrap(), Fields::default()).durable();
+    let bulk = bulk.sink(Box::new(files.durable(earlier.run).unwrap())).sink(Box::new(lines));
+    bulk.start().unwrap().wait().unwrap();
+    std::process::exit(0);
+}
+
+/// Numbers that can be drawn again.
+struct Draw(u64);
+
+impl Draw {
+    fn new() -> Self {
+        let seed = std::env::var("OVERLAPPED_SEED").ok().and_then(|seed| seed.parse().ok());
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let seed = seed.unwrap_or_else(now);
+        tell(&format!("OVERLAPPED_SEED={seed}"));
+        Self(seed | 1)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// For whoever reads the log of a test.
+#[expect(clippy::print_stderr, reason = "a test's log is what it is for")]
+fn tell(text: &str) {
+    eprintln!("{text}");
+}
+
+fn kills(default: u64) -> u64 {
+    std::env::var("OVERLAPPED_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(default)
+}
+
+/// Starts, kills and goes on; then the run may end, and everything must be there once.
+fn kill_loop(name: &str, ordered: bool, rows: u64, kills: u64) {
+    let mut draw = Draw::new();
+    let server = Server::start();
+    let place = Place::new(name);
+    place.list(&server, rows);
+    let (mut done, mut killed) = (0, 0);
+    while killed < kills {
+        let durability = if killed % 3 == 0 { "each" } else { "group" };
+        let mut child = place.worker(ordered, durability);
+        std::thread::sleep(Duration::from_millis(20 + draw.below(900)));
+        if child.try_wait().unwrap().is_some_and(|status| status.success()) {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed += 1;
+        done = check_state(&place, done);
+    }
+    assert!(place.worker(ordered, "group").wait().unwrap().success());
+    assert!(!place.state().exists(), "a run whose rows all succeeded leaves no state");
+    check_output(&place, rows, ordered);
+    let hits: u64 = server.row_hits().iter().map(|&hits| u64::from(hits)).sum();
+    let again = hits - rows;
+    tell(&format!("{name}: {killed} kills, {rows} rows, {again} fetched again"));
+    assert!(again <= killed * (PARALLEL as u64 + 2 * limits::COMMIT_RESULTS), "{again} fetched again");
+}
+
+/// After a kill: the journal is sound, tells no less than before, and nothing that the output does not hold.
+fn check_state(place: &Place, before: u64) -> u64 {
+    if !place.state().join("job.json").exists() {
+        assert_eq!(before, 0, "a state that was there is gone");
+        return 0;
+    }
+    let mut length = 0;
+    let checked = durable::check(&place.state(), |_, _, frame| match frame {
+        Frame::Done(group) => length = group.offsets[1].unwrap(),
+        Frame::Snapshot(state) => length = state.offsets.get(1).copied().flatten().unwrap_or(0),
+        Frame::Names(_) | Frame::Intent(_) | Frame::Ended => {}
+    });
+    let checked = checked.unwrap_or_else(|error| panic!("{error}"));
+    assert!(checked.done >= before, "{} rows were done, now {}", before, checked.done);
+    let text = fs::read(place.output()).unwrap();
+    let lines = text[..usize::try_from(length).unwrap()].split(|&byte| byte == b'\n').count() - 1;
+    assert_eq!(lines as u64, checked.done, "what the journal says is done is in the output");
+    checked.done
+}
+
+fn check_output(place: &Place, rows: u64, ordered: bool) {
+    let text = fs::read_to_string(place.output()).unwrap();
+    let mut seen = BTreeSet::new();
+    let mut last = None;
+    for line in text.lines() {
+        let record: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let row = record["row"].as_u64().unwrap();
+        assert!(seen.insert(row), "row {row} is there twice");
+        assert!(!ordered || last < Some(row), "row {row} comes after {last:?}");
+        last = Some(row);
+        let body = fs::read(record["body_path"].as_str().unwrap_or_else(|| panic!("{line}"))).unwrap();
+        assert_eq!(body, row_of(row), "row {row}");
+    }
+    assert!(seen.into_iter().eq(0..rows), "rows are missing");
+    let names: Vec<_> =
+        fs::read_dir(place.0.join("pages")).unwrap().flatten().map(|file| file.file_name()).collect();
+    let stray = names.iter().find(|name| name.to_string_lossy().starts_with('.'));
+    assert_eq!(stray, None, "a file that is not whole is left");
+    assert_eq!(names.len() as u64, rows, "files of rows that are there twice");
+}
+
+#[test]
+fn killed_at_any_moment() {
+    kill_loop("as_completed", false, 20_000, kills(18));
+}
+
+#[test]
+fn killed_at_any_moment_in_order() {
+    kill_loop("in_order", true, 8_000, kills(8));
+}
+
+#[test]
+fn killed_while_it_recovers() {
+    let mut draw = Draw::new();
+    let server = Server::start();
+    let place = Place::new("recovery");
+    place.list(&server, 6_000);
+    let mut child = place.worker(false, "each");
+    std::thread::sleep(Duration::from_millis(700));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut done = check_state(&place, 0);
+    for _ in 0..kills(12) {
+        let mut child = place.worker(false, "group");
+        // A worker is up in a few milliseconds; most of these hit it while it reads and rewrites the state.
+        std::thread::sleep(Duration::from_micros(draw.below(30_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        done = check_state(&place, done);
+    }
+    assert!(place.worker(false, "group").wait().unwrap().success());
+    check_output(&place, 6_000, false);
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let server = Server::start();
+    let place = Place::new("lock");
+    place.list(&server, 100_000);
+    let mut child = place.worker(false, "group");
+    while !place.state().join("job.json").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let bulk = Bulk::new(Config::default()).unwrap().input(Input::File(place.0.join("urls.txt")));
+    let durable = Durable { begin: Begin::Resume, ..Durable::beside(&place.output()) };
+    let error = bulk.durable(durable).err().unwrap();
+    assert_eq!(error.class(), ErrorClass::State);
+    assert!(error.to_string().contains(&format!("process {} is at work", child.id())), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

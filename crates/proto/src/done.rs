@@ -1,0 +1,401 @@
+//! The set of rows that are done: a low-water mark below which all are, and what is done above it.
+//!
+//! Rows finish nearly in order, so the set is a few kilobytes in practice. At worst it is one bit a row: 62.5 MB for 500
+//! million rows. Nothing is allocated from a row's number alone, but for a leaf of 8 KiB.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::job::Row;
+use crate::limits::DURABLE_ROWS_MAX;
+use crate::varint;
+
+/// Rows in one leaf of the set.
+const LEAF_ROWS: u64 = 1 << 16;
+const WORDS: usize = 1 << 10;
+/// A leaf with fewer runs than this is written as its runs; with more, its bits are shorter.
+const RUNS_MAX: usize = 1_000;
+
+/// A set of rows.
+///
+/// ```
+/// use overlapped_proto::done::RowSet;
+/// use overlapped_proto::job::Row;
+///
+/// let mut done = RowSet::default();
+/// for row in [0, 1, 3] {
+///     assert!(done.insert(Row(row)));
+/// }
+/// assert!(!done.insert(Row(3)), "it was there before");
+/// assert_eq!(done.low(), Row(2));
+/// assert_eq!(done.ranges().collect::<Vec<_>>(), [0..2, 3..4]);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowSet {
+    /// Every row below it is in the set, and it is not.
+    low: u64,
+    /// By number of the leaf; the leaf that holds `low` says nothing of the rows below `low`.
+    above: BTreeMap<u64, Leaf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Leaf {
+    Full,
+    Part { bits: Box<[u64]>, count: u64 },
+}
+
+impl RowSet {
+    /// The first row that is not in the set.
+    #[must_use]
+    pub fn low(&self) -> Row {
+        Row(self.low)
+    }
+
+    /// True if nothing is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.low == 0 && self.above.is_empty()
+    }
+
+    /// How many rows are in the set.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.ranges().map(|range| range.end - range.start).sum()
+    }
+
+    /// True if the row is in the set.
+    #[must_use]
+    pub fn contains(&self, row: Row) -> bool {
+        row.0 < self.low
+            || match self.above.get(&(row.0 / LEAF_ROWS)) {
+                None => false,
+                Some(Leaf::Full) => true,
+                Some(Leaf::Part { bits, .. }) => bit(bits, row.0 % LEAF_ROWS),
+            }
+    }
+
+    /// Puts a row in. False if it was there before, or is beyond [`DURABLE_ROWS_MAX`].
+    pub fn insert(&mut self, row: Row) -> bool {
+        let new = row.0 < DURABLE_ROWS_MAX && !self.contains(row);
+        if new {
+            self.fill(row.0 / LEAF_ROWS, row.0 % LEAF_ROWS..row.0 % LEAF_ROWS + 1);
+            self.rise();
+        }
+        new
+    }
+
+    /// Puts in every row of a range, but for those beyond [`DURABLE_ROWS_MAX`].
+    pub fn insert_range(&mut self, rows: Range<u64>) {
+        let (mut start, end) = (rows.start.max(self.low), rows.end.min(DURABLE_ROWS_MAX));
+        while start < end {
+            let leaf = start / LEAF_ROWS;
+            let stop = end.min((leaf + 1) * LEAF_ROWS);
+            self.fill(leaf, start - leaf * LEAF_ROWS..stop - leaf * LEAF_ROWS);
+            start = stop;
+        }
+        self.rise();
+    }
+
+    /// The rows in the set, as ranges in order, as long as can be.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let start = self.first_in(from)?;
+            from = self.first_out(start);
+            Some(start..from)
+        })
+    }
+
+    /// The rows of this set that are not in the other.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut left = Self::default();
+        for range in self.ranges() {
+            let mut start = range.start;
+            while let Some(out) = other.first_in(start).filter(|&out| out < range.end) {
+                left.insert_range(start..out);
+                start = other.first_out(out);
+            }
+            left.insert_range(start..range.end);
+        }
+        left
+    }
+
+    /// The first row from `from` on that is in the set.
+    fn first_in(&self, from: u64) -> Option<u64> {
+        if from < self.low {
+            return Some(from);
+        }
+        self.above.range(from / LEAF_ROWS..).find_map(|(&leaf, part)| {
+            let base = leaf * LEAF_ROWS;
+            let start = from.saturating_sub(base);
+            match part {
+                Leaf::Full => Some(base + start),
+                Leaf::Part { bits, .. } => scan(bits, start, |word| word).map(|at| base + at),
+            }
+        })
+    }
+
+    /// The first row from `from` on that is not in the set.
+    fn first_out(&self, from: u64) -> u64 {
+        let mut row = from.max(self.low);
+        while let Some(part) = self.above.get(&(row / LEAF_ROWS)) {
+            let base = row - row % LEAF_ROWS;
+            if let Leaf::Part { bits, .. } = part
+                && let Some(at) = scan(bits, row - base, |word| !word)
+            {
+                return base + at;
+            }
+            row = base + LEAF_ROWS;
+        }
+        row
+    }
+
+    fn fill(&mut self, leaf: u64, rows: Range<u64>) {
+        if rows == (0..LEAF_ROWS) {
+            self.above.insert(leaf, Leaf::Full);
+            return;
+        }
+        let empty = || Leaf::Part { bits: vec![0; WORDS].into(), count: 0 };
+        let part = self.above.entry(leaf).or_insert_with(empty);
+        let Leaf::Part { bits, count } = part else { return };
+        for row in rows {
+            if let Some(word) = bits.get_mut((row / 64) as usize) {
+                let mask = 1 << (row % 64);
+                *count += u64::from(*word & mask == 0);
+                *word |= mask;
+            }
+        }
+        if *count == LEAF_ROWS {
+            *part = Leaf::Full;
+        }
+    }
+
+    /// Moves the low-water mark up over what is done, and forgets what is below it.
+    fn rise(&mut self) {
+        let low = self.first_out(self.low);
+        if low / LEAF_ROWS != self.low / LEAF_ROWS {
+            self.above = self.above.split_off(&(low / LEAF_ROWS));
+        }
+        self.low = low;
+    }
+
+    // --- bytes -----------------------------------------------------------------------------------------------
+
+    /// Appends the set as bytes.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(self.low, out);
+        varint::put(self.above.len() as u64, out);
+        let mut last = 0;
+        for (&leaf, part) in &self.above {
+            varint::put(leaf - last, out);
+            last = leaf;
+            match part {
+                Leaf::Full => out.push(FULL),
+                Leaf::Part { bits, .. } => encode_part(bits, out),
+            }
+        }
+    }
+
+    /// Takes a set from the front of `bytes`; `None`: there is none.
+    pub(crate) fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let mut set = Self::default();
+        let low = varint::take(bytes).filter(|&low| low <= DURABLE_ROWS_MAX)?;
+        set.insert_range(0..low);
+        let leaves = varint::take(bytes)?;
+        let mut leaf = 0_u64;
+        for _ in 0..leaves {
+            leaf = leaf.checked_add(varint::take(bytes)?)?;
+            let base = leaf.checked_mul(LEAF_ROWS).filter(|&base| base < DURABLE_ROWS_MAX)?;
+            let (&form, rest) = bytes.split_first()?;
+            *bytes = rest;
+            match form {
+                FULL => set.insert_range(base..base + LEAF_ROWS),
+                RUNS => decode_runs(bytes, base, &mut set)?,
+                BITS => decode_bits(bytes, base, &mut set)?,
+                _ => return None,
+            }
+        }
+        Some(set)
+    }
+}
+
+const FULL: u8 = 0;
+const RUNS: u8 = 1;
+const BITS: u8 = 2;
+
+fn encode_part(bits: &[u64], out: &mut Vec<u8>) {
+    let runs: Vec<_> = runs(bits).take(RUNS_MAX).collect();
+    if runs.len() == RUNS_MAX {
+        out.push(BITS);
+        out.extend(bits.iter().flat_map(|word| word.to_le_bytes()));
+        return;
+    }
+    out.push(RUNS);
+    encode_ranges(runs.into_iter(), out);
+}
+
+/// Appends ranges that stand in order: how many, and for each its distance from the one before and its length.
+pub(crate) fn encode_ranges(ranges: impl ExactSizeIterator<Item = Range<u64>>, out: &mut Vec<u8>) {
+    varint::put(ranges.len() as u64, out);
+    let mut last = 0;
+    for range in ranges {
+        varint::put(range.start - last, out);
+        varint::put(range.end - range.start, out);
+        last = range.end;
+    }
+}
+
+/// Takes ranges from the front, and hands each on; `None`: there are none.
+pub(crate) fn decode_ranges(bytes: &mut &[u8], mut each: impl FnMut(Range<u64>)) -> Option<()> {
+    let mut last = 0_u64;
+    for _ in 0..varint::take(bytes)? {
+        let start = last.checked_add(varint::take(bytes)?)?;
+        last = start.checked_add(varint::take(bytes)?).filter(|&end| end <= DURABLE_ROWS_MAX)?;
+        each(start..last);
+    }
+    Some(())
+}
+
+fn decode_runs(bytes: &mut &[u8], base: u64, set: &mut RowSet) -> Option<()> {
+    decode_ranges(bytes, |run| set.insert_range(base + run.start..base + run.end))
+}
+
+fn decode_bits(bytes: &mut &[u8], base: u64, set: &mut RowSet) -> Option<()> {
+    let raw = varint::take_bytes(bytes, LEAF_ROWS / 8)?;
+    let word = |chunk: &[u8]| chunk.try_into().map(u64::from_le_bytes).unwrap_or_default();
+    let bits: Vec<u64> = raw.chunks_exact(8).map(word).collect();
+    runs(&bits).for_each(|run| set.insert_range(base + run.start..base + run.end));
+    Some(())
+}
+
+/// The ranges of ones.
+fn runs(bits: &[u64]) -> impl Iterator<Item = Range<u64>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = scan(bits, from, |word| word)?;
+        from = scan(bits, start, |word| !word).unwrap_or(bits.len() as u64 * 64);
+        Some(start..from)
+    })
+}
+
+fn bit(bits: &[u64], at: u64) -> bool {
+    bits.get((at / 64) as usize).is_some_and(|word| word >> (at % 64) & 1 == 1)
+}
+
+/// The first one from `from` on, in the words as `view` shows them.
+fn scan(bits: &[u64], from: u64, view: impl Fn(u64) -> u64) -> Option<u64> {
+    let first = (from / 64) as usize;
+    let mut mask = u64::MAX << (from % 64);
+    bits.iter().enumerate().skip(first).find_map(|(index, &word)| {
+        let word = view(word) & mask;
+        mask = u64::MAX;
+        (word != 0).then(|| index as u64 * 64 + u64::from(word.trailing_zeros()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rows(set: &RowSet) -> BTreeSet<u64> {
+        set.ranges().flatten().collect()
+    }
+
+    fn check(set: &RowSet, model: &BTreeSet<u64>) {
+        assert_eq!(&rows(set), model);
+        assert_eq!(set.len(), model.len() as u64);
+        assert_eq!(set.is_empty(), model.is_empty());
+        assert_eq!(set.low().0, (0..).find(|row| !model.contains(row)).unwrap());
+        let mut bytes = Vec::new();
+        set.encode(&mut bytes);
+        let mut rest = bytes.as_slice();
+        assert_eq!(RowSet::decode(&mut rest).map(|read| rows(&read)).as_ref(), Some(model));
+        assert!(rest.is_empty());
+    }
+
+    /// Ranges about the borders of leaves, and single rows.
+    fn ranges() -> impl Strategy<Value = Range<u64>> {
+        let near = |leaf: u64| (leaf * LEAF_ROWS).saturating_sub(40)..leaf * LEAF_ROWS + 200;
+        prop_oneof![
+            20 => (0_u64..300).prop_map(|row| row..row + 1),
+            20 => (0_u64..300, 0_u64..80).prop_map(|(row, len)| row..row + len),
+            10 => (0_u64..4, 0_u64..200)
+                .prop_flat_map(move |(leaf, len)| near(leaf).prop_map(move |row| row..row + len)),
+            1 => Just(0..LEAF_ROWS),
+            1 => Just(2 * LEAF_ROWS..3 * LEAF_ROWS),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn as_a_set(inserted in proptest::collection::vec(ranges(), 0..40)) {
+            let mut set = RowSet::default();
+            let mut model = BTreeSet::new();
+            for range in inserted {
+                if range.end - range.start == 1 {
+                    prop_assert_eq!(set.insert(Row(range.start)), model.insert(range.start));
+                } else {
+                    set.insert_range(range.clone());
+                    model.extend(range.clone());
+                }
+                for row in [range.start, range.end, range.end.saturating_sub(1)] {
+                    prop_assert_eq!(set.contains(Row(row)), model.contains(&row));
+                }
+            }
+            check(&set, &model);
+        }
+
+        #[test]
+        fn the_difference(a in proptest::collection::vec(ranges(), 0..12), b in proptest::collection::vec(ranges(), 0..12)) {
+            let build = |ranges: Vec<Range<u64>>| {
+                let mut set = RowSet::default();
+                ranges.into_iter().for_each(|range| set.insert_range(range));
+                set
+            };
+            let (a, b) = (build(a), build(b));
+            check(&a.without(&b), &rows(&a).difference(&rows(&b)).copied().collect());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = RowSet::decode(&mut bytes.as_slice());
+        }
+    }
+
+    #[test]
+    fn every_other_row_is_as_large_as_its_bits() {
+        let mut set = RowSet::default();
+        (0..LEAF_ROWS / 2).for_each(|row| assert!(set.insert(Row(row * 2))));
+        let mut bytes = Vec::new();
+        set.encode(&mut bytes);
+        assert!(bytes.len() < 8_300, "{}", bytes.len());
+        check(&set, &(0..LEAF_ROWS / 2).map(|row| row * 2).collect());
+    }
+
+    #[test]
+    fn a_run_of_millions_is_a_few_bytes() {
+        let mut set = RowSet::default();
+        set.insert_range(0..300_000_000);
+        set.insert_range(300_000_010..500_000_000);
+        let mut bytes = Vec::new();
+        set.encode(&mut bytes);
+        assert!(bytes.len() < 20_000, "{}", bytes.len());
+        assert_eq!((set.low(), set.len()), (Row(300_000_000), 499_999_990));
+    }
+
+    #[test]
+    fn a_row_beyond_the_limit_is_refused() {
+        let mut set = RowSet::default();
+        assert!(!set.insert(Row(DURABLE_ROWS_MAX)));
+        assert!(!set.insert(Row(u64::MAX)));
+        set.insert_range(DURABLE_ROWS_MAX - 1..u64::MAX);
+        assert_eq!(set.len(), 1);
+    }
+}

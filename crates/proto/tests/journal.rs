@@ -1,0 +1,149 @@
+//! What a journal says after a crash: a part of what was written, never anything else.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may, as tests do")]
+
+use overlapped_proto::done::RowSet;
+use overlapped_proto::job::Row;
+use overlapped_proto::journal::{
+    Damage, Frame, Group, Head, Mark, Named, Sound, State, VERSION, Wrong, read,
+};
+use proptest::prelude::*;
+
+const HEAD: Head = Head { run: 7, generation: 3, process: 99 };
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    proptest::collection::btree_set(0_u64..400, 0..30).prop_map(|rows| rows.into_iter().map(Row).collect())
+}
+
+fn frame() -> impl Strategy<Value = Frame> {
+    let offsets = proptest::collection::vec(proptest::option::of(any::<u64>()), 0..4);
+    let mark = proptest::option::of(
+        (0_u64..400, any::<u64>()).prop_map(|(row, offset)| Mark { row: Row(row), offset }),
+    );
+    let group = (rows(), rows(), offsets, mark)
+        .prop_map(|(ok, failed, offsets, mark)| Frame::Done(Group { ok, failed, offsets, mark }));
+    let named = (proptest::collection::vec(any::<u8>(), 0..20), any::<u64>(), any::<u64>())
+        .prop_map(|(path, device, inode)| Named { path, device, inode });
+    prop_oneof![
+        4 => group,
+        1 => proptest::collection::vec(named, 0..4).prop_map(Frame::Names),
+        1 => rows().prop_map(Frame::Intent),
+        1 => Just(Frame::Ended),
+    ]
+}
+
+fn written(frames: &[Frame]) -> (Vec<u8>, Vec<usize>) {
+    let mut bytes = HEAD.encode();
+    let mut ends = vec![bytes.len()];
+    for frame in frames {
+        frame.encode(&mut bytes);
+        ends.push(bytes.len());
+    }
+    (bytes, ends)
+}
+
+fn recovered(bytes: &[u8]) -> (Vec<Frame>, Result<Sound, Damage>) {
+    let mut frames = Vec::new();
+    let result = read(bytes, |_, frame| frames.push(frame));
+    (frames, result)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn frames_come_back(frames in proptest::collection::vec(frame(), 0..8)) {
+        let (bytes, ends) = written(&frames);
+        let (found, result) = recovered(&bytes);
+        prop_assert_eq!(found, frames);
+        let end = *ends.last().unwrap() as u64;
+        prop_assert_eq!(result, Ok(Sound { head: Some(HEAD), bytes: end, torn: false }));
+    }
+
+    #[test]
+    fn every_prefix_is_the_frames_that_are_whole(frames in proptest::collection::vec(frame(), 0..6)) {
+        let (bytes, ends) = written(&frames);
+        for cut in 0..bytes.len() {
+            let (found, result) = recovered(&bytes[..cut]);
+            let whole = ends.iter().filter(|&&end| end <= cut).count().saturating_sub(1);
+            prop_assert_eq!(&found, &frames[..whole]);
+            let sound = result.unwrap();
+            prop_assert_eq!(sound.bytes as usize, if cut < ends[0] { 0 } else { ends[whole] });
+            prop_assert_eq!(sound.torn, sound.bytes as usize != cut);
+        }
+    }
+
+    /// A changed byte ends the journal, or is damage that says where; whatever is handed on was written so.
+    #[test]
+    fn no_flipped_byte_invents_anything(frames in proptest::collection::vec(frame(), 1..5), bit in 0_u8..8) {
+        let (bytes, ends) = written(&frames);
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << bit;
+            let (found, result) = recovered(&bytes);
+            let hit = ends.iter().filter(|&&end| end <= at).count();
+            let whole = hit.saturating_sub(1);
+            prop_assert_eq!(&found, &frames[..if hit == 0 { 0 } else { whole }]);
+            let last = hit == frames.len();
+            match result {
+                Ok(sound) => prop_assert!(last && sound.torn && sound.bytes as usize == ends[whole], "{at}: {sound:?}"),
+                Err(damage) => {
+                    prop_assert!(!last, "{at}: {damage}");
+                    prop_assert_eq!(damage.at as usize, if hit == 0 { 0 } else { ends[whole] });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), headed in any::<bool>()) {
+        let bytes = if headed { [HEAD.encode(), bytes].concat() } else { bytes };
+        let _ = recovered(&bytes);
+    }
+
+    #[test]
+    fn a_snapshot_says_what_its_frames_say(frames in proptest::collection::vec(frame(), 0..12)) {
+        let mut state = State::default();
+        frames.into_iter().for_each(|frame| state.apply(frame));
+        let (bytes, _) = written(&[Frame::Snapshot(Box::new(state.clone()))]);
+        let mut read_back = State::default();
+        read(&bytes, |_, frame| read_back.apply(frame)).unwrap();
+        // What a snapshot leaves out: files about to be named, and intents that are done.
+        state.intended = state.in_doubt();
+        state.named.clear();
+        prop_assert_eq!(read_back, state);
+    }
+}
+
+#[test]
+fn another_version_is_refused() {
+    let mut bytes = HEAD.encode();
+    bytes[8] = 9;
+    Frame::Ended.encode(&mut bytes);
+    let damage = recovered(&bytes).1.unwrap_err();
+    assert_eq!(damage, Damage { at: 0, wrong: Wrong::Version(9) });
+    assert!(damage.to_string().contains(&format!("reads version {VERSION}")));
+}
+
+#[test]
+fn zeros_at_the_end_are_a_torn_tail() {
+    let (mut bytes, ends) = written(&[Frame::Intent(vec![Row(1)]), Frame::Ended]);
+    bytes.resize(bytes.len() + 5_000, 0);
+    let (found, result) = recovered(&bytes);
+    assert_eq!(
+        (found.len(), result.unwrap()),
+        (2, Sound { head: Some(HEAD), bytes: ends[2] as u64, torn: true })
+    );
+}
+
+#[test]
+fn rows_without_their_end_are_in_doubt() {
+    let mut state = State::default();
+    state.apply(Frame::Intent(vec![Row(1), Row(2), Row(3)]));
+    state.apply(Frame::Done(Group { ok: vec![Row(1)], failed: vec![Row(3)], ..Group::default() }));
+    let rows = |set: &RowSet| set.ranges().flatten().collect::<Vec<_>>();
+    assert_eq!(
+        [rows(&state.in_doubt()), rows(&state.failed), rows(&state.done)],
+        [vec![2], vec![3], vec![1, 3]]
+    );
+}
