@@ -12,6 +12,7 @@ use overlapped_proto::job::Row;
 use overlapped_proto::limits;
 use overlapped_proto::reorder::Reorder;
 
+use crate::body::memory::Memory;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Shared, Stage, Stop};
@@ -179,6 +180,7 @@ impl Bulk {
     pub fn start(self) -> Result<Run, Error> {
         let clock = Clock::start();
         let plan = Arc::new(self.plan);
+        let memory = plan.memory.clone();
         let first = Row(self.input_options.skip);
         let passed = self.durable.as_ref().map(Opened::passed).unwrap_or_default();
         let (feed, input_bytes) = Feed::open(self.input, self.input_options, passed)?;
@@ -226,7 +228,7 @@ impl Bulk {
             finished: Default::default(),
         };
         let conductor = executor.submit(move || run_conductor(conductor));
-        Ok(Run { conductor, control: Control { shared, tally }, executor })
+        Ok(Run { conductor, control: Control { shared, tally, memory }, executor })
     }
 }
 
@@ -307,7 +309,8 @@ impl Future for Run {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.conductor).poll(cx).map(|result| {
             result.map_err(|error| Error::internal(format!("the run has ended: {error}")))??;
-            Ok(self.control.tally.summary(&self.control.shared))
+            let summary = self.control.tally.summary(&self.control.shared);
+            Ok(Summary { body_bytes_peak: self.control.memory.peak(), ..summary })
         })
     }
 }
@@ -323,6 +326,7 @@ impl Drop for Run {
 pub struct Control {
     shared: Arc<Shared>,
     tally: Arc<Tally>,
+    memory: Arc<Memory>,
 }
 
 impl Control {

@@ -1,6 +1,7 @@
 //! The one reading of a [`Config`]: checked, and in the form the engine works with.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::error::ErrorKind;
@@ -12,6 +13,7 @@ use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
 use url::Url;
 
+use crate::body::memory::Memory;
 use crate::body::spool::RunId;
 use crate::config::{Config, Family, Pace, Request, Response, Retry, Timeouts};
 use crate::error::Error;
@@ -30,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) rate: Option<Rate>,
     pub(crate) trust: Trust,
     pub(crate) decodes: bool,
+    /// What bodies may take of memory.
+    pub(crate) memory: Arc<Memory>,
     /// The name by which sites' robots.txt know this run, if it asks for them.
     pub(crate) robots: Option<Box<str>>,
     pub(crate) max_errors: Option<MaxErrors>,
@@ -77,6 +81,7 @@ impl Plan {
                 ..redirect::Policy::default()
             },
             decodes: request.compressed,
+            memory: Memory::new(response.memory_max),
             robots: pace.robots.then(|| robot(&request)),
             rate: pace.rate,
             trust: Trust::new(network.ca_pem, network.insecure_hosts),

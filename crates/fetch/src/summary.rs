@@ -70,6 +70,8 @@ pub struct Summary {
     pub connections_reused: u64,
     /// Attempts after a failed one.
     pub retries: u64,
+    /// The most bytes of bodies that were held in memory at once; small ones are not counted.
+    pub body_bytes_peak: usize,
     /// How often a request found no open file or local port. It was put back and fewer were made at once.
     pub shortages: u64,
     /// The fewest requests at once that such shortages left.
@@ -211,6 +213,7 @@ impl Tally {
             connections_new: sum(|gauges| &gauges.connections_new),
             connections_reused: sum(|gauges| &gauges.connections_reused),
             retries: sum(|gauges| &gauges.retries),
+            body_bytes_peak: 0,
             shortages,
             parallel_least,
             redirects: sum(|gauges| &gauges.redirects),

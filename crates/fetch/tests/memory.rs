@@ -1,33 +1,64 @@
-//! How much memory bodies may take that expand without end. Alone in its file, because whatever runs beside it would be
-//! counted too.
+//! The bodies of a run share one budget of memory: beyond it they wait, and the run ends all the same.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 
-use overlapped_fetch::{Config, Pace, Response};
+use overlapped_fetch::{Bulk, Config, Input, Pace, Response, Sink, Summary};
+use overlapped_proto::record::Record;
 use overlapped_testkit::Server;
-use support::{config, fetch};
+use support::{config, wait};
 
-/// The most memory that this process ever had, in MiB.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+const ROWS: usize = 60;
+const BODY: usize = 512 << 10;
+const BUDGET: usize = 2 << 20;
+
+/// Takes each record and lets it go, after a look at it.
+struct Passing;
+
+impl Sink for Passing {
+    fn accept(&mut self, record: &mut Record) -> std::io::Result<()> {
+        assert!(record.body.inline().is_some_and(|body| body.len() == BODY) || !record.ok);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn check(server: &Server, config: Config) -> Summary {
+    let urls: Vec<String> = (0..ROWS).map(|row| server.url(&format!("/text/{BODY}?{row}"))).collect();
+    let bulk = Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls.into_iter())));
+    let summary = wait(bulk.sink(Box::new(Passing)).start().unwrap()).unwrap();
+    assert_eq!((summary.progress.ok, summary.finished), (ROWS as u64, true), "{:?}", summary.by_error);
+    summary
+}
+
+fn limited(memory_max: usize) -> Config {
+    let response = Response { memory_max: Some(memory_max as u64), ..Response::default() };
+    Config { response, pace: Pace { parallel_max: ROWS, ..Pace::default() }, ..config() }
 }
 
 #[test]
-fn bombs_cost_no_more_than_their_limit() {
+fn bodies_wait_beyond_the_budget() {
     let server = Server::start();
-    let before = peak_mib();
-    let kinds = ["gzip", "deflate", "raw-deflate", "br", "zstd"];
-    let urls = (0..20).map(|row| server.url(&format!("/bomb/{}/1099511627776?{row}", kinds[row % 5])));
-    let response = Response { max_bytes: 4 << 20, ..Response::default() };
-    let pace = Pace { parallel_max: 4, ..Pace::default() };
-    let fetched = fetch(Config { response, pace, ..config() }, urls);
-    assert_eq!(fetched.errors(), ["body.too_large"; 20]);
-    let grown = peak_mib() - before;
-    // Four at a time, each with twice its limit while its room grows, and its decoder; the server is in here too.
-    assert!(grown < 100, "{grown} MiB");
+    for ordered in [false, true] {
+        let peak = check(&server, Config { ordered, ..limited(BUDGET) }).body_bytes_peak;
+        // Each body that waits may have met the limit with its last block, and the earliest reads on.
+        assert!(peak < BUDGET + ROWS * (64 << 10) + 4 * BODY, "{peak} bytes were held");
+    }
+}
+
+#[test]
+fn a_budget_that_is_too_small_for_any_body_ends_too() {
+    let server = Server::start();
+    check(&server, limited(1));
+    check(&server, Config { ordered: false, ..limited(1) });
+}
+
+#[test]
+fn without_a_budget_nothing_waits() {
+    let server = Server::start();
+    assert!(check(&server, config()).body_bytes_peak >= BODY);
 }

@@ -15,7 +15,6 @@ const LATER: &[(&[&str], &str)] = &[
     (&["-w", "--write-out"], "formats for a line; -o - writes NDJSON"),
     (&["--keep"], "choosing columns to keep"),
     (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),
-    (&["--max-memory"], "a limit on memory; --window and --parallel-max bound it"),
 ];
 
 /// The one line for a name that is unknown to clap and known to us.

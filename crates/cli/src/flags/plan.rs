@@ -135,6 +135,7 @@ fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {
             body: reads_body && !flags.no_body,
             spool: spool(sinks),
             max_bytes: if flags.max_filesize.0 == 0 { u64::MAX } else { flags.max_filesize.0 },
+            memory_max: if flags.max_memory.0 == 0 { None } else { Some(flags.max_memory.0) },
             fail: flags.fail.take().map_or_else(|| Response::default().fail, |Ranges(ranges)| ranges),
             ..Response::default()
         },

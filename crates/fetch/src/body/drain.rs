@@ -4,6 +4,7 @@
 //! Small bodies are handled on the spot. A block that takes real time to decode or to write crosses to the executor.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use overlapped_proto::time::Nanos;
 use sha2::{Digest, Sha256};
 
 use super::decode::Decoder;
+use super::memory::{Held, Memory, Share};
 use super::spool::{RunId, Spool};
 use crate::clock::Clock;
 use crate::net::alarm::{Alarm, Deadline};
@@ -52,6 +54,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) attempt: u16,
     /// What is beyond `max_bytes` is left out, and no failure.
     pub(crate) cut: bool,
+    /// What all bodies may take of memory.
+    pub(crate) memory: &'a Arc<Memory>,
 }
 
 /// What came of a body, whole or not.
@@ -94,10 +98,13 @@ pub(crate) async fn drain(
     clock: Clock,
     now: Nanos,
 ) -> Drained {
+    // Where memory is short no room is made before it is needed.
+    let expected = if rules.memory.is_full() { 0 } else { expected_bytes(incoming) };
     let mut drain = Drain {
         rules,
-        intake: Some(Intake::new(decoder, rules, expected_bytes(incoming))),
+        intake: Some(Intake::new(decoder, rules, expected)),
         spool: None,
+        share: rules.memory.share(rules.row),
         pace: Pace { limit: rules.speed, since: now, bytes: 0 },
         wire_bytes: 0,
         frames: 0,
@@ -111,6 +118,7 @@ struct Drain<'a> {
     /// `None` only while a block is away on the executor.
     intake: Option<Intake>,
     spool: Option<Spool>,
+    share: Share,
     pace: Pace,
     wire_bytes: u64,
     frames: u32,
@@ -128,11 +136,30 @@ impl Drain<'_> {
             self.wire_bytes += len(&frame);
             self.pace.bytes += len(&frame);
             self.take(frame).await?;
+            self.fit(clock).await?;
         }
         match &self.intake {
             Some(intake) => intake.end(),
             None => Ok(()),
         }
+    }
+
+    /// Counts what is held, and stays within what all bodies may take: writes it out where that can be done, else
+    /// waits for others to be gone.
+    async fn fit(&mut self, clock: Clock) -> Result<(), Failure> {
+        let held = self.intake.as_ref().map_or(0, |intake| intake.held.capacity());
+        self.share.set(if held >= limits::BODY_COUNTED_BYTES { held } else { 0 });
+        if !self.share.is_tight() {
+            return Ok(());
+        }
+        if self.rules.spool.is_some() {
+            self.write_out().await?;
+            self.share.set(0);
+        } else if self.share.room().await {
+            // It was not the server that paused.
+            self.pace = Pace { since: clock.now(), bytes: 0, ..self.pace };
+        }
+        Ok(())
     }
 
     async fn next(
@@ -220,7 +247,7 @@ impl Drain<'_> {
             return Drained { bytes, wire_bytes, truncated: true, failure, ..Drained::default() };
         }
         let keeps = self.rules.keep && self.spool.is_none();
-        let held = if keeps { Some(Bytes::from(intake.held)) } else { None };
+        let held = if keeps { Some(resting(intake.held, self.share)) } else { None };
         let sha256 = intake.digest.map(|digest| digest.finalize().into());
         Drained { held, spool: self.spool, bytes, wire_bytes, sha256, truncated: cut, failure: None }
     }
@@ -332,6 +359,11 @@ impl Pace {
         self.bytes = 0;
         Ok(())
     }
+}
+
+/// The body as its record has it: counted until the record is gone.
+fn resting(bytes: Vec<u8>, share: Share) -> Bytes {
+    if share.is_empty() { Bytes::from(bytes) } else { Bytes::from_owner(Held { bytes, share: share.rest() }) }
 }
 
 /// How much room to make at once: what the server says, but no more than a block.

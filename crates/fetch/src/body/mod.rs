@@ -3,3 +3,4 @@
 pub(crate) mod drain;
 pub(crate) mod decode;
 pub(crate) mod spool;
+pub(crate) mod memory;

@@ -227,6 +227,7 @@ impl Attempt<'_> {
             row: job.row,
             attempt: job.attempts,
             cut: false,
+            memory: &plan.memory,
         };
         let rules = match purpose {
             Purpose::Row => rules,
