@@ -5,7 +5,7 @@
 mod program;
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use overlapped_testkit::Server;
@@ -89,24 +89,38 @@ fn zero_when_nobody_reads_any_more() {
 
 #[test]
 fn an_interrupt_writes_out_what_is_done() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let server = Server::start();
+        let directory = Directory::new();
+        let out = directory.path("out.ndjson");
+        let child = command(&["-s", "-o", &out, &server.url("/row/1"), &server.url("/silent")])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert!(server.wait_for_requests(2, Duration::from_secs(20)));
+        let pid = Pid::from_child(&child);
+        // The row that was answered is on its way to the file.
+        assert!(server.wait_until(Duration::from_secs(20), |server| server.in_flight() == 1));
+        kill_process(pid, signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("once more to quit at once"), "{told}");
+        let records = program::records(&directory.read("out.ndjson"));
+        assert!(records.iter().any(|record| record["status"] == 200), "{records:?}");
+    }
+}
+
+#[test]
+fn a_signal_that_is_ignored_stays_so() {
     let server = Server::start();
-    let directory = Directory::new();
-    let out = directory.path("out.ndjson");
-    let child = command(&["-s", "-o", &out, &server.url("/row/1"), &server.url("/silent")])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    assert!(server.wait_for_requests(2, Duration::from_secs(20)));
-    let pid = Pid::from_child(&child);
-    // The row that was answered is on its way to the file.
-    assert!(server.wait_until(Duration::from_secs(20), |server| server.in_flight() == 1));
-    kill_process(pid, Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("once more to quit at once"), "{told}");
-    let records = program::records(&directory.read("out.ndjson"));
-    assert!(records.iter().any(|record| record["status"] == 200), "{records:?}");
+    let mut words = vec!["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_overlapped"), "-s"];
+    let url = server.url("/delay/700");
+    words.push(&url);
+    let child = Command::new("sh").args(&words).stdout(Stdio::piped()).spawn().unwrap();
+    assert!(server.wait_for_requests(1, Duration::from_secs(20)));
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
 }
 
 #[test]
@@ -142,4 +156,20 @@ fn a_second_interrupt_quits_at_once() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(waiter.join().unwrap(), Some(143));
+}
+
+#[test]
+fn four_when_a_limit_stopped_the_run() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let text = format!("{}\n", server.url("/status/404")).repeat(50_000);
+    let list = format!("@{}", directory.write("urls.txt", text));
+    for words in [&["--fail-early"][..], &["--max-errors", "3"], &["--max-errors", "1%"]] {
+        let ran = run(&[words, &["-s", "--no-body", "-j", "2", "-o", "-", &list]].concat());
+        ran.check_refused(4, "stopped by a limit");
+        assert!((1..50_000).contains(&ran.records().len()), "{} rows", ran.records().len());
+    }
+    let ran = run(&["-s", "--max-errors", "3", &server.url("/status/404"), &server.url("/ok")]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
+    run(&["--max-errors", "0", &list]).check_refused(2, "5%");
 }

@@ -113,3 +113,19 @@ fn certificates_can_be_given_or_waived() {
     let host = url.split('/').nth(2).and_then(|authority| authority.rsplit_once(':')).unwrap().0;
     run(&["--insecure-host", host, &url]).check_code(0);
 }
+
+#[test]
+fn few_open_files_are_enough() {
+    let server = Server::builder().hosts(30).start();
+    let directory = Directory::new();
+    let text: String = (0..600).map(|row| format!("{}\n", server.url_on(row % 30, "/delay/5"))).collect();
+    let list = format!("@{}", directory.write("urls.txt", text));
+    let program = env!("CARGO_BIN_EXE_overlapped");
+    let script = "ulimit -n 64; exec \"$@\"";
+    let out = directory.path("out.ndjson");
+    let words = ["-c", script, "sh", program, "-j", "500", "--retry", "0", "-o", &out, &list];
+    let output = std::process::Command::new("sh").args(words).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), server.requests()), (Some(0), 600), "{told}");
+    assert!(told.contains("open files"), "{told}");
+}

@@ -41,7 +41,7 @@ fn flags_that_are_wrong_are_refused() {
         (&["--no-body", url], "nothing to write"),
         (&["-G", "-d", "a=1", "@list"], "-G"),
         (&["@a.txt", "@b.csv"], "one format"),
-        (&["@urls.txt.gz"], "unpack"),
+        (&["@urls.txt.xz"], "unpack"),
         (&["@"], "@urls.txt"),
         (&["example.org"], "https://example.org"),
         (&["example.org:8080/a"], "https://example.org:8080/a"),

@@ -14,7 +14,7 @@ use overlapped_proto::reorder::Reorder;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{Shared, Stage};
+use crate::control::{Shared, Stage, Stop};
 use crate::durable::{self, Durable, Earlier, Listed, Opened, Settings, Spooled};
 use crate::engine::conductor::{Conductor, Reading, Writing};
 use crate::engine::driver::drive;
@@ -134,12 +134,13 @@ impl Bulk {
             return Err(Error::config("a durable run needs a durability"));
         }
         let mut settings = self.settings.clone();
-        let InputOptions { format, columns, skip, limit } = &self.input_options;
+        let InputOptions { format, columns, skip, limit, shard } = &self.input_options;
         for (name, value) in [
             ("list format", format!("{format:?}")),
             ("list columns", format!("{columns:?}")),
             ("skip", skip.to_string()),
             ("limit", format!("{limit:?}")),
+            ("shard", format!("{shard:?}")),
         ] {
             settings.push((name.to_owned(), value));
         }
@@ -155,7 +156,7 @@ impl Bulk {
         self.input = match self.input {
             Input::File(path) if !path.metadata().is_ok_and(|found| found.is_file()) => {
                 let name = path.display().to_string();
-                let pipe = File::open(&path).map_err(|error| Error::input(&name, error))?;
+                let pipe = File::open(&path).map_err(|error| Error::input(&name, 0, error))?;
                 spooled(&opened, Box::new(pipe), name)?
             }
             known @ (Input::File(_) | Input::Urls(_)) => known,
@@ -219,7 +220,6 @@ impl Bulk {
             sinks: Writing::Open { sinks: Sinks::new(self.sinks), dirty: false },
             ledger,
             order,
-            next: first,
             fed: 0,
             written: 0,
             ahead: Default::default(),
@@ -307,7 +307,7 @@ impl Future for Run {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.conductor).poll(cx).map(|result| {
             result.map_err(|error| Error::internal(format!("the run has ended: {error}")))??;
-            Ok(self.control.tally.summary(&self.control.shared, self.control.finished()))
+            Ok(self.control.tally.summary(&self.control.shared))
         })
     }
 }
@@ -334,15 +334,11 @@ impl Control {
 
     /// Ends the run in order: nothing new starts, what is in flight may end.
     pub fn stop(&self) {
-        self.shared.stop(Stage::Draining);
+        self.shared.stop(Stage::Draining, Stop::Asked);
     }
 
     /// Ends the run at once: what is in flight is given up, what is finished is written out.
     pub fn abort(&self) {
-        self.shared.stop(Stage::Aborting);
-    }
-
-    fn finished(&self) -> bool {
-        !self.shared.was_stopped()
+        self.shared.stop(Stage::Aborting, Stop::Asked);
     }
 }

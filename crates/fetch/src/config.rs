@@ -9,6 +9,7 @@ use bytes::Bytes;
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::job::Method;
 use overlapped_proto::limits;
+use overlapped_proto::stop::MaxErrors;
 
 /// Everything a caller may set for a run. Every default is a number of `overlapped_proto::limits`.
 ///
@@ -34,6 +35,8 @@ pub struct Config {
     pub max_redirects: u16,
     /// How connections are made.
     pub network: Network,
+    /// Failed rows that end the run; what is in flight may end.
+    pub max_errors: Option<MaxErrors>,
     /// Records come in the order of the list.
     pub ordered: bool,
     /// Rows read ahead of the fetching.
@@ -156,6 +159,7 @@ impl Default for Config {
             response: Response::default(),
             max_redirects: limits::REDIRECTS_MAX,
             network: Network::default(),
+            max_errors: None,
             ordered: false,
             window_rows: limits::WINDOW_ROWS,
             shards: None,

@@ -1,12 +1,13 @@
 //! What all threads of a run share: how it stands, how many requests may run, and what the shards count.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use overlapped_proto::bucket::{Bucket, Rate, Spacing};
 use overlapped_proto::job::Job;
 use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
+use overlapped_proto::shortage::{Idle, Shortage, Verdict};
 use overlapped_proto::time::Nanos;
 
 use crate::mailbox::Mailbox;
@@ -22,12 +23,21 @@ pub(crate) enum Stage {
     Aborting,
 }
 
+/// What ended a run before its list was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Somebody asked for it.
+    Asked,
+    /// So many rows failed that a limit was reached.
+    MaxErrors,
+}
+
 /// Shared by the conductor, the shards and whoever controls the run.
 #[derive(Debug)]
 pub(crate) struct Shared {
     stage: AtomicU8,
-    /// Somebody ended the run before its list was done.
-    stopped: AtomicBool,
+    /// What ended the run before its list was done; 0: nothing has.
+    stopped: AtomicU8,
     /// Rows for each shard.
     pub(crate) inboxes: Box<[Mailbox<Vec<Job>>]>,
     /// Finished rows for the conductor.
@@ -38,6 +48,11 @@ pub(crate) struct Shared {
     rate: Option<(Spacing, Mutex<Bucket>)>,
     /// What each shard counts.
     pub(crate) gauges: Box<[Gauges]>,
+    /// Files or ports ran out; looked at only while they are short.
+    shortage: Mutex<Shortage>,
+    short: AtomicBool,
+    /// Counts how often every shard was told to close what is idle.
+    relief: AtomicUsize,
     /// A shard does not start requests because the conductor is behind.
     stalled: AtomicBool,
 }
@@ -49,6 +64,7 @@ pub(crate) struct Gauges {
     pub(crate) hosts: AtomicUsize,
     pub(crate) parked: AtomicUsize,
     pub(crate) held: AtomicU8,
+    pub(crate) idle: AtomicUsize,
     pub(crate) connections_new: AtomicU64,
     pub(crate) connections_reused: AtomicU64,
     pub(crate) retries: AtomicU64,
@@ -59,12 +75,15 @@ impl Shared {
     pub(crate) fn new(shards: usize, parallel_max: usize, rate: Option<Rate>) -> Arc<Self> {
         Arc::new(Self {
             stage: AtomicU8::new(0),
-            stopped: AtomicBool::new(false),
+            stopped: AtomicU8::new(0),
             inboxes: (0..shards).map(|_| Mailbox::new()).collect(),
             results: Mailbox::new(),
             budget: Budget::new(parallel_max, shards),
             rate: rate.map(|rate| (rate.spacing(), Mutex::default())),
             gauges: (0..shards).map(|_| Gauges::default()).collect(),
+            shortage: Mutex::new(Shortage::new(parallel_max)),
+            short: AtomicBool::new(false),
+            relief: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
         })
     }
@@ -90,15 +109,25 @@ impl Shared {
     }
 
     /// Ends the run before its list is done.
-    pub(crate) fn stop(&self, stage: Stage) {
+    pub(crate) fn stop(&self, stage: Stage, why: Stop) {
+        let number = match why {
+            Stop::Asked => 1,
+            Stop::MaxErrors => 2,
+        };
         if self.stage() == Stage::Running {
-            self.stopped.store(true, Ordering::Release);
+            // Of two reasons the first is told.
+            let _ = self.stopped.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
         }
         self.advance(stage);
     }
 
-    pub(crate) fn was_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+    /// What ended the run before its list was done.
+    pub(crate) fn stopped_by(&self) -> Option<Stop> {
+        match self.stopped.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Stop::Asked),
+            _ => Some(Stop::MaxErrors),
+        }
     }
 
     pub(crate) fn wake_shards(&self) {
@@ -113,12 +142,55 @@ impl Shared {
 
     /// Gives a request back. `shard` itself is not woken: it asks again of its own.
     pub(crate) fn give_request(&self, shard: usize) {
-        self.budget.free.fetch_add(1, Ordering::SeqCst);
+        self.budget.used.fetch_sub(1, Ordering::SeqCst);
         for (other, waiting) in self.budget.others(shard) {
             if waiting.load(Ordering::SeqCst) && waiting.swap(false, Ordering::SeqCst) {
                 self.inboxes.get(other).into_iter().for_each(Mailbox::wake);
             }
         }
+    }
+
+    /// A request of a shard, which no longer counts, found no file or port; `idle` connections of the shard were closed
+    /// for it. The other shards are told to close theirs, and fewer requests start from now on.
+    pub(crate) fn run_short(&self, idle: usize, now: Nanos) -> Verdict {
+        let elsewhere = self.gauges.iter().any(|gauges| gauges.idle.load(Ordering::Relaxed) > 0);
+        let idle = if idle > 0 || elsewhere { Idle::Closed } else { Idle::None };
+        let others = self.budget.used.load(Ordering::SeqCst);
+        let mut shortage = self.shortage();
+        let verdict = shortage.hit(others, idle, now);
+        self.budget.max.store(shortage.parallel_max(), Ordering::SeqCst);
+        self.short.store(shortage.is_short(), Ordering::Release);
+        self.relief.fetch_add(1, Ordering::AcqRel);
+        drop(shortage);
+        self.wake_shards();
+        verdict
+    }
+
+    /// A request found what it needed.
+    pub(crate) fn run_well(&self, now: Nanos) {
+        if self.short.load(Ordering::Acquire) {
+            let mut shortage = self.shortage();
+            if shortage.passed(now) {
+                self.budget.max.store(shortage.parallel_max(), Ordering::SeqCst);
+            }
+            self.short.store(shortage.is_short(), Ordering::Release);
+        }
+    }
+
+    /// Changes each time a shard is to close what is idle.
+    pub(crate) fn relief(&self) -> usize {
+        self.relief.load(Ordering::Acquire)
+    }
+
+    /// How often files or ports ran out, and the fewest requests that were allowed at once.
+    pub(crate) fn shortages(&self) -> (u64, usize) {
+        let shortage = self.shortage();
+        (shortage.times(), shortage.least())
+    }
+
+    /// Nobody panics with the lock held, so a poisoned one is whole.
+    fn shortage(&self) -> MutexGuard<'_, Shortage> {
+        self.shortage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets `start` happen at `now` if the rate allows it, and counts it if it says that it did start something. `Err`: none is allowed before then.
@@ -156,23 +228,23 @@ impl Shared {
 /// Requests that may start, over all shards, so that one busy host can use what the other shards do not.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    free: AtomicUsize,
-    /// What a shard may hold while another one waits.
-    share: usize,
+    used: AtomicUsize,
+    /// What may be used at once; less than `used` for a while after it was lowered.
+    max: AtomicUsize,
     /// For each shard: it has a row that could start and nothing was free.
     waiting: Box<[AtomicBool]>,
 }
 
 impl Budget {
     fn new(requests: usize, shards: usize) -> Self {
-        let share = (requests / shards.max(1)).max(1);
-        Self { free: AtomicUsize::new(requests), share, waiting: (0..shards).map(|_| false.into()).collect() }
+        let waiting = (0..shards).map(|_| false.into()).collect();
+        Self { used: AtomicUsize::new(0), max: AtomicUsize::new(requests), waiting }
     }
 
     /// Takes one for `shard`, which holds `held`; false: none is free, or others come first. The shard is asked again
     /// when one is given back.
     fn take(&self, shard: usize, held: usize) -> bool {
-        if held >= self.share && self.others(shard).any(|(_, waiting)| waiting.load(Ordering::SeqCst)) {
+        if held >= self.share() && self.others(shard).any(|(_, waiting)| waiting.load(Ordering::SeqCst)) {
             return false;
         }
         self.try_take() || {
@@ -184,8 +256,15 @@ impl Budget {
         }
     }
 
+    /// What a shard may hold while another one waits.
+    fn share(&self) -> usize {
+        (self.max.load(Ordering::SeqCst) / self.waiting.len().max(1)).max(1)
+    }
+
     fn try_take(&self) -> bool {
-        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1)).is_ok()
+        let max = self.max.load(Ordering::SeqCst);
+        let one_more = |used| if used < max { Some(used + 1) } else { None };
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok()
     }
 
     /// The shards that wait, but for `shard`, and their flags.

@@ -51,8 +51,10 @@ impl Error {
         Self::new(ErrorClass::Config, message.into(), None)
     }
 
-    pub(crate) fn input(name: &str, source: io::Error) -> Self {
-        Self::new(ErrorClass::Input, format!("cannot read the list {name}"), Some(source))
+    /// A list that cannot be read, or no further than so many rows.
+    pub(crate) fn input(name: &str, rows: u64, source: io::Error) -> Self {
+        let after = if rows > 0 { format!(" after {rows} rows") } else { String::new() };
+        Self::new(ErrorClass::Input, format!("cannot read the list {name}{after}"), Some(source))
     }
 
     /// A list that is not what its format says.

@@ -30,6 +30,7 @@
 
 mod stream;
 mod bulk;
+mod survey;
 mod engine;
 pub mod durable;
 mod plan;
@@ -46,9 +47,12 @@ mod error;
 
 pub use bulk::{Bulk, Control, Run};
 pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
+pub use control::Stop;
 pub use engine::feed::{Input, InputOptions};
+pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};
 pub use rlimit::raise_open_files_limit;
 pub use sink::Sink;
 pub use stream::Records;
 pub use summary::{Percentiles, Progress, Summary};
+pub use survey::survey;

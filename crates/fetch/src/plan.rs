@@ -7,6 +7,7 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Job;
 use overlapped_proto::origin::Route;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, schedule};
 use url::Url;
@@ -29,6 +30,7 @@ pub(crate) struct Plan {
     pub(crate) rate: Option<Rate>,
     pub(crate) trust: Trust,
     pub(crate) decodes: bool,
+    pub(crate) max_errors: Option<MaxErrors>,
     pub(crate) ordered: bool,
     pub(crate) window_rows: usize,
     pub(crate) shards: usize,
@@ -75,6 +77,7 @@ impl Plan {
             decodes: request.compressed,
             rate: pace.rate,
             trust: Trust::new(network.ca_pem, network.insecure_hosts),
+            max_errors: config.max_errors,
             ordered,
             window_rows,
             shards,

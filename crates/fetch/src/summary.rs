@@ -9,9 +9,10 @@ use hdrhistogram::Histogram;
 use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
+use overlapped_proto::stop::MaxErrors;
 
 use crate::clock::Clock;
-use crate::control::{Gauges, Shared, held_of};
+use crate::control::{Gauges, Shared, Stop, held_of};
 
 /// How a run stands at one moment.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Summary {
     pub progress: Progress,
     /// False if it was stopped before its list was done.
     pub finished: bool,
+    /// What stopped it.
+    pub stopped_by: Option<Stop>,
     /// Rows by status.
     pub by_status: BTreeMap<u16, u64>,
     /// Failed rows by the name of their error.
@@ -67,6 +70,10 @@ pub struct Summary {
     pub connections_reused: u64,
     /// Attempts after a failed one.
     pub retries: u64,
+    /// How often a request found no open file or local port. It was put back and fewer were made at once.
+    pub shortages: u64,
+    /// The fewest requests at once that such shortages left.
+    pub parallel_least: usize,
     /// Redirects that were followed.
     pub redirects: u64,
     /// The hosts with the longest mean time of a row, in milliseconds, slowest first; five at the most.
@@ -151,6 +158,12 @@ impl Tally {
         batch.iter().for_each(|record| counts.add(record));
     }
 
+    /// True if more rows have failed than may.
+    pub(crate) fn reached(&self, max: MaxErrors) -> bool {
+        let counts = self.lock();
+        max.reached(counts.rows_done - counts.ok, counts.rows_done)
+    }
+
     pub(crate) fn progress(&self, shared: &Shared) -> Progress {
         let counts = self.lock();
         let sum = |figure: fn(&Gauges) -> usize| shared.gauges.iter().map(figure).sum();
@@ -180,15 +193,17 @@ impl Tally {
         }
     }
 
-    pub(crate) fn summary(&self, shared: &Shared, finished: bool) -> Summary {
+    pub(crate) fn summary(&self, shared: &Shared) -> Summary {
         let progress = self.progress(shared);
+        let (shortages, parallel_least) = shared.shortages();
         let counts = self.lock();
         let sum = |figure: fn(&Gauges) -> &AtomicU64| {
             shared.gauges.iter().map(|gauges| figure(gauges).load(Ordering::Relaxed)).sum()
         };
         Summary {
             progress,
-            finished,
+            finished: shared.stopped_by().is_none(),
+            stopped_by: shared.stopped_by(),
             by_status: counts.by_status.iter().map(|(status, count)| (*status, *count)).collect(),
             by_error: counts.by_error.clone(),
             total_ms: percentiles(&counts.total),
@@ -196,6 +211,8 @@ impl Tally {
             connections_new: sum(|gauges| &gauges.connections_new),
             connections_reused: sum(|gauges| &gauges.connections_reused),
             retries: sum(|gauges| &gauges.retries),
+            shortages,
+            parallel_least,
             redirects: sum(|gauges| &gauges.redirects),
             slowest_hosts: counts.slowest_hosts(),
             failing_hosts: counts.failing_hosts(),

@@ -254,3 +254,12 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).into()
 }
+
+#[test]
+fn elapsed_counts_from_the_moment_the_row_was_first_ready() {
+    let server = Server::start();
+    let fetched = fetch(one_by_one(), [server.url("/delay/60"), server.url("/ok")]);
+    for record in &fetched.records {
+        assert!(record.elapsed >= record.timing.total(), "{:?} and {:?}", record.elapsed, record.timing);
+    }
+}

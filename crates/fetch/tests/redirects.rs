@@ -54,7 +54,7 @@ fn a_redirect_can_be_the_result() {
 
 #[test]
 fn redirects_cross_shards() {
-    let shard_of = |host: u8| HostKey::new(&format!("127.0.0.{host}")).shard(2);
+    let shard_of = |host: u8| HostKey::new(&format!("127.0.0.{host}")).thread(2);
     let other = (2..=9).find(|host| shard_of(*host) != shard_of(1)).unwrap();
     let server = Server::builder().hosts(9).start();
     let away = |index: u64| server.url_on(usize::from(other) - 1, &format!("/row/{index}"));

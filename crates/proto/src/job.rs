@@ -32,10 +32,54 @@ impl HostKey {
         Self::new(url.host_str().unwrap_or_default())
     }
 
-    /// Which of `shards` owns the host.
+    /// Which of `shards` owns the host, when a list is split over machines.
     #[must_use]
     pub fn shard(self, shards: usize) -> usize {
         usize::try_from(self.0 % u64::try_from(shards.max(1)).unwrap_or(1)).unwrap_or(0)
+    }
+
+    /// Which of a machine's `threads` owns the host. By other bits than [`HostKey::shard`]: by the same, a machine that
+    /// has one of two shards would keep one of its two threads idle.
+    #[must_use]
+    pub fn thread(self, threads: usize) -> usize {
+        Self(self.0.rotate_left(32)).shard(threads)
+    }
+}
+
+/// A part of a list, by host: what one of several machines fetches.
+///
+/// ```
+/// use overlapped_proto::job::{HostKey, Row, Shard};
+///
+/// let shard = Shard::parse("2/3").unwrap();
+/// assert_eq!((shard.index, shard.of), (1, 3));
+/// assert_eq!(shard.has(Row(0), Some(HostKey(7))), true);
+/// assert_eq!(shard.has(Row(7), None), true); // a bad row has no host, and must be somebody's all the same
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one, from 0.
+    pub index: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+impl Shard {
+    /// Reads `1/4` to `4/4`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (index, of) = text.split_once('/')?;
+        let whole =
+            |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
+        let (index, of) = (whole(index)?.checked_sub(1)?, whole(of)?);
+        (index < of).then_some(Self { index, of })
+    }
+
+    /// True if a row is in this part: each row of a list is in exactly one. A row without a host goes by its number.
+    #[must_use]
+    pub fn has(self, row: Row, host: Option<HostKey>) -> bool {
+        let shard = HostKey(host.map_or(row.0, |host| host.0)).shard(self.of as usize);
+        u32::try_from(shard) == Ok(self.index)
     }
 }
 
@@ -170,6 +214,8 @@ pub struct Job {
     pub attempts: u16,
     /// When the row was ready for the next attempt.
     pub ready: Nanos,
+    /// When the row was ready for its first attempt.
+    pub first_ready: Nanos,
     /// When the first attempt started.
     pub first_started: Option<Nanos>,
     /// The redirects so far.
@@ -190,6 +236,7 @@ impl Job {
             crossed_origin: false,
             attempts: 0,
             ready: Nanos::ZERO,
+            first_ready: Nanos::ZERO,
             first_started: None,
             chain: Vec::new(),
         }

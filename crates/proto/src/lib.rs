@@ -6,6 +6,7 @@
 //!
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
+pub mod survey;
 pub mod input;
 pub mod glob;
 pub mod filename;
@@ -17,6 +18,8 @@ pub mod journal;
 pub mod done;
 pub mod retry;
 pub mod bucket;
+pub mod stop;
+pub mod shortage;
 mod list;
 mod varint;
 pub mod redirect;

@@ -12,6 +12,14 @@ pub const INPUT_COLUMNS_MAX: usize = 4_096;
 pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
 /// How many rows are pulled at once from a source that has rows, not bytes.
 pub const INPUT_BLOCK_ROWS: usize = 1_024;
+/// The largest window of a list compressed with zstd, 128 MiB: what `zstd --long` makes and every decoder takes.
+pub const LIST_ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Hosts that a dry run counts one by one: about 40 MB.
+pub const HOSTS_SURVEYED_MAX: usize = 1_000_000;
+/// The largest hosts that a dry run names.
+pub const LARGEST_HOSTS_TOLD: usize = 20;
+/// The bad rows that a dry run names.
+pub const BAD_ROWS_TOLD: usize = 20;
 /// Rows read ahead of the fetching, over all hosts.
 pub const WINDOW_ROWS: usize = 100_000;
 
@@ -45,6 +53,16 @@ pub const DISK_PARALLEL_MAX: usize = 4;
 pub const HOSTS_TALLIED_MAX: usize = 10_000;
 /// Open files kept free for the list, the sinks and the journal.
 pub const FILES_RESERVED: u64 = 64;
+/// How long nothing starts on a thread after it found no open file or local port.
+pub const SHORTAGE_PAUSE: Nanos = Nanos::from_millis(5);
+/// The same while nothing is in flight, so that it is not this run that must give something back.
+pub const SHORTAGE_PAUSE_ALONE: Nanos = Nanos::from_millis(200);
+/// The time between two raises of the requests at once after a shortage.
+pub const SHORTAGE_RAISE: Nanos = Nanos::from_secs(1);
+/// How long nothing may move before rows fail for want of files or ports: twice the life of a closed port.
+pub const SHORTAGE_MAX: Nanos = Nanos::from_secs(120);
+/// Rows that must be done before a share of failures ends a run: of the first few, one failure is a large share.
+pub const MAX_ERRORS_ROWS_MIN: u64 = 100;
 
 // --- connections ---------------------------------------------------------------------------------------------
 

@@ -25,8 +25,22 @@ pub struct Reorder<T> {
     /// The row that comes out next.
     next: u64,
     rows: usize,
-    /// What is known of `next` and the rows after it.
+    /// What is known of `next` and the rows after it, without those in gaps.
     window: VecDeque<Slot<T>>,
+    /// Runs of rows that will not come, in order; they take no place in the window.
+    gaps: VecDeque<Gap>,
+    /// The first row that no gap can begin before.
+    known: u64,
+    /// Rows in gaps so far, those included that are over.
+    passed: u64,
+}
+
+#[derive(Debug)]
+struct Gap {
+    first: u64,
+    end: u64,
+    /// Rows in this gap and all before it.
+    passed: u64,
 }
 
 #[derive(Debug)]
@@ -40,7 +54,14 @@ impl<T> Reorder<T> {
     /// An empty window of so many rows, of which `first` comes out first.
     #[must_use]
     pub fn new(first: Row, rows: usize) -> Self {
-        Self { next: first.0, rows: rows.max(1), window: VecDeque::new() }
+        Self {
+            next: first.0,
+            rows: rows.max(1),
+            window: VecDeque::new(),
+            gaps: VecDeque::new(),
+            known: first.0,
+            passed: 0,
+        }
     }
 
     /// The row that comes out next.
@@ -77,6 +98,17 @@ impl<T> Reorder<T> {
         found
     }
 
+    /// The list goes on with `row`: the rows between it and the last one that was named here will not come. They take
+    /// no place in the window, however many they are. To be called for each row before it starts, in order.
+    pub fn skip_to(&mut self, row: Row) {
+        if row.0 > self.known {
+            self.passed += row.0 - self.known;
+            self.gaps.push_back(Gap { first: self.known, end: row.0, passed: self.passed });
+        }
+        self.known = self.known.max(row.0.saturating_add(1));
+        self.pass_gaps();
+    }
+
     /// The next row in order, once it is there. To be called until it answers `None`.
     pub fn pop(&mut self) -> Option<T> {
         loop {
@@ -84,15 +116,31 @@ impl<T> Reorder<T> {
                 Slot::Missing => return None,
                 Slot::Skipped | Slot::Done(_) => self.next += 1,
             }
+            self.pass_gaps();
             if let Some(Slot::Done(value)) = self.window.pop_front() {
                 return Some(value);
             }
         }
     }
 
+    /// The place of a row in the window: its distance from `next`, without the gaps between.
     fn offset(&self, row: Row) -> Option<usize> {
-        let offset = usize::try_from(row.0.checked_sub(self.next)?).ok()?;
-        (offset < self.rows).then_some(offset)
+        let distance = row.0.checked_sub(self.next)?;
+        let before = self.gaps.partition_point(|gap| gap.end <= row.0);
+        let over = self.gaps.front().map_or(self.passed, |gap| gap.passed - (gap.end - gap.first));
+        let gap =
+            before.checked_sub(1).and_then(|last| self.gaps.get(last)).map_or(0, |gap| gap.passed - over);
+        let within = self.gaps.get(before).is_some_and(|gap| gap.first <= row.0);
+        let offset = usize::try_from(distance - gap).ok()?;
+        (!within && offset < self.rows).then_some(offset)
+    }
+
+    /// Moves on over gaps that begin here.
+    fn pass_gaps(&mut self) {
+        while let Some(gap) = self.gaps.front().filter(|gap| gap.first <= self.next) {
+            self.next = self.next.max(gap.end);
+            self.gaps.pop_front();
+        }
     }
 
     fn missing(&mut self, row: Row) -> Option<&mut Slot<T>> {
@@ -108,12 +156,16 @@ impl<T> Reorder<T> {
 mod tests {
     use super::*;
 
-    /// Steps: a number pushes that row, `s4` skips row 4; `!` before a step says that it is refused.
+    /// Steps: a number pushes that row, `s4` skips row 4, `g4` goes on with row 4; `!` before a step says that it is refused.
     fn check(rows: usize, steps: &str, expected: &[u64]) {
         let mut reorder = Reorder::new(Row(0), rows);
         let mut out = Vec::new();
         for step in steps.split_whitespace() {
             let (refused, step) = step.strip_prefix('!').map_or((false, step), |step| (true, step));
+            if let Some(row) = step.strip_prefix('g') {
+                reorder.skip_to(Row(row.parse().unwrap()));
+                continue;
+            }
             let done = match step.strip_prefix('s') {
                 Some(row) => reorder.skip(Row(row.parse().unwrap())),
                 None => {
@@ -136,6 +188,14 @@ mod tests {
         check(10, "s0 1 s3 2 4", &[1, 2, 4]);
         check(10, "s1 s0 s2", &[]);
         check(1, "0 1 !3 2 3", &[0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn gaps_take_no_place() {
+        check(2, "g1000 g2000 2000 1000 g2001 2001", &[1000, 2000, 2001]);
+        check(4, "g0 g10 g11 g90 !5 !95 90 11 !9 10 !8 0", &[0, 10, 11, 90]);
+        check(2, "g4 g7 g9 4 9 7 g10 10", &[4, 7, 9, 10]);
+        check(3, "g0 g5 s5 g9 9 0", &[0, 9]);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::input::Format;
+use overlapped_proto::job::Shard;
 use overlapped_proto::limits;
+use overlapped_proto::stop::MaxErrors;
 
 use super::output::Output;
 use super::values::{self, Ranges, Resolve, Size, Span, User};
@@ -30,9 +32,12 @@ pub(crate) struct Flags {
     /// Rows to leave out at the start.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Input")]
     pub(crate) skip: u64,
-    /// Rows to fetch at most.
+    /// Rows to take after those.
     #[arg(long, value_name = "N", help_heading = "Input")]
     pub(crate) limit: Option<u64>,
+    /// Of those only the part K, from 1, of N: all rows of a host are in the same part.
+    #[arg(long, value_name = "K/N", value_parser = values::shard, help_heading = "Input")]
+    pub(crate) shard: Option<Shard>,
 
     /// Where records go, by suffix: .ndjson .jsonl .csv, DIR/ (a file a row), - (NDJSON here); may be repeated.
     #[arg(short, long = "output", value_name = "PATH")]
@@ -129,9 +134,18 @@ pub(crate) struct Flags {
     /// Statuses that fail a row [default: 400-599]; with one URL its body is then not printed.
     #[arg(short, long, value_name = "RANGES", num_args = 0..=1, require_equals = true, default_missing_value = "400-599", help_heading = "Run")]
     pub(crate) fail: Option<Ranges>,
+    /// Failed rows, or a share of the rows done as 5%, that end the run.
+    #[arg(long, value_name = "N|P%", value_parser = values::max_errors, help_heading = "Run")]
+    pub(crate) max_errors: Option<MaxErrors>,
+    /// End the run at the first failed row.
+    #[arg(long, conflicts_with = "max_errors", help_heading = "Run")]
+    pub(crate) fail_early: bool,
     /// Rows to read ahead.
     #[arg(long, value_name = "ROWS", default_value_t = limits::WINDOW_ROWS, help_heading = "Run")]
     pub(crate) window: usize,
+    /// Count rows, bad rows and hosts, and send nothing.
+    #[arg(long, help_heading = "Run")]
+    pub(crate) dry_run: bool,
     /// How a run shows itself on standard error.
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Run")]
     pub(crate) progress: Progress,
@@ -222,7 +236,7 @@ One URL: its body goes to standard output. More: one record a row, as NDJSON whe
 line where a person does. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 takes a limit away.
 
 Exit codes: 0 every row succeeded, 1 some row failed, 2 usage or input, 3 output, 4 stopped by a limit or \
-a damaged journal, 130 or 143 interrupted.";
+a damaged journal, 129, 130 or 143 interrupted.";
 
 /// When results are made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use overlapped_fetch::Input;
+use overlapped_fetch::{Input, Unpack};
 use overlapped_proto::glob::Glob;
 use overlapped_proto::input::{Format, url};
 
@@ -54,11 +54,9 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
     match word.strip_prefix('@') {
         Some("-") => return Ok(Source::Stdin),
         Some("") => return Err(Error::Usage("@ needs the name of a file: @urls.txt".to_owned())),
-        Some(path)
-            if [".gz", ".zst", ".xz", ".bz2", ".parquet"].iter().any(|suffix| path.ends_with(suffix)) =>
-        {
+        Some(path) if [".xz", ".bz2", ".parquet"].iter().any(|suffix| path.ends_with(suffix)) => {
             return Err(Error::Usage(format!(
-                "{path}: only plain lists are read so far: unpack it into `overlapped -`"
+                "{path}: only plain lists, .gz and .zst are read so far: unpack it into `overlapped -`"
             )));
         }
         Some(path) => return Ok(Source::List(path.into())),
@@ -142,12 +140,35 @@ fn common_format(sources: &[Source], given: Option<Format>) -> Result<Format, Er
 
 fn open(source: Source) -> Result<Box<dyn Read + Send>, Error> {
     Ok(match source {
-        Source::Stdin => Box::new(io::stdin()),
-        Source::List(path) => Box::new(File::open(&path).map_err(|error| Error::reading(&path, &error))?),
+        Source::Stdin => Box::new(Part::new(Box::new(io::stdin()), "standard input".to_owned())),
+        Source::List(path) => {
+            let file = File::open(&path).map_err(|error| Error::reading(&path, &error))?;
+            Box::new(Part::new(Box::new(file), path.display().to_string()))
+        }
         urls @ (Source::Url(_) | Source::Urls(_)) => {
             Box::new(io::Cursor::new(self::urls(urls).collect::<Vec<_>>().join("\n")))
         }
     })
+}
+
+/// One of several lists, which names itself when it cannot be read.
+struct Part {
+    read: Unpack,
+    name: String,
+}
+
+impl Part {
+    fn new(read: Box<dyn Read + Send>, name: String) -> Self {
+        Self { read: Unpack::new(read, &name), name }
+    }
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read
+            .read(buffer)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.name)))
+    }
 }
 
 /// Several lists as one, each ended by a line end: a file may lack its last one, and an empty line is no row.
@@ -225,7 +246,7 @@ mod tests {
             &["@"],
             &["http://a/[1-"],
             &["@x", "@y.csv"],
-            &["@x.gz"],
+            &["@x.xz"],
             &["@/nowhere/x", "http://a/"],
             &[""],
         ] {

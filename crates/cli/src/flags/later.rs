@@ -18,10 +18,8 @@ const LATER: &[(&[&str], &str)] = &[
     (&["-O", "--remote-name"], "the server's file names; -o DIR/ with --name is there"),
     (&["-w", "--write-out"], "formats for a line; -o - writes NDJSON"),
     (&["--keep"], "choosing columns to keep"),
-    (&["--shard", "shard"], "splitting a list"),
-    (&["--fail-early", "--max-errors"], "stopping at failures"),
+    (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),
     (&["--max-memory"], "a limit on memory; --window and --parallel-max bound it"),
-    (&["--dry-run"], "dry runs"),
 ];
 
 /// The one line for a name that is unknown to clap and known to us.

@@ -11,6 +11,7 @@ use overlapped_fetch::{Config, Family, Input, InputOptions, Network, Pace, Respo
 use overlapped_proto::display::redact;
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
+use overlapped_proto::stop::MaxErrors;
 
 use super::fetch::{self, Flags, Progress};
 use super::input::{self, Globbing, Source};
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     /// What is fetched, as it was asked for.
     pub(crate) title: String,
     pub(crate) show: Show,
+    /// Only count what the list asks for.
+    pub(crate) dry_run: bool,
 }
 
 /// Where records go.
@@ -96,6 +99,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
     Ok(Plan {
         show: show(&flags, one, sinks.main),
+        dry_run: flags.dry_run,
         config: config(&mut flags, &sinks)?,
         input,
         input_options: InputOptions {
@@ -103,6 +107,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
             columns: Options { url_column: flags.url_col.into(), ..Options::default() },
             skip: flags.skip,
             limit: flags.limit,
+            shard: flags.shard,
         },
         sinks,
         durable,
@@ -133,6 +138,7 @@ fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {
         },
         max_redirects: if flags.no_location { 0 } else { flags.max_redirs },
         network: network(flags)?,
+        max_errors: if flags.fail_early { Some(MaxErrors::Rows(1)) } else { flags.max_errors },
         ordered: flags.ordered,
         window_rows: at_least_one("--window", flags.window)?,
         ..Config::default()

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use overlapped_proto::bucket::Rate;
+use overlapped_proto::job::Shard;
+use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
 
 /// A span of time: `10`, `2.5`, `500ms`, `30s`, `2m`, `1h`; `0` is "no limit".
@@ -182,6 +184,17 @@ impl FromStr for Resolve {
 /// A rate: `100/s`, `5000/h`, `2/5s`.
 pub(crate) fn rate(text: &str) -> Result<Rate, &'static str> {
     Rate::parse(text).ok_or("a rate is written like 10/s, 100/m or 2/5s: the unit is required")
+}
+
+/// A part of a list: `1/4` to `4/4`.
+pub(crate) fn shard(text: &str) -> Result<Shard, &'static str> {
+    Shard::parse(text).ok_or("a part is written like 1/4: the first of four, and the last is 4/4")
+}
+
+/// Failed rows: `10`, `5%`.
+pub(crate) fn max_errors(text: &str) -> Result<MaxErrors, &'static str> {
+    MaxErrors::parse(text)
+        .ok_or("it is written like 10, for so many rows, or 5%, for a share of those that are done")
 }
 
 fn number_and_unit(text: &str) -> (&str, &str) {

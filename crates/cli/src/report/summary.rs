@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use overlapped_fetch::durable::Earlier;
-use overlapped_fetch::{Percentiles, Summary};
+use overlapped_fetch::{Percentiles, Stop, Summary};
 use overlapped_proto::display::escape;
 use overlapped_proto::schedule::Held;
 use serde_json::{Value, json};
@@ -27,7 +27,11 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
         let left = count(now.rows_read.saturating_sub(now.rows_done));
         let unread = now.input_bytes.is_none_or(|bytes| now.input_bytes_read < bytes);
         let rest = if unread { ", the rest of the list unread" } else { "" };
-        let _ = write!(text, "; stopped with {left} rows not done{rest}");
+        let by = match run.stopped_by {
+            Some(Stop::MaxErrors) => " by --max-errors",
+            Some(Stop::Asked) | None => "",
+        };
+        let _ = write!(text, "; stopped{by} with {left} rows not done{rest}");
     }
     line(&mut text, "rows", &rows(run));
     line(&mut text, "errors", &named(run.by_error.iter().filter(|(name, _)| **name != "status")));
@@ -46,6 +50,14 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
             run.slowest_hosts.iter().map(|(host, ms)| format!("{} {}", escape(host), millis(Some(*ms))));
         line(&mut text, "slowest", &hosts.collect::<Vec<_>>().join(" · "));
         line(&mut text, "failing", &named(run.failing_hosts.iter().map(|(host, n)| (escape(host), n))));
+    }
+    if run.shortages > 0 {
+        let told = format!(
+            "open files or local ports ran out {} times; it went on with {} requests at once (ulimit -n)",
+            count(run.shortages),
+            count(u64::try_from(run.parallel_least).unwrap_or(u64::MAX))
+        );
+        line(&mut text, "warning", &told);
     }
     if let Some(held) = held.and_then(progress::held) {
         line(&mut text, "pace", &format!("{held} most of the time"));
@@ -114,6 +126,10 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         run.by_status.iter().map(|(status, rows)| (status.to_string(), json!(rows))).collect();
     let summary = json!({
         "finished": run.finished,
+        "stopped_by": run.stopped_by.map(|stop| match stop {
+            Stop::Asked => "signal",
+            Stop::MaxErrors => "--max-errors",
+        }),
         "elapsed_s": now.elapsed.as_secs_f64(),
         "rows_read": now.rows_read,
         "rows_done": now.rows_done,
@@ -129,6 +145,7 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         "connections_reused": run.connections_reused,
         "retries": run.retries,
         "redirects": run.redirects,
+        "shortages": run.shortages,
         "slowest_hosts": hosts(&run.slowest_hosts),
         "failing_hosts": failing(&run.failing_hosts),
         "held_by": held.and_then(Held::flag),

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use overlapped_fetch::Control;
 use overlapped_proto::limits;
 use overlapped_proto::schedule::Held;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::line::Line;
@@ -64,13 +64,26 @@ impl Watch {
 fn catch_signals() -> Arc<AtomicUsize> {
     let first = Arc::new(AtomicUsize::new(0));
     let again = Arc::new(AtomicBool::new(false));
-    for (signal, number, code) in [(SIGINT, 2, 130), (SIGTERM, 15, 143)] {
+    let ignored = ignored_signals();
+    for (signal, number, code) in [(SIGHUP, 1, 129), (SIGINT, 2, 130), (SIGTERM, 15, 143)] {
+        // Whoever started the program with `nohup`, or in the background of a script, wants it to go on.
+        if ignored & (1 << (signal - 1)) != 0 {
+            continue;
+        }
         // In this order: the first signal must not see its own mark. A signal that cannot be caught ends the program.
         let _ = flag::register_conditional_shutdown(signal, code, Arc::clone(&again));
         let _ = flag::register(signal, Arc::clone(&again));
         let _ = flag::register_usize(signal, Arc::clone(&first), number);
     }
     first
+}
+
+/// The signals that were ignored when the program started, a bit each, from that of signal 1 on; none where the system
+/// does not tell.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 fn watch(control: &Control, meter: Meter, signal: &AtomicUsize, ended: &mpsc::Receiver<()>) -> Seen {

@@ -38,7 +38,7 @@ pub(super) fn new(
 ) -> Result<Value, Error> {
     let input = match listed {
         Listed::File(path) => {
-            identity(path).map_err(|error| Error::input(&path.display().to_string(), error))?
+            identity(path).map_err(|error| Error::input(&path.display().to_string(), 0, error))?
         }
         Listed::Elsewhere(what) => json!({ "from": what }),
     };

@@ -1,5 +1,6 @@
 //! What an attempt brought, as plain data: what the attempt fills in and the shard turns into a record.
 
+use overlapped_proto::error::ErrorKind;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::record::{Connection as Wire, Headers};
 use overlapped_proto::redirect::Follow;
@@ -32,6 +33,12 @@ impl Answer {
             drained: Drained::default(),
             failure: None,
         }
+    }
+
+    /// True if nothing was sent, because this machine had no file or port for it.
+    pub(crate) fn is_shortage(&self) -> bool {
+        let resource = self.failure.as_ref().is_some_and(|failure| failure.kind == ErrorKind::Resource);
+        resource && self.watch.timing().send.is_none()
     }
 
     /// An attempt that started and came to nothing.

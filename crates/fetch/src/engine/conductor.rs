@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use overlapped::{Job as Task, JobError};
 use overlapped_proto::input::{BadRow, RowRead};
-use overlapped_proto::job::{Job, Row};
+use overlapped_proto::job::Job;
 use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_proto::reorder::Reorder;
@@ -17,7 +17,7 @@ use overlapped_proto::reorder::Reorder;
 use super::feed::{Block, Feed};
 use super::ledger::Ledger;
 use super::shard::Lanes;
-use crate::control::{Shared, Stage};
+use crate::control::{Shared, Stage, Stop};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::sink::{Cut, Sinks};
@@ -40,8 +40,6 @@ pub(crate) struct Conductor {
     /// What is durable, in a run that is.
     pub(crate) ledger: Option<Ledger>,
     pub(crate) order: Option<Reorder<Record>>,
-    /// In ordered mode, the row that comes next if none is passed over.
-    pub(crate) next: Row,
     /// Rows handed to the shards, or answered at once.
     pub(crate) fed: u64,
     /// Rows that the sinks have taken.
@@ -90,7 +88,7 @@ impl Conductor {
         }
         self.discard().await;
         match self.ledger.take() {
-            Some(ledger) if result.is_ok() => ledger.end(!self.shared.was_stopped()).await,
+            Some(ledger) if result.is_ok() => ledger.end(self.shared.stopped_by().is_none()).await,
             _ => result,
         }
     }
@@ -229,18 +227,15 @@ impl Conductor {
             return false;
         }
         let mut bad = Vec::new();
-        let mut count = 0;
-        let expected = self.ahead.len().min(limits::BATCH_RECORDS);
-        for _ in 0..self.room() {
-            let Some(row) = self.ahead.front() else { break };
-            if !self.make_place(row.row(), count) {
-                break;
+        let count = self.room().min(self.ahead.len());
+        let expected = count.min(limits::BATCH_RECORDS);
+        for row in self.ahead.drain(..count) {
+            if let Some(order) = &mut self.order {
+                order.skip_to(row.row());
             }
-            let Some(row) = self.ahead.pop_front() else { break };
-            count += 1;
             match row.job {
                 Ok(job) => {
-                    let shard = job.host.shard(self.outgoing.len());
+                    let shard = job.host.thread(self.outgoing.len());
                     if let Some(outgoing) = self.outgoing.get_mut(shard) {
                         if outgoing.is_empty() {
                             outgoing.reserve(expected);
@@ -261,24 +256,6 @@ impl Conductor {
         count > 0
     }
 
-    /// In ordered mode, passes over the rows before `row` that will not come; false: they are too many for now.
-    fn make_place(&mut self, row: Row, handing_out: usize) -> bool {
-        let Some(order) = &mut self.order else { return true };
-        if !order.room_for(row) {
-            if self.fed != self.written || handing_out > 0 || !self.finished.is_empty() {
-                return false;
-            }
-            // Nothing is out, so the order may as well begin here.
-            *order = Reorder::new(row, self.plan.window_rows);
-        }
-        while self.next < row {
-            order.skip(self.next);
-            self.next.0 += 1;
-        }
-        self.next = Row(row.0 + 1);
-        true
-    }
-
     // --- records out -----------------------------------------------------------------------------------------
 
     /// Takes what the shards have finished, as long as the sinks keep up.
@@ -297,6 +274,9 @@ impl Conductor {
 
     fn finish(&mut self, mut batch: Vec<Record>) {
         self.tally.add(&batch);
+        if self.plan.max_errors.is_some_and(|max| self.tally.reached(max)) {
+            self.shared.stop(Stage::Draining, Stop::MaxErrors);
+        }
         if let Some(order) = &mut self.order {
             // What has no place in the window is out of order already; it is written rather than lost.
             let misfits: Vec<_> =

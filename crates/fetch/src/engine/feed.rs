@@ -3,20 +3,20 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::path::PathBuf;
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
-use overlapped_proto::job::{Job, Row};
+use overlapped_proto::job::{Job, Row, Shard};
 use overlapped_proto::journal::Mark;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::{display, limits};
 
+use super::unpack::Unpack;
 use crate::durable::Passed;
 use crate::error::Error;
 
-/// Where the rows of a run come from.
+/// Where the rows of a run come from. What is compressed with gzip or zstd is unpacked as it is read.
 pub enum Input {
     /// URLs one by one, as from a command line. Pulled on a thread of the executor, so the iterator may block.
     Urls(Box<dyn Iterator<Item = String> + Send>),
@@ -37,8 +37,25 @@ pub struct InputOptions {
     pub columns: Options,
     /// Rows passed over at the start. They keep their numbers.
     pub skip: u64,
-    /// Rows taken after that.
+    /// Rows of the list after that, before `shard` takes its part of them.
     pub limit: Option<u64>,
+    /// Only the rows of these hosts. They keep their numbers.
+    pub shard: Option<Shard>,
+}
+
+impl InputOptions {
+    /// The row that ends the list.
+    fn end(&self) -> u64 {
+        self.limit.map_or(u64::MAX, |limit| self.skip.saturating_add(limit))
+    }
+
+    /// True if a row is to be fetched.
+    fn takes(&self, row: &RowRead) -> bool {
+        let number = row.row();
+        let host = row.job.as_ref().ok().map(|job| job.host);
+        let in_range = (self.skip..self.end()).contains(&number.0);
+        in_range && self.shard.is_none_or(|shard| shard.has(number, host))
+    }
 }
 
 /// A block of rows, and how far into the list it reaches.
@@ -59,10 +76,12 @@ pub(crate) struct Feed {
     name: String,
     options: InputOptions,
     reader: Option<Reader>,
-    /// Which rows are handed on.
-    wanted: Wanted,
-    /// Reading can begin again anywhere in it.
+    /// What an earlier run has dealt with.
+    passed: Passed,
+    /// Reading can begin again anywhere in it, unless it turns out to be compressed.
     plain: bool,
+    /// Where in the file reading began.
+    began: u64,
     /// Rows and bytes pulled so far, of a list that is no text.
     pulled: u64,
     pulled_bytes: u64,
@@ -73,7 +92,7 @@ pub(crate) struct Feed {
 
 enum Source {
     Urls(Box<dyn Iterator<Item = String> + Send>),
-    Bytes(Box<dyn Read + Send>),
+    Bytes(Unpack),
 }
 
 impl Feed {
@@ -87,39 +106,40 @@ impl Feed {
         options: InputOptions,
         passed: Passed,
     ) -> Result<(Self, Option<u64>), Error> {
-        let (mut reader, mut plain) = (None, false);
-        let (source, name, bytes) = match input {
+        let bytes = |read, name: &str| Source::Bytes(Unpack::new(read, name));
+        let (mut reader, mut plain, mut began) = (None, false, 0);
+        let (source, name, length) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
-            Input::Stdin => (Source::Bytes(Box::new(io::stdin())), "on standard input".to_owned(), None),
-            Input::Read(read, name) => (Source::Bytes(read), name, None),
+            Input::Stdin => (bytes(Box::new(io::stdin()), ""), "on standard input".to_owned(), None),
+            Input::Read(read, name) => (bytes(read, &name), name, None),
             Input::File(path) => {
                 let name = path.display().to_string();
-                let opened = open_file(&path).and_then(|(mut file, bytes)| {
-                    plain = bytes.is_some();
+                let opened = open_file(&path).and_then(|(mut file, length)| {
+                    plain = length.is_some();
                     if let Some(mark) = passed.mark.filter(|_| plain) {
                         reader = seek(&mut file, &name, &options, mark)?;
+                        began = reader.as_ref().map_or(0, |_| mark.offset);
                     }
-                    Ok((file, bytes))
+                    Ok((file, length))
                 });
-                let (file, bytes) = opened.map_err(|error| Error::input(&name, error))?;
-                (Source::Bytes(Box::new(file)), name, bytes)
+                let (file, length) = opened.map_err(|error| Error::input(&name, 0, error))?;
+                (bytes(Box::new(file), &name), name, length)
             }
         };
-        let skip = options.skip;
-        let end = options.limit.map_or(u64::MAX, |limit| skip.saturating_add(limit));
         let feed = Self {
             source,
             name,
             options,
             reader,
-            wanted: Wanted { rows: skip..end, passed },
+            passed,
             plain,
+            began,
             pulled: 0,
             pulled_bytes: 0,
             buffer: Vec::new(),
             rows_expected: 0,
         };
-        Ok((feed, bytes))
+        Ok((feed, length))
     }
 
     /// The next rows.
@@ -140,12 +160,15 @@ impl Feed {
             }
             Source::Bytes(read) => {
                 self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
-                let count =
-                    read_some(read, &mut self.buffer).map_err(|error| Error::input(&self.name, error));
-                count.and_then(|count| {
-                    self.buffer.truncate(count);
-                    self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))
-                })
+                let count = read_some(read, &mut self.buffer);
+                block.bytes_read = self.began + read.taken();
+                match count {
+                    Ok(count) => {
+                        self.buffer.truncate(count);
+                        self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))
+                    }
+                    Err(error) => Err(Error::input(&self.name, self.rows(), error)),
+                }
             }
         };
         block.ended |= read.is_err();
@@ -154,26 +177,32 @@ impl Feed {
         block
     }
 
+    /// Rows read so far.
+    fn rows(&self) -> u64 {
+        self.reader.as_ref().map_or(self.pulled, Reader::rows)
+    }
+
     /// Makes each of these a row, whatever it says; none are the end of the list.
     fn number(&mut self, urls: &[String], block: &mut Block) {
         for url in urls {
-            let row = Row(self.pulled);
+            let row = given(Row(self.pulled), url.trim());
             self.pulled += 1;
             self.pulled_bytes += u64::try_from(url.len()).unwrap_or(u64::MAX);
-            block.rows.extend(self.wanted.pick(given(row, url.trim())));
+            block.rows.extend(pick(&self.options, &self.passed, row));
         }
         block.bytes_read = self.pulled_bytes;
-        block.ended = urls.is_empty() || self.pulled >= self.wanted.rows.end;
+        block.ended = urls.is_empty() || self.pulled >= self.options.end();
     }
 
     /// Parses the buffer; an empty one is the end of the list.
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
-        let (wanted, plain) = (&self.wanted, self.plain);
+        let (options, passed) = (&self.options, &self.passed);
+        let plain = self.plain && matches!(&self.source, Source::Bytes(read) if !read.is_packed());
         let mut take = |row: RowRead| {
             if plain && block.mark.is_none() {
                 block.mark = Some(Mark { row: row.row(), offset: row.offset });
             }
-            block.rows.extend(wanted.pick(row));
+            block.rows.extend(pick(options, passed, row));
         };
         let reader = match &mut self.reader {
             Some(reader) => reader,
@@ -185,27 +214,17 @@ impl Feed {
         };
         let ended = self.buffer.is_empty();
         let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
-        block.bytes_read = reader.bytes_consumed();
-        block.ended = ended || reader.rows() >= self.wanted.rows.end;
+        block.ended = ended || reader.rows() >= self.options.end();
         parsed
     }
 }
 
-/// Which rows are handed on.
-struct Wanted {
-    /// Those with these numbers.
-    rows: Range<u64>,
-    /// Not those that an earlier run has dealt with.
-    passed: Passed,
-}
-
-impl Wanted {
-    fn pick(&self, row: RowRead) -> Option<RowRead> {
-        let number = row.row();
-        let wanted = self.rows.contains(&number.0) && !self.passed.done.contains(number);
-        let in_doubt = self.passed.in_doubt.contains(number);
-        wanted.then(|| if in_doubt { unconfirmed(row) } else { row })
-    }
+/// The row, if it is to be handed on.
+fn pick(options: &InputOptions, passed: &Passed, row: RowRead) -> Option<RowRead> {
+    let number = row.row();
+    let wanted = options.takes(&row) && !passed.done.contains(number);
+    let in_doubt = passed.in_doubt.contains(number);
+    wanted.then(|| if in_doubt { unconfirmed(row) } else { row })
 }
 
 /// The row of a URL that was given on its own: unlike a line of a list it cannot be blank or a comment.

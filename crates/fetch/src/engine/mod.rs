@@ -6,6 +6,7 @@
 pub(crate) mod conductor;
 pub(crate) mod ledger;
 pub(crate) mod feed;
+pub(crate) mod unpack;
 pub(crate) mod driver;
 pub(crate) mod attempt;
 pub(crate) mod shard;

@@ -16,6 +16,7 @@ use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::record::{Body, Record};
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::schedule::{Finish, Held, Next, Scheduler};
+use overlapped_proto::shortage::Verdict;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 use url::Host;
@@ -51,6 +52,9 @@ pub(crate) struct Shard {
     outbox: RefCell<Outbox>,
     now: Cell<Nanos>,
     held_by_rate: Cell<bool>,
+    /// Nothing starts before, because files or ports ran out.
+    paused_until: Cell<Nanos>,
+    relief: Cell<usize>,
     draw: Cell<u64>,
     counts: Counts,
 }
@@ -104,6 +108,8 @@ impl Shard {
             outbox: RefCell::default(),
             now: Cell::new(clock.now()),
             held_by_rate: Cell::new(false),
+            paused_until: Cell::new(Nanos::ZERO),
+            relief: Cell::new(0),
             draw: Cell::new(seed | 1),
             counts: Counts::default(),
         })
@@ -149,6 +155,9 @@ impl Shard {
             let scheduler = self.scheduler.borrow();
             (scheduler.queued(), scheduler.in_flight())
         };
+        if self.paused_until.get() > self.now() {
+            return if queued == 0 { Turn::Idle } else { Turn::Wait(self.paused_until.get()) };
+        }
         let nothing = queued == 0 || self.shared.is_behind(limits::BATCHES_WAITING_MAX);
         if nothing || !self.shared.take_request(self.index, held) {
             return Turn::Idle;
@@ -182,6 +191,14 @@ impl Shard {
     /// Ends an attempt: its row is delivered, tried again, or sent on to where a redirect leads.
     pub(crate) fn conclude(&self, mut job: Job, mut answer: Answer) {
         self.shared.give_request(self.index);
+        if answer.is_shortage() {
+            match self.run_short(job) {
+                Some(failed) => job = failed,
+                None => return,
+            }
+        } else {
+            self.shared.run_well(self.now());
+        }
         match (answer.redirect.take(), answer.status) {
             (Some(follow), Some(status)) => self.follow(job, status, &answer, follow),
             _ => {
@@ -203,6 +220,20 @@ impl Shard {
         }
     }
 
+    /// Files or ports ran out: the row goes back to its place, with no attempt counted, unless that is hopeless.
+    fn run_short(&self, job: Job) -> Option<Job> {
+        let now = self.now();
+        let closed = self.close_idle();
+        match self.shared.run_short(closed, now) {
+            Verdict::Fail => Some(job),
+            Verdict::Again(at) => {
+                self.paused_until.set(at);
+                self.scheduler.borrow_mut().put_back(job, now);
+                None
+            }
+        }
+    }
+
     fn follow(&self, mut job: Job, status: u16, answer: &Answer, follow: Follow) {
         bump(&self.counts.redirects);
         let from = job.host;
@@ -213,7 +244,7 @@ impl Shard {
         job.crossed_origin |= follow.crosses_origin;
         job.redirect(follow.url, hop);
         let now = self.now();
-        let owner = job.host.shard(self.shared.inboxes.len());
+        let owner = job.host.thread(self.shared.inboxes.len());
         let mut scheduler = self.scheduler.borrow_mut();
         if owner == self.index {
             scheduler.redirect(from, job, now);
@@ -269,7 +300,7 @@ impl Shard {
         record.attempts = job.attempts;
         record.chain = job.chain;
         record.started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
-        record.elapsed = now - job.first_started.unwrap_or(now);
+        record.elapsed = now - job.first_ready;
         record
     }
 
@@ -323,17 +354,39 @@ impl Shard {
 
     pub(crate) fn check_in(&self, key: ConnKey, connection: Box<Connection>) {
         let opened = connection.opened;
-        drop(self.idle.borrow_mut().checkin(key, connection, opened, self.now()));
+        let mut idle = self.idle.borrow_mut();
+        drop(idle.checkin(key, connection, opened, self.now()));
+        self.tell_idle(idle.len());
+    }
+
+    /// At once, because a shard that runs out of files judges by it.
+    fn tell_idle(&self, count: usize) {
+        if let Some(gauges) = self.shared.gauges.get(self.index) {
+            gauges.idle.store(count, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn count_connection(&self) {
         bump(&self.counts.connections_new);
     }
 
-    /// Closes connections that have been idle for too long; says when to look again.
-    pub(crate) fn expire(&self) -> Option<Nanos> {
+    /// Closes every idle connection; says how many there were.
+    fn close_idle(&self) -> usize {
         let mut idle = self.idle.borrow_mut();
-        drop(idle.expire(self.now()));
+        let count = idle.len();
+        idle.clear().for_each(drop);
+        self.tell_idle(0);
+        count
+    }
+
+    /// Closes connections that have been idle for too long, or all if files are short; says when to look again.
+    pub(crate) fn expire(&self) -> Option<Nanos> {
+        if self.relief.replace(self.shared.relief()) != self.shared.relief() {
+            self.close_idle();
+        }
+        let mut idle = self.idle.borrow_mut();
+        idle.expire(self.now()).for_each(drop);
+        self.tell_idle(idle.len());
         idle.next_expiry()
     }
 
@@ -382,6 +435,7 @@ impl Shard {
             hosts,
             parked,
             held,
+            idle: _,
             connections_new,
             connections_reused,
             retries,

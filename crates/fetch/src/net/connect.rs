@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::rlimit::is_out_of_files;
+
 /// An open connection, plain or not.
 pub(crate) enum Stream {
     Plain(TcpStream),
@@ -89,7 +91,7 @@ fn interleave(addresses: &[IpAddr]) -> VecDeque<IpAddr> {
 }
 
 fn failure(address: SocketAddr, error: &io::Error) -> Failure {
-    const KINDS: [(io::ErrorKind, ErrorKind); 8] = [
+    const KINDS: [(io::ErrorKind, ErrorKind); 7] = [
         (io::ErrorKind::ConnectionRefused, ErrorKind::ConnectRefused),
         (io::ErrorKind::ConnectionReset, ErrorKind::ConnectReset),
         (io::ErrorKind::ConnectionAborted, ErrorKind::ConnectReset),
@@ -97,20 +99,17 @@ fn failure(address: SocketAddr, error: &io::Error) -> Failure {
         (io::ErrorKind::NetworkUnreachable, ErrorKind::ConnectUnreachable),
         (io::ErrorKind::NetworkDown, ErrorKind::ConnectUnreachable),
         (io::ErrorKind::TimedOut, ErrorKind::ConnectTimeout),
-        (io::ErrorKind::AddrNotAvailable, ErrorKind::Resource),
     ];
     let known = KINDS.iter().find(|(io, _)| *io == error.kind()).map(|(_, kind)| *kind);
     let kind = match known {
         Some(kind) => kind,
         None if is_out_of_files(error) => ErrorKind::Resource,
+        // No local port is free. Of IPv6 it also says that this machine has none.
+        None if error.kind() == io::ErrorKind::AddrNotAvailable && address.is_ipv4() => ErrorKind::Resource,
+        None if error.kind() == io::ErrorKind::AddrNotAvailable => ErrorKind::ConnectUnreachable,
         None => ErrorKind::ConnectFailed,
     };
     Failure::new(kind, format!("{address}: {error}"))
-}
-
-fn is_out_of_files(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-    matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOMEM))
 }
 
 impl AsyncRead for Stream {

@@ -18,6 +18,7 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
 
 use crate::clock::Clock;
+use crate::rlimit::is_out_of_files;
 
 /// The addresses of a name, in the resolver's order of preference.
 pub(crate) type Addresses = Rc<[IpAddr]>;
@@ -135,7 +136,10 @@ fn look_up(name: &str) -> Result<Vec<IpAddr>, Failure> {
 }
 
 fn failure(name: &str, error: LookupError) -> Failure {
-    let kind = match error.kind() {
+    let kind = error.kind();
+    let error = std::io::Error::from(error);
+    let kind = match kind {
+        _ if is_out_of_files(&error) => ErrorKind::Resource,
         LookupErrorKind::NoName | LookupErrorKind::NoData => ErrorKind::DnsNotFound,
         LookupErrorKind::Memory => ErrorKind::Resource,
         LookupErrorKind::Again
@@ -148,5 +152,5 @@ fn failure(name: &str, error: LookupError) -> Failure {
         | LookupErrorKind::Service
         | LookupErrorKind::Socktype => ErrorKind::DnsTemporary,
     };
-    Failure::new(kind, format!("{name}: {}", std::io::Error::from(error)))
+    Failure::new(kind, format!("{name}: {error}"))
 }

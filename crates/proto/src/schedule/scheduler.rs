@@ -112,6 +112,9 @@ impl Scheduler {
             return Submit::Spill(job);
         }
         job.ready = now;
+        if fresh {
+            job.first_ready = now;
+        }
         let at = self.host_of(&job, now);
         let row = self.rows.insert(job);
         let host = self.hosts.get_mut(at);

@@ -1,10 +1,11 @@
 //! `fetch`: hands the plan to the engine, shows how it goes, and says how it went.
 
+mod dry;
 mod sinks;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use overlapped_fetch::{Bulk, ErrorClass, Summary, raise_open_files_limit};
+use overlapped_fetch::{Bulk, ErrorClass, Stop, Summary, raise_open_files_limit};
 use overlapped_proto::display::{escape, redact};
 
 use crate::exit::{Ending, Error};
@@ -33,6 +34,9 @@ impl From<overlapped_fetch::Error> for Error {
 
 pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     let mut plan = plan(flags)?;
+    if plan.dry_run {
+        return dry::run(plan);
+    }
     fit_open_files(&mut plan);
     let chart = Arc::new(Mutex::new(Chart::default()));
     // The settings are checked before an output is touched.
@@ -63,6 +67,13 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
         if earlier.is_some() && !run.finished {
             terminal::say(format_args!("  go on with  {}", go_on(std::env::args().skip(1))));
         }
+    }
+    if run.stopped_by == Some(Stop::MaxErrors) {
+        let failed = run.progress.rows_done - run.progress.ok;
+        terminal::say(format_args!(
+            "overlapped: stopped by a limit: {failed} of {} rows failed (--max-errors); what is written stays",
+            run.progress.rows_done
+        ));
     }
     if let Some(path) = &plan.summary {
         write_whole(path, summary::json(&run, seen.held).as_bytes())?;

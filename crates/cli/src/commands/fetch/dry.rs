@@ -1,0 +1,80 @@
+//! `fetch --dry-run`: what a list would ask for, without asking. Nothing is sent and no output is touched.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use overlapped_fetch::{Bulk, Pace, survey};
+use overlapped_proto::display::escape;
+use overlapped_proto::survey::Survey;
+use serde_json::{Value, json};
+
+use crate::exit::{Ending, Error};
+use crate::flags::plan::Plan;
+use crate::report::figures::{count, span};
+use crate::report::write_whole;
+
+pub(super) fn run(plan: Plan) -> Result<Ending, Error> {
+    let pace = plan.config.pace.clone();
+    // The settings are checked as for a run.
+    drop(Bulk::new(plan.config)?);
+    let (survey, read) = survey(plan.input, plan.input_options);
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text(&survey, &pace).as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Error::stdout(&error))?;
+    if let Some(path) = &plan.summary {
+        write_whole(path, format!("{:#}\n", object(&survey, &pace)).as_bytes())?;
+    }
+    read?;
+    Ok(if survey.bad() > 0 { Ending::RowsFailed } else { Ending::Succeeded })
+}
+
+fn text(survey: &Survey, pace: &Pace) -> String {
+    let mut text = format!("rows      {}, of which {} bad\n", count(survey.rows()), count(survey.bad()));
+    for (line, bad) in survey.bad_rows() {
+        let _ = writeln!(text, "  line {line}: {} {}", bad.failure.kind, escape(&bad.failure.message));
+    }
+    let told = u64::try_from(survey.bad_rows().len()).unwrap_or(u64::MAX);
+    if survey.bad() > told {
+        let _ = writeln!(text, "  and {} more", count(survey.bad() - told));
+    }
+    let hosts = count(u64::try_from(survey.hosts()).unwrap_or(u64::MAX));
+    let _ = match survey.rows_of_other_hosts() {
+        0 => writeln!(text, "hosts     {hosts}"),
+        rows => writeln!(
+            text,
+            "hosts     more than {hosts}: these are counted, those that came later ({} rows) are not",
+            count(rows)
+        ),
+    };
+    for (host, rows) in survey.largest() {
+        let _ = writeln!(text, "  {:>13}  {}", count(rows), escape(&host));
+    }
+    let _ = match time_min(survey, pace) {
+        Some(time) => writeln!(text, "time      at least {}, by --rate and --rate-host", span(time)),
+        None => writeln!(text, "time      no rate limits it: --rate or --rate-host would"),
+    };
+    text
+}
+
+fn object(survey: &Survey, pace: &Pace) -> Value {
+    let bad = survey.bad_rows().iter().map(|(line, bad)| {
+        json!({"line": line, "row": bad.row.0, "error": bad.failure.kind.name(), "error_message": *bad.failure.message})
+    });
+    let largest = survey.largest().into_iter().map(|(host, rows)| json!({"host": host, "rows": rows}));
+    json!({
+        "rows": survey.rows(),
+        "bad": survey.bad(),
+        "bad_rows": bad.collect::<Vec<_>>(),
+        "hosts": survey.hosts(),
+        "rows_of_other_hosts": survey.rows_of_other_hosts(),
+        "largest_hosts": largest.collect::<Vec<_>>(),
+        "time_min_s": time_min(survey, pace).map(|time| time.as_secs_f64()),
+    })
+}
+
+/// `None`: no rate is set.
+fn time_min(survey: &Survey, pace: &Pace) -> Option<Duration> {
+    let limited = pace.rate.is_some() || pace.rate_host.is_some();
+    limited.then(|| survey.time_min(pace.rate, pace.rate_host).into())
+}

@@ -1,0 +1,255 @@
+//! A list that is compressed, read as if it were not: gzip and zstd, known by their first bytes.
+//!
+//! It unpacks as it is read and holds no more than its decoder's window. It never guesses: a list whose name says
+//! that it is compressed must be, and one that is cut short or damaged is an error where that shows, after
+//! everything before.
+
+use std::io::{self, BufReader, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+use overlapped_proto::limits;
+
+/// A way to compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    const ALL: [Self; 2] = [Self::Gzip, Self::Zstd];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Gzip => ".gz",
+            Self::Zstd => ".zst",
+        }
+    }
+
+    /// True if these bytes begin such data; fewer than four: if they may.
+    fn begins(self, bytes: &[u8]) -> bool {
+        let is = |magic: &[u8]| bytes.iter().zip(magic).all(|(byte, wanted)| byte == wanted);
+        match self {
+            Self::Gzip => is(&[0x1f, 0x8b]),
+            // The second is the frame that some compressors put in front, with what is no data (RFC 8878, 3.1.2).
+            Self::Zstd => {
+                let skippable = bytes.first().is_none_or(|byte| byte & 0xf0 == 0x50);
+                is(&[0x28, 0xb5, 0x2f, 0xfd])
+                    || skippable
+                        && bytes.iter().skip(1).zip(&[0x2a, 0x4d, 0x18]).all(|(byte, wanted)| byte == wanted)
+            }
+        }
+    }
+}
+
+/// Bytes that are unpacked as they are read, if they are packed.
+///
+/// # Blocking
+///
+/// As the source does.
+pub struct Unpack {
+    state: State,
+    packing: Option<Packing>,
+    taken: Arc<AtomicU64>,
+}
+
+enum State {
+    /// Nothing was read yet; what the name says.
+    Unread(Counted, Option<Packing>),
+    Plain(Replay),
+    Gzip(Box<MultiGzDecoder<BufReader<Replay>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Replay>>>),
+    /// Cut short, damaged, or not what its name says.
+    Broken,
+}
+
+/// The first bytes again, then the rest.
+type Replay = io::Chain<Cursor<Vec<u8>>, Counted>;
+
+/// Counts what is read.
+struct Counted {
+    read: Box<dyn Read + Send>,
+    taken: Arc<AtomicU64>,
+}
+
+impl Unpack {
+    /// Unpacks `read`, whose name may say that it is packed (`.gz`, `.zst`).
+    #[must_use]
+    pub fn new(read: Box<dyn Read + Send>, name: &str) -> Self {
+        let taken = Arc::new(AtomicU64::new(0));
+        let named = Packing::ALL.into_iter().find(|packing| {
+            let from = name.len().checked_sub(packing.suffix().len());
+            from.and_then(|from| name.get(from..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(packing.suffix()))
+        });
+        let counted = Counted { read, taken: Arc::clone(&taken) };
+        Self { state: State::Unread(counted, named), packing: None, taken }
+    }
+
+    /// True once it is known to be compressed.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.packing.is_some()
+    }
+
+    /// Bytes of the source that were read so far, packed as they are.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Reads the first bytes and decides.
+    fn open(mut counted: Counted, named: Option<Packing>) -> io::Result<(State, Option<Packing>)> {
+        let mut start = Vec::with_capacity(MAGIC_BYTES);
+        let mut byte = [0];
+        // A byte at a time, and no more than it takes: on a terminal the first line must not wait for a second.
+        while start.len() < MAGIC_BYTES && Packing::ALL.iter().any(|packing| packing.begins(&start)) {
+            match counted.read(&mut byte) {
+                Ok(0) => break,
+                Ok(_) => start.extend(byte),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let enough = |packing: &Packing| start.len() >= MAGIC_BYTES && packing.begins(&start);
+        let found = Packing::ALL.into_iter().find(enough);
+        if let Some(named) = named.filter(|_| found.is_none()) {
+            let message = format!("it is not {}, as its name says, or is cut short", named.name());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let replay = Cursor::new(start).chain(counted);
+        let state = match found {
+            None => State::Plain(replay),
+            Some(Packing::Gzip) => State::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(replay)))),
+            Some(Packing::Zstd) => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::new(replay))?;
+                decoder.window_log_max(limits::LIST_ZSTD_WINDOW_LOG_MAX)?;
+                State::Zstd(Box::new(decoder))
+            }
+        };
+        Ok((state, found))
+    }
+
+    /// The decoders' own words name their parts, not what is wrong with the file.
+    fn told(&self, error: io::Error) -> io::Error {
+        let Some(packing) = self.packing else { return error };
+        // What the source itself says has a number of the system.
+        if error.raw_os_error().is_some() {
+            return error;
+        }
+        let message = if error.kind() == io::ErrorKind::UnexpectedEof {
+            format!("the {} data are cut short", packing.name())
+        } else {
+            format!("the {} data are damaged: {error}", packing.name())
+        };
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    }
+}
+
+/// Enough to know each packing.
+const MAGIC_BYTES: usize = 4;
+
+impl Read for Unpack {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let State::Unread(..) = self.state
+            && let State::Unread(counted, named) = std::mem::replace(&mut self.state, State::Broken)
+        {
+            (self.state, self.packing) = Self::open(counted, named)?;
+        }
+        let result = match &mut self.state {
+            State::Unread(..) | State::Broken => return Ok(0),
+            State::Plain(read) => read.read(buffer),
+            State::Gzip(read) => read.read(buffer),
+            State::Zstd(read) => read.read(buffer),
+        };
+        result.map_err(
+            |error| {
+                if error.kind() == io::ErrorKind::Interrupted { error } else { self.told(error) }
+            },
+        )
+    }
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.read.read(buffer)?;
+        self.taken.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const TEXT: &[u8] = b"http://a.test/1\nhttp://a.test/2\n";
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(text: &[u8]) -> Vec<u8> {
+        zstd::stream::encode_all(text, 1).unwrap()
+    }
+
+    /// What comes out, and the error after it; empty for none.
+    fn check(name: &str, packed: &[u8], expected: &[u8], error: &str) {
+        let mut unpack = Unpack::new(Box::new(Cursor::new(packed.to_vec())), name);
+        let mut out = Vec::new();
+        let told = unpack.read_to_end(&mut out).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(out, expected, "{name}: {told}");
+        assert!(
+            told.contains(error) && told.is_empty() == error.is_empty(),
+            "{name}: {told:?} is not {error:?}"
+        );
+        assert!(unpack.taken() <= packed.len() as u64);
+    }
+
+    #[test]
+    fn what_is_packed_is_known_by_its_first_bytes() {
+        check("urls.txt", TEXT, TEXT, "");
+        check("urls", b"", b"", "");
+        check("urls", b"\x1f", b"\x1f", "");
+        check("urls", b"(", b"(", "");
+        check("P", b"P*", b"P*", "");
+        for name in ["urls", "urls.gz", "URLS.GZ", "urls.zst"] {
+            check(name, &gzip(TEXT), TEXT, "");
+            check(name, &zstd(TEXT), TEXT, "");
+        }
+        check("urls", &[gzip(TEXT), gzip(TEXT)].concat(), &[TEXT, TEXT].concat(), "");
+        check("urls", &[zstd(TEXT), zstd(TEXT)].concat(), &[TEXT, TEXT].concat(), "");
+        check("urls", &[b"\x50\x2a\x4d\x18\x02\0\0\0xx", &zstd(TEXT)[..]].concat(), TEXT, "");
+    }
+
+    #[test]
+    fn a_name_that_says_packed_is_a_promise() {
+        check("urls.gz", TEXT, b"", "not gzip");
+        check("urls.zst", b"", b"", "not zstd");
+        check("urls.gz", &[0x1f, 0x8b, 8], b"", "cut short");
+    }
+
+    #[test]
+    fn what_is_damaged_is_an_error_after_what_came_before() {
+        let (mut gz, mut zst) = (gzip(TEXT), zstd(TEXT));
+        check("a", &gz[..gz.len() - 1], TEXT, "cut short");
+        check("a", &zst[..zst.len() - 1], b"", "cut short");
+        check("a", &[gzip(TEXT), b"not gzip at all".to_vec()].concat(), TEXT, "damaged");
+        let last = gz.len() - 5;
+        gz[last] ^= 1;
+        check("a", &gz, TEXT, "damaged");
+        zst[6] = 0xff;
+        let mut unpack = Unpack::new(Box::new(Cursor::new(zst)), "a");
+        assert!(unpack.read_to_end(&mut Vec::new()).is_err());
+    }
+}

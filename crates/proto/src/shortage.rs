@@ -1,0 +1,161 @@
+//! What to do when the machine runs out of open files or local ports: fewer requests at once, and slowly more again.
+//!
+//! It is nobody's failure but our own, so no row pays for it, as long as anything moves at all. Nothing here closes
+//! or opens anything.
+
+use crate::limits;
+use crate::time::Nanos;
+
+/// How many requests the machine has room for, as far as it is known.
+///
+/// ```
+/// use overlapped_proto::shortage::{Idle, Shortage, Verdict};
+/// use overlapped_proto::time::Nanos;
+///
+/// let mut shortage = Shortage::new(500);
+/// let now = Nanos::from_secs(1);
+/// assert!(matches!(shortage.hit(40, Idle::None, now), Verdict::Again(_)));
+/// assert_eq!((shortage.parallel_max(), shortage.times()), (40, 1));
+/// ```
+#[derive(Debug)]
+pub struct Shortage {
+    most: usize,
+    parallel_max: usize,
+    /// Requests that went well since the last change.
+    good: usize,
+    changed: Nanos,
+    /// Since then nothing was in flight and nothing could start.
+    stuck: Option<Nanos>,
+    times: u64,
+    least: usize,
+}
+
+/// Whether there were idle connections, which the caller has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// There were none.
+    None,
+    /// They are closed now.
+    Closed,
+}
+
+/// What becomes of the row that met the shortage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// It goes back to its place, and nothing starts here before then.
+    Again(Nanos),
+    /// Nothing of ours is in the way and nothing has moved for long: the row fails.
+    Fail,
+}
+
+impl Shortage {
+    /// No shortage so far; `most` requests are allowed.
+    #[must_use]
+    pub const fn new(most: usize) -> Self {
+        Self { most, parallel_max: most, good: 0, changed: Nanos::ZERO, stuck: None, times: 0, least: most }
+    }
+
+    /// A request found no file or port while `others` were in flight.
+    pub fn hit(&mut self, others: usize, idle: Idle, now: Nanos) -> Verdict {
+        self.times += 1;
+        (self.good, self.changed) = (0, now);
+        // Closing what is idle may be all it takes.
+        if idle == Idle::None {
+            self.parallel_max = self.parallel_max.min(others).max(1);
+            self.least = self.least.min(self.parallel_max);
+        }
+        if others > 0 || idle == Idle::Closed {
+            self.stuck = None;
+            return Verdict::Again(now + limits::SHORTAGE_PAUSE);
+        }
+        let since = *self.stuck.get_or_insert(now);
+        if now - since >= limits::SHORTAGE_MAX {
+            Verdict::Fail
+        } else {
+            Verdict::Again(now + limits::SHORTAGE_PAUSE_ALONE)
+        }
+    }
+
+    /// A request was made. True: one more may run at once from now on.
+    pub fn passed(&mut self, now: Nanos) -> bool {
+        self.stuck = None;
+        if self.parallel_max >= self.most {
+            return false;
+        }
+        self.good += 1;
+        let more = self.good >= self.parallel_max && now >= self.changed + limits::SHORTAGE_RAISE;
+        if more {
+            self.parallel_max += 1;
+            (self.good, self.changed) = (0, now);
+        }
+        more
+    }
+
+    /// Requests that may run at once.
+    #[must_use]
+    pub const fn parallel_max(&self) -> usize {
+        self.parallel_max
+    }
+
+    /// True if that is fewer than wanted.
+    #[must_use]
+    pub const fn is_short(&self) -> bool {
+        self.parallel_max < self.most || self.stuck.is_some()
+    }
+
+    /// How often there was a shortage.
+    #[must_use]
+    pub const fn times(&self) -> u64 {
+        self.times
+    }
+
+    /// The fewest requests that were allowed at once.
+    #[must_use]
+    pub const fn least(&self) -> usize {
+        self.least
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_idle_goes_first() {
+        let mut shortage = Shortage::new(500);
+        let now = Nanos::from_secs(5);
+        let _ = shortage.hit(40, Idle::Closed, now);
+        assert_eq!(shortage.parallel_max(), 500);
+        let _ = shortage.hit(39, Idle::None, now + Nanos(1));
+        assert_eq!((shortage.parallel_max(), shortage.least()), (39, 39));
+    }
+
+    #[test]
+    fn it_comes_back_one_by_one_and_never_above_what_was_wanted() {
+        let mut shortage = Shortage::new(4);
+        let mut now = Nanos::from_secs(1);
+        let _ = shortage.hit(0, Idle::None, now);
+        assert_eq!(shortage.parallel_max(), 1);
+        for _ in 0..100 {
+            now += limits::SHORTAGE_RAISE;
+            let before = shortage.parallel_max();
+            let more = shortage.passed(now);
+            assert_eq!(shortage.parallel_max(), before + usize::from(more));
+        }
+        assert_eq!((shortage.parallel_max(), shortage.is_short()), (4, false));
+    }
+
+    #[test]
+    fn a_row_fails_only_when_nothing_moves_for_long() {
+        let mut shortage = Shortage::new(4);
+        let start = Nanos::from_secs(1);
+        assert!(matches!(shortage.hit(0, Idle::None, start), Verdict::Again(_)));
+        let late = start + limits::SHORTAGE_MAX;
+        assert!(matches!(shortage.hit(1, Idle::None, late), Verdict::Again(_)));
+        assert!(matches!(shortage.hit(0, Idle::None, late), Verdict::Again(_)));
+        assert_eq!(shortage.hit(0, Idle::None, late + limits::SHORTAGE_MAX), Verdict::Fail);
+        assert!(!shortage.passed(late));
+        assert!(matches!(shortage.hit(0, Idle::None, late + limits::SHORTAGE_MAX), Verdict::Again(_)));
+    }
+}
