@@ -14,7 +14,7 @@ use support::{Fetched, config, run};
 const ROWS: u64 = 300;
 
 fn part(config: Config, urls: &[String], options: InputOptions) -> Fetched {
-    let input = Input::Urls(Box::new(urls.to_vec().into_iter()));
+    let input = Input::Urls(Box::new(Vec::from(urls).into_iter()));
     run(Bulk::new(config).unwrap().input(input).input_options(options))
 }
 
