@@ -14,8 +14,7 @@ use support::{Fetched, config, run};
 const ROWS: u64 = 300;
 
 fn part(config: Config, urls: &[String], options: InputOptions) -> Fetched {
-    let urls = urls.to_vec();
-    let input = Input::Urls(Box::new(urls.into_iter()));
+    let input = Input::Urls(Box::new(Vec::from(urls).into_iter()));
     run(Bulk::new(config).unwrap().input(input).input_options(options))
 }
 
