@@ -75,6 +75,8 @@ pub struct Pace {
     pub rate_host: Option<Rate>,
     /// Adapt a host's concurrency to its answers.
     pub adaptive: bool,
+    /// Ask each site's robots.txt first, and keep to it (RFC 9309).
+    pub robots: bool,
     /// Failures in a row to reach a host before its further rows fail at once; 0: never.
     pub max_host_errors: u32,
 }
@@ -188,6 +190,7 @@ impl Default for Pace {
             rate: None,
             rate_host: None,
             adaptive: true,
+            robots: false,
             max_host_errors: limits::HOST_ERRORS_MAX,
         }
     }

@@ -9,7 +9,7 @@ use overlapped_proto::origin::Route;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
-use overlapped_proto::{address, limits, redirect, retry, schedule};
+use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
 use url::Url;
 
 use crate::body::spool::RunId;
@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) rate: Option<Rate>,
     pub(crate) trust: Trust,
     pub(crate) decodes: bool,
+    /// The name by which sites' robots.txt know this run, if it asks for them.
+    pub(crate) robots: Option<Box<str>>,
     pub(crate) max_errors: Option<MaxErrors>,
     pub(crate) ordered: bool,
     pub(crate) window_rows: usize,
@@ -75,6 +77,7 @@ impl Plan {
                 ..redirect::Policy::default()
             },
             decodes: request.compressed,
+            robots: pace.robots.then(|| robot(&request)),
             rate: pace.rate,
             trust: Trust::new(network.ca_pem, network.insecure_hosts),
             max_errors: config.max_errors,
@@ -166,6 +169,13 @@ fn scheduling(pace: &Pace, retry: &Retry, request: &Request, window_rows: usize)
         },
         ..schedule::Pace::default()
     }
+}
+
+/// What the run's User-Agent begins with.
+fn robot(request: &Request) -> Box<str> {
+    let is_it = |header: &&(String, String)| header.0.eq_ignore_ascii_case("user-agent");
+    let given = request.headers.iter().rev().find(is_it).map(|(_, value)| robots::product_token(value));
+    given.filter(|token| !token.is_empty()).unwrap_or("overlapped").into()
 }
 
 fn policy(public_only: bool, allowed: &[String]) -> Result<address::Policy, Error> {

@@ -13,8 +13,8 @@ use support::{Fetched, config, run};
 
 const ROWS: u64 = 300;
 
-fn part(config: Config, urls: &[String], options: InputOptions) -> Fetched {
-    let input = Input::Urls(Box::new(Vec::from(urls).into_iter()));
+fn part(config: Config, urls: Vec<String>, options: InputOptions) -> Fetched {
+    let input = Input::Urls(Box::new(urls.into_iter()));
     run(Bulk::new(config).unwrap().input(input).input_options(options))
 }
 
@@ -41,7 +41,7 @@ fn each_row_is_in_one_part_and_each_host_too() {
             shard: Some(Shard { index, of: 3 }),
             ..Default::default()
         };
-        let fetched = part(config(), &urls, options);
+        let fetched = part(config(), urls.clone(), options);
         assert!(fetched.summary.finished);
         for record in &fetched.records {
             if let Some(host) = &record.host {
@@ -62,9 +62,9 @@ fn a_narrow_order_does_not_stop_at_rows_of_other_parts() {
     let server = Server::start();
     let urls = list(&server);
     let options = InputOptions { shard: Some(Shard { index: 1, of: 20 }), ..Default::default() };
-    let fetched = part(Config { window_rows: 2, ..config() }, &urls, options);
+    let fetched = part(Config { window_rows: 2, ..config() }, urls.clone(), options);
     let rows: Vec<u64> = fetched.records.iter().map(|record| record.row.0).collect();
     assert!(rows.is_sorted() && !rows.is_empty(), "{rows:?}");
     let alone = InputOptions { shard: Some(Shard { index: 0, of: 1 }), ..Default::default() };
-    part(config(), &urls, alone).assert_complete(ROWS as usize);
+    part(config(), urls, alone).assert_complete(ROWS as usize);
 }

@@ -90,6 +90,8 @@ kinds! {
     PolicyScheme = "policy.scheme", Input, permanent, 1;
     /// The port may not be dialled.
     PolicyPort = "policy.port", Input, permanent, 3;
+    /// The site's robots.txt forbids it, or could not be had.
+    PolicyRobots = "policy.robots", Input, permanent, 9;
     /// The address may not be dialled under the address policy.
     PolicyAddress = "policy.address", Connect, permanent, 7;
     /// The name does not exist or has no address.

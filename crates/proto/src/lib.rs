@@ -17,6 +17,7 @@ pub mod commit;
 pub mod journal;
 pub mod done;
 pub mod retry;
+pub mod robots;
 pub mod bucket;
 pub mod stop;
 pub mod shortage;

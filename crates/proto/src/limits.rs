@@ -157,6 +157,21 @@ pub const DECODE_STEP_BYTES: usize = 64 << 10;
 /// The largest zstd window (RFC 9659): 8 MiB.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// Bytes of a robots.txt that are read, the least that RFC 9309 asks for.
+pub const ROBOTS_BYTES_MAX: usize = 500 << 10;
+/// Redirects that are followed for a robots.txt (RFC 9309, section 2.3.1.2).
+pub const ROBOTS_REDIRECTS_MAX: u16 = 5;
+/// How long a robots.txt is kept (RFC 9309, section 2.4).
+pub const ROBOTS_TTL: Nanos = Nanos::from_secs(86_400);
+/// How long an answer that forbids everything for now is kept.
+pub const ROBOTS_REFUSED_TTL: Nanos = Nanos::from_secs(60);
+/// Origins of which a thread keeps the rules.
+pub const ROBOTS_ORIGINS_MAX: usize = 10_000;
+/// Memory for the rules that a thread keeps.
+pub const ROBOTS_CACHE_BYTES_MAX: usize = 16 << 20;
+/// The longest `Crawl-delay` that is honoured.
+pub const CRAWL_DELAY_MAX: Nanos = Nanos::from_secs(600);
+
 // --- output --------------------------------------------------------------------------------------------------
 
 /// Records handed to the writer at once.

@@ -86,6 +86,12 @@ pub(crate) struct Flags {
     /// Do not slow down for a host that struggles.
     #[arg(long, help_heading = "Pace")]
     pub(crate) no_adaptive: bool,
+    /// Ask each site's robots.txt first, and keep to it.
+    #[arg(long, help_heading = "Pace")]
+    pub(crate) robots: bool,
+    /// --robots --parallel-max-host 1 --rate-host 1/s.
+    #[arg(long, help_heading = "Pace")]
+    pub(crate) polite: bool,
     /// Failures in a row to reach a host before its other rows fail at once; 0: never.
     #[arg(long, value_name = "N", default_value_t = limits::HOST_ERRORS_MAX, help_heading = "Pace")]
     pub(crate) max_host_errors: u32,

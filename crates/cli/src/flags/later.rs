@@ -3,10 +3,6 @@
 
 /// Names as typed, and what they belong to.
 const LATER: &[(&[&str], &str)] = &[
-    (
-        &["--robots", "--polite"],
-        "robots.txt; --parallel-max-host 1 --rate-host 1/s is slow enough for most hosts",
-    ),
     (&["-x", "--proxy", "--noproxy"], "proxies"),
     (&["--http1.1", "--http2", "--http2-prior-knowledge"], "HTTP/2; HTTP/1.1 is what is spoken"),
     (&["-c", "--cookie-jar"], "cookie jars; -b 'name=value' sends cookies"),

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use overlapped_fetch::durable::{self, Begin, Durability, Durable};
 use overlapped_fetch::{Config, Family, Input, InputOptions, Network, Pace, Response, Retry, Timeouts};
+use overlapped_proto::bucket::Rate;
 use overlapped_proto::display::redact;
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
 use overlapped_proto::stop::MaxErrors;
+use overlapped_proto::time::Nanos;
 
 use super::fetch::{self, Flags, Progress};
 use super::input::{self, Globbing, Source};
@@ -148,10 +150,11 @@ fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {
 fn pace(flags: &Flags) -> Pace {
     Pace {
         parallel_max: flags.parallel_max,
-        parallel_max_host: flags.parallel_max_host,
+        parallel_max_host: flags.parallel_max_host.or(flags.polite.then_some(1)),
         rate: flags.rate,
-        rate_host: flags.rate_host,
+        rate_host: flags.rate_host.or(flags.polite.then_some(Rate { count: 1, per: Nanos::from_secs(1) })),
         adaptive: !flags.no_adaptive,
+        robots: flags.robots || flags.polite,
         max_host_errors: flags.max_host_errors,
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) row: Row,
     /// Names the spool file.
     pub(crate) attempt: u16,
+    /// What is beyond `max_bytes` is left out, and no failure.
+    pub(crate) cut: bool,
 }
 
 /// What came of a body, whole or not.
@@ -212,13 +214,15 @@ impl Drain<'_> {
             return Drained { wire_bytes, failure, truncated: true, ..Drained::default() };
         };
         let bytes = intake.bytes;
-        if failure.is_some() {
+        let too_large = failure.as_ref().is_some_and(|failure| failure.kind == ErrorKind::BodyTooLarge);
+        let cut = self.rules.cut && too_large;
+        if failure.is_some() && !cut {
             return Drained { bytes, wire_bytes, truncated: true, failure, ..Drained::default() };
         }
         let keeps = self.rules.keep && self.spool.is_none();
         let held = if keeps { Some(Bytes::from(intake.held)) } else { None };
         let sha256 = intake.digest.map(|digest| digest.finalize().into());
-        Drained { held, spool: self.spool, bytes, wire_bytes, sha256, truncated: false, failure: None }
+        Drained { held, spool: self.spool, bytes, wire_bytes, sha256, truncated: cut, failure: None }
     }
 }
 
@@ -233,6 +237,7 @@ struct Intake {
     hold_bytes: usize,
     bytes: u64,
     max_bytes: u64,
+    cut: bool,
 }
 
 impl Intake {
@@ -244,7 +249,7 @@ impl Intake {
         };
         let held = if rules.keep { Vec::with_capacity(expected) } else { Vec::new() };
         let digest = if rules.sha256 { Some(Sha256::new()) } else { None };
-        Self { decoder, digest, keep: rules.keep, held, hold_bytes, bytes: 0, max_bytes }
+        Self { decoder, digest, keep: rules.keep, held, hold_bytes, bytes: 0, max_bytes, cut: rules.cut }
     }
 
     /// Takes from the front of `input` until it is empty or enough is held; true: call it again.
@@ -280,6 +285,11 @@ impl Intake {
     fn keep(&mut self, block: &[u8]) -> Result<(), Failure> {
         self.bytes += len(block);
         if self.bytes > self.max_bytes {
+            if self.cut {
+                let room =
+                    usize::try_from(self.max_bytes).unwrap_or(usize::MAX).saturating_sub(self.held.len());
+                self.held.extend_from_slice(block.get(..room).unwrap_or(block));
+            }
             let message = format!("the body is larger than {} bytes", self.max_bytes);
             return Err(Failure::new(ErrorKind::BodyTooLarge, message));
         }

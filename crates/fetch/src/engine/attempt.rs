@@ -23,11 +23,27 @@ use crate::net::{connect, request};
 
 /// Makes one attempt at `job`.
 pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answer {
+    make(shard, alarm, job, Purpose::Row).await
+}
+
+/// Makes one attempt at a robots.txt: its own redirects, and of its body the beginning, whatever the run keeps.
+pub(crate) async fn attempt_robots(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answer {
+    make(shard, alarm, job, Purpose::Robots).await
+}
+
+/// What an attempt is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Row,
+    Robots,
+}
+
+async fn make(shard: &Shard, alarm: &mut Alarm, job: &Job, purpose: Purpose) -> Answer {
     let now = shard.now();
     let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
     alarm.begin(now, own_limit.or(shard.plan.timeouts.total));
     let answer = Answer::new(Stopwatch::start(job.ready, now));
-    let mut attempt = Attempt { shard, alarm, job, answer };
+    let mut attempt = Attempt { shard, alarm, job, answer, purpose };
     let failure = attempt.run().await.err();
     attempt.answer.failure = failure;
     attempt.answer
@@ -38,6 +54,7 @@ struct Attempt<'a> {
     alarm: &'a mut Alarm,
     job: &'a Job,
     answer: Answer,
+    purpose: Purpose,
 }
 
 impl Attempt<'_> {
@@ -105,7 +122,7 @@ impl Attempt<'_> {
     }
 
     async fn connect(&mut self, key: &ConnKey, heads: Heads) -> Result<Box<Connection>, Failure> {
-        let Self { shard, alarm, job, answer } = self;
+        let Self { shard, alarm, job, answer, .. } = self;
         let timeouts = &shard.plan.timeouts;
         let host = request::host(&job.url)?;
         let name = key.origin.host();
@@ -168,7 +185,11 @@ impl Attempt<'_> {
         let after = |value| retry::after(value, shard.clock.unix_s(shard.now()));
         self.answer.retry_after = headers.first("retry-after").and_then(after);
         let location = headers.first("location");
-        redirect::decide(self.job, plan.template.sent(self.job), status, location, &plan.redirect)
+        let policy = match self.purpose {
+            Purpose::Row => plan.redirect,
+            Purpose::Robots => redirect::Policy { max: Some(limits::ROBOTS_REDIRECTS_MAX), ..plan.redirect },
+        };
+        redirect::decide(self.job, plan.template.sent(self.job), status, location, &policy)
     }
 
     /// Reads a redirect's own body, undecoded, while it is small; true: it came whole.
@@ -190,7 +211,7 @@ impl Attempt<'_> {
     }
 
     async fn keep(&mut self, connection: &mut Connection, body: &mut Incoming) -> Result<bool, Failure> {
-        let Self { shard, alarm, job, answer } = self;
+        let Self { shard, alarm, job, answer, purpose } = self;
         let plan = &shard.plan;
         let codings = answer.headers.iter().filter(|(name, _)| *name == "content-encoding");
         let decoder = if plan.decodes { Decoder::new(codings.map(|(_, value)| value))? } else { None };
@@ -205,6 +226,14 @@ impl Attempt<'_> {
             run: plan.run,
             row: job.row,
             attempt: job.attempts,
+            cut: false,
+        };
+        let rules = match purpose {
+            Purpose::Row => rules,
+            Purpose::Robots => {
+                let max_bytes = limits::ROBOTS_BYTES_MAX as u64;
+                Rules { keep: true, sha256: false, max_bytes, spool: None, cut: true, ..rules }
+            }
         };
         answer.drained = drain(connection, body, decoder, &rules, alarm, shard.clock, shard.now()).await;
         match answer.drained.failure.take() {
@@ -216,7 +245,7 @@ impl Attempt<'_> {
                         "the SHA-256 is not the one the row asks for",
                     ))
                 }
-                _ => Ok(true),
+                _ => Ok(!answer.drained.truncated),
             },
             Some(failure) => {
                 answer.watch.receive(shard.stamp());

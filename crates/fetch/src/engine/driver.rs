@@ -19,14 +19,21 @@ use overlapped_proto::time::Nanos;
 
 use super::answer::Answer;
 use super::attempt::attempt;
+use super::robots::{Admission, Robots};
 use super::shard::{Shard, Turn};
 use crate::control::Stage;
 use crate::net::alarm::Alarm;
 
 /// Runs a shard until its run is over.
 pub(crate) async fn drive(shard: Rc<Shard>) {
-    let mut driver =
-        Driver { lanes: FuturesUnordered::new(), alarm: Alarm::new(shard.clock), drain_until: None, shard };
+    let robots = Robots::new(&shard);
+    let mut driver = Driver {
+        robots,
+        lanes: FuturesUnordered::new(),
+        alarm: Alarm::new(shard.clock),
+        drain_until: None,
+        shard,
+    };
     // The whole shard is one task. tokio's budget is meant to make tasks take turns; here it would only make the lanes
     // of one shard stall each other.
     tokio::task::coop::unconstrained(poll_fn(|cx| driver.poll(cx))).await;
@@ -35,6 +42,7 @@ pub(crate) async fn drive(shard: Rc<Shard>) {
 struct Driver<L> {
     shard: Rc<Shard>,
     lanes: FuturesUnordered<L>,
+    robots: Option<Rc<Robots>>,
     alarm: Alarm,
     /// Set when the run was told to end: rows that had not started are gone, and what is in flight has until then.
     drain_until: Option<Nanos>,
@@ -81,7 +89,9 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
             let before = self.lanes.len();
             let wait = loop {
                 match self.shard.next() {
-                    Turn::Start(job) => self.lanes.push(Box::pin(lane(self.shard.clone(), job))),
+                    Turn::Start(job) => {
+                        self.lanes.push(Box::pin(lane(self.shard.clone(), self.robots.clone(), job)))
+                    }
                     Turn::Wait(at) => break Some(at),
                     Turn::Idle => break None,
                 }
@@ -99,19 +109,46 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
 }
 
 /// Makes one attempt after the other for as long as there is one.
-async fn lane(shard: Rc<Shard>, mut job: Job) {
+async fn lane(shard: Rc<Shard>, robots: Option<Rc<Robots>>, mut job: Job) {
     let mut alarm = Alarm::new(shard.clock);
     loop {
-        let now = shard.now();
+        let (ready, now) = (job.ready, shard.now());
         // A panic is a defect of ours. It must cost one row, not the run.
-        let answer = AssertUnwindSafe(attempt(&shard, &mut alarm, &job)).catch_unwind().await;
-        let answer = answer.unwrap_or_else(|_| {
-            Answer::failed(job.ready, now, Failure::new(ErrorKind::Internal, "a defect in this program"))
-        });
-        shard.conclude(job, answer);
+        let turn =
+            AssertUnwindSafe(turn(&shard, robots.as_deref(), &mut alarm, &mut job)).catch_unwind().await;
+        match turn {
+            Ok(Some(answer)) => shard.conclude(job, answer),
+            Ok(None) => shard.put_back(job),
+            Err(_) => {
+                let failure = Failure::new(ErrorKind::Internal, "a defect in this program");
+                shard.conclude(job, Answer::failed(ready, now, failure));
+            }
+        }
         match shard.next() {
             Turn::Start(next) => job = next,
             Turn::Wait(_) | Turn::Idle => return,
+        }
+    }
+}
+
+/// What comes of a row that has its place: an answer, or `None` if it is to start again.
+async fn turn(
+    shard: &Rc<Shard>,
+    robots: Option<&Robots>,
+    alarm: &mut Alarm,
+    job: &mut Job,
+) -> Option<Answer> {
+    let Some(robots) = robots else { return Some(attempt(shard, alarm, job).await) };
+    let ready = job.ready;
+    match robots.admit(job).await {
+        Admission::Go => Some(attempt(shard, alarm, job).await),
+        Admission::Again => None,
+        Admission::Refused(failure) => {
+            if failure.kind == ErrorKind::PolicyRobots {
+                // It was not tried.
+                job.attempts = job.attempts.saturating_sub(1);
+            }
+            Some(Answer::failed(ready, shard.now(), failure))
         }
     }
 }

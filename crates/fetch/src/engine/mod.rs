@@ -8,6 +8,7 @@ pub(crate) mod ledger;
 pub(crate) mod feed;
 pub(crate) mod unpack;
 pub(crate) mod driver;
+mod robots;
 pub(crate) mod attempt;
 pub(crate) mod shard;
 pub(crate) mod answer;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use overlapped::Executor;
-use overlapped_proto::job::Job;
+use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::keepalive::{Bounds, Keepalive};
 use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
@@ -218,6 +218,17 @@ impl Shard {
                 self.deliver(self.record(job, answer));
             }
         }
+    }
+
+    /// A row that was handed out goes back to its place: it could not start yet, and that was no attempt.
+    pub(crate) fn put_back(&self, job: Job) {
+        self.shared.give_request(self.index);
+        self.scheduler.borrow_mut().put_back(job, self.now());
+    }
+
+    /// A host wants this much time between two requests.
+    pub(crate) fn set_host_interval(&self, host: HostKey, interval: Nanos) {
+        self.scheduler.borrow_mut().set_host_interval(host, interval, self.now());
     }
 
     /// Files or ports ran out: the row goes back to its place, with no attempt counted, unless that is hopeless.

@@ -1,0 +1,233 @@
+//! Whether a row may be fetched, by its site's robots.txt (RFC 9309): one for each origin, fetched in the place of the
+//! first row that needs it, so that it counts against the limits of its host, and kept for a day.
+//!
+//! The rows that had to wait for it go back to the scheduler and start again, spaced as the limits and a `Crawl-delay`
+//! want it. What robots.txt means is `proto`'s; what forbids everything for now is told in the row's record.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared};
+use overlapped_proto::error::{ErrorKind, Phase};
+use overlapped_proto::job::{HostKey, Job};
+use overlapped_proto::limits;
+use overlapped_proto::origin::Origin;
+use overlapped_proto::outcome::{Failure, Hop};
+use overlapped_proto::robots::Rules;
+use overlapped_proto::time::Nanos;
+use url::{Position, Url};
+
+use super::answer::Answer;
+use super::attempt::attempt_robots;
+use super::shard::Shard;
+use crate::net::alarm::Alarm;
+
+/// The rules of the origins of one shard.
+pub(crate) struct Robots {
+    shard: Rc<Shard>,
+    agent: Rc<str>,
+    cache: RefCell<Cache>,
+}
+
+/// Whether a row may be fetched now.
+pub(crate) enum Admission {
+    /// It may.
+    Go,
+    /// It is known only now; the row is to start again.
+    Again,
+    /// It may not, or nobody can say.
+    Refused(Failure),
+}
+
+/// What an origin's robots.txt came to.
+enum Standing {
+    Rules(Rules),
+    /// There is none.
+    Everything,
+    /// It could not be had for now; the answer's status.
+    Nothing(u16),
+}
+
+type Flight = Shared<LocalBoxFuture<'static, Result<Rc<Standing>, Failure>>>;
+
+enum Entry {
+    Known { standing: Rc<Standing>, until: Nanos },
+    Asked(Flight),
+}
+
+#[derive(Default)]
+struct Cache {
+    entries: HashMap<Origin, Entry>,
+    /// The origins in the order they came, so that the oldest goes when there are too many.
+    order: VecDeque<Origin>,
+    bytes: usize,
+}
+
+impl Robots {
+    /// `None` if the run does not ask.
+    pub(crate) fn new(shard: &Rc<Shard>) -> Option<Rc<Self>> {
+        let agent = shard.plan.robots.as_deref()?.into();
+        Some(Rc::new(Self { shard: Rc::clone(shard), agent, cache: RefCell::default() }))
+    }
+
+    /// Whether `job`, which holds its place already, may be fetched.
+    pub(crate) async fn admit(&self, job: &Job) -> Admission {
+        let Some(origin) = Origin::of(&job.url) else { return Admission::Go };
+        if let Some(standing) = self.known(&origin) {
+            return standing.judge(&job.url);
+        }
+        let asked = match self.cache.borrow().entries.get(&origin) {
+            Some(Entry::Asked(flight)) => Some(flight.clone()),
+            Some(Entry::Known { .. }) | None => None,
+        };
+        let flight = asked.unwrap_or_else(|| self.ask(&origin, job));
+        let answer = flight.await;
+        self.learn(&origin, job.host, &answer);
+        match answer {
+            Ok(_) => Admission::Again,
+            Err(failure) => Admission::Refused(failure),
+        }
+    }
+
+    fn known(&self, origin: &Origin) -> Option<Rc<Standing>> {
+        match self.cache.borrow().entries.get(origin) {
+            Some(Entry::Known { standing, until }) if self.shard.now() < *until => Some(Rc::clone(standing)),
+            Some(Entry::Known { .. } | Entry::Asked(_)) | None => None,
+        }
+    }
+
+    fn ask(&self, origin: &Origin, job: &Job) -> Flight {
+        let mut url = job.url.clone();
+        url.set_path("/robots.txt");
+        url.set_query(None);
+        url.set_fragment(None);
+        let mut asking = Job::new(job.row, url);
+        // No credential, no body, none of the caller's own fields: it is not the row.
+        (asking.became_get, asking.crossed_origin) = (true, true);
+        asking.ready = self.shard.now();
+        let flight = fetch(Rc::clone(&self.shard), Rc::clone(&self.agent), asking).boxed_local().shared();
+        self.cache.borrow_mut().insert(origin, Entry::Asked(flight.clone()));
+        flight
+    }
+
+    /// The first of those who waited puts the answer in the place of the question; failures are not kept.
+    fn learn(&self, origin: &Origin, host: HostKey, answer: &Result<Rc<Standing>, Failure>) {
+        let mut cache = self.cache.borrow_mut();
+        if !matches!(cache.entries.get(origin), Some(Entry::Asked(_))) {
+            return;
+        }
+        match answer {
+            Err(_) => cache.remove(origin),
+            Ok(standing) => {
+                if let Standing::Rules(rules) = &**standing {
+                    rules.delay().into_iter().for_each(|delay| self.shard.set_host_interval(host, delay));
+                }
+                let until = self.shard.now() + standing.time_to_live();
+                cache.insert(origin, Entry::Known { standing: Rc::clone(standing), until });
+            }
+        }
+    }
+}
+
+/// Fetches a robots.txt, over redirects.
+async fn fetch(shard: Rc<Shard>, agent: Rc<str>, mut job: Job) -> Result<Rc<Standing>, Failure> {
+    let mut alarm = Alarm::new(shard.clock);
+    loop {
+        let Answer { watch, wire, status, redirect, drained, failure, .. } =
+            attempt_robots(&shard, &mut alarm, &job).await;
+        match (failure, redirect, status) {
+            (None, Some(follow), Some(status)) => {
+                let remote = wire.remote.map(|remote| remote.ip());
+                let total = watch.timing().total();
+                let hop = Hop { url: job.url.as_str().into(), status, total, remote };
+                job.redirect(follow.url, hop);
+            }
+            (None, _, Some(status)) => {
+                let body = drained.into_body();
+                return Ok(Rc::new(Standing::of(status, body.inline().unwrap_or_default(), &agent)));
+            }
+            // Redirects that lead nowhere are as good as none (RFC 9309, section 2.3.1.2).
+            (Some(failure), ..) if is_lost(failure.kind) => return Ok(Rc::new(Standing::Everything)),
+            (Some(failure), ..) => {
+                return Err(Failure::new(failure.kind, format!("robots.txt: {}", failure.message)));
+            }
+            (None, _, None) => return Err(Failure::new(ErrorKind::Internal, "robots.txt: no answer")),
+        }
+    }
+}
+
+fn is_lost(kind: ErrorKind) -> bool {
+    let redirect = matches!(kind, ErrorKind::RedirectTooMany | ErrorKind::RedirectInvalid);
+    redirect || (kind.phase() == Phase::Input && kind != ErrorKind::InputUrl)
+}
+
+impl Standing {
+    fn of(status: u16, body: &[u8], agent: &str) -> Self {
+        match status {
+            200..=299 => Self::Rules(Rules::parse(body, agent)),
+            // 429 says nothing about what is there, only that now is no time to ask.
+            429 => Self::Nothing(status),
+            300..=499 => Self::Everything,
+            _ => Self::Nothing(status),
+        }
+    }
+
+    fn judge(&self, url: &Url) -> Admission {
+        let refused = |message: String| Admission::Refused(Failure::new(ErrorKind::PolicyRobots, message));
+        match self {
+            Self::Everything => Admission::Go,
+            Self::Rules(rules) if rules.allows(&url[Position::BeforePath..Position::AfterQuery]) => {
+                Admission::Go
+            }
+            Self::Rules(_) => refused("the site's robots.txt does not allow this path".to_owned()),
+            Self::Nothing(status) => {
+                refused(format!("robots.txt answered {status}, so for now nothing may be fetched"))
+            }
+        }
+    }
+
+    fn time_to_live(&self) -> Nanos {
+        match self {
+            Self::Rules(_) | Self::Everything => limits::ROBOTS_TTL,
+            Self::Nothing(_) => limits::ROBOTS_REFUSED_TTL,
+        }
+    }
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Asked(_) => 0,
+            Self::Known { standing, .. } => match &**standing {
+                Standing::Rules(rules) => rules.bytes(),
+                Standing::Everything | Standing::Nothing(_) => 0,
+            },
+        }
+    }
+}
+
+impl Cache {
+    fn insert(&mut self, origin: &Origin, entry: Entry) {
+        self.bytes += entry.bytes();
+        match self.entries.insert(origin.clone(), entry) {
+            Some(before) => self.bytes -= before.bytes(),
+            None => self.order.push_back(origin.clone()),
+        }
+        let is_full = |cache: &Self| {
+            cache.entries.len() > limits::ROBOTS_ORIGINS_MAX || cache.bytes > limits::ROBOTS_CACHE_BYTES_MAX
+        };
+        while is_full(self) && self.order.len() > 1 {
+            let Some(oldest) = self.order.pop_front() else { break };
+            let gone = self.entries.remove(&oldest);
+            self.bytes -= gone.map_or(0, |entry| entry.bytes());
+        }
+    }
+
+    fn remove(&mut self, origin: &Origin) {
+        let gone = self.entries.remove(origin);
+        self.bytes -= gone.map_or(0, |entry| entry.bytes());
+        self.order.retain(|known| known != origin);
+    }
+}
