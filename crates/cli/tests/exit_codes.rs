@@ -63,7 +63,7 @@ fn three_when_an_output_cannot_be_written() {
     let directory = Directory::new();
     let file = directory.write("file", "x");
     run(&["-o", "/nowhere/at/all/out.ndjson", &url]).check_refused(3, "/nowhere/at/all/out.ndjson");
-    run(&["-o", &format!("{file}/pages/"), &url]).check_refused(3, "file/pages");
+    run(&["-o", &format!("{file}/pages/"), &url]).check_refused(3, "file/pages/");
     run(&["-s", "--summary", "/nowhere/at/all.json", &url]).check_refused(3, "/nowhere/at/all.json");
     run(&["-o", "/dev/full", &url, &url, "-s"]).check_refused(3, "/dev/full");
     // What is no file stays what it is: a rename would put one in its place.

@@ -76,6 +76,28 @@ impl Job {
     }
 }
 
+#[test]
+fn files_go_on_where_they_replace_others() {
+    let job = Job::new(400, slow);
+    let pages = job.directory.path("deep/pages/");
+    fs::create_dir_all(&pages).unwrap();
+    for row in 0..400 {
+        fs::write(format!("{pages}{row}"), "of another day").unwrap();
+    }
+    let words = |more| vec!["-s", "-j", "8", "--name", "{row}", "-o", &pages, more, &job.list];
+    let mut with_durability = words("--overwrite");
+    with_durability.extend(["--durability", "each"]);
+    let mut child = command(&with_durability).stderr(Stdio::null()).spawn().unwrap();
+    assert!(job.server.wait_for_requests(150, LONG));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    run(&words("--resume")).check_code(0);
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), 400, "no file has a twin");
+    for row in 0..400 {
+        assert_eq!(fs::read(format!("{pages}{row}")).unwrap(), overlapped_testkit::row_of(row));
+    }
+}
+
 /// Slow enough that a kill finds it half-way.
 fn slow(row: u64) -> String {
     format!("/row/{row}?delay_ms=20")
@@ -92,6 +114,7 @@ fn a_killed_run_goes_on() {
     assert!(!job.has_state(), "a run whose rows all succeeded needs no state");
     // The output is whole; nothing is to be done, and nothing is lost.
     job.run(&["--resume"]).check_refused(2, "exists");
+    assert!(!job.has_state(), "a run that did not begin leaves nothing");
     job.check_complete(600);
 }
 
@@ -243,6 +266,32 @@ fn a_damaged_journal_is_told_and_repaired() {
     );
     job.run(&["-j", "64", "--resume"]).check_code(0);
     job.check_complete(600);
+}
+
+/// What the loss of power leaves: outputs that are longer than a journal whose end was not written whole.
+#[test]
+fn a_torn_journal_costs_its_tail_and_no_more() {
+    let job = Job::new(500, slow);
+    job.killed_after(250, &["-j", "8", "--durability", "each"]);
+    let journal = fs::read(Path::new(&job.state()).join("journal-1.log")).unwrap();
+    for part in 0..8 {
+        let directory = Directory::new();
+        let (out, state) = (directory.path("out.ndjson"), directory.path("out.ndjson.run"));
+        fs::copy(&job.out, &out).unwrap();
+        fs::create_dir(&state).unwrap();
+        for file in fs::read_dir(job.state()).unwrap().map(|file| file.unwrap()) {
+            fs::copy(file.path(), Path::new(&state).join(file.file_name())).unwrap();
+        }
+        let mut torn = journal[..journal.len() * part / 8 + part].to_vec();
+        // Blocks that were allocated and not written.
+        torn.resize(torn.len() + part % 2 * 512, 0);
+        fs::write(Path::new(&state).join("journal-1.log"), torn).unwrap();
+        run(&["-s", "-j", "64", "--resume", "-o", &out, &job.list]).check_code(0);
+        let found = records(&fs::read_to_string(&out).unwrap());
+        let mut rows: Vec<_> = found.iter().map(|record| record["row"].as_u64().unwrap()).collect();
+        rows.sort_unstable();
+        assert!(rows.into_iter().eq(0..500), "cut at {part}/8");
+    }
 }
 
 #[test]

@@ -200,12 +200,14 @@ fn check_output(place: &Place, rows: u64, ordered: bool) {
 
 #[test]
 fn killed_at_any_moment() {
-    kill_loop("as_completed", false, 20_000, kills(18));
+    let kills = kills(14);
+    kill_loop("as_completed", false, kills * 1_000, kills);
 }
 
 #[test]
 fn killed_at_any_moment_in_order() {
-    kill_loop("in_order", true, 8_000, kills(8));
+    let kills = kills(6);
+    kill_loop("in_order", true, kills * 1_000, kills);
 }
 
 #[test]

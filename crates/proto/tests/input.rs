@@ -446,3 +446,20 @@ proptest! {
         prop_assert_eq!(reader.rows(), rows);
     }
 }
+
+#[test]
+fn reading_goes_on_at_any_row() {
+    let list = "\u{feff}# a comment\nhttp://a.example/1\r\nno url\n\nhttp://b.example/\rhttp://c.example/x";
+    let all = read(Format::Text, list);
+    for row in &all {
+        let mut reader = Reader::resume(Format::Text, Options::default(), row.row(), row.offset).unwrap();
+        let mut rest = Vec::new();
+        let mut sink = |row: RowRead| rest.push((row.row(), row.offset, format!("{:?}", row.job)));
+        let bytes = list.as_bytes().split_at(usize::try_from(row.offset).unwrap()).1;
+        reader.push(bytes, &mut sink).and_then(|()| reader.finish(&mut sink)).unwrap();
+        let expected = all.iter().filter(|other| other.row() >= row.row());
+        assert!(rest.into_iter().eq(expected.map(|row| (row.row(), row.offset, format!("{:?}", row.job)))));
+        assert_eq!(reader.bytes_consumed(), list.len() as u64);
+    }
+    assert!(Reader::resume(Format::Csv, Options::default(), all[0].row(), 9).is_none(), "a table has names");
+}

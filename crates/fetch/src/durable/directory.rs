@@ -20,7 +20,7 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Held until it is dropped.
+    #[expect(dead_code, reason = "held until it is dropped")]
     lock: File,
 }
 
@@ -155,16 +155,15 @@ impl Directory {
     pub(super) fn spool(&self, from: Box<dyn Read + Send>) -> io::Result<Spooled> {
         spool::open(&self.path, from)
     }
+}
 
-    /// Removes the directory: the run needs it no longer.
-    pub(super) fn remove(self) -> io::Result<()> {
-        self.forget()?;
-        fs::remove_file(self.path.join(LOCK))?;
-        drop(self.lock);
-        match fs::remove_dir(&self.path) {
-            // Something that is not ours stays, and so does its directory; there is no run in it.
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            removed => removed,
+impl Drop for Directory {
+    /// A directory in which no run was begun, or from which it was removed, goes.
+    fn drop(&mut self) {
+        if matches!(self.path.join(MANIFEST).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
+        {
+            // If that does not work something else is in it, which is not ours.
+            let _ = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
         }
     }
 }

@@ -144,7 +144,8 @@ impl Log {
             return Ok(());
         }
         let ended = match self.state.failed.is_empty() {
-            true => self.directory.remove(),
+            // Without a run in it the directory goes when it is let go.
+            true => self.directory.forget(),
             false => self.append(Frame::Ended),
         };
         ended.map_err(Error::output)

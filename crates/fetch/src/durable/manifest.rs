@@ -29,8 +29,13 @@ pub(crate) enum Listed {
     Elsewhere(&'static str),
 }
 
-/// The manifest of a run.
-pub(super) fn new(run: u64, listed: &Listed, settings: &[(String, String)]) -> Result<Value, Error> {
+/// The manifest of a run; `replaces`: it may replace files.
+pub(super) fn new(
+    run: u64,
+    listed: &Listed,
+    settings: &[(String, String)],
+    replaces: bool,
+) -> Result<Value, Error> {
     let input = match listed {
         Listed::File(path) => {
             identity(path).map_err(|error| Error::input(&path.display().to_string(), 0, error))?
@@ -46,18 +51,13 @@ pub(super) fn new(run: u64, listed: &Listed, settings: &[(String, String)]) -> R
         "run": format!("{run:016x}"),
         "input": input,
         "settings": settings,
+        REPLACES: replaces,
     }))
 }
 
 /// Whether the run may replace files, which it goes on doing.
 pub(super) fn replaces(manifest: &Value) -> bool {
     manifest.get(REPLACES).and_then(Value::as_bool).unwrap_or(false)
-}
-
-pub(super) fn set_replaces(manifest: &mut Value, replaces: bool) {
-    if let Some(members) = manifest.as_object_mut() {
-        members.insert(REPLACES.to_owned(), replaces.into());
-    }
 }
 
 const REPLACES: &str = "replaces_files";

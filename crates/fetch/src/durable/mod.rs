@@ -70,10 +70,17 @@ impl Durable {
     /// The state of a run whose first output is `output`: `results.ndjson.run` beside `results.ndjson`.
     #[must_use]
     pub fn beside(output: &Path) -> Self {
-        let mut directory = output.components().as_path().as_os_str().to_owned();
-        directory.push(".run");
+        let directory = match output.file_name() {
+            Some(name) => {
+                let mut name = name.to_owned();
+                name.push(".run");
+                output.with_file_name(name)
+            }
+            // A directory without a name of its own, such as `./`.
+            None => output.join("overlapped.run"),
+        };
         Self {
-            directory: directory.into(),
+            directory,
             begin: Begin::default(),
             durability: Durability::default(),
             outputs: Vec::new(),
@@ -112,7 +119,7 @@ pub struct Earlier {
     pub rows: u64,
     /// Those of them that failed, and are not fetched once more.
     pub failed: u64,
-    /// Rows that failed and are fetched once more; their earlier records are to be taken out.
+    /// Rows that failed and are fetched once more; their records were taken out of [`Durable::outputs`].
     pub again: RowSet,
     /// For each sink how long its file is to be; what is behind that is not durable, and written again.
     pub offsets: Vec<Option<u64>>,
@@ -135,7 +142,7 @@ pub(crate) struct Opened {
     manifest: Value,
     state: State,
     generation: u64,
-    run: u64,
+    run: RunId,
     pub(crate) durability: Durability,
     pub(crate) earlier: Earlier,
 }
@@ -153,21 +160,31 @@ impl Opened {
     /// On the disk.
     pub(crate) fn open(durable: Durable, run: RunId, listed: &Listed, own: Settings) -> Result<Self, Error> {
         let mut settings = own;
-        settings.extend(durable.settings);
+        settings.extend(durable.settings.iter().cloned());
         for (place, output) in durable.outputs.iter().enumerate() {
             let name = output.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
             settings.push((format!("output {}", place + 1), name));
         }
         let directory = Directory::open(&durable.directory)?;
-        let mut manifest = manifest::new(run.0, listed, &settings)?;
         let replaces = durable.begin == Begin::Overwrite;
-        manifest::set_replaces(&mut manifest, replaces);
-        let fresh = |directory, manifest| Self {
+        let manifest = manifest::new(run.0, listed, &settings, replaces)?;
+        match (directory.manifest()?, durable.begin) {
+            (None, _) => {}
+            (Some(_), Begin::Overwrite) => {
+                directory.forget().map_err(|error| Error::output_path(&durable.directory, error))?;
+            }
+            (Some(_), Begin::Anew) => return Err(exists(&durable.directory, directory.recover().ok())),
+            (Some(earlier), Begin::Resume | Begin::RetryFailed) => {
+                manifest::compare(&earlier, &manifest)?;
+                return Self::go_on(directory, earlier, &durable);
+            }
+        }
+        Ok(Self {
             directory,
             manifest,
             state: State::default(),
             generation: 0,
-            run: run.0,
+            run,
             durability: durable.durability,
             earlier: Earlier {
                 begun: false,
@@ -178,18 +195,11 @@ impl Opened {
                 offsets: Vec::new(),
                 run,
             },
-        };
-        let Some(earlier) = directory.manifest()? else { return Ok(fresh(directory, manifest)) };
-        match durable.begin {
-            Begin::Overwrite => {
-                directory.forget().map_err(|error| Error::output_path(&durable.directory, error))?;
-                return Ok(fresh(directory, manifest));
-            }
-            Begin::Anew => return Err(exists(&durable.directory, directory.recover().ok())),
-            Begin::Resume | Begin::RetryFailed => manifest::compare(&earlier, &manifest)?,
-        }
-        let replaces = manifest::replaces(&earlier);
-        manifest::set_replaces(&mut manifest, replaces);
+        })
+    }
+
+    /// Takes back what a crash has left behind the last frame, and the records of rows that are fetched once more.
+    fn go_on(directory: Directory, manifest: Value, durable: &Durable) -> Result<Self, Error> {
         let Found { mut state, mut generation, run } = directory.recover()?;
         directory.take_back(&state.named);
         rewrite::finish(&durable.outputs, &state.offsets).map_err(Error::output)?;
@@ -210,7 +220,7 @@ impl Opened {
         }
         let earlier = Earlier {
             begun: true,
-            replaces,
+            replaces: manifest::replaces(&manifest),
             rows: state.done.len(),
             failed: state.failed.len(),
             again,
@@ -218,7 +228,7 @@ impl Opened {
             run: RunId(run),
         };
         let durability = durable.durability;
-        Ok(Self { directory, manifest, state, generation, run, durability, earlier })
+        Ok(Self { directory, manifest, state, generation, run: RunId(run), durability, earlier })
     }
 
     /// The list on its way through the run directory, where it can be read again.
@@ -249,7 +259,7 @@ impl Opened {
     ///
     /// On the disk.
     pub(crate) fn begin(self) -> Result<Log, Error> {
-        Log::begin(self.directory, &self.manifest, self.state, self.run, self.generation + 1)
+        Log::begin(self.directory, &self.manifest, self.state, self.run.0, self.generation + 1)
     }
 }
 

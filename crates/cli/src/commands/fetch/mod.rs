@@ -43,6 +43,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     let mut bulk = Bulk::new(plan.config)?.input(plan.input).input_options(plan.input_options);
     let mut earlier = None;
     if let Some(durable) = plan.durable.take() {
+        sinks::make_directory(&plan.sinks)?;
         let found;
         (bulk, found) = bulk.durable(durable)?;
         if plan.show.summary && found.rows + found.again.len() > 0 {

@@ -1,5 +1,6 @@
 //! Where the records of a run go: the outputs that the plan names, opened, and what a person is told of each row.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,18 @@ use crate::flags::plan::{Main, Show, Sinks};
 use crate::picture::{Bar, Chart};
 use crate::report::figures;
 use crate::terminal;
+
+/// Makes the directory of `-o DIR/`, beside which the state is kept.
+///
+/// # Errors
+///
+/// [`Error::Output`]: it cannot be made.
+pub(super) fn make_directory(plan: &Sinks) -> Result<(), Error> {
+    plan.outputs.iter().try_for_each(|output| match output {
+        Output::Directory(path) => fs::create_dir_all(path).map_err(|error| Error::writing(path, &error)),
+        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) => Ok(()),
+    })
+}
 
 /// Opens everything that is written to.
 ///
