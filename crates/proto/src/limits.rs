@@ -27,6 +27,8 @@ pub const WINDOW_ROWS: usize = 100_000;
 
 /// Requests in flight at once.
 pub const PARALLEL_MAX: usize = 256;
+/// Requests that a shard starts before it looks at those that are in flight.
+pub const STARTS_A_TURN: usize = 128;
 /// The largest `--parallel-max`: two thirds of the local ports one address has.
 pub const PARALLEL_MAX_MAX: usize = 40_000;
 /// Shards of one process.

@@ -83,14 +83,21 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
 
     /// Moves what is in flight and starts what may start, until neither gets further; says when more may start.
     fn start(&mut self, cx: &mut Context<'_>) -> Option<Nanos> {
+        // A few at a time: while thousands of connections are opened, the first of them should send their requests.
+        let mut starts = limits::STARTS_A_TURN;
         loop {
             while let Poll::Ready(Some(())) = self.lanes.poll_next_unpin(cx) {}
             // Asked again after the lanes have moved: an attempt may have ended in a retry at some time.
             let before = self.lanes.len();
             let wait = loop {
+                if starts == 0 {
+                    cx.waker().wake_by_ref();
+                    break None;
+                }
                 match self.shard.next() {
                     Turn::Start(job) => {
-                        self.lanes.push(Box::pin(lane(self.shard.clone(), self.robots.clone(), job)))
+                        starts -= 1;
+                        self.lanes.push(Box::pin(lane(self.shard.clone(), self.robots.clone(), job)));
                     }
                     Turn::Wait(at) => break Some(at),
                     Turn::Idle => break None,
