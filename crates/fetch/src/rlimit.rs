@@ -1,6 +1,8 @@
 //! The system's limit on open files, which is what a run with thousands of requests in flight meets first.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use overlapped_proto::limits;
 use rustix::io::Errno;
@@ -28,6 +30,29 @@ pub fn raise_open_files_limit(parallel_max: usize) -> usize {
     }
     // Where there are very few, half of them are requests.
     usize::try_from(now.saturating_sub(limits::FILES_RESERVED).max(now / 2)).unwrap_or(usize::MAX)
+}
+
+/// How many connections may be idle beside `parallel_max` that are in use, so that the list, the sinks and the journal
+/// find files to open.
+pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    files.saturating_sub(parallel_max).saturating_sub(limits::FILES_OWN).clamp(2, limits::IDLE_MAX)
+}
+
+/// Opens a file or directory of the run's own, and waits for a while if connections hold all the files there are.
+///
+/// # Blocking
+///
+/// On the disk, and for `limits::OPEN_TRIES` pauses at the most.
+pub(crate) fn open_patiently(path: &Path) -> io::Result<File> {
+    for _ in 1..limits::OPEN_TRIES {
+        match File::open(path) {
+            Err(error) if is_out_of_files(&error) => std::thread::sleep(limits::OPEN_PAUSE.into()),
+            result => return result,
+        }
+    }
+    File::open(path)
 }
 
 /// True if the system, or this process, has no more open files or memory for a socket.

@@ -55,6 +55,12 @@ pub const DISK_PARALLEL_MAX: usize = 4;
 pub const HOSTS_TALLIED_MAX: usize = 10_000;
 /// Open files kept free for the list, the sinks and the journal.
 pub const FILES_RESERVED: u64 = 64;
+/// Open files that a run needs for itself at the least: the list, the outputs, the journal, the shards' event queues.
+pub const FILES_OWN: usize = 28;
+/// How often opening a file of the run's own is tried while connections hold all the files there are.
+pub const OPEN_TRIES: u32 = 2_000;
+/// The pause between two tries.
+pub const OPEN_PAUSE: Nanos = Nanos::from_millis(5);
 /// How long nothing starts on a thread after it found no open file or local port.
 pub const SHORTAGE_PAUSE: Nanos = Nanos::from_millis(5);
 /// The same while nothing is in flight, so that it is not this run that must give something back.

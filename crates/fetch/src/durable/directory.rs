@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::spool::{self, Spooled};
 use crate::error::Error;
+use crate::rlimit::open_patiently;
 use crate::sink::sync_name;
 
 const MANIFEST: &str = "job.json";
@@ -119,7 +120,7 @@ impl Directory {
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        open_patiently(&self.path)?.sync_all()
     }
 
     /// Removes the files of other generations, and what was being written when a process ended.

@@ -28,6 +28,7 @@ use crate::durable::log::Intents;
 use crate::net::exchange::Connection;
 use crate::net::resolve::Resolver;
 use crate::plan::Plan;
+use crate::rlimit::idle_connections_max;
 
 /// Where blocking work goes, each kind with a limit of its own.
 #[derive(Clone, Debug)]
@@ -94,6 +95,7 @@ impl Shard {
         clock: Clock,
         seed: u64,
     ) -> Rc<Self> {
+        let idle_max = (idle_connections_max(plan.pace.parallel_max) / plan.shards).max(1);
         let resolver = Resolver::new(lanes.dns.clone(), clock);
         let scheduler = RefCell::new(Scheduler::new(plan.pace.clone()));
         Rc::new(Self {
@@ -104,7 +106,7 @@ impl Shard {
             shared,
             resolver,
             scheduler,
-            idle: RefCell::new(Keepalive::new(Bounds::default())),
+            idle: RefCell::new(Keepalive::new(Bounds { idle_max, ..Bounds::default() })),
             outbox: RefCell::default(),
             now: Cell::new(clock.now()),
             held_by_rate: Cell::new(false),

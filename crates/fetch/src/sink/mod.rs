@@ -8,7 +8,6 @@ mod output;
 mod naming;
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -22,6 +21,7 @@ pub use lines::Lines;
 pub use output::OutputFile;
 
 use crate::error::Error;
+use crate::rlimit::open_patiently;
 
 /// A place where records go.
 ///
@@ -154,7 +154,7 @@ pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
 /// On the disk.
 pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| at(folder, &error))
+    open_patiently(folder).and_then(|folder| folder.sync_all()).map_err(|error| at(folder, &error))
 }
 
 /// An error that says where.

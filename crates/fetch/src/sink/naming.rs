@@ -2,13 +2,14 @@
 //! on the disk.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::rlimit::open_patiently;
 use overlapped_proto::journal::Named;
 use overlapped_proto::limits::SYNCED_FILES_MAX;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
@@ -120,9 +121,9 @@ pub(super) fn settle(
 fn sync_all<'a>(root: &Path, paths: impl Iterator<Item = &'a Path>) -> io::Result<()> {
     let paths: Vec<_> = paths.collect();
     if paths.len() > SYNCED_FILES_MAX {
-        return Ok(syncfs(File::open(root)?)?);
+        return Ok(syncfs(open_patiently(root)?)?);
     }
     let sync =
-        |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(|error| at(path, &error));
+        |path: &Path| open_patiently(path).and_then(|file| file.sync_all()).map_err(|error| at(path, &error));
     paths.into_iter().try_for_each(sync)
 }
