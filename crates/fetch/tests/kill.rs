@@ -134,20 +134,21 @@ fn kill_loop(name: &str, ordered: bool, rows: u64, kills: u64) {
     let server = Server::start();
     let place = Place::new(name);
     place.list(&server, rows);
-    let (mut done, mut killed) = (0, 0);
-    while killed < kills {
+    let (mut done, mut killed, mut ended) = (0, 0, false);
+    while killed < kills && !ended {
         let durability = if killed % 3 == 0 { "each" } else { "group" };
         let mut child = place.worker(ordered, durability);
         std::thread::sleep(Duration::from_millis(20 + draw.below(900)));
-        if child.try_wait().unwrap().is_some_and(|status| status.success()) {
-            break;
-        }
         child.kill().unwrap();
-        child.wait().unwrap();
-        killed += 1;
-        done = check_state(&place, done);
+        // On a fast machine it may have come to its end, or have been killed behind it: what is over is not begun again.
+        ended = child.wait().unwrap().success() || (done > 0 && !place.state().exists());
+        if !ended {
+            killed += 1;
+            done = check_state(&place, done);
+        }
     }
-    assert!(place.worker(ordered, "group").wait().unwrap().success());
+    assert!(ended || place.worker(ordered, "group").wait().unwrap().success());
+    assert!(killed > 0, "the run ended before it could be killed");
     assert!(!place.state().exists(), "a run whose rows all succeeded leaves no state");
     check_output(&place, rows, ordered);
     let hits: u64 = server.row_hits().iter().map(|&hits| u64::from(hits)).sum();
@@ -201,13 +202,13 @@ fn check_output(place: &Place, rows: u64, ordered: bool) {
 #[test]
 fn killed_at_any_moment() {
     let kills = kills(14);
-    kill_loop("as_completed", false, kills * 1_000, kills);
+    kill_loop("as_completed", false, kills * 2_000, kills);
 }
 
 #[test]
 fn killed_at_any_moment_in_order() {
     let kills = kills(6);
-    kill_loop("in_order", true, kills * 1_000, kills);
+    kill_loop("in_order", true, kills * 2_000, kills);
 }
 
 #[test]
