@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use overlapped_fetch::{Config, Network, Pace, Request};
-use overlapped_testkit::Server;
+use overlapped_testkit::{Script, Server};
 use support::{Fetched, config, fetch, retrying};
 
 fn robots() -> Config {
@@ -83,10 +84,42 @@ fn a_site_without_rules_allows_all_and_a_broken_one_nothing() {
         [(404, ""), (403, ""), (500, "policy.robots"), (503, "policy.robots"), (429, "policy.robots")]
     {
         let server = answering(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
-        let fetched = fetch(robots(), [server.url("/ok"), server.url("/ok")]);
-        assert_eq!(fetched.errors(), [expected; 2], "{status}");
-        assert_eq!(server.count("/robots.txt"), 1, "{status}");
+        let fetched = fetch(robots(), [server.url("/ok")]);
+        assert_eq!(fetched.errors(), [expected], "{status}");
+        assert_eq!(
+            (server.count("/robots.txt"), fetched.records[0].status.is_some()),
+            (1, expected.is_empty())
+        );
+        assert_eq!(server.count("/ok"), u64::from(expected.is_empty()), "{status}");
     }
+}
+
+#[test]
+fn a_robots_txt_that_cannot_be_had_for_now_is_asked_for_again() {
+    let pace = Pace { robots: true, ..Pace::default() };
+    for status in [429, 503] {
+        let asked = AtomicUsize::new(0);
+        let server = Server::builder()
+            .handler("/robots.txt", move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => Script::response(status, &[("Retry-After", "1")], ""),
+                _ => Script::response(200, &[], "User-agent: *\nDisallow: /text"),
+            })
+            .start();
+        let config = Config { pace: pace.clone(), ..retrying(1) };
+        let fetched = fetch(config, [server.url("/row/1"), server.url("/text/3"), server.url("/row/2")]);
+        assert_eq!(fetched.errors(), ["", "policy.robots", ""], "{status}");
+        assert_eq!((server.count("/robots.txt"), server.count("/row")), (2, 2), "{status}");
+        let seen = server.seen();
+        assert!(
+            seen[1].at - seen[0].at >= Duration::from_millis(990),
+            "the host asked for a pause: {seen:?}"
+        );
+    }
+    // A row that is refused to the end says why, and how often it was tried.
+    let server = answering("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n".to_owned());
+    let fetched = fetch(Config { pace, ..retrying(1) }, [server.url("/ok")]);
+    assert_eq!((fetched.errors(), fetched.records[0].attempts), (vec!["policy.robots"], 2));
+    assert_eq!((server.count("/robots.txt"), server.count("/ok")), (2, 0));
 }
 
 #[test]
@@ -145,5 +178,5 @@ fn a_crawl_delay_spaces_the_requests() {
 
 /// A server whose robots.txt is this response.
 fn answering(response: String) -> Server {
-    Server::builder().route("/robots.txt", overlapped_testkit::Script::new().send(response)).start()
+    Server::builder().route("/robots.txt", Script::new().send(response)).start()
 }

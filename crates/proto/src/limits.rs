@@ -175,8 +175,6 @@ pub const ROBOTS_BYTES_MAX: usize = 500 << 10;
 pub const ROBOTS_REDIRECTS_MAX: u16 = 5;
 /// How long a robots.txt is kept (RFC 9309, section 2.4).
 pub const ROBOTS_TTL: Nanos = Nanos::from_secs(86_400);
-/// How long an answer that forbids everything for now is kept.
-pub const ROBOTS_REFUSED_TTL: Nanos = Nanos::from_secs(60);
 /// Origins of which a thread keeps the rules.
 pub const ROBOTS_ORIGINS_MAX: usize = 10_000;
 /// Memory for the rules that a thread keeps.

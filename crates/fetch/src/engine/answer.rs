@@ -1,7 +1,7 @@
 //! What an attempt brought, as plain data: what the attempt fills in and the shard turns into a record.
 
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::outcome::Failure;
+use overlapped_proto::outcome::{Ending, Failure};
 use overlapped_proto::record::{Connection as Wire, Headers};
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::time::Nanos;
@@ -19,6 +19,8 @@ pub(crate) struct Answer {
     pub(crate) redirect: Option<Follow>,
     pub(crate) drained: Drained,
     pub(crate) failure: Option<Failure>,
+    /// What stood in the way of the attempt, for the scheduler to judge in its place: an answer to another request.
+    pub(crate) refusal: Option<Ending>,
 }
 
 impl Answer {
@@ -32,7 +34,18 @@ impl Answer {
             redirect: None,
             drained: Drained::default(),
             failure: None,
+            refusal: None,
         }
+    }
+
+    /// How the attempt ended, as the scheduler sees it.
+    pub(crate) fn ending(&self) -> Ending {
+        let ended = match (&self.failure, self.status) {
+            (None, Some(status)) => Ending::Response { status, retry_after: self.retry_after },
+            (Some(failure), _) => Ending::Failed(failure.kind),
+            (None, None) => Ending::Failed(ErrorKind::Internal),
+        };
+        self.refusal.unwrap_or(ended)
     }
 
     /// True if nothing was sent, because this machine had no file or port for it.

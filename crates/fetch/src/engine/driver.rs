@@ -19,7 +19,7 @@ use overlapped_proto::time::Nanos;
 
 use super::answer::Answer;
 use super::attempt::attempt;
-use super::robots::{Admission, Robots};
+use super::robots::{Admission, Robots, Unknown};
 use super::shard::{Shard, Turn};
 use crate::control::Stage;
 use crate::net::alarm::Alarm;
@@ -150,11 +150,11 @@ async fn turn(
     match robots.admit(job).await {
         Admission::Go => Some(attempt(shard, alarm, job).await),
         Admission::Again => None,
+        Admission::Unknown(Unknown { failure, refusal }) => {
+            Some(Answer { refusal, ..Answer::failed(ready, shard.now(), failure) })
+        }
         Admission::Refused(failure) => {
-            if failure.kind == ErrorKind::PolicyRobots {
-                // It was not tried.
-                job.attempts = job.attempts.saturating_sub(1);
-            }
+            job.attempts = job.attempts.saturating_sub(1); // It was not tried.
             Some(Answer::failed(ready, shard.now(), failure))
         }
     }

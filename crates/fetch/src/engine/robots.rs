@@ -14,7 +14,7 @@ use overlapped_proto::error::{ErrorKind, Phase};
 use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::limits;
 use overlapped_proto::origin::Origin;
-use overlapped_proto::outcome::{Failure, Hop};
+use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::robots::Rules;
 use overlapped_proto::time::Nanos;
 use url::{Position, Url};
@@ -37,8 +37,10 @@ pub(crate) enum Admission {
     Go,
     /// It is known only now; the row is to start again.
     Again,
-    /// It may not, or nobody can say.
+    /// It may not.
     Refused(Failure),
+    /// Nobody can say: what came of asking is what came of the row.
+    Unknown(Unknown),
 }
 
 /// What an origin's robots.txt came to.
@@ -46,11 +48,17 @@ enum Standing {
     Rules(Rules),
     /// There is none.
     Everything,
-    /// It could not be had for now; the answer's status.
-    Nothing(u16),
 }
 
-type Flight = Shared<LocalBoxFuture<'static, Result<Rc<Standing>, Failure>>>;
+/// Why it is not known what an origin allows.
+#[derive(Clone)]
+pub(crate) struct Unknown {
+    pub(crate) failure: Failure,
+    /// What the server answered, if it did.
+    pub(crate) refusal: Option<Ending>,
+}
+
+type Flight = Shared<LocalBoxFuture<'static, Result<Rc<Standing>, Unknown>>>;
 
 enum Entry {
     Known { standing: Rc<Standing>, until: Nanos },
@@ -87,7 +95,7 @@ impl Robots {
         self.learn(&origin, job.host, &answer);
         match answer {
             Ok(_) => Admission::Again,
-            Err(failure) => Admission::Refused(failure),
+            Err(unknown) => Admission::Unknown(unknown),
         }
     }
 
@@ -113,7 +121,7 @@ impl Robots {
     }
 
     /// The first of those who waited puts the answer in the place of the question; failures are not kept.
-    fn learn(&self, origin: &Origin, host: HostKey, answer: &Result<Rc<Standing>, Failure>) {
+    fn learn(&self, origin: &Origin, host: HostKey, answer: &Result<Rc<Standing>, Unknown>) {
         let mut cache = self.cache.borrow_mut();
         if !matches!(cache.entries.get(origin), Some(Entry::Asked(_))) {
             return;
@@ -124,7 +132,7 @@ impl Robots {
                 if let Standing::Rules(rules) = &**standing {
                     rules.delay().into_iter().for_each(|delay| self.shard.set_host_interval(host, delay));
                 }
-                let until = self.shard.now() + standing.time_to_live();
+                let until = self.shard.now() + limits::ROBOTS_TTL;
                 cache.insert(origin, Entry::Known { standing: Rc::clone(standing), until });
             }
         }
@@ -132,10 +140,10 @@ impl Robots {
 }
 
 /// Fetches a robots.txt, over redirects.
-async fn fetch(shard: Rc<Shard>, agent: Rc<str>, mut job: Job) -> Result<Rc<Standing>, Failure> {
+async fn fetch(shard: Rc<Shard>, agent: Rc<str>, mut job: Job) -> Result<Rc<Standing>, Unknown> {
     let mut alarm = Alarm::new(shard.clock);
     loop {
-        let Answer { watch, wire, status, redirect, drained, failure, .. } =
+        let Answer { watch, wire, status, retry_after, redirect, drained, failure, .. } =
             attempt_robots(&shard, &mut alarm, &job).await;
         match (failure, redirect, status) {
             (None, Some(follow), Some(status)) => {
@@ -146,14 +154,17 @@ async fn fetch(shard: Rc<Shard>, agent: Rc<str>, mut job: Job) -> Result<Rc<Stan
             }
             (None, _, Some(status)) => {
                 let body = drained.into_body();
-                return Ok(Rc::new(Standing::of(status, body.inline().unwrap_or_default(), &agent)));
+                let standing = Standing::of(status, body.inline().unwrap_or_default(), &agent);
+                let message = || format!("robots.txt answered {status}, so for now nothing may be fetched");
+                return standing.map(Rc::new).ok_or_else(|| Unknown {
+                    failure: Failure::new(ErrorKind::PolicyRobots, message()),
+                    refusal: Some(Ending::Response { status, retry_after }),
+                });
             }
             // Redirects that lead nowhere are as good as none (RFC 9309, section 2.3.1.2).
             (Some(failure), ..) if is_lost(failure.kind) => return Ok(Rc::new(Standing::Everything)),
-            (Some(failure), ..) => {
-                return Err(Failure::new(failure.kind, format!("robots.txt: {}", failure.message)));
-            }
-            (None, _, None) => return Err(Failure::new(ErrorKind::Internal, "robots.txt: no answer")),
+            (Some(failure), ..) => return Err(Unknown::new(failure.kind, &failure.message)),
+            (None, _, None) => return Err(Unknown::new(ErrorKind::Internal, "no answer")),
         }
     }
 }
@@ -163,35 +174,32 @@ fn is_lost(kind: ErrorKind) -> bool {
     redirect || (kind.phase() == Phase::Input && kind != ErrorKind::InputUrl)
 }
 
+impl Unknown {
+    fn new(kind: ErrorKind, why: &str) -> Self {
+        Self { failure: Failure::new(kind, format!("robots.txt: {why}")), refusal: None }
+    }
+}
+
 impl Standing {
-    fn of(status: u16, body: &[u8], agent: &str) -> Self {
+    /// `None`: the server did not say. 429 tells nothing about what is there, only that now is no time to ask.
+    fn of(status: u16, body: &[u8], agent: &str) -> Option<Self> {
         match status {
-            200..=299 => Self::Rules(Rules::parse(body, agent)),
-            // 429 says nothing about what is there, only that now is no time to ask.
-            429 => Self::Nothing(status),
-            300..=499 => Self::Everything,
-            _ => Self::Nothing(status),
+            200..=299 => Some(Self::Rules(Rules::parse(body, agent))),
+            300..=499 if status != 429 => Some(Self::Everything),
+            _ => None,
         }
     }
 
     fn judge(&self, url: &Url) -> Admission {
-        let refused = |message: String| Admission::Refused(Failure::new(ErrorKind::PolicyRobots, message));
         match self {
             Self::Everything => Admission::Go,
             Self::Rules(rules) if rules.allows(&url[Position::BeforePath..Position::AfterQuery]) => {
                 Admission::Go
             }
-            Self::Rules(_) => refused("the site's robots.txt does not allow this path".to_owned()),
-            Self::Nothing(status) => {
-                refused(format!("robots.txt answered {status}, so for now nothing may be fetched"))
+            Self::Rules(_) => {
+                let message = "the site's robots.txt does not allow this path";
+                Admission::Refused(Failure::new(ErrorKind::PolicyRobots, message))
             }
-        }
-    }
-
-    fn time_to_live(&self) -> Nanos {
-        match self {
-            Self::Rules(_) | Self::Everything => limits::ROBOTS_TTL,
-            Self::Nothing(_) => limits::ROBOTS_REFUSED_TTL,
         }
     }
 }
@@ -202,7 +210,7 @@ impl Entry {
             Self::Asked(_) => 0,
             Self::Known { standing, .. } => match &**standing {
                 Standing::Rules(rules) => rules.bytes(),
-                Standing::Everything | Standing::Nothing(_) => 0,
+                Standing::Everything => 0,
             },
         }
     }

@@ -12,7 +12,7 @@ use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::keepalive::{Bounds, Keepalive};
 use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
-use overlapped_proto::outcome::{Ending, Failure, Hop};
+use overlapped_proto::outcome::{Failure, Hop};
 use overlapped_proto::record::{Body, Record};
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::schedule::{Finish, Held, Next, Scheduler};
@@ -204,13 +204,8 @@ impl Shard {
         match (answer.redirect.take(), answer.status) {
             (Some(follow), Some(status)) => self.follow(job, status, &answer, follow),
             _ => {
-                let ending = match (&answer.failure, answer.status) {
-                    (None, Some(status)) => Ending::Response { status, retry_after: answer.retry_after },
-                    (Some(failure), _) => Ending::Failed(failure.kind),
-                    (None, None) => Ending::Failed(overlapped_proto::error::ErrorKind::Internal),
-                };
                 let now = self.now();
-                match self.scheduler.borrow_mut().finish(job, ending, now, self.random()) {
+                match self.scheduler.borrow_mut().finish(job, answer.ending(), now, self.random()) {
                     Finish::Deliver(done) => job = done,
                     Finish::RetryAt(_) => {
                         bump(&self.counts.retries);
