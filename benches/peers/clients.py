@@ -14,6 +14,7 @@ from typing import Callable
 import records
 
 OURS = "overlapped"
+BARE = "bare sockets"
 PYTHON_CLIENT = Path(__file__).with_name("fetch_with_python.py")
 
 
@@ -118,8 +119,23 @@ def _told_by_records(task: Task) -> Told:
 
 def peers(programs: Programs) -> list[Client]:
     """Every peer that is installed."""
-    finders = (_wrk, _oha, _oha_from_list, _curl, _wget2, _aria2c, _aiohttp, _requests)
+    finders = (_bare, _wrk, _oha, _oha_from_list, _curl, _wget2, _aria2c, _aiohttp, _requests)
     return [client for find in finders if (client := find(programs)) is not None]
+
+
+def _bare(programs: Programs) -> Client | None:
+    program = programs.ours.parent / "examples" / BARE.replace(" ", "_")
+    if not program.is_file():
+        return None
+
+    def command(task: Task) -> list[str]:
+        return [str(program), str(task.lists.plain), str(task.parallel)]
+
+    def told(task: Task) -> Told:
+        text = (task.folder / "stdout").read_text().strip()
+        return Told(int(text)) if text.isdigit() else Told(complaint="it did not end well")
+
+    return Client(BARE, str(program), "of this checkout", command, told, note="one thread, keeps nothing: the floor")
 
 
 def _wrk(programs: Programs) -> Client | None:

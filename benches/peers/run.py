@@ -3,7 +3,7 @@
 
 Takes the peers that are on PATH (wrk, oha, curl, wget2, aria2c, and Python's requests and aiohttp) and leaves out the
 others. Installs nothing, needs Linux and Python 3.10. Build first: cargo build --release -p overlapped-cli -p
-overlapped-testkit.
+overlapped-testkit --bins --example bare_sockets
 
 scenarios:
   list         distinct URLs from a file, 1 KB bodies (the default)

@@ -142,7 +142,7 @@ def inflight(settings: Settings) -> report.Result:
     """10,000 requests that all wait at the same time, for 1 s each; 64 of them show what a request adds."""
     few, many = 64, 10_000
     ours = clients.ours(settings.programs)[1:]
-    able = [c for c in clients.peers(settings.programs) if c.name in ("oha", "Python aiohttp")]
+    able = [c for c in clients.peers(settings.programs) if c.name in (clients.BARE, "oha", "Python aiohttp")]
     chosen = chosen_of(settings, ours + able)
     runs, commands = [], []
     with Testkit(settings.testkit) as server:
