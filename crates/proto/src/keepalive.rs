@@ -4,8 +4,9 @@
 //! longer here: no connection is given to two. Nothing here opens, closes or looks into a connection; whoever drops
 //! what comes back closes it.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::FixedState;
 
 use crate::limits;
 use crate::list::{List, NONE, Slab};
@@ -165,10 +166,9 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
 }
 
 /// SipHash with fixed keys: the same in every run. Names that collide on purpose only make a chain of `idle_max`.
+/// Known to all, so that a list may be made whose keys all fall together; then a lookup costs `idle_max` steps.
 fn hash(key: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
+    FixedState::default().hash_one(key)
 }
 
 #[cfg(test)]

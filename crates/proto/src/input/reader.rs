@@ -29,6 +29,7 @@ use super::{BadRow, Format, Options, RowRead, json, text, url};
 pub struct Reader {
     source: Source,
     options: Options,
+    urls: url::Parser,
     /// The first bytes, until there are enough to know the encoding.
     start: Option<Vec<u8>>,
     consumed: u64,
@@ -52,7 +53,8 @@ impl Reader {
             Format::Csv => Source::Table(Box::new(Table::new(b',')), None),
             Format::Tsv => Source::Table(Box::new(Table::new(b'\t')), None),
         };
-        Self { source, options, start: Some(Vec::with_capacity(START_BYTES)), consumed: 0, next: 0 }
+        let start = Some(Vec::with_capacity(START_BYTES));
+        Self { source, options, urls: url::Parser::default(), start, consumed: 0, next: 0 }
     }
 
     /// A reader that goes on where a row begins; `None`: this format is read from its beginning. The lines it tells are
@@ -95,9 +97,9 @@ impl Reader {
     /// As [`Reader::push`].
     pub fn finish(&mut self, sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
         self.open(sink)?;
-        let Self { source, options, next, .. } = self;
+        let Self { source, options, urls, next, .. } = self;
         match source {
-            Source::Text(lines) => lines.finish(&mut |line| read_text(&line, next, sink)),
+            Source::Text(lines) => lines.finish(&mut |line| read_text(&line, urls, next, sink)),
             Source::Ndjson(lines) => lines.finish(&mut |line| read_ndjson(&line, options, next, sink)),
             Source::Table(table, header) => {
                 table.finish(&mut |cells| read_cells(&cells, header, options, next, sink))?;
@@ -127,7 +129,7 @@ impl Reader {
         let cut = text.len() > limits::INPUT_ROW_BYTES_MAX;
         let line = || Line { number: 0, offset: 0, bytes: bytes(text), cut, text };
         match &self.source {
-            Source::Text(_) => text_row(row, &line()),
+            Source::Text(_) => text_row(row, &line(), &mut url::Parser::default()),
             Source::Ndjson(_) => ndjson_row(row, &line(), &self.options),
             Source::Table(table, header) => {
                 let no_row = Failure::new(ErrorKind::Internal, "there is no row here to be read again");
@@ -163,9 +165,9 @@ impl Reader {
     }
 
     fn feed(&mut self, block: &[u8], sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
-        let Self { source, options, next, .. } = self;
+        let Self { source, options, urls, next, .. } = self;
         match source {
-            Source::Text(lines) => lines.push(block, &mut |line| read_text(&line, next, sink)),
+            Source::Text(lines) => lines.push(block, &mut |line| read_text(&line, urls, next, sink)),
             Source::Ndjson(lines) => lines.push(block, &mut |line| read_ndjson(&line, options, next, sink)),
             Source::Table(table, header) => {
                 table.push(block, &mut |cells| read_cells(&cells, header, options, next, sink))?;
@@ -187,10 +189,10 @@ fn is_utf16(start: &[u8]) -> bool {
     }
 }
 
-fn read_text(line: &Line<'_>, next: &mut u64, sink: &mut impl FnMut(RowRead)) {
+fn read_text(line: &Line<'_>, urls: &mut url::Parser, next: &mut u64, sink: &mut impl FnMut(RowRead)) {
     let text = line.text.trim_ascii();
     if !text.is_empty() && !text.starts_with(b"#") {
-        let job = text_row(take(next), line);
+        let job = text_row(take(next), line, urls);
         sink(RowRead { line: line.number, offset: line.offset, bytes: line.bytes, job });
     }
 }
@@ -218,8 +220,8 @@ fn read_cells(
     Ok(())
 }
 
-fn text_row(row: Row, line: &Line<'_>) -> Result<Job, BadRow> {
-    let url = whole(line).and_then(|text| Ok(Job::new(row, url::parse(text)?).given_as(text)));
+fn text_row(row: Row, line: &Line<'_>, urls: &mut url::Parser) -> Result<Job, BadRow> {
+    let url = whole(line).and_then(|text| Ok(Job::new(row, urls.parse(text)?).given_as(text)));
     url.map_err(|failure| BadRow::new(row, line.text.trim_ascii(), failure))
 }
 

@@ -30,7 +30,7 @@ pub fn parse(text: &str) -> Result<Url, Failure> {
     if text.is_empty() {
         return Err(Failure::new(ErrorKind::InputEmpty, "there is no URL"));
     }
-    if text.bytes().fold(false, |any, byte| any | (byte < 0x20)) {
+    if has_control(text) {
         let message = format!("{} holds a control character", quote(text));
         return Err(Failure::new(ErrorKind::InputUrl, message));
     }
@@ -47,6 +47,61 @@ pub fn parse(text: &str) -> Result<Url, Failure> {
         }
         Err(error) => Err(with_hint(format!("{}: {error}", quote(text)), None)),
     }
+}
+
+/// Parses one URL after the other. In a list neighbours are often of one server, and finding out that a host is one
+/// costs more than the rest of the URL; so as long as everything before the path is the same, only the path is parsed.
+///
+/// ```
+/// use overlapped_proto::input::url::{Parser, parse};
+///
+/// let mut parser = Parser::default();
+/// for text in ["http://a.test/1", "http://a.test/2?q#f", "http://b.test/3", "ftp://a.test/4"] {
+///     assert_eq!(parser.parse(text).ok(), parse(text).ok());
+/// }
+/// ```
+#[derive(Debug, Default)]
+pub struct Parser {
+    /// What stood before the path of the last URL; empty: nothing that can be used again.
+    before: String,
+    last: Option<Url>,
+}
+
+impl Parser {
+    /// As [`parse`].
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`].
+    pub fn parse(&mut self, text: &str) -> Result<Url, Failure> {
+        let (before, path) = text.split_at(path_start(text).unwrap_or(0));
+        if !before.is_empty()
+            && before == self.before
+            && !has_control(text)
+            && let Some(last) = &self.last
+            && let Ok(url) = last.join(path)
+        {
+            return Ok(url);
+        }
+        let url = parse(text)?;
+        before.clone_into(&mut self.before);
+        self.last = Some(url.clone());
+        Ok(url)
+    }
+}
+
+/// Where the path begins, if it is one that means the same after any `scheme://authority`.
+fn path_start(text: &str) -> Option<usize> {
+    let authority = text.find("://")? + 3;
+    let end = authority + text.get(authority..)?.find(['/', '\\', '?', '#'])?;
+    let mut path = text.get(end..)?.bytes();
+    // Without an authority, or with two slashes, what follows could be read as the authority.
+    (end > authority && path.next() == Some(b'/') && !matches!(path.next(), Some(b'/' | b'\\')))
+        .then_some(end)
+}
+
+fn has_control(text: &str) -> bool {
+    text.bytes().fold(false, |any, byte| any | (byte < 0x20))
 }
 
 /// `example.org:80` reads as a scheme `example.org`: if what follows the colon is a port, it was no scheme.
@@ -96,6 +151,9 @@ fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(text: &str, expected: Result<&str, &str>) {
@@ -103,6 +161,18 @@ mod tests {
         match expected {
             Ok(url) => assert_eq!(parsed.unwrap().as_str(), url, "{text}"),
             Err(failure) => assert_eq!(parsed.unwrap_err().to_string(), failure, "{text}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn neighbours_are_parsed_as_if_alone(
+            texts in vec("(http|HTTPS|ftp|)(:|)(//|/|\\\\\\\\|///)(A.test|a.test:80|u:p@a.test|127\\.1|\\[::1\\]|)([/\\\\?#.%a \u{e4}]{0,6}|/[a-z?#/]{0,4})", 1..12),
+        ) {
+            let mut parser = Parser::default();
+            for text in &texts {
+                prop_assert_eq!(parser.parse(text), parse(text), "{}", text);
+            }
         }
     }
 
