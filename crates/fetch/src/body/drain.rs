@@ -134,7 +134,9 @@ impl Drain<'_> {
             self.wire_bytes += len(&frame);
             self.pace.bytes += len(&frame);
             self.take(frame).await?;
-            self.fit(clock).await?;
+            if !connection.has_unread() {
+                self.fit(clock).await?;
+            }
         }
         match &self.intake {
             Some(intake) => intake.end(),

@@ -134,6 +134,11 @@ impl Connection {
         .await
     }
 
+    /// True if more of the body is here already. It lies in the block, which cannot be used again before that is gone.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
     /// How many bytes of the body are still to come, if the server has said it.
     pub(crate) fn bytes_left(&self) -> Option<u64> {
         self.body.as_ref().and_then(Body::bytes_left)
