@@ -187,8 +187,8 @@ impl Attempt<'_> {
     async fn keep(&mut self, connection: &mut Connection) -> Result<bool, Failure> {
         let Self { shard, alarm, job, answer, purpose } = self;
         let plan = &shard.plan;
-        let codings = answer.headers.iter().filter(|(name, _)| *name == "content-encoding");
-        let decoder = if plan.decodes { Decoder::new(codings.map(|(_, value)| value))? } else { None };
+        let codings = answer.headers.all("content-encoding");
+        let decoder = if plan.decodes { Decoder::new(codings)? } else { None };
         let rules = Rules {
             keep: plan.response.body,
             sha256: plan.response.sha256 || job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some()),

@@ -207,7 +207,12 @@ impl Headers {
     /// The first value of a field; `name` in lower case.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.fields().find(|(field, _)| *field == name.as_bytes()).map(|(_, value)| value)
+        self.all(name).next()
+    }
+
+    /// The values of a field; `name` in lower case.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.fields().filter(move |(field, _)| *field == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// As [`Headers::iter`], without looking at the names.
