@@ -9,10 +9,12 @@ use overlapped_proto::limits;
 use overlapped_proto::record::HttpVersion;
 use proptest::prelude::*;
 
+type Fields = Vec<(String, Vec<u8>)>;
+
 /// What became of the bytes of a connection that then ended.
 #[derive(Debug, Default, PartialEq)]
 struct Read {
-    head: Option<(u16, HttpVersion, Vec<(String, Vec<u8>)>)>,
+    head: Option<(u16, HttpVersion, Fields)>,
     data: Vec<u8>,
     /// Bytes behind the body.
     behind: usize,

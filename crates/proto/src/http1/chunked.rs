@@ -43,19 +43,19 @@ impl Chunked {
     pub(super) fn next(&mut self, input: &[u8]) -> Result<Piece, &'static str> {
         let mut framing = 0;
         for &byte in input {
-            match self.state {
-                State::Done => break,
-                State::Data => {
-                    let here = input.len() - framing;
-                    let data = usize::try_from(self.left).unwrap_or(usize::MAX).min(here);
-                    self.left -= u64::try_from(data).unwrap_or(self.left);
-                    if self.left == 0 {
-                        self.state = State::DataCr;
-                    }
-                    return Ok(Piece { framing, data });
-                }
-                state => self.state = self.step(state, byte)?,
+            if self.is_done() {
+                break;
             }
+            if self.state == State::Data {
+                let here = input.len() - framing;
+                let data = usize::try_from(self.left).unwrap_or(usize::MAX).min(here);
+                self.left -= u64::try_from(data).unwrap_or(self.left);
+                if self.left == 0 {
+                    self.state = State::DataCr;
+                }
+                return Ok(Piece { framing, data });
+            }
+            self.state = self.step(byte)?;
             framing += 1;
         }
         Ok(Piece { framing, data: 0 })
@@ -65,8 +65,9 @@ impl Chunked {
         self.state == State::Done
     }
 
-    fn step(&mut self, state: State, byte: u8) -> Result<State, &'static str> {
-        Ok(match (state, byte) {
+    /// What comes behind `byte`.
+    fn step(&mut self, byte: u8) -> Result<State, &'static str> {
+        Ok(match (self.state, byte) {
             (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte)?,
             (State::Size, b'\r' | b';' | b' ' | b'\t') if self.digits == 0 => {
                 return Err("a chunk has no size");
