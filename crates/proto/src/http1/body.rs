@@ -1,6 +1,6 @@
 //! The body of a response: which of the bytes that come are its data, and which come no more. Nothing is copied.
 
-use super::chunked::Chunked;
+use super::chunked::{Chunked, Piece};
 use crate::error::ErrorKind;
 use crate::outcome::Failure;
 
@@ -15,15 +15,6 @@ enum State {
     Chunked(Chunked),
     /// Whatever comes until the connection ends.
     UntilClose,
-}
-
-/// What is at the front of the bytes that came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// So many bytes that are not data.
-    pub framing: usize,
-    /// Then so many bytes of data. None: the rest belongs to the next message, if there is a rest.
-    pub data: usize,
 }
 
 impl Body {

@@ -1,8 +1,16 @@
 //! The chunked coding (RFC 9112, section 7.1): sizes, data, and fields at the end, which are read and not kept.
 
-use super::body::Piece;
 use crate::header::is_token;
 use crate::limits;
+
+/// What is at the front of the bytes that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// So many bytes that are not data.
+    pub framing: usize,
+    /// Then so many bytes of data. None: the rest belongs to the next message, if there is a rest.
+    pub data: usize,
+}
 
 /// Takes a chunked body apart. It is told each byte once and remembers none.
 #[derive(Debug, Default)]
@@ -39,7 +47,7 @@ enum State {
 }
 
 impl Chunked {
-    /// See [`Body::next`](super::Body::next).
+    /// Says what `input` begins with; the next call goes on behind it.
     pub(super) fn next(&mut self, input: &[u8]) -> Result<Piece, &'static str> {
         let mut framing = 0;
         for &byte in input {

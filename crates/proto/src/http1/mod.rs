@@ -24,6 +24,7 @@ mod framing;
 mod body;
 mod chunked;
 
-pub use body::{Body, Piece};
+pub use body::Body;
+pub use chunked::Piece;
 pub use head::{Head, HeadReader};
 pub use request::request_head;
