@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use overlapped_fetch::{Config, Request, Timeouts};
@@ -48,7 +50,11 @@ fn chunks() {
     {
         check(&format!("{chunked}{wrong}0\r\n\r\n"), "body.framing", Some(200));
     }
-    check(&format!("{chunked}2;{}\r\nok\r\n0\r\n\r\n", "e".repeat(1 << 20)), "body.framing", Some(200));
+    let flood = "e".repeat(1 << 20);
+    check(&format!("{chunked}2;{flood}\r\nok\r\n0\r\n\r\n"), "body.framing", Some(200));
+    check(&format!("{chunked}{}0\r\n\r\n", "1;eeee\r\no\r\n".repeat(5_000)), "body.framing", Some(200));
+    check(&format!("{chunked}0\r\nX: {flood}\r\n\r\n"), "body.framing", Some(200));
+    check(&format!("{chunked}0\r\n{}\r\n", "X: y\r\n".repeat(5_000)), "body.framing", Some(200));
 }
 
 #[test]
@@ -99,6 +105,9 @@ fn interim_responses_are_passed_over_but_not_for_ever() {
         "",
         Some(200),
     );
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n";
+    check(&format!("{}{OK}Content-Length: 0\r\n\r\n", interim.repeat(32)), "", Some(200));
+    check(&format!("{}{OK}Content-Length: 0\r\n\r\n", interim.repeat(33)), "http.limit", None);
     let timeouts = Timeouts { first_byte: None, total: None, ..Timeouts::default() };
     for interim in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n"] {
         let flood = Script::new().repeat(interim.repeat(1_000), u64::MAX);
@@ -121,16 +130,25 @@ fn heads_have_a_limit() {
     }
 }
 
-/// A request that may be sent only once cannot be sent again because its answer had many fields.
 #[test]
-fn many_fields_are_no_reason_to_post_twice_or_to_fail() {
+fn many_fields_need_no_second_request() {
     let server = Server::start();
     let row = |path: &str, body: &str| format!(r#"{{"url":"{}"{body}}}"#, server.url(path));
     let post = r#","body":"once""#;
-    let list = [row("/ok", ""), row("/headers?n=500", post), row("/ok", ""), row("/headers?n=500", post)];
+    let list =
+        [row("/ok", ""), row("/headers?n=500", post), row("/headers?n=990", ""), row("/headers?n=500", post)];
     let fetched = fetch_list(one_by_one(), Format::Ndjson, list.join("\n"), 4);
     assert_eq!(fetched.errors(), [""; 4]);
-    assert_eq!(server.seen().iter().filter(|seen| seen.method == "POST").count(), 2);
+    assert_eq!((server.requests(), server.connections()), (4, 1));
+}
+
+#[test]
+fn a_large_head_that_drips_is_read_to_its_end() {
+    let head = format!("{OK}{}Content-Length: 2\r\n\r\n", "X-Field: value\r\n".repeat(900));
+    let drip = Script::new().drip(head, 97, Duration::from_millis(1)).send("ok");
+    let server = Server::builder().route("/drip", drip).start();
+    let record = fetch_one(config(), server.url("/drip"));
+    assert_eq!((error(&record), text(&record), record.headers.iter().count()), ("", "ok", 901));
 }
 
 #[test]
@@ -141,10 +159,22 @@ fn a_head_without_an_end_is_limited() {
     assert_eq!((error(&record), record.status), ("http.limit", None));
 }
 
+/// Nothing tells it from one that was cut short: it is no failure, and nobody says that it is whole.
 #[test]
 fn a_body_that_ends_with_the_connection() {
-    check(&format!("{OK}\r\nok"), "", Some(200));
-    check("HTTP/1.0 200 OK\r\n\r\nok", "", Some(200));
+    let unknown = [
+        "HTTP/1.1 200 OK\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\n\r\nok",
+    ];
+    let known = ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 204 No\r\n\r\n"];
+    for (responses, truncated) in [(&unknown[..], None), (&known[..], Some(false))] {
+        for response in responses {
+            let server = RawServer::start(Script::new().expect_request().send(*response).close());
+            let record = fetch_one(config(), server.url("/"));
+            assert_eq!((error(&record), record.truncated), ("", truncated), "{response:?}");
+        }
+    }
     let server = RawServer::start(Script::new().expect_request().send(format!("{OK}\r\nok")).reset());
     let record = fetch_one(config(), server.url("/"));
     assert_eq!((error(&record), record.status), ("body.reset", Some(200)));
@@ -175,6 +205,38 @@ fn an_answer_before_the_request_is_sent_counts() {
         let record = fetch_one(Config { request, ..config() }, server.url("/"));
         assert_eq!((record.status, text(&record)), (Some(413), "no\n"), "{:?}", record.failure);
     }
+}
+
+/// What is left of the first request would be read as the beginning of the second.
+#[test]
+fn a_connection_whose_request_was_not_sent_is_not_used_again() {
+    let refusal =
+        Script::new().expect_head().send("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno\n").silence();
+    let server = RawServer::start(refusal);
+    let request =
+        Request { method: Method::Post, body: Some(vec![b'x'; 32 << 20].into()), ..Request::default() };
+    let fetched = fetch(Config { request, ..one_by_one() }, ["/0", "/1"].map(|path| server.url(path)));
+    assert_eq!(fetched.statuses(), [413, 413]);
+    assert_eq!(server.connections(), 2);
+}
+
+/// The answer begins while the request is still being sent, and cannot end before all of it is.
+#[test]
+fn a_request_is_sent_on_while_its_answer_is_read() {
+    const BYTES: usize = 8 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha").unwrap();
+        socket.read_exact(&mut vec![0; BYTES]).unwrap();
+        socket.write_all(b"lf").unwrap();
+    });
+    let request =
+        Request { method: Method::Post, body: Some(vec![b'x'; BYTES].into()), ..Request::default() };
+    let record = fetch_one(Config { request, ..config() }, url);
+    assert_eq!((error(&record), text(&record)), ("", "half"));
+    server.join().unwrap();
 }
 
 #[test]

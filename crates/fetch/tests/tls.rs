@@ -146,6 +146,8 @@ fn a_body_that_is_cut_without_close_notify_is_truncated() {
     let urls = ["/cut", "/closed", "/whole", "/cut?length=10&sent=5"].map(|path| server.url(path));
     let fetched = fetch(with(trusting(&server)), urls);
     assert_eq!(fetched.errors(), ["body.truncated", "", "", "body.truncated"]);
+    let truncated: Vec<_> = fetched.records.iter().map(|record| record.truncated).collect();
+    assert_eq!(truncated, [Some(true), Some(false), Some(false), Some(true)]);
 }
 
 #[test]

@@ -44,7 +44,8 @@ pub fn check(name: &str, value: &str) -> Result<(), Failure> {
     Err(Failure::new(ErrorKind::InputHeader, problem))
 }
 
-fn is_token(byte: u8) -> bool {
+/// True for the characters that names and methods consist of (RFC 9110, section 5.6.2).
+pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

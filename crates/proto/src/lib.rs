@@ -23,6 +23,7 @@ pub mod stop;
 pub mod shortage;
 mod list;
 mod varint;
+pub mod http1;
 pub mod redirect;
 pub mod address;
 pub mod origin;

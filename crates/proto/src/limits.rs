@@ -152,6 +152,16 @@ pub const REDIRECT_DRAIN_TIME: Nanos = Nanos::from_secs(1);
 pub const HEADERS_MAX: usize = 1_000;
 /// Bytes of a response's head.
 pub const HEAD_BYTES_MAX: usize = 256 << 10;
+/// Interim responses (1xx) before the one that counts. Servers send one or two.
+pub const INTERIM_RESPONSES_MAX: u32 = 32;
+/// Digits of a chunk's size: those of 64 bits.
+pub const CHUNK_DIGITS_MAX: u32 = 16;
+/// Bytes of chunk extensions, over all chunks of a body. Nobody uses them, and they are not counted as body.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the fields behind a chunked body.
+pub const TRAILER_BYTES_MAX: usize = 16 << 10;
+/// Bytes that are read from a connection at once. There is one such block for each shard, and none in a connection.
+pub const READ_BYTES: usize = 128 << 10;
 /// Decoded bytes of one body.
 pub const BODY_BYTES_MAX: u64 = 1 << 30;
 /// Decoded bytes of one body that is kept in memory, because its sink writes a record whole.

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use overlapped::Executor;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Row;
@@ -68,7 +67,8 @@ pub(crate) struct Drained {
     pub(crate) bytes: u64,
     pub(crate) wire_bytes: u64,
     pub(crate) sha256: Option<[u8; 32]>,
-    pub(crate) truncated: bool,
+    /// `None`: there was none, or nothing says that it is whole.
+    pub(crate) truncated: Option<bool>,
     pub(crate) failure: Option<Failure>,
 }
 
@@ -91,7 +91,6 @@ impl Drained {
 /// Reads a body to its end, or to what ends it early.
 pub(crate) async fn drain(
     connection: &mut Connection,
-    incoming: &mut Incoming,
     decoder: Option<Decoder>,
     rules: &Rules<'_>,
     alarm: &mut Alarm,
@@ -99,7 +98,7 @@ pub(crate) async fn drain(
     now: Nanos,
 ) -> Drained {
     // Where memory is short no room is made before it is needed.
-    let expected = if rules.memory.is_full() { 0 } else { expected_bytes(incoming) };
+    let expected = if rules.memory.is_full() { 0 } else { expected_bytes(connection) };
     let mut drain = Drain {
         rules,
         intake: Some(Intake::new(decoder, rules, expected)),
@@ -109,8 +108,8 @@ pub(crate) async fn drain(
         wire_bytes: 0,
         frames: 0,
     };
-    let failure = drain.run(connection, incoming, alarm, clock).await.err();
-    drain.finish(failure).await
+    let failure = drain.run(connection, alarm, clock).await.err();
+    drain.finish(failure, connection.proves_the_end()).await
 }
 
 struct Drain<'a> {
@@ -128,15 +127,16 @@ impl Drain<'_> {
     async fn run(
         &mut self,
         connection: &mut Connection,
-        incoming: &mut Incoming,
         alarm: &mut Alarm,
         clock: Clock,
     ) -> Result<(), Failure> {
-        while let Some(frame) = self.next(connection, incoming, alarm, clock).await? {
+        while let Some(frame) = self.next(connection, alarm, clock).await? {
             self.wire_bytes += len(&frame);
             self.pace.bytes += len(&frame);
             self.take(frame).await?;
-            self.fit(clock).await?;
+            if !connection.has_unread() {
+                self.fit(clock).await?;
+            }
         }
         match &self.intake {
             Some(intake) => intake.end(),
@@ -165,7 +165,6 @@ impl Drain<'_> {
     async fn next(
         &mut self,
         connection: &mut Connection,
-        incoming: &mut Incoming,
         alarm: &mut Alarm,
         clock: Clock,
     ) -> Result<Option<Bytes>, Failure> {
@@ -176,10 +175,10 @@ impl Drain<'_> {
                 if self.frames.is_multiple_of(TURN_FRAMES) {
                     tokio::task::yield_now().await;
                 }
-                connection.frame(incoming).await
+                connection.frame().await
             };
             match alarm.within(deadline, frame).await {
-                Ok(frame) => return frame.transpose(),
+                Ok(frame) => return frame,
                 Err(failure) if failure.kind == ErrorKind::TimeoutSlow => self.pace.judge(clock.now())?,
                 Err(failure) => return Err(failure),
             }
@@ -232,24 +231,25 @@ impl Drain<'_> {
         Ok(())
     }
 
-    async fn finish(mut self, mut failure: Option<Failure>) -> Drained {
+    async fn finish(mut self, mut failure: Option<Failure>, proven: bool) -> Drained {
         if self.spool.is_some() && failure.is_none() {
             failure = self.write_out().await.err();
         }
         let wire_bytes = self.wire_bytes;
         let Some(intake) = self.intake else {
-            return Drained { wire_bytes, failure, truncated: true, ..Drained::default() };
+            return Drained { wire_bytes, failure, truncated: Some(true), ..Drained::default() };
         };
         let bytes = intake.bytes;
         let too_large = failure.as_ref().is_some_and(|failure| failure.kind == ErrorKind::BodyTooLarge);
         let cut = self.rules.cut && too_large;
         if failure.is_some() && !cut {
-            return Drained { bytes, wire_bytes, truncated: true, failure, ..Drained::default() };
+            return Drained { bytes, wire_bytes, truncated: Some(true), failure, ..Drained::default() };
         }
         let keeps = self.rules.keep && self.spool.is_none();
         let held = if keeps { Some(resting(intake.held, self.share)) } else { None };
         let sha256 = intake.digest.map(|digest| digest.finalize().into());
-        Drained { held, spool: self.spool, bytes, wire_bytes, sha256, truncated: cut, failure: None }
+        let truncated = if cut || proven { Some(cut) } else { None };
+        Drained { held, spool: self.spool, bytes, wire_bytes, sha256, truncated, failure: None }
     }
 }
 
@@ -367,8 +367,8 @@ fn resting(bytes: Vec<u8>, share: Share) -> Bytes {
 }
 
 /// How much room to make at once: what the server says, but no more than a block.
-fn expected_bytes(incoming: &Incoming) -> usize {
-    let said = http_body::Body::size_hint(incoming).exact().unwrap_or(0);
+fn expected_bytes(connection: &Connection) -> usize {
+    let said = connection.bytes_left().unwrap_or(0);
     usize::try_from(said).unwrap_or(usize::MAX).min(limits::BODY_INLINE_BYTES)
 }
 

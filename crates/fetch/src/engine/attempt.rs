@@ -1,14 +1,14 @@
 //! One attempt: one request on one connection, from the row to what came of it. It decides nothing about what follows.
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version};
-use hyper::body::Incoming;
+use std::rc::Rc;
+
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::http1::Head;
 use overlapped_proto::job::{Job, Method};
 use overlapped_proto::limits;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::record::{Connection as Wire, Headers, HttpVersion};
+use overlapped_proto::record::Connection as Wire;
 use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
 use overlapped_proto::timing::Stopwatch;
@@ -18,8 +18,8 @@ use super::shard::Shard;
 use crate::body::decode::Decoder;
 use crate::body::drain::{Rules, drain};
 use crate::net::alarm::{Alarm, Deadline};
-use crate::net::exchange::{Connection, Heads};
-use crate::net::{connect, request};
+use crate::net::connect;
+use crate::net::exchange::Connection;
 
 /// Makes one attempt at `job`.
 pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answer {
@@ -63,24 +63,18 @@ impl Attempt<'_> {
         let route = self.shard.plan.route(&self.job.url);
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
         let (mut connection, head) = self.exchange(&key).await?;
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let message = "the server switches to another protocol, for which nobody asked";
-            return Err(Failure::new(ErrorKind::HttpParse, message));
-        }
-        self.answer.status = Some(head.status.as_u16());
-        self.answer.wire.http_version =
-            Some(if head.version == Version::HTTP_10 { HttpVersion::Http10 } else { HttpVersion::Http11 });
-        let mut body = head.body;
-        let whole = match self.judge(head.status.as_u16()) {
+        self.answer.status = Some(head.status);
+        self.answer.wire.http_version = Some(head.version);
+        self.answer.headers = head.headers;
+        let whole = match self.judge(head.status) {
             Decision::Follow(follow) => {
                 self.answer.redirect = Some(follow);
-                self.pass_over(&mut connection, &mut body).await
+                self.pass_over(&mut connection).await
             }
             Decision::Fail(failure) => return Err(failure),
-            Decision::Stay => self.keep(&mut connection, &mut body).await?,
+            Decision::Stay => self.keep(&mut connection).await?,
         };
         self.answer.watch.receive(self.shard.stamp());
-        drop(body);
         if whole && connection.is_reusable(self.shard.now()) {
             self.shard.check_in(key, connection);
         }
@@ -89,11 +83,7 @@ impl Attempt<'_> {
 
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
-        // What may be sent only once must not fail for the number of fields in its answer.
-        let mut heads = if self.is_idempotent() { Heads::Usual } else { Heads::Large };
-        let idle = self.shard.check_out(key);
-        if let Some(mut connection) = idle.filter(|idle| heads == Heads::Usual || idle.heads == Heads::Large)
-        {
+        if let Some(mut connection) = self.shard.check_out(key) {
             self.answer.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
             match self.send(&mut connection).await {
@@ -101,30 +91,17 @@ impl Attempt<'_> {
                 // The server closed an idle connection as the request went out. Nothing came back, so nothing is
                 // lost by sending it again, once, on a connection that is new.
                 Err(failure) if is_idle_race(failure.kind) && !connection.heard && self.is_idempotent() => {}
-                Err(failure) if self.may_have_many_fields(&failure, &connection) => heads = Heads::Large,
                 Err(failure) => return Err(failure),
             }
         }
-        let mut connection = self.connect(key, heads).await?;
-        match self.send(&mut connection).await {
-            Err(failure) if self.may_have_many_fields(&failure, &connection) => {
-                connection = self.connect(key, Heads::Large).await?;
-                let head = self.send(&mut connection).await?;
-                Ok((connection, head))
-            }
-            head => Ok((connection, head?)),
-        }
+        let mut connection = self.connect(key).await?;
+        let head = self.send(&mut connection).await?;
+        Ok((connection, head))
     }
 
-    /// True if the head was too large for the usual connection, and may be asked for again on one for large heads.
-    fn may_have_many_fields(&self, failure: &Failure, connection: &Connection) -> bool {
-        failure.kind == ErrorKind::HttpLimit && connection.heads == Heads::Usual && self.is_idempotent()
-    }
-
-    async fn connect(&mut self, key: &ConnKey, heads: Heads) -> Result<Box<Connection>, Failure> {
+    async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
         let Self { shard, alarm, job, answer, .. } = self;
         let timeouts = &shard.plan.timeouts;
-        let host = request::host(&job.url)?;
         let name = key.origin.host();
         answer.wire = Wire { reused: Some(false), ..Wire::default() };
 
@@ -148,23 +125,20 @@ impl Attempt<'_> {
             connect::Stream::Plain(tcp)
         };
         shard.count_connection();
-        Ok(Box::new(Connection::open(stream, remote, host, heads, shard.now()).await?))
+        Ok(Box::new(Connection::new(stream, Rc::clone(&shard.block), remote, shard.now())))
     }
 
     async fn send(&mut self, connection: &mut Connection) -> Result<Head, Failure> {
         let shard = self.shard;
-        let request = self.shard.plan.template.build(self.job, &connection.host)?;
+        let request = self.shard.plan.template.build(self.job)?;
         self.intend().await?;
         let limit = self.shard.plan.timeouts.first_byte;
         let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
         let watch = &mut self.answer.watch;
-        let response =
+        let head =
             self.alarm.within(deadline, connection.send(request, || watch.send(shard.stamp()))).await??;
         self.answer.watch.wait(shard.stamp());
-        let (head, body) = response.into_parts();
-        // Copied at once: the originals lie in the connection's buffer, which could not be used again before they go.
-        self.answer.headers = packed(&head.headers);
-        Ok(Head { status: head.status, version: head.version, body })
+        Ok(head)
     }
 
     /// Records, in a run that is durable, that a request is about to be sent that must not be sent twice.
@@ -193,15 +167,15 @@ impl Attempt<'_> {
     }
 
     /// Reads a redirect's own body, undecoded, while it is small; true: it came whole.
-    async fn pass_over(&mut self, connection: &mut Connection, body: &mut Incoming) -> bool {
+    async fn pass_over(&mut self, connection: &mut Connection) -> bool {
         let mut bytes = 0;
         let limit = Some(limits::REDIRECT_DRAIN_TIME);
         let deadline = Deadline::after(self.shard.now(), limit, ErrorKind::TimeoutTotal);
-        while let Ok(frame) = self.alarm.within(deadline, connection.frame(body)).await {
+        while let Ok(frame) = self.alarm.within(deadline, connection.frame()).await {
             match frame {
-                None => return true,
-                Some(Ok(data)) => bytes += Bytes::len(&data) as u64,
-                Some(Err(_)) => return false,
+                Ok(None) => return true,
+                Ok(Some(data)) => bytes += data.len() as u64,
+                Err(_) => return false,
             }
             if bytes > limits::REDIRECT_DRAIN_BYTES {
                 return false;
@@ -210,11 +184,11 @@ impl Attempt<'_> {
         false
     }
 
-    async fn keep(&mut self, connection: &mut Connection, body: &mut Incoming) -> Result<bool, Failure> {
+    async fn keep(&mut self, connection: &mut Connection) -> Result<bool, Failure> {
         let Self { shard, alarm, job, answer, purpose } = self;
         let plan = &shard.plan;
-        let codings = answer.headers.iter().filter(|(name, _)| *name == "content-encoding");
-        let decoder = if plan.decodes { Decoder::new(codings.map(|(_, value)| value))? } else { None };
+        let codings = answer.headers.all("content-encoding");
+        let decoder = if plan.decodes { Decoder::new(codings)? } else { None };
         let rules = Rules {
             keep: plan.response.body,
             sha256: plan.response.sha256 || job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some()),
@@ -236,7 +210,7 @@ impl Attempt<'_> {
                 Rules { keep: true, sha256: false, max_bytes, spool: None, cut: true, ..rules }
             }
         };
-        answer.drained = drain(connection, body, decoder, &rules, alarm, shard.clock, shard.now()).await;
+        answer.drained = drain(connection, decoder, &rules, alarm, shard.clock, shard.now()).await;
         match answer.drained.failure.take() {
             None => match (job.ask.as_deref().and_then(|ask| ask.sha256), answer.drained.sha256) {
                 (Some(wanted), Some(found)) if wanted != found => {
@@ -246,7 +220,7 @@ impl Attempt<'_> {
                         "the SHA-256 is not the one the row asks for",
                     ))
                 }
-                _ => Ok(!answer.drained.truncated),
+                _ => Ok(answer.drained.truncated != Some(true)),
             },
             Some(failure) => {
                 answer.watch.receive(shard.stamp());
@@ -260,22 +234,6 @@ impl Attempt<'_> {
     }
 }
 
-/// The head of a response, and the body to come.
-struct Head {
-    status: StatusCode,
-    version: Version,
-    body: Incoming,
-}
-
 fn is_idle_race(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::HttpNoResponse | ErrorKind::HttpReset)
-}
-
-fn packed(headers: &HeaderMap) -> Headers {
-    let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 6).sum();
-    let mut packed = Headers::with_capacity(bytes);
-    for (name, value) in headers {
-        packed.push(name.as_str(), value.as_bytes());
-    }
-    packed
 }

@@ -25,7 +25,7 @@ use super::answer::Answer;
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stage, number_of};
 use crate::durable::log::Intents;
-use crate::net::exchange::Connection;
+use crate::net::exchange::{Connection, ReadBlock};
 use crate::net::resolve::Resolver;
 use crate::plan::Plan;
 use crate::rlimit::idle_connections_max;
@@ -50,6 +50,8 @@ pub(crate) struct Shard {
     resolver: Resolver,
     scheduler: RefCell<Scheduler>,
     idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
+    /// What its connections read into.
+    pub(crate) block: Rc<ReadBlock>,
     outbox: RefCell<Outbox>,
     now: Cell<Nanos>,
     held_by_rate: Cell<bool>,
@@ -107,6 +109,7 @@ impl Shard {
             resolver,
             scheduler,
             idle: RefCell::new(Keepalive::new(Bounds { idle_max, ..Bounds::default() })),
+            block: Rc::default(),
             outbox: RefCell::default(),
             now: Cell::new(clock.now()),
             held_by_rate: Cell::new(false),
@@ -280,7 +283,7 @@ impl Shard {
         record.bytes = answer.drained.bytes;
         record.wire_bytes = answer.drained.wire_bytes;
         record.sha256 = answer.drained.sha256;
-        record.truncated = Some(answer.drained.truncated);
+        record.truncated = answer.drained.truncated;
         record.body = answer.drained.into_body();
         record.timing = answer.watch.timing();
         record

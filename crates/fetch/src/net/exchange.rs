@@ -1,156 +1,124 @@
-//! One request on one connection, over hyper.
+//! One request on one connection, in HTTP/1.1.
 //!
-//! The lane that asks also drives the connection: no second task, no hand-over between them. So whoever holds a
-//! [`Connection`] owns its socket, and an idle one costs nothing until it is taken up again.
+//! The lane that asks reads and writes the socket itself: no second task, no hand-over. All connections of a shard read
+//! into the same block, one after the other, so one that waits or is idle holds nothing but its socket. What the bytes
+//! mean is `proto`'s.
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::io;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
-use http::HeaderValue;
-use http_body::Body as _;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use bytes::buf::Chain;
+use bytes::{Buf, Bytes, BytesMut};
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::http1::{Body, Head, HeadReader, Piece};
+use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::connect::Stream;
 
-/// The body of a request.
-pub(crate) type Payload = Full<Bytes>;
-
-type Driver = http1::Connection<TokioIo<Metered>, Payload>;
-
-/// What may be read before the head of a response is complete, interim responses (1xx) included. More than one head,
-/// because the first bytes of the body may come along with it.
-const HEADS_BYTES_MAX: usize = 2 * limits::HEAD_BYTES_MAX;
-
-/// How many fields the heads of responses may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heads {
-    /// A hundred. hyper keeps the places for them on the stack.
-    Usual,
-    /// `limits::HEADERS_MAX`. hyper makes and clears the places for all of them for every response, which costs more
-    /// than everything else it does; so this is for the few servers that need it.
-    Large,
+/// A request, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: Bytes,
 }
+
+/// The block that all connections of a shard read into.
+#[derive(Debug, Default)]
+pub(crate) struct ReadBlock(RefCell<BytesMut>);
 
 /// An open connection on which one request at a time is made.
 pub(crate) struct Connection {
-    sender: http1::SendRequest<Payload>,
-    driver: Driver,
-    /// Bytes that may still be read; [`usize::MAX`] once the head is complete.
-    allowance: Rc<Cell<usize>>,
+    stream: Stream,
+    block: Rc<ReadBlock>,
+    /// What is not yet sent of the request.
+    unsent: Option<Chain<io::Cursor<Vec<u8>>, Bytes>>,
+    /// What was read and not yet used.
+    unread: Bytes,
+    /// Of the last response; `None` before and while a head is awaited.
+    body: Option<Body>,
+    /// The server takes another request when the body has come.
+    keeps_alive: bool,
+    /// Why nothing more can be sent.
+    broken: Option<io::Error>,
     /// Where it leads.
     pub(crate) remote: SocketAddr,
-    /// What the `Host` field says on it.
-    pub(crate) host: HeaderValue,
     /// When it was opened.
     pub(crate) opened: Nanos,
-    /// How many fields a head may have on it.
-    pub(crate) heads: Heads,
     /// When it was last found reusable: within one turn it is not looked at twice.
     looked: Option<Nanos>,
-    /// A response has come over it before.
-    pub(crate) used: bool,
+    /// A request has been made on it before.
+    used: bool,
     /// Something came since the last request was sent.
     pub(crate) heard: bool,
 }
 
 impl Connection {
     /// Speaks HTTP/1.1 over an open stream.
-    pub(crate) async fn open(
-        stream: Stream,
-        remote: SocketAddr,
-        host: HeaderValue,
-        heads: Heads,
-        opened: Nanos,
-    ) -> Result<Self, Failure> {
-        let allowance = Rc::new(Cell::new(HEADS_BYTES_MAX));
-        let stream = Metered { stream, allowance: allowance.clone() };
-        let mut builder = http1::Builder::new();
-        // A request fits one buffer, and one plain write costs less than a vectored one.
-        builder.max_buf_size(limits::HEAD_BYTES_MAX).writev(false);
-        match heads {
-            Heads::Usual => {}
-            Heads::Large => drop(builder.max_headers(limits::HEADERS_MAX)),
-        }
-        let (sender, driver) = builder
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| failure(&error, ErrorKind::HttpReset))?;
-        Ok(Self {
-            sender,
-            driver,
-            allowance,
+    pub(crate) fn new(stream: Stream, block: Rc<ReadBlock>, remote: SocketAddr, opened: Nanos) -> Self {
+        Self {
+            stream,
+            block,
+            unsent: None,
+            unread: Bytes::new(),
+            body: None,
+            keeps_alive: true,
+            broken: None,
             remote,
-            host,
             opened,
-            heads,
             looked: None,
             used: false,
             heard: false,
-        })
+        }
     }
 
-    /// True if another request can be made at `now`; looks whether the server has closed it in the meantime.
+    /// True if another request can be made at `now`; looks whether the server has closed it, or sent what nobody asked
+    /// for.
     pub(crate) fn is_reusable(&mut self, now: Nanos) -> bool {
         if self.looked == Some(now) {
             return true;
         }
+        let done = self.body.as_ref().is_some_and(Body::is_done) && self.unread.is_empty();
+        let sent = self.unsent.is_none() && self.broken.is_none();
         // The next request brings its own waker: nobody waits for what happens until then.
-        let pending = Pin::new(&mut self.driver).poll(&mut Context::from_waker(Waker::noop())).is_pending();
-        let reusable = pending && self.sender.is_ready();
+        let mut unheard = Context::from_waker(Waker::noop());
+        let reusable = self.keeps_alive && done && sent && self.poll_read(&mut unheard).is_pending();
         self.looked = if reusable { Some(now) } else { None };
         reusable
     }
 
-    /// Sends `request`; `sent` is called once it is handed to the system, the answer is the head of the response.
+    /// Sends `request`; `sent` is called once it is handed to the system. The answer is the head of the response: it may
+    /// come before the request is sent, which then goes on while the body is read.
     ///
     /// # Cancel safety
     ///
     /// A connection on which this was dropped half-way must be dropped too.
-    pub(crate) async fn send(
-        &mut self,
-        request: http::Request<Payload>,
-        mut sent: impl FnMut(),
-    ) -> Result<http::Response<Incoming>, Failure> {
-        let used = self.used;
-        self.used = true;
-        self.looked = None;
-        self.allowance.set(HEADS_BYTES_MAX);
-        let mut answer = pin!(self.sender.send_request(request));
-        let driver = &mut self.driver;
-        let mut first = true;
-        let response = poll_fn(|cx| {
-            let ended = Pin::new(&mut *driver).poll(cx);
-            if std::mem::take(&mut first) {
-                sent();
+    pub(crate) async fn send(&mut self, request: Request, sent: impl FnOnce()) -> Result<Head, Failure> {
+        let mut reader = HeadReader::new(&request.method);
+        self.unsent = Some(Buf::chain(io::Cursor::new(request.head), request.body));
+        (self.body, self.looked, self.heard) = (None, None, false);
+        let mut begun = Vec::new();
+        let mut sent = Some(sent);
+        let head = poll_fn(|cx| {
+            self.poll_send(cx);
+            if self.unsent.is_none() {
+                sent.take().into_iter().for_each(|sent| sent());
             }
-            // Only the driver can bring the answer, and it has just been polled: no waker is needed, and none is
-            // woken for nothing.
-            let answer = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            match (answer, ended) {
-                (Poll::Ready(answer), _) => {
-                    Poll::Ready(answer.map_err(|error| failure(&error, ErrorKind::HttpReset)))
-                }
-                (Poll::Pending, Poll::Ready(_)) => Poll::Ready(Err(no_response(used))),
-                (Poll::Pending, Poll::Pending) => Poll::Pending,
-            }
+            self.poll_head(&mut reader, &mut begun, cx)
         })
         .await;
-        self.heard = self.allowance.replace(usize::MAX) < HEADS_BYTES_MAX;
-        response
+        sent.take().into_iter().for_each(|sent| sent());
+        self.used = true;
+        head
     }
 
     /// The next piece of the body; `None` at its end.
@@ -158,78 +126,134 @@ impl Connection {
     /// # Cancel safety
     ///
     /// A connection on which this was dropped half-way must be dropped too.
-    pub(crate) async fn frame(&mut self, body: &mut Incoming) -> Option<Result<Bytes, Failure>> {
+    pub(crate) async fn frame(&mut self) -> Result<Option<Bytes>, Failure> {
         poll_fn(|cx| {
-            if let Poll::Ready(frame) = next_data(body) {
-                return Poll::Ready(frame);
-            }
-            let ended = Pin::new(&mut self.driver).poll(cx);
-            match (next_data(body), ended) {
-                (Poll::Pending, Poll::Ready(_)) => Poll::Ready(Some(Err(Failure::new(
-                    ErrorKind::BodyTruncated,
-                    "the connection ended before the body did",
-                )))),
-                (frame, _) => frame,
-            }
+            self.poll_send(cx);
+            self.poll_frame(cx)
         })
         .await
     }
-}
 
-/// A stream of which only so much is read: hyper passes over any number of interim responses, and while they keep
-/// coming it does not come back.
-struct Metered {
-    stream: Stream,
-    allowance: Rc<Cell<usize>>,
-}
+    /// True if more of the body is here already. It lies in the block, which cannot be used again before that is gone.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
 
-impl AsyncRead for Metered {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, allowance } = self.get_mut();
-        if allowance.get() == 0 {
-            let message = "the head of the response does not end";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::FileTooLarge, message)));
+    /// How many bytes of the body are still to come, if the server has said it.
+    pub(crate) fn bytes_left(&self) -> Option<u64> {
+        self.body.as_ref().and_then(Body::bytes_left)
+    }
+
+    /// True if the body can not have been cut short unseen: it says where it ends, or TLS does.
+    pub(crate) fn proves_the_end(&self) -> bool {
+        match self.stream {
+            Stream::Plain(_) => self.body.as_ref().is_some_and(Body::tells_its_end),
+            Stream::Tls(_) => true,
         }
-        let before = buf.filled().len();
-        let ready = Pin::new(stream).poll_read(cx, buf);
-        let left = allowance.get();
-        if left != usize::MAX {
-            allowance.set(left.saturating_sub(buf.filled().len() - before));
-        }
-        ready
-    }
-}
-
-impl AsyncWrite for Metered {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-}
-
-/// The next piece of data that is already here; trailers are passed over.
-fn next_data(body: &mut Incoming) -> Poll<Option<Result<Bytes, Failure>>> {
-    loop {
-        let frame = Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop()));
-        match frame {
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => return Poll::Ready(Some(Ok(data))),
-                Err(_trailers) => {}
-            },
-            Poll::Ready(Some(Err(error))) => {
-                return Poll::Ready(Some(Err(failure(&error, ErrorKind::BodyReset))));
+    /// Looks for the head of a response; `begun` is what has come of it so far.
+    fn poll_head(
+        &mut self,
+        reader: &mut HeadReader,
+        begun: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Head, Failure>> {
+        loop {
+            let mut block = ready!(self.poll_read(cx)).map_err(|error| head_failure(&error))?;
+            if block.is_empty() {
+                return Poll::Ready(Err(if self.heard { reader.end(begun) } else { no_response(self.used) }));
             }
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Pending => return Poll::Pending,
+            self.heard = true;
+            let is_first = begun.is_empty();
+            if !is_first {
+                begun.extend_from_slice(&block);
+            }
+            let all = if is_first { &*block } else { &*begun };
+            let mut rest = all;
+            let found = reader.read(&mut rest)?;
+            let used = all.len() - rest.len();
+            let Some((head, body)) = found else {
+                if is_first {
+                    *begun = rest.to_vec();
+                } else {
+                    begun.drain(..used);
+                }
+                continue;
+            };
+            // What is behind the head came with the last block.
+            block.advance(block.len() - rest.len());
+            (self.unread, self.body, self.keeps_alive) = (block, Some(body), head.keeps_alive);
+            return Poll::Ready(Ok(head));
         }
     }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        loop {
+            let Some(body) = &mut self.body else { return Poll::Ready(Ok(None)) };
+            let Piece { framing, data } = body.next(&self.unread)?;
+            self.unread.advance(framing);
+            if data > 0 {
+                return Poll::Ready(Ok(Some(self.unread.split_to(data))));
+            }
+            if body.is_done() {
+                return Poll::Ready(Ok(None));
+            }
+            let block = ready!(self.poll_read(cx)).map_err(|error| body_failure(&error))?;
+            if block.is_empty() {
+                return Poll::Ready(self.body.as_ref().map_or(Ok(()), Body::end).map(|()| None));
+            }
+            self.unread = block;
+        }
+    }
+
+    /// Sends what is left of the request. That this fails says nothing yet: the server may have answered before it closed.
+    fn poll_send(&mut self, cx: &mut Context<'_>) {
+        let Some(unsent) = &mut self.unsent else { return };
+        match poll_write_all(&mut self.stream, unsent, cx) {
+            Poll::Pending => return,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => self.broken = Some(error),
+        }
+        self.unsent = None;
+    }
+
+    /// What the server sends next; empty at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let block = ready!(self.block.poll_read(&mut self.stream, cx))?;
+        match &self.broken {
+            // The system tells of a reset once, and it told the writer.
+            Some(error) if block.is_empty() => Poll::Ready(Err(error.kind().into())),
+            _ => Poll::Ready(Ok(block)),
+        }
+    }
+}
+
+impl ReadBlock {
+    /// What is read is given away; the block is used again once that is gone.
+    fn poll_read(&self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut block = self.0.borrow_mut();
+        block.reserve(limits::READ_BYTES);
+        ready!(pin!(stream.read_buf(&mut *block)).poll(cx))?;
+        Poll::Ready(Ok(block.split().freeze()))
+    }
+}
+
+fn poll_write_all(stream: &mut Stream, unsent: &mut impl Buf, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let mut stream = Pin::new(stream);
+    while unsent.has_remaining() {
+        let mut parts = [IoSlice::new(&[]); 2];
+        let written = match unsent.chunks_vectored(&mut parts) {
+            // One plain write costs less than a vectored one.
+            1 => ready!(stream.as_mut().poll_write(cx, unsent.chunk()))?,
+            _ => ready!(stream.as_mut().poll_write_vectored(cx, &parts))?,
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        unsent.advance(written);
+    }
+    stream.poll_flush(cx)
 }
 
 fn no_response(used: bool) -> Failure {
@@ -238,32 +262,19 @@ fn no_response(used: bool) -> Failure {
     Failure::new(ErrorKind::HttpNoResponse, format!("the server closed {when}"))
 }
 
-/// What hyper says, in the words of the table; `broken` is the kind for a connection that broke.
-fn failure(error: &hyper::Error, broken: ErrorKind) -> Failure {
-    let in_body = broken == ErrorKind::BodyReset;
-    let kind = if error.is_parse_too_large() {
-        ErrorKind::HttpLimit
-    } else if error.is_parse() {
-        if in_body { ErrorKind::BodyFraming } else { ErrorKind::HttpParse }
-    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-        if in_body { ErrorKind::BodyTruncated } else { ErrorKind::HttpNoResponse }
-    } else {
-        io_kind(error, broken)
-    };
-    let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    Failure::new(kind, format!("{error}{cause}"))
+fn head_failure(error: &io::Error) -> Failure {
+    Failure::new(ErrorKind::HttpReset, format!("the connection broke before the response: {error}"))
 }
 
-fn io_kind(error: &hyper::Error, broken: ErrorKind) -> ErrorKind {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    match source.map(std::io::Error::kind) {
-        Some(std::io::ErrorKind::FileTooLarge) => ErrorKind::HttpLimit,
-        Some(std::io::ErrorKind::UnexpectedEof) if broken == ErrorKind::BodyReset => ErrorKind::BodyTruncated,
-        Some(std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput)
-            if broken == ErrorKind::BodyReset =>
-        {
-            ErrorKind::BodyFraming
-        }
-        _ => broken,
-    }
+fn body_failure(error: &io::Error) -> Failure {
+    // Of TLS: an end without `close_notify`, which anybody could have made, and a record that was changed.
+    const KINDS: [(io::ErrorKind, ErrorKind); 2] = [
+        (io::ErrorKind::UnexpectedEof, ErrorKind::BodyTruncated),
+        (io::ErrorKind::InvalidData, ErrorKind::BodyFraming),
+    ];
+    let known = KINDS.iter().find(|(io, _)| *io == error.kind()).map(|(_, kind)| *kind);
+    Failure::new(
+        known.unwrap_or(ErrorKind::BodyReset),
+        format!("the connection broke inside the body: {error}"),
+    )
 }

@@ -1,22 +1,19 @@
 //! From a row to the request that goes out: what the run says, what the row says, and what may not go along any more.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT,
-};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use http_body_util::Full;
-use overlapped_proto::error::ErrorKind;
+use overlapped_proto::http1::request_head;
 use overlapped_proto::job::{Ask, Job, Method};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::{header, redirect};
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
-use super::exchange::Payload;
+use super::exchange::Request;
 use crate::config;
 use crate::error::Error;
 
@@ -24,40 +21,35 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(crate) struct Template {
     method: Method,
-    /// `Host` stands first, to be filled in.
-    headers: HeaderMap,
-    /// What is left of `headers` once a redirect has led to another origin.
-    harmless: HeaderMap,
-    /// The caller has set `Host`, for the origin of the row's own URL.
-    names_host: bool,
+    fields: Fields,
+    /// What is left of `fields` once a redirect has led to another origin.
+    harmless: Fields,
+    /// More than a `Host`, which tells nothing, would be lost then.
+    has_secret: bool,
     body: Option<Bytes>,
 }
 
 impl Template {
     pub(crate) fn new(request: &config::Request) -> Result<Self, Error> {
-        let mut headers = HeaderMap::new();
-        let placeholder = HeaderValue::from_static("placeholder");
-        headers.insert(HOST, placeholder.clone());
-        let agent = concat!("overlapped/", env!("CARGO_PKG_VERSION"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        let mut fields = Fields::default();
+        fields.set("user-agent", concat!("overlapped/", env!("CARGO_PKG_VERSION")));
+        fields.set("accept", "*/*");
         if request.compressed {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate, br, zstd"));
+            fields.set("accept-encoding", "gzip, deflate, br, zstd");
         }
         if let Some((user, password)) = &request.user {
-            headers.insert(AUTHORIZATION, basic(user, password));
+            fields.set("authorization", basic(user, password));
         }
         if let Some(token) = &request.bearer {
-            headers.insert(AUTHORIZATION, secret(&format!("Bearer {token}")).map_err(Error::config)?);
+            fields
+                .give([("authorization", &*format!("Bearer {token}"))].into_iter())
+                .map_err(config_error)?;
         }
-        add_given(&mut headers, request.headers.iter().map(|(n, v)| (&**n, &**v))).map_err(Error::config)?;
-        let harmless = headers
-            .iter()
-            .filter(|(name, _)| **name == HOST || redirect::harmless(name.as_str()))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        let names_host = headers.get(HOST) != Some(&placeholder);
-        Ok(Self { method: request.method.clone(), headers, harmless, names_host, body: request.body.clone() })
+        fields.give(request.headers.iter().map(|(n, v)| (&**n, &**v))).map_err(config_error)?;
+        let mut harmless = fields.clone();
+        harmless.0.retain(|(name, _)| redirect::harmless(name));
+        let has_secret = fields.but_host().count() > harmless.0.len();
+        Ok(Self { method: request.method.clone(), fields, harmless, has_secret, body: request.body.clone() })
     }
 
     /// The method of a row, before any redirect changed it.
@@ -77,126 +69,114 @@ impl Template {
         let body = !job.became_get && (self.body.is_some() || ask.is_some_and(|ask| ask.body.is_some()));
         let secret = !job.crossed_origin
             && (has_userinfo(&job.url)
-                || self.headers.len() > self.harmless.len()
+                || self.has_secret
                 || ask.is_some_and(|ask| ask.headers.iter().any(|(name, _)| !redirect::harmless(name))));
         redirect::Sent { method: self.method_now(job), body, secret }
     }
 
     /// The request of the next attempt.
-    pub(crate) fn build(&self, job: &Job, host: &HeaderValue) -> Result<http::Request<Payload>, Failure> {
-        let mut headers = if job.crossed_origin { self.harmless.clone() } else { self.headers.clone() };
-        if job.crossed_origin || !self.names_host {
-            headers.insert(HOST, host.clone());
-        }
+    pub(crate) fn build(&self, job: &Job) -> Result<Request, Failure> {
+        let mut fields = Cow::Borrowed(if job.crossed_origin { &self.harmless } else { &self.fields });
         if has_userinfo(&job.url) && !job.crossed_origin {
-            headers.insert(AUTHORIZATION, userinfo(&job.url));
+            fields.to_mut().set("authorization", userinfo(&job.url));
         }
         let mut body = self.body.clone();
         if let Some(ask) = job.ask.as_deref() {
-            apply(ask, job, &mut headers).map_err(|what| Failure::new(ErrorKind::InputHeader, what))?;
+            apply(ask, job, &mut fields)?;
             if let Some(own) = &ask.body {
                 body = Some(Bytes::copy_from_slice(own));
             }
         }
         if job.became_get {
             body = None;
-            let about_body = |name: &&HeaderName| !redirect::may_send(name.as_str(), job) && **name != HOST;
-            let lost: Vec<HeaderName> = headers.keys().filter(about_body).cloned().collect();
-            for name in lost {
-                headers.remove(name);
+            fields.to_mut().0.retain(|(name, _)| redirect::may_send(name, job));
+        }
+        let method = self.method_now(job).clone();
+        let body = body.unwrap_or_default();
+        let target = &job.url[Position::BeforePath..Position::AfterQuery];
+        let host = fields.host().unwrap_or(&job.url[Position::BeforeHost..Position::AfterPort]);
+        let head = request_head(&method, target, host, fields.but_host(), body.len())?;
+        Ok(Request { method, head, body })
+    }
+}
+
+/// The fields of a request, names in lower case. A `Host` among them is one that the caller has set.
+#[derive(Clone, Default)]
+struct Fields(Vec<(Box<str>, Box<str>)>);
+
+impl Fields {
+    /// Puts a field in the place of those of its name.
+    fn set(&mut self, name: &str, value: impl Into<Box<str>>) {
+        let at = self.0.iter().position(|(known, _)| **known == *name).unwrap_or(self.0.len());
+        self.remove(name);
+        self.0.insert(at, (name.into(), value.into()));
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| **known != *name);
+    }
+
+    /// Fields that somebody gave: the first of a name takes the place of what was there, an empty value removes it.
+    fn give<'a>(&mut self, given: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Result<(), Failure> {
+        for (at, (name, value)) in given.clone().enumerate() {
+            header::check(name, value)?;
+            let again = given.clone().take(at).any(|(before, _)| before.eq_ignore_ascii_case(name));
+            let name = name.to_ascii_lowercase();
+            // A request has exactly one Host.
+            match (&*name, value) {
+                ("host", "") => {}
+                (_, "") => self.remove(&name),
+                (other, _) if again && other != "host" => self.0.push((name.into(), value.into())),
+                _ => self.set(&name, value),
             }
         }
-        let mut request = http::Request::new(body.map(Full::new).unwrap_or_default());
-        *request.method_mut() = method(self.method_now(job))?;
-        *request.uri_mut() = origin_form(&job.url)?;
-        *request.headers_mut() = headers;
-        Ok(request)
+        Ok(())
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.0.iter().find(|(name, _)| **name == *"host").map(|(_, value)| &**value)
+    }
+
+    fn but_host(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.0.iter().map(|(name, value)| (&**name, &**value)).filter(|(name, _)| *name != "host")
     }
 }
 
-/// The `Host` field of a URL.
-pub(crate) fn host(url: &Url) -> Result<HeaderValue, Failure> {
-    let invalid = || Failure::new(ErrorKind::InputUrl, "the URL's host cannot be sent");
-    HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]).map_err(|_| invalid())
-}
-
-fn origin_form(url: &Url) -> Result<Uri, Failure> {
-    let invalid = || Failure::new(ErrorKind::InputUrl, "the URL's path cannot be sent");
-    let path = &url[Position::BeforePath..Position::AfterQuery];
-    PathAndQuery::try_from(path).map(Uri::from).map_err(|_| invalid())
-}
-
-fn method(method: &Method) -> Result<http::Method, Failure> {
-    if *method == Method::Get {
-        return Ok(http::Method::GET);
+/// Names only: values may be secret.
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
-    http::Method::from_bytes(method.as_str().as_bytes())
-        .map_err(|_| Failure::new(ErrorKind::InputFormat, format!("{method} is not a method")))
 }
 
-fn apply(ask: &Ask, job: &Job, headers: &mut HeaderMap) -> Result<(), String> {
+fn apply(ask: &Ask, job: &Job, fields: &mut Cow<'_, Fields>) -> Result<(), Failure> {
     let own = ask.headers.iter().map(|(name, value)| (&**name, &**value));
-    add_given(headers, own.filter(|(name, _)| redirect::may_send(name, job)))?;
-    for (name, value) in [(IF_NONE_MATCH, &ask.etag), (IF_MODIFIED_SINCE, &ask.last_modified)] {
+    let mut own = own.filter(|(name, _)| redirect::may_send(name, job)).peekable();
+    if own.peek().is_some() {
+        fields.to_mut().give(own)?;
+    }
+    for (name, value) in [("if-none-match", &ask.etag), ("if-modified-since", &ask.last_modified)] {
         if let Some(value) = value {
-            headers.insert(name, value_of(value)?);
+            header::check(name, value)?;
+            fields.to_mut().set(name, &**value);
         }
     }
     Ok(())
 }
 
-/// Fields that somebody gave: the first of a name takes the place of what was there, an empty value removes it.
-fn add_given<'a>(
-    headers: &mut HeaderMap,
-    given: impl Iterator<Item = (&'a str, &'a str)> + Clone,
-) -> Result<(), String> {
-    for (at, (name, value)) in given.clone().enumerate() {
-        let again = given.clone().take(at).any(|(before, _)| before.eq_ignore_ascii_case(name));
-        let (name, value) = checked(name, value)?;
-        if name == HOST {
-            // A request has exactly one.
-            if !value.is_empty() {
-                headers.insert(name, value);
-            }
-        } else if value.is_empty() {
-            headers.remove(name);
-        } else if again {
-            headers.append(name, value);
-        } else {
-            headers.insert(name, value);
-        }
-    }
-    Ok(())
+fn config_error(failure: Failure) -> Error {
+    Error::config(failure.message)
 }
 
-/// A field that a caller may set: not one that frames the message.
-fn checked(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
-    header::check(name, value).map_err(|failure| failure.message.to_string())?;
-    let parsed =
-        HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is not a header name"))?;
-    Ok((parsed, value_of(value)?))
-}
-
-fn value_of(value: &str) -> Result<HeaderValue, String> {
-    HeaderValue::from_bytes(value.as_bytes()).map_err(|_| "a header value has a control character".to_owned())
-}
-
-fn secret(value: &str) -> Result<HeaderValue, String> {
-    let mut value = value_of(value)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn basic(user: &str, password: &str) -> HeaderValue {
-    let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
-    secret(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 fn has_userinfo(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-fn userinfo(url: &Url) -> HeaderValue {
+fn userinfo(url: &Url) -> String {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     basic(&decoded(url.username()), &decoded(url.password().unwrap_or_default()))
 }
@@ -207,11 +187,11 @@ mod tests {
 
     use super::*;
 
-    fn built(config: &config::Request, change: impl FnOnce(&mut Job)) -> http::request::Parts {
+    fn built(config: &config::Request, change: impl FnOnce(&mut Job)) -> Vec<String> {
         let mut job = Job::new(Row(0), Url::parse("http://u:p%40@a.example:81/x?y#z").unwrap());
         change(&mut job);
-        let host = host(&job.url).unwrap();
-        Template::new(config).unwrap().build(&job, &host).unwrap().into_parts().0
+        let head = Template::new(config).unwrap().build(&job).unwrap().head;
+        String::from_utf8(head).unwrap().split_terminator("\r\n").map(str::to_owned).collect()
     }
 
     fn config() -> config::Request {
@@ -220,36 +200,63 @@ mod tests {
         config::Request { headers, ..config::Request::default() }
     }
 
-    fn names(parts: &http::request::Parts) -> Vec<&str> {
-        parts.headers.keys().map(HeaderName::as_str).collect()
+    fn ask(headers: &[(&str, &str)]) -> Option<Box<Ask>> {
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Some(Box::new(Ask { headers, ..Ask::default() }))
     }
 
     #[test]
     fn origin_form_host_and_userinfo() {
-        let parts = built(&config(), |_| {});
-        assert_eq!(parts.uri, "/x?y");
-        assert_eq!(parts.headers[HOST], "a.example:81");
-        assert_eq!(parts.headers[AUTHORIZATION], format!("Basic {}", STANDARD.encode("u:p@")));
+        let authorization = format!("authorization: Basic {}", STANDARD.encode("u:p@"));
         let expected = [
-            "host",
-            "user-agent",
-            "accept",
-            "accept-encoding",
-            "x-api-key",
-            "accept-language",
-            "authorization",
+            "GET /x?y HTTP/1.1",
+            "host: a.example:81",
+            "user-agent: x",
+            "accept: */*",
+            "accept-encoding: gzip, deflate, br, zstd",
+            "x-api-key: k",
+            "accept-language: de",
+            &authorization,
+            "",
         ];
-        assert_eq!(names(&parts), expected);
+        assert_eq!(built(&config(), |_| {}), expected);
+    }
+
+    #[test]
+    fn a_row_changes_what_the_run_says() {
+        let own = [
+            ("Accept", ""),
+            ("X-API-key", "1"),
+            ("x-api-key", "2"),
+            ("Host", "b"),
+            ("host", "c"),
+            ("HOST", ""),
+        ];
+        let lines = built(&config(), |job| job.ask = ask(&own));
+        assert_eq!(
+            lines[1..5],
+            ["host: c", "user-agent: x", "accept-encoding: gzip, deflate, br, zstd", "x-api-key: 1"]
+        );
+        assert!(lines.contains(&"x-api-key: 2".to_owned()));
+        assert!(!lines.iter().any(|line| line.starts_with("accept:")));
     }
 
     #[test]
     fn nothing_secret_crosses_an_origin() {
-        let parts = built(&config(), |job| {
+        let lines = built(&config(), |job| {
             job.crossed_origin = true;
-            let headers = vec![("Cookie".into(), "a=1".into()), ("Accept".into(), "x/y".into())];
-            job.ask = Some(Box::new(Ask { headers, ..Ask::default() }));
+            job.ask = ask(&[("Cookie", "a=1"), ("Accept", "x/y"), ("Host", "b")]);
         });
-        assert_eq!(names(&parts), ["host", "user-agent", "accept", "accept-encoding", "accept-language"]);
+        let expected = [
+            "GET /x?y HTTP/1.1",
+            "host: a.example:81",
+            "user-agent: x",
+            "accept: x/y",
+            "accept-encoding: gzip, deflate, br, zstd",
+            "accept-language: de",
+            "",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]
@@ -259,5 +266,11 @@ mod tests {
             let refused = Template::new(&config::Request { headers, ..config::Request::default() });
             assert!(refused.is_err(), "{name}: {value:?}");
         }
+    }
+
+    #[test]
+    fn nothing_secret_is_in_a_debug_print() {
+        let bearer = config::Request { bearer: Some("hidden".to_owned()), ..config() };
+        assert!(!format!("{:?}", Template::new(&bearer).unwrap()).contains("hidden"));
     }
 }

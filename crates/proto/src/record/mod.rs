@@ -54,7 +54,7 @@ pub struct Record {
     pub body: Body,
     /// The SHA-256 of the decoded body, where it was asked for.
     pub sha256: Option<[u8; 32]>,
-    /// True if the body was cut at a limit.
+    /// True if the body was cut at a limit; `None` if nothing says that it is whole: it ended with the connection.
     pub truncated: Option<bool>,
     /// When the first attempt started, in microseconds since 1970 (UTC); `None` if none did.
     pub started_unix_us: Option<i64>,
@@ -183,13 +183,19 @@ impl Headers {
         Self { packed: Vec::with_capacity(bytes) }
     }
 
-    /// Adds a field. The name must be in lower case; a name over 64 KiB or a value over 4 GiB is cut.
+    /// The room that a field takes.
+    #[must_use]
+    pub fn size_of(name: &str, value: &[u8]) -> usize {
+        Self::PREFIX + name.len() + value.len()
+    }
+
+    /// Adds a field, its name in lower case. A name over 64 KiB or a value over 4 GiB is cut.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX);
         let value_len = u32::try_from(value.len()).unwrap_or(u32::MAX);
         self.packed.extend_from_slice(&name_len.to_le_bytes());
         self.packed.extend_from_slice(&value_len.to_le_bytes());
-        self.packed.extend(name.bytes().take(usize::from(name_len)));
+        self.packed.extend(name.bytes().take(usize::from(name_len)).map(|byte| byte.to_ascii_lowercase()));
         self.packed.extend_from_slice(value.get(..value_len as usize).unwrap_or(value));
     }
 
@@ -201,7 +207,12 @@ impl Headers {
     /// The first value of a field; `name` in lower case.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.fields().find(|(field, _)| *field == name.as_bytes()).map(|(_, value)| value)
+        self.all(name).next()
+    }
+
+    /// The values of a field; `name` in lower case.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.fields().filter(move |(field, _)| *field == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// As [`Headers::iter`], without looking at the names.

@@ -1,0 +1,134 @@
+//! The chunked coding (RFC 9112, section 7.1): sizes, data, and fields at the end, which are read and not kept.
+
+use crate::header::is_token;
+use crate::limits;
+
+/// What is at the front of the bytes that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// So many bytes that are not data.
+    pub framing: usize,
+    /// Then so many bytes of data. None: the rest belongs to the next message, if there is a rest.
+    pub data: usize,
+}
+
+/// Takes a chunked body apart. It is told each byte once and remembers none.
+#[derive(Debug, Default)]
+pub(super) struct Chunked {
+    state: State,
+    /// The size of the chunk, then what is still to come of it.
+    left: u64,
+    /// Digits of the size.
+    digits: u32,
+    /// Bytes of extensions, over all chunks.
+    extension_bytes: usize,
+    trailer_bytes: usize,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Size,
+    /// White space behind the size, which RFC 9112 forbids and servers send.
+    Blank,
+    Extension,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    /// A field, or the empty line at the end.
+    Line,
+    Name,
+    Value,
+    ValueLf,
+    EndLf,
+    Done,
+}
+
+impl Chunked {
+    /// Says what `input` begins with; the next call goes on behind it.
+    pub(super) fn next(&mut self, input: &[u8]) -> Result<Piece, &'static str> {
+        let mut framing = 0;
+        for &byte in input {
+            if self.is_done() {
+                break;
+            }
+            if self.state == State::Data {
+                let here = input.len() - framing;
+                let data = usize::try_from(self.left).unwrap_or(usize::MAX).min(here);
+                self.left -= u64::try_from(data).unwrap_or(self.left);
+                if self.left == 0 {
+                    self.state = State::DataCr;
+                }
+                return Ok(Piece { framing, data });
+            }
+            self.state = self.step(byte)?;
+            framing += 1;
+        }
+        Ok(Piece { framing, data: 0 })
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// What comes behind `byte`.
+    fn step(&mut self, byte: u8) -> Result<State, &'static str> {
+        Ok(match (self.state, byte) {
+            (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte)?,
+            (State::Size, b'\r' | b';' | b' ' | b'\t') if self.digits == 0 => {
+                return Err("a chunk has no size");
+            }
+            (State::Size | State::Blank | State::Extension, b'\r') => State::SizeLf,
+            (State::Size | State::Blank, b';') => State::Extension,
+            (State::Size | State::Blank, b' ' | b'\t') => self.extension(State::Blank)?,
+            (State::Size | State::Blank, _) => return Err("the size of a chunk is not a number"),
+            (State::Extension, b'\n' | 0) => return Err("a chunk extension is not what it must be"),
+            (State::Extension, _) => self.extension(State::Extension)?,
+            (State::SizeLf, b'\n') if self.left == 0 => State::Line,
+            (State::SizeLf, b'\n') => State::Data,
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => {
+                self.digits = 0;
+                State::Size
+            }
+            (State::DataCr | State::DataLf, _) => return Err("a chunk is longer than its size"),
+            (State::Line, b'\r') => State::EndLf,
+            (State::Line | State::Name, _) if is_token(byte) => self.trailer(State::Name)?,
+            (State::Name, b':') => self.trailer(State::Value)?,
+            (State::Value, b'\r') => State::ValueLf,
+            (State::Value, b'\n' | 0) => return Err("a field behind the chunks is not what it must be"),
+            (State::Value, _) => self.trailer(State::Value)?,
+            (State::ValueLf, b'\n') => self.trailer(State::Line)?,
+            (State::EndLf, b'\n') => State::Done,
+            _ => return Err("what is around a chunk is not what it must be"),
+        })
+    }
+
+    fn digit(&mut self, byte: u8) -> Result<State, &'static str> {
+        self.digits += 1;
+        if self.digits > limits::CHUNK_DIGITS_MAX {
+            return Err("the size of a chunk has too many digits");
+        }
+        let value = char::from(byte).to_digit(16).unwrap_or_default();
+        self.left = self.left << 4 | u64::from(value);
+        Ok(State::Size)
+    }
+
+    fn extension(&mut self, next: State) -> Result<State, &'static str> {
+        self.extension_bytes += 1;
+        if self.extension_bytes > limits::CHUNK_EXTENSION_BYTES_MAX {
+            return Err("the chunk extensions are too large");
+        }
+        Ok(next)
+    }
+
+    fn trailer(&mut self, next: State) -> Result<State, &'static str> {
+        self.trailer_bytes += 1;
+        if self.trailer_bytes > limits::TRAILER_BYTES_MAX {
+            return Err("the fields behind the chunks are too large");
+        }
+        Ok(next)
+    }
+}

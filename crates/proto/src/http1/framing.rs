@@ -1,0 +1,99 @@
+//! Where a body ends (RFC 9112, section 6.3) and whether the connection lives on (section 9.3), from the fields of a head.
+
+use super::body::Body;
+use crate::record::HttpVersion;
+
+/// What the fields of a head say about its framing.
+#[derive(Default)]
+pub(super) struct Signs {
+    length: Option<u64>,
+    length_is_unclear: bool,
+    coding: Option<Coding>,
+    close: bool,
+    keep_alive: bool,
+}
+
+/// What `Transfer-Encoding` says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    /// `chunked` stands last.
+    Chunked,
+    /// It does not: the body ends with the connection.
+    Other,
+    /// It stands there twice.
+    Unclear,
+}
+
+impl Signs {
+    /// Takes note of a field.
+    pub(super) fn note(&mut self, name: &str, value: &[u8]) {
+        // Most fields are told apart by their length alone.
+        match name.len() {
+            10 if name.eq_ignore_ascii_case("connection") => {
+                for token in tokens(value) {
+                    self.close |= token.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                for length in tokens(value).map(number) {
+                    self.length_is_unclear |=
+                        length.is_none() || self.length.is_some_and(|known| Some(known) != length);
+                    self.length = self.length.or(length);
+                }
+            }
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                for token in tokens(value) {
+                    let chunked = token.eq_ignore_ascii_case(b"chunked");
+                    self.coding = Some(match self.coding {
+                        Some(Coding::Unclear) => Coding::Unclear,
+                        Some(Coding::Chunked) if chunked => Coding::Unclear,
+                        Some(Coding::Chunked | Coding::Other) | None if chunked => Coding::Chunked,
+                        Some(Coding::Chunked | Coding::Other) | None => Coding::Other,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The body of a response that may have one; an error says what is unclear.
+    pub(super) fn body(&self, version: HttpVersion) -> Result<Body, &'static str> {
+        match (self.coding, self.length) {
+            (Some(_), _) if version == HttpVersion::Http10 => Err("HTTP/1.0 has no Transfer-Encoding"),
+            (Some(Coding::Unclear), _) => Err("the Transfer-Encoding is chunked twice"),
+            (Some(Coding::Chunked), _) => Ok(Body::chunked()),
+            (Some(Coding::Other), _) => Ok(Body::until_close()),
+            (None, _) if self.length_is_unclear => Err("the Content-Length is not one number"),
+            (None, Some(length)) => Ok(Body::of(length)),
+            (None, None) => Ok(Body::until_close()),
+        }
+    }
+
+    /// True if the server takes another request behind the response. Not where both ways of framing are used at once,
+    /// which an honest server does not do.
+    pub(super) fn keeps_alive(&self, version: HttpVersion) -> bool {
+        let both = self.coding.is_some() && (self.length.is_some() || self.length_is_unclear);
+        let wanted = match version {
+            HttpVersion::Http10 => self.keep_alive,
+            HttpVersion::Http11 | HttpVersion::Http2 => true,
+        };
+        wanted && !self.close && !both
+    }
+}
+
+/// The members of a list (RFC 9110, section 5.6.1); an empty value is one empty member.
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Digits and nothing else, of 64 bits.
+fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, byte| match byte {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
+        _ => None,
+    })
+}

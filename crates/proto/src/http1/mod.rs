@@ -1,0 +1,30 @@
+//! HTTP/1.1 on the wire (RFC 9112), for a client: the head of a request, the head of a response, and where its body ends.
+//!
+//! Pure, as all of this crate: bytes come in pieces of any size, and the same bytes give the same answer however they
+//! were cut. What could be read in two ways is refused, because somebody else on the path may read it the other way.
+//!
+//! ```
+//! use overlapped_proto::http1::{HeadReader, Piece};
+//! use overlapped_proto::job::Method;
+//!
+//! let mut input = &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"[..];
+//! let (head, mut body) = HeadReader::new(&Method::Get).read(&mut input)?.expect("the head is whole");
+//! assert_eq!((head.status, head.headers.first("transfer-encoding")), (200, Some(&b"chunked"[..])));
+//!
+//! let Piece { framing, data } = body.next(input)?;
+//! assert_eq!(&input[framing..framing + data], b"ok");
+//! body.next(&input[framing + data..])?;
+//! assert!(body.is_done());
+//! # Ok::<(), overlapped_proto::outcome::Failure>(())
+//! ```
+
+mod request;
+mod head;
+mod framing;
+mod body;
+mod chunked;
+
+pub use body::Body;
+pub use chunked::Piece;
+pub use head::{Head, HeadReader};
+pub use request::request_head;
