@@ -64,6 +64,11 @@ class Costs(unittest.TestCase):
         self.assertGreater(cost.peak_rss_bytes, 200_000_000)
         self.assertLess(cost.peak_rss_bytes, 240_000_000)
 
+    def test_usual_memory_is_not_the_peak(self) -> None:
+        cost = self.run_python("import time; b = b'x' * 200_000_000; del b; time.sleep(1)")
+        assert cost.usual_rss_bytes is not None
+        self.assertLess(cost.usual_rss_bytes, 100_000_000)
+
     def test_a_small_program_is_not_charged_with_ours(self) -> None:
         ballast = b"x" * 100_000_000
         cost = self.run_python("import time; time.sleep(0.2)")
