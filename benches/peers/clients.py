@@ -16,6 +16,10 @@ import records
 OURS = "overlapped"
 BARE = "bare sockets"
 PYTHON_CLIENT = Path(__file__).with_name("fetch_with_python.py")
+PLAIN_SYNC = Path(__file__).with_name("plain_sync.py")
+# What our program makes durable at once (limits::COMMIT_RESULTS), and what a row of NDJSON has beside its body.
+GROUP_ROWS = 2048
+RECORD_BYTES = 800
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,56 @@ def ours(programs: Programs) -> list[Client]:
         client(OURS, note="a record a row to NDJSON, bodies included"),
         client(f"{OURS} --no-body", "--no-body", note="a record a row to NDJSON"),
     ]
+
+
+def durable(programs: Programs, kind: str, body_bytes: int) -> list[Client]:
+    """Our program without and with a journal, writing `lines` (NDJSON) or `files`; and the disk alone."""
+    program = programs.ours
+    if not program.is_file():
+        return []
+    version = _version([str(program), "--version"])
+    told, size = (_told_by_records, body_bytes + RECORD_BYTES) if kind == "lines" else (_told_by_files, body_bytes)
+
+    def client(durability: str, note: str) -> Client:
+        def command(task: Task) -> list[str]:
+            output = output_of(task) if kind == "lines" else f"{files_of(task)}/"
+            words = [str(program), "fetch", f"@{task.lists.plain}", "-j", str(task.parallel), "-s"]
+            return [*words, "--durability", durability, "-o", str(output)]
+
+        return Client(f"{kind}: {durability}", str(program), version, command, told, note=note)
+
+    def alone(task: Task) -> list[str]:
+        output = output_of(task) if kind == "lines" else files_of(task)
+        numbers = [str(number) for number in (task.lists.rows, size, GROUP_ROWS)]
+        return [programs.python, str(PLAIN_SYNC), kind, str(output), *numbers]
+
+    python = _version([programs.python, "--version"])
+    note = f"{size:,} bytes a row, synced every {GROUP_ROWS:,} rows, and nothing else"
+    return [
+        client("none", "nothing is synced, most of it reaches the disk after the end"),
+        client("group", "with its journal"),
+        Client(f"{kind}: the disk alone", programs.python, python, alone, _told_by_count, note=note),
+    ]
+
+
+def files_of(task: Task) -> Path:
+    """Where files go that are kept until the scenario ends.
+
+    Some file systems (ext4 without a journal) do not give an inode away again for minutes, and look past every one of
+    them when they need the next: after 20,000 files were removed, making as many takes six times as long.
+    """
+    return task.folder.with_name(f"{task.folder.name}-files")
+
+
+def _told_by_files(task: Task) -> Told:
+    names = [entry.name for entry in os.scandir(files_of(task))]
+    unfinished = sum(name.startswith(".") for name in names)
+    return Told(len(names), f"{unfinished} files without their names" if unfinished else "")
+
+
+def _told_by_count(task: Task) -> Told:
+    text = (task.folder / "stdout").read_text().strip()
+    return Told(int(text)) if text.isdecimal() else Told(complaint="it printed no count")
 
 
 def output_of(task: Task) -> Path:
@@ -251,12 +305,8 @@ def _python_client(programs: Programs, library: str, share_of_rows: float, note:
     def command(task: Task) -> list[str]:
         return [programs.python, str(PYTHON_CLIENT), library, str(task.lists.plain), str(task.parallel)]
 
-    def told(task: Task) -> Told:
-        text = (task.folder / "stdout").read_text().strip()
-        return Told(int(text)) if text.isdecimal() else Told(complaint="it printed no count")
-
     name = f"Python {library}"
-    return Client(name, programs.python, version, command, told, share_of_rows=share_of_rows, note=note)
+    return Client(name, programs.python, version, command, _told_by_count, share_of_rows=share_of_rows, note=note)
 
 
 def _version(command: list[str]) -> str:

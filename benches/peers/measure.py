@@ -32,6 +32,7 @@ class Cost:
     peak_rss_bytes: int | None
     exit_code: int | None  # None: it was stopped, its time was over
     others_cores: float  # how many cores were busy with something else than this run: noise
+    usual_rss_bytes: float | None = None  # the median of what was resident, sampled
 
     @property
     def cpu_s(self) -> float:
@@ -46,7 +47,7 @@ def run(command: Sequence[str], folder: Path, timeout_s: float, server_pids: Seq
         child = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
         )
-        sampled_peak, in_time = _wait_and_sample(child.pid, started + timeout_s)
+        sampled_peak, usual, in_time = _wait_and_sample(child.pid, started + timeout_s)
         wall_s = time.perf_counter() - started
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -58,6 +59,7 @@ def run(command: Sequence[str], folder: Path, timeout_s: float, server_pids: Seq
         peak_rss_bytes=_peak_rss_bytes(usage.ru_maxrss * 1024, sampled_peak),
         exit_code=child.returncode if in_time else None,
         others_cores=max(0.0, (busy_s - usage.ru_utime - usage.ru_stime) / wall_s),
+        usual_rss_bytes=usual,
     )
 
 
@@ -71,20 +73,25 @@ def wait_for_quiet(limit_s: float, cores: float) -> None:
             return
 
 
-def _wait_and_sample(pid: int, deadline: float) -> tuple[int | None, bool]:
-    """Waits for the end of a child and looks at its memory meanwhile. Does not reap it. False: it had to be killed."""
+def _wait_and_sample(pid: int, deadline: float) -> tuple[int | None, float | None, bool]:
+    """Waits for the end of a child and looks at its memory meanwhile: its peak, and the median of what was resident.
+
+    Does not reap it. False: it had to be killed.
+    """
     peak: int | None = None
+    resident: list[int | None] = []
     pidfd = os.pidfd_open(pid)
     try:
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
         while not poller.poll(SAMPLE_EVERY_MS):
-            peak = max_known(peak, _memory_high_water_bytes(pid))
+            peak = max_known(peak, _memory_bytes(pid, "VmHWM"))
+            resident.append(_memory_bytes(pid, "VmRSS"))
             if time.perf_counter() > deadline:
                 os.killpg(pid, signal.SIGKILL)
                 poller.poll()
-                return peak, False
-        return peak, True
+                return peak, median_known(resident), False
+        return peak, median_known(resident), True
     except BaseException:
         os.killpg(pid, signal.SIGKILL)
         raise
@@ -103,10 +110,10 @@ def _peak_rss_bytes(kernel_peak: int, sampled_peak: int | None) -> int | None:
     return kernel_peak if kernel_peak > own_peak else sampled_peak
 
 
-def _memory_high_water_bytes(pid: int) -> int | None:
+def _memory_bytes(pid: int, field: str) -> int | None:
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
     except OSError:
         pass  # it has just ended

@@ -9,6 +9,7 @@ scenarios:
   list         distinct URLs from a file, 1 KB bodies (the default)
   bodies       a tenth of the rows, 100 KB bodies
   memory       our peak memory with lists of 10^5 and 10^6 rows (10^7 too with --big)
+  durable      with and without a journal, to NDJSON and (a tenth of the rows) to files, beside the disk alone
   inflight     10,000 requests at once to a server that answers after 1 s
   experiment   five answers of 1.3 to 2.4 s in real time: how near to the longest
 """
@@ -88,7 +89,7 @@ def _parse() -> argparse.Namespace:
     add("--path", action="append", default=[], metavar="FOLDER", help="look for peers here first; again for more")
     add("--python", default=sys.executable, help="the interpreter with requests or aiohttp [this one]")
     add("--rows", type=_count, default=200_000, metavar="N", help="length of the list; slow peers get a part [200000]")
-    add("-j", "--parallel", type=_count, default=64, metavar="N", help="requests at once in list, bodies, memory [64]")
+    add("-j", "--parallel", type=_count, default=64, metavar="N", help="requests at once, where none are given [64]")
     add("--rounds", type=_count, default=3, metavar="N", help="how often each client runs [3]")
     add("--timeout", type=float, default=120, metavar="S", help="a run that takes longer is stopped [120]")
     add("--quiet", type=float, default=0, metavar="S", help="wait so long for a quiet machine before each run [0]")

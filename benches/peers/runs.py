@@ -65,6 +65,10 @@ class Measured:
         return None if self.complaint else self.cost.peak_rss_bytes
 
     @property
+    def usual_rss_bytes(self) -> float | None:
+        return None if self.complaint else self.cost.usual_rss_bytes
+
+    @property
     def rate(self) -> float | None:
         """Requests a second."""
         return None if self.complaint else self.rows / self.cost.wall_s

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Callable
 
 sys.path.insert(0, os.path.dirname(__file__))
 
@@ -16,6 +17,8 @@ import clients
 import measure
 import records
 import report
+import scenarios
+from clients import Task
 from runs import Measured
 from server import Nginx, Seen, find_nginx
 
@@ -61,6 +64,11 @@ class Costs(unittest.TestCase):
         self.assertGreater(cost.peak_rss_bytes, 200_000_000)
         self.assertLess(cost.peak_rss_bytes, 240_000_000)
 
+    def test_usual_memory_is_not_the_peak(self) -> None:
+        cost = self.run_python("import time; b = b'x' * 200_000_000; del b; time.sleep(1)")
+        assert cost.usual_rss_bytes is not None
+        self.assertLess(cost.usual_rss_bytes, 100_000_000)
+
     def test_a_small_program_is_not_charged_with_ours(self) -> None:
         ballast = b"x" * 100_000_000
         cost = self.run_python("import time; time.sleep(0.2)")
@@ -75,6 +83,47 @@ class Costs(unittest.TestCase):
         cost = self.run_python("import time; time.sleep(60)", timeout_s=0.3)
         self.assertIsNone(cost.exit_code)
         self.assertLess(cost.wall_s, 10)
+
+
+class Durable(unittest.TestCase):
+    def client(self, kind: str, place: int) -> clients.Client:
+        # Any file that is there will do: the disk alone runs without our program.
+        programs = clients.Programs(Path(sys.executable), os.environ["PATH"], sys.executable)
+        return clients.durable(programs, kind, 1000)[place]
+
+    def check_disk_alone(self, kind: str, found: Callable[[Task], int]) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            task = Task(clients.Lists(5000, Path("u"), Path("u"), "u"), 64, Path(name, "run"))
+            task.folder.mkdir()
+            client = self.client(kind, 2)
+            cost = measure.run(client.command(task), task.folder, 20)
+            self.assertEqual((cost.exit_code, client.told(task).answered), (0, 5000))
+            self.assertEqual(found(task), 5000)
+
+    def test_the_disk_alone_writes_a_file(self) -> None:
+        size = 1000 + clients.RECORD_BYTES
+        self.check_disk_alone("lines", lambda task: clients.output_of(task).stat().st_size // size)
+
+    def test_the_disk_alone_writes_files(self) -> None:
+        self.check_disk_alone("files", lambda task: sum(f.name.isdecimal() for f in clients.files_of(task).iterdir()))
+
+    def test_files_outlive_their_run_and_must_have_their_names(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            task = Task(clients.Lists(2, Path("u"), Path("u"), "u"), 64, Path(name, "run"))
+            folder = clients.files_of(task)
+            self.assertNotEqual(folder, task.folder)
+            folder.mkdir()
+            (folder / "0").touch()
+            (folder / ".1.part").touch()
+            self.assertEqual(self.client("files", 1).told(task), clients.Told(2, "1 files without their names"))
+
+    def test_ratios_are_to_the_run_without_a_journal(self) -> None:
+        none, group = self.client("lines", 0), self.client("lines", 1)
+        costs = [(none, 1.0, 0.5), (group, 2.0, 0.6), (none, 2.0, 0.5), (group, 2.5, 0.6)]
+        told = clients.Told(10)
+        runs = [Measured(c, 10, measure.Cost(wall, cpu, 0.0, None, 0, 0.0), None, told) for c, wall, cpu in costs]
+        table = scenarios._durable_table([none, group], runs)
+        self.assertEqual([row[-2:] for row in table[1:]], [["1.00 ×", "1.00 ×"], ["0.65 ×", "1.20 ×"]])
 
 
 class Complaints(unittest.TestCase):

@@ -268,6 +268,33 @@ fn a_damaged_journal_is_told_and_repaired() {
     job.check_complete(600);
 }
 
+/// What a crash leaves between two generations: the files of both.
+#[test]
+fn the_later_of_two_generations_is_what_counts() {
+    let job = Job::new(600, slow);
+    let words = ["-j", "8", "--durability", "each", "--resume"];
+    job.killed_after(200, &words);
+    let state = |file: &str| Path::new(&job.state()).join(file);
+    let earlier = ["snapshot-1", "journal-1.log", "intents-1.log"];
+    let kept = earlier.map(|file| fs::read(state(file)).unwrap());
+    job.killed_after(200, &words);
+    let alone = run(&["journal", "verify", &job.state()]);
+    assert!(alone.code == Some(0) && alone.stdout.contains("journal-2.log"), "{alone:?}");
+    for (file, bytes) in earlier.iter().zip(&kept) {
+        assert!(!state(file).exists(), "{file} is left");
+        fs::write(state(file), bytes).unwrap();
+    }
+    let both = run(&["journal", "verify", &job.state()]);
+    assert_eq!((both.code, &both.stdout), (Some(0), &alone.stdout));
+    let cat = run(&["journal", "cat", &job.state()]);
+    assert!(
+        cat.stdout.starts_with("snapshot-2:36  snapshot") && !cat.stdout.contains("journal-1.log"),
+        "{cat:?}"
+    );
+    job.run(&["-j", "64", "--resume"]).check_code(0);
+    job.check_complete(600);
+}
+
 /// What the loss of power leaves: outputs that are longer than a journal whose end was not written whole.
 #[test]
 fn a_torn_journal_costs_its_tail_and_no_more() {

@@ -85,7 +85,9 @@ fn worker() {
         _ => Durability::Group,
     };
     let bulk = Bulk::new(config).unwrap().input(Input::File(place.0.join("urls.txt")));
-    let durable = Durable { begin: Begin::Resume, durability, ..Durable::beside(&place.output()) };
+    // A generation every few groups, so that changes of generation are hit as well.
+    let beside = Durable::beside(&place.output());
+    let durable = Durable { begin: Begin::Resume, durability, journal_bytes: 2_000, ..beside };
     let (bulk, earlier) = bulk.durable(durable).unwrap();
     let files = Files::open(pages, Template::default(), Existing::Keep).unwrap();
     let file = match earlier.offset(1) {

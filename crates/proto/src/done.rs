@@ -1,7 +1,7 @@
 //! The set of rows that are done: a low-water mark below which all are, and what is done above it.
 //!
-//! Rows finish nearly in order, so the set is a few kilobytes in practice. At worst it is one bit a row: 62.5 MB for 500
-//! million rows. Nothing is allocated from a row's number alone, but for a leaf of 8 KiB.
+//! Rows finish nearly in order, so the set is a few kilobytes in practice; of rows far apart, such as those that failed,
+//! each costs two bytes. At worst it is one bit a row: 62.5 MB for 500 million rows.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,6 +13,8 @@ use crate::varint;
 /// Rows in one leaf of the set.
 const LEAF_ROWS: u64 = 1 << 16;
 const WORDS: usize = 1 << 10;
+/// Rows that a leaf lists one by one; of more, the bits are no longer.
+const FEW_MAX: usize = 4_096;
 /// A leaf with fewer runs than this is written as its runs; with more, its bits are shorter.
 const RUNS_MAX: usize = 1_000;
 
@@ -38,10 +40,16 @@ pub struct RowSet {
     above: BTreeMap<u64, Leaf>,
 }
 
+/// Which of the three it is, its number of rows says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Leaf {
     Full,
-    Part { bits: Box<[u64]>, count: u64 },
+    Part {
+        bits: Box<[u64]>,
+        count: u64,
+    },
+    /// In order.
+    Few(Vec<u16>),
 }
 
 impl RowSet {
@@ -71,6 +79,7 @@ impl RowSet {
                 None => false,
                 Some(Leaf::Full) => true,
                 Some(Leaf::Part { bits, .. }) => bit(bits, row.0 % LEAF_ROWS),
+                Some(Leaf::Few(rows)) => place(rows, row.0 % LEAF_ROWS).is_ok(),
             }
     }
 
@@ -132,6 +141,7 @@ impl RowSet {
             match part {
                 Leaf::Full => Some(base + start),
                 Leaf::Part { bits, .. } => scan(bits, start, |word| word).map(|at| base + at),
+                Leaf::Few(rows) => rows_from(rows, start).next().map(|at| base + at),
             }
         })
     }
@@ -141,9 +151,15 @@ impl RowSet {
         let mut row = from.max(self.low);
         while let Some(part) = self.above.get(&(row / LEAF_ROWS)) {
             let base = row - row % LEAF_ROWS;
-            if let Leaf::Part { bits, .. } = part
-                && let Some(at) = scan(bits, row - base, |word| !word)
-            {
+            let start = row - base;
+            let out = match part {
+                Leaf::Full => None,
+                Leaf::Part { bits, .. } => scan(bits, start, |word| !word),
+                Leaf::Few(rows) => (start..LEAF_ROWS)
+                    .zip(rows_from(rows, start).map(Some).chain(std::iter::repeat(None)))
+                    .find_map(|(at, found)| (found != Some(at)).then_some(at)),
+            };
+            if let Some(at) = out {
                 return base + at;
             }
             row = base + LEAF_ROWS;
@@ -156,19 +172,8 @@ impl RowSet {
             self.above.insert(leaf, Leaf::Full);
             return;
         }
-        let empty = || Leaf::Part { bits: vec![0; WORDS].into(), count: 0 };
-        let part = self.above.entry(leaf).or_insert_with(empty);
-        let Leaf::Part { bits, count } = part else { return };
-        for row in rows {
-            if let Some(word) = bits.get_mut((row / 64) as usize) {
-                let mask = 1 << (row % 64);
-                *count += u64::from(*word & mask == 0);
-                *word |= mask;
-            }
-        }
-        if *count == LEAF_ROWS {
-            *part = Leaf::Full;
-        }
+        let part = self.above.entry(leaf).or_insert(Leaf::Few(Vec::new()));
+        rows.for_each(|row| part.insert(row));
     }
 
     /// Moves the low-water mark up over what is done, and forgets what is below it.
@@ -193,6 +198,7 @@ impl RowSet {
             match part {
                 Leaf::Full => out.push(FULL),
                 Leaf::Part { bits, .. } => encode_part(bits, out),
+                Leaf::Few(rows) => encode_part(&bits_of(rows), out),
             }
         }
     }
@@ -217,6 +223,29 @@ impl RowSet {
             }
         }
         Some(set)
+    }
+}
+
+impl Leaf {
+    fn insert(&mut self, row: u64) {
+        match self {
+            Self::Full => {}
+            Self::Part { bits, count } => {
+                *count += u64::from(set_bit(bits, row));
+                if *count == LEAF_ROWS {
+                    *self = Self::Full;
+                }
+            }
+            Self::Few(rows) => {
+                if let Err(at) = place(rows, row) {
+                    // A row of a leaf is below its 65,536 rows.
+                    rows.insert(at, row as u16);
+                }
+                if rows.len() > FEW_MAX {
+                    *self = Self::Part { bits: bits_of(rows), count: rows.len() as u64 };
+                }
+            }
+        }
     }
 }
 
@@ -277,6 +306,33 @@ fn runs(bits: &[u64]) -> impl Iterator<Item = Range<u64>> {
         from = scan(bits, start, |word| !word).unwrap_or(bits.len() as u64 * 64);
         Some(start..from)
     })
+}
+
+/// Where the row is in the list, or where it belongs.
+fn place(rows: &[u16], row: u64) -> Result<usize, usize> {
+    rows.binary_search_by_key(&row, |&listed| u64::from(listed))
+}
+
+fn rows_from(rows: &[u16], from: u64) -> impl Iterator<Item = u64> {
+    let (Ok(first) | Err(first)) = place(rows, from);
+    rows.iter().skip(first).map(|&row| u64::from(row))
+}
+
+fn bits_of(rows: &[u16]) -> Box<[u64]> {
+    let mut bits: Box<[u64]> = vec![0; WORDS].into();
+    for &row in rows {
+        set_bit(&mut bits, u64::from(row));
+    }
+    bits
+}
+
+/// Sets a bit; true: it was not set before.
+fn set_bit(bits: &mut [u64], at: u64) -> bool {
+    let Some(word) = bits.get_mut((at / 64) as usize) else { return false };
+    let mask = 1 << (at % 64);
+    let new = *word & mask == 0;
+    *word |= mask;
+    new
 }
 
 fn bit(bits: &[u64], at: u64) -> bool {
@@ -377,6 +433,55 @@ mod tests {
         set.encode(&mut bytes);
         assert!(bytes.len() < 8_300, "{}", bytes.len());
         check(&set, &(0..LEAF_ROWS / 2).map(|row| row * 2).collect());
+    }
+
+    /// Bytes of rows, whatever the map around them costs.
+    fn kept(set: &RowSet) -> usize {
+        let of = |leaf: &Leaf| match leaf {
+            Leaf::Full => 0,
+            Leaf::Part { bits, .. } => bits.len() * 8,
+            Leaf::Few(rows) => rows.capacity() * 2,
+        };
+        set.above.values().map(of).sum()
+    }
+
+    /// Two million rows that finish out of order within a window of 100,000; one in a thousand fails, and the first of
+    /// all is the last.
+    #[test]
+    fn a_long_run_keeps_little() {
+        const ROWS: u64 = 2_000_000;
+        const WINDOW: u64 = 100_000;
+        let (mut done, mut failed) = (RowSet::default(), RowSet::default());
+        let (mut most, mut most_behind) = (0, 0);
+        for start in (0..ROWS).step_by(WINDOW as usize) {
+            // A step that has no divisor in common with the window visits every row of it.
+            for row in (0..WINDOW).map(|number| start + number * 70_001 % WINDOW).filter(|&row| row > 0) {
+                assert!(done.insert(Row(row)));
+                if row % 1_000 == 7 {
+                    failed.insert(Row(row));
+                }
+            }
+            most = most.max(done.above.len());
+            most_behind = most_behind.max(kept(&done));
+        }
+        assert!(most_behind <= 3 * 8_192, "{most_behind}");
+        assert!(most <= (ROWS / LEAF_ROWS + 1) as usize, "{most}");
+        assert!(done.insert(Row(0)));
+        assert_eq!((done.low(), done.above.len()), (Row(ROWS), 1));
+        assert_eq!(failed.len(), ROWS / 1_000);
+        assert!(kept(&failed) < 4 * (ROWS / 1_000) as usize, "{}", kept(&failed));
+    }
+
+    #[test]
+    fn a_leaf_turns_from_a_list_into_bits_and_is_full_at_last() {
+        let (mut set, mut model) = (RowSet::default(), BTreeSet::new());
+        for row in (0..LEAF_ROWS).map(|number| LEAF_ROWS + number * 40_503 % LEAF_ROWS) {
+            assert!(set.insert(Row(row)) && model.insert(row));
+            if [1, 100, FEW_MAX, FEW_MAX + 1, 60_000, 65_536].contains(&model.len()) {
+                check(&set, &model);
+            }
+        }
+        assert_eq!(set.above.get(&1), Some(&Leaf::Full));
     }
 
     #[test]

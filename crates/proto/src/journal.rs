@@ -196,17 +196,22 @@ impl Frame {
                 INTENT
             }
             Self::Snapshot(state) => {
-                state.done.encode(out);
-                state.failed.encode(out);
-                state.in_doubt().encode(out);
-                encode_offsets(&state.offsets, out);
-                encode_mark(state.mark, out);
-                out.push(u8::from(state.ended));
+                encode_state(state, out);
                 SNAPSHOT
             }
             Self::Ended => ENDED,
         };
         seal(start, kind, out);
+    }
+}
+
+impl State {
+    /// Appends the frame that says all of it, [`Frame::Snapshot`].
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; PREFIX_BYTES]);
+        encode_state(self, out);
+        seal(start, SNAPSHOT, out);
     }
 }
 
@@ -225,6 +230,15 @@ fn seal(start: usize, kind: u8, out: &mut Vec<u8>) {
     }
     let sum = crc32c::crc32c(out.get(start..).unwrap_or_default());
     out.extend_from_slice(&sum.to_le_bytes());
+}
+
+fn encode_state(state: &State, out: &mut Vec<u8>) {
+    state.done.encode(out);
+    state.failed.encode(out);
+    state.in_doubt().encode(out);
+    encode_offsets(&state.offsets, out);
+    encode_mark(state.mark, out);
+    out.push(u8::from(state.ended));
 }
 
 /// Rows in order, each once, as ranges.

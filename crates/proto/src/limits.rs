@@ -227,7 +227,7 @@ pub const COMMIT_RESULTS: u64 = 2_048;
 pub const COMMIT_BYTES: u64 = 4 << 20;
 /// The longest wait of a result until it is made durable, likewise.
 pub const COMMIT_DELAY: Nanos = Nanos::from_millis(500);
-/// Bytes of a journal before it begins anew from a snapshot.
+/// Bytes of a journal and its intents before they begin anew from a snapshot: they are read whole when a run goes on.
 pub const JOURNAL_BYTES: u64 = 64 << 20;
 /// The longest frame of a journal or snapshot: two sets of rows at their worst.
 pub const FRAME_BYTES_MAX: u64 = 2 << 30;

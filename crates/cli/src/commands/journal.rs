@@ -28,14 +28,16 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
     }
 }
 
+/// Prints as it reads: what is sound before a damage is worth seeing too.
 fn cat(run: &Path) -> Result<Ending, Error> {
-    let mut text = String::new();
+    let mut printed = Ok(Ending::Succeeded);
     let checked = check(run, |file, at, frame| {
-        let _ = writeln!(text, "{file}:{at}  {}", told(frame));
+        if printed.is_ok() {
+            printed = print(format!("{file}:{at}  {}\n", told(frame)).as_bytes());
+        }
     });
-    // What is sound before the damage is worth seeing too.
-    print(text.as_bytes())?;
-    checked.map(|_| Ending::Succeeded).map_err(Error::from)
+    let ending = printed?;
+    checked.map(|_| ending).map_err(Error::from)
 }
 
 fn told(frame: &Frame) -> String {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{Frame, Group, Head, Mark, State};
-use overlapped_proto::limits;
 use serde_json::Value;
 
 use super::directory::{Directory, INTENTS, JOURNAL, SNAPSHOT, name};
@@ -20,8 +19,10 @@ pub(crate) struct Log {
     state: State,
     head: Head,
     file: File,
-    /// Bytes in the file.
+    /// Bytes of its frames.
     bytes: u64,
+    /// What journal and intents may hold together.
+    bytes_max: u64,
     intents: Arc<Intents>,
     /// Rows that were done before.
     before: u64,
@@ -43,7 +44,7 @@ impl Taken {
 }
 
 impl Log {
-    /// Begins a generation with everything that is known.
+    /// Begins a generation with everything that is known, and another one whenever its files hold `bytes_max`.
     ///
     /// # Blocking
     ///
@@ -52,10 +53,9 @@ impl Log {
         directory: Directory,
         manifest: &Value,
         state: State,
-        run: u64,
-        generation: u64,
+        head: Head,
+        bytes_max: u64,
     ) -> Result<Self, Error> {
-        let head = Head { run, generation, process: std::process::id() };
         let before = state.done.len();
         let recorded = state.intended.clone();
         let written = || {
@@ -65,8 +65,9 @@ impl Log {
             Ok((file, intents))
         };
         let (file, intents) = { written }().map_err(Error::output)?;
-        let intents = Arc::new(Intents { book: Mutex::new(Book { file: intents, recorded, failed: false }) });
-        Ok(Self { directory, state, head, file, bytes: Head::BYTES as u64, intents, before })
+        let intents =
+            Arc::new(Intents { book: Mutex::new(Book { file: intents, bytes: 0, recorded, failed: false }) });
+        Ok(Self { directory, state, head, file, bytes: 0, bytes_max, intents, before })
     }
 
     /// Where intents are recorded.
@@ -98,7 +99,7 @@ impl Log {
         }
         let Taken { ok, failed, mark } = taken;
         self.append(Frame::Done(Group { ok, failed, offsets, mark }))?;
-        if self.bytes >= limits::JOURNAL_BYTES {
+        if self.bytes + self.intents.lock().bytes >= self.bytes_max {
             self.rotate()?;
         }
         Ok(())
@@ -123,7 +124,7 @@ impl Log {
         self.head.generation += 1;
         (self.file, book.file) = begin_generation(&self.directory, &self.state, self.head)?;
         book.recorded = self.state.intended.clone();
-        self.bytes = Head::BYTES as u64;
+        (self.bytes, book.bytes) = (0, 0);
         Ok(())
     }
 
@@ -163,7 +164,7 @@ fn begin_generation(directory: &Directory, state: &State, head: Head) -> io::Res
 /// Publishes a snapshot: with it begins a generation, whatever else is written of that.
 pub(super) fn publish(directory: &Directory, state: &State, head: Head) -> io::Result<()> {
     let mut snapshot = head.encode();
-    Frame::Snapshot(Box::new(state.clone())).encode(&mut snapshot);
+    state.encode(&mut snapshot);
     directory.publish(&name(SNAPSHOT, head.generation), &snapshot)
 }
 
@@ -185,6 +186,8 @@ pub(crate) struct Intents {
 #[derive(Debug)]
 struct Book {
     file: File,
+    /// Bytes of its frames.
+    bytes: u64,
     /// Every row that was recorded since the last snapshot, or is in doubt from before.
     recorded: RowSet,
     /// A write or a sync did not work: nobody knows what is on the disk, and nothing more is recorded.
@@ -203,7 +206,8 @@ impl Intents {
         let appended = append(&mut book.file, &Frame::Intent(vec![row]));
         book.failed = appended.is_err();
         book.recorded.insert(row);
-        appended.map(drop)
+        book.bytes += appended?;
+        Ok(())
     }
 
     fn check(&self, book: &Book) -> io::Result<()> {
@@ -213,5 +217,215 @@ impl Intents {
     /// After a panic with the lock held the file may end in half a frame, which is the same as none.
     fn lock(&self) -> std::sync::MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::super::directory::check;
+    use super::*;
+
+    /// A run directory of a test, and what the run is told to have taken.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("overlapped-log-{}-{name}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+
+        /// The same files in another place.
+        fn copy(&self, name: &str) -> Self {
+            let copy = Self::new(name);
+            fs::create_dir(&copy.0).unwrap();
+            for file in self.files() {
+                fs::copy(self.0.join(&file), copy.0.join(&file)).unwrap();
+            }
+            copy
+        }
+
+        /// Goes on as a run does that was started again.
+        fn open(&self, bytes_max: u64) -> Log {
+            let directory = Directory::open(&self.0).unwrap();
+            let begun = directory.manifest().unwrap().is_some();
+            let found = if begun { directory.recover().unwrap() } else { Default::default() };
+            let head = Head { run: 7, generation: found.generation + 1, process: 1 };
+            Log::begin(directory, &Value::Null, found.state, head, bytes_max).unwrap()
+        }
+
+        fn recovered(&self) -> (State, u64) {
+            let found = Directory::open(&self.0).unwrap().recover().unwrap();
+            (found.state, found.generation)
+        }
+
+        fn files(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap().flatten();
+            let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+
+        fn bytes(&self) -> u64 {
+            self.files().iter().map(|file| fs::metadata(self.0.join(file)).unwrap().len()).sum()
+        }
+
+        fn path(&self, file: &str) -> PathBuf {
+            self.0.join(file)
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A group of rows; those that end in 5 have failed.
+    fn group(rows: impl Iterator<Item = u64>) -> Taken {
+        let (failed, ok) = rows.map(Row).partition(|row| row.0 % 10 == 5);
+        Taken { ok, failed, mark: None }
+    }
+
+    fn commit(log: &mut Log, rows: impl Iterator<Item = u64>) {
+        let taken = group(rows);
+        let cut = Cut { offset: Some(log.state.done.len() + taken.len()), ..Cut::default() };
+        log.commit(vec![cut], taken).unwrap();
+    }
+
+    fn files_of(generation: u64) -> Vec<String> {
+        let [intents, journal, snapshot] = [INTENTS, JOURNAL, SNAPSHOT].map(|kind| name(kind, generation));
+        vec![intents, "job.json".into(), journal, "lock".into(), snapshot]
+    }
+
+    /// Copies a file, or the beginning of it.
+    fn leave(from: &Path, to: &Path, bytes: usize) {
+        let whole = fs::read(from).unwrap();
+        fs::write(to, whole.get(..bytes).unwrap_or(&whole)).unwrap();
+    }
+
+    #[test]
+    fn a_long_run_keeps_one_generation_and_little_of_it() {
+        const GROUP: u64 = 500;
+        const BYTES: u64 = 4_000;
+        let place = Place::new("long");
+        let mut log = place.open(BYTES);
+        for start in (0..200 * GROUP).step_by(GROUP as usize) {
+            // In an order in which no two rows are neighbours, so that a group is long.
+            commit(&mut log, (0..GROUP).map(|number| start + number * 7 % GROUP).filter(|row| row % 3 > 0));
+            commit(&mut log, (start..start + GROUP).filter(|row| row % 3 == 0));
+            assert_eq!(place.files(), files_of(log.head.generation));
+            // The snapshot of 10,000 rows that failed, each for itself, and a journal that is over by a group.
+            assert!(place.bytes() < 40_000 + BYTES + 2_000, "{} bytes", place.bytes());
+            if log.head.generation % 20 == 19 {
+                drop(log);
+                log = place.open(BYTES);
+            }
+        }
+        assert!(log.head.generation > 30, "{} generations", log.head.generation);
+        drop(log);
+        let (state, _) = place.recovered();
+        assert_eq!((state.done.low().0, state.done.len()), (200 * GROUP, 200 * GROUP));
+        assert_eq!(state.failed.len(), 20 * GROUP);
+        assert_eq!(state.offsets, [Some(200 * GROUP)]);
+    }
+
+    /// Intents make a file grow too.
+    #[test]
+    fn intents_begin_anew_like_the_journal() {
+        const BYTES: u64 = 1_000;
+        let place = Place::new("intents");
+        let mut log = place.open(BYTES);
+        let intents = log.intents();
+        intents.record(Row(1_000_000)).unwrap();
+        for row in 0..500 {
+            intents.record(Row(row)).unwrap();
+            if row % 10 == 9 {
+                commit(&mut log, row - 9..row + 1);
+            }
+        }
+        let length = fs::metadata(place.path(&name(INTENTS, log.head.generation))).unwrap().len();
+        assert!(length < BYTES + 200, "{length} bytes of intents");
+        drop(log);
+        let (state, generation) = place.recovered();
+        assert!(generation > 5, "{generation} generations");
+        assert!(state.in_doubt().ranges().eq(std::iter::once(1_000_000..1_000_001)));
+    }
+
+    /// What a crash can leave of a change of generations, made of what stood before it and what stands after it: a part
+    /// of what is written, in its order; then, of what is removed, anything.
+    #[test]
+    fn a_crash_between_any_two_steps_of_a_rotation() {
+        let before = Place::new("before");
+        let mut log = before.open(u64::MAX);
+        log.intents().record(Row(900)).unwrap();
+        commit(&mut log, 0..100);
+        commit(&mut log, 200..300);
+        let after = before.copy("after");
+        drop(log);
+        let (expected, _) = before.recovered();
+        drop(after.open(u64::MAX));
+
+        let written = [name(SNAPSHOT, 2), name(JOURNAL, 2), name(INTENTS, 2)];
+        for step in 0..written.len() {
+            for part in [0, 10, Head::BYTES, usize::MAX] {
+                let place = before.copy("written");
+                written
+                    .iter()
+                    .take(step)
+                    .for_each(|file| leave(&after.path(file), &place.path(file), usize::MAX));
+                let file = written.get(step).unwrap();
+                // A snapshot gets its name when it is whole.
+                let unfinished = if step == 0 { format!("{file}.new") } else { file.clone() };
+                leave(&after.path(file), &place.path(&unfinished), part);
+                check_crash(&place, &expected, &format!("{part} bytes of {unfinished}"));
+            }
+        }
+        let removed = [name(SNAPSHOT, 1), name(JOURNAL, 1), name(INTENTS, 1)];
+        for gone in 0..1 << removed.len() {
+            let place = before.copy("removed");
+            written.iter().for_each(|file| leave(&after.path(file), &place.path(file), usize::MAX));
+            for (_, file) in removed.iter().enumerate().filter(|(at, _)| gone >> at & 1 == 1) {
+                fs::remove_file(place.path(file)).unwrap();
+            }
+            check_crash(&place, &expected, &format!("removed: {gone:03b}"));
+        }
+    }
+
+    /// A run that finds this state goes on from it, and nothing else stays.
+    fn check_crash(place: &Place, expected: &State, what: &str) {
+        let files = place.files();
+        let checked = check(&place.0, |_, _, _| {}).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!((checked.done, checked.in_doubt), (200, 1), "{what}");
+        assert_eq!(place.files(), files, "{what}: reading changes nothing");
+        let (found, generation) = place.recovered();
+        assert_eq!(found.done, expected.done, "{what}");
+        assert_eq!((found.in_doubt(), &found.offsets), (expected.in_doubt(), &expected.offsets), "{what}");
+        let mut log = place.open(u64::MAX);
+        commit(&mut log, 100..200);
+        drop(log);
+        assert_eq!(place.files(), files_of(generation + 1), "{what}");
+        assert_eq!(place.recovered().0.done.low(), Row(300), "{what}");
+    }
+
+    /// While the generation before is still there, a snapshot that is damaged costs nothing.
+    #[test]
+    fn a_damaged_snapshot_with_the_generation_before_it() {
+        let place = Place::new("damaged");
+        let mut log = place.open(u64::MAX);
+        commit(&mut log, 0..100);
+        let later = place.copy("later");
+        drop(log);
+        drop(later.open(u64::MAX));
+        leave(&later.path(&name(SNAPSHOT, 2)), &place.path(&name(SNAPSHOT, 2)), Head::BYTES + 3);
+        let (state, generation) = place.recovered();
+        assert_eq!((state.done.len(), generation), (100, 2));
+        leave(&place.path(&name(SNAPSHOT, 2)), &later.path(&name(SNAPSHOT, 2)), usize::MAX);
+        assert!(Directory::open(&later.0).unwrap().recover().is_err(), "and without it nobody guesses");
     }
 }

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use overlapped_proto::done::RowSet;
 use overlapped_proto::journal::{Head, Mark, State};
+use overlapped_proto::limits;
 use serde_json::Value;
 
 pub use crate::body::spool::RunId;
@@ -64,6 +65,8 @@ pub struct Durable {
     pub outputs: Vec<Output>,
     /// What else must be the same when the run goes on, by name.
     pub settings: Vec<(String, String)>,
+    /// Bytes of the journal and the intents before they begin anew from a snapshot.
+    pub journal_bytes: u64,
 }
 
 impl Durable {
@@ -85,6 +88,7 @@ impl Durable {
             durability: Durability::default(),
             outputs: Vec::new(),
             settings: Vec::new(),
+            journal_bytes: limits::JOURNAL_BYTES,
         }
     }
 }
@@ -143,6 +147,7 @@ pub(crate) struct Opened {
     state: State,
     generation: u64,
     run: RunId,
+    journal_bytes: u64,
     pub(crate) durability: Durability,
     pub(crate) earlier: Earlier,
 }
@@ -185,6 +190,7 @@ impl Opened {
             state: State::default(),
             generation: 0,
             run,
+            journal_bytes: durable.journal_bytes,
             durability: durable.durability,
             earlier: Earlier {
                 begun: false,
@@ -227,8 +233,17 @@ impl Opened {
             offsets: state.offsets.clone(),
             run: RunId(run),
         };
-        let durability = durable.durability;
-        Ok(Self { directory, manifest, state, generation, run: RunId(run), durability, earlier })
+        let Durable { durability, journal_bytes, .. } = *durable;
+        Ok(Self {
+            directory,
+            manifest,
+            state,
+            generation,
+            run: RunId(run),
+            journal_bytes,
+            durability,
+            earlier,
+        })
     }
 
     /// The list on its way through the run directory, where it can be read again.
@@ -259,7 +274,8 @@ impl Opened {
     ///
     /// On the disk.
     pub(crate) fn begin(self) -> Result<Log, Error> {
-        Log::begin(self.directory, &self.manifest, self.state, self.run.0, self.generation + 1)
+        let head = Head { run: self.run.0, generation: self.generation + 1, process: std::process::id() };
+        Log::begin(self.directory, &self.manifest, self.state, head, self.journal_bytes)
     }
 }
 

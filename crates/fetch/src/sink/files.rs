@@ -9,7 +9,7 @@ use overlapped_proto::filename::{Parts, Template, safe_path};
 use overlapped_proto::record::{Body, Record};
 use url::Url;
 
-use super::naming::{Naming, Pending, settle};
+use super::naming::{Naming, Together, settle};
 use super::{Cut, Existing, Sink, at, sync_name};
 use crate::body::spool::{Part, RunId};
 
@@ -58,7 +58,7 @@ impl Files {
         self.run = run;
         Part::remove_of(&self.directory, run)?;
         sync_name(&self.directory)?;
-        self.naming = Naming::Together { pending: Vec::new(), reserved: Arc::default() };
+        self.naming = Naming::Together(Together::default());
         Ok(self)
     }
 
@@ -130,13 +130,16 @@ impl Sink for Files {
     }
 
     fn cut(&mut self) -> io::Result<Cut> {
-        let Naming::Together { pending, reserved } = &mut self.naming else { return Ok(Cut::default()) };
-        let pending = std::mem::take(pending);
+        let Naming::Together(together) = &mut self.naming else { return Ok(Cut::default()) };
+        let pending = std::mem::take(&mut together.pending);
         if pending.is_empty() {
             return Ok(Cut::default());
         }
-        let names = pending.iter().map(Pending::named).collect::<io::Result<_>>()?;
-        let (root, existing, reserved) = (self.directory.clone(), self.existing, Arc::clone(reserved));
+        // Without a place to work in, only a name from the root says where a file is.
+        let here = std::env::current_dir().unwrap_or_default();
+        let names = pending.iter().map(|file| file.named(&here)).collect::<io::Result<_>>()?;
+        let (root, existing, reserved) =
+            (self.directory.clone(), self.existing, Arc::clone(&together.reserved));
         let sync = move || settle(&root, &pending, existing, &reserved);
         Ok(Cut { offset: None, names, sync: Some(Box::new(sync)) })
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,16 @@ pub(super) enum Naming {
     /// Each when it is whole.
     AtOnce,
     /// All of a cut when they are on the disk. Until then their names are reserved.
-    Together { pending: Vec<Pending>, reserved: Arc<Reserved> },
+    Together(Together),
+}
+
+/// Files that wait for their final names.
+#[derive(Default)]
+pub(super) struct Together {
+    pub(super) pending: Vec<Pending>,
+    pub(super) reserved: Arc<Reserved>,
+    /// The directory that was made last: most files go where the one before went.
+    made: PathBuf,
 }
 
 /// A file that is whole, on its way to its final name.
@@ -41,13 +50,19 @@ impl Naming {
     ///
     /// The name is taken, or it cannot be had at all.
     pub(super) fn take(&mut self, part: &Path, path: &Path, existing: Existing) -> io::Result<()> {
-        let Self::Together { pending, reserved } = self else { return rename(part, path, existing) };
+        let Self::Together(Together { pending, reserved, made }) = self else {
+            return rename(part, path, existing);
+        };
         let mut reserved = reserved.lock();
         if path.ancestors().skip(1).any(|above| reserved.contains(above)) {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         // The directories are made now: whatever is wrong with a name is found while there is a choice.
-        fs::create_dir_all(path.parent().unwrap_or(path))?;
+        let folder = path.parent().unwrap_or(path);
+        if folder != made {
+            fs::create_dir_all(folder)?;
+            folder.clone_into(made);
+        }
         match (path.symlink_metadata(), existing) {
             (Err(error), _) if error.kind() == io::ErrorKind::NotFound => {}
             (Err(error), _) => return Err(error),
@@ -66,10 +81,11 @@ impl Naming {
 }
 
 impl Pending {
-    pub(super) fn named(&self) -> io::Result<Named> {
+    /// What the journal is told. Whoever takes the file back may work elsewhere, so its name begins `here`, where this
+    /// process works.
+    pub(super) fn named(&self, here: &Path) -> io::Result<Named> {
         let meta = self.part.metadata().map_err(|error| at(&self.part, &error))?;
-        // Whoever takes it back may work elsewhere.
-        let path = std::path::absolute(&self.path)?.as_os_str().as_bytes().to_vec();
+        let path = here.join(&self.path).into_os_string().into_vec();
         Ok(Named { path, device: meta.dev(), inode: meta.ino() })
     }
 }
