@@ -9,11 +9,15 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Values by slot number. The number of a removed value is used again.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    /// Full but for the last. So a slab grows by little at a time and moves nothing; one piece that doubles would for a
+    /// moment need three times what it held.
+    blocks: Vec<Vec<Slot<T>>>,
     /// The first free slot; free slots are linked by `next`.
     free: u32,
     len: usize,
 }
+
+const BLOCK_SLOTS: usize = 256;
 
 #[derive(Debug)]
 struct Slot<T> {
@@ -48,7 +52,7 @@ impl List {
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { slots: Vec::new(), free: NONE, len: 0 }
+        Self { blocks: Vec::new(), free: NONE, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -60,15 +64,25 @@ impl<T> Slab<T> {
         self.len += 1;
         let at = self.free;
         if at == NONE {
-            let at = u32::try_from(self.slots.len()).unwrap_or(NONE);
-            assert!(at != NONE, "a slab holds fewer than 2^32 values");
-            self.slots.push(Slot { prev: NONE, next: NONE, value: Some(value) });
-            return at;
+            return self.extend(value);
         }
         let slot = self.slot(at);
         let free = slot.next;
         *slot = Slot { prev: NONE, next: NONE, value: Some(value) };
         self.free = free;
+        at
+    }
+
+    fn extend(&mut self, value: T) -> u32 {
+        let full = self.blocks.last().is_none_or(|block| block.len() == BLOCK_SLOTS);
+        if full {
+            self.blocks.push(Vec::with_capacity(BLOCK_SLOTS));
+        }
+        let before = (self.blocks.len() - 1) * BLOCK_SLOTS;
+        let last = self.blocks.last_mut().expect("there is one with room");
+        let at = u32::try_from(before + last.len()).unwrap_or(NONE);
+        assert!(at != NONE, "a slab holds fewer than 2^32 values");
+        last.push(Slot { prev: NONE, next: NONE, value: Some(value) });
         at
     }
 
@@ -85,7 +99,7 @@ impl<T> Slab<T> {
 
     /// The value in a slot that may have been given up.
     pub(crate) fn peek(&self, at: u32) -> Option<&T> {
-        self.slots.get(at as usize)?.value.as_ref()
+        self.blocks.get(at as usize / BLOCK_SLOTS)?.get(at as usize % BLOCK_SLOTS)?.value.as_ref()
     }
 
     pub(crate) fn get(&self, at: u32) -> &T {
@@ -98,12 +112,12 @@ impl<T> Slab<T> {
 
     /// All values with their slots, in the order of the slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0..).zip(&self.slots).filter_map(|(at, slot)| Some((at, slot.value.as_ref()?)))
+        (0..).zip(self.blocks.iter().flatten()).filter_map(|(at, slot)| Some((at, slot.value.as_ref()?)))
     }
 
     /// All values, in the order of the slots.
     pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
-        self.slots.into_iter().filter_map(|slot| slot.value)
+        self.blocks.into_iter().flatten().filter_map(|slot| slot.value)
     }
 
     pub(crate) fn push_back(&mut self, list: &mut List, at: u32) {
@@ -168,7 +182,9 @@ impl<T> Slab<T> {
     }
 
     fn slot(&mut self, at: u32) -> &mut Slot<T> {
-        self.slots.get_mut(at as usize).expect("a slot that is named exists")
+        let slot =
+            self.blocks.get_mut(at as usize / BLOCK_SLOTS).and_then(|b| b.get_mut(at as usize % BLOCK_SLOTS));
+        slot.expect("a slot that is named exists")
     }
 }
 
@@ -236,6 +252,21 @@ mod tests {
         check("b1 +", &[1, 8, 9]);
         check("+ f1 u9 b2", &[1, 8, 2]);
         check("s2 s9 s1 s5 s9", &[1, 2, 5, 9, 9]);
+    }
+
+    #[test]
+    fn values_stay_where_they_are_over_many_blocks() {
+        let mut slab = Slab::new();
+        for value in 0..1_000 {
+            assert_eq!(slab.insert(value), value);
+        }
+        assert!((0..1_000).all(|value| *slab.get(value) == value));
+        assert_eq!(
+            (slab.remove(999), slab.remove(256), slab.peek(256), slab.peek(1_024)),
+            (999, 256, None, None)
+        );
+        assert_eq!((slab.insert(7), slab.insert(8), slab.insert(9)), (256, 999, 1_000));
+        assert_eq!(slab.into_values().filter(|value| (7..10).contains(value)).count(), 6);
     }
 
     #[test]
