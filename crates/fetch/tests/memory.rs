@@ -28,7 +28,8 @@ impl Sink for Passing {
 }
 
 fn check(server: &Server, config: Config) -> Summary {
-    let urls: Vec<String> = (0..ROWS).map(|row| server.url(&format!("/text/{BODY}?{row}"))).collect();
+    let path = |row| format!("/{}/{BODY}?{row}", ["text", "chunked"][row % 2]);
+    let urls: Vec<String> = (0..ROWS).map(|row| server.url(&path(row))).collect();
     let bulk = Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls.into_iter())));
     let summary = wait(bulk.sink(Box::new(Passing)).start().unwrap()).unwrap();
     assert_eq!((summary.progress.ok, summary.finished), (ROWS as u64, true), "{:?}", summary.by_error);

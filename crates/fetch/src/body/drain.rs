@@ -134,9 +134,7 @@ impl Drain<'_> {
             self.wire_bytes += len(&frame);
             self.pace.bytes += len(&frame);
             self.take(frame).await?;
-            if !connection.has_unread() {
-                self.fit(clock).await?;
-            }
+            self.fit(connection, clock).await?;
         }
         match &self.intake {
             Some(intake) => intake.end(),
@@ -146,12 +144,13 @@ impl Drain<'_> {
 
     /// Counts what is held, and stays within what all bodies may take: writes it out where that can be done, else
     /// waits for others to be gone.
-    async fn fit(&mut self, clock: Clock) -> Result<(), Failure> {
+    async fn fit(&mut self, connection: &mut Connection, clock: Clock) -> Result<(), Failure> {
         let held = self.intake.as_ref().map_or(0, |intake| intake.held.capacity());
         self.share.set(if held >= limits::BODY_COUNTED_BYTES { held } else { 0 });
         if !self.share.is_tight() {
             return Ok(());
         }
+        connection.leave_block();
         if self.rules.spool.is_some() {
             self.write_out().await?;
             self.share.set(0);

@@ -134,9 +134,12 @@ impl Connection {
         .await
     }
 
-    /// True if more of the body is here already. It lies in the block, which cannot be used again before that is gone.
-    pub(crate) fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
+    /// Before a wait that may be long: what is here already of the body lies in the block, which cannot be used again
+    /// before that is gone.
+    pub(crate) fn leave_block(&mut self) {
+        if !self.unread.is_unique() {
+            self.unread = Bytes::copy_from_slice(&self.unread);
+        }
     }
 
     /// How many bytes of the body are still to come, if the server has said it.
