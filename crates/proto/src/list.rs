@@ -44,6 +44,10 @@ impl List {
     pub(crate) fn front(self) -> Option<u32> {
         (self.head != NONE).then_some(self.head)
     }
+
+    pub(crate) fn back(self) -> Option<u32> {
+        (self.tail != NONE).then_some(self.tail)
+    }
 }
 
 impl<T> Slab<T> {
@@ -94,6 +98,11 @@ impl<T> Slab<T> {
 
     pub(crate) fn get_mut(&mut self, at: u32) -> &mut T {
         self.slot(at).value.as_mut().expect("a slot that is named holds a value")
+    }
+
+    /// What stands before a value in its list.
+    pub(crate) fn before(&self, at: u32) -> Option<u32> {
+        self.slots.get(at as usize).map(|slot| slot.prev).filter(|prev| *prev != NONE)
     }
 
     /// All values with their slots, in the order of the slots.

@@ -141,8 +141,7 @@ impl Shard {
         while let Some(jobs) = inbox.pop() {
             let mut scheduler = self.scheduler.borrow_mut();
             for job in jobs {
-                // The window of rows per host is not bounded, so every row is taken.
-                let _ = scheduler.submit(job, now);
+                scheduler.submit(job, now);
             }
         }
     }
