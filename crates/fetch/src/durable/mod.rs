@@ -231,6 +231,11 @@ impl Opened {
         Ok(Self { directory, manifest, state, generation, run: RunId(run), durability, earlier })
     }
 
+    /// The run directory.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The list on its way through the run directory, where it can be read again.
     ///
     /// # Errors

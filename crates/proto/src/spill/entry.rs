@@ -19,6 +19,17 @@ pub enum Entry {
     Whole(Box<Job>),
 }
 
+impl Entry {
+    /// Where it is to be read again, if it is.
+    #[must_use]
+    pub fn place(&self) -> Option<(Row, Span)> {
+        match self {
+            Self::Listed(row, span) => Some((*row, *span)),
+            Self::Whole(_) => None,
+        }
+    }
+}
+
 /// The row right behind the last one, in the list and in the file; its length is in the bits above.
 const FOLLOWS: u64 = 0;
 /// Another row of the file, with its number, place and length.

@@ -12,7 +12,7 @@ mod entry;
 
 pub use entry::Entry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::job::{HostKey, Job};
 use crate::limits::{SPILL_BLOCK_BYTES, SPILL_ROW_BYTES_MAX};
@@ -29,6 +29,8 @@ pub struct Spill {
     blocks: Blocks,
     /// Full, and not yet given out to be written.
     sealed: Vec<Block>,
+    /// Hosts that need rows soon.
+    wanted: VecDeque<HostKey>,
     rows: u64,
 }
 
@@ -40,8 +42,8 @@ struct Chain {
     tail_bytes: Vec<u8>,
     before: Before,
     rows: u64,
-    /// A [`Refill`] is out.
-    away: bool,
+    /// It needs rows soon, or a [`Refill`] is out.
+    wanted: bool,
 }
 
 /// Where the next row begins.
@@ -72,14 +74,14 @@ pub struct Refill {
     rows: usize,
 }
 
-/// Rows of one host that were read.
+/// What is left of a host when rows of it were read.
 #[derive(Debug)]
 pub struct Refilled {
-    /// In the order they were pushed.
-    pub entries: Vec<Entry>,
+    /// Whose they are.
+    pub host: HostKey,
     /// Blocks that hold nothing any more.
     pub freed: Vec<u32>,
-    host: HostKey,
+    rows: u64,
     head: Head,
 }
 
@@ -114,7 +116,7 @@ impl Spill {
 
     /// Takes a fresh row in, behind those of its host.
     pub fn push(&mut self, job: &Job) {
-        let Self { chains, blocks, sealed, rows } = self;
+        let Self { chains, blocks, sealed, rows, wanted: _ } = self;
         let chain = chains.entry(job.host).or_insert_with(|| Chain::new(blocks.take()));
         chain.before.put(job, &mut chain.tail_bytes);
         chain.rows += 1;
@@ -140,11 +142,31 @@ impl Spill {
         self.sealed.len()
     }
 
-    /// The first `rows` rows of a host, or as many as there are, to be read. `None`: there is none, or they are being
-    /// read already.
-    pub fn refill(&mut self, host: HostKey, rows: usize) -> Option<Refill> {
-        let chain = self.chains.get_mut(&host).filter(|chain| !chain.away && rows > 0)?;
-        chain.away = true;
+    /// A host needs rows soon. If it has rows here they are read in its turn.
+    pub fn want(&mut self, host: HostKey) {
+        if let Some(chain) = self.chains.get_mut(&host).filter(|chain| !chain.wanted) {
+            chain.wanted = true;
+            self.wanted.push_back(host);
+        }
+    }
+
+    /// The first rows of up to `hosts` hosts that want some, to be read; of each as many as there is `room` for.
+    pub fn take_wanted(&mut self, hosts: usize, room: impl Fn(HostKey) -> usize) -> Vec<Refill> {
+        let mut refills = Vec::new();
+        while refills.len() < hosts
+            && let Some(host) = self.wanted.pop_front()
+        {
+            refills.extend(self.refill(host, room(host)));
+        }
+        refills
+    }
+
+    fn refill(&mut self, host: HostKey, rows: usize) -> Option<Refill> {
+        let chain = self.chains.get_mut(&host)?;
+        chain.wanted = rows > 0;
+        if rows == 0 {
+            return None;
+        }
         let rows = rows.min(usize::try_from(chain.rows).unwrap_or(usize::MAX));
         let (head, tail, tail_bytes) = (chain.head, chain.tail, chain.tail_bytes.clone());
         Some(Refill { host, head, tail, tail_bytes, rows })
@@ -153,10 +175,9 @@ impl Spill {
     /// These rows are in memory again, and no longer here.
     pub fn refilled(&mut self, refilled: &Refilled) {
         let Some(chain) = self.chains.get_mut(&refilled.host) else { return };
-        let rows = refilled.entries.len() as u64;
-        (chain.away, chain.head) = (false, refilled.head);
-        chain.rows -= rows;
-        self.rows -= rows;
+        (chain.wanted, chain.head) = (false, refilled.head);
+        chain.rows -= refilled.rows;
+        self.rows -= refilled.rows;
         self.blocks.free.extend(&refilled.freed);
         if chain.rows == 0 {
             self.blocks.free.push(chain.tail);
@@ -168,17 +189,20 @@ impl Spill {
 impl Chain {
     fn new(block: u32) -> Self {
         let head = Head { block, at: 0, before: Before::START };
-        Self { head, tail: block, tail_bytes: Vec::new(), before: Before::START, rows: 0, away: false }
+        Self { head, tail: block, tail_bytes: Vec::new(), before: Before::START, rows: 0, wanted: false }
     }
 }
 
 impl Refill {
-    /// Reads the rows, from blocks that `load` reads.
+    /// Reads the rows, in the order they were pushed, from blocks that `load` reads.
     ///
     /// # Errors
     ///
     /// A block cannot be read, or is not what was written; then nobody knows which rows these are.
-    pub fn run<E>(self, mut load: impl FnMut(u32) -> Result<Vec<u8>, E>) -> Result<Refilled, Lost<E>> {
+    pub fn run<E>(
+        self,
+        mut load: impl FnMut(u32) -> Result<Vec<u8>, E>,
+    ) -> Result<(Vec<Entry>, Refilled), Lost<E>> {
         let (mut entries, mut before) = (Vec::with_capacity(self.rows), self.head.before);
         // From the head on. A row may begin in one block and end in another.
         let (mut bytes, mut taken, mut skip) = (Vec::new(), 0, self.head.at);
@@ -209,7 +233,8 @@ impl Refill {
             loaded.push((block, bytes.len()));
         }
         let (head, freed) = self.behind(&loaded, taken, Head { block: next, at: 0, before });
-        Ok(Refilled { entries, freed, host: self.host, head })
+        let refilled = Refilled { host: self.host, freed, rows: entries.len() as u64, head };
+        Ok((entries, refilled))
     }
 
     /// Where the next row begins when so many bytes of the blocks were taken, and which of them are of no more use.
@@ -288,9 +313,10 @@ mod tests {
     fn play(operations: &[Operation]) {
         let (mut spill, mut disk) = (Spill::default(), HashMap::new());
         let (mut model, mut away) = (HashMap::<HostKey, VecDeque<Job>>::new(), VecDeque::new());
-        let end = |spill: &mut Spill, model: &mut HashMap<HostKey, VecDeque<Job>>, refilled: Refilled| {
+        let end = |spill: &mut Spill, model: &mut HashMap<HostKey, VecDeque<Job>>, (entries, refilled)| {
+            let (entries, refilled): (Vec<Entry>, Refilled) = (entries, refilled);
             let queue = model.get_mut(&refilled.host).unwrap();
-            for entry in &refilled.entries {
+            for entry in &entries {
                 let job = queue.pop_front().unwrap();
                 match entry {
                     Entry::Listed(row, span) => assert_eq!((*row, Some(*span)), (job.row, job.span)),
@@ -307,7 +333,8 @@ mod tests {
         };
         let begin = |spill: &mut Spill, disk: &mut HashMap<u32, Vec<u8>>, host, rows| {
             write(spill, disk);
-            let refill = spill.refill(host, rows)?;
+            spill.want(host);
+            let refill = spill.take_wanted(1, |_| rows).pop()?;
             Some(refill.run(|block| Ok::<_, Infallible>(disk[&block].clone())).unwrap())
         };
         for (row, operation) in (0..).zip(operations) {
@@ -356,10 +383,14 @@ mod tests {
         let mut spill = Spill::default();
         (0..100).for_each(|row| spill.push(&job(row, 0, Some(900))));
         let host = job(0, 0, None).host;
-        let wrong = spill.refill(host, 50).unwrap().run(|_| Ok::<_, Infallible>(vec![0xff; 4096]));
+        let refill = |spill: &mut Spill| {
+            spill.want(host);
+            spill.take_wanted(9, |_| 50).pop().unwrap()
+        };
+        let wrong = refill(&mut spill).run(|_| Ok::<_, Infallible>(vec![0xff; 4096]));
         assert!(matches!(wrong, Err(Lost::Damaged)));
         let mut spill = Spill::default();
         (0..100).for_each(|row| spill.push(&job(row, 0, Some(900))));
-        assert!(matches!(spill.refill(host, 50).unwrap().run(Err), Err(Lost::Block(0))));
+        assert!(matches!(refill(&mut spill).run(Err), Err(Lost::Block(0))));
     }
 }
