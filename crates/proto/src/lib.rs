@@ -15,6 +15,7 @@ pub mod schedule;
 pub mod keepalive;
 pub mod reorder;
 pub mod commit;
+pub mod marks;
 pub mod journal;
 pub mod done;
 pub mod retry;

@@ -239,6 +239,8 @@ pub const COMMIT_BYTES: u64 = 4 << 20;
 pub const COMMIT_DELAY: Nanos = Nanos::from_millis(500);
 /// Bytes of a journal before it begins anew from a snapshot.
 pub const JOURNAL_BYTES: u64 = 64 << 20;
+/// Places in a list that are remembered, from where a run may go on.
+pub const MARKS_MAX: usize = 4_096;
 /// The longest frame of a journal or snapshot: two sets of rows at their worst.
 pub const FRAME_BYTES_MAX: u64 = 2 << 30;
 /// Files that are synced one by one; for more, the whole file system is.
