@@ -50,9 +50,12 @@ pub(crate) struct Spilling {
     failure: Option<String>,
 }
 
+/// What a trip brings back.
+type Trip = (Box<Scratch>, Result<Vec<(Back, Refilled)>, Error>);
+
 enum Place {
     Here(Box<Scratch>),
-    Away(Task<(Box<Scratch>, Result<Vec<(Back, Refilled)>, Error>)>),
+    Away(Task<Trip>),
     /// Lost, with the reason told.
     Gone,
 }
