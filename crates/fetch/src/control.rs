@@ -54,8 +54,10 @@ pub(crate) struct Shared {
     short: AtomicBool,
     /// Counts how often every shard was told to close what is idle.
     relief: AtomicUsize,
-    /// A shard does not start requests because the conductor is behind.
+    /// A shard waits for the conductor, which is behind or has too many rows out.
     stalled: AtomicBool,
+    /// Rows that were handed out and are not written yet.
+    out: AtomicU64,
     /// The window is full, and there are more rows.
     full: AtomicBool,
     /// Why rows go to disk no more.
@@ -94,6 +96,7 @@ impl Shared {
             short: AtomicBool::new(false),
             relief: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
+            out: AtomicU64::new(0),
             full: AtomicBool::new(false),
             spill_failure: OnceLock::new(),
             failure: Mutex::default(),
@@ -242,6 +245,25 @@ impl Shared {
     /// True if rows should make room for others: the window is full of them, and still more requests could be in flight.
     pub(crate) fn wants_room(&self) -> bool {
         self.full.load(Ordering::SeqCst) && self.budget.has_free()
+    }
+
+    /// So many rows were handed out and are not written yet.
+    pub(crate) fn set_out(&self, rows: u64) {
+        self.out.store(rows, Ordering::SeqCst);
+        self.caught_up();
+    }
+
+    /// True if no row should come back from disk, because in memory are `rows_max` already; the shards will be woken.
+    pub(crate) fn is_crowded(&self, rows_max: usize) -> bool {
+        let is = || {
+            let rows = self.out.load(Ordering::SeqCst).saturating_sub(self.spilled());
+            usize::try_from(rows).unwrap_or(usize::MAX) >= rows_max
+        };
+        // As in `is_behind`: first say so, then look again.
+        is() && {
+            self.stalled.store(true, Ordering::SeqCst);
+            is()
+        }
     }
 
     /// Rows that wait on disk.

@@ -29,6 +29,9 @@ const ALL: usize = HOSTS * ROWS;
 /// More than what hosts keep in memory, and less than half of what one has.
 const WINDOW: usize = 400;
 
+/// More than are ever asked for.
+const MANY: usize = 1 << 40;
+
 /// A server of several hosts, the first of which refuses until so many rows of the others were asked for.
 struct Gated {
     server: Server,
@@ -59,8 +62,12 @@ impl Gated {
         Self::until(ALL - ROWS)
     }
 
+    fn until_opened() -> Self {
+        Self::until(MANY)
+    }
+
     fn open(&self) {
-        self.free.fetch_add(ALL as u64, Ordering::SeqCst);
+        self.free.fetch_add(MANY as u64, Ordering::SeqCst);
     }
 
     fn url(&self, row: usize) -> String {
@@ -229,7 +236,7 @@ fn a_file_that_changes_meanwhile_costs_bad_rows_and_no_others() {
         ("shorter", |list, gated| list[..gated.url(0).len() * 300].to_owned(), "input.empty"),
     ];
     for (name, change, kind) in changes {
-        let gated = Gated::until(usize::MAX);
+        let gated = Gated::until_opened();
         let list = Listed::new(name, lines(&gated.urls(), "\n"));
         let (run, collected) = start_and_spill(&gated, &list);
         let changed = change(lines(&gated.urls(), "\n"), &gated);
@@ -237,7 +244,6 @@ fn a_file_that_changes_meanwhile_costs_bad_rows_and_no_others() {
         file.set_len(changed.len() as u64).unwrap();
         (&file).write_all(changed.as_bytes()).unwrap();
         gated.open();
-        gated.free.store(u64::MAX, Ordering::SeqCst);
         wait(run).unwrap();
         let records = collected.take();
         assert_eq!(rows_of(&records), (0..ALL as u64).collect::<Vec<_>>(), "{name}");
@@ -252,7 +258,7 @@ fn a_file_that_changes_meanwhile_costs_bad_rows_and_no_others() {
 
 #[test]
 fn a_run_that_is_stopped_does_not_wait_for_what_is_on_disk() {
-    let gated = Gated::until(usize::MAX);
+    let gated = Gated::until_opened();
     let list = Listed::new("stopped", lines(&gated.urls(), "\n"));
     let (run, collected) = start_and_spill(&gated, &list);
     run.control().stop();
@@ -289,6 +295,38 @@ fn redirects_and_retries_lead_to_a_host_whose_rows_wait() {
     assert_eq!(fetched.summary.redirects, (HOSTS - 1) as u64);
     let first = fetched.records.iter().filter(|record| record.row.0 % 1_000 == 999 && record.row.0 > 1_000);
     assert!(first.map(|record| record.chain.len()).eq([1; HOSTS - 1]));
+}
+
+/// A host that sends all its rows on to one that is slower must not fill the memory with them.
+#[test]
+fn rows_that_move_on_are_bounded_by_twice_the_window() {
+    let gated = Gated::until_opened();
+    let url = |row: usize| match row {
+        0..4_000 => {
+            gated.server.url_on(1, &format!("/redirect-to?url={}", gated.server.url_on(0, "/gated/0")))
+        }
+        _ => gated.server.url_on(2, "/free/0"),
+    };
+    let list = Listed::new("moving", lines(&(0..ALL).map(url).collect::<Vec<_>>(), "\n"));
+    let (sink, collected) = sink::collect();
+    let run = Bulk::new(sorted()).unwrap().input(list.input()).sink(sink).start().unwrap();
+    let control = run.control();
+    let in_memory = || {
+        let now = control.progress();
+        now.rows_read.saturating_sub(now.rows_done + now.rows_spilled)
+    };
+    let wandered = |server: &Server| server.count("/redirect-to") as usize;
+    assert!(
+        gated.server.wait_until(Duration::from_secs(20), |server| wandered(server) > WINDOW + WINDOW / 2)
+    );
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(in_memory() <= (2 * WINDOW + 100) as u64, "{}", in_memory());
+        assert!(wandered(&gated.server) <= 2 * WINDOW + 100, "{}", wandered(&gated.server));
+    }
+    gated.open();
+    wait(run).unwrap();
+    assert_eq!(rows_of(&collected.take()), (0..ALL as u64).collect::<Vec<_>>());
 }
 
 #[test]

@@ -266,6 +266,7 @@ impl Conductor {
             }
         }
         self.fed += u64::try_from(count).unwrap_or(u64::MAX);
+        self.shared.set_out(self.fed - self.written);
         for (outgoing, inbox) in self.outgoing.iter_mut().zip(&self.shared.inboxes) {
             if !outgoing.is_empty() {
                 inbox.push(std::mem::take(outgoing));
@@ -321,6 +322,7 @@ impl Conductor {
                 Poll::Ready(back) => {
                     self.sinks = Writing::Open { sinks: back_with(back)?.0, dirty: true };
                     self.written += count;
+                    self.shared.set_out(self.fed - self.written);
                     Ok(true)
                 }
             },

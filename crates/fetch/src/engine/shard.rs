@@ -167,7 +167,10 @@ impl Shard {
         let queued_of = |host| self.scheduler.borrow().queued_of(host);
         let mut moved = false;
         loop {
-            let polled = self.spilling.borrow_mut().poll(queued_of, cx);
+            // Rows that come back may go beyond the window, or they would wait behind new ones for ever; but not without
+            // end, because they may be redirected to a host that is slower than theirs.
+            let crowded = || self.shared.is_crowded(self.plan.window_rows.saturating_mul(2));
+            let polled = self.spilling.borrow_mut().poll(queued_of, crowded, cx);
             match polled {
                 Poll::Ready(Ok(backs)) => backs.into_iter().for_each(|back| self.take_back(back)),
                 Poll::Ready(Err(error)) => self.shared.fail(error),

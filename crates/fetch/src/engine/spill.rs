@@ -23,6 +23,7 @@ use overlapped_proto::spill::{Block, Entry, Lost, Refill, Refilled, Spill};
 use super::listed::{Listed, Rereading};
 use crate::body::spool::RunId;
 use crate::error::Error;
+use crate::rlimit::{is_out_of_files, patiently};
 
 /// Where rows can go.
 #[derive(Clone, Debug)]
@@ -116,7 +117,8 @@ impl Spilling {
         self.told
     }
 
-    /// Rows that have come back. `rows_of` says how many of a host are in memory. Pending: none; the caller is woken.
+    /// Rows that have come back. `rows_of` says how many of a host are in memory; `crowded`, asked if rows are wanted,
+    /// that there is no place for any. Pending: none; the caller is woken.
     ///
     /// # Errors
     ///
@@ -124,10 +126,11 @@ impl Spilling {
     pub(crate) fn poll(
         &mut self,
         rows_of: impl Fn(HostKey) -> usize,
+        crowded: impl FnOnce() -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Vec<Back>, Error>> {
         match std::mem::replace(&mut self.scratch, Place::Gone) {
-            Place::Here(scratch) => self.set_out(scratch, rows_of),
+            Place::Here(scratch) => self.set_out(scratch, rows_of, crowded),
             place @ (Place::Away(_) | Place::Gone) => self.scratch = place,
         }
         let Place::Away(trip) = &mut self.scratch else { return Poll::Pending };
@@ -144,9 +147,15 @@ impl Spilling {
     }
 
     /// Begins a trip, if there is something to do.
-    fn set_out(&mut self, mut scratch: Box<Scratch>, rows_of: impl Fn(HostKey) -> usize) {
+    fn set_out(
+        &mut self,
+        mut scratch: Box<Scratch>,
+        rows_of: impl Fn(HostKey) -> usize,
+        crowded: impl FnOnce() -> bool,
+    ) {
         let room = |host| limits::WINDOW_ROWS_HOST.saturating_sub(rows_of(host));
-        let refills = self.spill.take_wanted(limits::SPILL_HOSTS_A_TRIP, room);
+        let hosts = if self.spill.wants() && !crowded() { limits::SPILL_HOSTS_A_TRIP } else { 0 };
+        let refills = self.spill.take_wanted(hosts, room);
         let blocks = self.spill.take_sealed();
         if blocks.is_empty() && refills.is_empty() {
             self.scratch = Place::Here(scratch);
@@ -193,7 +202,7 @@ impl Scratch {
     fn write_block(&mut self, number: u32, bytes: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(self.outside.create(self.index)?),
+            none => none.insert(patiently(|| self.outside.create(self.index))?),
         };
         file.write_all_at(bytes, offset(number))
     }
@@ -246,8 +255,10 @@ impl Outside {
         {
             let mut unnamed = options.clone();
             unnamed.custom_flags(rustix::fs::OFlags::TMPFILE.bits().cast_signed());
-            if let Ok(file) = unnamed.open(&self.folder) {
-                return Ok(file);
+            // Not every file system can do that.
+            match unnamed.open(&self.folder) {
+                Err(error) if !is_out_of_files(&error) => {}
+                opened => return opened,
             }
         }
         let path = self.folder.join(format!("{}{index}.spill", self.run.prefix()));

@@ -150,6 +150,12 @@ impl Spill {
         }
     }
 
+    /// True if a host waits for rows to be read.
+    #[must_use]
+    pub fn wants(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
     /// The first rows of up to `hosts` hosts that want some, to be read; of each as many as there is `room` for.
     pub fn take_wanted(&mut self, hosts: usize, room: impl Fn(HostKey) -> usize) -> Vec<Refill> {
         let mut refills = Vec::new();
