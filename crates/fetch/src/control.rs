@@ -250,7 +250,6 @@ impl Shared {
     /// So many rows were handed out and are not written yet.
     pub(crate) fn set_out(&self, rows: u64) {
         self.out.store(rows, Ordering::SeqCst);
-        self.caught_up();
     }
 
     /// True if no row should come back from disk, because in memory are `rows_max` already; the shards will be woken.

@@ -108,8 +108,8 @@ impl Conductor {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.shared.results.register(cx.waker());
         let shards_ended = self.shards_ended(cx)?;
+        self.look_for_failure();
         loop {
-            self.look_for_failure();
             let mut moved = self.write(shards_ended, cx)?;
             moved |= self.collect();
             moved |= self.read(cx)?;
@@ -323,6 +323,7 @@ impl Conductor {
                     self.sinks = Writing::Open { sinks: back_with(back)?.0, dirty: true };
                     self.written += count;
                     self.shared.set_out(self.fed - self.written);
+                    self.shared.caught_up();
                     Ok(true)
                 }
             },

@@ -228,8 +228,9 @@ impl Feed {
         let ended = self.buffer.is_empty();
         let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
         block.ended = ended || reader.rows() >= self.options.end();
-        if again
-            && let Some(reread) = reader.reread().filter(|_| self.again.is_some())
+        if plain
+            && self.again.is_some()
+            && let Some(reread) = reader.reread()
             && let Some(file) = self.again.take()
         {
             let _ = self.listed.set(Listed { file, reread });
