@@ -310,18 +310,12 @@ fn rows_that_move_on_are_bounded_by_twice_the_window() {
     let list = Listed::new("moving", lines(&(0..ALL).map(url).collect::<Vec<_>>(), "\n"));
     let (sink, collected) = sink::collect();
     let run = Bulk::new(sorted()).unwrap().input(list.input()).sink(sink).start().unwrap();
-    let control = run.control();
-    let in_memory = || {
-        let now = control.progress();
-        now.rows_read.saturating_sub(now.rows_done + now.rows_spilled)
-    };
     let wandered = |server: &Server| server.count("/redirect-to") as usize;
     assert!(
         gated.server.wait_until(Duration::from_secs(20), |server| wandered(server) > WINDOW + WINDOW / 2)
     );
     for _ in 0..100 {
         std::thread::sleep(Duration::from_millis(10));
-        assert!(in_memory() <= (2 * WINDOW + 100) as u64, "{}", in_memory());
         assert!(wandered(&gated.server) <= 2 * WINDOW + 100, "{}", wandered(&gated.server));
     }
     gated.open();
