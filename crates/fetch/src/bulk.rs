@@ -22,6 +22,7 @@ use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
 use crate::engine::ledger::Ledger;
 use crate::engine::shard::{Lanes, Shard};
+use crate::engine::spill::Outside;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::sink::{Sink, Sinks};
@@ -183,7 +184,13 @@ impl Bulk {
         let memory = plan.memory.clone();
         let first = Row(self.input_options.skip);
         let passed = self.durable.as_ref().map(Opened::passed).unwrap_or_default();
-        let (feed, input_bytes) = Feed::open(self.input, self.input_options, passed)?;
+        let outside = Outside {
+            folder: self.durable.as_ref().map_or_else(std::env::temp_dir, |opened| opened.path().to_owned()),
+            run: plan.run,
+            listed: Arc::default(),
+            bytes_max: limits::SPILL_BYTES_MAX / u64::try_from(plan.shards).unwrap_or(1),
+        };
+        let (feed, input_bytes) = Feed::open(self.input, self.input_options, passed, outside.listed.clone())?;
         let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
         let executor = executor(plan.shards).map_err(no_threads)?;
         let shared = Shared::new(plan.shards, plan.pace.parallel_max, plan.rate);
@@ -205,7 +212,8 @@ impl Bulk {
         let shards = (0..plan.shards)
             .map(|index| {
                 let (plan, shared, lanes) = (plan.clone(), shared.clone(), lanes.clone());
-                executor.submit(move || run_shard(index, plan, shared, lanes, clock))
+                let outside = outside.clone();
+                executor.submit(move || run_shard(index, plan, shared, lanes, outside, clock))
             })
             .collect();
         let order = if plan.ordered { Some(Reorder::new(first, plan.window_rows)) } else { None };
@@ -261,13 +269,20 @@ fn run_conductor(conductor: Conductor) -> Result<(), Error> {
 /// # Blocking
 ///
 /// Until the run is over.
-fn run_shard(index: usize, plan: Arc<Plan>, shared: Arc<Shared>, lanes: Lanes, clock: Clock) {
+fn run_shard(
+    index: usize,
+    plan: Arc<Plan>,
+    shared: Arc<Shared>,
+    lanes: Lanes,
+    outside: Outside,
+    clock: Clock,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     // Without a runtime the shard ends here, and the conductor reports it.
     #[expect(clippy::expect_used, reason = "a panic here is carried to the conductor, which ends the run")]
     let runtime = runtime.expect("the system gives a shard its event queue");
     let seed = clock.unix_us(clock.now()).unsigned_abs() ^ (u64::try_from(index).unwrap_or(0) << 32);
-    runtime.block_on(drive(Shard::new(index, plan, shared, lanes, clock, seed)));
+    runtime.block_on(drive(Shard::new(index, plan, shared, lanes, outside, clock, seed)));
 }
 
 /// A run under way: a future of its summary.

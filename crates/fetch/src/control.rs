@@ -1,7 +1,7 @@
 //! What all threads of a run share: how it stands, how many requests may run, and what the shards count.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use overlapped_proto::bucket::{Bucket, Rate, Spacing};
 use overlapped_proto::job::Job;
@@ -10,6 +10,7 @@ use overlapped_proto::schedule::Held;
 use overlapped_proto::shortage::{Idle, Shortage, Verdict};
 use overlapped_proto::time::Nanos;
 
+use crate::error::Error;
 use crate::mailbox::Mailbox;
 
 /// How a run stands. It only moves down this list.
@@ -53,8 +54,16 @@ pub(crate) struct Shared {
     short: AtomicBool,
     /// Counts how often every shard was told to close what is idle.
     relief: AtomicUsize,
-    /// A shard does not start requests because the conductor is behind.
+    /// A shard waits for the conductor, which is behind or has too many rows out.
     stalled: AtomicBool,
+    /// Rows that were handed out and are not written yet.
+    out: AtomicU64,
+    /// The window is full, and there are more rows.
+    full: AtomicBool,
+    /// Why rows go to disk no more.
+    pub(crate) spill_failure: OnceLock<String>,
+    /// What a shard cannot go on without.
+    failure: Mutex<Option<Error>>,
 }
 
 /// The figures of one shard; only it writes them.
@@ -69,6 +78,8 @@ pub(crate) struct Gauges {
     pub(crate) connections_reused: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) redirects: AtomicU64,
+    /// Rows that wait on disk, and so do not count against the window.
+    pub(crate) spilled: AtomicU64,
 }
 
 impl Shared {
@@ -85,6 +96,10 @@ impl Shared {
             short: AtomicBool::new(false),
             relief: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
+            out: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            spill_failure: OnceLock::new(),
+            failure: Mutex::default(),
         })
     }
 
@@ -217,6 +232,61 @@ impl Shared {
         self.results.len() >= batches
     }
 
+    /// The window is full and there are more rows, or that is so no longer. Whoever says so looks again after it.
+    pub(crate) fn set_full(&self, full: bool) {
+        if self.full.load(Ordering::Relaxed) != full {
+            self.full.store(full, Ordering::SeqCst);
+            if full {
+                self.wake_shards();
+            }
+        }
+    }
+
+    /// True if rows should make room for others: the window is full of them, and still more requests could be in flight.
+    pub(crate) fn wants_room(&self) -> bool {
+        self.full.load(Ordering::SeqCst) && self.budget.has_free()
+    }
+
+    /// So many rows were handed out and are not written yet.
+    pub(crate) fn set_out(&self, rows: u64) {
+        self.out.store(rows, Ordering::SeqCst);
+    }
+
+    /// True if no row should come back from disk, because in memory are `rows_max` already; the shards will be woken.
+    pub(crate) fn is_crowded(&self, rows_max: usize) -> bool {
+        let is = || {
+            let rows = self.out.load(Ordering::SeqCst).saturating_sub(self.spilled());
+            usize::try_from(rows).unwrap_or(usize::MAX) >= rows_max
+        };
+        // As in `is_behind`: first say so, then look again.
+        is() && {
+            self.stalled.store(true, Ordering::SeqCst);
+            is()
+        }
+    }
+
+    /// Rows that wait on disk.
+    pub(crate) fn spilled(&self) -> u64 {
+        self.gauges.iter().map(|gauges| gauges.spilled.load(Ordering::SeqCst)).sum()
+    }
+
+    /// Has the conductor look whether there is room now.
+    pub(crate) fn made_room(&self) {
+        if self.full.load(Ordering::SeqCst) {
+            self.results.wake();
+        }
+    }
+
+    /// A shard cannot go on: the run ends in order, with this error.
+    pub(crate) fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.results.wake();
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// The conductor has caught up.
     pub(crate) fn caught_up(&self) {
         if self.stalled.swap(false, Ordering::SeqCst) {
@@ -254,6 +324,10 @@ impl Budget {
             }
             self.try_take()
         }
+    }
+
+    fn has_free(&self) -> bool {
+        self.used.load(Ordering::SeqCst) < self.max.load(Ordering::SeqCst)
     }
 
     /// What a shard may hold while another one waits.

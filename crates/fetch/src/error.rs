@@ -73,6 +73,16 @@ impl Error {
         Self::new(ErrorClass::Output, "cannot write the results".into(), Some(source))
     }
 
+    /// Rows that were put aside and cannot be had back.
+    pub(crate) fn spill(source: io::Error) -> Self {
+        Self::new(ErrorClass::Output, "cannot read back the rows that waited on disk".into(), Some(source))
+    }
+
+    /// A list that cannot be read at some place once more.
+    pub(crate) fn reread(source: io::Error) -> Self {
+        Self::new(ErrorClass::Output, "cannot read rows of the list once more".into(), Some(source))
+    }
+
     /// An output that cannot be opened.
     #[must_use]
     pub fn output_path(path: &Path, source: io::Error) -> Self {

@@ -43,6 +43,8 @@ pub struct Progress {
     pub hosts: usize,
     /// Hosts that have asked to be left alone for a while.
     pub hosts_parked: usize,
+    /// Rows that wait on disk until their host can take them.
+    pub rows_spilled: u64,
     /// The limit that holds the run back.
     pub held: Held,
 }
@@ -76,6 +78,8 @@ pub struct Summary {
     pub shortages: u64,
     /// The fewest requests at once that such shortages left.
     pub parallel_least: usize,
+    /// Why rows could not wait on disk, if one ever should have; then a host with very many rows holds up the others.
+    pub spill_failure: Option<String>,
     /// Redirects that were followed.
     pub redirects: u64,
     /// The hosts with the longest mean time of a row, in milliseconds, slowest first; five at the most.
@@ -191,6 +195,7 @@ impl Tally {
             in_flight: sum(|gauges| gauges.in_flight.load(Ordering::Relaxed)),
             hosts: sum(|gauges| gauges.hosts.load(Ordering::Relaxed)),
             hosts_parked: sum(|gauges| gauges.parked.load(Ordering::Relaxed)),
+            rows_spilled: shared.spilled(),
             held: held.map_or(Held::Nothing, held_of),
         }
     }
@@ -216,6 +221,7 @@ impl Tally {
             body_bytes_peak: 0,
             shortages,
             parallel_least,
+            spill_failure: shared.spill_failure.get().cloned(),
             redirects: sum(|gauges| &gauges.redirects),
             slowest_hosts: counts.slowest_hosts(),
             failing_hosts: counts.failing_hosts(),

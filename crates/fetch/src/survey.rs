@@ -1,5 +1,7 @@
 //! A look at a list without fetching anything: no name is resolved, no packet is sent, nothing is written.
 
+use std::sync::Arc;
+
 use overlapped_proto::survey::Survey;
 
 use crate::durable::Passed;
@@ -26,7 +28,7 @@ use crate::error::Error;
 /// Until the list is read.
 pub fn survey(input: Input, options: InputOptions) -> (Survey, Result<(), Error>) {
     let mut survey = Survey::default();
-    let mut feed = match Feed::open(input, options, Passed::default()) {
+    let mut feed = match Feed::open(input, options, Passed::default(), Arc::default()) {
         Ok((feed, _)) => feed,
         Err(error) => return (survey, Err(error)),
     };

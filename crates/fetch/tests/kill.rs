@@ -33,8 +33,11 @@ impl Place {
         Self(path)
     }
 
+    /// A list that is sorted by host.
     fn list(&self, server: &Server, rows: u64) {
-        let urls: String = (0..rows).map(|row| server.url(&format!("/row/{row}\n"))).collect();
+        let hosts = server.addresses().len() as u64;
+        let url = |row| server.url_on((row * hosts / rows) as usize, &format!("/row/{row}\n"));
+        let urls: String = (0..rows).map(url).collect();
         fs::write(self.0.join("urls.txt"), urls).unwrap();
     }
 
@@ -51,6 +54,7 @@ impl Place {
             .args(["worker", "--exact", "--nocapture", "--test-threads=1"])
             .env("OVERLAPPED_WORKER", &self.0)
             .env("OVERLAPPED_ORDERED", if ordered { "1" } else { "" })
+            .env("OVERLAPPED_SPILLS", if self.0.to_string_lossy().ends_with("sorted") { "1" } else { "" })
             .env("OVERLAPPED_DURABILITY", durability)
             .stdout(Stdio::null())
             .spawn()
@@ -73,13 +77,17 @@ fn worker() {
     let set = |name| std::env::var(name).is_ok_and(|value| !value.is_empty());
     let place = Place(place.into());
     let pages = place.0.join("pages");
-    let config = Config {
+    let mut config = Config {
         ordered: set("OVERLAPPED_ORDERED"),
         shards: Some(2),
         pace: Pace { parallel_max: PARALLEL, ..Pace::default() },
         response: Response { spool: Some(pages.clone()), ..Response::default() },
         ..Config::default()
     };
+    if set("OVERLAPPED_SPILLS") {
+        config.window_rows = 300;
+        config.pace.parallel_max_host = Some(4);
+    }
     let durability = match std::env::var("OVERLAPPED_DURABILITY").unwrap().as_str() {
         "each" => Durability::Each,
         _ => Durability::Group,
@@ -132,8 +140,11 @@ fn kills(default: u64) -> u64 {
 
 /// Starts, kills and goes on; then the run may end, and everything must be there once.
 fn kill_loop(name: &str, ordered: bool, rows: u64, kills: u64) {
+    kill_loop_on(Server::start(), name, ordered, rows, kills);
+}
+
+fn kill_loop_on(server: Server, name: &str, ordered: bool, rows: u64, kills: u64) {
     let mut draw = Draw::new();
-    let server = Server::start();
     let place = Place::new(name);
     place.list(&server, rows);
     let (mut done, mut killed, mut ended) = (0, 0, false);
@@ -211,6 +222,13 @@ fn killed_at_any_moment() {
 fn killed_at_any_moment_in_order() {
     let kills = kills(6);
     kill_loop("in_order", true, kills * 2_000, kills);
+}
+
+/// In a window of 300 rows, so that most rows of each host wait on disk.
+#[test]
+fn killed_with_rows_put_aside() {
+    let kills = kills(6);
+    kill_loop_on(Server::builder().hosts(4).start(), "sorted", false, kills * 2_000, kills);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One row of the list, from the moment it is read until its record is written.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use url::{Host, Url};
 use xxhash_rust::xxh3::xxh3_64;
@@ -193,11 +194,55 @@ pub struct Ask {
     pub meta: Option<Box<str>>,
 }
 
+/// Where a row stands in its list. In one word, because every row that waits has one: 46 bits for the offset, 18 for
+/// the length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(NonZeroU64);
+
+impl Span {
+    const LENGTH_BITS: u32 = 18;
+
+    /// `None` for what cannot be a row (no byte, or 256 KiB) or lies beyond 64 TiB.
+    ///
+    /// ```
+    /// use overlapped_proto::job::Span;
+    ///
+    /// let span = Span::new(1 << 40, 80).unwrap();
+    /// assert_eq!((span.offset(), span.bytes(), span.end()), (1 << 40, 80, (1 << 40) + 80));
+    /// assert_eq!(Span::new(7, 0), None);
+    /// ```
+    #[must_use]
+    pub fn new(offset: u64, bytes: u64) -> Option<Self> {
+        let fits = bytes > 0 && bytes >> Self::LENGTH_BITS == 0 && offset >> (64 - Self::LENGTH_BITS) == 0;
+        NonZeroU64::new((offset << Self::LENGTH_BITS) | bytes).filter(|_| fits).map(Self)
+    }
+
+    /// The byte it begins at.
+    #[must_use]
+    pub const fn offset(self) -> u64 {
+        self.0.get() >> Self::LENGTH_BITS
+    }
+
+    /// Its length.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.0.get() & ((1 << Self::LENGTH_BITS) - 1)
+    }
+
+    /// The byte behind it.
+    #[must_use]
+    pub const fn end(self) -> u64 {
+        self.offset() + self.bytes()
+    }
+}
+
 /// One row on its way.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Its number in the list.
     pub row: Row,
+    /// Where it can be read again, if the list allows that.
+    pub span: Option<Span>,
     /// Where the next attempt goes: the row's URL, or where redirects led.
     pub url: Url,
     /// The host of `url`.
@@ -228,6 +273,7 @@ impl Job {
     pub fn new(row: Row, url: Url) -> Self {
         Self {
             row,
+            span: None,
             host: HostKey::of(&url),
             url,
             given: None,
@@ -247,6 +293,12 @@ impl Job {
     pub fn given_as(mut self, text: &str) -> Self {
         self.given = (text != self.url.as_str()).then(|| text.into());
         self
+    }
+
+    /// True if nothing was tried yet: what is known of the row is what the list says.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.first_started.is_none() && self.chain.is_empty()
     }
 
     /// The URL as the list gave it.

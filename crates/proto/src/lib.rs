@@ -7,6 +7,7 @@
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
 pub mod survey;
+pub mod spill;
 pub mod input;
 pub mod glob;
 pub mod filename;
@@ -14,6 +15,7 @@ pub mod schedule;
 pub mod keepalive;
 pub mod reorder;
 pub mod commit;
+pub mod marks;
 pub mod journal;
 pub mod done;
 pub mod retry;

@@ -22,6 +22,24 @@ pub const LARGEST_HOSTS_TOLD: usize = 20;
 pub const BAD_ROWS_TOLD: usize = 20;
 /// Rows read ahead of the fetching, over all hosts.
 pub const WINDOW_ROWS: usize = 100_000;
+/// Rows of one host that stay in memory when others of it go to disk to make room. They last until more are back: ten
+/// times what a host has in flight. With half of them, when more are asked for, it still has `PARK_ROWS_MIN`.
+pub const WINDOW_ROWS_HOST: usize = 64;
+/// The part of the window that is made free at once, as a divisor.
+pub const SPILL_SHARE: usize = 4;
+/// Bytes of one block of the file that rows go to. The last one of each host is in memory.
+pub const SPILL_BLOCK_BYTES: usize = 4 << 10;
+/// Blocks that wait to be written before rows count as being in memory again, so that reading does.
+pub const SPILL_BLOCKS_WAITING_MAX: usize = 256;
+/// The longest row in that file, with all it says: larger than any that was read from a list.
+pub const SPILL_ROW_BYTES_MAX: usize = 4 << 20;
+/// Bytes of that file, over all shards: ten billion rows of a plain file, 200 million that come through a pipe. When it
+/// is full the list is read no faster than rows come back from it.
+pub const SPILL_BYTES_MAX: u64 = 16 << 30;
+/// Hosts whose rows come back at once: the first of them must not wait for the last.
+pub const SPILL_HOSTS_A_TRIP: usize = 64;
+/// Bytes of a list that are read at once when rows are read again, with what lies between them.
+pub const SPILL_READ_BYTES: u64 = 256 << 10;
 
 // --- concurrency ---------------------------------------------------------------------------------------------
 
@@ -229,6 +247,8 @@ pub const COMMIT_BYTES: u64 = 4 << 20;
 pub const COMMIT_DELAY: Nanos = Nanos::from_millis(500);
 /// Bytes of a journal and its intents before they begin anew from a snapshot: they are read whole when a run goes on.
 pub const JOURNAL_BYTES: u64 = 64 << 20;
+/// Places in a list that are remembered, from where a run may go on.
+pub const MARKS_MAX: usize = 4_096;
 /// The longest frame of a journal or snapshot: two sets of rows at their worst.
 pub const FRAME_BYTES_MAX: u64 = 2 << 30;
 /// Files that are synced one by one; for more, the whole file system is.

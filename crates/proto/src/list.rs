@@ -48,6 +48,10 @@ impl List {
     pub(crate) fn front(self) -> Option<u32> {
         (self.head != NONE).then_some(self.head)
     }
+
+    pub(crate) fn back(self) -> Option<u32> {
+        (self.tail != NONE).then_some(self.tail)
+    }
 }
 
 impl<T> Slab<T> {
@@ -99,7 +103,7 @@ impl<T> Slab<T> {
 
     /// The value in a slot that may have been given up.
     pub(crate) fn peek(&self, at: u32) -> Option<&T> {
-        self.blocks.get(at as usize / BLOCK_SLOTS)?.get(at as usize % BLOCK_SLOTS)?.value.as_ref()
+        self.peek_slot(at)?.value.as_ref()
     }
 
     pub(crate) fn get(&self, at: u32) -> &T {
@@ -108,6 +112,11 @@ impl<T> Slab<T> {
 
     pub(crate) fn get_mut(&mut self, at: u32) -> &mut T {
         self.slot(at).value.as_mut().expect("a slot that is named holds a value")
+    }
+
+    /// What stands before a value in its list.
+    pub(crate) fn before(&self, at: u32) -> Option<u32> {
+        self.peek_slot(at).map(|slot| slot.prev).filter(|prev| *prev != NONE)
     }
 
     /// All values with their slots, in the order of the slots.
@@ -179,6 +188,10 @@ impl<T> Slab<T> {
             _ => self.slot(next).prev = at,
         }
         list.len += 1;
+    }
+
+    fn peek_slot(&self, at: u32) -> Option<&Slot<T>> {
+        self.blocks.get(at as usize / BLOCK_SLOTS)?.get(at as usize % BLOCK_SLOTS)
     }
 
     fn slot(&mut self, at: u32) -> &mut Slot<T> {

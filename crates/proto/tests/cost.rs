@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::job::{Job, Row};
 use overlapped_proto::outcome::Ending;
-use overlapped_proto::schedule::{Finish, Next, Pace, Scheduler, Submit};
+use overlapped_proto::schedule::{Finish, Next, Pace, Scheduler};
 use overlapped_proto::time::Nanos;
 
 const ROWS: u64 = if cfg!(debug_assertions) { 20_000 } else { 2_000_000 };
@@ -37,7 +37,7 @@ fn measure(name: &str, hosts: u64, in_flight: usize, pace: Pace) {
     for _ in 0..rounds {
         let start = Instant::now();
         for job in jobs.drain(..) {
-            assert!(matches!(scheduler.submit(job, now), Submit::Queued));
+            scheduler.submit(job, now);
         }
         submits.push(start.elapsed());
         let start = Instant::now();

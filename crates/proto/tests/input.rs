@@ -102,6 +102,7 @@ fn places_lead_back_to_the_rows() {
     ] {
         let mut reader = Reader::new(format, Options::default());
         reader.push(list.as_bytes(), &mut |_| {}).unwrap();
+        let mut reread = reader.reread().unwrap();
         for row in read(format, list) {
             let at = usize::try_from(row.offset).unwrap();
             let bytes = &list.as_bytes()[at..at + usize::try_from(row.bytes).unwrap()];
@@ -113,7 +114,7 @@ fn places_lead_back_to_the_rows() {
             );
             assert!(!text.ends_with(['\n', '\r']), "{text:?}");
             let number = row.job.as_ref().map_or_else(|bad| bad.row, |job| job.row);
-            assert_eq!(format!("{:?}", reader.reread(number, bytes)), format!("{:?}", row.job));
+            assert_eq!(format!("{:?}", reread.row(number, bytes)), format!("{:?}", row.job));
             if let Ok(job) = row.job {
                 assert!(text.contains(job.given()), "{text:?}");
             }

@@ -8,7 +8,7 @@
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{HostKey, Job, Row};
 use overlapped_proto::outcome::{Ending, Hop};
-use overlapped_proto::schedule::{Finish, Next, Pace, Scheduler, Submit};
+use overlapped_proto::schedule::{Finish, Next, Pace, Scheduler};
 use overlapped_proto::time::Nanos;
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
@@ -26,6 +26,7 @@ enum Operation {
     PutBack(usize),
     Wait(u64),
     ParallelMax(usize),
+    Evict(usize),
     Drain,
 }
 
@@ -51,6 +52,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<usize>().prop_map(Operation::PutBack),
         3 => (0..3_000_u64).prop_map(Operation::Wait),
         1 => (1..9_usize).prop_map(Operation::ParallelMax),
+        3 => (1..9_usize).prop_map(Operation::Evict),
         1 => Just(Operation::Drain),
     ]
 }
@@ -149,6 +151,19 @@ impl Model {
         self.in_flight -= 1;
     }
 
+    /// These rows were never tried, and each host that they are of keeps enough.
+    fn evicted(&mut self, jobs: &[Job]) -> Result<(), String> {
+        for job in jobs {
+            let found = self.held.iter().position(|held| held.row == job.row.0);
+            let held = self.held.remove(found.ok_or("evicted what was not here")?);
+            let left = self.held.iter().filter(|other| other.host == held.host).count();
+            if held.attempts > 0 || left < self.pace.window_rows_host || self.hosts[held.host].down {
+                return Err(format!("evicted row {}, and {left} are left of its host", held.row));
+            }
+        }
+        Ok(())
+    }
+
     fn heard(&mut self, at: usize, ending: Ending, now: Nanos) {
         let errors_max = self.pace.host_errors_max as usize;
         let host = &mut self.hosts[at];
@@ -203,7 +218,7 @@ fn play(operations: &[Operation], pace: Pace, believed: Pace) -> Result<(), Stri
             Operation::Submit(host) => {
                 let job = Job::new(Row(rows), HOSTS[host].parse().unwrap());
                 model.held.push(Held { row: rows, host, due: now, attempts: 0 });
-                assert!(matches!(scheduler.submit(job, now), Submit::Queued));
+                scheduler.submit(job, now);
                 rows += 1;
             }
             Operation::Poll => {
@@ -252,6 +267,13 @@ fn play(operations: &[Operation], pace: Pace, believed: Pace) -> Result<(), Stri
                 model.pace.parallel_max = n;
                 scheduler.set_parallel_max(n);
             }
+            Operation::Evict(n) => {
+                let jobs = scheduler.evict(n, |host| place(host) == 0, now);
+                if jobs.len() > n || jobs.iter().any(|job| place(job.host) == 0) {
+                    return Err(format!("evicted too much: {jobs:?}"));
+                }
+                model.evicted(&jobs)?;
+            }
             Operation::Drain => {
                 let mut drained: Vec<u64> = scheduler.drain().map(|job| job.row.0).collect();
                 let mut expected: Vec<u64> = model.held.drain(..).map(|held| held.row).collect();
@@ -273,6 +295,7 @@ fn pace() -> Pace {
     Pace {
         parallel_max: 4,
         parallel_max_host: Some(2),
+        window_rows_host: 3,
         adaptive: false,
         host_errors_max: 3,
         ..Pace::default()
@@ -300,6 +323,7 @@ fn canary() {
         ("parallel_max", Pace { parallel_max: 5, ..pace() }),
         ("parallel_max_host", Pace { parallel_max_host: Some(1), ..pace() }),
         ("host_errors_max", Pace { host_errors_max: 4, ..pace() }),
+        ("window_rows_host", Pace { window_rows_host: 4, ..pace() }),
     ] {
         assert!(search(500, || wrong.clone()).is_err(), "{what}");
     }

@@ -5,9 +5,8 @@
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{HostKey, Job, Row};
-use overlapped_proto::limits;
 use overlapped_proto::outcome::{Ending, Hop};
-use overlapped_proto::schedule::{Finish, Held, Next, Pace, Scheduler, Submit};
+use overlapped_proto::schedule::{Finish, Held, Next, Pace, Scheduler};
 use overlapped_proto::time::Nanos;
 
 /// Plays a script and compares what comes out. Times are in milliseconds, draws are 0.
@@ -81,7 +80,7 @@ impl Play {
             }
             host if row.is_empty() => {
                 let job = Job::new(Row(self.rows), url(host));
-                assert!(matches!(self.scheduler.submit(job, now), Submit::Queued));
+                self.scheduler.submit(job, now);
                 self.rows += 1;
             }
             ending => {
@@ -279,16 +278,36 @@ fn what_could_not_run_goes_back() {
 }
 
 #[test]
-fn a_host_that_fills_its_share_spills() {
-    let mut scheduler = Scheduler::new(Pace { window_rows_host: Some(2), ..Pace::default() });
-    let host = HostKey::new("a");
-    let mut submit = |row| scheduler.submit(Job::new(Row(row), url("a")), Nanos::ZERO);
-    assert!(matches!((submit(0), submit(1)), (Submit::Queued, Submit::Queued)));
-    assert!(matches!(submit(2), Submit::Spill(job) if job.row == Row(2)));
-    assert_eq!(scheduler.room_host(host), 0);
-    assert!(matches!(scheduler.poll(Nanos::ZERO), Next::Start(_)));
-    assert_eq!(scheduler.room_host(host), 1);
-    assert_eq!(scheduler.room(), limits::WINDOW_ROWS - 1);
+fn the_longest_queues_make_room() {
+    let pace = Pace { window_rows_host: 2, parallel_max_host: Some(1), ..Pace::default() };
+    let mut scheduler = Scheduler::new(pace);
+    for (row, host) in (0..).zip("aaaaabbbbccb".chars()) {
+        scheduler.submit(Job::new(Row(row), url(&host.to_string())), Nanos::ZERO);
+    }
+    let evict = |scheduler: &mut Scheduler, count, spare: &str| -> Vec<u64> {
+        let spare = HostKey::new(spare);
+        let evicted = scheduler.evict(count, |host| host == spare, Nanos::ZERO);
+        evicted.into_iter().map(|job| job.row.0).collect()
+    };
+    assert!(evict(&mut scheduler, 9, "").is_empty(), "a host could start");
+    let started = [(); 3].map(|()| match scheduler.poll(Nanos::ZERO) {
+        Next::Start(job) => job,
+        other @ (Next::Fail(..) | Next::WaitUntil(_) | Next::WaitForEvent | Next::Idle) => {
+            panic!("{other:?}")
+        }
+    });
+    assert_eq!(evict(&mut scheduler, 3, ""), [3, 4, 11]);
+    assert!(evict(&mut scheduler, 9, "b").is_empty());
+    assert_eq!(evict(&mut scheduler, 9, "a"), [8]);
+    assert_eq!(["a", "b", "c"].map(|host| scheduler.queued_of(HostKey::new(host))), [2, 2, 1]);
+    // What was tried, or came from elsewhere, stays; what stands before it does not.
+    let [mut first, ..] = started;
+    scheduler.release(first.host, Nanos::ZERO);
+    let hop = Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None };
+    first.redirect(url("b"), hop);
+    scheduler.submit(first, Nanos::ZERO);
+    assert!(matches!(scheduler.poll(Nanos::ZERO), Next::Start(job) if job.row == Row(1)));
+    assert_eq!(evict(&mut scheduler, 9, ""), [7]);
 }
 
 #[test]

@@ -149,7 +149,7 @@ pub(crate) struct Flags {
     /// Bytes of bodies held in memory; beyond it they are spooled to disk, or wait.
     #[arg(long, value_name = "SIZE", default_value_t = Size(limits::MEMORY_BYTES), help_heading = "Run")]
     pub(crate) max_memory: Size,
-    /// Rows to read ahead.
+    /// Rows to keep in memory ahead of the fetching; further ones may wait on disk.
     #[arg(long, value_name = "ROWS", default_value_t = limits::WINDOW_ROWS, help_heading = "Run")]
     pub(crate) window: usize,
     /// Count rows, bad rows and hosts, and send nothing.

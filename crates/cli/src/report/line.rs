@@ -47,6 +47,9 @@ impl Line {
         if now.hosts_parked > 0 {
             let _ = write!(text, " ({} parked)", count(now.hosts_parked as u64));
         }
+        if now.rows_spilled > 0 {
+            let _ = write!(text, " · on disk {}", short(now.rows_spilled));
+        }
         if let Some(left) = self.left(now) {
             let _ = write!(text, " · ETA {}", span(left));
         }
@@ -125,6 +128,7 @@ mod tests {
             in_flight: 251,
             hosts: 3_811,
             hosts_parked: 412,
+            rows_spilled: 9_000,
             held: Held::RateHost,
         }
     }
@@ -138,14 +142,20 @@ mod tests {
         check(
             &progress(),
             "40.0 %  40,000  400/s  61 MB/s · ok 37k 4xx 2.1k 5xx 41 err 959 · live 251 \
-             · hosts 3,811 (412 parked) · ETA 2m30 · held by --rate-host",
+             · hosts 3,811 (412 parked) · on disk 9.0k · ETA 2m30 · held by --rate-host",
         );
     }
 
     #[test]
     fn what_is_not_known_is_not_told() {
-        let now =
-            Progress { input_bytes: None, hosts: 1, hosts_parked: 0, held: Held::Nothing, ..progress() };
+        let now = Progress {
+            input_bytes: None,
+            hosts: 1,
+            hosts_parked: 0,
+            rows_spilled: 0,
+            held: Held::Nothing,
+            ..progress()
+        };
         check(&now, "40,000  400/s  61 MB/s · ok 37k 4xx 2.1k 5xx 41 err 959 · live 251");
         let now = Progress { by_class: [0; 6], errors: 0, rows_done: 0, ok: 0, bytes: 0, ..now };
         check(&now, "0  0/s  0 B/s · ok 0 · live 251");

@@ -59,6 +59,12 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
         );
         line(&mut text, "warning", &told);
     }
+    if let Some(failure) = &run.spill_failure {
+        let told = format!(
+            "rows could not wait on disk ({failure}); hosts with many rows held up the others (TMPDIR)"
+        );
+        line(&mut text, "warning", &told);
+    }
     if let Some(held) = held.and_then(progress::held) {
         line(&mut text, "pace", &format!("{held} most of the time"));
     }

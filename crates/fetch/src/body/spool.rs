@@ -27,7 +27,7 @@ impl RunId {
     }
 
     /// What the names of its files begin with while they are not whole.
-    fn prefix(self) -> String {
+    pub(crate) fn prefix(self) -> String {
         format!(".overlapped-{:016x}-", self.0)
     }
 }

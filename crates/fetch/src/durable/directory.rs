@@ -34,6 +34,10 @@ pub(super) struct Found {
 }
 
 impl Directory {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens the directory, which is made if it is not there, and locks it.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::output_path(path, error);

@@ -246,6 +246,11 @@ impl Opened {
         })
     }
 
+    /// The run directory.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The list on its way through the run directory, where it can be read again.
     ///
     /// # Errors

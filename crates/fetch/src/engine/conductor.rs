@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use overlapped::{Job as Task, JobError};
-use overlapped_proto::input::{BadRow, RowRead};
+use overlapped_proto::input::RowRead;
 use overlapped_proto::job::Job;
 use overlapped_proto::limits;
 use overlapped_proto::record::Record;
@@ -16,7 +16,7 @@ use overlapped_proto::reorder::Reorder;
 
 use super::feed::{Block, Feed};
 use super::ledger::Ledger;
-use super::shard::Lanes;
+use super::shard::{Lanes, bad_record};
 use crate::control::{Shared, Stage, Stop};
 use crate::error::Error;
 use crate::plan::Plan;
@@ -108,6 +108,7 @@ impl Conductor {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.shared.results.register(cx.waker());
         let shards_ended = self.shards_ended(cx)?;
+        self.look_for_failure();
         loop {
             let mut moved = self.write(shards_ended, cx)?;
             moved |= self.collect();
@@ -117,10 +118,27 @@ impl Conductor {
             if self.is_done(shards_ended) {
                 return Poll::Ready(Ok(()));
             }
-            if !moved {
+            if !moved && !self.ask_for_room() {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// A shard cannot go on: what is in flight may end, then the run does.
+    fn look_for_failure(&mut self) {
+        if let Some(error) = self.shared.take_failure() {
+            self.list_failure.get_or_insert(error);
+            self.shared.advance(Stage::Draining);
+        }
+    }
+
+    /// Tells the shards whether rows wait for room; true: some has just been made. In order none can be, because a later
+    /// row is of no use before an earlier one.
+    fn ask_for_room(&mut self) -> bool {
+        let more = !self.ahead.is_empty() || !matches!(self.feed, Reading::Ended);
+        let full = more && self.order.is_none() && self.room() == 0;
+        self.shared.set_full(full);
+        full && self.room() > 0
     }
 
     fn is_done(&self, shards_ended: bool) -> bool {
@@ -213,10 +231,11 @@ impl Conductor {
         }
     }
 
-    /// Rows that may still be handed out: what is out there is bounded by the window, and in ordered mode by the rows
+    /// Rows that may still be handed out: what is in memory is bounded by the window, and in ordered mode by the rows
     /// that may wait for an earlier one.
     fn room(&self) -> usize {
-        let out = usize::try_from(self.fed - self.written).unwrap_or(usize::MAX);
+        let out = (self.fed - self.written).saturating_sub(self.shared.spilled());
+        let out = usize::try_from(out).unwrap_or(usize::MAX);
         self.plan.window_rows.saturating_sub(out)
     }
 
@@ -247,6 +266,7 @@ impl Conductor {
             }
         }
         self.fed += u64::try_from(count).unwrap_or(u64::MAX);
+        self.shared.set_out(self.fed - self.written);
         for (outgoing, inbox) in self.outgoing.iter_mut().zip(&self.shared.inboxes) {
             if !outgoing.is_empty() {
                 inbox.push(std::mem::take(outgoing));
@@ -302,6 +322,8 @@ impl Conductor {
                 Poll::Ready(back) => {
                     self.sinks = Writing::Open { sinks: back_with(back)?.0, dirty: true };
                     self.written += count;
+                    self.shared.set_out(self.fed - self.written);
+                    self.shared.caught_up();
                     Ok(true)
                 }
             },
@@ -370,14 +392,6 @@ impl Conductor {
 fn back_with<T, R>(back: Result<(T, Result<R, Error>), JobError>) -> Result<(T, R), Error> {
     let (thing, done) = back.map_err(stopped)?;
     done.map(|done| (thing, done))
-}
-
-fn bad_record(row: BadRow) -> Record {
-    let mut record = Record::new(row.row, row.given);
-    record.id = row.id;
-    record.meta = row.meta;
-    record.failure = Some(row.failure);
-    record
 }
 
 fn stopped(error: JobError) -> Error {

@@ -63,7 +63,11 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
             }
         }
         self.shard.receive();
+        self.shard.attend(cx);
         let wait = self.start(cx);
+        if self.shard.attend(cx) {
+            cx.waker().wake_by_ref();
+        }
         let idle = self.lanes.is_empty();
         let over = self.drain_until.is_some_and(|until| idle || until <= self.shard.now());
         if over {

@@ -4,14 +4,16 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
-use overlapped_proto::job::{Job, Row, Shard};
+use overlapped_proto::job::{Job, Row, Shard, Span};
 use overlapped_proto::journal::Mark;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::{display, limits};
 
+use super::listed::Listed;
 use super::unpack::Unpack;
 use crate::durable::Passed;
 use crate::error::Error;
@@ -80,6 +82,9 @@ pub(crate) struct Feed {
     passed: Passed,
     /// Reading can begin again anywhere in it, unless it turns out to be compressed.
     plain: bool,
+    /// The file once more, for whoever reads rows of it again, and where he finds it.
+    again: Option<File>,
+    listed: Arc<OnceLock<Listed>>,
     /// Where in the file reading began.
     began: u64,
     /// Rows and bytes pulled so far, of a list that is no text.
@@ -105,9 +110,10 @@ impl Feed {
         input: Input,
         options: InputOptions,
         passed: Passed,
+        listed: Arc<OnceLock<Listed>>,
     ) -> Result<(Self, Option<u64>), Error> {
         let bytes = |read, name: &str| Source::Bytes(Unpack::new(read, name));
-        let (mut reader, mut plain, mut began) = (None, false, 0);
+        let (mut reader, mut plain, mut began, mut again) = (None, false, 0, None);
         let (source, name, length) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
             Input::Stdin => (bytes(Box::new(io::stdin()), ""), "on standard input".to_owned(), None),
@@ -116,6 +122,7 @@ impl Feed {
                 let name = path.display().to_string();
                 let opened = open_file(&path).and_then(|(mut file, length)| {
                     plain = length.is_some();
+                    again = file.try_clone().ok().filter(|_| plain);
                     if let Some(mark) = passed.mark.filter(|_| plain) {
                         reader = seek(&mut file, &name, &options, mark)?;
                         began = reader.as_ref().map_or(0, |_| mark.offset);
@@ -133,6 +140,8 @@ impl Feed {
             reader,
             passed,
             plain,
+            again,
+            listed,
             began,
             pulled: 0,
             pulled_bytes: 0,
@@ -198,9 +207,13 @@ impl Feed {
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
         let (options, passed) = (&self.options, &self.passed);
         let plain = self.plain && matches!(&self.source, Source::Bytes(read) if !read.is_packed());
-        let mut take = |row: RowRead| {
+        let again = plain && (self.again.is_some() || self.listed.get().is_some());
+        let mut take = |mut row: RowRead| {
             if plain && block.mark.is_none() {
                 block.mark = Some(Mark { row: row.row(), offset: row.offset });
+            }
+            if let (true, Ok(job)) = (again, &mut row.job) {
+                job.span = Span::new(row.offset, row.bytes);
             }
             block.rows.extend(pick(options, passed, row));
         };
@@ -215,6 +228,13 @@ impl Feed {
         let ended = self.buffer.is_empty();
         let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
         block.ended = ended || reader.rows() >= self.options.end();
+        if plain
+            && self.again.is_some()
+            && let Some(reread) = reader.reread()
+            && let Some(file) = self.again.take()
+        {
+            let _ = self.listed.set(Listed { file, reread });
+        }
         parsed
     }
 }

@@ -1,7 +1,6 @@
 //! What of a run is durable: takes note of what the sinks have taken, and has it made durable a group at a time, while
 //! the sinks go on.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,6 +8,7 @@ use overlapped::{Executor, Job as Task};
 use overlapped_proto::commit::{Commit, When};
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::Mark;
+use overlapped_proto::marks::Marks;
 use overlapped_proto::record::{Body, Record};
 
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ pub(crate) struct Ledger {
     /// What the sinks have taken since their last cut.
     taken: Taken,
     /// Where blocks of the list begin that are not wholly done, in order.
-    marks: VecDeque<Mark>,
+    marks: Marks,
     /// No row below it is missing.
     low: Row,
     /// Rows that were written, and made durable, by this process.
@@ -52,7 +52,7 @@ impl Ledger {
             commit,
             log: Keeping::AtRest(Box::new(log)),
             taken: Taken::default(),
-            marks: VecDeque::new(),
+            marks: Marks::default(),
             low,
             rows: 0,
         }
@@ -60,7 +60,7 @@ impl Ledger {
 
     /// A block of the list begins here.
     pub(crate) fn mark(&mut self, mark: Mark) {
-        self.marks.push_back(mark);
+        self.marks.push(mark);
     }
 
     /// Takes note of what is handed to the sinks. They take all of it, or the run ends.
@@ -99,9 +99,7 @@ impl Ledger {
     pub(crate) fn commit(&mut self, cuts: Vec<Cut>) {
         let mut taken = std::mem::take(&mut self.taken);
         self.commit.take();
-        while self.marks.front().is_some_and(|mark| mark.row <= self.low) {
-            taken.mark = self.marks.pop_front();
-        }
+        taken.mark = self.marks.take(self.low);
         let rows = taken.len();
         if let Keeping::AtRest(mut log) = std::mem::replace(&mut self.log, Keeping::Lost) {
             let task = self.disk.submit(move || {

@@ -11,4 +11,6 @@ pub(crate) mod driver;
 mod robots;
 pub(crate) mod attempt;
 pub(crate) mod shard;
+pub(crate) mod spill;
+pub(crate) mod listed;
 pub(crate) mod answer;

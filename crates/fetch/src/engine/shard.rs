@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use overlapped::Executor;
+use overlapped_proto::input::BadRow;
 use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::keepalive::{Bounds, Keepalive};
 use overlapped_proto::limits;
@@ -22,6 +24,7 @@ use overlapped_proto::timing::Stopwatch;
 use url::Host;
 
 use super::answer::Answer;
+use super::spill::{Back, Outside, Spilling};
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stage, number_of};
 use crate::durable::log::Intents;
@@ -49,6 +52,7 @@ pub(crate) struct Shard {
     shared: Arc<Shared>,
     resolver: Resolver,
     scheduler: RefCell<Scheduler>,
+    spilling: RefCell<Spilling>,
     idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
     /// What its connections read into.
     pub(crate) block: Rc<ReadBlock>,
@@ -94,12 +98,14 @@ impl Shard {
         plan: Arc<Plan>,
         shared: Arc<Shared>,
         lanes: Lanes,
+        outside: Outside,
         clock: Clock,
         seed: u64,
     ) -> Rc<Self> {
         let idle_max = (idle_connections_max(plan.pace.parallel_max) / plan.shards).max(1);
         let resolver = Resolver::new(lanes.dns.clone(), clock);
         let scheduler = RefCell::new(Scheduler::new(plan.pace.clone()));
+        let spilling = RefCell::new(Spilling::new(outside, index, lanes.disk.clone()));
         Rc::new(Self {
             index,
             plan,
@@ -108,6 +114,7 @@ impl Shard {
             shared,
             resolver,
             scheduler,
+            spilling,
             idle: RefCell::new(Keepalive::new(Bounds { idle_max, ..Bounds::default() })),
             block: Rc::default(),
             outbox: RefCell::default(),
@@ -142,11 +149,80 @@ impl Shard {
         let Some(inbox) = self.shared.inboxes.get(self.index) else { return };
         let now = self.now();
         while let Some(jobs) = inbox.pop() {
-            let mut scheduler = self.scheduler.borrow_mut();
+            let (mut scheduler, mut spilling) = (self.scheduler.borrow_mut(), self.spilling.borrow_mut());
             for job in jobs {
-                // The window of rows per host is not bounded, so every row is taken.
-                let _ = scheduler.submit(job, now);
+                if job.is_fresh() && spilling.has(job.host) {
+                    spilling.push(&job);
+                } else {
+                    scheduler.submit(job, now);
+                }
             }
+        }
+    }
+
+    /// Puts rows aside if the window is full of rows that cannot start, and takes back what was put aside and is needed
+    /// soon; true: some are back.
+    pub(crate) fn attend(&self, cx: &mut Context<'_>) -> bool {
+        self.make_room();
+        if self.spilling.borrow().is_idle() {
+            return false;
+        }
+        let queued_of = |host| self.scheduler.borrow().queued_of(host);
+        let mut moved = false;
+        loop {
+            // Rows that come back may go beyond the window, or they would wait behind new ones for ever; but not without
+            // end, because they may be redirected to a host that is slower than theirs.
+            let crowded = || self.shared.is_crowded(self.plan.window_rows.saturating_mul(2));
+            let polled = self.spilling.borrow_mut().poll(queued_of, crowded, cx);
+            match polled {
+                Poll::Ready(Ok(backs)) => backs.into_iter().for_each(|back| self.take_back(back)),
+                Poll::Ready(Err(error)) => self.shared.fail(error),
+                Poll::Pending => break,
+            }
+            moved = true;
+        }
+        self.tell_spilled();
+        moved
+    }
+
+    fn make_room(&self) {
+        let mut spilling = self.spilling.borrow_mut();
+        if self.shared.wants_room() && spilling.takes() {
+            let count = (self.plan.window_rows / limits::SPILL_SHARE).max(1);
+            let spare = |host| spilling.has(host);
+            let evicted = self.scheduler.borrow_mut().evict(count, spare, self.now());
+            evicted.iter().for_each(|job| spilling.push(job));
+        }
+    }
+
+    fn take_back(&self, back: Back) {
+        let now = self.now();
+        for row in back.rows {
+            match row {
+                Ok(job) => self.scheduler.borrow_mut().submit(job, now),
+                Err(bad) => self.deliver(bad_record(bad)),
+            }
+        }
+        self.look_after(back.host);
+    }
+
+    /// Asks for rows of a host that were put aside, if it will need them soon. To be called whenever it has fewer here.
+    fn look_after(&self, host: HostKey) {
+        let mut spilling = self.spilling.borrow_mut();
+        if spilling.has(host) && self.scheduler.borrow().queued_of(host) < limits::WINDOW_ROWS_HOST / 2 {
+            spilling.want(host);
+        }
+    }
+
+    fn tell_spilled(&self) {
+        let Some(gauges) = self.shared.gauges.get(self.index) else { return };
+        let mut spilling = self.spilling.borrow_mut();
+        let rows = spilling.rows();
+        if gauges.spilled.swap(rows, Ordering::SeqCst) < rows {
+            self.shared.made_room();
+        }
+        if let Some(failure) = spilling.failure() {
+            self.shared.spill_failure.get_or_init(|| failure.to_owned());
         }
     }
 
@@ -185,8 +261,14 @@ impl Shard {
         loop {
             let next = self.scheduler.borrow_mut().poll(now);
             match next {
-                Next::Start(job) => return Turn::Start(job),
-                Next::Fail(job, failure) => self.deliver(self.unstarted(job, failure)),
+                Next::Start(job) => {
+                    self.look_after(job.host);
+                    return Turn::Start(job);
+                }
+                Next::Fail(job, failure) => {
+                    self.look_after(job.host);
+                    self.deliver(self.unstarted(job, failure));
+                }
                 Next::WaitUntil(at) => return Turn::Wait(at),
                 Next::WaitForEvent | Next::Idle => return Turn::Idle,
             }
@@ -451,6 +533,7 @@ impl Shard {
             connections_reused,
             retries,
             redirects,
+            spilled: _,
         } = gauges;
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
         hosts.store(scheduler.hosts(), Ordering::Relaxed);
@@ -472,6 +555,15 @@ impl Shard {
         self.draw.set(x);
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
+}
+
+/// The record of a row that cannot be fetched.
+pub(crate) fn bad_record(row: BadRow) -> Record {
+    let mut record = Record::new(row.row, row.given);
+    record.id = row.id;
+    record.meta = row.meta;
+    record.failure = Some(row.failure);
+    record
 }
 
 fn bump(count: &Cell<u64>) {

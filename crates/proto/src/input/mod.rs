@@ -10,7 +10,7 @@ mod json;
 mod line;
 pub mod url;
 
-pub use reader::Reader;
+pub use reader::{Reader, Reread};
 
 use crate::display;
 use crate::error::ErrorKind;

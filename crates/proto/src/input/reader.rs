@@ -1,5 +1,7 @@
 //! The reader: finds out what the first bytes are, cuts blocks into rows, and numbers them.
 
+use std::sync::Arc;
+
 use crate::error::ErrorKind;
 use crate::job::{Job, Row};
 use crate::limits;
@@ -40,7 +42,22 @@ pub struct Reader {
 enum Source {
     Text(Lines),
     Ndjson(Lines),
-    Table(Box<Table>, Option<Header>),
+    Table(Box<Table>, Option<Arc<Header>>),
+}
+
+/// Reads single rows of a list again.
+#[derive(Debug)]
+pub struct Reread {
+    rows: Rows,
+    options: Options,
+    urls: url::Parser,
+}
+
+#[derive(Debug)]
+enum Rows {
+    Text,
+    Ndjson,
+    Table(Box<Table>, Arc<Header>),
 }
 
 impl Reader {
@@ -120,31 +137,15 @@ impl Reader {
         self.next
     }
 
-    /// Reads one row again, from the bytes that its [`RowRead`] pointed to.
-    ///
-    /// # Errors
-    ///
-    /// The row is bad, or these are not the bytes of one row.
-    pub fn reread(&self, row: Row, text: &[u8]) -> Result<Job, BadRow> {
-        let cut = text.len() > limits::INPUT_ROW_BYTES_MAX;
-        let line = || Line { number: 0, offset: 0, bytes: bytes(text), cut, text };
-        match &self.source {
-            Source::Text(_) => text_row(row, &line(), &mut url::Parser::default()),
-            Source::Ndjson(_) => ndjson_row(row, &line(), &self.options),
-            Source::Table(table, header) => {
-                let no_row = Failure::new(ErrorKind::Internal, "there is no row here to be read again");
-                let mut job = Err(BadRow::new(row, text, no_row));
-                let mut table = table.anew();
-                let mut each = |cells: Cells<'_>| {
-                    if let Some(header) = header {
-                        job = header.row(row, &cells);
-                    }
-                    Ok(())
-                };
-                let read = table.push(text, &mut each).and_then(|()| table.finish(&mut each));
-                read.map_err(|failure| BadRow::new(row, text, failure)).and(job)
-            }
-        }
+    /// What reads single rows of this list again; `None`: the names of its columns were not read yet.
+    #[must_use]
+    pub fn reread(&self) -> Option<Reread> {
+        let rows = match &self.source {
+            Source::Text(_) => Rows::Text,
+            Source::Ndjson(_) => Rows::Ndjson,
+            Source::Table(table, header) => Rows::Table(Box::new(table.anew()), header.clone()?),
+        };
+        Some(Reread { rows, options: self.options.clone(), urls: url::Parser::default() })
     }
 
     /// The first bytes are complete: checks the encoding and reads them.
@@ -177,6 +178,46 @@ impl Reader {
     }
 }
 
+impl Reread {
+    /// The same once more, for use beside it.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let rows = match &self.rows {
+            Rows::Text => Rows::Text,
+            Rows::Ndjson => Rows::Ndjson,
+            Rows::Table(table, header) => Rows::Table(Box::new(table.anew()), Arc::clone(header)),
+        };
+        Self { rows, options: self.options.clone(), urls: url::Parser::default() }
+    }
+
+    /// Reads a row from the bytes that its [`RowRead`] pointed to.
+    ///
+    /// # Errors
+    ///
+    /// The row is bad, or these are not the bytes of one row.
+    pub fn row(&mut self, row: Row, text: &[u8]) -> Result<Job, BadRow> {
+        let cut = text.len() > limits::INPUT_ROW_BYTES_MAX;
+        let line = || Line { number: 0, offset: 0, bytes: bytes(text), cut, text };
+        match &mut self.rows {
+            Rows::Text => text_row(row, &line(), &mut self.urls),
+            Rows::Ndjson => ndjson_row(row, &line(), &self.options),
+            Rows::Table(table, header) => {
+                let mut found = Vec::with_capacity(1);
+                let mut each = |cells: Cells<'_>| {
+                    found.push(header.row(row, &cells));
+                    Ok(())
+                };
+                table.reset();
+                let read = table.push(text, &mut each).and_then(|()| table.finish(&mut each));
+                let one = found.pop().filter(|_| found.is_empty());
+                let no_row = || Failure::new(ErrorKind::InputFormat, "there is not one row here");
+                read.map_err(|failure| BadRow::new(row, text, failure))?;
+                one.unwrap_or_else(|| Err(BadRow::new(row, text, no_row())))
+            }
+        }
+    }
+}
+
 const START_BYTES: usize = 4;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -206,13 +247,13 @@ fn read_ndjson(line: &Line<'_>, options: &Options, next: &mut u64, sink: &mut im
 
 fn read_cells(
     cells: &Cells<'_>,
-    header: &mut Option<Header>,
+    header: &mut Option<Arc<Header>>,
     options: &Options,
     next: &mut u64,
     sink: &mut impl FnMut(RowRead),
 ) -> Result<(), Failure> {
     let Some(header) = header else {
-        *header = Some(Header::new(cells, options)?);
+        *header = Some(Arc::new(Header::new(cells, options)?));
         return Ok(());
     };
     let job = header.row(take(next), cells);

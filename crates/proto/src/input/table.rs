@@ -45,12 +45,9 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(delimiter: u8) -> Self {
-        let mut reader = ReaderBuilder::new().delimiter(delimiter).build();
-        // It would skip a byte order mark of its own, if it comes in one piece: a blank line takes its mind off that.
-        reader.read_record(b"\n", &mut [], &mut []);
-        Self {
+        let mut table = Self {
             delimiter,
-            reader,
+            reader: ReaderBuilder::new().delimiter(delimiter).build(),
             text: vec![0; INPUT_ROW_BYTES_MAX],
             text_len: 0,
             ends: vec![0; INPUT_COLUMNS_MAX],
@@ -60,7 +57,18 @@ impl Table {
             offset: 0,
             bytes: 0,
             line_ends: 0,
-        }
+        };
+        table.reset();
+        table
+    }
+
+    /// Goes back to the beginning.
+    pub(super) fn reset(&mut self) {
+        self.reader.reset();
+        // It would skip a byte order mark of its own, if it comes in one piece: a blank line takes its mind off that.
+        self.reader.read_record(b"\n", &mut [], &mut []);
+        (self.text_len, self.ends_len, self.cut) = (0, 0, false);
+        (self.line, self.offset, self.bytes, self.line_ends) = (1, 0, 0, 0);
     }
 
     /// A table with the same delimiter, at its beginning.

@@ -6,7 +6,7 @@ use crate::bucket::{Bucket, Rate, Spacing};
 use crate::error::{ErrorKind, Phase};
 use crate::job::HostKey;
 use crate::limits;
-use crate::list::List;
+use crate::list::{List, NONE};
 use crate::outcome::Ending;
 use crate::retry;
 use crate::time::Nanos;
@@ -72,6 +72,8 @@ pub(super) struct Host {
     credit: u32,
     /// Endings of attempts from before `slots` last shrank, still to come; they say nothing new.
     stale: u32,
+    /// Its place among the hosts with rows to spare; [`NONE`]: it is not one of them.
+    pub(super) long_at: u32,
     /// For [`Network::hear`](super::network::Network::hear).
     pub(super) network_round: u32,
 }
@@ -117,6 +119,7 @@ impl Host {
             slots: u32::MAX,
             credit: 0,
             stale: 0,
+            long_at: NONE,
             network_round: 0,
         }
     }

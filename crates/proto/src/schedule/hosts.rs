@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::job::HostKey;
-use crate::list::{List, Slab};
+use crate::list::{List, NONE, Slab};
 use crate::time::Nanos;
 
 use super::Pace;
@@ -27,6 +27,8 @@ pub(super) struct Hosts {
     /// When hosts in [`Place::Spaced`] and [`Place::Parked`] are due. An entry counts only while the host still
     /// stands there with that very time; others are dropped when they surface.
     timers: BinaryHeap<Reverse<(Nanos, u32)>>,
+    /// Hosts with more rows in their queue than `window_rows_host`, in no order.
+    long: Vec<u32>,
     census: Census,
 }
 
@@ -52,6 +54,7 @@ impl Hosts {
             idle: List::EMPTY,
             kept: List::EMPTY,
             timers: BinaryHeap::new(),
+            long: Vec::new(),
             census: Census::default(),
         }
     }
@@ -97,6 +100,7 @@ impl Hosts {
 
     /// Moves a host to where it belongs. To be called after every change to it.
     pub(super) fn settle(&mut self, at: u32, pace: &Pace, now: Nanos) {
+        self.settle_length(at, pace);
         let host = self.slab.get_mut(at);
         let (old, new) = (host.place, host.belongs(pace, now));
         if old == new && !matches!(new, Place::Idle | Place::Kept) {
@@ -118,6 +122,32 @@ impl Hosts {
         }
         *self.census.of(old) -= 1;
         *self.census.of(new) += 1;
+    }
+
+    /// Keeps the hosts with rows to spare by themselves, so that nobody has to look for them.
+    fn settle_length(&mut self, at: u32, pace: &Pace) {
+        let host = self.slab.get_mut(at);
+        match (host.queue.len() > pace.window_rows_host, host.long_at) {
+            (true, NONE) => {
+                host.long_at = u32::try_from(self.long.len()).unwrap_or(NONE);
+                self.long.push(at);
+            }
+            (true, _) | (false, NONE) => {}
+            (false, hole) => {
+                host.long_at = NONE;
+                self.long.swap_remove(hole as usize);
+                if let Some(&moved) = self.long.get(hole as usize) {
+                    self.slab.get_mut(moved).long_at = hole;
+                }
+            }
+        }
+    }
+
+    /// The hosts with more rows in their queue than `window_rows_host`, the longest queue first.
+    pub(super) fn longest(&self) -> Vec<u32> {
+        let mut hosts = self.long.clone();
+        hosts.sort_unstable_by_key(|&at| (Reverse(self.slab.get(at).queue.len()), at));
+        hosts
     }
 
     /// The host whose turn it is.

@@ -3,8 +3,8 @@
 //!
 //! Whoever is told [`Next::Start`] holds the slot already: what is decided is reserved in the same call. Every start
 //! counts against every limit, be it a first attempt, a retry or a redirect. Nothing here performs a request, reads
-//! the clock or draws a random number; and no row is lost: each comes back once, by `Deliver`, `Fail` or `drain`, or
-//! leaves by `release`.
+//! the clock or draws a random number; and no row is lost: each comes back once, by `Deliver`, `Fail`, `evict` or
+//! `drain`, or leaves by `release`.
 //!
 //! # What answers and failures do
 //!
@@ -25,7 +25,7 @@
 //! # Cost
 //!
 //! `poll` and `finish` take constant time for a host that may start; a host that waits for a time goes through a heap,
-//! O(log hosts). Only giving a host up looks through the rows that wait for a retry. Memory: one slab of rows (192
+//! O(log hosts). Only giving a host up looks through the rows that wait for a retry. Memory: one slab of rows (200
 //! bytes and the URL each), one slab of hosts (about 130 bytes each). Idle hosts are forgotten, the longest unused
 //! first, once there are `hosts_max`; those that are parked, failing or down only when there is no other.
 
@@ -56,8 +56,8 @@ pub struct Pace {
     pub local_unlimited: bool,
     /// Rows that may be here and not in flight; see [`Scheduler::room`].
     pub window_rows: usize,
-    /// Rows of one host that may be here before [`Scheduler::submit`] hands further ones back. `None`: never.
-    pub window_rows_host: Option<usize>,
+    /// Rows of one host that [`Scheduler::evict`] leaves here.
+    pub window_rows_host: usize,
     /// Hosts remembered that have no rows here and none in flight.
     pub hosts_max: usize,
     /// Starts, over all hosts.
@@ -79,7 +79,7 @@ impl Default for Pace {
             parallel_max_host: Some(limits::PARALLEL_MAX_HOST),
             local_unlimited: true,
             window_rows: limits::WINDOW_ROWS,
-            window_rows_host: None,
+            window_rows_host: limits::WINDOW_ROWS_HOST,
             hosts_max: limits::HOSTS_MAX,
             rate: None,
             rate_host: None,
@@ -88,17 +88,6 @@ impl Default for Pace {
             retry: retry::Policy::default(),
         }
     }
-}
-
-/// What becomes of a row that is submitted.
-#[derive(Debug)]
-#[must_use = "a row that spills must be kept elsewhere"]
-pub enum Submit {
-    /// It waits for its turn.
-    Queued,
-    /// Its host fills its share of the window: keep the row elsewhere and submit it again when
-    /// [`Scheduler::room_host`] says so.
-    Spill(Job),
 }
 
 /// What to do next.

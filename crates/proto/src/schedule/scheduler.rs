@@ -16,20 +16,19 @@ use crate::time::Nanos;
 
 use super::hosts::Hosts;
 use super::network::Network;
-use super::{Finish, Held, Next, Pace, Submit};
+use super::{Finish, Held, Next, Pace};
 
 /// Rows on their way to a start, and what is known of their hosts.
 ///
 /// ```
 /// use overlapped_proto::job::{Job, Row};
 /// use overlapped_proto::outcome::Ending;
-/// use overlapped_proto::schedule::{Finish, Next, Pace, Scheduler, Submit};
+/// use overlapped_proto::schedule::{Finish, Next, Pace, Scheduler};
 /// use overlapped_proto::time::Nanos;
 ///
 /// let mut scheduler = Scheduler::new(Pace { parallel_max_host: Some(1), ..Pace::default() });
 /// for (row, url) in (0..).zip(["http://a.test/1", "http://a.test/2", "http://b.test/3"]) {
-///     let submit = scheduler.submit(Job::new(Row(row), url.parse()?), Nanos::ZERO);
-///     assert!(matches!(submit, Submit::Queued));
+///     scheduler.submit(Job::new(Row(row), url.parse()?), Nanos::ZERO);
 /// }
 /// let mut start = |scheduler: &mut Scheduler| match scheduler.poll(Nanos::ZERO) {
 ///     Next::Start(job) => Some(job),
@@ -97,22 +96,11 @@ impl Scheduler {
         self.pace.window_rows.saturating_sub(self.rows.len())
     }
 
-    /// Rows of this host that may be submitted before [`Submit::Spill`] is the answer.
-    #[must_use]
-    pub fn room_host(&self, host: HostKey) -> usize {
-        let held = self.hosts.find(host).map_or(0, |at| self.hosts.get(at).rows());
-        self.pace.window_rows_host.map_or(usize::MAX, |max| max.saturating_sub(held))
-    }
-
     /// Takes a row in, to the end of its host's queue. It is for the caller to look at [`Scheduler::room`] before; a
-    /// row that another scheduler's host redirected here is taken in any case, and never spills.
-    pub fn submit(&mut self, mut job: Job, now: Nanos) -> Submit {
-        let fresh = job.first_started.is_none();
-        if fresh && self.pace.window_rows_host.is_some() && self.room_host(job.host) == 0 {
-            return Submit::Spill(job);
-        }
+    /// row that another scheduler's host redirected here is taken in any case, and so is one that comes back.
+    pub fn submit(&mut self, mut job: Job, now: Nanos) {
         job.ready = now;
-        if fresh {
+        if job.first_started.is_none() {
             job.first_ready = now;
         }
         let at = self.host_of(&job, now);
@@ -120,7 +108,34 @@ impl Scheduler {
         let host = self.hosts.get_mut(at);
         self.rows.push_back(if host.down { &mut self.doomed } else { &mut host.queue }, row);
         self.hosts.settle(at, &self.pace, now);
-        Submit::Queued
+    }
+
+    /// Takes out up to `count` rows so that rows of other hosts find room: of the hosts with the longest queues the last
+    /// rows, such as were never tried, but for as many as `window_rows_host`. What a host has come together and in
+    /// order; `spare` hosts are left alone.
+    ///
+    /// None while a host could start: then it is not for want of other hosts that no more is in flight.
+    pub fn evict(&mut self, count: usize, spare: impl Fn(HostKey) -> bool, now: Nanos) -> Vec<Job> {
+        let mut evicted = Vec::new();
+        if self.hosts.census().ready > 0 {
+            return evicted;
+        }
+        for at in self.hosts.longest() {
+            if evicted.len() >= count {
+                break;
+            }
+            if !spare(self.hosts.get(at).key) {
+                self.evict_of(at, count, &mut evicted, now);
+            }
+        }
+        evicted
+    }
+
+    /// Rows of a host that are here and not in flight. Those of hosts that are down are counted together.
+    #[must_use]
+    pub fn queued_of(&self, host: HostKey) -> usize {
+        let host = self.hosts.find(host).map(|at| self.hosts.get(at));
+        host.map_or(0, |host| host.rows() + if host.down { self.doomed.len() } else { 0 })
     }
 
     /// What to do next. To be called again after each `Start` and `Fail`, at the time of `WaitUntil`, and after every
@@ -285,6 +300,29 @@ impl Scheduler {
             Some((0, _)) | None if self.retries.is_empty() => Held::Nothing,
             Some((0, _)) | None => Held::Retry,
         }
+    }
+
+    fn evict_of(&mut self, at: u32, count: usize, evicted: &mut Vec<Job>, now: Nanos) {
+        let (host, first) = (self.hosts.get_mut(at), evicted.len());
+        let mut next = host.queue.back();
+        // Rows that were redirected here stay. One that is last must not keep all others; many must not be looked
+        // through each time.
+        let mut passes = self.pace.window_rows_host;
+        while let Some(row) = next
+            && host.queue.len() > self.pace.window_rows_host
+            && evicted.len() < count
+            && passes > 0
+        {
+            next = self.rows.before(row);
+            if self.rows.get(row).is_fresh() {
+                self.rows.unlink(&mut host.queue, row);
+                evicted.push(self.rows.remove(row));
+            } else {
+                passes -= 1;
+            }
+        }
+        evicted.get_mut(first..).unwrap_or_default().reverse();
+        self.hosts.settle(at, &self.pace, now);
     }
 
     /// The next row of a host that is down. Rows of one that has answered after all go back to its queue.

@@ -1,0 +1,108 @@
+//! Rows of a plain file, read again by where they stand in it.
+//!
+//! The file may have changed since. Then a row may turn out to be bad, but it is never taken for another one's row of
+//! another host, and none is lost.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::input::{BadRow, Reread};
+use overlapped_proto::job::{HostKey, Job, Row, Span};
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::{display, limits};
+
+/// A list that can be read at any place.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) file: File,
+    pub(crate) reread: Reread,
+}
+
+/// Reads rows of such a list.
+pub(crate) struct Rereading<'a> {
+    file: &'a File,
+    reread: Reread,
+    last: Loaded,
+}
+
+/// What was read last, and from where.
+#[derive(Default)]
+struct Loaded {
+    bytes: Vec<u8>,
+    from: u64,
+}
+
+impl Listed {
+    pub(crate) fn rereading(&self) -> Rereading<'_> {
+        Rereading { file: &self.file, reread: self.reread.another(), last: Loaded::default() }
+    }
+}
+
+impl Rereading<'_> {
+    /// The rows of `host` that stand at these places, in this order.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub(crate) fn rows(
+        &mut self,
+        host: HostKey,
+        places: &[(Row, Span)],
+    ) -> io::Result<Vec<Result<Job, BadRow>>> {
+        let mut rows = Vec::with_capacity(places.len());
+        for (at, &(row, span)) in places.iter().enumerate() {
+            if self.last.text(span).is_none() {
+                self.last.load(self.file, span, places.get(at..).unwrap_or_default())?;
+            }
+            let text = self.last.text(span).unwrap_or_default();
+            let job = self.reread.row(row, text).map(|job| Job { span: Some(span), ..job });
+            let is_it = job.as_ref().map_or(true, |job| job.host == host);
+            rows.push(if is_it { job } else { Err(changed(row, text)) });
+        }
+        Ok(rows)
+    }
+}
+
+impl Loaded {
+    /// Reads from a place on, as many of those behind it as are near. Of a file that has become shorter there is less.
+    fn load(&mut self, file: &File, first: Span, places: &[(Row, Span)]) -> io::Result<()> {
+        let spans = places.iter().map(|(_, span)| span);
+        let near =
+            |span: &&Span| (first.offset()..first.offset() + limits::SPILL_READ_BYTES).contains(&span.end());
+        let end = spans.take_while(near).map(|span| span.end()).max().unwrap_or(first.end());
+        let length = end.max(first.end()) - first.offset();
+        self.from = first.offset();
+        self.bytes.clear();
+        self.bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+        let mut read = 0;
+        while let Some(rest) = self.bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, self.from + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.bytes.truncate(read);
+        Ok(())
+    }
+
+    /// The bytes of a row, if they are here.
+    fn text(&self, span: Span) -> Option<&[u8]> {
+        let start = usize::try_from(span.offset().checked_sub(self.from)?).ok()?;
+        self.bytes.get(start..start + usize::try_from(span.bytes()).ok()?)
+    }
+}
+
+/// What stands there now is a row of another host.
+fn changed(row: Row, text: &[u8]) -> BadRow {
+    let given = display::quote(text, limits::GIVEN_BYTES_MAX).into();
+    let failure = Failure::new(ErrorKind::InputFormat, "the list was changed while it was fetched");
+    BadRow { row, given, id: None, meta: None, failure }
+}

@@ -1,0 +1,280 @@
+//! Rows of a shard that wait on disk, because their hosts have more of them than fit into the window: carries out what
+//! [`Spill`] decides.
+//!
+//! Everything that blocks is done in trips to the disk lane, one at a time: first blocks are written, then rows are read
+//! back. A block that cannot be written stays in memory, from where its rows come back like any others; from then on
+//! nothing more is given up for room. A row is lost only with the file itself, and then the run ends.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use overlapped::{Executor, Job as Task};
+use overlapped_proto::input::BadRow;
+use overlapped_proto::job::{HostKey, Job};
+use overlapped_proto::limits;
+use overlapped_proto::spill::{Block, Entry, Lost, Refill, Refilled, Spill};
+
+use super::listed::{Listed, Rereading};
+use crate::body::spool::RunId;
+use crate::error::Error;
+use crate::rlimit::{is_out_of_files, patiently};
+
+/// Where rows can go.
+#[derive(Clone, Debug)]
+pub(crate) struct Outside {
+    /// A directory for what is written; it is never seen there.
+    pub(crate) folder: PathBuf,
+    pub(crate) run: RunId,
+    /// The list, once it is known to be a plain file.
+    pub(crate) listed: Arc<OnceLock<Listed>>,
+    /// Bytes that each shard may write.
+    pub(crate) bytes_max: u64,
+}
+
+/// The rows of a shard that are not in memory.
+pub(crate) struct Spilling {
+    spill: Spill,
+    disk: Executor,
+    bytes_max: u64,
+    scratch: Place,
+    /// Blocks that are being written.
+    writing: usize,
+    /// Rows that do not count against the window.
+    told: u64,
+    /// Why no more rows come here, if that is so.
+    failure: Option<String>,
+}
+
+/// What a trip brings back.
+type Trip = (Box<Scratch>, Result<Vec<(Back, Refilled)>, Error>);
+
+enum Place {
+    Here(Box<Scratch>),
+    Away(Task<Trip>),
+    /// Lost, with the reason told.
+    Gone,
+}
+
+/// Rows of a host that came back.
+pub(crate) struct Back {
+    pub(crate) host: HostKey,
+    pub(crate) rows: Vec<Result<Job, BadRow>>,
+}
+
+impl Spilling {
+    pub(crate) fn new(outside: Outside, index: usize, disk: Executor) -> Self {
+        let bytes_max = outside.bytes_max;
+        let scratch = Scratch { outside, index, file: None, kept: HashMap::new(), failure: None };
+        Self {
+            spill: Spill::default(),
+            disk,
+            bytes_max,
+            scratch: Place::Here(Box::new(scratch)),
+            writing: 0,
+            told: 0,
+            failure: None,
+        }
+    }
+
+    /// True if the host has rows here; then its further rows must come here too.
+    pub(crate) fn has(&self, host: HostKey) -> bool {
+        self.spill.has(host)
+    }
+
+    /// Takes a fresh row in.
+    pub(crate) fn push(&mut self, job: &Job) {
+        self.spill.push(job);
+    }
+
+    /// A host needs rows soon.
+    pub(crate) fn want(&mut self, host: HostKey) {
+        self.spill.want(host);
+    }
+
+    /// True if there is nothing here, and that is known.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.spill.rows() == 0 && self.told == 0 && matches!(self.scratch, Place::Here(_))
+    }
+
+    /// True if the disk keeps up, so that rows may come here to make room.
+    pub(crate) fn takes(&self) -> bool {
+        let waiting = self.writing + self.spill.sealed();
+        self.failure.is_none()
+            && waiting <= limits::SPILL_BLOCKS_WAITING_MAX
+            && self.spill.bytes() < self.bytes_max
+    }
+
+    /// Rows that do not count against the window. While the disk does not keep up, what comes in counts.
+    pub(crate) fn rows(&mut self) -> u64 {
+        let rows = self.spill.rows();
+        self.told = if self.takes() { rows } else { rows.min(self.told) };
+        self.told
+    }
+
+    /// Rows that have come back. `rows_of` says how many of a host are in memory; `crowded`, asked if rows are wanted,
+    /// that there is no place for any. Pending: none; the caller is woken.
+    ///
+    /// # Errors
+    ///
+    /// Rows cannot be read back.
+    pub(crate) fn poll(
+        &mut self,
+        rows_of: impl Fn(HostKey) -> usize,
+        crowded: impl FnOnce() -> bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Vec<Back>, Error>> {
+        match std::mem::replace(&mut self.scratch, Place::Gone) {
+            Place::Here(scratch) => self.set_out(scratch, rows_of, crowded),
+            place @ (Place::Away(_) | Place::Gone) => self.scratch = place,
+        }
+        let Place::Away(trip) = &mut self.scratch else { return Poll::Pending };
+        let Poll::Ready(back) = Pin::new(trip).poll(cx) else { return Poll::Pending };
+        self.scratch = Place::Gone;
+        let (scratch, back) =
+            back.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?;
+        self.failure = scratch.failure.as_ref().map(ToString::to_string);
+        self.scratch = Place::Here(scratch);
+        self.writing = 0;
+        let (backs, refilled): (_, Vec<_>) = back?.into_iter().unzip();
+        refilled.iter().for_each(|refilled| self.spill.refilled(refilled));
+        Poll::Ready(Ok(backs))
+    }
+
+    /// Begins a trip, if there is something to do.
+    fn set_out(
+        &mut self,
+        mut scratch: Box<Scratch>,
+        rows_of: impl Fn(HostKey) -> usize,
+        crowded: impl FnOnce() -> bool,
+    ) {
+        let room = |host| limits::WINDOW_ROWS_HOST.saturating_sub(rows_of(host));
+        let hosts = if self.spill.wants() && !crowded() { limits::SPILL_HOSTS_A_TRIP } else { 0 };
+        let refills = self.spill.take_wanted(hosts, room);
+        let blocks = self.spill.take_sealed();
+        if blocks.is_empty() && refills.is_empty() {
+            self.scratch = Place::Here(scratch);
+            return;
+        }
+        self.writing = blocks.len();
+        self.scratch = Place::Away(self.disk.submit(move || {
+            scratch.write(blocks);
+            let back = scratch.read(refills);
+            (scratch, back)
+        }));
+    }
+
+    /// Why no more rows come here, if that is so.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+}
+
+/// The file itself. Everything here blocks on the disk.
+struct Scratch {
+    outside: Outside,
+    index: usize,
+    /// Made when it is first written to.
+    file: Option<File>,
+    /// Blocks that could not be written.
+    kept: HashMap<u32, Box<[u8]>>,
+    /// The first write that failed: from then on nothing is written.
+    failure: Option<io::Error>,
+}
+
+impl Scratch {
+    fn write(&mut self, blocks: Vec<Block>) {
+        for Block { number, bytes } in blocks {
+            if self.failure.is_none() {
+                self.failure = self.write_block(number, &bytes).err();
+            }
+            if self.failure.is_some() {
+                self.kept.insert(number, bytes);
+            }
+        }
+    }
+
+    fn write_block(&mut self, number: u32, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(patiently(|| self.outside.create(self.index))?),
+        };
+        file.write_all_at(bytes, offset(number))
+    }
+
+    fn read(&mut self, refills: Vec<Refill>) -> Result<Vec<(Back, Refilled)>, Error> {
+        let outside = self.outside.clone();
+        let mut rereading = outside.listed.get().map(Listed::rereading);
+        refills.into_iter().map(|refill| self.read_host(refill, rereading.as_mut())).collect()
+    }
+
+    fn read_host(
+        &mut self,
+        refill: Refill,
+        rereading: Option<&mut Rereading<'_>>,
+    ) -> Result<(Back, Refilled), Error> {
+        let host = refill.host;
+        let (entries, refilled) = refill.run(|number| self.load(number)).map_err(lost)?;
+        refilled.freed.iter().for_each(|number| drop(self.kept.remove(number)));
+        let places: Vec<_> = entries.iter().filter_map(Entry::place).collect();
+        let again = match rereading {
+            Some(rereading) => rereading.rows(host, &places).map_err(Error::reread)?,
+            None => Vec::new(),
+        };
+        let mut again = again.into_iter();
+        let rows = entries.into_iter().filter_map(|entry| match entry {
+            Entry::Listed(..) => again.next(),
+            Entry::Whole(job) => Some(Ok(*job)),
+        });
+        Ok((Back { host, rows: rows.collect() }, refilled))
+    }
+
+    fn load(&self, number: u32) -> io::Result<Vec<u8>> {
+        if let Some(kept) = self.kept.get(&number) {
+            return Ok(kept.to_vec());
+        }
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let mut bytes = vec![0; limits::SPILL_BLOCK_BYTES];
+        file.read_exact_at(&mut bytes, offset(number))?;
+        Ok(bytes)
+    }
+}
+
+impl Outside {
+    /// A file without a name, so that nothing of it is left whatever happens, and for its owner alone: a row may hold a
+    /// password.
+    fn create(&self, index: usize) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600);
+        #[cfg(target_os = "linux")]
+        {
+            let mut unnamed = options.clone();
+            unnamed.custom_flags(rustix::fs::OFlags::TMPFILE.bits().cast_signed());
+            // Not every file system can do that.
+            match unnamed.open(&self.folder) {
+                Err(error) if !is_out_of_files(&error) => {}
+                opened => return opened,
+            }
+        }
+        let path = self.folder.join(format!("{}{index}.spill", self.run.prefix()));
+        let file = options.create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(file)
+    }
+}
+
+fn offset(number: u32) -> u64 {
+    u64::from(number) * limits::SPILL_BLOCK_BYTES as u64
+}
+
+fn lost(lost: Lost<io::Error>) -> Error {
+    Error::spill(match lost {
+        Lost::Block(error) => error,
+        Lost::Damaged => io::Error::new(io::ErrorKind::InvalidData, "they are not what was written"),
+    })
+}
