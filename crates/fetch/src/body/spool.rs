@@ -16,6 +16,16 @@ use overlapped_proto::outcome::Failure;
 /// The ending of every file that is not finished.
 const PART: &str = "part";
 
+const PREFIX: &str = ".overlapped-";
+
+/// No row: the file is only made to find out whether it can be.
+const PROBE: Row = Row(u64::MAX);
+
+/// What the name of a part ends with.
+fn ending(row: Row, attempt: u16) -> String {
+    format!("{}-{attempt}.{PART}", row.0)
+}
+
 /// Tells the files of one run from those of another, also where every process has the same number, as in containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunId(pub(crate) u64);
@@ -28,7 +38,7 @@ impl RunId {
 
     /// What the names of its files begin with while they are not whole.
     fn prefix(self) -> String {
-        format!(".overlapped-{:016x}-", self.0)
+        format!("{PREFIX}{:016x}-", self.0)
     }
 }
 
@@ -50,7 +60,7 @@ impl Part {
     }
 
     fn create_with(directory: &Path, run: RunId, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
-        let path = directory.join(format!("{}{}-{attempt}.{PART}", run.prefix(), row.0));
+        let path = directory.join(format!("{}{}", run.prefix(), ending(row, attempt)));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
         Ok(Self { file, path: Some(path) })
     }
@@ -58,18 +68,20 @@ impl Part {
     /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is whole:
     /// whoever the process's umask allows to.
     pub(crate) fn probe(directory: &Path) -> io::Result<Permissions> {
-        let part = Self::create_with(directory, RunId::draw(), Row(u64::MAX), 0, 0o644)?;
+        let part = Self::create_with(directory, RunId::draw(), PROBE, 0, 0o644)?;
         part.file.metadata().map(|meta| meta.permissions())
     }
 
-    /// Removes what a run has left in `directory`.
+    /// Removes what a run has left in `directory`, and what any has left that was killed while it probed: whoever
+    /// probes just now does not miss the name of its file.
     pub(crate) fn remove_of(directory: &Path, run: RunId) -> io::Result<()> {
-        let prefix = run.prefix();
+        let (prefix, probe) = (run.prefix(), ending(PROBE, 0));
         for entry in std::fs::read_dir(directory)? {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with(&prefix) && name.ends_with(PART) {
+            let probe = name.starts_with(PREFIX) && name.ends_with(&probe);
+            if probe || name.starts_with(&prefix) && name.ends_with(PART) {
                 std::fs::remove_file(entry.path())?;
             }
         }

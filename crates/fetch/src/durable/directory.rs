@@ -143,6 +143,11 @@ impl Directory {
         // Without a manifest there is no run, whatever else a crash leaves of it.
         fs::remove_file(self.path.join(MANIFEST))?;
         self.sync()?;
+        self.clear()
+    }
+
+    /// Removes what is left of a run that is forgotten, or was never begun.
+    pub(super) fn clear(&self) -> io::Result<()> {
         for list in spool::NAMES {
             match fs::remove_file(self.path.join(list)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -164,7 +169,10 @@ impl Drop for Directory {
         if matches!(self.path.join(MANIFEST).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
         {
             // If that does not work something else is in it, which is not ours.
-            let _ = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
+            let _ = self
+                .clear()
+                .and_then(|()| fs::remove_file(self.path.join(LOCK)))
+                .and_then(|()| fs::remove_dir(&self.path));
         }
     }
 }

@@ -169,7 +169,8 @@ impl Opened {
         let replaces = durable.begin == Begin::Overwrite;
         let manifest = manifest::new(run.0, listed, &settings, replaces)?;
         match (directory.manifest()?, durable.begin) {
-            (None, _) => {}
+            // A crash may have left the list of a run that has ended, and it must not be taken for this one's.
+            (None, _) => directory.clear().map_err(|error| Error::output_path(&durable.directory, error))?,
             (Some(_), Begin::Overwrite) => {
                 directory.forget().map_err(|error| Error::output_path(&durable.directory, error))?;
             }
