@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "no test file needs all of it")]
 
-// REPLAY
+pub(crate) mod replay;
 pub(crate) mod scene;
 pub(crate) mod record;
 
