@@ -159,6 +159,55 @@ fn of_a_run_that_must_not_send_twice() {
     loses_power(Kind::Post, &[]);
 }
 
+/// A call by its name, and what its path holds.
+fn is(name: &'static str, path: &'static str) -> impl Fn(&Call) -> bool {
+    move |call| call.name == name && (call.path.contains(path) || call.to.contains(path))
+}
+
+/// They did: a file that was named before its row was done got a twin when its row was.
+#[test]
+fn files_that_were_taken_back_do_not_come_back() {
+    let scene = Scene::new(Kind::Files);
+    scene.run(Some(Trip { calls: "rename", file: "pages/", at: 7, act: Act::KillAfter }));
+    scene.finish("goes on");
+    let replay = Replay::new(scene.record());
+    let is_page = |call: &Call| is("unlink", "/pages/")(call) && !call.path.ends_with(".part");
+    assert!(replay.is_covered(is_page, is("rename", "/snapshot-2")));
+}
+
+/// It was not: then the old output was cut to the length of the new one.
+#[test]
+fn a_rewritten_output_has_its_name_before_the_state_has_its_length() {
+    let scene = Scene::new(Kind::Retry);
+    scene.finish("taken out");
+    let replay = Replay::new(scene.record());
+    assert!(replay.is_covered(is("create", ".retry"), is("rename", "/snapshot-")));
+    assert!(replay.is_covered(is("write", ".retry"), is("rename", "/snapshot-")));
+}
+
+/// They were not: a run whose output is in a new directory below a new one was lost with both.
+#[test]
+fn new_directories_are_there_before_the_run_begins() {
+    let scene = Scene::new(Kind::Files);
+    scene.finish("begun");
+    assert!(Replay::new(scene.record()).is_covered(is("mkdir", "/deep"), is("rename", "/job.json")));
+}
+
+/// It was not: the only whole copy of the journal could be lost.
+#[test]
+fn a_damaged_journal_is_kept_before_it_is_cut() {
+    let scene = Scene::new(Kind::Ndjson);
+    scene.run(Some(Trip { calls: "sync", file: "journal-", at: 5, act: Act::KillAfter }));
+    let journal = scene.state().join("journal-1.log");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    bytes[50] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    scene.repair(None).check_code(0);
+    let replay = Replay::new(scene.record());
+    assert!(replay.is_covered(is("create", ".damaged"), is("truncate", "/journal-")));
+    assert!(replay.is_covered(is("write", ".damaged"), is("truncate", "/journal-")));
+}
+
 /// True if on some disk a row that is done has no record: what these tests look for, told without the program.
 fn loses_a_row(calls: Vec<Call>) -> bool {
     let replay = Replay::new(calls);

@@ -104,6 +104,14 @@ impl Replay {
         known
     }
 
+    /// True if there are such calls, and each is covered by a sync before the next of the others.
+    pub(crate) fn is_covered(&self, calls: impl Fn(&Call) -> bool, before: impl Fn(&Call) -> bool) -> bool {
+        let such = |at: &usize| calls(&self.calls[*at]);
+        let next = |at: usize| (at..self.calls.len()).find(|&later| before(&self.calls[later]));
+        let mut found = (0..self.calls.len()).filter(such).peekable();
+        found.peek().is_some() && found.all(|at| next(at).is_none_or(|next| self.covered[at] < next))
+    }
+
     fn inodes(&self) -> HashMap<usize, u64> {
         self.calls.iter().zip(&self.files).map(|(call, &file)| (file, call.inode)).collect()
     }

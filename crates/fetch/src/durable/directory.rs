@@ -1,5 +1,6 @@
 //! The run directory: its lock, and its files by generation. Reading one never changes it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -81,16 +82,20 @@ impl Directory {
     }
 
     /// Removes files that have their final names though their rows are not done. They are ours: a file's number says so.
-    pub(super) fn take_back(&self, named: &[Named]) {
+    pub(super) fn take_back(&self, named: &[Named]) -> io::Result<()> {
         use std::os::unix::ffi::OsStrExt;
-        for named in named {
-            let path = Path::new(std::ffi::OsStr::from_bytes(&named.path));
+        let paths = || named.iter().map(|named| Path::new(std::ffi::OsStr::from_bytes(&named.path)));
+        for (path, named) in paths().zip(named) {
             let ours = |meta: fs::Metadata| (meta.dev(), meta.ino()) == (named.device, named.inode);
             if path.symlink_metadata().is_ok_and(ours) {
                 // One that cannot be removed keeps its name, and the new one gets another.
                 let _ = fs::remove_file(path);
             }
         }
+        // The next snapshot forgets them, and none may come back behind it. This process or one before it removed them.
+        let folders: BTreeSet<_> =
+            paths().filter_map(Path::parent).filter(|folder| folder.exists()).collect();
+        folders.into_iter().try_for_each(|folder| open_patiently(folder)?.sync_all())
     }
 
     /// Writes a file that appears whole, under its name, or not at all.
@@ -270,7 +275,9 @@ pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
         if let Err(Damage { at, .. }) = journal::read(&bytes, |_, _| {}) {
             let kept = path.join(format!("{name}.damaged"));
             let done = fs::copy(&file, &kept)
-                .and_then(|_| File::options().write(true).open(&file))
+                .and_then(|_| File::open(&kept)?.sync_all())
+                .and_then(|()| directory.sync())
+                .and_then(|()| File::options().write(true).open(&file))
                 .and_then(|file| file.set_len(at).and_then(|()| file.sync_all()));
             done.map_err(|error| Error::output_path(&file, error))?;
             cut.push((name, at));
@@ -320,7 +327,7 @@ fn logs_of(path: &Path) -> Result<Vec<(u64, Kind)>, Error> {
     Ok(logs)
 }
 
-fn generations(path: &Path) -> Result<std::collections::BTreeSet<u64>, Error> {
+fn generations(path: &Path) -> Result<BTreeSet<u64>, Error> {
     let entries = fs::read_dir(path);
     let entries =
         entries.map_err(|error| Error::state(format!("cannot read {}: {error}", path.display())))?;

@@ -202,8 +202,8 @@ impl Opened {
     /// Takes back what a crash has left behind the last frame, and the records of rows that are fetched once more.
     fn go_on(directory: Directory, manifest: Value, durable: &Durable) -> Result<Self, Error> {
         let Found { mut state, mut generation, run } = directory.recover()?;
-        directory.take_back(&state.named);
-        rewrite::finish(&durable.outputs, &state.offsets).map_err(Error::output)?;
+        let taken_back = directory.take_back(&state.named);
+        taken_back.and_then(|()| rewrite::finish(&durable.outputs, &state.offsets)).map_err(Error::output)?;
         state.intended = state.in_doubt();
         state.named.clear();
         state.ended = false;

@@ -28,6 +28,8 @@ pub(super) fn take_out(outputs: &[Output], rows: &RowSet, offsets: &mut [Option<
         };
         if let Some(offset) = offset {
             *offset = copy_without(output, rows, *offset, row_of)?;
+            // Once the state has its length, the old file is cut to that length if this one is not there.
+            sync_name(&beside(output.path()))?;
         }
     }
     Ok(())

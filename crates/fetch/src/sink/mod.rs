@@ -147,6 +147,22 @@ pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
     }
 }
 
+/// Makes a directory, and those above it that are not there; their names are on the disk.
+///
+/// # Errors
+///
+/// One cannot be made.
+///
+/// # Blocking
+///
+/// On the disk.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+    std::fs::create_dir_all(path)?;
+    missing.into_iter().try_for_each(sync_name)
+}
+
 /// Has the name of a file or directory on the disk.
 ///
 /// # Blocking
