@@ -12,8 +12,7 @@ use serde_json::Value;
 
 use super::spool::{self, Spooled};
 use crate::error::Error;
-use crate::rlimit::open_patiently;
-use crate::sink::sync_name;
+use crate::sink::{at, sync_file, sync_name};
 
 const MANIFEST: &str = "job.json";
 const LOCK: &str = "lock";
@@ -95,11 +94,20 @@ impl Directory {
         // The next snapshot forgets them, and none may come back behind it. This process or one before it removed them.
         let folders: BTreeSet<_> =
             paths().filter_map(Path::parent).filter(|folder| folder.exists()).collect();
-        folders.into_iter().try_for_each(|folder| open_patiently(folder)?.sync_all())
+        folders.into_iter().try_for_each(sync_file)
+    }
+
+    /// An error that says with which file.
+    pub(super) fn at(&self, name: &str, error: &io::Error) -> io::Error {
+        at(&self.path.join(name), error)
     }
 
     /// Writes a file that appears whole, under its name, or not at all.
     pub(super) fn publish(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_whole(name, bytes).map_err(|error| self.at(name, &error))
+    }
+
+    fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.path.join(format!("{name}.new"));
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -115,6 +123,10 @@ impl Directory {
 
     /// A new file with its head, for frames to be appended.
     pub(super) fn create(&self, name: &str, head: Head) -> io::Result<File> {
+        self.write_head(name, head).map_err(|error| self.at(name, &error))
+    }
+
+    fn write_head(&self, name: &str, head: Head) -> io::Result<File> {
         let mut options = OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(self.path.join(name))?;
@@ -125,7 +137,7 @@ impl Directory {
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        open_patiently(&self.path)?.sync_all()
+        sync_file(&self.path)
     }
 
     /// Removes the files of other generations, and what was being written when a process ended.
@@ -137,7 +149,7 @@ impl Directory {
             let old =
                 KINDS.iter().find_map(|kind| generation(&name, kind)).is_some_and(|other| other != keep);
             if old || name.ends_with(".new") {
-                fs::remove_file(entry.path())?;
+                fs::remove_file(entry.path()).map_err(|error| at(&entry.path(), &error))?;
             }
         }
         Ok(())
@@ -146,7 +158,7 @@ impl Directory {
     /// Forgets the run that was begun here.
     pub(super) fn forget(&self) -> io::Result<()> {
         // Without a manifest there is no run, whatever else a crash leaves of it.
-        fs::remove_file(self.path.join(MANIFEST))?;
+        fs::remove_file(self.path.join(MANIFEST)).map_err(|error| self.at(MANIFEST, &error))?;
         self.sync()?;
         self.clear()
     }
@@ -155,7 +167,7 @@ impl Directory {
     pub(super) fn clear(&self) -> io::Result<()> {
         for list in spool::NAMES {
             match fs::remove_file(self.path.join(list)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.at(list, &error)),
                 _ => {}
             }
         }
@@ -164,7 +176,7 @@ impl Directory {
 
     /// The list, written down here while it is read.
     pub(super) fn spool(&self, from: Box<dyn Read + Send>) -> io::Result<Spooled> {
-        spool::open(&self.path, from)
+        spool::open(&self.path, from).map_err(|error| self.at("list", &error))
     }
 }
 
@@ -275,7 +287,7 @@ pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
         if let Err(Damage { at, .. }) = journal::read(&bytes, |_, _| {}) {
             let kept = path.join(format!("{name}.damaged"));
             let done = fs::copy(&file, &kept)
-                .and_then(|_| File::open(&kept)?.sync_all())
+                .and_then(|_| sync_file(&kept))
                 .and_then(|()| directory.sync())
                 .and_then(|()| File::options().write(true).open(&file))
                 .and_then(|file| file.set_len(at).and_then(|()| file.sync_all()));

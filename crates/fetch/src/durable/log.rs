@@ -86,7 +86,8 @@ impl Log {
     }
 
     fn write(&mut self, cuts: Vec<Cut>, taken: Taken) -> io::Result<()> {
-        self.intents.check(&self.intents.lock())?;
+        let intended = self.intents.check(&self.intents.lock());
+        intended.map_err(|error| self.directory.at(&name(INTENTS, self.head.generation), &error))?;
         let mut cuts = cuts;
         let names: Vec<_> = cuts.iter_mut().flat_map(|cut| std::mem::take(&mut cut.names)).collect();
         if !names.is_empty() {
@@ -110,7 +111,9 @@ impl Log {
     }
 
     fn append(&mut self, frame: Frame) -> io::Result<()> {
-        self.bytes += append(&mut self.file, &frame)?;
+        let appended = append(&mut self.file, &frame);
+        self.bytes +=
+            appended.map_err(|error| self.directory.at(&name(JOURNAL, self.head.generation), &error))?;
         self.state.apply(frame);
         Ok(())
     }

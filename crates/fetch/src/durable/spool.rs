@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::sink::sync_name;
+use crate::sink::{at, sync_name};
 
 /// What the list is called while it is being read, and when it is all there.
 pub(super) const NAMES: [&str; 2] = ["list", "list.whole"];
@@ -40,6 +40,16 @@ struct Tee {
 }
 
 impl Tee {
+    fn keep(&mut self, block: &[u8], ended: bool) -> io::Result<()> {
+        self.file.write_all(block)?;
+        if ended {
+            self.file.sync_all()?;
+            std::fs::rename(&self.path, &self.whole)?;
+            sync_name(&self.whole)?;
+        }
+        Ok(())
+    }
+
     /// What comes again must be what came before, but for what the power went before it was on the disk: there the
     /// file has zeros, and is written once more.
     fn compare(&mut self, block: &[u8]) -> io::Result<()> {
@@ -70,13 +80,9 @@ impl Read for Tee {
             return Ok(count);
         }
         let count = self.from.read(buffer)?;
-        self.file.write_all(buffer.get(..count).unwrap_or_default())?;
-        if count == 0 && !buffer.is_empty() {
-            self.file.sync_all()?;
-            std::fs::rename(&self.path, &self.whole)?;
-            sync_name(&self.whole)?;
-        }
-        Ok(count)
+        let ended = count == 0 && !buffer.is_empty();
+        let kept = self.keep(buffer.get(..count).unwrap_or_default(), ended);
+        kept.map(|()| count).map_err(|error| at(&self.path, &error))
     }
 }
 
