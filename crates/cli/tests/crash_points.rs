@@ -23,7 +23,7 @@ fn was_killed(ran: &Ran) -> bool {
 /// Runs and is killed; what was known is known afterwards. True: it was killed.
 fn killed(scene: &Scene, trip: Trip) -> bool {
     let (before, over) = (scene.known(), scene.is_over());
-    scene.server.forget();
+    scene.forget();
     let ran = scene.run(Some(trip));
     let after = scene.known();
     let why = format!("{:?} {trip:?}", scene.kind);
@@ -51,7 +51,7 @@ fn check(kind: Kind, calls: &'static str, file: &'static str, act: Act) {
 
 /// The same in a process that goes on with a run whose journal ends in half a frame.
 fn check_recovery(kind: Kind, calls: &'static str, file: &'static str, act: Act) {
-    let torn = Trip { calls: "write", file: "journal-", at: 9, act: Act::KillHalf };
+    let torn = Trip { calls: "write", file: "journal-", at: 4, act: Act::KillHalf };
     let killed = |&at: &usize| survives(kind, &[torn, Trip { calls, file, at, act }]) == 2;
     let reached = COUNTS.iter().take_while(|at| killed(at)).count();
     assert!(reached > 0, "{kind:?} that goes on never calls {calls} for {file}");
@@ -144,7 +144,7 @@ fn while_a_journal_is_repaired() {
     for (calls, file) in repairs {
         for act in [Act::KillBefore, Act::KillHalf] {
             let scene = Scene::new(Kind::Ndjson);
-            assert!(killed(&scene, Trip { calls: "write", file: "journal-", at: 9, act: Act::KillHalf }));
+            assert!(killed(&scene, Trip { calls: "write", file: "journal-", at: 4, act: Act::KillHalf }));
             let journal = scene.state().join("journal-1.log");
             let whole = fs::read(&journal).unwrap();
             let mut damaged = whole.clone();

@@ -137,7 +137,7 @@ fn of_a_run_that_writes_files() {
 
 #[test]
 fn of_a_run_that_goes_on() {
-    let torn = Trip { calls: "write", file: "journal-", at: 7, act: Act::KillHalf };
+    let torn = Trip { calls: "write", file: "journal-", at: 4, act: Act::KillHalf };
     let named = Trip { calls: "rename", file: "pages/", at: 7, act: Act::KillAfter };
     loses_power(Kind::Ndjson, &[torn]);
     loses_power(Kind::Files, &[named]);
@@ -197,7 +197,7 @@ fn new_directories_are_there_before_the_run_begins() {
 #[test]
 fn a_damaged_journal_is_kept_before_it_is_cut() {
     let scene = Scene::new(Kind::Ndjson);
-    scene.run(Some(Trip { calls: "sync", file: "journal-", at: 5, act: Act::KillAfter }));
+    scene.run(Some(Trip { calls: "sync", file: "journal-", at: 4, act: Act::KillAfter }));
     let journal = scene.state().join("journal-1.log");
     let mut bytes = std::fs::read(&journal).unwrap();
     bytes[50] ^= 1;

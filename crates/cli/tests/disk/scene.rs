@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use overlapped_fetch::durable;
 use overlapped_proto::journal::Frame;
@@ -61,7 +62,7 @@ impl Scene {
         fs::create_dir(scene.root()).unwrap();
         if kind == Kind::Retry {
             scene.go(&scene.words("--durability=each"), None).check_code(1);
-            scene.server.forget();
+            scene.forget();
         }
         scene
     }
@@ -148,6 +149,12 @@ impl Scene {
         !self.state().join("job.json").exists() && self.is_complete()
     }
 
+    /// Has the server forget what it saw, once it has seen all that was sent.
+    pub(crate) fn forget(&self) {
+        assert!(self.server.wait_until(Duration::from_secs(30), |server| server.open_connections() == 0));
+        self.server.forget();
+    }
+
     /// How often each row was asked for since the server was told to forget.
     pub(crate) fn hits(&self) -> BTreeMap<u64, u64> {
         let mut hits = BTreeMap::new();
@@ -167,7 +174,7 @@ impl Scene {
 
     /// The same, where something else tells what is known.
     pub(crate) fn check_go_on(&self, known: &Known, over: bool, why: &str) {
-        self.server.forget();
+        self.forget();
         let ran = self.run(None);
         match ran.code {
             Some(2) if over && ran.stderr.contains("exists") => {}

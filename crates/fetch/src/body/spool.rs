@@ -126,7 +126,9 @@ impl Spool {
         row: Row,
         attempt: u16,
     ) -> Result<Self, Failure> {
-        let part = lane.submit(move || Part::create(&directory, run, row, attempt)).await;
+        let create =
+            move || Part::create(&directory, run, row, attempt).map_err(|error| named(&directory, &error));
+        let part = lane.submit(create).await;
         Ok(Self { lane: lane.clone(), part: flatten(part)? })
     }
 
@@ -135,7 +137,11 @@ impl Spool {
     /// Dropped half-way, the file goes with it.
     pub(crate) async fn write(self, block: Bytes) -> Result<Self, Failure> {
         let Self { lane, mut part } = self;
-        let written = lane.submit(move || part.write(&block).map(|()| part)).await;
+        let write = move || match part.write(&block) {
+            Ok(()) => Ok(part),
+            Err(error) => Err(named(part.path(), &error)),
+        };
+        let written = lane.submit(write).await;
         Ok(Self { part: flatten(written)?, lane })
     }
 
@@ -144,10 +150,14 @@ impl Spool {
     }
 }
 
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 fn flatten<T>(done: Result<io::Result<T>, overlapped::JobError>) -> Result<T, Failure> {
     match done {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Failure::new(ErrorKind::SinkIo, format!("the body's file: {error}"))),
+        Ok(Err(error)) => Err(Failure::new(ErrorKind::SinkIo, error.to_string())),
         Err(error) => Err(Failure::new(ErrorKind::Resource, format!("no thread for the disk: {error}"))),
     }
 }

@@ -99,7 +99,12 @@ impl Directory {
 
     /// An error that says with which file.
     pub(super) fn at(&self, name: &str, error: &io::Error) -> io::Error {
-        at(&self.path.join(name), error)
+        at(&self.file(name), error)
+    }
+
+    /// The path of a file in it.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 
     /// Writes a file that appears whole, under its name, or not at all.

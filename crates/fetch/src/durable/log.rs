@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_proto::done::RowSet;
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use super::directory::{Directory, INTENTS, JOURNAL, SNAPSHOT, name};
 use crate::error::Error;
-use crate::sink::Cut;
+use crate::sink::{Cut, at};
 
 /// The state of a run at work.
 pub(crate) struct Log {
@@ -65,7 +66,9 @@ impl Log {
             Ok((file, intents))
         };
         let (file, intents) = { written }().map_err(Error::output)?;
-        let intents = Arc::new(Intents { book: Mutex::new(Book { file: intents, recorded, failed: false }) });
+        let path = directory.file(&name(INTENTS, generation));
+        let intents =
+            Arc::new(Intents { book: Mutex::new(Book { file: intents, path, recorded, failed: false }) });
         Ok(Self { directory, state, head, file, bytes: Head::BYTES as u64, intents, before })
     }
 
@@ -86,8 +89,7 @@ impl Log {
     }
 
     fn write(&mut self, cuts: Vec<Cut>, taken: Taken) -> io::Result<()> {
-        let intended = self.intents.check(&self.intents.lock());
-        intended.map_err(|error| self.directory.at(&name(INTENTS, self.head.generation), &error))?;
+        self.intents.check(&self.intents.lock())?;
         let mut cuts = cuts;
         let names: Vec<_> = cuts.iter_mut().flat_map(|cut| std::mem::take(&mut cut.names)).collect();
         if !names.is_empty() {
@@ -125,6 +127,7 @@ impl Log {
         self.state.intended = book.recorded.without(&self.state.done);
         self.head.generation += 1;
         (self.file, book.file) = begin_generation(&self.directory, &self.state, self.head)?;
+        book.path = self.directory.file(&name(INTENTS, self.head.generation));
         book.recorded = self.state.intended.clone();
         self.bytes = Head::BYTES as u64;
         Ok(())
@@ -188,6 +191,7 @@ pub(crate) struct Intents {
 #[derive(Debug)]
 struct Book {
     file: File,
+    path: PathBuf,
     /// Every row that was recorded since the last snapshot, or is in doubt from before.
     recorded: RowSet,
     /// A write or a sync did not work: nobody knows what is on the disk, and nothing more is recorded.
@@ -206,11 +210,12 @@ impl Intents {
         let appended = append(&mut book.file, &Frame::Intent(vec![row]));
         book.failed = appended.is_err();
         book.recorded.insert(row);
-        appended.map(drop)
+        appended.map(drop).map_err(|error| at(&book.path, &error))
     }
 
     fn check(&self, book: &Book) -> io::Result<()> {
-        if book.failed { Err(io::Error::other("an intent could not be written")) } else { Ok(()) }
+        let failed = || at(&book.path, &io::Error::other("an intent could not be written"));
+        if book.failed { Err(failed()) } else { Ok(()) }
     }
 
     /// After a panic with the lock held the file may end in half a frame, which is the same as none.
