@@ -191,10 +191,7 @@ impl Drop for Directory {
         if matches!(self.path.join(MANIFEST).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
         {
             // If that does not work something else is in it, which is not ours.
-            let _ = self
-                .clear()
-                .and_then(|()| fs::remove_file(self.path.join(LOCK)))
-                .and_then(|()| fs::remove_dir(&self.path));
+            let _ = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
         }
     }
 }
