@@ -256,21 +256,33 @@ impl Known {
 const LARGE: u64 = 5;
 const LARGE_BYTES: usize = 300_000;
 
+fn is_large(kind: Kind, row: u64) -> bool {
+    kind == Kind::Files && row == LARGE
+}
+
+fn fails_once(kind: Kind, row: u64) -> bool {
+    kind == Kind::Retry && row.is_multiple_of(3)
+}
+
 fn target(kind: Kind, row: u64) -> String {
-    match kind {
-        Kind::Files if row == LARGE => format!("/text/{LARGE_BYTES}?n={row}"),
-        Kind::Retry if row % 3 == 0 => format!("/flaky?fail=1&status=404&key={row}&n={row}"),
+    if is_large(kind, row) {
+        format!("/text/{LARGE_BYTES}?n={row}")
+    } else if fails_once(kind, row) {
+        format!("/flaky?fail=1&status=404&key={row}&n={row}")
+    } else {
         // Slow enough that not all rows are done together.
-        _ => format!("/row/{row}?delay_ms={}&n={row}", 2 + row * 7 % 5),
+        format!("/row/{row}?delay_ms={}&n={row}", 2 + row * 7 % 5)
     }
 }
 
 /// The body of a row, if it is its own.
 pub(crate) fn is_body_of(kind: Kind, row: u64, body: &[u8]) -> bool {
-    match kind {
-        Kind::Files if row == LARGE => body == text_of(&target(kind, row), LARGE_BYTES),
-        Kind::Retry if row % 3 == 0 => !body.is_empty(),
-        _ => body == row_of(row),
+    if is_large(kind, row) {
+        body == text_of(&target(kind, row), LARGE_BYTES)
+    } else if fails_once(kind, row) {
+        !body.is_empty()
+    } else {
+        body == row_of(row)
     }
 }
 
