@@ -23,6 +23,8 @@ pub(super) struct Directory {
     path: PathBuf,
     #[expect(dead_code, reason = "held until it is dropped")]
     lock: File,
+    /// A run begins here, and nothing of an earlier one is wanted.
+    anew: bool,
 }
 
 /// What an earlier run has left.
@@ -56,7 +58,7 @@ impl Directory {
             }
             if is_at(&lock, &name) {
                 sync_name(path).and_then(|()| note_process(&lock)).map_err(failed)?;
-                return Ok(Self { path: path.to_owned(), lock });
+                return Ok(Self { path: path.to_owned(), lock, anew: false });
             }
         }
         Err(Error::state(format!("{} comes and goes: another process is at work there", path.display())))
@@ -168,8 +170,14 @@ impl Directory {
         self.clear()
     }
 
-    /// Removes what is left of a run that is forgotten, or was never begun.
-    pub(super) fn clear(&self) -> io::Result<()> {
+    /// Makes room for a run. A crash may have left files of one that has ended: its list must not be taken for the new
+    /// one's. If the run does not begin after all, nothing is left of it.
+    pub(super) fn begin_anew(&mut self) -> io::Result<()> {
+        self.anew = true;
+        self.clear()
+    }
+
+    fn clear(&self) -> io::Result<()> {
         for list in spool::NAMES {
             match fs::remove_file(self.path.join(list)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.at(list, &error)),
@@ -190,6 +198,9 @@ impl Drop for Directory {
     fn drop(&mut self) {
         if matches!(self.path.join(MANIFEST).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
         {
+            if self.anew {
+                let _ = self.clear();
+            }
             // If that does not work something else is in it, which is not ours.
             let _ = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
         }

@@ -165,14 +165,14 @@ impl Opened {
             let name = output.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
             settings.push((format!("output {}", place + 1), name));
         }
-        let directory = Directory::open(&durable.directory)?;
+        let mut directory = Directory::open(&durable.directory)?;
         let replaces = durable.begin == Begin::Overwrite;
         let manifest = manifest::new(run.0, listed, &settings, replaces)?;
+        let failed = |error| Error::output_path(&durable.directory, error);
         match (directory.manifest()?, durable.begin) {
-            // A crash may have left the list of a run that has ended, and it must not be taken for this one's.
-            (None, _) => directory.clear().map_err(|error| Error::output_path(&durable.directory, error))?,
+            (None, _) => directory.begin_anew().map_err(failed)?,
             (Some(_), Begin::Overwrite) => {
-                directory.forget().map_err(|error| Error::output_path(&durable.directory, error))?;
+                directory.forget().and_then(|()| directory.begin_anew()).map_err(failed)?;
             }
             (Some(_), Begin::Anew) => return Err(exists(&durable.directory, directory.recover().ok())),
             (Some(earlier), Begin::Resume | Begin::RetryFailed) => {
