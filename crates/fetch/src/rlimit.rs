@@ -46,13 +46,22 @@ pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
 ///
 /// On the disk, and for `limits::OPEN_TRIES` pauses at the most.
 pub(crate) fn open_patiently(path: &Path) -> io::Result<File> {
+    patiently(|| File::open(path))
+}
+
+/// The same for whatever opens a file.
+///
+/// # Blocking
+///
+/// As [`open_patiently`].
+pub(crate) fn patiently(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
     for _ in 1..limits::OPEN_TRIES {
-        match File::open(path) {
+        match open() {
             Err(error) if is_out_of_files(&error) => std::thread::sleep(limits::OPEN_PAUSE.into()),
             result => return result,
         }
     }
-    File::open(path)
+    open()
 }
 
 /// True if the system, or this process, has no more open files or memory for a socket.

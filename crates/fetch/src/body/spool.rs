@@ -13,6 +13,8 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Row;
 use overlapped_proto::outcome::Failure;
 
+use crate::rlimit::patiently;
+
 /// The ending of every file that is not finished.
 const PART: &str = "part";
 
@@ -61,7 +63,10 @@ impl Part {
 
     fn create_with(directory: &Path, run: RunId, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
         let path = directory.join(format!("{}{}", run.prefix(), ending(row, attempt)));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(mode);
+        // A run ends when it cannot write, and connections that hold all files are no reason to.
+        let file = patiently(|| options.open(&path))?;
         Ok(Self { file, path: Some(path) })
     }
 

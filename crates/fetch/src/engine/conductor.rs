@@ -197,7 +197,7 @@ impl Conductor {
                 }
                 Poll::Ready(back) => {
                     let (feed, block) = back.map_err(stopped)?;
-                    self.failure = block.failure;
+                    self.failure = self.failure.take().or(block.failure);
                     self.tally.read(block.bytes_read, block.rows.len());
                     self.ahead.extend(block.rows);
                     if let (Some(ledger), Some(mark)) = (&mut self.ledger, block.mark) {
