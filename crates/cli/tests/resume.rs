@@ -215,6 +215,15 @@ fn a_list_from_a_pipe_is_written_down() {
 }
 
 #[test]
+fn a_run_that_is_refused_leaves_no_list() {
+    let directory = Directory::new();
+    let out = directory.write("out.ndjson", "of another day");
+    run_with(&["-s", "-o", &out, "-"], b"http://127.0.0.1:1/\n").check_refused(2, "exists");
+    run_with(&["-s", "--resume", "-o", &out, "-"], b"http://127.0.0.1:1/\n").check_refused(2, "exists");
+    assert_eq!(directory.names(), ["out.ndjson"]);
+}
+
+#[test]
 fn a_list_from_a_pipe_that_was_not_read_whole_is_given_again() {
     let job = Job::new(400, slow);
     let list = fs::read(job.list.trim_start_matches('@')).unwrap();

@@ -226,7 +226,7 @@ impl Bulk {
             tally: tally.clone(),
             shards,
             feed: Reading::Open(Box::new(feed)),
-            list_failure: None,
+            failure: None,
             sinks: Writing::Open { sinks: Sinks::new(self.sinks), dirty: false },
             ledger,
             order,

@@ -49,7 +49,7 @@ pub(crate) fn open_patiently(path: &Path) -> io::Result<File> {
     patiently(|| File::open(path))
 }
 
-/// The same for a file that is opened in some other way.
+/// The same for whatever opens a file.
 ///
 /// # Blocking
 ///

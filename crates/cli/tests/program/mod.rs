@@ -30,8 +30,13 @@ pub(crate) fn run(words: &[&str]) -> Ran {
 
 /// The same, with something to read.
 pub(crate) fn run_with(words: &[&str], input: &[u8]) -> Ran {
+    finish(&mut command(words), input)
+}
+
+/// Runs a command to its end, with something to read.
+pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Ran {
     let mut child =
-        command(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));

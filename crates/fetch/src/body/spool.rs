@@ -13,8 +13,20 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Row;
 use overlapped_proto::outcome::Failure;
 
+use crate::rlimit::patiently;
+
 /// The ending of every file that is not finished.
 const PART: &str = "part";
+
+const PREFIX: &str = ".overlapped-";
+
+/// No row: the file is only made to find out whether it can be.
+const PROBE: Row = Row(u64::MAX);
+
+/// What the name of a part ends with.
+fn ending(row: Row, attempt: u16) -> String {
+    format!("{}-{attempt}.{PART}", row.0)
+}
 
 /// Tells the files of one run from those of another, also where every process has the same number, as in containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +40,7 @@ impl RunId {
 
     /// What the names of its files begin with while they are not whole.
     pub(crate) fn prefix(self) -> String {
-        format!(".overlapped-{:016x}-", self.0)
+        format!("{PREFIX}{:016x}-", self.0)
     }
 }
 
@@ -50,26 +62,31 @@ impl Part {
     }
 
     fn create_with(directory: &Path, run: RunId, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
-        let path = directory.join(format!("{}{}-{attempt}.{PART}", run.prefix(), row.0));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
+        let path = directory.join(format!("{}{}", run.prefix(), ending(row, attempt)));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(mode);
+        // A run ends when it cannot write, and connections that hold all files are no reason to.
+        let file = patiently(|| options.open(&path))?;
         Ok(Self { file, path: Some(path) })
     }
 
     /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is whole:
     /// whoever the process's umask allows to.
     pub(crate) fn probe(directory: &Path) -> io::Result<Permissions> {
-        let part = Self::create_with(directory, RunId::draw(), Row(u64::MAX), 0, 0o644)?;
+        let part = Self::create_with(directory, RunId::draw(), PROBE, 0, 0o644)?;
         part.file.metadata().map(|meta| meta.permissions())
     }
 
-    /// Removes what a run has left in `directory`.
+    /// Removes what a run has left in `directory`, and what any has left that was killed while it probed: whoever
+    /// probes just now does not miss the name of its file.
     pub(crate) fn remove_of(directory: &Path, run: RunId) -> io::Result<()> {
-        let prefix = run.prefix();
+        let (prefix, probe) = (run.prefix(), ending(PROBE, 0));
         for entry in std::fs::read_dir(directory)? {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with(&prefix) && name.ends_with(PART) {
+            let probe = name.starts_with(PREFIX) && name.ends_with(&probe);
+            if probe || name.starts_with(&prefix) && name.ends_with(PART) {
                 std::fs::remove_file(entry.path())?;
             }
         }
@@ -114,7 +131,9 @@ impl Spool {
         row: Row,
         attempt: u16,
     ) -> Result<Self, Failure> {
-        let part = lane.submit(move || Part::create(&directory, run, row, attempt)).await;
+        let create =
+            move || Part::create(&directory, run, row, attempt).map_err(|error| named(&directory, &error));
+        let part = lane.submit(create).await;
         Ok(Self { lane: lane.clone(), part: flatten(part)? })
     }
 
@@ -123,7 +142,11 @@ impl Spool {
     /// Dropped half-way, the file goes with it.
     pub(crate) async fn write(self, block: Bytes) -> Result<Self, Failure> {
         let Self { lane, mut part } = self;
-        let written = lane.submit(move || part.write(&block).map(|()| part)).await;
+        let write = move || match part.write(&block) {
+            Ok(()) => Ok(part),
+            Err(error) => Err(named(part.path(), &error)),
+        };
+        let written = lane.submit(write).await;
         Ok(Self { part: flatten(written)?, lane })
     }
 
@@ -132,10 +155,14 @@ impl Spool {
     }
 }
 
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 fn flatten<T>(done: Result<io::Result<T>, overlapped::JobError>) -> Result<T, Failure> {
     match done {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Failure::new(ErrorKind::SinkIo, format!("the body's file: {error}"))),
+        Ok(Err(error)) => Err(Failure::new(ErrorKind::SinkIo, error.to_string())),
         Err(error) => Err(Failure::new(ErrorKind::Resource, format!("no thread for the disk: {error}"))),
     }
 }

@@ -1,5 +1,6 @@
 //! The run directory: its lock, and its files by generation. Reading one never changes it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -11,8 +12,7 @@ use serde_json::Value;
 
 use super::spool::{self, Spooled};
 use crate::error::Error;
-use crate::rlimit::open_patiently;
-use crate::sink::sync_name;
+use crate::sink::{at, sync_file, sync_name};
 
 const MANIFEST: &str = "job.json";
 const LOCK: &str = "lock";
@@ -23,6 +23,8 @@ pub(super) struct Directory {
     path: PathBuf,
     #[expect(dead_code, reason = "held until it is dropped")]
     lock: File,
+    /// A run begins here, and nothing of an earlier one is wanted.
+    anew: bool,
 }
 
 /// What an earlier run has left.
@@ -60,7 +62,7 @@ impl Directory {
             }
             if is_at(&lock, &name) {
                 sync_name(path).and_then(|()| note_process(&lock)).map_err(failed)?;
-                return Ok(Self { path: path.to_owned(), lock });
+                return Ok(Self { path: path.to_owned(), lock, anew: false });
             }
         }
         Err(Error::state(format!("{} comes and goes: another process is at work there", path.display())))
@@ -85,20 +87,38 @@ impl Directory {
     }
 
     /// Removes files that have their final names though their rows are not done. They are ours: a file's number says so.
-    pub(super) fn take_back(&self, named: &[Named]) {
+    pub(super) fn take_back(&self, named: &[Named]) -> io::Result<()> {
         use std::os::unix::ffi::OsStrExt;
-        for named in named {
-            let path = Path::new(std::ffi::OsStr::from_bytes(&named.path));
+        let paths = || named.iter().map(|named| Path::new(std::ffi::OsStr::from_bytes(&named.path)));
+        for (path, named) in paths().zip(named) {
             let ours = |meta: fs::Metadata| (meta.dev(), meta.ino()) == (named.device, named.inode);
             if path.symlink_metadata().is_ok_and(ours) {
                 // One that cannot be removed keeps its name, and the new one gets another.
                 let _ = fs::remove_file(path);
             }
         }
+        // The next snapshot forgets them, and none may come back behind it. This process or one before it removed them.
+        let folders: BTreeSet<_> =
+            paths().filter_map(Path::parent).filter(|folder| folder.exists()).collect();
+        folders.into_iter().try_for_each(sync_file)
+    }
+
+    /// An error that says with which file.
+    pub(super) fn at(&self, name: &str, error: &io::Error) -> io::Error {
+        at(&self.file(name), error)
+    }
+
+    /// The path of a file in it.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 
     /// Writes a file that appears whole, under its name, or not at all.
     pub(super) fn publish(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_whole(name, bytes).map_err(|error| self.at(name, &error))
+    }
+
+    fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.path.join(format!("{name}.new"));
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -114,6 +134,10 @@ impl Directory {
 
     /// A new file with its head, for frames to be appended.
     pub(super) fn create(&self, name: &str, head: Head) -> io::Result<File> {
+        self.write_head(name, head).map_err(|error| self.at(name, &error))
+    }
+
+    fn write_head(&self, name: &str, head: Head) -> io::Result<File> {
         let mut options = OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(self.path.join(name))?;
@@ -124,7 +148,7 @@ impl Directory {
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        open_patiently(&self.path)?.sync_all()
+        sync_file(&self.path)
     }
 
     /// Removes the files of other generations, and what was being written when a process ended.
@@ -136,7 +160,7 @@ impl Directory {
             let old =
                 KINDS.iter().find_map(|kind| generation(&name, kind)).is_some_and(|other| other != keep);
             if old || name.ends_with(".new") {
-                fs::remove_file(entry.path())?;
+                fs::remove_file(entry.path()).map_err(|error| at(&entry.path(), &error))?;
             }
         }
         Ok(())
@@ -145,11 +169,22 @@ impl Directory {
     /// Forgets the run that was begun here.
     pub(super) fn forget(&self) -> io::Result<()> {
         // Without a manifest there is no run, whatever else a crash leaves of it.
-        fs::remove_file(self.path.join(MANIFEST))?;
+        fs::remove_file(self.path.join(MANIFEST)).map_err(|error| self.at(MANIFEST, &error))?;
         self.sync()?;
+        self.clear()
+    }
+
+    /// Makes room for a run. A crash may have left files of one that has ended: its list must not be taken for the new
+    /// one's. If the run does not begin after all, nothing is left of it.
+    pub(super) fn begin_anew(&mut self) -> io::Result<()> {
+        self.anew = true;
+        self.clear()
+    }
+
+    fn clear(&self) -> io::Result<()> {
         for list in spool::NAMES {
             match fs::remove_file(self.path.join(list)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.at(list, &error)),
                 _ => {}
             }
         }
@@ -158,7 +193,7 @@ impl Directory {
 
     /// The list, written down here while it is read.
     pub(super) fn spool(&self, from: Box<dyn Read + Send>) -> io::Result<Spooled> {
-        spool::open(&self.path, from)
+        spool::open(&self.path, from).map_err(|error| self.at("list", &error))
     }
 }
 
@@ -167,6 +202,9 @@ impl Drop for Directory {
     fn drop(&mut self) {
         if matches!(self.path.join(MANIFEST).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
         {
+            if self.anew {
+                let _ = self.clear();
+            }
             // If that does not work something else is in it, which is not ours.
             let _ = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
         }
@@ -266,7 +304,9 @@ pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
         if let Err(Damage { at, .. }) = journal::read(&bytes, |_, _| {}) {
             let kept = path.join(format!("{name}.damaged"));
             let done = fs::copy(&file, &kept)
-                .and_then(|_| File::options().write(true).open(&file))
+                .and_then(|_| sync_file(&kept))
+                .and_then(|()| directory.sync())
+                .and_then(|()| File::options().write(true).open(&file))
                 .and_then(|file| file.set_len(at).and_then(|()| file.sync_all()));
             done.map_err(|error| Error::output_path(&file, error))?;
             cut.push((name, at));
@@ -316,7 +356,7 @@ fn logs_of(path: &Path) -> Result<Vec<(u64, Kind)>, Error> {
     Ok(logs)
 }
 
-fn generations(path: &Path) -> Result<std::collections::BTreeSet<u64>, Error> {
+fn generations(path: &Path) -> Result<BTreeSet<u64>, Error> {
     let entries = fs::read_dir(path);
     let entries =
         entries.map_err(|error| Error::state(format!("cannot read {}: {error}", path.display())))?;

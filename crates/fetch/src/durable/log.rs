@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_proto::done::RowSet;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use super::directory::{Directory, INTENTS, JOURNAL, SNAPSHOT, name};
 use crate::error::Error;
-use crate::sink::Cut;
+use crate::sink::{Cut, at};
 
 /// The state of a run at work.
 pub(crate) struct Log {
@@ -65,8 +66,9 @@ impl Log {
             Ok((file, intents))
         };
         let (file, intents) = { written }().map_err(Error::output)?;
-        let intents =
-            Arc::new(Intents { book: Mutex::new(Book { file: intents, bytes: 0, recorded, failed: false }) });
+        let path = directory.file(&name(INTENTS, head.generation));
+        let book = Book { file: intents, path, bytes: 0, recorded, failed: false };
+        let intents = Arc::new(Intents { book: Mutex::new(book) });
         Ok(Self { directory, state, head, file, bytes: 0, bytes_max, intents, before })
     }
 
@@ -111,7 +113,9 @@ impl Log {
     }
 
     fn append(&mut self, frame: Frame) -> io::Result<()> {
-        self.bytes += append(&mut self.file, &frame)?;
+        let appended = append(&mut self.file, &frame);
+        self.bytes +=
+            appended.map_err(|error| self.directory.at(&name(JOURNAL, self.head.generation), &error))?;
         self.state.apply(frame);
         Ok(())
     }
@@ -123,6 +127,7 @@ impl Log {
         self.state.intended = book.recorded.without(&self.state.done);
         self.head.generation += 1;
         (self.file, book.file) = begin_generation(&self.directory, &self.state, self.head)?;
+        book.path = self.directory.file(&name(INTENTS, self.head.generation));
         book.recorded = self.state.intended.clone();
         (self.bytes, book.bytes) = (0, 0);
         Ok(())
@@ -186,6 +191,7 @@ pub(crate) struct Intents {
 #[derive(Debug)]
 struct Book {
     file: File,
+    path: PathBuf,
     /// Bytes of its frames.
     bytes: u64,
     /// Every row that was recorded since the last snapshot, or is in doubt from before.
@@ -206,12 +212,13 @@ impl Intents {
         let appended = append(&mut book.file, &Frame::Intent(vec![row]));
         book.failed = appended.is_err();
         book.recorded.insert(row);
-        book.bytes += appended?;
+        book.bytes += appended.map_err(|error| at(&book.path, &error))?;
         Ok(())
     }
 
     fn check(&self, book: &Book) -> io::Result<()> {
-        if book.failed { Err(io::Error::other("an intent could not be written")) } else { Ok(()) }
+        let failed = || at(&book.path, &io::Error::other("an intent could not be written"));
+        if book.failed { Err(failed()) } else { Ok(()) }
     }
 
     /// After a panic with the lock held the file may end in half a frame, which is the same as none.

@@ -170,13 +170,14 @@ impl Opened {
             let name = output.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
             settings.push((format!("output {}", place + 1), name));
         }
-        let directory = Directory::open(&durable.directory)?;
+        let mut directory = Directory::open(&durable.directory)?;
         let replaces = durable.begin == Begin::Overwrite;
         let manifest = manifest::new(run.0, listed, &settings, replaces)?;
+        let failed = |error| Error::output_path(&durable.directory, error);
         match (directory.manifest()?, durable.begin) {
-            (None, _) => {}
+            (None, _) => directory.begin_anew().map_err(failed)?,
             (Some(_), Begin::Overwrite) => {
-                directory.forget().map_err(|error| Error::output_path(&durable.directory, error))?;
+                directory.forget().and_then(|()| directory.begin_anew()).map_err(failed)?;
             }
             (Some(_), Begin::Anew) => return Err(exists(&durable.directory, directory.recover().ok())),
             (Some(earlier), Begin::Resume | Begin::RetryFailed) => {
@@ -207,8 +208,8 @@ impl Opened {
     /// Takes back what a crash has left behind the last frame, and the records of rows that are fetched once more.
     fn go_on(directory: Directory, manifest: Value, durable: &Durable) -> Result<Self, Error> {
         let Found { mut state, mut generation, run } = directory.recover()?;
-        directory.take_back(&state.named);
-        rewrite::finish(&durable.outputs, &state.offsets).map_err(Error::output)?;
+        let taken_back = directory.take_back(&state.named);
+        taken_back.and_then(|()| rewrite::finish(&durable.outputs, &state.offsets)).map_err(Error::output)?;
         state.intended = state.in_doubt();
         state.named.clear();
         state.ended = false;

@@ -12,7 +12,7 @@ use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
 
 use super::Output;
-use crate::sink::sync_name;
+use crate::sink::{at, sync_name};
 
 /// Writes the outputs without the records of these rows, beside them; the offsets become those of the new files.
 ///
@@ -27,7 +27,10 @@ pub(super) fn take_out(outputs: &[Output], rows: &RowSet, offsets: &mut [Option<
             Output::Other(_) => continue,
         };
         if let Some(offset) = offset {
-            *offset = copy_without(output, rows, *offset, row_of)?;
+            let copied = copy_without(output, rows, *offset, row_of);
+            *offset = copied.map_err(|error| at(&beside(output.path()), &error))?;
+            // Once the state has its length, the old file is cut to that length if this one is not there.
+            sync_name(&beside(output.path()))?;
         }
     }
     Ok(())
@@ -41,7 +44,7 @@ pub(super) fn finish(outputs: &[Output], offsets: &[Option<u64>]) -> io::Result<
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
             Ok(meta) if Some(meta.len()) == *offset => {
-                fs::rename(&new, output.path())?;
+                fs::rename(&new, output.path()).map_err(|error| at(output.path(), &error))?;
                 sync_name(output.path())?;
             }
             Ok(_) => fs::remove_file(&new)?,

@@ -3,11 +3,13 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use overlapped::{Job as Task, JobError};
+use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::RowRead;
 use overlapped_proto::job::Job;
 use overlapped_proto::limits;
@@ -34,8 +36,9 @@ pub(crate) struct Conductor {
     pub(crate) tally: Arc<Tally>,
     pub(crate) shards: Vec<Task<()>>,
     pub(crate) feed: Reading,
-    /// Why the list could be read no further. The rows before are fetched all the same; then it is the run's error.
-    pub(crate) list_failure: Option<Error>,
+    /// Why the list could be read no further, or a result not be kept. What was begun by then is finished all the same;
+    /// then it is the run's error.
+    pub(crate) failure: Option<Error>,
     pub(crate) sinks: Writing,
     /// What is durable, in a run that is.
     pub(crate) ledger: Option<Ledger>,
@@ -81,7 +84,7 @@ impl Conductor {
     /// The list cannot be read any further, or the results cannot be written. The shards have ended all the same.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         let result = poll_fn(|cx| self.poll(cx)).await;
-        let result = result.and_then(|()| self.list_failure.take().map_or(Ok(()), Err));
+        let result = result.and_then(|()| self.failure.take().map_or(Ok(()), Err));
         self.shared.advance(if result.is_ok() { Stage::Draining } else { Stage::Aborting });
         for shard in std::mem::take(&mut self.shards) {
             shard.await.map_err(|error| Error::internal(format!("a shard has ended: {error}")))?;
@@ -127,7 +130,7 @@ impl Conductor {
     /// A shard cannot go on: what is in flight may end, then the run does.
     fn look_for_failure(&mut self) {
         if let Some(error) = self.shared.take_failure() {
-            self.list_failure.get_or_insert(error);
+            self.failure.get_or_insert(error);
             self.shared.advance(Stage::Draining);
         }
     }
@@ -212,7 +215,7 @@ impl Conductor {
                 }
                 Poll::Ready(back) => {
                     let (feed, block) = back.map_err(stopped)?;
-                    self.list_failure = block.failure;
+                    self.failure = self.failure.take().or(block.failure);
                     self.tally.read(block.bytes_read, block.rows.len());
                     self.ahead.extend(block.rows);
                     if let (Some(ledger), Some(mark)) = (&mut self.ledger, block.mark) {
@@ -293,6 +296,7 @@ impl Conductor {
     }
 
     fn finish(&mut self, mut batch: Vec<Record>) {
+        self.refuse(&mut batch);
         self.tally.add(&batch);
         if self.plan.max_errors.is_some_and(|max| self.tally.reached(max)) {
             self.shared.stop(Stage::Draining, Stop::MaxErrors);
@@ -306,6 +310,19 @@ impl Conductor {
         }
         if !batch.is_empty() {
             self.finished.push_back(batch);
+        }
+    }
+
+    /// A row whose result the disk did not take is not done, and the run ends: the disk would not take the next either.
+    fn refuse(&mut self, batch: &mut Vec<Record>) {
+        let message = |record: &Record| match &record.failure {
+            Some(failure) if failure.kind == ErrorKind::SinkIo => Some(failure.message.to_string()),
+            _ => None,
+        };
+        if let Some(why) = batch.iter().find_map(message) {
+            self.failure = Some(Error::output(io::Error::other(why)));
+            self.shared.stop(Stage::Draining, Stop::Asked);
+            batch.retain(|record| message(record).is_none());
         }
     }
 

@@ -10,7 +10,7 @@ use overlapped_proto::record::{Body, Record};
 use url::Url;
 
 use super::naming::{Naming, Together, settle};
-use super::{Cut, Existing, Sink, at, sync_name};
+use super::{Cut, Existing, Sink, at, make_directory, sync_name};
 use crate::body::spool::{Part, RunId};
 
 /// How many names are tried for one row before it is given up.
@@ -38,7 +38,7 @@ impl Files {
     ///
     /// On the disk.
     pub fn open(directory: PathBuf, template: Template, existing: Existing) -> io::Result<Self> {
-        fs::create_dir_all(&directory)?;
+        make_directory(&directory)?;
         // A directory that cannot be written to is found now, not at the first row.
         let readers = Part::probe(&directory)?;
         Ok(Self { directory, template, existing, readers, naming: Naming::AtOnce, run: RunId::draw() })

@@ -147,6 +147,22 @@ pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
     }
 }
 
+/// Makes a directory, and those above it that are not there; their names are on the disk.
+///
+/// # Errors
+///
+/// One cannot be made.
+///
+/// # Blocking
+///
+/// On the disk.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+    std::fs::create_dir_all(path)?;
+    missing.into_iter().try_for_each(sync_name)
+}
+
 /// Has the name of a file or directory on the disk.
 ///
 /// # Blocking
@@ -154,10 +170,19 @@ pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
 /// On the disk.
 pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    open_patiently(folder).and_then(|folder| folder.sync_all()).map_err(|error| at(folder, &error))
+    sync_file(folder)
+}
+
+/// Has a file, or the names in a directory, on the disk.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(crate) fn sync_file(path: &Path) -> io::Result<()> {
+    open_patiently(path).and_then(|file| file.sync_all()).map_err(|error| at(path, &error))
 }
 
 /// An error that says where.
-fn at(path: &Path, error: &io::Error) -> io::Error {
+pub(crate) fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -14,7 +14,7 @@ use overlapped_proto::journal::Named;
 use overlapped_proto::limits::SYNCED_FILES_MAX;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
-use super::{Existing, at};
+use super::{Existing, at, sync_file};
 
 /// When files get their final names.
 pub(super) enum Naming {
@@ -137,9 +137,8 @@ pub(super) fn settle(
 fn sync_all<'a>(root: &Path, paths: impl Iterator<Item = &'a Path>) -> io::Result<()> {
     let paths: Vec<_> = paths.collect();
     if paths.len() > SYNCED_FILES_MAX {
-        return Ok(syncfs(open_patiently(root)?)?);
+        let synced = open_patiently(root).and_then(|root| Ok(syncfs(root)?));
+        return synced.map_err(|error| at(root, &error));
     }
-    let sync =
-        |path: &Path| open_patiently(path).and_then(|file| file.sync_all()).map_err(|error| at(path, &error));
-    paths.into_iter().try_for_each(sync)
+    paths.into_iter().try_for_each(sync_file)
 }

@@ -1,13 +1,12 @@
 //! Where the records of a run go: the outputs that the plan names, opened, and what a person is told of each row.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::Sink;
 use overlapped_fetch::durable::Earlier;
-use overlapped_fetch::sink::{BodyTo, Existing, Files, Lines, OutputFile};
+use overlapped_fetch::sink::{self, BodyTo, Existing, Files, Lines, OutputFile};
 use overlapped_proto::display::{escape, redact};
 use overlapped_proto::record::{HttpVersion, Record, column::Fields, csv};
 
@@ -25,7 +24,7 @@ use crate::terminal;
 /// [`Error::Output`]: it cannot be made.
 pub(super) fn make_directory(plan: &Sinks) -> Result<(), Error> {
     plan.outputs.iter().try_for_each(|output| match output {
-        Output::Directory(path) => fs::create_dir_all(path).map_err(|error| Error::writing(path, &error)),
+        Output::Directory(path) => sink::make_directory(path).map_err(|error| Error::writing(path, &error)),
         Output::Stdout | Output::Ndjson(_) | Output::Csv(_) => Ok(()),
     })
 }

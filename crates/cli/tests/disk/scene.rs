@@ -1,0 +1,360 @@
+//! Small runs of every kind, and what must be true of them whatever happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use overlapped_fetch::durable;
+use overlapped_proto::journal::Frame;
+use overlapped_testkit::{Server, row_of, text_of};
+
+use super::record::{self, Call};
+use super::{Trip, watch};
+use crate::program::{Directory, Ran, command, finish, records};
+
+pub(crate) const ROWS: u64 = 24;
+
+/// What the run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Ndjson,
+    Csv,
+    /// A file a row, one of them large, and records that name them.
+    Files,
+    /// Some rows have failed in a run before, and are fetched once more.
+    Retry,
+    /// The list comes through a pipe.
+    Piped,
+    /// Requests that must not be sent twice.
+    Post,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ndjson, Self::Csv, Self::Files, Self::Retry, Self::Piped, Self::Post];
+}
+
+/// A run, and where it has its files.
+pub(crate) struct Scene {
+    pub(crate) kind: Kind,
+    pub(crate) server: Server,
+    directory: Directory,
+    list: String,
+}
+
+/// What is known of a run's rows at some moment.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Done, and succeeded.
+    pub(crate) done: BTreeSet<u64>,
+    /// Not to be sent once more, whether done or not.
+    pub(crate) intended: BTreeSet<u64>,
+}
+
+impl Scene {
+    /// Ready for [`Scene::run`].
+    pub(crate) fn new(kind: Kind) -> Self {
+        let (server, directory) = (Server::start(), Directory::new());
+        let list = (0..ROWS).map(|row| server.url(&format!("{}\n", target(kind, row)))).collect();
+        let scene = Self { kind, server, directory, list };
+        scene.directory.write("urls.txt", &scene.list);
+        fs::create_dir(scene.root()).unwrap();
+        if kind == Kind::Retry {
+            scene.go(&scene.words("--durability=each"), None).check_code(1);
+            scene.forget();
+        }
+        scene
+    }
+
+    /// Where everything is that the run writes.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.directory.path("root").into()
+    }
+
+    pub(crate) fn record(&self) -> Vec<Call> {
+        record::read(Path::new(&self.directory.path("record")))
+    }
+
+    /// The run directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.root().join(match self.kind {
+            Kind::Files => "deep/pages.run",
+            Kind::Csv => "out.csv.run",
+            Kind::Ndjson | Kind::Retry | Kind::Piped | Kind::Post => "out.ndjson.run",
+        })
+    }
+
+    fn words(&self, begin: &str) -> Vec<String> {
+        let root = self.root().to_str().unwrap().to_owned();
+        let outputs: &[&str] = match self.kind {
+            Kind::Ndjson | Kind::Piped | Kind::Post => &["/out.ndjson"],
+            Kind::Csv => &["/out.csv"],
+            Kind::Files => &["/deep/pages/", "/out.ndjson"],
+            Kind::Retry => &["/out.ndjson", "/out.csv"],
+        };
+        let list = if self.kind == Kind::Piped {
+            "-".to_owned()
+        } else {
+            format!("@{}", self.directory.path("urls.txt"))
+        };
+        let mut words = vec!["-s", "-j", "2", begin];
+        words.extend(match self.kind {
+            Kind::Files => &["--name", "{row}"],
+            Kind::Post => &["-X", "POST"],
+            Kind::Ndjson | Kind::Csv | Kind::Retry | Kind::Piped => [].as_slice(),
+        });
+        let mut words: Vec<_> = words.into_iter().map(str::to_owned).collect();
+        words.extend(outputs.iter().flat_map(|output| ["-o".to_owned(), format!("{root}{output}")]));
+        words.push(list);
+        words
+    }
+
+    /// Begins the run or goes on with it, each result durable at once.
+    pub(crate) fn run(&self, trip: Option<Trip>) -> Ran {
+        let begin = if self.kind == Kind::Retry { "--retry-failed" } else { "--resume" };
+        let mut words = self.words(begin);
+        words.insert(0, "--durability=each".to_owned());
+        self.go(&words, trip)
+    }
+
+    /// Runs `journal repair` on its state.
+    pub(crate) fn repair(&self, trip: Option<Trip>) -> Ran {
+        let state = self.state().to_str().unwrap().to_owned();
+        self.go(&["journal".to_owned(), "repair".to_owned(), state], trip)
+    }
+
+    fn go(&self, words: &[String], trip: Option<Trip>) -> Ran {
+        let mut command = command(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        watch(&mut command, &self.root(), Path::new(&self.directory.path("record")), trip);
+        let input = if self.kind == Kind::Piped { self.list.as_bytes() } else { &[] };
+        finish(&mut command, input)
+    }
+
+    // --- what must be true ---------------------------------------------------------------------------------------
+
+    /// What the state says now; nothing, if there is none.
+    pub(crate) fn known(&self) -> Known {
+        let mut known = Known::default();
+        if !self.state().join("job.json").exists() {
+            return known;
+        }
+        let checked = durable::check(&self.state(), |_, _, frame| known.add(frame));
+        checked.unwrap_or_else(|error| panic!("{error}"));
+        known
+    }
+
+    /// True if the run came to its end, and its state went.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.state().join("job.json").exists() && self.is_complete()
+    }
+
+    /// Has the server forget what it saw, once it has seen all that was sent.
+    pub(crate) fn forget(&self) {
+        assert!(self.server.wait_until(Duration::from_secs(30), |server| server.open_connections() == 0));
+        self.server.forget();
+    }
+
+    /// How often each row was asked for since the server was told to forget.
+    pub(crate) fn hits(&self) -> BTreeMap<u64, u64> {
+        let mut hits = BTreeMap::new();
+        for seen in self.server.seen() {
+            let (_, row) = seen.target.rsplit_once("n=").unwrap_or_else(|| panic!("{seen:?}"));
+            *hits.entry(row.parse().unwrap()).or_default() += 1;
+        }
+        hits
+    }
+
+    /// Goes on to the end; what is known beforehand is not fetched again. `why` tells of what came before.
+    pub(crate) fn finish(&self, why: &str) {
+        let known = self.known();
+        let over = self.is_over();
+        self.check_go_on(&known, over, why);
+    }
+
+    /// The same, where something else tells what is known.
+    pub(crate) fn check_go_on(&self, known: &Known, over: bool, why: &str) {
+        self.forget();
+        let ran = self.run(None);
+        match ran.code {
+            Some(2) if over && ran.stderr.contains("exists") => {}
+            // Requests of which nobody knows whether they were sent have failed.
+            Some(0) => {}
+            Some(1) if self.kind == Kind::Post => {}
+            _ => panic!("{why}: {ran:?}"),
+        }
+        for (row, hits) in self.hits() {
+            let known = known.done.contains(&row) || known.intended.contains(&row);
+            assert!(!known, "{why}: row {row} is fetched again, though it was done");
+            assert_eq!(hits, 1, "{why}: row {row} is fetched twice");
+        }
+        assert!(self.is_complete(), "{why}: {}", self.shown());
+        self.check_no_rest(why);
+    }
+
+    /// Nothing is left but the outputs.
+    fn check_no_rest(&self, why: &str) {
+        let failed = self.kind == Kind::Post && self.state().join("job.json").exists();
+        let files = files_below(&self.root());
+        let stray = files.keys().find(|name| {
+            let state = name.contains(".run/");
+            name.contains("/.") || name.ends_with(".retry") || name.ends_with(".new") || state && !failed
+        });
+        assert_eq!(stray, None, "{why}: {:?}", files.keys());
+        let pages = files.keys().filter(|name| name.starts_with("deep/pages/")).count();
+        assert_eq!(
+            pages as u64,
+            if self.kind == Kind::Files { ROWS } else { 0 },
+            "{why}: {:?}",
+            files.keys()
+        );
+    }
+
+    /// Every row is there once, in every output, with the body that is its own.
+    pub(crate) fn is_complete(&self) -> bool {
+        let root = self.root();
+        let read = |name: &str| fs::read(root.join(name)).unwrap_or_default();
+        let rows = |rows: Vec<u64>| {
+            rows.len() as u64 == ROWS && rows.into_iter().collect::<BTreeSet<_>>().len() as u64 == ROWS
+        };
+        let json = || rows_of_json(&read("out.ndjson"), self.kind);
+        let csv = || rows_of_csv(&read("out.csv"), self.kind);
+        match self.kind {
+            Kind::Ndjson | Kind::Piped | Kind::Post | Kind::Files => rows(json()),
+            Kind::Csv => rows(csv()),
+            Kind::Retry => rows(json()) && rows(csv()),
+        }
+    }
+
+    /// The outputs, for a message.
+    pub(crate) fn shown(&self) -> String {
+        let files = files_below(&self.root());
+        let shown = files.iter().map(|(name, bytes)| match name.starts_with("out.") && !name.contains('/') {
+            true => format!("{name}:\n{}\n", String::from_utf8_lossy(bytes)),
+            false => format!("{name}: {} bytes\n", bytes.len()),
+        });
+        shown.collect()
+    }
+}
+
+impl Known {
+    /// What an entry of a journal adds.
+    pub(crate) fn add(&mut self, frame: &Frame) {
+        match frame {
+            Frame::Done(group) => self.done.extend(group.ok.iter().map(|row| row.0)),
+            Frame::Intent(rows) => self.intended.extend(rows.iter().map(|row| row.0)),
+            Frame::Snapshot(state) => {
+                self.done = state.done.without(&state.failed).ranges().flatten().collect();
+                self.intended = state.intended.ranges().flatten().collect();
+            }
+            Frame::Names(_) | Frame::Ended => {}
+        }
+    }
+}
+
+/// The large body is written to a file while it comes, the others when they are there.
+const LARGE: u64 = 5;
+const LARGE_BYTES: usize = 300_000;
+
+fn is_large(kind: Kind, row: u64) -> bool {
+    kind == Kind::Files && row == LARGE
+}
+
+fn fails_once(kind: Kind, row: u64) -> bool {
+    kind == Kind::Retry && row.is_multiple_of(3)
+}
+
+fn target(kind: Kind, row: u64) -> String {
+    if is_large(kind, row) {
+        format!("/text/{LARGE_BYTES}?n={row}")
+    } else if fails_once(kind, row) {
+        format!("/flaky?fail=1&status=404&key={row}&n={row}")
+    } else {
+        // Slow enough that not all rows are done together.
+        format!("/row/{row}?delay_ms={}&n={row}", 2 + row * 7 % 5)
+    }
+}
+
+/// The body of a row, if it is its own.
+pub(crate) fn is_body_of(kind: Kind, row: u64, body: &[u8]) -> bool {
+    if is_large(kind, row) {
+        body == text_of(&target(kind, row), LARGE_BYTES)
+    } else if fails_once(kind, row) {
+        !body.is_empty()
+    } else {
+        body == row_of(row)
+    }
+}
+
+/// The rows of a text whose records are whole and right; anything else is a row that is not in the list.
+pub(crate) fn rows_of_json(text: &[u8], kind: Kind) -> Vec<u64> {
+    let Ok(text) = std::str::from_utf8(text) else { return vec![ROWS] };
+    let row_of = |record: serde_json::Value| {
+        let row = record["row"].as_u64()?;
+        let body = match record["body_path"].as_str() {
+            Some(path) => fs::read(path).ok()?,
+            None => record["body"].as_str().unwrap_or_default().as_bytes().to_vec(),
+        };
+        let doubtful = kind == Kind::Post && record["error"] == "run.unconfirmed";
+        (doubtful || record["ok"] == true && is_body_of(kind, row, &body)).then_some(row)
+    };
+    match text.is_empty() || text.ends_with('\n') {
+        true => records(text).into_iter().map(|record| row_of(record).unwrap_or(ROWS)).collect(),
+        false => vec![ROWS],
+    }
+}
+
+/// The same of a table.
+pub(crate) fn rows_of_csv(text: &[u8], kind: Kind) -> Vec<u64> {
+    let table = cells(&String::from_utf8_lossy(text));
+    let Some((head, lines)) = table.split_first() else { return Vec::new() };
+    let column = |name: &str| head.iter().position(|cell| cell == name);
+    let (Some(row), Some(ok), Some(body)) = (column("row"), column("ok"), column("body")) else {
+        return vec![ROWS];
+    };
+    let row_of = |line: &Vec<String>| {
+        let number = line.get(row)?.parse().ok()?;
+        (line.len() == head.len() && line[ok] == "true" && is_body_of(kind, number, line[body].as_bytes()))
+            .then_some(number)
+    };
+    lines.iter().map(|line| row_of(line).unwrap_or(ROWS)).collect()
+}
+
+/// Comma-separated values, as their standard has them.
+fn cells(text: &str) -> Vec<Vec<String>> {
+    let (mut table, mut line, mut cell, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match (letter, quoted) {
+            ('"', true) if letters.peek() == Some(&'"') => cell.extend(letters.next()),
+            ('"', _) => quoted = !quoted,
+            (',', false) => line.push(std::mem::take(&mut cell)),
+            ('\r', false) => {}
+            ('\n', false) => {
+                line.push(std::mem::take(&mut cell));
+                table.push(std::mem::take(&mut line));
+            }
+            _ => cell.push(letter),
+        }
+    }
+    if !line.is_empty() || !cell.is_empty() {
+        table.push(vec![cell]);
+    }
+    table
+}
+
+/// Every file below a directory, by its path from there.
+pub(crate) fn files_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let (mut files, mut open) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                open.push(entry);
+            } else {
+                let name = entry.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, fs::read(entry).unwrap());
+            }
+        }
+    }
+    files
+}

@@ -1,0 +1,85 @@
+//! The response of a stranger: the same however it is cut, within the limits, and never whole when it is cut short.
+
+use overlapped_proto::http1::HeadReader;
+use overlapped_proto::job::Method;
+use overlapped_proto::limits;
+
+use crate::take::Take;
+
+const METHODS: [Method; 3] = [Method::Get, Method::Head, Method::Post];
+
+/// Reads what follows the first bytes as a connection that then ends; those choose the method and the cuts.
+pub fn http1(data: &[u8]) {
+    let mut take = Take(data);
+    let (method, cuts) = (&METHODS[usize::from(take.byte()) % METHODS.len()], take.bytes(3));
+    let whole = read(method, take.0, &[]);
+    assert_eq!(read(method, take.0, cuts), whole);
+    let Read { behind, proven: true, error: "", .. } = &whole else { return };
+    let needed = take.0.len() - behind;
+    let short = read(method, &take.0[..needed - 1], cuts);
+    assert_ne!(short.error, "", "one byte less is not a whole response");
+}
+
+/// What became of the bytes.
+#[derive(Debug, Default, PartialEq)]
+struct Read {
+    status: u16,
+    fields: Vec<(String, Vec<u8>)>,
+    data: Vec<u8>,
+    /// Bytes behind the body.
+    behind: usize,
+    /// The body says where it ends.
+    proven: bool,
+    reusable: bool,
+    error: &'static str,
+}
+
+fn read(method: &Method, mut input: &[u8], cuts: &[u8]) -> Read {
+    let (mut read, mut reader, mut body) = (Read::default(), HeadReader::new(method), None);
+    let mut unread = Vec::new();
+    let mut cuts = cuts.iter().cycle();
+    while !input.is_empty() {
+        let length = cuts.next().map_or(input.len(), |&cut| 1 + usize::from(cut % 61)).min(input.len());
+        unread.extend_from_slice(&input[..length]);
+        input = &input[length..];
+        if let Err(error) = take_in(&mut read, &mut reader, &mut body, &mut unread) {
+            // How much of the body came before what is wrong with it, and what came behind, depends on the cuts.
+            return Read { error, data: Vec::new(), ..read };
+        }
+    }
+    let Some(body) = body else { return Read { error: reader.end(&unread).kind.name(), ..read } };
+    read.error = body.end().err().map_or("", |failure| failure.kind.name());
+    read.behind = unread.len();
+    read
+}
+
+fn take_in(
+    read: &mut Read,
+    reader: &mut HeadReader,
+    body: &mut Option<overlapped_proto::http1::Body>,
+    unread: &mut Vec<u8>,
+) -> Result<(), &'static str> {
+    if body.is_none() {
+        let mut rest = &unread[..];
+        let found = reader.read(&mut rest).map_err(|failure| failure.kind.name())?;
+        *unread = rest.to_vec();
+        if let Some((head, after)) = found {
+            assert!((200..1000).contains(&head.status) && head.headers.iter().count() <= limits::HEADERS_MAX);
+            (read.status, read.reusable, read.proven) =
+                (head.status, head.keeps_alive, after.tells_its_end());
+            read.fields =
+                head.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+            *body = Some(after);
+        }
+    }
+    let Some(body) = body else { return Ok(()) };
+    loop {
+        let piece = body.next(unread).map_err(|failure| failure.kind.name())?;
+        assert!(piece.framing + piece.data <= unread.len());
+        read.data.extend_from_slice(&unread[piece.framing..piece.framing + piece.data]);
+        unread.drain(..piece.framing + piece.data);
+        if piece.data == 0 {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Functions that take any bytes and panic when a promise is broken. They know nothing of who draws the bytes: the
+//! test of this crate, which mutates a corpus, or libFuzzer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken promise is told by panicking"
+)]
+
+// From the outside in; a module imports only modules listed below it.
+
+// A run directory with any files in it.
+mod recovery;
+
+// One file of a run: what was written, and what a crash makes of it.
+mod journal;
+
+// A list of URLs in every format, cut into blocks anywhere.
+mod list;
+
+// A list that is compressed, or says so.
+mod unpack;
+
+// Any operations on the scheduler.
+mod schedule;
+
+// The response of a stranger.
+mod http1;
+
+// The robots.txt of a stranger.
+mod robots;
+
+// The URL of a row, patterns and names of files.
+mod url;
+
+// Choices out of bytes.
+mod take;
+
+pub use http1::http1;
+pub use journal::journal;
+pub use list::list;
+pub use recovery::recovery;
+pub use robots::robots;
+pub use schedule::schedule;
+pub use unpack::unpack;
+pub use url::url;
+
+/// What takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its folder in the corpus.
+pub const TARGETS: [(&str, Target); 8] = [
+    ("http1", http1),
+    ("journal", journal),
+    ("list", list),
+    ("recovery", recovery),
+    ("robots", robots),
+    ("schedule", schedule),
+    ("unpack", unpack),
+    ("url", url),
+];
