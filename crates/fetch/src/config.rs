@@ -39,7 +39,7 @@ pub struct Config {
     pub max_errors: Option<MaxErrors>,
     /// Records come in the order of the list.
     pub ordered: bool,
-    /// Rows in memory ahead of the fetching. What their hosts cannot take yet may wait on disk, so that others get theirs.
+    /// The most rows in memory ahead of the fetching: no more than keep everybody busy. What their hosts cannot take yet may wait on disk, so that others get theirs.
     pub window_rows: usize,
     /// Threads that fetch; `None`: one per processor.
     pub shards: Option<usize>,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use overlapped_proto::bucket::{Bucket, Rate, Spacing};
 use overlapped_proto::job::Job;
+use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
 use overlapped_proto::shortage::{Idle, Shortage, Verdict};
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     stalled: AtomicBool,
     /// Rows that were handed out and are not written yet.
     out: AtomicU64,
+    /// Rows that may be in memory: as few as keep everybody busy, up to the run's window.
+    window: AtomicUsize,
     /// The window is full, and there are more rows.
     full: AtomicBool,
     /// Why rows go to disk no more.
@@ -70,6 +73,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) in_flight: AtomicUsize,
+    /// A host could start, or rows have come and it is not known yet.
+    pub(crate) ready: AtomicBool,
     pub(crate) hosts: AtomicUsize,
     pub(crate) parked: AtomicUsize,
     pub(crate) held: AtomicU8,
@@ -97,6 +102,7 @@ impl Shared {
             relief: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
             out: AtomicU64::new(0),
+            window: AtomicUsize::new(limits::WINDOW_ROWS_FIRST),
             full: AtomicBool::new(false),
             spill_failure: OnceLock::new(),
             failure: Mutex::default(),
@@ -242,9 +248,28 @@ impl Shared {
         }
     }
 
-    /// True if rows should make room for others: the window is full of them, and still more requests could be in flight.
+    /// True if rows of other hosts are needed: the window is full, none of its rows could start, and still more requests
+    /// could be in flight.
     pub(crate) fn wants_room(&self) -> bool {
-        self.full.load(Ordering::SeqCst) && self.budget.has_free()
+        let coming = || self.inboxes.iter().any(|inbox| inbox.len() > 0);
+        let ready = || self.gauges.iter().any(|gauges| gauges.ready.load(Ordering::SeqCst));
+        self.full.load(Ordering::SeqCst) && self.budget.has_free() && !coming() && !ready()
+    }
+
+    /// Rows that may be in memory.
+    pub(crate) fn window(&self) -> usize {
+        self.window.load(Ordering::SeqCst)
+    }
+
+    /// Doubles the window, up to `max` rows; false: it is as wide already.
+    pub(crate) fn widen(&self, max: usize) -> bool {
+        let wider = |rows: usize| (rows < max).then(|| rows.saturating_mul(2).min(max));
+        let widened = self.window.fetch_update(Ordering::SeqCst, Ordering::SeqCst, wider).is_ok();
+        if widened {
+            self.full.store(false, Ordering::SeqCst);
+            self.results.wake();
+        }
+        widened
     }
 
     /// So many rows were handed out and are not written yet.

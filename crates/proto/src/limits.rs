@@ -20,8 +20,10 @@ pub const HOSTS_SURVEYED_MAX: usize = 1_000_000;
 pub const LARGEST_HOSTS_TOLD: usize = 20;
 /// The bad rows that a dry run names.
 pub const BAD_ROWS_TOLD: usize = 20;
-/// Rows read ahead of the fetching, over all hosts.
+/// Rows read ahead of the fetching, over all hosts, where it needs so many to keep them busy.
 pub const WINDOW_ROWS: usize = 100_000;
+/// The same at first: a fifth of a second at the highest rate. It doubles when no host of these can start.
+pub const WINDOW_ROWS_FIRST: usize = 16_384;
 /// Rows of one host that stay in memory when others of it go to disk to make room. They last until more are back: ten
 /// times what a host has in flight. With half of them, when more are asked for, it still has `PARK_ROWS_MIN`.
 pub const WINDOW_ROWS_HOST: usize = 64;

@@ -239,7 +239,7 @@ impl Conductor {
     fn room(&self) -> usize {
         let out = (self.fed - self.written).saturating_sub(self.shared.spilled());
         let out = usize::try_from(out).unwrap_or(usize::MAX);
-        self.plan.window_rows.saturating_sub(out)
+        self.shared.window().min(self.plan.window_rows).saturating_sub(out)
     }
 
     /// Hands rows to the shards of their hosts.

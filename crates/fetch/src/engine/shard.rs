@@ -146,7 +146,14 @@ impl Shard {
 
     /// Takes what the conductor and the other shards have sent.
     pub(crate) fn receive(&self) {
-        let Some(inbox) = self.shared.inboxes.get(self.index) else { return };
+        let (Some(inbox), Some(gauges)) =
+            (self.shared.inboxes.get(self.index), self.shared.gauges.get(self.index))
+        else {
+            return;
+        };
+        if inbox.len() > 0 {
+            gauges.ready.store(true, Ordering::SeqCst);
+        }
         let now = self.now();
         while let Some(jobs) = inbox.pop() {
             let (mut scheduler, mut spilling) = (self.scheduler.borrow_mut(), self.spilling.borrow_mut());
@@ -160,8 +167,8 @@ impl Shard {
         }
     }
 
-    /// Puts rows aside if the window is full of rows that cannot start, and takes back what was put aside and is needed
-    /// soon; true: some are back.
+    /// Asks for more rows, or puts some aside, if the window is full of rows that cannot start; and takes back what was
+    /// put aside and is needed soon. True: some are back.
     pub(crate) fn attend(&self, cx: &mut Context<'_>) -> bool {
         self.make_room();
         if self.spilling.borrow().is_idle() {
@@ -186,8 +193,14 @@ impl Shard {
     }
 
     fn make_room(&self) {
+        if !self.shared.wants_room() || self.scheduler.borrow().is_ready() {
+            return;
+        }
+        if self.shared.widen(self.plan.window_rows) {
+            return;
+        }
         let mut spilling = self.spilling.borrow_mut();
-        if self.shared.wants_room() && spilling.takes() {
+        if spilling.takes() {
             let count = (self.plan.window_rows / limits::SPILL_SHARE).max(1);
             let spare = |host| spilling.has(host);
             let evicted = self.scheduler.borrow_mut().evict(count, spare, self.now());
@@ -525,6 +538,7 @@ impl Shard {
         let scheduler = self.scheduler.borrow();
         let Gauges {
             in_flight,
+            ready,
             hosts,
             parked,
             held,
@@ -536,6 +550,7 @@ impl Shard {
             spilled: _,
         } = gauges;
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
+        ready.store(scheduler.is_ready(), Ordering::SeqCst);
         hosts.store(scheduler.hosts(), Ordering::Relaxed);
         parked.store(scheduler.parked(), Ordering::Relaxed);
         let holds = if self.held_by_rate.get() { Held::Rate } else { scheduler.held(self.now()) };

@@ -117,7 +117,7 @@ impl Scheduler {
     /// None while a host could start: then it is not for want of other hosts that no more is in flight.
     pub fn evict(&mut self, count: usize, spare: impl Fn(HostKey) -> bool, now: Nanos) -> Vec<Job> {
         let mut evicted = Vec::new();
-        if self.hosts.census().ready > 0 {
+        if self.is_ready() {
             return evicted;
         }
         for at in self.hosts.longest() {
@@ -254,6 +254,12 @@ impl Scheduler {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.rows.len()
+    }
+
+    /// True if a host has a row that no limit of its own holds back.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.hosts.census().ready > 0
     }
 
     /// Hosts that have rows here or in flight.
