@@ -8,8 +8,9 @@ use crate::time::Nanos;
 pub const INPUT_ROW_BYTES_MAX: usize = 64 << 10;
 /// The most columns of a list that is a table.
 pub const INPUT_COLUMNS_MAX: usize = 4_096;
-/// How much of a list is read at once: one crossing to a thread for some thousand URLs.
-pub const INPUT_BLOCK_BYTES: usize = 128 << 10;
+/// How much of a list is read at once: one crossing to a thread for about a thousand URLs. More of them at once are
+/// more that lie about, here and in what the allocator keeps for the next.
+pub const INPUT_BLOCK_BYTES: usize = 32 << 10;
 /// How many rows are pulled at once from a source that has rows, not bytes.
 pub const INPUT_BLOCK_ROWS: usize = 1_024;
 /// The largest window of a list compressed with zstd, 128 MiB: what `zstd --long` makes and every decoder takes.
