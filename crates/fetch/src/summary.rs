@@ -273,7 +273,7 @@ impl Counts {
         let mut hosts: Vec<_> =
             self.hosts.iter().map(|(name, host)| (name.to_string(), mean(host))).collect();
         hosts.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        hosts.truncate(HOSTS_NAMED);
+        hosts.truncate(limits::HOSTS_TOLD);
         hosts
     }
 
@@ -281,12 +281,10 @@ impl Counts {
         let failing = self.hosts.iter().filter(|(_, host)| host.failed > 0);
         let mut hosts: Vec<_> = failing.map(|(name, host)| (name.to_string(), host.failed)).collect();
         hosts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        hosts.truncate(HOSTS_NAMED);
+        hosts.truncate(limits::HOSTS_TOLD);
         hosts
     }
 }
-
-const HOSTS_NAMED: usize = 5;
 
 fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
     if histogram.is_empty() {

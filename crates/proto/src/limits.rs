@@ -197,6 +197,11 @@ pub const BODY_INLINE_BYTES: usize = 256 << 10;
 pub const ENCODINGS_MAX: usize = 5;
 /// Bytes that a decoder puts out before its limits are checked again.
 pub const DECODE_STEP_BYTES: usize = 64 << 10;
+/// Bytes that are worth a thread crossing when they must be decoded: some 50 µs of work for a crossing of 5.
+pub const DECODE_CROSSING_BYTES: usize = 64 << 10;
+/// Pieces after which a body that never pauses lets the other rows of its thread have a turn, and its deadlines be
+/// looked at.
+pub const BODY_TURN_PIECES: u32 = 16;
 /// The largest zstd window (RFC 9659): 8 MiB.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
@@ -235,6 +240,12 @@ pub const GIVEN_BYTES_MAX: usize = 1 << 10;
 pub const FILE_NAME_BYTES_MAX: usize = 150;
 /// Directories, with the file itself, in a path made from a template or a row.
 pub const FILE_DEPTH_MAX: usize = 16;
+/// Names that are tried for one row before its file is given up.
+pub const FILE_TWINS_MAX: u32 = 10_000;
+/// What is gathered of an output before it is written, and read of it at once.
+pub const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
+/// Hosts that a summary names, of each kind.
+pub const HOSTS_TOLD: usize = 5;
 /// Records that wait to be taken from a stream.
 pub const STREAM_RECORDS_MAX: usize = 1_024;
 
@@ -256,5 +267,7 @@ pub const MARKS_MAX: usize = 4_096;
 pub const FRAME_BYTES_MAX: u64 = 2 << 30;
 /// Files that are synced one by one; for more, the whole file system is.
 pub const SYNCED_FILES_MAX: usize = 8;
+/// How often the lock of a run is tried: whoever held it may remove it just then.
+pub const LOCK_TRIES: usize = 10;
 /// The block at each end of a list by which it is known again.
 pub const IDENTITY_BLOCK_BYTES: u64 = 64 << 10;

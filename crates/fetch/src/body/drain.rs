@@ -23,13 +23,6 @@ use crate::clock::Clock;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Connection;
 
-/// A block of this size is worth a thread crossing when it must be decoded.
-const CROSSING_BYTES: usize = 64 << 10;
-
-/// Frames after which a body that never pauses lets the other rows of its shard have a turn, and its deadlines be
-/// looked at.
-const TURN_FRAMES: u32 = 16;
-
 /// What is to be done with a body.
 pub(crate) struct Rules<'a> {
     /// Keep it, not only count it.
@@ -171,7 +164,7 @@ impl Drain<'_> {
         loop {
             let deadline = self.pace.deadline();
             let frame = async {
-                if self.frames.is_multiple_of(TURN_FRAMES) {
+                if self.frames.is_multiple_of(limits::BODY_TURN_PIECES) {
                     tokio::task::yield_now().await;
                 }
                 connection.frame().await
@@ -191,7 +184,7 @@ impl Drain<'_> {
         loop {
             let mut intake = self.intake.take().ok_or_else(lost)?;
             let result;
-            if intake.decoder.is_some() && rest.len() >= CROSSING_BYTES {
+            if intake.decoder.is_some() && rest.len() >= limits::DECODE_CROSSING_BYTES {
                 let step = move || {
                     let result = intake.step(&mut rest);
                     (intake, rest, result)

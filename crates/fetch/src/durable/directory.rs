@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::journal::{self, Damage, Frame, Head, Named, Sound, State};
+use overlapped_proto::limits;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
@@ -44,7 +45,7 @@ impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::output_path(path, error);
         // A process that has just removed the directory may have held the lock; then there is a new one to be made.
-        for _ in 0..LOCK_TRIES {
+        for _ in 0..limits::LOCK_TRIES {
             match fs::DirBuilder::new().mode(0o700).create(path) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
                 _ => {}
@@ -132,7 +133,7 @@ impl Directory {
         self.publish(MANIFEST, format!("{manifest:#}\n").as_bytes())
     }
 
-    /// A new file with its head, for frames to be appended.
+    /// A new file with its head, for frames to be appended. Its name is not synced yet.
     pub(super) fn create(&self, name: &str, head: Head) -> io::Result<File> {
         self.write_head(name, head).map_err(|error| self.at(name, &error))
     }
@@ -143,7 +144,6 @@ impl Directory {
             options.write(true).create(true).truncate(true).mode(0o600).open(self.path.join(name))?;
         file.write_all(&head.encode())?;
         file.sync_all()?;
-        self.sync()?;
         Ok(file)
     }
 
@@ -210,8 +210,6 @@ impl Drop for Directory {
         }
     }
 }
-
-const LOCK_TRIES: usize = 10;
 
 /// The kinds of files that have generations: what stands before the number, and behind it.
 const KINDS: [Kind; 3] = [SNAPSHOT, JOURNAL, INTENTS];

@@ -162,6 +162,7 @@ fn begin_generation(directory: &Directory, state: &State, head: Head) -> io::Res
     publish(directory, state, head)?;
     let file = directory.create(&name(JOURNAL, head.generation), head)?;
     let intents = directory.create(&name(INTENTS, head.generation), head)?;
+    directory.sync()?;
     directory.prune(head.generation)?;
     Ok((file, intents))
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
+use overlapped_proto::limits;
 
 use super::Output;
 use crate::sink::{at, sync_name};
@@ -67,10 +68,10 @@ fn copy_without(
 ) -> io::Result<u64> {
     let old = File::open(output.path())?;
     let permissions = old.metadata()?.permissions();
-    let mut old = BufReader::with_capacity(BLOCK_BYTES, old.take(length));
+    let mut old = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, old.take(length));
     let file = File::create(beside(output.path()))?;
     file.set_permissions(permissions)?;
-    let mut new = BufWriter::with_capacity(BLOCK_BYTES, file);
+    let mut new = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
     let (mut record, mut written) = (Vec::new(), 0);
     while read_record(&mut old, output, &mut record)? {
         if !row_of(&record).is_some_and(|row| rows.contains(Row(row))) {
@@ -81,8 +82,6 @@ fn copy_without(
     new.into_inner()?.sync_all()?;
     Ok(written)
 }
-
-const BLOCK_BYTES: usize = 256 << 10;
 
 /// The next record with its line end; false: there is none. In CSV a line end may stand between quotes.
 fn read_record(from: &mut impl BufRead, output: &Output, record: &mut Vec<u8>) -> io::Result<bool> {

@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use overlapped_proto::filename::{Parts, Template, safe_path};
+use overlapped_proto::limits;
 use overlapped_proto::record::{Body, Record};
 use url::Url;
 
 use super::naming::{Naming, Together, settle};
 use super::{Cut, Existing, Sink, at, make_directory, sync_name};
 use crate::body::spool::{Part, RunId};
-
-/// How many names are tried for one row before it is given up.
-const TWINS_MAX: u32 = 10_000;
 
 /// Writes the body of every row that succeeded to a file of its own.
 pub struct Files {
@@ -87,7 +85,7 @@ impl Files {
 
     /// Gives the file at `part` the first of these names that can be had.
     fn first_free(&mut self, part: &Path, name: impl Fn(u32) -> String) -> io::Result<PathBuf> {
-        for twin in std::iter::once(0).chain(2..TWINS_MAX) {
+        for twin in std::iter::once(0).chain(2..limits::FILE_TWINS_MAX) {
             let path = self.directory.join(name(twin));
             match self.naming.take(part, &path, self.existing) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

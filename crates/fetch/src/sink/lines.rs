@@ -2,13 +2,11 @@
 
 use std::io::{self, Write};
 
+use overlapped_proto::limits;
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::{Record, csv, ndjson};
 
 use super::{Cut, OutputFile, Sink};
-
-/// What is gathered before it is written.
-const BUFFER_BYTES: usize = 256 << 10;
 
 /// Writes one line a record.
 pub struct Lines<W> {
@@ -67,7 +65,7 @@ impl<W: Write + Send> Sink for Lines<W> {
             Format::Ndjson => ndjson::write(record, &self.fields, &mut self.buffer),
             Format::Csv(guard) => csv::write(record, &self.fields, guard, &mut self.buffer),
         }
-        if self.buffer.len() >= BUFFER_BYTES { self.write_out() } else { Ok(()) }
+        if self.buffer.len() >= limits::OUTPUT_BUFFER_BYTES { self.write_out() } else { Ok(()) }
     }
 
     fn commit(&mut self) -> io::Result<()> {
