@@ -73,7 +73,7 @@ impl Plan {
         let window_rows =
             if ordered { config.window_rows.min(limits::REORDER_ROWS) } else { config.window_rows };
         Ok(Self {
-            pace: scheduling(&pace, &retry, &request, window_rows),
+            pace: scheduling(&pace, &retry, &request),
             template: Template::new(&request)?,
             timeouts: Limits::new(&timeouts),
             redirect: redirect::Policy {
@@ -153,7 +153,7 @@ impl Limits {
     }
 }
 
-fn scheduling(pace: &Pace, retry: &Retry, request: &Request, window_rows: usize) -> schedule::Pace {
+fn scheduling(pace: &Pace, retry: &Retry, request: &Request) -> schedule::Pace {
     schedule::Pace {
         parallel_max: pace.parallel_max,
         parallel_max_host: match pace.parallel_max_host {
@@ -162,7 +162,6 @@ fn scheduling(pace: &Pace, retry: &Retry, request: &Request, window_rows: usize)
             Some(n) => Some(n),
         },
         local_unlimited: pace.parallel_max_host.is_none(),
-        window_rows,
         rate_host: pace.rate_host,
         adaptive: pace.adaptive,
         host_errors_max: pace.max_host_errors,

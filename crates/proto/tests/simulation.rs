@@ -59,6 +59,8 @@ struct Plan {
     first: Option<Nature>,
     hosts: usize,
     rows: usize,
+    /// Rows that may wait in the scheduler before no more are read.
+    window_rows: usize,
     /// All rows of a host stand together, as in many lists.
     sorted: bool,
     /// Rows that cannot start make room for those of other hosts, and come back when theirs need them.
@@ -68,10 +70,24 @@ struct Plan {
     pace: Pace,
 }
 
+/// Small against the lists, so that it is full most of the time.
+const SMALL_WINDOW: usize = 3_000;
+
 impl Plan {
     fn new(natures: &'static [Nature], hosts: usize, rows: usize, pace: Pace) -> Self {
         let never = (Nanos::MAX, Nanos::MAX);
-        Self { natures, first: None, hosts, rows, sorted: false, spills: false, outage: never, pace }
+        let window_rows = SMALL_WINDOW;
+        Self {
+            natures,
+            first: None,
+            hosts,
+            rows,
+            window_rows,
+            sorted: false,
+            spills: false,
+            outage: never,
+            pace,
+        }
     }
 }
 
@@ -128,14 +144,18 @@ enum Answer {
 }
 
 impl World<'_> {
+    fn room(&self) -> usize {
+        self.plan.window_rows.saturating_sub(self.scheduler.queued())
+    }
+
     fn run(mut self) -> Result<Report, String> {
         let mut next_row = 0;
         loop {
-            while next_row < self.plan.rows && self.scheduler.room() > 0 {
+            while next_row < self.plan.rows && self.room() > 0 {
                 let job = self.row(next_row);
                 self.take_in(job);
                 next_row += 1;
-                if self.scheduler.room() == 0 {
+                if self.room() == 0 {
                     self.make_room();
                 }
             }
@@ -175,10 +195,10 @@ impl World<'_> {
     }
 
     fn make_room(&mut self) {
-        if self.plan.spills && self.scheduler.room() == 0 && self.jobs.len() < self.plan.pace.parallel_max {
+        if self.plan.spills && self.room() == 0 && self.jobs.len() < self.plan.pace.parallel_max {
             let (servers, by_key) = (&self.servers, &self.by_key);
             let spare = |host| !servers[by_key[&host]].aside.is_empty();
-            let evicted = self.scheduler.evict(self.plan.pace.window_rows / 4, spare, self.now);
+            let evicted = self.scheduler.evict(self.plan.window_rows / 4, spare, self.now);
             for job in evicted {
                 self.servers[self.by_key[&job.host]].aside.push_back(job);
             }
@@ -351,7 +371,7 @@ impl World<'_> {
         let (scheduler, pace) = (&self.scheduler, self.believed);
         // Rows that come back find no room: no host has more than its share then.
         let back = self.servers.iter().filter(|server| !server.aside.is_empty()).count();
-        let most_rows = pace.window_rows + pace.parallel_max + back * pace.window_rows_host;
+        let most_rows = self.plan.window_rows + pace.parallel_max + back * pace.window_rows_host;
         ensure(scheduler.in_flight() == self.jobs.len(), || "in flight is counted wrongly".into())?;
         ensure(scheduler.queued() <= most_rows, || format!("{} rows are queued", scheduler.queued()))?;
         ensure(scheduler.hosts_remembered() <= pace.hosts_max + most_rows, || {
@@ -445,25 +465,25 @@ fn check(plan: &Plan, ends_within: Nanos) {
     }
 }
 
-fn small_window() -> Pace {
-    Pace { window_rows: 3_000, hosts_max: 1_000, ..Pace::default() }
+fn few_hosts() -> Pace {
+    Pace { hosts_max: 1_000, ..Pace::default() }
 }
 
 #[test]
 fn all_kinds_of_hosts() {
-    let pace = small_window();
+    let pace = few_hosts();
     check(&Plan::new(ALL, 2_000, 30_000, pace), Nanos::from_secs(7 * 86_400));
 }
 
 #[test]
 fn a_list_sorted_by_host() {
-    let pace = small_window();
+    let pace = few_hosts();
     check(&Plan { sorted: true, ..Plan::new(ALL, 200, 30_000, pace) }, Nanos::from_secs(7 * 86_400));
 }
 
 #[test]
 fn a_list_sorted_by_host_of_which_rows_make_room() {
-    let pace = Pace { window_rows_host: 8, ..small_window() };
+    let pace = Pace { window_rows_host: 8, ..few_hosts() };
     let plan = Plan { sorted: true, spills: true, ..Plan::new(ALL, 200, 30_000, pace) };
     check(&plan, Nanos::from_secs(7 * 86_400));
 }
@@ -473,7 +493,7 @@ fn a_list_sorted_by_host_of_which_rows_make_room() {
 #[test]
 fn rows_that_make_room_keep_every_host_busy() {
     let rate_host = Some(Rate { count: 1, per: Nanos::from_secs(1) });
-    let pace = Pace { rate_host, window_rows_host: 8, ..small_window() };
+    let pace = Pace { rate_host, window_rows_host: 8, ..few_hosts() };
     let plan = Plan { sorted: true, spills: true, ..Plan::new(&[Fast], 200, 30_000, pace.clone()) };
     check(&plan, Nanos::from_secs(155));
     let without = run(1, &Plan { spills: false, ..plan }, &pace).unwrap();
@@ -484,14 +504,13 @@ fn rows_that_make_room_keep_every_host_busy() {
 fn rates_and_no_patience() {
     let rate = Some(Rate { count: 200, per: Nanos::from_secs(1) });
     let rate_host = Some(Rate { count: 2, per: Nanos::from_secs(5) });
-    let pace = Pace { rate, rate_host, adaptive: false, parallel_max_host: Some(2), ..small_window() };
+    let pace = Pace { rate, rate_host, adaptive: false, parallel_max_host: Some(2), ..few_hosts() };
     check(&Plan::new(ALL, 1_000, 10_000, pace), Nanos::from_secs(86_400));
 }
 
 #[test]
 fn many_rows_for_few_hosts_that_refuse() {
-    let pace = Pace { window_rows: 3_000, ..Pace::default() };
-    let plan = Plan::new(&[Refusing, Overloaded, Fast], 9, 9_000, pace);
+    let plan = Plan::new(&[Refusing, Overloaded, Fast], 9, 9_000, Pace::default());
     check(&plan, Nanos::from_secs(7 * 86_400));
 }
 
@@ -499,8 +518,8 @@ fn many_rows_for_few_hosts_that_refuse() {
 #[test]
 fn the_politeness_bound_is_met() {
     let rate_host = Some(Rate { count: 50, per: Nanos::from_secs(1) });
-    let pace = Pace { rate_host, window_rows: 100_000, ..Pace::default() };
-    let plan = Plan { sorted: true, ..Plan::new(&[Fast], 100, 100_000, pace) };
+    let pace = Pace { rate_host, ..Pace::default() };
+    let plan = Plan { sorted: true, window_rows: 100_000, ..Plan::new(&[Fast], 100, 100_000, pace) };
     check(&plan, Nanos::from_millis(22_000));
 }
 
@@ -509,7 +528,7 @@ fn the_politeness_bound_is_met() {
 fn a_pausing_host_pauses_alone() {
     let others_end = |seed, first| {
         let pace = Pace { parallel_max: 64, ..Pace::default() };
-        let plan = Plan { first, ..Plan::new(&[Fast], 50, 20_000, pace) };
+        let plan = Plan { first, window_rows: 100_000, ..Plan::new(&[Fast], 50, 20_000, pace) };
         run(seed, &plan, &plan.pace).unwrap().others_end.as_secs_f64()
     };
     for seed in 1..=4 {
@@ -557,8 +576,8 @@ fn no_host_is_starved() {
 #[test]
 fn an_outage_costs_no_row() {
     let outage = (Nanos::from_secs(2), Nanos::from_secs(602));
-    let pace = small_window();
-    let plan = Plan { outage, ..Plan::new(&[Fast], 500, 40_000, pace) };
+    let pace = few_hosts();
+    let plan = Plan { outage, window_rows: 100_000, ..Plan::new(&[Fast], 500, 40_000, pace) };
     for seed in 1..=4 {
         let report = run(seed, &plan, &plan.pace).unwrap();
         assert_eq!((report.failed, report.doomed), (0, 0), "seed {seed}: {report:?}");
@@ -571,8 +590,8 @@ fn an_outage_costs_no_row() {
 #[test]
 fn a_dead_list_ends() {
     let outage = (Nanos::ZERO, Nanos::MAX);
-    let pace = small_window();
-    let plan = Plan { outage, ..Plan::new(&[Fast], 500, 10_000, pace) };
+    let pace = few_hosts();
+    let plan = Plan { outage, window_rows: 100_000, ..Plan::new(&[Fast], 500, 10_000, pace) };
     check(&plan, Nanos::from_secs(2 * 3_600));
 }
 
@@ -580,7 +599,7 @@ fn a_dead_list_ends() {
 #[test]
 fn canary() {
     let per_second = |count| Some(Rate { count, per: Nanos::from_secs(1) });
-    let pace = || Pace { parallel_max: 60, ..small_window() };
+    let pace = || Pace { parallel_max: 60, ..few_hosts() };
     for (what, pace, wrong) in [
         ("parallel-max", pace(), Pace { parallel_max: 59, ..pace() }),
         ("parallel-max-host", pace(), Pace { parallel_max_host: Some(5), ..pace() }),

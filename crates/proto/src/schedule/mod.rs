@@ -44,7 +44,7 @@ use crate::retry;
 use crate::time::Nanos;
 
 /// The limits of a scheduler. A host is in one scheduler only, so what is said of each host holds everywhere; what is
-/// said of all hosts (`parallel_max`, `rate`, `window_rows`) holds for this scheduler, and whoever runs several must
+/// said of all hosts (`parallel_max`, `rate`) holds for this scheduler, and whoever runs several must
 /// divide it.
 #[derive(Clone, Debug)]
 pub struct Pace {
@@ -54,8 +54,6 @@ pub struct Pace {
     pub parallel_max_host: Option<usize>,
     /// This machine itself is exempt from `parallel_max_host`.
     pub local_unlimited: bool,
-    /// Rows that may be here and not in flight; see [`Scheduler::room`].
-    pub window_rows: usize,
     /// Rows of one host that [`Scheduler::evict`] leaves here.
     pub window_rows_host: usize,
     /// Hosts remembered that have no rows here and none in flight.
@@ -78,7 +76,6 @@ impl Default for Pace {
             parallel_max: limits::PARALLEL_MAX,
             parallel_max_host: Some(limits::PARALLEL_MAX_HOST),
             local_unlimited: true,
-            window_rows: limits::WINDOW_ROWS,
             window_rows_host: limits::WINDOW_ROWS_HOST,
             hosts_max: limits::HOSTS_MAX,
             rate: None,

@@ -89,15 +89,8 @@ impl Scheduler {
         }
     }
 
-    /// Rows that may be submitted now. Redirects, retries and `put_back` need no room: they come from what is in
-    /// flight, so that never more than `window_rows` and all that is in flight are here.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        self.pace.window_rows.saturating_sub(self.rows.len())
-    }
-
-    /// Takes a row in, to the end of its host's queue. It is for the caller to look at [`Scheduler::room`] before; a
-    /// row that another scheduler's host redirected here is taken in any case, and so is one that comes back.
+    /// Takes a row in, to the end of its host's queue. It is for the caller to bound how many are here, by
+    /// [`Scheduler::queued`]: redirects, retries and `put_back` add none, for they come from what is in flight.
     pub fn submit(&mut self, mut job: Job, now: Nanos) {
         job.ready = now;
         if job.first_started.is_none() {
