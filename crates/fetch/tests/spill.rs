@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use overlapped_fetch::{Bulk, Config, Input, InputOptions, Pace, Retry, Run, sink};
 use overlapped_proto::input::Format;
+use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_testkit::{Script, Server, refused_on};
 use support::{Fetched, config, error, run, wait, within_long};
@@ -268,6 +269,24 @@ fn a_run_that_is_stopped_does_not_wait_for_what_is_on_disk() {
     assert_eq!(rows.len() as u64, summary.progress.rows_done);
     assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "a row is there twice");
     assert!(rows.len() <= ALL - ROWS + 1, "{}", rows.len());
+}
+
+/// The window begins small. Rows that fill it and cannot start make it wider, before any goes to disk.
+#[test]
+fn a_window_full_of_one_host_opens_for_the_others() {
+    let gated = Gated::until_opened();
+    let stuck = limits::WINDOW_ROWS_FIRST + 100;
+    let mut urls: Vec<_> = (0..stuck).map(|row| gated.server.url(&format!("/gated/{row}"))).collect();
+    urls.extend((0..50).map(|row| gated.server.url_on(1, &format!("/free/{row}"))));
+    let (collect, _) = sink::collect();
+    let config = Config { window_rows: limits::WINDOW_ROWS, ..sorted() };
+    let bulk = Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls.into_iter()))).sink(collect);
+    let run = bulk.start().unwrap();
+    let all = gated.server.wait_until(Duration::from_secs(30), |server| server.count("/free/") == 50);
+    let spilled = run.control().progress().rows_spilled;
+    run.control().stop();
+    wait(run).unwrap();
+    assert_eq!((all, spilled), (true, 0));
 }
 
 #[test]
