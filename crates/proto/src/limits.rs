@@ -267,6 +267,8 @@ pub const MARKS_MAX: usize = 4_096;
 pub const FRAME_BYTES_MAX: u64 = 2 << 30;
 /// Files that are synced one by one; for more, the whole file system is.
 pub const SYNCED_FILES_MAX: usize = 8;
+/// Files that get their names while no others are made.
+pub const RENAMES_A_TURN: usize = 64;
 /// How often the lock of a run is tried: whoever held it may remove it just then.
 pub const LOCK_TRIES: usize = 10;
 /// The block at each end of a list by which it is known again.

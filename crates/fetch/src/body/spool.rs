@@ -20,6 +20,9 @@ const PART: &str = "part";
 
 const PREFIX: &str = ".overlapped-";
 
+/// The mode of a file that is written while its body comes: nobody else may read half of one.
+const OWNER: u32 = 0o600;
+
 /// No row: the file is only made to find out whether it can be.
 const PROBE: Row = Row(u64::MAX);
 
@@ -52,16 +55,19 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// A new file in `directory`, readable by its owner alone, for the body of `row`. `run` tells whose it is.
+    /// A new file in `directory` for the body of `row`, that may be read by whom `mode` and the process's umask allow
+    /// to. `run` tells whose it is.
     ///
     /// # Blocking
     ///
     /// On the disk, like all of this type.
-    pub(crate) fn create(directory: &Path, run: RunId, row: Row, attempt: u16) -> io::Result<Self> {
-        Self::create_with(directory, run, row, attempt, 0o600)
-    }
-
-    fn create_with(directory: &Path, run: RunId, row: Row, attempt: u16, mode: u32) -> io::Result<Self> {
+    pub(crate) fn create(
+        directory: &Path,
+        run: RunId,
+        row: Row,
+        attempt: u16,
+        mode: u32,
+    ) -> io::Result<Self> {
         let path = directory.join(format!("{}{}", run.prefix(), ending(row, attempt)));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(mode);
@@ -73,7 +79,7 @@ impl Part {
     /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is whole:
     /// whoever the process's umask allows to.
     pub(crate) fn probe(directory: &Path) -> io::Result<Permissions> {
-        let part = Self::create_with(directory, RunId::draw(), PROBE, 0, 0o644)?;
+        let part = Self::create(directory, RunId::draw(), PROBE, 0, 0o644)?;
         part.file.metadata().map(|meta| meta.permissions())
     }
 
@@ -131,8 +137,9 @@ impl Spool {
         row: Row,
         attempt: u16,
     ) -> Result<Self, Failure> {
-        let create =
-            move || Part::create(&directory, run, row, attempt).map_err(|error| named(&directory, &error));
+        let create = move || {
+            Part::create(&directory, run, row, attempt, OWNER).map_err(|error| named(&directory, &error))
+        };
         let part = lane.submit(create).await;
         Ok(Self { lane: lane.clone(), part: flatten(part)? })
     }

@@ -1,7 +1,9 @@
 //! One file a row. A file has its final name only when it is whole: it is written under a temporary name and renamed.
 
+use std::collections::HashSet;
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use overlapped_proto::limits;
 use overlapped_proto::record::{Body, Record};
 use url::Url;
 
-use super::naming::{Naming, Together, settle};
+use super::naming::{Naming, Reserved, Together, settle};
 use super::{Cut, Existing, Sink, at, make_directory, sync_name};
 use crate::body::spool::{Part, RunId};
 
@@ -22,6 +24,7 @@ pub struct Files {
     /// Who may read a file once it has its final name.
     readers: Permissions,
     naming: Naming,
+    reserved: Arc<Reserved>,
     run: RunId,
 }
 
@@ -39,7 +42,8 @@ impl Files {
         make_directory(&directory)?;
         // A directory that cannot be written to is found now, not at the first row.
         let readers = Part::probe(&directory)?;
-        Ok(Self { directory, template, existing, readers, naming: Naming::AtOnce, run: RunId::draw() })
+        let (naming, reserved, run) = (Naming::AtOnce, Arc::default(), RunId::draw());
+        Ok(Self { directory, template, existing, readers, naming, reserved, run })
     }
 
     /// The same for a run that is durable: files get their names when they are on the disk. Removes what an
@@ -61,33 +65,37 @@ impl Files {
     }
 
     /// Gives the file at `part` the name of its row, now or with the next cut.
-    fn name(&mut self, record: &Record, part: &Path) -> io::Result<PathBuf> {
+    fn name(&mut self, record: &Record, part: &Path, reserved: &mut HashSet<PathBuf>) -> io::Result<PathBuf> {
         let invalid = |_| io::Error::new(io::ErrorKind::InvalidData, "a record without a URL");
         let url = Url::parse(record.final_url.as_deref().unwrap_or(&record.url)).map_err(invalid)?;
         let content_type =
             record.headers.first("content-type").and_then(|value| std::str::from_utf8(value).ok());
-        fs::set_permissions(part, self.readers.clone()).map_err(|error| at(part, &error))?;
         let parts = Parts { row: record.row, id: record.id.as_deref(), url: &url, content_type };
         let template = self.template.clone();
         let wanted = |twin| match record.out.as_deref() {
             Some(out) => safe_path(out, twin),
             None => template.path(&parts, twin),
         };
-        match self.first_free(part, wanted) {
+        match self.first_free(part, wanted, reserved) {
             // One row's file may be where another's directory should be. That must not end the run for all.
             Err(error) if is_about_the_name(error.kind()) => {
                 let plain = Template::default();
-                self.first_free(part, |twin| plain.path(&parts, twin))
+                self.first_free(part, |twin| plain.path(&parts, twin), reserved)
             }
             named => named,
         }
     }
 
     /// Gives the file at `part` the first of these names that can be had.
-    fn first_free(&mut self, part: &Path, name: impl Fn(u32) -> String) -> io::Result<PathBuf> {
+    fn first_free(
+        &mut self,
+        part: &Path,
+        name: impl Fn(u32) -> String,
+        reserved: &mut HashSet<PathBuf>,
+    ) -> io::Result<PathBuf> {
         for twin in std::iter::once(0).chain(2..limits::FILE_TWINS_MAX) {
             let path = self.directory.join(name(twin));
-            match self.naming.take(part, &path, self.existing) {
+            match self.naming.take(part, &path, self.existing, reserved) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(at(&path, &error)),
                 Ok(()) => return Ok(path),
@@ -107,17 +115,23 @@ impl Sink for Files {
             }
             return Ok(());
         }
+        let reserved = Arc::clone(&self.reserved);
+        let mut reserved = reserved.lock();
         let path = match &record.body {
             Body::None => return Ok(()),
             Body::Inline(bytes) => {
-                let mut part = Part::create(&self.directory, self.run, record.row, record.attempts)
+                let readers = self.readers.mode();
+                let mut part = Part::create(&self.directory, self.run, record.row, record.attempts, readers)
                     .map_err(|error| at(&self.directory, &error))?;
                 part.write(bytes).map_err(|error| at(&self.directory, &error))?;
-                let path = self.name(record, part.path())?;
+                let path = self.name(record, part.path(), &mut reserved)?;
                 part.keep();
                 path
             }
-            Body::File(part) => self.name(record, part)?,
+            Body::File(part) => {
+                fs::set_permissions(part, self.readers.clone()).map_err(|error| at(part, &error))?;
+                self.name(record, part, &mut reserved)?
+            }
         };
         record.body = Body::File(path);
         Ok(())
@@ -136,8 +150,7 @@ impl Sink for Files {
         // Without a place to work in, only a name from the root says where a file is.
         let here = std::env::current_dir().unwrap_or_default();
         let names = pending.iter().map(|file| file.named(&here)).collect::<io::Result<_>>()?;
-        let (root, existing, reserved) =
-            (self.directory.clone(), self.existing, Arc::clone(&together.reserved));
+        let (root, existing, reserved) = (self.directory.clone(), self.existing, Arc::clone(&self.reserved));
         let sync = move || settle(&root, &pending, existing, &reserved);
         Ok(Cut { offset: None, names, sync: Some(Box::new(sync)) })
     }

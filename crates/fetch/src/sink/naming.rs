@@ -7,11 +7,11 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::rlimit::open_patiently;
 use overlapped_proto::journal::Named;
-use overlapped_proto::limits::SYNCED_FILES_MAX;
+use overlapped_proto::limits::{RENAMES_A_TURN, SYNCED_FILES_MAX};
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
 use super::{Existing, at, sync_file};
@@ -28,7 +28,6 @@ pub(super) enum Naming {
 #[derive(Default)]
 pub(super) struct Together {
     pub(super) pending: Vec<Pending>,
-    pub(super) reserved: Arc<Reserved>,
     /// The directory that was made last: most files go where the one before went.
     made: PathBuf,
 }
@@ -39,7 +38,8 @@ pub(super) struct Pending {
     path: PathBuf,
 }
 
-/// Names that are given and not yet to be seen on the disk.
+/// Names that are given and not yet to be seen in the directory. Whoever makes or renames files there holds its lock
+/// meanwhile: the kernel lets one in at a time, and two threads would put each other to sleep and awake for each file.
 #[derive(Default)]
 pub(super) struct Reserved(Mutex<HashSet<PathBuf>>);
 
@@ -49,11 +49,16 @@ impl Naming {
     /// # Errors
     ///
     /// The name is taken, or it cannot be had at all.
-    pub(super) fn take(&mut self, part: &Path, path: &Path, existing: Existing) -> io::Result<()> {
-        let Self::Together(Together { pending, reserved, made }) = self else {
+    pub(super) fn take(
+        &mut self,
+        part: &Path,
+        path: &Path,
+        existing: Existing,
+        reserved: &mut HashSet<PathBuf>,
+    ) -> io::Result<()> {
+        let Self::Together(Together { pending, made }) = self else {
             return rename(part, path, existing);
         };
-        let mut reserved = reserved.lock();
         if path.ancestors().skip(1).any(|above| reserved.contains(above)) {
             return Err(io::ErrorKind::NotADirectory.into());
         }
@@ -92,7 +97,7 @@ impl Pending {
 
 impl Reserved {
     /// Nobody panics with the lock held, so a poisoned one is whole.
-    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,18 +124,17 @@ pub(super) fn settle(
     reserved: &Reserved,
 ) -> io::Result<()> {
     sync_all(root, pending.iter().map(|file| file.part.as_path()))?;
-    for Pending { part, path } in pending {
-        rename(part, path, existing).map_err(|error| at(path, &error))?;
+    for some in pending.chunks(RENAMES_A_TURN) {
+        let mut reserved = reserved.lock();
+        for Pending { part, path } in some {
+            rename(part, path, existing).map_err(|error| at(path, &error))?;
+            reserved.remove(path);
+        }
     }
     let between = |path: &Path| path.ancestors().skip(1).take_while(|above| above.starts_with(root)).count();
     let folders: BTreeSet<&Path> =
         pending.iter().flat_map(|file| file.path.ancestors().skip(1).take(between(&file.path))).collect();
-    sync_all(root, folders.into_iter())?;
-    let mut reserved = reserved.lock();
-    for file in pending {
-        reserved.remove(&file.path);
-    }
-    Ok(())
+    sync_all(root, folders.into_iter())
 }
 
 /// One by one while they are few; then the whole file system, which is faster than thousands.
