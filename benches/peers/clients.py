@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -119,13 +120,14 @@ def durable(programs: Programs, kind: str, body_bytes: int) -> list[Client]:
     version = _version([str(program), "--version"])
     told, size = (_told_by_records, body_bytes + RECORD_BYTES) if kind == "lines" else (_told_by_files, body_bytes)
 
-    def client(durability: str, note: str) -> Client:
+    def client(name: str, durability: str, note: str, then_sync: bool = False) -> Client:
         def command(task: Task) -> list[str]:
-            output = output_of(task) if kind == "lines" else f"{files_of(task)}/"
+            output = str(output_of(task)) if kind == "lines" else f"{files_of(task)}/"
             words = [str(program), "fetch", f"@{task.lists.plain}", "-j", str(task.parallel), "-s"]
-            return [*words, "--durability", durability, "-o", str(output)]
+            words += ["--durability", durability, "-o", output]
+            return ["sh", "-c", f"{shlex.join(words)} && sync -f {shlex.quote(output)}"] if then_sync else words
 
-        return Client(f"{kind}: {durability}", str(program), version, command, told, note=note)
+        return Client(f"{kind}: {name}", str(program), version, command, told, note=note)
 
     def alone(task: Task) -> list[str]:
         output = output_of(task) if kind == "lines" else files_of(task)
@@ -135,8 +137,9 @@ def durable(programs: Programs, kind: str, body_bytes: int) -> list[Client]:
     python = _version([programs.python, "--version"])
     note = f"{size:,} bytes a row, synced every {GROUP_ROWS:,} rows, and nothing else"
     return [
-        client("none", "nothing is synced, most of it reaches the disk after the end"),
-        client("group", "with its journal"),
+        client("none", "none", "nothing is synced, most of it reaches the disk after the end"),
+        client("none, then sync", "none", "the same, and ends when all of it is on the disk", then_sync=True),
+        client("group", "group", "with its journal"),
         Client(f"{kind}: the disk alone", programs.python, python, alone, _told_by_count, note=note),
     ]
 

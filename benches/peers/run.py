@@ -9,7 +9,7 @@ scenarios:
   list         distinct URLs from a file, 1 KB bodies (the default)
   bodies       a tenth of the rows, 100 KB bodies
   memory       our peak memory with lists of 10^5 and 10^6 rows (10^7 too with --big)
-  durable      with and without a journal, to NDJSON and (a tenth of the rows) to files, beside the disk alone
+  durable      with and without a journal, to NDJSON and (a fifth of the rows) to files, beside the disk alone
   inflight     10,000 requests at once to a server that answers after 1 s
   experiment   five answers of 1.3 to 2.4 s in real time: how near to the longest
 """

@@ -86,16 +86,16 @@ class Costs(unittest.TestCase):
 
 
 class Durable(unittest.TestCase):
-    def client(self, kind: str, place: int) -> clients.Client:
+    def client(self, kind: str, name: str) -> clients.Client:
         # Any file that is there will do: the disk alone runs without our program.
         programs = clients.Programs(Path(sys.executable), os.environ["PATH"], sys.executable)
-        return clients.durable(programs, kind, 1000)[place]
+        return next(c for c in clients.durable(programs, kind, 1000) if c.name == f"{kind}: {name}")
 
     def check_disk_alone(self, kind: str, found: Callable[[Task], int]) -> None:
         with tempfile.TemporaryDirectory() as name:
             task = Task(clients.Lists(5000, Path("u"), Path("u"), "u"), 64, Path(name, "run"))
             task.folder.mkdir()
-            client = self.client(kind, 2)
+            client = self.client(kind, "the disk alone")
             cost = measure.run(client.command(task), task.folder, 20)
             self.assertEqual((cost.exit_code, client.told(task).answered), (0, 5000))
             self.assertEqual(found(task), 5000)
@@ -115,10 +115,10 @@ class Durable(unittest.TestCase):
             folder.mkdir()
             (folder / "0").touch()
             (folder / ".1.part").touch()
-            self.assertEqual(self.client("files", 1).told(task), clients.Told(2, "1 files without their names"))
+            self.assertEqual(self.client("files", "group").told(task), clients.Told(2, "1 files without their names"))
 
     def test_ratios_are_to_the_run_without_a_journal(self) -> None:
-        none, group = self.client("lines", 0), self.client("lines", 1)
+        none, group = self.client("lines", "none"), self.client("lines", "group")
         costs = [(none, 1.0, 0.5), (group, 2.0, 0.6), (none, 2.0, 0.5), (group, 2.5, 0.6)]
         told = clients.Told(10)
         runs = [Measured(c, 10, measure.Cost(wall, cpu, 0.0, None, 0, 0.0), None, told) for c, wall, cpu in costs]
