@@ -41,9 +41,9 @@ pub(crate) struct Shared {
     /// What ended the run before its list was done; 0: nothing has.
     stopped: AtomicU8,
     /// Rows for each shard.
-    pub(crate) inboxes: Box<[Mailbox<Vec<Job>>]>,
+    pub(crate) inboxes: Box<[Mailbox<Job>]>,
     /// Finished rows for the conductor.
-    pub(crate) results: Mailbox<Vec<Record>>,
+    pub(crate) results: Mailbox<Record>,
     /// Requests that may still start, over all shards.
     budget: Budget,
     /// Starts over all shards.

@@ -32,11 +32,13 @@ pub fn survey(input: Input, options: InputOptions) -> (Survey, Result<(), Error>
         Ok((feed, _)) => feed,
         Err(error) => return (survey, Err(error)),
     };
+    let mut rows = Vec::new();
     loop {
-        let block = feed.read();
-        block.rows.into_iter().for_each(|row| survey.add(row));
+        let mut block = feed.read(rows);
+        block.rows.drain(..).for_each(|row| survey.add(row));
         if block.ended {
             return (survey, block.failure.map_or(Ok(()), Err));
         }
+        rows = block.rows;
     }
 }

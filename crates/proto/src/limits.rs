@@ -225,7 +225,9 @@ pub const BATCH_RECORDS: usize = 256;
 /// Body bytes handed to the writer at once.
 pub const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for the writer before fetching stops.
-pub const BATCHES_WAITING_MAX: usize = 8;
+pub const BATCHES_WAITING_MAX: usize = 2;
+/// Emptied batches that are kept to be filled again.
+pub const BATCHES_SPARE_MAX: usize = 4;
 /// How long a finished record may wait for its batch to fill.
 pub const BATCH_DELAY: Nanos = Nanos::from_millis(5);
 /// Rows between the one that is written and the furthest that has finished, in ordered mode.

@@ -67,7 +67,7 @@ pub(crate) enum Writing {
     /// At rest; `dirty`: they hold something that is not yet handed to the system.
     Open { sinks: Sinks, dirty: bool },
     /// Writing so many records.
-    Accepting(Away<Sinks, Result<(), Error>>, u64),
+    Accepting(Away<Sinks, Result<Vec<Record>, Error>>, u64),
     /// Handing on what they hold.
     Committing(Away<Sinks, Result<(), Error>>),
     /// The same, so that it becomes durable.
@@ -201,8 +201,9 @@ impl Conductor {
         let wanted = self.ahead.is_empty() && self.room() > 0 && self.shared.stage() == Stage::Running;
         match std::mem::replace(&mut self.feed, Reading::Ended) {
             Reading::Open(mut feed) if wanted => {
+                let spare = Vec::from(std::mem::take(&mut self.ahead));
                 let block = self.lanes.disk.submit(move || {
-                    let block = feed.read();
+                    let block = feed.read(spare);
                     (feed, block)
                 });
                 self.feed = Reading::Away(block);
@@ -217,7 +218,7 @@ impl Conductor {
                     let (feed, block) = back.map_err(stopped)?;
                     self.failure = self.failure.take().or(block.failure);
                     self.tally.read(block.bytes_read, block.rows.len());
-                    self.ahead.extend(block.rows);
+                    self.ahead = block.rows.into();
                     if let (Some(ledger), Some(mark)) = (&mut self.ledger, block.mark) {
                         ledger.mark(mark);
                     }
@@ -272,7 +273,7 @@ impl Conductor {
         self.shared.set_out(self.fed - self.written);
         for (outgoing, inbox) in self.outgoing.iter_mut().zip(&self.shared.inboxes) {
             if !outgoing.is_empty() {
-                inbox.push(std::mem::take(outgoing));
+                inbox.push(std::mem::replace(outgoing, inbox.spare()));
             }
         }
         self.finish(bad);
@@ -337,7 +338,9 @@ impl Conductor {
                     Ok(settled)
                 }
                 Poll::Ready(back) => {
-                    self.sinks = Writing::Open { sinks: back_with(back)?.0, dirty: true };
+                    let (sinks, emptied) = back_with(back)?;
+                    self.sinks = Writing::Open { sinks, dirty: true };
+                    self.shared.results.reuse(emptied);
                     self.written += count;
                     self.shared.set_out(self.fed - self.written);
                     self.shared.caught_up();

@@ -91,8 +91,6 @@ pub(crate) struct Feed {
     pulled: u64,
     pulled_bytes: u64,
     buffer: Vec<u8>,
-    /// As many as the last block had.
-    rows_expected: usize,
 }
 
 enum Source {
@@ -146,18 +144,17 @@ impl Feed {
             pulled: 0,
             pulled_bytes: 0,
             buffer: Vec::new(),
-            rows_expected: 0,
         };
         Ok((feed, length))
     }
 
-    /// The next rows.
+    /// The next rows, in `spare`, which is empty.
     ///
     /// # Blocking
     ///
     /// For as long as the source does.
-    pub(crate) fn read(&mut self) -> Block {
-        let mut block = Block { rows: Vec::with_capacity(self.rows_expected), ..Block::default() };
+    pub(crate) fn read(&mut self, spare: Vec<RowRead>) -> Block {
+        let mut block = Block { rows: spare, ..Block::default() };
         let read = match &mut self.source {
             Source::Urls(urls) => {
                 // At first few at a time: who makes them up as he goes may need time for each, and none is fetched
@@ -182,7 +179,6 @@ impl Feed {
         };
         block.ended |= read.is_err();
         block.failure = read.err();
-        self.rows_expected = block.rows.len();
         block
     }
 

@@ -155,15 +155,16 @@ impl Shard {
             gauges.ready.store(true, Ordering::SeqCst);
         }
         let now = self.now();
-        while let Some(jobs) = inbox.pop() {
+        while let Some(mut jobs) = inbox.pop() {
             let (mut scheduler, mut spilling) = (self.scheduler.borrow_mut(), self.spilling.borrow_mut());
-            for job in jobs {
+            for job in jobs.drain(..) {
                 if job.is_fresh() && spilling.has(job.host) {
                     spilling.push(&job);
                 } else {
                     scheduler.submit(job, now);
                 }
             }
+            inbox.reuse(jobs);
         }
     }
 
@@ -442,7 +443,8 @@ impl Shard {
 
     fn send(&self, outbox: &mut Outbox) {
         outbox.body_bytes = 0;
-        self.shared.results.push(std::mem::take(&mut outbox.records));
+        let records = std::mem::replace(&mut outbox.records, self.shared.results.spare());
+        self.shared.results.push(records);
     }
 
     // --- connections -----------------------------------------------------------------------------------------

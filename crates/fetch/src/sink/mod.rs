@@ -92,14 +92,16 @@ impl Sinks {
         Self(sinks)
     }
 
+    /// Gives the batch back, empty.
+    ///
     /// # Blocking
     ///
     /// As its sinks do.
-    pub(crate) fn accepted(mut self, batch: Vec<Record>) -> (Self, Result<(), Error>) {
-        let mut batch = batch.into_iter();
-        let taken = batch.by_ref().try_for_each(|mut record| self.accept(&mut record));
-        discard(batch);
-        (self, taken.map_err(Error::output))
+    pub(crate) fn accepted(mut self, mut batch: Vec<Record>) -> (Self, Result<Vec<Record>, Error>) {
+        let mut records = batch.drain(..);
+        let taken = records.by_ref().try_for_each(|mut record| self.accept(&mut record));
+        discard(records);
+        (self, taken.map(|()| batch).map_err(Error::output))
     }
 
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
