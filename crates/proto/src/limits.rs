@@ -220,7 +220,7 @@ pub const CRAWL_DELAY_MAX: Nanos = Nanos::from_secs(600);
 
 // --- output --------------------------------------------------------------------------------------------------
 
-/// Records handed to the writer at once.
+/// Rows handed to a shard, or records to the writer, at once.
 pub const BATCH_RECORDS: usize = 256;
 /// Body bytes handed to the writer at once.
 pub const BATCH_BYTES: usize = 1 << 20;

@@ -251,7 +251,6 @@ impl Conductor {
         }
         let mut bad = Vec::new();
         let count = self.room().min(self.ahead.len());
-        let expected = count.min(limits::BATCH_RECORDS);
         for row in self.ahead.drain(..count) {
             if let Some(order) = &mut self.order {
                 order.skip_to(row.row());
@@ -259,11 +258,12 @@ impl Conductor {
             match row.job {
                 Ok(job) => {
                     let shard = job.host.thread(self.outgoing.len());
-                    if let Some(outgoing) = self.outgoing.get_mut(shard) {
-                        if outgoing.is_empty() {
-                            outgoing.reserve(expected);
-                        }
+                    let to = self.outgoing.get_mut(shard).zip(self.shared.inboxes.get(shard));
+                    if let Some((outgoing, inbox)) = to {
                         outgoing.push(job);
+                        if outgoing.len() >= limits::BATCH_RECORDS {
+                            inbox.push(std::mem::replace(outgoing, inbox.spare()));
+                        }
                     }
                 }
                 Err(row) => bad.push(bad_record(row)),
