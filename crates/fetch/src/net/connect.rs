@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -43,13 +43,13 @@ async fn open(address: SocketAddr) -> Result<TcpStream, Failure> {
 
 async fn race(mut waiting: VecDeque<IpAddr>, port: u16) -> Result<TcpStream, Failure> {
     let mut dialling = FuturesUnordered::new();
-    let mut last_failure = None;
+    let mut told = None;
     loop {
         match waiting.pop_front() {
             Some(address) => dialling.push(open(SocketAddr::new(address, port))),
             None if dialling.is_empty() => {
                 let unknown = || Failure::new(ErrorKind::ConnectFailed, "no address answered");
-                return Err(last_failure.unwrap_or_else(unknown));
+                return Err(told.unwrap_or_else(unknown));
             }
             None => {}
         }
@@ -65,10 +65,15 @@ async fn race(mut waiting: VecDeque<IpAddr>, port: u16) -> Result<TcpStream, Fai
         .await;
         match answer {
             Some(Ok(tcp)) => return Ok(tcp),
-            Some(Err(failure)) => last_failure = Some(failure),
+            Some(Err(failure)) => told = Some(weightier(told, failure)),
             None => {}
         }
     }
+}
+
+/// Which of two failures is told: the last one, but that this machine lacked something is no word about the host.
+fn weightier(before: Option<Failure>, last: Failure) -> Failure {
+    before.filter(|before| before.kind == ErrorKind::Resource).unwrap_or(last)
 }
 
 /// The families in turn, the resolver's favourite first.
@@ -104,12 +109,28 @@ fn failure(address: SocketAddr, error: &io::Error) -> Failure {
     let kind = match known {
         Some(kind) => kind,
         None if is_out_of_files(error) => ErrorKind::Resource,
-        // No local port is free. Of IPv6 it also says that this machine has none.
-        None if error.kind() == io::ErrorKind::AddrNotAvailable && address.is_ipv4() => ErrorKind::Resource,
-        None if error.kind() == io::ErrorKind::AddrNotAvailable => ErrorKind::ConnectUnreachable,
+        None if error.kind() == io::ErrorKind::AddrNotAvailable => without_source(&source_for(address)),
         None => ErrorKind::ConnectFailed,
     };
     Failure::new(kind, format!("{address}: {error}"))
+}
+
+/// What it means that nothing was left to come from: no port is free, or, of IPv6, this machine has no address that
+/// leads there. `source` says whether it has one.
+fn without_source(source: &io::Result<()>) -> ErrorKind {
+    use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable};
+    match source {
+        Err(error) if matches!(error.kind(), AddrNotAvailable | NetworkUnreachable) => {
+            ErrorKind::ConnectUnreachable
+        }
+        Ok(()) | Err(_) => ErrorKind::Resource,
+    }
+}
+
+/// Looks for an address to come from, by a socket for datagrams: it has ports of its own, and sends nothing.
+fn source_for(address: SocketAddr) -> io::Result<()> {
+    let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    UdpSocket::bind(SocketAddr::new(any, 0))?.connect(address)
 }
 
 impl AsyncRead for Stream {
@@ -172,5 +193,32 @@ mod tests {
         let mixed = ["::1", "::2", "10.0.0.1", "10.0.0.2", "10.0.0.3"].map(address);
         let expected = ["::1", "10.0.0.1", "::2", "10.0.0.2", "10.0.0.3"].map(address);
         assert_eq!(interleave(&mixed), expected);
+    }
+
+    #[test]
+    fn a_lack_of_ports_is_known_in_both_families() {
+        let lack =
+            |address: &str| failure(address.parse().unwrap(), &io::ErrorKind::AddrNotAvailable.into()).kind;
+        assert_eq!(lack("127.0.0.1:80"), ErrorKind::Resource);
+        let has_v6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+        assert_eq!(
+            lack("[::1]:80"),
+            [ErrorKind::ConnectUnreachable, ErrorKind::Resource][usize::from(has_v6)]
+        );
+        let check = |error: io::ErrorKind, expected| assert_eq!(without_source(&Err(error.into())), expected);
+        check(io::ErrorKind::AddrNotAvailable, ErrorKind::ConnectUnreachable);
+        check(io::ErrorKind::NetworkUnreachable, ErrorKind::ConnectUnreachable);
+        check(io::ErrorKind::AddrInUse, ErrorKind::Resource);
+    }
+
+    #[test]
+    fn a_lack_of_ports_is_not_hidden_by_the_next_address() {
+        let check = |kinds: [ErrorKind; 2], expected| {
+            let [before, last] = kinds.map(|kind| Failure::new(kind, ""));
+            assert_eq!(weightier(Some(before), last).kind, expected);
+        };
+        check([ErrorKind::Resource, ErrorKind::ConnectUnreachable], ErrorKind::Resource);
+        check([ErrorKind::ConnectUnreachable, ErrorKind::Resource], ErrorKind::Resource);
+        check([ErrorKind::ConnectRefused, ErrorKind::ConnectUnreachable], ErrorKind::ConnectUnreachable);
     }
 }
