@@ -57,6 +57,14 @@ fn chunks() {
     check(&format!("{chunked}0\r\n{}\r\n", "X: y\r\n".repeat(5_000)), "body.framing", Some(200));
 }
 
+/// No request says `TE: gzip`: the body would be told as the site's own, and is not.
+#[test]
+fn a_transfer_coding_that_nobody_asked_for_is_no_answer() {
+    for coding in ["gzip, chunked", "gzip", "xchunked"] {
+        check(&format!("{OK}Transfer-Encoding: {coding}\r\n\r\n2\r\nok\r\n0\r\n\r\n"), "http.parse", None);
+    }
+}
+
 #[test]
 fn trailers_are_not_headers() {
     let bytes = format!(
@@ -165,7 +173,7 @@ fn a_body_that_ends_with_the_connection() {
     let unknown = [
         "HTTP/1.1 200 OK\r\n\r\nok",
         "HTTP/1.0 200 OK\r\n\r\nok",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok",
     ];
     let known = ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 204 No\r\n\r\n"];
     for (responses, truncated) in [(&unknown[..], None), (&known[..], Some(false))] {

@@ -16,11 +16,13 @@ pub(super) struct Signs {
 /// What `Transfer-Encoding` says.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Coding {
-    /// `chunked` stands last.
+    /// Nothing that changes the body: it ends with the connection.
+    Identity,
+    /// `chunked`, and nothing behind it.
     Chunked,
-    /// It does not: the body ends with the connection.
-    Other,
-    /// It stands there twice.
+    /// Something else, which only a request with `TE` asks for.
+    Unasked,
+    /// `chunked` twice.
     Unclear,
 }
 
@@ -44,13 +46,7 @@ impl Signs {
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 for token in tokens(value) {
-                    let chunked = token.eq_ignore_ascii_case(b"chunked");
-                    self.coding = Some(match self.coding {
-                        Some(Coding::Unclear) => Coding::Unclear,
-                        Some(Coding::Chunked) if chunked => Coding::Unclear,
-                        Some(Coding::Chunked | Coding::Other) | None if chunked => Coding::Chunked,
-                        Some(Coding::Chunked | Coding::Other) | None => Coding::Other,
-                    });
+                    self.coding = Some(Coding::with(self.coding, token));
                 }
             }
             _ => {}
@@ -62,8 +58,9 @@ impl Signs {
         match (self.coding, self.length) {
             (Some(_), _) if version == HttpVersion::Http10 => Err("HTTP/1.0 has no Transfer-Encoding"),
             (Some(Coding::Unclear), _) => Err("the Transfer-Encoding is chunked twice"),
+            (Some(Coding::Unasked), _) => Err("the Transfer-Encoding is one that nobody asked for"),
             (Some(Coding::Chunked), _) => Ok(Body::chunked()),
-            (Some(Coding::Other), _) => Ok(Body::until_close()),
+            (Some(Coding::Identity), _) => Ok(Body::until_close()),
             (None, _) if self.length_is_unclear => Err("the Content-Length is not one number"),
             (None, Some(length)) => Ok(Body::of(length)),
             (None, None) => Ok(Body::until_close()),
@@ -79,6 +76,21 @@ impl Signs {
             HttpVersion::Http11 | HttpVersion::Http2 => true,
         };
         wanted && !self.close && !both
+    }
+}
+
+impl Coding {
+    /// What the codings come to with one more.
+    fn with(before: Option<Self>, token: &[u8]) -> Self {
+        let chunked = token.eq_ignore_ascii_case(b"chunked");
+        let identity = token.is_empty() || token.eq_ignore_ascii_case(b"identity");
+        match before {
+            None | Some(Self::Identity) if chunked => Self::Chunked,
+            None | Some(Self::Identity) if identity => Self::Identity,
+            Some(Self::Chunked | Self::Unclear) if chunked => Self::Unclear,
+            Some(Self::Unclear) => Self::Unclear,
+            None | Some(Self::Identity | Self::Chunked | Self::Unasked) => Self::Unasked,
+        }
     }
 }
 

@@ -49,8 +49,8 @@ impl HeadReader {
     ///
     /// # Errors
     ///
-    /// `http.parse`: it is not HTTP/1.0 or 1.1, does not say clearly where its body ends, or switches to another protocol,
-    /// for which nobody asked. `http.limit`: it is larger than the limits, or too many interim responses came.
+    /// `http.parse`: it is not HTTP/1.0 or 1.1, does not say clearly where its body ends, or brings a transfer coding or
+    /// another protocol for which nobody asked. `http.limit`: it is larger than the limits, or too many interim responses came.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<(Head, Body)>, Failure> {
         loop {
             let window = input.get(..limits::HEAD_BYTES_MAX).unwrap_or(input);
