@@ -5,7 +5,7 @@
 //! want it. What robots.txt means is `proto`'s; what forbids everything for now is told in the row's record.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::hash::RandomState;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
@@ -15,6 +15,7 @@ use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::limits;
 use overlapped_proto::origin::Origin;
 use overlapped_proto::outcome::{Ending, Failure, Hop};
+use overlapped_proto::recent::Recent;
 use overlapped_proto::robots::Rules;
 use overlapped_proto::time::Nanos;
 use url::{Position, Url};
@@ -67,9 +68,7 @@ enum Entry {
 
 #[derive(Default)]
 struct Cache {
-    entries: HashMap<Origin, Entry>,
-    /// The origins in the order they came, so that the oldest goes when there are too many.
-    order: VecDeque<Origin>,
+    entries: Recent<Origin, Entry, RandomState>,
     bytes: usize,
 }
 
@@ -83,10 +82,10 @@ impl Robots {
     /// Whether `job`, which holds its place already, may be fetched.
     pub(crate) async fn admit(&self, job: &Job) -> Admission {
         let Some(origin) = Origin::of(&job.url) else { return Admission::Go };
-        if let Some(standing) = self.known(&origin) {
-            return standing.judge(&job.url);
-        }
-        let asked = match self.cache.borrow().entries.get(&origin) {
+        let asked = match self.cache.borrow_mut().entries.get(&origin) {
+            Some(Entry::Known { standing, until }) if self.shard.now() < *until => {
+                return standing.judge(&job.url);
+            }
             Some(Entry::Asked(flight)) => Some(flight.clone()),
             Some(Entry::Known { .. }) | None => None,
         };
@@ -96,13 +95,6 @@ impl Robots {
         match answer {
             Ok(_) => Admission::Again,
             Err(unknown) => Admission::Unknown(unknown),
-        }
-    }
-
-    fn known(&self, origin: &Origin) -> Option<Rc<Standing>> {
-        match self.cache.borrow().entries.get(origin) {
-            Some(Entry::Known { standing, until }) if self.shard.now() < *until => Some(Rc::clone(standing)),
-            Some(Entry::Known { .. } | Entry::Asked(_)) | None => None,
         }
     }
 
@@ -219,23 +211,57 @@ impl Entry {
 impl Cache {
     fn insert(&mut self, origin: &Origin, entry: Entry) {
         self.bytes += entry.bytes();
-        match self.entries.insert(origin.clone(), entry) {
-            Some(before) => self.bytes -= before.bytes(),
-            None => self.order.push_back(origin.clone()),
-        }
+        let before = self.entries.insert(origin.clone(), entry);
+        self.bytes -= before.map_or(0, |entry| entry.bytes());
         let is_full = |cache: &Self| {
             cache.entries.len() > limits::ROBOTS_ORIGINS_MAX || cache.bytes > limits::ROBOTS_CACHE_BYTES_MAX
         };
-        while is_full(self) && self.order.len() > 1 {
-            let Some(oldest) = self.order.pop_front() else { break };
-            let gone = self.entries.remove(&oldest);
-            self.bytes -= gone.map_or(0, |entry| entry.bytes());
+        while is_full(self) && self.entries.len() > 1 {
+            let gone = self.entries.pop_oldest();
+            self.bytes -= gone.map_or(0, |(_, entry)| entry.bytes());
         }
     }
 
     fn remove(&mut self, origin: &Origin) {
         let gone = self.entries.remove(origin);
         self.bytes -= gone.map_or(0, |entry| entry.bytes());
-        self.order.retain(|known| known != origin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(site: usize) -> Origin {
+        Origin::of(&Url::parse(&format!("http://{site}.test/")).unwrap()).unwrap()
+    }
+
+    fn known(standing: Standing) -> Entry {
+        Entry::Known { standing: Rc::new(standing), until: Nanos::MAX }
+    }
+
+    #[test]
+    fn what_is_asked_again_and_again_stays() {
+        let mut cache = Cache::default();
+        cache.insert(&origin(0), known(Standing::Everything));
+        for site in 1..3 * limits::ROBOTS_ORIGINS_MAX {
+            cache.insert(&origin(site), known(Standing::Everything));
+            assert!(cache.entries.get(&origin(0)).is_some(), "gone after {site} others");
+        }
+        assert_eq!(cache.entries.len(), limits::ROBOTS_ORIGINS_MAX);
+        assert!(cache.entries.get(&origin(1)).is_none());
+    }
+
+    #[test]
+    fn the_rules_that_are_kept_take_so_much_and_no_more() {
+        let text = format!("User-agent: *\nDisallow: /{}", "x".repeat(400 << 10));
+        let mut cache = Cache::default();
+        for site in 0..200 {
+            cache.insert(&origin(site), known(Standing::Rules(Rules::parse(text.as_bytes(), "overlapped"))));
+            assert!(cache.bytes <= limits::ROBOTS_CACHE_BYTES_MAX);
+        }
+        assert!(cache.entries.len() > 10);
+        (0..200).for_each(|site| cache.remove(&origin(site)));
+        assert_eq!((cache.entries.len(), cache.bytes), (0, 0));
     }
 }
