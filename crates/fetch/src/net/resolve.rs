@@ -4,7 +4,7 @@
 //! interrupted, so each call holds a thread of the dns lane until it really ends, whoever still waits for it.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::hash::RandomState;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -15,6 +15,7 @@ use overlapped::Executor;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::recent::Recent;
 use overlapped_proto::time::Nanos;
 
 use crate::clock::Clock;
@@ -37,12 +38,7 @@ pub(crate) struct Resolver {
     cache: RefCell<Cache>,
 }
 
-#[derive(Default)]
-struct Cache {
-    entries: HashMap<Box<str>, Entry>,
-    /// The names in the order they came, so that the oldest goes when the cache is full.
-    order: VecDeque<Box<str>>,
-}
+type Cache = Recent<Box<str>, Entry, RandomState>;
 
 impl Resolver {
     /// Resolves on `lane`, which bounds how many threads may hang in the system's resolver.
@@ -56,7 +52,7 @@ impl Resolver {
     ///
     /// Whoever stops waiting takes nothing from the others who wait for the same name.
     pub(crate) async fn resolve(&self, host: &str) -> Result<Addresses, Failure> {
-        let flight = match self.cache.borrow().entries.get(host) {
+        let flight = match self.cache.borrow_mut().get(host) {
             Some(Entry::Known { addresses, until }) if self.clock.now() < *until => {
                 return Ok(addresses.clone());
             }
@@ -81,39 +77,29 @@ impl Resolver {
             }
         };
         let flight = answer.boxed_local().shared();
-        self.cache.borrow_mut().insert(host, Entry::Asked(flight.clone()));
+        keep(&mut self.cache.borrow_mut(), host, Entry::Asked(flight.clone()));
         flight
     }
 
     /// The first of those who waited puts the answer in the place of the question; failures are not kept.
     fn learn(&self, host: &str, answer: &Result<Addresses, Failure>) {
         let mut cache = self.cache.borrow_mut();
-        if let Some(Entry::Asked(_)) = cache.entries.get(host) {
+        if let Some(Entry::Asked(_)) = cache.get(host) {
             match answer {
                 Ok(addresses) => {
                     let until = self.clock.now() + limits::DNS_CACHE_TTL;
-                    cache.insert(host, Entry::Known { addresses: addresses.clone(), until });
+                    keep(&mut cache, host, Entry::Known { addresses: addresses.clone(), until });
                 }
-                Err(_) => cache.remove(host),
+                Err(_) => drop(cache.remove(host)),
             }
         }
     }
 }
 
-impl Cache {
-    fn insert(&mut self, host: &str, entry: Entry) {
-        if self.entries.insert(host.into(), entry).is_none() {
-            self.order.push_back(host.into());
-        }
-        while self.entries.len() > limits::DNS_CACHE_MAX {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.entries.remove(&oldest);
-        }
-    }
-
-    fn remove(&mut self, host: &str) {
-        self.entries.remove(host);
-        self.order.retain(|name| &**name != host);
+fn keep(cache: &mut Cache, host: &str, entry: Entry) {
+    cache.insert(host.into(), entry);
+    if cache.len() > limits::DNS_CACHE_MAX {
+        cache.pop_oldest();
     }
 }
 
