@@ -12,7 +12,6 @@ use overlapped_proto::job::Row;
 use overlapped_proto::limits;
 use overlapped_proto::reorder::Reorder;
 
-use crate::body::memory::Memory;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Shared, Stage, Stop};
@@ -24,6 +23,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::shard::{Lanes, Shard};
 use crate::engine::spill::Outside;
 use crate::error::Error;
+use crate::memory::Memory;
 use crate::plan::Plan;
 use crate::sink::{Sink, Sinks};
 use crate::summary::{Progress, Summary, Tally};

@@ -37,6 +37,7 @@ mod plan;
 pub mod sink;
 mod body;
 mod net;
+mod memory;
 mod summary;
 mod control;
 mod mailbox;

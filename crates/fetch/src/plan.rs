@@ -13,10 +13,10 @@ use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
 use url::Url;
 
-use crate::body::memory::Memory;
 use crate::body::spool::RunId;
 use crate::config::{Config, Family, Pace, Request, Response, Retry, Timeouts};
 use crate::error::Error;
+use crate::memory::Memory;
 use crate::net::request::Template;
 use crate::net::tls::Trust;
 

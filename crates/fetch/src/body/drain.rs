@@ -17,9 +17,10 @@ use overlapped_proto::time::Nanos;
 use sha2::{Digest, Sha256};
 
 use super::decode::Decoder;
-use super::memory::{Held, Memory, Share};
+
 use super::spool::{RunId, Spool};
 use crate::clock::Clock;
+use crate::memory::{Held, Memory, Share};
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Connection;
 

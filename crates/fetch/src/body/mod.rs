@@ -3,4 +3,3 @@
 pub(crate) mod drain;
 pub(crate) mod decode;
 pub(crate) mod spool;
-pub(crate) mod memory;
