@@ -120,8 +120,8 @@ pub struct Response {
     pub max_bytes: u64,
     /// Statuses that count as failures.
     pub fail: Vec<RangeInclusive<u16>>,
-    /// Bytes of bodies held in memory over all rows; `None`: no limit. Beyond it bodies go to `spool`, or wait before
-    /// they read on. A record that a sink keeps counts for as long as it is kept.
+    /// Bytes of responses held in memory over all rows; `None`: no limit. Beyond it bodies go to `spool`, or wait before
+    /// they read on, as large heads do. A record that a sink keeps counts for as long as it is kept.
     pub memory_max: Option<u64>,
     /// A directory for bodies that are too large to hold; without one they stay in memory, up to
     /// `limits::BODY_MEMORY_BYTES_MAX`. Sinks that write files set it.

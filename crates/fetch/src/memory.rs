@@ -1,8 +1,8 @@
-//! How many bytes of bodies a run holds in memory, over all its shards: beyond the budget a body waits before it reads
-//! on, or is written out.
+//! How many bytes of responses a run holds in memory, over all its shards: beyond the budget a head or a body waits
+//! before it reads on, or a body is written out.
 //!
-//! One body always reads on, that of the earliest row, so that a run cannot stand still; in ordered mode that is the
-//! row that the others wait for.
+//! One response always reads on, that of the earliest row, so that a run cannot stand still; in ordered mode that is
+//! the row that the others wait for.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use overlapped_proto::job::Row;
+use overlapped_proto::limits;
 
 /// The budget of a run.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct Memory {
     queue: Mutex<BTreeMap<Row, Waker>>,
 }
 
-/// What one body has of it. Gives it back when it is dropped.
+/// What one response has of it. Gives it back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     memory: Arc<Memory>,
@@ -54,7 +55,7 @@ impl Memory {
     }
 
     /// True if more is held than may be.
-    pub(crate) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.used.load(Ordering::SeqCst) > self.max
     }
 
@@ -73,8 +74,9 @@ impl Memory {
 }
 
 impl Share {
-    /// The body holds so many bytes now.
+    /// The response holds so many bytes now; few are none.
     pub(crate) fn set(&mut self, bytes: usize) {
+        let bytes = if bytes < limits::MEMORY_COUNTED_BYTES { 0 } else { bytes };
         let before = std::mem::replace(&mut self.bytes, bytes);
         if bytes > before {
             let used = self.memory.used.fetch_add(bytes - before, Ordering::SeqCst) + bytes - before;
@@ -84,17 +86,22 @@ impl Share {
         }
     }
 
-    /// True if nothing is counted.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes == 0
+    /// The bytes that are counted.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// True if the body holds something while there is no room for more.
+    /// True if there is no room for more, whoever holds it.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.memory.is_full()
+    }
+
+    /// True if the response holds something while there is no room for more.
     pub(crate) fn is_tight(&self) -> bool {
         self.bytes > 0 && self.memory.is_full()
     }
 
-    /// Waits until the body may read on. True: it had to wait.
+    /// Waits until the response may read on. True: it had to wait.
     pub(crate) async fn room(&mut self) -> bool {
         let mut waited = false;
         poll_fn(|cx| {
@@ -106,7 +113,8 @@ impl Share {
         waited
     }
 
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready once the response may read on.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.memory.is_full() {
             self.leave();
             return Poll::Ready(());
@@ -118,8 +126,8 @@ impl Share {
         if first || !self.memory.is_full() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Leaves the queue; the next one is the first then.
-    fn leave(&mut self) {
+    /// Leaves the queue, with its bytes: it does not read on for now. The next one is the first then.
+    pub(crate) fn leave(&mut self) {
         if std::mem::take(&mut self.queued) {
             let mut queue = self.memory.queue();
             queue.remove(&self.row);
@@ -127,12 +135,6 @@ impl Share {
                 next.wake_by_ref();
             }
         }
-    }
-
-    /// The body is whole and reads no further: it keeps its bytes and leaves the queue.
-    pub(crate) fn rest(mut self) -> Self {
-        self.leave();
-        self
     }
 }
 

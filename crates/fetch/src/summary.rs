@@ -72,7 +72,7 @@ pub struct Summary {
     pub connections_reused: u64,
     /// Attempts after a failed one.
     pub retries: u64,
-    /// The most bytes of bodies that were held in memory at once; small ones are not counted.
+    /// The most bytes of bodies and heads that were held in memory at once; small ones are not counted.
     pub body_bytes_peak: usize,
     /// How often a request found no open file or local port. It was put back and fewer were made at once.
     pub shortages: u64,

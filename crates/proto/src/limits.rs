@@ -187,10 +187,11 @@ pub const READ_BYTES: usize = 128 << 10;
 pub const BODY_BYTES_MAX: u64 = 1 << 30;
 /// Decoded bytes of one body that is kept in memory, because its sink writes a record whole.
 pub const BODY_MEMORY_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of bodies that the program holds in memory, over all rows.
+/// Bytes of bodies, and of heads, that the program holds in memory, over all rows.
 pub const MEMORY_BYTES: u64 = 512 << 20;
-/// A smaller body is not counted: what is in flight and what waits to be written is few enough.
-pub const BODY_COUNTED_BYTES: usize = 16 << 10;
+/// A head with a body that is smaller is not counted: what is in flight and what waits to be written is few enough. Of a
+/// head no more is read at once while memory is short.
+pub const MEMORY_COUNTED_BYTES: usize = 16 << 10;
 /// Beyond this a body that goes to a file of its own is written while it arrives.
 pub const BODY_INLINE_BYTES: usize = 256 << 10;
 /// Content encodings on one response, over all its header lines.

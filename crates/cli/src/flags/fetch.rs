@@ -146,7 +146,7 @@ pub(crate) struct Flags {
     /// End the run at the first failed row.
     #[arg(long, conflicts_with = "max_errors", help_heading = "Run")]
     pub(crate) fail_early: bool,
-    /// Bytes of bodies held in memory; beyond it they are spooled to disk, or wait.
+    /// Bytes of responses held in memory; beyond it bodies are spooled to disk, or wait.
     #[arg(long, value_name = "SIZE", default_value_t = Size(limits::MEMORY_BYTES), help_heading = "Run")]
     pub(crate) max_memory: Size,
     /// Rows to keep in memory ahead of the fetching; further ones may wait on disk.

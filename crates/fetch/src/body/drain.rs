@@ -4,7 +4,6 @@
 //! Small bodies are handled on the spot. A block that takes real time to decode or to write crosses to the executor.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use overlapped::Executor;
@@ -17,10 +16,9 @@ use overlapped_proto::time::Nanos;
 use sha2::{Digest, Sha256};
 
 use super::decode::Decoder;
-
 use super::spool::{RunId, Spool};
 use crate::clock::Clock;
-use crate::memory::{Held, Memory, Share};
+use crate::memory::{Held, Share};
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Connection;
 
@@ -47,8 +45,6 @@ pub(crate) struct Rules<'a> {
     pub(crate) attempt: u16,
     /// What is beyond `max_bytes` is left out, and no failure.
     pub(crate) cut: bool,
-    /// What all bodies may take of memory.
-    pub(crate) memory: &'a Arc<Memory>,
 }
 
 /// What came of a body, whole or not.
@@ -82,22 +78,24 @@ impl Drained {
     }
 }
 
-/// Reads a body to its end, or to what ends it early.
+/// Reads a body to its end, or to what ends it early. `share` counts the head.
 pub(crate) async fn drain(
     connection: &mut Connection,
     decoder: Option<Decoder>,
     rules: &Rules<'_>,
+    share: Share,
     alarm: &mut Alarm,
     clock: Clock,
     now: Nanos,
 ) -> Drained {
     // Where memory is short no room is made before it is needed.
-    let expected = if rules.memory.is_full() { 0 } else { expected_bytes(connection) };
+    let expected = if share.is_scarce() { 0 } else { expected_bytes(connection) };
     let mut drain = Drain {
         rules,
         intake: Some(Intake::new(decoder, rules, expected)),
         spool: None,
-        share: rules.memory.share(rules.row),
+        head_bytes: share.bytes(),
+        share,
         pace: Pace { limit: rules.speed, since: now, bytes: 0 },
         wire_bytes: 0,
         frames: 0,
@@ -111,6 +109,7 @@ struct Drain<'a> {
     /// `None` only while a block is away on the executor.
     intake: Option<Intake>,
     spool: Option<Spool>,
+    head_bytes: usize,
     share: Share,
     pace: Pace,
     wire_bytes: u64,
@@ -140,14 +139,14 @@ impl Drain<'_> {
     /// waits for others to be gone.
     async fn fit(&mut self, connection: &mut Connection, clock: Clock) -> Result<(), Failure> {
         let held = self.intake.as_ref().map_or(0, |intake| intake.held.capacity());
-        self.share.set(if held >= limits::BODY_COUNTED_BYTES { held } else { 0 });
+        self.share.set(self.head_bytes + held);
         if !self.share.is_tight() {
             return Ok(());
         }
         connection.leave_block();
-        if self.rules.spool.is_some() {
+        if self.rules.spool.is_some() && held > 0 {
             self.write_out().await?;
-            self.share.set(0);
+            self.share.set(self.head_bytes);
         } else if self.share.room().await {
             // It was not the server that paused.
             self.pace = Pace { since: clock.now(), bytes: 0, ..self.pace };
@@ -355,8 +354,9 @@ impl Pace {
 }
 
 /// The body as its record has it: counted until the record is gone.
-fn resting(bytes: Vec<u8>, share: Share) -> Bytes {
-    if share.is_empty() { Bytes::from(bytes) } else { Bytes::from_owner(Held { bytes, share: share.rest() }) }
+fn resting(bytes: Vec<u8>, mut share: Share) -> Bytes {
+    share.leave();
+    if share.bytes() == 0 { Bytes::from(bytes) } else { Bytes::from_owner(Held { bytes, share }) }
 }
 
 /// How much room to make at once: what the server says, but no more than a block.

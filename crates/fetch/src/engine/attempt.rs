@@ -17,6 +17,7 @@ use super::answer::Answer;
 use super::shard::Shard;
 use crate::body::decode::Decoder;
 use crate::body::drain::{Rules, drain};
+use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::connect;
 use crate::net::exchange::Connection;
@@ -62,7 +63,7 @@ impl Attempt<'_> {
         let invalid = || Failure::new(ErrorKind::InputUrl, "the URL has no host");
         let route = self.shard.plan.route(&self.job.url);
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
-        let (mut connection, head) = self.exchange(&key).await?;
+        let (mut connection, head, share) = self.exchange(&key).await?;
         self.answer.status = Some(head.status);
         self.answer.wire.http_version = Some(head.version);
         self.answer.headers = head.headers;
@@ -72,7 +73,7 @@ impl Attempt<'_> {
                 self.pass_over(&mut connection).await
             }
             Decision::Fail(failure) => return Err(failure),
-            Decision::Stay => self.keep(&mut connection).await?,
+            Decision::Stay => self.keep(&mut connection, share).await?,
         };
         self.answer.watch.receive(self.shard.stamp());
         if whole && connection.is_reusable(self.shard.now()) {
@@ -82,12 +83,13 @@ impl Attempt<'_> {
     }
 
     /// Gets a connection, sends the request and waits for the head of the response.
-    async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head), Failure> {
+    async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head, Share), Failure> {
+        let mut share = self.shard.plan.memory.share(self.job.row);
         if let Some(mut connection) = self.shard.check_out(key) {
             self.answer.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
-            match self.send(&mut connection).await {
-                Ok(head) => return Ok((connection, head)),
+            match self.send(&mut connection, &mut share).await {
+                Ok(head) => return Ok((connection, head, share)),
                 // The server closed an idle connection as the request went out. Nothing came back, so nothing is
                 // lost by sending it again, once, on a connection that is new.
                 Err(failure) if is_idle_race(failure.kind) && !connection.heard && self.is_idempotent() => {}
@@ -95,8 +97,8 @@ impl Attempt<'_> {
             }
         }
         let mut connection = self.connect(key).await?;
-        let head = self.send(&mut connection).await?;
-        Ok((connection, head))
+        let head = self.send(&mut connection, &mut share).await?;
+        Ok((connection, head, share))
     }
 
     async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
@@ -128,15 +130,15 @@ impl Attempt<'_> {
         Ok(Box::new(Connection::new(stream, Rc::clone(&shard.block), remote, shard.now())))
     }
 
-    async fn send(&mut self, connection: &mut Connection) -> Result<Head, Failure> {
+    async fn send(&mut self, connection: &mut Connection, share: &mut Share) -> Result<Head, Failure> {
         let shard = self.shard;
         let request = self.shard.plan.template.build(self.job)?;
         self.intend().await?;
         let limit = self.shard.plan.timeouts.first_byte;
         let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
         let watch = &mut self.answer.watch;
-        let head =
-            self.alarm.within(deadline, connection.send(request, || watch.send(shard.stamp()))).await??;
+        let answer = connection.send(request, share, || watch.send(shard.stamp()));
+        let head = self.alarm.within(deadline, answer).await??;
         self.answer.watch.wait(shard.stamp());
         Ok(head)
     }
@@ -184,7 +186,7 @@ impl Attempt<'_> {
         false
     }
 
-    async fn keep(&mut self, connection: &mut Connection) -> Result<bool, Failure> {
+    async fn keep(&mut self, connection: &mut Connection, share: Share) -> Result<bool, Failure> {
         let Self { shard, alarm, job, answer, purpose } = self;
         let plan = &shard.plan;
         let codings = answer.headers.all("content-encoding");
@@ -201,7 +203,6 @@ impl Attempt<'_> {
             row: job.row,
             attempt: job.attempts,
             cut: false,
-            memory: &plan.memory,
         };
         let rules = match purpose {
             Purpose::Row => rules,
@@ -210,7 +211,7 @@ impl Attempt<'_> {
                 Rules { keep: true, sha256: false, max_bytes, spool: None, cut: true, ..rules }
             }
         };
-        answer.drained = drain(connection, decoder, &rules, alarm, shard.clock, shard.now()).await;
+        answer.drained = drain(connection, decoder, &rules, share, alarm, shard.clock, shard.now()).await;
         match answer.drained.failure.take() {
             None => match (job.ask.as_deref().and_then(|ask| ask.sha256), answer.drained.sha256) {
                 (Some(wanted), Some(found)) if wanted != found => {

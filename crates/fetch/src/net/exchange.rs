@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::buf::Chain;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::{Body, Head, HeadReader, Piece};
 use overlapped_proto::job::Method;
@@ -23,6 +23,7 @@ use overlapped_proto::time::Nanos;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::connect::Stream;
+use crate::memory::Share;
 
 /// A request, ready to be sent.
 #[derive(Debug)]
@@ -91,18 +92,26 @@ impl Connection {
         let sent = self.unsent.is_none() && self.broken.is_none();
         // The next request brings its own waker: nobody waits for what happens until then.
         let mut unheard = Context::from_waker(Waker::noop());
-        let reusable = self.keeps_alive && done && sent && self.poll_read(&mut unheard).is_pending();
+        let reusable =
+            self.keeps_alive && done && sent && self.poll_read(limits::READ_BYTES, &mut unheard).is_pending();
         self.looked = if reusable { Some(now) } else { None };
         reusable
     }
 
     /// Sends `request`; `sent` is called once it is handed to the system. The answer is the head of the response: it may
-    /// come before the request is sent, which then goes on while the body is read.
+    /// come before the request is sent, which then goes on while the body is read. `share` counts it: where memory is
+    /// short, a head that is large already waits before it reads on. Its time goes on meanwhile, because hardly an honest
+    /// head is so large, and a row that fails for it is tried again.
     ///
     /// # Cancel safety
     ///
     /// A connection on which this was dropped half-way must be dropped too.
-    pub(crate) async fn send(&mut self, request: Request, sent: impl FnOnce()) -> Result<Head, Failure> {
+    pub(crate) async fn send(
+        &mut self,
+        request: Request,
+        share: &mut Share,
+        sent: impl FnOnce(),
+    ) -> Result<Head, Failure> {
         let mut reader = HeadReader::new(&request.method);
         self.unsent = Some(Buf::chain(io::Cursor::new(request.head), request.body));
         (self.body, self.looked, self.heard) = (None, None, false);
@@ -113,9 +122,11 @@ impl Connection {
             if self.unsent.is_none() {
                 sent.take().into_iter().for_each(|sent| sent());
             }
-            self.poll_head(&mut reader, &mut begun, cx)
+            self.poll_head(&mut reader, &mut begun, share, cx)
         })
         .await;
+        share.leave();
+        share.set(head.as_ref().map_or(0, |head| head.headers.bytes()));
         sent.take().into_iter().for_each(|sent| sent());
         self.used = true;
         head
@@ -160,10 +171,16 @@ impl Connection {
         &mut self,
         reader: &mut HeadReader,
         begun: &mut Vec<u8>,
+        share: &mut Share,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, Failure>> {
         loop {
-            let mut block = ready!(self.poll_read(cx)).map_err(|error| head_failure(&error))?;
+            share.set(begun.capacity());
+            if share.bytes() > 0 {
+                ready!(share.poll_room(cx));
+            }
+            let most = if share.is_scarce() { limits::MEMORY_COUNTED_BYTES } else { limits::READ_BYTES };
+            let mut block = ready!(self.poll_read(most, cx)).map_err(|error| head_failure(&error))?;
             if block.is_empty() {
                 return Poll::Ready(Err(if self.heard { reader.end(begun) } else { no_response(self.used) }));
             }
@@ -202,7 +219,8 @@ impl Connection {
             if body.is_done() {
                 return Poll::Ready(Ok(None));
             }
-            let block = ready!(self.poll_read(cx)).map_err(|error| body_failure(&error))?;
+            let read = ready!(self.poll_read(limits::READ_BYTES, cx));
+            let block = read.map_err(|error| body_failure(&error))?;
             if block.is_empty() {
                 return Poll::Ready(self.body.as_ref().map_or(Ok(()), Body::end).map(|()| None));
             }
@@ -221,9 +239,9 @@ impl Connection {
         self.unsent = None;
     }
 
-    /// What the server sends next; empty at the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let block = ready!(self.block.poll_read(&mut self.stream, cx))?;
+    /// What the server sends next, of which no more than `most` is taken; empty at the end.
+    fn poll_read(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let block = ready!(self.block.poll_read(&mut self.stream, most, cx))?;
         match &self.broken {
             // The system tells of a reset once, and it told the writer.
             Some(error) if block.is_empty() => Poll::Ready(Err(error.kind().into())),
@@ -234,10 +252,10 @@ impl Connection {
 
 impl ReadBlock {
     /// What is read is given away; the block is used again once that is gone.
-    fn poll_read(&self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    fn poll_read(&self, stream: &mut Stream, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let mut block = self.0.borrow_mut();
         block.reserve(limits::READ_BYTES);
-        ready!(pin!(stream.read_buf(&mut *block)).poll(cx))?;
+        ready!(pin!(stream.read_buf(&mut (&mut *block).limit(most))).poll(cx))?;
         Poll::Ready(Ok(block.split().freeze()))
     }
 }

@@ -199,6 +199,12 @@ impl Headers {
         self.packed.extend_from_slice(value.get(..value_len as usize).unwrap_or(value));
     }
 
+    /// The memory that the fields take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.packed.len()
+    }
+
     /// The fields in order: name, value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
