@@ -223,7 +223,7 @@ pub const CRAWL_DELAY_MAX: Nanos = Nanos::from_secs(600);
 
 /// Rows handed to a shard, or records to the writer, at once.
 pub const BATCH_RECORDS: usize = 256;
-/// Body bytes handed to the writer at once.
+/// Bytes of heads and bodies handed to the writer at once.
 pub const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for the writer before fetching stops.
 pub const BATCHES_WAITING_MAX: usize = 2;

@@ -15,7 +15,7 @@ use overlapped_proto::keepalive::{Bounds, Keepalive};
 use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Failure, Hop};
-use overlapped_proto::record::{Body, Record};
+use overlapped_proto::record::Record;
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::schedule::{Finish, Held, Next, Scheduler};
 use overlapped_proto::shortage::Verdict;
@@ -78,7 +78,8 @@ struct Counts {
 #[derive(Default)]
 struct Outbox {
     records: Vec<Record>,
-    body_bytes: usize,
+    /// Of heads and bodies.
+    bytes: usize,
     since: Nanos,
 }
 
@@ -417,12 +418,10 @@ impl Shard {
             outbox.since = self.now();
             outbox.records.reserve(limits::BATCH_RECORDS);
         }
-        outbox.body_bytes += match &record.body {
-            Body::Inline(bytes) => bytes.len(),
-            Body::None | Body::File(_) => 0,
-        };
+        let body = record.body.inline().unwrap_or_default();
+        outbox.bytes += record.headers.bytes() + body.len();
         outbox.records.push(record);
-        if outbox.records.len() >= limits::BATCH_RECORDS || outbox.body_bytes >= limits::BATCH_BYTES {
+        if outbox.records.len() >= limits::BATCH_RECORDS || outbox.bytes >= limits::BATCH_BYTES {
             self.send(&mut outbox);
         }
     }
@@ -442,7 +441,7 @@ impl Shard {
     }
 
     fn send(&self, outbox: &mut Outbox) {
-        outbox.body_bytes = 0;
+        outbox.bytes = 0;
         let records = std::mem::replace(&mut outbox.records, self.shared.results.spare());
         self.shared.results.push(records);
     }
