@@ -27,6 +27,7 @@ fn killed(scene: &Scene, trip: Trip) -> bool {
     let ran = scene.run(Some(trip));
     let after = scene.known();
     let why = format!("{:?} {trip:?}", scene.kind);
+    scene.check_files(&why);
     assert!(over || scene.is_over() || before.done.is_subset(&after.done), "{why}: {before:?} {after:?}");
     let again =
         scene.hits().into_keys().find(|row| before.done.contains(row) || before.intended.contains(row));
@@ -136,6 +137,48 @@ fn the_list_of_a_run_that_ended_is_not_taken_for_another() {
     let url = scene.server.url("/ok\n");
     run_with(&["-s", "-o", out.to_str().unwrap(), "-"], url.as_bytes()).check_code(0);
     assert_eq!(records(&fs::read_to_string(out).unwrap()).len(), 1);
+}
+
+/// Killed while it overwrites what another run has left, and gone on with; true: it was killed.
+fn overwrites(trip: Trip) -> bool {
+    let scene = Scene::new(Kind::Overwrite);
+    let why = format!("{trip:?}");
+    let (killed, over) = (killed(&scene, trip), scene.is_over());
+    let begun = scene.state().join("job.json").exists();
+    let ran = scene.begin("--resume", None);
+    scene.check_files(&why);
+    match ran.code {
+        Some(0) => {
+            assert!(scene.is_complete(), "{why}: {}", scene.shown());
+            // A run that was killed before it began has left nothing to go on with. What begins then was not told that
+            // it may replace files.
+            if begun {
+                scene.check_no_rest(&why);
+            }
+        }
+        // The state or the output is still that of the other run, or all was done.
+        Some(2) => {
+            assert!(
+                over || ran.stderr.contains("not the run") || ran.stderr.contains("exists"),
+                "{why}: {ran:?}"
+            );
+            scene.finish(&why);
+        }
+        _ => panic!("{why}: {ran:?}"),
+    }
+    killed
+}
+
+#[test]
+fn while_an_earlier_run_is_overwritten() {
+    let scene = Scene::new(Kind::Overwrite);
+    let before = scene.record().len();
+    scene.finish("undisturbed");
+    let all = scene.record().len() - before;
+    let acts = [Act::KillBefore, Act::KillHalf, Act::KillAfter];
+    let kills = sample(all, 20).filter(|&at| overwrites(Trip::at(at, acts[at % 3]))).count();
+    tell(&format!("{all} calls, {kills} kills"));
+    assert!(kills > 0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use disk::record::Call;
 use disk::replay::{Fate, Replay, World};
-use disk::scene::{Kind, Scene, is_body_of, rows_of_json};
+use disk::scene::{Kind, Scene, is_whole, rows_of_json};
 use disk::{Act, Trip, tell};
 
 /// Numbers that can be drawn again.
@@ -86,7 +86,7 @@ fn check_names(kind: Kind, world: &World, why: &str) {
     for (name, bytes) in world.files() {
         let Some((_, page)) = name.split_once("/pages/") else { continue };
         let Ok(row) = page.parse() else { continue };
-        assert!(is_body_of(kind, row, bytes), "{why}: {name} is not whole, at {} bytes", bytes.len());
+        assert!(is_whole(kind, row, bytes), "{why}: {name} is not whole, at {} bytes", bytes.len());
     }
 }
 
@@ -152,6 +152,11 @@ fn of_a_run_that_takes_out_failed_rows() {
 #[test]
 fn of_a_run_whose_list_comes_through_a_pipe() {
     loses_power(Kind::Piped, &[]);
+}
+
+#[test]
+fn of_a_run_that_overwrites_another() {
+    loses_power(Kind::Overwrite, &[]);
 }
 
 #[test]

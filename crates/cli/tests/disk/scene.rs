@@ -10,7 +10,7 @@ use overlapped_proto::journal::Frame;
 use overlapped_testkit::{Server, row_of, text_of};
 
 use super::record::{self, Call};
-use super::{Trip, watch};
+use super::{Act, Trip, watch};
 use crate::program::{Directory, Ran, command, finish, records};
 
 pub(crate) const ROWS: u64 = 24;
@@ -28,11 +28,25 @@ pub(crate) enum Kind {
     Piped,
     /// Requests that must not be sent twice.
     Post,
+    /// A file a row and records, over what a run of another list has left that was killed.
+    Overwrite,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ndjson, Self::Csv, Self::Files, Self::Retry, Self::Piped, Self::Post];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Ndjson, Self::Csv, Self::Files, Self::Retry, Self::Piped, Self::Post, Self::Overwrite];
+
+    fn has_files(self) -> bool {
+        matches!(self, Self::Files | Self::Overwrite)
+    }
+
+    fn begin(self) -> &'static str {
+        match self {
+            Self::Ndjson | Self::Csv | Self::Files | Self::Piped | Self::Post => "--resume",
+            Self::Retry => "--retry-failed",
+            Self::Overwrite => "--overwrite",
+        }
+    }
 }
 
 /// A run, and where it has its files.
@@ -56,10 +70,19 @@ impl Scene {
     /// Ready for [`Scene::run`].
     pub(crate) fn new(kind: Kind) -> Self {
         let (server, directory) = (Server::start(), Directory::new());
-        let list = (0..ROWS).map(|row| server.url(&format!("{}\n", target(kind, row)))).collect();
+        let list = |target: fn(Kind, u64) -> String| -> String {
+            (0..ROWS).map(|row| server.url(&format!("{}\n", target(kind, row)))).collect()
+        };
+        let (list, earlier) = (list(target), list(earlier_target));
         let scene = Self { kind, server, directory, list };
-        scene.directory.write("urls.txt", &scene.list);
         fs::create_dir(scene.root()).unwrap();
+        if kind == Kind::Overwrite {
+            scene.directory.write("urls.txt", earlier);
+            let trip = Trip { calls: "rename", file: "pages/", at: 17, act: Act::KillBefore };
+            assert_eq!(scene.begin("--resume", Some(trip)).code, None);
+            scene.forget();
+        }
+        scene.directory.write("urls.txt", &scene.list);
         if kind == Kind::Retry {
             scene.go(&scene.words("--durability=each"), None).check_code(1);
             scene.forget();
@@ -79,7 +102,7 @@ impl Scene {
     /// The run directory.
     pub(crate) fn state(&self) -> PathBuf {
         self.root().join(match self.kind {
-            Kind::Files => "deep/pages.run",
+            Kind::Files | Kind::Overwrite => "deep/pages.run",
             Kind::Csv => "out.csv.run",
             Kind::Ndjson | Kind::Retry | Kind::Piped | Kind::Post => "out.ndjson.run",
         })
@@ -90,7 +113,7 @@ impl Scene {
         let outputs: &[&str] = match self.kind {
             Kind::Ndjson | Kind::Piped | Kind::Post => &["/out.ndjson"],
             Kind::Csv => &["/out.csv"],
-            Kind::Files => &["/deep/pages/", "/out.ndjson"],
+            Kind::Files | Kind::Overwrite => &["/deep/pages/", "/out.ndjson"],
             Kind::Retry => &["/out.ndjson", "/out.csv"],
         };
         let list = if self.kind == Kind::Piped {
@@ -100,7 +123,7 @@ impl Scene {
         };
         let mut words = vec!["-s", "-j", "2", begin];
         words.extend(match self.kind {
-            Kind::Files => &["--name", "{row}"],
+            Kind::Files | Kind::Overwrite => &["--name", "{row}"],
             Kind::Post => &["-X", "POST"],
             Kind::Ndjson | Kind::Csv | Kind::Retry | Kind::Piped => [].as_slice(),
         });
@@ -112,7 +135,11 @@ impl Scene {
 
     /// Begins the run or goes on with it, each result durable at once.
     pub(crate) fn run(&self, trip: Option<Trip>) -> Ran {
-        let begin = if self.kind == Kind::Retry { "--retry-failed" } else { "--resume" };
+        self.begin(self.kind.begin(), trip)
+    }
+
+    /// The same, with another word for what becomes of an earlier run.
+    pub(crate) fn begin(&self, begin: &str, trip: Option<Trip>) -> Ran {
         let mut words = self.words(begin);
         words.insert(0, "--durability=each".to_owned());
         self.go(&words, trip)
@@ -133,10 +160,10 @@ impl Scene {
 
     // --- what must be true ---------------------------------------------------------------------------------------
 
-    /// What the state says now; nothing, if there is none.
+    /// What the state says now; nothing, if there is none, or if whoever begins throws it away.
     pub(crate) fn known(&self) -> Known {
         let mut known = Known::default();
-        if !self.state().join("job.json").exists() {
+        if self.kind == Kind::Overwrite || !self.state().join("job.json").exists() {
             return known;
         }
         let checked = durable::check(&self.state(), |_, _, frame| known.add(frame));
@@ -185,6 +212,7 @@ impl Scene {
         }
         for (row, hits) in self.hits() {
             let known = known.done.contains(&row) || known.intended.contains(&row);
+            let known = known && self.kind != Kind::Overwrite;
             assert!(!known, "{why}: row {row} is fetched again, though it was done");
             assert_eq!(hits, 1, "{why}: row {row} is fetched twice");
         }
@@ -193,7 +221,7 @@ impl Scene {
     }
 
     /// Nothing is left but the outputs.
-    fn check_no_rest(&self, why: &str) {
+    pub(crate) fn check_no_rest(&self, why: &str) {
         let failed = self.kind == Kind::Post && self.state().join("job.json").exists();
         let files = files_below(&self.root());
         let stray = files.keys().find(|name| {
@@ -202,12 +230,7 @@ impl Scene {
         });
         assert_eq!(stray, None, "{why}: {:?}", files.keys());
         let pages = files.keys().filter(|name| name.starts_with("deep/pages/")).count();
-        assert_eq!(
-            pages as u64,
-            if self.kind == Kind::Files { ROWS } else { 0 },
-            "{why}: {:?}",
-            files.keys()
-        );
+        assert_eq!(pages as u64, if self.kind.has_files() { ROWS } else { 0 }, "{why}: {:?}", files.keys());
     }
 
     /// Every row is there once, in every output, with the body that is its own.
@@ -220,9 +243,21 @@ impl Scene {
         let json = || rows_of_json(&read("out.ndjson"), self.kind);
         let csv = || rows_of_csv(&read("out.csv"), self.kind);
         match self.kind {
-            Kind::Ndjson | Kind::Piped | Kind::Post | Kind::Files => rows(json()),
+            Kind::Ndjson | Kind::Piped | Kind::Post | Kind::Files | Kind::Overwrite => rows(json()),
             Kind::Csv => rows(csv()),
             Kind::Retry => rows(json()) && rows(csv()),
+        }
+    }
+
+    /// Every file with a final name is whole, whichever run wrote it.
+    pub(crate) fn check_files(&self, why: &str) {
+        for (name, bytes) in files_below(&self.root()) {
+            let Some(page) = name.strip_prefix("deep/pages/").filter(|page| !page.starts_with('.')) else {
+                continue;
+            };
+            let row = page.split('~').next().unwrap();
+            let whole = is_whole(self.kind, row.parse().unwrap(), &bytes);
+            assert!(whole, "{why}: {name} is not whole, at {} bytes", bytes.len());
         }
     }
 
@@ -256,8 +291,11 @@ impl Known {
 const LARGE: u64 = 5;
 const LARGE_BYTES: usize = 300_000;
 
+/// The bodies of an earlier list are those of other rows.
+const EARLIER: u64 = 1_000;
+
 fn is_large(kind: Kind, row: u64) -> bool {
-    kind == Kind::Files && row == LARGE
+    kind.has_files() && row == LARGE
 }
 
 fn fails_once(kind: Kind, row: u64) -> bool {
@@ -273,6 +311,23 @@ fn target(kind: Kind, row: u64) -> String {
         // Slow enough that not all rows are done together.
         format!("/row/{row}?delay_ms={}&n={row}", 2 + row * 7 % 5)
     }
+}
+
+/// What stood at a row of the list whose results are overwritten.
+fn earlier_target(kind: Kind, row: u64) -> String {
+    match is_large(kind, row) {
+        true => format!("/text/{LARGE_BYTES}?earlier=1&n={row}"),
+        false => format!("/row/{}?n={row}", EARLIER + row),
+    }
+}
+
+/// The body of a row, or that of the row that was overwritten.
+pub(crate) fn is_whole(kind: Kind, row: u64, body: &[u8]) -> bool {
+    let earlier = match is_large(kind, row) {
+        true => text_of(&earlier_target(kind, row), LARGE_BYTES),
+        false => row_of(EARLIER + row),
+    };
+    is_body_of(kind, row, body) || kind == Kind::Overwrite && body == earlier
 }
 
 /// The body of a row, if it is its own.

@@ -11,6 +11,7 @@ use overlapped_proto::{limits, redirect};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::body::spool::RunId;
 use crate::config::Config;
 use crate::error::Error;
 
@@ -53,6 +54,12 @@ pub(super) fn new(
         "settings": settings,
         REPLACES: replaces,
     }))
+}
+
+/// Which run it is, if it says so.
+pub(super) fn run(manifest: &Value) -> Option<RunId> {
+    let run = manifest.get("run")?.as_str()?;
+    u64::from_str_radix(run, 16).ok().map(RunId)
 }
 
 /// Whether the run may replace files, which it goes on doing.

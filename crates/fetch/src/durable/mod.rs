@@ -20,7 +20,7 @@ mod directory;
 mod spool;
 mod manifest;
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::done::RowSet;
@@ -33,7 +33,9 @@ pub use directory::{Checked, check, repair};
 pub(crate) use manifest::{Listed, Settings, settings};
 pub use overlapped_proto::commit::Durability;
 
+use crate::body::spool::Part;
 use crate::error::Error;
+use crate::sink::sync_file;
 use directory::{Directory, Found};
 use log::Log;
 pub(crate) use spool::Spooled;
@@ -176,7 +178,9 @@ impl Opened {
         let failed = |error| Error::output_path(&durable.directory, error);
         match (directory.manifest()?, durable.begin) {
             (None, _) => directory.begin_anew().map_err(failed)?,
-            (Some(_), Begin::Overwrite) => {
+            (Some(earlier), Begin::Overwrite) => {
+                // Once it is forgotten nobody knows whose they are.
+                remove_parts(&durable.outputs, &earlier).map_err(Error::output)?;
                 directory.forget().and_then(|()| directory.begin_anew()).map_err(failed)?;
             }
             (Some(_), Begin::Anew) => return Err(exists(&durable.directory, directory.recover().ok())),
@@ -283,6 +287,16 @@ impl Opened {
         let head = Head { run: self.run.0, generation: self.generation + 1, process: std::process::id() };
         Log::begin(self.directory, &self.manifest, self.state, head, self.journal_bytes)
     }
+}
+
+/// Removes the files that the run with this manifest has left half-written; they do not come back.
+fn remove_parts(outputs: &[Output], earlier: &Value) -> io::Result<()> {
+    let Some(run) = manifest::run(earlier) else { return Ok(()) };
+    let mut folders = outputs.iter().map(Output::path).filter(|path| path.is_dir());
+    folders.try_for_each(|folder| {
+        Part::remove_of(folder, run)?;
+        sync_file(folder)
+    })
 }
 
 fn exists(path: &Path, found: Option<Found>) -> Error {
