@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod disk;
 mod program;
 
 use std::fs;
@@ -10,8 +11,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use disk::{Act, EIO, Trip, watch};
 use overlapped_testkit::Server;
-use program::{Directory, command, records};
+use program::{Directory, command, finish, records};
 
 const LONG: Duration = Duration::from_secs(30);
 const HOSTS: u64 = 4;
@@ -104,6 +106,29 @@ fn interrupted_while_rows_are_on_disk() {
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     sorted.resume();
+}
+
+/// Nobody knows which rows these were, and they are not done: the run ends, and goes on from its journal.
+#[test]
+fn rows_that_cannot_be_read_back_end_the_run() {
+    for (input, file, says) in
+        [("-", "(deleted)", "rows that waited on disk"), ("@", "urls.txt", "rows of the list once more")]
+    {
+        let sorted = Sorted::new();
+        let input = if input == "@" { format!("@{}", sorted.list) } else { input.to_owned() };
+        let words = [&PACE[..], &["-s", "--resume", "-o", &sorted.out, &input]].concat();
+        let list = fs::read(&sorted.list).unwrap();
+        let mut failing = command(&words);
+        let trip = Trip { calls: "read", file, at: 1, act: Act::Fail(EIO) };
+        let root = Path::new(&sorted.out).parent().unwrap();
+        watch(&mut failing, root, Path::new(&sorted.directory.path("record")), Some(trip));
+        let ran = finish(&mut failing, &list);
+        ran.check_refused(3, says);
+        assert!(ran.stderr.contains("--resume goes on"), "{ran:?}");
+        finish(&mut command(&words), &list).check_code(0);
+        check(&sorted.directory.read("out.ndjson"));
+        assert!(!Path::new(&sorted.state()).exists());
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 /// Which call is meant, and what happens there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trip {
-    /// The names of the calls that count; empty: all.
+    /// The names of the calls that count; empty: all but a read.
     pub(crate) calls: &'static str,
     /// What stands in the paths that count.
     pub(crate) file: &'static str,

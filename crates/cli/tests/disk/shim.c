@@ -3,7 +3,7 @@
 //
 // DISK_ROOT    the directory
 // DISK_RECORD  where the calls are written down: call, inode, offset, length, path, second path; then the data
-// DISK_CALL    only calls that this text names count ("" is every call)
+// DISK_CALL    only calls that this text names count ("" is every call but a read)
 // DISK_FILE    only files with this text in their path below the directory count
 // DISK_AT      the call of those, from 1, at which something happens
 // DISK_DO      what: kill-before, kill-after, kill-half, short, or the number of an error
@@ -166,6 +166,15 @@ ssize_t write(int fd, const void *data, size_t length) {
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     char path[PATH_MAX];
     return path_of(fd, path) ? write_at(fd, data, length, offset) : syscall(SYS_pwrite64, fd, data, length, offset);
+}
+
+// It changes nothing, so it counts only if it is named.
+ssize_t pread64(int fd, void *data, size_t length, off64_t offset) {
+    char path[PATH_MAX];
+    if (!*calls || !path_of(fd, path)) return syscall(SYS_pread64, fd, data, length, offset);
+    enum verdict verdict = take_turn("read", path, "");
+    if (verdict == FAIL) return -1;
+    return end_turn(verdict, syscall(SYS_pread64, fd, data, length, offset));
 }
 
 // A write may always be short: of several pieces the first is written.
