@@ -50,7 +50,9 @@ fn fails(kind: Kind, at: usize, act: Act) -> bool {
     let ended = match ran.code {
         // What cannot be removed may stay; all else must be known, and above all a sync.
         Some(0) if what == "unlink" => false,
-        Some(2 | 3) => true,
+        Some(3) => true,
+        // The state cannot be read.
+        Some(2) if what == "open" => true,
         _ => panic!("{why}: {ran:?}"),
     };
     if ended {
@@ -81,6 +83,19 @@ fn a_large_body_that_cannot_be_written_ends_the_run() {
         ran.check_refused(3, "pages");
         assert!(ran.stderr.contains("--resume"), "{ran:?}");
         scene.finish("large body");
+    }
+}
+
+/// It ended like one whose list cannot be read, though the pipe was sound.
+#[test]
+fn a_list_that_cannot_be_written_down_ends_the_run() {
+    for (calls, file) in [("write", "/list"), ("sync", "/list"), ("rename", "/list"), ("sync", ".run")] {
+        for act in [Act::Fail(ENOSPC), Act::Fail(EIO)] {
+            let scene = Scene::new(Kind::Piped);
+            let ran = scene.run(Some(Trip { calls, file, at: 1, act }));
+            ran.check_refused(3, "out.ndjson.run");
+            scene.finish("list");
+        }
     }
 }
 

@@ -38,7 +38,7 @@ use crate::error::Error;
 use crate::sink::sync_file;
 use directory::{Directory, Found};
 use log::Log;
-pub(crate) use spool::Spooled;
+pub(crate) use spool::{DiskFailed, Spooled};
 
 /// What becomes of the state that an earlier run has left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! A list that comes through a pipe is gone when the process is; so it is written down while it is read.
 
+use std::error::Error;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -30,6 +32,25 @@ pub(super) fn open(directory: &Path, from: Box<dyn Read + Send>) -> io::Result<S
     Ok(Spooled::Coming(Box::new(Tee { from, file, known, path, whole })))
 }
 
+/// What stands in the [`io::Error`] of a list on its way if the pipe can be read, and the disk has failed.
+#[derive(Debug)]
+pub(crate) struct DiskFailed(pub(crate) io::Error);
+
+impl DiskFailed {
+    /// True if this is why a list cannot be read.
+    pub(crate) fn is_in(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
+impl fmt::Display for DiskFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for DiskFailed {}
+
 struct Tee {
     from: Box<dyn Read + Send>,
     file: File,
@@ -55,7 +76,7 @@ impl Tee {
     fn compare(&mut self, block: &[u8]) -> io::Result<()> {
         let differs = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what.to_owned()));
         let mut before = vec![0; block.len()];
-        self.file.read_exact(&mut before)?;
+        self.file.read_exact(&mut before).map_err(|error| self.failed(&error))?;
         self.known -= block.len() as u64;
         if block.is_empty() {
             return differs("it ends before the point that the stopped run had read: give all of it again");
@@ -64,10 +85,14 @@ impl Tee {
             return differs("it is not the list that the stopped run was reading");
         }
         if before != block {
-            self.file.seek_relative(-(block.len() as i64))?;
-            self.file.write_all(block)?;
+            let back = self.file.seek_relative(-(block.len() as i64));
+            back.and_then(|()| self.file.write_all(block)).map_err(|error| self.failed(&error))?;
         }
         Ok(())
+    }
+
+    fn failed(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), DiskFailed(at(&self.path, error)))
     }
 }
 
@@ -82,7 +107,7 @@ impl Read for Tee {
         let count = self.from.read(buffer)?;
         let ended = count == 0 && !buffer.is_empty();
         let kept = self.keep(buffer.get(..count).unwrap_or_default(), ended);
-        kept.map(|()| count).map_err(|error| at(&self.path, &error))
+        kept.map(|()| count).map_err(|error| self.failed(&error))
     }
 }
 

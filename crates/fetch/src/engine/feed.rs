@@ -15,7 +15,7 @@ use overlapped_proto::{display, limits};
 
 use super::listed::Listed;
 use super::unpack::Unpack;
-use crate::durable::Passed;
+use crate::durable::{DiskFailed, Passed};
 use crate::error::Error;
 
 /// Where the rows of a run come from. What is compressed with gzip or zstd is unpacked as it is read.
@@ -173,7 +173,10 @@ impl Feed {
                         self.buffer.truncate(count);
                         self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))
                     }
-                    Err(error) => Err(Error::input(&self.name, self.rows(), error)),
+                    Err(error) => Err(match error.downcast() {
+                        Ok(DiskFailed(error)) => Error::output(error),
+                        Err(error) => Error::input(&self.name, self.rows(), error),
+                    }),
                 }
             }
         };

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::bufread::MultiGzDecoder;
 use overlapped_proto::limits;
 
+use crate::durable::DiskFailed;
+
 /// A way to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packing {
@@ -141,7 +143,7 @@ impl Unpack {
     fn told(&self, error: io::Error) -> io::Error {
         let Some(packing) = self.packing else { return error };
         // What the source itself says has a number of the system.
-        if error.raw_os_error().is_some() {
+        if error.raw_os_error().is_some() || DiskFailed::is_in(&error) {
             return error;
         }
         let message = if error.kind() == io::ErrorKind::UnexpectedEof {
@@ -237,6 +239,22 @@ mod tests {
         check("urls.gz", TEXT, b"", "not gzip");
         check("urls.zst", b"", b"", "not zstd");
         check("urls.gz", &[0x1f, 0x8b, 8], b"", "cut short");
+    }
+
+    /// It was taken for a list that is damaged.
+    #[test]
+    fn a_disk_that_fails_does_not_damage_the_list() {
+        struct Full;
+        impl Read for Full {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other(DiskFailed(io::ErrorKind::StorageFull.into())))
+            }
+        }
+        for packed in [gzip(TEXT), zstd(TEXT)] {
+            let cut = packed.len() / 2;
+            let mut unpack = Unpack::new(Box::new(Cursor::new(packed).take(cut as u64).chain(Full)), "a");
+            assert!(DiskFailed::is_in(&unpack.read_to_end(&mut Vec::new()).unwrap_err()));
+        }
     }
 
     #[test]
