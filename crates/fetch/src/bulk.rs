@@ -173,12 +173,16 @@ impl Bulk {
     ///
     /// # Errors
     ///
-    /// The list cannot be opened, or no thread can be started.
+    /// Two sinks move bodies; the list cannot be opened; no thread can be started.
     ///
     /// # Blocking
     ///
     /// Until the list is open.
     pub fn start(self) -> Result<Run, Error> {
+        let sinks = Sinks::new(self.sinks);
+        if sinks.contend() {
+            return Err(Error::config("two sinks write bodies to files of their own: a body has one file"));
+        }
         let clock = Clock::start();
         let plan = Arc::new(self.plan);
         let memory = plan.memory.clone();
@@ -227,7 +231,7 @@ impl Bulk {
             shards,
             feed: Reading::Open(Box::new(feed)),
             failure: None,
-            sinks: Writing::Open { sinks: Sinks::new(self.sinks), dirty: false },
+            sinks: Writing::Open { sinks, dirty: false },
             ledger,
             order,
             fed: 0,

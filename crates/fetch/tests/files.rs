@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use overlapped_fetch::sink::{Existing, Files};
-use overlapped_fetch::{Bulk, Config, Input, InputOptions, Response, sink};
+use overlapped_fetch::{Bulk, Config, ErrorClass, Input, InputOptions, Response, sink};
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Format;
 use overlapped_proto::record::Body;
@@ -210,6 +210,23 @@ fn every_sink_sees_where_the_body_went() {
     let expected = [row_of(1), bytes_of("/bytes/900000", 900_000)].concat();
     assert!(*bodies.lock().unwrap() == expected);
     assert_eq!(scratch.files().len(), 2);
+}
+
+/// The second took away what the first had written; in a durable run the first file ended the run.
+#[test]
+fn a_run_with_two_sinks_for_files_is_refused() {
+    let (server, scratch) = (Server::start(), Scratch::new());
+    for second in ["one", "two"] {
+        let open = |name| {
+            Files::open(scratch.path().join(name), Template::default(), Existing::Keep).map(Box::new).unwrap()
+        };
+        let urls = Input::Urls(Box::new(std::iter::once(server.url("/ok"))));
+        let bulk = Bulk::new(config()).unwrap().input(urls).sink(open("one")).sink(open(second));
+        let refused = bulk.start().err().unwrap();
+        assert_eq!(refused.class(), ErrorClass::Config);
+        assert!(refused.to_string().contains("one file"), "{refused}");
+    }
+    assert_eq!((server.requests(), scratch.files().len()), (0, 0));
 }
 
 #[test]

@@ -16,7 +16,8 @@ use super::naming::{Naming, Reserved, Together, settle};
 use super::{Cut, Existing, Sink, at, make_directory, sync_name};
 use crate::body::spool::{Part, RunId};
 
-/// Writes the body of every row that succeeded to a file of its own.
+/// Writes the body of every row that succeeded to a file of its own, and has the record say where. A body has one such
+/// file, so a run takes only one of these.
 pub struct Files {
     directory: PathBuf,
     template: Template,
@@ -153,6 +154,10 @@ impl Sink for Files {
         let (root, existing, reserved) = (self.directory.clone(), self.existing, Arc::clone(&self.reserved));
         let sync = move || settle(&root, &pending, existing, &reserved);
         Ok(Cut { offset: None, names, sync: Some(Box::new(sync)) })
+    }
+
+    fn moves_bodies(&self) -> bool {
+        true
     }
 }
 

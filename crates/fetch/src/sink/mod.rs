@@ -53,6 +53,11 @@ pub trait Sink: Send {
     fn cut(&mut self) -> io::Result<Cut> {
         self.commit().map(|()| Cut::default())
     }
+
+    /// True if it moves bodies to places of their own. A run has at most one such sink.
+    fn moves_bodies(&self) -> bool {
+        false
+    }
 }
 
 /// What a sink has taken since its last cut, and how to make it durable.
@@ -90,6 +95,11 @@ pub(crate) struct Sinks(Vec<Box<dyn Sink>>);
 impl Sinks {
     pub(crate) fn new(sinks: Vec<Box<dyn Sink>>) -> Self {
         Self(sinks)
+    }
+
+    /// True if a body that one of them has moved would be moved by another.
+    pub(crate) fn contend(&self) -> bool {
+        self.0.iter().filter(|sink| sink.moves_bodies()).count() > 1
     }
 
     /// Gives the batch back, empty.
