@@ -4,6 +4,9 @@
 
 mod program;
 
+use std::fs;
+use std::os::unix::fs::symlink;
+
 use overlapped_testkit::{Server, row_of};
 use program::{Directory, records, run, run_with};
 
@@ -113,6 +116,28 @@ fn an_output_that_exists_is_not_lost() {
     assert_eq!((directory.read("out.ndjson").as_str(), server.requests()), ("precious\n", 0));
     run(&["--overwrite", "-o", &out, &server.url("/row/1")]).check_code(0);
     assert_eq!(records(&directory.read("out.ndjson")).len(), 1);
+}
+
+/// It was followed, and so a list could write wherever a link led.
+#[test]
+fn a_link_in_the_output_directory_is_not_followed() {
+    let server = Server::start();
+    for durability in ["none", "group"] {
+        let directory = Directory::new();
+        for name in ["pages", "elsewhere"] {
+            fs::create_dir(directory.path(name)).unwrap();
+        }
+        symlink("../elsewhere", directory.path("pages/a")).unwrap();
+        let list = format!(r#"{{"url":"{}","out":"a/b"}}"#, server.url("/row/7"));
+        let list = directory.write("list.ndjson", list);
+        let (pages, out) = (directory.path("pages/"), directory.path("out.ndjson"));
+        run(&["-s", "--durability", durability, "-o", &pages, "-o", &out, &format!("@{list}")]).check_code(0);
+        assert_eq!(fs::read_dir(directory.path("elsewhere")).unwrap().count(), 0);
+        let records = records(&directory.read("out.ndjson"));
+        let path = records[0]["body_path"].as_str().unwrap();
+        assert!(path.ends_with("pages/000000000.txt"), "{path}");
+        assert_eq!(fs::read(path).unwrap(), row_of(7));
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use overlapped_fetch::sink::{Existing, Files};
@@ -172,6 +174,51 @@ fn a_rows_own_name_cannot_leave_the_directory() {
     assert!(written.iter().all(|name| name.starts_with("a/b/out/")), "{written:?}");
     assert!(written.contains(&"a/b/out/sub/dir/ok.txt".to_owned()), "{written:?}");
     assert!(!std::path::Path::new("/tmp/overlapped-escape").exists());
+}
+
+/// They were followed.
+#[test]
+fn a_link_in_the_directory_leads_no_file_out_of_it() {
+    let row = |url: String, out: &str| format!(r#"{{"url":"{url}","out":"{out}"}}"#);
+    for existing in [Existing::Keep, Existing::Replace] {
+        let (server, scratch, elsewhere) = (Server::start(), Scratch::new(), Scratch::new());
+        let link = |name: &str, to: &Path| symlink(to, scratch.path().join(name)).unwrap();
+        std::fs::create_dir(scratch.path().join("deep")).unwrap();
+        std::fs::write(elsewhere.path().join("theirs"), "theirs").unwrap();
+        link("a", elsewhere.path());
+        link("deep/a", elsewhere.path());
+        link("dangling", &elsewhere.path().join("nothing"));
+        link("file", &elsewhere.path().join("theirs"));
+        let outs = ["a/b", "a/b/c", "deep/a/b", "deep/b", "dangling/b", "file/b", "file", "a", "127.0.0.1/b"];
+        let list: Vec<_> =
+            (0..).zip(outs).map(|(number, out)| row(server.url(&format!("/row/{number}")), out)).collect();
+        let fetched = download(config(), &scratch, "{row}", existing, &list);
+        assert_eq!(fetched.errors(), [""; 9]);
+        for record in &fetched.records {
+            let Body::File(path) = &record.body else { unreachable!("{record:?}") };
+            assert_eq!(std::fs::read(path).unwrap(), row_of(record.row.0), "{path:?}");
+            assert!(
+                path.canonicalize().unwrap().starts_with(scratch.path().canonicalize().unwrap()),
+                "{path:?}"
+            );
+        }
+        assert_eq!(elsewhere.files(), ["theirs"]);
+        assert_eq!(elsewhere.read("theirs"), b"theirs");
+        assert_eq!(scratch.read("deep/b"), row_of(3));
+    }
+}
+
+/// It is the user's choice.
+#[test]
+fn the_directory_itself_may_be_a_link() {
+    let (server, scratch) = (Server::start(), Scratch::new());
+    std::fs::create_dir(scratch.path().join("real")).unwrap();
+    let link = scratch.path().join("link");
+    symlink("real", &link).unwrap();
+    let files = Files::open(link, Template::parse("{host}/{row}").unwrap(), Existing::Keep).unwrap();
+    let urls = Input::Urls(Box::new(std::iter::once(server.url("/row/0"))));
+    run(Bulk::new(config()).unwrap().input(urls).sink(Box::new(files))).assert_complete(1);
+    assert_eq!(scratch.read("real/127.0.0.1/0"), row_of(0));
 }
 
 /// A server that names the file cannot choose where it goes.

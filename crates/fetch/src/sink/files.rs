@@ -12,7 +12,7 @@ use overlapped_proto::limits;
 use overlapped_proto::record::{Body, Record};
 use url::Url;
 
-use super::naming::{Naming, Reserved, Together, settle};
+use super::naming::{Naming, Reserved, settle};
 use super::{Cut, Existing, Sink, at, make_directory, sync_name};
 use crate::body::spool::{Part, RunId};
 
@@ -30,7 +30,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Files below `directory`, which is made if it is not there.
+    /// Files below `directory`, which is made if it is not there. It may be a symbolic link; one below it is never
+    /// followed, so that neither a list nor a server chooses where a file goes.
     ///
     /// # Errors
     ///
@@ -43,7 +44,8 @@ impl Files {
         make_directory(&directory)?;
         // A directory that cannot be written to is found now, not at the first row.
         let readers = Part::probe(&directory)?;
-        let (naming, reserved, run) = (Naming::AtOnce, Arc::default(), RunId::draw());
+        let naming = Naming::at_once(directory.clone());
+        let (reserved, run) = (Arc::default(), RunId::draw());
         Ok(Self { directory, template, existing, readers, naming, reserved, run })
     }
 
@@ -61,7 +63,7 @@ impl Files {
         self.run = run;
         Part::remove_of(&self.directory, run)?;
         sync_name(&self.directory)?;
-        self.naming = Naming::Together(Together::default());
+        self.naming.together();
         Ok(self)
     }
 
@@ -78,7 +80,8 @@ impl Files {
             None => template.path(&parts, twin),
         };
         match self.first_free(part, wanted, reserved) {
-            // One row's file may be where another's directory should be. That must not end the run for all.
+            // One row's file may be where another's directory should be, or a link that leads elsewhere. That must
+            // not end the run for all.
             Err(error) if is_about_the_name(error.kind()) => {
                 let plain = Template::default();
                 self.first_free(part, |twin| plain.path(&parts, twin), reserved)
@@ -143,8 +146,7 @@ impl Sink for Files {
     }
 
     fn cut(&mut self) -> io::Result<Cut> {
-        let Naming::Together(together) = &mut self.naming else { return Ok(Cut::default()) };
-        let pending = std::mem::take(&mut together.pending);
+        let pending = self.naming.pending();
         if pending.is_empty() {
             return Ok(Cut::default());
         }

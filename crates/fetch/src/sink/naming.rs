@@ -16,20 +16,19 @@ use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
 use super::{Existing, at, sync_file};
 
-/// When files get their final names.
-pub(super) enum Naming {
+/// Gives files below one directory their final names.
+pub(super) struct Naming {
+    root: PathBuf,
+    /// The directory that was made last: most files go where the one before went.
+    made: PathBuf,
+    when: When,
+}
+
+enum When {
     /// Each when it is whole.
     AtOnce,
     /// All of a cut when they are on the disk. Until then their names are reserved.
-    Together(Together),
-}
-
-/// Files that wait for their final names.
-#[derive(Default)]
-pub(super) struct Together {
-    pub(super) pending: Vec<Pending>,
-    /// The directory that was made last: most files go where the one before went.
-    made: PathBuf,
+    Together(Vec<Pending>),
 }
 
 /// A file that is whole, on its way to its final name.
@@ -44,6 +43,24 @@ pub(super) struct Pending {
 pub(super) struct Reserved(Mutex<HashSet<PathBuf>>);
 
 impl Naming {
+    /// Each file gets its name when it is whole.
+    pub(super) fn at_once(root: PathBuf) -> Self {
+        Self { root, made: PathBuf::new(), when: When::AtOnce }
+    }
+
+    /// From now on files wait for [`Naming::pending`], and for [`settle`].
+    pub(super) fn together(&mut self) {
+        self.when = When::Together(Vec::new());
+    }
+
+    /// The files that wait, which are not told again.
+    pub(super) fn pending(&mut self) -> Vec<Pending> {
+        match &mut self.when {
+            When::AtOnce => Vec::new(),
+            When::Together(pending) => std::mem::take(pending),
+        }
+    }
+
     /// Gives the file at `part` this name, or reserves it.
     ///
     /// # Errors
@@ -56,18 +73,19 @@ impl Naming {
         existing: Existing,
         reserved: &mut HashSet<PathBuf>,
     ) -> io::Result<()> {
-        let Self::Together(Together { pending, made }) = self else {
-            return rename(part, path, existing);
-        };
         if path.ancestors().skip(1).any(|above| reserved.contains(above)) {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         // The directories are made now: whatever is wrong with a name is found while there is a choice.
         let folder = path.parent().unwrap_or(path);
-        if folder != made {
-            fs::create_dir_all(folder)?;
-            folder.clone_into(made);
+        if folder != self.made {
+            make_below(&self.root, folder)?;
+            folder.clone_into(&mut self.made);
         }
+        let pending = match &mut self.when {
+            When::AtOnce => return rename(&self.root, part, path, existing),
+            When::Together(pending) => pending,
+        };
         match (path.symlink_metadata(), existing) {
             (Err(error), _) if error.kind() == io::ErrorKind::NotFound => {}
             (Err(error), _) => return Err(error),
@@ -102,18 +120,39 @@ impl Reserved {
     }
 }
 
-fn rename(part: &Path, path: &Path, existing: Existing) -> io::Result<()> {
+fn rename(root: &Path, part: &Path, path: &Path, existing: Existing) -> io::Result<()> {
     let flags = match existing {
         Existing::Keep => RenameFlags::NOREPLACE,
         Existing::Replace => RenameFlags::empty(),
     };
     match renameat_with(CWD, part, CWD, path, flags) {
+        // Somebody has removed the directory.
         Err(rustix::io::Errno::NOENT) => {
-            fs::create_dir_all(path.parent().unwrap_or(path))?;
+            make_below(root, path.parent().unwrap_or(path))?;
             Ok(renameat_with(CWD, part, CWD, path, flags)?)
         }
         result => Ok(result?),
     }
+}
+
+/// Makes the directories from `root` down to `folder`. A link on the way is no directory, wherever it leads: a name
+/// comes from the list or from a server, and must not write where only the owner of `root` may choose to.
+fn make_below(root: &Path, folder: &Path) -> io::Result<()> {
+    let is_directory = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
+    let mut path = root.to_owned();
+    for name in folder.strip_prefix(root).map_err(io::Error::other)?.components() {
+        path.push(name);
+        if is_directory(&path) {
+            continue;
+        }
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // Another process may just have made it.
+            Err(_) if !is_directory(&path) => return Err(io::ErrorKind::NotADirectory.into()),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Has the files on the disk, gives them their names, and has the names on the disk.
@@ -127,7 +166,7 @@ pub(super) fn settle(
     for some in pending.chunks(RENAMES_A_TURN) {
         let mut reserved = reserved.lock();
         for Pending { part, path } in some {
-            rename(part, path, existing).map_err(|error| at(path, &error))?;
+            rename(root, part, path, existing).map_err(|error| at(path, &error))?;
             reserved.remove(path);
         }
     }
