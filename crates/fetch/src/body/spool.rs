@@ -87,13 +87,14 @@ impl Part {
     /// probes just now does not miss the name of its file.
     pub(crate) fn remove_of(directory: &Path, run: RunId) -> io::Result<()> {
         let (prefix, probe) = (run.prefix(), ending(PROBE, 0));
-        for entry in std::fs::read_dir(directory)? {
-            let entry = entry?;
+        let entries = std::fs::read_dir(directory).map_err(|error| named(directory, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| named(directory, &error))?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let probe = name.starts_with(PREFIX) && name.ends_with(&probe);
             if probe || name.starts_with(&prefix) && name.ends_with(PART) {
-                std::fs::remove_file(entry.path())?;
+                std::fs::remove_file(entry.path()).map_err(|error| named(&entry.path(), &error))?;
             }
         }
         Ok(())
