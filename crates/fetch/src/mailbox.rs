@@ -44,8 +44,13 @@ impl<T> Mailbox<T> {
         self.lock().batches.len()
     }
 
-    /// An empty batch, to be filled and pushed.
-    pub(crate) fn spare(&self) -> Vec<T> {
+    /// Pushes what is in `batch`, and leaves an emptied one in its place.
+    pub(crate) fn send(&self, batch: &mut Vec<T>) {
+        let spare = self.spare();
+        self.push(std::mem::replace(batch, spare));
+    }
+
+    fn spare(&self) -> Vec<T> {
         self.lock().spare.pop().unwrap_or_default()
     }
 

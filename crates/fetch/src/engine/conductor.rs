@@ -262,7 +262,7 @@ impl Conductor {
                     if let Some((outgoing, inbox)) = to {
                         outgoing.push(job);
                         if outgoing.len() >= limits::BATCH_RECORDS {
-                            inbox.push(std::mem::replace(outgoing, inbox.spare()));
+                            inbox.send(outgoing);
                         }
                     }
                 }
@@ -273,7 +273,7 @@ impl Conductor {
         self.shared.set_out(self.fed - self.written);
         for (outgoing, inbox) in self.outgoing.iter_mut().zip(&self.shared.inboxes) {
             if !outgoing.is_empty() {
-                inbox.push(std::mem::replace(outgoing, inbox.spare()));
+                inbox.send(outgoing);
             }
         }
         self.finish(bad);

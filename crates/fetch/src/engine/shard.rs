@@ -442,8 +442,7 @@ impl Shard {
 
     fn send(&self, outbox: &mut Outbox) {
         outbox.bytes = 0;
-        let records = std::mem::replace(&mut outbox.records, self.shared.results.spare());
-        self.shared.results.push(records);
+        self.shared.results.send(&mut outbox.records);
     }
 
     // --- connections -----------------------------------------------------------------------------------------
