@@ -70,6 +70,14 @@ impl Executor {
     /// assert_eq!(block_on(job).unwrap(), 42);
     /// ```
     ///
+    /// Dropping the job cancels it. `let _ = executor.submit(…)` drops it in the same statement, without a warning from the
+    /// compiler: if no thread has begun it by then, it never runs. To let it run without a handle, detach it:
+    ///
+    /// ```
+    /// # let executor = overlapped::Executor::global();
+    /// executor.submit(|| println!("runs, although nothing waits for it")).detach();
+    /// ```
+    ///
     /// Nothing may be borrowed from the stack, because the job may outlive the caller:
     ///
     /// ```compile_fail,E0373

@@ -30,7 +30,7 @@ use crate::timer::Timer;
 /// # Panics
 ///
 /// When polled again after it has given its result.
-#[must_use = "dropping a job cancels it; await it, wait for it or detach it"]
+#[must_use = "dropping a job cancels it, as `let _ = …` does: await it, `.wait()` for it, or call `.detach()` to let it run on"]
 pub struct Job<R> {
     cell: Arc<dyn Awaited<R>>,
     pool: Arc<Pool>,

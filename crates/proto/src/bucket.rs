@@ -6,6 +6,9 @@
 //! push the following ones back: lateness of up to a hundredth of the span is made good, and paid for by a step that
 //! is a hundredth longer. So a rate of 50/s gives 49.5 a second, whatever the timer does.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::time::Nanos;
 
 /// At most `count` starts in any span of `per`.
@@ -16,6 +19,7 @@ use crate::time::Nanos;
 ///
 /// assert_eq!(Rate::parse("10/s"), Some(Rate { count: 10, per: Nanos::from_secs(1) }));
 /// assert_eq!(Rate::parse("2/5s"), Some(Rate { count: 2, per: Nanos::from_secs(5) }));
+/// assert_eq!("10/s".parse(), Ok(Rate { count: 10, per: Nanos::from_secs(1) }));
 /// assert_eq!(Rate::parse("10"), None); // a rate without its unit says nothing
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,27 @@ impl Rate {
         Spacing { step: Nanos(self.per.0.saturating_add(slack).div_ceil(count)), slack: Nanos(slack) }
     }
 }
+
+impl FromStr for Rate {
+    type Err = InvalidRate;
+
+    /// As [`Rate::parse`].
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text).ok_or(InvalidRate)
+    }
+}
+
+/// A text that is no [`Rate`]; what it says is how one is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidRate;
+
+impl fmt::Display for InvalidRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a rate is written like 10/s, 100/m or 2/5s: the unit is required")
+    }
+}
+
+impl std::error::Error for InvalidRate {}
 
 /// A whole number in digits alone; `parse` by itself would take a sign.
 fn whole(digits: &str) -> Option<u64> {

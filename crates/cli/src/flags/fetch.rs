@@ -78,10 +78,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "N", help_heading = "Pace")]
     pub(crate) parallel_max_host: Option<usize>,
     /// Requests in a span of time, as 100/s or 5000/h.
-    #[arg(long, value_name = "N/U", value_parser = values::rate, help_heading = "Pace")]
+    #[arg(long, value_name = "N/U", help_heading = "Pace")]
     pub(crate) rate: Option<Rate>,
     /// The same for each host.
-    #[arg(long, value_name = "N/U", value_parser = values::rate, help_heading = "Pace")]
+    #[arg(long, value_name = "N/U", help_heading = "Pace")]
     pub(crate) rate_host: Option<Rate>,
     /// Do not slow down for a host that struggles.
     #[arg(long, help_heading = "Pace")]

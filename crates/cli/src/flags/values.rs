@@ -9,7 +9,6 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use overlapped_proto::bucket::Rate;
 use overlapped_proto::job::Shard;
 use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
@@ -179,11 +178,6 @@ impl FromStr for Resolve {
             addresses: addresses.split(',').map(address).collect::<Result<_, _>>()?,
         })
     }
-}
-
-/// A rate: `100/s`, `5000/h`, `2/5s`.
-pub(crate) fn rate(text: &str) -> Result<Rate, &'static str> {
-    Rate::parse(text).ok_or("a rate is written like 10/s, 100/m or 2/5s: the unit is required")
 }
 
 /// A part of a list: `1/4` to `4/4`.
