@@ -1,14 +1,94 @@
-//! Standard output and standard error: their width, whether a person reads them, and one line to that person.
+//! Standard output and standard error: their width, whether a person reads them, and what a person may be shown.
+//!
+//! This is the border at which text from strangers (URLs, header fields, names of files, arguments) reaches a
+//! terminal: nothing that could steer it, or reorder what is read, gets past here. Bodies alone are written as they
+//! came.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal, Write};
+
+use overlapped_proto::display::{escape, is_unsafe};
 
 /// The width where nobody tells one: of a page, or of a log.
 const WIDTH: usize = 100;
 
-/// A line on standard error. A failure to write it is not told: there is nobody left to tell.
+/// A line on standard error; a line end within it is escaped like any other control character. A failure to write it
+/// is not told: there is nobody left to tell.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", escape(&line.to_string()));
+}
+
+/// Several lines on standard error, as [`say`].
+pub(crate) fn say_lines(text: &str) {
+    text.lines().for_each(|line| say(format_args!("{line}")));
+}
+
+/// Standard output for text: as it is for a program that reads it, escaped for a person.
+pub(crate) fn stdout() -> Box<dyn Write + Send> {
+    if stdout_is_seen() { Box::new(Screen::new(io::stdout())) } else { Box::new(io::stdout()) }
+}
+
+/// A writer that shows text on a terminal: what could steer it becomes `\u…`, as JSON has it, so that a record is still
+/// the same record. Bytes that are no UTF-8 become U+FFFD. LF, CRLF and tabs pass.
+struct Screen<W> {
+    out: W,
+    /// The beginning of a character, or of a CRLF, whose rest has not come yet.
+    cut: Vec<u8>,
+}
+
+impl<W> Screen<W> {
+    fn new(out: W) -> Self {
+        Self { out, cut: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for Screen<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut text = std::mem::take(&mut self.cut);
+        text.extend_from_slice(bytes);
+        let whole = text.len() - cut_at_end(&text);
+        self.cut = text.split_off(whole);
+        self.out.write_all(shown(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// How many bytes at the end are only the beginning of a character or of a CRLF.
+fn cut_at_end(text: &[u8]) -> usize {
+    if text.ends_with(b"\r") {
+        return 1;
+    }
+    let from = text.len().saturating_sub(3);
+    let last = text.get(from..).unwrap_or_default();
+    (1..=last.len())
+        .find(|count| {
+            let tail = last.get(last.len() - count..).unwrap_or_default();
+            std::str::from_utf8(tail)
+                .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+        })
+        .unwrap_or(0)
+}
+
+fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut safe = String::with_capacity(text.len());
+    let mut units = [0; 2];
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' | '\t' => safe.push(c),
+            '\r' if chars.peek() == Some(&'\n') => safe.push(c),
+            c if is_unsafe(c) => {
+                safe.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
 }
 
 /// The characters that a line on standard output has room for.
@@ -41,4 +121,41 @@ pub(crate) fn stderr_is_seen() -> bool {
 /// True if colour on standard output helps. <https://no-color.org>
 pub(crate) fn colour() -> bool {
     stdout_is_seen() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(written: &[u8], expected: &str) {
+        for size in 1..=written.len() {
+            let mut screen = Screen::new(Vec::new());
+            for piece in written.chunks(size) {
+                screen.write_all(piece).unwrap();
+            }
+            assert_eq!(String::from_utf8(screen.out).unwrap(), expected, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn nothing_steers_the_terminal_in_whatever_pieces_it_comes() {
+        check("plain \u{e4} \u{1f600} \t\r\n".as_bytes(), "plain \u{e4} \u{1f600} \t\r\n");
+        check(b"red \x1b[31m\n", "red \\u001b[31m\n");
+        check(b"over\rwritten\n", "over\\u000dwritten\n");
+        check("csi \u{9b}31m\n".as_bytes(), "csi \\u009b31m\n");
+        check("exe.\u{202e}gpj\u{2028}\n".as_bytes(), "exe.\\u202egpj\\u2028\n");
+        check("tag \u{e0041}\n".as_bytes(), "tag \\udb40\\udc41\n");
+        check(b"latin \xe9 and csi \x9b31m\n", "latin \u{fffd} and csi \u{fffd}31m\n");
+        check(b"bell \x07 del \x7f\n", "bell \\u0007 del \\u007f\n");
+    }
+
+    #[test]
+    fn every_dangerous_character_is_escaped() {
+        let dangerous = (0..0x20).chain(0x7f..0xa0).chain([0x61c, 0x200e, 0x200f, 0x2028, 0x2029]);
+        let dangerous = dangerous.chain(0x202a..=0x202e).chain(0x2066..=0x2069);
+        for c in dangerous.filter_map(char::from_u32).filter(|c| !matches!(c, '\n' | '\t')) {
+            assert_eq!(shown(c.to_string().as_bytes()), format!("\\u{:04x}", u32::from(c)));
+        }
+    }
 }

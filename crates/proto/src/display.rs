@@ -142,7 +142,8 @@ fn push_safe(c: char, safe: &mut String) {
 }
 
 /// True for the characters that [`escape`] replaces.
-pub(crate) fn is_unsafe(c: char) -> bool {
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

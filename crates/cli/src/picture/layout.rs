@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn labels_tell_what_differs() {
         let named = |names: &[&str]| -> Vec<Bar> {
-            names.iter().map(|name| Bar::new((*name).into(), "200".into(), true, 0.0)).collect()
+            names.iter().map(|name| Bar::new(name, "200", true, 0.0)).collect()
         };
         assert_eq!(labels(&named(&["http://a/x/1", "http://a/x/22"])), ("http://a/x", vec!["/1", "/22"]));
         assert_eq!(labels(&named(&["http://a/", "http://a/b"])), ("http://a", vec!["/", "/b"]));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn bar(start_s: f64, phases: &[(Phase, f64)]) -> Bar {
-        let mut bar = Bar::new("http://a/".into(), "200".into(), true, start_s);
+        let mut bar = Bar::new("http://a/", "200", true, start_s);
         for (phase, seconds) in phases {
             bar.set(*phase, *seconds);
         }

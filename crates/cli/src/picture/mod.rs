@@ -9,6 +9,7 @@ pub(crate) mod svg;
 pub(crate) mod text;
 mod layout;
 
+use overlapped_proto::display::{escape, redact};
 use serde::{Deserialize, Serialize};
 
 /// Rows that get a bar of their own; what fits a screen or a page.
@@ -91,8 +92,10 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    /// A row whose phases are still to be set.
-    pub(crate) fn new(label: String, result: String, ok: bool, start_s: f64) -> Self {
+    /// A row whose phases are still to be set. URLs and, in a file, names of errors are strangers' text: here they are
+    /// made fit for a terminal, without a password.
+    pub(crate) fn new(label: &str, result: &str, ok: bool, start_s: f64) -> Self {
+        let (label, result) = (escape(&redact(label)).into_owned(), escape(result).into_owned());
         Self { label, result, ok, start_s, phases_s: [0.0; Phase::COUNT] }
     }
 

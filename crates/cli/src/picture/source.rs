@@ -1,6 +1,5 @@
 //! Bars from records: from a finished row of a run, and from a line of its NDJSON.
 
-use overlapped_proto::display::{escape, redact};
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
 use serde::Deserialize;
@@ -48,7 +47,7 @@ impl Bar {
                 .map(|span| span.map(Nanos::as_secs_f64)),
             elapsed: Some(record.elapsed.as_secs_f64()),
         };
-        Self::timed(&record.url, result(record.status, error), record.ok, &times)
+        Self::timed(&record.url, &result(record.status, error), record.ok, &times)
     }
 
     /// A record as NDJSON tells it; `Ok(None)` if its row was never started.
@@ -73,14 +72,12 @@ impl Bar {
             last: [blocked, dns, connect, tls, send, wait, ms(line.receive_ms)],
             elapsed: ms(line.elapsed_ms),
         };
-        Ok(Self::timed(&line.url, result(line.status, line.error.as_deref()), line.ok, &times))
+        Ok(Self::timed(&line.url, &result(line.status, line.error.as_deref()), line.ok, &times))
     }
 
-    fn timed(url: &str, result: String, ok: bool, times: &Times) -> Option<Self> {
+    fn timed(url: &str, result: &str, ok: bool, times: &Times) -> Option<Self> {
         let [blocked, rest @ ..] = times.last.map(Option::unwrap_or_default);
-        // URLs and, in a file, error names are strangers' text: fit for a terminal, and without a password.
-        let label = escape(&redact(url)).into_owned();
-        let mut bar = Self::new(label, escape(&result).into_owned(), ok, times.started?);
+        let mut bar = Self::new(url, result, ok, times.started?);
         let phases = [Phase::Dns, Phase::Connect, Phase::Tls, Phase::Send, Phase::Wait, Phase::Receive];
         for (phase, seconds) in phases.into_iter().zip(rest) {
             bar.set(phase, seconds);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use overlapped_proto::display::is_unsafe;
+
 use super::layout::{self, Axis, Rows, seconds};
 use super::{BARS_MAX, Bar, Chart, Phase};
 
@@ -247,7 +249,7 @@ fn ending(text: &str, width: usize) -> String {
     ['…'].into_iter().chain(text.chars().skip(length - width + 1)).collect()
 }
 
-/// Text for XML. Control characters have no place in it at all.
+/// Text for XML. Control characters have no place in it at all, and what would reorder the text is escaped.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -257,7 +259,10 @@ fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\n' => out.push('\n'),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c if is_unsafe(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -271,7 +276,7 @@ mod tests {
     fn chart(rows: usize, label: &str) -> Chart {
         let mut chart = Chart::default();
         for i in 0..rows {
-            let mut bar = Bar::new(format!("{label}{i}"), "200".into(), true, i as f64 * 0.01);
+            let mut bar = Bar::new(&format!("{label}{i}"), "200", true, i as f64 * 0.01);
             bar.set(Phase::Wait, 0.5);
             bar.set(Phase::Receive, 0.4);
             chart.add(Some(bar));

@@ -210,8 +210,7 @@ mod tests {
     fn chart(rows: usize) -> Chart {
         let mut chart = Chart::default();
         for i in 0..rows {
-            let mut bar =
-                Bar::new(format!("http://example.org/page/{i}"), "200".into(), true, i as f64 * 0.1);
+            let mut bar = Bar::new(&format!("http://example.org/page/{i}"), "200", true, i as f64 * 0.1);
             bar.set(Phase::Connect, 0.1);
             bar.set(Phase::Wait, 0.5);
             bar.set(Phase::Receive, 0.4);
@@ -233,8 +232,7 @@ mod tests {
     #[test]
     fn no_line_is_too_wide() {
         let mut chart = chart(80);
-        let mut failed =
-            Bar::new("http://example.org/a/long/way/down".into(), "connect.refused".into(), false, 0.0);
+        let mut failed = Bar::new("http://example.org/a/long/way/down", "connect.refused", false, 0.0);
         for phase in [Phase::Blocked, Phase::Earlier, Phase::Dns, Phase::Tls] {
             failed.set(phase, 0.1);
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use overlapped_fetch::Control;
+use overlapped_proto::display::escape;
 use overlapped_proto::limits;
 use overlapped_proto::schedule::Held;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -145,7 +146,7 @@ impl Shown {
             Self::Bar(bar, line) => {
                 let text = line.text(progress);
                 bar.set_position((line.share(progress).unwrap_or(0.0) * 1_000.0) as u64);
-                bar.set_message(text);
+                bar.set_message(escape(&text).into_owned());
             }
             Self::Lines(last, line) => {
                 if last.elapsed() >= PLAIN {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use overlapped::{Executor, block_on, gather};
 use overlapped_fetch::{Bulk, Config, Input, Pace, Response, Sink};
-use overlapped_proto::display::{escape, redact};
 use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use ureq::Agent;
@@ -75,7 +74,7 @@ struct Bars(Arc<Mutex<(Vec<Bar>, Option<u32>)>>);
 impl Sink for Bars {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
         // A row that never started still has its place in the list.
-        let never = || Bar::new(record.url.to_string(), "never started".to_owned(), false, now_s());
+        let never = || Bar::new(&record.url, "never started", false, now_s());
         let bar = Bar::of(record).unwrap_or_else(never);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0.push(bar);
         Ok(())
@@ -105,9 +104,9 @@ fn get(agent: &Agent, url: &str) -> Bar {
     });
     let (result, ok) = match answer {
         Ok(status) => (status.to_string(), status < 400),
-        Err(error) => (escape(&error.to_string()).into_owned(), false),
+        Err(error) => (error.to_string(), false),
     };
-    let mut bar = Bar::new(escape(&redact(url)).into_owned(), result, ok, started_s);
+    let mut bar = Bar::new(url, &result, ok, started_s);
     bar.set(Phase::Request, head.as_secs_f64());
     bar.set(Phase::Receive, (clock.elapsed() - head).as_secs_f64());
     bar

@@ -63,7 +63,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     let seen = watch.end();
     let run = result.map_err(|error| resumable(error.into(), earlier.is_some()))?;
     if plan.show.summary {
-        terminal::say(format_args!("{}", summary::text(&run, seen.held)));
+        terminal::say_lines(&summary::text(&run, seen.held));
         if earlier.is_some() && !run.finished {
             terminal::say(format_args!("  go on with  {}", go_on(std::env::args().skip(1))));
         }

@@ -60,9 +60,9 @@ pub(super) fn open(plan: &Sinks, show: Show, earlier: Option<&Earlier>) -> Resul
     match plan.main {
         Main::Body => sinks.push(Box::new(BodyTo::new(io::stdout()))),
         Main::BodyIfOk => sinks.push(Box::new(IfOk(BodyTo::new(io::stdout())))),
-        Main::Head => sinks.push(Box::new(Head(io::stdout()))),
-        Main::Lines => sinks.push(Box::new(Told(io::stdout()))),
-        Main::Ndjson => sinks.push(Box::new(Lines::ndjson(io::stdout(), fields))),
+        Main::Head => sinks.push(Box::new(Head(terminal::stdout()))),
+        Main::Lines => sinks.push(Box::new(Told(terminal::stdout()))),
+        Main::Ndjson => sinks.push(Box::new(Lines::ndjson(terminal::stdout(), fields))),
         Main::Nothing => {}
     }
     if show.rows {
