@@ -9,6 +9,7 @@ mod report;
 mod flags;
 mod picture;
 mod terminal;
+mod shell;
 mod exit;
 
 use std::process::ExitCode;

@@ -4,8 +4,10 @@
 
 mod program;
 
+use std::process::Command;
+
 use overlapped_testkit::Server;
-use program::{Directory, run};
+use program::{Directory, command, run};
 
 #[test]
 fn flags_that_are_wrong_are_refused() {
@@ -77,5 +79,43 @@ fn help_and_version_are_data() {
         let ran = run(words);
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{words:?}");
         assert!(ran.stdout.contains("overlapped"), "{words:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_not_taken_for_a_host() {
+    let directory = Directory::new();
+    for name in ["urls.txt", "urls", "my urls.txt", "urls[1].txt"] {
+        directory.write(name, "http://127.0.0.1:9/\n");
+        let output = command(&[name]).current_dir(directory.path("")).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), told.lines().count()), (Some(2), 1), "{told}");
+        assert!(told.contains(&format!("@{name}")), "{told}");
+        assert!(!told.contains("https://"), "{told}");
+    }
+    run(&["compare", &directory.path("urls.txt")]).check_refused(2, "/urls.txt fetches");
+    run(&["none.txt"]).check_refused(2, "there is no file none.txt");
+    run(&["fetch", "help"]).check_refused(2, "goes first");
+}
+
+#[test]
+fn the_last_line_is_a_command_that_fetches_the_failed_rows_again() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let list = [server.url("/ok"), server.url("/status/404"), server.url("/status/410")].join("\n");
+    let list = format!("@{}", directory.write("my urls.txt", list));
+    for output in [directory.path("out.ndjson"), directory.path("it's/")] {
+        server.forget();
+        let ran = run(&["-o", &output, &list]);
+        ran.check_code(1);
+        let last = ran.stderr.lines().last().unwrap();
+        assert!(last.starts_with("  2 rows failed"), "{last}");
+        assert_eq!(last.contains("-o F.ndjson"), output.ends_with('/'), "{last}");
+        assert_eq!(server.requests(), 3);
+        let (_, told) = last.split_once("again:  overlapped ").unwrap();
+        let shell = format!("{} {told}", env!("CARGO_BIN_EXE_overlapped"));
+        let again = Command::new("sh").args(["-c", &shell]).output().unwrap();
+        assert_eq!(again.status.code(), Some(1), "{shell}: {again:?}");
+        assert_eq!((server.requests(), server.count("/ok")), (5, 1), "{shell}");
     }
 }

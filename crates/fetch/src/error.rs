@@ -110,10 +110,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
-        match &self.0.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
-        }
+        let Some(source) = &self.0.source else { return Ok(()) };
+        // The system's words; its number says nothing more.
+        let text = source.to_string();
+        write!(f, ": {}", text.split_once(" (os error").map_or(&*text, |(words, _)| words))
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) struct Flags {
     pub(crate) durability: Durability,
 
     /// Requests at once.
-    #[arg(short = 'j', long, value_name = "N", default_value_t = limits::PARALLEL_MAX, help_heading = "Pace")]
+    #[arg(short = 'j', long, value_name = "N", default_value_t = limits::PARALLEL_MAX, value_parser = values::requests, help_heading = "Pace")]
     pub(crate) parallel_max: usize,
     /// Requests at once to one host; 0: no limit [default: 6; no limit for this machine].
     #[arg(long, value_name = "N", help_heading = "Pace")]
@@ -150,7 +150,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "SIZE", default_value_t = Size(limits::MEMORY_BYTES), help_heading = "Run")]
     pub(crate) max_memory: Size,
     /// Rows to keep in memory ahead of the fetching; further ones may wait on disk.
-    #[arg(long, value_name = "ROWS", default_value_t = limits::WINDOW_ROWS, help_heading = "Run")]
+    #[arg(long, value_name = "ROWS", default_value_t = limits::WINDOW_ROWS, value_parser = values::rows, help_heading = "Run")]
     pub(crate) window: usize,
     /// Count rows, bad rows and hosts, and send nothing.
     #[arg(long, help_heading = "Run")]

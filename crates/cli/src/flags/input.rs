@@ -10,6 +10,7 @@ use overlapped_fetch::{Input, Unpack};
 use overlapped_proto::glob::Glob;
 use overlapped_proto::input::{Format, url};
 
+use super::slips::slip;
 use crate::exit::Error;
 
 /// URLs that one pattern may stand for: they are held in memory, unlike those of a list.
@@ -62,6 +63,9 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
         Some(path) => return Ok(Source::List(path.into())),
         None if word == "-" => return Ok(Source::Stdin),
         None => {}
+    }
+    if let Some(text) = slip(word) {
+        return Err(Error::Usage(text));
     }
     let (source, first) = match globbing {
         Globbing::Off => (Source::Url(word.to_owned()), Some(word.to_owned())),

@@ -17,6 +17,48 @@ const LATER: &[(&[&str], &str)] = &[
     (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),
 ];
 
+/// Names that other programs have for what is here.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (
+        &[
+            "--concurrency",
+            "--concurrent",
+            "--workers",
+            "--threads",
+            "--jobs",
+            "--parallelism",
+            "-P",
+            "-t",
+            "-n",
+        ],
+        "-j N",
+    ),
+    (&["--timeout"], "-m TIME for a whole request, --connect-timeout TIME to connect"),
+    (&["--retries", "--tries", "--max-retries"], "--retry N"),
+    (&["--input-file", "--input", "--urls", "--list", "--file"], "@FILE"),
+    (&["--output-dir", "--outdir", "--directory-prefix", "--create-dirs"], "-o DIR/ for a file a row"),
+    (&["--format", "--output-format"], "the suffix of -o: F.ndjson, F.csv, DIR/"),
+    (&["--quiet", "-q"], "-s"),
+    (&["--continue"], "--resume"),
+    (&["--force"], "--overwrite"),
+    (&["--delay", "--wait", "--sleep"], "--rate-host N/U, as 1/s"),
+    (&["--limit-rate"], "--rate N/U: requests are limited, bytes a second are not"),
+    (&["--method"], "-X METHOD"),
+    (&["--headers"], "-H 'Name: value', once for each"),
+    (&["--body", "--post-data"], "-d DATA"),
+    (&["--no-check-certificate", "--no-verify"], "--insecure-host NAME"),
+    (&["--no-follow", "--no-redirect"], "--no-location"),
+    (&["--follow", "--follow-redirects"], "the default"),
+    (&["--max-redirect", "--max-redirects"], "--max-redirs N"),
+    (&["--order", "--keep-order"], "--ordered"),
+    (&["--auth"], "-u NAME:PASSWORD"),
+];
+
+/// What another program's flag is called here.
+pub(super) fn elsewhere(name: &str) -> Option<&'static str> {
+    ELSEWHERE.iter().find(|(names, _)| names.contains(&name)).map(|(_, ours)| *ours)
+}
+
 /// The one line for a name that is unknown to clap and known to us.
 pub(super) fn explain(name: &str) -> Option<String> {
     if matches!(name, "-k" | "--insecure") {

@@ -13,34 +13,40 @@ pub(crate) mod waterfall;
 pub(crate) mod journal;
 pub(crate) mod input;
 pub(crate) mod output;
+mod explain;
+mod slips;
 mod later;
 pub(crate) mod values;
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::Error;
 
 /// A list of URLs in, one record a row out.
 #[derive(Debug, Parser)]
-#[command(name = "overlapped", version, disable_help_subcommand = true, after_help = EXAMPLES)]
+#[command(name = "overlapped", version, disable_help_subcommand = true, override_usage = USAGE, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-const EXAMPLES: &str = "\
-\"fetch\" may be left out: `overlapped [OPTIONS] URL|@FILE|- ...`
+const USAGE: &str = "\
+overlapped [OPTIONS] URL|@FILE|- ...      fetches; all OPTIONS: overlapped fetch --help
+       overlapped <COMMAND> ...                  its OPTIONS: overlapped <COMMAND> --help";
 
+const EXAMPLES: &str = "\
 Examples:
   overlapped https://example.org/               the body, as curl prints it
   overlapped @urls.txt -o results.ndjson        one record a row
-  overlapped @urls.txt -o pages/ --name '{host}/{row}{ext}'
-  overlapped compare                            why overlapping pays: three ways, one picture
+  overlapped @urls.txt -o results.ndjson --resume           goes on after a crash or ^C
+  overlapped @urls.txt -o pages/ --name '{host}/{row}{ext}' a file a row
+  overlapped compare                            why overlapping pays, in numbers and pictures
 
-`overlapped fetch --help` lists the flags. They have curl's names where curl has the thing.";
+@FILE is a list with one URL a line, or .csv, .tsv, .ndjson; - is the list on standard input. The flags of fetch have
+curl's names where curl has the thing, as -H, -d, -u, -m and --retry; -j 50 makes 50 requests at once.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -79,55 +85,43 @@ pub(crate) enum Asked {
 /// [`Error::Usage`] in one line.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
     let words = with_command(words.into_iter().collect());
+    let command = words.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
     match Cli::try_parse_from(std::iter::once(OsString::from("overlapped")).chain(words)) {
         Ok(cli) => Ok(Asked::Run(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Asked::Print(error.render().to_string()))
         }
-        Err(error) => Err(Error::Usage(explain(&error))),
+        Err(error) => Err(Error::Usage(explain::explain(&error, &command))),
     }
 }
 
-/// Puts `fetch` in front where it was left out: before a flag, a URL, a list or standard input.
+/// Puts `fetch` in front where it was left out: before a flag, a URL, a list or standard input. `help COMMAND` and
+/// `--help COMMAND` become `COMMAND --help`.
 fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
-    let is_command = match words.first().and_then(|word| word.to_str()) {
-        None => words.is_empty(),
-        Some("-h" | "--help" | "-V" | "--version") => true,
+    let word = |at: usize| words.get(at).and_then(|word| word.to_str());
+    match (word(0), word(1)) {
+        (None, _) if words.is_empty() => {}
+        (Some("help" | "-h" | "--help"), Some(command)) if slips::COMMANDS.contains(&command) => {
+            words.swap(0, 1);
+            words.truncate(1);
+            words.push("--help".into());
+        }
+        (Some("help"), None) => words = vec!["--help".into()],
+        (Some("version"), None) => words = vec!["--version".into()],
+        (Some("-h" | "--help" | "-V" | "--version"), _) => {}
         // A word that cannot be a command: `@list`, `-o`, `https://example.org`, and `example.org` for its hint.
-        Some(word) => !word.starts_with(['-', '@']) && !word.contains([':', '.', '/']),
-    };
-    if !is_command {
-        words.insert(0, "fetch".into());
+        (Some(word), _) if !word.starts_with(['-', '@']) && !word.contains([':', '.', '/']) => {}
+        (None | Some(_), _) => words.insert(0, "fetch".into()),
     }
     words
 }
 
-/// clap's paragraph as one line, and our own words for what is not there yet.
-fn explain(error: &clap::Error) -> String {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let unknown = context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand));
-    if let Some(text) = unknown.filter(|_| is_unknown(error.kind())).and_then(later::explain) {
-        return text;
-    }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "nothing to do: give a URL, @FILE or - (overlapped --help shows more)".to_owned();
-    }
-    let known = error.get(ContextKind::SuggestedSubcommand).is_some();
-    if let Some(word) = unknown.filter(|_| error.kind() == ErrorKind::InvalidSubcommand && !known) {
-        return format!("`{word}` is no command, and no URL without its scheme: https://{word}");
-    }
-    let text = error.render().to_string();
-    let asides = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
-    let lines = text.lines().map(str::trim).take_while(|line| !asides(line));
-    let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
-    format!("{} (overlapped --help shows more)", line.strip_prefix("error: ").unwrap_or(&line))
-}
-
-fn is_unknown(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand)
+/// How a flag of `fetch` is written: its long name, and whether a value follows; `None` if there is no such flag.
+pub(crate) fn fetch_flag(is_it: impl Fn(&clap::Arg) -> bool) -> Option<(String, bool)> {
+    let program = declaration();
+    let arg = program.find_subcommand("fetch")?.get_arguments().find(|arg| is_it(arg))?;
+    let value = arg.get_action().takes_values() && !arg.is_require_equals_set();
+    Some((arg.get_long()?.to_owned(), value))
 }
 
 /// The command line as clap sees it, for completions and manual pages.
@@ -178,5 +172,54 @@ mod tests {
         check_error("-m soon http://a/", "500ms");
         check_error("-4 -6 http://a/", "cannot be used");
         check_error("fetch", "URL");
+        check_error("waterfall", "overlapped waterfall results.ndjson");
+        check_error("waterfall a b", "`b` is one word too many");
+        check_error("journal", "verify results.ndjson.run");
+        check_error("completions", "completions bash");
+        check_error("-o", "--output <PATH> needs its value");
+        check_error("--durability all http://a/", "--durability: `all`: it is one of each, group, none");
+        check_error("--limit x http://a/", "--limit: `x`: a whole number is wanted");
+        check_error("--limit 99999999999999999999 http://a/", "too large");
+        check_error("-j 0 http://a/", "--parallel-max: `0`: from 1 to");
+        check_error("--concurrency 5 http://a/", "-j N");
+        check_error("-q http://a/", "-s");
+        check_error("-u secret http://a/", "--user: a user is written like");
+        check_error("-9 http://a/", "-9 is no flag of overlapped fetch");
+    }
+
+    #[test]
+    fn the_value_of_a_secret_flag_is_not_repeated() {
+        let Err(error) = parse(["-u", "secret", "http://a/"].map(OsString::from)) else { panic!("accepted") };
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn help_is_a_command_and_a_flag() {
+        let text = |words: &str| match parse(words.split_whitespace().map(OsString::from)) {
+            Ok(Asked::Print(text)) => text,
+            Ok(Asked::Run(_)) => panic!("{words}: runs"),
+            Err(error) => panic!("{words}: {error}"),
+        };
+        let overview = text("help");
+        assert!(
+            slips::COMMANDS.iter().all(|command| overview.contains(&format!("\n  {command} "))),
+            "{overview}"
+        );
+        assert!(overview.contains("overlapped fetch --help"), "{overview}");
+        assert_eq!([text("--help"), text("-h")], [overview.clone(), overview]);
+        for command in slips::COMMANDS {
+            let help = text(&format!("help {command}"));
+            assert!(help.contains(&format!("Usage: overlapped {command}")), "{help}");
+            assert_eq!(text(&format!("{command} --help")), help);
+            assert_eq!(text(&format!("--help {command}")), help);
+        }
+        assert!(text("version").starts_with("overlapped "));
+    }
+
+    #[test]
+    fn every_command_is_known_by_name() {
+        let program = declaration();
+        let declared: Vec<_> = program.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(declared, slips::COMMANDS);
     }
 }

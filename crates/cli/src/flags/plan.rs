@@ -143,7 +143,7 @@ fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {
         network: network(flags)?,
         max_errors: if flags.fail_early { Some(MaxErrors::Rows(1)) } else { flags.max_errors },
         ordered: flags.ordered,
-        window_rows: at_least_one("--window", flags.window)?,
+        window_rows: flags.window,
         ..Config::default()
     })
 }
@@ -316,8 +316,4 @@ fn show(flags: &Flags, one: bool, main: Main) -> Show {
         Progress::Auto => Meter::Lines,
     };
     Show { meter, summary: !one && !flags.silent, rows: flags.verbose && main != Main::Lines, failure: one }
-}
-
-fn at_least_one(flag: &str, value: usize) -> Result<usize, Error> {
-    if value == 0 { Err(Error::Usage(format!("{flag} is at least 1"))) } else { Ok(value) }
 }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use overlapped_proto::job::Shard;
+use overlapped_proto::limits;
 use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
 
@@ -178,6 +179,21 @@ impl FromStr for Resolve {
             addresses: addresses.split(',').map(address).collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// Requests at once.
+pub(crate) fn requests(text: &str) -> Result<usize, String> {
+    at_least_one(text, limits::PARALLEL_MAX_MAX)
+        .ok_or_else(|| format!("from 1 to {}", limits::PARALLEL_MAX_MAX))
+}
+
+/// Rows in memory.
+pub(crate) fn rows(text: &str) -> Result<usize, &'static str> {
+    at_least_one(text, usize::MAX).ok_or("a whole number is wanted, at least 1")
+}
+
+fn at_least_one(text: &str, most: usize) -> Option<usize> {
+    text.parse().ok().filter(|count| (1..=most).contains(count))
 }
 
 /// A part of a list: `1/4` to `4/4`.

@@ -1,17 +1,21 @@
 //! `fetch`: hands the plan to the engine, shows how it goes, and says how it went.
 
 mod dry;
+mod again;
 mod sinks;
 
+use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use overlapped_fetch::{Bulk, ErrorClass, Stop, Summary, raise_open_files_limit};
-use overlapped_proto::display::{escape, redact};
+use overlapped_fetch::durable::Earlier;
+use overlapped_fetch::{Bulk, ErrorClass, Input, Stop, Summary, raise_open_files_limit};
 
 use crate::exit::{Ending, Error};
 use crate::flags::fetch::Flags;
-use crate::flags::plan::{Plan, plan};
+use crate::flags::output::Output;
+use crate::flags::plan::{Main, Plan, plan};
 use crate::picture::{Chart, svg};
+use crate::report::figures::count;
 use crate::report::watch::{Seen, Watch};
 use crate::report::{summary, write_whole};
 use crate::terminal;
@@ -37,7 +41,14 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     if plan.dry_run {
         return dry::run(plan);
     }
+    if matches!(plan.input, Input::Stdin) && io::stdin().is_terminal() {
+        terminal::say(format_args!(
+            "overlapped: reading URLs from the terminal, one a line; ^D ends the list"
+        ));
+    }
     fit_open_files(&mut plan);
+    let writes_only_files = plan.sinks.main == Main::Nothing
+        && plan.sinks.outputs.iter().all(|output| matches!(output, Output::Directory(_)));
     let chart = Arc::new(Mutex::new(Chart::default()));
     // The settings are checked before an output is touched.
     let mut bulk = Bulk::new(plan.config)?.input(plan.input).input_options(plan.input_options);
@@ -64,8 +75,8 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     let run = result.map_err(|error| resumable(error.into(), earlier.is_some()))?;
     if plan.show.summary {
         terminal::say_lines(&summary::text(&run, seen.held));
-        if earlier.is_some() && !run.finished {
-            terminal::say(format_args!("  go on with  {}", go_on(std::env::args().skip(1))));
+        if let Some(next) = next(&run, earlier.as_ref(), writes_only_files) {
+            terminal::say(format_args!("{next}"));
         }
     }
     if run.stopped_by == Some(Stop::MaxErrors) {
@@ -94,25 +105,27 @@ fn resumable(error: Error, durable: bool) -> Error {
     }
 }
 
-/// The command that goes on with this run; a secret in it is not repeated.
-fn go_on(words: impl Iterator<Item = String>) -> String {
-    const SECRET: [&str; 6] = ["--user", "--oauth2-bearer", "--header", "--cookie", "--data", "--json"];
-    let begins_anew = |word: &String| matches!(word.as_str(), "--resume" | "--retry-failed" | "--overwrite");
-    let words: Vec<_> = words.filter(|word| !begins_anew(word)).collect();
-    let secret = |word: &String| match word.strip_prefix('-') {
-        Some(long) if long.starts_with('-') => SECRET.contains(&word.split('=').next().unwrap_or_default()),
-        Some(short) => short.contains(['u', 'H', 'b', 'd']),
-        None => word.contains("://") && redact(word) != *word,
-    };
-    if words.iter().any(secret) {
-        return "the same command and --resume".to_owned();
+/// What to do next, as the last line: how a run that was stopped goes on, and how failed rows are fetched again.
+fn next(run: &Summary, earlier: Option<&Earlier>, writes_only_files: bool) -> Option<String> {
+    // A word that is no UTF-8 is told with U+FFFD in it.
+    let words = || std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let failed = run.progress.rows_done - run.progress.ok + earlier.map_or(0, |earlier| earlier.failed);
+    match (earlier, run.finished, failed) {
+        (Some(_), false, _) => Some(format!("  go on with  {}", again::command(words(), "--resume"))),
+        (None, false, _) | (_, true, 0) => None,
+        (Some(_), true, failed) => {
+            let command = again::command(words(), "--retry-failed");
+            let untold = match writes_only_files {
+                true => "; which and why is told by records, with a further -o F.ndjson",
+                false => "",
+            };
+            Some(format!("  {} rows failed{untold}; to fetch them again:  {command}", count(failed)))
+        }
+        (None, true, failed) => Some(format!(
+            "  {} rows failed; with -o FILE, --retry-failed would fetch them again",
+            count(failed)
+        )),
     }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@,=+%".contains(c);
-    let quoted = words.iter().map(|word| match word.chars().all(plain) && !word.is_empty() {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    });
-    escape(&format!("overlapped {} --resume", quoted.collect::<Vec<_>>().join(" "))).into_owned()
 }
 
 /// With fewer open files than requests the run goes on with fewer requests, and says so.

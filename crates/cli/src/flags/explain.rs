@@ -1,0 +1,120 @@
+//! What is wrong with the words, in one line that says what to do: clap's paragraphs, told shorter.
+
+use std::error::Error as _;
+use std::num::{IntErrorKind, ParseIntError};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::later;
+use super::slips::slip;
+
+/// Flags whose values are not repeated: they may be secret.
+const SECRET: [&str; 6] = ["--user", "--oauth2-bearer", "--header", "--cookie", "--data", "--json"];
+
+/// The one line for an error of clap; `command` is the first word.
+pub(super) fn explain(error: &clap::Error, command: &str) -> String {
+    let told = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingRequiredArgument => {
+            Some(missing(command))
+        }
+        ErrorKind::InvalidSubcommand => {
+            context(error, ContextKind::InvalidSubcommand).map(|word| no_command(error, word))
+        }
+        ErrorKind::UnknownArgument => {
+            context(error, ContextKind::InvalidArg).map(|word| unknown(error, word, command))
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            context(error, ContextKind::InvalidArg).map(|arg| value(error, arg))
+        }
+        ErrorKind::InvalidUtf8 => {
+            Some("an argument is no UTF-8 text: in a URL such bytes are written as %XX".to_owned())
+        }
+        _ => None,
+    };
+    told.unwrap_or_else(|| format!("{} (overlapped {command} --help)", first_lines(error)))
+}
+
+/// A word that is no command.
+fn no_command(error: &clap::Error, word: &str) -> String {
+    let host = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if let Some(text) = slip(word) {
+        text
+    } else if let Some(known) = context(error, ContextKind::SuggestedSubcommand) {
+        format!("`{word}` is no command; perhaps `{known}` is meant")
+    } else if word.chars().all(host) {
+        format!(
+            "`{word}` is no command (overlapped help lists them), and no URL without its scheme: https://{word}"
+        )
+    } else {
+        format!("`{word}` is neither a command (overlapped help lists them) nor a URL")
+    }
+}
+
+/// What a command cannot do without, by an example.
+fn missing(command: &str) -> String {
+    let (what, example) = match command {
+        "waterfall" => ("the result of a run", "waterfall results.ndjson"),
+        "journal" => ("what to do (cat, verify, repair) and the state of a run", "journal verify results.ndjson.run"),
+        "completions" => ("the name of a shell", "completions bash"),
+        _ => return "nothing to do: give a URL, @FILE or -, as in: overlapped @urls.txt -o results.ndjson (overlapped help)".to_owned(),
+    };
+    format!("{command} needs {what}, as in: overlapped {example}")
+}
+
+/// A flag that is not there, or a word too many.
+fn unknown(error: &clap::Error, word: &str, command: &str) -> String {
+    if !word.starts_with('-') {
+        return format!("`{word}` is one word too many (overlapped {command} --help)");
+    }
+    if let Some(text) = later::explain(word) {
+        return text;
+    }
+    let instead = match (later::elsewhere(word), context(error, ContextKind::SuggestedArg)) {
+        (Some(ours), _) => format!("; here it is {ours}"),
+        (None, Some(known)) => format!("; perhaps {known} is meant"),
+        (None, None) => String::new(),
+    };
+    format!("{word} is no flag of overlapped {command}{instead} (overlapped {command} --help lists them)")
+}
+
+/// A value that a flag cannot take, or none where one is needed.
+fn value(error: &clap::Error, arg: &str) -> String {
+    let flag = arg.split([' ', '=', '[']).next().unwrap_or(arg);
+    let given = context(error, ContextKind::InvalidValue).unwrap_or_default();
+    let told = if SECRET.contains(&flag) { String::new() } else { format!(" `{given}`:") };
+    if let Some(source) = error.source() {
+        let reason = match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+            Some(IntErrorKind::PosOverflow) => "the number is too large".to_owned(),
+            Some(_) => "a whole number is wanted".to_owned(),
+            None => source.to_string(),
+        };
+        return format!("{flag}:{told} {reason}");
+    }
+    let valid = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(valid)) => valid.join(", "),
+        _ => String::new(),
+    };
+    match (given, context(error, ContextKind::SuggestedValue)) {
+        ("", _) if valid.is_empty() => format!("{arg} needs its value"),
+        ("", _) => format!("{arg} needs its value, one of {valid}"),
+        (_, Some(known)) => format!("{flag}:{told} it is one of {valid}; perhaps {known} is meant"),
+        (_, None) => format!("{flag}:{told} it is one of {valid}"),
+    }
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text),
+        ContextValue::Strings(texts) => texts.first().map(String::as_str),
+        _ => None,
+    }
+}
+
+/// clap's own words, without the usage.
+fn first_lines(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let asides = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let lines = text.lines().map(str::trim).take_while(|line| !asides(line));
+    let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}

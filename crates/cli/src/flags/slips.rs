@@ -1,0 +1,83 @@
+//! Words of the command line that are no URL, and what was probably meant by them. Looks whether a file is there, and
+//! opens none.
+
+use std::path::Path;
+
+use super::later;
+use crate::shell::quote;
+
+/// The commands, as the first word names them.
+pub(super) const COMMANDS: [&str; 6] = ["fetch", "compare", "waterfall", "journal", "completions", "man"];
+
+/// What a word is that is no URL, and what to write instead; `None`: it may be a URL, or lack only its scheme.
+pub(super) fn slip(word: &str) -> Option<String> {
+    if word.contains("://") {
+        return None;
+    }
+    let (path, shown) = (Path::new(word), quote(word));
+    Some(if word.trim().is_empty() {
+        "an argument is empty: give a URL, @FILE or -".to_owned()
+    } else if path.is_file() {
+        format!("{word} is a file: {} fetches the URLs in it", quote(&format!("@{word}")))
+    } else if path.is_dir() {
+        let slash = if word.ends_with('/') { "" } else { "/" };
+        format!(
+            "{word} is a directory: a list is given as @FILE, and -o {shown}{slash} writes a file a row into it"
+        )
+    } else if COMMANDS.contains(&word) || word == "help" {
+        format!("`{word}` is a command, which goes first: overlapped {word}")
+    } else if let Some(text) = later::explain(word) {
+        text
+    } else if word.starts_with('-') {
+        format!("`{word}` is read as a URL, because it comes behind `--`: flags go before that")
+    } else if word.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("`{word}` is no URL: a number belongs to a flag, as in -j 5, -m 30 or --fail=404")
+    } else if is_path(word) {
+        format!(
+            "there is no file {word}; a list is given as @FILE, and a URL with its scheme, as https://example.org/"
+        )
+    } else {
+        return None;
+    })
+}
+
+/// True for what looks like the name of a file and not like that of a host.
+fn is_path(word: &str) -> bool {
+    const LISTS: [&str; 9] = [".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".gz", ".zst", ".list"];
+    word.starts_with(['/', '~', '.'])
+        || !word.contains('/') && LISTS.iter().any(|suffix| word.ends_with(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_meant_is_told() {
+        let check = |word: &str, expected: &str| match slip(word) {
+            Some(text) => assert!(text.contains(expected), "{word}: {text}"),
+            None => panic!("{word}: nothing is told"),
+        };
+        check("", "is empty");
+        check(" ", "is empty");
+        check("Cargo.toml", "@Cargo.toml");
+        check("src", "-o src/ ");
+        check("src/", "-o src/ ");
+        check("compare", "goes first");
+        check("404", "--fail=404");
+        check("-x", "not built yet");
+        check("-j", "behind `--`");
+        check("urls.txt", "there is no file");
+        check("./urls", "there is no file");
+        check("/nowhere/urls", "there is no file");
+        check("shard", "not built yet");
+    }
+
+    #[test]
+    fn what_lacks_only_its_scheme_is_left_to_the_parser_of_urls() {
+        for word in ["example.org", "example.org/a.txt", "localhost", "localhost:8000", "http://a.txt", "a b"]
+        {
+            assert_eq!(slip(word), None, "{word}");
+        }
+    }
+}
