@@ -12,6 +12,7 @@ use super::slips::slip;
 const SECRET: [&str; 6] = ["--user", "--oauth2-bearer", "--header", "--cookie", "--data", "--json"];
 
 /// The one line for an error of clap; `command` is the first word.
+#[allow(clippy::wildcard_enum_match_arm, reason = "clap adds kinds of errors; its own words do for those")]
 pub(super) fn explain(error: &clap::Error, command: &str) -> String {
     let told = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingRequiredArgument => {
@@ -103,11 +104,12 @@ fn value(error: &clap::Error, arg: &str) -> String {
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
-    match error.get(kind)? {
-        ContextValue::String(text) => Some(text),
-        ContextValue::Strings(texts) => texts.first().map(String::as_str),
-        _ => None,
+    let value = error.get(kind)?;
+    if let ContextValue::String(text) = value {
+        return Some(text);
     }
+    let ContextValue::Strings(texts) = value else { return None };
+    texts.first().map(String::as_str)
 }
 
 /// clap's own words, without the usage.
