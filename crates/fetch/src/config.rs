@@ -224,7 +224,7 @@ impl Default for Response {
             body: true,
             sha256: false,
             max_bytes: limits::BODY_BYTES_MAX,
-            fail: vec![400..=599],
+            fail: vec![400..=999],
             memory_max: None,
             spool: None,
         }

@@ -11,7 +11,6 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
-use url::Url;
 
 use crate::body::spool::RunId;
 use crate::config::{Config, Family, Pace, Request, Response, Retry, Timeouts};
@@ -97,10 +96,12 @@ impl Plan {
         })
     }
 
-    /// What keeps the connections of a URL apart from others to the same origin.
-    pub(crate) fn route(&self, url: &Url) -> Route {
+    /// What keeps the connections of a row apart from others to the same origin. One that was opened for a row's own
+    /// URL is not used after a public address has redirected the row: it may lead where that must not.
+    pub(crate) fn route(&self, job: &Job) -> Route {
         Route {
-            tls: u32::from(self.trust.is_insecure(url.host_str().unwrap_or_default())),
+            tls: u32::from(self.trust.is_insecure(job.url.host_str().unwrap_or_default())),
+            policy: u32::from(job.from_public),
             ..Route::default()
         }
     }
@@ -120,10 +121,9 @@ impl Plan {
             None => {}
         }
         // Every answer is judged: one bad address among good ones is a trap, not a mistake.
-        let from = job.chain.last().and_then(|hop| hop.remote);
-        addresses.iter().try_for_each(|&address| match from {
-            None => self.addresses.judge(address),
-            Some(from) => self.addresses.judge_redirect(address, from),
+        addresses.iter().try_for_each(|&address| match job.from_public {
+            false => self.addresses.judge(address),
+            true => self.addresses.judge_from_public(address),
         })?;
         Ok(addresses)
     }

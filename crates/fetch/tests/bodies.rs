@@ -97,6 +97,16 @@ fn codings_are_limited() {
     check("/zstd/5000?window_log=31", "decode.window");
 }
 
+/// The bytes of a range are those of the encoded body, from anywhere within it.
+#[test]
+fn a_part_of_an_encoded_body_is_kept_as_it_came() {
+    let part =
+        Script::response(206, &[("Content-Encoding", "gzip"), ("Content-Range", "bytes 5-8/99")], "part");
+    let server = Server::builder().route("/part", part).start();
+    let record = fetch_one(config(), server.url("/part"));
+    assert_eq!((error(&record), body(&record), record.wire_bytes), ("", &b"part"[..], 4));
+}
+
 #[test]
 fn an_unknown_coding_is_kept_as_it_came() {
     let server = Server::start();

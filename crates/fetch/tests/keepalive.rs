@@ -4,10 +4,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::input::Format;
 use overlapped_proto::time::Nanos;
-use overlapped_testkit::{RawServer, Script, Server};
+use overlapped_testkit::{RawServer, Request, Script, Server};
 use support::{config, error, fetch, fetch_list, one_by_one, text};
 
 fn answer(body: &'static str) -> Script {
@@ -83,6 +85,117 @@ fn a_post_that_met_the_end_of_an_idle_connection_is_not_sent_again() {
     assert_eq!(fetched.errors(), ["", "http.no_response"]);
     assert_eq!(server.seen().iter().filter(|seen| seen.method == "POST").count(), 2);
     assert_eq!(connections(&server), [0, 0]);
+}
+
+/// Each connection is closed behind its answer without a word, and the end comes a moment after the answer.
+#[test]
+fn a_post_is_not_put_at_risk_on_a_connection_that_the_server_closes() {
+    for pause in [0, 1, 10] {
+        let server = RawServer::start(answer("ok").pause(Duration::from_millis(pause)).close());
+        let row = format!("{{\"url\":\"{}\",\"method\":\"POST\"}}\n", server.url("/"));
+        let fetched = fetch_list(one_by_one(), Format::Ndjson, row.repeat(20), 20);
+        assert_eq!(fetched.errors(), [""; 20], "closed after {pause} ms");
+        assert_eq!((server.requests(), server.connections()), (20, 20));
+    }
+}
+
+#[test]
+fn a_post_goes_on_with_a_connection_that_is_kept() {
+    let server = Server::start();
+    let row = format!("{{\"url\":\"{}\",\"method\":\"PATCH\"}}\n", server.url("/ok"));
+    let fetched = fetch_list(one_by_one(), Format::Ndjson, row.repeat(20), 20);
+    assert_eq!(fetched.errors(), [""; 20]);
+    assert_eq!(server.requests(), 20);
+    assert!(server.connections() < 10, "{} connections", server.connections());
+}
+
+/// Whose body comes late, when the next request may have been sent on the same connection.
+#[test]
+fn a_body_that_is_forbidden_is_never_the_next_answer() {
+    let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    for (method, head) in [
+        ("GET", "HTTP/1.1 204 No\r\nContent-Length: 44\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 No\r\nContent-Length: 44\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("GET", "HTTP/1.1 103 E\r\nContent-Length: 44\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    ] {
+        let late = Script::new().send(head).pause(Duration::from_millis(20)).send(poison);
+        let server = Server::builder().route("/late", late).start();
+        let row =
+            |method: &str, path: &str| format!(r#"{{"url":"{}","method":"{method}"}}"#, server.url(path));
+        let list = [row(method, "/late"), row("GET", "/ok"), row(method, "/late"), row("POST", "/ok")];
+        let fetched = fetch_list(one_by_one(), Format::Ndjson, list.join("\n"), 4);
+        let told: Vec<_> =
+            [1, 3].map(|row| (error(&fetched.records[row]), text(&fetched.records[row]))).into();
+        assert_eq!(told, [("", "ok\n"); 2], "after {method}: {head:?}");
+        assert_eq!(server.connections(), 3, "after {method}: {head:?}");
+    }
+}
+
+/// Answers of many kinds, honest and hostile, in random pieces and with late bytes, on shared connections. Every byte
+/// of an answer names its row.
+#[test]
+fn no_byte_of_one_exchange_is_part_of_another() {
+    const ROWS: u64 = 3_000;
+    let server = Server::builder().handler("/x/", hostile).start();
+    let row = |row: u64| {
+        let method = ["GET", "GET", "HEAD", "POST"][row as usize % 4];
+        format!(r#"{{"url":"{}","method":"{method}"}}"#, server.url(&format!("/x/{row}")))
+    };
+    let list: Vec<_> = (0..ROWS).map(row).collect();
+    let mut config = config();
+    config.pace.parallel_max = 12;
+    let fetched = fetch_list(config, Format::Ndjson, list.join("\n"), ROWS as usize);
+    for record in &fetched.records {
+        let name = format!("<{}>", record.row.0);
+        let id = record.headers.first("x-id").unwrap_or(name.as_bytes());
+        assert_eq!(id, name.as_bytes(), "{record:?}");
+        let foreign = record.body.inline().unwrap_or_default();
+        assert_eq!(String::from_utf8_lossy(foreign).replace(&name, ""), "", "{record:?}");
+    }
+    let ok = fetched.records.iter().filter(|record| record.ok).count();
+    assert!(ok > 2_000, "{:?}", fetched.summary.by_error);
+    assert!(fetched.summary.connections_reused > 200, "{}", fetched.summary.connections_reused);
+}
+
+/// The answer to `/x/N`, by its number.
+fn hostile(request: &Request) -> Script {
+    let number: u64 = request.path().rsplit('/').next().unwrap().parse().unwrap();
+    let mut state = number ^ 0x9e37_79b9;
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % limit
+    };
+    let name = format!("<{number}>");
+    let data = name.repeat(1 + below(40) as usize);
+    let length = format!("Content-Length: {}\r\n", data.len());
+    let poison = format!("HTTP/1.1 200 OK\r\nX-Id: {name}\r\n{length}\r\n{data}");
+    let head = |status: &str, fields: &str| format!("HTTP/1.1 {status}\r\nX-Id: {name}\r\n{fields}\r\n");
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let (now, late) = match (below(10), request.method.as_str()) {
+        (0, _) => (head("204 No", &length), poison),
+        (1, _) => (head("204 No", chunked), poison),
+        (2, _) => (head("304 No", &length), poison),
+        (3, _) => (format!("{}{}", head("103 Early", &length), head("204 No", "")), poison),
+        (4, "HEAD") => (head("200 OK", &length), poison),
+        (5, "HEAD") => (head("200 OK", chunked), poison),
+        (_, "HEAD") => (head("200 OK", ""), String::new()),
+        (4, _) => (format!("{}{data}{poison}", head("200 OK", &length)), String::new()),
+        (5, _) => (format!("{}x\r\n{poison}", head("200 OK", chunked)), poison),
+        (6, _) => {
+            (format!("{}{:x}\r\n{data}\r\n0\r\n\r\n", head("200 OK", chunked), data.len()), String::new())
+        }
+        _ => (format!("{}{data}", head("200 OK", &length)), String::new()),
+    };
+    let at = below(now.len() as u64) as usize;
+    // What is behind a body must come with it: later it could not be told from the next answer.
+    let cut = if now.contains(&format!("{data}HTTP")) { 0 } else { at };
+    let (first, second) = now.split_at(cut);
+    let script = Script::new().send(first.to_owned()).pause(Duration::from_micros(below(800)));
+    let script = script.send(second.to_owned());
+    if late.is_empty() { script } else { script.pause(Duration::from_millis(1 + below(3))).send(late) }
 }
 
 #[test]

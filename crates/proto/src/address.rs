@@ -83,17 +83,17 @@ impl Policy {
         }
     }
 
-    /// May a redirect that came from `from` lead to this address? Never from a public address to one that is not.
+    /// May a row lead to this address after a public address has redirected it? Never to one that is not public.
     ///
     /// # Errors
     ///
     /// `policy.address`, saying what the address is and how to allow it.
-    pub fn judge_redirect(&self, address: IpAddr, from: IpAddr) -> Result<(), Failure> {
-        match (Reach::of(from), Reach::of(address)) {
-            (Reach::Public, Reach::Private(what)) => {
+    pub fn judge_from_public(&self, address: IpAddr) -> Result<(), Failure> {
+        match Reach::of(address) {
+            Reach::Private(what) => {
                 self.unless_allowed(address, what, " by a redirect from a public address")
             }
-            (Reach::Public | Reach::Private(_) | Reach::Guarded(_), _) => self.judge(address),
+            Reach::Public | Reach::Guarded(_) => self.judge(address),
         }
     }
 
@@ -381,10 +381,8 @@ mod tests {
         let public = Policy { public_only: true, ..Policy::default() };
         let check = |policy: &Policy, address: &str, from: Option<&str>, expected: bool| {
             let address = address.parse().unwrap();
-            let judged = match from {
-                Some(from) => policy.judge_redirect(address, from.parse().unwrap()),
-                None => policy.judge(address),
-            };
+            let public = from.is_some_and(|from| Reach::of(from.parse().unwrap()) == Reach::Public);
+            let judged = if public { policy.judge_from_public(address) } else { policy.judge(address) };
             assert_eq!(judged.is_ok(), expected, "{address} from {from:?}: {judged:?}");
         };
         check(&any, "127.0.0.1", None, true);

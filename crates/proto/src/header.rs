@@ -17,8 +17,8 @@ use crate::outcome::Failure;
 ///
 /// # Errors
 ///
-/// `input.header`: the name is not a token, the value has control characters (RFC 9110, section 5.5), or the field
-/// belongs to the framing of the message, which is not the caller's.
+/// `input.header`: the name is not a token, the value has control characters (RFC 9110, section 5.5), the field belongs
+/// to the framing of the message, which is not the caller's, or it is a `Host` that no request can carry.
 pub fn check(name: &str, value: &str) -> Result<(), Failure> {
     const FRAMING: &[&str] = &[
         "connection",
@@ -38,6 +38,8 @@ pub fn check(name: &str, value: &str) -> Result<(), Failure> {
         format!("the header {} has a control character in its value", shown())
     } else if FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing)) {
         format!("the header {} is set by the program itself", shown())
+    } else if name.eq_ignore_ascii_case("host") && !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        format!("the header {} names no host: only visible ASCII characters can be sent in it", shown())
     } else {
         return Ok(());
     };
@@ -63,6 +65,10 @@ mod tests {
         check("X-Tab", "a\tb", true);
         check("X-Text", "\u{e4}\u{f6}", true);
         check("Host", "other.example", true);
+        check("Host", "", true); // takes the caller's away
+        check("host", "other.example:81", true);
+        check("Host", "a b", false);
+        check("HOST", "b\u{fc}cher.example", false);
         check("", "a", false);
         check("X A", "a", false);
         check("X:", "a", false);

@@ -255,6 +255,8 @@ pub struct Job {
     pub became_get: bool,
     /// A redirect led to another origin: from now on no credential is sent (never restored on the way back).
     pub crossed_origin: bool,
+    /// A public address has redirected the row: from now on it may only be led to public ones.
+    pub from_public: bool,
     /// Attempts started so far, over all hops.
     pub attempts: u16,
     /// When the row was ready for the next attempt.
@@ -280,6 +282,7 @@ impl Job {
             ask: None,
             became_get: false,
             crossed_origin: false,
+            from_public: false,
             attempts: 0,
             ready: Nanos::ZERO,
             first_ready: Nanos::ZERO,

@@ -12,6 +12,46 @@ use crate::limits;
 use crate::list::{List, NONE, Slab};
 use crate::time::Nanos;
 
+/// What an origin was seen to do with a connection after an answer that did not announce its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Habit {
+    /// Nothing was seen yet.
+    #[default]
+    Unknown,
+    /// It keeps it open.
+    Keeps,
+    /// It has closed one within a second of its answer.
+    Closes,
+}
+
+/// What a request that must not be sent twice does with an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// Uses it, if it shows no end when it is looked at just before.
+    Use,
+    /// Watches it until then; without an end it is used.
+    Watch(Nanos),
+    /// Leaves it, and takes a new one.
+    Leave,
+}
+
+impl Habit {
+    /// What a request that must not be sent twice does at `now` with a connection that is idle since `since`.
+    ///
+    /// The server may close the connection while the request is on its way, and then nobody knows whether it was read
+    /// (RFC 9112, section 9.3.1). So the connection must have answered a moment ago, and its origin must be known to
+    /// keep it: many servers close each connection after its answer without a word, and that end needs a moment to
+    /// arrive.
+    #[must_use]
+    pub fn care(self, since: Nanos, now: Nanos) -> Care {
+        if self == Self::Closes || now - since > limits::REUSE_ONCE_IDLE_MAX {
+            return Care::Leave;
+        }
+        let settled = since + limits::REUSE_ONCE_WATCH;
+        if self == Self::Keeps || settled <= now { Care::Use } else { Care::Watch(settled) }
+    }
+}
+
 /// How long and how many connections are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -186,6 +226,23 @@ mod tests {
         }
         let got: Vec<_> = std::iter::from_fn(|| idle.checkout(&key, Nanos(now))).collect();
         assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_request_that_must_not_be_sent_twice_takes_no_chances() {
+        let second = limits::REUSE_ONCE_IDLE_MAX;
+        let settled = Nanos(5) + limits::REUSE_ONCE_WATCH;
+        for (habit, now, expected) in [
+            (Habit::Unknown, Nanos(5), Care::Watch(settled)),
+            (Habit::Unknown, settled, Care::Use),
+            (Habit::Unknown, Nanos(5) + second, Care::Use),
+            (Habit::Unknown, Nanos(6) + second, Care::Leave),
+            (Habit::Keeps, Nanos(5), Care::Use),
+            (Habit::Keeps, Nanos(6) + second, Care::Leave),
+            (Habit::Closes, settled, Care::Leave),
+        ] {
+            assert_eq!(habit.care(Nanos(5), now), expected, "{habit:?} at {now:?}");
+        }
     }
 
     #[test]

@@ -99,6 +99,15 @@ pub const MAX_ERRORS_ROWS_MIN: u64 = 100;
 pub const IDLE_MAX: usize = 512;
 /// How long a connection may stay idle: below the common server settings, to avoid the race with their close.
 pub const IDLE_TIMEOUT: Nanos = Nanos::from_secs(15);
+/// How long a connection may have been idle for a request that must not be sent twice.
+pub const REUSE_ONCE_IDLE_MAX: Nanos = Nanos::from_secs(1);
+/// How long a connection of an origin whose habit is unknown is watched before such a request uses it: longer than a
+/// server needs that closes each connection after its answer, and longer than most ways there.
+pub const REUSE_ONCE_WATCH: Nanos = Nanos::from_millis(100);
+/// Origins of which a thread remembers whether they keep connections open.
+pub const HABITS_MAX: usize = 10_000;
+/// Reads from an idle TLS connection that bring no data, such as session tickets, before it is given up.
+pub const IDLE_TLS_READS_MAX: u32 = 16;
 /// The longest life of a connection, so that a change of address is seen.
 pub const CONNECTION_AGE_MAX: Nanos = Nanos::from_secs(600);
 

@@ -184,6 +184,28 @@ fn some_responses_have_no_body_whatever_they_say() {
     }
 }
 
+/// A server may send the body all the same, and late: it would be taken for the next response.
+#[test]
+fn a_connection_with_a_body_that_is_forbidden_is_not_used_again() {
+    let check = |method: Method, head: &str, expected: bool| {
+        let read = read(&method, &[format!("{head}\r\n").as_bytes()]);
+        assert_eq!((read.reusable, read.error), (expected, ""), "{method} {head:?}");
+    };
+    for (method, status) in [(Method::Head, 200), (Method::Head, 404), (Method::Get, 204), (Method::Get, 304)]
+    {
+        for fields in ["", "Content-Length: 0\r\n", "Content-Length: 0, 00\r\n"] {
+            check(method.clone(), &format!("HTTP/1.1 {status} x\r\n{fields}"), true);
+        }
+        for fields in [LENGTH, CHUNKED, "Content-Length: x\r\n", "Transfer-Encoding: identity\r\n"] {
+            check(method.clone(), &format!("HTTP/1.1 {status} x\r\n{fields}"), false);
+        }
+    }
+    let end = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+    check(Method::Get, &format!("HTTP/1.1 103 Early\r\nLink: x\r\n\r\n{end}"), true);
+    check(Method::Get, &format!("HTTP/1.1 103 Early\r\n{LENGTH}\r\n{end}"), false);
+    check(Method::Get, &format!("HTTP/1.1 100 Continue\r\n{CHUNKED}\r\n{end}"), false);
+}
+
 #[test]
 fn an_end_that_is_not_told_is_not_proven() {
     for (fields, proven) in

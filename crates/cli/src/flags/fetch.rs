@@ -137,8 +137,8 @@ pub(crate) struct Flags {
     #[arg(short = 'L', long, hide = true)]
     pub(crate) location: bool,
 
-    /// Statuses that fail a row [default: 400-599]; with one URL its body is then not printed.
-    #[arg(short, long, value_name = "RANGES", num_args = 0..=1, require_equals = true, default_missing_value = "400-599", help_heading = "Run")]
+    /// Statuses that fail a row [default: 400-999]; with one URL its body is then not printed.
+    #[arg(short, long, value_name = "RANGES", num_args = 0..=1, require_equals = true, default_missing_value = "400-999", help_heading = "Run")]
     pub(crate) fail: Option<Ranges>,
     /// Failed rows, or a share of the rows done as 5%, that end the run.
     #[arg(long, value_name = "N|P%", value_parser = values::max_errors, help_heading = "Run")]

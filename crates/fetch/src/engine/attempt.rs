@@ -5,6 +5,7 @@ use std::rc::Rc;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Head;
 use overlapped_proto::job::{Job, Method};
+use overlapped_proto::keepalive::{Care, Habit};
 use overlapped_proto::limits;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
@@ -19,8 +20,8 @@ use crate::body::decode::Decoder;
 use crate::body::drain::{Rules, drain};
 use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
-use crate::net::connect;
-use crate::net::exchange::Connection;
+use crate::net::connect::{self, Look};
+use crate::net::exchange::{Connection, Request};
 
 /// Makes one attempt at `job`.
 pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answer {
@@ -61,7 +62,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(&mut self) -> Result<(), Failure> {
         let invalid = || Failure::new(ErrorKind::InputUrl, "the URL has no host");
-        let route = self.shard.plan.route(&self.job.url);
+        let route = self.shard.plan.route(self.job);
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
         let (mut connection, head, share) = self.exchange(&key).await?;
         self.answer.status = Some(head.status);
@@ -76,7 +77,7 @@ impl Attempt<'_> {
             Decision::Stay => self.keep(&mut connection, share).await?,
         };
         self.answer.watch.receive(self.shard.stamp());
-        if whole && connection.is_reusable(self.shard.now()) {
+        if whole && connection.is_reusable() {
             self.shard.check_in(key, connection);
         }
         Ok(())
@@ -84,21 +85,67 @@ impl Attempt<'_> {
 
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head, Share), Failure> {
+        // A request that cannot be made is told before anything is dialled for it.
+        let mut request = self.shard.plan.template.build(self.job)?;
         let mut share = self.shard.plan.memory.share(self.job.row);
-        if let Some(mut connection) = self.shard.check_out(key) {
+        if let Some(mut connection) = self.lease(key).await? {
+            self.shard.count_reuse();
             self.answer.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
-            match self.send(&mut connection, &mut share).await {
+            match self.send(&mut connection, request, &mut share).await {
                 Ok(head) => return Ok((connection, head, share)),
                 // The server closed an idle connection as the request went out. Nothing came back, so nothing is
                 // lost by sending it again, once, on a connection that is new.
-                Err(failure) if is_idle_race(failure.kind) && !connection.heard && self.is_idempotent() => {}
+                Err(failure) if is_idle_race(failure.kind) && !connection.heard => {
+                    self.shard.learn(key, Habit::Closes);
+                    if !self.is_idempotent() {
+                        return Err(failure);
+                    }
+                    request = self.shard.plan.template.build(self.job)?;
+                }
                 Err(failure) => return Err(failure),
             }
         }
-        let mut connection = self.connect(key).await?;
-        let head = self.send(&mut connection, &mut share).await?;
+        let mut connection = self.fresh(key).await?;
+        let head = self.send(&mut connection, request, &mut share).await?;
         Ok((connection, head, share))
+    }
+
+    /// An idle connection, if there is one that this request may be risked on.
+    async fn lease(&mut self, key: &ConnKey) -> Result<Option<Box<Connection>>, Failure> {
+        let Some(mut connection) = self.shard.check_out(key) else { return Ok(None) };
+        if self.is_idempotent() {
+            return Ok(Some(connection));
+        }
+        let until = match self.shard.habit(key).care(connection.idle_since, self.shard.now()) {
+            Care::Use => return Ok(Some(connection)),
+            Care::Leave => return Ok(None),
+            Care::Watch(until) => until,
+        };
+        let deadline = Deadline::at(until, ErrorKind::TimeoutFirstByte);
+        let stirred = self.alarm.within(deadline, connection.stirred()).await;
+        self.shard.stamp();
+        let keeps = match stirred {
+            Ok(()) => false,
+            Err(failure) if failure.kind == ErrorKind::TimeoutTotal => return Err(failure),
+            Err(_) => connection.look() == Look::Quiet,
+        };
+        self.shard.learn(key, if keeps { Habit::Keeps } else { Habit::Closes });
+        Ok(keeps.then_some(connection))
+    }
+
+    /// A new connection, on which the server has said nothing yet. What it says before it is asked is no answer.
+    async fn fresh(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
+        for _ in 0..FRESH_TRIES {
+            let mut connection = self.connect(key).await?;
+            if connection.look() != Look::Spoke {
+                return Ok(connection);
+            }
+        }
+        Err(Failure::new(
+            ErrorKind::HttpParse,
+            "the server sent something before the request: it speaks no HTTP",
+        ))
     }
 
     async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
@@ -130,9 +177,13 @@ impl Attempt<'_> {
         Ok(Box::new(Connection::new(stream, Rc::clone(&shard.block), remote, shard.now())))
     }
 
-    async fn send(&mut self, connection: &mut Connection, share: &mut Share) -> Result<Head, Failure> {
+    async fn send(
+        &mut self,
+        connection: &mut Connection,
+        request: Request,
+        share: &mut Share,
+    ) -> Result<Head, Failure> {
         let shard = self.shard;
-        let request = self.shard.plan.template.build(self.job)?;
         self.intend().await?;
         let limit = self.shard.plan.timeouts.first_byte;
         let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
@@ -190,7 +241,9 @@ impl Attempt<'_> {
         let Self { shard, alarm, job, answer, purpose } = self;
         let plan = &shard.plan;
         let codings = answer.headers.all("content-encoding");
-        let decoder = if plan.decodes { Decoder::new(codings)? } else { None };
+        // A part of an encoded body is not an encoded body.
+        let decodes = plan.decodes && answer.status != Some(206);
+        let decoder = if decodes { Decoder::new(codings)? } else { None };
         let rules = Rules {
             keep: plan.response.body,
             sha256: plan.response.sha256 || job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some()),
@@ -234,6 +287,9 @@ impl Attempt<'_> {
         Method::is_idempotent(self.shard.plan.template.method_now(self.job))
     }
 }
+
+/// Connections that are opened before a server counts as one that speaks first.
+const FRESH_TRIES: usize = 2;
 
 fn is_idle_race(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::HttpNoResponse | ErrorKind::HttpReset)

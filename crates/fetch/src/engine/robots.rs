@@ -10,10 +10,11 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
+use overlapped_proto::address::Reach;
 use overlapped_proto::error::{ErrorKind, Phase};
 use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::limits;
-use overlapped_proto::origin::Origin;
+use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::recent::Recent;
 use overlapped_proto::robots::Rules;
@@ -25,7 +26,8 @@ use super::attempt::attempt_robots;
 use super::shard::Shard;
 use crate::net::alarm::Alarm;
 
-/// The rules of the origins of one shard.
+/// The rules of the origins of one shard, by what their connections go by: a row that was redirected by a public
+/// address may not make this program ask where it must not go itself.
 pub(crate) struct Robots {
     shard: Rc<Shard>,
     agent: Rc<str>,
@@ -68,7 +70,7 @@ enum Entry {
 
 #[derive(Default)]
 struct Cache {
-    entries: Recent<Origin, Entry, RandomState>,
+    entries: Recent<ConnKey, Entry, RandomState>,
     bytes: usize,
 }
 
@@ -81,24 +83,25 @@ impl Robots {
 
     /// Whether `job`, which holds its place already, may be fetched.
     pub(crate) async fn admit(&self, job: &Job) -> Admission {
-        let Some(origin) = Origin::of(&job.url) else { return Admission::Go };
-        let asked = match self.cache.borrow_mut().entries.get(&origin) {
+        let route = self.shard.plan.route(job);
+        let Some(key) = ConnKey::new(&job.url, route) else { return Admission::Go };
+        let asked = match self.cache.borrow_mut().entries.get(&key) {
             Some(Entry::Known { standing, until }) if self.shard.now() < *until => {
                 return standing.judge(&job.url);
             }
             Some(Entry::Asked(flight)) => Some(flight.clone()),
             Some(Entry::Known { .. }) | None => None,
         };
-        let flight = asked.unwrap_or_else(|| self.ask(&origin, job));
+        let flight = asked.unwrap_or_else(|| self.ask(&key, job));
         let answer = flight.await;
-        self.learn(&origin, job.host, &answer);
+        self.learn(&key, job.host, &answer);
         match answer {
             Ok(_) => Admission::Again,
             Err(unknown) => Admission::Unknown(unknown),
         }
     }
 
-    fn ask(&self, origin: &Origin, job: &Job) -> Flight {
+    fn ask(&self, key: &ConnKey, job: &Job) -> Flight {
         let mut url = job.url.clone();
         url.set_path("/robots.txt");
         url.set_query(None);
@@ -106,26 +109,27 @@ impl Robots {
         let mut asking = Job::new(job.row, url);
         // No credential, no body, none of the caller's own fields: it is not the row.
         (asking.became_get, asking.crossed_origin) = (true, true);
+        asking.from_public = job.from_public;
         asking.ready = self.shard.now();
         let flight = fetch(Rc::clone(&self.shard), Rc::clone(&self.agent), asking).boxed_local().shared();
-        self.cache.borrow_mut().insert(origin, Entry::Asked(flight.clone()));
+        self.cache.borrow_mut().insert(key, Entry::Asked(flight.clone()));
         flight
     }
 
     /// The first of those who waited puts the answer in the place of the question; failures are not kept.
-    fn learn(&self, origin: &Origin, host: HostKey, answer: &Result<Rc<Standing>, Unknown>) {
+    fn learn(&self, key: &ConnKey, host: HostKey, answer: &Result<Rc<Standing>, Unknown>) {
         let mut cache = self.cache.borrow_mut();
-        if !matches!(cache.entries.get(origin), Some(Entry::Asked(_))) {
+        if !matches!(cache.entries.get(key), Some(Entry::Asked(_))) {
             return;
         }
         match answer {
-            Err(_) => cache.remove(origin),
+            Err(_) => cache.remove(key),
             Ok(standing) => {
                 if let Standing::Rules(rules) = &**standing {
                     rules.delay().into_iter().for_each(|delay| self.shard.set_host_interval(host, delay));
                 }
                 let until = self.shard.now() + limits::ROBOTS_TTL;
-                cache.insert(origin, Entry::Known { standing: Rc::clone(standing), until });
+                cache.insert(key, Entry::Known { standing: Rc::clone(standing), until });
             }
         }
     }
@@ -141,6 +145,7 @@ async fn fetch(shard: Rc<Shard>, agent: Rc<str>, mut job: Job) -> Result<Rc<Stan
             (None, Some(follow), Some(status)) => {
                 let remote = wire.remote.map(|remote| remote.ip());
                 let total = watch.timing().total();
+                job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);
                 let hop = Hop { url: job.url.as_str().into(), status, total, remote };
                 job.redirect(follow.url, hop);
             }
@@ -209,9 +214,9 @@ impl Entry {
 }
 
 impl Cache {
-    fn insert(&mut self, origin: &Origin, entry: Entry) {
+    fn insert(&mut self, key: &ConnKey, entry: Entry) {
         self.bytes += entry.bytes();
-        let before = self.entries.insert(origin.clone(), entry);
+        let before = self.entries.insert(key.clone(), entry);
         self.bytes -= before.map_or(0, |entry| entry.bytes());
         let is_full = |cache: &Self| {
             cache.entries.len() > limits::ROBOTS_ORIGINS_MAX || cache.bytes > limits::ROBOTS_CACHE_BYTES_MAX
@@ -222,18 +227,20 @@ impl Cache {
         }
     }
 
-    fn remove(&mut self, origin: &Origin) {
-        let gone = self.entries.remove(origin);
+    fn remove(&mut self, key: &ConnKey) {
+        let gone = self.entries.remove(key);
         self.bytes -= gone.map_or(0, |entry| entry.bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use overlapped_proto::origin::Route;
+
     use super::*;
 
-    fn origin(site: usize) -> Origin {
-        Origin::of(&Url::parse(&format!("http://{site}.test/")).unwrap()).unwrap()
+    fn origin(site: usize) -> ConnKey {
+        ConnKey::new(&Url::parse(&format!("http://{site}.test/")).unwrap(), Route::default()).unwrap()
     }
 
     fn known(standing: Standing) -> Entry {

@@ -2,6 +2,7 @@
 //! loop that moves it is the driver's.
 
 use std::cell::{Cell, RefCell};
+use std::hash::RandomState;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,12 +10,14 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use overlapped::Executor;
+use overlapped_proto::address::Reach;
 use overlapped_proto::input::BadRow;
 use overlapped_proto::job::{HostKey, Job};
-use overlapped_proto::keepalive::{Bounds, Keepalive};
+use overlapped_proto::keepalive::{Bounds, Habit, Keepalive};
 use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Failure, Hop};
+use overlapped_proto::recent::Recent;
 use overlapped_proto::record::Record;
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::schedule::{Finish, Held, Next, Scheduler};
@@ -28,6 +31,7 @@ use super::spill::{Back, Outside, Spilling};
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stage, number_of};
 use crate::durable::log::Intents;
+use crate::net::connect::Look;
 use crate::net::exchange::{Connection, ReadBlock};
 use crate::net::resolve::Resolver;
 use crate::plan::Plan;
@@ -54,6 +58,7 @@ pub(crate) struct Shard {
     scheduler: RefCell<Scheduler>,
     spilling: RefCell<Spilling>,
     idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
+    habits: RefCell<Recent<ConnKey, Habit, RandomState>>,
     /// What its connections read into.
     pub(crate) block: Rc<ReadBlock>,
     outbox: RefCell<Outbox>,
@@ -117,6 +122,7 @@ impl Shard {
             scheduler,
             spilling,
             idle: RefCell::new(Keepalive::new(Bounds { idle_max, ..Bounds::default() })),
+            habits: RefCell::default(),
             block: Rc::default(),
             outbox: RefCell::default(),
             now: Cell::new(clock.now()),
@@ -350,6 +356,7 @@ impl Shard {
         let hop = Hop { url: job.url.as_str().into(), status, total, remote };
         job.became_get |= follow.becomes_get;
         job.crossed_origin |= follow.crosses_origin;
+        job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);
         job.redirect(follow.url, hop);
         let now = self.now();
         let owner = job.host.thread(self.shared.inboxes.len());
@@ -451,15 +458,36 @@ impl Shard {
     pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().checkout(key, self.now())?;
-            if connection.is_reusable(self.now()) {
-                bump(&self.counts.connections_reused);
-                return Some(connection);
+            match connection.look() {
+                Look::Quiet => return Some(connection),
+                Look::Ended if self.now() - connection.idle_since <= limits::REUSE_ONCE_IDLE_MAX => {
+                    self.learn(key, Habit::Closes);
+                }
+                Look::Ended | Look::Spoke => {}
             }
         }
     }
 
-    pub(crate) fn check_in(&self, key: ConnKey, connection: Box<Connection>) {
+    /// What is known of how the origin of `key` treats idle connections.
+    pub(crate) fn habit(&self, key: &ConnKey) -> Habit {
+        self.habits.borrow_mut().get(key).copied().unwrap_or_default()
+    }
+
+    /// Remembers it. An origin that has closed once without a word is not trusted again.
+    pub(crate) fn learn(&self, key: &ConnKey, habit: Habit) {
+        let mut habits = self.habits.borrow_mut();
+        if habits.get(key) == Some(&Habit::Closes) {
+            return;
+        }
+        habits.insert(key.clone(), habit);
+        if habits.len() > limits::HABITS_MAX {
+            habits.pop_oldest();
+        }
+    }
+
+    pub(crate) fn check_in(&self, key: ConnKey, mut connection: Box<Connection>) {
         let opened = connection.opened;
+        connection.idle_since = self.now();
         let mut idle = self.idle.borrow_mut();
         drop(idle.checkin(key, connection, opened, self.now()));
         self.tell_idle(idle.len());
@@ -474,6 +502,10 @@ impl Shard {
 
     pub(crate) fn count_connection(&self) {
         bump(&self.counts.connections_new);
+    }
+
+    pub(crate) fn count_reuse(&self) {
+        bump(&self.counts.connections_reused);
     }
 
     /// Closes every idle connection; says how many there were.

@@ -35,6 +35,11 @@ impl Deadline {
         Self { at: limit.map_or(Nanos::MAX, |limit| now + limit), kind }
     }
 
+    /// At a point in time.
+    pub(crate) fn at(at: Nanos, kind: ErrorKind) -> Self {
+        Self { at, kind }
+    }
+
     fn earlier(self, other: Self) -> Self {
         if other.at < self.at { other } else { self }
     }

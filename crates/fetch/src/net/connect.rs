@@ -13,6 +13,9 @@ use futures_util::stream::FuturesUnordered;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use rustls::ClientConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -23,6 +26,62 @@ use crate::rlimit::is_out_of_files;
 pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What is found on a connection on which nothing is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing: it can be used.
+    Quiet,
+    /// Its end.
+    Ended,
+    /// Data that no request has asked for.
+    Spoke,
+}
+
+impl Stream {
+    /// Looks at what has come, without waiting. It asks the system itself: the runtime knows only what came before it
+    /// last waited.
+    pub(crate) fn look(&mut self) -> Look {
+        match self {
+            Self::Plain(tcp) => match recv(&*tcp, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                Err(Errno::AGAIN) => Look::Quiet,
+                Ok((_, 0)) | Err(_) => Look::Ended,
+                Ok(_) => Look::Spoke,
+            },
+            Self::Tls(tls) => {
+                let (tcp, session) = tls.get_mut();
+                look_tls(tcp, session)
+            }
+        }
+    }
+}
+
+/// Records that carry no data, such as session tickets, are taken in.
+fn look_tls(tcp: &TcpStream, session: &mut ClientConnection) -> Look {
+    for _ in 0..limits::IDLE_TLS_READS_MAX {
+        match session.process_new_packets() {
+            Ok(state) if state.plaintext_bytes_to_read() > 0 => return Look::Spoke,
+            Ok(state) if state.peer_has_closed() => return Look::Ended,
+            Ok(_) => {}
+            Err(_) => return Look::Ended,
+        }
+        match session.read_tls(&mut Unwaited(tcp)) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Look::Quiet,
+            Ok(0) | Err(_) => return Look::Ended,
+        }
+    }
+    Look::Ended
+}
+
+/// Reads what the system has, whatever the runtime knows of it.
+struct Unwaited<'a>(&'a TcpStream);
+
+impl io::Read for Unwaited<'_> {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.0, block, RecvFlags::DONTWAIT)?.1)
+    }
 }
 
 /// Dials `addresses` in turn; the first that answers wins.

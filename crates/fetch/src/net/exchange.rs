@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::buf::Chain;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -22,7 +22,7 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::connect::Stream;
+use super::connect::{Look, Stream};
 use crate::memory::Share;
 
 /// A request, ready to be sent.
@@ -55,8 +55,8 @@ pub(crate) struct Connection {
     pub(crate) remote: SocketAddr,
     /// When it was opened.
     pub(crate) opened: Nanos,
-    /// When it was last found reusable: within one turn it is not looked at twice.
-    looked: Option<Nanos>,
+    /// When its last answer was whole.
+    pub(crate) idle_since: Nanos,
     /// A request has been made on it before.
     used: bool,
     /// Something came since the last request was sent.
@@ -76,26 +76,29 @@ impl Connection {
             broken: None,
             remote,
             opened,
-            looked: None,
+            idle_since: opened,
             used: false,
             heard: false,
         }
     }
 
-    /// True if another request can be made at `now`; looks whether the server has closed it, or sent what nobody asked
-    /// for.
-    pub(crate) fn is_reusable(&mut self, now: Nanos) -> bool {
-        if self.looked == Some(now) {
-            return true;
-        }
+    /// True if another request can be made once this one is done: it was sent, its answer is whole, nothing is behind
+    /// it, and nothing in its head says that more may follow. To be looked at again before it is used.
+    pub(crate) fn is_reusable(&self) -> bool {
         let done = self.body.as_ref().is_some_and(Body::is_done) && self.unread.is_empty();
         let sent = self.unsent.is_none() && self.broken.is_none();
-        // The next request brings its own waker: nobody waits for what happens until then.
-        let mut unheard = Context::from_waker(Waker::noop());
-        let reusable =
-            self.keeps_alive && done && sent && self.poll_read(limits::READ_BYTES, &mut unheard).is_pending();
-        self.looked = if reusable { Some(now) } else { None };
-        reusable
+        self.keeps_alive && done && sent
+    }
+
+    /// What is on the connection before a request is sent. What came before belongs to no request, and everything that
+    /// comes later would be taken for its answer.
+    pub(crate) fn look(&mut self) -> Look {
+        self.stream.look()
+    }
+
+    /// Waits until an idle connection brings something or ends.
+    pub(crate) async fn stirred(&mut self) {
+        poll_fn(|cx| self.poll_read(limits::READ_BYTES, cx).map(drop)).await;
     }
 
     /// Sends `request`; `sent` is called once it is handed to the system. The answer is the head of the response: it may
@@ -114,7 +117,7 @@ impl Connection {
     ) -> Result<Head, Failure> {
         let mut reader = HeadReader::new(&request.method);
         self.unsent = Some(Buf::chain(io::Cursor::new(request.head), request.body));
-        (self.body, self.looked, self.heard) = (None, None, false);
+        (self.body, self.heard) = (None, false);
         let mut begun = Vec::new();
         let mut sent = Some(sent);
         let head = poll_fn(|cx| {

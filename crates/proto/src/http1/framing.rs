@@ -67,6 +67,12 @@ impl Signs {
         }
     }
 
+    /// True if it announces bytes of a body. Where the protocol allows none, a server may send them all the same, and
+    /// late: they would be taken for the next response.
+    pub(super) fn announces_body(&self) -> bool {
+        self.coding.is_some() || self.length_is_unclear || self.length.is_some_and(|length| length > 0)
+    }
+
     /// True if the server takes another request behind the response. Not where both ways of framing are used at once,
     /// which an honest server does not do.
     pub(super) fn keeps_alive(&self, version: HttpVersion) -> bool {

@@ -22,7 +22,8 @@ pub struct Head {
     pub version: HttpVersion,
     /// Its fields.
     pub headers: Headers,
-    /// True if the server will take another request when the body has come.
+    /// True if the server will take another request when the body has come. Never if it or an interim response before
+    /// it announces a body where there can be none: for 1xx, 204, 304 and an answer to HEAD.
     pub keeps_alive: bool,
 }
 
@@ -35,13 +36,15 @@ pub struct HeadReader {
     searched: usize,
     /// Interim responses that were passed over.
     interim: u32,
+    /// One of them announced a body.
+    forbidden_body: bool,
 }
 
 impl HeadReader {
     /// Reads the answer to a request with this method.
     #[must_use]
     pub fn new(method: &Method) -> Self {
-        Self { asked_head: *method == Method::Head, searched: 0, interim: 0 }
+        Self { asked_head: *method == Method::Head, searched: 0, interim: 0, forbidden_body: false }
     }
 
     /// Takes heads off the front of `input` until there is one that counts, and says what body follows it. `None`: more is
@@ -68,7 +71,8 @@ impl HeadReader {
                     *input = input.get(bytes..).unwrap_or_default();
                     return Ok(Some((head, body)));
                 }
-                Parsed::Interim(bytes) => {
+                Parsed::Interim(bytes, announces_body) => {
+                    self.forbidden_body |= announces_body;
                     *input = input.get(bytes..).unwrap_or_default();
                     self.searched = 0;
                     self.interim += 1;
@@ -110,7 +114,7 @@ impl HeadReader {
         };
         match response.code {
             Some(101) => Err(not_http("the server switches to another protocol, for which nobody asked")),
-            Some(100..=199) => Ok(Parsed::Interim(bytes)),
+            Some(100..=199) => Ok(Parsed::Interim(bytes, signs(response.headers).announces_body())),
             Some(status @ 200..=999) => {
                 let version =
                     if response.version == Some(0) { HttpVersion::Http10 } else { HttpVersion::Http11 };
@@ -129,21 +133,26 @@ impl HeadReader {
     ) -> Result<(Head, Body), Failure> {
         let bytes = fields.iter().map(|field| Headers::size_of(field.name, field.value)).sum();
         let mut headers = Headers::with_capacity(bytes);
-        let mut signs = Signs::default();
-        for field in fields {
-            headers.push(field.name, field.value);
-            signs.note(field.name, field.value);
-        }
+        fields.iter().for_each(|field| headers.push(field.name, field.value));
+        let signs = signs(fields);
         let without_body = self.asked_head || matches!(status, 204 | 304);
         let body = if without_body { Body::empty() } else { signs.body(version).map_err(not_http)? };
-        Ok((Head { status, version, headers, keeps_alive: signs.keeps_alive(version) }, body))
+        let forbidden_body = self.forbidden_body || (without_body && signs.announces_body());
+        let keeps_alive = signs.keeps_alive(version) && !forbidden_body;
+        Ok((Head { status, version, headers, keeps_alive }, body))
     }
+}
+
+fn signs(fields: &[httparse::Header<'_>]) -> Signs {
+    let mut signs = Signs::default();
+    fields.iter().for_each(|field| signs.note(field.name, field.value));
+    signs
 }
 
 enum Parsed {
     Partial,
-    /// A response before the one that counts, of so many bytes.
-    Interim(usize),
+    /// A response before the one that counts: its bytes, and whether it announces a body, which it cannot have.
+    Interim(usize, bool),
     Final(usize, Head, Body),
 }
 
