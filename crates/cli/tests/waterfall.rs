@@ -4,6 +4,8 @@
 
 mod program;
 
+use std::process::Command;
+
 use overlapped_testkit::Server;
 use program::{Directory, run, run_with};
 
@@ -23,7 +25,7 @@ fn a_few_rows_get_a_bar_each() {
     let list: String = (0..5).map(|row| record(row, row * 40, row != 3)).collect();
     let ran = run_with(&["waterfall", "-", "--width", "80"], list.as_bytes());
     ran.check_code(0);
-    for row in 1..=5 {
+    for row in 0..5 {
         assert!(ran.stdout.lines().any(|line| line.starts_with(&format!("{row}  "))), "{}", ran.stdout);
     }
     assert!(ran.stdout.contains("connect.refused"), "{}", ran.stdout);
@@ -73,4 +75,72 @@ fn what_fetch_writes_can_be_drawn() {
     let ran = run(&["waterfall", &results]);
     ran.check_code(0);
     assert!(ran.stdout.contains("─ wait"), "{}", ran.stdout);
+}
+
+/// True if Python's reader takes it for XML.
+fn is_xml(path: &str) -> bool {
+    const READ: &str = "import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])";
+    Command::new("python3").args(["-c", READ, path]).status().unwrap().success()
+}
+
+#[test]
+fn hostile_records_make_a_picture_without_nan() {
+    let values =
+        ["NaN", "Infinity", "-Infinity", "-1", "1e308", "1e999", "null", "\"x\"", "{}", "\"2026\"", "true"];
+    let fields = [
+        "row",
+        "status",
+        "ok",
+        "error",
+        "attempts",
+        "started",
+        "blocked_ms",
+        "connect_ms",
+        "wait_ms",
+        "elapsed_ms",
+    ];
+    let base = |value: &str, changed: &str| {
+        let field = |name: &str| match name {
+            name if name == changed => format!("\"{name}\":{value}"),
+            "started" => "\"started\":\"2026-01-31T23:59:01.5Z\"".to_owned(),
+            "ok" => "\"ok\":true".to_owned(),
+            "error" => "\"error\":null".to_owned(),
+            name => format!("\"{name}\":7"),
+        };
+        let missing = fields.iter().filter(|name| *name != &changed).map(|name| field(name));
+        let all = fields.iter().map(|name| field(name));
+        let line = |fields: Vec<String>| {
+            format!("{{\"url\":\"http://a/<&\\u0000\\ud83d\\ude00\",{}}}\n", fields.join(","))
+        };
+        line(all.collect()) + &line(missing.collect())
+    };
+    let mut list = String::new();
+    for value in values {
+        fields.iter().for_each(|field| list.push_str(&base(value, field)));
+    }
+    for year in ["0000", "1970", "9999"] {
+        list.push_str(&record(0, 0, false).replace("2026", year));
+    }
+    let directory = Directory::new();
+    // All in lanes, and in bars of their own.
+    for (at, part) in [&list.lines().collect::<Vec<_>>()[..]]
+        .into_iter()
+        .chain(list.lines().collect::<Vec<_>>().chunks(40))
+        .enumerate()
+    {
+        let results = directory.write("results.ndjson", part.join("\n"));
+        let picture = directory.path(&format!("{at}.svg"));
+        run(&["waterfall", &results, "-o", &picture]).check_code(0);
+        assert!(is_xml(&picture), "{part:?}");
+        let ran = run(&["waterfall", &results, "--width", "80"]);
+        ran.check_code(0);
+        assert!(ran.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ran.stdout);
+        for drawn in [directory.read(&format!("{at}.svg")), ran.stdout] {
+            let numbers = drawn.replace(">inf<", "").replace("<title>", "");
+            assert!(
+                !numbers.contains("NaN") && !numbers.contains("=\"inf") && !numbers.contains("inf "),
+                "{drawn}"
+            );
+        }
+    }
 }

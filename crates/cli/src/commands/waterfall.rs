@@ -25,7 +25,10 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
 fn read(path: &Path) -> Result<Chart, Error> {
     let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
     if matches!(suffix, "har" | "parquet" | "csv" | "gz") {
-        return Err(Error::Usage(format!("{}: only NDJSON results are read so far", path.display())));
+        return Err(Error::Usage(format!(
+            "{}: only NDJSON results are drawn so far: run it with a further -o F.ndjson",
+            path.display()
+        )));
     }
     if path == Path::new("-") {
         return chart(io::stdin().lock(), path);
@@ -44,7 +47,7 @@ fn chart(mut input: impl BufRead, path: &Path) -> Result<Chart, Error> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        chart.add(Bar::of_line(&line).map_err(|what| {
+        chart.add(Bar::of_line(&line, number - 1).map_err(|what| {
             Error::Usage(format!(
                 "{} line {number} is no record of `overlapped fetch`: {what}",
                 path.display()

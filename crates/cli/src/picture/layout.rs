@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use unicode_width::UnicodeWidthStr as _;
+
 use super::{Bar, Phase};
 
 /// The marks of a time axis.
@@ -48,7 +50,9 @@ pub(super) fn seconds(s: f64) -> String {
     match s {
         s if s < 0.999_5 => format!("{:.*} ms", if s < 0.099_95 { 1 } else { 0 }, s * 1e3),
         s if s < 99.995 => format!("{s:.*} s", if s < 9.999_5 { 3 } else { 2 }),
-        s => format!("{s:.0} s"),
+        s if s < 9_999.5 => format!("{s:.0} s"),
+        s if s < 359_999.5 => format!("{:.1} h", s / 3_600.0),
+        s => format!("{:.0} d", s / 86_400.0),
     }
 }
 
@@ -162,13 +166,72 @@ pub(super) fn cells(bars: &[&Bar], span_s: f64, cells: usize, rows: Rows) -> Vec
     drawn
 }
 
-/// What all labels begin with, up to a slash, and what is left of each: told once instead of in every line.
-pub(super) fn labels(bars: &[Bar]) -> (&str, Vec<&str>) {
+/// Where rows failed, in `cells` equal stretches of the span.
+pub(super) fn failures(bars: &[Bar], span_s: f64, cells: usize) -> Vec<Option<Phase>> {
+    let mut marks = vec![None; cells];
+    for bar in bars.iter().filter(|bar| !bar.ok) {
+        let at = ((bar.end_s() / span_s * cells as f64) as usize).min(cells.saturating_sub(1));
+        if let Some(mark) = marks.get_mut(at) {
+            *mark = Some(Phase::Failed);
+        }
+    }
+    marks
+}
+
+/// The phases that a picture shows, for its legend.
+#[derive(Debug, Default)]
+pub(super) struct Drawn([bool; Phase::COUNT]);
+
+impl Drawn {
+    pub(super) fn note(&mut self, phases: impl IntoIterator<Item = Phase>) {
+        for phase in phases {
+            if let Some(drawn) = self.0.get_mut(phase as usize) {
+                *drawn = true;
+            }
+        }
+    }
+
+    pub(super) fn has(&self, phase: Phase) -> bool {
+        self.0.get(phase as usize) == Some(&true)
+    }
+
+    /// In the order in which they happen.
+    pub(super) fn phases(&self) -> impl Iterator<Item = Phase> {
+        Phase::ALL.into_iter().filter(|phase| self.has(*phase))
+    }
+}
+
+/// What all labels begin with, and what is left of each: told once instead of in every line. It is at least a whole
+/// origin, and ends before a slash.
+pub(super) fn labels<'a>(bars: &[&'a Bar]) -> (&'a str, Vec<&'a str>) {
     let first = bars.first().map_or("", |bar| &*bar.label);
     let same = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
     let shared = bars.iter().fold(first.len(), |shared, bar| shared.min(same(first, &bar.label)));
     let prefix = first.get(..shared).and_then(|shared| shared.get(..shared.rfind('/')?)).unwrap_or("");
+    let has_host = prefix.split_once("://").is_some_and(|(_, rest)| !rest.is_empty());
+    let prefix = if has_host { prefix } else { "" };
     (prefix, bars.iter().map(|bar| bar.label.get(prefix.len()..).unwrap_or(&bar.label)).collect())
+}
+
+/// The columns that a text takes on a terminal: two for a wide character.
+pub(super) fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// The text in lines of at most `columns_max`, all of it.
+pub(super) fn wrap(text: &str, columns_max: usize) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let (mut start, mut used) = (0, 0);
+    for (at, c) in text.char_indices() {
+        let wide = unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
+        if used + wide > columns_max && used > 0 {
+            lines.extend(text.get(start..at));
+            (start, used) = (at, 0);
+        }
+        used += wide;
+    }
+    lines.extend(text.get(start..));
+    lines
 }
 
 fn longest(shares: &[f32; Phase::COUNT]) -> Option<Phase> {
@@ -184,17 +247,44 @@ mod tests {
     #[test]
     fn labels_tell_what_differs() {
         let named = |names: &[&str]| -> Vec<Bar> {
-            names.iter().map(|name| Bar::new(name, "200", true, 0.0)).collect()
+            names.iter().map(|name| Bar::new(0, name, "200", true, 0.0)).collect()
         };
-        assert_eq!(labels(&named(&["http://a/x/1", "http://a/x/22"])), ("http://a/x", vec!["/1", "/22"]));
-        assert_eq!(labels(&named(&["http://a/", "http://a/b"])), ("http://a", vec!["/", "/b"]));
-        assert_eq!(labels(&named(&["http://a/b"])), ("http://a", vec!["/b"]));
-        assert_eq!(labels(&named(&["a", "b"])), ("", vec!["a", "b"]));
-        assert_eq!(labels(&[]), ("", vec![]));
+        let check = |names: &[&str], prefix: &str, left: &[&str]| {
+            let bars = named(names);
+            assert_eq!(labels(&bars.iter().collect::<Vec<_>>()), (prefix, left.to_vec()));
+        };
+        check(&["http://a/x/1", "http://a/x/22"], "http://a/x", &["/1", "/22"]);
+        check(&["http://a/", "http://a/b"], "http://a", &["/", "/b"]);
+        check(&["http://a/b"], "http://a", &["/b"]);
+        check(&["a/b", "a/c"], "", &["a/b", "a/c"]);
+        check(&[], "", &[]);
+    }
+
+    #[test]
+    fn labels_of_several_origins_keep_their_scheme() {
+        for names in [
+            ["http://127.0.0.1:8001/a", "http://127.0.0.1:8002/b"],
+            ["http://a/", "https://a/"],
+            ["http://a/", "http://ab/"],
+            ["http://a.example/x/", "http://b.example/x/"],
+        ] {
+            let bars = names.map(|name| Bar::new(0, name, "200", true, 0.0));
+            assert_eq!(labels(&bars.iter().collect::<Vec<_>>()), ("", names.to_vec()));
+        }
+    }
+
+    #[test]
+    fn wrapping_loses_nothing() {
+        let check = |text: &str, lines: &[&str]| assert_eq!(wrap(text, 4), lines, "{text}");
+        check("", &[""]);
+        check("abcd", &["abcd"]);
+        check("abcdefghi", &["abcd", "efgh", "i"]);
+        check("\u{6f22}\u{5b57}\u{6f22}", &["\u{6f22}\u{5b57}", "\u{6f22}"]);
+        assert_eq!(wrap("\u{6f22}\u{5b57}", 1), ["\u{6f22}", "\u{5b57}"]);
     }
 
     fn bar(start_s: f64, phases: &[(Phase, f64)]) -> Bar {
-        let mut bar = Bar::new("http://a/", "200", true, start_s);
+        let mut bar = Bar::new(0, "http://a/", "200", true, start_s);
         for (phase, seconds) in phases {
             bar.set(*phase, *seconds);
         }
@@ -216,8 +306,8 @@ mod tests {
 
     #[test]
     fn times_have_three_figures() {
-        let texts = [0.0021, 0.2381, 2.381, 23.81, 238.1].map(seconds);
-        assert_eq!(texts, ["2.1 ms", "238 ms", "2.381 s", "23.81 s", "238 s"]);
+        let texts = [0.0021, 0.2381, 2.381, 23.81, 238.1, 36_000.0, 1e9].map(seconds);
+        assert_eq!(texts, ["2.1 ms", "238 ms", "2.381 s", "23.81 s", "238 s", "10.0 h", "11574 d"]);
     }
 
     #[test]

@@ -1,22 +1,29 @@
 //! Pictures of a run: who waited for what, and when. Plain data in, text or SVG out; no file, no clock.
 //!
 //! A [`Chart`] holds one [`Bar`] a row. Up to [`BARS_MAX`] rows are drawn a bar a row; more are packed into lanes
-//! under a curve of the requests in flight. Phases differ by glyph or shape as well as by colour, because colour
+//! under a curve of the requests in flight, and of those the slowest and the failed get bars as well. Phases differ by glyph or shape as well as by colour, because colour
 //! alone tells nothing to some readers and nothing at all in a log.
 
 pub(crate) mod source;
 pub(crate) mod svg;
 pub(crate) mod text;
 mod layout;
+mod chart;
 
 use overlapped_proto::display::{escape, redact};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use chart::Chart;
+
 /// Rows that get a bar of their own; what fits a screen or a page.
 const BARS_MAX: usize = 80;
 
-/// Rows that a picture remembers. Beyond it they are counted, not drawn: a picture must not grow with the list.
-const ROWS_MAX: usize = 100_000;
+/// Characters of a label: no URL that a person writes is longer, and a picture holds the labels of all its rows.
+const LABEL_CHARS_MAX: usize = 2_048;
+/// Characters of a result: the longest name of an error has 24.
+const RESULT_CHARS_MAX: usize = 64;
+/// The longest phase that is drawn, in seconds: some thirty years. A number beyond it is a mistake, or malice.
+const PHASE_S_MAX: f64 = 1e9;
 
 /// What fills a stretch of a bar, in the order in which it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +86,8 @@ impl Phase {
 /// One row of a run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Bar {
+    /// Its number in the list, from 0, as in its record.
+    pub(crate) row: u64,
     /// What it is called: its URL.
     pub(crate) label: String,
     /// Its status, or the name of its error.
@@ -94,15 +103,17 @@ pub(crate) struct Bar {
 impl Bar {
     /// A row whose phases are still to be set. URLs and, in a file, names of errors are strangers' text: here they are
     /// made fit for a terminal, without a password.
-    pub(crate) fn new(label: &str, result: &str, ok: bool, start_s: f64) -> Self {
-        let (label, result) = (escape(&redact(label)).into_owned(), escape(result).into_owned());
-        Self { label, result, ok, start_s, phases_s: [0.0; Phase::COUNT] }
+    pub(crate) fn new(row: u64, label: &str, result: &str, ok: bool, start_s: f64) -> Self {
+        let label = bounded(&escape(&redact(label)), LABEL_CHARS_MAX);
+        let result = bounded(&escape(result), RESULT_CHARS_MAX);
+        Self { row, label, result, ok, start_s, phases_s: [0.0; Phase::COUNT] }
     }
 
-    /// Sets how long a phase took.
+    /// Sets how long a phase took. What is no time, such as a negative number, is none.
     pub(crate) fn set(&mut self, phase: Phase, seconds: f64) {
+        let seconds = if seconds.is_finite() { seconds.clamp(0.0, PHASE_S_MAX) } else { 0.0 };
         if let Some(slot) = self.phases_s.get_mut(phase as usize) {
-            *slot = seconds.max(0.0) as f32;
+            *slot = seconds as f32;
         }
     }
 
@@ -138,61 +149,10 @@ impl Bar {
     }
 }
 
-/// A run: its rows, with time counted from its start.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Chart {
-    bars: Vec<Bar>,
-    /// Rows that were never started, such as a line that is no URL.
-    never_started: u64,
-    /// Rows beyond [`ROWS_MAX`].
-    not_drawn: u64,
-}
-
-impl Chart {
-    /// Takes one row, `None` if it was never started; beyond [`ROWS_MAX`] it is only counted.
-    pub(crate) fn add(&mut self, bar: Option<Bar>) {
-        match bar {
-            None => self.never_started += 1,
-            Some(bar) if self.bars.len() < ROWS_MAX => self.bars.push(bar),
-            Some(_) => self.not_drawn += 1,
-        }
-    }
-
-    /// The rows in the order in which they began, with time counted from the earliest.
-    pub(crate) fn since_start(mut self) -> Self {
-        self.bars.sort_by(|a, b| a.active_s().total_cmp(&b.active_s()));
-        let start = self.bars.iter().map(|bar| bar.start_s).fold(f64::INFINITY, f64::min);
-        for bar in &mut self.bars {
-            bar.start_s -= start;
-        }
-        self
-    }
-
-    /// When the last row ended.
-    pub(crate) fn span_s(&self) -> f64 {
-        self.bars.iter().map(Bar::end_s).fold(0.0, f64::max)
-    }
-
-    /// The phases that occur, in the order in which they happen.
-    fn phases(&self) -> impl Iterator<Item = Phase> {
-        let lanes = self.bars.len() > BARS_MAX;
-        Phase::ALL.into_iter().filter(move |phase| {
-            // In lanes a row's wait for its place is another row's bar, and its failure has no line of its own.
-            let marked = lanes && *phase == Phase::Failed;
-            let drawn = !(lanes && *phase == Phase::Blocked);
-            self.bars.iter().any(|bar| drawn && bar.length(*phase) > 0.0 || marked && !bar.ok)
-        })
-    }
-
-    /// What the picture leaves out, in words.
-    fn left_out(&self) -> Option<String> {
-        let mut parts = Vec::new();
-        if self.never_started > 0 {
-            parts.push(format!("{} rows were never started", self.never_started));
-        }
-        if self.not_drawn > 0 {
-            parts.push(format!("{} rows beyond the first {ROWS_MAX} are not drawn", self.not_drawn));
-        }
-        (!parts.is_empty()).then(|| parts.join("; "))
+/// The beginning of a text that is longer than anything that makes sense.
+fn bounded(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => [text.get(..end).unwrap_or(text), "…"].concat(),
+        None => text.to_owned(),
     }
 }

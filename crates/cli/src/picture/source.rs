@@ -3,26 +3,59 @@
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::{Bar, Phase};
 
-/// The fields of a record that a picture needs. Everything else of the line, bodies too, is skipped unread.
+/// The fields of a record that a picture needs. Everything else of the line, bodies too, is skipped unread. But for the
+/// URL each may be missing or of any kind: what cannot be understood is not known.
 #[derive(Debug, Deserialize)]
-struct Line {
+struct Line<'a> {
     url: String,
-    status: Option<u16>,
-    ok: bool,
-    error: Option<String>,
-    attempts: u16,
-    started: Option<String>,
-    blocked_ms: Option<f64>,
-    dns_ms: Option<f64>,
-    connect_ms: Option<f64>,
-    tls_ms: Option<f64>,
-    send_ms: Option<f64>,
-    wait_ms: Option<f64>,
-    receive_ms: Option<f64>,
-    elapsed_ms: Option<f64>,
+    #[serde(borrow, default)]
+    row: Field<'a>,
+    #[serde(borrow, default)]
+    status: Field<'a>,
+    #[serde(borrow, default)]
+    ok: Field<'a>,
+    #[serde(borrow, default)]
+    error: Field<'a>,
+    #[serde(borrow, default)]
+    attempts: Field<'a>,
+    #[serde(borrow, default)]
+    started: Field<'a>,
+    #[serde(borrow, default)]
+    blocked_ms: Field<'a>,
+    #[serde(borrow, default)]
+    dns_ms: Field<'a>,
+    #[serde(borrow, default)]
+    connect_ms: Field<'a>,
+    #[serde(borrow, default)]
+    tls_ms: Field<'a>,
+    #[serde(borrow, default)]
+    send_ms: Field<'a>,
+    #[serde(borrow, default)]
+    wait_ms: Field<'a>,
+    #[serde(borrow, default)]
+    receive_ms: Field<'a>,
+    #[serde(borrow, default)]
+    elapsed_ms: Field<'a>,
+}
+
+/// A value that is looked at only when it is asked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct Field<'a>(#[serde(borrow)] Option<&'a RawValue>);
+
+impl Field<'_> {
+    /// `None` if it is missing, null or of another kind.
+    fn get<T: DeserializeOwned>(self) -> Option<T> {
+        serde_json::from_str(self.0?.get()).ok()
+    }
+
+    fn seconds(self) -> Option<f64> {
+        self.get::<f64>().map(|ms| ms / 1e3)
+    }
 }
 
 /// What a row tells of its time, whoever tells it: in seconds.
@@ -47,37 +80,49 @@ impl Bar {
                 .map(|span| span.map(Nanos::as_secs_f64)),
             elapsed: Some(record.elapsed.as_secs_f64()),
         };
-        Self::timed(&record.url, &result(record.status, error), record.ok, &times)
+        Self::timed(record.row.0, &record.url, &result(record.status, error), record.ok, &times)
     }
 
-    /// A record as NDJSON tells it; `Ok(None)` if its row was never started.
+    /// A record as NDJSON tells it, in the line `number`, from 0; `Ok(None)` if its row was never started, or does not
+    /// tell when.
     ///
     /// # Errors
     ///
     /// What is wrong with the line: it is not a record.
-    pub(crate) fn of_line(line: &[u8]) -> Result<Option<Self>, String> {
-        let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-        let started = match &line.started {
-            Some(text) => Some(unix_seconds(text).ok_or_else(|| format!("`{text}` is no RFC 3339 time"))?),
-            None => None,
+    pub(crate) fn of_line(line: &[u8], number: u64) -> Result<Option<Self>, String> {
+        let spelled;
+        let line: Line<'_> = match serde_json::from_slice(line) {
+            Ok(line) => line,
+            Err(error) => {
+                // Python writes NaN and Infinity, which are no JSON.
+                spelled = nulled(line);
+                serde_json::from_slice(&spelled).map_err(|_| error.to_string())?
+            }
         };
-        let ms = |ms: Option<f64>| ms.map(|ms| ms / 1e3);
-        let (a, b) =
-            ([line.blocked_ms, line.dns_ms, line.connect_ms, line.tls_ms], [line.send_ms, line.wait_ms]);
-        let [blocked, dns, connect, tls] = a.map(ms);
-        let [send, wait] = b.map(ms);
         let times = Times {
-            started,
-            attempts: line.attempts,
-            last: [blocked, dns, connect, tls, send, wait, ms(line.receive_ms)],
-            elapsed: ms(line.elapsed_ms),
+            started: line.started.get::<String>().and_then(|text| unix_seconds(&text)),
+            attempts: line.attempts.get().unwrap_or(1),
+            last: [
+                line.blocked_ms,
+                line.dns_ms,
+                line.connect_ms,
+                line.tls_ms,
+                line.send_ms,
+                line.wait_ms,
+                line.receive_ms,
+            ]
+            .map(Field::seconds),
+            elapsed: line.elapsed_ms.seconds(),
         };
-        Ok(Self::timed(&line.url, &result(line.status, line.error.as_deref()), line.ok, &times))
+        let (status, error) = (line.status.get(), line.error.get::<String>());
+        let ok = line.ok.get().unwrap_or(error.is_none());
+        let result = result(status, error.as_deref());
+        Ok(Self::timed(line.row.get().unwrap_or(number), &line.url, &result, ok, &times))
     }
 
-    fn timed(url: &str, result: &str, ok: bool, times: &Times) -> Option<Self> {
+    fn timed(row: u64, url: &str, result: &str, ok: bool, times: &Times) -> Option<Self> {
         let [blocked, rest @ ..] = times.last.map(Option::unwrap_or_default);
-        let mut bar = Self::new(url, result, ok, times.started?);
+        let mut bar = Self::new(row, url, result, ok, times.started?);
         let phases = [Phase::Dns, Phase::Connect, Phase::Tls, Phase::Send, Phase::Wait, Phase::Receive];
         for (phase, seconds) in phases.into_iter().zip(rest) {
             bar.set(phase, seconds);
@@ -88,7 +133,7 @@ impl Bar {
             bar.set(Phase::Earlier, times.elapsed.unwrap_or(last) - last);
         } else {
             bar.set(Phase::Blocked, blocked);
-            bar.start_s -= blocked;
+            bar.start_s -= bar.length(Phase::Blocked);
         }
         Some(bar)
     }
@@ -102,6 +147,26 @@ fn result(status: Option<u16>, error: Option<&str>) -> String {
     }
 }
 
+/// The line with null in the place of NaN and the infinities, outside its texts.
+fn nulled(line: &[u8]) -> Vec<u8> {
+    const NONE: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut spelled = Vec::with_capacity(line.len());
+    let (mut rest, mut in_text) = (line, false);
+    while let [first, after @ ..] = rest {
+        let none = NONE.into_iter().filter(|_| !in_text).find(|none| rest.starts_with(none));
+        let taken = match (none, first, after) {
+            (Some(none), ..) => none.len(),
+            (None, b'\\', [_, ..]) if in_text => 2,
+            (None, ..) => 1,
+        };
+        in_text ^= *first == b'"';
+        let (head, tail) = rest.split_at(taken);
+        spelled.extend_from_slice(if none.is_some() { b"null" } else { head });
+        rest = tail;
+    }
+    spelled
+}
+
 /// Seconds since 1970 of an RFC 3339 time in UTC, as records write it.
 fn unix_seconds(text: &str) -> Option<f64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
@@ -109,7 +174,8 @@ fn unix_seconds(text: &str) -> Option<f64> {
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
     let mut time = time.splitn(3, ':').map(|part| part.parse::<f64>().ok());
     let (hours, minutes, seconds) = (time.next()??, time.next()??, time.next()??);
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    let is_time = (0.0..24.0).contains(&hours) && [minutes, seconds].iter().all(|n| (0.0..61.0).contains(n));
+    if !is_time || !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
     // Days of the proleptic Gregorian calendar, with years that begin in March, so that a leap day comes last.
@@ -131,6 +197,10 @@ mod tests {
             ("2026-13-01T00:00:00Z", None),
             ("2026-11-22 13:43:46Z", None),
             ("2026-11-22T13:43:46+01:00", None),
+            ("2026-11-22T13:43:infZ", None),
+            ("2026-11-22TNaN:43:46Z", None),
+            ("2026-11-22T13:43:1e99Z", None),
+            ("2026-11-22T-5:43:46Z", None),
             ("", None),
         ] {
             assert_eq!(unix_seconds(text), expected, "{text}");
@@ -138,7 +208,7 @@ mod tests {
     }
 
     fn bar(line: &str) -> Bar {
-        Bar::of_line(line.as_bytes()).unwrap().unwrap()
+        Bar::of_line(line.as_bytes(), 7).unwrap().unwrap()
     }
 
     #[test]
@@ -163,8 +233,23 @@ mod tests {
     #[test]
     fn a_row_that_never_started_has_no_bar() {
         let line = r#"{"url":"nonsense","ok":false,"error":"input.url","attempts":0}"#;
-        assert!(Bar::of_line(line.as_bytes()).unwrap().is_none());
-        assert!(Bar::of_line(b"{}").is_err());
-        assert!(Bar::of_line(b"not json").is_err());
+        assert!(Bar::of_line(line.as_bytes(), 0).unwrap().is_none());
+        assert!(Bar::of_line(b"{}", 0).is_err());
+        assert!(Bar::of_line(b"not json", 0).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_a_time_is_none() {
+        for value in ["NaN", "Infinity", "-Infinity", "-5", "null", "\"x\"", "[1]", "1e999", "-1e999"] {
+            let bar = bar(&format!(
+                r#"{{"url":"http://a/\"NaN","started":"1970-01-01T00:00:01Z","blocked_ms":{value},"wait_ms":{value},
+                    "attempts":{value},"elapsed_ms":{value},"row":{value},"status":{value},"error":{value}}}"#
+            ));
+            assert_eq!((bar.start_s, bar.active_s(), bar.end_s()), (1.0, 1.0, 1.0), "{value}");
+            assert_eq!((bar.row, bar.label.as_str()), (7, "http://a/\"NaN"), "{value}");
+        }
+        let huge =
+            bar(r#"{"url":"http://a/","started":"9999-12-31T23:59:59Z","wait_ms":1e300,"attempts":1}"#);
+        assert!(huge.end_s().is_finite());
     }
 }

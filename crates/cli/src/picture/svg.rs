@@ -4,15 +4,23 @@ use std::fmt::Write as _;
 
 use overlapped_proto::display::is_unsafe;
 
-use super::layout::{self, Axis, Rows, seconds};
-use super::{BARS_MAX, Bar, Chart, Phase};
+use super::layout::{self, Axis, Drawn, Rows, columns, seconds};
+use super::{Bar, Chart, Phase};
 
 /// Width of the picture, and what is left free at its right, in pixels.
 const WIDTH: usize = 1_200;
 const RIGHT: usize = 90;
-/// Height of the line of one row, and of one lane.
+/// Where text begins.
+const MARGIN: usize = 24;
+/// Height of the line of one row, of a line of a long label, and of one lane.
 const ROW: usize = 22;
+const LINE: usize = 15;
 const LANE: usize = 6;
+/// Columns that a label has beside its bar; a longer one stands above it, in lines of so many.
+const LABEL_COLUMNS: usize = 40;
+const LINE_COLUMNS: usize = 160;
+/// Columns of what all labels begin with, if that is told once.
+const PREFIX_COLUMNS: usize = 110;
 /// Lanes drawn; the curve above them counts what is beyond.
 const LANES_MAX: usize = 100;
 const CURVE: usize = 140;
@@ -21,17 +29,34 @@ const TOP: usize = 116;
 
 /// Draws a chart under a title.
 pub(crate) fn draw(chart: &Chart, title: &str) -> String {
-    let mut page = Page::new(chart);
-    let bottom = if chart.bars.len() <= BARS_MAX { page.bars() } else { page.lanes() };
+    let (bars, told) = chart.with_bars();
+    let (mut prefix, mut names) = layout::labels(&bars);
+    if columns(prefix) > PREFIX_COLUMNS {
+        (prefix, names) = ("", bars.iter().map(|bar| bar.label.as_str()).collect());
+    }
+    let mut page = Page::new(chart, &bars, &names);
+    let mut bottom = TOP;
+    if let Some(told) = told {
+        bottom = page.lanes(bottom) + LINE;
+        page.text(page.left, bottom, "dim", &told);
+        bottom += 8;
+    }
+    bottom = page.bars(&bars, &names, bottom);
+    // What lies behind the bars, and what tells of them, is known only now.
+    let drawn = std::mem::take(&mut page.out);
+    page.head(prefix);
+    page.grid(bottom);
+    page.out.push_str(&drawn);
     let left_out = chart.left_out().unwrap_or_default();
-    page.text(page.left, bottom + 24, "dim", &left_out);
+    page.text(MARGIN, bottom + 24, "dim", &left_out);
     let height = bottom + 40;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
          height=\"{height}\" role=\"img\">\n<title>{0}</title>\n<style>{STYLE}</style>\n\
          <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
-         <text x=\"24\" y=\"36\" class=\"title\">{0}</text>\n{1}</svg>\n",
-        escape(&ending(title, 100)),
+         <text x=\"{MARGIN}\" y=\"36\" class=\"title\">{1}</text>\n{2}</svg>\n",
+        escape(title),
+        escape(&ending(title, 110)),
         page.out,
     )
 }
@@ -40,39 +65,51 @@ pub(crate) fn draw(chart: &Chart, title: &str) -> String {
 struct Page<'a> {
     chart: &'a Chart,
     span_s: f64,
-    /// Where the time axis begins, and how long it is.
+    /// Where labels and the time axis begin, and how long it is.
+    labels: usize,
     left: usize,
     plot: usize,
+    drawn: Drawn,
     out: String,
 }
 
 impl<'a> Page<'a> {
-    fn new(chart: &'a Chart) -> Self {
-        let left = if chart.bars.len() <= BARS_MAX { 300 } else { 110 };
+    fn new(chart: &'a Chart, bars: &[&Bar], names: &[&str]) -> Self {
+        let numbers = bars.iter().map(|bar| bar.row.to_string().len()).max().unwrap_or(0);
+        let beside = names.iter().map(|name| columns(name)).filter(|length| *length <= LABEL_COLUMNS);
+        let labels = MARGIN + wide(numbers) + 14;
+        let left = (labels + wide(beside.max().unwrap_or(0)) + 64).max(110);
         let span_s = chart.span_s().max(1e-9);
-        Self { chart, span_s, left, plot: WIDTH - left - RIGHT, out: String::new() }
+        let plot = WIDTH - left - RIGHT;
+        Self { chart, span_s, labels, left, plot, drawn: Drawn::default(), out: String::new() }
     }
 
-    /// A line a row. Returns where it ends.
-    fn bars(&mut self) -> usize {
-        let bottom = TOP + self.chart.bars.len() * ROW + 4;
-        let (prefix, names) = layout::labels(&self.chart.bars);
-        self.head(prefix);
-        self.grid(bottom);
-        for (i, (bar, name)) in self.chart.bars.iter().zip(names).enumerate() {
-            let y = TOP + i * ROW + 4;
+    /// A line a row, from `top` on. Returns where it ends.
+    fn bars(&mut self, bars: &[&Bar], names: &[&str], top: usize) -> usize {
+        let mut y = top + 4;
+        for (bar, name) in bars.iter().zip(names) {
             let _ = write!(self.out, "<g><title>{}</title>", escape(&tooltip(bar)));
-            let class = if bar.ok { "end" } else { "end bad" };
-            self.text(self.left - 62, y + 11, class, &ending(name, 30));
+            let class = if bar.ok { "label" } else { "label bad" };
+            self.text(MARGIN, y + 11, "label dim", &bar.row.to_string());
+            if columns(name) <= LABEL_COLUMNS {
+                self.text(self.labels, y + 11, class, name);
+            } else {
+                for line in layout::wrap(name, LINE_COLUMNS) {
+                    self.text(self.labels, y + 11, class, line);
+                    y += LINE;
+                }
+            }
             let is_status = bar.result.len() <= 3;
+            let class = if bar.ok { "label end" } else { "label end bad" };
             self.text(self.left - 12, y + 11, class, if is_status { &bar.result } else { "error" });
             for (phase, from, to) in bar.segments() {
                 self.segment(phase, from, to, y);
             }
             self.told(bar, y + 11);
             self.out.push_str("</g>\n");
+            y += ROW;
         }
-        bottom
+        y
     }
 
     /// Beside a bar: how long it took, and what went wrong. Inside the picture even at its right edge.
@@ -80,18 +117,19 @@ impl<'a> Page<'a> {
         let end = (self.x(bar.end_s()) as usize).min(WIDTH - RIGHT) + 6;
         let took = seconds(bar.took_s());
         match bar.ok {
-            true => self.text(end, y, "dim", &took),
+            true => self.text(end, y, "label dim", &took),
             false => {
                 let text = format!("{took} ✗ {}", bar.result);
-                let fits = end + text.chars().count() * 8 < WIDTH;
+                let fits = end + wide(columns(&text)) < WIDTH;
                 // Left of the bar's end it would be unreadable on the bar itself: it stands on paper.
-                let (x, class) = if fits { (end, "bad") } else { (WIDTH - 8, "bad end on-bar") };
+                let (x, class) = if fits { (end, "label bad") } else { (WIDTH - 8, "label bad end on-bar") };
                 self.text(x, y, class, &text);
             }
         }
     }
 
     fn segment(&mut self, phase: Phase, from: f64, to: f64, y: usize) {
+        self.drawn.note([phase]);
         let (x, end) = (self.x(from), self.x(to));
         let (top, tall) = shape(phase, y, ROW - 8);
         // Half a pixel is the least that is seen.
@@ -103,22 +141,39 @@ impl<'a> Page<'a> {
         );
     }
 
-    /// The curve of what was in flight, and below it the rows packed into lanes. Returns where it ends.
-    fn lanes(&mut self) -> usize {
-        let lanes = layout::lanes(&self.chart.bars);
-        let first = TOP + CURVE + 16;
-        let bottom = first + lanes.len().min(LANES_MAX) * LANE + 4;
-        self.head("");
-        self.grid(bottom);
+    /// From `top` on the curve of what was in flight, and below it where rows failed and the rows packed into lanes.
+    /// Returns where it ends.
+    fn lanes(&mut self, top: usize) -> usize {
+        let chart = self.chart;
         self.curve();
+        let mut y = top + CURVE + 16;
+        if chart.failed() > 0 {
+            let marks = layout::failures(&chart.bars, self.span_s, self.plot);
+            self.paths(&[marks], y, 2 * LANE);
+            self.text(self.left - 12, y + 9, "dim end", "failed");
+            y += 2 * LANE + 6;
+        }
+        let lanes = layout::lanes(&chart.bars);
         let drawn = lanes.iter().take(LANES_MAX);
         let drawn: Vec<_> =
             drawn.map(|lane| layout::cells(lane, self.span_s, self.plot, Rows::Lanes)).collect();
-        // One path a phase: a rectangle a row would make the file grow with the list.
-        for phase in self.chart.phases() {
+        self.paths(&drawn, y, LANE);
+        let count = if lanes.len() > LANES_MAX {
+            format!("{LANES_MAX} of {}", lanes.len())
+        } else {
+            lanes.len().to_string()
+        };
+        self.text(self.left - 12, y + 10, "dim end", &format!("{count} lanes"));
+        // The name beside them takes a line, however few they are.
+        y + (drawn.len() * LANE + 4).max(LINE)
+    }
+
+    /// Lanes of `height` from `top` on, one path a phase: a rectangle a row would make the file grow with the list.
+    fn paths(&mut self, lanes: &[Vec<Option<Phase>>], top: usize, height: usize) {
+        for phase in Phase::ALL {
             let mut path = String::new();
-            for (i, cells) in drawn.iter().enumerate() {
-                let (top, tall) = shape(phase, first + i * LANE, LANE - 1);
+            for (i, cells) in lanes.iter().enumerate() {
+                let (top, tall) = shape(phase, top + i * height, height - 1);
                 let mut x = self.left;
                 for run in cells.chunk_by(|a, b| a == b) {
                     if run.first() == Some(&Some(phase)) {
@@ -127,15 +182,11 @@ impl<'a> Page<'a> {
                     x += run.len();
                 }
             }
-            let _ = writeln!(self.out, "<path class=\"{}\" d=\"{path}\"/>", class(phase));
+            if !path.is_empty() {
+                self.drawn.note([phase]);
+                let _ = writeln!(self.out, "<path class=\"{}\" d=\"{path}\"/>", class(phase));
+            }
         }
-        let count = if lanes.len() > LANES_MAX {
-            format!("{LANES_MAX} of {}", lanes.len())
-        } else {
-            lanes.len().to_string()
-        };
-        self.text(self.left - 12, first + 10, "dim end", &format!("{count} lanes"));
-        bottom
     }
 
     fn curve(&mut self) {
@@ -157,20 +208,21 @@ impl<'a> Page<'a> {
 
     /// What is told of the whole, and what the shapes mean.
     fn head(&mut self, prefix: &str) {
-        let failed = self.chart.bars.iter().filter(|bar| !bar.ok).count();
-        let took = seconds(self.chart.span_s());
-        let of = if prefix.is_empty() { String::new() } else { format!(" · {}", ending(prefix, 100)) };
-        self.text(24, 58, "dim", &format!("{} rows in {took}, {failed} failed{of}", self.chart.bars.len()));
-        let mut x = self.left;
-        for phase in self.chart.phases() {
+        let (rows, failed, took) = (self.chart.rows(), self.chart.failed(), seconds(self.chart.span_s()));
+        let of = if prefix.is_empty() { String::new() } else { format!(" · {prefix}") };
+        let told = format!("{rows} rows in {took}, {failed} failed{of}");
+        self.text(MARGIN, 58, "label dim", &told);
+        let mut x = MARGIN;
+        let phases: Vec<_> = self.drawn.phases().collect();
+        for phase in phases {
             let (top, tall) = shape(phase, 74, 12);
             let class = class(phase);
             let _ = write!(
                 self.out,
                 "<rect class=\"{class}\" x=\"{x}\" y=\"{top:.1}\" width=\"20\" height=\"{tall:.1}\"/>"
             );
-            self.text(x + 26, 84, "dim", phase.name());
-            x += 26 + phase.name().len() * 7 + 22;
+            self.text(x + 26, 84, "label dim", phase.name());
+            x += 26 + wide(phase.name().len()) + 18;
         }
     }
 
@@ -190,6 +242,11 @@ impl<'a> Page<'a> {
     fn text(&mut self, x: usize, y: usize, class: &str, text: &str) {
         let _ = writeln!(self.out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", escape(text));
     }
+}
+
+/// The pixels that so many columns of a label take.
+const fn wide(columns: usize) -> usize {
+    columns * 67 / 10
 }
 
 /// Where a phase lies within the height of its bar: what waits is thin, what works is tall. So phases can be told
@@ -224,7 +281,7 @@ const fn class(phase: Phase) -> &'static str {
 /// Colours that the common kinds of colour blindness keep apart, on paper and on a dark screen.
 const STYLE: &str = "\
 text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#1c2430}\
-.title{font-size:18px;font-weight:600}.dim{fill:#66707d}.bad{fill:#b3261e;font-weight:600}\
+.label{font:11px 'DejaVu Sans Mono',Menlo,Consolas,monospace}.title{font-size:18px;font-weight:600}.dim{fill:#66707d}.bad{fill:#b3261e;font-weight:600}\
 .end{text-anchor:end}.mid{text-anchor:middle}.on-bar{paint-order:stroke;stroke:#fff;stroke-width:4px}.failed{fill:#d3312a;stroke:#d3312a;stroke-width:1.5}\
 .paper{fill:#fff}.grid{stroke:#e3e7ec;stroke-width:1}.curve{fill:#c9dcee;stroke:#3f7fb5;stroke-width:1}\
 .blocked{fill:#a3adb8}.earlier{fill:#b8860b}.dns{fill:#117a6f}.connect{fill:#e08a1e}.tls{fill:#8e4fb8}\
@@ -276,7 +333,7 @@ mod tests {
     fn chart(rows: usize, label: &str) -> Chart {
         let mut chart = Chart::default();
         for i in 0..rows {
-            let mut bar = Bar::new(&format!("{label}{i}"), "200", true, i as f64 * 0.01);
+            let mut bar = Bar::new(i as u64, &format!("{label}{i}"), "200", true, i as f64 * 0.01);
             bar.set(Phase::Wait, 0.5);
             bar.set(Phase::Receive, 0.4);
             chart.add(Some(bar));
@@ -289,6 +346,38 @@ mod tests {
         let drawn = draw(&chart(2, "http://a/<script>alert(1)</script>&\u{1}"), "<b>");
         assert!(!drawn.contains("<script") && !drawn.contains("<b>") && !drawn.contains('\u{1}'));
         assert!(drawn.contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn no_label_is_cut_and_the_legend_tells_what_is_drawn() {
+        let long = format!("http://a/{}", "path/".repeat(300));
+        let mut chart = chart(1, "http://b/");
+        let mut failed = Bar::new(41, &long, "body.content_encoding", false, 0.0);
+        failed.set(Phase::Dns, 0.9);
+        chart.add(Some(failed));
+        let drawn = draw(&chart.since_start(), "run");
+        let text =
+            |line: &str| line.split_once("class=\"label bad\">").map(|(_, text)| text.replace("</text>", ""));
+        let told: String = drawn.lines().filter_map(text).collect();
+        assert!(told.contains(&long), "{told}");
+        assert!(drawn.contains("body.content_encoding</text>"), "{drawn}");
+        let legend: Vec<_> =
+            Phase::ALL.into_iter().filter(|phase| drawn.contains(&format!(">{}<", phase.name()))).collect();
+        assert_eq!(legend, [Phase::Dns, Phase::Wait, Phase::Receive]);
+        assert!(drawn.contains(">41</text>"));
+    }
+
+    #[test]
+    fn failures_and_the_slowest_rows_are_drawn_among_many_lanes() {
+        let mut chart = Chart::default();
+        for row in 0..5_000 {
+            let mut bar = Bar::new(row, &format!("http://a/{row}/"), "200", row != 4_321, 0.0);
+            bar.set(Phase::Wait, if row == 3_210 { 2.0 } else { 1.0 });
+            chart.add(Some(bar));
+        }
+        let drawn = draw(&chart.since_start(), "run");
+        assert!(drawn.contains(">/4321/<") && drawn.contains(">/3210/<"));
+        assert!(drawn.contains("<path class=\"failed\""));
     }
 
     #[test]

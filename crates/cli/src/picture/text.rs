@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{self, Axis, Rows, seconds};
-use super::{BARS_MAX, Chart, Phase};
+use super::layout::{self, Axis, Drawn, Rows, columns, seconds};
+use super::{Bar, Chart, Phase};
 
 /// Lines that lanes may take; the curve above them counts what is beyond.
 const LANES_MAX: usize = 24;
@@ -26,64 +26,165 @@ pub(crate) struct Style {
 /// Draws a chart.
 pub(crate) fn draw(chart: &Chart, style: &Style) -> String {
     let span_s = style.span_s.unwrap_or_else(|| chart.span_s()).max(1e-9);
-    let mut out = String::new();
-    if chart.bars.is_empty() {
-        out.push_str("no row was started\n");
-    } else if chart.bars.len() <= BARS_MAX {
-        bars(&mut out, chart, style, span_s);
+    let mut page = Page { style, span_s, drawn: Drawn::default(), out: String::new() };
+    let (bars, told) = chart.with_bars();
+    if bars.is_empty() {
+        page.out.push_str("no row was started\n");
     } else {
-        lanes(&mut out, chart, style, span_s);
+        if let Some(told) = told {
+            page.lanes(chart);
+            page.say(&format!("{} rows, {} failed; below them {told}", chart.rows(), chart.failed()));
+        }
+        page.bars(&bars);
+        page.legend();
     }
     if let Some(text) = chart.left_out() {
-        let _ = writeln!(out, "{text}");
+        page.say(&text);
     }
-    out
+    page.out
 }
 
-/// A line a row: number, result, label, bar, time.
-fn bars(out: &mut String, chart: &Chart, style: &Style, span_s: f64) {
-    let numbers = chart.bars.len().to_string().len();
-    let (prefix, names) = layout::labels(&chart.bars);
-    let longest = |texts: &mut dyn Iterator<Item = &str>| texts.map(|text| text.chars().count()).max();
-    let results = longest(&mut chart.bars.iter().map(|bar| &*bar.result)).unwrap_or(0).min(style.width / 5);
-    let labels = longest(&mut names.iter().copied()).unwrap_or(0).min(style.width / 5);
-    let left = numbers + results + labels + 6;
-    let cells = style.width.saturating_sub(left + 10).max(4);
-    if !prefix.is_empty() {
-        let _ = writeln!(out, "{}", shorten(prefix, style.width));
-    }
-    axis(out, &Axis::new(span_s, cells / 10), left, cells);
-    for (i, (bar, name)) in chart.bars.iter().zip(names).enumerate() {
-        let (result, name) = (shorten(&bar.result, results), shorten(name, labels));
-        let _ = write!(out, "{:>numbers$}  {result:<results$}  {name:<labels$}  ", i + 1);
-        paint(out, &layout::cells(&[bar], span_s, cells, Rows::Bars), style.colour);
-        let _ = writeln!(out, " {:>9}", seconds(bar.took_s()));
-    }
-    legend(out, chart, style, left);
+/// A picture while it is drawn.
+struct Page<'a> {
+    style: &'a Style,
+    span_s: f64,
+    drawn: Drawn,
+    out: String,
 }
 
-/// The curve of what was in flight, and below it the rows packed into lanes.
-fn lanes(out: &mut String, chart: &Chart, style: &Style, span_s: f64) {
-    let left = 10;
-    let cells = style.width.saturating_sub(left + 1).max(8);
-    curve(out, &layout::in_flight(&chart.bars, span_s, cells), left);
-    axis(out, &Axis::new(span_s, cells / 10), left, cells);
-    let lanes = layout::lanes(&chart.bars);
-    for (i, lane) in lanes.iter().take(LANES_MAX).enumerate() {
-        let _ = write!(out, "{:>1$}  ", format!("lane {}", i + 1), left - 2);
-        paint(out, &layout::cells(lane, span_s, cells, Rows::Lanes), style.colour);
-        while out.ends_with(' ') {
-            out.pop();
+/// What is left of the bars, in columns of the terminal.
+struct Left {
+    rows: usize,
+    results: usize,
+    names: usize,
+}
+
+impl Left {
+    /// Room for what fits; a row with more has a line above its bar.
+    fn new(bars: &[&Bar], names: &[&str], width: usize) -> Self {
+        let longest = |texts: &mut dyn Iterator<Item = usize>, most: usize| {
+            texts.filter(|length| *length <= most).max().unwrap_or(0)
+        };
+        Self {
+            rows: bars.iter().map(|bar| bar.row.to_string().len()).max().unwrap_or(0),
+            results: longest(&mut bars.iter().map(|bar| columns(&bar.result)), width / 5),
+            names: longest(&mut names.iter().map(|name| columns(name)), width * 3 / 10),
         }
-        out.push('\n');
     }
-    if lanes.len() > LANES_MAX {
-        let _ =
-            writeln!(out, "{:>1$} more lanes are counted in the curve", lanes.len() - LANES_MAX, left - 2);
+
+    fn width(&self) -> usize {
+        self.rows + self.results + self.names + 6
     }
-    let failed = chart.bars.iter().filter(|bar| !bar.ok).count();
-    let _ = writeln!(out, "{:left$}{} rows, {failed} failed", "", chart.bars.len());
-    legend(out, chart, style, left);
+}
+
+impl Page<'_> {
+    /// A line a row: number, result, label, bar, time.
+    fn bars(&mut self, bars: &[&Bar]) {
+        let width = self.style.width;
+        let (prefix, names) = layout::labels(bars);
+        let left = Left::new(bars, &names, width);
+        let cells = width.saturating_sub(left.width() + 10).max(4);
+        if !prefix.is_empty() {
+            self.say(prefix);
+        }
+        axis(&mut self.out, &Axis::new(self.span_s, cells / 10), left.width(), cells);
+        for (bar, name) in bars.iter().zip(names) {
+            self.label(bar, name, &left);
+            let cells = layout::cells(&[bar], self.span_s, cells, Rows::Bars);
+            self.paint(&cells);
+            let _ = writeln!(self.out, " {:>9}", seconds(bar.took_s()));
+        }
+    }
+
+    /// What a row is called, up to where its bar begins; whole, if need be in lines of its own.
+    fn label(&mut self, bar: &Bar, name: &str, left: &Left) {
+        let Left { rows, results, names } = *left;
+        let _ = write!(self.out, "{:>rows$}  ", bar.row);
+        if columns(&bar.result) <= results && columns(name) <= names {
+            self.padded(&bar.result, results + 2);
+            self.padded(name, names + 2);
+            return;
+        }
+        let indent = rows + 2;
+        for (i, line) in
+            layout::wrap(&format!("{}  {name}", bar.result), self.style.width - indent).iter().enumerate()
+        {
+            let indent = if i == 0 { 0 } else { indent };
+            let _ = writeln!(self.out, "{:indent$}{}", "", line.trim_end());
+        }
+        let _ = write!(self.out, "{:1$}", "", left.width());
+    }
+
+    fn padded(&mut self, text: &str, width: usize) {
+        let missing = width.saturating_sub(columns(text));
+        let _ = write!(self.out, "{text}{:missing$}", "");
+    }
+
+    /// Lines of prose, none too wide; a word that is too wide by itself, such as a URL, goes on in the next line.
+    fn say(&mut self, text: &str) {
+        let mut line = String::new();
+        for word in text.split(' ').flat_map(|word| layout::wrap(word, self.style.width)) {
+            if !line.is_empty() && columns(&line) + 1 + columns(word) > self.style.width {
+                let _ = writeln!(self.out, "{line}");
+                line.clear();
+            }
+            let blank = if line.is_empty() { "" } else { " " };
+            line.extend([blank, word]);
+        }
+        let _ = writeln!(self.out, "{line}");
+    }
+
+    /// The curve of what was in flight, and below it the rows packed into lanes.
+    fn lanes(&mut self, chart: &Chart) {
+        let left = 10;
+        let cells = self.style.width.saturating_sub(left + 1).max(8);
+        curve(&mut self.out, &layout::in_flight(&chart.bars, self.span_s, cells), left);
+        axis(&mut self.out, &Axis::new(self.span_s, cells / 10), left, cells);
+        let lanes = layout::lanes(&chart.bars);
+        for (i, lane) in lanes.iter().take(LANES_MAX).enumerate() {
+            let cells = layout::cells(lane, self.span_s, cells, Rows::Lanes);
+            self.lane(&format!("lane {}", i + 1), left, &cells);
+        }
+        if chart.failed() > 0 {
+            self.lane("failed", left, &layout::failures(&chart.bars, self.span_s, cells));
+        }
+        if lanes.len() > LANES_MAX {
+            self.say(&format!("{} more lanes are counted in the curve", lanes.len() - LANES_MAX));
+        }
+    }
+
+    fn lane(&mut self, name: &str, left: usize, cells: &[Option<Phase>]) {
+        let _ = write!(self.out, "{name:>0$}  ", left - 2);
+        self.paint(cells);
+        while self.out.ends_with(' ') {
+            self.out.pop();
+        }
+        self.out.push('\n');
+    }
+
+    fn paint(&mut self, cells: &[Option<Phase>]) {
+        self.drawn.note(cells.iter().copied().flatten());
+        paint(&mut self.out, cells, self.style.colour);
+    }
+
+    /// The phases that are drawn, with their glyphs, in as many lines as they need.
+    fn legend(&mut self) {
+        let mut used = 0;
+        for phase in self.drawn.phases() {
+            let length = phase.name().len() + 2;
+            if used > 0 && used + 3 + length > self.style.width {
+                self.out.push('\n');
+                used = 0;
+            } else if used > 0 {
+                self.out.push_str("   ");
+                used += 3;
+            }
+            paint(&mut self.out, &[Some(phase)], self.style.colour);
+            let _ = write!(self.out, " {}", phase.name());
+            used += length;
+        }
+        self.out.push('\n');
+    }
 }
 
 fn curve(out: &mut String, peaks: &[u32], left: usize) {
@@ -124,28 +225,6 @@ fn axis(out: &mut String, axis: &Axis, left: usize, cells: usize) {
 fn pad(text: &mut String, width: usize, with: char) {
     let missing = width.saturating_sub(text.chars().count());
     text.extend(std::iter::repeat_n(with, missing));
-}
-
-/// The phases that occur, with their glyphs, in as many lines as they need.
-fn legend(out: &mut String, chart: &Chart, style: &Style, left: usize) {
-    // The longest name fits any width.
-    let left = left.min(style.width.saturating_sub(20));
-    let _ = write!(out, "{:left$}", "");
-    let mut used = left;
-    for phase in chart.phases() {
-        let length = phase.name().len() + 2;
-        if used > left && used + 3 + length > style.width {
-            let _ = write!(out, "\n{:left$}", "");
-            used = left;
-        } else if used > left {
-            out.push_str("   ");
-            used += 3;
-        }
-        paint(out, &[Some(phase)], style.colour);
-        let _ = write!(out, " {}", phase.name());
-        used += length;
-    }
-    out.push('\n');
 }
 
 const fn glyph(phase: Phase) -> char {
@@ -192,25 +271,15 @@ fn paint(out: &mut String, cells: &[Option<Phase>], colour: bool) {
     }
 }
 
-/// The text in at most `width` characters, with the middle left out.
-fn shorten(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
-        return text.to_owned();
-    }
-    let (head, tail) = (width.saturating_sub(1) / 2, width.saturating_sub(1) - width.saturating_sub(1) / 2);
-    text.chars().take(head).chain(['…']).chain(text.chars().skip(length - tail)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::Bar;
 
     fn chart(rows: usize) -> Chart {
         let mut chart = Chart::default();
         for i in 0..rows {
-            let mut bar = Bar::new(&format!("http://example.org/page/{i}"), "200", true, i as f64 * 0.1);
+            let mut bar =
+                Bar::new(i as u64, &format!("http://example.org/page/{i}"), "200", true, i as f64 * 0.1);
             bar.set(Phase::Connect, 0.1);
             bar.set(Phase::Wait, 0.5);
             bar.set(Phase::Receive, 0.4);
@@ -219,39 +288,91 @@ mod tests {
         chart.since_start()
     }
 
-    #[test]
-    fn a_bar_a_row() {
-        let style = Style { width: 60, colour: false, span_s: None };
-        let drawn = draw(&chart(3), &style);
-        assert!(!drawn.contains('\x1b'));
-        assert!(drawn.lines().any(|line| line.starts_with("1  200  /0  cc")), "{drawn}");
-        assert!(drawn.contains("c connect   ─ wait   █ receive"), "{drawn}");
-        assert!(drawn.lines().all(|line| line.chars().count() <= 60), "{drawn}");
+    fn style(width: usize) -> Style {
+        Style { width, colour: false, span_s: None }
+    }
+
+    /// Draws at some widths, and checks what holds for every picture.
+    #[track_caller]
+    fn drawn(chart: &Chart) -> Vec<String> {
+        let draw_at = |width| {
+            let drawn = draw(chart, &style(width));
+            assert!(drawn.lines().all(|line| columns(line) <= width), "{width}\n{drawn}");
+            assert!(!drawn.contains("NaN") && !drawn.contains("inf "), "{drawn}");
+            drawn
+        };
+        [40, 57, 80, 133].map(draw_at).into()
     }
 
     #[test]
-    fn no_line_is_too_wide() {
-        let mut chart = chart(80);
-        let mut failed = Bar::new("http://example.org/a/long/way/down", "connect.refused", false, 0.0);
-        for phase in [Phase::Blocked, Phase::Earlier, Phase::Dns, Phase::Tls] {
-            failed.set(phase, 0.1);
+    fn a_bar_a_row() {
+        let drawn = draw(&chart(3), &style(60));
+        assert!(!drawn.contains('\x1b'));
+        assert!(drawn.lines().any(|line| line.starts_with("0  200  /0  cc")), "{drawn}");
+        assert!(drawn.ends_with("\nc connect   ─ wait   █ receive\n"), "{drawn}");
+    }
+
+    #[test]
+    fn no_line_is_too_wide_and_no_label_is_cut() {
+        let labels = [
+            "http://127.0.0.1:8001/".to_owned(),
+            format!("http://example.org/{}", "a/long/way/down/".repeat(20)),
+            format!("https://example.org/{}?x=1", "\u{6f22}".repeat(150)),
+        ];
+        let mut chart = chart(77);
+        for (row, label) in (1_000..).zip(&labels) {
+            let mut failed = Bar::new(row, label, "body.content_encoding", false, 0.0);
+            for phase in [Phase::Blocked, Phase::Earlier, Phase::Dns, Phase::Tls] {
+                failed.set(phase, 0.1);
+            }
+            chart.add(Some(failed));
         }
-        chart.bars.pop();
-        chart.add(Some(failed));
-        for width in [40, 57, 80, 133] {
-            let drawn = draw(&chart, &Style { width, colour: false, span_s: None });
-            assert!(drawn.lines().all(|line| line.chars().count() <= width), "{width}\n{drawn}");
+        for drawn in drawn(&chart.since_start()) {
+            // Without the line ends and the blanks that wrapping puts in.
+            let joined: String = drawn.chars().filter(|c| !c.is_whitespace()).collect();
+            for label in &labels {
+                assert!(joined.contains(&format!("body.content_encoding{label}")), "{label}\n{drawn}");
+            }
+            assert!(!drawn.contains('…'), "{drawn}");
+        }
+    }
+
+    #[test]
+    fn the_legend_tells_what_is_drawn_and_nothing_else() {
+        let mut bar = Bar::new(0, "http://a/", "200", true, 0.0);
+        bar.set(Phase::Connect, 0.001);
+        bar.set(Phase::Wait, 1.0);
+        let mut chart = Chart::default();
+        chart.add(Some(bar));
+        for drawn in drawn(&chart.since_start()) {
+            assert!(drawn.ends_with("\n─ wait\n"), "{drawn}");
         }
     }
 
     #[test]
     fn many_rows_share_lanes() {
-        for width in [40, 80, 200] {
-            let drawn = draw(&chart(500), &Style { width, colour: false, span_s: None });
-            assert!(drawn.lines().count() < 50, "{drawn}");
+        for drawn in drawn(&chart(500)) {
+            assert!(drawn.lines().count() < 60, "{drawn}");
             assert!(drawn.contains("lane 10"), "{drawn}");
             assert!(drawn.contains("500 rows, 0 failed"), "{drawn}");
-            assert!(drawn.lines().all(|line| line.chars().count() <= width), "{width}\n{drawn}");
+        }
+    }
+
+    #[test]
+    fn failures_and_the_slowest_rows_are_drawn_among_many_lanes() {
+        let mut chart = Chart::default();
+        for row in 0..5_000 {
+            let ok = row != 4_321;
+            let mut bar = Bar::new(row, &format!("http://a/{row}/"), if ok { "200" } else { "503" }, ok, 0.0);
+            bar.set(Phase::Wait, if row == 3_210 { 2.0 } else { 1.0 });
+            chart.add(Some(bar));
+        }
+        for drawn in drawn(&chart.since_start()) {
+            let line = |begin: &str| drawn.lines().find(|line| line.starts_with(begin)).unwrap_or_default();
+            assert!(line("4321  503  /4321/").contains('─'), "{drawn}");
+            assert!(line("3210  200  /3210/").contains('─'), "{drawn}");
+            assert!(line("  failed").contains('×'), "{drawn}");
+            assert!(drawn.contains("4976 more lanes"), "{drawn}");
         }
     }
 
@@ -274,11 +395,5 @@ mod tests {
         chart.add(None);
         let drawn = draw(&chart, &Style { width: 80, colour: false, span_s: None });
         assert_eq!(drawn, "no row was started\n1 rows were never started\n");
-    }
-
-    #[test]
-    fn long_labels_lose_their_middle() {
-        assert_eq!(shorten("abcdefghij", 5), "ab…ij");
-        assert_eq!(shorten("abc", 5), "abc");
     }
 }

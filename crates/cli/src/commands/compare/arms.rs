@@ -28,7 +28,7 @@ pub(super) fn run(arm: Arm, workers: usize) -> Result<Account, Error> {
     let (bars, threads) = match arm {
         Arm::Sequential => {
             let agent = agent();
-            (urls.iter().map(|url| get(&agent, url)).collect(), threads())
+            ((0..).zip(&urls).map(|(row, url)| get(&agent, row, url)).collect(), threads())
         }
         Arm::Pool => pool(urls, workers)?,
         Arm::Native => native(urls, workers)?,
@@ -41,9 +41,9 @@ fn pool(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Er
     let executor = Executor::builder().max_workers(workers).build();
     let executor = executor.map_err(|error| Error::Usage(format!("no thread can be started: {error}")))?;
     let agent = agent();
-    let jobs = urls.into_iter().map(|url| {
+    let jobs = (0..).zip(urls).map(|(row, url)| {
         let agent = agent.clone();
-        executor.submit(move || get(&agent, &url))
+        executor.submit(move || get(&agent, row, &url))
     });
     let bars = block_on(gather(jobs)).map_err(|error| Error::Usage(error.to_string()))?;
     // Idle threads stay for a while, so they can still be counted.
@@ -74,7 +74,7 @@ struct Bars(Arc<Mutex<(Vec<Bar>, Option<u32>)>>);
 impl Sink for Bars {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
         // A row that never started still has its place in the list.
-        let never = || Bar::new(&record.url, "never started", false, now_s());
+        let never = || Bar::new(record.row.0, &record.url, "never started", false, now_s());
         let bar = Bar::of(record).unwrap_or_else(never);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0.push(bar);
         Ok(())
@@ -94,7 +94,7 @@ fn agent() -> Agent {
 }
 
 /// One blocking call, to the last byte of the body.
-fn get(agent: &Agent, url: &str) -> Bar {
+fn get(agent: &Agent, row: u64, url: &str) -> Bar {
     let (started_s, clock) = (now_s(), Instant::now());
     let answer = agent.get(url).call();
     let head = clock.elapsed();
@@ -106,7 +106,7 @@ fn get(agent: &Agent, url: &str) -> Bar {
         Ok(status) => (status.to_string(), status < 400),
         Err(error) => (error.to_string(), false),
     };
-    let mut bar = Bar::new(url, &result, ok, started_s);
+    let mut bar = Bar::new(row, url, &result, ok, started_s);
     bar.set(Phase::Request, head.as_secs_f64());
     bar.set(Phase::Receive, (clock.elapsed() - head).as_secs_f64());
     bar
