@@ -58,10 +58,10 @@ impl From<JobError> for std::io::Error {
     fn from(error: JobError) -> Self {
         use std::io::ErrorKind;
         let kind = match &error {
-            JobError::Cancelled => ErrorKind::Interrupted,
             JobError::TimedOut { .. } => ErrorKind::TimedOut,
             JobError::WouldDeadlock => ErrorKind::Deadlock,
-            JobError::Rejected(_) | JobError::Panicked(_) => ErrorKind::Other,
+            // `Interrupted` would be tried again by `io::copy` and its like, for ever.
+            JobError::Cancelled | JobError::Rejected(_) | JobError::Panicked(_) => ErrorKind::Other,
         };
         std::io::Error::new(kind, error)
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::cancel::CancelToken;
 use crate::cell::{Awaited, Cell, Task};
-use crate::core::Bounds;
+use crate::core::{Bounds, Entry};
 use crate::error::{Full, JobError, Panic, Rejected};
 use crate::job::Job;
 use crate::lane::{Admission, Applicant, ROOT};
@@ -89,7 +89,7 @@ impl Executor {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.send(closure, None, false)
+        self.send(closure, None, Entry::Ordinary)
     }
 
     /// As [`submit`](Executor::submit), but gives the closure back if it is not taken.
@@ -104,7 +104,7 @@ impl Executor {
     {
         let pool = &self.handle.pool;
         let cell = Arc::new(Cell::new(self.handle.lane, pool.now(), closure));
-        match pool.submit(Arc::clone(&cell) as Arc<dyn Task>, false) {
+        match pool.submit(Arc::clone(&cell) as Arc<dyn Task>, Entry::Ordinary) {
             Ok(()) => Ok(Job::new(cell, Arc::clone(pool), None)),
             Err(why) => {
                 let closure = cell.reclaim().expect("a job that was not let in was not started");
@@ -150,7 +150,7 @@ impl Executor {
     {
         let token = CancelToken::new();
         let own = token.clone();
-        self.send(move || pool::with_token(&own, closure), Some(token), false)
+        self.send(move || pool::with_token(&own, closure), Some(token), Entry::Ordinary)
     }
 
     /// Lends an object to a blocking call and gives it back with the result.
@@ -204,12 +204,18 @@ impl Executor {
 
     fn view(&self, name: &str, limit: usize, queue_limit: Option<usize>) -> Executor {
         let pool = &self.handle.pool;
+        if self.is_forked() {
+            return self.clone();
+        }
         let lane = pool.core().view(self.handle.lane, name, limit, queue_limit);
         Executor { handle: Arc::new(Handle { pool: Arc::clone(pool), lane, _outer: Some(self.clone()) }) }
     }
 
     /// What the executor, or the view, has counted.
     pub fn metrics(&self) -> Metrics {
+        if self.is_forked() {
+            return Metrics::none();
+        }
         self.handle.pool.core().metrics(self.handle.lane)
     }
 
@@ -226,14 +232,25 @@ impl Executor {
         self.handle.lane
     }
 
-    fn send<F, R>(&self, closure: F, token: Option<CancelToken>, permit: bool) -> Job<R>
+    /// Hands over a call that is let in however full the queue is, and lets it go. If the executor is shut down, the closure is
+    /// dropped here.
+    pub(crate) fn submit_must_run(&self, closure: impl FnOnce() + Send + 'static) {
+        self.send(closure, None, Entry::MustRun).detach();
+    }
+
+    /// Whether this process is a fork of the one that has the threads.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.handle.pool.is_forked()
+    }
+
+    fn send<F, R>(&self, closure: F, token: Option<CancelToken>, entry: Entry) -> Job<R>
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
         let pool = &self.handle.pool;
         let cell: Arc<dyn Awaited<R>> = Arc::new(Cell::new(self.handle.lane, pool.now(), closure));
-        if let Err(why) = pool.submit(Arc::clone(&cell) as Arc<dyn Task>, permit) {
+        if let Err(why) = pool.submit(Arc::clone(&cell) as Arc<dyn Task>, entry) {
             cell.discard(JobError::Rejected(why));
         }
         Job::new(cell, Arc::clone(pool), token)
@@ -242,6 +259,11 @@ impl Executor {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if self.pool.is_forked() {
+            // What is queued belongs to the parent, and may borrow from the stack of a scope that is no more: it is never dropped here.
+            std::mem::forget(Arc::clone(&self.pool));
+            return;
+        }
         let (workers, mut wakers) =
             if self.lane == ROOT { self.pool.core().close(ROOT) } else { (Vec::new(), Vec::new()) };
         wakers.extend(self.pool.core().drop_handle(self.lane));
@@ -419,6 +441,9 @@ impl Future for Reserve {
     type Output = Result<Permit, Rejected>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.executor.is_forked() {
+            return Poll::Ready(Err(Rejected::Forked));
+        }
         let handle = Arc::clone(&self.executor.handle);
         let granted = match &self.state {
             Reserving::New => match handle.pool.core().apply(handle.lane, cx.waker()) {
@@ -445,6 +470,9 @@ impl Drop for Reserve {
     fn drop(&mut self) {
         let Reserving::Waiting(applicant, ticket) = &self.state else { return };
         let handle = &self.executor.handle;
+        if handle.pool.is_forked() {
+            return;
+        }
         let wakers = {
             let mut core = handle.pool.core();
             core.lane(handle.lane).admission.remove(*ticket);
@@ -478,7 +506,7 @@ impl Permit {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let job = self.executor.send(closure, None, true);
+        let job = self.executor.send(closure, None, Entry::Permit);
         // A permit that a shutdown has overtaken still holds its place.
         self.used = job.id() != 0;
         job
@@ -487,7 +515,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.used {
+        if !self.used && !self.executor.is_forked() {
             let handle = &self.executor.handle;
             let wakers = handle.pool.core().give_back_permit(handle.lane);
             handle.pool.notify(&[], wakers);

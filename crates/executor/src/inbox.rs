@@ -62,10 +62,6 @@ impl Inbox {
         self.state.lock()
     }
 
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, State>> {
-        self.state.try_lock()
-    }
-
     /// Says to who looks without the lock what is in.
     pub(crate) fn tell(&self, state: &State) {
         self.len.store(state.queue.len(), Ordering::Relaxed);

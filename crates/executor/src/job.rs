@@ -37,7 +37,6 @@ pub struct Job<R> {
     extras: Option<Box<Extras>>,
     /// The result was handed out, or the job was let go: nothing is left to cancel.
     over: bool,
-    polled: bool,
 }
 
 #[derive(Default)]
@@ -145,13 +144,16 @@ impl<R: Send + 'static> Job<R> {
 impl<R> Job<R> {
     pub(crate) fn new(cell: Arc<dyn Awaited<R>>, pool: Arc<Pool>, token: Option<CancelToken>) -> Self {
         let extras = token.map(|token| Box::new(Extras { token: Some(token), timers: Vec::new() }));
-        Job { cell, pool, extras, over: false, polled: false }
+        Job { cell, pool, extras, over: false }
     }
 
     /// Takes the job out of the queue, or asks it to stop.
     ///
     /// The closure of a removed job is dropped here, on this thread, outside all locks.
     pub fn cancel(&self) -> CancelOutcome {
+        if self.pool.is_forked() {
+            return CancelOutcome::TooLate;
+        }
         if self.pool.cancel(self.cell.place(), JobError::Cancelled) {
             return CancelOutcome::Removed;
         }
@@ -180,6 +182,9 @@ impl<R> Job<R> {
 
     /// How far it has come. By the time this is read it may have come further.
     pub fn state(&self) -> JobState {
+        if self.pool.is_forked() {
+            return JobState::Finished;
+        }
         match self.cell.look() {
             Look::Queued { .. } => JobState::Queued,
             Look::Running { .. } => JobState::Running,
@@ -189,6 +194,9 @@ impl<R> Job<R> {
 
     /// How long it waited and ran, so far.
     pub fn timings(&self) -> Timings {
+        if self.pool.is_forked() {
+            return Timings { waited: Duration::ZERO, ran: None };
+        }
         let now = self.pool.now();
         let (waited, ran) = match self.cell.look() {
             Look::Queued { submitted } => (now.saturating_sub(submitted), None),
@@ -208,19 +216,17 @@ impl<R> Job<R> {
 
     /// From now on the group is told, and nobody else.
     pub(crate) fn attach(&self, group: &Arc<Group>, number: u32) {
+        if self.pool.is_forked() {
+            return group.complete(number, false);
+        }
         self.cell.attach(group, number);
     }
 
-    /// In a forked child nobody will run the job: then it is rejected.
-    pub(crate) fn give_up_if_forked(&self) -> bool {
-        let forked = self.pool.is_forked();
-        if forked {
-            self.cell.give_up(JobError::Rejected(Rejected::Forked));
-        }
-        forked
-    }
-
     pub(crate) fn take(&mut self) -> Option<Result<R, JobError>> {
+        if self.pool.is_forked() {
+            self.over = true;
+            return Some(Err(JobError::Rejected(Rejected::Forked)));
+        }
         let result = self.cell.take();
         self.over |= result.is_some();
         result
@@ -239,13 +245,13 @@ impl<R: Send + 'static> Future for Job<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.over, "a job was polled after it had given its result");
+        if self.pool.is_forked() {
+            self.over = true;
+            return Poll::Ready(Err(JobError::Rejected(Rejected::Forked)));
+        }
         if let Poll::Ready(result) = self.cell.poll(cx) {
             self.over = true;
             return Poll::Ready(result);
-        }
-        // A second look costs a system call, and is rare.
-        if std::mem::replace(&mut self.polled, true) && self.give_up_if_forked() {
-            return self.poll(cx);
         }
         self.note();
         Poll::Pending

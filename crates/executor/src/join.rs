@@ -13,6 +13,7 @@ use futures_core::Stream;
 
 use crate::block_on::{Stop, Wakers, drive};
 use crate::error::JobError;
+use crate::fork;
 use crate::group::{Group, Wake};
 use crate::job::Job;
 use crate::pool;
@@ -296,26 +297,26 @@ struct Many<R> {
     jobs: Vec<Option<Job<R>>>,
     wake: Wake,
     group: Option<Arc<Group>>,
+    /// Forks before the group was made.
+    generation: u32,
 }
 
 impl<R: Send + 'static> Many<R> {
     fn new(jobs: impl IntoIterator<Item = Job<R>>, wake: Wake) -> Self {
-        Many { jobs: jobs.into_iter().map(Some).collect(), wake, group: None }
+        Many { jobs: jobs.into_iter().map(Some).collect(), wake, group: None, generation: fork::generation() }
     }
 
     /// The group, which from now on wakes this task; all jobs tell it.
     fn group(&mut self, cx: &Context<'_>) -> Arc<Group> {
+        if std::mem::replace(&mut self.generation, fork::generation()) != fork::generation() {
+            // The group's lock may be held by a thread of the parent; in a new group each job says that it is there.
+            self.group = None;
+        }
         if let Some(group) = &self.group {
             group.listen(cx);
-            let first = self.jobs.iter().flatten().next();
-            if !group.all_done() && first.is_some_and(Job::give_up_if_forked) {
-                self.jobs.iter().flatten().skip(1).for_each(|job| {
-                    job.give_up_if_forked();
-                });
-            }
             return Arc::clone(group);
         }
-        let group = Arc::new(Group::new(self.jobs.len(), self.wake));
+        let group = Arc::new(Group::new(self.jobs.iter().flatten().count(), self.wake));
         group.listen(cx);
         for (number, job) in self.jobs.iter().enumerate() {
             if let Some(job) = job {

@@ -86,6 +86,10 @@ impl Lane {
     /// A place in the queue became free: it goes to whoever has waited longest for one, who is to be woken.
     pub(crate) fn vacate(&mut self) -> Option<Waker> {
         self.waiting -= 1;
+        // What must run comes in beyond the limit; that place is not given away.
+        if self.waiting >= self.waiting_max {
+            return None;
+        }
         let next = self.admission.pop()?;
         self.waiting += 1;
         self.permits += 1;

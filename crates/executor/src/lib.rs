@@ -89,6 +89,7 @@
 //! computations, as many threads as processors are enough, and a pool that splits work, as rayon does, does it better.
 
 mod unblock;
+mod lend;
 mod scope;
 mod map;
 mod join;
@@ -107,6 +108,7 @@ mod group;
 mod cancel;
 mod metrics;
 mod guard;
+mod fork;
 mod queue;
 mod error;
 mod sync;
@@ -122,4 +124,4 @@ pub use crate::metrics::{Histogram, Metrics, StillRunning, Timings};
 pub use crate::pool::NewThread;
 pub use crate::scope::{Scope, ScopedJob};
 pub use crate::shutdown::{Report, Shutdown, ShuttingDown};
-pub use crate::unblock::Unblock;
+pub use crate::unblock::{IntoInnerError, Parts, Unblock};

@@ -35,6 +35,26 @@ pub struct Metrics {
     pub run: Histogram,
 }
 
+impl Metrics {
+    /// Of an executor that has nothing, as in a forked child.
+    pub(crate) fn none() -> Self {
+        Metrics {
+            queued: 0,
+            running: 0,
+            threads: 0,
+            idle: 0,
+            blocked: 0,
+            submitted: 0,
+            completed: 0,
+            cancelled: 0,
+            rejected: 0,
+            panicked: 0,
+            wait: Histogram::new(),
+            run: Histogram::new(),
+        }
+    }
+}
+
 /// Durations, counted in classes whose borders are powers of two of a nanosecond.
 ///
 /// A worker that runs one short job after another adds its counts in groups of 64, so the newest few may be missing.

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
 use crate::cell::{Place, Task};
-use crate::core::{Bounds, Core, Done, Effects, From, Next, Tally};
+use crate::core::{Bounds, Core, Done, Effects, Entry, From, Next, Tally};
 use crate::error::{JobError, Panic, Rejected};
+use crate::fork;
 use crate::guard::guarded;
 use crate::inbox::{Brought, Inbox};
 use crate::lane::ROOT;
@@ -59,7 +60,7 @@ pub(crate) struct Pool {
     inbox: Arc<Inbox>,
     settings: Settings,
     epoch: Instant,
-    process: u32,
+    generation: u32,
     started: AtomicUsize,
     /// How many times running jobs were asked to stop.
     stops: AtomicUsize,
@@ -88,13 +89,14 @@ pub(crate) fn spawn_std(new: NewThread, run: Box<dyn FnOnce() + Send>) -> io::Re
 
 impl Pool {
     pub(crate) fn new(bounds: Bounds, queue_limit: usize, settings: Settings) -> Arc<Self> {
+        fork::watch();
         let core = Core::new(bounds, queue_limit);
         Arc::new(Pool {
             inbox: Arc::clone(core.inbox()),
             core: Mutex::new(core),
             settings,
             epoch: Instant::now(),
-            process: process(),
+            generation: fork::generation(),
             started: AtomicUsize::new(0),
             stops: AtomicUsize::new(0),
         })
@@ -109,14 +111,18 @@ impl Pool {
         self.core.lock()
     }
 
-    /// Whether this process is a fork of the one that has the threads. A system call; not for every job.
+    /// Whether this process is a fork of the one that has the threads. Then no lock of the pool may be taken: a thread that the fork
+    /// did not bring along may hold it.
     pub(crate) fn is_forked(&self) -> bool {
-        process() != self.process
+        fork::generation() != self.generation
     }
 
     /// Lets a job in, or says why not.
-    pub(crate) fn submit(self: &Arc<Self>, task: Arc<dyn Task>, permit: bool) -> Result<(), Rejected> {
-        let task = if task.place().lane == ROOT && !permit {
+    pub(crate) fn submit(self: &Arc<Self>, task: Arc<dyn Task>, entry: Entry) -> Result<(), Rejected> {
+        if self.is_forked() {
+            return Err(Rejected::Forked);
+        }
+        let task = if task.place().lane == ROOT && entry == Entry::Ordinary {
             match self.bring(task)? {
                 Brought::In => return Ok(()),
                 Brought::Call => None,
@@ -126,36 +132,18 @@ impl Pool {
             Some(task)
         };
         let effects = {
-            let mut core = self.core_unless_forked()?;
+            let mut core = self.core();
             match task {
                 None => core.called(),
-                Some(task) => core.submit(task, permit)?,
+                Some(task) => core.submit(task, entry)?,
             }
         };
-        // To wake a thread or to start one costs so much more that this can be asked here.
-        if (effects.unpark.is_some() || effects.start_thread) && self.is_forked() {
-            return Err(Rejected::Forked);
-        }
         self.apply(effects);
         Ok(())
     }
 
-    /// The lock, unless it may be held by a thread that a fork did not bring along.
-    fn core_unless_forked(&self) -> Result<Guard<'_, Core>, Rejected> {
-        match self.core.try_lock() {
-            Some(core) => Ok(core),
-            None if self.is_forked() => Err(Rejected::Forked),
-            None => Ok(self.core()),
-        }
-    }
-
     fn bring(&self, task: Arc<dyn Task>) -> Result<Brought, Rejected> {
-        let mut state = match self.inbox.try_lock() {
-            Some(state) => state,
-            // It may be held by a thread that a fork did not bring along.
-            None if self.is_forked() => return Err(Rejected::Forked),
-            None => self.inbox.lock(),
-        };
+        let mut state = self.inbox.lock();
         let brought = state.bring(task);
         self.inbox.tell(&state);
         brought
@@ -163,6 +151,9 @@ impl Pool {
 
     /// Takes a job back out of its queue, if it is still there, and drops its closure here and now.
     pub(crate) fn cancel(self: &Arc<Self>, place: &Place, why: JobError) -> bool {
+        if self.is_forked() {
+            return false;
+        }
         let removed = self.core().remove(place);
         let Some((task, effects)) = removed else { return false };
         self.apply(effects);
@@ -223,6 +214,9 @@ impl Pool {
 
     /// What runs in a lane.
     pub(crate) fn running(&self, lane: u32, whom: Whom) -> Vec<StillRunning> {
+        if self.is_forked() {
+            return Vec::new();
+        }
         let now = self.now();
         let mut core = self.core();
         let mut workers = core.busy(lane);
@@ -404,13 +398,6 @@ const SEARCH_STEPS: u32 = 0;
 #[cfg(any(loom, shuttle))]
 const SPIN_STEPS: u32 = 0;
 
-fn process() -> u32 {
-    #[cfg(not(any(loom, shuttle)))]
-    return std::process::id();
-    #[cfg(any(loom, shuttle))]
-    0
-}
-
 /// A thread that is counted and on its way. Whoever drops this without running it has refused the thread.
 struct Start(Option<Arc<Pool>>);
 
@@ -454,7 +441,7 @@ impl Drop for Start {
 fn with_current<T>(pool: &Arc<Pool>, f: impl FnOnce(&mut Current) -> T) -> Option<T> {
     CURRENT.with(|current| {
         let mut current = current.borrow_mut();
-        current.as_mut().filter(|current| Arc::ptr_eq(&current.pool, pool)).map(f)
+        current.as_mut().filter(|current| Arc::ptr_eq(&current.pool, pool) && !pool.is_forked()).map(f)
     })
 }
 
@@ -500,7 +487,8 @@ pub(crate) fn set_ending(pool: &Arc<Pool>, ending: bool) {
 
 /// The pool whose worker this thread is.
 pub(crate) fn current_pool() -> Option<Arc<Pool>> {
-    CURRENT.with(|current| current.borrow().as_ref().map(|current| Arc::clone(&current.pool)))
+    let pool = CURRENT.with(|current| current.borrow().as_ref().map(|current| Arc::clone(&current.pool)));
+    pool.filter(|pool| !pool.is_forked())
 }
 
 /// A future that this thread polls is waiting for a job. On a worker inside `block_on`, that job may be run here.

@@ -138,7 +138,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             if !mem::replace(&mut noted, true) {
                 tasks.iter().for_each(|task| pool::note_awaited(pool, || Arc::clone(task)));
             }
-            self.latch.poll(cx)
+            // In a forked child no thread borrows from this stack.
+            if pool.is_forked() { Poll::Ready(()) } else { self.latch.poll(cx) }
         });
         let _ = drive(pin!(all_done), None, Wakers::Any);
         mem::forget(never_unwind);

@@ -65,10 +65,20 @@ impl Executor {
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> ShuttingDown {
         let (pool, lane) = (self.pool(), self.lane());
-        let (workers, wakers) = pool.core().close(lane);
-        pool.notify(&workers, wakers);
         let mut report =
             Report { cancelled: 0, asked_to_stop: 0, still_running: Vec::new(), still_queued: 0 };
+        if pool.is_forked() {
+            return ShuttingDown {
+                executor: self.clone(),
+                report,
+                limit: None,
+                deadline: None,
+                timer: None,
+                own: None,
+            };
+        }
+        let (workers, wakers) = pool.core().close(lane);
+        pool.notify(&workers, wakers);
         if how != Shutdown::Drain {
             let (tasks, wakers) = pool.core().cancel_queued(lane);
             report.cancelled = tasks.len();
@@ -134,6 +144,9 @@ impl Future for ShuttingDown {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
         let (pool, lane) = (self.executor.pool().clone(), self.executor.lane());
+        if pool.is_forked() {
+            return Poll::Ready(self.report());
+        }
         if self.own.is_none() {
             let own = pool::current_lanes(&pool);
             let wakers = pool.core().enders(lane, &own, true);
@@ -143,10 +156,7 @@ impl Future for ShuttingDown {
             self.deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
         }
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero())
-            || pool.is_forked()
-            || pool.core().poll_end(lane, cx.waker())
-        {
+        if left.is_some_and(|left| left.is_zero()) || pool.core().poll_end(lane, cx.waker()) {
             return Poll::Ready(self.report());
         }
         let waker = cx.waker().clone();
@@ -159,6 +169,9 @@ impl Drop for ShuttingDown {
     fn drop(&mut self) {
         if let Some(own) = &self.own {
             let pool = self.executor.pool();
+            if pool.is_forked() {
+                return;
+            }
             let wakers = pool.core().enders(self.executor.lane(), own, false);
             pool::set_ending(pool, false);
             pool.notify(&[], wakers);

@@ -53,6 +53,17 @@ pub(crate) struct Core {
     refusals: u32,
 }
 
+/// How a job comes into its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// If there is room.
+    Ordinary,
+    /// Into a place that was reserved.
+    Permit,
+    /// Beyond the limit, if need be: the end of an object, of which there is one an object.
+    MustRun,
+}
+
 /// What is to be done once the lock is released.
 #[derive(Default)]
 #[must_use]
@@ -144,19 +155,18 @@ impl Core {
 
     // Submitting.
 
-    /// Lets a job into its lane, if the inbox could not. With `permit`, its place is already counted.
-    pub(crate) fn submit(&mut self, task: Arc<dyn Task>, permit: bool) -> Result<Effects, Rejected> {
+    /// Lets a job into its lane, if the inbox could not.
+    pub(crate) fn submit(&mut self, task: Arc<dyn Task>, entry: Entry) -> Result<Effects, Rejected> {
         let number = task.place().lane;
-        let full = !permit && self.room(number) == 0;
+        let full = entry == Entry::Ordinary && self.room(number) == 0;
         let lane = self.lane(number);
         if lane.closed || full {
             lane.counts.rejected += 1;
             return Err(if lane.closed { Rejected::ShutDown } else { Rejected::QueueFull });
         }
-        if permit {
-            lane.permits -= 1;
-        } else {
-            lane.waiting += 1;
+        match entry {
+            Entry::Permit => lane.permits -= 1,
+            Entry::Ordinary | Entry::MustRun => lane.waiting += 1,
         }
         lane.counts.submitted += 1;
         task.place().name(self.inbox.lock().next_id());

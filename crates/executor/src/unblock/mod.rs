@@ -1,29 +1,49 @@
 //! `Unblock`: a blocking object as an asynchronous one. The state and the one function that moves it; each trait has its own file.
 //!
 //! Must never hold the object while a job uses it, nor lose a byte that was read, or accepted for writing.
+//!
+//! The object is [lent](crate::lend) to one operation at a time. Each operation first writes what was accepted before it. What an
+//! operation needs beyond the object is shared with its job and not moved into it, so a job that the executor does not take leaves
+//! everything as it was, and the operation can be asked for again:
+//!
+//! | asked for | at rest | lent | panicked, closed |
+//! | --- | --- | --- | --- |
+//! | read | gives unread bytes, or starts a read | gives unread bytes, unless the operation moves the object; else waits | an error |
+//! | write | takes bytes in; a full buffer is started | takes bytes in while there is room; else waits | an error |
+//! | flush, seek, `with` | starts it | waits, then starts it | an error |
+//! | close | starts it | waits, then starts it | an error; nothing, if closed |
+//! | `into_inner` | writes what was accepted, gives the object | waits | an error |
+//! | next item | gives an item, or starts to pull | gives an item, or waits | the end |
+//! | drop | a job writes what was accepted and drops the object | the operation's job does so | nothing |
 
-mod read;
-mod seek;
+mod end;
 mod stream;
 mod write;
+mod read;
+mod seek;
+mod accepted;
 
 use std::any::Any;
 use std::fmt;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::executor::Executor;
-use crate::job::Job;
+pub use end::{IntoInnerError, Parts};
+
+use self::accepted::Accepted;
+use self::read::Reading;
+use self::seek::Seeking;
+use crate::error::{JobError, Rejected};
+use crate::executor::{Executor, Reserve};
+use crate::lend::Loan;
 use crate::sync::Mutex;
 
 /// A blocking object (`Read`, `Write`, `Seek` or `Iterator`) as an asynchronous one (`AsyncRead`, `AsyncBufRead`, `AsyncWrite`,
 /// `AsyncSeek` of futures-io, and `Stream`; with feature `tokio`, tokio's traits too).
 ///
-/// Every operation is one job on an executor and moves a whole buffer, 256 KiB unless [set](Unblock::buffer), so that the hop to
-/// another thread costs little by the byte.
+/// Every operation is one job on an executor and moves a whole buffer, up to 256 KiB unless [set](Unblock::buffer), so that the hop to
+/// another thread costs little by the byte. Small reads and writes are served from the buffer.
 ///
 /// ```
 /// use overlapped::{Unblock, block_on};
@@ -42,59 +62,121 @@ use crate::sync::Mutex;
 /// ```
 ///
 /// The object is used by one operation at a time. A socket that is to be read and written at once needs two, over `try_clone`: a read
-/// that waits for bytes would hold up the write that asks for them. A file that is both read and written needs a seek between, as C's
-/// streams do, because reading runs ahead; the seek puts that right.
+/// that waits for bytes would hold up the write that asks for them. An object that is both read and written and has one position for
+/// both needs a seek between, as C's streams do, because reading runs ahead; the seek puts that right. A regular
+/// [`File`](std::fs::File), and any object that was sought before, is put right without one.
 ///
 /// # Cancel safety
 ///
-/// Dropping a future that reads or writes loses nothing: what the job brings is kept for the next. Dropping an `Unblock` hands what
-/// was accepted for writing to the object all the same, on the executor; errors are then seen by nobody, so flush or close first.
+/// Dropping a future that reads or writes loses nothing: what the job brings is kept for the next. An operation that has been started
+/// takes effect, also if its future is dropped: a seek moves the object. Dropping an `Unblock` hands what was accepted for writing to
+/// the object all the same, and drops the object, on the executor; errors are then seen by nobody, so flush or close first. Only if
+/// the executor is shut down by then, the dropping thread does this itself.
 ///
 /// # Errors
 ///
 /// The object's own; and, with a [`JobError`](crate::JobError) inside, when the executor does not take the job or the object panics. After
-/// a panic the object is not used again.
+/// a job that was not taken, or a write that failed, everything is as it was before, and the operation may be tried again: bytes that
+/// were accepted stay accepted until the object has taken them. An error of an operation whose future was dropped is told by the next.
+/// After a panic the object is not used again.
 pub struct Unblock<T: Send + 'static> {
-    executor: Executor,
-    shared: Arc<Mutex<Shared<T>>>,
+    loan: Loan<T, Done>,
+    stage: Stage,
+    /// Most bytes that one job moves.
     block_bytes: usize,
-    blocks_ahead: usize,
-    job: Option<Job<Done>>,
-    /// The block that is being given, from `at` on, and those that follow.
-    block: Vec<u8>,
-    at: usize,
-    read: Arc<read::Blocks>,
-    /// Bytes that were accepted for writing and not yet handed to a job.
-    dirty: Vec<u8>,
-    /// Handed to the object, but the object was not told to flush.
-    unflushed: bool,
-    failed_write: Option<io::Error>,
-    sought: Option<io::Result<u64>>,
-    seeking: Option<io::SeekFrom>,
+    reading: Reading,
+    /// How the object moves back over unread bytes, if it is known to have one position for reading and writing.
+    rewind: Option<Rewind<T>>,
+    accepted: Arc<Mutex<Accepted<T>>>,
+    /// The object has been told to flush since it was last used to write.
+    clean: bool,
+    /// An error of a write that ran behind.
+    failed: Option<io::Error>,
+    seeking: Seeking,
     #[cfg(feature = "tokio")]
     wanted: Option<io::SeekFrom>,
-    /// How to write, known since the first write: for `drop`, which does not know that `T` can.
-    writer: Option<Writer<T>>,
+    /// A call of `with` was left on the object; nothing else may come before it.
+    called: bool,
     /// Items of an iterator.
     items: Option<Box<dyn Any + Send>>,
-    broken: bool,
+    /// A place in the queue for the job that pulls items.
+    reserve: Option<Reserve>,
 }
 
-type Writer<T> = fn(&mut T, &[u8]) -> io::Result<()>;
+type Rewind<T> = fn(&mut T, u64) -> io::Result<()>;
 
-/// What a job needs. Only a job locks it, and only one at a time; or this side, when there is no job.
-struct Shared<T> {
-    object: Option<T>,
-    /// Bytes that are on their way to the object: kept here, so that they survive a job that is not taken.
-    out: Vec<u8>,
+/// Where the object is, as its owner sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// No operation is under way.
+    Rest,
+    /// This operation is.
+    Lent(Operation),
+    /// An operation panicked, or the object is lost in another process.
+    Panicked,
+    Closed,
 }
 
-/// What a job brings back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Read,
+    /// A read that was not asked for yet.
+    ReadAhead,
+    Write,
+    /// A write that is not waited for yet.
+    WriteBehind,
+    Flush,
+    Seek,
+    Call,
+    Pull,
+    Close,
+}
+
+impl Operation {
+    /// Whether its caller waits for it. One that runs ahead or behind is simply started again if the executor does not take it.
+    fn is_awaited(self) -> bool {
+        match self {
+            Operation::ReadAhead | Operation::WriteBehind => false,
+            Operation::Read
+            | Operation::Write
+            | Operation::Flush
+            | Operation::Seek
+            | Operation::Call
+            | Operation::Pull
+            | Operation::Close => true,
+        }
+    }
+
+    /// Whether it may move the object, so that what is unread must wait for it.
+    fn moves(self) -> bool {
+        match self {
+            Operation::Seek | Operation::Call | Operation::Close => true,
+            Operation::Read
+            | Operation::ReadAhead
+            | Operation::Write
+            | Operation::WriteBehind
+            | Operation::Flush
+            | Operation::Pull => false,
+        }
+    }
+}
+
+/// What an operation brings back.
 enum Done {
-    Wrote(io::Result<()>),
-    Sought(io::Result<u64>),
     /// What it was for is elsewhere.
     Used,
+    /// What was accepted before could not be written, and the operation was not begun.
+    NotWritten(io::Error),
+    Flushed(io::Result<()>),
+    /// With `Keep`, the unread bytes still follow.
+    Sought(io::Result<u64>, Unread),
+    Closed(io::Result<()>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    Keep,
+    Forget,
 }
 
 impl<T: Send + 'static> Unblock<T> {
@@ -106,37 +188,40 @@ impl<T: Send + 'static> Unblock<T> {
     /// On this executor, or view.
     pub fn on(executor: &Executor, object: T) -> Self {
         Unblock {
-            executor: executor.clone(),
-            shared: Arc::new(Mutex::new(Shared { object: Some(object), out: Vec::new() })),
+            loan: Loan::new(executor, object),
+            stage: Stage::Rest,
             block_bytes: 256 * 1024,
-            blocks_ahead: 0,
-            job: None,
-            block: Vec::new(),
-            at: 0,
-            read: Arc::new(read::Blocks::new()),
-            dirty: Vec::new(),
-            unflushed: false,
-            failed_write: None,
-            sought: None,
-            seeking: None,
+            reading: Reading::new(),
+            rewind: read::rewind_of_a_file(),
+            accepted: Arc::new(Mutex::new(Accepted::new())),
+            clean: false,
+            failed: None,
+            seeking: Seeking::Idle,
             #[cfg(feature = "tokio")]
             wanted: None,
-            writer: None,
+            called: false,
             items: None,
-            broken: false,
+            reserve: None,
         }
     }
 
     /// How many bytes one job moves at most; and for an iterator, counted at a thousand bytes an item, how many items are in stock.
+    ///
+    /// A reader begins with less and comes to this when it reads on, so a few small reads here and there do not cost whole buffers.
     pub fn buffer(mut self, bytes: usize) -> Self {
         self.block_bytes = bytes.max(1);
+        self.reading.bounded(self.block_bytes);
         self
     }
 
-    /// Reads this many buffers ahead while the earlier ones are being used. 0, the default, reads only when asked: right for a pipe or
-    /// a socket, where a read may wait for what is yet to be written.
+    /// Reads this many buffers ahead while the earlier ones are being used. 0 reads only when asked: right for a pipe or a socket, where
+    /// a read may wait for what is yet to be written.
+    ///
+    /// By default an object is read when asked, until several whole buffers in a row, of half a MiB together, came from an object that
+    /// was never written to: then it is taken for a file or its like, and read two buffers ahead until it gives less than it was asked
+    /// for.
     pub fn read_ahead(mut self, blocks: usize) -> Self {
-        self.blocks_ahead = blocks;
+        self.reading.read_ahead(blocks);
         self
     }
 
@@ -146,160 +231,177 @@ impl<T: Send + 'static> Unblock<T> {
     ///
     /// # Errors
     ///
-    /// See [`Unblock`].
+    /// See [`Unblock`]. With an error, the closure has not run and will not run.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not take the closure back: it runs, and the next operation waits for it.
+    /// Once polled, dropping the future does not take the closure back: it runs, and the next operation waits for it.
     pub async fn with<F, R>(&mut self, f: F) -> io::Result<R>
     where
         F: FnOnce(&mut T) -> R + Send + 'static,
         R: Send + 'static,
     {
-        std::future::poll_fn(|cx| self.poll_written(cx)).await?;
+        let call = Arc::new(Mutex::new(Call::Waiting(f)));
+        let theirs = Arc::clone(&call);
         self.check()?;
-        let result = Arc::new(Mutex::new(None));
-        let slot = Arc::clone(&result);
-        self.start(move |object, _| {
-            *slot.lock() = Some(f(object));
-            Done::Used
-        });
-        std::future::poll_fn(|cx| self.poll_job(cx)).await?;
-        let result = result.lock().take();
-        result.ok_or_else(gone)
+        self.clean = false;
+        self.called = true;
+        self.seeking = Seeking::Idle;
+        let accepted = self.accepted_so_far();
+        self.loan.follow(Box::new(move |object| {
+            let Call::Waiting(f) = swap(&theirs, Call::Taken) else { return };
+            let done = match Accepted::write(&accepted, object) {
+                Ok(()) => Call::Done(f(object)),
+                Err(error) => Call::NotWritten(error),
+            };
+            drop(swap(&theirs, done));
+        }));
+        std::future::poll_fn(move |cx| {
+            loop {
+                let rest = ready!(self.poll_rest(cx));
+                match (swap(&call, Call::Taken), rest) {
+                    (Call::Done(result), rest) => {
+                        // What the operation before has to tell is told by the next.
+                        self.failed = self.failed.take().or(rest.err());
+                        return Poll::Ready(Ok(result));
+                    }
+                    (Call::NotWritten(error), _) | (_, Err(error)) => return Poll::Ready(Err(error)),
+                    (Call::Taken, Ok(())) => return Poll::Ready(Err(gone())),
+                    (waiting @ Call::Waiting(_), Ok(())) => {
+                        drop(swap(&call, waiting));
+                        self.called = true;
+                        self.start(Operation::Call, |_| Done::Used);
+                    }
+                }
+            }
+        })
+        .await
     }
 
-    /// Gives the object back, and the bytes that were read from it but not yet asked for.
-    ///
-    /// # Errors
-    ///
-    /// If what was accepted for writing could not be written, or the object has panicked.
-    pub async fn into_inner(mut self) -> io::Result<(T, Vec<u8>)> {
-        std::future::poll_fn(|cx| self.poll_written(cx)).await?;
-        self.check()?;
-        let object = self.shared.lock().object.take().ok_or_else(gone)?;
-        Ok((object, self.unread().concat()))
+    /// An error that no operation could tell: why a stream has ended before its iterator did, or a write that ran behind.
+    pub fn take_error(&mut self) -> Option<io::Error> {
+        self.failed.take()
     }
 
     // The state, and what moves it.
 
-    /// Takes out what was read and not given. No job is under way.
-    fn unread(&mut self) -> Vec<Vec<u8>> {
-        let first = std::mem::take(&mut self.block).split_off(std::mem::take(&mut self.at));
-        std::iter::once(first).chain(self.read.clear()).collect()
-    }
-
+    /// Whether the object can be used at all.
     fn check(&self) -> io::Result<()> {
-        if self.broken { Err(gone()) } else { Ok(()) }
+        if self.loan.executor().is_forked() {
+            return Err(JobError::Rejected(Rejected::Forked).into());
+        }
+        match self.stage {
+            Stage::Rest | Stage::Lent(_) => Ok(()),
+            Stage::Panicked => Err(gone()),
+            Stage::Closed => Err(closed()),
+        }
     }
 
-    /// Waits for the job, if there is one, and takes in what it brings.
+    /// Ready when no operation is under way; one that reads ahead is asked to end. Tells the error of the one that was, if it had any.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.reading.stop();
+        self.poll_job(cx)
+    }
+
     fn poll_job(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(job) = &mut self.job else { return Poll::Ready(self.check()) };
-        let result = ready!(Pin::new(job).poll(cx));
-        self.job = None;
+        self.check()?;
+        if let Stage::Lent(operation) = self.stage {
+            let result = ready!(self.loan.poll(cx));
+            self.settle(operation, result)?;
+        }
+        Poll::Ready(self.failed.take().map_or(Ok(()), Err))
+    }
+
+    /// The one function that moves the state when an operation is over.
+    fn settle(&mut self, operation: Operation, result: Result<Option<Done>, JobError>) -> io::Result<()> {
+        self.called = false;
+        self.stage = match &result {
+            Ok(Some(Done::Closed(Ok(())))) => Stage::Closed,
+            Ok(Some(
+                Done::Closed(Err(_)) | Done::Used | Done::NotWritten(_) | Done::Flushed(_) | Done::Sought(..),
+            )) => Stage::Rest,
+            Ok(None) | Err(JobError::Panicked(_)) => Stage::Panicked,
+            Err(
+                JobError::Cancelled
+                | JobError::Rejected(_)
+                | JobError::TimedOut { .. }
+                | JobError::WouldDeadlock,
+            ) => Stage::Rest,
+        };
         match result {
-            Ok(Done::Wrote(Ok(())) | Done::Used) => {}
-            Ok(Done::Wrote(Err(error))) => self.failed_write = Some(error),
-            Ok(Done::Sought(result)) => self.sought = Some(result),
+            Ok(Some(Done::Used)) => Ok(()),
+            Ok(Some(Done::NotWritten(error))) if operation.is_awaited() => Err(error),
+            Ok(Some(Done::NotWritten(error))) => {
+                self.failed = Some(error);
+                Ok(())
+            }
+            Ok(Some(Done::Flushed(result))) => {
+                self.clean = result.is_ok() && self.accepted.lock().is_empty();
+                result
+            }
+            Ok(Some(Done::Sought(result, unread))) => {
+                self.sought(result, unread);
+                Ok(())
+            }
+            Ok(Some(Done::Closed(result))) => result,
+            Ok(None) => Err(gone()),
             Err(error) => {
-                self.broken |= matches!(error, crate::JobError::Panicked(_));
-                return Poll::Ready(Err(error.into()));
+                self.seeking = Seeking::Idle;
+                let told = operation.is_awaited() || self.stage == Stage::Panicked;
+                if told { Err(error.into()) } else { Ok(()) }
             }
         }
-        Poll::Ready(Ok(()))
     }
 
-    /// Starts a job on the object. There is none at this time.
-    fn start(&mut self, f: impl FnOnce(&mut T, &mut Vec<u8>) -> Done + Send + 'static) {
-        let shared = Arc::clone(&self.shared);
-        self.job = Some(self.executor.submit(move || {
-            let mut shared = shared.lock();
-            let Shared { object, out } = &mut *shared;
-            match object {
-                Some(object) => f(object, out),
-                None => Done::Wrote(Err(gone())),
-            }
-        }));
+    /// Starts an operation, once what was accepted so far is written. None is under way.
+    fn start(&mut self, operation: Operation, f: impl FnOnce(&mut T) -> Done + Send + 'static) {
+        self.start_last(operation, |object| f(object.as_mut().expect("only `close` consumes the object")));
     }
 
-    /// Hands the accepted bytes to a job. There is none at this time.
-    fn start_writing(&mut self) {
-        let Some(writer) = self.writer else { return };
-        {
-            let mut shared = self.shared.lock();
-            if shared.out.is_empty() {
-                std::mem::swap(&mut shared.out, &mut self.dirty);
-            } else {
-                // A job that was not taken has left these.
-                shared.out.append(&mut self.dirty);
+    /// As `start`, for an operation that may consume the object.
+    fn start_last(&mut self, operation: Operation, f: impl FnOnce(&mut Option<T>) -> Done + Send + 'static) {
+        let accepted = self.accepted_so_far();
+        self.stage = Stage::Lent(operation);
+        self.loan.start(move |object| {
+            let written = Accepted::write(&accepted, object.as_mut().expect("the object was on the desk"));
+            match written {
+                Ok(()) => f(object),
+                Err(error) => Done::NotWritten(error),
             }
-        }
-        self.unflushed = true;
-        self.start(move |object, out| {
-            let result = writer(object, out);
-            out.clear();
-            Done::Wrote(result)
         });
     }
 
-    /// Ready when no job is under way and the object has all bytes that were accepted.
-    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.job.is_some() {
-            self.read.stop();
+    /// Marks off what the next operation writes before it begins.
+    fn accepted_so_far(&mut self) -> Arc<Mutex<Accepted<T>>> {
+        if self.accepted.lock().seal() {
+            self.clean = false;
         }
-        loop {
-            ready!(self.poll_job(cx))?;
-            if let Some(error) = self.failed_write.take() {
-                return Poll::Ready(Err(error));
-            }
-            if self.dirty.is_empty() && self.shared.lock().out.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            self.start_writing();
-        }
+        Arc::clone(&self.accepted)
     }
+}
+
+/// What became of a closure of `with`.
+enum Call<F, R> {
+    Waiting(F),
+    Taken,
+    Done(R),
+    NotWritten(io::Error),
+}
+
+fn swap<C>(call: &Mutex<C>, new: C) -> C {
+    std::mem::replace(&mut *call.lock(), new)
 }
 
 fn gone() -> io::Error {
     io::Error::other("the object panicked in an earlier operation and is not used again")
 }
 
-impl<T: Send + 'static> Drop for Unblock<T> {
-    fn drop(&mut self) {
-        let (job, dirty, writer) = (self.job.take(), std::mem::take(&mut self.dirty), self.writer);
-        let written = job.is_none() && dirty.is_empty() && self.shared.lock().out.is_empty();
-        let Some(writer) = writer.filter(|_| !self.broken && !written) else {
-            // What is only being read need not be; the object goes when the job lets go of it.
-            return drop(job);
-        };
-        let shared = Arc::clone(&self.shared);
-        let rest = move || {
-            if let Some(job) = job {
-                let _ = job.wait();
-            }
-            let mut shared = shared.lock();
-            let Shared { object, out } = &mut *shared;
-            out.extend_from_slice(&dirty);
-            if let (Some(object), false) = (object, out.is_empty()) {
-                let _ = writer(object, out);
-            }
-            out.clear();
-        };
-        match self.executor.try_submit(rest) {
-            Ok(job) => job.detach(),
-            // Shut down, or full: then here, late, rather than never.
-            Err(full) => (full.closure)(),
-        }
-    }
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the object was closed")
 }
 
 impl<T: Send + 'static> fmt::Debug for Unblock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unblock")
-            .field("unread_bytes", &(self.block.len() - self.at))
-            .field("dirty_bytes", &self.dirty.len())
-            .field("busy", &self.job.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("Unblock").field("stage", &self.stage).finish_non_exhaustive()
     }
 }

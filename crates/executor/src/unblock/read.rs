@@ -1,161 +1,390 @@
-//! Reading: a block at a time, ahead if asked to.
+//! Reading: a block at a time, ahead if asked to, or if the object proves to be a file or its like.
 //!
 //! Must never drop a block that was not given.
 
+use std::any::{Any, TypeId};
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use super::{Done, Unblock};
+use super::seek::{Seeking, rewind};
+use super::{Done, Operation, Rewind, Stage, Unblock};
 use crate::guard::wake_guarded;
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex, Ordering};
+
+/// The first block of a reader, and the first after a seek: each of those that follow is twice as long.
+const FIRST_BYTES: usize = 16 * 1024;
+/// A reader that asks for more than a block gets as much in one, up to this.
+const ONE_READ_BYTES: usize = 1024 * 1024;
+/// So much in whole blocks, in a row, makes an object one that is read ahead; and so many blocks.
+const BULK_BYTES: usize = 512 * 1024;
+const BULK_BLOCKS: usize = 3;
+/// Empty blocks that are kept.
+const SPARE_BLOCKS: usize = 4;
+/// How many blocks such an object is read ahead.
+const BULK_AHEAD: usize = 2;
+
+/// The reader's side.
+pub(super) struct Reading {
+    /// The block that is being given, from `at` on.
+    block: Block,
+    at: usize,
+    stock: Arc<Stock>,
+    /// How many blocks to read ahead, if it was said.
+    ahead: Option<usize>,
+    /// How long the next block will be.
+    next_bytes: usize,
+    /// How much was asked for at once, and how much of that one job may read beyond a block.
+    wanted: usize,
+    one_read_bytes: usize,
+}
+
+/// Bytes, of which the first `len` were read. The rest is zeroed once, and not on every use.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Block {
+    fn read(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Adds bytes if there is room for them.
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        let Some(room) = self.bytes.get_mut(self.len..self.len + bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        true
+    }
+}
 
 /// Blocks between the job that reads and the reader.
-pub(super) struct Blocks(Mutex<Stock>);
+pub(super) struct Stock {
+    blocks: Mutex<Blocks>,
+    /// The job is to end after the read that it is in.
+    stop: AtomicBool,
+}
 
-struct Stock {
+struct Blocks {
     /// Read and not yet given.
-    blocks: VecDeque<Vec<u8>>,
+    full: VecDeque<Block>,
     /// Given back, to be filled again.
-    spare: Vec<Vec<u8>>,
+    spare: Vec<Block>,
     /// An end or an error, which follows the blocks.
     after: Option<io::Result<()>>,
-    /// The job is to end after the read that it is in.
-    stop: bool,
+    /// Whole blocks that came in a row, and their bytes.
+    whole: (usize, usize),
+    /// The object is a regular file, which has one position for reading and writing. Unknown until it was read.
+    regular: Option<bool>,
     waker: Option<Waker>,
 }
 
-impl Blocks {
+impl Reading {
     pub(super) fn new() -> Self {
-        Blocks(Mutex::new(Stock {
-            blocks: VecDeque::new(),
+        let blocks = Blocks {
+            full: VecDeque::new(),
             spare: Vec::new(),
             after: None,
-            stop: false,
+            whole: (0, 0),
+            regular: None,
             waker: None,
-        }))
+        };
+        Reading {
+            block: Block::default(),
+            at: 0,
+            stock: Arc::new(Stock { blocks: Mutex::new(blocks), stop: AtomicBool::new(false) }),
+            ahead: None,
+            next_bytes: FIRST_BYTES,
+            wanted: 0,
+            one_read_bytes: ONE_READ_BYTES,
+        }
     }
 
-    /// The job: reads until `room` blocks are in stock.
-    fn fill(&self, object: &mut impl Read, room: usize, bytes: usize) {
-        loop {
-            let mut block = self.0.lock().spare.pop().unwrap_or_default();
-            // A block that was filled before keeps its length: it is zeroed once, not on every use.
-            block.resize(bytes, 0);
+    /// No block is longer than this.
+    pub(super) fn bounded(&mut self, bytes: usize) {
+        self.one_read_bytes = bytes;
+    }
+
+    pub(super) fn read_ahead(&mut self, blocks: usize) {
+        self.ahead = Some(blocks);
+    }
+
+    /// Asks a job that reads or pulls ahead to end soon.
+    pub(super) fn stop(&self) {
+        self.stock.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the next job run, and says how it will hear of a stop.
+    pub(super) fn go(&self) -> Arc<Stock> {
+        self.stock.stop.store(false, Ordering::Relaxed);
+        Arc::clone(&self.stock)
+    }
+
+    fn has_unread(&self) -> bool {
+        self.at < self.block.len || !self.stock.blocks.lock().full.is_empty()
+    }
+
+    /// How many bytes were read and not given. No job is under way.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        let stocked: usize = self.stock.blocks.lock().full.iter().map(|block| block.len).sum();
+        (self.block.len - self.at + stocked) as u64
+    }
+
+    /// Takes out what was read and not given. No job is under way.
+    pub(super) fn take_unread(&mut self) -> Vec<u8> {
+        let mut unread = self.block.read().get(self.at..).unwrap_or_default().to_vec();
+        self.stock.blocks.lock().full.iter().for_each(|block| unread.extend_from_slice(block.read()));
+        self.forget();
+        unread
+    }
+
+    /// Lets go of what was read and not given, and of what followed it; reading begins anew. No job is under way.
+    pub(super) fn forget(&mut self) {
+        let mut stock = self.stock.blocks.lock();
+        self.at = self.block.len;
+        while let Some(block) = stock.full.pop_front() {
+            stock.spare.push(block);
+        }
+        stock.after = None;
+        stock.whole = (0, 0);
+        self.next_bytes = FIRST_BYTES;
+    }
+}
+
+impl Stock {
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// The job: reads until `room` bytes are in stock, a block at a time; at least once, unless it is stopped before.
+    fn fill<T: Read + 'static>(&self, object: &mut T, room: usize, bytes: usize) {
+        if TypeId::of::<T>() == TypeId::of::<File>() && self.blocks.lock().regular.is_none() {
+            let regular = is_regular_file(object);
+            self.blocks.lock().regular = Some(regular);
+        }
+        let mut block = Block::default();
+        while !self.is_stopped() {
+            if block.bytes.len() < bytes {
+                block = self.empty_block(bytes);
+            }
+            let space = block.bytes.get_mut(..bytes).expect("a block has its length");
             let read = loop {
-                match object.read(&mut block) {
+                match object.read(space) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     other => break other,
                 }
             };
-            let (waker, more) = {
-                let mut stock = self.0.lock();
-                match read {
-                    Ok(0) => stock.after = Some(Ok(())),
-                    Err(error) => stock.after = Some(Err(error)),
-                    Ok(n) => {
-                        block.truncate(n);
-                        stock.blocks.push_back(block);
-                    }
-                }
-                let more = stock.after.is_none() && !stock.stop && stock.blocks.len() < room;
-                (stock.waker.take(), more)
-            };
+            if let Ok(n) = read {
+                assert!(n <= bytes, "a reader said that it gave more than there was room for");
+                block.len = n;
+            }
+            let (waker, more) = self.blocks.lock().put(&mut block, read, room, bytes);
             wake_guarded(waker);
             if !more {
-                return;
+                break;
             }
+        }
+        if !block.bytes.is_empty() {
+            self.give_back(block);
         }
     }
 
-    /// Asks a job that reads ahead to end soon.
-    pub(super) fn stop(&self) {
-        self.0.lock().stop = true;
+    fn empty_block(&self, bytes: usize) -> Block {
+        let spare = self.blocks.lock().spare.pop();
+        match spare {
+            Some(block) if block.bytes.len() >= bytes => Block { bytes: block.bytes, len: 0 },
+            Some(_) | None => Block { bytes: vec![0; bytes], len: 0 },
+        }
     }
 
-    /// Takes all that is unread out; what followed it is forgotten.
-    pub(super) fn clear(&self) -> VecDeque<Vec<u8>> {
-        let mut stock = self.0.lock();
-        stock.after = None;
-        std::mem::take(&mut stock.blocks)
+    fn give_back(&self, block: Block) {
+        let mut stock = self.blocks.lock();
+        if stock.spare.len() < SPARE_BLOCKS && !block.bytes.is_empty() {
+            stock.spare.push(block);
+        }
     }
+}
 
-    fn give_back(&self, block: Vec<u8>) {
-        self.0.lock().spare.push(block);
+impl Blocks {
+    /// Takes in what a read has brought; a little of it joins the last block, so that small reads come out in large ones. Says whom to
+    /// wake, and whether there is room for more.
+    fn put(
+        &mut self,
+        block: &mut Block,
+        read: io::Result<usize>,
+        room: usize,
+        bytes: usize,
+    ) -> (Option<Waker>, bool) {
+        match read {
+            Ok(0) => self.after = Some(Ok(())),
+            Err(error) => self.after = Some(Err(error)),
+            Ok(n) => {
+                self.whole = if n == bytes { (self.whole.0 + 1, self.whole.1 + n) } else { (0, 0) };
+                let joined =
+                    n <= bytes / 4 && self.full.back_mut().is_some_and(|last| last.append(block.read()));
+                if !joined {
+                    self.full.push_back(std::mem::take(block));
+                }
+            }
+        }
+        let stocked: usize = self.full.iter().map(|block| block.len).sum();
+        (self.waker.take(), self.after.is_none() && stocked < room)
+    }
+}
+
+/// How a file moves back: known from its type, because nothing else says that reading and writing share a position.
+pub(super) fn rewind_of_a_file<T: 'static>() -> Option<Rewind<T>> {
+    fn of_a_file<T: 'static>(object: &mut T, by: u64) -> io::Result<()> {
+        (object as &mut dyn Any).downcast_mut::<File>().map_or(Ok(()), |file| rewind(file, by))
+    }
+    (TypeId::of::<T>() == TypeId::of::<File>()).then_some(of_a_file::<T> as Rewind<T>)
+}
+
+fn is_regular_file<T: 'static>(object: &T) -> bool {
+    let file = (object as &dyn Any).downcast_ref::<File>();
+    file.and_then(|file| file.metadata().ok()).is_some_and(|metadata| metadata.is_file())
+}
+
+impl<T: Send + 'static> Unblock<T> {
+    /// Before bytes are accepted: an object with one position must write where the reader is, not where reading ahead has come to. One
+    /// that reads here and writes there, as a socket, keeps what is unread.
+    pub(super) fn poll_stop_reading(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(rewind) = self.rewind else { return Poll::Ready(Ok(())) };
+        let reads = match self.stage {
+            Stage::Lent(operation) => matches!(operation, Operation::Read | Operation::ReadAhead),
+            Stage::Rest | Stage::Panicked | Stage::Closed => false,
+        };
+        if reads {
+            self.reading.stop();
+            ready!(self.poll_rest(cx))?;
+        }
+        if self.reading.has_unread() && self.reading.stock.blocks.lock().regular != Some(false) {
+            let by = self.reading.unread_bytes();
+            self.reading.forget();
+            self.accepted.lock().after_moving_back(by, rewind);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<T: Read + Send + 'static> Unblock<T> {
-    /// Ready when there are unread bytes, or none will come: then the slice is empty.
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        while self.at >= self.block.len() {
-            let (next, stocked) = {
-                let mut stock = self.read.0.lock();
-                let next = stock.blocks.pop_front();
-                if next.is_none() && stock.after.is_none() {
-                    stock.waker = Some(cx.waker().clone());
-                }
-                (next, stock.blocks.len())
-            };
-            if let Some(next) = next {
-                let used = std::mem::replace(&mut self.block, next);
-                self.at = 0;
-                self.read.give_back(used);
-                if stocked <= self.blocks_ahead / 2 && self.blocks_ahead > 0 {
-                    self.read_on(cx);
-                }
+    /// Ready when there are unread bytes, or none will come: then the slice is empty. `wanted` is how many the reader asks for.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<&[u8]>> {
+        while self.must_wait() || self.reading.at >= self.reading.block.len {
+            if self.must_wait() {
+                ready!(self.poll_job(cx))?;
                 continue;
             }
-            if let Some(after) = self.read.0.lock().after.take() {
+            self.check()?;
+            if self.next_block(cx) {
+                continue;
+            }
+            if let Some(after) = self.reading.stock.blocks.lock().after.take() {
                 // An end may be followed by more, as when a file grows.
                 return Poll::Ready(after.map(|()| [].as_slice()));
             }
-            if self.job.is_none() {
-                // What was written before is written before this reads.
-                ready!(self.poll_written(cx))?;
-                self.start_reading(1 + self.blocks_ahead);
+            self.reading.wanted = wanted;
+            if self.stage == Stage::Rest {
+                ready!(self.poll_job(cx))?;
+                self.start_reading(Operation::Read);
+            } else if self.stage == Stage::Lent(Operation::ReadAhead) {
+                // It is asked for now.
+                self.stage = Stage::Lent(Operation::Read);
             }
             // Either the job ends, or it puts a block in stock and goes on.
             ready!(self.poll_job(cx))?;
         }
-        Poll::Ready(Ok(self.block.get(self.at..).unwrap_or_default()))
+        self.seeking = Seeking::Idle;
+        Poll::Ready(Ok(self.reading.block.read().get(self.reading.at..).unwrap_or_default()))
+    }
+
+    /// Whether an operation is under way, or was left on the object, that may move it.
+    fn must_wait(&self) -> bool {
+        match self.stage {
+            Stage::Lent(operation) => self.called || operation.moves(),
+            Stage::Rest => false,
+            Stage::Panicked | Stage::Closed => true,
+        }
+    }
+
+    /// Goes on to the next block in stock, if there is one; otherwise the stock will wake this task.
+    fn next_block(&mut self, cx: &mut Context<'_>) -> bool {
+        let (next, stocked) = {
+            let mut stock = self.reading.stock.blocks.lock();
+            let next = stock.full.pop_front();
+            if next.is_none() && stock.after.is_none() {
+                stock.waker = Some(cx.waker().clone());
+            }
+            (next, stock.full.len())
+        };
+        let Some(next) = next else { return false };
+        let used = std::mem::replace(&mut self.reading.block, next);
+        self.reading.at = 0;
+        self.reading.stock.give_back(used);
+        let ahead = self.ahead();
+        if ahead > 0 && stocked <= ahead / 2 {
+            self.read_on(cx);
+        }
+        true
+    }
+
+    /// How many blocks to read ahead.
+    fn ahead(&self) -> usize {
+        self.reading.ahead.unwrap_or_else(|| {
+            let (blocks, bytes) = self.reading.stock.blocks.lock().whole;
+            let bulk = blocks >= BULK_BLOCKS && bytes >= BULK_BYTES;
+            if bulk && !self.accepted.lock().is_written_to() { BULK_AHEAD } else { 0 }
+        })
     }
 
     /// Keeps a job reading ahead, unless the end is in sight.
     fn read_on(&mut self, cx: &mut Context<'_>) {
-        if self.job.is_some() && !matches!(self.poll_job(cx), Poll::Ready(Ok(()))) {
-            return;
+        match self.poll_job(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                self.failed = Some(error);
+                return;
+            }
+            Poll::Pending => return,
         }
-        if self.read.0.lock().after.is_none() && self.dirty.is_empty() {
-            self.start_reading(self.blocks_ahead);
+        if self.reading.stock.blocks.lock().after.is_none() && self.accepted.lock().is_empty() {
+            self.start_reading(Operation::ReadAhead);
         }
     }
 
-    fn start_reading(&mut self, room: usize) {
-        let (read, bytes) = (Arc::clone(&self.read), self.block_bytes);
-        read.0.lock().stop = false;
-        self.start(move |object, _| {
-            read.fill(object, room, bytes);
+    fn start_reading(&mut self, operation: Operation) {
+        let most = self.block_bytes.max(self.reading.wanted.min(self.reading.one_read_bytes));
+        let bytes = self.reading.next_bytes.max(self.reading.wanted).min(most);
+        self.reading.next_bytes = (bytes * 2).min(most);
+        let blocks = self.ahead() + usize::from(operation.is_awaited());
+        let stock = self.reading.go();
+        self.start(operation, move |object| {
+            stock.fill(object, blocks.max(1) * bytes, bytes);
             Done::Used
         });
     }
 
     fn consume(&mut self, bytes: usize) {
-        self.at += bytes;
+        let reading = &mut self.reading;
+        assert!(bytes <= reading.block.len - reading.at, "no more is consumed than was given");
+        reading.at += bytes;
     }
 
     fn poll_copy(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         if into.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let unread = ready!(self.poll_bytes(cx))?;
+        let unread = ready!(self.poll_bytes(cx, into.len()))?;
         let n = unread.len().min(into.len());
         if let (Some(from), Some(into)) = (unread.get(..n), into.get_mut(..n)) {
             into.copy_from_slice(from);
         }
-        self.consume(n);
+        self.reading.at += n;
         Poll::Ready(Ok(n))
     }
 }
@@ -168,7 +397,7 @@ impl<T: Read + Send + 'static> futures_io::AsyncRead for Unblock<T> {
 
 impl<T: Read + Send + 'static> futures_io::AsyncBufRead for Unblock<T> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        self.get_mut().poll_bytes(cx)
+        self.get_mut().poll_bytes(cx, 0)
     }
 
     fn consume(self: Pin<&mut Self>, bytes: usize) {
@@ -183,8 +412,15 @@ impl<T: Read + Send + 'static> tokio::io::AsyncRead for Unblock<T> {
         cx: &mut Context<'_>,
         into: &mut tokio::io::ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let n = ready!(self.get_mut().poll_copy(cx, into.initialize_unfilled()))?;
-        into.advance(n);
+        let this = self.get_mut();
+        if into.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let unread = ready!(this.poll_bytes(cx, into.remaining()))?;
+        let n = unread.len().min(into.remaining());
+        // Copied, not initialized first: a large buffer is not zeroed for a few bytes.
+        into.put_slice(unread.get(..n).unwrap_or_default());
+        this.reading.at += n;
         Poll::Ready(Ok(()))
     }
 }
@@ -192,7 +428,7 @@ impl<T: Read + Send + 'static> tokio::io::AsyncRead for Unblock<T> {
 #[cfg(feature = "tokio")]
 impl<T: Read + Send + 'static> tokio::io::AsyncBufRead for Unblock<T> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        self.get_mut().poll_bytes(cx)
+        self.get_mut().poll_bytes(cx, 0)
     }
 
     fn consume(self: Pin<&mut Self>, bytes: usize) {

@@ -1,30 +1,82 @@
 //! Seeking: from where the reader is, not from where reading ahead has brought the object.
 //!
-//! Must never move an object whose accepted bytes are not yet written.
+//! Must never move an object whose accepted bytes are not yet written, nor answer a seek with what another has found.
 
 use std::io::{self, Seek, SeekFrom};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::{Done, Unblock};
+use super::{Done, Operation, Unblock, Unread};
+
+/// The seek that was asked for last. Any other operation sets it back to `Idle`: then a seek under way still moves the object, but its
+/// answer is nobody's.
+pub(super) enum Seeking {
+    Idle,
+    UnderWay(SeekFrom),
+    Answered(SeekFrom, io::Result<u64>),
+}
 
 impl<T: Seek + Send + 'static> Unblock<T> {
     fn poll_sought(&mut self, cx: &mut Context<'_>, to: SeekFrom) -> Poll<io::Result<u64>> {
         loop {
-            ready!(self.poll_written(cx))?;
-            let sought = self.sought.take();
-            if let (Some(result), true) = (sought, self.seeking.take() == Some(to)) {
-                return Poll::Ready(result);
+            match std::mem::replace(&mut self.seeking, Seeking::Idle) {
+                Seeking::Answered(of, result) if of == to => return Poll::Ready(result),
+                Seeking::UnderWay(of) if of == to => {
+                    self.seeking = Seeking::UnderWay(of);
+                    ready!(self.poll_rest(cx))?;
+                }
+                Seeking::Idle | Seeking::UnderWay(_) | Seeking::Answered(..) => {
+                    ready!(self.poll_rest(cx))?;
+                    self.rewind = Some(rewind::<T>);
+                    let unread = self.reading.unread_bytes();
+                    self.seeking = Seeking::UnderWay(to);
+                    self.start(Operation::Seek, move |object| seek(object, to, unread));
+                }
             }
-            let unread = self.unread().iter().map(Vec::len).sum::<usize>() as i64;
-            self.seeking = Some(to);
-            self.start(move |object, _| {
-                // First back to where the reader thinks it is: so a seek that fails leaves the object there.
-                let back = if unread == 0 { Ok(0) } else { object.seek(SeekFrom::Current(-unread)) };
-                Done::Sought(back.and_then(|_| object.seek(to)))
-            });
         }
     }
+}
+
+impl<T: Send + 'static> Unblock<T> {
+    /// A seek is over.
+    pub(super) fn sought(&mut self, result: io::Result<u64>, unread: Unread) {
+        match unread {
+            Unread::Keep => {}
+            Unread::Forget => self.reading.forget(),
+        }
+        self.seeking = match std::mem::replace(&mut self.seeking, Seeking::Idle) {
+            Seeking::UnderWay(to) => Seeking::Answered(to, result),
+            Seeking::Idle | Seeking::Answered(..) => Seeking::Idle,
+        };
+    }
+}
+
+/// The job. A seek that fails leaves the reader where it is.
+fn seek(object: &mut impl Seek, to: SeekFrom, unread: u64) -> Done {
+    if to == SeekFrom::Current(0) {
+        // Only to know the position: what was read ahead stays.
+        let behind = |at: u64| at.checked_sub(unread).ok_or(io::ErrorKind::InvalidInput.into());
+        return Done::Sought(object.stream_position().and_then(behind), Unread::Keep);
+    }
+    let result = match to {
+        SeekFrom::Start(_) | SeekFrom::End(_) => object.seek(to),
+        SeekFrom::Current(by) => match i64::try_from(unread).ok().and_then(|back| by.checked_sub(back)) {
+            Some(by) => object.seek(SeekFrom::Current(by)),
+            None => {
+                return match rewind(object, unread) {
+                    Ok(()) => Done::Sought(object.seek(to), Unread::Forget),
+                    Err(error) => Done::Sought(Err(error), Unread::Keep),
+                };
+            }
+        },
+    };
+    let unread = if result.is_ok() { Unread::Forget } else { Unread::Keep };
+    Done::Sought(result, unread)
+}
+
+pub(super) fn rewind<T: Seek>(object: &mut T, by: u64) -> io::Result<()> {
+    let by = i64::try_from(by).map_err(|_| io::ErrorKind::InvalidInput)?;
+    object.seek(SeekFrom::Current(-by)).map(drop)
 }
 
 impl<T: Seek + Send + 'static> futures_io::AsyncSeek for Unblock<T> {
@@ -37,6 +89,8 @@ impl<T: Seek + Send + 'static> futures_io::AsyncSeek for Unblock<T> {
 impl<T: Seek + Send + 'static> tokio::io::AsyncSeek for Unblock<T> {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let this = self.get_mut();
+        // A new one, even if one to the same place was begun before.
+        this.seeking = Seeking::Idle;
         this.wanted = Some(to);
         Ok(())
     }

@@ -1,15 +1,17 @@
 //! An iterator as a stream: a job pulls items until there are enough in stock.
 //!
-//! Must never keep a thread pulling for a stream that nobody reads.
+//! Must never keep a thread pulling for a stream that nobody reads, nor end the stream because the queue is full.
 
 use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 
-use super::{Done, Unblock};
+use super::{Done, Operation, Stage, Unblock};
+use crate::error::{JobError, Rejected};
 use crate::guard::wake_guarded;
 use crate::sync::Mutex;
 
@@ -33,9 +35,75 @@ impl<I> Items<I> {
         wake_guarded(waker);
         more
     }
+
+    /// The next item; and how the stock is: over, or low. If there is no item, the stock will wake this task.
+    fn take(&self, cx: &Context<'_>, room: usize) -> (Option<I>, bool, bool) {
+        let mut stock = self.0.lock();
+        let item = stock.items.pop_front();
+        if item.is_none() && !stock.over {
+            stock.waker = Some(cx.waker().clone());
+        }
+        (item, stock.over, stock.items.len() <= room / 2)
+    }
 }
 
-/// A panic of the iterator ends the stream.
+impl<T> Unblock<T>
+where
+    T: Iterator + Send + 'static,
+    T::Item: Send + 'static,
+{
+    /// Takes the items that were pulled from the iterator and not given, for use before [`into_inner`](Unblock::into_inner).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is taken if the future is dropped.
+    pub async fn take_unread_items(&mut self) -> Vec<T::Item> {
+        if let Err(error) = std::future::poll_fn(|cx| self.poll_rest(cx)).await {
+            self.failed.get_or_insert(error);
+        }
+        if self.loan.executor().is_forked() {
+            return Vec::new();
+        }
+        let items = std::mem::take(&mut self.stock().0.lock().items);
+        items.into()
+    }
+
+    fn stock(&mut self) -> Arc<Items<T::Item>> {
+        let items = self.items.get_or_insert_with(|| {
+            let stock = Stock { items: VecDeque::new(), over: false, waker: None };
+            Box::new(Arc::new(Items::<T::Item>(Mutex::new(stock))))
+        });
+        Arc::clone(items.downcast_ref().expect("an object has one kind of item"))
+    }
+
+    /// Starts to pull, when there is a place in the queue. An error ends the stream.
+    fn poll_pull(
+        &mut self,
+        cx: &mut Context<'_>,
+        items: &Arc<Items<T::Item>>,
+        room: usize,
+    ) -> Poll<io::Result<()>> {
+        let executor = self.loan.executor();
+        let reserve = self.reserve.get_or_insert_with(|| executor.reserve());
+        let permit = match Pin::new(reserve).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(permit) => permit,
+        };
+        self.reserve = None;
+        let permit = permit.map_err(JobError::Rejected)?;
+        let (items, stop) = (Arc::clone(items), self.reading.go());
+        self.stage = Stage::Lent(Operation::Pull);
+        self.loan.start_in(permit, move |object| {
+            let object = object.as_mut().expect("the object was on the desk");
+            while !stop.is_stopped() && items.put(object.next(), room) {}
+            Done::Used
+        });
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// When the queue is full, the stream waits for a place. A panic of the iterator and a shutdown of the executor end the stream, and
+/// [`take_error`](Unblock::take_error) says so.
 impl<T> Stream for Unblock<T>
 where
     T: Iterator + Send + 'static,
@@ -45,40 +113,32 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T::Item>> {
         let this = self.get_mut();
+        if this.loan.executor().is_forked() {
+            this.failed = Some(JobError::Rejected(Rejected::Forked).into());
+            return Poll::Ready(None);
+        }
         let room = (this.block_bytes / 1000).max(1);
+        let items = this.stock();
         loop {
-            let items = this.items.get_or_insert_with(|| {
-                let stock = Stock { items: VecDeque::new(), over: false, waker: None };
-                Box::new(Arc::new(Items::<T::Item>(Mutex::new(stock))))
-            });
-            let items = items.downcast_ref::<Arc<Items<T::Item>>>().expect("an object has one kind of item");
-            let (item, over, low) = {
-                let mut stock = items.0.lock();
-                let item = stock.items.pop_front();
-                if item.is_none() && !stock.over {
-                    stock.waker = Some(cx.waker().clone());
-                }
-                (item, stock.over, stock.items.len() <= room / 2)
-            };
-            let items = Arc::clone(items);
-            if this.job.is_some() && (low || item.is_none()) {
+            let (item, over, low) = items.take(cx, room);
+            let mut rest = Poll::Pending;
+            if low || item.is_none() {
                 // Takes note that the job has ended, if it has. One that has not wakes through the stock.
-                if let Poll::Ready(Err(_)) = this.poll_job(cx) {
-                    this.broken = true;
+                rest = this.poll_job(cx);
+                if matches!(rest, Poll::Ready(Ok(()))) && !over {
+                    rest = this.poll_pull(cx, &items, room);
+                    if matches!(rest, Poll::Ready(Ok(()))) && item.is_none() {
+                        continue;
+                    }
                 }
             }
-            if this.job.is_none() && low && !over && !this.broken {
-                this.start(move |object, _| {
-                    while items.put(object.next(), room) {}
-                    Done::Used
-                });
-                if item.is_none() {
-                    continue;
-                }
+            if let Poll::Ready(Err(error)) = rest {
+                this.failed.get_or_insert(error);
+                return Poll::Ready(item);
             }
             return match item {
                 Some(item) => Poll::Ready(Some(item)),
-                None if over || this.broken => Poll::Ready(None),
+                None if over => Poll::Ready(None),
                 None => Poll::Pending,
             };
         }

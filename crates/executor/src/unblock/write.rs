@@ -6,35 +6,76 @@ use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::{Done, Unblock};
+use super::accepted::write_all;
+use super::seek::Seeking;
+use super::{Done, Operation, Stage, Unblock};
 
 impl<T: Write + Send + 'static> Unblock<T> {
     fn poll_accept(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.writer = Some(|object, bytes| object.write_all(bytes));
-        if self.dirty.len() >= self.block_bytes || self.failed_write.is_some() {
-            ready!(self.poll_written(cx))?;
+        self.check()?;
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
         }
-        let n = bytes.len().min(self.block_bytes - self.dirty.len());
-        self.dirty.extend_from_slice(bytes.get(..n).unwrap_or_default());
-        if self.dirty.len() >= self.block_bytes {
-            // If the last block is still being written, this one waits; an error is told with the next bytes.
-            match self.poll_job(cx) {
-                Poll::Ready(Ok(())) if self.failed_write.is_none() => self.start_writing(),
-                Poll::Ready(Err(error)) => self.failed_write = Some(error),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.seeking = Seeking::Idle;
+        ready!(self.poll_stop_reading(cx))?;
+        loop {
+            let (n, full) = {
+                let mut accepted = self.accepted.lock();
+                accepted.written_by(write_all::<T>);
+                accepted.take_in(bytes, self.block_bytes)
+            };
+            if n > 0 {
+                self.clean = false;
+                if full {
+                    self.write_behind(cx);
+                }
+                return Poll::Ready(Ok(n));
             }
+            ready!(self.poll_rest(cx))?;
+            self.start(Operation::Write, |_| Done::Used);
         }
-        Poll::Ready(Ok(n))
+    }
+
+    /// Starts to write a full block, if nothing else is under way. An error is told by the next operation.
+    fn write_behind(&mut self, cx: &mut Context<'_>) {
+        match self.poll_rest(cx) {
+            Poll::Ready(Ok(())) => self.start(Operation::WriteBehind, |_| Done::Used),
+            Poll::Ready(Err(error)) => self.failed = Some(error),
+            Poll::Pending => {}
+        }
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.seeking = Seeking::Idle;
         loop {
-            ready!(self.poll_written(cx))?;
-            if !self.unflushed {
+            ready!(self.poll_rest(cx))?;
+            if self.clean && self.accepted.lock().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.unflushed = false;
-            self.start(|object, _| Done::Wrote(object.flush()));
+            self.start(Operation::Flush, |object| Done::Flushed(object.flush()));
+        }
+    }
+
+    /// Flushes, and drops the object on the executor.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.stage == Stage::Closed {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_rest(cx))?;
+            if self.stage == Stage::Closed {
+                return Poll::Ready(Ok(()));
+            }
+            self.start_last(Operation::Close, |object| {
+                let flushed = object.as_mut().map_or(Ok(()), T::flush);
+                if flushed.is_ok() {
+                    drop(object.take());
+                }
+                Done::Closed(flushed)
+            });
         }
     }
 }
@@ -48,8 +89,10 @@ impl<T: Write + Send + 'static> futures_io::AsyncWrite for Unblock<T> {
         self.get_mut().poll_flushed(cx)
     }
 
+    /// Flushes, and drops the object on the executor: a file's descriptor is closed when this is ready. After an error the object is
+    /// still there.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flushed(cx)
+        self.get_mut().poll_closed(cx)
     }
 }
 
@@ -63,6 +106,7 @@ impl<T: Write + Send + 'static> tokio::io::AsyncWrite for Unblock<T> {
         self.get_mut().poll_flushed(cx)
     }
 
+    /// Flushes, as that of `tokio::fs::File`. The object stays open, for what is still to be read.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().poll_flushed(cx)
     }
