@@ -5,7 +5,7 @@ use overlapped_proto::job::Row;
 
 use crate::take::Take;
 
-const FORMATS: [Format; 4] = [Format::Text, Format::Ndjson, Format::Csv, Format::Tsv];
+const FORMATS: [Format; 5] = [Format::Text, Format::Ndjson, Format::Json, Format::Csv, Format::Tsv];
 
 /// Reads what follows the first bytes as a list; those choose its format, and where its blocks are cut.
 pub fn list(data: &[u8]) {
@@ -16,12 +16,15 @@ pub fn list(data: &[u8]) {
     for (at, (row, ..)) in rows.iter().enumerate() {
         assert_eq!(*row, at as u64, "rows are numbered without a gap");
     }
-    let Some((row, offset, ..)) = rows.get(rows.len() / 2) else { return };
+    // Where an array is damaged no row begins.
+    let begins = |at: &usize| rows.get(*at).is_some_and(|(_, _, seen)| !seen.starts_with("0 "));
+    let Some(middle) = (0..=rows.len() / 2).rev().find(begins) else { return };
+    let (row, offset, _) = &rows[middle];
     if let Some(reader) = Reader::resume(format, Options::default(), Row(*row), *offset) {
         let from = usize::try_from(*offset).unwrap();
         assert_eq!(
             read(reader, &take.0[from..], cuts),
-            (rows[rows.len() / 2..].to_vec(), whole),
+            (rows[middle..].to_vec(), whole),
             "from row {row} on"
         );
     }

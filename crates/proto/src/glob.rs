@@ -32,8 +32,8 @@ enum Part {
 }
 
 impl Glob {
-    /// Reads a pattern. A backslash takes a brace or bracket literally, an IPv6 address keeps its brackets, and `{}`
-    /// stands for itself.
+    /// Reads a pattern. A backslash takes a brace or bracket literally, an IPv6 address keeps its brackets, and `{}` and
+    /// `[]` are literal, as in curl.
     ///
     /// # Errors
     ///
@@ -154,6 +154,7 @@ fn literal(rest: &str) -> Option<Literal<'_>> {
     }
     let bytes = match rest.as_bytes().first()? {
         b'{' if rest.starts_with("{}") => 2,
+        b'[' if rest.starts_with("[]") => 2,
         b'[' => ipv6(rest)?,
         b'{' | b'}' | b']' => return None,
         b'\\' => 1,
@@ -268,6 +269,7 @@ mod tests {
         check("http://[::1]:8080/[1-2]", &["http://[::1]:8080/1", "http://[::1]:8080/2"]);
         check("http://[fe80::1%25eth0]/", &["http://[fe80::1%25eth0]/"]);
         check("{}", &["{}"]);
+        check("x?ids[]=1&ids[]=[1-2]", &["x?ids[]=1&ids[]=1", "x?ids[]=1&ids[]=2"]);
         check(r"\{a\}\[1\]", &["{a}[1]"]);
         check(r"a\b", &[r"a\b"]);
         check(r"{a\,b,c\}}", &["a,b", "c}"]);
@@ -280,21 +282,14 @@ mod tests {
         check_error("a[1-2", 1, "is never closed");
         check_error("ab}", 2, "closes nothing");
         check_error("ab]", 2, "closes nothing");
+        check_error("a[]]", 3, "closes nothing");
         check_error("{a{b}}", 2, "stands within braces");
         check_error("x[5-1]", 1, "runs backwards, or has too many numbers");
         check_error("x[c-a]", 1, "runs backwards");
         let range = "is not a range like [1-9], [001-100:2] or [a-z]";
-        for bad in [
-            "x[]",
-            "x[1]",
-            "x[1-]",
-            "x[-1]",
-            "x[1-2:0]",
-            "x[1-2:-1]",
-            "x[a-Z]",
-            "x[+1-2]",
-            "x[\u{e4}-\u{fc}]",
-        ] {
+        for bad in
+            ["x[1]", "x[1-]", "x[-1]", "x[1-2:0]", "x[1-2:-1]", "x[a-Z]", "x[+1-2]", "x[\u{e4}-\u{fc}]"]
+        {
             check_error(bad, 1, range);
         }
         check_error("[0-99999999999999999999]", 0, range);

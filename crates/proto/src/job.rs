@@ -192,6 +192,8 @@ pub struct Ask {
     pub timeout: Option<Nanos>,
     /// The other columns of the row as one JSON object, passed through to its record.
     pub meta: Option<Box<str>>,
+    /// The row had a `meta` of an earlier record that is no JSON object any more.
+    pub meta_dropped: bool,
 }
 
 /// Where a row stands in its list. In one word, because every row that waits has one: 46 bits for the offset, 18 for

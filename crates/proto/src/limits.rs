@@ -6,6 +6,9 @@ use crate::time::Nanos;
 
 /// The longest row of a list. No server takes a URL near this; a longer row is a broken file.
 pub const INPUT_ROW_BYTES_MAX: usize = 64 << 10;
+/// What is held of a row that is a record of an earlier run, without the columns that are not used: its own row with every
+/// character escaped. The record itself may be as long as its body.
+pub const INPUT_RECORD_BYTES_MAX: usize = 256 << 10;
 /// The most columns of a list that is a table.
 pub const INPUT_COLUMNS_MAX: usize = 4_096;
 /// How much of a list is read at once: one crossing to a thread for about a thousand URLs. More of them at once are

@@ -99,6 +99,7 @@ fn places_lead_back_to_the_rows() {
         (Format::Ndjson, "{\"url\":\"http://a/\"}\n\n{}\n\"http://b/\"\n"),
         (Format::Csv, "\u{feff}url,x\r\nhttp://a/,\"1\r\n2\"\r\n\r\nhttp://b/,\nhttp://c/,\"\""),
         (Format::Tsv, "url\nhttp://a/\n\n\nhttp://b/"),
+        (Format::Json, "\u{feff}[\n \"http://a/\" ,{\"url\":\n\"http://b/\"},\n{}]\n"),
     ] {
         let mut reader = Reader::new(format, Options::default());
         reader.push(list.as_bytes(), &mut |_| {}).unwrap();
@@ -168,6 +169,11 @@ fn formats_are_found() {
         (b"{", Some("x.csv.gz"), Format::Csv),
         (b"", Some("X.TSV"), Format::Tsv),
         (b"", Some("a.b/urls.jsonl.zst"), Format::Ndjson),
+        (b" \n[{", Some("urls.json"), Format::Json),
+        (b"{}", Some("urls.json.gz"), Format::Ndjson),
+        (b"[", Some("urls.ndjson"), Format::Ndjson),
+        (b"\xef\xbb\xbf[", None, Format::Json),
+        (b"[", Some("urls.txt"), Format::Text),
     ] {
         assert_eq!(Format::sniff(bytes, name), expected, "{name:?}");
     }
@@ -292,7 +298,7 @@ fn tables() {
     check(
         Format::Csv,
         "url,x\n,1\nnowhere,1\nhttp://c/,1\n",
-        &["input.empty 1", "input.url nowhere", "http://c/"],
+        &["input.empty ", "input.url nowhere", "http://c/"],
     );
     check(Format::Csv, "", &[]);
     check(Format::Csv, "url", &[]);
@@ -319,6 +325,157 @@ fn tables() {
     assert_eq!(ask.headers.first(), Some(&("a".into(), "b".into())));
     assert_eq!(ask.meta.as_deref(), Some(r#"{"n":"1"}"#));
     assert_eq!(ask.body.as_deref(), Some(&b"[1,\n2]"[..]));
+}
+
+/// One record came of all of them, and the exit code said that all was well.
+#[test]
+fn a_quote_that_is_never_closed_loses_no_row_in_silence() {
+    let open = "input.format http://a/";
+    check(
+        Format::Csv,
+        "url,x\nhttp://a/1,\"open\nhttp://a/2,ok\nhttp://a/3,ok\n",
+        &[&format!("{open}1"), &format!("{open}2"), &format!("{open}3")],
+    );
+    check(Format::Csv, "url,x\nhttp://a/1,ok\n\"http://a/2,ok", &["http://a/1", "input.format http://a/2"]);
+    check(
+        Format::Csv,
+        "url,x\r\nhttp://a/1,\"open\r\nhttp://a/2,\r\n",
+        &[&format!("{open}1"), &format!("{open}2")],
+    );
+    // It is closed within the line, and never where a cell ends: a character, as other readers have it.
+    check(
+        Format::Csv,
+        "url,x\nhttp://a/1,5\" wide\nhttp://a/2,\"5\" wide\nhttp://a/3,\n",
+        &["http://a/1", "http://a/2", "http://a/3"],
+    );
+    let rows = read(Format::Csv, "url,x\nhttp://a/1,\"open\nhttp://a/2,ok\n");
+    let messages: Vec<_> =
+        rows.iter().map(|row| row.job.as_ref().unwrap_err().failure.message.as_ref()).collect();
+    assert_eq!(
+        messages,
+        [
+            "the row has a quote that is never closed",
+            "the line is part of a quoted cell of the row that begins in line 2; that row has a quote that is never closed",
+        ]
+    );
+    assert_eq!(
+        rows.iter().map(|row| (row.line, row.offset, row.bytes)).collect::<Vec<_>>(),
+        [(2, 6, 16), (3, 23, 13)]
+    );
+}
+
+#[test]
+fn a_stray_quote_costs_the_lines_that_it_swallows_and_no_more() {
+    let bad = |n| format!("input.format http://a/{n}");
+    // The next stray quote closes the cell in the middle of a line.
+    check(
+        Format::Csv,
+        "x,url\n\"open,http://a/1\nb,http://a/2\n\"c\",http://a/3\nd,http://a/4\n",
+        &[&bad(1), &bad(2), &bad(3), "http://a/4"],
+    );
+    // It closes the cell where a cell may end, but then there are too many cells, or the URL has a line end.
+    check(
+        Format::Csv,
+        "url,x,y\nhttp://a/1,\"o,\nhttp://a/2,o\",3,4\nhttp://a/3,,\n",
+        &[&bad(1), "input.format http://a/2,o\",3,4", "http://a/3"],
+    );
+    check(
+        Format::Csv,
+        "url,x\n\"http://a/1,\nhttp://a/2\",b\nhttp://a/3,\n",
+        &["input.format \"http://a/1", "input.format http://a/2", "http://a/3"]
+            .map(|given| given.replace("format \"", "format "))
+            .each_ref()
+            .map(String::as_str),
+    );
+    // A cell of several lines that is one.
+    check(Format::Csv, "x,url\n\"1\n2\r\n3\r4\",http://a/1\n,http://a/2", &["http://a/1", "http://a/2"]);
+}
+
+#[test]
+fn a_quote_that_swallows_more_than_a_row_gives_the_rows_behind_it_back() {
+    let rows = 10_000;
+    let mut list = String::from("url,x\nhttp://a/,\"open\n");
+    (0..rows).for_each(|row| list.push_str(&format!("http://a/{row},ok\n")));
+    let read = read(Format::Csv, &list);
+    assert_eq!(read.len(), rows + 1, "every line has a record");
+    let lost = read.iter().take_while(|row| row.job.is_err()).count();
+    assert!(lost * 15 < limits::INPUT_ROW_BYTES_MAX + 100, "{lost}");
+    assert!(read.iter().skip(lost).all(|row| row.job.is_ok()));
+    for (row, line) in read.iter().zip(2..) {
+        let at = usize::try_from(row.offset).unwrap();
+        let text = &list[at..at + usize::try_from(row.bytes).unwrap()];
+        assert_eq!((row.line, text.lines().count(), row.row().0), (line, 1, line - 2));
+    }
+}
+
+/// Text that only looks like rows must not be fetched.
+#[test]
+fn a_cell_that_is_too_long_is_passed_over_line_by_line() {
+    let text = "some text\nhttp://secret.example/,x\n".repeat(5_000);
+    let list = format!("url,x\nhttp://a/1,\"{text}\"\nhttp://a/2,ok\n");
+    let read = read(Format::Csv, &list);
+    assert_eq!(read.len(), 10_002);
+    let fetched: Vec<_> =
+        read.iter().filter_map(|row| row.job.as_ref().ok()).map(|job| job.url.as_str()).collect();
+    assert_eq!(fetched, ["http://a/2"]);
+}
+
+#[test]
+fn a_tsv_has_no_quotes() {
+    check(
+        Format::Tsv,
+        "caption\turl\n\"a man said\thttp://a/1\nplain\thttp://a/2\n\"quoted\" start\thttp://a/3\n\"\thttp://a/4\n",
+        &["http://a/1", "http://a/2", "http://a/3", "http://a/4"],
+    );
+    let ask = ask(Format::Tsv, "url\tx\nhttp://a/\t\"1\"\n");
+    assert_eq!(ask.meta.as_deref(), Some(r#"{"x":"\"1\""}"#));
+}
+
+/// It was the text of all cells, one after the other.
+#[test]
+fn a_bad_row_shows_its_url_cell() {
+    check(Format::Csv, "id,url,x,y\nA0181,,none,1\n", &["input.empty "]);
+    check(Format::Csv, "id,url,x,y\nA0181,http://a/,none\n", &["input.format http://a/"]);
+    check(Format::Csv, "id,url,x\nA0181\n", &["input.format A0181"]);
+    check(Format::Csv, "id,url,x\nA0181,http://a/,\0\n", &["input.encoding http://a/"]);
+}
+
+#[test]
+fn an_array_is_a_list() {
+    check(Format::Json, "", &[]);
+    check(Format::Json, "[]", &[]);
+    check(
+        Format::Json,
+        "[{\"url\":\"http://a/1\"},\"http://a/2\",\n\n  {\n  \"url\": \"http://a/3\", \"x\": {\"]\": [\"}\", \"\\\"\"]}\n}, 7, {\"url\":}, \"http://a/4\"]\n",
+        &[
+            "http://a/1",
+            "http://a/2",
+            "http://a/3",
+            "input.format 7",
+            "input.format {\"url\":}",
+            "http://a/4",
+        ],
+    );
+    let rows = read(Format::Json, "[\"http://a/1\",\n\"http://a/2\"]");
+    let places: Vec<_> = rows.iter().map(|row| (row.row().0, row.line, row.offset, row.bytes)).collect();
+    assert_eq!(places, [(0, 1, 1, 12), (1, 2, 15, 12)]);
+}
+
+#[test]
+fn an_array_that_is_damaged_is_never_short_in_silence() {
+    let check = |list: &str, urls: usize, message: &str| {
+        let rows = read(Format::Json, list);
+        let bad = rows.last().unwrap().job.clone().unwrap_err();
+        assert_eq!((bad.failure.kind, bad.row.0), (ErrorKind::InputFormat, u64::try_from(urls).unwrap()));
+        assert!(bad.failure.message.contains(message), "{list}: {}", bad.failure.message);
+        assert_eq!(rows.iter().filter(|row| row.job.is_ok()).count(), urls, "{list}");
+        assert_eq!(rows.len(), urls + 1);
+    };
+    check("[\"http://a/\",\n", 1, "the array is never closed, in line 2 at byte 14");
+    check("[\"http://a/\"\n\"http://b/\"]", 1, "no comma behind an element, in line 2 at byte 13");
+    check("[\"http://a/\"] [\"http://b/\"]", 1, "follows the end of the array");
+    check("[\"http://a/\",]", 1, "an element is missing");
+    check("[\"http://a/\",{\"url\":\"http://b/", 1, "ends within an element");
 }
 
 /// The CSV parser underneath skips a mark too, but only if the block has all of it.
@@ -389,6 +546,85 @@ fn a_record_is_a_row_again() {
     assert_eq!(ask(Format::Csv, std::str::from_utf8(&list).unwrap()), expected);
 }
 
+/// A record of most web pages is longer than a row may be.
+#[test]
+fn a_record_may_be_as_long_as_its_body() {
+    use overlapped_proto::job::Row;
+    use overlapped_proto::record::{Body, Record, csv, ndjson};
+
+    for body in
+        ["y".repeat(100_000), "a \"quoted\"\r\nline, and \\more\n".repeat(10_000), "\0".repeat(70_000)]
+    {
+        let mut list = Vec::new();
+        let mut table = Vec::new();
+        let fields = ndjson::Fields::default();
+        csv::header(&fields, &mut table);
+        for row in 0..3 {
+            let mut record = Record::new(Row(row), format!("http://a/{row}"));
+            record.id = Some("seven".into());
+            record.headers.push("etag", b"\"e\"");
+            record.body = Body::Inline(body.clone().into());
+            record.meta = Some(r#"{"color":"red, \"blue\""}"#.into());
+            ndjson::write(&record, &fields, &mut list);
+            csv::write(&record, &fields, csv::Guard::Off, &mut table);
+        }
+        let array = [b"[", list.trim_ascii_end(), b"]"].concat();
+        let array = String::from_utf8(array).unwrap().replace("}\n{", "},\n{");
+        for (format, list) in
+            [(Format::Ndjson, &list[..]), (Format::Csv, &table), (Format::Json, array.as_bytes())]
+        {
+            let (rows, end) = read_blocks(format, &Options::default(), list.chunks(30_000));
+            assert_eq!((rows.len(), end), (3, Ok(())), "{format:?}");
+            for (row, number) in rows.into_iter().zip(0..) {
+                let job = row.job.unwrap();
+                assert_eq!((job.row, job.url.path()), (Row(number), &*format!("/{number}")));
+                let ask = job.ask.unwrap();
+                assert_eq!(ask.etag.as_deref(), Some("\"e\""));
+                assert_eq!(ask.meta.as_deref(), Some(r#"{"color":"red, \"blue\""}"#));
+                assert_eq!(ask.body, None);
+            }
+        }
+    }
+    // A long row that is no record is still refused.
+    let long = format!("{{\"url\":\"http://a/\",\"body\":\"{}\"}}", "y".repeat(100_000));
+    let rows = read(Format::Ndjson, &long);
+    assert_eq!(rows[0].job.clone().unwrap_err().failure.kind, ErrorKind::InputTooLong);
+}
+
+/// DuckDB and pandas write an object into a table in ways of their own.
+#[test]
+fn a_meta_that_is_no_json_any_more_is_dropped_and_the_row_is_fetched() {
+    let table = |meta: &str| {
+        ask(
+            Format::Csv,
+            &format!("url,method,status,exitcode,wire_bytes,etag,meta\nhttp://a/,GET,200.0,0,5.0,,{meta}\n"),
+        )
+    };
+    for meta in ["{'color': red}", "\"{'color': 'red', 'n': nan}\"", "7", "\"[1]\"", "x"] {
+        let ask = table(meta);
+        assert_eq!((ask.meta, ask.meta_dropped), (None, true), "{meta}");
+    }
+    for nothing in ["", "NaN", "nan", "None", "NULL", "<NA>"] {
+        let ask = table(nothing);
+        assert_eq!((ask.meta, ask.meta_dropped), (None, false), "{nothing}");
+    }
+    let kept = |ask: Ask| (ask.meta.as_deref().map(str::to_owned), ask.meta_dropped);
+    let red = || (Some(r#"{"color":"red"}"#.to_owned()), false);
+    assert_eq!(kept(table("\"{\"\"color\"\":\"\"red\"\"}\"")), red());
+    let line = |meta: &str| {
+        ask(
+            Format::Ndjson,
+            &format!(
+                "{{\"url\":\"http://a/\",\"method\":\"GET\",\"exitcode\":0,\"wire_bytes\":5.0,\"status\":NaN,\"meta\":{meta}}}"
+            ),
+        )
+    };
+    assert_eq!(kept(line(r#"{"color":"red"}"#)), red());
+    assert_eq!(kept(line(r#""{\"color\":\"red\"}""#)), red());
+    assert_eq!(kept(line("NaN")), (None, false));
+    assert_eq!(kept(line(r#""{'color': 'red'}""#)), (None, true));
+}
+
 fn any_list() -> impl Strategy<Value = Vec<u8>> {
     const LONG: &[u8] = &[b'x'; 40_000];
     const PIECES: &[&[u8]] = &[
@@ -400,6 +636,9 @@ fn any_list() -> impl Strategy<Value = Vec<u8>> {
         b"\"",
         b"http://a.example/",
         b"{\"url\":\"http://b.example/\",\"x\":[1]}",
+        b"[",
+        b"]",
+        b"\",",
         b"\xef\xbb\xbf",
         b"\xff\0",
         b"# x",
@@ -427,7 +666,7 @@ proptest! {
         cuts.sort_unstable();
         let blocks = cuts.windows(2).map(|cut| &list[cut[0]..cut[1]]);
         let options = Options::default();
-        for format in [Format::Text, Format::Ndjson, Format::Csv, Format::Tsv] {
+        for format in [Format::Text, Format::Ndjson, Format::Json, Format::Csv, Format::Tsv] {
             let whole = format!("{:?}", read_blocks(format, &options, [&list[..]]));
             prop_assert_eq!(&whole, &format!("{:?}", read_blocks(format, &options, blocks.clone())));
             if list.len() < 1_000 {
@@ -463,4 +702,16 @@ fn reading_goes_on_at_any_row() {
         assert_eq!(reader.bytes_consumed(), list.len() as u64);
     }
     assert!(Reader::resume(Format::Csv, Options::default(), all[0].row(), 9).is_none(), "a table has names");
+
+    let list = "[ \"http://a/1\",\n{\"url\":\"http://a/2\"} , \"http://a/3\"]";
+    let all = read(Format::Json, list);
+    for row in &all {
+        let mut reader = Reader::resume(Format::Json, Options::default(), row.row(), row.offset).unwrap();
+        let mut rest = Vec::new();
+        let bytes = list.as_bytes().split_at(usize::try_from(row.offset).unwrap()).1;
+        let mut sink = |row: RowRead| rest.push((row.row(), row.offset, row.job.is_ok()));
+        reader.push(bytes, &mut sink).and_then(|()| reader.finish(&mut sink)).unwrap();
+        let expected = all.iter().filter(|other| other.row() >= row.row());
+        assert!(rest.into_iter().eq(expected.map(|row| (row.row(), row.offset, true))));
+    }
 }

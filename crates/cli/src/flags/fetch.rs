@@ -265,6 +265,8 @@ pub(crate) enum ListFormat {
     Text,
     /// One JSON object a line.
     Ndjson,
+    /// One JSON array of objects or URLs.
+    Json,
     /// Comma-separated values with a header line.
     Csv,
     /// Tab-separated values with a header line.
@@ -276,6 +278,7 @@ impl From<ListFormat> for Format {
         match format {
             ListFormat::Text => Self::Text,
             ListFormat::Ndjson => Self::Ndjson,
+            ListFormat::Json => Self::Json,
             ListFormat::Csv => Self::Csv,
             ListFormat::Tsv => Self::Tsv,
         }

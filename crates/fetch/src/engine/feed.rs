@@ -208,7 +208,8 @@ impl Feed {
         let plain = self.plain && matches!(&self.source, Source::Bytes(read) if !read.is_packed());
         let again = plain && (self.again.is_some() || self.listed.get().is_some());
         let mut take = |mut row: RowRead| {
-            if plain && block.mark.is_none() {
+            // Where an array is damaged no row begins.
+            if plain && block.mark.is_none() && row.bytes > 0 {
                 block.mark = Some(Mark { row: row.row(), offset: row.offset });
             }
             if let (true, Ok(job)) = (again, &mut row.job) {

@@ -4,11 +4,11 @@
 //! that it is compressed must be, and one that is cut short or damaged is an error where that shows, after
 //! everything before.
 
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead as _, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use overlapped_proto::limits;
 
 use crate::durable::DiskFailed;
@@ -68,7 +68,7 @@ enum State {
     /// Nothing was read yet; what the name says.
     Unread(Counted, Option<Packing>),
     Plain(Replay),
-    Gzip(Box<MultiGzDecoder<BufReader<Replay>>>),
+    Gzip(Box<Gzip>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Replay>>>),
     /// Cut short, damaged, or not what its name says.
     Broken,
@@ -129,7 +129,7 @@ impl Unpack {
         let replay = Cursor::new(start).chain(counted);
         let state = match found {
             None => State::Plain(replay),
-            Some(Packing::Gzip) => State::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(replay)))),
+            Some(Packing::Gzip) => State::Gzip(Box::new(Gzip::new(BufReader::new(replay)))),
             Some(Packing::Zstd) => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::new(replay))?;
                 decoder.window_log_max(limits::LIST_ZSTD_WINDOW_LOG_MAX)?;
@@ -152,6 +152,53 @@ impl Unpack {
             format!("the {} data are damaged: {error}", packing.name())
         };
         io::Error::new(io::ErrorKind::InvalidData, message)
+    }
+}
+
+/// The members of gzip data, one after the other.
+///
+/// Zeros behind a member are padding, as `gzip -t` has it: tapes and file systems with fixed blocks leave them. What
+/// follows must be a member again.
+struct Gzip {
+    /// `None`: behind the last member, or a member could not be read.
+    member: Option<GzDecoder<BufReader<Replay>>>,
+}
+
+impl Gzip {
+    fn new(read: BufReader<Replay>) -> Self {
+        Self { member: Some(GzDecoder::new(read)) }
+    }
+
+    /// The member that follows, if one does.
+    fn following(mut read: BufReader<Replay>) -> io::Result<Option<GzDecoder<BufReader<Replay>>>> {
+        loop {
+            let block = match read.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                block => block?,
+            };
+            if block.is_empty() {
+                return Ok(None);
+            }
+            let zeros = block.iter().take_while(|byte| **byte == 0).count();
+            let all = zeros == block.len();
+            read.consume(zeros);
+            if !all {
+                return Ok(Some(GzDecoder::new(read)));
+            }
+        }
+    }
+}
+
+impl Read for Gzip {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            self.member = self.member.take().map(GzDecoder::into_inner).map_or(Ok(None), Self::following)?;
+        }
+        Ok(0)
     }
 }
 
@@ -231,7 +278,19 @@ mod tests {
         }
         check("urls", &[gzip(TEXT), gzip(TEXT)].concat(), &[TEXT, TEXT].concat(), "");
         check("urls", &[zstd(TEXT), zstd(TEXT)].concat(), &[TEXT, TEXT].concat(), "");
+        check("urls", &[gzip(TEXT), gzip(b""), gzip(TEXT)].concat(), &[TEXT, TEXT].concat(), "");
         check("urls", &[b"\x50\x2a\x4d\x18\x02\0\0\0xx", &zstd(TEXT)[..]].concat(), TEXT, "");
+    }
+
+    /// They were taken for a member that is damaged.
+    #[test]
+    fn zeros_behind_a_gzip_member_are_padding() {
+        for zeros in [1, 511, 100_000] {
+            let padded = [gzip(TEXT), vec![0; zeros]].concat();
+            check("urls.gz", &padded, TEXT, "");
+            check("urls.gz", &[&padded[..], &gzip(TEXT)].concat(), &[TEXT, TEXT].concat(), "");
+            check("urls.gz", &[&padded[..], b"no member at all"].concat(), TEXT, "damaged");
+        }
     }
 
     #[test]

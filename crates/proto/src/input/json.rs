@@ -7,12 +7,15 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The members of an object in order, with the text of each value.
+/// The members of an object in order, with the text of each value, or what is wrong with it.
+pub(super) type Parsed<'a> = Result<Vec<(Cow<'a, str>, &'a str)>, serde_json::Error>;
+
+/// Reads an object.
 ///
 /// # Errors
 ///
 /// What is wrong with the text.
-pub(super) fn members(object: &str) -> Result<Vec<(Cow<'_, str>, &str)>, serde_json::Error> {
+pub(super) fn members(object: &str) -> Parsed<'_> {
     serde_json::from_str::<Members<'_>>(object).map(|members| members.0)
 }
 
@@ -26,6 +29,41 @@ pub(super) fn elements(list: &str) -> Option<Vec<&str>> {
 pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
     let Text(text) = serde_json::from_str(json).ok()?;
     Some(text)
+}
+
+/// The text with `null` for `NaN`, `Infinity` and `-Infinity`, which Python writes and JSON does not have; `None` if it
+/// has none of them.
+pub(super) fn without_nan(text: &str) -> Option<String> {
+    const NONE: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+    let mut repaired = String::new();
+    let mut rest = text;
+    let mut found = false;
+    while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
+        let (before, after) = rest.split_at(at);
+        repaired.push_str(before);
+        let (piece, replaced) = match NONE.iter().find(|none| after.starts_with(**none)) {
+            Some(none) => (none.len(), true),
+            None if after.starts_with('"') => (string_length(after), false),
+            None => (1, false),
+        };
+        let (piece, further) = after.split_at_checked(piece)?;
+        repaired.push_str(if replaced { "null" } else { piece });
+        found |= replaced;
+        rest = further;
+    }
+    repaired.push_str(rest);
+    found.then_some(repaired)
+}
+
+/// The length of the string that this begins with, with its quotes.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
 }
 
 /// True if the text is one JSON value.
@@ -94,5 +132,22 @@ impl<'de> Deserialize<'de> for Text<'de> {
         }
 
         deserializer.deserialize_str(Str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_python_writes_for_no_number_is_null() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(without_nan(text).as_deref(), expected, "{text}");
+        };
+        check(r#"{"a":NaN,"b":[-Infinity, Infinity]}"#, Some(r#"{"a":null,"b":[null, null]}"#));
+        check(r#"{"a":"NaN","b":-1,"c":"\"}"#, None);
+        check(r#"{"a":"\"NaN","b":NaN}"#, Some(r#"{"a":"\"NaN","b":null}"#));
+        check("\"NaN", None);
+        check("", None);
     }
 }

@@ -2,35 +2,22 @@
 
 use crate::limits::INPUT_ROW_BYTES_MAX;
 
-/// One line, without its end.
-#[derive(Debug)]
-pub(super) struct Line<'a> {
-    /// From 1.
-    pub(super) number: u64,
-    /// Where it begins in the list.
-    pub(super) offset: u64,
-    /// Its length in the list.
-    pub(super) bytes: u64,
-    /// True if it is longer than the limit, and `text` is only its beginning.
-    pub(super) cut: bool,
-    pub(super) text: &'a [u8],
-}
+use super::held::{Held, Line};
 
 /// Splits at LF, CRLF and CR.
 #[derive(Debug)]
 pub(super) struct Lines {
     number: u64,
     offset: u64,
-    bytes: u64,
-    /// The beginning of the line that the last block ended in.
-    held: Vec<u8>,
+    /// The line that the last block ended in.
+    held: Held,
     /// The last byte was CR: an LF right after it belongs to the same line end.
     after_cr: bool,
 }
 
 impl Lines {
-    pub(super) fn new() -> Self {
-        Self { number: 1, offset: 0, bytes: 0, held: Vec::new(), after_cr: false }
+    pub(super) fn new(held: Held) -> Self {
+        Self { number: 1, offset: 0, held, after_cr: false }
     }
 
     /// Bytes that belong to no line, before the first.
@@ -45,7 +32,7 @@ impl Lines {
                 block = after;
                 continue;
             }
-            let Some(end) = memchr::memchr2(b'\n', b'\r', block) else { return self.hold(block) };
+            let Some(end) = memchr::memchr2(b'\n', b'\r', block) else { return self.held.push(block) };
             let (text, rest) = block.split_at(end);
             let Some((&ending, rest)) = rest.split_first() else { return };
             self.end(text, each);
@@ -57,42 +44,28 @@ impl Lines {
 
     /// The list ends here.
     pub(super) fn finish(&mut self, each: &mut impl FnMut(Line<'_>)) {
-        if self.bytes > 0 {
+        if !self.held.is_empty() {
             self.end(&[], each);
         }
     }
 
-    fn hold(&mut self, text: &[u8]) {
-        self.bytes += length(text.len());
-        let room = (INPUT_ROW_BYTES_MAX + 1).saturating_sub(self.held.len());
-        self.held.extend_from_slice(text.get(..room).unwrap_or(text));
-    }
-
     /// `text` is the last part of the line.
     fn end(&mut self, text: &[u8], each: &mut impl FnMut(Line<'_>)) {
-        let whole = if self.held.is_empty() {
-            self.bytes = length(text.len());
-            text
+        let (number, offset) = (self.number, self.offset);
+        let bytes = if self.held.is_empty() && text.len() <= INPUT_ROW_BYTES_MAX {
+            let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+            each(Line { number, offset, bytes, cut: false, text, skimmed: None });
+            bytes
         } else {
-            self.hold(text);
-            &self.held
+            self.held.push(text);
+            each(self.held.line(number, offset));
+            let bytes = self.held.bytes();
+            self.held.clear();
+            bytes
         };
-        each(Line {
-            number: self.number,
-            offset: self.offset,
-            bytes: self.bytes,
-            cut: whole.len() > INPUT_ROW_BYTES_MAX,
-            text: whole.get(..INPUT_ROW_BYTES_MAX).unwrap_or(whole),
-        });
         self.number += 1;
-        self.offset += self.bytes;
-        self.bytes = 0;
-        self.held.clear();
+        self.offset += bytes;
     }
-}
-
-fn length(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -100,7 +73,7 @@ mod tests {
     use super::*;
 
     fn check(blocks: &[&str], expected: &[(u64, u64, &str)]) {
-        let mut lines = Lines::new();
+        let mut lines = Lines::new(Held::plain());
         let mut seen = Vec::new();
         let mut each = |line: Line<'_>| {
             seen.push((line.number, line.offset, String::from_utf8_lossy(line.text).into_owned()))
@@ -125,13 +98,12 @@ mod tests {
 
     #[test]
     fn an_endless_line_is_not_held() {
-        let mut lines = Lines::new();
+        let mut lines = Lines::new(Held::plain());
         let mut seen = Vec::new();
         let mut each = |line: Line<'_>| seen.push((line.cut, line.bytes, line.offset, line.text.len()));
         for _ in 0..1_000 {
             lines.push(&[b'x'; 10_000], &mut each);
         }
-        assert!(lines.held.capacity() <= 2 * INPUT_ROW_BYTES_MAX, "{}", lines.held.capacity());
         lines.push(b"\nnext\n", &mut each);
         assert_eq!(seen, [(true, 10_000_000, 0, INPUT_ROW_BYTES_MAX), (false, 4, 10_000_001, 4)]);
     }

@@ -5,9 +5,12 @@
 
 mod reader;
 mod table;
+mod csv;
 mod row;
 mod json;
+mod array;
 mod line;
+mod held;
 pub mod url;
 
 pub use reader::{Reader, Reread};
@@ -25,9 +28,11 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Ndjson,
+    /// One JSON array whose elements are the rows.
+    Json,
     /// Comma-separated values (RFC 4180) with a line of column names.
     Csv,
-    /// The same, separated by tabs.
+    /// The same, separated by tabs and without quotes (IANA text/tab-separated-values).
     Tsv,
 }
 
@@ -53,15 +58,26 @@ impl Format {
         }
     }
 
-    /// The format by the file's name, else by the first byte that is not blank: `{` begins NDJSON.
+    /// The format by the file's name, else by the first byte that is not blank: `{` begins NDJSON, `[` an array. A
+    /// `.json` file may be either.
     #[must_use]
     pub fn sniff(first_bytes: &[u8], file_name: Option<&str>) -> Self {
         let text = first_bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first_bytes);
-        file_name.and_then(Self::of_name).unwrap_or(match text.trim_ascii_start().first() {
-            Some(b'{') => Self::Ndjson,
-            _ => Self::Text,
-        })
+        let first = text.trim_ascii_start().first();
+        match (file_name.and_then(Self::of_name), first) {
+            (Some(Self::Ndjson), Some(b'[')) if !file_name.is_some_and(says_lines) => Self::Json,
+            (Some(named), _) => named,
+            (None, Some(b'{')) => Self::Ndjson,
+            (None, Some(b'[')) => Self::Json,
+            (None, _) => Self::Text,
+        }
     }
+}
+
+/// True for a name that says JSON by lines.
+fn says_lines(file_name: &str) -> bool {
+    let name = file_name.to_ascii_lowercase();
+    name.contains(".ndjson") || name.contains(".jsonl")
 }
 
 /// How a list is read.
@@ -96,7 +112,7 @@ pub fn option_columns() -> impl Iterator<Item = &'static str> {
     row::OPTIONS.iter().map(|(name, _)| *name)
 }
 
-/// One row that was read, and where it stands.
+/// One row that was read, and where it is.
 #[derive(Clone, Debug)]
 pub struct RowRead {
     /// The line it begins in, from 1.

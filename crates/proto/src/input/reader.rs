@@ -7,9 +7,12 @@ use crate::job::{Job, Row};
 use crate::limits;
 use crate::outcome::Failure;
 
-use super::line::{Line, Lines};
-use super::row::{Cell, Column, Columns, Draft};
-use super::table::{Cells, Header, Table};
+use super::array::{Array, Item};
+use super::csv::{Csv, Found};
+use super::held::{Held, Line};
+use super::line::Lines;
+use super::row::{Cell, Column, Columns, Draft, RECORD_COLUMNS};
+use super::table::Header;
 use super::{BadRow, Format, Options, RowRead, json, text, url};
 
 /// Reads a list.
@@ -42,7 +45,8 @@ pub struct Reader {
 enum Source {
     Text(Lines),
     Ndjson(Lines),
-    Table(Box<Table>, Option<Arc<Header>>),
+    Json(Array),
+    Table(Box<Csv>, Option<Arc<Header>>),
 }
 
 /// Reads single rows of a list again.
@@ -56,8 +60,9 @@ pub struct Reread {
 #[derive(Debug)]
 enum Rows {
     Text,
-    Ndjson,
-    Table(Box<Table>, Arc<Header>),
+    /// Objects and strings, each in a line or in an array.
+    Json(Held),
+    Table(Box<Csv>, Arc<Header>),
 }
 
 impl Reader {
@@ -65,10 +70,11 @@ impl Reader {
     #[must_use]
     pub fn new(format: Format, options: Options) -> Self {
         let source = match format {
-            Format::Text => Source::Text(Lines::new()),
-            Format::Ndjson => Source::Ndjson(Lines::new()),
-            Format::Csv => Source::Table(Box::new(Table::new(b',')), None),
-            Format::Tsv => Source::Table(Box::new(Table::new(b'\t')), None),
+            Format::Text => Source::Text(Lines::new(Held::plain())),
+            Format::Ndjson => Source::Ndjson(Lines::new(record(&options))),
+            Format::Json => Source::Json(Array::new(record(&options))),
+            Format::Csv => Source::Table(Box::new(Csv::comma_separated()), None),
+            Format::Tsv => Source::Table(Box::new(Csv::tab_separated()), None),
         };
         let start = Some(Vec::with_capacity(START_BYTES));
         Self { source, options, urls: url::Parser::default(), start, consumed: 0, next: 0 }
@@ -81,6 +87,7 @@ impl Reader {
         let mut reader = Self::new(format, options);
         match &mut reader.source {
             Source::Text(lines) | Source::Ndjson(lines) => lines.skip(offset),
+            Source::Json(array) => array.resume(offset),
             Source::Table(..) => return None,
         }
         if offset > 0 {
@@ -117,9 +124,11 @@ impl Reader {
         let Self { source, options, urls, next, .. } = self;
         match source {
             Source::Text(lines) => lines.finish(&mut |line| read_text(&line, urls, next, sink)),
-            Source::Ndjson(lines) => lines.finish(&mut |line| read_ndjson(&line, options, next, sink)),
+            Source::Ndjson(lines) => lines.finish(&mut |line| read_json(&line, options, next, sink)),
+            Source::Json(array) => array.finish(&mut |item| read_item(&item, options, next, sink)),
             Source::Table(table, header) => {
-                table.finish(&mut |cells| read_cells(&cells, header, options, next, sink))?;
+                table.finish();
+                return read_table(table, &[], header, options, next, sink);
             }
         }
         Ok(())
@@ -142,7 +151,7 @@ impl Reader {
     pub fn reread(&self) -> Option<Reread> {
         let rows = match &self.source {
             Source::Text(_) => Rows::Text,
-            Source::Ndjson(_) => Rows::Ndjson,
+            Source::Ndjson(_) | Source::Json(_) => Rows::Json(record(&self.options)),
             Source::Table(table, header) => Rows::Table(Box::new(table.anew()), header.clone()?),
         };
         Some(Reread { rows, options: self.options.clone(), urls: url::Parser::default() })
@@ -160,6 +169,7 @@ impl Reader {
         let mark = bytes(&start) - bytes(rest);
         match &mut self.source {
             Source::Text(lines) | Source::Ndjson(lines) => lines.skip(mark),
+            Source::Json(array) => array.skip(mark),
             Source::Table(table, _) => table.skip(mark),
         }
         self.feed(rest, sink)
@@ -169,10 +179,9 @@ impl Reader {
         let Self { source, options, urls, next, .. } = self;
         match source {
             Source::Text(lines) => lines.push(block, &mut |line| read_text(&line, urls, next, sink)),
-            Source::Ndjson(lines) => lines.push(block, &mut |line| read_ndjson(&line, options, next, sink)),
-            Source::Table(table, header) => {
-                table.push(block, &mut |cells| read_cells(&cells, header, options, next, sink))?;
-            }
+            Source::Ndjson(lines) => lines.push(block, &mut |line| read_json(&line, options, next, sink)),
+            Source::Json(array) => array.push(block, &mut |item| read_item(&item, options, next, sink)),
+            Source::Table(table, header) => return read_table(table, block, header, options, next, sink),
         }
         Ok(())
     }
@@ -184,7 +193,7 @@ impl Reread {
     pub fn another(&self) -> Self {
         let rows = match &self.rows {
             Rows::Text => Rows::Text,
-            Rows::Ndjson => Rows::Ndjson,
+            Rows::Json(held) => Rows::Json(held.anew()),
             Rows::Table(table, header) => Rows::Table(Box::new(table.anew()), Arc::clone(header)),
         };
         Self { rows, options: self.options.clone(), urls: url::Parser::default() }
@@ -196,22 +205,32 @@ impl Reread {
     ///
     /// The row is bad, or these are not the bytes of one row.
     pub fn row(&mut self, row: Row, text: &[u8]) -> Result<Job, BadRow> {
-        let cut = text.len() > limits::INPUT_ROW_BYTES_MAX;
-        let line = || Line { number: 0, offset: 0, bytes: bytes(text), cut, text };
         match &mut self.rows {
-            Rows::Text => text_row(row, &line(), &mut self.urls),
-            Rows::Ndjson => ndjson_row(row, &line(), &self.options),
+            Rows::Text => {
+                let cut = text.len() > limits::INPUT_ROW_BYTES_MAX;
+                let line = Line { number: 0, offset: 0, bytes: bytes(text), cut, text, skimmed: None };
+                text_row(row, &line, &mut self.urls)
+            }
+            Rows::Json(held) => {
+                held.clear();
+                held.push(text);
+                json_row(row, &held.line(0, 0), &self.options)
+            }
             Rows::Table(table, header) => {
                 let mut found = Vec::with_capacity(1);
-                let mut each = |cells: Cells<'_>| {
-                    found.push(header.row(row, &cells));
-                    Ok(())
+                let mut take = |table: &mut Csv, mut block: &[u8]| {
+                    while let Some(one) = table.next(&mut block) {
+                        found.push(match one {
+                            Found::Row(cells) => header.row(row, &cells),
+                            Found::Lost(lost) => Err(header.lost_row(row, &lost)),
+                        });
+                    }
                 };
-                table.reset();
-                let read = table.push(text, &mut each).and_then(|()| table.finish(&mut each));
+                take(table, text);
+                table.finish();
+                take(table, &[]);
                 let one = found.pop().filter(|_| found.is_empty());
                 let no_row = || Failure::new(ErrorKind::InputFormat, "there is not one row here");
-                read.map_err(|failure| BadRow::new(row, text, failure))?;
                 one.unwrap_or_else(|| Err(BadRow::new(row, text, no_row())))
             }
         }
@@ -238,26 +257,56 @@ fn read_text(line: &Line<'_>, urls: &mut url::Parser, next: &mut u64, sink: &mut
     }
 }
 
-fn read_ndjson(line: &Line<'_>, options: &Options, next: &mut u64, sink: &mut impl FnMut(RowRead)) {
+fn read_json(line: &Line<'_>, options: &Options, next: &mut u64, sink: &mut impl FnMut(RowRead)) {
     if !line.text.trim_ascii().is_empty() {
-        let job = ndjson_row(take(next), line, options);
+        let job = json_row(take(next), line, options);
         sink(RowRead { line: line.number, offset: line.offset, bytes: line.bytes, job });
     }
 }
 
-fn read_cells(
-    cells: &Cells<'_>,
+fn read_item(item: &Item<'_>, options: &Options, next: &mut u64, sink: &mut impl FnMut(RowRead)) {
+    match item {
+        Item::Element(line) => read_json(line, options, next, sink),
+        Item::Broken(broken) => {
+            let message = format!(
+                "{}, in line {} at byte {}: nothing behind it is read",
+                broken.problem, broken.line, broken.offset
+            );
+            let failure = Failure::new(ErrorKind::InputFormat, message);
+            let bad = BadRow::new(take(next), broken.element, failure);
+            sink(RowRead { line: broken.line, offset: broken.offset, bytes: 0, job: Err(bad) });
+        }
+    }
+}
+
+fn read_table(
+    table: &mut Csv,
+    mut block: &[u8],
     header: &mut Option<Arc<Header>>,
     options: &Options,
     next: &mut u64,
     sink: &mut impl FnMut(RowRead),
 ) -> Result<(), Failure> {
-    let Some(header) = header else {
-        *header = Some(Arc::new(Header::new(cells, options)?));
-        return Ok(());
-    };
-    let job = header.row(take(next), cells);
-    sink(RowRead { line: cells.line, offset: cells.offset, bytes: cells.bytes, job });
+    while let Some(found) = table.next(&mut block) {
+        let read = match (found, &*header) {
+            (Found::Row(cells), Some(header)) => {
+                let job = header.row(take(next), &cells);
+                RowRead { line: cells.line, offset: cells.offset, bytes: cells.bytes, job }
+            }
+            (Found::Lost(lost), Some(header)) => {
+                let job = Err(header.lost_row(take(next), &lost));
+                RowRead { line: lost.line, offset: lost.offset, bytes: lost.bytes, job }
+            }
+            (Found::Row(cells), None) => {
+                let names = Header::new(&cells, options)?;
+                table.set_shape(names.shape());
+                *header = Some(Arc::new(names));
+                continue;
+            }
+            (Found::Lost(lost), None) => return Err(Header::lost(&lost)),
+        };
+        sink(read);
+    }
     Ok(())
 }
 
@@ -267,23 +316,54 @@ fn text_row(row: Row, line: &Line<'_>, urls: &mut url::Parser) -> Result<Job, Ba
 }
 
 /// An object of options, or a string that is the URL.
-fn ndjson_row(row: Row, line: &Line<'_>, options: &Options) -> Result<Job, BadRow> {
-    let text = whole(line).map_err(|failure| BadRow::new(row, line.text.trim_ascii(), failure))?;
+fn json_row(row: Row, line: &Line<'_>, options: &Options) -> Result<Job, BadRow> {
+    let bad = |failure| BadRow::new(row, line.text.trim_ascii(), failure);
+    let read = match line.skimmed {
+        Some(object) => text(object).map_err(bad)?,
+        None => whole(line).map_err(bad)?,
+    };
+    let members = json::members(read);
+    if members.is_err()
+        && let Some(repaired) = json::without_nan(read)
+    {
+        return object_row(row, line, &repaired, json::members(&repaired), options);
+    }
+    object_row(row, line, read, members, options)
+}
+
+fn object_row<'a>(
+    row: Row,
+    line: &Line<'_>,
+    read: &'a str,
+    members: json::Parsed<'a>,
+    options: &Options,
+) -> Result<Job, BadRow> {
     let mut draft = Draft::default();
-    match json::members(text) {
+    let long = || Err(BadRow::new(row, line.text.trim_ascii(), too_long(line)));
+    match members {
         Ok(members) => {
             let columns = Columns::new(options, members.iter().map(|(name, _)| &**name));
-            for (name, value) in &members {
-                draft.set(columns.column(name), name, Cell::Json(value));
+            if line.cut && !columns.are_of_a_record() {
+                return long();
+            }
+            for (name, value) in members {
+                draft.set(columns.column(&name), &name, Cell::Json(value));
             }
         }
-        Err(_) if text.starts_with('"') => draft.set(Column::Url, "the row", Cell::Json(text)),
+        Err(_) if line.cut => return long(),
+        Err(_) if read.starts_with('"') => draft.set(Column::Url, "the row", Cell::Json(read)),
         Err(error) => {
             let message = format!("the row is not a JSON object: {error}");
             draft.fail(Failure::new(ErrorKind::InputFormat, message));
         }
     }
-    draft.finish(row, text.as_bytes())
+    draft.finish(row, read.as_bytes())
+}
+
+/// What comes of a row of JSON, of which more is read if it is a record.
+fn record(options: &Options) -> Held {
+    let names = RECORD_COLUMNS.iter().map(|name| Box::from(*name));
+    Held::record(std::iter::once(options.url_column.clone()).chain(names).collect())
 }
 
 fn take(next: &mut u64) -> Row {
@@ -294,12 +374,12 @@ fn take(next: &mut u64) -> Row {
 
 /// The text of a line, if it is text and not too much.
 fn whole<'a>(line: &Line<'a>) -> Result<&'a str, Failure> {
-    if line.cut {
-        let message =
-            format!("the row has {} bytes; the most is {}", line.bytes, limits::INPUT_ROW_BYTES_MAX);
-        return Err(Failure::new(ErrorKind::InputTooLong, message));
-    }
-    text(line.text.trim_ascii())
+    if line.cut { Err(too_long(line)) } else { text(line.text.trim_ascii()) }
+}
+
+fn too_long(line: &Line<'_>) -> Failure {
+    let message = format!("the row has {} bytes; the most is {}", line.bytes, limits::INPUT_ROW_BYTES_MAX);
+    Failure::new(ErrorKind::InputTooLong, message)
 }
 
 fn bytes(text: &[u8]) -> u64 {

@@ -68,6 +68,13 @@ pub(super) const OPTIONS: &[(&str, Column)] = &[
     ("timeout_s", Column::Timeout),
 ];
 
+/// The columns of a record that are used when it is a row again, beside the URL, and the two by which it is known.
+pub(super) const RECORD_COLUMNS: [&str; 7] =
+    ["id", "method", "etag", "last_modified", "meta", RECORD_MARKS[0], RECORD_MARKS[1]];
+
+/// Two names that only our records have.
+const RECORD_MARKS: [&str; 2] = ["exitcode", "wire_bytes"];
+
 /// Says what the columns of a list mean.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns<'a> {
@@ -78,10 +85,13 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// By two names that only our records have.
     pub(super) fn new<'n>(options: &'a Options, names: impl Iterator<Item = &'n str> + Clone) -> Self {
         let has = |name| names.clone().any(|other| other == name);
-        Self { options, record: has("exitcode") && has("wire_bytes") }
+        Self { options, record: RECORD_MARKS.into_iter().all(has) }
+    }
+
+    pub(super) fn are_of_a_record(self) -> bool {
+        self.record
     }
 
     pub(super) fn column(self, name: &str) -> Column {
@@ -101,6 +111,27 @@ impl<'a> Columns<'a> {
             Keep::Columns(names) if names.iter().any(|kept| **kept == *name) => Column::Kept,
             Keep::None | Keep::Columns(_) => Column::Dropped,
         })
+    }
+}
+
+impl Column {
+    /// True for what may be missing in a record, and what no valid value looks like a word for nothing.
+    pub(super) fn may_be_absent(self) -> bool {
+        match self {
+            Self::Method | Self::Etag | Self::LastModified | Self::Meta => true,
+            Self::Url
+            | Self::Id
+            | Self::Headers
+            | Self::Body
+            | Self::BodyBase64
+            | Self::Json
+            | Self::Out
+            | Self::Sha256
+            | Self::Timeout
+            | Self::Unread
+            | Self::Kept
+            | Self::Dropped => false,
+        }
     }
 }
 
@@ -149,17 +180,35 @@ impl<'a> Draft<'a> {
             Column::Unread if cell.is_null() => Ok(()),
             Column::Unread => Err(bad(name, "is not read by this version")),
             Column::Kept => self.keep(name, cell),
-            Column::Meta => {
-                let meta =
-                    cell.json(name)?.map(|json| json::one_line(json).ok_or_else(|| bad(name, "is not JSON")));
-                set(&mut ask.meta, meta.transpose()?.map(Into::into), name)
-            }
+            Column::Meta => self.meta(cell, name),
             Column::Dropped => Ok(()),
         }
     }
 
     fn body(&mut self, body: Option<Box<[u8]>>, name: &str) -> Result<(), Failure> {
         set(&mut self.ask.body, body, name).map_err(|_| bad(name, "is a second body"))
+    }
+
+    /// The `meta` of a record. Other programs write an object in ways of their own; what is not JSON any more is of no use,
+    /// and the row is fetched all the same.
+    fn meta(&mut self, cell: Cell<'_>, name: &str) -> Result<(), Failure> {
+        if cell.is_null() {
+            return Ok(());
+        }
+        let text = match cell {
+            Cell::Text(text) => Some(Cow::Borrowed(text)),
+            // As text in a string, where a column of objects has become one of text.
+            Cell::Json(json) if json.starts_with('"') => json::string(json),
+            Cell::Json(json) => Some(Cow::Borrowed(json)),
+        };
+        let object = text.as_deref().map(str::trim).filter(|text| text.starts_with('{'));
+        match object.filter(|text| json::is_valid(text)).and_then(json::one_line) {
+            Some(object) => set(&mut self.ask.meta, Some(object.into()), name),
+            None => {
+                self.ask.meta_dropped = true;
+                Ok(())
+            }
+        }
     }
 
     fn keep(&mut self, name: &str, cell: Cell<'_>) -> Result<(), Failure> {

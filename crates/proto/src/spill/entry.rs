@@ -137,13 +137,26 @@ fn take_job(row: Row, bytes: &mut &[u8]) -> Option<Job> {
 }
 
 fn put_ask(ask: &Ask, out: &mut Vec<u8>) {
-    let Ask { id, method, headers, body, out: path, etag, last_modified, sha256, timeout, meta } = ask;
+    let Ask {
+        id,
+        method,
+        headers,
+        body,
+        out: path,
+        etag,
+        last_modified,
+        sha256,
+        timeout,
+        meta,
+        meta_dropped,
+    } = ask;
     let method = method.as_ref().map(Method::as_str);
     for text in
         [id.as_deref(), method, path.as_deref(), etag.as_deref(), last_modified.as_deref(), meta.as_deref()]
     {
         put_optional(text.map(str::as_bytes), out);
     }
+    varint::put(u64::from(*meta_dropped), out);
     put_optional(body.as_deref(), out);
     put_optional(sha256.as_ref().map(|digest| digest.as_slice()), out);
     put_optional(timeout.map(|timeout| timeout.0.to_le_bytes()).as_ref().map(<[u8; 8]>::as_slice), out);
@@ -158,6 +171,7 @@ fn take_ask(bytes: &mut &[u8]) -> Option<Ask> {
     let mut text = || Some(take_optional(bytes)?.map(std::str::from_utf8).transpose().ok()?.map(Box::from));
     let (id, method): (_, Option<Box<str>>) = (text()?, text()?);
     let (out, etag, last_modified, meta) = (text()?, text()?, text()?, text()?);
+    let meta_dropped = varint::take(bytes)? > 0;
     let body = take_optional(bytes)?.map(Into::into);
     let sha256 = take_optional(bytes)?.map(TryInto::try_into).transpose().ok()?;
     let timeout = take_optional(bytes)?.map(TryInto::try_into).transpose().ok()?;
@@ -172,6 +186,7 @@ fn take_ask(bytes: &mut &[u8]) -> Option<Ask> {
         sha256,
         timeout: timeout.map(|timeout| Nanos(u64::from_le_bytes(timeout))),
         meta,
+        meta_dropped,
     };
     for _ in 0..varint::take(bytes)? {
         ask.headers.push((take_text(bytes)?.into(), take_text(bytes)?.into()));
@@ -284,6 +299,7 @@ mod tests {
             Ask { sha256: Some([7; 32]), ..Ask::default() },
             Ask { timeout: Some(Nanos::MAX), ..Ask::default() },
             Ask { meta: Some("{\"a\":1}".into()), ..Ask::default() },
+            Ask { meta_dropped: true, ..Ask::default() },
         ];
         let job = |row, given: &str| Job::new(Row(row), given.parse().unwrap()).given_as(given);
         let mut jobs = vec![job(4, "http://a/"), job(5, "HTTP://u:p@\u{e4}.example:80/\u{e4} b?#f")];
