@@ -167,3 +167,17 @@ fn verbose_tells_every_row() {
     assert!(ran.stderr.lines().any(|line| line.starts_with("200  ") && line.ends_with("/row/1")), "{ran:?}");
     assert!(ran.stderr.lines().any(|line| line.starts_with("404  ")), "{ran:?}");
 }
+
+#[test]
+fn csv_for_spreadsheets_holds_no_formula() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let list = format!("id,url\n=1+1,{}\n", server.url("/ok"));
+    let list = format!("@{}", directory.write("urls.csv", list));
+    for (words, cell) in [(&["--csv-safe"][..], ",\"'=1+1\","), (&[], ",=1+1,")] {
+        let out = directory.path(&format!("{}.csv", words.len()));
+        run(&[words, &["-s", "-o", &out, &list]].concat()).check_code(0);
+        assert!(directory.read(&format!("{}.csv", words.len())).contains(cell));
+    }
+    run(&["--csv-safe", "-o", &directory.path("x.ndjson"), &list]).check_refused(2, "-o F.csv");
+}

@@ -5,8 +5,9 @@
 mod program;
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use program::run;
+use program::{Directory, run};
 
 const GUIDE: &str = include_str!("../../../docs/guide/command-line.md");
 
@@ -52,7 +53,7 @@ fn every_flag_of_the_guide_is_known() {
     for command in ["fetch", "compare", "waterfall"] {
         for flag in explained(command).into_iter().filter(|flag| *flag != "--help") {
             let said = run(&[command, flag]).stderr;
-            assert!(!said.contains("unexpected argument"), "{command} {flag}: {said}");
+            assert!(!said.contains("is no flag"), "{command} {flag}: {said}");
             assert!(!said.contains("not built yet"), "{command} {flag}: {said}");
         }
     }
@@ -76,4 +77,84 @@ fn completions_and_manual_pages_know_the_flags() {
     assert!(page.stdout.contains("parallel\\-max\\-host"), "{page:?}");
     assert!(run(&["man"]).stdout.contains(".TH overlapped 1"));
     run(&["man", "nothing"]).check_refused(2, "there is no command `nothing`");
+}
+
+/// What bash offers for the last word of a line, of which it has made these words.
+fn offered(directory: &Directory, words: &[&str], cur: &str) -> Vec<String> {
+    let script = directory.write("completions.bash", run(&["completions", "bash"]).stdout);
+    let ask = format!(
+        "source '{script}'; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+         _overlapped overlapped '{cur}' \"${{COMP_WORDS[COMP_CWORD-1]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let output = Command::new("bash")
+        .args(["-c", &ask, "bash", "overlapped"])
+        .args(words)
+        .current_dir(directory.path(""))
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_without_the_word_fetch_and_files_behind_an_at_sign() {
+    let directory = Directory::new();
+    directory.write("urls.txt", "");
+    directory.write("my urls.csv", "");
+    std::fs::create_dir(directory.path("lists")).unwrap();
+    let check = |words: &[&str], cur: &str, expected: &[&str]| {
+        assert_eq!(offered(&directory, words, cur), expected, "{words:?}");
+    };
+    check(&["--retry-f"], "--retry-f", &["--retry-failed"]);
+    check(&["-j", "5", "--retry-f"], "--retry-f", &["--retry-failed"]);
+    check(&["@", "urls.txt", "--retry-f"], "--retry-f", &["--retry-failed"]);
+    check(&["https", ":", "//a/", "--retry-f"], "--retry-f", &["--retry-failed"]);
+    check(&["--durability", "gr"], "gr", &["group"]);
+    check(&["fetch", "--retry-f"], "--retry-f", &["--retry-failed"]);
+    check(&["compare", "--wor"], "--wor", &["--workers"]);
+    check(&["comp"], "comp", &["compare", "completions"]);
+    check(&["@", "ur"], "@ur", &["@urls.txt "]);
+    check(&["@ur"], "@ur", &["@urls.txt "]);
+    check(&["-o", "a.csv", "@", "my"], "@my", &["@my\\ urls.csv "]);
+    check(&["@", "li"], "@li", &["@lists/"]);
+}
+
+#[test]
+fn examples_of_the_manual_page_keep_their_lines() {
+    let page = run(&["man"]).stdout;
+    let (_, examples) = page.split_once(".SH EXAMPLES\n.nf\n").unwrap();
+    let (examples, _) = examples.split_once("\n.fi\n").unwrap();
+    assert!(examples.lines().count() >= 5, "{examples}");
+    assert!(examples.lines().all(|line| line.starts_with("overlapped ")), "{examples}");
+}
+
+/// The documentation, as far as it tells of the command line.
+const DOCUMENTS: [(&str, &str); 6] = [
+    ("README.md", include_str!("../../../README.md")),
+    ("crates/cli/README.md", include_str!("../README.md")),
+    ("docs/guide/command-line.md", GUIDE),
+    ("docs/reference/errors.md", include_str!("../../../docs/reference/errors.md")),
+    ("docs/reference/input.md", include_str!("../../../docs/reference/input.md")),
+    ("docs/reference/records.md", include_str!("../../../docs/reference/records.md")),
+];
+
+/// Flags of cargo that the documentation names.
+const OTHERS: [&str; 4] = ["--release", "--locked", "--path", "--example"];
+
+#[test]
+fn every_flag_that_the_documentation_names_is_one_of_the_program() {
+    let commands = ["fetch", "compare", "waterfall", "journal", "completions", "man"];
+    let help: Vec<String> = commands.iter().map(|command| run(&[command, "--help"]).stdout).collect();
+    let mut known: BTreeSet<&str> = help.iter().flat_map(|help| flags(help)).collect();
+    // Accepted for curl's sake, and not shown.
+    let accepted = ["--parallel", "--location", "--show-error", "--compressed"];
+    for flag in accepted {
+        assert!(!run(&[flag, "@"]).stderr.contains("no flag"), "{flag}");
+    }
+    known.extend(accepted.iter().chain(&OTHERS).chain(&["--version"]));
+    let missing = flags(section("Not built yet"));
+    for (name, text) in DOCUMENTS {
+        for flag in flags(text).difference(&missing) {
+            assert!(known.contains(flag), "{name} names {flag}, which the program does not have");
+        }
+    }
 }

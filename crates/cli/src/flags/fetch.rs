@@ -48,6 +48,9 @@ pub(crate) struct Flags {
     /// Leave the bodies out of the records.
     #[arg(long)]
     pub(crate) no_body: bool,
+    /// In .csv, put a ' before text that a spreadsheet would run as a formula.
+    #[arg(long)]
+    pub(crate) csv_safe: bool,
     /// Write records in the order of the list.
     #[arg(long)]
     pub(crate) ordered: bool,

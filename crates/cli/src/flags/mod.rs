@@ -34,18 +34,18 @@ pub(crate) struct Cli {
 }
 
 const USAGE: &str = "\
-overlapped [OPTIONS] URL|@FILE|- ...      fetches; all OPTIONS: overlapped fetch --help
-       overlapped <COMMAND> ...                  its OPTIONS: overlapped <COMMAND> --help";
+overlapped [OPTIONS] URL|@FILE|- ...    OPTIONS: overlapped fetch --help
+       overlapped <COMMAND> ...                OPTIONS: overlapped <COMMAND> --help";
 
 const EXAMPLES: &str = "\
 Examples:
-  overlapped https://example.org/               the body, as curl prints it
-  overlapped @urls.txt -o results.ndjson        one record a row
-  overlapped @urls.txt -o results.ndjson --resume           goes on after a crash or ^C
-  overlapped @urls.txt -o pages/ --name '{host}/{row}{ext}' a file a row
-  overlapped compare                            why overlapping pays, in numbers and pictures
+  overlapped https://example.org/                   the body, as curl prints it
+  overlapped @urls.txt -o results.ndjson            one record a row
+  overlapped @urls.txt -o results.ndjson --resume   goes on after a crash or ^C
+  overlapped @urls.txt -o pages/ --name '{row}{ext}'    a file a row
+  overlapped compare                                why overlapping pays, in numbers
 
-@FILE is a list with one URL a line, or .csv, .tsv, .ndjson; - is the list on standard input. The flags of fetch have
+@FILE is a list with one URL a line, or .csv, .tsv, .ndjson; - is the list on standard input. The flags of fetch have \
 curl's names where curl has the thing, as -H, -d, -u, -m and --retry; -j 50 makes 50 requests at once.";
 
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@ use overlapped_proto::bucket::Rate;
 use overlapped_proto::display::redact;
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
+use overlapped_proto::record::csv;
 use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
 
@@ -48,6 +49,7 @@ pub(crate) struct Sinks {
     pub(crate) outputs: Vec<Output>,
     pub(crate) overwrite: bool,
     pub(crate) name: Template,
+    pub(crate) csv: csv::Guard,
 }
 
 /// What standard output gets.
@@ -225,11 +227,15 @@ fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
     if flags.no_body && (has_directory || matches!(main, Main::Body | Main::BodyIfOk)) {
         return Err(Error::Usage("--no-body leaves nothing to write: add -o - or -o F.ndjson".to_owned()));
     }
+    if flags.csv_safe && !outputs.iter().any(|output| matches!(output, Output::Csv(_))) {
+        return Err(Error::Usage("--csv-safe is for -o F.csv, which is not given".to_owned()));
+    }
+    let csv = if flags.csv_safe { csv::Guard::Formulas } else { csv::Guard::Off };
     let name = match &flags.name {
         Some(text) => Template::parse(text).map_err(|error| Error::Usage(format!("--name: {error}")))?,
         None => Template::default(),
     };
-    Ok(Sinks { main, outputs, overwrite: flags.overwrite, name })
+    Ok(Sinks { main, outputs, overwrite: flags.overwrite, name, csv })
 }
 
 /// The state is beside the first output, if that is a file or a directory: a device and standard output have nothing to
@@ -262,6 +268,7 @@ fn durable(flags: &Flags, sinks: &Sinks) -> Result<Option<Durable>, Error> {
     let urls: Vec<_> = urls.map(|word| redact(word).into_owned()).collect();
     settings.push(("URLs".to_owned(), urls.join(" ")));
     settings.push(("-G".to_owned(), flags.get.to_string()));
+    settings.push(("--csv-safe".to_owned(), flags.csv_safe.to_string()));
     Ok(Some(Durable {
         begin,
         durability,

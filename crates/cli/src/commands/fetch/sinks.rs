@@ -8,7 +8,7 @@ use overlapped_fetch::Sink;
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::sink::{self, BodyTo, Existing, Files, Lines, OutputFile};
 use overlapped_proto::display::{escape, redact};
-use overlapped_proto::record::{HttpVersion, Record, column::Fields, csv};
+use overlapped_proto::record::{HttpVersion, Record, column::Fields};
 
 use crate::exit::Error;
 use crate::flags::output::Output;
@@ -51,9 +51,7 @@ pub(super) fn open(plan: &Sinks, show: Show, earlier: Option<&Earlier>) -> Resul
                 Box::new(files.map_err(|error| Error::writing(path, &error))?)
             }
             Output::Ndjson(path) => lines(Lines::ndjson(file(path, existing, length)?, fields), earlier),
-            Output::Csv(path) => {
-                lines(Lines::csv(file(path, existing, length)?, fields, csv::Guard::default()), earlier)
-            }
+            Output::Csv(path) => lines(Lines::csv(file(path, existing, length)?, fields, plan.csv), earlier),
             Output::Stdout => continue,
         });
     }
