@@ -195,7 +195,7 @@ impl Tally {
             in_flight: sum(|gauges| gauges.in_flight.load(Ordering::Relaxed)),
             hosts: sum(|gauges| gauges.hosts.load(Ordering::Relaxed)),
             hosts_parked: sum(|gauges| gauges.parked.load(Ordering::Relaxed)),
-            rows_spilled: shared.spilled(),
+            rows_spilled: shared.channels.spilled(),
             held: held.map_or(Held::Nothing, held_of),
         }
     }

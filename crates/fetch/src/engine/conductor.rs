@@ -99,7 +99,7 @@ impl Conductor {
     /// Removes the files of what is finished and will not be written, after a failure of a sink.
     async fn discard(&mut self) {
         let mut lost: Vec<Record> = self.finished.drain(..).flatten().collect();
-        lost.extend(std::iter::from_fn(|| self.shared.results.pop()).flatten());
+        lost.extend(std::iter::from_fn(|| self.shared.channels.results.pop()).flatten());
         self.close_gaps();
         lost.extend(self.finished.drain(..).flatten());
         if !lost.is_empty() {
@@ -109,7 +109,7 @@ impl Conductor {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.shared.results.register(cx.waker());
+        self.shared.channels.results.register(cx.waker());
         let shards_ended = self.shards_ended(cx)?;
         self.look_for_failure();
         loop {
@@ -140,7 +140,7 @@ impl Conductor {
     fn ask_for_room(&mut self) -> bool {
         let more = !self.ahead.is_empty() || !matches!(self.feed, Reading::Ended);
         let full = more && self.order.is_none() && self.room() == 0;
-        self.shared.set_full(full);
+        self.shared.channels.set_full(full);
         full && self.room() > 0
     }
 
@@ -156,13 +156,13 @@ impl Conductor {
             Stage::Running => {
                 matches!(self.feed, Reading::Ended) && self.ahead.is_empty() && self.fed == self.written
             }
-            Stage::Draining | Stage::Aborting => shards_ended && self.shared.results.len() == 0,
+            Stage::Draining | Stage::Aborting => shards_ended && self.shared.channels.results.len() == 0,
         }
     }
 
     /// Hands on, in order, what waits for rows that will not come; true: there was something.
     fn close_gaps(&mut self) -> bool {
-        if self.shared.results.len() > 0 {
+        if self.shared.channels.results.len() > 0 {
             return false;
         }
         let Some(mut order) = self.order.take() else { return false };
@@ -238,9 +238,8 @@ impl Conductor {
     /// Rows that may still be handed out: what is in memory is bounded by the window, and in ordered mode by the rows
     /// that may wait for an earlier one.
     fn room(&self) -> usize {
-        let out = (self.fed - self.written).saturating_sub(self.shared.spilled());
-        let out = usize::try_from(out).unwrap_or(usize::MAX);
-        self.shared.window().min(self.plan.window_rows).saturating_sub(out)
+        let channels = &self.shared.channels;
+        channels.window().min(self.plan.window_rows).saturating_sub(channels.in_memory())
     }
 
     /// Hands rows to the shards of their hosts.
@@ -258,22 +257,20 @@ impl Conductor {
             match row.job {
                 Ok(job) => {
                     let shard = job.host.thread(self.outgoing.len());
-                    let to = self.outgoing.get_mut(shard).zip(self.shared.inboxes.get(shard));
-                    if let Some((outgoing, inbox)) = to {
-                        outgoing.push(job);
-                        if outgoing.len() >= limits::BATCH_RECORDS {
-                            inbox.send(outgoing);
-                        }
+                    let outgoing = self.outgoing.get_mut(shard).expect("a batch for each shard");
+                    outgoing.push(job);
+                    if outgoing.len() >= limits::BATCH_RECORDS {
+                        self.shared.channels.inbox(shard).send(outgoing);
                     }
                 }
                 Err(row) => bad.push(bad_record(row)),
             }
         }
         self.fed += u64::try_from(count).unwrap_or(u64::MAX);
-        self.shared.set_out(self.fed - self.written);
-        for (outgoing, inbox) in self.outgoing.iter_mut().zip(&self.shared.inboxes) {
+        self.shared.channels.set_out(self.fed - self.written);
+        for (shard, outgoing) in self.outgoing.iter_mut().enumerate() {
             if !outgoing.is_empty() {
-                inbox.send(outgoing);
+                self.shared.channels.inbox(shard).send(outgoing);
             }
         }
         self.finish(bad);
@@ -286,12 +283,12 @@ impl Conductor {
     fn collect(&mut self) -> bool {
         let mut moved = false;
         while self.finished.len() < limits::BATCHES_WAITING_MAX {
-            let Some(batch) = self.shared.results.pop() else { break };
+            let Some(batch) = self.shared.channels.results.pop() else { break };
             self.finish(batch);
             moved = true;
         }
         if moved {
-            self.shared.caught_up();
+            self.shared.channels.caught_up();
         }
         moved
     }
@@ -340,10 +337,10 @@ impl Conductor {
                 Poll::Ready(back) => {
                     let (sinks, emptied) = back_with(back)?;
                     self.sinks = Writing::Open { sinks, dirty: true };
-                    self.shared.results.reuse(emptied);
+                    self.shared.channels.results.reuse(emptied);
                     self.written += count;
-                    self.shared.set_out(self.fed - self.written);
-                    self.shared.caught_up();
+                    self.shared.channels.set_out(self.fed - self.written);
+                    self.shared.channels.caught_up();
                     Ok(true)
                 }
             },

@@ -153,13 +153,10 @@ impl Shard {
 
     /// Takes what the conductor and the other shards have sent.
     pub(crate) fn receive(&self) {
-        let (Some(inbox), Some(gauges)) =
-            (self.shared.inboxes.get(self.index), self.shared.gauges.get(self.index))
-        else {
-            return;
-        };
+        let channels = &self.shared.channels;
+        let inbox = channels.inbox(self.index);
         if inbox.len() > 0 {
-            gauges.ready.store(true, Ordering::SeqCst);
+            channels.set_ready(self.index, true);
         }
         let now = self.now();
         while let Some(mut jobs) = inbox.pop() {
@@ -187,7 +184,7 @@ impl Shard {
         loop {
             // Rows that come back may go beyond the window, or they would wait behind new ones for ever; but not without
             // end, because they may be redirected to a host that is slower than theirs.
-            let crowded = || self.shared.is_crowded(self.plan.window_rows.saturating_mul(2));
+            let crowded = || self.shared.channels.is_crowded(self.plan.window_rows.saturating_mul(2));
             let polled = self.spilling.borrow_mut().poll(queued_of, crowded, cx);
             match polled {
                 Poll::Ready(Ok(backs)) => backs.into_iter().for_each(|back| self.take_back(back)),
@@ -204,7 +201,7 @@ impl Shard {
         if !self.shared.wants_room() || self.scheduler.borrow().is_ready() {
             return;
         }
-        if self.shared.widen(self.plan.window_rows) {
+        if self.shared.channels.widen(self.plan.window_rows) {
             return;
         }
         let mut spilling = self.spilling.borrow_mut();
@@ -236,12 +233,8 @@ impl Shard {
     }
 
     fn tell_spilled(&self) {
-        let Some(gauges) = self.shared.gauges.get(self.index) else { return };
         let mut spilling = self.spilling.borrow_mut();
-        let rows = spilling.rows();
-        if gauges.spilled.swap(rows, Ordering::SeqCst) < rows {
-            self.shared.made_room();
-        }
+        self.shared.channels.set_spilled(self.index, spilling.rows());
         if let Some(failure) = spilling.failure() {
             self.shared.spill_failure.get_or_init(|| failure.to_owned());
         }
@@ -260,7 +253,7 @@ impl Shard {
         if self.paused_until.get() > self.now() {
             return if queued == 0 { Turn::Idle } else { Turn::Wait(self.paused_until.get()) };
         }
-        let nothing = queued == 0 || self.shared.is_behind(limits::BATCHES_WAITING_MAX);
+        let nothing = queued == 0 || self.shared.channels.is_behind(limits::BATCHES_WAITING_MAX);
         if nothing || !self.shared.take_request(self.index, held) {
             return Turn::Idle;
         }
@@ -359,15 +352,13 @@ impl Shard {
         job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);
         job.redirect(follow.url, hop);
         let now = self.now();
-        let owner = job.host.thread(self.shared.inboxes.len());
+        let owner = job.host.thread(self.shared.channels.shards());
         let mut scheduler = self.scheduler.borrow_mut();
         if owner == self.index {
             scheduler.redirect(from, job, now);
         } else {
             scheduler.release(from, now);
-            if let Some(inbox) = self.shared.inboxes.get(owner) {
-                inbox.push(vec![job]);
-            }
+            self.shared.channels.inbox(owner).push(vec![job]);
         }
     }
 
@@ -449,7 +440,7 @@ impl Shard {
 
     fn send(&self, outbox: &mut Outbox) {
         outbox.bytes = 0;
-        self.shared.results.send(&mut outbox.records);
+        self.shared.channels.results.send(&mut outbox.records);
     }
 
     // --- connections -----------------------------------------------------------------------------------------
@@ -559,9 +550,7 @@ impl Shard {
     }
 
     pub(crate) fn register(&self, waker: &std::task::Waker) {
-        if let Some(inbox) = self.shared.inboxes.get(self.index) {
-            inbox.register(waker);
-        }
+        self.shared.channels.inbox(self.index).register(waker);
     }
 
     /// Writes the figures where others can read them.
@@ -570,7 +559,6 @@ impl Shard {
         let scheduler = self.scheduler.borrow();
         let Gauges {
             in_flight,
-            ready,
             hosts,
             parked,
             held,
@@ -579,10 +567,9 @@ impl Shard {
             connections_reused,
             retries,
             redirects,
-            spilled: _,
         } = gauges;
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
-        ready.store(scheduler.is_ready(), Ordering::SeqCst);
+        self.shared.channels.set_ready(self.index, scheduler.is_ready());
         hosts.store(scheduler.hosts(), Ordering::Relaxed);
         parked.store(scheduler.parked(), Ordering::Relaxed);
         let holds = if self.held_by_rate.get() { Held::Rate } else { scheduler.held(self.now()) };
