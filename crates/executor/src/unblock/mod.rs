@@ -207,7 +207,8 @@ impl<T: Send + 'static> Unblock<T> {
 
     /// How many bytes one job moves at most; and for an iterator, counted at a thousand bytes an item, how many items are in stock.
     ///
-    /// A reader begins with less and comes to this when it reads on, so a few small reads here and there do not cost whole buffers.
+    /// A reader begins with less and comes to this when it reads on, so a few small reads here and there do not cost whole buffers. If it
+    /// is not set, a read that asks for more than 256 KiB gets up to 1 MiB from one job.
     pub fn buffer(mut self, bytes: usize) -> Self {
         self.block_bytes = bytes.max(1);
         self.reading.bounded(self.block_bytes);
@@ -218,8 +219,8 @@ impl<T: Send + 'static> Unblock<T> {
     /// a read may wait for what is yet to be written.
     ///
     /// By default an object is read when asked, until several whole buffers in a row, of half a MiB together, came from an object that
-    /// was never written to: then it is taken for a file or its like, and read two buffers ahead until it gives less than it was asked
-    /// for.
+    /// was never written to: then it is taken for a file or its like, and read two buffers ahead, each of up to
+    /// 1 MiB unless it was [set](Unblock::buffer), until it gives less than it was asked for.
     pub fn read_ahead(mut self, blocks: usize) -> Self {
         self.reading.read_ahead(blocks);
         self
@@ -330,7 +331,10 @@ impl<T: Send + 'static> Unblock<T> {
         };
         match result {
             Ok(Some(Done::Used)) => Ok(()),
-            Ok(Some(Done::NotWritten(error))) if operation.is_awaited() => Err(error),
+            Ok(Some(Done::NotWritten(error))) if operation.is_awaited() => {
+                self.seeking = Seeking::Idle;
+                Err(error)
+            }
             Ok(Some(Done::NotWritten(error))) => {
                 self.failed = Some(error);
                 Ok(())

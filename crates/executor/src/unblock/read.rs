@@ -358,10 +358,13 @@ impl<T: Read + Send + 'static> Unblock<T> {
     }
 
     fn start_reading(&mut self, operation: Operation) {
-        let most = self.block_bytes.max(self.reading.wanted.min(self.reading.one_read_bytes));
+        let ahead = self.ahead();
+        // In bulk, blocks grow on: each costs the reader a wake-up.
+        let wanted = if ahead > 0 { self.reading.one_read_bytes } else { self.reading.wanted };
+        let most = self.block_bytes.max(wanted.min(self.reading.one_read_bytes));
         let bytes = self.reading.next_bytes.max(self.reading.wanted).min(most);
         self.reading.next_bytes = (bytes * 2).min(most);
-        let blocks = self.ahead() + usize::from(operation.is_awaited());
+        let blocks = ahead + usize::from(operation.is_awaited());
         let stock = self.reading.go();
         self.start(operation, move |object| {
             stock.fill(object, blocks.max(1) * bytes, bytes);

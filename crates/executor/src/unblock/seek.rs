@@ -23,7 +23,10 @@ impl<T: Seek + Send + 'static> Unblock<T> {
                 Seeking::Answered(of, result) if of == to => return Poll::Ready(result),
                 Seeking::UnderWay(of) if of == to => {
                     self.seeking = Seeking::UnderWay(of);
-                    ready!(self.poll_rest(cx))?;
+                    if let Err(error) = ready!(self.poll_rest(cx)) {
+                        self.seeking = Seeking::Idle;
+                        return Poll::Ready(Err(error));
+                    }
                 }
                 Seeking::Idle | Seeking::UnderWay(_) | Seeking::Answered(..) => {
                     ready!(self.poll_rest(cx))?;
