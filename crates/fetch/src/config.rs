@@ -118,6 +118,9 @@ pub struct Response {
     pub sha256: bool,
     /// Decoded bytes of a body before it fails as `body.too_large`.
     pub max_bytes: u64,
+    /// Refuse heads that are not as RFC 9112 has them, though every reader finds the same end of the message. Otherwise
+    /// they are read as browsers read them, and the record says what was overlooked.
+    pub strict_http: bool,
     /// Statuses that count as failures.
     pub fail: Vec<RangeInclusive<u16>>,
     /// Bytes of responses held in memory over all rows; `None`: no limit. Beyond it bodies go to `spool`, or wait before
@@ -224,6 +227,7 @@ impl Default for Response {
             body: true,
             sha256: false,
             max_bytes: limits::BODY_BYTES_MAX,
+            strict_http: false,
             fail: vec![400..=999],
             memory_max: None,
             spool: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::http1::Strictness;
 use overlapped_proto::job::Job;
 use overlapped_proto::origin::Route;
 use overlapped_proto::outcome::Failure;
@@ -27,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) timeouts: Limits,
     pub(crate) response: Response,
     pub(crate) redirect: redirect::Policy,
+    /// How heads are read.
+    pub(crate) strictness: Strictness,
     /// Starts over all shards; the scheduler's own limit would hold for one.
     pub(crate) rate: Option<Rate>,
     pub(crate) trust: Trust,
@@ -79,6 +82,7 @@ impl Plan {
                 max: if max_redirects == 0 { None } else { Some(max_redirects) },
                 ..redirect::Policy::default()
             },
+            strictness: if response.strict_http { Strictness::Strict } else { Strictness::Lenient },
             decodes: request.compressed,
             memory: Memory::new(response.memory_max),
             robots: pace.robots.then(|| robot(&request)),

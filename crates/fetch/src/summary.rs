@@ -62,6 +62,8 @@ pub struct Summary {
     pub by_status: BTreeMap<u16, u64>,
     /// Failed rows by the name of their error.
     pub by_error: BTreeMap<&'static str, u64>,
+    /// Rows by what was overlooked in the head of their response; see [`Note`](overlapped_proto::notes::Note).
+    pub by_note: BTreeMap<&'static str, u64>,
     /// From the moment an attempt was ready to its last byte, in milliseconds.
     pub total_ms: Percentiles,
     /// From the end of the request to the first byte, in milliseconds.
@@ -118,6 +120,7 @@ struct Counts {
     wire_bytes: u64,
     by_status: HashMap<u16, u64>,
     by_error: BTreeMap<&'static str, u64>,
+    by_note: BTreeMap<&'static str, u64>,
     total: Histogram<u64>,
     first_byte: Histogram<u64>,
     hosts: HashMap<Box<str>, HostCounts>,
@@ -140,6 +143,7 @@ impl Tally {
             wire_bytes: 0,
             by_status: HashMap::new(),
             by_error: BTreeMap::new(),
+            by_note: BTreeMap::new(),
             // Microseconds, to two digits.
             total: Histogram::new(2)?,
             first_byte: Histogram::new(2)?,
@@ -213,6 +217,7 @@ impl Tally {
             stopped_by: shared.stopped_by(),
             by_status: counts.by_status.iter().map(|(status, count)| (*status, *count)).collect(),
             by_error: counts.by_error.clone(),
+            by_note: counts.by_note.clone(),
             total_ms: percentiles(&counts.total),
             first_byte_ms: percentiles(&counts.first_byte),
             connections_new: sum(|gauges| &gauges.connections_new),
@@ -246,6 +251,9 @@ impl Counts {
         }
         if let Some(failure) = &record.failure {
             *self.by_error.entry(failure.kind.name()).or_default() += 1;
+        }
+        for note in record.notes.iter() {
+            *self.by_note.entry(note.name()).or_default() += 1;
         }
         let total = record.timing.total();
         if record.status.is_some() {

@@ -8,11 +8,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use overlapped_fetch::{Config, Request, Timeouts};
+use overlapped_fetch::{Config, Request, Response, Timeouts};
 use overlapped_proto::input::Format;
 use overlapped_proto::job::Method;
+use overlapped_proto::notes::Note;
 use overlapped_testkit::{RawServer, Script, Server};
-use support::{body, config, error, fetch, fetch_list, fetch_one, one_by_one, text};
+use support::{body, config, error, fetch, fetch_list, fetch_one, header, one_by_one, text};
 
 /// The error and the status of what a server answers with these bytes before it closes.
 fn answered(bytes: impl Into<Vec<u8>>) -> (&'static str, Option<u16>) {
@@ -52,7 +53,10 @@ fn chunks() {
     }
     let flood = "e".repeat(1 << 20);
     check(&format!("{chunked}2;{flood}\r\nok\r\n0\r\n\r\n"), "body.framing", Some(200));
-    check(&format!("{chunked}{}0\r\n\r\n", "1;eeee\r\no\r\n".repeat(5_000)), "body.framing", Some(200));
+    let extension = "e".repeat(12_000);
+    let flood = format!("1;{extension}\r\no\r\n").repeat(6);
+    check(&format!("{chunked}{flood}0\r\n\r\n"), "body.framing", Some(200));
+    let flood = "e".repeat(1 << 20);
     check(&format!("{chunked}0\r\nX: {flood}\r\n\r\n"), "body.framing", Some(200));
     check(&format!("{chunked}0\r\n{}\r\n", "X: y\r\n".repeat(5_000)), "body.framing", Some(200));
 }
@@ -85,18 +89,85 @@ fn what_is_no_head() {
         "ICY 200 OK\r\n\r\n",
         "HTTP/1.1 99 x\r\n\r\n",
         "HTTP/1.1 abc x\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-        "HTTP/1.1 200 OK\r\n: empty\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX : space\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\r\n Content-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
         "<html>hello</html>",
     ] {
         check(wrong, "http.parse", None);
     }
     check("", "http.no_response", None);
-    check("HTTP/1.1 200 O", "http.no_response", None);
-    check("HTTP/1.1 200 OK\r\nContent-Le", "http.no_response", None);
+    check("HTTP/1.1 200 O", "http.truncated", None);
+    check("HTTP/1.1 200 OK\r\nContent-Le", "http.truncated", None);
+}
+
+/// What browsers, curl and Python accept, and what of it the record and the summary say.
+#[test]
+fn a_head_that_browsers_accept_is_no_failure() {
+    let responses: [(&str, &str, &[&str]); 6] = [
+        ("/fold", "HTTP/1.1 200 OK\r\nX-A: one\r\n two\r\nContent-Length: 5\r\n\r\nhello", &["obs-fold"]),
+        (
+            "/blank",
+            "\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n \t\r\n\r\nhello",
+            &["blank-lines", "obs-fold"],
+        ),
+        (
+            "/space",
+            "HTTP/1.1 200 OK\r\nX-A : one two\r\nContent-Length: 5\r\n\r\nhello",
+            &["space-before-colon"],
+        ),
+        (
+            "/name",
+            "HTTP/1.1 200 OK\r\nX Bad: x\r\nno colon\r\nContent-Length: 5\r\n\r\nhello",
+            &["line-skipped"],
+        ),
+        (
+            "/old",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            &["http10-chunked"],
+        ),
+        ("/right", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", &[]),
+    ];
+    let mut builder = Server::builder();
+    for (path, response, _) in responses {
+        builder = builder.route(path, Script::new().send(response));
+    }
+    let server = builder.start();
+    let urls = responses.map(|(path, ..)| server.url(path));
+    let fetched = fetch(one_by_one(), urls.clone());
+    for (record, (path, _, notes)) in fetched.records.iter().zip(responses) {
+        let found: Vec<_> = record.notes.iter().map(Note::name).collect();
+        assert_eq!((error(record), text(record), &*found), ("", "hello", notes), "{path}");
+    }
+    assert_eq!(header(&fetched.records[0], "x-a"), Some("one two"));
+    assert_eq!(header(&fetched.records[2], "x-a"), Some("one two"));
+    let counted: Vec<_> = fetched.summary.by_note.iter().map(|(name, count)| (*name, *count)).collect();
+    let expected = [
+        ("blank-lines", 1),
+        ("http10-chunked", 1),
+        ("line-skipped", 1),
+        ("obs-fold", 2),
+        ("space-before-colon", 1),
+    ];
+    assert_eq!(counted, expected);
+
+    let response = Response { strict_http: true, ..Response::default() };
+    let fetched = fetch(Config { response, ..one_by_one() }, urls);
+    let refused = "http.parse";
+    assert_eq!(fetched.errors(), [refused, refused, refused, refused, refused, ""]);
+}
+
+/// Sizes that are padded with blanks, or signed, as some servers send every chunk.
+#[test]
+fn chunk_extensions_grow_with_the_body() {
+    let signature = format!("400;chunk-signature={}\r\n", "a".repeat(64));
+    for (line, chunks) in [("400     \r\n", 8_000), (&*signature, 2_000)] {
+        let chunk = format!("{line}{}\r\n", "z".repeat(1_024));
+        let script = Script::new().send(format!("{OK}Transfer-Encoding: chunked\r\n\r\n"));
+        let server = Server::builder().route("/", script.repeat(chunk, chunks).send("0\r\n\r\n")).start();
+        let record = fetch_one(config(), server.url("/"));
+        assert_eq!((error(&record), record.bytes), ("", chunks * 1_024), "{line:?}");
+    }
 }
 
 #[test]
@@ -299,7 +370,11 @@ fn an_end_at_any_byte_is_never_a_success() {
     let server = builder.start();
     let fetched = fetch(config(), (0..response.len()).map(|at| server.url(&format!("/cut/{at}"))));
     for (at, record) in fetched.records.iter().enumerate() {
-        let expected = if at < head.len() { "http.no_response" } else { "body.truncated" };
+        let expected = match at {
+            0 => "http.no_response",
+            _ if at < head.len() => "http.truncated",
+            _ => "body.truncated",
+        };
         assert_eq!(error(record), expected, "cut at {at}");
     }
 }

@@ -120,6 +120,8 @@ kinds! {
     HttpNoResponse = "http.no_response", Head, transient, 52;
     /// The connection broke while the request was sent or the head was read.
     HttpReset = "http.reset", Head, transient, 56;
+    /// The connection ended inside the head of the response.
+    HttpTruncated = "http.truncated", Head, transient, 56;
     /// The head of the response is not HTTP.
     HttpParse = "http.parse", Head, permanent, 8;
     /// The head of the response is larger than the limit.

@@ -32,6 +32,7 @@ pub mod address;
 pub mod origin;
 pub mod record;
 pub mod header;
+pub mod notes;
 pub mod display;
 pub mod job;
 pub mod outcome;

@@ -183,14 +183,20 @@ pub const REDIRECT_DRAIN_BYTES: u64 = 64 << 10;
 pub const REDIRECT_DRAIN_TIME: Nanos = Nanos::from_secs(1);
 /// Header fields in a response.
 pub const HEADERS_MAX: usize = 1_000;
+/// Empty lines before a response. Servers send one or two, behind a body that was not counted right.
+pub const BLANK_LINES_MAX: u32 = 32;
 /// Bytes of a response's head.
 pub const HEAD_BYTES_MAX: usize = 256 << 10;
 /// Interim responses (1xx) before the one that counts. Servers send one or two.
 pub const INTERIM_RESPONSES_MAX: u32 = 32;
 /// Digits of a chunk's size: those of 64 bits.
 pub const CHUNK_DIGITS_MAX: u32 = 16;
-/// Bytes of chunk extensions, over all chunks of a body. Nobody uses them, and they are not counted as body.
-pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the extensions of one chunk, with the blanks around its size. They are not counted as body.
+pub const CHUNK_EXTENSION_BYTES_MAX: u64 = 16 << 10;
+/// The same over all chunks of a body, whatever its length ...
+pub const CHUNK_EXTENSIONS_BYTES_FREE: u64 = 64 << 10;
+/// ... and for each byte of data: sizes padded to eight digits, or a signature for each chunk of some KiB, fit in many times.
+pub const CHUNK_EXTENSIONS_BYTES_PER_BYTE: u64 = 8;
 /// Bytes of the fields behind a chunked body.
 pub const TRAILER_BYTES_MAX: usize = 16 << 10;
 /// Bytes that are read from a connection at once. There is one such block for each shard, and none in a connection.

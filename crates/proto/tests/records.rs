@@ -4,6 +4,7 @@
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Method, Row};
+use overlapped_proto::notes::Note;
 use overlapped_proto::outcome::{Failure, Hop};
 use overlapped_proto::record::{Body, Connection, HttpVersion, Record, csv as csv_format, ndjson};
 use overlapped_proto::time::Nanos;
@@ -81,6 +82,8 @@ fn full() -> Record {
         receive: Some(Nanos(0)),
         ..Timing::default()
     };
+    record.notes.add(Note::LineSkipped);
+    record.notes.add(Note::ObsFold);
     record.elapsed = Nanos::from_secs(2);
     record.meta = Some(r#"{"n":1.0}"#.into());
     record
@@ -98,6 +101,7 @@ fn every_column_of_a_full_record() {
             "last-modified": ["Tue, 01 Jan 2030 00:00:00 GMT"]},
         "content_type": "text/plain", "etag": "\"e\"", "last_modified": "Tue, 01 Jan 2030 00:00:00 GMT",
         "bytes": 5, "wire_bytes": 25, "body": "h\u{e9}\n\"", "sha256": "ab".repeat(32), "truncated": false,
+        "notes": ["obs-fold", "line-skipped"],
         "started": "1970-01-01T00:00:01.000001Z", "blocked_ms": 1.0, "dns_ms": null, "connect_ms": null,
         "tls_ms": null, "send_ms": 0.0, "wait_ms": 2.0, "receive_ms": 0.0, "total_ms": 3.0, "elapsed_ms": 2000.0,
         "meta": {"n": 1.0},
@@ -134,7 +138,7 @@ fn a_row_to_which_nothing_happened() {
         "elapsed_ms",
     ];
     for (name, value) in &members {
-        let empty = matches!(&**name, "chain" | "headers");
+        let empty = matches!(&**name, "chain" | "headers" | "notes");
         assert_eq!(value.is_null(), !empty && !known.contains(&&**name), "{name}: {value}");
     }
 }

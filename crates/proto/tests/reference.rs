@@ -5,6 +5,7 @@
 use overlapped_proto::error::{ErrorKind, Phase};
 use overlapped_proto::input;
 use overlapped_proto::job::Row;
+use overlapped_proto::notes::Note;
 use overlapped_proto::record::column::{BodyNames, Cells, Fields, Name, Value, visit};
 use overlapped_proto::record::{Body, Record};
 
@@ -70,8 +71,17 @@ impl Cells for Columns {
 fn columns_of_a_record() {
     let mut columns = Columns(Vec::new());
     visit(&Record::new(Row(0), ""), Fields::default(), &mut columns);
-    let described: Vec<_> = rows(RECORDS).into_iter().map(|row| (row[0], row[1].ends_with('?'))).collect();
+    // A note has no type.
+    let described = rows(RECORDS).into_iter().filter(|row| row.len() == 3);
+    let described: Vec<_> = described.map(|row| (row[0], row[1].ends_with('?'))).collect();
     assert_eq!(described, columns.0);
+}
+
+#[test]
+fn notes_of_a_record() {
+    let described: Vec<_> = rows(RECORDS).into_iter().filter(|row| row.len() == 2).collect();
+    let expected: Vec<_> = Note::ALL.iter().map(|note| vec![note.name(), note.meaning()]).collect();
+    assert_eq!(described, expected);
 }
 
 #[test]

@@ -219,6 +219,9 @@ pub(crate) struct Flags {
     /// Accepted: compressed bodies are asked for anyway.
     #[arg(long, hide = true)]
     pub(crate) compressed: bool,
+    /// Refuse faults in the head of a response that browsers overlook.
+    #[arg(long, help_heading = "HTTP")]
+    pub(crate) strict_http: bool,
 
     /// IPv4 only.
     #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Network")]

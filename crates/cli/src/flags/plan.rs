@@ -135,6 +135,7 @@ fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {
         timeouts: timeouts(flags)?,
         response: Response {
             body: reads_body && !flags.no_body,
+            strict_http: flags.strict_http,
             spool: spool(sinks),
             max_bytes: if flags.max_filesize.0 == 0 { u64::MAX } else { flags.max_filesize.0 },
             memory_max: if flags.max_memory.0 == 0 { None } else { Some(flags.max_memory.0) },

@@ -35,6 +35,7 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
     }
     line(&mut text, "rows", &rows(run));
     line(&mut text, "errors", &named(run.by_error.iter().filter(|(name, _)| **name != "status")));
+    line(&mut text, "overlooked", &named(run.by_note.iter()));
     line(&mut text, "total", &percentiles(&run.total_ms));
     line(&mut text, "first byte", &percentiles(&run.first_byte_ms));
     let (new, reused) = (count(run.connections_new), count(run.connections_reused));
@@ -145,6 +146,7 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         "wire_bytes": now.wire_bytes,
         "by_status": by_status,
         "by_error": run.by_error,
+        "by_note": run.by_note,
         "total_ms": percentiles(&run.total_ms),
         "first_byte_ms": percentiles(&run.first_byte_ms),
         "connections_new": run.connections_new,

@@ -117,6 +117,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         ("headers", headers.join(", ")),
         ("request body", body.unwrap_or_default()),
         ("compressed", request.compressed.to_string()),
+        ("strict HTTP", config.response.strict_http.to_string()),
         ("redirects", config.max_redirects.to_string()),
         ("bodies", config.response.body.to_string()),
         ("sha256", config.response.sha256.to_string()),

@@ -1,6 +1,7 @@
 //! What an attempt brought, as plain data: what the attempt fills in and the shard turns into a record.
 
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::notes::Notes;
 use overlapped_proto::outcome::{Ending, Failure};
 use overlapped_proto::record::{Connection as Wire, Headers};
 use overlapped_proto::redirect::Follow;
@@ -15,6 +16,8 @@ pub(crate) struct Answer {
     pub(crate) wire: Wire,
     pub(crate) status: Option<u16>,
     pub(crate) headers: Headers,
+    /// What was overlooked in the head.
+    pub(crate) notes: Notes,
     pub(crate) retry_after: Option<Nanos>,
     pub(crate) redirect: Option<Follow>,
     pub(crate) drained: Drained,
@@ -30,6 +33,7 @@ impl Answer {
             wire: Wire::default(),
             status: None,
             headers: Headers::default(),
+            notes: Notes::default(),
             retry_after: None,
             redirect: None,
             drained: Drained::default(),

@@ -68,6 +68,7 @@ impl Attempt<'_> {
         self.answer.status = Some(head.status);
         self.answer.wire.http_version = Some(head.version);
         self.answer.headers = head.headers;
+        self.answer.notes = head.notes;
         let whole = match self.judge(head.status) {
             Decision::Follow(follow) => {
                 self.answer.redirect = Some(follow);
@@ -188,7 +189,7 @@ impl Attempt<'_> {
         let limit = self.shard.plan.timeouts.first_byte;
         let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
         let watch = &mut self.answer.watch;
-        let answer = connection.send(request, share, || watch.send(shard.stamp()));
+        let answer = connection.send(request, shard.plan.strictness, share, || watch.send(shard.stamp()));
         let head = self.alarm.within(deadline, answer).await??;
         self.answer.watch.wait(shard.stamp());
         Ok(head)

@@ -375,6 +375,7 @@ impl Shard {
         record.status = answer.status;
         record.connection = answer.wire;
         record.headers = answer.headers;
+        record.notes = answer.notes;
         record.bytes = answer.drained.bytes;
         record.wire_bytes = answer.drained.wire_bytes;
         record.sha256 = answer.drained.sha256;

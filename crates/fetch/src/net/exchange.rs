@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use bytes::buf::Chain;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::http1::{Body, Head, HeadReader, Piece};
+use overlapped_proto::http1::{Body, Head, HeadReader, Piece, Strictness};
 use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
@@ -112,10 +112,11 @@ impl Connection {
     pub(crate) async fn send(
         &mut self,
         request: Request,
+        strictness: Strictness,
         share: &mut Share,
         sent: impl FnOnce(),
     ) -> Result<Head, Failure> {
-        let mut reader = HeadReader::new(&request.method);
+        let mut reader = HeadReader::new(&request.method, strictness);
         self.unsent = Some(Buf::chain(io::Cursor::new(request.head), request.body));
         (self.body, self.heard) = (None, false);
         let mut begun = Vec::new();
@@ -183,7 +184,8 @@ impl Connection {
                 ready!(share.poll_room(cx));
             }
             let most = if share.is_scarce() { limits::MEMORY_COUNTED_BYTES } else { limits::READ_BYTES };
-            let mut block = ready!(self.poll_read(most, cx)).map_err(|error| head_failure(&error))?;
+            let mut block =
+                ready!(self.poll_read(most, cx)).map_err(|error| head_failure(&error, self.heard))?;
             if block.is_empty() {
                 return Poll::Ready(Err(if self.heard { reader.end(begun) } else { no_response(self.used) }));
             }
@@ -286,7 +288,14 @@ fn no_response(used: bool) -> Failure {
     Failure::new(ErrorKind::HttpNoResponse, format!("the server closed {when}"))
 }
 
-fn head_failure(error: &io::Error) -> Failure {
+fn head_failure(error: &io::Error, heard: bool) -> Failure {
+    // Of TLS: an end without `close_notify`.
+    if heard && error.kind() == io::ErrorKind::UnexpectedEof {
+        return Failure::new(
+            ErrorKind::HttpTruncated,
+            "the connection ended inside the head of the response",
+        );
+    }
     Failure::new(ErrorKind::HttpReset, format!("the connection broke before the response: {error}"))
 }
 

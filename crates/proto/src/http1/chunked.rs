@@ -20,8 +20,12 @@ pub(super) struct Chunked {
     left: u64,
     /// Digits of the size.
     digits: u32,
-    /// Bytes of extensions, over all chunks.
-    extension_bytes: usize,
+    /// Bytes of extensions, of this chunk.
+    extension_bytes: u64,
+    /// The same of all chunks.
+    extensions_bytes: u64,
+    /// Data so far.
+    data_bytes: u64,
     trailer_bytes: usize,
 }
 
@@ -57,7 +61,9 @@ impl Chunked {
             if self.state == State::Data {
                 let here = input.len() - framing;
                 let data = usize::try_from(self.left).unwrap_or(usize::MAX).min(here);
-                self.left -= u64::try_from(data).unwrap_or(self.left);
+                let taken = u64::try_from(data).unwrap_or(self.left);
+                self.left -= taken;
+                self.data_bytes += taken;
                 if self.left == 0 {
                     self.state = State::DataCr;
                 }
@@ -90,7 +96,7 @@ impl Chunked {
             (State::SizeLf, b'\n') => State::Data,
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => {
-                self.digits = 0;
+                (self.digits, self.extension_bytes) = (0, 0);
                 State::Size
             }
             (State::DataCr | State::DataLf, _) => return Err("a chunk is longer than its size"),
@@ -118,7 +124,10 @@ impl Chunked {
 
     fn extension(&mut self, next: State) -> Result<State, &'static str> {
         self.extension_bytes += 1;
-        if self.extension_bytes > limits::CHUNK_EXTENSION_BYTES_MAX {
+        self.extensions_bytes += 1;
+        let share = self.data_bytes.saturating_mul(limits::CHUNK_EXTENSIONS_BYTES_PER_BYTE);
+        let in_all = limits::CHUNK_EXTENSIONS_BYTES_FREE.saturating_add(share);
+        if self.extension_bytes > limits::CHUNK_EXTENSION_BYTES_MAX || self.extensions_bytes > in_all {
             return Err("the chunk extensions are too large");
         }
         Ok(next)

@@ -1,7 +1,19 @@
 //! Where a body ends (RFC 9112, section 6.3) and whether the connection lives on (section 9.3), from the fields of a head.
 
 use super::body::Body;
+use crate::notes::{Note, Notes};
 use crate::record::HttpVersion;
+
+/// How heads are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// As browsers and curl do, where no two readers can differ about where the message ends; what was overlooked is
+    /// noted.
+    #[default]
+    Lenient,
+    /// As RFC 9112 has it, or not at all.
+    Strict,
+}
 
 /// What the fields of a head say about its framing.
 #[derive(Default)]
@@ -11,15 +23,19 @@ pub(super) struct Signs {
     coding: Option<Coding>,
     close: bool,
     keep_alive: bool,
+    /// A reader might not see the length.
+    pub(super) doubtful_length: bool,
 }
 
 /// What `Transfer-Encoding` says.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Coding {
-    /// Nothing that changes the body: it ends with the connection.
+    /// Nothing that changes the body.
     Identity,
     /// `chunked`, and nothing behind it.
     Chunked,
+    /// The same behind `identity`.
+    IdentityChunked,
     /// Something else, which only a request with `TE` asks for.
     Unasked,
     /// `chunked` twice.
@@ -53,18 +69,49 @@ impl Signs {
         }
     }
 
-    /// The body of a response that may have one; an error says what is unclear.
-    pub(super) fn body(&self, version: HttpVersion) -> Result<Body, &'static str> {
-        match (self.coding, self.length) {
-            (Some(_), _) if version == HttpVersion::Http10 => Err("HTTP/1.0 has no Transfer-Encoding"),
+    /// The body of a response that may have one, with what was overlooked; an error says what is unclear.
+    pub(super) fn body(
+        &self,
+        version: HttpVersion,
+        strictness: Strictness,
+        notes: &mut Notes,
+    ) -> Result<Body, &'static str> {
+        let old = version == HttpVersion::Http10;
+        match (self.coding, strictness) {
+            (Some(_), Strictness::Strict) if old => Err("HTTP/1.0 has no Transfer-Encoding"),
             (Some(Coding::Unclear), _) => Err("the Transfer-Encoding is chunked twice"),
-            (Some(Coding::Unasked), _) => Err("the Transfer-Encoding is one that nobody asked for"),
-            (Some(Coding::Chunked), _) => Ok(Body::chunked()),
-            (Some(Coding::Identity), _) => Ok(Body::until_close()),
-            (None, _) if self.length_is_unclear => Err("the Content-Length is not one number"),
-            (None, Some(length)) => Ok(Body::of(length)),
-            (None, None) => Ok(Body::until_close()),
+            (Some(Coding::Unasked), _) => Err("the Transfer-Encoding is one that was not asked for"),
+            (Some(Coding::Chunked | Coding::IdentityChunked), _) if old && self.has_length() => {
+                Err("HTTP/1.0 with both a Transfer-Encoding and a Content-Length")
+            }
+            (Some(Coding::Chunked | Coding::IdentityChunked), _) => {
+                if old {
+                    notes.add(Note::Http10Chunked);
+                }
+                if self.coding == Some(Coding::IdentityChunked) {
+                    notes.add(Note::TeIdentity);
+                }
+                Ok(Body::chunked())
+            }
+            (Some(Coding::Identity), Strictness::Strict) => Ok(Body::until_close()),
+            (Some(Coding::Identity), Strictness::Lenient) => {
+                notes.add(Note::TeIdentity);
+                self.body_by_length()
+            }
+            (None, _) => self.body_by_length(),
         }
+    }
+
+    fn body_by_length(&self) -> Result<Body, &'static str> {
+        match self.length {
+            _ if self.length_is_unclear => Err("the Content-Length is not one number"),
+            Some(length) => Ok(Body::of(length)),
+            None => Ok(Body::until_close()),
+        }
+    }
+
+    fn has_length(&self) -> bool {
+        self.length.is_some() || self.length_is_unclear
     }
 
     /// True if it announces bytes of a body. Where the protocol allows none, a server may send them all the same, and
@@ -74,14 +121,14 @@ impl Signs {
     }
 
     /// True if the server takes another request behind the response. Not where both ways of framing are used at once,
-    /// which an honest server does not do.
+    /// which an honest server does not do, nor where another reader might see another end.
     pub(super) fn keeps_alive(&self, version: HttpVersion) -> bool {
-        let both = self.coding.is_some() && (self.length.is_some() || self.length_is_unclear);
+        let both = self.coding.is_some() && self.has_length();
         let wanted = match version {
-            HttpVersion::Http10 => self.keep_alive,
+            HttpVersion::Http10 => self.keep_alive && self.coding.is_none(),
             HttpVersion::Http11 | HttpVersion::Http2 => true,
         };
-        wanted && !self.close && !both
+        wanted && !self.close && !both && !self.doubtful_length
     }
 }
 
@@ -91,18 +138,29 @@ impl Coding {
         let chunked = token.eq_ignore_ascii_case(b"chunked");
         let identity = token.is_empty() || token.eq_ignore_ascii_case(b"identity");
         match before {
-            None | Some(Self::Identity) if chunked => Self::Chunked,
+            None if chunked => Self::Chunked,
+            Some(Self::Identity) if chunked => Self::IdentityChunked,
             None | Some(Self::Identity) if identity => Self::Identity,
-            Some(Self::Chunked | Self::Unclear) if chunked => Self::Unclear,
+            Some(Self::Chunked | Self::IdentityChunked | Self::Unclear) if chunked => Self::Unclear,
             Some(Self::Unclear) => Self::Unclear,
-            None | Some(Self::Identity | Self::Chunked | Self::Unasked) => Self::Unasked,
+            None | Some(Self::Identity | Self::Chunked | Self::IdentityChunked | Self::Unasked) => {
+                Self::Unasked
+            }
         }
     }
 }
 
 /// The members of a list (RFC 9110, section 5.6.1); an empty value is one empty member.
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+    value.split(|&byte| byte == b',').map(trim)
+}
+
+/// Without the blanks around it (OWS; RFC 9110, section 5.6.3).
+pub(super) fn trim(text: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = text.iter().position(|byte| !is_blank(byte)).unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    text.get(start..end).unwrap_or_default()
 }
 
 /// Digits and nothing else, of 64 bits.

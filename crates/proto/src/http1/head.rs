@@ -1,15 +1,17 @@
 //! The head of a response, from bytes that come in any pieces. Interim responses (1xx) are passed over.
 //!
 //! httparse knows the grammar; here are its limits, the order of what counts, and that a head which drips in byte by
-//! byte is not parsed again with each byte.
+//! byte is not parsed again with each byte. What httparse refuses is left to `lenient`, unless all is to be strict.
 
 use std::mem::MaybeUninit;
 
 use super::body::Body;
-use super::framing::Signs;
+use super::framing::{Signs, Strictness};
+use super::lenient::{Lines, end_of_head, is_no_head};
 use crate::error::ErrorKind;
 use crate::job::Method;
 use crate::limits;
+use crate::notes::{Note, Notes};
 use crate::outcome::Failure;
 use crate::record::{Headers, HttpVersion};
 
@@ -25,6 +27,8 @@ pub struct Head {
     /// True if the server will take another request when the body has come. Never if it or an interim response before
     /// it announces a body where there can be none: for 1xx, 204, 304 and an answer to HEAD.
     pub keeps_alive: bool,
+    /// What was overlooked in it, and in what came before it.
+    pub notes: Notes,
 }
 
 /// Reads the head of one response.
@@ -32,19 +36,32 @@ pub struct Head {
 pub struct HeadReader {
     /// The request was HEAD: its answer has no body, whatever it says.
     asked_head: bool,
+    strictness: Strictness,
     /// Bytes of the head in which no end was found.
     searched: usize,
+    /// Empty lines that were passed over.
+    blank_lines: u32,
     /// Interim responses that were passed over.
     interim: u32,
     /// One of them announced a body.
     forbidden_body: bool,
+    /// What was overlooked in what was passed over.
+    notes: Notes,
 }
 
 impl HeadReader {
     /// Reads the answer to a request with this method.
     #[must_use]
-    pub fn new(method: &Method) -> Self {
-        Self { asked_head: *method == Method::Head, searched: 0, interim: 0, forbidden_body: false }
+    pub fn new(method: &Method, strictness: Strictness) -> Self {
+        Self {
+            asked_head: *method == Method::Head,
+            strictness,
+            searched: 0,
+            blank_lines: 0,
+            interim: 0,
+            forbidden_body: false,
+            notes: Notes::default(),
+        }
     }
 
     /// Takes heads off the front of `input` until there is one that counts, and says what body follows it. `None`: more is
@@ -53,17 +70,24 @@ impl HeadReader {
     /// # Errors
     ///
     /// `http.parse`: it is not HTTP/1.0 or 1.1, does not say clearly where its body ends, or brings a transfer coding or
-    /// another protocol for which nobody asked. `http.limit`: it is larger than the limits, or too many interim responses came.
+    /// another protocol that was not asked for. `http.limit`: it is larger than the limits, or too many interim responses came.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<(Head, Body)>, Failure> {
         loop {
+            if self.searched == 0 && self.strictness == Strictness::Lenient {
+                self.skip_blank_lines(input)?;
+                if *input == b"\r" {
+                    return Ok(None); // perhaps one more of them
+                }
+            }
             let window = input.get(..limits::HEAD_BYTES_MAX).unwrap_or(input);
             let full = window.len() == limits::HEAD_BYTES_MAX;
             // Most heads come whole, so the first look is the parser's own; further ones cost it only when it can finish.
             let may_be_whole = self.searched == 0 || full || ends(window, self.searched);
-            self.searched = window.len();
             if window.is_empty() || !may_be_whole {
+                self.searched = window.len();
                 return Ok(None);
             }
+            self.searched = window.len();
             match self.parse(window)? {
                 Parsed::Partial if full => return Err(too_large("the head of the response is too large")),
                 Parsed::Partial => return Ok(None),
@@ -71,9 +95,10 @@ impl HeadReader {
                     *input = input.get(bytes..).unwrap_or_default();
                     return Ok(Some((head, body)));
                 }
-                Parsed::Interim(bytes, announces_body) => {
-                    self.forbidden_body |= announces_body;
+                Parsed::Interim { bytes, announces_body, notes } => {
                     *input = input.get(bytes..).unwrap_or_default();
+                    self.forbidden_body |= announces_body;
+                    self.notes.extend(notes);
                     self.searched = 0;
                     self.interim += 1;
                     if self.interim > limits::INTERIM_RESPONSES_MAX {
@@ -87,18 +112,41 @@ impl HeadReader {
     /// Why there is no head: the connection has ended behind `input`, for which more was needed.
     #[must_use]
     pub fn end(&self, input: &[u8]) -> Failure {
+        if input.is_empty() {
+            return Failure::new(ErrorKind::HttpNoResponse, "the connection ended before the response began");
+        }
         match self.parse(input) {
             Err(failure) => failure,
-            Ok(_) => {
-                Failure::new(ErrorKind::HttpNoResponse, "the connection ended before the response began")
-            }
+            Ok(_) => Failure::new(
+                ErrorKind::HttpTruncated,
+                format!(
+                    "the connection ended inside the head of the response, {} bytes into it",
+                    input.len()
+                ),
+            ),
         }
     }
 
+    /// Servers that count a body wrongly send what is behind it before the next response.
+    fn skip_blank_lines(&mut self, input: &mut &[u8]) -> Result<(), Failure> {
+        while let [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] = input {
+            *input = rest;
+            self.notes.add(Note::BlankLines);
+            self.blank_lines += 1;
+            if self.blank_lines > limits::BLANK_LINES_MAX {
+                return Err(not_http("too many empty lines came before the response"));
+            }
+        }
+        Ok(())
+    }
+
     fn parse(&self, window: &[u8]) -> Result<Parsed, Failure> {
-        // Empty lines in front of a response belong to nothing that was asked for.
-        if matches!(window.first(), Some(b'\r' | b'\n')) {
-            return Err(not_http("the response begins with an empty line"));
+        match window {
+            // The rest of an empty line may come yet.
+            b"\r" if self.strictness == Strictness::Lenient => return Ok(Parsed::Partial),
+            // Empty lines in front of a response belong to nothing that was asked for.
+            [b'\r' | b'\n', ..] => return Err(not_http("the response begins with an empty line")),
+            _ => {}
         }
         let mut places = [const { MaybeUninit::uninit() }; limits::HEADERS_MAX];
         let mut response = httparse::Response::new(&mut []);
@@ -110,49 +158,81 @@ impl HeadReader {
             Err(httparse::Error::TooManyHeaders) => {
                 return Err(too_large("the response has too many fields"));
             }
-            Err(error) => return Err(not_http(format!("the head of the response is not HTTP: {error}"))),
+            Err(error) => return self.parse_leniently(window, error),
         };
-        match response.code {
-            Some(101) => Err(not_http("the server switches to another protocol, for which nobody asked")),
-            Some(100..=199) => Ok(Parsed::Interim(bytes, signs(response.headers).announces_body())),
-            Some(status @ 200..=999) => {
-                let version =
-                    if response.version == Some(0) { HttpVersion::Http10 } else { HttpVersion::Http11 };
-                let (head, body) = self.head(status, version, response.headers)?;
+        let version = if response.version == Some(0) { HttpVersion::Http10 } else { HttpVersion::Http11 };
+        let fields = response.headers.iter().map(|field| (field.name, field.value));
+        self.judge(bytes, response.code.unwrap_or(0), version, fields, Notes::default(), false)
+    }
+
+    /// What httparse refuses, once it is whole.
+    fn parse_leniently(&self, window: &[u8], error: httparse::Error) -> Result<Parsed, Failure> {
+        if self.strictness == Strictness::Strict || is_no_head(window) {
+            return Err(not_http(format!("the head of the response is not HTTP: {error}")));
+        }
+        let Some(bytes) = end_of_head(window) else { return Ok(Parsed::Partial) };
+        let Lines { status, version, fields, notes, doubtful_length } =
+            Lines::read(window.get(..bytes).unwrap_or(window))?;
+        let fields = fields.iter().map(|(name, value)| (*name, &**value));
+        self.judge(bytes, status, version, fields, notes, doubtful_length)
+    }
+
+    /// What a head of so many bytes means.
+    fn judge<'a>(
+        &self,
+        bytes: usize,
+        status: u16,
+        version: HttpVersion,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+        notes: Notes,
+        doubtful_length: bool,
+    ) -> Result<Parsed, Failure> {
+        let mut signs = Signs::default();
+        signs.doubtful_length = doubtful_length;
+        fields.clone().for_each(|(name, value)| signs.note(name, value));
+        match status {
+            101 => Err(not_http("the server switches to another protocol, which was not asked for")),
+            100..=199 => Ok(Parsed::Interim { bytes, announces_body: signs.announces_body(), notes }),
+            200..=999 => {
+                let (head, body) = self.head(status, version, fields, &signs, notes)?;
                 Ok(Parsed::Final(bytes, head, body))
             }
             _ => Err(not_http("the response has no valid status")),
         }
     }
 
-    fn head(
+    fn head<'a>(
         &self,
         status: u16,
         version: HttpVersion,
-        fields: &[httparse::Header<'_>],
+        fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+        signs: &Signs,
+        mut notes: Notes,
     ) -> Result<(Head, Body), Failure> {
-        let bytes = fields.iter().map(|field| Headers::size_of(field.name, field.value)).sum();
+        let bytes = fields.clone().map(|(name, value)| Headers::size_of(name, value)).sum();
         let mut headers = Headers::with_capacity(bytes);
-        fields.iter().for_each(|field| headers.push(field.name, field.value));
-        let signs = signs(fields);
+        fields.for_each(|(name, value)| headers.push(name, value));
+        notes.extend(self.notes);
         let without_body = self.asked_head || matches!(status, 204 | 304);
-        let body = if without_body { Body::empty() } else { signs.body(version).map_err(not_http)? };
+        let body = match without_body {
+            true => Body::empty(),
+            false => signs.body(version, self.strictness, &mut notes).map_err(not_http)?,
+        };
         let forbidden_body = self.forbidden_body || (without_body && signs.announces_body());
         let keeps_alive = signs.keeps_alive(version) && !forbidden_body;
-        Ok((Head { status, version, headers, keeps_alive }, body))
+        Ok((Head { status, version, headers, keeps_alive, notes }, body))
     }
-}
-
-fn signs(fields: &[httparse::Header<'_>]) -> Signs {
-    let mut signs = Signs::default();
-    fields.iter().for_each(|field| signs.note(field.name, field.value));
-    signs
 }
 
 enum Parsed {
     Partial,
-    /// A response before the one that counts: its bytes, and whether it announces a body, which it cannot have.
-    Interim(usize, bool),
+    /// A response before the one that counts.
+    Interim {
+        bytes: usize,
+        /// Which it cannot have.
+        announces_body: bool,
+        notes: Notes,
+    },
     Final(usize, Head, Body),
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Pure, as all of this crate: bytes come in pieces of any size, and the same bytes give the same answer however they
 //! were cut. What could be read in two ways is refused, because somebody else on the path may read it the other way.
+//! Within that, heads are read as browsers and curl read them, and what was overlooked is noted.
 //!
 //! ```
-//! use overlapped_proto::http1::{HeadReader, Piece};
+//! use overlapped_proto::http1::{HeadReader, Piece, Strictness};
 //! use overlapped_proto::job::Method;
 //!
 //! let mut input = &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"[..];
-//! let (head, mut body) = HeadReader::new(&Method::Get).read(&mut input)?.expect("the head is whole");
+//! let (head, mut body) = HeadReader::new(&Method::Get, Strictness::Lenient).read(&mut input)?.expect("the head is whole");
 //! assert_eq!((head.status, head.headers.first("transfer-encoding")), (200, Some(&b"chunked"[..])));
 //!
 //! let Piece { framing, data } = body.next(input)?;
@@ -20,11 +21,13 @@
 
 mod request;
 mod head;
+mod lenient;
 mod framing;
 mod body;
 mod chunked;
 
 pub use body::Body;
 pub use chunked::Piece;
+pub use framing::Strictness;
 pub use head::{Head, HeadReader};
 pub use request::request_head;

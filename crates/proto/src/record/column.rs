@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use crate::display::redact;
+use crate::notes::Notes;
 use crate::outcome::Hop;
 use crate::time::Nanos;
 use crate::timing::Timing;
@@ -163,6 +164,7 @@ fn response(record: &Record, fields: Fields, cells: &mut impl Cells) {
     }
     cells.cell(name!("sha256"), Value::or_null(record.sha256.as_ref(), |digest| Value::Hex(digest)));
     cells.cell(name!("truncated"), Value::or_null(record.truncated, Value::Truth));
+    cells.json(name!("notes"), |out| push_notes(record.notes, out));
 }
 
 fn time(record: &Record, cells: &mut impl Cells) {
@@ -199,6 +201,16 @@ fn push_chain(chain: &[Hop], out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"total_ms\":");
         push_millis(hop.total, out);
         out.push(b'}');
+    }
+    out.push(b']');
+}
+
+fn push_notes(notes: Notes, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (i, note) in notes.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { b"\"" } else { b",\"" });
+        out.extend_from_slice(note.name().as_bytes());
+        out.push(b'"');
     }
     out.push(b']');
 }

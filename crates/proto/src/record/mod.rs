@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use crate::job::{Method, Row};
+use crate::notes::Notes;
 use crate::outcome::{Failure, Hop};
 use crate::time::Nanos;
 use crate::timing::Timing;
@@ -52,6 +53,8 @@ pub struct Record {
     pub wire_bytes: u64,
     /// The body, or where it is.
     pub body: Body,
+    /// What was overlooked in the head of the last response.
+    pub notes: Notes,
     /// The SHA-256 of the decoded body, where it was asked for.
     pub sha256: Option<[u8; 32]>,
     /// True if the body was cut at a limit; `None` if nothing says that it is whole: it ended with the connection.
@@ -89,6 +92,7 @@ impl Record {
             bytes: 0,
             wire_bytes: 0,
             body: Body::None,
+            notes: Notes::default(),
             sha256: None,
             truncated: None,
             started_unix_us: None,
