@@ -119,9 +119,12 @@ fn heads() {
     }
 }
 
+/// A head, the fields that are read of it, and the notes.
+type Overlooked = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
 /// Heads that browsers, curl, wget and Python accept: what is read of them in front of `Content-Length: 2`, and what is
 /// noted. All are refused where HTTP is to be strict.
-const OVERLOOKED: &[(&str, &[(&str, &str)], &[&str])] = &[
+const OVERLOOKED: &[Overlooked] = &[
     ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\n", &[("x", "a b")], &["obs-fold"]),
     ("HTTP/1.1 200 OK\r\nX: a \r\n\t b \r\n  c\r\nY: d\r\n", &[("x", "a b c"), ("y", "d")], &["obs-fold"]),
     ("HTTP/1.1 200 OK\r\nX:\r\n b\r\n", &[("x", "b")], &["obs-fold"]),
