@@ -76,6 +76,8 @@ class Programs:
     ours: Path
     path: str
     python: str
+    # An earlier build of ours, to compare with.
+    baseline: Path | None = None
 
     def find(self, name: str) -> str | None:
         return shutil.which(name, path=self.path)
@@ -94,22 +96,26 @@ def write_lists(folder: Path, base_url: str, rows: int, with_curl: bool = True) 
 
 def ours(programs: Programs) -> list[Client]:
     """Our program: records with the bodies in them, and without."""
-    program = programs.ours
-    if not program.is_file():
+    if not programs.ours.is_file():
         return []
-    version = _version([str(program), "--version"])
-
-    def client(name: str, *flags: str, note: str) -> Client:
-        def command(task: Task) -> list[str]:
-            words = [str(program), "fetch", f"@{task.lists.plain}", "-j", str(task.parallel)]
-            return [*words, *flags, "-o", str(output_of(task))]
-
-        return Client(name, str(program), version, command, _told_by_records, note=note)
-
     return [
-        client(OURS, note="a record a row to NDJSON, bodies included"),
-        client(f"{OURS} --no-body", "--no-body", note="a record a row to NDJSON"),
+        _fetch(OURS, programs.ours, note="a record a row to NDJSON, bodies included"),
+        _fetch(f"{OURS} --no-body", programs.ours, "--no-body", note="a record a row to NDJSON"),
     ]
+
+
+def _baseline(programs: Programs) -> Client | None:
+    if programs.baseline is None:
+        return None
+    return _fetch("baseline", programs.baseline, note="the earlier build, records with bodies to NDJSON")
+
+
+def _fetch(name: str, program: Path, *flags: str, note: str) -> Client:
+    def command(task: Task) -> list[str]:
+        words = [str(program), "fetch", f"@{task.lists.plain}", "-j", str(task.parallel)]
+        return [*words, *flags, "-o", str(output_of(task))]
+
+    return Client(name, str(program), _version([str(program), "--version"]), command, _told_by_records, note=note)
 
 
 def durable(programs: Programs, kind: str, body_bytes: int) -> list[Client]:
@@ -176,7 +182,7 @@ def _told_by_records(task: Task) -> Told:
 
 def peers(programs: Programs) -> list[Client]:
     """Every peer that is installed."""
-    finders = (_bare, _wrk, _oha, _oha_from_list, _curl, _wget2, _aria2c, _aiohttp, _requests)
+    finders = (_baseline, _bare, _wrk, _oha, _oha_from_list, _curl, _wget2, _aria2c, _aiohttp, _requests)
     return [client for find in finders if (client := find(programs)) is not None]
 
 

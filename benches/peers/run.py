@@ -41,6 +41,7 @@ def main() -> int:
         ours=options.bin.resolve(),
         path=os.pathsep.join([*options.path, os.environ.get("PATH", os.defpath)]),
         python=shutil.which(options.python) or options.python,
+        baseline=options.baseline and options.baseline.resolve(strict=True),
     )
     if not programs.ours.is_file():
         print(f"{options.bin} is not built: the peers alone. See --help.", file=sys.stderr)
@@ -85,6 +86,7 @@ def _parse() -> argparse.Namespace:
     add("--scenario", action="append", choices=SCENARIOS, help="what to measure; again for more [list]")
     add("--only", action="append", default=[], metavar="NAME", help="clients whose names begin so; again for more")
     add("--bin", type=Path, default=release / "overlapped", help="our program [target/release/overlapped]")
+    add("--baseline", type=Path, metavar="PROGRAM", help="list, bodies: an earlier build of ours, run in turn with this one")
     add("--testkit", type=Path, default=release / "overlapped-testkit", help="our test server [beside it]")
     add("--path", action="append", default=[], metavar="FOLDER", help="look for peers here first; again for more")
     add("--python", default=sys.executable, help="the interpreter with requests or aiohttp [this one]")
