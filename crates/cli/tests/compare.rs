@@ -11,7 +11,7 @@ use program::{Directory, run};
 fn three_arms_without_a_network() {
     let directory = Directory::new();
     let path = directory.path("compare.json");
-    let ran = run(&["compare", "--scale", "0.02", "--runs", "1", "-v", "--summary", &path]);
+    let ran = run(&["compare", "--scale", "0.02", "--runs", "1", "--many", "50", "-v", "--summary", &path]);
     ran.check_code(0);
     for title in ["sequential: ", "thread pool: ", "native async: ", "ideal 0.048 s", "speed-up"] {
         assert!(ran.stdout.contains(title), "{title} is not in\n{}", ran.stdout);
@@ -29,6 +29,17 @@ fn three_arms_without_a_network() {
         summary["arms"].as_array().unwrap().iter().all(|arm| arm["cpu_s"].as_f64().unwrap() > 0.0),
         "{summary}"
     );
+    let many = summary["many"]["arms"].as_array().unwrap();
+    assert_eq!(many.iter().map(|arm| arm["arm"].as_str().unwrap()).collect::<Vec<_>>(), ["pool", "native"]);
+    for arm in many.iter().chain(summary["arms"].as_array().unwrap()) {
+        assert!(arm["memory_bytes"].as_u64().unwrap() > 1 << 20, "{arm}");
+    }
+    assert!(
+        many.iter()
+            .all(|arm| arm["results"].as_array().unwrap().iter().filter(|r| *r == "200").count() == 50)
+    );
+    let last = ran.stdout.lines().rev().take_while(|line| !line.is_empty()).collect::<Vec<_>>();
+    assert_eq!(last.last(), Some(&"next:"), "{}", ran.stdout);
     assert_eq!(summary["arms"][0]["threads"], 1);
     assert_eq!(summary["arms"][1]["threads"], 6);
 }
@@ -58,4 +69,17 @@ fn results_come_in_the_order_of_the_list() {
         "{}",
         ran.stdout
     );
+}
+
+#[test]
+fn figures_fit_a_narrow_terminal() {
+    let output = program::command(&["compare", "--scale", "0", "--runs", "1", "--many", "3"])
+        .env("COLUMNS", "48")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let (figures, next) = told.split_once("\nnext:").unwrap();
+    assert!(figures.lines().all(|line| line.chars().count() <= 48), "{figures}");
+    assert!(figures.contains("\nmemory "), "{figures}");
+    assert!(next.contains("overlapped @urls.txt -o results.ndjson"), "{next}");
 }

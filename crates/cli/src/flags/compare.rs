@@ -20,6 +20,9 @@ pub(crate) struct Flags {
     /// How long the built-in server takes: 1 is the experiment's own 1.3 to 2.4 s.
     #[arg(long, value_name = "FACTOR", default_value_t = 0.1, conflicts_with = "inputs", value_parser = scale)]
     pub(crate) scale: f64,
+    /// Requests at once in the second comparison, on the built-in server; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 400, conflicts_with = "inputs", value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub(crate) many: u16,
     /// Print the Start and End lines and the list of responses.
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -32,9 +35,9 @@ pub(crate) struct Flags {
 }
 
 const ARMS: &str = "\
-Without a URL a server on this machine answers the five requests of the experiment, so that no network is needed. \
-Each arm runs in a process of its own: its time is from the start of that process to its end, its processor time and \
-threads are its own.";
+Without a URL a server on this machine answers the five requests of the experiment, so that no network is needed, and \
+then many requests at once, to a thread for each and to native async. Each arm runs in a process of its own: its time is \
+from the start of that process to its end; its processor time, threads and memory are its own.";
 
 /// One way to fetch a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -120,18 +120,8 @@ impl Page<'_> {
         let _ = write!(self.out, "{text}{:missing$}", "");
     }
 
-    /// Lines of prose, none too wide; a word that is too wide by itself, such as a URL, goes on in the next line.
     fn say(&mut self, text: &str) {
-        let mut line = String::new();
-        for word in text.split(' ').flat_map(|word| layout::wrap(word, self.style.width)) {
-            if !line.is_empty() && columns(&line) + 1 + columns(word) > self.style.width {
-                let _ = writeln!(self.out, "{line}");
-                line.clear();
-            }
-            let blank = if line.is_empty() { "" } else { " " };
-            line.extend([blank, word]);
-        }
-        let _ = writeln!(self.out, "{line}");
+        say(&mut self.out, self.style.width, text);
     }
 
     /// The curve of what was in flight, and below it the rows packed into lanes.
@@ -185,6 +175,20 @@ impl Page<'_> {
         }
         self.out.push('\n');
     }
+}
+
+/// Lines of prose, none too wide; a word that is too wide by itself, such as a URL, goes on in the next line.
+pub(crate) fn say(out: &mut String, width: usize, text: &str) {
+    let mut line = String::new();
+    for word in text.split(' ').flat_map(|word| layout::wrap(word, width)) {
+        if !line.is_empty() && columns(&line) + 1 + columns(word) > width {
+            let _ = writeln!(out, "{line}");
+            line.clear();
+        }
+        let blank = if line.is_empty() { "" } else { " " };
+        line.extend([blank, word]);
+    }
+    let _ = writeln!(out, "{line}");
 }
 
 fn curve(out: &mut String, peaks: &[u32], left: usize) {

@@ -23,6 +23,8 @@ use crate::picture::{Bar, Phase};
 ///
 /// It could not run at all. A URL that fails is a row.
 pub(super) fn run(arm: Arm, workers: usize) -> Result<Account, Error> {
+    // A connection for each of them may be open.
+    overlapped_fetch::raise_open_files_limit(workers);
     let urls: Vec<String> =
         io::stdin().lines().collect::<Result<_, _>>().map_err(|error| Error::stdin(&error))?;
     let (bars, threads) = match arm {
@@ -33,7 +35,7 @@ pub(super) fn run(arm: Arm, workers: usize) -> Result<Account, Error> {
         Arm::Pool => pool(urls, workers)?,
         Arm::Native => native(urls, workers)?,
     };
-    Ok(Account { bars, cpu_s: cpu_s(), threads })
+    Ok(Account { bars, cpu_s: cpu_s(), threads, memory_bytes: memory_bytes() })
 }
 
 /// The article's way: a blocking call for each URL on a pool of threads, the results in the order of the list.
@@ -55,6 +57,7 @@ fn pool(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Er
 fn native(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Error> {
     let config = Config {
         pace: Pace {
+            parallel_max: workers.max(limits::PARALLEL_MAX),
             parallel_max_host: (workers > limits::PARALLEL_MAX_HOST).then_some(workers),
             ..Pace::default()
         },
@@ -130,6 +133,17 @@ fn cpu_s() -> Option<f64> {
 
 /// Threads of this process now, where the system tells.
 fn threads() -> Option<u32> {
+    status("Threads:")
+}
+
+/// The most memory that this process had, where the system tells.
+fn memory_bytes() -> Option<u64> {
+    status("VmHWM:").map(|kib: u64| kib << 10)
+}
+
+/// A number that the system knows of this process.
+fn status<T: std::str::FromStr>(name: &str) -> Option<T> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_whitespace().next()?.parse().ok()
 }

@@ -3,6 +3,9 @@
 //! Each arm runs in a process of its own, started by this one: so its time includes its start, its processor time
 //! and its threads are its own, and the server's are not among them. The arms take turns, so that a noisy moment of
 //! the machine falls on all of them.
+//!
+//! Five requests show that the waits overlap. What a thread for each request costs shows only with many: so the
+//! built-in server then answers some hundreds at once, to as many threads and to the engine.
 
 mod arms;
 mod report;
@@ -26,6 +29,7 @@ use crate::terminal;
 
 /// URLs of one comparison: the sequential arm fetches each alone, several times over.
 const URLS_MAX: usize = 10_000;
+const ARMS: [Arm; 3] = [Arm::Sequential, Arm::Pool, Arm::Native];
 
 /// What an arm tells of its run, on its standard output.
 #[derive(Debug, Deserialize, Serialize)]
@@ -36,6 +40,8 @@ struct Account {
     cpu_s: Option<f64>,
     /// The most threads it had, where the system tells.
     threads: Option<u32>,
+    /// The most memory it had, likewise.
+    memory_bytes: Option<u64>,
 }
 
 /// One run of an arm, as seen from outside.
@@ -45,6 +51,15 @@ struct Run {
     /// When it was started, in seconds since 1970.
     started_s: f64,
     account: Account,
+}
+
+/// How long the built-in server takes.
+#[derive(Clone, Copy)]
+struct Times {
+    /// For the longest of the five answers: no way to fetch all can take less.
+    longest: Duration,
+    /// For each of the many.
+    many: Duration,
 }
 
 /// The runs of one arm, the shortest first.
@@ -73,8 +88,17 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
     } else {
         (urls(&flags.inputs)?, None)
     };
-    let measured = measure(flags, &urls)?;
-    let report = report::Report::new(flags, &measured, server.as_ref().map(Server::longest))?;
+    let measured = measure(&ARMS, flags.runs, flags.workers, &urls)?;
+    let many = match &server {
+        Some(server) if flags.many > 0 => {
+            // Both ends of each connection are on this machine, but not in one process.
+            overlapped_fetch::raise_open_files_limit(usize::from(flags.many));
+            measure(&[Arm::Pool, Arm::Native], flags.runs, flags.many, &server.many(flags.many))?
+        }
+        Some(_) | None => Vec::new(),
+    };
+    let times = server.as_ref().map(|server| Times { longest: server.longest(), many: server.many_take() });
+    let report = report::Report::new(flags, &measured, &many, times)?;
     if let Some(path) = &flags.summary {
         write_whole(path, report.json().as_bytes())?;
     }
@@ -96,34 +120,39 @@ fn urls(words: &[String]) -> Result<Vec<String>, Error> {
                 urls.extend(lines.map(str::to_owned));
             }
             Source::Stdin => {
-                return Err(Error::Usage("compare reads no list from standard input".to_owned()));
+                return Err(Error::Usage(
+                    "compare reads no list from standard input: give it as @FILE".to_owned(),
+                ));
             }
         }
     }
     match urls.len() {
-        0 => Err(Error::Usage("the list is empty".to_owned())),
+        0 => Err(Error::Usage("there is no URL in what is given: one a line in @FILE".to_owned())),
         1..=URLS_MAX => Ok(urls),
         n => Err(Error::Usage(format!("{n} URLs one after the other take too long: at most {URLS_MAX}"))),
     }
 }
 
-/// Runs every arm in turn, as often as asked.
-fn measure(flags: &Flags, urls: &[String]) -> Result<Vec<Measured>, Error> {
+/// Runs every arm in turn, so many times.
+fn measure(arms: &[Arm], rounds: u16, workers: u16, urls: &[String]) -> Result<Vec<Measured>, Error> {
     let style =
         ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
     let shown = ProgressBar::new_spinner().with_style(style);
-    let mut measured =
-        [Arm::Sequential, Arm::Pool, Arm::Native].map(|arm| Measured { arm, runs: Vec::new() });
-    for round in 1..=flags.runs {
+    let mut measured: Vec<_> = arms.iter().map(|arm| Measured { arm: *arm, runs: Vec::new() }).collect();
+    for round in 1..=rounds {
         for Measured { arm, runs } in &mut measured {
-            shown.set_message(format!("run {round} of {}: {}", flags.runs, report::name(*arm)));
+            shown.set_message(format!(
+                "{} requests, run {round} of {rounds}: {}",
+                urls.len(),
+                report::name(*arm)
+            ));
             shown.tick();
-            runs.push(start(*arm, flags.workers, urls)?);
+            runs.push(start(*arm, workers, urls)?);
             runs.sort_by_key(|run| run.wall);
         }
     }
     shown.finish_and_clear();
-    Ok(measured.into())
+    Ok(measured)
 }
 
 /// Runs one arm in a process of its own.

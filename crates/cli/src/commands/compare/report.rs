@@ -1,15 +1,14 @@
 //! What a comparison found: as text with three waterfalls on one time axis, and as JSON.
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
 use serde_json::json;
+use std::fmt::Write as _;
 
-use super::{Measured, Run};
+use super::{Account, Measured, Run, Times};
 use crate::exit::Error;
 use crate::flags::compare::{Arm, Flags};
 use crate::picture::text::{self, Style};
 use crate::picture::{Bar, Chart};
+use crate::report::figures;
 
 /// An arm's name for people.
 pub(super) const fn name(arm: Arm) -> &'static str {
@@ -32,51 +31,94 @@ pub(super) const fn flag(arm: Arm) -> &'static str {
 /// The figures of a comparison.
 pub(super) struct Report<'a> {
     flags: &'a Flags,
+    few: Scene<'a>,
+    /// Many requests at once, and how long each takes.
+    many: Option<(Scene<'a>, f64)>,
+}
+
+/// The arms that fetched one list.
+struct Scene<'a> {
     /// The longest single answer: no way to fetch all can take less.
     ideal_s: f64,
+    /// What one request after the other takes, or would take.
+    sequential_s: f64,
     arms: Vec<(&'a Measured, &'a Run)>,
 }
 
 impl<'a> Report<'a> {
-    /// `longest`: the longest answer, where the server knows it. Otherwise it is the longest that the sequential
-    /// arm saw: there each answer has the network to itself.
+    /// `times`: of the built-in server. Without it the longest answer is the longest that the sequential arm saw: there
+    /// each answer has the network to itself.
     ///
     /// # Errors
     ///
     /// An arm has no run.
     pub(super) fn new(
         flags: &'a Flags,
-        measured: &'a [Measured],
-        longest: Option<Duration>,
+        few: &'a [Measured],
+        many: &'a [Measured],
+        times: Option<Times>,
     ) -> Result<Self, Error> {
-        let none = || Error::Usage("no run was measured".to_owned());
-        let arm = |arm: &'a Measured| arm.median().map(|run| (arm, run)).ok_or_else(none);
-        let arms = measured.iter().map(arm).collect::<Result<Vec<_>, _>>()?;
+        let few = medians(few)?;
         let seen =
-            || arms.first().map(|(_, run)| run.account.bars.iter().map(Bar::took_s).fold(0.0, f64::max));
-        let ideal_s = longest.map(|longest| longest.as_secs_f64()).or_else(seen).unwrap_or(0.0);
-        Ok(Self { flags, ideal_s, arms })
+            || few.first().map(|(_, run)| run.account.bars.iter().map(Bar::took_s).fold(0.0, f64::max));
+        let ideal_s = times.map(|times| times.longest.as_secs_f64()).or_else(seen).unwrap_or(0.0);
+        let sequential_s = few.first().map_or(0.0, |(_, run)| run.wall.as_secs_f64());
+        let many = match times.filter(|_| !many.is_empty()) {
+            Some(times) => {
+                let each_s = times.many.as_secs_f64();
+                let sequential_s = each_s * f64::from(flags.many);
+                Some((Scene { ideal_s: each_s, sequential_s, arms: medians(many)? }, each_s))
+            }
+            None => None,
+        };
+        Ok(Self { flags, few: Scene { ideal_s, sequential_s, arms: few }, many })
     }
 
     /// True if every row of every arm succeeded.
     pub(super) fn all_ok(&self) -> bool {
-        self.arms.iter().all(|(arm, _)| arm.runs.iter().all(|run| run.account.bars.iter().all(|bar| bar.ok)))
+        let many = self.many.iter().flat_map(|(many, _)| &many.arms);
+        let mut runs = self.few.arms.iter().chain(many).flat_map(|(arm, _)| &arm.runs);
+        runs.all(|run| run.account.bars.iter().all(|bar| bar.ok))
     }
 
     /// For people.
     pub(super) fn text(&self, width: usize, colour: bool) -> String {
         let mut out = String::new();
-        let span_s = self.arms.iter().map(|(_, run)| run.wall.as_secs_f64()).fold(self.ideal_s, f64::max);
+        let walls = self.few.arms.iter().map(|(_, run)| run.wall.as_secs_f64());
+        let span_s = walls.fold(self.few.ideal_s, f64::max);
         let style = Style { width, colour, span_s: Some(span_s) };
-        for (arm, run) in &self.arms {
-            let _ = writeln!(out, "{}, {:.3} s\n", self.title(arm.arm), run.wall.as_secs_f64());
+        for (arm, run) in &self.few.arms {
+            text::say(&mut out, width, &format!("{}, {:.3} s", self.title(arm.arm), run.wall.as_secs_f64()));
+            out.push('\n');
             if self.flags.verbose {
                 lines(&mut out, &run.account.bars);
             }
             out.push_str(&text::draw(&chart(run), &style));
             out.push('\n');
         }
-        self.table(&mut out);
+        let runs = match self.flags.runs {
+            1 => "one run each".to_owned(),
+            runs => format!("medians of {runs} runs"),
+        };
+        let ideal_s = self.few.ideal_s;
+        let told = format!(
+            "ideal {ideal_s:.3} s, the longest answer; {runs}, from the start of a process to its end"
+        );
+        text::say(&mut out, width, &told);
+        table(&mut out, &self.few, width);
+        if let Some((many, each_s)) = &self.many {
+            let count = self.flags.many;
+            let pool_s = many.sequential_s / f64::from(self.flags.workers);
+            let told = format!(
+                "{count} requests at once, each answered after {each_s:.3} s: on a pool that may have a thread for each, and \
+                 without (one after the other would take {:.1} s, {} threads {pool_s:.1} s)",
+                many.sequential_s, self.flags.workers
+            );
+            out.push('\n');
+            text::say(&mut out, width, &told);
+            table(&mut out, many, width);
+        }
+        out.push_str(NEXT);
         out
     }
 
@@ -88,68 +130,105 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn table(&self, out: &mut String) {
-        let runs = match self.flags.runs {
-            1 => "one run each,".to_owned(),
-            runs => format!("medians of {runs} runs,"),
-        };
-        let _ = writeln!(out, "ideal {:.3} s, the longest answer", self.ideal_s);
-        let _ = writeln!(out, "{runs} from the start of a process to its end\n");
-        let _ = writeln!(
-            out,
-            "{:<14}{:>9}{:>13}{:>11}{:>11}{:>10}",
-            "", "wall", "over ideal", "speed-up", "CPU", "threads"
-        );
-        let base = self.sequential_s();
-        for (arm, run) in &self.arms {
-            let wall = run.wall.as_secs_f64();
-            let cpu = run.account.cpu_s.map_or("-".to_owned(), |s| format!("{:.1} ms", s * 1e3));
-            let threads = run.account.threads.map_or("-".to_owned(), |count| count.to_string());
-            let _ = writeln!(
-                out,
-                "{:<14}{:>9}{:>13}{:>11}{:>11}{:>10}",
-                name(arm.arm),
-                format!("{wall:.3} s"),
-                format!("{:+.1} ms", (wall - self.ideal_s) * 1e3),
-                format!("{:.2} ×", base / wall),
-                cpu,
-                threads
-            );
-        }
-    }
-
-    fn sequential_s(&self) -> f64 {
-        self.arms.first().map_or(0.0, |(_, run)| run.wall.as_secs_f64())
-    }
-
     /// For machines.
     pub(super) fn json(&self) -> String {
-        let base = self.sequential_s();
-        let arms: Vec<_> = self
-            .arms
-            .iter()
-            .map(|(arm, run)| {
-                let wall = run.wall.as_secs_f64();
-                json!({
-                    "arm": flag(arm.arm),
-                    "wall_s": wall,
-                    "over_ideal_s": wall - self.ideal_s,
-                    "speed_up": base / wall,
-                    "cpu_s": run.account.cpu_s,
-                    "threads": run.account.threads,
-                    "runs_wall_s": arm.runs.iter().map(|run| run.wall.as_secs_f64()).collect::<Vec<_>>(),
-                    "results": run.account.bars.iter().map(|bar| bar.result.as_str()).collect::<Vec<_>>(),
-                })
-            })
-            .collect();
-        let report = json!({
-            "ideal_s": self.ideal_s,
+        let mut report = json!({
+            "ideal_s": self.few.ideal_s,
             "workers": self.flags.workers,
             "runs": self.flags.runs,
-            "arms": arms,
+            "arms": self.few.json(),
         });
+        if let (Some((many, each_s)), Some(report)) = (&self.many, report.as_object_mut()) {
+            let told = json!({
+                "requests": self.flags.many,
+                "answer_s": each_s,
+                "sequential_would_take_s": many.sequential_s,
+                "arms": many.json(),
+            });
+            report.insert("many".to_owned(), told);
+        }
         format!("{report:#}\n")
     }
+}
+
+/// What to do with what was seen.
+const NEXT: &str = "
+next:
+  overlapped compare @urls.txt              the same with your own list
+  overlapped @urls.txt -o results.ndjson    fetch it; --resume goes on
+  overlapped waterfall results.ndjson       a picture of that run
+  overlapped help                           what else there is
+";
+
+fn medians(measured: &[Measured]) -> Result<Vec<(&Measured, &Run)>, Error> {
+    let none = || Error::Usage("no run was measured".to_owned());
+    measured.iter().map(|arm| arm.median().map(|run| (arm, run)).ok_or_else(none)).collect()
+}
+
+impl Scene<'_> {
+    /// A line an arm, its name first.
+    fn figures(&self) -> impl Iterator<Item = [String; 7]> {
+        self.arms.iter().map(|(arm, run)| {
+            let wall = run.wall.as_secs_f64();
+            let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            let Account { cpu_s, threads, memory_bytes, .. } = &run.account;
+            [
+                name(arm.arm).to_owned(),
+                format!("{wall:.3} s"),
+                format!("{:+.1} ms", (wall - self.ideal_s) * 1e3),
+                format!("{:.2} ×", self.sequential_s / wall),
+                known(cpu_s.map(|s| format!("{:.1} ms", s * 1e3))),
+                known(threads.map(|count| count.to_string())),
+                known(memory_bytes.map(|bytes| figures::bytes(bytes as f64))),
+            ]
+        })
+    }
+
+    fn json(&self) -> Vec<serde_json::Value> {
+        let arms = self.arms.iter().map(|(arm, run)| {
+            let wall = run.wall.as_secs_f64();
+            json!({
+                "arm": flag(arm.arm),
+                "wall_s": wall,
+                "over_ideal_s": wall - self.ideal_s,
+                "speed_up": self.sequential_s / wall,
+                "cpu_s": run.account.cpu_s,
+                "threads": run.account.threads,
+                "memory_bytes": run.account.memory_bytes,
+                "runs_wall_s": arm.runs.iter().map(|run| run.wall.as_secs_f64()).collect::<Vec<_>>(),
+                "results": run.account.bars.iter().map(|bar| bar.result.as_str()).collect::<Vec<_>>(),
+            })
+        });
+        arms.collect()
+    }
+}
+
+const HEADINGS: [&str; 7] = ["", "wall", "over ideal", "speed-up", "CPU", "threads", "memory"];
+
+/// An arm a line; where that is too wide, an arm a column.
+fn table(out: &mut String, scene: &Scene<'_>, width: usize) {
+    const WIDE: [usize; 7] = [12, 10, 12, 10, 11, 9, 10];
+    const NARROW: [usize; 4] = [11, 11, 13, 13];
+    let lines: Vec<[String; 7]> =
+        std::iter::once(HEADINGS.map(str::to_owned)).chain(scene.figures()).collect();
+    out.push('\n');
+    if width >= WIDE.iter().sum() {
+        lines.iter().for_each(|line| row(out, line, &WIDE));
+        return;
+    }
+    for at in 0..HEADINGS.len() {
+        let column: Vec<String> = lines.iter().filter_map(|line| line.get(at).cloned()).collect();
+        row(out, &column, &NARROW);
+    }
+}
+
+fn row(out: &mut String, cells: &[String], widths: &[usize]) {
+    for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let _ = if i == 0 { write!(out, "{cell:<width$}") } else { write!(out, "{cell:>width$}") };
+    }
+    let line = out.trim_end().len();
+    out.truncate(line);
+    out.push('\n');
 }
 
 /// The bars of a run, with time counted from the start of its process.

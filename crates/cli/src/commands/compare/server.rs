@@ -1,4 +1,5 @@
-//! The other end of the experiment, on this machine: answers `/1` to `/5` after the experiment's delays.
+//! The other end of the experiment, on this machine: answers `/1` to `/5` after the experiment's delays, and anything
+//! below `/many/` after one of half a second, scaled as well.
 //!
 //! Plain `std::net`, a thread a connection, and nothing of the engine, so that what is measured is not measured
 //! with itself. It listens on 127.0.0.1 alone and ends with the process.
@@ -11,13 +12,35 @@ use std::time::Duration;
 
 /// The times of the experiment's five requests, one after the other, in seconds.
 const DELAYS_S: [f64; 5] = [1.904, 1.293, 2.078, 2.381, 2.218];
+/// The time of each of many requests, in seconds.
+const MANY_S: f64 = 0.5;
+/// Connections that wait to be accepted: many come at once, and one that is turned away comes back only a second later.
+const BACKLOG: i32 = 4_096;
+/// The stack of a thread that answers: it calls nothing deep.
+const STACK_BYTES: usize = 128 << 10;
 /// Bytes of a request's head; ours have about 100.
 const HEAD_BYTES_MAX: u64 = 16 << 10;
 
 /// A running server.
 pub(super) struct Server {
     address: SocketAddr,
-    delays: Arc<[Duration]>,
+    delays: Arc<Delays>,
+}
+
+/// How long answers take.
+struct Delays {
+    five: [Duration; 5],
+    many: Duration,
+}
+
+impl Delays {
+    fn of(&self, path: &str) -> Option<Duration> {
+        if path.starts_with("/many/") {
+            return Some(self.many);
+        }
+        let number: usize = path.strip_prefix('/')?.parse().ok()?;
+        self.five.get(number.checked_sub(1)?).copied()
+    }
 }
 
 impl Server {
@@ -27,8 +50,12 @@ impl Server {
     ///
     /// The address cannot be bound, or no thread started.
     pub(super) fn start(scale: f64) -> io::Result<Self> {
-        let delays: Arc<[Duration]> = DELAYS_S.iter().map(|s| Duration::from_secs_f64(s * scale)).collect();
+        let scaled = |s: f64| Duration::from_secs_f64(s * scale);
+        let delays = Arc::new(Delays { five: DELAYS_S.map(scaled), many: scaled(MANY_S) });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        // Once more, with a longer queue than the standard library asks for.
+        #[cfg(unix)]
+        rustix::net::listen(&listener, BACKLOG)?;
         let address = listener.local_addr()?;
         let shared = Arc::clone(&delays);
         thread::Builder::new().name("server".into()).spawn(move || accept(&listener, &shared))?;
@@ -36,33 +63,41 @@ impl Server {
     }
 
     pub(super) fn urls(&self) -> Vec<String> {
-        (1..=self.delays.len()).map(|i| format!("http://{}/{i}", self.address)).collect()
+        (1..=self.delays.five.len()).map(|i| format!("http://{}/{i}", self.address)).collect()
+    }
+
+    /// So many others, which all take the same time.
+    pub(super) fn many(&self, count: u16) -> Vec<String> {
+        (0..count).map(|i| format!("http://{}/many/{i}", self.address)).collect()
+    }
+
+    pub(super) fn many_take(&self) -> Duration {
+        self.delays.many
     }
 
     /// The longest delay: no way to fetch all can take less.
     pub(super) fn longest(&self) -> Duration {
-        self.delays.iter().copied().max().unwrap_or_default()
+        self.delays.five.iter().copied().max().unwrap_or_default()
     }
 }
 
-fn accept(listener: &TcpListener, delays: &Arc<[Duration]>) {
+fn accept(listener: &TcpListener, delays: &Arc<Delays>) {
     for stream in listener.incoming().flatten() {
         let delays = Arc::clone(delays);
         // A refused thread closes the connection, which the client reports.
-        let _ = thread::Builder::new().name("answer".into()).spawn(move || answer(stream, &delays));
+        let thread = thread::Builder::new().name("answer".into()).stack_size(STACK_BYTES);
+        let _ = thread.spawn(move || answer(stream, &delays));
     }
 }
 
 /// Answers the requests of one connection, until it closes.
-fn answer(mut stream: TcpStream, delays: &[Duration]) -> io::Result<()> {
+fn answer(mut stream: TcpStream, delays: &Delays) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut input = BufReader::new(stream.try_clone()?);
     while let Some(path) = request(&mut input)? {
-        let number = path.strip_prefix('/').and_then(|text| text.parse::<usize>().ok());
-        let delay = number.and_then(|number| delays.get(number.checked_sub(1)?));
-        let (status, body) = match delay {
+        let (status, body) = match delays.of(&path) {
             Some(delay) => {
-                thread::sleep(*delay);
+                thread::sleep(delay);
                 ("200 OK", format!("answered after {:.3} s\n", delay.as_secs_f64()))
             }
             None => ("404 Not Found", "there are /1 to /5\n".to_owned()),
