@@ -12,6 +12,7 @@ use overlapped_proto::job::Row;
 use overlapped_proto::limits;
 use overlapped_proto::reorder::Reorder;
 
+use crate::body::store::Store;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Shared, Stage, Stop};
@@ -212,6 +213,7 @@ impl Bulk {
             dns: executor.limited("dns", limits::DNS_PARALLEL_MAX),
             disk: executor.limited("disk", limits::DISK_PARALLEL_MAX),
             cpu: executor.limited("cpu", plan.shards),
+            store: Store::new(outside.folder.clone(), plan.run),
         };
         let shards = (0..plan.shards)
             .map(|index| {

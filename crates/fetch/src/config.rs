@@ -123,11 +123,12 @@ pub struct Response {
     pub strict_http: bool,
     /// Statuses that count as failures.
     pub fail: Vec<RangeInclusive<u16>>,
-    /// Bytes of responses held in memory over all rows; `None`: no limit. Beyond it bodies go to `spool`, or wait before
-    /// they read on, as large heads do. A record that a sink keeps counts for as long as it is kept.
+    /// Bytes of responses held in memory over all rows, until their records are written; `None`: no limit. Beyond half of it bodies,
+    /// and the heads of finished rows, wait on disk ([`Body::Spooled`](overlapped_proto::record::Body::Spooled)); beyond all of it
+    /// large heads and decoders wait before they read on. A record that a sink keeps counts for as long as it is kept.
     pub memory_max: Option<u64>,
-    /// A directory for bodies that are too large to hold; without one they stay in memory, up to
-    /// `limits::BODY_MEMORY_BYTES_MAX`. Sinks that write files set it.
+    /// A directory for bodies that are too large to hold, for sinks that give files a name. Without one they go to a file
+    /// without a name, which is in the state of a durable run, or else in the directory for temporary files.
     pub spool: Option<PathBuf>,
 }
 

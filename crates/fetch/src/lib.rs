@@ -45,6 +45,7 @@ mod budget;
 mod mailbox;
 mod sync;
 mod config;
+mod unnamed;
 mod rlimit;
 mod clock;
 mod error;

@@ -1,8 +1,12 @@
-//! How many bytes of responses a run holds in memory, over all its shards: beyond the budget a head or a body waits
-//! before it reads on, or a body is written out.
+//! How many bytes of responses a run holds in memory, over all its shards, and what becomes of those beyond the budget.
 //!
-//! One response always reads on, that of the earliest row, so that a run cannot stand still; in ordered mode that is
-//! the row that the others wait for.
+//! A response counts from its first byte until its record is written, or until its bytes have moved to disk. What can go
+//! to disk (bodies, and the heads and bodies of finished rows) does so when half of the budget is used; what cannot (the
+//! heads and decoders of requests in flight) waits when all of it is.
+//!
+//! A row that waits depends on requests in flight alone: what is finished holds at most the first half, and the deadlines
+//! of requests free the second. One row at a time is exempt, the earliest that waits, and no other is before its attempt
+//! has ended. So a run goes on even if no response fits into its budget.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -19,8 +23,15 @@ pub(crate) struct Memory {
     max: usize,
     used: AtomicUsize,
     peak: AtomicUsize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
     /// Those that met the limit, and how to wake them.
-    queue: Mutex<BTreeMap<Row, Waker>>,
+    waiting: BTreeMap<Row, Waker>,
+    /// A row reads on although there is no room.
+    exempt: bool,
 }
 
 /// What one response has of it. Gives it back when it is dropped.
@@ -29,14 +40,18 @@ pub(crate) struct Share {
     memory: Arc<Memory>,
     row: Row,
     bytes: usize,
-    queued: bool,
+    turn: Turn,
 }
 
-/// A body with its share.
-pub(crate) struct Held {
-    pub(crate) bytes: Vec<u8>,
-    #[expect(dead_code, reason = "kept for its drop")]
-    pub(crate) share: Share,
+/// How a response stands with the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It has not met it.
+    Free,
+    /// It is in the queue.
+    Waiting,
+    /// It is the one that reads on nevertheless.
+    Exempt,
 }
 
 impl Memory {
@@ -46,7 +61,7 @@ impl Memory {
     }
 
     pub(crate) fn share(self: &Arc<Self>, row: Row) -> Share {
-        Share { memory: Arc::clone(self), row, bytes: 0, queued: false }
+        Share { memory: Arc::clone(self), row, bytes: 0, turn: Turn::Free }
     }
 
     /// The most bytes that were held at once.
@@ -61,14 +76,14 @@ impl Memory {
 
     fn give_back(&self, bytes: usize) {
         let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
-        // Whoever joins the queue looks again once it is in: it sees this, or is woken.
+        // A row looks again once it is in the queue: it sees this, or is woken.
         if before > self.max && before - bytes <= self.max {
-            self.queue().values().for_each(Waker::wake_by_ref);
+            self.queue().waiting.values().for_each(Waker::wake_by_ref);
         }
     }
 
-    /// Nobody panics with the lock held, so a poisoned one is whole.
-    fn queue(&self) -> MutexGuard<'_, BTreeMap<Row, Waker>> {
+    /// The lock is never held across a panic, so a poisoned one is whole.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -91,62 +106,124 @@ impl Share {
         self.bytes
     }
 
-    /// True if there is no room for more, whoever holds it.
-    pub(crate) fn is_scarce(&self) -> bool {
+    /// True if what can go to disk should, whichever response it belongs to.
+    pub(crate) fn is_short(&self) -> bool {
+        self.memory.used.load(Ordering::SeqCst) > self.memory.max / limits::MEMORY_DISK_SHARE
+    }
+
+    /// True if there is no room for more.
+    pub(crate) fn is_full(&self) -> bool {
         self.memory.is_full()
     }
 
-    /// True if the response holds something while there is no room for more.
-    pub(crate) fn is_tight(&self) -> bool {
-        self.bytes > 0 && self.memory.is_full()
+    /// Waits until the response may read on.
+    pub(crate) async fn room(&mut self) {
+        poll_fn(|cx| self.poll_room(cx)).await;
     }
 
-    /// Waits until the response may read on. True: it had to wait.
-    pub(crate) async fn room(&mut self) -> bool {
-        let mut waited = false;
-        poll_fn(|cx| {
-            let ready = self.poll_room(cx);
-            waited |= ready.is_pending();
-            ready
-        })
-        .await;
-        waited
-    }
-
-    /// Ready once the response may read on.
+    /// Ready once the response may read on. To be called again after each wake-up.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.memory.is_full() {
-            self.leave();
+        if self.turn == Turn::Exempt || !self.memory.is_full() {
+            self.leave_queue();
             return Poll::Ready(());
         }
-        self.queued = true;
         let mut queue = self.memory.queue();
-        queue.insert(self.row, cx.waker().clone());
-        let first = queue.first_key_value().is_none_or(|(row, _)| *row == self.row);
-        if first || !self.memory.is_full() { Poll::Ready(()) } else { Poll::Pending }
+        queue.waiting.insert(self.row, cx.waker().clone());
+        self.turn = Turn::Waiting;
+        let is_first = queue.waiting.first_key_value().is_none_or(|(row, _)| *row == self.row);
+        if is_first && !queue.exempt {
+            queue.exempt = true;
+            queue.waiting.remove(&self.row);
+            self.turn = Turn::Exempt;
+            return Poll::Ready(());
+        }
+        // A byte may have been given back before the row was in the queue.
+        if self.memory.is_full() { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Leaves the queue, with its bytes: it does not read on for now. The next one is the first then.
-    pub(crate) fn leave(&mut self) {
-        if std::mem::take(&mut self.queued) {
+    /// The attempt has ended: it reads nothing further, and another row may be exempt.
+    pub(crate) fn end(&mut self) {
+        if self.turn == Turn::Exempt {
+            self.turn = Turn::Free;
             let mut queue = self.memory.queue();
-            queue.remove(&self.row);
-            if let Some((_, next)) = queue.first_key_value() {
-                next.wake_by_ref();
-            }
+            queue.exempt = false;
+            queue.wake_first();
+        }
+        self.leave_queue();
+    }
+
+    fn leave_queue(&mut self) {
+        if self.turn == Turn::Waiting {
+            self.turn = Turn::Free;
+            let mut queue = self.memory.queue();
+            queue.waiting.remove(&self.row);
+            queue.wake_first();
+        }
+    }
+}
+
+impl Queue {
+    fn wake_first(&self) {
+        if let Some((_, first)) = self.waiting.first_key_value() {
+            first.wake_by_ref();
         }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
+        self.end();
         self.set(0);
-        self.leave();
     }
 }
 
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: usize = limits::MEMORY_COUNTED_BYTES;
+
+    fn may_read(share: &mut Share) -> bool {
+        share.poll_room(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn one_row_at_a_time_is_exempt() {
+        let memory = Memory::new(Some(0));
+        let mut finished = memory.share(Row(0));
+        finished.set(BYTES);
+        let [mut first, mut second] = [1, 2].map(|row| memory.share(Row(row)));
+        assert!(may_read(&mut first) && may_read(&mut first));
+        assert!(!may_read(&mut second), "one is exempt already");
+        // What it has read is still held, but its attempt has ended.
+        first.set(BYTES);
+        first.end();
+        assert!(may_read(&mut second));
+        drop(second);
+        let mut third = memory.share(Row(3));
+        assert!(may_read(&mut third), "an attempt that was dropped exempts no more");
+    }
+
+    #[test]
+    fn the_earliest_comes_first() {
+        let memory = Memory::new(Some(0));
+        let mut rows = [0, 3, 2].map(|row| memory.share(Row(row)));
+        rows[0].set(BYTES);
+        assert!(may_read(&mut rows[0]));
+        assert!(!may_read(&mut rows[1]) && !may_read(&mut rows[2]));
+        rows[0].end();
+        assert!(!may_read(&mut rows[1]), "an earlier one waits");
+        assert!(may_read(&mut rows[2]));
+    }
+
+    #[test]
+    fn room_is_for_everyone() {
+        let memory = Memory::new(Some(BYTES as u64));
+        let mut rows = [1, 2, 3].map(|row| memory.share(Row(row)));
+        rows[0].set(2 * BYTES);
+        assert!(may_read(&mut rows[1]) && !may_read(&mut rows[2]));
+        rows[0].set(BYTES);
+        assert!(may_read(&mut rows[2]) && !rows[2].is_full() && rows[2].is_short());
+        assert_eq!(memory.peak(), 2 * BYTES);
     }
 }

@@ -139,8 +139,6 @@ fn a_bomb_is_refused_at_the_limit() {
     for kind in ["gzip", "deflate", "raw-deflate", "br", "zstd"] {
         check(kind, 4 << 20, 4 << 20);
     }
-    // Without a file to go to, 64 MiB is the most, whatever the caller allows.
-    check("zstd", u64::MAX, 64 << 20);
 }
 
 #[test]
@@ -161,7 +159,7 @@ impl Sink for Seen {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
         let file = match &record.body {
             Body::File(path) => Some(std::fs::read(path)?),
-            Body::None | Body::Inline(_) => None,
+            Body::None | Body::Inline(_) | Body::Spooled(_) => None,
         };
         self.0.lock().unwrap().push(file);
         Ok(())

@@ -203,21 +203,47 @@ pub const TRAILER_BYTES_MAX: usize = 16 << 10;
 pub const READ_BYTES: usize = 128 << 10;
 /// Decoded bytes of one body.
 pub const BODY_BYTES_MAX: u64 = 1 << 30;
-/// Decoded bytes of one body that is kept in memory, because its sink writes a record whole.
-pub const BODY_MEMORY_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of bodies, and of heads, that the program holds in memory, over all rows.
+/// Decoded bytes of one body that is held in memory. A larger one waits on disk for its record to be written.
+pub const BODY_HELD_BYTES_MAX: usize = 8 << 20;
+/// Bytes of heads, bodies and decoders that the program holds in memory, over all rows.
 pub const MEMORY_BYTES: u64 = 512 << 20;
-/// A head with a body that is smaller is not counted: what is in flight and what waits to be written is few enough. Of a
-/// head no more is read at once while memory is short.
-pub const MEMORY_COUNTED_BYTES: usize = 16 << 10;
-/// Beyond this a body that goes to a file of its own is written while it arrives.
+/// The part of it beyond which what can go to disk does, as a divisor. The rest is for heads and decoders, which cannot.
+pub const MEMORY_DISK_SHARE: usize = 2;
+/// A response that holds less is not counted: 10,000 of them, as many as may wait for their turn, are 20 MB.
+pub const MEMORY_COUNTED_BYTES: usize = 2 << 10;
+/// Bytes that are read from a connection at once while memory is short.
+pub const READ_BYTES_SHORT: usize = 16 << 10;
+/// Beyond this a body that goes to a file is written while it arrives.
 pub const BODY_INLINE_BYTES: usize = 256 << 10;
+/// The blocks of the file that bodies wait in: where it gives space back, it does so by whole pages.
+pub const STORE_BLOCK_BYTES: u64 = 4 << 10;
 /// Content encodings on one response, over all its header lines.
 pub const ENCODINGS_MAX: usize = 5;
-/// Bytes that a decoder puts out before its limits are checked again.
-pub const DECODE_STEP_BYTES: usize = 64 << 10;
+/// Bytes that a decoder takes, and puts out, in one step: then its limits are checked.
+pub const DECODE_STEP_BYTES: usize = 16 << 10;
 /// Bytes that are worth a thread crossing when they must be decoded: some 50 µs of work for a crossing of 5.
 pub const DECODE_CROSSING_BYTES: usize = 64 << 10;
+/// Bytes that all stages of a decoder take and put out on the thread of a shard, for one piece of a body: about a
+/// millisecond. What is left is done elsewhere.
+pub const DECODE_INLINE_BYTES: usize = 256 << 10;
+/// The same for one crossing to another thread, between two looks at the clock.
+pub const DECODE_SLICE_BYTES: usize = 1 << 20;
+/// What the beginning of another gzip member counts in these: a new window is made for it.
+pub const DECODE_MEMBER_BYTES: usize = 16 << 10;
+/// What a coding may take beyond `ENCODED_RATIO_MAX`, before it has put out anything: the longest header of any honest one.
+pub const ENCODED_BYTES_MIN: u64 = 1 << 20;
+/// Bytes that a coding may take for each that it puts out: a server that flushes after each byte sends seven.
+pub const ENCODED_RATIO_MAX: u64 = 8;
+/// Bytes behind the end of the coded data that are passed over; of more, nothing further is read.
+pub const ENCODED_TRAILING_BYTES_MAX: u64 = 1 << 10;
+/// Memory of a decoder of gzip or deflate, with its window of 32 KiB.
+pub const INFLATE_BYTES: usize = 64 << 10;
+/// The most that one of brotli takes, whose largest window is 16 MiB.
+pub const BROTLI_BYTES_MAX: usize = (16 << 20) + BROTLI_TABLES_BYTES;
+/// Of that, what is not the window.
+pub const BROTLI_TABLES_BYTES: usize = 256 << 10;
+/// The most that one of zstd takes, with a window of `ZSTD_WINDOW_LOG_MAX`.
+pub const ZSTD_BYTES_MAX: usize = (8 << 20) + (512 << 10);
 /// Pieces after which a body that never pauses lets the other rows of its thread have a turn, and its deadlines be
 /// looked at.
 pub const BODY_TURN_PIECES: u32 = 16;

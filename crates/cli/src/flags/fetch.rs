@@ -127,7 +127,7 @@ pub(crate) struct Flags {
     /// One attempt in all.
     #[arg(short, long, value_name = "TIME", default_value_t = limits::TOTAL_TIMEOUT.into(), help_heading = "Time and size")]
     pub(crate) max_time: Span,
-    /// The largest body, decoded.
+    /// The largest body, decoded, in files and in records.
     #[arg(long, value_name = "SIZE", default_value_t = Size(limits::BODY_BYTES_MAX), help_heading = "Time and size")]
     pub(crate) max_filesize: Size,
     /// Redirects to follow.
@@ -149,7 +149,7 @@ pub(crate) struct Flags {
     /// End the run at the first failed row.
     #[arg(long, conflicts_with = "max_errors", help_heading = "Run")]
     pub(crate) fail_early: bool,
-    /// Bytes of responses held in memory; beyond it bodies are spooled to disk, or wait.
+    /// Bytes of responses held in memory; beyond half of it they wait on disk.
     #[arg(long, value_name = "SIZE", default_value_t = Size(limits::MEMORY_BYTES), help_heading = "Run")]
     pub(crate) max_memory: Size,
     /// Rows to keep in memory ahead of the fetching; further ones may wait on disk.

@@ -1,19 +1,23 @@
-//! Content codings, undone in bounded steps: whatever a body expands to, no more than the space that is offered is
-//! produced at once. This file never allocates by a number that a server sent.
-
-use std::io;
+//! Content codings, undone in bounded steps: a step takes and puts out no more than `limits::DECODE_STEP_BYTES`, of one
+//! coding, and says how much it did, so that its caller can look at the clock. This file never allocates by a number that
+//! a server sent, but for the windows that the limits name.
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use flate2::{Decompress, FlushDecompress, Status};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
-use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 /// Undoes all codings of one body.
 pub(crate) struct Decoder {
     /// The last coding that was applied comes first: its stage sees the bytes of the wire.
     stages: Vec<Stage>,
+    /// Decoded bytes of the body that are allowed: a coding that takes more to make them does not compress.
+    max_bytes: u64,
+    begun: bool,
+    /// Set when the coded data has ended: the stage behind whose data there was too much else.
+    over: Option<usize>,
 }
 
 /// One coding, and the bytes that wait for it.
@@ -22,9 +26,14 @@ struct Stage {
     /// What the stage before has put out and this one has not taken.
     waiting: Vec<u8>,
     taken: usize,
-    /// No input has come at all: a body of no bytes is not a damaged one.
-    untouched: bool,
+    /// It has put out all that it could make of what it took.
+    hungry: bool,
+    /// Its data has ended, or may end here: a body of no bytes is not a damaged one.
     ended: bool,
+    bytes_in: u64,
+    bytes_out: u64,
+    /// Bytes behind the end of its data.
+    trailing: u64,
 }
 
 enum Coding {
@@ -32,7 +41,7 @@ enum Coding {
     /// With zlib's frame as RFC 9110 says, or without, as some servers do; the first byte tells.
     Deflate(Option<Decompress>),
     Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
-    Zstd(ZstdDecoder<'static>),
+    Zstd(DCtx<'static>),
 }
 
 /// How one step of a coding went.
@@ -42,10 +51,24 @@ struct Step {
     ended: bool,
 }
 
+/// How one step of a decoder went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// So many bytes were put out, for so much work, in bytes that a coding took or put out.
+    Worked { written: usize, work: usize },
+    /// All input is taken, and nothing more comes of it.
+    NeedsInput,
+    /// The coded data has ended, and what follows it is nothing.
+    Over,
+}
+
 impl Decoder {
     /// For the codings of `Content-Encoding` fields, in the order of the wire. `None`: nothing to undo, or a coding
-    /// that nobody here knows, whose bytes are kept as they came.
-    pub(crate) fn new<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, Failure> {
+    /// that is not known here, whose bytes are kept as they came. Of the decoded body `max_bytes` are allowed.
+    pub(crate) fn new<'a>(
+        fields: impl Iterator<Item = &'a [u8]>,
+        max_bytes: u64,
+    ) -> Result<Option<Self>, Failure> {
         let mut stages = Vec::new();
         for name in fields.flat_map(|field| field.split(|&byte| byte == b',')) {
             let coding = match name.trim_ascii().to_ascii_lowercase().as_slice() {
@@ -53,28 +76,81 @@ impl Decoder {
                 b"gzip" | b"x-gzip" => Coding::Gzip(Decompress::new_gzip(15)),
                 b"deflate" => Coding::Deflate(None),
                 b"br" => Coding::Brotli(Box::new(brotli())),
-                b"zstd" => Coding::Zstd(zstd_decoder().map_err(|error| corrupt(&error.to_string()))?),
+                b"zstd" => Coding::Zstd(zstd_decoder()?),
                 _ => return Ok(None),
             };
             if stages.len() == limits::ENCODINGS_MAX {
                 let message = format!("more than {} content codings", limits::ENCODINGS_MAX);
                 return Err(Failure::new(ErrorKind::DecodeChain, message));
             }
-            stages.push(Stage { coding, waiting: Vec::new(), taken: 0, untouched: true, ended: false });
+            stages.push(Stage::new(coding));
         }
         stages.reverse();
-        Ok(if stages.is_empty() { None } else { Some(Self { stages }) })
+        let decoder = Self { stages, max_bytes, begun: false, over: None };
+        Ok(if decoder.stages.is_empty() { None } else { Some(decoder) })
     }
 
-    /// Decodes from the front of `input` into `output` and returns how much it wrote; 0: all input is taken and
-    /// nothing more comes of it.
-    pub(crate) fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<usize, Failure> {
-        pull(&mut self.stages, input, output)
+    /// The memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |stage: &Stage| if self.begun { stage.coding.bytes() + stage.waiting.capacity() } else { 0 };
+        self.stages.iter().map(of).sum()
+    }
+
+    /// The most that its first step may take, before it is known; `None`: that is over.
+    pub(crate) fn bytes_to_begin(&self) -> Option<usize> {
+        (!self.begun).then(|| self.stages.iter().map(|stage| stage.coding.bytes_max()).sum())
+    }
+
+    /// Makes one step: takes from the front of `input`, or puts out into `output`, or moves bytes from one coding to the
+    /// next. To be called again until it needs input or is over.
+    pub(crate) fn step(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Progress, Failure> {
+        self.begun = true;
+        if self.over.is_some() {
+            return Ok(Progress::Over);
+        }
+        // From the last stage on: what one has put out is taken before more is made.
+        for index in (0..self.stages.len()).rev() {
+            let Some((before, [stage, after @ ..])) = self.stages.split_at_mut_checked(index) else { break };
+            let source =
+                if before.is_empty() { *input } else { stage.waiting.get(stage.taken..).unwrap_or_default() };
+            if source.is_empty() && stage.hungry {
+                continue;
+            }
+            let source = source.get(..limits::DECODE_STEP_BYTES).unwrap_or(source);
+            let taken = source.len();
+            let space = match after.first_mut() {
+                Some(next) => next.make_room(),
+                None => &mut *output,
+            };
+            let (step, restarts) = advance(&mut stage.coding, stage.ended, source, space)?;
+            if let Some(next) = after.first_mut() {
+                next.waiting.truncate(step.written);
+            }
+            if taken > 0 && step.read == 0 && step.written == 0 {
+                return Err(corrupt("the coded data does not go on"));
+            }
+            stage.note(&step, restarts, self.max_bytes)?;
+            if before.is_empty() {
+                *input = input.get(step.read..).unwrap_or_default();
+            } else {
+                stage.taken += step.read;
+            }
+            if stage.trailing > limits::ENCODED_TRAILING_BYTES_MAX {
+                self.over = Some(index);
+                return Ok(Progress::Over);
+            }
+            let written = if after.is_empty() { step.written } else { 0 };
+            let renewed = if restarts { limits::DECODE_MEMBER_BYTES } else { 0 };
+            return Ok(Progress::Worked { written, work: step.read + step.written + renewed });
+        }
+        Ok(Progress::NeedsInput)
     }
 
     /// Must be called when the body has ended: what was decoded is only then known to be whole.
     pub(crate) fn finish(&self) -> Result<(), Failure> {
-        if self.stages.iter().all(|stage| stage.ended || stage.untouched) {
+        // What comes before a stage whose data has ended was not read to its end.
+        let mut stages = self.stages.iter().skip(self.over.unwrap_or(0));
+        if stages.all(|stage| stage.ended || stage.bytes_in == 0) {
             Ok(())
         } else {
             Err(corrupt("the compressed body ends too early"))
@@ -82,35 +158,60 @@ impl Decoder {
     }
 }
 
-/// The output of the last of `stages`, each of which draws on the one before.
-fn pull(stages: &mut [Stage], input: &mut &[u8], output: &mut [u8]) -> Result<usize, Failure> {
-    let Some((last, before)) = stages.split_last_mut() else { return Ok(0) };
-    loop {
-        if last.taken == last.waiting.len() && !before.is_empty() {
-            last.waiting.resize(limits::DECODE_STEP_BYTES, 0);
-            let filled = pull(before, input, &mut last.waiting)?;
-            last.waiting.truncate(filled);
-            last.taken = 0;
-        }
-        let Stage { coding, waiting, taken, untouched, ended } = last;
-        let source = if before.is_empty() { *input } else { waiting.get(*taken..).unwrap_or_default() };
-        *untouched &= source.is_empty();
-        let step = if *ended && !coding.continues(source) {
-            // What follows the end of the data is passed over, as browsers and curl do.
-            Step { read: source.len(), written: 0, ended: true }
-        } else {
-            coding.step(source, output)?
-        };
-        *ended = step.ended || (*ended && step.read == 0 && step.written == 0);
-        if before.is_empty() {
-            *input = input.get(step.read..).unwrap_or_default();
-        } else {
-            *taken += step.read;
-        }
-        if step.written > 0 || step.read == 0 {
-            return Ok(step.written);
+impl Stage {
+    fn new(coding: Coding) -> Self {
+        Self {
+            coding,
+            waiting: Vec::new(),
+            taken: 0,
+            hungry: true,
+            ended: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            trailing: 0,
         }
     }
+
+    /// Space for what the stage before puts out, when all that it has put out is taken.
+    fn make_room(&mut self) -> &mut [u8] {
+        self.waiting.resize(limits::DECODE_STEP_BYTES, 0);
+        self.taken = 0;
+        &mut self.waiting
+    }
+
+    /// Takes note of a step, and refuses a coding that takes much and puts out little.
+    fn note(&mut self, step: &Step, restarted: bool, max_bytes: u64) -> Result<(), Failure> {
+        let is_trailing = self.ended && !restarted;
+        self.ended = step.ended;
+        self.hungry = step.read == 0 && step.written == 0;
+        self.bytes_in += step.read as u64;
+        self.bytes_out += step.written as u64;
+        if is_trailing {
+            self.trailing += step.read as u64;
+        }
+        let wanted = self.bytes_out.saturating_mul(limits::ENCODED_RATIO_MAX).min(max_bytes);
+        if self.bytes_in > wanted.saturating_add(limits::ENCODED_BYTES_MIN) {
+            let (bytes_in, bytes_out) = (self.bytes_in, self.bytes_out);
+            let message = format!("{bytes_in} bytes of coded data, of which {bytes_out} came");
+            return Err(Failure::new(ErrorKind::BodyTooLarge, message));
+        }
+        Ok(())
+    }
+}
+
+/// One step of a coding, and whether it began another member.
+fn advance(
+    coding: &mut Coding,
+    ended: bool,
+    source: &[u8],
+    space: &mut [u8],
+) -> Result<(Step, bool), Failure> {
+    let ended_for_good = ended && !source.is_empty() && !coding.continues(source);
+    if ended && (ended_for_good || source.is_empty()) {
+        // What follows the end of the data is passed over, as browsers and curl do.
+        return Ok((Step { read: source.len(), written: 0, ended: true }, false));
+    }
+    Ok((coding.step(source, space)?, ended))
 }
 
 impl Coding {
@@ -126,6 +227,26 @@ impl Coding {
             }
             Self::Zstd(_) => !source.is_empty(),
             Self::Deflate(_) | Self::Brotli(_) => false,
+        }
+    }
+
+    /// The memory that it takes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Gzip(_) | Self::Deflate(_) => limits::INFLATE_BYTES,
+            Self::Brotli(state) => {
+                limits::BROTLI_TABLES_BYTES + usize::try_from(state.ringbuffer_size).unwrap_or(0)
+            }
+            Self::Zstd(context) => context.sizeof(),
+        }
+    }
+
+    /// The same at the most.
+    fn bytes_max(&self) -> usize {
+        match self {
+            Self::Gzip(_) | Self::Deflate(_) => limits::INFLATE_BYTES,
+            Self::Brotli(_) => limits::BROTLI_BYTES_MAX,
+            Self::Zstd(_) => limits::ZSTD_BYTES_MAX,
         }
     }
 
@@ -188,22 +309,23 @@ fn step_brotli(
     }
 }
 
-fn zstd_decoder() -> io::Result<ZstdDecoder<'static>> {
-    let mut decoder = ZstdDecoder::new()?;
-    decoder.set_parameter(DParameter::WindowLogMax(limits::ZSTD_WINDOW_LOG_MAX))?;
-    Ok(decoder)
+fn zstd_decoder() -> Result<DCtx<'static>, Failure> {
+    let mut context = DCtx::try_create().ok_or_else(|| corrupt("no memory for a decoder"))?;
+    context.set_parameter(DParameter::WindowLogMax(limits::ZSTD_WINDOW_LOG_MAX)).map_err(zstd_failure)?;
+    Ok(context)
 }
 
-fn step_zstd(decoder: &mut ZstdDecoder<'_>, source: &[u8], output: &mut [u8]) -> Result<Step, Failure> {
+fn step_zstd(context: &mut DCtx<'_>, source: &[u8], output: &mut [u8]) -> Result<Step, Failure> {
     let mut input = InBuffer::around(source);
     let mut space = OutBuffer::around(output);
-    let wanted = decoder.run(&mut input, &mut space).map_err(|error| {
-        let message = error.to_string();
-        let window = message.contains("too much memory");
-        let kind = if window { ErrorKind::DecodeWindow } else { ErrorKind::DecodeCorrupt };
-        Failure::new(kind, message)
-    })?;
+    let wanted = context.decompress_stream(&mut space, &mut input).map_err(zstd_failure)?;
     Ok(Step { read: input.pos(), written: space.pos(), ended: wanted == 0 })
+}
+
+fn zstd_failure(code: usize) -> Failure {
+    let message = get_error_name(code);
+    let window = message.contains("too much memory");
+    Failure::new(if window { ErrorKind::DecodeWindow } else { ErrorKind::DecodeCorrupt }, message)
 }
 
 fn corrupt(what: &str) -> Failure {
@@ -219,17 +341,25 @@ mod tests {
 
     use super::*;
 
+    const MAX: u64 = 1 << 30;
+
     /// Decodes `body` in pieces of `piece` bytes.
     fn decode(codings: &str, body: &[u8], piece: usize) -> Result<Vec<u8>, ErrorKind> {
-        let decoder = Decoder::new([codings.as_bytes()].into_iter()).map_err(|failure| failure.kind)?;
+        let decoder = Decoder::new([codings.as_bytes()].into_iter(), MAX).map_err(|failure| failure.kind)?;
         let mut decoder = decoder.expect("a known coding");
         let mut decoded = Vec::new();
         for mut input in body.chunks(piece) {
             let mut block = [0; 100];
             loop {
-                match decoder.decode(&mut input, &mut block).map_err(|failure| failure.kind)? {
-                    0 => break,
-                    n => decoded.extend_from_slice(&block[..n]),
+                match decoder.step(&mut input, &mut block).map_err(|failure| failure.kind)? {
+                    Progress::Worked { written, work } => {
+                        assert!(work <= 2 * limits::DECODE_STEP_BYTES + limits::DECODE_MEMBER_BYTES);
+                        decoded.extend_from_slice(&block[..written]);
+                    }
+                    Progress::NeedsInput => break,
+                    Progress::Over => {
+                        return decoder.finish().map_err(|failure| failure.kind).map(|()| decoded);
+                    }
                 }
             }
             assert!(input.is_empty());
@@ -297,9 +427,51 @@ mod tests {
     #[test]
     fn codings_are_counted_over_all_fields() {
         let fields = [&b"gzip, gzip, gzip"[..], b"gzip, gzip, gzip"];
-        let refused = Decoder::new(fields.into_iter()).err().map(|failure| failure.kind);
+        let refused = Decoder::new(fields.into_iter(), MAX).err().map(|failure| failure.kind);
         assert_eq!(refused, Some(ErrorKind::DecodeChain));
-        assert!(Decoder::new([&b"identity"[..]].into_iter()).unwrap().is_none());
-        assert!(Decoder::new([&b"gzip, unknown"[..]].into_iter()).unwrap().is_none());
+        assert!(Decoder::new([&b"identity"[..]].into_iter(), MAX).unwrap().is_none());
+        assert!(Decoder::new([&b"gzip, unknown"[..]].into_iter(), MAX).unwrap().is_none());
+    }
+
+    /// Nothing comes of these, however much of them there is.
+    #[test]
+    fn codings_that_take_and_give_nothing_end_soon() {
+        let quiet = gzip(&[]).repeat(200_000);
+        let mut names = vec![0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 3];
+        names.resize(4 << 20, b'n');
+        let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 0, 0, 0x40, 0][..], &vec![0; 4 << 20]].concat();
+        let nothing = zstd::encode_all(&[][..], 1).unwrap().repeat(400_000);
+        for (codings, body) in [
+            ("gzip", &quiet),
+            ("gzip", &names),
+            ("zstd", &skipped),
+            ("zstd", &nothing),
+            ("gzip, gzip", &gzip(&quiet)),
+            ("gzip, zstd, gzip", &gzip(&zstd::encode_all(&quiet[..], 1).unwrap())),
+        ] {
+            assert_eq!(decode(codings, body, 64 << 10), Err(ErrorKind::BodyTooLarge), "{codings}");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_end_is_not_decoded_for_long() {
+        let behind = [gzip(b"one"), vec![b'x'; 4 << 20]].concat();
+        assert_eq!(decode("gzip", &behind, 1 << 10), Ok(b"one".to_vec()));
+        assert_eq!(decode("gzip, gzip", &gzip(&behind), 1 << 10), Ok(b"one".to_vec()));
+        // The outer data has ended before the inner.
+        let cut = [gzip(&gzip(&text())[..50]), vec![b'x'; 4 << 20]].concat();
+        assert_eq!(decode("gzip, gzip", &cut, 1 << 10), Err(ErrorKind::DecodeCorrupt));
+    }
+
+    #[test]
+    fn a_server_that_flushes_after_each_byte_is_decoded() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        for byte in text().iter().cycle().take(250_000) {
+            encoder.write_all(&[*byte]).unwrap();
+            encoder.flush().unwrap();
+        }
+        let body = encoder.finish().unwrap();
+        assert!(body.len() > 3 << 19, "{}", body.len());
+        assert_eq!(decode("gzip", &body, 64 << 10).map(|decoded| decoded.len()), Ok(250_000));
     }
 }

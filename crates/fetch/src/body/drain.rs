@@ -1,9 +1,11 @@
-//! Pulls a body off its connection: counts it, keeps its limits and its pace, decodes it, hashes it, and holds it or
-//! spools it.
+//! Pulls a body off its connection: counts it, keeps its limits, its deadline and its pace, decodes it, hashes it, and
+//! holds it or writes it out.
 //!
-//! Small bodies are handled on the spot. A block that takes real time to decode or to write crosses to the executor.
+//! Small bodies are handled on the spot. What takes real time, to decode or to write, crosses to the executor, a bounded
+//! part at a time.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use overlapped::Executor;
@@ -15,10 +17,11 @@ use overlapped_proto::record::Body;
 use overlapped_proto::time::Nanos;
 use sha2::{Digest, Sha256};
 
-use super::decode::Decoder;
+use super::decode::{Decoder, Progress};
 use super::spool::{RunId, Spool};
+use super::store::{Store, Storing};
 use crate::clock::Clock;
-use crate::memory::{Held, Share};
+use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Connection;
 
@@ -33,7 +36,7 @@ pub(crate) struct Rules<'a> {
     /// The slowest pace: bytes over a span.
     pub(crate) speed: Option<(u64, Nanos)>,
     /// Where it goes when it is too large to hold.
-    pub(crate) spool: Option<&'a PathBuf>,
+    pub(crate) overflow: Overflow<'a>,
     /// Blocking work goes here.
     pub(crate) disk: &'a Executor,
     /// Work that computes goes here.
@@ -47,13 +50,21 @@ pub(crate) struct Rules<'a> {
     pub(crate) cut: bool,
 }
 
+/// Where a body goes that is too large to hold.
+#[derive(Clone, Copy)]
+pub(crate) enum Overflow<'a> {
+    /// To a file in this directory, which its sink gives a name.
+    File(&'a PathBuf),
+    /// To the file that all bodies share, from where its sinks read it.
+    Store(&'a Arc<Store>),
+    /// Nowhere: its limit is small.
+    Nowhere,
+}
+
 /// What came of a body, whole or not.
 #[derive(Default)]
 pub(crate) struct Drained {
-    /// What is held in memory.
-    held: Option<Bytes>,
-    /// The file that has it instead; it goes with this unless [`Drained::into_body`] gives it away.
-    spool: Option<Spool>,
+    place: Place,
     pub(crate) bytes: u64,
     pub(crate) wire_bytes: u64,
     pub(crate) sha256: Option<[u8; 32]>,
@@ -62,19 +73,51 @@ pub(crate) struct Drained {
     pub(crate) failure: Option<Failure>,
 }
 
+/// Where a body is. Dropped, it is gone, its file included.
+#[derive(Default)]
+enum Place {
+    #[default]
+    Nowhere,
+    Memory(Vec<u8>),
+    File(Spool),
+    Store(Storing),
+}
+
 impl Drained {
     /// The body, for a record.
     pub(crate) fn into_body(self) -> Body {
-        match (self.spool, self.held) {
-            (Some(spool), _) => Body::File(spool.keep()),
-            (None, Some(bytes)) => Body::Inline(bytes),
-            (None, None) => Body::None,
+        match self.place {
+            Place::Nowhere => Body::None,
+            Place::Memory(bytes) => Body::Inline(Bytes::from(bytes)),
+            Place::File(spool) => Body::File(spool.keep()),
+            Place::Store(storing) => storing.end().map_or(Body::None, Body::Spooled),
         }
     }
 
     /// Drops the body, its file included.
     pub(crate) fn forget_body(&mut self) {
-        (self.held, self.spool) = (None, None);
+        self.place = Place::Nowhere;
+    }
+
+    /// The memory that it takes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.place {
+            Place::Memory(bytes) => bytes.capacity(),
+            Place::Nowhere | Place::File(_) | Place::Store(_) => 0,
+        }
+    }
+
+    /// Moves the body to disk, if it is in memory and has any bytes.
+    pub(crate) async fn move_to(&mut self, store: &Arc<Store>, disk: &Executor) -> Result<(), Failure> {
+        match std::mem::take(&mut self.place) {
+            Place::Memory(bytes) if !bytes.is_empty() => {
+                self.place = Place::Store(store.begin().write(disk, bytes.into()).await?);
+            }
+            other @ (Place::Nowhere | Place::Memory(_) | Place::File(_) | Place::Store(_)) => {
+                self.place = other
+            }
+        }
+        Ok(())
     }
 }
 
@@ -83,51 +126,67 @@ pub(crate) async fn drain(
     connection: &mut Connection,
     decoder: Option<Decoder>,
     rules: &Rules<'_>,
-    share: Share,
+    share: &mut Share,
     alarm: &mut Alarm,
     clock: Clock,
     now: Nanos,
 ) -> Drained {
     // Where memory is short no room is made before it is needed.
-    let expected = if share.is_scarce() { 0 } else { expected_bytes(connection) };
+    let expected = if share.is_short() { 0 } else { expected_bytes(connection) };
     let mut drain = Drain {
         rules,
         intake: Some(Intake::new(decoder, rules, expected)),
-        spool: None,
+        place: Place::Nowhere,
         head_bytes: share.bytes(),
         share,
         pace: Pace { limit: rules.speed, since: now, bytes: 0 },
         wire_bytes: 0,
         frames: 0,
+        connection,
+        alarm,
+        clock,
     };
-    let failure = drain.run(connection, alarm, clock).await.err();
-    drain.finish(failure, connection.proves_the_end()).await
+    drain.count();
+    let failure = drain.run().await.err();
+    drain.finish(failure).await
 }
 
-struct Drain<'a> {
-    rules: &'a Rules<'a>,
+struct Drain<'a, 'r> {
+    rules: &'a Rules<'r>,
     /// `None` only while a block is away on the executor.
     intake: Option<Intake>,
-    spool: Option<Spool>,
+    /// What is written of it.
+    place: Place,
     head_bytes: usize,
-    share: Share,
+    share: &'a mut Share,
     pace: Pace,
     wire_bytes: u64,
     frames: u32,
+    connection: &'a mut Connection,
+    alarm: &'a mut Alarm,
+    clock: Clock,
 }
 
-impl Drain<'_> {
-    async fn run(
-        &mut self,
-        connection: &mut Connection,
-        alarm: &mut Alarm,
-        clock: Clock,
-    ) -> Result<(), Failure> {
-        while let Some(frame) = self.next(connection, alarm, clock).await? {
+/// What became of a piece of a body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// All of it is taken.
+    All,
+    /// It must be called again.
+    More,
+    /// The body has ended, and what follows is not read.
+    Over,
+}
+
+impl Drain<'_, '_> {
+    async fn run(&mut self) -> Result<(), Failure> {
+        while let Some(frame) = self.next().await? {
             self.wire_bytes += len(&frame);
             self.pace.bytes += len(&frame);
-            self.take(frame).await?;
-            self.fit(connection, clock).await?;
+            if self.take(frame).await? == Taken::Over {
+                break;
+            }
+            self.fit().await?;
         }
         match &self.intake {
             Some(intake) => intake.end(),
@@ -135,98 +194,162 @@ impl Drain<'_> {
         }
     }
 
-    /// Counts what is held, and stays within what all bodies may take: writes it out where that can be done, else
-    /// waits for others to be gone.
-    async fn fit(&mut self, connection: &mut Connection, clock: Clock) -> Result<(), Failure> {
-        let held = self.intake.as_ref().map_or(0, |intake| intake.held.capacity());
-        self.share.set(self.head_bytes + held);
-        if !self.share.is_tight() {
-            return Ok(());
-        }
-        connection.leave_block();
-        if self.rules.spool.is_some() && held > 0 {
-            self.write_out().await?;
-            self.share.set(self.head_bytes);
-        } else if self.share.room().await {
-            // It was not the server that paused.
-            self.pace = Pace { since: clock.now(), bytes: 0, ..self.pace };
-        }
-        Ok(())
-    }
-
-    async fn next(
-        &mut self,
-        connection: &mut Connection,
-        alarm: &mut Alarm,
-        clock: Clock,
-    ) -> Result<Option<Bytes>, Failure> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         self.frames = self.frames.wrapping_add(1);
+        let most = if self.share.is_short() { limits::READ_BYTES_SHORT } else { limits::READ_BYTES };
         loop {
             let deadline = self.pace.deadline();
+            let connection = &mut *self.connection;
+            let takes_turn = self.frames.is_multiple_of(limits::BODY_TURN_PIECES);
             let frame = async {
-                if self.frames.is_multiple_of(limits::BODY_TURN_PIECES) {
+                if takes_turn {
                     tokio::task::yield_now().await;
                 }
-                connection.frame().await
+                connection.frame(most).await
             };
-            match alarm.within(deadline, frame).await {
+            match self.alarm.within(deadline, frame).await {
                 Ok(frame) => return frame,
-                Err(failure) if failure.kind == ErrorKind::TimeoutSlow => self.pace.judge(clock.now())?,
+                Err(failure) if failure.kind == ErrorKind::TimeoutSlow => {
+                    self.pace.judge(self.clock.now())?
+                }
                 Err(failure) => return Err(failure),
             }
         }
     }
 
-    /// Takes a frame, however much it expands to, at most a block at a time.
-    async fn take(&mut self, frame: Bytes) -> Result<(), Failure> {
+    /// Takes a frame, however much it expands to, a bounded part at a time.
+    async fn take(&mut self, frame: Bytes) -> Result<Taken, Failure> {
         let lost = || Failure::new(ErrorKind::Internal, "the body's buffer is lost");
-        let mut rest = frame;
+        let mut rest = self.admit(frame).await?;
+        let mut crosses = self.decodes() && rest.len() >= limits::DECODE_CROSSING_BYTES;
         loop {
             let mut intake = self.intake.take().ok_or_else(lost)?;
             let result;
-            if intake.decoder.is_some() && rest.len() >= limits::DECODE_CROSSING_BYTES {
+            if crosses {
                 let step = move || {
-                    let result = intake.step(&mut rest);
+                    let result = intake.step(&mut rest, limits::DECODE_SLICE_BYTES);
                     (intake, rest, result)
                 };
-                let done = self.rules.cpu.submit(step).await;
+                // The clock is looked at between two parts; one that is given up ends by itself.
+                let done = self.alarm.within(Deadline::NEVER, self.rules.cpu.submit(step)).await?;
                 let stopped =
                     |error| Failure::new(ErrorKind::Resource, format!("no thread to decode: {error}"));
                 (intake, rest, result) = done.map_err(stopped)?;
+                self.restart_pace();
             } else {
-                result = intake.step(&mut rest);
+                result = intake.step(&mut rest, limits::DECODE_INLINE_BYTES);
             }
-            let full = intake.held.len() >= limits::BODY_INLINE_BYTES;
+            let full = intake.held.len() >= self.hold_bytes();
             self.intake = Some(intake);
-            let more = result?;
-            if full && self.rules.spool.is_some() {
+            self.count();
+            let taken = result?;
+            if full && self.can_write_out() {
                 self.write_out().await?;
             }
-            if !more {
-                return Ok(());
+            if taken != Taken::More {
+                return Ok(taken);
             }
+            crosses = true;
         }
     }
 
-    /// Moves what is held to the spool file.
-    async fn write_out(&mut self) -> Result<(), Failure> {
-        let (Some(intake), Some(directory)) = (&mut self.intake, self.rules.spool) else { return Ok(()) };
-        let block = Bytes::from(std::mem::take(&mut intake.held));
-        let spool = match self.spool.take() {
-            Some(spool) => spool,
-            None => {
-                let Rules { disk, run, row, attempt, .. } = *self.rules;
-                Spool::create(disk, directory.clone(), run, row, attempt).await?
-            }
-        };
-        self.spool = Some(spool.write(block).await?);
+    /// A decoder takes its memory with the first piece of a body: before that it waits for room, and counts the most that
+    /// it may take until it is known.
+    async fn admit(&mut self, mut frame: Bytes) -> Result<Bytes, Failure> {
+        let decoder = self.intake.as_ref().and_then(|intake| intake.decoder.as_ref());
+        let Some(bytes) = decoder.and_then(Decoder::bytes_to_begin) else { return Ok(frame) };
+        if self.share.is_full() {
+            // What waits must not keep the block that all connections of the shard read into.
+            frame = Bytes::copy_from_slice(&frame);
+            self.wait_for_room().await?;
+        }
+        self.share.set(self.share.bytes() + bytes);
+        Ok(frame)
+    }
+
+    /// Stays within what all responses may take: writes out what it holds where that can be done; else waits.
+    async fn fit(&mut self) -> Result<(), Failure> {
+        let held = self.intake.as_ref().map_or(0, |intake| intake.held.capacity());
+        if held > 0 && self.can_write_out() && self.share.is_short() {
+            self.connection.leave_block();
+            self.write_out().await?;
+        }
+        let holds = self.decodes() || (held > 0 && !self.can_write_out());
+        if holds && self.share.is_full() {
+            self.wait_for_room().await?;
+        }
         Ok(())
     }
 
-    async fn finish(mut self, mut failure: Option<Failure>, proven: bool) -> Drained {
-        if self.spool.is_some() && failure.is_none() {
+    /// Waits for others to be gone. Its time goes on meanwhile, but it is not the server that pauses.
+    async fn wait_for_room(&mut self) -> Result<(), Failure> {
+        self.connection.leave_block();
+        self.alarm.within(Deadline::NEVER, self.share.room()).await?;
+        self.restart_pace();
+        Ok(())
+    }
+
+    fn restart_pace(&mut self) {
+        self.pace = Pace { since: self.clock.now(), bytes: 0, ..self.pace };
+    }
+
+    fn decodes(&self) -> bool {
+        self.intake.as_ref().is_some_and(|intake| intake.decoder.is_some())
+    }
+
+    /// Has the budget know what is held.
+    fn count(&mut self) {
+        let held = self.intake.as_ref().map_or(0, Intake::memory);
+        self.share.set(self.head_bytes + held);
+    }
+
+    /// What may be held before it is written out. A body that goes to a file of its own does so early, because it must
+    /// go there anyway.
+    fn hold_bytes(&self) -> usize {
+        match (&self.place, self.rules.overflow) {
+            (Place::Nowhere | Place::Memory(_), Overflow::Store(_)) => limits::BODY_HELD_BYTES_MAX,
+            (_, Overflow::File(_) | Overflow::Store(_)) => limits::BODY_INLINE_BYTES,
+            (_, Overflow::Nowhere) => usize::MAX,
+        }
+    }
+
+    fn can_write_out(&self) -> bool {
+        match self.rules.overflow {
+            Overflow::File(_) | Overflow::Store(_) => true,
+            Overflow::Nowhere => false,
+        }
+    }
+
+    /// Moves what is held to disk.
+    async fn write_out(&mut self) -> Result<(), Failure> {
+        let Some(intake) = &mut self.intake else { return Ok(()) };
+        let block = Bytes::from(std::mem::take(&mut intake.held));
+        let Rules { overflow, disk, run, row, attempt, .. } = *self.rules;
+        self.place = match (std::mem::take(&mut self.place), overflow) {
+            (Place::File(spool), _) => Place::File(spool.write(block).await?),
+            (Place::Store(storing), _) => Place::Store(storing.write(disk, block).await?),
+            (Place::Nowhere | Place::Memory(_), Overflow::File(directory)) => {
+                let spool = Spool::create(disk, directory.clone(), run, row, attempt).await?;
+                Place::File(spool.write(block).await?)
+            }
+            (Place::Nowhere | Place::Memory(_), Overflow::Store(store)) => {
+                Place::Store(store.begin().write(disk, block).await?)
+            }
+            (Place::Nowhere | Place::Memory(_), Overflow::Nowhere) => Place::Memory(block.into()),
+        };
+        self.count();
+        Ok(())
+    }
+
+    async fn finish(mut self, mut failure: Option<Failure>) -> Drained {
+        let is_written = match &self.place {
+            Place::File(_) | Place::Store(_) => true,
+            Place::Nowhere | Place::Memory(_) => false,
+        };
+        if is_written && failure.is_none() {
             failure = self.write_out().await.err();
         }
+        let proven = self.connection.proves_the_end();
         let wire_bytes = self.wire_bytes;
         let Some(intake) = self.intake else {
             return Drained { wire_bytes, failure, truncated: Some(true), ..Drained::default() };
@@ -237,11 +360,13 @@ impl Drain<'_> {
         if failure.is_some() && !cut {
             return Drained { bytes, wire_bytes, truncated: Some(true), failure, ..Drained::default() };
         }
-        let keeps = self.rules.keep && self.spool.is_none();
-        let held = if keeps { Some(resting(intake.held, self.share)) } else { None };
+        let place = match self.place {
+            Place::Nowhere | Place::Memory(_) if self.rules.keep => Place::Memory(intake.held),
+            other @ (Place::Nowhere | Place::Memory(_) | Place::File(_) | Place::Store(_)) => other,
+        };
         let sha256 = intake.digest.map(|digest| digest.finalize().into());
         let truncated = if cut || proven { Some(cut) } else { None };
-        Drained { held, spool: self.spool, bytes, wire_bytes, sha256, truncated, failure: None }
+        Drained { place, bytes, wire_bytes, sha256, truncated, failure: None }
     }
 }
 
@@ -250,10 +375,8 @@ struct Intake {
     decoder: Option<Decoder>,
     digest: Option<Sha256>,
     keep: bool,
-    /// What is kept and not yet in the spool file.
+    /// What is kept and not yet written out.
     held: Vec<u8>,
-    /// `held` may grow to this before it is written out.
-    hold_bytes: usize,
     bytes: u64,
     max_bytes: u64,
     cut: bool,
@@ -261,44 +384,51 @@ struct Intake {
 
 impl Intake {
     fn new(decoder: Option<Decoder>, rules: &Rules<'_>, expected: usize) -> Self {
-        let memory_max = rules.max_bytes.min(limits::BODY_MEMORY_BYTES_MAX);
-        let (hold_bytes, max_bytes) = match (rules.keep, rules.spool) {
-            (false, _) | (true, Some(_)) => (limits::BODY_INLINE_BYTES, rules.max_bytes),
-            (true, None) => (usize::MAX, memory_max),
-        };
         let held = if rules.keep { Vec::with_capacity(expected) } else { Vec::new() };
         let digest = if rules.sha256 { Some(Sha256::new()) } else { None };
-        Self { decoder, digest, keep: rules.keep, held, hold_bytes, bytes: 0, max_bytes, cut: rules.cut }
+        Self { decoder, digest, keep: rules.keep, held, bytes: 0, max_bytes: rules.max_bytes, cut: rules.cut }
     }
 
-    /// Takes from the front of `input` until it is empty or enough is held; true: call it again.
-    fn step(&mut self, input: &mut Bytes) -> Result<bool, Failure> {
+    /// The memory that it takes.
+    fn memory(&self) -> usize {
+        self.held.capacity() + self.decoder.as_ref().map_or(0, Decoder::bytes)
+    }
+
+    /// Takes from the front of `input`, for no more work than `work_max` bytes and no more than a block to hold.
+    fn step(&mut self, input: &mut Bytes, work_max: usize) -> Result<Taken, Failure> {
         let Some(mut decoder) = self.decoder.take() else {
             let block = input.split_to(input.len());
             self.keep(&block)?;
-            return Ok(false);
+            return Ok(Taken::All);
         };
-        let mut block = [0; 16 << 10];
-        let result = loop {
-            let mut rest = &input[..];
-            let decoded = decoder.decode(&mut rest, &mut block);
-            let taken = input.len() - rest.len();
-            bytes::Buf::advance(input, taken);
-            match decoded {
-                Ok(0) => break Ok(false),
-                Ok(n) => {
-                    if let Err(failure) = self.keep(block.get(..n).unwrap_or_default()) {
-                        break Err(failure);
-                    }
-                    if self.held.len() >= self.hold_bytes {
-                        break Ok(true);
-                    }
-                }
-                Err(failure) => break Err(failure),
-            }
-        };
+        let result = self.decode(&mut decoder, input, work_max);
         self.decoder = Some(decoder);
         result
+    }
+
+    fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        input: &mut Bytes,
+        work_max: usize,
+    ) -> Result<Taken, Failure> {
+        let mut block = [0; limits::DECODE_STEP_BYTES];
+        let (mut done, held_before) = (0, self.held.len());
+        while done < work_max && self.held.len() - held_before < limits::BODY_INLINE_BYTES {
+            let mut rest = &input[..];
+            let progress = decoder.step(&mut rest, &mut block);
+            let taken = input.len() - rest.len();
+            bytes::Buf::advance(input, taken);
+            match progress? {
+                Progress::NeedsInput => return Ok(Taken::All),
+                Progress::Over => return Ok(Taken::Over),
+                Progress::Worked { written, work } => {
+                    done += work.max(1);
+                    self.keep(block.get(..written).unwrap_or_default())?;
+                }
+            }
+        }
+        Ok(Taken::More)
     }
 
     fn keep(&mut self, block: &[u8]) -> Result<(), Failure> {
@@ -309,7 +439,7 @@ impl Intake {
                     usize::try_from(self.max_bytes).unwrap_or(usize::MAX).saturating_sub(self.held.len());
                 self.held.extend_from_slice(block.get(..room).unwrap_or(block));
             }
-            let message = format!("the body is larger than {} bytes", self.max_bytes);
+            let message = format!("the body is larger than {} bytes (--max-filesize)", self.max_bytes);
             return Err(Failure::new(ErrorKind::BodyTooLarge, message));
         }
         if let Some(digest) = &mut self.digest {
@@ -351,12 +481,6 @@ impl Pace {
         self.bytes = 0;
         Ok(())
     }
-}
-
-/// The body as its record has it: counted until the record is gone.
-fn resting(bytes: Vec<u8>, mut share: Share) -> Bytes {
-    share.leave();
-    if share.bytes() == 0 { Bytes::from(bytes) } else { Bytes::from_owner(Held { bytes, share }) }
 }
 
 /// How much room to make at once: what the server says, but no more than a block.

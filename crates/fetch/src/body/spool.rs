@@ -163,11 +163,11 @@ impl Spool {
     }
 }
 
-fn named(path: &Path, error: &io::Error) -> io::Error {
+pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-fn flatten<T>(done: Result<io::Result<T>, overlapped::JobError>) -> Result<T, Failure> {
+pub(super) fn flatten<T>(done: Result<io::Result<T>, overlapped::JobError>) -> Result<T, Failure> {
     match done {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Failure::new(ErrorKind::SinkIo, error.to_string())),

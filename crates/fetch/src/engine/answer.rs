@@ -3,7 +3,7 @@
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::notes::Notes;
 use overlapped_proto::outcome::{Ending, Failure};
-use overlapped_proto::record::{Connection as Wire, Headers};
+use overlapped_proto::record::{Connection as Wire, Headers, Hold};
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
@@ -21,6 +21,8 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<Nanos>,
     pub(crate) redirect: Option<Follow>,
     pub(crate) drained: Drained,
+    /// Counts the head and the body.
+    pub(crate) hold: Hold,
     pub(crate) failure: Option<Failure>,
     /// What stood in the way of the attempt, for the scheduler to judge in its place: an answer to another request.
     pub(crate) refusal: Option<Ending>,
@@ -37,6 +39,7 @@ impl Answer {
             retry_after: None,
             redirect: None,
             drained: Drained::default(),
+            hold: Hold::default(),
             failure: None,
             refusal: None,
         }

@@ -17,7 +17,8 @@ use overlapped_proto::timing::Stopwatch;
 use super::answer::Answer;
 use super::shard::Shard;
 use crate::body::decode::Decoder;
-use crate::body::drain::{Rules, drain};
+use crate::body::drain::{Overflow, Rules, drain};
+use crate::body::rest::rest;
 use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::connect::{self, Look};
@@ -64,20 +65,28 @@ impl Attempt<'_> {
         let invalid = || Failure::new(ErrorKind::InputUrl, "the URL has no host");
         let route = self.shard.plan.route(self.job);
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
-        let (mut connection, head, share) = self.exchange(&key).await?;
+        let mut share = self.shard.plan.memory.share(self.job.row);
+        let (mut connection, head) = self.exchange(&key, &mut share).await?;
         self.answer.status = Some(head.status);
         self.answer.wire.http_version = Some(head.version);
         self.answer.headers = head.headers;
         self.answer.notes = head.notes;
-        let whole = match self.judge(head.status) {
+        let kept = match self.judge(head.status) {
             Decision::Follow(follow) => {
                 self.answer.redirect = Some(follow);
-                self.pass_over(&mut connection).await
+                Ok(self.pass_over(&mut connection).await)
             }
-            Decision::Fail(failure) => return Err(failure),
-            Decision::Stay => self.keep(&mut connection, share).await?,
+            Decision::Fail(failure) => Err(failure),
+            Decision::Stay => self.keep(&mut connection, &mut share).await,
         };
-        self.answer.watch.receive(self.shard.stamp());
+        if kept.is_ok() {
+            self.answer.watch.receive(self.shard.stamp());
+        }
+        if self.answer.redirect.is_none() {
+            let (Answer { headers, drained, .. }, lanes) = (&mut self.answer, &self.shard.lanes);
+            self.answer.hold = rest(share, headers, drained, &lanes.store, &lanes.disk).await?;
+        }
+        let whole = kept?;
         if whole && connection.is_reusable() {
             self.shard.check_in(key, connection);
         }
@@ -85,16 +94,19 @@ impl Attempt<'_> {
     }
 
     /// Gets a connection, sends the request and waits for the head of the response.
-    async fn exchange(&mut self, key: &ConnKey) -> Result<(Box<Connection>, Head, Share), Failure> {
+    async fn exchange(
+        &mut self,
+        key: &ConnKey,
+        share: &mut Share,
+    ) -> Result<(Box<Connection>, Head), Failure> {
         // A request that cannot be made is told before anything is dialled for it.
         let mut request = self.shard.plan.template.build(self.job)?;
-        let mut share = self.shard.plan.memory.share(self.job.row);
         if let Some(mut connection) = self.lease(key).await? {
             self.shard.count_reuse();
             self.answer.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
-            match self.send(&mut connection, request, &mut share).await {
-                Ok(head) => return Ok((connection, head, share)),
+            match self.send(&mut connection, request, share).await {
+                Ok(head) => return Ok((connection, head)),
                 // The server closed an idle connection as the request went out. Nothing came back, so nothing is
                 // lost by sending it again, once, on a connection that is new.
                 Err(failure) if is_idle_race(failure.kind) && !connection.heard => {
@@ -108,8 +120,8 @@ impl Attempt<'_> {
             }
         }
         let mut connection = self.fresh(key).await?;
-        let head = self.send(&mut connection, request, &mut share).await?;
-        Ok((connection, head, share))
+        let head = self.send(&mut connection, request, share).await?;
+        Ok((connection, head))
     }
 
     /// An idle connection, if there is one that this request may be risked on.
@@ -225,7 +237,7 @@ impl Attempt<'_> {
         let mut bytes = 0;
         let limit = Some(limits::REDIRECT_DRAIN_TIME);
         let deadline = Deadline::after(self.shard.now(), limit, ErrorKind::TimeoutTotal);
-        while let Ok(frame) = self.alarm.within(deadline, connection.frame()).await {
+        while let Ok(frame) = self.alarm.within(deadline, connection.frame(limits::READ_BYTES)).await {
             match frame {
                 Ok(None) => return true,
                 Ok(Some(data)) => bytes += data.len() as u64,
@@ -238,19 +250,26 @@ impl Attempt<'_> {
         false
     }
 
-    async fn keep(&mut self, connection: &mut Connection, share: Share) -> Result<bool, Failure> {
+    async fn keep(&mut self, connection: &mut Connection, share: &mut Share) -> Result<bool, Failure> {
         let Self { shard, alarm, job, answer, purpose } = self;
         let plan = &shard.plan;
         let codings = answer.headers.all("content-encoding");
+        let max_bytes = match purpose {
+            Purpose::Row => plan.response.max_bytes,
+            Purpose::Robots => limits::ROBOTS_BYTES_MAX as u64,
+        };
         // A part of an encoded body is not an encoded body.
         let decodes = plan.decodes && answer.status != Some(206);
-        let decoder = if decodes { Decoder::new(codings)? } else { None };
+        let decoder = if decodes { Decoder::new(codings, max_bytes)? } else { None };
         let rules = Rules {
             keep: plan.response.body,
             sha256: plan.response.sha256 || job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some()),
-            max_bytes: plan.response.max_bytes,
+            max_bytes,
             speed: plan.timeouts.speed,
-            spool: plan.response.spool.as_ref(),
+            overflow: match &plan.response.spool {
+                Some(directory) => Overflow::File(directory),
+                None => Overflow::Store(&shard.lanes.store),
+            },
             disk: &shard.lanes.disk,
             cpu: &shard.lanes.cpu,
             run: plan.run,
@@ -261,8 +280,7 @@ impl Attempt<'_> {
         let rules = match purpose {
             Purpose::Row => rules,
             Purpose::Robots => {
-                let max_bytes = limits::ROBOTS_BYTES_MAX as u64;
-                Rules { keep: true, sha256: false, max_bytes, spool: None, cut: true, ..rules }
+                Rules { keep: true, sha256: false, overflow: Overflow::Nowhere, cut: true, ..rules }
             }
         };
         answer.drained = drain(connection, decoder, &rules, share, alarm, shard.clock, shard.now()).await;

@@ -71,6 +71,7 @@ impl Ledger {
             rows.push(record.row);
             bytes += match &record.body {
                 Body::Inline(body) => body.len() as u64,
+                Body::Spooled(body) => body.len(),
                 Body::None | Body::File(_) => 0,
             };
         }

@@ -28,6 +28,7 @@ use url::Host;
 
 use super::answer::Answer;
 use super::spill::{Back, Outside, Spilling};
+use crate::body::store::Store;
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stage, number_of};
 use crate::durable::log::Intents;
@@ -43,6 +44,8 @@ pub(crate) struct Lanes {
     pub(crate) dns: Executor,
     pub(crate) disk: Executor,
     pub(crate) cpu: Executor,
+    /// Where responses go that memory has no room for.
+    pub(crate) store: Arc<Store>,
     /// Where requests that must not be sent twice are recorded, in a run that is durable.
     pub(crate) intents: Option<Arc<Intents>>,
 }
@@ -381,6 +384,7 @@ impl Shard {
         record.sha256 = answer.drained.sha256;
         record.truncated = answer.drained.truncated;
         record.body = answer.drained.into_body();
+        record.hold = answer.hold;
         record.timing = answer.watch.timing();
         record
     }

@@ -6,9 +6,9 @@
 //! nothing more is given up for room. A row is lost only with the file itself, and then the run ends.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -23,7 +23,7 @@ use overlapped_proto::spill::{Block, Entry, Lost, Refill, Refilled, Spill};
 use super::listed::{Listed, Rereading};
 use crate::body::spool::RunId;
 use crate::error::Error;
-use crate::rlimit::{is_out_of_files, patiently};
+use crate::unnamed::unnamed;
 
 /// Where rows can go.
 #[derive(Clone, Debug)]
@@ -202,7 +202,7 @@ impl Scratch {
     fn write_block(&mut self, number: u32, bytes: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(patiently(|| self.outside.create(self.index))?),
+            none => none.insert(self.outside.create(self.index)?),
         };
         file.write_all_at(bytes, offset(number))
     }
@@ -246,25 +246,8 @@ impl Scratch {
 }
 
 impl Outside {
-    /// A file without a name, so that nothing of it is left whatever happens, and for its owner alone: a row may hold a
-    /// password.
     fn create(&self, index: usize) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).mode(0o600);
-        #[cfg(target_os = "linux")]
-        {
-            let mut unnamed = options.clone();
-            unnamed.custom_flags(rustix::fs::OFlags::TMPFILE.bits().cast_signed());
-            // Not every file system can do that.
-            match unnamed.open(&self.folder) {
-                Err(error) if !is_out_of_files(&error) => {}
-                opened => return opened,
-            }
-        }
-        let path = self.folder.join(format!("{}{index}.spill", self.run.prefix()));
-        let file = options.create_new(true).open(&path)?;
-        std::fs::remove_file(&path)?;
-        Ok(file)
+        unnamed(&self.folder, &format!("{}{index}.spill", self.run.prefix()))
     }
 }
 

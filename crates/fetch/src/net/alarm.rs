@@ -30,6 +30,9 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
+    /// None of its own: only that of the whole attempt holds.
+    pub(crate) const NEVER: Self = Self { at: Nanos::MAX, kind: ErrorKind::TimeoutTotal };
+
     /// `limit` from `now`; for ever if there is none.
     pub(crate) fn after(now: Nanos, limit: Option<Nanos>, kind: ErrorKind) -> Self {
         Self { at: limit.map_or(Nanos::MAX, |limit| now + limit), kind }

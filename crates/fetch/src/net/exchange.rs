@@ -129,22 +129,21 @@ impl Connection {
             self.poll_head(&mut reader, &mut begun, share, cx)
         })
         .await;
-        share.leave();
         share.set(head.as_ref().map_or(0, |head| head.headers.bytes()));
         sent.take().into_iter().for_each(|sent| sent());
         self.used = true;
         head
     }
 
-    /// The next piece of the body; `None` at its end.
+    /// The next piece of the body, of which no more than `most` is read at once; `None` at its end.
     ///
     /// # Cancel safety
     ///
     /// A connection on which this was dropped half-way must be dropped too.
-    pub(crate) async fn frame(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub(crate) async fn frame(&mut self, most: usize) -> Result<Option<Bytes>, Failure> {
         poll_fn(|cx| {
             self.poll_send(cx);
-            self.poll_frame(cx)
+            self.poll_frame(most, cx)
         })
         .await
     }
@@ -183,7 +182,7 @@ impl Connection {
             if share.bytes() > 0 {
                 ready!(share.poll_room(cx));
             }
-            let most = if share.is_scarce() { limits::MEMORY_COUNTED_BYTES } else { limits::READ_BYTES };
+            let most = if share.is_short() { limits::READ_BYTES_SHORT } else { limits::READ_BYTES };
             let mut block =
                 ready!(self.poll_read(most, cx)).map_err(|error| head_failure(&error, self.heard))?;
             if block.is_empty() {
@@ -213,7 +212,7 @@ impl Connection {
         }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+    fn poll_frame(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
         loop {
             let Some(body) = &mut self.body else { return Poll::Ready(Ok(None)) };
             let Piece { framing, data } = body.next(&self.unread)?;
@@ -224,7 +223,7 @@ impl Connection {
             if body.is_done() {
                 return Poll::Ready(Ok(None));
             }
-            let read = ready!(self.poll_read(limits::READ_BYTES, cx));
+            let read = ready!(self.poll_read(most, cx));
             let block = read.map_err(|error| body_failure(&error))?;
             if block.is_empty() {
                 return Poll::Ready(self.body.as_ref().map_or(Ok(()), Body::end).map(|()| None));

@@ -24,6 +24,7 @@ impl<W: Write + Send> Sink for BodyTo<W> {
         match &record.body {
             Body::None => Ok(()),
             Body::Inline(bytes) => self.writer.write_all(bytes),
+            Body::Spooled(body) => io::copy(&mut body.reader(), &mut self.writer).map(drop),
             Body::File(path) => io::copy(&mut File::open(path)?, &mut self.writer).map(drop),
         }
     }

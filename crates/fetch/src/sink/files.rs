@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -123,11 +123,11 @@ impl Sink for Files {
         let mut reserved = reserved.lock();
         let path = match &record.body {
             Body::None => return Ok(()),
-            Body::Inline(bytes) => {
+            Body::Inline(_) | Body::Spooled(_) => {
                 let readers = self.readers.mode();
-                let mut part = Part::create(&self.directory, self.run, record.row, record.attempts, readers)
-                    .map_err(|error| at(&self.directory, &error))?;
-                part.write(bytes).map_err(|error| at(&self.directory, &error))?;
+                let part = Part::create(&self.directory, self.run, record.row, record.attempts, readers);
+                let mut part = part.map_err(|error| at(&self.directory, &error))?;
+                write_body(&record.body, &mut part).map_err(|error| at(&self.directory, &error))?;
                 let path = self.name(record, part.path(), &mut reserved)?;
                 part.keep();
                 path
@@ -160,6 +160,23 @@ impl Sink for Files {
 
     fn moves_bodies(&self) -> bool {
         true
+    }
+}
+
+fn write_body(body: &Body, part: &mut Part) -> io::Result<()> {
+    match body {
+        Body::None | Body::File(_) => Ok(()),
+        Body::Inline(bytes) => part.write(bytes),
+        Body::Spooled(body) => {
+            let mut reader = body.reader();
+            let mut block = vec![0; limits::OUTPUT_BUFFER_BYTES];
+            loop {
+                match reader.read(&mut block)? {
+                    0 => return Ok(()),
+                    n => part.write(block.get(..n).unwrap_or_default())?,
+                }
+            }
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! One line a record: NDJSON and CSV.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use overlapped_proto::limits;
-use overlapped_proto::record::column::Fields;
-use overlapped_proto::record::{Record, csv, ndjson};
+use overlapped_proto::record::column::{Fields, Gap};
+use overlapped_proto::record::{Body, Record, csv, ndjson};
 
 use super::{Cut, OutputFile, Sink};
 
@@ -16,6 +16,9 @@ pub struct Lines<W> {
     format: Format,
     cut: fn(&mut W) -> io::Result<Cut>,
 }
+
+/// How much of a body is encoded at once: a multiple of three bytes, as Base64 wants it.
+const PIECE_BYTES: usize = 3 * (limits::OUTPUT_BUFFER_BYTES / 8);
 
 enum Format {
     Ndjson,
@@ -33,6 +36,40 @@ impl<W: Write + Send> Lines<W> {
         let mut buffer = Vec::new();
         csv::header(&fields, &mut buffer);
         Self { writer, buffer, fields, format: Format::Csv(guard), cut: no_cut }
+    }
+
+    /// Writes a line piece by piece: `buffer` holds all of it but the body, which goes where `gap` says. So a body takes no
+    /// more memory here than a block, however it is encoded.
+    fn write_around(&mut self, gap: Gap, body: &Body) -> io::Result<()> {
+        let behind = self.buffer.split_off(gap.at);
+        let mut in_memory: &[u8];
+        let mut spooled;
+        let reader: &mut dyn Read = match body {
+            Body::Inline(bytes) => {
+                in_memory = bytes;
+                &mut in_memory
+            }
+            Body::Spooled(body) => {
+                spooled = body.reader();
+                &mut spooled
+            }
+            Body::None | Body::File(_) => unreachable!("only a body that is read leaves a gap"),
+        };
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let filled = fill(reader, &mut piece)?;
+            let bytes = piece.get(..filled).unwrap_or_default();
+            match self.format {
+                Format::Ndjson => ndjson::push_piece(gap.form, bytes, &mut self.buffer),
+                Format::Csv(_) => csv::push_piece(gap.form, bytes, &mut self.buffer),
+            }
+            if filled < PIECE_BYTES {
+                break;
+            }
+            self.write_out()?;
+        }
+        self.buffer.extend_from_slice(&behind);
+        Ok(())
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -61,9 +98,13 @@ fn no_cut<W>(_: &mut W) -> io::Result<Cut> {
 
 impl<W: Write + Send> Sink for Lines<W> {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
-        match self.format {
-            Format::Ndjson => ndjson::write(record, &self.fields, &mut self.buffer),
-            Format::Csv(guard) => csv::write(record, &self.fields, guard, &mut self.buffer),
+        let (fields, whole_max, out) = (&self.fields, limits::OUTPUT_BUFFER_BYTES, &mut self.buffer);
+        let gap = match self.format {
+            Format::Ndjson => ndjson::write_around(record, fields, whole_max, out),
+            Format::Csv(guard) => csv::write_around(record, fields, guard, whole_max, out),
+        };
+        if let Some(gap) = gap {
+            self.write_around(gap, &record.body)?;
         }
         if self.buffer.len() >= limits::OUTPUT_BUFFER_BYTES { self.write_out() } else { Ok(()) }
     }
@@ -76,5 +117,51 @@ impl<W: Write + Send> Sink for Lines<W> {
     fn cut(&mut self) -> io::Result<Cut> {
         self.commit()?;
         (self.cut)(&mut self.writer)
+    }
+}
+
+/// Reads until `block` is full or the end has come.
+fn fill(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest)? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use overlapped_proto::job::Row;
+
+    use super::*;
+
+    /// A line is the same whether its body was encoded whole or piece by piece.
+    fn check(body: Vec<u8>) {
+        let mut record = Record::new(Row(7), "http://a/");
+        record.body = Body::Inline(body.into());
+        let guard = csv::Guard::Formulas;
+        let fields = Fields::default();
+        let mut whole = Vec::new();
+        ndjson::write(&record, &fields, &mut whole);
+        let mut pieces = Lines::ndjson(Vec::new(), fields);
+        pieces.accept(&mut record).and_then(|()| pieces.commit()).unwrap();
+        assert!(pieces.writer == whole);
+        whole.clear();
+        csv::header(&fields, &mut whole);
+        csv::write(&record, &fields, guard, &mut whole);
+        let mut pieces = Lines::csv(Vec::new(), fields, guard);
+        pieces.accept(&mut record).and_then(|()| pieces.commit()).unwrap();
+        assert!(pieces.writer == whole);
+    }
+
+    #[test]
+    fn large_bodies_are_encoded_piece_by_piece() {
+        for bytes in [PIECE_BYTES, limits::OUTPUT_BUFFER_BYTES + 1, 4 * PIECE_BYTES, 1_000_003] {
+            check("=\u{20ac}\"\n,\u{1}".bytes().cycle().take(bytes / 8 * 8).collect());
+            check((0..bytes).map(|byte| (byte % 256) as u8).collect());
+        }
     }
 }

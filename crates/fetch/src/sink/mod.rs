@@ -20,6 +20,7 @@ pub use files::Files;
 pub use lines::Lines;
 pub use output::OutputFile;
 
+use crate::body::rest::restore;
 use crate::error::Error;
 use crate::rlimit::open_patiently;
 
@@ -115,9 +116,10 @@ impl Sinks {
     }
 
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+        restore(record)?;
         let spooled = match &record.body {
             Body::File(path) => Some(path.clone()),
-            Body::None | Body::Inline(_) => None,
+            Body::None | Body::Inline(_) | Body::Spooled(_) => None,
         };
         let taken = self.0.iter_mut().try_for_each(|sink| sink.accept(record));
         match spooled {
@@ -154,7 +156,7 @@ pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
         match record.body {
             // Nothing can be done about a file that cannot be removed, and its name says what it is.
             Body::File(path) => drop(std::fs::remove_file(path)),
-            Body::None | Body::Inline(_) => {}
+            Body::None | Body::Inline(_) | Body::Spooled(_) => {}
         }
     }
 }

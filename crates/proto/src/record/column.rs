@@ -103,6 +103,36 @@ pub struct BodyNames {
     pub path: Name,
 }
 
+/// How the bytes of a body are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// UTF-8, as text.
+    Text,
+    /// Anything else, as Base64.
+    Base64,
+}
+
+/// Where a body belongs that is written piece by piece, because all of it at once would take too much memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The place in the buffer: the body goes between what is before and what is behind it.
+    pub at: usize,
+    /// How its bytes are written there.
+    pub form: Form,
+}
+
+/// The form of a body that is larger than `whole_max` or not in memory, with its first byte; `None`: it is written whole.
+pub(super) fn in_pieces(body: &Body, whole_max: usize) -> Option<(Form, Option<u8>)> {
+    let (is_text, first) = match body {
+        Body::Inline(bytes) if bytes.len() > whole_max => {
+            (std::str::from_utf8(bytes).is_ok(), bytes.first().copied())
+        }
+        Body::Spooled(body) => (body.is_text(), body.first()),
+        Body::None | Body::Inline(_) | Body::File(_) => return None,
+    };
+    Some((if is_text { Form::Text } else { Form::Base64 }, first))
+}
+
 /// Hands every column of the record to `cells`.
 pub fn visit(record: &Record, fields: Fields, cells: &mut impl Cells) {
     request(record, cells);

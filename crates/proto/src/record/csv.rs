@@ -6,7 +6,7 @@
 use crate::job::Row;
 
 pub use super::column::Fields;
-use super::column::{BodyNames, Cells, Name, Value, visit};
+use super::column::{BodyNames, Cells, Form, Gap, Name, Value, in_pieces, visit};
 use super::text::{header_text, push_address, push_base64, push_hex, push_millis, push_number, push_time};
 use super::{Body, Record};
 
@@ -28,15 +28,45 @@ pub fn header(fields: &Fields, out: &mut Vec<u8>) {
 }
 
 /// Appends the record as one row.
+///
+/// # Panics
+///
+/// If the body is on disk: then [`write_around`] is needed.
 pub fn write(record: &Record, fields: &Fields, guard: Guard, out: &mut Vec<u8>) {
-    visit(record, *fields, &mut Line { out, guard, first: true });
+    let gap = write_around(record, fields, guard, usize::MAX, out);
+    assert!(gap.is_none(), "a body on disk is written piece by piece");
+}
+
+/// The same without the body if that is on disk or larger than `whole_max`; it belongs where the answer says, by
+/// [`push_piece`].
+pub fn write_around(
+    record: &Record,
+    fields: &Fields,
+    guard: Guard,
+    whole_max: usize,
+    out: &mut Vec<u8>,
+) -> Option<Gap> {
+    let mut line = Line { out, guard, first: true, whole_max, gap: None };
+    visit(record, *fields, &mut line);
+    let gap = line.gap;
     out.extend_from_slice(b"\r\n");
+    gap
+}
+
+/// Appends the next piece of a body. Of Base64 each but the last is a multiple of three bytes.
+pub fn push_piece(form: Form, piece: &[u8], out: &mut Vec<u8>) {
+    match form {
+        Form::Text => push_doubled(piece, out),
+        Form::Base64 => push_base64(piece, out),
+    }
 }
 
 struct Line<'a> {
     out: &'a mut Vec<u8>,
     guard: Guard,
     first: bool,
+    whole_max: usize,
+    gap: Option<Gap>,
 }
 
 impl Line<'_> {
@@ -48,12 +78,8 @@ impl Line<'_> {
     }
 
     fn quoted(&mut self, text: &[u8]) {
-        let guard = self.guard;
+        let formula = self.guard.is_against(text.first().copied());
         let out = self.next();
-        let formula = match guard {
-            Guard::Off => false,
-            Guard::Formulas => matches!(text.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')),
-        };
         if !formula
             && !text.is_empty()
             && !text.iter().any(|byte| matches!(byte, b'"' | b',' | b'\n' | b'\r'))
@@ -65,16 +91,52 @@ impl Line<'_> {
         if formula {
             out.push(b'\'');
         }
-        let mut rest = text;
-        while let Some(quote) = memchr::memchr(b'"', rest) {
-            let (head, tail) = rest.split_at(quote + 1);
-            out.extend_from_slice(head);
-            out.push(b'"');
-            rest = tail;
-        }
-        out.extend_from_slice(rest);
+        push_doubled(text, out);
         out.push(b'"');
     }
+
+    /// Leaves a gap in the column of the body's form; the two others are empty.
+    fn leave_gap(&mut self, form: Form, first: Option<u8>) {
+        let formula = self.guard.is_against(first);
+        let at = match form {
+            Form::Text => {
+                let out = self.next();
+                out.extend_from_slice(if formula { b"\"'" } else { b"\"" });
+                let at = out.len();
+                out.push(b'"');
+                self.next();
+                at
+            }
+            Form::Base64 => {
+                self.next();
+                self.next().len()
+            }
+        };
+        self.next();
+        self.gap = Some(Gap { at, form });
+    }
+}
+
+impl Guard {
+    /// True if text with this first byte is to be made harmless.
+    fn is_against(self, first: Option<u8>) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Formulas => matches!(first, Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')),
+        }
+    }
+}
+
+/// What is between the quotes of a field: its own quotes are doubled.
+fn push_doubled(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(quote) = memchr::memchr(b'"', rest) {
+        let (head, tail) = rest.split_at(quote + 1);
+        out.extend_from_slice(head);
+        out.push(b'"');
+        rest = tail;
+    }
+    out.extend_from_slice(rest);
 }
 
 impl Cells for Line<'_> {
@@ -101,8 +163,12 @@ impl Cells for Line<'_> {
     }
 
     fn body(&mut self, _: BodyNames, body: &Body) {
+        if let Some((form, first)) = in_pieces(body, self.whole_max) {
+            self.leave_gap(form, first);
+            return;
+        }
         match body {
-            Body::None => {
+            Body::None | Body::Spooled(_) => {
                 for _ in 0..3 {
                     self.next();
                 }

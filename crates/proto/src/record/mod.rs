@@ -3,6 +3,8 @@
 pub mod csv;
 pub mod ndjson;
 pub mod column;
+pub mod spooled;
+mod hold;
 pub(crate) mod text;
 
 use std::net::SocketAddr;
@@ -10,6 +12,9 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+pub use hold::Hold;
+
+use self::spooled::Spooled;
 use crate::job::{Method, Row};
 use crate::notes::Notes;
 use crate::outcome::{Failure, Hop};
@@ -69,6 +74,8 @@ pub struct Record {
     pub out: Option<Box<str>>,
     /// The other columns of the row as one JSON object.
     pub meta: Option<Box<str>>,
+    /// What lasts as long as the record does: the engine's count of its memory.
+    pub hold: Hold,
 }
 
 impl Record {
@@ -100,6 +107,7 @@ impl Record {
             elapsed: Nanos::ZERO,
             out: None,
             meta: None,
+            hold: Hold::default(),
         }
     }
 }
@@ -148,6 +156,8 @@ pub enum Body {
     Inline(Bytes),
     /// In a file of its own, at this path.
     File(PathBuf),
+    /// On disk, decoded, because it is large or memory was short.
+    Spooled(Spooled),
 }
 
 impl Body {
@@ -156,7 +166,7 @@ impl Body {
     pub fn inline(&self) -> Option<&[u8]> {
         match self {
             Self::Inline(bytes) => Some(bytes),
-            Self::None | Self::File(_) => None,
+            Self::None | Self::File(_) | Self::Spooled(_) => None,
         }
     }
 }
@@ -201,6 +211,18 @@ impl Headers {
         self.packed.extend_from_slice(&value_len.to_le_bytes());
         self.packed.extend(name.bytes().take(usize::from(name_len)).map(|byte| byte.to_ascii_lowercase()));
         self.packed.extend_from_slice(value.get(..value_len as usize).unwrap_or(value));
+    }
+
+    /// The fields as they lie in memory, for [`Headers::from_packed`].
+    #[must_use]
+    pub fn into_packed(self) -> Vec<u8> {
+        self.packed
+    }
+
+    /// The fields that [`Headers::into_packed`] gave.
+    #[must_use]
+    pub fn from_packed(packed: Vec<u8>) -> Self {
+        Self { packed }
     }
 
     /// The memory that the fields take.

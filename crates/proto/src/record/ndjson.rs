@@ -3,9 +3,10 @@
 //! It writes straight into the caller's buffer and never fails: whatever a server sent, the line parses back.
 
 pub use super::column::Fields;
-use super::column::{BodyNames, Cells, Name, Value, visit};
+use super::column::{BodyNames, Cells, Form, Gap, Name, Value, in_pieces, visit};
 use super::text::{
-    push_address, push_base64, push_hex, push_json, push_json_header, push_millis, push_number, push_time,
+    push_address, push_base64, push_escaped, push_hex, push_json, push_json_header, push_millis, push_number,
+    push_time,
 };
 use super::{Body, Record};
 
@@ -22,22 +23,48 @@ use super::{Body, Record};
 /// ndjson::write(&record, &ndjson::Fields::default(), &mut line);
 /// assert!(line.starts_with(br#"{"row":7,"id":null,"url":"http://example.org/","#));
 /// ```
+///
+/// # Panics
+///
+/// If the body is on disk: then [`write_around`] is needed.
 pub fn write(record: &Record, fields: &Fields, out: &mut Vec<u8>) {
+    let gap = write_around(record, fields, usize::MAX, out);
+    assert!(gap.is_none(), "a body on disk is written piece by piece");
+}
+
+/// The same without the body if that is on disk or larger than `whole_max`; it belongs where the answer says, by
+/// [`push_piece`].
+pub fn write_around(record: &Record, fields: &Fields, whole_max: usize, out: &mut Vec<u8>) -> Option<Gap> {
     let start = out.len();
-    visit(record, *fields, &mut Line(out));
+    let mut line = Line { out, whole_max, gap: None };
+    visit(record, *fields, &mut line);
+    let gap = line.gap;
     if let Some(comma) = out.get_mut(start) {
         *comma = b'{'; // Every member begins with a comma; the first one's becomes the brace.
     }
     out.extend_from_slice(b"}\n");
+    gap
 }
 
-struct Line<'a>(&'a mut Vec<u8>);
+/// Appends the next piece of a body. Of Base64 each but the last is a multiple of three bytes.
+pub fn push_piece(form: Form, piece: &[u8], out: &mut Vec<u8>) {
+    match form {
+        Form::Text => push_escaped(piece, out),
+        Form::Base64 => push_base64(piece, out),
+    }
+}
+
+struct Line<'a> {
+    out: &'a mut Vec<u8>,
+    whole_max: usize,
+    gap: Option<Gap>,
+}
 
 impl Line<'_> {
     #[inline(always)]
     fn key(&mut self, name: Name) -> &mut Vec<u8> {
-        self.0.extend_from_slice(name.json.as_bytes());
-        self.0
+        self.out.extend_from_slice(name.json.as_bytes());
+        self.out
     }
 }
 
@@ -65,8 +92,19 @@ impl Cells for Line<'_> {
     }
 
     fn body(&mut self, names: BodyNames, body: &Body) {
+        if let Some((form, _)) = in_pieces(body, self.whole_max) {
+            let out = self.key(match form {
+                Form::Text => names.text,
+                Form::Base64 => names.base64,
+            });
+            out.push(b'"');
+            let at = out.len();
+            out.push(b'"');
+            self.gap = Some(Gap { at, form });
+            return;
+        }
         match body {
-            Body::None => self.cell(names.text, Value::Null),
+            Body::None | Body::Spooled(_) => self.cell(names.text, Value::Null),
             Body::Inline(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => push_json(text, self.key(names.text)),
                 Err(_) => quoted(self.key(names.base64), |out| push_base64(bytes, out)),

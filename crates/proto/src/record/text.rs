@@ -107,10 +107,17 @@ pub(crate) fn header_text(value: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// UTF-8 as a JSON string. Most text needs few escapes, so it is copied in runs.
-fn push_quoted(mut utf8: &[u8], out: &mut Vec<u8>) {
+/// UTF-8 as a JSON string.
+fn push_quoted(utf8: &[u8], out: &mut Vec<u8>) {
     out.reserve(utf8.len() + 2);
     out.push(b'"');
+    push_escaped(utf8, out);
+    out.push(b'"');
+}
+
+/// What is between the quotes of a JSON string: UTF-8, or a part of it that is cut anywhere. Most text needs few escapes,
+/// so it is copied in runs.
+pub(crate) fn push_escaped(mut utf8: &[u8], out: &mut Vec<u8>) {
     while let Some((run, rest)) = first_escape(utf8).and_then(|at| utf8.split_at_checked(at)) {
         let Some((&byte, rest)) = rest.split_first() else { break };
         out.extend_from_slice(run);
@@ -118,7 +125,6 @@ fn push_quoted(mut utf8: &[u8], out: &mut Vec<u8>) {
         utf8 = rest;
     }
     out.extend_from_slice(utf8);
-    out.push(b'"');
 }
 
 /// Where the first byte stands that must be escaped: found in blocks that the compiler turns into vectors, then in

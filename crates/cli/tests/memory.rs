@@ -1,0 +1,112 @@
+//! The memory of a run is bounded whatever waits for its reader or for an earlier row: measured by the kernel.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod program;
+
+use std::io::Read as _;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use overlapped_testkit::{Script, Server};
+use program::{Directory, command};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// What a run of the program held at the most, as far as the kernel was asked before it ended.
+struct Measured {
+    peak_kib: u64,
+    stdout: Vec<u8>,
+}
+
+fn start(words: &[&str]) -> Child {
+    command(words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Reads what the program prints, to its end.
+fn drain(mut child: Child) -> Measured {
+    let mut pipe = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        pipe.read_to_end(&mut all).map(|_| all)
+    });
+    let mut peak_kib = 0;
+    while child.try_wait().unwrap().is_none() {
+        peak_kib = peak_of(child.id()).unwrap_or(0).max(peak_kib);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(peak_kib > 0, "the program ended before the kernel was asked");
+    Measured { peak_kib, stdout: reader.join().unwrap().unwrap() }
+}
+
+/// `None`: the process is over.
+fn peak_of(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+fn list(directory: &Directory, urls: impl Iterator<Item = String>) -> String {
+    format!("@{}", directory.write("list.txt", urls.collect::<Vec<_>>().join("\n")))
+}
+
+#[track_caller]
+fn check_records(measured: &Measured, rows: usize, body: usize, limit_mib: u64) {
+    let stdout = std::str::from_utf8(&measured.stdout).unwrap();
+    let records = program::records(stdout);
+    let whole = |record: &&serde_json::Value| record["body"].as_str().map_or(0, str::len) == body;
+    assert_eq!((records.len(), records.iter().filter(whole).count()), (rows, rows));
+    let peak = measured.peak_kib >> 10;
+    assert!(peak < limit_mib, "{peak} MiB were held, of a budget of 16 MiB");
+}
+
+#[test]
+fn bodies_that_a_reader_does_not_take_are_not_held_in_memory() {
+    const BODY: usize = 6 << 20;
+    let (server, directory) = (Server::start(), Directory::new());
+    let list = list(&directory, (0..40).map(|row| server.url(&format!("/text/{BODY}?{row}"))));
+    let child = start(&[&list, "-o", "-", "-s", "--max-memory", "16M"]);
+    // All but what the sockets hold has come by now, and not a byte of it is read.
+    assert!(server.wait_until(LONG, |server| server.requests() == 40 && server.in_flight() == 0));
+    check_records(&drain(child), 40, BODY, 96);
+}
+
+/// The first row is silent until it is given up; the others wait for it.
+fn behind_a_silent_row(path: &str, server: &Server, rows: usize, words: &[&str]) -> Vec<serde_json::Value> {
+    let directory = Directory::new();
+    let silent = format!(r#"{{"url":"{}","timeout_s":8}}"#, server.url("/silent"));
+    let others = (1..rows).map(|row| format!(r#"{{"url":"{}"}}"#, server.url(&format!("{path}?{row}"))));
+    let list = list(&directory, std::iter::once(silent).chain(others));
+    let always =
+        ["--input-format", "ndjson", "-o", "-", "-s", "--ordered", "--max-memory", "16M", "--retry", "0"];
+    let measured = drain(start(&[&[&*list], &always[..], words].concat()));
+    let peak = measured.peak_kib >> 10;
+    assert!(peak < 96, "{peak} MiB were held, of a budget of 16 MiB");
+    let records = program::records(std::str::from_utf8(&measured.stdout).unwrap());
+    assert_eq!((records.len(), records[0]["error"].as_str()), (rows, Some("timeout.total")));
+    records
+}
+
+#[test]
+fn bodies_behind_a_silent_row_are_not_held_in_memory() {
+    const BODY: usize = 256 << 10;
+    let records = behind_a_silent_row(&format!("/text/{BODY}"), &Server::start(), 600, &[]);
+    for record in &records[1..] {
+        assert_eq!(
+            (&record["error"], record["body"].as_str().map(str::len)),
+            (&serde_json::Value::Null, Some(BODY))
+        );
+    }
+}
+
+#[test]
+fn heads_behind_a_silent_row_are_not_held_in_memory() {
+    const HEAD: usize = 100 << 10;
+    let large = format!("HTTP/1.1 200 OK\r\nX-Large: {}\r\nContent-Length: 2\r\n\r\nok", "x".repeat(HEAD));
+    let server = Server::builder().route("/head", Script::new().send(large)).start();
+    for record in &behind_a_silent_row("/head", &server, 2_000, &["--no-body"])[1..] {
+        let value = &record["headers"]["x-large"][0];
+        assert_eq!((&record["error"], value.as_str().map(str::len)), (&serde_json::Value::Null, Some(HEAD)));
+    }
+}

@@ -1,0 +1,65 @@
+//! Where a finished response waits for its sink: in memory, counted, while there is room; else on disk, its head too.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use overlapped::Executor;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::record::{Headers, Hold, Record};
+
+use super::drain::Drained;
+use super::store::{Store, Stored};
+use crate::memory::Share;
+
+/// What a record holds beside what it says.
+struct Resting {
+    #[expect(dead_code, reason = "kept for its drop")]
+    share: Share,
+    /// Its headers, if they are on disk.
+    head: Option<Stored>,
+}
+
+/// Ends an attempt: what it brought is counted until its record is gone, or moves to disk where memory is short.
+///
+/// # Errors
+///
+/// The disk does not take it.
+pub(crate) async fn rest(
+    mut share: Share,
+    headers: &mut Headers,
+    drained: &mut Drained,
+    store: &Arc<Store>,
+    disk: &Executor,
+) -> Result<Hold, Failure> {
+    share.set(headers.bytes() + drained.held_bytes());
+    share.end();
+    if share.bytes() == 0 {
+        return Ok(Hold::default());
+    }
+    let mut head = None;
+    if share.is_short() {
+        drained.move_to(store, disk).await?;
+        let packed = Bytes::from(std::mem::take(headers).into_packed());
+        head = store.begin().write(disk, packed).await?.end_plain();
+        share.set(0);
+    }
+    Ok(Hold::new(Resting { share, head }))
+}
+
+/// Brings the headers of a record back into memory, for the sinks.
+///
+/// # Errors
+///
+/// The disk does not give them back.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(crate) fn restore(record: &mut Record) -> io::Result<()> {
+    let head = record.hold.get::<Resting>().and_then(|resting| resting.head.as_ref());
+    if let Some(packed) = head.map(Stored::read).transpose()? {
+        record.headers = Headers::from_packed(packed);
+    }
+    Ok(())
+}

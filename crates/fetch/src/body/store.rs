@@ -1,0 +1,239 @@
+//! What memory has no room for, of all responses of a run: one file without a name. Space that is no longer needed is
+//! given back to the file system.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use overlapped::Executor;
+use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::record::spooled::{ReadAt, Seen, Spooled};
+
+use super::spool::{RunId, flatten, named};
+use crate::unnamed::unnamed;
+
+/// The file. It is made when it is first written to.
+#[derive(Debug)]
+pub(crate) struct Store {
+    folder: PathBuf,
+    run: RunId,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<Arc<File>>,
+    /// Where the next block goes.
+    end: u64,
+    /// Bytes that are still needed. With none the file begins anew.
+    live: u64,
+}
+
+/// A part of the file. Gives its space back when it is dropped.
+#[derive(Debug)]
+struct Extent {
+    store: Arc<Store>,
+    offset: u64,
+    bytes: u64,
+}
+
+/// What was written of one response, in order.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    file: Arc<File>,
+    extents: Vec<Extent>,
+}
+
+/// A body on its way into the file.
+pub(crate) struct Storing {
+    store: Arc<Store>,
+    stored: Option<Stored>,
+    seen: Seen,
+}
+
+impl Store {
+    pub(crate) fn new(folder: PathBuf, run: RunId) -> Arc<Self> {
+        Arc::new(Self { folder, run, state: Mutex::default() })
+    }
+
+    /// A body that is to be written.
+    pub(crate) fn begin(self: &Arc<Self>) -> Storing {
+        Storing { store: Arc::clone(self), stored: None, seen: Seen::default() }
+    }
+
+    /// Writes a block behind what was written before.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk, like all that reads and writes here.
+    fn append(self: &Arc<Self>, block: &[u8], stored: &mut Option<Stored>) -> io::Result<()> {
+        let bytes = block.len() as u64;
+        let (file, extent) = self.reserve(bytes).map_err(|error| named(&self.folder, &error))?;
+        let written = file.write_all_at(block, extent.offset);
+        stored.get_or_insert_with(|| Stored { file, extents: Vec::new() }).extents.push(extent);
+        written.map_err(|error| named(&self.folder, &error))
+    }
+
+    fn reserve(self: &Arc<Self>, bytes: u64) -> io::Result<(Arc<File>, Extent)> {
+        let mut state = self.lock();
+        let file = match &state.file {
+            Some(file) => Arc::clone(file),
+            None => {
+                let name = format!("{}bodies", self.run.prefix());
+                let file = Arc::new(unnamed(&self.folder, &name)?);
+                state.file = Some(Arc::clone(&file));
+                file
+            }
+        };
+        let offset = state.end;
+        state.end += bytes.next_multiple_of(limits::STORE_BLOCK_BYTES);
+        state.live += bytes;
+        Ok((file, Extent { store: Arc::clone(self), offset, bytes }))
+    }
+
+    /// That the file system does not take the space back is no failure: it is, at the latest, when nothing is needed any
+    /// more.
+    fn give_back(&self, offset: u64, bytes: u64) {
+        let mut state = self.lock();
+        state.live -= bytes;
+        let Some(file) = &state.file else { return };
+        if state.live == 0 {
+            let _ = file.set_len(0);
+            state.end = 0;
+        } else {
+            punch(file, offset, bytes.next_multiple_of(limits::STORE_BLOCK_BYTES));
+        }
+    }
+
+    /// The lock is never held across a panic, so a poisoned one is whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the space of a part of a file back, which then reads as zeros.
+fn punch(file: &File, offset: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let _ = fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, bytes);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, bytes);
+}
+
+impl Drop for Extent {
+    fn drop(&mut self) {
+        self.store.give_back(self.offset, self.bytes);
+    }
+}
+
+impl Storing {
+    /// # Cancel safety
+    ///
+    /// Dropped half-way, what was written is given back.
+    pub(crate) async fn write(mut self, lane: &Executor, block: Bytes) -> Result<Self, Failure> {
+        let write = move || {
+            self.seen.push(&block);
+            self.store.append(&block, &mut self.stored).map(|()| self)
+        };
+        flatten(lane.submit(write).await)
+    }
+
+    /// The body as a record has it; `None`: nothing was written.
+    pub(crate) fn end(self) -> Option<Spooled> {
+        let Self { stored, seen, .. } = self;
+        stored.map(|stored| Spooled::new(&seen, stored))
+    }
+
+    /// The same for what is no body.
+    pub(crate) fn end_plain(self) -> Option<Stored> {
+        self.stored
+    }
+}
+
+impl Stored {
+    /// All of it.
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        let bytes: u64 = self.extents.iter().map(|extent| extent.bytes).sum();
+        let mut all = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+        let mut rest = all.as_mut_slice();
+        for extent in &self.extents {
+            let (block, behind) = rest.split_at_mut(usize::try_from(extent.bytes).map_err(io::Error::other)?);
+            self.file.read_exact_at(block, extent.offset)?;
+            rest = behind;
+        }
+        Ok(all)
+    }
+}
+
+impl ReadAt for Stored {
+    fn read_at(&self, offset: u64, block: &mut [u8]) -> io::Result<usize> {
+        let mut before = 0;
+        for extent in &self.extents {
+            let within = offset - before;
+            if within < extent.bytes {
+                let most = usize::try_from(extent.bytes - within).unwrap_or(usize::MAX).min(block.len());
+                let block = block.get_mut(..most).unwrap_or_default();
+                return self.file.read_at(block, extent.offset + within);
+            }
+            before += extent.bytes;
+        }
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn stored(store: &Arc<Store>, blocks: &[&[u8]]) -> Spooled {
+        let mut storing = store.begin();
+        for block in blocks {
+            storing.seen.push(block);
+            store.append(block, &mut storing.stored).unwrap();
+        }
+        storing.end().unwrap()
+    }
+
+    fn read(body: &Spooled) -> Vec<u8> {
+        let mut all = Vec::new();
+        body.reader().read_to_end(&mut all).unwrap();
+        all
+    }
+
+    fn figures(store: &Store) -> (u64, u64) {
+        let state = store.lock();
+        (state.live, state.end)
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_space_is_used_again() {
+        let store = Store::new(std::env::temp_dir(), RunId::draw());
+        let one = stored(&store, &[b"one", b"", b" and more"]);
+        let two = stored(&store, &[&[7; 10_000]]);
+        assert_eq!((read(&one), one.len()), (b"one and more".to_vec(), 12));
+        assert!(one.is_text() && read(&two) == [7; 10_000]);
+        let (_, end) = figures(&store);
+        drop(one);
+        assert_eq!(figures(&store), (10_000, end), "its neighbours stay where they are");
+        assert!(read(&two) == [7; 10_000]);
+        drop(two);
+        assert_eq!(figures(&store), (0, 0));
+        let file = store.lock().file.clone().unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let store = Store::new("/nowhere/at/all".into(), RunId::draw());
+        let error = store.append(b"x", &mut None).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/at/all"), "{error}");
+    }
+}

@@ -1,0 +1,28 @@
+//! What must last as long as a record does, such as its part of a memory budget. Nobody here looks into it.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// A guard that a record and its clones share; dropped with the last of them.
+#[derive(Clone, Default)]
+pub struct Hold(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Hold {
+    /// Holds `guard`.
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
+        Self(Some(Arc::new(guard)))
+    }
+
+    /// The guard, if it is one of this kind.
+    #[must_use]
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.as_deref().and_then(<dyn Any + Send + Sync>::downcast_ref)
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Hold(guard)" } else { "Hold(nothing)" })
+    }
+}
