@@ -45,6 +45,7 @@ impl Play {
             parallel_max_host: (take.byte() > 40).then(|| 1 + take.below(3)),
             adaptive: take.byte() > 127,
             host_errors_max: u32::from(take.byte() % 5),
+            host_down_after: (take.byte() > 40).then(|| Nanos::from_secs(take.below(90) as u64)),
             window_rows_host: take.below(4),
             ..Pace::default()
         };
@@ -135,16 +136,16 @@ impl Play {
                 assert_eq!(job.row.0, row);
                 self.delivered += 1;
             }
-            Finish::RetryAt(_) => assert!(self.held.insert(row)),
+            Finish::RetryAt(_) | Finish::PutBack => assert!(self.held.insert(row)),
         }
     }
 
     /// A row goes to another host, back to its place, or out of sight.
     fn leave(&mut self, take: &mut Take<'_>) {
         let Some(mut job) = self.pick(take.below(1 << 16)) else { return };
-        match take.byte() % 3 {
+        match take.byte() % 4 {
             0 => {
-                let (from, host) = (job.host, HOSTS[take.below(HOSTS.len())]);
+                let (from, host) = (job.target(), HOSTS[take.below(HOSTS.len())]);
                 job.redirect(
                     host.parse().unwrap(),
                     Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None },
@@ -156,8 +157,12 @@ impl Play {
                 assert!(self.held.insert(job.row.0));
                 self.scheduler.put_back(job, self.now);
             }
+            2 => {
+                self.scheduler.accepted(job.target(), self.now);
+                self.running.push(job);
+            }
             _ => {
-                self.scheduler.release(job.host, self.now);
+                self.scheduler.release(job.target(), self.now);
                 self.delivered += 1;
             }
         }

@@ -77,8 +77,11 @@ pub struct Pace {
     pub adaptive: bool,
     /// Ask each site's robots.txt first, and keep to it (RFC 9309).
     pub robots: bool,
-    /// Failures in a row to reach a host before its further rows fail at once; 0: never.
+    /// Failures in a row to reach an origin (scheme, host, port) before it is parked, and but for a probe now and then no
+    /// row asks it; 0: never.
     pub max_host_errors: u32,
+    /// How long an origin may give no answer before its rows fail as `host.down`; `None`: for ever.
+    pub host_down_after: Option<Duration>,
 }
 
 /// What is tried again.
@@ -199,6 +202,7 @@ impl Default for Pace {
             adaptive: true,
             robots: false,
             max_host_errors: limits::HOST_ERRORS_MAX,
+            host_down_after: Some(limits::HOST_DOWN_AFTER.into()),
         }
     }
 }

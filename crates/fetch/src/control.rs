@@ -214,10 +214,11 @@ impl Shared {
 }
 
 /// The limits that may hold a run back, the more telling last.
-const HELD: [Held; 9] = [
+const HELD: [Held; 10] = [
     Held::Nothing,
     Held::Retry,
     Held::ParallelMax,
+    Held::Away,
     Held::Parked,
     Held::Adaptive,
     Held::ParallelMaxHost,

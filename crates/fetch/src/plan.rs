@@ -169,6 +169,7 @@ fn scheduling(pace: &Pace, retry: &Retry, request: &Request) -> schedule::Pace {
         rate_host: pace.rate_host,
         adaptive: pace.adaptive,
         host_errors_max: pace.max_host_errors,
+        host_down_after: pace.host_down_after.map(Into::into),
         retry: retry::Policy {
             retries: retry.retries,
             all_errors: retry.all_errors,

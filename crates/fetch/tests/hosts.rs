@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use overlapped_fetch::{Config, Network, Pace};
 use overlapped_testkit::{Server, refused_on};
@@ -106,6 +107,7 @@ fn a_dead_host_costs_a_few_connects_and_no_more() {
     let server = Server::start();
     let pin = ("dead.test".to_owned(), dead.addr().port(), vec![IpAddr::from(SECOND)]);
     let network = Network { resolve: vec![pin], ..Network::default() };
+    let pace = Pace { host_down_after: Some(Duration::from_secs(1)), ..Pace::default() };
     let urls = (0..1_000).map(|row| {
         if row % 10 == 0 {
             server.url(&format!("/row/{row}"))
@@ -113,7 +115,7 @@ fn a_dead_host_costs_a_few_connects_and_no_more() {
             format!("http://dead.test:{}/{row}", dead.addr().port())
         }
     });
-    let fetched = fetch(Config { network, ..retrying(2) }, urls);
+    let fetched = fetch(Config { network, pace, ..retrying(2) }, urls);
     assert_eq!(fetched.summary.progress.ok, 100);
     let attempts: u64 =
         fetched.records.iter().filter(|r| !r.ok).map(|record| u64::from(record.attempts)).sum();

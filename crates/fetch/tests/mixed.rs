@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use overlapped_fetch::{Bulk, Config, Input, Pace, Response, Sink, sink};
 use overlapped_proto::input::Format;
 use overlapped_proto::record::Record;
@@ -57,6 +59,8 @@ fn row(number: u64, draw: &mut Draw, server: &Server, dead: &Refused) -> Expecte
 }
 
 fn check(seed: u64, config: Config) {
+    let pace = Pace { host_down_after: Some(Duration::from_secs(1)), ..config.pace };
+    let config = Config { pace, ..config };
     let server = Server::builder().hosts(5).start();
     let dead = overlapped_testkit::refused_on([127, 0, 0, 9].into());
     let mut draw = Draw(seed);
@@ -202,6 +206,7 @@ fn ended_at_any_moment() {
 #[test]
 fn nothing_but_dead_ends() {
     let dead = refused();
-    let fetched = fetch(config(), (0..500).map(|row| dead.url(&format!("/{row}"))));
+    let pace = Pace { host_down_after: Some(Duration::from_secs(1)), ..Pace::default() };
+    let fetched = fetch(Config { pace, ..config() }, (0..500).map(|row| dead.url(&format!("/{row}"))));
     assert!(fetched.errors().iter().all(|error| ["connect.refused", "host.down"].contains(error)));
 }

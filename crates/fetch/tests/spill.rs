@@ -353,7 +353,9 @@ fn a_host_that_is_down_fails_all_its_rows() {
     let mut urls: Vec<_> = (0..ROWS).map(|row| dead.url(&format!("/{row}"))).collect();
     urls.extend((ROWS..ALL).map(|row| gated.url(row)));
     let list = Listed::new("down", lines(&urls, "\n"));
-    let fetched = run(Bulk::new(sorted()).unwrap().input(list.input()));
+    let Config { pace, .. } = sorted();
+    let pace = Pace { host_down_after: Some(Duration::from_secs(1)), ..pace };
+    let fetched = run(Bulk::new(Config { pace, ..sorted() }).unwrap().input(list.input()));
     fetched.assert_complete(ALL);
     assert_eq!(fetched.summary.progress.ok, (ALL - ROWS) as u64, "{:?}", fetched.summary.by_error);
     assert_eq!(fetched.summary.by_error.values().sum::<u64>(), ROWS as u64);

@@ -156,7 +156,7 @@ kinds! {
     DecodeWindow = "decode.window", Body, permanent, 61;
     /// The status counts as a failure.
     Status = "status", Head, permanent, 22;
-    /// After too many failures in a row the host's further rows are not tried.
+    /// The row was not tried: its origin gave no answer for the time of `--host-down-after`, or its host refused for two days.
     HostDown = "host.down", Connect, permanent, 7;
     /// The result could not be written.
     SinkIo = "sink.io", Sink, permanent, 23;

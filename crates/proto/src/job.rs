@@ -7,6 +7,7 @@ use url::{Host, Url};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::limits;
+use crate::origin::Endpoint;
 use crate::outcome::Hop;
 use crate::time::Nanos;
 
@@ -82,6 +83,15 @@ impl Shard {
         let shard = HostKey(host.map_or(row.0, |host| host.0)).shard(self.of as usize);
         u32::try_from(shard) == Ok(self.index)
     }
+}
+
+/// Where a request goes: to which host, and to which of its origins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The host, which is the unit of politeness.
+    pub host: HostKey,
+    /// Its scheme and port, with which the host is the origin: what can be reached, or not.
+    pub endpoint: Endpoint,
 }
 
 /// True for this machine itself: `localhost`, 127.0.0.0/8 and `[::1]`. There is no stranger to be polite to.
@@ -298,6 +308,12 @@ impl Job {
     pub fn given_as(mut self, text: &str) -> Self {
         self.given = (text != self.url.as_str()).then(|| text.into());
         self
+    }
+
+    /// Where the next attempt goes.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target { host: self.host, endpoint: Endpoint::of(&self.url) }
     }
 
     /// True if nothing was tried yet: what is known of the row is what the list says.

@@ -59,8 +59,24 @@ pub const PARALLEL_MAX_MAX: usize = 40_000;
 pub const SHARDS_MAX: usize = 256;
 /// Requests in flight to one host, as browsers do. There is no limit for this machine itself.
 pub const PARALLEL_MAX_HOST: usize = 6;
-/// Failures in a row to reach a host before its further rows fail at once.
+/// Failures in a row to reach an origin before it is parked.
 pub const HOST_ERRORS_MAX: u32 = 20;
+/// Failures in a row before an origin is parked earlier, because a row would be lost, or given up, because its time is
+/// over: one or two may be chance.
+pub const REACH_FAILURES_MIN: u32 = 3;
+/// First parking of an origin that cannot be reached; doubles with each probe that fails.
+pub const REACH_PAUSE_BASE: Nanos = Nanos::from_secs(1);
+/// The longest pause between two probes of an origin.
+pub const REACH_PAUSE_MAX: Nanos = Nanos::from_secs(60);
+/// How long an origin may give no answer before its rows fail: longer than a server takes to restart.
+pub const HOST_DOWN_AFTER: Nanos = Nanos::from_secs(60);
+/// Requests at once to an origin that answers again after it was parked. Each answer adds one, so that they double with
+/// each round, and what waited does not come all at once.
+pub const REACH_ROOM_FIRST: u32 = 2;
+/// The same, from where on only the limits of the host count.
+pub const REACH_ROOM_MAX: u32 = 256;
+/// Further origins of one host that are told apart; beyond it one without rows is forgotten.
+pub const ORIGINS_HOST_MAX: usize = 1_024;
 /// Hosts remembered that have no rows at the moment; beyond it the longest unused is forgotten.
 pub const HOSTS_MAX: usize = 100_000;
 /// `getaddrinfo` calls at once. Each holds a thread until it really ends.

@@ -146,6 +146,15 @@ impl<T> Slab<T> {
         self.link(list, prev, at, next);
     }
 
+    /// Puts a value before the first one that must come `after` it, looked for from the front; behind all if none must.
+    pub(crate) fn insert_before(&mut self, list: &mut List, at: u32, after: impl Fn(&T) -> bool) {
+        let (mut prev, mut next) = (NONE, list.head);
+        while next != NONE && !after(self.get(next)) {
+            (prev, next) = (next, self.slot(next).next);
+        }
+        self.link(list, prev, at, next);
+    }
+
     /// Takes a value out of the list it stands in; it stays in the slab.
     pub(crate) fn unlink(&mut self, list: &mut List, at: u32) {
         let slot = self.slot(at);
@@ -211,7 +220,7 @@ mod tests {
         Some(slab.remove(at))
     }
 
-    /// Applies steps such as `b1` (push 1 to the back), `f2` (to the front), `s1` (in its place by size), `u1`
+    /// Applies steps such as `b1` (push 1 to the back), `f2` (to the front), `s1` and `e1` (in its place by size), `u1`
     /// (unlink and remove), `p` (pop the front), `+` (append a list of 8 and 9), and compares what is left.
     fn check(steps: &str, expected: &[u32]) {
         let mut slab = Slab::new();
@@ -231,6 +240,10 @@ mod tests {
                 "s" => {
                     let at = slab.insert(value);
                     slab.insert_sorted(&mut list, at, |other| *other > value);
+                }
+                "e" => {
+                    let at = slab.insert(value);
+                    slab.insert_before(&mut list, at, |other| *other > value);
                 }
                 "u" => {
                     let at = find(&slab, value);
@@ -265,6 +278,7 @@ mod tests {
         check("b1 +", &[1, 8, 9]);
         check("+ f1 u9 b2", &[1, 8, 2]);
         check("s2 s9 s1 s5 s9", &[1, 2, 5, 9, 9]);
+        check("e2 e9 e1 e5 e9 e3 u1 e0", &[0, 2, 3, 5, 9, 9]);
     }
 
     #[test]

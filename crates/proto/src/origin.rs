@@ -35,6 +35,38 @@ impl Scheme {
     }
 }
 
+/// Scheme and port, in one word: which of its host's origins a URL belongs to.
+///
+/// ```
+/// use overlapped_proto::origin::Endpoint;
+/// use url::Url;
+///
+/// let endpoint = |url| Endpoint::of(&Url::parse(url).unwrap());
+/// assert_eq!(endpoint("https://a.test/"), endpoint("https://b.test:443/"));
+/// assert_ne!(endpoint("https://a.test:80/"), endpoint("http://a.test/"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint(u32);
+
+impl Endpoint {
+    /// The endpoint of an http or https URL.
+    #[must_use]
+    pub fn of(url: &Url) -> Self {
+        let scheme = Scheme::of(url).unwrap_or(Scheme::Http);
+        Self::new(scheme, url.port().unwrap_or(scheme.default_port()))
+    }
+
+    /// The endpoint of a scheme and a port.
+    #[must_use]
+    pub const fn new(scheme: Scheme, port: u16) -> Self {
+        let secure = match scheme {
+            Scheme::Http => 0,
+            Scheme::Https => 1 << 16,
+        };
+        Self(secure | port as u32)
+    }
+}
+
 /// Scheme, host and port: the border that no credential crosses (RFC 6454).
 ///
 /// The URL parser has brought the host to lower case and Punycode and filled in the port; a trailing dot is taken off

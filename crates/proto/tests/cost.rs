@@ -74,7 +74,7 @@ fn run(scheduler: &mut Scheduler, running: &mut VecDeque<Job>, ended: &mut Vec<J
         *now += Nanos(1_000);
         match scheduler.finish(running.pop_front().unwrap(), ok, *now, 0) {
             Finish::Deliver(job) => ended.push(job),
-            Finish::RetryAt(_) => panic!("a good answer is not tried again"),
+            Finish::RetryAt(_) | Finish::PutBack => panic!("a good answer is not tried again"),
         }
     }
 }

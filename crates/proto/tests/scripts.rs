@@ -11,13 +11,13 @@ use overlapped_proto::time::Nanos;
 
 /// Plays a script and compares what comes out. Times are in milliseconds, draws are 0.
 ///
-/// In: `a` submits a row for the host a, `?` polls, `*` polls until nothing starts, `+5` lets time pass, `200:3`
+/// In: `a` submits a row for the host a, `a'` for its https origin, `?` polls, `*` polls until nothing starts, `+5` lets time pass, `200:3`
 /// ends row 3 with that status, `429=7:3` with a `Retry-After` of 7 s, `refused:3` and the like with a failure,
-/// `>b:3` redirects row 3 to host b, `out:3` to another scheduler, `back:3` puts it back, `max=2` sets the
-/// limit, `crawl=3:a` the interval of host a in seconds, `drain` drains.
+/// `>b:3` redirects row 3 to host b, `out:3` to another scheduler, `back:3` puts it back, `up:3` says that it got a
+/// connection, `max=2` sets the limit, `crawl=3:a` the interval of host a in seconds, `drain` drains.
 ///
 /// Out: `a0` row 0 starts on host a, `!a0` it fails for its host being down, `=0` it is delivered, `~5:0` it is
-/// tried again at 5, `@5` wait until 5, `.` wait for an event, `idle`.
+/// tried again at 5, `^0` it goes back as if it had not been tried, `@5` wait until 5, `.` wait for an event, `idle`.
 fn check(pace: Pace, script: &str, expected: &str) {
     let mut play = Play { scheduler: Scheduler::new(pace), now: Nanos::ZERO, rows: 0, running: Vec::new() };
     let out: Vec<String> = script.split_whitespace().map(|step| play.step(step)).collect();
@@ -57,11 +57,16 @@ impl Play {
             }
             "out" => {
                 let job = self.take(row);
-                self.scheduler.release(job.host, now);
+                self.scheduler.release(job.target(), now);
             }
             "back" => {
                 let job = self.take(row);
                 self.scheduler.put_back(job, now);
+            }
+            "up" => {
+                let row = Row(row.parse().unwrap());
+                let job = self.running.iter().find(|job| job.row == row).unwrap();
+                self.scheduler.accepted(job.target(), now);
             }
             _ if verb.starts_with('+') => self.now = now + Nanos::from_millis(verb[1..].parse().unwrap()),
             _ if verb.starts_with("max=") => self.scheduler.set_parallel_max(verb[4..].parse().unwrap()),
@@ -71,7 +76,7 @@ impl Play {
             }
             _ if verb.starts_with('>') => {
                 let mut job = self.take(row);
-                let from = job.host;
+                let from = job.target();
                 job.redirect(
                     url(&verb[1..]),
                     Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None },
@@ -88,6 +93,7 @@ impl Play {
                 return match self.scheduler.finish(job, how(ending), now, 0) {
                     Finish::Deliver(job) => format!("={}", job.row.0),
                     Finish::RetryAt(due) => format!("~{}:{row}", due.0 / 1_000_000),
+                    Finish::PutBack => format!("^{row}"),
                 };
             }
         }
@@ -95,7 +101,10 @@ impl Play {
     }
 
     fn poll(&mut self) -> String {
-        let name = |job: &Job| format!("{}{}", job.url.host_str().unwrap(), job.row.0);
+        let name = |job: &Job| {
+            let mark = if job.url.scheme() == "https" { "'" } else { "" };
+            format!("{}{mark}{}", job.url.host_str().unwrap(), job.row.0)
+        };
         match self.scheduler.poll(self.now) {
             Next::Start(job) => {
                 let text = name(&job);
@@ -117,7 +126,11 @@ impl Play {
 }
 
 fn url(host: &str) -> url::Url {
-    url::Url::parse(&format!("http://{host}/")).unwrap()
+    let text = match host.strip_suffix('\'') {
+        Some(host) => format!("https://{host}/"),
+        None => format!("http://{host}/"),
+    };
+    url::Url::parse(&text).unwrap()
 }
 
 fn how(text: &str) -> Ending {
@@ -210,29 +223,124 @@ fn refusals_without_a_word_park_only_a_crowded_host() {
     check(dull, &format!("{crowd} ? 503:0 ? 503:0 ? 503:0 ? 503:1 ?"), "a0 ~0:0 a0 ~0:0 a0 =0 a1 ~0:1 a1");
 }
 
+/// No more than three failures in a row.
+fn three() -> Pace {
+    Pace { host_errors_max: 3, ..each(9) }
+}
+
 #[test]
-fn a_host_that_cannot_be_reached_is_given_up() {
-    let pace = || Pace { host_errors_max: 3, ..each(9) };
-    // Three probes at once and no more; its queue fails, another host goes on.
+fn a_name_that_does_not_exist_is_given_up() {
+    // Three at once and no more; its queue fails, another host goes on.
     check(
-        pace(),
+        three(),
         "a a a a b * unknown:0 ? unknown:1 ? unknown:2 * a ? 200:4 ?",
         "a0 b4 a1 a2 . =0 . =1 . =2 !a3 . !a5 =4 idle",
     );
-    // Retries count, and rows that wait for one fail as well.
-    check(pace(), "a * refused:0 * refused:0 * refused:0 * a ?", "a0 . ~0:0 a0 . ~0:0 a0 . =0 idle !a1");
     // An answer of any kind begins the count anew.
-    check(pace(), "a a * unknown:0 404:1 a a a a *", "a0 a1 . =0 =1 a2 a3 a4 a5 .");
+    check(three(), "a a * unknown:0 404:1 a a a a *", "a0 a1 . =0 =1 a2 a3 a4 a5 .");
     // It answers after all: rows that have not failed yet are tried.
     check(
-        pace(),
+        three(),
         "a a a a a a a ? 200:0 ? ? ? ? unknown:1 unknown:2 unknown:3 ? 200:4 *",
         "a0 =0 a1 a2 a3 a4 =1 =2 =3 !a5 =4 a6 .",
     );
     // A redirect to it fails too.
-    check(pace(), "a a a b * unknown:0 unknown:1 unknown:2 >a:3 *", "a0 b3 a1 a2 . =0 =1 =2 !a3 idle");
+    check(three(), "a a a b * unknown:0 unknown:1 unknown:2 >a:3 *", "a0 b3 a1 a2 . =0 =1 =2 !a3 idle");
     let never = Pace { host_errors_max: 0, ..each(1) };
     check(never, "a a a a ? unknown:0 ? unknown:1 ? unknown:2 ?", "a0 =0 a1 =1 a2 =2 a3");
+}
+
+#[test]
+fn an_origin_that_cannot_be_reached_is_parked_and_probed() {
+    // The third failure parks it for 1 s. It was no attempt, and those that were in flight lose none either.
+    check(
+        Pace { parallel_max_host: Some(3), ..three() },
+        "a a a a ? up:0 ? ? refused:0 refused:1 refused:2 * +1000 * 500:0 * 500:0 *",
+        "a0 a1 a2 ~0:0 ~0:1 ^2 @1000 a0 . ~1000:0 a0 a1 . =0 a2 a3 .",
+    );
+    // A probe that fails is no attempt, and the next one comes later: after 1, 2, 4 s.
+    check(
+        three(),
+        "a a a a * refused:0 refused:1 refused:2 * +1000 * refused:0 * +2000 * refused:0 * +4000 * 200:0 *",
+        "a0 a1 a2 . ~0:0 ~0:1 ^2 @1000 a0 . ^0 @3000 a0 . ^0 @7000 a0 . =0 a1 a2 .",
+    );
+    // What was in flight when it was parked, on a connection that stood, ends the parking when it answers.
+    check(
+        three(),
+        "a a a a a ? up:0 * refused:1 refused:2 refused:3 * refused:4 404:0 *",
+        "a0 a1 a2 a3 a4 . ~0:1 ~0:2 ^3 @1000 ^4 =0 a1 a2 .",
+    );
+    // Another host, and another origin of the same host, go on.
+    check(
+        three(),
+        "a a' a a' a b * refused:0 refused:2 refused:4 200:1 200:3 200:5 a a' *",
+        "a0 b5 a'1 a2 a'3 a4 . ~0:0 ~0:2 ^4 =1 =3 =5 a'7 @1000",
+    );
+    // Rows that come later wait as well, in their order; so does a redirect to it.
+    check(
+        three(),
+        "a a a b * refused:0 refused:1 refused:2 >a:3 a * +1000 * 200:0 *",
+        "a0 b3 a1 a2 . ~0:0 ~0:1 ^2 @1000 a0 . =0 a1 a2 .",
+    );
+    check(
+        three(),
+        "a a a * refused:0 refused:1 refused:2 drain * +1000 *",
+        "a0 a1 a2 . ~0:0 ~0:1 ^2 [0,1,2] idle idle",
+    );
+    let never = Pace { host_errors_max: 0, ..each(1) };
+    check(never, "a ? refused:0 ? refused:0 ? refused:0 ?", "a0 ~0:0 a0 ~0:0 a0 =0 idle");
+}
+
+#[test]
+fn only_an_origin_without_any_answer_for_its_span_is_given_up() {
+    let span = |s| Pace { host_down_after: Some(Nanos::from_secs(s)), ..three() };
+    let parked = "a a a a * refused:0 refused:1 refused:2 *";
+    let parked_out = "a0 a1 a2 . ~0:0 ~0:1 ^2 @1000";
+    // The last probe comes when its time is over; its row has its own failure, the others have none.
+    check(
+        span(2),
+        &format!("{parked} +1000 * refused:0 * +1000 * refused:0 * a *"),
+        &format!("{parked_out} a0 . ^0 @2000 a0 . =0 !a1 !a2 !a3 idle !a4 idle"),
+    );
+    // Its span begins with the first failure since its last answer.
+    check(
+        span(2),
+        &format!("{parked} +1000 * refused:0 * +1000 * 404:0 * refused:1 refused:2 +1000 * refused:2 *"),
+        &format!("{parked_out} a0 . ^0 @2000 a0 . =0 a1 a2 . ~2000:1 ~2000:2 a2 . ^2 @4000"),
+    );
+    // Two failures may be chance, however long they took.
+    check(span(2), "a * refused:0 +3000 * refused:0 * refused:0 *", "a0 . ~0:0 a0 . ~3000:0 a0 . =0 idle");
+    let ever = Pace { host_down_after: None, ..three() };
+    check(
+        ever,
+        &format!("{parked} +90000 * refused:0 * +90000 * refused:0 *"),
+        &format!("{parked_out} a0 . ^0 @92000 a0 . ^0 @184000"),
+    );
+}
+
+#[test]
+fn a_row_that_would_be_lost_parks_an_origin_that_was_up() {
+    let pace = || Pace { host_errors_max: 9, ..each(1) };
+    // It has answered before: the row that would have been lost waits for it.
+    check(
+        pace(),
+        "a a a * 200:0 * refused:1 * refused:1 * refused:1 * +1000 * 200:1 *",
+        "a0 . =0 a1 . ~0:1 a1 . ~0:1 a1 . ^1 @1000 a1 . =1 a2 .",
+    );
+    // Nothing is known of it: the row fails as it always did, unless enough wait to park it anyway.
+    check(pace(), "a a * refused:0 * refused:0 * refused:0 *", "a0 . ~0:0 a0 . ~0:0 a0 . =0 a1 .");
+    let crowd = "a ".repeat(10);
+    check(
+        pace(),
+        &format!("{crowd} * refused:0 * refused:0 * refused:0 * +1000 *"),
+        "a0 . ~0:0 a0 . ~0:0 a0 . ^0 @1000 a0 .",
+    );
+    // It answers others in between: one row alone has bad luck.
+    check(
+        Pace { host_errors_max: 9, ..each(2) },
+        "a a a a a ? 200:0 * refused:1 200:2 * refused:1 200:3 * refused:1 *",
+        "a0 =0 a1 a2 . ~0:1 =2 a1 a3 . ~0:1 =3 a1 a4 . =1 .",
+    );
 }
 
 #[test]
@@ -241,7 +349,7 @@ fn a_network_that_is_down_burns_no_row() {
     let starts = "a1 b2 c3 d4 e5 f6 g7 h8 i9 j10 k11 l12 .";
     let fail = (1..=11).map(|row| format!("unreachable:{row} ")).collect::<String>();
     let nine = (1..=9).map(|row| format!("~0:{row} ")).collect::<String>();
-    let down = format!("{nine} ~1000:10 ~1000:11");
+    let down = format!("{nine} ^10 ^11");
     // One probe at a time, the next one later; what answers a probe lifts the pause.
     check(
         each(1),
@@ -252,7 +360,7 @@ fn a_network_that_is_down_burns_no_row() {
         each(1),
         &format!("x ? 200:0 {hosts} * {fail} unreachable:12 +1000 * unreachable:10 * +2000 * 200:11 *"),
         &format!(
-            "x0 =0 {starts} {nine} ~1000:10 ~1000:11 ~1000:12 j10 @3000 ~3000:10 @3000 k11 @7000 =11 l12 i9 h8 g7 f6 e5 d4 c3 b2 a1 j10 . "
+            "x0 =0 {starts} {nine} ^10 ^11 ^12 j10 @3000 ^10 @3000 k11 @7000 =11 l12 i9 h8 g7 f6 e5 d4 c3 b2 a1 j10 . "
         ),
     );
 }
@@ -302,7 +410,7 @@ fn the_longest_queues_make_room() {
     assert_eq!(["a", "b", "c"].map(|host| scheduler.queued_of(HostKey::new(host))), [2, 2, 1]);
     // What was tried, or came from elsewhere, stays; what stands before it does not.
     let [mut first, ..] = started;
-    scheduler.release(first.host, Nanos::ZERO);
+    scheduler.release(first.target(), Nanos::ZERO);
     let hop = Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None };
     first.redirect(url("b"), hop);
     scheduler.submit(first, Nanos::ZERO);
@@ -326,6 +434,7 @@ fn the_limit_that_holds_is_named() {
     check(each(2), "a a a * slow:0 *", Held::Adaptive);
     check(each(1), "a a * 429=5:0 *", Held::Parked);
     check(each(1), "a a b b * 200:0 ? 429=5:2", Held::Parked);
+    check(three(), "a a a b * refused:0 refused:1 refused:2 *", Held::Away);
 }
 
 #[test]

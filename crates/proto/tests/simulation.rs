@@ -44,14 +44,32 @@ enum Nature {
     Refusing,
     /// Never accepts a connection.
     Dead,
+    /// Refuses every connection at once.
+    Gone,
     /// Works for a minute, then accepts none.
     Dying,
+    /// Refuses for ten seconds in each minute.
+    Restarting,
 }
 
 use Nature::*;
 
-const ALL: &[Nature] =
-    &[Fast, Fast, Fast, Slow, Flaky, BrokenPages, Redirecting, Limiting, Overloaded, Refusing, Dead, Dying];
+const ALL: &[Nature] = &[
+    Fast,
+    Fast,
+    Fast,
+    Slow,
+    Flaky,
+    BrokenPages,
+    Redirecting,
+    Limiting,
+    Overloaded,
+    Refusing,
+    Dead,
+    Gone,
+    Dying,
+    Restarting,
+];
 
 struct Plan {
     natures: &'static [Nature],
@@ -247,8 +265,9 @@ impl World<'_> {
             ensure(job.row.0 >= server.first_started, || says("overtakes"))?;
             server.first_started = job.row.0 + 1;
         }
-        if server.nature == Dead && believed.host_errors_max > 0 {
-            ensure(server.attempts <= u64::from(believed.host_errors_max), || {
+        if matches!(server.nature, Dead | Gone) && believed.host_errors_max > 0 {
+            // With ten seconds for each probe they are fewer than with none.
+            ensure(server.attempts <= u64::from(believed.host_errors_max) + 6, || {
                 says("a dead host is asked too often")
             })?;
         }
@@ -267,7 +286,7 @@ impl World<'_> {
         let status = |status| Answer::End(Ending::Response { status, retry_after: None });
         let no_connection = (limits::CONNECT_TIMEOUT, Answer::End(Ending::Failed(ErrorKind::ConnectTimeout)));
         let quick = Nanos::from_millis(1 + self.random.below(50) as u64);
-        if self.random.below(1_000) == 0 && self.servers[at].nature != Dead {
+        if self.random.below(1_000) == 0 && !matches!(self.servers[at].nature, Dead | Gone) {
             return (Nanos(1_000), Answer::NoFile);
         }
         if (self.plan.outage.0..self.plan.outage.1).contains(&now) {
@@ -299,11 +318,17 @@ impl World<'_> {
                 let retry_after = Some(Nanos::from_secs(1 + self.random.below(3) as u64));
                 (quick, Answer::End(Ending::Response { status: 429, retry_after }))
             }
+            Restarting if (10..20).contains(&(now.0 / 1_000_000_000 % 60)) => {
+                (Nanos::from_millis(1), Answer::End(Ending::Failed(ErrorKind::ConnectRefused)))
+            }
             Overloaded if now < Nanos::from_secs(600) => (quick, status(503)),
             Refusing => (quick, status(503)),
             Dead => no_connection,
+            Gone => (Nanos::from_millis(1), Answer::End(Ending::Failed(ErrorKind::ConnectRefused))),
             Dying if now > Nanos::from_secs(60) => no_connection,
-            Flaky | BrokenPages | Redirecting | Limiting | Overloaded | Dying => (quick, status(200)),
+            Flaky | BrokenPages | Redirecting | Limiting | Overloaded | Dying | Restarting => {
+                (quick, status(200))
+            }
         }
     }
 
@@ -335,7 +360,7 @@ impl World<'_> {
                 Ok(())
             }
             Answer::Redirect(to) => {
-                let from = job.host;
+                let from = job.target();
                 let url = format!("{}{}", self.servers[to].url, job.row.0).parse().unwrap();
                 job.redirect(url, Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None });
                 self.scheduler.redirect(from, job, self.now);
@@ -353,6 +378,7 @@ impl World<'_> {
                         self.end(&job)
                     }
                     Finish::RetryAt(due) => ensure(due >= self.now, || format!("a retry at {due}")),
+                    Finish::PutBack => Ok(()),
                 }
             }
         }
@@ -583,6 +609,34 @@ fn an_outage_costs_no_row() {
         assert_eq!((report.failed, report.doomed), (0, 0), "seed {seed}: {report:?}");
         assert!(report.attempts < 40_000 + 500, "seed {seed}: {report:?}");
         assert!(report.end < Nanos::from_secs(700), "seed {seed}: {report:?}");
+    }
+}
+
+/// Hosts that are away for ten seconds of each minute, at any pace: not one row is lost to that.
+#[test]
+fn a_restart_costs_no_row() {
+    let rate = |count| Some(Rate { count, per: Nanos::from_secs(1) });
+    for (hosts, rate) in [(1, rate(500)), (1, rate(5)), (40, rate(500)), (40, None)] {
+        let rows = if rate.is_none() { 30_000 } else { 8_000 };
+        let pace = Pace { rate, ..few_hosts() };
+        let plan = Plan { window_rows: 100_000, ..Plan::new(&[Restarting], hosts, rows, pace) };
+        for seed in 1..=2 {
+            let report = run(seed, &plan, &plan.pace).unwrap();
+            let lost = (report.failed, report.doomed);
+            assert_eq!(lost, (0, 0), "seed {seed}, {hosts} hosts, {rate:?}: {report:?}");
+        }
+    }
+}
+
+/// A thousand hosts that refuse, with thirty rows each, among others: the run waits for all of them at the same time.
+#[test]
+fn dead_hosts_are_waited_for_together() {
+    let pace = Pace { hosts_max: 10_000, ..Pace::default() };
+    let plan = Plan { window_rows: 100_000, ..Plan::new(&[Fast, Gone, Gone], 1_500, 45_000, pace) };
+    for seed in 1..=2 {
+        let report = run(seed, &plan, &plan.pace).unwrap();
+        assert!(report.end < Nanos::from_secs(90), "seed {seed}: {report:?}");
+        assert!(report.doomed > 1_000, "seed {seed}: {report:?}");
     }
 }
 

@@ -95,9 +95,12 @@ pub(crate) struct Flags {
     /// --robots --parallel-max-host 1 --rate-host 1/s.
     #[arg(long, help_heading = "Pace")]
     pub(crate) polite: bool,
-    /// Failures in a row to reach a host before its other rows fail at once; 0: never.
+    /// Failures in a row to reach a host and port before it is only probed now and then; 0: never.
     #[arg(long, value_name = "N", default_value_t = limits::HOST_ERRORS_MAX, help_heading = "Pace")]
     pub(crate) max_host_errors: u32,
+    /// How long a host and port may give no answer before its rows fail as host.down; 0: for ever.
+    #[arg(long, value_name = "TIME", default_value_t = limits::HOST_DOWN_AFTER.into(), help_heading = "Pace")]
+    pub(crate) host_down_after: Span,
     /// Accepted: requests overlap anyway.
     #[arg(short = 'Z', long, hide = true)]
     pub(crate) parallel: bool,

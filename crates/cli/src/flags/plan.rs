@@ -160,6 +160,7 @@ fn pace(flags: &Flags) -> Pace {
         adaptive: !flags.no_adaptive,
         robots: flags.robots || flags.polite,
         max_host_errors: flags.max_host_errors,
+        host_down_after: flags.host_down_after.0,
     }
 }
 

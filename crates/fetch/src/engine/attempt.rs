@@ -187,6 +187,7 @@ impl Attempt<'_> {
             connect::Stream::Plain(tcp)
         };
         shard.count_connection();
+        shard.accepted(job.target());
         Ok(Box::new(Connection::new(stream, Rc::clone(&shard.block), remote, shard.now())))
     }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use overlapped::Executor;
 use overlapped_proto::address::Reach;
 use overlapped_proto::input::BadRow;
-use overlapped_proto::job::{HostKey, Job};
+use overlapped_proto::job::{HostKey, Job, Target};
 use overlapped_proto::keepalive::{Bounds, Habit, Keepalive};
 use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
@@ -313,6 +313,7 @@ impl Shard {
                         bump(&self.counts.retries);
                         return;
                     }
+                    Finish::PutBack => return,
                 }
                 self.deliver(self.record(job, answer));
             }
@@ -323,6 +324,11 @@ impl Shard {
     pub(crate) fn put_back(&self, job: Job) {
         self.shared.give_request(self.index);
         self.scheduler.borrow_mut().put_back(job, self.now());
+    }
+
+    /// A row that was handed out has got a connection to this origin.
+    pub(crate) fn accepted(&self, target: Target) {
+        self.scheduler.borrow_mut().accepted(target, self.now());
     }
 
     /// A host wants this much time between two requests.
@@ -346,7 +352,7 @@ impl Shard {
 
     fn follow(&self, mut job: Job, status: u16, answer: &Answer, follow: Follow) {
         bump(&self.counts.redirects);
-        let from = job.host;
+        let from = job.target();
         let remote = answer.wire.remote.map(|remote| remote.ip());
         let total = answer.watch.timing().total();
         let hop = Hop { url: job.url.as_str().into(), status, total, remote };

@@ -1,17 +1,20 @@
-//! What is known of one host, and what follows from it: how many requests it may carry now, and from when.
+//! What is known of one host, and what follows from it: how many requests it may carry now, and from when. Whether its
+//! origins can be reached is in `reach`.
 //!
 //! Pure bookkeeping about a single host; it knows nothing of the other hosts and holds no row itself.
 
 use crate::bucket::{Bucket, Rate, Spacing};
-use crate::error::{ErrorKind, Phase};
+use crate::error::ErrorKind;
 use crate::job::HostKey;
 use crate::limits;
 use crate::list::{List, NONE};
+use crate::origin::Endpoint;
 use crate::outcome::Ending;
 use crate::retry;
 use crate::time::Nanos;
 
 use super::Pace;
+use super::reach::Sites;
 
 /// Where a host stands. [`Hosts::settle`](super::hosts::Hosts::settle) is the one function that moves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub(super) enum Place {
     Idle,
     /// Nothing to do, but forgetting it would do harm (parked, failing, down, slowed): the last to be forgotten.
     Kept,
-    /// Rows in flight or waiting for a retry, none that could start.
+    /// Rows in flight, or waiting for a retry or their origin, none that could start.
     Busy,
     /// A row may start now.
     Ready,
@@ -43,6 +46,8 @@ pub(super) struct Host {
     pub(super) queue: List,
     /// Rows that wait for their retry.
     pub(super) waiting: u32,
+    /// Rows that wait for their origin, over all its origins.
+    pub(super) held: u32,
     pub(super) in_flight: u32,
     /// Spaces the starts.
     bucket: Bucket,
@@ -60,12 +65,8 @@ pub(super) struct Host {
     parkings: u8,
     /// This machine itself.
     local: bool,
-    /// It has answered, or at least accepted a connection.
-    reached: bool,
-    /// Given up: its rows fail.
+    /// It has refused for so long that its rows fail.
     pub(super) down: bool,
-    /// Failures in a row to reach it.
-    failures: u32,
     /// Requests at once as its answers allow. `u32::MAX`: it has not complained.
     slots: u32,
     /// Good answers since `slots` last grew.
@@ -76,15 +77,10 @@ pub(super) struct Host {
     pub(super) long_at: u32,
     /// For [`Network::hear`](super::network::Network::hear).
     pub(super) network_round: u32,
+    pub(super) sites: Sites,
 }
 
-/// What an attempt's end says about the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Signs {
-    reached: Option<bool>,
-    load: Load,
-}
-
+/// What an attempt's end says about how much the host can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
     /// It answered as it should.
@@ -98,12 +94,13 @@ enum Load {
 }
 
 impl Host {
-    pub(super) fn new(key: HostKey, local: bool) -> Self {
+    pub(super) fn new(key: HostKey, endpoint: Endpoint, local: bool) -> Self {
         Self {
             key,
             place: Place::Busy,
             queue: List::EMPTY,
             waiting: 0,
+            held: 0,
             in_flight: 0,
             bucket: Bucket::default(),
             interval_ms: 0,
@@ -113,21 +110,20 @@ impl Host {
             strikes: 0,
             parkings: 0,
             local,
-            reached: false,
             down: false,
-            failures: 0,
             slots: u32::MAX,
             credit: 0,
             stale: 0,
             long_at: NONE,
             network_round: 0,
+            sites: Sites::new(endpoint),
         }
     }
 
     /// Where it belongs at `now`.
     pub(super) fn belongs(&self, pace: &Pace, now: Nanos) -> Place {
         if self.queue.is_empty() {
-            return match self.in_flight + self.waiting {
+            return match self.in_flight + self.waiting + self.held {
                 0 if self.remembers(now) => Place::Kept,
                 0 => Place::Idle,
                 _ => Place::Busy,
@@ -145,13 +141,32 @@ impl Host {
 
     /// True if forgetting it now would let it be asked too early, or more often in vain.
     pub(super) fn remembers(&self, now: Nanos) -> bool {
-        let in_trouble = self.down || self.failures > 0 || self.strikes > 0;
-        in_trouble || self.interval_ms > 0 || self.parked_until > now || self.bucket.next() > now
+        let in_trouble = self.down || self.strikes > 0;
+        in_trouble
+            || self.sites.iter().any(|site| site.reach.is_in_trouble())
+            || self.interval_ms > 0
+            || self.parked_until > now
+            || self.bucket.next() > now
     }
 
-    /// Rows that are queued or wait for a retry.
+    /// Rows that are queued, or wait for a retry or their origin.
     pub(super) fn rows(&self) -> usize {
-        self.queue.len() + self.waiting as usize
+        self.evictable() + self.waiting as usize
+    }
+
+    /// Rows that may make room for those of other hosts, as far as they were not tried yet.
+    pub(super) fn evictable(&self) -> usize {
+        self.queue.len() + self.held as usize
+    }
+
+    /// True if rows of one of its origins, or all its rows, fail.
+    pub(super) fn fails(&self) -> bool {
+        self.down || self.sites.iter().any(|site| site.reach.is_given_up())
+    }
+
+    /// Its origins for which nothing but probes start.
+    pub(super) fn parked_sites(&self) -> usize {
+        self.sites.iter().filter(|site| site.reach.is_parked()).count()
     }
 
     /// A slot is taken.
@@ -175,23 +190,17 @@ impl Host {
 
     /// Learns from the end of an attempt, whose slot has been given back. `row` is the low half of its number.
     pub(super) fn hear(&mut self, ending: Ending, row: u32, pace: &Pace, now: Nanos, draw: u64) {
-        let signs = Signs::of(ending);
-        match signs.reached {
-            Some(true) => (self.reached, self.failures) = (true, 0),
-            Some(false) => self.failures = self.failures.saturating_add(1),
-            None => {}
-        }
-        if signs.load == Load::Fine {
+        let load = load(ending);
+        if load == Load::Fine {
             (self.strikes, self.parkings, self.parked_s, self.down) = (0, 0, 0, false);
         }
         if pace.adaptive {
-            self.adapt(signs.load, pace);
+            self.adapt(load, pace);
         }
-        self.park(ending, signs.load, row, pace, now, draw);
+        self.park(ending, load, row, pace, now, draw);
         if pace.host_errors_max > 0 {
             let parked = Nanos::from_secs(u64::from(self.parked_s));
-            let refused_for_days = signs.load == Load::Refused && parked >= limits::PARKED_SUM_MAX;
-            self.down |= self.failures >= pace.host_errors_max || refused_for_days;
+            self.down |= load == Load::Refused && parked >= limits::PARKED_SUM_MAX;
         }
     }
 
@@ -257,17 +266,8 @@ impl Host {
     }
 
     /// Requests at once, now.
-    ///
-    /// While it cannot be reached no more attempts run than may still fail before it is given up; nor before it was
-    /// ever reached, except on this machine, where a failure costs microseconds.
     fn slots(&self, pace: &Pace) -> u32 {
-        let slots = self.slots_max(pace).min(self.slots);
-        let doubtful = self.failures > 0 || !(self.reached || self.local);
-        if doubtful && pace.host_errors_max > 0 {
-            slots.min(pace.host_errors_max.saturating_sub(self.failures).max(1))
-        } else {
-            slots
-        }
+        self.slots_max(pace).min(self.slots)
     }
 
     /// Requests at once, as configured.
@@ -281,43 +281,27 @@ impl Host {
     }
 }
 
-impl Signs {
-    fn of(ending: Ending) -> Self {
-        match ending {
-            Ending::Response { status: 429 | 503, .. } => Self { reached: Some(true), load: Load::Refused },
-            Ending::Response { .. } => Self { reached: Some(true), load: Load::Fine },
-            Ending::Failed(kind) => Self { reached: reached(kind), load: load(kind) },
-        }
-    }
-}
-
-/// Whether the host was reached, as far as the failure tells.
-fn reached(kind: ErrorKind) -> Option<bool> {
-    if matches!(kind, ErrorKind::PolicyAddress | ErrorKind::HostDown) {
-        return None; // It was not tried.
-    }
-    match kind.phase() {
-        Phase::Dns | Phase::Connect => Some(false),
-        Phase::Tls => Some(kind != ErrorKind::TlsTimeout),
-        Phase::Send | Phase::Head | Phase::Body => Some(true),
-        Phase::Input | Phase::Sink | Phase::Run => None,
-    }
-}
-
-fn load(kind: ErrorKind) -> Load {
+fn load(ending: Ending) -> Load {
     use ErrorKind::{ConnectTimeout, TimeoutFirstByte, TimeoutSlow, TimeoutTotal, TlsTimeout};
-    let slow = matches!(kind, ConnectTimeout | TlsTimeout | TimeoutFirstByte | TimeoutSlow | TimeoutTotal);
-    if slow { Load::Slow } else { Load::Unknown }
+    match ending {
+        Ending::Response { status: 429 | 503, .. } => Load::Refused,
+        Ending::Response { .. } => Load::Fine,
+        Ending::Failed(ConnectTimeout | TlsTimeout | TimeoutFirstByte | TimeoutSlow | TimeoutTotal) => {
+            Load::Slow
+        }
+        Ending::Failed(_) => Load::Unknown,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::list::Slab;
+    use crate::origin::Scheme;
 
     /// A host for which so many rows are queued.
     fn host(rows: usize) -> Host {
-        let mut host = Host::new(HostKey(1), false);
+        let mut host = Host::new(HostKey(1), Endpoint::new(Scheme::Http, 80), false);
         let mut slab = Slab::new();
         for _ in 0..rows {
             let row = slab.insert(());
@@ -367,6 +351,6 @@ mod tests {
 
     #[test]
     fn an_idle_host_is_small() {
-        assert!(size_of::<Host>() <= 104, "{}", size_of::<Host>());
+        assert!(size_of::<Host>() <= 160, "{}", size_of::<Host>());
     }
 }

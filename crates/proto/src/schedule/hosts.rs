@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::job::HostKey;
+use crate::job::{HostKey, Target};
 use crate::list::{List, NONE, Slab};
 use crate::time::Nanos;
 
@@ -27,9 +27,11 @@ pub(super) struct Hosts {
     /// When hosts in [`Place::Spaced`] and [`Place::Parked`] are due. An entry counts only while the host still
     /// stands there with that very time; others are dropped when they surface.
     timers: BinaryHeap<Reverse<(Nanos, u32)>>,
-    /// Hosts with more rows in their queue than `window_rows_host`, in no order.
+    /// Hosts with more rows here than `window_rows_host`, in no order.
     long: Vec<u32>,
     census: Census,
+    /// Origins that are parked because they cannot be reached.
+    pub(super) away: usize,
 }
 
 /// How many hosts stand in each place.
@@ -56,6 +58,7 @@ impl Hosts {
             timers: BinaryHeap::new(),
             long: Vec::new(),
             census: Census::default(),
+            away: 0,
         }
     }
 
@@ -66,6 +69,11 @@ impl Hosts {
 
     pub(super) fn census(&self) -> Census {
         self.census
+    }
+
+    /// The host in a slot that may have been given up.
+    pub(super) fn peek(&self, at: u32) -> Option<&Host> {
+        self.slab.peek(at)
     }
 
     pub(super) fn get(&self, at: u32) -> &Host {
@@ -83,16 +91,17 @@ impl Hosts {
     /// Finds a host or makes room for it, so that at most `max` are idle. The caller gives it work, then settles it.
     pub(super) fn find_or_insert(
         &mut self,
-        key: HostKey,
+        target: Target,
         local: impl FnOnce() -> bool,
         max: usize,
         now: Nanos,
     ) -> u32 {
+        let key = target.host;
         if let Some(at) = self.find(key) {
             return at;
         }
         while self.census.idle >= max.max(1) && self.forget_one(now) {}
-        let at = self.slab.insert(Host::new(key, local()));
+        let at = self.slab.insert(Host::new(key, target.endpoint, local()));
         self.index.insert(key, at);
         *self.census.of(self.slab.get(at).place) += 1;
         at
@@ -115,8 +124,11 @@ impl Hosts {
         }
         match new {
             Place::Ready => self.slab.push_back(&mut self.ready, at),
-            Place::Idle => self.slab.push_back(&mut self.idle, at),
-            Place::Kept => self.slab.push_back(&mut self.kept, at),
+            Place::Idle | Place::Kept => {
+                self.slab.get_mut(at).sites.shrink();
+                let list = if new == Place::Idle { &mut self.idle } else { &mut self.kept };
+                self.slab.push_back(list, at);
+            }
             Place::Spaced(due) | Place::Parked(due) => self.set_timer(due, at),
             Place::Busy | Place::Full | Place::Throttled => {}
         }
@@ -127,7 +139,7 @@ impl Hosts {
     /// Keeps the hosts with rows to spare by themselves, so that nobody has to look for them.
     fn settle_length(&mut self, at: u32, pace: &Pace) {
         let host = self.slab.get_mut(at);
-        match (host.queue.len() > pace.window_rows_host, host.long_at) {
+        match (host.evictable() > pace.window_rows_host, host.long_at) {
             (true, NONE) => {
                 host.long_at = u32::try_from(self.long.len()).unwrap_or(NONE);
                 self.long.push(at);
@@ -143,10 +155,10 @@ impl Hosts {
         }
     }
 
-    /// The hosts with more rows in their queue than `window_rows_host`, the longest queue first.
+    /// The hosts with more rows here than `window_rows_host`, those with the most first.
     pub(super) fn longest(&self) -> Vec<u32> {
         let mut hosts = self.long.clone();
-        hosts.sort_unstable_by_key(|&at| (Reverse(self.slab.get(at).queue.len()), at));
+        hosts.sort_unstable_by_key(|&at| (Reverse(self.slab.get(at).evictable()), at));
         hosts
     }
 
@@ -212,6 +224,7 @@ impl Hosts {
         self.slab.unlink(list, at);
         let host = self.slab.remove(at);
         self.index.remove(&host.key);
+        self.away -= host.parked_sites();
         self.census.idle -= 1;
         true
     }

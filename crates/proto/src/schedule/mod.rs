@@ -14,25 +14,32 @@
 //!   with jitter, until it answers well. Answers that come in during a parking do not lengthen it. So one URL, a
 //!   short list, or one broken page never stand still for a minute.
 //! - 429, 503 and timeouts halve the host's requests at once; good answers bring them back one by one.
-//! - After `host_errors_max` failures in a row to reach it the host is *down*: its rows fail at once, with no attempt.
-//!   Until it was reached, and again from the first failure on, no more attempts run at once than may still fail; so a
-//!   dead host costs that many attempts and no more. A host that was parked for two days without a good answer in
-//!   between is down too.
+//! - `host_errors_max` failures in a row to reach an *origin* (scheme, host, port) park it: for 1 s, doubling to 60 s,
+//!   with jitter. At the end of each parking one of its rows probes it; a probe that fails uses none of the row's
+//!   attempts, and rows that wait use none. So do not those that were in flight when it was parked. Any answer ends the
+//!   parking, and what waited goes on two at a time, then more with each answer. Rows of other origins of the host go on.
+//! - An origin that gave no answer for `host_down_after` from its first failure on is *given up*: its rows fail at once,
+//!   with no attempt. One whose name does not exist is given up in the place of its first parking.
+//! - Until an origin has accepted a connection, and again from the first failure on, no more attempts run at once than
+//!   may still fail; so a dead origin costs that many attempts and a few probes. A row that would be lost to an origin
+//!   that was up before parks it earlier.
+//! - A host that was parked for two days for its refusals, without a good answer in between, is down too.
 //! - When ten hosts in a row fail as they do when our own network or resolver is down, and nothing answers in between,
 //!   nothing starts but a probe now and then, and no row fails for it, for up to an hour. A run that never reached
 //!   anything needs a hundred such hosts for that.
 //!
 //! # Cost
 //!
-//! `poll` and `finish` take constant time for a host that may start; a host that waits for a time goes through a heap,
-//! O(log hosts). Only giving a host up looks through the rows that wait for a retry. Memory: one slab of rows (200
-//! bytes and the URL each), one slab of hosts (about 130 bytes each). Idle hosts are forgotten, the longest unused
+//! `poll` and `finish` take constant time for a host that may start; a host or an origin that waits for a time goes
+//! through a heap, O(log hosts). Only giving one up looks through the rows that wait for a retry. Memory: one slab of
+//! rows (200 bytes and the URL each), one slab of hosts (about 170 bytes each, with one origin). Idle hosts are forgotten, the longest unused
 //! first, once there are `hosts_max`; those that are parked, failing or down only when there is no other.
 
 mod scheduler;
 mod network;
 mod hosts;
 mod host;
+mod reach;
 
 pub use scheduler::Scheduler;
 
@@ -64,8 +71,10 @@ pub struct Pace {
     pub rate_host: Option<Rate>,
     /// Fewer requests at once, and parking, for a host that answers 429 or 503 or times out.
     pub adaptive: bool,
-    /// Failures in a row to reach a host before it is given up. 0: never.
+    /// Failures in a row to reach an origin before it is parked. 0: never.
     pub host_errors_max: u32,
+    /// How long an origin may give no answer before its rows fail. `None`: for ever.
+    pub host_down_after: Option<Nanos>,
     /// Which failures are tried again.
     pub retry: retry::Policy,
 }
@@ -82,6 +91,7 @@ impl Default for Pace {
             rate_host: None,
             adaptive: true,
             host_errors_max: limits::HOST_ERRORS_MAX,
+            host_down_after: Some(limits::HOST_DOWN_AFTER),
             retry: retry::Policy::default(),
         }
     }
@@ -93,7 +103,7 @@ impl Default for Pace {
 pub enum Next {
     /// Start this row. Its slot is taken; `finish`, `redirect`, `release` or `put_back` gives it back.
     Start(Job),
-    /// This row fails without an attempt, because its host is down.
+    /// This row fails without an attempt, because its host is down or its origin was given up.
     Fail(Job, Failure),
     /// Nothing before this time, unless a row is submitted or ends.
     WaitUntil(Nanos),
@@ -111,6 +121,8 @@ pub enum Finish {
     Deliver(Job),
     /// It stays here and starts again, not before this time.
     RetryAt(Nanos),
+    /// It stays here until its origin, or the network, can be reached. That was no attempt.
+    PutBack,
 }
 
 /// What holds the run back.
@@ -126,12 +138,14 @@ pub enum Held {
     Rate,
     /// Starts for each host, or the interval that its robots.txt asks for.
     RateHost,
-    /// Hosts that answer slowly, refuse, or cannot be reached get fewer requests at once.
+    /// Hosts that answer slowly or refuse get fewer requests at once.
     Adaptive,
     /// Hosts that asked for a pause.
     Parked,
     /// Rows wait for their retry.
     Retry,
+    /// Hosts cannot be reached: of each, one row at a time tries whether it is back.
+    Away,
     /// The network seems down: nothing starts but a probe now and then.
     Network,
 }
@@ -146,6 +160,7 @@ impl Held {
             Self::Rate => Some("--rate"),
             Self::RateHost => Some("--rate-host"),
             Self::Adaptive => Some("--no-adaptive"),
+            Self::Away => Some("--host-down-after"),
             Self::Nothing | Self::Parked | Self::Retry | Self::Network => None,
         }
     }

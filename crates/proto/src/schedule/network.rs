@@ -19,6 +19,8 @@ pub(super) struct Network {
     hosts: u32,
     /// Anything was ever reached.
     proven: bool,
+    /// When it last came up again.
+    restored: Nanos,
     state: State,
 }
 
@@ -49,7 +51,7 @@ impl Network {
     pub(super) fn hear(&mut self, ending: Ending, seen: &mut u32, now: Nanos) -> bool {
         let sign = Sign::of(ending);
         match sign {
-            Sign::Works => self.works(),
+            Sign::Works => self.works(now),
             Sign::Down => self.fails(seen, now),
             Sign::Doubtful | Sign::Nothing => {}
         }
@@ -83,14 +85,20 @@ impl Network {
         matches!(self.state, State::Down { .. })
     }
 
-    fn works(&mut self) {
-        match self.state {
+    /// Since when it is up, without a break. What failed before says nothing about any host.
+    pub(super) fn restored(&self) -> Nanos {
+        self.restored
+    }
+
+    fn works(&mut self, now: Nanos) {
+        let restored = match self.state {
             // What was under way when the network went down may still come in.
             State::Down { probes: 0, .. } => return,
-            State::Up if self.hosts == 0 => {}
-            State::Up | State::Down { .. } | State::GivenUp => {
-                *self = Self { round: self.round.wrapping_add(1), ..Self::default() };
-            }
+            State::Up => self.restored,
+            State::Down { .. } | State::GivenUp => now,
+        };
+        if self.state != State::Up || self.hosts > 0 {
+            *self = Self { round: self.round.wrapping_add(1), restored, ..Self::default() };
         }
         self.proven = true;
     }

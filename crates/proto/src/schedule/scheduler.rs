@@ -1,21 +1,23 @@
 //! The scheduler itself: rows in, starts out, endings back in.
 //!
-//! It moves rows between three places (the queue of their host, the heap of retries, the doomed) and leaves the
-//! judgement about a host to `host`, about a row to `retry`. It must never hand out a row without taking its slot.
+//! It moves rows between four places (the queue of their host, the rows that wait for their origin, the heap of retries,
+//! the doomed) and leaves the judgement about a host to `host`, about an origin to `reach`, about a row to `retry`. It must never hand out a row without taking its slot.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::bucket::{Bucket, Rate, Spacing};
 use crate::error::ErrorKind;
-use crate::job::{self, HostKey, Job};
+use crate::job::{self, HostKey, Job, Target};
 use crate::list::{List, Slab};
+use crate::origin::{Endpoint, Scheme};
 use crate::outcome::{Ending, Failure};
 use crate::retry::{self, Budget};
 use crate::time::Nanos;
 
 use super::hosts::Hosts;
 use super::network::Network;
+use super::reach::{self, Admission, Event, Reach, Rules};
 use super::{Finish, Held, Next, Pace};
 
 /// Rows on their way to a start, and what is known of their hosts.
@@ -50,10 +52,13 @@ pub struct Scheduler {
     spacing: Spacing,
     spacing_host: Spacing,
     hosts: Hosts,
-    /// Every row that is here: in its host's queue, in `doomed`, or named by `retries`.
+    /// Every row that is here: in its host's queue, held for its origin, in `doomed`, or named by `retries`.
     rows: Slab<Job>,
     retries: BinaryHeap<Reverse<Retry>>,
-    /// Rows of hosts that are down.
+    /// When origins that are parked are probed. An entry counts only while the origin is parked until that very time,
+    /// and has rows.
+    returns: BinaryHeap<Reverse<Return>>,
+    /// Rows of hosts that are down, and of origins that were given up.
     doomed: List,
     network: Network,
     bucket: Bucket,
@@ -69,6 +74,14 @@ struct Retry {
     host: u32,
 }
 
+/// When an origin is probed. Ordered by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Return {
+    due: Nanos,
+    host: u32,
+    endpoint: Endpoint,
+}
+
 impl Scheduler {
     /// A scheduler that holds nothing.
     #[must_use]
@@ -81,6 +94,7 @@ impl Scheduler {
             hosts: Hosts::new(),
             rows: Slab::new(),
             retries: BinaryHeap::new(),
+            returns: BinaryHeap::new(),
             doomed: List::EMPTY,
             network: Network::default(),
             bucket: Bucket::default(),
@@ -98,8 +112,7 @@ impl Scheduler {
         }
         let at = self.host_of(&job, now);
         let row = self.rows.insert(job);
-        let host = self.hosts.get_mut(at);
-        self.rows.push_back(if host.down { &mut self.doomed } else { &mut host.queue }, row);
+        self.enqueue(at, row, End::Back);
         self.hosts.settle(at, &self.pace, now);
     }
 
@@ -124,33 +137,36 @@ impl Scheduler {
         evicted
     }
 
-    /// Rows of a host that are here and not in flight. Those of hosts that are down are counted together.
+    /// Rows of a host that are here and not in flight. Those that are to fail are counted together.
     #[must_use]
     pub fn queued_of(&self, host: HostKey) -> usize {
         let host = self.hosts.find(host).map(|at| self.hosts.get(at));
-        host.map_or(0, |host| host.rows() + if host.down { self.doomed.len() } else { 0 })
+        host.map_or(0, |host| host.rows() + if host.fails() { self.doomed.len() } else { 0 })
     }
 
     /// What to do next. To be called again after each `Start` and `Fail`, at the time of `WaitUntil`, and after every
     /// other call that changes the scheduler.
     pub fn poll(&mut self, now: Nanos) -> Next {
-        self.wake(now);
-        if let Some(job) = self.next_doomed(now) {
-            let failure =
-                Failure::new(ErrorKind::HostDown, "the host was given up after too many failures in a row");
-            return Next::Fail(job, failure);
+        loop {
+            self.wake(now);
+            if let Some((job, failure)) = self.next_doomed(now) {
+                return Next::Fail(job, failure);
+            }
+            let Some(at) = self.hosts.turn() else {
+                return self.wait();
+            };
+            if self.in_flight >= self.pace.parallel_max.max(1) {
+                return Next::WaitForEvent;
+            }
+            let due = self.bucket.next().max(self.network.next());
+            if due > now {
+                return Next::WaitUntil(due);
+            }
+            if let Some(row) = self.next_row(at, now) {
+                return self.start(at, row, now);
+            }
+            self.hosts.settle(at, &self.pace, now);
         }
-        let Some(at) = self.hosts.turn() else {
-            return self.wait();
-        };
-        if self.in_flight >= self.pace.parallel_max.max(1) {
-            return Next::WaitForEvent;
-        }
-        let due = self.bucket.next().max(self.network.next());
-        if due > now {
-            return Next::WaitUntil(due);
-        }
-        self.start(at, now)
     }
 
     /// An attempt ended. Its slot is given back; the row comes back with `Deliver`, or stays for another attempt.
@@ -160,41 +176,50 @@ impl Scheduler {
         let at = self.host_of(&job, now);
         if self.network.hear(ending, &mut self.hosts.get_mut(at).network_round, now) {
             self.put_back(job, now);
-            return Finish::RetryAt(self.network.next().max(now));
+            return Finish::PutBack;
         }
-        self.hear(at, &job, ending, now, draw);
-        let host = self.hosts.get(at);
-        let back_off = retry::back_off(retry::retries(&job), draw.rotate_left(32));
-        let due = (now + back_off).max(host.parked_until());
-        let policy = &self.pace.retry;
-        let again =
-            !host.down && policy.allows(&job, ending) && policy.in_time(&job, due) && self.budget.spend();
-        let finish = if again {
-            self.retry(at, job, due);
-            Finish::RetryAt(due)
-        } else {
-            Finish::Deliver(job)
-        };
+        let (target, row) = (job.target(), job.row.0 as u32);
+        self.leave(at, target.endpoint);
+        self.hosts.get_mut(at).hear(ending, row, &self.pace, now, draw);
+        if let Some(event) = reached(ending, row) {
+            self.tell(at, target.endpoint, event, now, draw);
+        }
+        if self.hosts.get(at).down {
+            self.give_up(at, None);
+        }
+        let finish = self.judge(at, job, ending, now, draw);
+        self.relax(at, target.endpoint, now);
         self.hosts.settle(at, &self.pace, now);
         finish
     }
 
     /// A row was redirected, to the same or another host of this scheduler: the slot of `from` is given back, and the
     /// row goes to the front of the queue of `job.host`. That is not a retry.
-    pub fn redirect(&mut self, from: HostKey, job: Job, now: Nanos) {
+    pub fn redirect(&mut self, from: Target, job: Job, now: Nanos) {
         self.release(from, now);
         self.requeue(job, now);
     }
 
     /// A row was redirected to a host of another scheduler, which gets it by `submit`: the slot of `from` is given
     /// back.
-    pub fn release(&mut self, from: HostKey, now: Nanos) {
+    pub fn release(&mut self, from: Target, now: Nanos) {
         let moved = Ending::Response { status: 302, retry_after: None };
-        if let Some(at) = self.hosts.find(from) {
-            self.leave(at);
+        if let Some(at) = self.hosts.find(from.host) {
+            self.leave(at, from.endpoint);
             let host = self.hosts.get_mut(at);
             self.network.hear(moved, &mut host.network_round, now);
             host.hear(moved, 0, &self.pace, now, 0);
+            self.tell(at, from.endpoint, Event::Answered, now, 0);
+            self.relax(at, from.endpoint, now);
+            self.hosts.settle(at, &self.pace, now);
+        }
+    }
+
+    /// An origin has accepted a connection, for a row that is in flight.
+    pub fn accepted(&mut self, target: Target, now: Nanos) {
+        if let Some(at) = self.hosts.find(target.host) {
+            self.tell(at, target.endpoint, Event::Accepted, now, 0);
+            self.relax(at, target.endpoint, now);
             self.hosts.settle(at, &self.pace, now);
         }
     }
@@ -202,12 +227,12 @@ impl Scheduler {
     /// A row that `poll` gave out could not run, for want of a file or a port: it goes to the front of its queue, and
     /// that was no attempt.
     pub fn put_back(&mut self, mut job: Job, now: Nanos) {
-        job.attempts = job.attempts.saturating_sub(1);
-        if job.attempts == 0 {
-            job.first_started = None;
-        }
+        uncount(&mut job);
         if let Some(at) = self.hosts.find(job.host) {
-            self.leave(at);
+            let (endpoint, row) = (job.target().endpoint, job.row.0 as u32);
+            self.leave(at, endpoint);
+            self.tell(at, endpoint, Event::PutBack { row }, now, 0);
+            self.relax(at, endpoint, now);
         }
         self.requeue(job, now);
     }
@@ -217,10 +242,12 @@ impl Scheduler {
     pub fn drain(&mut self) -> impl Iterator<Item = Job> + use<> {
         for at in self.hosts.slots() {
             let host = self.hosts.get_mut(at);
-            (host.queue, host.waiting) = (List::EMPTY, 0);
+            (host.queue, host.waiting, host.held) = (List::EMPTY, 0, 0);
+            host.sites.iter_mut().for_each(|site| (site.held, site.called) = (List::EMPTY, 0));
             self.hosts.settle(at, &self.pace, Nanos::MAX);
         }
         self.retries.clear();
+        self.returns.clear();
         self.doomed = List::EMPTY;
         std::mem::replace(&mut self.rows, Slab::new()).into_values()
     }
@@ -232,7 +259,8 @@ impl Scheduler {
 
     /// Sets the least time between two starts on a host, as its robots.txt asks (`Crawl-delay`). It adds to the rate.
     pub fn set_host_interval(&mut self, host: HostKey, interval: Nanos, now: Nanos) {
-        let at = self.hosts.find_or_insert(host, || false, self.pace.hosts_max, now);
+        let target = Target { host, endpoint: Endpoint::new(Scheme::Http, Scheme::Http.default_port()) };
+        let at = self.hosts.find_or_insert(target, || false, self.pace.hosts_max, now);
         self.hosts.get_mut(at).set_interval(interval);
         self.hosts.settle(at, &self.pace, now);
     }
@@ -267,10 +295,10 @@ impl Scheduler {
         self.hosts.len()
     }
 
-    /// Hosts whose rows wait because they are parked.
+    /// Hosts whose rows wait because they are parked, and origins that cannot be reached.
     #[must_use]
     pub fn parked(&self) -> usize {
-        self.hosts.census().parked
+        self.hosts.census().parked + self.hosts.away
     }
 
     /// Which limit holds the run back now: of several, the one that holds the most hosts.
@@ -289,6 +317,7 @@ impl Scheduler {
             };
         }
         let hosts = [
+            (self.hosts.away, Held::Away),
             (census.parked, Held::Parked),
             (census.throttled, Held::Adaptive),
             (census.full, Held::ParallelMaxHost),
@@ -303,47 +332,87 @@ impl Scheduler {
 
     fn evict_of(&mut self, at: u32, count: usize, evicted: &mut Vec<Job>, now: Nanos) {
         let (host, first) = (self.hosts.get_mut(at), evicted.len());
-        let mut next = host.queue.back();
+        let most = count.saturating_sub(first).min(host.evictable() - self.pace.window_rows_host);
         // Rows that were redirected here stay. One that is last must not keep all others; many must not be looked
         // through each time.
         let mut passes = self.pace.window_rows_host;
-        while let Some(row) = next
-            && host.queue.len() > self.pace.window_rows_host
-            && evicted.len() < count
-            && passes > 0
-        {
-            next = self.rows.before(row);
-            if self.rows.get(row).is_fresh() {
-                self.rows.unlink(&mut host.queue, row);
-                evicted.push(self.rows.remove(row));
-            } else {
-                passes -= 1;
-            }
+        evict_from(&mut self.rows, &mut host.queue, first + most, &mut passes, evicted);
+        for site in host.sites.iter_mut() {
+            site.called = 0; // They may be among those that are gone.
+            let before = site.held.len();
+            evict_from(&mut self.rows, &mut site.held, first + most, &mut passes, evicted);
+            host.held -= u32::try_from(before - site.held.len()).expect("a list has fewer rows");
         }
         evicted.get_mut(first..).unwrap_or_default().reverse();
         self.hosts.settle(at, &self.pace, now);
     }
 
-    /// The next row of a host that is down. Rows of one that has answered after all go back to its queue.
-    fn next_doomed(&mut self, now: Nanos) -> Option<Job> {
+    /// The next row that is to fail, and why. Rows of a host or an origin that has answered after all go back.
+    fn next_doomed(&mut self, now: Nanos) -> Option<(Job, Failure)> {
         while let Some(row) = self.doomed.front() {
             self.rows.unlink(&mut self.doomed, row);
-            let at = self.hosts.find(self.rows.get(row).host);
-            let Some(at) = at.filter(|&at| !self.hosts.get(at).down) else {
-                return Some(self.rows.remove(row));
+            let target = self.rows.get(row).target();
+            let host = self.hosts.find(target.host);
+            let Some(failure) = host.map_or(Some(refused()), |at| self.failure_of(at, target.endpoint))
+            else {
+                let at = self.host_of_row(row, now);
+                self.enqueue(at, row, End::Back);
+                self.hosts.settle(at, &self.pace, now);
+                continue;
             };
-            self.rows.push_back(&mut self.hosts.get_mut(at).queue, row);
-            self.hosts.settle(at, &self.pace, now);
+            return Some((self.rows.remove(row), failure));
         }
         None
     }
 
-    /// Starts the next row of a host in [`Place::Ready`](super::host::Place::Ready).
-    fn start(&mut self, at: u32, now: Nanos) -> Next {
+    /// Why rows of an origin fail without an attempt, if they do.
+    fn failure_of(&self, at: u32, endpoint: Endpoint) -> Option<Failure> {
+        let host = self.hosts.get(at);
+        match host.sites.get(endpoint).map(|site| site.reach) {
+            Some(Reach::GivenUp { last }) => Some(given_up(last, &self.pace)),
+            Some(
+                Reach::Untried
+                | Reach::Up
+                | Reach::Doubtful { .. }
+                | Reach::Parked { .. }
+                | Reach::Returning { .. },
+            )
+            | None => host.down.then(refused),
+        }
+    }
+
+    /// The next row of a host in [`Place::Ready`](super::host::Place::Ready) whose origin may be asked. Those before it
+    /// wait for theirs from now on, or are to fail.
+    fn next_row(&mut self, at: u32, now: Nanos) -> Option<u32> {
+        loop {
+            let host = self.hosts.get_mut(at);
+            let row = host.queue.front()?;
+            let site = host.sites.get_mut(self.rows.get(row).target().endpoint);
+            site.called = site.called.saturating_sub(1); // Not every row here was called.
+            match site.reach.admits(site.in_flight, &self.pace, now) {
+                Admission::Go => return Some(row),
+                Admission::Wait => {
+                    self.rows.unlink(&mut host.queue, row);
+                    self.hold(at, row);
+                }
+                Admission::GivenUp => {
+                    self.rows.unlink(&mut host.queue, row);
+                    self.rows.push_back(&mut self.doomed, row);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Starts a row of a host, which is the first of its queue.
+    fn start(&mut self, at: u32, row: u32, now: Nanos) -> Next {
+        let job = self.rows.get(row);
+        let (endpoint, number) = (job.target().endpoint, job.row.0 as u32);
         let host = self.hosts.get_mut(at);
         host.start(self.spacing_host, now);
-        let row = host.queue.front().expect("a host that is ready has a row");
+        host.sites.get_mut(endpoint).in_flight += 1;
         self.rows.unlink(&mut host.queue, row);
+        self.tell(at, endpoint, Event::Started { row: number }, now, 0);
         self.hosts.pass(at, &self.pace, now);
         self.bucket.take(self.spacing, now);
         self.network.started(now);
@@ -360,7 +429,7 @@ impl Scheduler {
     /// What to say when no host may start.
     fn wait(&mut self) -> Next {
         let retry = self.retries.peek().map(|Reverse(retry)| retry.due);
-        match [self.hosts.next_due(), retry].into_iter().flatten().min() {
+        match [self.hosts.next_due(), self.next_return(), retry].into_iter().flatten().min() {
             Some(due) => Next::WaitUntil(due),
             None if self.in_flight > 0 || self.rows.len() > 0 => Next::WaitForEvent,
             None => Next::Idle,
@@ -373,30 +442,165 @@ impl Scheduler {
             && retry.due <= now
         {
             self.retries.pop();
-            let host = self.hosts.get_mut(retry.host);
-            host.waiting -= 1;
-            self.rows.push_front(&mut host.queue, retry.row);
+            self.hosts.get_mut(retry.host).waiting -= 1;
+            self.enqueue(retry.host, retry.row, End::Front);
             self.hosts.settle(retry.host, &self.pace, now);
+        }
+        while let Some(due) = self.next_return()
+            && due <= now
+            && let Some(Reverse(back)) = self.returns.pop()
+        {
+            self.relax(back.host, back.endpoint, now);
+            self.hosts.settle(back.host, &self.pace, now);
         }
         self.hosts.wake(&self.pace, now);
     }
 
-    /// Gives back the slot of a row, and lets its host learn from how the attempt ended.
-    fn hear(&mut self, at: u32, job: &Job, ending: Ending, now: Nanos, draw: u64) {
-        self.leave(at);
-        let host = self.hosts.get_mut(at);
-        let was_down = host.down;
-        host.hear(ending, job.row.0 as u32, &self.pace, now, draw);
-        if host.down && !was_down {
-            self.give_up(at);
+    /// When the next origin is probed for which rows wait.
+    fn next_return(&mut self) -> Option<Nanos> {
+        while let Some(&Reverse(Return { due, host, endpoint })) = self.returns.peek() {
+            let site = self.hosts.peek(host).and_then(|host| host.sites.get(endpoint));
+            if site.is_some_and(|site| site.reach.due() == Some(due) && !site.held.is_empty()) {
+                return Some(due);
+            }
+            self.returns.pop();
+        }
+        None
+    }
+
+    /// What becomes of a row whose attempt ended so, of which its host and its origin have heard.
+    fn judge(&mut self, at: u32, job: Job, ending: Ending, now: Nanos, draw: u64) -> Finish {
+        let endpoint = job.target().endpoint;
+        let back_off = retry::back_off(retry::retries(&job), draw.rotate_left(32));
+        let host = self.hosts.get(at);
+        let due = (now + back_off).max(host.parked_until());
+        let policy = &self.pace.retry;
+        let in_time = policy.in_time(&job, due);
+        let down = host.down || self.reach_of(at, endpoint).is_given_up();
+        let missed = reach::contact(ending) == Some(false);
+        if missed && self.reach_of(at, endpoint).is_parked() {
+            return self.spare(job, now);
+        }
+        if !down && policy.allows(&job, ending) && in_time && self.budget.spend() {
+            self.retry(at, job, due);
+            return Finish::RetryAt(due);
+        }
+        let transient = matches!(ending, Ending::Failed(kind) if kind.is_transient());
+        if missed && transient && in_time {
+            let crowded = host_is_crowded(self.hosts.get(at).rows(), &self.pace);
+            let event = Event::Lost { attempts: u32::from(retry::retries(&job)) + 1, crowded };
+            self.tell(at, endpoint, event, now, draw);
+            if self.reach_of(at, endpoint).is_parked() {
+                return self.spare(job, now);
+            }
+        }
+        Finish::Deliver(job)
+    }
+
+    /// A row failed because its origin is away: it waits for it, and that was no attempt.
+    fn spare(&mut self, mut job: Job, now: Nanos) -> Finish {
+        uncount(&mut job);
+        self.requeue(job, now);
+        Finish::PutBack
+    }
+
+    /// Tells an origin what happened to it.
+    fn tell(&mut self, at: u32, endpoint: Endpoint, event: Event, now: Nanos, draw: u64) {
+        let rules = Rules {
+            errors_max: self.pace.host_errors_max,
+            down_after: self.pace.host_down_after,
+            restored: self.network.restored(),
+            now,
+            draw,
+        };
+        let site = self.hosts.get_mut(at).sites.get_mut(endpoint);
+        let (old, new) = (site.reach, site.reach.moved(event, &rules));
+        site.reach = new;
+        if old == new {
+            return;
+        }
+        self.hosts.away += usize::from(new.is_parked());
+        self.hosts.away -= usize::from(old.is_parked());
+        if let Some(due) = new.due() {
+            self.returns.push(Reverse(Return { due, host: at, endpoint }));
+        }
+        if new.is_given_up() {
+            self.give_up(at, Some(endpoint));
         }
     }
 
-    fn leave(&mut self, at: u32) {
+    fn reach_of(&self, at: u32, endpoint: Endpoint) -> Reach {
+        self.hosts.get(at).sites.get(endpoint).map_or(Reach::Untried, |site| site.reach)
+    }
+
+    /// Lets rows that wait for an origin go to the queue of its host, as many as may ask it now.
+    fn relax(&mut self, at: u32, endpoint: Endpoint, now: Nanos) {
         let host = self.hosts.get_mut(at);
-        debug_assert!(host.in_flight > 0, "a slot is given back once");
-        host.in_flight = host.in_flight.saturating_sub(1);
-        self.in_flight = self.in_flight.saturating_sub(1);
+        let site = host.sites.get_mut(endpoint);
+        if site.held.is_empty() {
+            return;
+        }
+        if site.reach == Reach::Up {
+            site.called = 0;
+            host.held -= u32::try_from(site.held.len()).expect("a list has fewer rows");
+            join(&mut self.rows, &mut host.queue, &mut site.held);
+            return;
+        }
+        let probes = site.reach.is_parked();
+        while let Some(row) = site.held.front()
+            && site.reach.admits(site.in_flight + site.called, &self.pace, now) == Admission::Go
+            && !(probes && site.called > 0)
+        {
+            site.called += 1;
+            self.rows.unlink(&mut site.held, row);
+            host.held -= 1;
+            let number = self.rows.get(row).row;
+            // It has waited longer than those that were not tried yet.
+            self.rows.insert_before(&mut host.queue, row, |other| other.is_fresh() && other.row > number);
+        }
+    }
+
+    /// Puts a row that is in no list where it belongs: in the queue of its host, unless its origin is away or its host
+    /// is down.
+    fn enqueue(&mut self, at: u32, row: u32, end: End) {
+        let host = self.hosts.get_mut(at);
+        let endpoint = self.rows.get(row).target().endpoint;
+        let reach = host.sites.get(endpoint).map_or(Reach::Untried, |site| site.reach);
+        match (end, reach) {
+            _ if host.down || reach.is_given_up() => self.rows.push_back(&mut self.doomed, row),
+            (_, Reach::Parked { .. }) => self.hold(at, row),
+            (End::Back, _) => self.rows.push_back(&mut host.queue, row),
+            (End::Front, _) => self.rows.push_front(&mut host.queue, row),
+        }
+    }
+
+    /// Has a row wait for its origin, in the order of the list.
+    fn hold(&mut self, at: u32, row: u32) {
+        let host = self.hosts.get_mut(at);
+        let job = self.rows.get(row);
+        let (number, endpoint) = (job.row, job.target().endpoint);
+        let site = host.sites.get_mut(endpoint);
+        if let Some(due) = site.reach.due().filter(|_| site.held.is_empty()) {
+            self.returns.push(Reverse(Return { due, host: at, endpoint }));
+        }
+        let last = site.held.back().is_none_or(|last| self.rows.get(last).row < number);
+        if last {
+            self.rows.push_back(&mut site.held, row);
+        } else {
+            self.rows.insert_before(&mut site.held, row, |other| other.row > number);
+        }
+        host.held += 1;
+    }
+
+    /// Gives back the slot of a row.
+    fn leave(&mut self, at: u32, endpoint: Endpoint) {
+        let host = self.hosts.get_mut(at);
+        let site = host.sites.get_mut(endpoint);
+        let held = host.in_flight.min(site.in_flight);
+        assert!(held > 0 && self.in_flight > 0, "a slot is given back once");
+        host.in_flight -= 1;
+        site.in_flight -= 1;
+        self.in_flight -= 1;
     }
 
     /// Keeps a row until `due`.
@@ -412,33 +616,125 @@ impl Scheduler {
         job.ready = now;
         let at = self.host_of(&job, now);
         let row = self.rows.insert(job);
-        let host = self.hosts.get_mut(at);
-        if host.down {
-            self.rows.push_back(&mut self.doomed, row);
-        } else {
-            self.rows.push_front(&mut host.queue, row);
-        }
+        self.enqueue(at, row, End::Front);
         self.hosts.settle(at, &self.pace, now);
     }
 
-    /// Dooms every row of a host that is down.
-    fn give_up(&mut self, at: u32) {
+    /// Dooms every row of a host that is down, or of one origin that was given up. Those in the queue of a host of which
+    /// one origin was given up follow when it is their turn.
+    fn give_up(&mut self, at: u32, endpoint: Option<Endpoint>) {
+        let (rows, doomed) = (&mut self.rows, &mut self.doomed);
         let host = self.hosts.get_mut(at);
-        self.rows.append(&mut self.doomed, &mut host.queue);
+        let of = |site: Endpoint| endpoint.is_none_or(|endpoint| endpoint == site);
+        for site in host.sites.iter_mut().filter(|site| of(site.endpoint)) {
+            host.held -= u32::try_from(site.held.len()).expect("a list has fewer rows");
+            rows.append(doomed, &mut site.held);
+            site.called = 0;
+        }
+        if endpoint.is_none() {
+            rows.append(doomed, &mut host.queue);
+        }
         if host.waiting == 0 {
             return;
         }
-        host.waiting = 0;
-        let (rows, doomed) = (&mut self.rows, &mut self.doomed);
         self.retries.retain(|&Reverse(retry)| {
-            if retry.host == at {
+            let goes = retry.host == at && of(rows.get(retry.row).target().endpoint);
+            if goes {
+                host.waiting -= 1;
                 rows.push_back(doomed, retry.row);
             }
-            retry.host != at
+            !goes
         });
     }
 
     fn host_of(&mut self, job: &Job, now: Nanos) -> u32 {
-        self.hosts.find_or_insert(job.host, || job::is_local(&job.url), self.pace.hosts_max, now)
+        self.hosts.find_or_insert(job.target(), || job::is_local(&job.url), self.pace.hosts_max, now)
+    }
+
+    fn host_of_row(&mut self, row: u32, now: Nanos) -> u32 {
+        let job = self.rows.get(row);
+        self.hosts.find_or_insert(job.target(), || job::is_local(&job.url), self.pace.hosts_max, now)
+    }
+}
+
+/// At which end of its queue a row stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Front,
+    Back,
+}
+
+/// What an attempt that ended so tells of the origin.
+fn reached(ending: Ending, row: u32) -> Option<Event> {
+    match (reach::contact(ending)?, ending) {
+        (false, Ending::Failed(kind)) => Some(Event::Failed { row, kind }),
+        (false, Ending::Response { .. }) | (true, _) => Some(Event::Answered),
+    }
+}
+
+/// True if so many rows wait for a host that failures to reach it park it in any case.
+fn host_is_crowded(rows: usize, pace: &Pace) -> bool {
+    u32::try_from(rows).unwrap_or(u32::MAX) >= pace.host_errors_max
+}
+
+/// What was begun was no attempt.
+fn uncount(job: &mut Job) {
+    job.attempts = job.attempts.saturating_sub(1);
+    if job.attempts == 0 {
+        job.first_started = None;
+    }
+}
+
+fn refused() -> Failure {
+    Failure::new(ErrorKind::HostDown, "not tried: the host has refused for two days, with 429 or 503")
+}
+
+fn given_up(last: ErrorKind, pace: &Pace) -> Failure {
+    if last == ErrorKind::DnsNotFound {
+        let message = format!("not tried: the name was not found {} times in a row", pace.host_errors_max);
+        return Failure::new(last, message);
+    }
+    let span = pace.host_down_after.unwrap_or_default().as_secs_f64();
+    let message =
+        format!("not tried: no answer for {span} s (--host-down-after); the last failure was {last}");
+    Failure::new(ErrorKind::HostDown, message)
+}
+
+/// Moves the rows that waited for an origin into the queue of its host: before those that were not tried yet and came
+/// later.
+fn join(rows: &mut Slab<Job>, queue: &mut List, held: &mut List) {
+    let first = held.front().map(|first| rows.get(first).row);
+    let mut joined = List::EMPTY;
+    while let Some(row) = queue.front()
+        && (!rows.get(row).is_fresh() || Some(rows.get(row).row) < first)
+    {
+        rows.unlink(queue, row);
+        rows.push_back(&mut joined, row);
+    }
+    rows.append(&mut joined, held);
+    rows.append(&mut joined, queue);
+    *queue = joined;
+}
+
+/// Takes rows that were never tried from the end of a list, until `most` are evicted.
+fn evict_from(
+    rows: &mut Slab<Job>,
+    list: &mut List,
+    most: usize,
+    passes: &mut usize,
+    evicted: &mut Vec<Job>,
+) {
+    let mut next = list.back();
+    while let Some(row) = next
+        && evicted.len() < most
+        && *passes > 0
+    {
+        next = rows.before(row);
+        if rows.get(row).is_fresh() {
+            rows.unlink(list, row);
+            evicted.push(rows.remove(row));
+        } else {
+            *passes -= 1;
+        }
     }
 }

@@ -1,0 +1,497 @@
+//! Whether an origin can be reached, and what follows from it: how many of its rows may ask it at once, and when.
+//!
+//! Politeness belongs to a host; reachability belongs to an origin (scheme, host and port), because a port that is
+//! closed says nothing about another. Pure bookkeeping about one origin: it moves no row.
+//!
+//! ```text
+//! Untried ──accepted──▶ Up ◀──answers──── Returning ◀──answered── Parked, GivenUp
+//!    │                   │                     │
+//!    └──────failed───────┴──▶ Doubtful ◀───────┘
+//!                               │ failed N times in a row, or a row would be lost
+//!                               ▼
+//!                             Parked ──probe failed, no answer for `down_after`──▶ GivenUp
+//! ```
+
+use crate::error::{ErrorKind, Phase};
+use crate::limits;
+use crate::list::List;
+use crate::origin::Endpoint;
+use crate::outcome::Ending;
+use crate::retry;
+use crate::time::Nanos;
+
+use super::Pace;
+
+/// No row: its number cannot be that of a probe.
+const NO_PROBE: u32 = u32::MAX;
+
+/// What is known of an origin. [`Reach::moved`] is the one function that moves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nothing has come back from it yet.
+    Untried,
+    /// It has accepted a connection, or answered.
+    Up,
+    /// So many attempts in a row failed to reach it, the first of them at `since`. `answered`: it was up before.
+    Doubtful { failures: u32, since: Nanos, answered: bool },
+    /// One row at a time asks it, not before `until`; `probe` is the low half of the number of the row that does now.
+    Parked { since: Nanos, until: Nanos, probe: u32, pauses: u8 },
+    /// It answers again: so many rows at once, one more for each answer.
+    Returning { room: u32 },
+    /// Its rows fail. `last` is how the last attempt failed.
+    GivenUp { last: ErrorKind },
+}
+
+/// What happened to an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A row asks it. `row` is the low half of its number.
+    Started { row: u32 },
+    /// A row that asked it went back to its place, and nothing is known of the origin.
+    PutBack { row: u32 },
+    /// It accepted a connection.
+    Accepted,
+    /// It answered, or broke the connection later than while it was opened.
+    Answered,
+    /// A row could not reach it.
+    Failed { row: u32, kind: ErrorKind },
+    /// The failure that was just told would be the end of its row, which has made so many attempts. `crowded`: so many
+    /// rows wait for the host that the origin is parked soon anyway.
+    Lost { attempts: u32, crowded: bool },
+}
+
+/// The rules, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// Failures in a row that park an origin. 0: none ever is.
+    pub(super) errors_max: u32,
+    /// How long an origin may give no answer before it is given up. `None`: for ever.
+    pub(super) down_after: Option<Nanos>,
+    /// Since when our own network is up: what failed before says nothing.
+    pub(super) restored: Nanos,
+    pub(super) now: Nanos,
+    /// Any random number.
+    pub(super) draw: u64,
+}
+
+/// Whether a row may ask its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Go,
+    Wait,
+    GivenUp,
+}
+
+/// Whether an attempt that ended so has reached the origin. `None`: it does not tell.
+pub(super) fn contact(ending: Ending) -> Option<bool> {
+    let kind = match ending {
+        Ending::Response { .. } => return Some(true),
+        Ending::Failed(ErrorKind::PolicyAddress | ErrorKind::HostDown) => return None, // It was not tried.
+        Ending::Failed(kind) => kind,
+    };
+    match kind.phase() {
+        Phase::Dns | Phase::Connect => Some(false),
+        Phase::Tls => Some(kind != ErrorKind::TlsTimeout),
+        Phase::Send | Phase::Head | Phase::Body => Some(true),
+        Phase::Input | Phase::Sink | Phase::Run => None,
+    }
+}
+
+impl Reach {
+    /// What becomes of it.
+    pub(super) fn moved(self, event: Event, rules: &Rules) -> Self {
+        if rules.errors_max == 0 {
+            return self;
+        }
+        match event {
+            Event::Started { row } => self.asked_by(row),
+            Event::PutBack { row } => self.not_asked_by(row),
+            Event::Accepted => self.accepted(),
+            Event::Answered => self.answered(),
+            Event::Failed { row, kind } => self.failed(row, kind, rules),
+            Event::Lost { attempts, crowded } => self.lost(attempts, crowded, rules),
+        }
+    }
+
+    /// Whether one more row may ask it, beside `in_flight` others.
+    pub(super) fn admits(self, in_flight: u32, pace: &Pace, now: Nanos) -> Admission {
+        let below = |room| if in_flight < room { Admission::Go } else { Admission::Wait };
+        match self {
+            _ if pace.host_errors_max == 0 => Admission::Go,
+            Self::Up => Admission::Go,
+            Self::Untried => below(pace.host_errors_max),
+            Self::Doubtful { failures, .. } => below(pace.host_errors_max.saturating_sub(failures).max(1)),
+            Self::Returning { room } => below(room),
+            Self::Parked { until, probe: NO_PROBE, .. } if until <= now => Admission::Go,
+            Self::Parked { .. } => Admission::Wait,
+            Self::GivenUp { .. } => Admission::GivenUp,
+        }
+    }
+
+    /// When its parking ends; `None` if it is not parked, or a probe is under way.
+    pub(super) fn due(self) -> Option<Nanos> {
+        match self {
+            Self::Parked { until, probe: NO_PROBE, .. } => Some(until),
+            Self::Parked { .. }
+            | Self::Untried
+            | Self::Up
+            | Self::Doubtful { .. }
+            | Self::Returning { .. }
+            | Self::GivenUp { .. } => None,
+        }
+    }
+
+    pub(super) fn is_parked(self) -> bool {
+        matches!(self, Self::Parked { .. })
+    }
+
+    pub(super) fn is_given_up(self) -> bool {
+        matches!(self, Self::GivenUp { .. })
+    }
+
+    /// True if to forget it would let it be asked too often in vain.
+    pub(super) fn is_in_trouble(self) -> bool {
+        match self {
+            Self::Doubtful { .. } | Self::Parked { .. } | Self::GivenUp { .. } => true,
+            Self::Untried | Self::Up | Self::Returning { .. } => false,
+        }
+    }
+
+    fn asked_by(self, row: u32) -> Self {
+        match self {
+            Self::Parked { since, until, probe: NO_PROBE, pauses } => {
+                Self::Parked { since, until, probe: row, pauses }
+            }
+            Self::Parked { .. }
+            | Self::Untried
+            | Self::Up
+            | Self::Doubtful { .. }
+            | Self::Returning { .. }
+            | Self::GivenUp { .. } => self,
+        }
+    }
+
+    fn not_asked_by(self, row: u32) -> Self {
+        match self {
+            Self::Parked { since, until, probe, pauses } if probe == row => {
+                Self::Parked { since, until, probe: NO_PROBE, pauses }
+            }
+            Self::Parked { .. }
+            | Self::Untried
+            | Self::Up
+            | Self::Doubtful { .. }
+            | Self::Returning { .. }
+            | Self::GivenUp { .. } => self,
+        }
+    }
+
+    /// An accepted connection is no answer, but where nothing failed it is enough to go on.
+    fn accepted(self) -> Self {
+        match self {
+            Self::Untried => Self::Up,
+            Self::Up
+            | Self::Doubtful { .. }
+            | Self::Parked { .. }
+            | Self::Returning { .. }
+            | Self::GivenUp { .. } => self,
+        }
+    }
+
+    /// What waited must not come all at once.
+    fn answered(self) -> Self {
+        match self {
+            Self::Untried | Self::Up | Self::Doubtful { .. } => Self::Up,
+            Self::Parked { .. } | Self::GivenUp { .. } => Self::Returning { room: limits::REACH_ROOM_FIRST },
+            Self::Returning { room } if room >= limits::REACH_ROOM_MAX => Self::Up,
+            Self::Returning { room } => Self::Returning { room: room + 1 },
+        }
+    }
+
+    fn failed(self, row: u32, kind: ErrorKind, rules: &Rules) -> Self {
+        let now = rules.now;
+        let (failures, since, answered) = match self {
+            Self::Untried => (1, now, false),
+            Self::Up | Self::Returning { .. } => (1, now, true),
+            Self::Doubtful { failures, since, answered } => (failures.saturating_add(1), since, answered),
+            Self::Parked { since, probe, pauses, .. } if probe == row => {
+                return Self::parked_again(since, pauses, kind, rules);
+            }
+            // Rows that were in flight when it was parked tell nothing new.
+            Self::Parked { .. } | Self::GivenUp { .. } => return self,
+        };
+        let since = since.max(rules.restored);
+        let often = failures >= rules.errors_max.min(limits::REACH_FAILURES_MIN);
+        if often && rules.is_over(since) {
+            return Self::GivenUp { last: kind };
+        }
+        if failures < rules.errors_max {
+            return Self::Doubtful { failures, since, answered };
+        }
+        Self::parked_again(since, 0, kind, rules)
+    }
+
+    /// A row that failed for good while its origin was away would be lost for nothing. So the origin is parked before
+    /// its time, if all attempts of the row fell into the time in which it gave no answer, and either it has answered
+    /// before or is sure to be parked soon.
+    fn lost(self, attempts: u32, crowded: bool, rules: &Rules) -> Self {
+        match self {
+            Self::Doubtful { failures, since, answered }
+                if (answered || crowded)
+                    && failures >= attempts.max(limits::REACH_FAILURES_MIN).min(rules.errors_max) =>
+            {
+                Self::Parked { since, until: rules.pause(since, 0), probe: NO_PROBE, pauses: 1 }
+            }
+            Self::Doubtful { .. }
+            | Self::Untried
+            | Self::Up
+            | Self::Parked { .. }
+            | Self::Returning { .. }
+            | Self::GivenUp { .. } => self,
+        }
+    }
+
+    /// A name that does not exist is not waited for.
+    fn parked_again(since: Nanos, pauses: u8, kind: ErrorKind, rules: &Rules) -> Self {
+        let since = since.max(rules.restored);
+        if kind == ErrorKind::DnsNotFound || rules.is_over(since) {
+            return Self::GivenUp { last: kind };
+        }
+        let until = rules.pause(since, pauses);
+        Self::Parked { since, until, probe: NO_PROBE, pauses: pauses.saturating_add(1) }
+    }
+}
+
+impl Rules {
+    fn is_over(&self, since: Nanos) -> bool {
+        self.down_after.is_some_and(|span| self.now - since >= span)
+    }
+
+    /// Until when an origin stays parked that has been so often before. The jitter only adds; the last probe comes when
+    /// the origin is about to be given up.
+    fn pause(&self, since: Nanos, pauses: u8) -> Nanos {
+        let span = retry::doubled(limits::REACH_PAUSE_BASE, u32::from(pauses), limits::REACH_PAUSE_MAX);
+        let until =
+            self.now + (span + retry::fraction(Nanos(span.0 / 4), self.draw)).min(limits::REACH_PAUSE_MAX);
+        self.down_after.map_or(until, |after| until.min(since + after))
+    }
+}
+
+/// One origin of a host, and the rows that wait for it.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) endpoint: Endpoint,
+    pub(super) in_flight: u32,
+    pub(super) reach: Reach,
+    /// Rows that wait until it may be asked.
+    pub(super) held: List,
+    /// Rows that waited for it and are in the queue of the host since, at the most.
+    pub(super) called: u32,
+}
+
+impl Site {
+    fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, in_flight: 0, reach: Reach::Untried, held: List::EMPTY, called: 0 }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.in_flight == 0 && self.held.is_empty()
+    }
+
+    /// Nothing would be lost with it.
+    fn is_blank(&self) -> bool {
+        self.is_unused() && !self.reach.is_in_trouble()
+    }
+}
+
+/// The origins of one host. Nearly every host has one.
+#[derive(Debug)]
+pub(super) struct Sites {
+    first: Site,
+    more: Option<Box<More>>,
+}
+
+/// Sorted by endpoint.
+#[derive(Debug, Default)]
+struct More(Vec<Site>);
+
+impl Sites {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self { first: Site::new(endpoint), more: None }
+    }
+
+    pub(super) fn get(&self, endpoint: Endpoint) -> Option<&Site> {
+        if self.first.endpoint == endpoint {
+            return Some(&self.first);
+        }
+        let More(more) = self.more.as_deref()?;
+        more.binary_search_by_key(&endpoint, |site| site.endpoint).ok().and_then(|at| more.get(at))
+    }
+
+    /// Finds an origin or makes room for it.
+    pub(super) fn get_mut(&mut self, endpoint: Endpoint) -> &mut Site {
+        if self.first.endpoint != endpoint && self.first.is_blank() && self.more.is_none() {
+            self.first = Site::new(endpoint);
+        }
+        if self.first.endpoint == endpoint {
+            return &mut self.first;
+        }
+        let More(more) = &mut **self.more.get_or_insert_default();
+        let at = more.binary_search_by_key(&endpoint, |site| site.endpoint).unwrap_or_else(|at| {
+            let at = at - forget_one(more, at);
+            more.insert(at, Site::new(endpoint));
+            at
+        });
+        more.get_mut(at).expect("it was found or inserted there")
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Site> {
+        std::iter::once(&self.first).chain(self.more.iter().flat_map(|more| &more.0))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Site> {
+        std::iter::once(&mut self.first).chain(self.more.iter_mut().flat_map(|more| &mut more.0))
+    }
+
+    /// The host has no rows: what is known of origins that are well is not kept.
+    pub(super) fn shrink(&mut self) {
+        if let Some(more) = &mut self.more {
+            more.0.retain(|site| !site.is_blank());
+            if more.0.is_empty() {
+                self.more = None;
+            }
+        }
+    }
+}
+
+/// Keeps the list bounded: one that has no rows goes, rather one that is well. Says how many before `at` have gone.
+fn forget_one(sites: &mut Vec<Site>, at: usize) -> usize {
+    if sites.len() < limits::ORIGINS_HOST_MAX {
+        return 0;
+    }
+    let blank = sites.iter().position(Site::is_blank);
+    // One that is parked has rows, or is asked; but for those that the host gave to other hosts to make room.
+    let gone = blank.or_else(|| sites.iter().position(|site| site.is_unused() && !site.reach.is_parked()));
+    match gone {
+        Some(gone) => {
+            sites.remove(gone);
+            usize::from(gone < at)
+        }
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(now: Nanos, draw: u64) -> Rules {
+        Rules {
+            errors_max: limits::HOST_ERRORS_MAX,
+            down_after: Some(limits::HOST_DOWN_AFTER),
+            restored: Nanos::ZERO,
+            now,
+            draw,
+        }
+    }
+
+    /// An origin that refuses at once, asked as often as it may be: how often that is, and when it is given up.
+    fn dead(mut rules: Rules, kind: ErrorKind) -> (u32, Option<u64>) {
+        let pace = Pace { host_errors_max: rules.errors_max, ..Pace::default() };
+        let (mut reach, mut asked) = (Reach::Untried, 0);
+        while asked < 1_000 {
+            match reach.admits(0, &pace, rules.now) {
+                Admission::Go => {
+                    asked += 1;
+                    reach = reach.moved(Event::Started { row: asked }, &rules);
+                    reach = reach.moved(Event::Failed { row: asked, kind }, &rules);
+                }
+                Admission::Wait => rules.now = reach.due().expect("it waits for its time"),
+                Admission::GivenUp => return (asked, Some(rules.now.0 / 1_000_000_000)),
+            }
+        }
+        (asked, None)
+    }
+
+    #[test]
+    fn a_dead_origin_is_asked_seldom_and_given_up_after_its_span() {
+        let start = Nanos::from_secs(1_000);
+        for draw in [0, 1 << 63, u64::MAX] {
+            let (asked, given_up) = dead(rules(start, draw), ErrorKind::ConnectRefused);
+            assert_eq!(given_up, Some(1_060), "draw {draw}");
+            assert!((21..=30).contains(&asked), "{asked} with draw {draw}");
+        }
+        // A name that does not exist is not waited for.
+        assert_eq!(dead(rules(start, 0), ErrorKind::DnsNotFound), (20, Some(1_000)));
+        // Without a span it is asked for ever.
+        let patient = Rules { down_after: None, ..rules(start, 0) };
+        assert_eq!(dead(patient, ErrorKind::ConnectRefused), (1_000, None));
+    }
+
+    #[test]
+    fn a_failure_of_our_own_network_does_not_count_against_the_span() {
+        let at = |s| Nanos::from_secs(s);
+        let failed = |row| Event::Failed { row, kind: ErrorKind::ConnectTimeout };
+        let mut reach = Reach::Untried;
+        for s in 1..=2 {
+            reach = reach.moved(failed(0), &rules(at(s), 0));
+        }
+        let later = Rules { restored: at(600), ..rules(at(601), 0) };
+        assert_eq!(
+            reach.moved(failed(0), &later),
+            Reach::Doubtful { failures: 3, since: at(600), answered: false }
+        );
+        assert_eq!(
+            reach.moved(failed(0), &rules(at(601), 0)),
+            Reach::GivenUp { last: ErrorKind::ConnectTimeout }
+        );
+    }
+
+    #[test]
+    fn what_was_in_flight_when_it_was_parked_tells_nothing() {
+        let rules = rules(Nanos::from_secs(5), 0);
+        let until = Nanos::from_secs(6);
+        let parked = Reach::Parked { since: rules.now, until, probe: 7, pauses: 1 };
+        let failed = |row| Event::Failed { row, kind: ErrorKind::ConnectRefused };
+        assert_eq!(parked.moved(failed(3), &rules), parked);
+        assert_ne!(parked.moved(failed(7), &rules), parked);
+        assert_eq!(parked.due(), None);
+        assert_eq!(parked.moved(Event::PutBack { row: 7 }, &rules).due(), Some(until));
+        let back = Reach::Returning { room: limits::REACH_ROOM_FIRST };
+        assert_eq!(parked.moved(Event::Answered, &rules), back);
+    }
+
+    #[test]
+    fn a_row_is_not_lost_to_an_origin_that_was_up() {
+        let rules = rules(Nanos::from_secs(5), 0);
+        let check = |failures, attempts, answered, crowded, expected: bool| {
+            let reach = Reach::Doubtful { failures, since: rules.now, answered };
+            let moved = reach.moved(Event::Lost { attempts, crowded }, &rules);
+            assert_eq!(moved.is_parked(), expected, "{failures} {attempts} {answered} {crowded}");
+        };
+        check(3, 3, true, false, true);
+        check(2, 3, true, false, false); // it answered others in between
+        check(1, 1, true, false, false); // one failure is no trouble of the origin
+        check(3, 1, true, false, true);
+        check(3, 3, false, false, false); // nothing is known of it: the row fails as it always did
+        check(3, 3, false, true, true);
+        check(5, 6, true, false, false);
+    }
+
+    #[test]
+    fn the_origins_of_a_host_are_bounded() {
+        let endpoint = |port: usize| Endpoint::of(&format!("http://a.test:{port}/").parse().unwrap());
+        let mut sites = Sites::new(endpoint(1));
+        sites.get_mut(endpoint(1)).reach = Reach::Up;
+        sites.get_mut(endpoint(2)).reach = Reach::GivenUp { last: ErrorKind::ConnectRefused };
+        for port in (3..3 * limits::ORIGINS_HOST_MAX).rev() {
+            let site = sites.get_mut(endpoint(port));
+            assert_eq!((site.endpoint, site.reach), (endpoint(port), Reach::Untried));
+        }
+        assert_eq!(sites.iter().count(), 1 + limits::ORIGINS_HOST_MAX);
+        let known = |sites: &Sites, port| sites.get(endpoint(port)).map(|site| site.reach);
+        assert!(known(&sites, 2).is_some_and(Reach::is_given_up));
+        sites.shrink();
+        assert_eq!(sites.iter().count(), 1);
+        assert!(size_of::<Site>() <= 48, "{}", size_of::<Site>());
+    }
+}
