@@ -8,14 +8,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::pool::{self, Awaiting, Blocked, Pool};
+use crate::cell::Task;
+use crate::core::{How, On, Unit};
+use crate::pool::{self, Awaiting, Pool, Slept, Waiting};
 use crate::sync::local;
 use crate::worker::Sleeper;
 
 /// Runs a future to its end on this thread.
 ///
-/// Inside a job it is safe to wait for other jobs of the same executor: one that is still queued is run here and now, as a direct
-/// call would be; while one runs elsewhere, another thread may stand in for this one.
+/// Inside a job it is safe to wait for other jobs of the same executor: while this thread sleeps, another takes its place, up to
+/// [`stand_in_workers`](crate::Builder::stand_in_workers) of them. No job is ever run inside the future: it may hold anything. If the
+/// future waits for jobs of the executor alone, and these could never end, each of them gives
+/// [`JobError::WouldDeadlock`](crate::JobError::WouldDeadlock); a future that something else can wake, too (a channel, a timer, a
+/// stream of many jobs), is not looked into.
 ///
 /// ```
 /// use overlapped::{Executor, block_on};
@@ -31,43 +36,43 @@ use crate::worker::Sleeper;
 ///
 /// The thread sleeps until the future is ready. Do not call it on a thread of an async runtime.
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    match drive(pin!(future), None, Wakers::Any) {
+    match drive(pin!(future), None, Awaits::Unknown) {
         Ok(output) => output,
-        Err(Stop::TimedOut | Stop::Stuck) => unreachable!("neither a deadline nor a wait for jobs alone"),
+        Err(Stop::TimedOut | Stop::Deadlock) => unreachable!("neither a deadline nor a wait for jobs alone"),
     }
 }
 
 /// Why `drive` came back without the output.
 pub(crate) enum Stop {
     TimedOut,
-    /// The future waits for jobs of this worker's pool, and none of them can ever end.
-    Stuck,
+    /// The future waits for jobs of this worker's pool, and they can never end.
+    Deadlock,
 }
 
-/// What can wake the future.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wakers {
-    Any,
-    /// Nothing but jobs of this pool.
-    JobsOf(*const Pool),
+/// What the future waits for.
+pub(crate) enum Awaits<'a> {
+    /// It shows when it is polled, or never.
+    Unknown,
+    /// All of these jobs of this pool, and nothing else. A job with a deadline is none to be looked into: `jobs` gives `None`.
+    Jobs { pool: &'a Arc<Pool>, jobs: &'a dyn Fn() -> Option<Vec<Arc<dyn Task>>>, always: bool },
 }
 
 pub(crate) fn drive<F: Future>(
     mut future: Pin<&mut F>,
     deadline: Option<Instant>,
-    wakers: Wakers,
+    awaits: Awaits<'_>,
 ) -> Result<F::Output, Stop> {
     let sleeper = sleeper();
     let waker = Waker::from(Arc::clone(&sleeper));
     let mut cx = Context::from_waker(&waker);
-    let noting = pool::current_pool().map(Noting::begin);
+    let mut on_worker = pool::current_pool().map(|pool| OnWorker::begin(pool, &waker, &awaits));
     let mut looked_twice = false;
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            SLEEPER.with(|slot| *slot.borrow_mut() = Some(sleeper));
+            let _ = SLEEPER.try_with(|slot| *slot.borrow_mut() = Some(sleeper));
             return Ok(output);
         }
-        match &noting {
+        match &mut on_worker {
             None => {
                 // The first sleep is short, for a second look: in a forked child nobody will wake this thread.
                 let second_look = Instant::now().checked_add(SECOND_LOOK).filter(|_| !looked_twice);
@@ -79,76 +84,102 @@ pub(crate) fn drive<F: Future>(
                     return Err(Stop::TimedOut);
                 }
             }
-            Some(noting) => sleep_on_worker(&noting.pool, &sleeper, deadline, wakers)?,
+            Some(worker) => worker.sleep(&sleeper, deadline, &awaits)?,
         }
     }
 }
 
 const SECOND_LOOK: Duration = Duration::from_millis(250);
 
-/// Helps with what is awaited; then sleeps, with another thread as a stand-in if one is wanted.
-fn sleep_on_worker(
-    pool: &Arc<Pool>,
-    sleeper: &Arc<Sleeper>,
-    deadline: Option<Instant>,
-    wakers: Wakers,
-) -> Result<(), Stop> {
-    // A job that is run here may take longer than a deadline allows.
-    while deadline.is_none() && !sleeper.is_woken() {
-        match pool::pop_awaited(pool) {
-            Some(task) => pool.run_inline(&task),
-            None => break,
+/// How deep jobs are run inside waits for them on one thread, before such a wait is an error instead: a stack of 2 MiB has room for
+/// that many, at 16 KiB for each and what it calls.
+const INSIDE_MAX: usize = 64;
+
+/// A wait on a worker.
+struct OnWorker {
+    pool: Arc<Pool>,
+    outer: Option<Awaiting>,
+    /// Registered when it first sleeps.
+    waiting: Option<Waiting>,
+}
+
+impl OnWorker {
+    fn begin(pool: Arc<Pool>, waker: &Waker, awaits: &Awaits<'_>) -> Self {
+        let noted = match awaits {
+            Awaits::Unknown => Some(waker),
+            Awaits::Jobs { .. } => None,
         };
+        OnWorker { outer: pool::swap_awaited(&pool, noted), pool, waiting: None }
     }
-    if sleeper.take_woken() {
-        return Ok(());
-    }
-    let on_jobs = deadline.is_none() && wakers == Wakers::JobsOf(Arc::as_ptr(pool));
-    let _blocked = Blocked::new(pool, on_jobs.then_some(sleeper));
-    if !on_jobs {
-        return if sleeper.sleep(deadline) { Ok(()) } else { Err(Stop::TimedOut) };
-    }
-    let mut pause = Duration::from_millis(5);
-    let mut suspected = false;
-    loop {
-        if sleeper.sleep(Instant::now().checked_add(pause)) {
+
+    fn sleep(
+        &mut self,
+        sleeper: &Arc<Sleeper>,
+        deadline: Option<Instant>,
+        awaits: &Awaits<'_>,
+    ) -> Result<(), Stop> {
+        if sleeper.take_woken() {
+            drop(pool::take_awaited(&self.pool));
             return Ok(());
         }
-        let stuck = pool.core().is_stuck();
-        if stuck && suspected {
-            return Err(Stop::Stuck);
+        if self.waiting.is_none() {
+            self.waiting = Waiting::begin(&self.pool, sleeper);
         }
-        suspected = stuck;
-        pause = if stuck { pause } else { (pause * 2).min(Duration::from_secs(1)) };
+        let waiting = self.waiting.as_ref().expect("this thread is a worker");
+        let on = match awaits {
+            Awaits::Unknown => self.noted(sleeper, deadline),
+            Awaits::Jobs { pool, jobs, always } if Arc::ptr_eq(pool, &self.pool) => {
+                let how = match always {
+                    true => How::InlineAlways,
+                    false if waiting.depth() < INSIDE_MAX => How::Inline,
+                    false => How::Told,
+                };
+                match jobs() {
+                    Some(jobs) => On { units: vec![Unit { jobs }], how },
+                    None => On { units: Vec::new(), how: How::Unknown },
+                }
+            }
+            Awaits::Jobs { .. } => On { units: Vec::new(), how: How::Unknown },
+        };
+        let told = if on.how == How::Told { on.units.clone() } else { Vec::new() };
+        match waiting.sleep(sleeper, on, deadline) {
+            Slept::Woken => Ok(()),
+            Slept::TimedOut => Err(Stop::TimedOut),
+            Slept::Deadlock if matches!(awaits, Awaits::Unknown) => {
+                pool::set_dead(&self.pool, told);
+                Ok(())
+            }
+            Slept::Deadlock => Err(Stop::Deadlock),
+        }
+    }
+
+    /// What the last poll has come upon, if it is certain that nothing else can wake this thread: each unit holds its waker once, and
+    /// all others that hold it are known.
+    fn noted(&self, sleeper: &Arc<Sleeper>, deadline: Option<Instant>) -> On {
+        // The sleeper itself, the waker, the copy by which units are known, and the registered wait.
+        const OWN: usize = 4;
+        let (units, all) = pool::take_awaited(&self.pool);
+        let known = all && deadline.is_none() && !units.is_empty();
+        let alone = known && Arc::strong_count(sleeper) == OWN + units.len();
+        On { units, how: if alone { How::Told } else { How::Unknown } }
+    }
+}
+
+impl Drop for OnWorker {
+    fn drop(&mut self) {
+        pool::restore_awaited(&self.pool, self.outer.take());
     }
 }
 
 local!(SLEEPER: Arc<Sleeper>);
 
-/// This thread's sleeper from the last time, unless an outer `block_on` uses it.
+/// This thread's sleeper from the last time, unless an outer `block_on` uses it, or somebody may still wake it.
 fn sleeper() -> Arc<Sleeper> {
     #[cfg(not(any(loom, shuttle)))]
-    if let Some(sleeper) = SLEEPER.with(|slot| slot.borrow_mut().take()) {
+    if let Ok(Some(sleeper)) = SLEEPER.try_with(|slot| slot.borrow_mut().take())
+        && Arc::strong_count(&sleeper) == 1
+    {
         return sleeper;
     }
     Arc::new(Sleeper::new())
-}
-
-/// While it lives, unfinished jobs that are polled on this worker are noted.
-struct Noting {
-    pool: Arc<Pool>,
-    outer: Option<Awaiting>,
-}
-
-impl Noting {
-    fn begin(pool: Arc<Pool>) -> Self {
-        let outer = pool::swap_awaited(&pool, Some(Awaiting::new()));
-        Noting { pool, outer }
-    }
-}
-
-impl Drop for Noting {
-    fn drop(&mut self) {
-        drop(pool::swap_awaited(&self.pool, self.outer.take()));
-    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::guard::guarded;
-use crate::sync::{AtomicBool, Mutex, Ordering, local};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, ThreadId, local, thread, wait};
 
 /// Told to stop when the job's handle is dropped or cancelled, and by a shutdown that cancels all.
 ///
@@ -40,12 +40,23 @@ pub struct CancelToken(Arc<Token>);
 struct Token {
     cancelled: AtomicBool,
     listeners: Mutex<Listeners>,
+    /// A hook has ended for which somebody may wait.
+    hook_ended: Condvar,
 }
 
 struct Listeners {
     next: u64,
     hooks: Vec<(u64, Hook)>,
-    wakers: Vec<Waker>,
+    /// The hook that is being run now, and by which thread.
+    running: Option<(u64, ThreadId)>,
+    wakers: Vec<(u64, Waker)>,
+}
+
+impl Listeners {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
 }
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -64,7 +75,8 @@ impl std::error::Error for Cancelled {}
 
 impl From<Cancelled> for std::io::Error {
     fn from(cancelled: Cancelled) -> Self {
-        std::io::Error::new(std::io::ErrorKind::Interrupted, cancelled)
+        // Not `Interrupted`: `std::io` tries again after that, for ever.
+        std::io::Error::other(cancelled)
     }
 }
 
@@ -74,14 +86,20 @@ impl CancelToken {
     pub(crate) fn new() -> Self {
         CancelToken(Arc::new(Token {
             cancelled: AtomicBool::new(false),
-            listeners: Mutex::new(Listeners { next: 0, hooks: Vec::new(), wakers: Vec::new() }),
+            listeners: Mutex::new(Listeners {
+                next: 0,
+                hooks: Vec::new(),
+                running: None,
+                wakers: Vec::new(),
+            }),
+            hook_ended: Condvar::new(),
         }))
     }
 
     /// The token of the job that this thread runs, if it was submitted with
     /// [`submit_cancellable`](crate::Executor::submit_cancellable): for code deep below the closure.
     pub fn current() -> Option<CancelToken> {
-        CURRENT.with(|current| current.borrow().clone())
+        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
     }
 
     /// Runs `f` with this token as the thread's current one.
@@ -89,7 +107,9 @@ impl CancelToken {
         struct Leave(Option<CancelToken>);
         impl Drop for Leave {
             fn drop(&mut self) {
-                CURRENT.with(|current| *current.borrow_mut() = self.0.take());
+                let inner =
+                    CURRENT.with(|current| std::mem::replace(&mut *current.borrow_mut(), self.0.take()));
+                drop(inner);
             }
         }
         let _leave = Leave(CURRENT.with(|current| current.borrow_mut().replace(self.clone())));
@@ -112,15 +132,16 @@ impl CancelToken {
 
     /// Resolves when the job is asked to stop.
     pub fn cancelled(&self) -> CancelledFuture<'_> {
-        CancelledFuture(self)
+        CancelledFuture { token: self, number: None }
     }
 
     /// Runs `hook` when the job is asked to stop, on the thread that asks; at once, if that has already happened. Dropping the guard
-    /// takes the hook back.
+    /// takes the hook back: after that it does not run, nor is it still running, so what it refers to may be closed.
     ///
     /// # Blocking
     ///
-    /// The hook delays whoever cancels. It should only poke.
+    /// The hook delays whoever cancels, and the drop of its guard if it is running at that moment on another thread. It should only
+    /// poke.
     pub fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) -> HookGuard {
         let number = {
             let mut listeners = self.0.listeners.lock();
@@ -128,8 +149,7 @@ impl CancelToken {
             if self.is_cancelled() {
                 None
             } else {
-                let number = listeners.next;
-                listeners.next += 1;
+                let number = listeners.number();
                 listeners.hooks.push((number, Box::new(hook) as Hook));
                 return HookGuard { token: self.clone(), number: Some(number) };
             }
@@ -140,16 +160,27 @@ impl CancelToken {
 
     pub(crate) fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Release);
-        let (hooks, wakers) = {
-            let mut listeners = self.0.listeners.lock();
-            (std::mem::take(&mut listeners.hooks), std::mem::take(&mut listeners.wakers))
-        };
-        for (_, hook) in hooks {
-            guarded(hook);
-        }
-        for waker in wakers {
+        let wakers = std::mem::take(&mut self.0.listeners.lock().wakers);
+        for (_, waker) in wakers {
             guarded(move || waker.wake());
         }
+        // One by one: a hook that was taken back meanwhile does not run.
+        while let Some(hook) = self.begin_hook() {
+            guarded(hook);
+            self.0.listeners.lock().running = None;
+            self.0.hook_ended.notify_all();
+        }
+    }
+
+    /// The next hook that nobody runs. While another thread runs one, the rest is that thread's.
+    fn begin_hook(&self) -> Option<Hook> {
+        let mut listeners = self.0.listeners.lock();
+        if listeners.running.is_some() || listeners.hooks.is_empty() {
+            return None;
+        }
+        let (number, hook) = listeners.hooks.remove(0);
+        listeners.running = Some((number, thread::current().id()));
+        Some(hook)
     }
 }
 
@@ -170,30 +201,61 @@ pub struct HookGuard {
 impl Drop for HookGuard {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        let hook = {
-            let mut listeners = self.token.0.listeners.lock();
-            let at = listeners.hooks.iter().position(|(n, _)| *n == number);
-            at.map(|at| listeners.hooks.swap_remove(at))
-        };
+        let mut listeners = self.token.0.listeners.lock();
+        let here = thread::current().id();
+        // A hook that drops its own guard cannot wait for its own end.
+        while listeners.running.is_some_and(|(running, by)| running == number && by != here) {
+            listeners = wait(&self.token.0.hook_ended, listeners);
+        }
+        let at = listeners.hooks.iter().position(|(n, _)| *n == number);
+        let hook = at.map(|at| listeners.hooks.remove(at));
+        drop(listeners);
         drop(hook);
     }
 }
 
 /// See [`CancelToken::cancelled`].
 #[derive(Debug)]
-pub struct CancelledFuture<'a>(&'a CancelToken);
+pub struct CancelledFuture<'a> {
+    token: &'a CancelToken,
+    /// Under which its waker is kept.
+    number: Option<u64>,
+}
 
 impl Future for CancelledFuture<'_> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut listeners = self.0.0.listeners.lock();
-        if self.0.is_cancelled() {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // To clone or to drop a waker is the user's code: not under the lock.
+        let waker = cx.waker().clone();
+        let mut listeners = self.token.0.listeners.lock();
+        if self.token.is_cancelled() {
+            drop(listeners);
+            drop(waker);
             return Poll::Ready(());
         }
-        if !listeners.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            listeners.wakers.push(cx.waker().clone());
-        }
+        let number = self.number.unwrap_or_else(|| listeners.number());
+        let old = match listeners.wakers.iter_mut().find(|(other, _)| *other == number) {
+            Some((_, old)) => Some(std::mem::replace(old, waker)),
+            None => {
+                listeners.wakers.push((number, waker));
+                None
+            }
+        };
+        drop(listeners);
+        drop(old);
+        self.number = Some(number);
         Poll::Pending
+    }
+}
+
+impl Drop for CancelledFuture<'_> {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let mut listeners = self.token.0.listeners.lock();
+        let at = listeners.wakers.iter().position(|(other, _)| *other == number);
+        let waker = at.map(|at| listeners.wakers.swap_remove(at));
+        drop(listeners);
+        drop(waker);
     }
 }

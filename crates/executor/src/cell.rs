@@ -13,10 +13,16 @@ use crate::group::Group;
 use crate::guard::{guarded, wake_guarded};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
-/// A ticket that no queue gives.
-const NOWHERE: u64 = u64::MAX;
+/// Tickets from here on are given by no queue: the job runs, and the rest of the number says on which worker.
+const RUNNING: u64 = u64::MAX << 32;
 
-/// Where a job stands. Only written under the pool's lock, which is what orders the accesses.
+/// The job has ended, or was taken out of its queue for good.
+const GONE: u64 = u64::MAX;
+
+/// In `id`: a worker sleeps on the job, or did.
+const AWAITED: u64 = 1 << 63;
+
+/// Where a job stands. Written under the lock of the queue that it enters, and else under the pool's.
 pub(crate) struct Place {
     pub(crate) lane: u32,
     at: AtomicU32,
@@ -24,9 +30,28 @@ pub(crate) struct Place {
     id: AtomicU64,
 }
 
+/// How far the pool has come with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// In the queue of this lane.
+    Queued(u32),
+    /// On the worker of this number.
+    Running(u32),
+    /// It has ended, was cancelled or was not let in.
+    Gone,
+}
+
 impl Place {
     fn new(lane: u32) -> Self {
-        Place { lane, at: AtomicU32::new(lane), ticket: AtomicU64::new(NOWHERE), id: AtomicU64::new(0) }
+        Place { lane, at: AtomicU32::new(lane), ticket: AtomicU64::new(GONE), id: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn stands(&self) -> Stands {
+        match self.ticket() {
+            GONE => Stands::Gone,
+            running if running >= RUNNING => Stands::Running(running as u32),
+            _ => Stands::Queued(self.at()),
+        }
     }
 
     /// The lane in whose queue it stands.
@@ -39,7 +64,16 @@ impl Place {
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.id.load(Ordering::Relaxed)
+        self.id.load(Ordering::Relaxed) & !AWAITED
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.id.load(Ordering::Relaxed) & AWAITED != 0
+    }
+
+    /// Under the pool's lock, once the job is in a queue.
+    pub(crate) fn set_awaited(&self) {
+        self.id.store(self.id() | AWAITED, Ordering::Relaxed);
     }
 
     pub(crate) fn queued(&self, at: u32, ticket: u64) {
@@ -47,9 +81,14 @@ impl Place {
         self.ticket.store(ticket, Ordering::Relaxed);
     }
 
+    /// A worker has taken it out of its queue to run it.
+    pub(crate) fn runs_on(&self, worker: u32) {
+        self.ticket.store(RUNNING | u64::from(worker), Ordering::Relaxed);
+    }
+
     /// It stands nowhere any more. The number of a view, and so its tickets, may come again.
     pub(crate) fn left(&self) {
-        self.queued(0, NOWHERE);
+        self.ticket.store(GONE, Ordering::Relaxed);
     }
 
     pub(crate) fn name(&self, id: u64) {
@@ -61,15 +100,24 @@ impl Place {
 pub(crate) trait Task: Send + Sync {
     fn place(&self) -> &Place;
 
-    /// Runs the closure. Before the result can be seen, `ended` is called with what is to be counted and says what time it is: so
-    /// the worker is free for the next job before anybody can know that this one is done.
-    fn run(&self, started: u64, ended: &mut dyn FnMut(Ended<'_>) -> u64);
+    /// Runs the closure, and tells `worker` of its end before the result can be seen. Says whether that result is the user's to drop.
+    fn run(&self, started: u64, worker: &mut dyn Ending) -> bool;
 
     /// Drops the closure instead of running it.
     fn discard(&self, why: JobError);
 
     /// Lets go of a job that is being run: whoever waits gets `why`, and the result will be dropped.
     fn give_up(&self, why: JobError);
+}
+
+/// Who runs a job.
+pub(crate) trait Ending {
+    /// The closure has returned; the result is not yet seen. Says what time it is. The worker is free for its next job from here on:
+    /// who waits for the result and submits the next job needs no second thread.
+    fn ended(&mut self, end: Ended<'_>) -> u64;
+
+    /// A result that nobody takes is about to be dropped, which is the user's code and may take any time.
+    fn dropping(&mut self);
 }
 
 /// What `run` tells before the result is seen.
@@ -164,8 +212,8 @@ where
         }
     }
 
-    /// Queued or Running -> Settled, and tells the listener. A job that was given up is settled already: its late result is dropped.
-    fn settle(&self, result: Result<R, JobError>, ended: Option<u64>) {
+    /// Queued or Running -> Settled, and tells the listener. A job that was given up is settled already: its late result comes back.
+    fn settle(&self, result: Result<R, JobError>, ended: Option<u64>) -> Option<Result<R, JobError>> {
         let ok = result.is_ok();
         let (old, listener) = {
             let mut state = self.state.lock();
@@ -174,8 +222,7 @@ where
                 Phase::Queued(_) => (state.waited, state.ran) = (0, NEVER),
                 Phase::Running => state.ran = NEVER,
                 Phase::Settled(_) | Phase::Taken => {
-                    drop(state);
-                    return guarded(move || drop(result));
+                    return Some(result);
                 }
             }
             if let Some(ended) = ended {
@@ -191,6 +238,7 @@ where
             Listener::Waker(waker) => wake_guarded(Some(waker)),
             Listener::Group(group, number) => group.complete(number, ok),
         }
+        None
     }
 }
 
@@ -203,11 +251,11 @@ where
         &self.place
     }
 
-    fn run(&self, started: u64, ended: &mut dyn FnMut(Ended<'_>) -> u64) {
+    fn run(&self, started: u64, worker: &mut dyn Ending) -> bool {
         let Some((closure, submitted)) = self.start(started) else {
             // It was given up between the queue and here.
-            ended(Ended { submitted: started, panic: None });
-            return;
+            worker.ended(Ended { submitted: started, panic: None });
+            return true;
         };
         let result = catch_unwind(AssertUnwindSafe(closure))
             .map_err(|payload| JobError::Panicked(Panic::new(payload)));
@@ -215,16 +263,22 @@ where
             Err(JobError::Panicked(panic)) => Some(panic),
             Ok(_) | Err(_) => None,
         };
-        let ended = ended(Ended { submitted, panic });
-        self.settle(result, Some(ended));
+        let rest = panic.is_some() || mem::needs_drop::<R>();
+        let ended = worker.ended(Ended { submitted, panic });
+        if let Some(late) = self.settle(result, Some(ended)) {
+            worker.dropping();
+            guarded(move || drop(late));
+        }
+        rest
     }
 
     fn discard(&self, why: JobError) {
-        self.settle(Err(why), None);
+        let unused = self.settle(Err(why), None);
+        debug_assert!(unused.is_none_or(|unused| unused.is_err()), "only a job that ran has a result");
     }
 
     fn give_up(&self, why: JobError) {
-        self.settle(Err(why), None);
+        self.discard(why);
     }
 }
 
@@ -234,19 +288,26 @@ where
     R: Send,
 {
     fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, JobError>> {
-        let mut state = self.state.lock();
-        match take_settled(&mut state.phase) {
-            Some(result) => Poll::Ready(result),
-            None => {
-                let same = matches!(&state.listener, Listener::Waker(old) if old.will_wake(cx.waker()));
-                if !same {
-                    let old = mem::replace(&mut state.listener, Listener::Waker(cx.waker().clone()));
-                    drop(state);
-                    drop(old);
-                }
-                Poll::Pending
+        {
+            let mut state = self.state.lock();
+            if let Some(result) = take_settled(&mut state.phase) {
+                return Poll::Ready(result);
+            }
+            if matches!(&state.listener, Listener::Waker(old) if old.will_wake(cx.waker())) {
+                return Poll::Pending;
             }
         }
+        // To clone or to drop a waker is the user's code: not under the lock.
+        let new = Listener::Waker(cx.waker().clone());
+        let mut state = self.state.lock();
+        if let Some(result) = take_settled(&mut state.phase) {
+            drop(state);
+            return Poll::Ready(result);
+        }
+        let old = mem::replace(&mut state.listener, new);
+        drop(state);
+        drop(old);
+        Poll::Pending
     }
 
     fn take(&self) -> Option<Result<R, JobError>> {
@@ -257,7 +318,8 @@ where
         let mut state = self.state.lock();
         let settled = match &state.phase {
             Phase::Settled(result) => Some(result.is_ok()),
-            Phase::Queued(_) | Phase::Running | Phase::Taken => None,
+            Phase::Queued(_) | Phase::Running => None,
+            Phase::Taken => unreachable!("a group takes no job that has given its result"),
         };
         match settled {
             Some(ok) => {

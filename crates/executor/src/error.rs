@@ -20,7 +20,8 @@ pub enum JobError {
     },
     /// The closure panicked.
     Panicked(Panic),
-    /// To wait for it would have hung for ever: every thread of the pool is itself waiting for a job of the pool.
+    /// To wait for it would have hung for ever: it waits itself, directly or through other jobs, for the one that waits; or it is queued,
+    /// and every thread of the pool waits for another job of the pool.
     WouldDeadlock,
 }
 
@@ -46,7 +47,7 @@ impl fmt::Display for JobError {
             JobError::TimedOut { started: true } => f.write_str("the job's time was over while it ran"),
             JobError::Panicked(panic) => write!(f, "the job panicked: {}", panic.message()),
             JobError::WouldDeadlock => f.write_str(
-                "waiting for the job would never end: every thread of its pool waits for another job",
+                "waiting for the job would never end: it waits for the job that waits, or no thread is left to run it",
             ),
         }
     }

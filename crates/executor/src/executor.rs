@@ -18,6 +18,7 @@ use crate::job::Job;
 use crate::lane::{Admission, Applicant, ROOT};
 use crate::metrics::Metrics;
 use crate::pool::{self, NewThread, Pool, Settings, spawn_std};
+use crate::timer::Timer;
 
 /// A pool of threads for calls that block, as a handle that is cheap to clone.
 ///
@@ -185,6 +186,9 @@ impl Executor {
     /// At most `max_concurrency` jobs of the view run at a time; the others wait in the view's own queue, where they are in nobody's
     /// way. A view of a view keeps to both limits. The view's queue is bounded as its executor's is.
     ///
+    /// A job of the view that waits for another job keeps its place. If the awaited job, or one that this waits for, needs a place in the
+    /// same view, it is lent that one, as in a direct call. So a view of limit 1 excludes its jobs from each other, also across waits.
+    ///
     /// ```
     /// let executor = overlapped::Executor::builder().max_workers(8).build()?;
     /// let dns = executor.limited("dns", 2);
@@ -282,12 +286,19 @@ impl fmt::Debug for Executor {
     }
 }
 
+/// More threads than this are a mistake: no system that this runs on has as many.
+const THREADS_MAX: usize = 1 << 20;
+
+/// So many threads may stand in for others by default, however few workers there are: enough for a tree of jobs that wait for jobs.
+const STAND_INS_MIN: usize = 256;
+
 /// What an [`Executor`] can be told when it is built.
 ///
 /// | setting | default |
 /// | --- | --- |
 /// | `max_workers` | 512 |
 /// | `min_workers` | 0 |
+/// | `stand_in_workers` | 256, or 4 x `max_workers` if that is more |
 /// | `queue_limit` | 1,048,576 |
 /// | `keep_alive` | 10 s |
 /// | `thread_name` | `overlapped`, followed by a number |
@@ -316,11 +327,15 @@ impl Builder {
                 on_thread_stop: None,
                 on_panic: None,
                 spawn: Box::new(spawn_std),
+                later: |wait, action| {
+                    Timer::after(wait, action).map(|timer| Box::new(timer) as Box<dyn Send>)
+                },
             },
         }
     }
 
-    /// At most this many jobs run at a time; at least 1.
+    /// At most this many jobs run at a time; at least 1, at most 1,048,576. One that has waited for another job goes on at once when
+    /// its wait ends, beside the one that took its place.
     pub fn max_workers(mut self, threads: usize) -> Self {
         self.max_workers = threads.max(1);
         self
@@ -332,14 +347,14 @@ impl Builder {
         self
     }
 
-    /// At most this many threads, beyond `max_workers`, stand in for workers whose job waits for another job; by default as many as
-    /// `max_workers`.
+    /// At most this many threads, beyond `max_workers`, stand in for workers that sleep in the middle of a job; by default 256 or four
+    /// times `max_workers`, whichever is more. They are started one at a time, when such a worker sleeps and jobs wait.
     pub fn stand_in_workers(mut self, threads: usize) -> Self {
         self.extra_workers = Some(threads);
         self
     }
 
-    /// At most this many jobs wait to be run.
+    /// At most this many jobs wait to be run; at least 1.
     pub fn queue_limit(mut self, jobs: usize) -> Self {
         self.queue_limit = jobs;
         self
@@ -395,8 +410,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If the system refuses one of these threads.
+    /// If the system refuses one of these threads; [`InvalidInput`](io::ErrorKind::InvalidInput) if a setting is out of its bounds.
     pub fn build(self) -> io::Result<Executor> {
+        self.check().map_err(|what| io::Error::new(io::ErrorKind::InvalidInput, what))?;
         let (executor, ahead) = self.assemble();
         for _ in 0..ahead {
             executor.handle.pool.core().starts_ahead();
@@ -405,9 +421,23 @@ impl Builder {
         Ok(executor)
     }
 
+    fn check(&self) -> Result<(), String> {
+        let limits =
+            [("max_workers", self.max_workers), ("stand_in_workers", self.extra_workers.unwrap_or(0))];
+        for (name, threads) in limits {
+            if threads > THREADS_MAX {
+                return Err(format!("{name} is {threads}; at most {THREADS_MAX} are possible"));
+            }
+        }
+        if self.queue_limit == 0 {
+            return Err("queue_limit is 0, so every job would be rejected; at least 1 is needed".to_owned());
+        }
+        Ok(())
+    }
+
     fn assemble(self) -> (Executor, usize) {
         let min = self.min_workers.min(self.max_workers);
-        let extra = self.extra_workers.unwrap_or(self.max_workers);
+        let extra = self.extra_workers.unwrap_or((self.max_workers * 4).max(STAND_INS_MIN));
         let pool = Pool::new(Bounds { min, max: self.max_workers, extra }, self.queue_limit, self.settings);
         (Executor { handle: Arc::new(Handle { pool, lane: ROOT, _outer: None }) }, min)
     }
@@ -446,14 +476,18 @@ impl Future for Reserve {
         }
         let handle = Arc::clone(&self.executor.handle);
         let granted = match &self.state {
-            Reserving::New => match handle.pool.core().apply(handle.lane, cx.waker()) {
-                Ok(None) => Ok(()),
-                Err(why) => Err(why),
-                Ok(Some((applicant, ticket))) => {
-                    self.state = Reserving::Waiting(applicant, ticket);
-                    return Poll::Pending;
+            Reserving::New => {
+                let applicant = Arc::new(Applicant::new(cx.waker().clone()));
+                let applied = handle.pool.core().apply(handle.lane, &applicant);
+                match applied {
+                    Ok(None) => Ok(()),
+                    Err(why) => Err(why),
+                    Ok(Some(ticket)) => {
+                        self.state = Reserving::Waiting(applicant, ticket);
+                        return Poll::Pending;
+                    }
                 }
-            },
+            }
             Reserving::Waiting(applicant, _) => match applicant.ask(cx.waker()) {
                 Admission::Waiting => return Poll::Pending,
                 Admission::Granted => Ok(()),

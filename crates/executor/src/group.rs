@@ -72,7 +72,8 @@ impl Group {
 
     /// Says whom to wake. Look at the rest only after this.
     pub(crate) fn listen(&self, cx: &Context<'_>) {
-        let old = self.inbox.lock().waker.replace(cx.waker().clone());
+        let new = cx.waker().clone();
+        let old = self.inbox.lock().waker.replace(new);
         drop(old);
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::block_on::{Stop, Wakers, drive};
+use crate::block_on::{Awaits, Stop, drive};
 use crate::cancel::CancelToken;
 use crate::cell::{Awaited, Look, Task};
 use crate::error::{JobError, Rejected};
@@ -70,21 +70,26 @@ pub enum CancelOutcome {
 impl<R: Send + 'static> Job<R> {
     /// Blocks this thread until the job has ended.
     ///
-    /// Inside a job of the same executor this never deadlocks: if the awaited job is still queued, it is run here and now.
+    /// Inside a job of the same executor this never deadlocks. While the thread sleeps, another takes its place, up to
+    /// [`stand_in_workers`](crate::Builder::stand_in_workers) of them. Only if none can come, and the awaited job is still queued, it
+    /// is run here and now, as a direct call would be: whatever the caller holds (a lock, a borrow of a thread-local value) is held
+    /// meanwhile. A job with a [deadline](Job::timeout) is never run here.
     ///
     /// # Errors
     ///
-    /// As awaiting it; and [`JobError::WouldDeadlock`] on a worker, when the awaited job can never end because every thread of the
-    /// pool waits for another job of the pool.
+    /// As awaiting it; and [`JobError::WouldDeadlock`] on a worker, when the job could never end: because it waits itself, directly or
+    /// through others, for the job that calls this; or because no thread is left, and jobs are run inside waits 64 deep already.
     ///
     /// # Blocking
     ///
     /// Until the job has ended.
     pub fn wait(mut self) -> Result<R, JobError> {
-        let wakers = Wakers::JobsOf(Arc::as_ptr(&self.pool));
-        match drive(Pin::new(&mut self), None, wakers) {
+        let pool = Arc::clone(&self.pool);
+        let task = (pool::is_worker(&pool) && !self.has_deadline()).then(|| self.task());
+        let jobs = || task.clone().map(|task| vec![task]);
+        match drive(Pin::new(&mut self), None, Awaits::Jobs { pool: &pool, jobs: &jobs, always: false }) {
             Ok(result) => result,
-            Err(Stop::TimedOut | Stop::Stuck) => Err(JobError::WouldDeadlock),
+            Err(Stop::TimedOut | Stop::Deadlock) => Err(JobError::WouldDeadlock),
         }
     }
 
@@ -99,7 +104,7 @@ impl<R: Send + 'static> Job<R> {
     /// At most for `timeout`. The job is never run on this thread: it might take longer.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<R, JobError>> {
         let deadline = Instant::now().checked_add(timeout);
-        drive(Pin::new(self), deadline, Wakers::Any).ok()
+        drive(Pin::new(self), deadline, Awaits::Unknown).ok()
     }
 
     /// Gives the job this long, from now, to end. After that it resolves to [`JobError::TimedOut`]: removed if it was queued; if it
@@ -233,10 +238,15 @@ impl<R> Job<R> {
     }
 }
 
-impl<R: Send + 'static> Job<R> {
-    /// Tells an enclosing `block_on` of this pool's worker what is awaited.
-    pub(crate) fn note(&self) {
-        pool::note_awaited(&self.pool, || self.task());
+impl<R> Job<R> {
+    /// It will settle by itself, whatever becomes of it.
+    pub(crate) fn has_deadline(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| !extras.timers.is_empty())
+    }
+
+    /// The result was handed out.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
     }
 }
 
@@ -253,7 +263,9 @@ impl<R: Send + 'static> Future for Job<R> {
             self.over = true;
             return Poll::Ready(result);
         }
-        self.note();
+        if !self.has_deadline() && pool::note_awaited(&self.pool, cx, || vec![self.task()]) {
+            return Poll::Ready(Err(JobError::WouldDeadlock));
+        }
         Poll::Pending
     }
 }

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 
-use crate::block_on::{Stop, Wakers, drive};
+use crate::block_on::{Awaits, Stop, drive};
+use crate::cell::{Stands, Task};
 use crate::error::JobError;
 use crate::fork;
 use crate::group::{Group, Wake};
 use crate::job::Job;
-use crate::pool;
+use crate::pool::{self, Pool};
 use crate::timer::Timer;
 
 /// Awaits all jobs; their results come in the order of the jobs, whatever order they ended in.
@@ -32,6 +33,10 @@ use crate::timer::Timer;
 /// assert_eq!(block_on(squares).unwrap().last(), Some(&9801));
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// # Panics
+///
+/// If a job has given its result already.
 ///
 /// # Cancel safety
 ///
@@ -70,20 +75,29 @@ impl<R: Send + 'static> Gather<R> {
         self
     }
 
-    /// The same on this thread. In a job of the same executor, queued ones are run here and now.
+    /// The same on this thread. In a job of the same executor it is as safe as [`Job::wait`], and in the same way.
     ///
     /// # Errors
     ///
-    /// As awaiting it; and [`JobError::WouldDeadlock`] as [`Job::wait`].
+    /// As awaiting it; and [`JobError::WouldDeadlock`] as [`Job::wait`], as soon as one of the jobs could never end.
     ///
     /// # Blocking
     ///
     /// Until all jobs have ended.
     pub fn wait(mut self) -> Result<Vec<R>, JobError> {
-        let wakers = self.many.wakers();
-        match drive(Pin::new(&mut self), None, wakers) {
+        let pool = self.many.pool();
+        let tasks = pool.as_ref().filter(|pool| pool::is_worker(pool)).map(|_| self.many.tasks());
+        let jobs = || {
+            let left = tasks.iter().flatten().filter(|task| task.place().stands() != Stands::Gone);
+            tasks.is_some().then(|| left.cloned().collect())
+        };
+        let awaits = match &pool {
+            Some(pool) => Awaits::Jobs { pool, jobs: &jobs, always: false },
+            None => Awaits::Unknown,
+        };
+        match drive(Pin::new(&mut self), None, awaits) {
             Ok(results) => results,
-            Err(Stop::TimedOut | Stop::Stuck) => Err(JobError::WouldDeadlock),
+            Err(Stop::TimedOut | Stop::Deadlock) => Err(JobError::WouldDeadlock),
         }
     }
 }
@@ -102,7 +116,11 @@ impl<R: Send + 'static> Future for Gather<R> {
             return Poll::Ready(Err(error.unwrap_or(JobError::Cancelled)));
         }
         if !group.all_done() {
-            return Poll::Pending;
+            return if self.many.is_dead(cx) {
+                Poll::Ready(Err(JobError::WouldDeadlock))
+            } else {
+                Poll::Pending
+            };
         }
         let jobs = std::mem::take(&mut self.many.jobs);
         Poll::Ready(jobs.into_iter().flatten().map(finished).collect())
@@ -113,11 +131,11 @@ impl<R: Send + 'static> Future for GatherAll<R> {
     type Output = Vec<Result<R, JobError>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.many.group(cx).all_done() {
+        if !self.many.group(cx).all_done() && !self.many.is_dead(cx) {
             return Poll::Pending;
         }
-        let jobs = std::mem::take(&mut self.many.jobs);
-        Poll::Ready(jobs.into_iter().flatten().map(finished).collect())
+        let jobs = std::mem::take(&mut self.many.jobs).into_iter().flatten();
+        Poll::Ready(jobs.map(|mut job| job.take().unwrap_or(Err(JobError::WouldDeadlock))).collect())
     }
 }
 
@@ -303,7 +321,10 @@ struct Many<R> {
 
 impl<R: Send + 'static> Many<R> {
     fn new(jobs: impl IntoIterator<Item = Job<R>>, wake: Wake) -> Self {
-        Many { jobs: jobs.into_iter().map(Some).collect(), wake, group: None, generation: fork::generation() }
+        let jobs: Vec<Option<Job<R>>> = jobs.into_iter().map(Some).collect();
+        let used = jobs.iter().flatten().any(Job::is_over);
+        assert!(!used, "a job was awaited after it had given its result");
+        Many { jobs, wake, group: None, generation: fork::generation() }
     }
 
     /// The group, which from now on wakes this task; all jobs tell it.
@@ -324,9 +345,6 @@ impl<R: Send + 'static> Many<R> {
             }
         }
         group.attached();
-        if pool::is_noting() {
-            self.jobs.iter().flatten().for_each(Job::note);
-        }
         self.group = Some(Arc::clone(&group));
         group
     }
@@ -337,15 +355,21 @@ impl<R: Send + 'static> Many<R> {
         slot.take().map(|job| (number as usize, finished(job)))
     }
 
-    /// What can wake this: if the jobs are all of one pool, nothing but that pool.
-    fn wakers(&self) -> Wakers {
-        let mut pools = self.jobs.iter().flatten().map(Job::pool);
-        let Some(first) = pools.next() else { return Wakers::Any };
-        if pools.all(|pool| Arc::ptr_eq(pool, first)) {
-            Wakers::JobsOf(Arc::as_ptr(first))
-        } else {
-            Wakers::Any
-        }
+    /// The pool of the jobs, if nothing but that pool can settle them.
+    fn pool(&self) -> Option<Arc<Pool>> {
+        let mut jobs = self.jobs.iter().flatten();
+        let first = jobs.next()?;
+        let alike = |job: &Job<R>| Arc::ptr_eq(job.pool(), first.pool()) && !job.has_deadline();
+        (alike(first) && jobs.all(alike)).then(|| Arc::clone(first.pool()))
+    }
+
+    fn tasks(&self) -> Vec<Arc<dyn Task>> {
+        self.jobs.iter().flatten().map(Job::task).collect()
+    }
+
+    /// Tells an enclosing `block_on` of a worker what is awaited: all of it. Says whether it would never end.
+    fn is_dead(&self, cx: &Context<'_>) -> bool {
+        self.pool().is_some_and(|pool| pool::note_awaited(&pool, cx, || self.tasks()))
     }
 }
 

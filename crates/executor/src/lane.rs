@@ -33,10 +33,8 @@ pub(crate) struct Lane {
     pub(crate) closed: bool,
     /// Its running jobs are to stop, also those that were just about to start.
     pub(crate) stopping: bool,
-    /// Running jobs (root: threads) that wait for the lane's own end, and so are not waited for.
-    pub(crate) enders: usize,
-    /// Who wants to know when the lane has come to its end.
-    pub(crate) end: Vec<Waker>,
+    /// Who wants to know when the lane has come to its end, each under a number of its own.
+    pub(crate) end: Vec<(u64, Waker)>,
     /// Handles and views of this lane. Nobody can submit to a lane without any.
     pub(crate) handles: usize,
     pub(crate) counts: Counts,
@@ -68,7 +66,6 @@ impl Lane {
             admission: Queue::new(),
             closed: false,
             stopping: false,
-            enders: 0,
             end: Vec::new(),
             handles: 1,
             counts: Counts {
@@ -124,11 +121,16 @@ impl Applicant {
 
     /// How it stands; while it waits, `waker` is the one to wake.
     pub(crate) fn ask(&self, waker: &Waker) -> Admission {
+        // To clone or to drop a waker is the user's code: not under the lock.
+        let new = waker.clone();
         let mut state = self.0.lock();
-        if state.0 == Admission::Waiting {
-            state.1 = Some(waker.clone());
-        }
-        state.0
+        let (how, old) = match state.0 {
+            Admission::Waiting => (Admission::Waiting, state.1.replace(new)),
+            done @ (Admission::Granted | Admission::Closed) => (done, Some(new)),
+        };
+        drop(state);
+        drop(old);
+        how
     }
 
     pub(crate) fn admission(&self) -> Admission {

@@ -71,12 +71,16 @@
 //! # What one may rely on
 //!
 //! - **Bounds.** At most `max_workers` jobs run, at most `queue_limit` wait; who wants to wait for a place, [can](Executor::reserve).
+//!   A job that has waited for another goes on beside the one that took its place, until that one ends.
 //!   [Views](Executor::limited) put a limit of their own on one kind of job, and share the threads.
-//! - **Order.** Jobs of one submitter start in the order in which they were submitted.
+//! - **Order.** Jobs of one submitter start in the order in which they were submitted, but for those that another job waits for: these
+//!   are started first.
 //! - **Cancelling gives back.** A job that is cancelled while it is queued is gone at once: its closure is dropped there and then.
 //!   One that runs is [asked](Executor::submit_cancellable) to stop.
-//! - **No deadlock.** A job may wait for another of its own executor. If that one is still queued, it runs inside the wait; if it runs
-//!   elsewhere, another thread may stand in; and if nothing can help, the wait is [an error](JobError::WouldDeadlock), not a hang.
+//! - **No deadlock.** A job may wait for another of its own executor. While it sleeps, another thread takes its place, and begins with
+//!   what is waited for. Only if none can come, [`Job::wait`], [`Gather::wait`] and [`scope`](Executor::scope) run that very job inside
+//!   the wait. Jobs that wait for each other in a circle are found, and one of the waits is
+//!   [an error](JobError::WouldDeadlock), not a hang.
 //! - **Threads come and go.** The last to fall asleep is the first to be woken, so the others are let go after their `keep_alive`. An
 //!   idle executor wakes nobody, ever.
 //! - **Panics stay where they belong.** A panic of a closure reaches whoever awaits it. One in a `Drop`, a waker or a hook ends no

@@ -2,23 +2,23 @@
 //!
 //! Must never run the user's code (a job, a waker, a hook, a `Drop`) while the lock is held.
 
-use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
-use crate::cell::{Place, Task};
-use crate::core::{Bounds, Core, Done, Effects, Entry, From, Next, Tally};
+use crate::cell::{Ended, Ending, Place, Task};
+use crate::core::{Bounds, Core, Done, Effects, Entry, From, Next, On, Tally, Unit, Verdict, Woken};
 use crate::error::{JobError, Panic, Rejected};
 use crate::fork;
 use crate::guard::guarded;
 use crate::inbox::{Brought, Inbox};
 use crate::lane::ROOT;
 use crate::metrics::StillRunning;
-use crate::sync::{self, AtomicUsize, Guard, Mutex, Ordering, local, thread};
-use crate::worker::{Signal, Sleeper, Worker};
+use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering, local, thread};
+use crate::worker::{Running, Signal, Sleeper, Worker};
 
 /// A thread that the pool wants; see [`Builder::spawn_thread`](crate::Builder::spawn_thread).
 #[derive(Clone, Debug)]
@@ -29,12 +29,12 @@ pub struct NewThread {
     pub stack_size: Option<usize>,
 }
 
-/// Jobs that a `block_on` has come upon, to be run where they are waited for.
-pub(crate) type Awaiting = VecDeque<Arc<dyn Task>>;
-
 pub(crate) type Hook = Box<dyn Fn() + Send + Sync>;
 pub(crate) type PanicHook = Box<dyn Fn(&Panic) + Send + Sync>;
 pub(crate) type Spawner = Box<dyn Fn(NewThread, Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
+
+/// Does something after a while, unless what comes back is dropped before.
+pub(crate) type Later = fn(Duration, Box<dyn FnOnce() + Send>) -> Option<Box<dyn Send>>;
 
 /// What the builder decides, but for the numbers of `Core`.
 pub(crate) struct Settings {
@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) on_thread_stop: Option<Hook>,
     pub(crate) on_panic: Option<PanicHook>,
     pub(crate) spawn: Spawner,
+    pub(crate) later: Later,
 }
 
 /// Which running jobs are asked about.
@@ -64,19 +65,66 @@ pub(crate) struct Pool {
     started: AtomicUsize,
     /// How many times running jobs were asked to stop.
     stops: AtomicUsize,
+    /// How many waits for an end there were.
+    ends: AtomicUsize,
+    /// The system has refused a thread; when it is asked again.
+    held_off: AtomicBool,
+    refusal: Mutex<Refusal>,
 }
+
+/// The exponential back-off after a refused thread.
+struct Refusal {
+    pause: Duration,
+    until: Instant,
+    timer: Option<Box<dyn Send>>,
+}
+
+/// The first pause, long enough for a burst of other threads to end; and the longest, which a queue that only waits for this may wait.
+const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(10);
+const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 local!(CURRENT: Current);
 
-/// What a worker's thread knows of itself.
+/// What a worker's thread knows of itself. It is made before anything else in the thread, so that it is dropped after all other values
+/// of the thread: then the thread is gone.
 struct Current {
     pool: Arc<Pool>,
     worker: Arc<Worker>,
     /// The views of the jobs that it is in the middle of.
     lanes: Vec<u32>,
-    /// Unfinished jobs of this pool that the innermost `block_on` has come upon; none outside a `block_on`.
+    /// Jobs that are run inside others, here and now.
+    depth: usize,
+    /// What the innermost `block_on` has come upon; none outside a `block_on`.
     awaited: Option<Awaiting>,
+    /// The next step, from the end of a job until its result is delivered.
+    next: Option<Next>,
+    /// It has had its last job.
+    leaving: bool,
 }
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        if self.pool.is_forked() {
+            return std::mem::forget(Arc::clone(&self.pool));
+        }
+        let wakers = self.pool.core().left(&self.worker);
+        self.pool.notify(&[], wakers);
+    }
+}
+
+/// What a `block_on` on a worker has come upon in the last poll.
+pub(crate) struct Awaiting {
+    /// Its waker: only what registers this very one is noted.
+    waker: Waker,
+    units: Vec<Unit>,
+    /// More than it is worth to look at.
+    many: bool,
+    /// Jobs that would never end while this thread waits for them: they say so at the next poll.
+    dead: Vec<Unit>,
+}
+
+/// A `block_on` that polls more jobs than this with its own waker is not looked into.
+const NOTED_MAX: usize = 64;
 
 /// Starts a thread in the ordinary way.
 pub(crate) fn spawn_std(new: NewThread, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
@@ -99,6 +147,9 @@ impl Pool {
             generation: fork::generation(),
             started: AtomicUsize::new(0),
             stops: AtomicUsize::new(0),
+            ends: AtomicUsize::new(0),
+            held_off: AtomicBool::new(false),
+            refusal: Mutex::new(Refusal { pause: Duration::ZERO, until: Instant::now(), timer: None }),
         })
     }
 
@@ -139,6 +190,7 @@ impl Pool {
             }
         };
         self.apply(effects);
+        self.retry_if_due();
         Ok(())
     }
 
@@ -181,8 +233,49 @@ impl Pool {
             name: format!("{}-{number}", self.settings.thread_name),
             stack_size: self.settings.stack_size,
         };
-        let start = Start(Some(Arc::clone(self)));
-        (self.settings.spawn)(new, Box::new(move || start.run()))
+        let start = Start { pool: Some(Arc::clone(self)), number: number as u32 + 1 };
+        // `std::thread::spawn` panics where a builder's gives an error.
+        catch_unwind(AssertUnwindSafe(|| (self.settings.spawn)(new, Box::new(move || start.run()))))
+            .unwrap_or_else(|payload| Err(io::Error::other(Panic::new(payload))))
+    }
+
+    /// After a refused thread: when to ask again.
+    fn back_off(self: &Arc<Self>) {
+        let pause = {
+            let mut refusal = self.refusal.lock();
+            refusal.pause = (refusal.pause * 2).clamp(REFUSAL_PAUSE_MIN, REFUSAL_PAUSE_MAX);
+            refusal.until = Instant::now() + refusal.pause;
+            refusal.pause
+        };
+        self.held_off.store(true, Ordering::Relaxed);
+        // The checkers have no clock.
+        if cfg!(any(loom, shuttle)) {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        let timer = (self.settings.later)(
+            pause,
+            Box::new(move || {
+                if let Some(pool) = pool.upgrade() {
+                    pool.retry();
+                }
+            }),
+        );
+        let old = std::mem::replace(&mut self.refusal.lock().timer, timer);
+        drop(old);
+    }
+
+    /// Asks for a thread again if it is time: the timer may itself have been refused its thread.
+    fn retry_if_due(self: &Arc<Self>) {
+        if self.held_off.load(Ordering::Relaxed) && self.refusal.lock().until <= Instant::now() {
+            self.retry();
+        }
+    }
+
+    fn retry(self: &Arc<Self>) {
+        self.held_off.store(false, Ordering::Relaxed);
+        let effects = self.core().retry();
+        self.apply(effects);
     }
 
     /// Wakes workers and others that the core has named.
@@ -198,9 +291,7 @@ impl Pool {
     /// Asks the running jobs of a lane to stop; says how many could be asked.
     pub(crate) fn stop_running(&self, lane: u32) -> usize {
         self.stops.fetch_add(1, Ordering::SeqCst);
-        let workers = self.core().stop(lane);
-        let tokens: Vec<CancelToken> =
-            workers.iter().filter_map(|worker| worker.token.lock().clone()).collect();
+        let tokens = self.core().stop(lane);
         for token in &tokens {
             token.cancel();
         }
@@ -218,16 +309,20 @@ impl Pool {
             return Vec::new();
         }
         let now = self.now();
-        let mut core = self.core();
-        let mut workers = core.busy(lane);
-        workers.retain(|worker| whom == Whom::All || !worker.is_ending());
-        let running = workers.iter().map(|worker| {
-            let (job, lane, since) = worker.running();
-            let view = core.lane(lane).name.to_string();
-            let running_for = Duration::from_nanos(now.saturating_sub(since));
-            StillRunning { job, view, thread: worker.thread_name(), running_for }
-        });
+        let core = self.core();
+        let running =
+            core.running(lane, whom == Whom::All).into_iter().map(|(running, worker)| StillRunning {
+                job: running.job,
+                view: core.name(running.lane),
+                thread: worker.thread_name(),
+                running_for: Duration::from_nanos(now.saturating_sub(running.since)),
+            });
         running.collect()
+    }
+
+    /// A number for one who waits for an end.
+    pub(crate) fn next_end(&self) -> u64 {
+        self.ends.fetch_add(1, Ordering::Relaxed) as u64
     }
 
     /// Discards jobs that were taken out of the queues.
@@ -242,7 +337,7 @@ impl Pool {
 
     fn work(self: &Arc<Self>, me: &Arc<Worker>) {
         let mut tally = Tally::new();
-        let mut next = self.next(me, From::Search, &mut tally);
+        let mut next = self.next(me, From::Start, &mut tally);
         let mut now = self.now();
         loop {
             next = match next {
@@ -279,6 +374,7 @@ impl Pool {
     fn next(self: &Arc<Self>, me: &Arc<Worker>, from: From, tally: &mut Tally) -> Next {
         let (next, effects) = self.core().next(me, from, tally);
         self.apply(effects);
+        self.retry_if_due();
         next
     }
 
@@ -290,90 +386,38 @@ impl Pool {
         now: &mut u64,
         tally: &mut Tally,
     ) -> Next {
-        let started = *now;
-        let mut next = None;
-        self.within(me, &task, started, ROOT, |done| {
-            let (then, effects, wakers) = {
-                let mut core = self.core();
-                let wakers = core.finish(&done, tally);
-                let (then, effects) = core.next(me, From::Job, tally);
-                (then, effects, wakers)
-            };
-            *now = started + done.ran;
-            next = Some(then);
-            self.apply(effects);
-            self.notify(&[], wakers);
-        });
-        guarded(move || drop(task));
-        next.expect("a job that was taken out of its queue runs")
-    }
-
-    /// Runs a job here and now, inside the job that waits for it, if it is still queued.
-    pub(crate) fn run_inline(self: &Arc<Self>, task: &Arc<dyn Task>) -> bool {
-        let Some((me, held)) =
-            with_current(self, |current| (Arc::clone(&current.worker), current.lanes.clone()))
-        else {
-            return false;
-        };
-        let claimed = self.core().claim(task.place(), &held);
-        let Some((task, until, effects)) = claimed else { return false };
-        self.apply(effects);
-        let awaited = with_current(self, |current| current.awaited.take()).flatten();
-        self.within(&me, &task, self.now(), until, |done| {
-            let mut tally = Tally::new();
-            let (effects, wakers) = {
-                let mut core = self.core();
-                let wakers = core.finish(&done, &mut tally);
-                core.add(&mut tally);
-                (core.called(), wakers)
-            };
-            self.apply(effects);
-            self.notify(&[], wakers);
-        });
-        with_current(self, |current| current.awaited = awaited);
-        guarded(move || drop(task));
-        true
-    }
-
-    /// Runs a job with everything set up so that others can see what runs here.
-    fn within(
-        &self,
-        me: &Arc<Worker>,
-        task: &Arc<dyn Task>,
-        started: u64,
-        until: u32,
-        mut ended: impl FnMut(Done),
-    ) {
-        let lane = task.place().lane;
-        let outer = me.set_running((task.place().id(), lane, started));
-        if lane != ROOT {
-            CURRENT.with(|current| {
-                if let Some(current) = current.borrow_mut().as_mut() {
-                    current.lanes.push(lane);
-                }
-            });
+        let mut round = Round { pool: self, me, place: task.place(), started: *now, tally, inside: false };
+        round.begin();
+        let rest = task.run(*now, &mut round);
+        *now = round.started;
+        // Without a handle, the result is dropped here.
+        if rest && Arc::strong_count(&task) == 1 {
+            round.dropping();
         }
-        task.run(started, &mut |end| {
-            let now = self.now();
-            if let (Some(panic), Some(hook)) = (end.panic, &self.settings.on_panic) {
-                guarded(|| hook(panic));
-            }
-            if lane != ROOT {
-                CURRENT.with(|current| {
-                    if let Some(current) = current.borrow_mut().as_mut() {
-                        current.lanes.pop();
-                    }
-                });
-            }
-            me.set_running(outer);
-            ended(Done {
-                lane,
-                until,
-                panicked: end.panic.is_some(),
-                waited: started.saturating_sub(end.submitted),
-                ran: now.saturating_sub(started),
-            });
-            now
+        guarded(move || drop(task));
+        let next = with_current(self, |current| current.next.take()).flatten();
+        next.unwrap_or_else(|| {
+            let next = self.next(me, From::Job, tally);
+            *now = self.now();
+            next
+        })
+    }
+
+    /// Runs a job here and now, inside the job that waits for it.
+    pub(crate) fn run_inside(self: &Arc<Self>, me: &Arc<Worker>, task: Arc<dyn Task>) {
+        let awaited = with_current(self, |current| {
+            current.depth += 1;
+            current.awaited.take()
+        });
+        let (now, mut tally) = (self.now(), Tally::new());
+        let mut round =
+            Round { pool: self, me, place: task.place(), started: now, tally: &mut tally, inside: true };
+        round.begin();
+        task.run(now, &mut round);
+        guarded(move || drop(task));
+        with_current(self, |current| {
+            current.depth -= 1;
+            current.awaited = awaited.flatten();
         });
     }
 
@@ -398,39 +442,118 @@ const SEARCH_STEPS: u32 = 0;
 #[cfg(any(loom, shuttle))]
 const SPIN_STEPS: u32 = 0;
 
+/// One job on its way through a worker.
+struct Round<'a> {
+    pool: &'a Arc<Pool>,
+    me: &'a Arc<Worker>,
+    place: &'a Place,
+    /// When the job started; once it has ended, when it did.
+    started: u64,
+    tally: &'a mut Tally,
+    /// The job is run inside another, and the worker needs no next one.
+    inside: bool,
+}
+
+impl Round<'_> {
+    /// From here on others can see what runs here.
+    fn begin(&self) {
+        let lane = self.place.lane;
+        self.me.begin(Running { job: self.place.id(), lane, since: self.started }, self.inside);
+        if lane != ROOT {
+            with_current(self.pool, |current| current.lanes.push(lane));
+        }
+    }
+}
+
+impl Ending for Round<'_> {
+    fn ended(&mut self, end: Ended<'_>) -> u64 {
+        let now = self.pool.now();
+        if let (Some(panic), Some(hook)) = (end.panic, &self.pool.settings.on_panic) {
+            guarded(|| hook(panic));
+        }
+        if self.place.lane != ROOT {
+            with_current(self.pool, |current| current.lanes.pop());
+        }
+        self.me.end(self.inside);
+        let done = Done {
+            panicked: end.panic.is_some(),
+            waited: self.started.saturating_sub(end.submitted),
+            ran: now.saturating_sub(self.started),
+        };
+        self.started = now;
+        let (effects, wakers) = {
+            let mut core = self.pool.core();
+            let wakers = core.finish(self.place, &done, self.tally);
+            if self.inside {
+                core.add(self.tally);
+                (core.called(), wakers)
+            } else {
+                let (next, effects) = core.next(self.me, From::Job, self.tally);
+                with_current(self.pool, |current| current.next = Some(next));
+                (effects, wakers)
+            }
+        };
+        self.pool.apply(effects);
+        self.pool.notify(&[], wakers);
+        now
+    }
+
+    fn dropping(&mut self) {
+        postpone_next(self.pool);
+    }
+}
+
+/// The delivery of a result takes long: another worker is to do what this one would have done next.
+fn postpone_next(pool: &Arc<Pool>) {
+    if let Some(next) = with_current(pool, |current| current.next.take()).flatten() {
+        let effects = pool.core().postpone(next);
+        pool.apply(effects);
+    }
+}
+
 /// A thread that is counted and on its way. Whoever drops this without running it has refused the thread.
-struct Start(Option<Arc<Pool>>);
+struct Start {
+    pool: Option<Arc<Pool>>,
+    number: u32,
+}
 
 impl Start {
     fn run(mut self) {
-        let Some(pool) = self.0.take() else { return };
-        let me = Arc::new(Worker::new());
-        pool.core().workers.push(Arc::clone(&me));
+        let Some(pool) = self.pool.take() else { return };
+        let me = Arc::new(Worker::new(self.number));
         CURRENT.with(|current| {
             *current.borrow_mut() = Some(Current {
                 pool: Arc::clone(&pool),
                 worker: Arc::clone(&me),
                 lanes: Vec::new(),
+                depth: 0,
                 awaited: None,
+                next: None,
+                leaving: false,
             });
         });
+        pool.refusal.lock().pause = Duration::ZERO;
+        let effects = pool.core().arrived(&me);
+        pool.apply(effects);
         if let Some(hook) = &pool.settings.on_thread_start {
             guarded(hook);
         }
         pool.work(&me);
+        with_current(&pool, |current| current.leaving = true);
         if let Some(hook) = &pool.settings.on_thread_stop {
             guarded(hook);
         }
+        // Otherwise the thread's end does it, after the destructors of all its other values.
+        #[cfg(any(loom, shuttle))]
         drop(CURRENT.with(|current| current.borrow_mut().take()));
-        let wakers = pool.core().left(&me);
-        pool.notify(&[], wakers);
     }
 }
 
 impl Drop for Start {
     fn drop(&mut self) {
-        let Some(pool) = self.0.take() else { return };
+        let Some(pool) = self.pool.take() else { return };
         let (tasks, effects) = pool.core().refused();
+        pool.back_off();
         pool.discard(tasks, || JobError::Rejected(Rejected::NoThread));
         pool.apply(effects);
     }
@@ -438,11 +561,13 @@ impl Drop for Start {
 
 // What other files ask about the thread they are on.
 
+/// `None` on any other thread, and when the thread's values are being destroyed.
 fn with_current<T>(pool: &Arc<Pool>, f: impl FnOnce(&mut Current) -> T) -> Option<T> {
-    CURRENT.with(|current| {
-        let mut current = current.borrow_mut();
-        current.as_mut().filter(|current| Arc::ptr_eq(&current.pool, pool) && !pool.is_forked()).map(f)
-    })
+    with_any(|current| (Arc::ptr_eq(&current.pool, pool) && !pool.is_forked()).then(|| f(current))).flatten()
+}
+
+fn with_any<T>(f: impl FnOnce(&mut Current) -> T) -> Option<T> {
+    CURRENT.try_with(|current| current.borrow_mut().as_mut().map(f)).ok().flatten()
 }
 
 /// Whether this thread is a worker of the pool.
@@ -450,87 +575,164 @@ pub(crate) fn is_worker(pool: &Arc<Pool>) -> bool {
     with_current(pool, |_| ()).is_some()
 }
 
-/// The lanes of the jobs of this pool that this thread is in the middle of; the root's stands for the thread.
-pub(crate) fn current_lanes(pool: &Arc<Pool>) -> Vec<u32> {
-    let lanes = with_current(pool, |current| [&[ROOT], current.lanes.as_slice()].concat());
-    lanes.unwrap_or_default()
-}
-
 /// Runs a job's closure with its token where `CancelToken::current` and a shutdown find it.
 pub(crate) fn with_token<R>(token: &CancelToken, closure: impl FnOnce(&CancelToken) -> R) -> R {
-    struct Leave(Option<(Arc<Worker>, Option<CancelToken>)>);
+    struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
-            if let Some((worker, outer)) = self.0.take() {
-                *worker.token.lock() = outer;
-            }
+            let token = with_any(|current| current.worker.tokens.lock().pop());
+            drop(token);
         }
     }
-    let current = CURRENT.with(|current| {
-        current.borrow().as_ref().map(|current| (Arc::clone(&current.pool), Arc::clone(&current.worker)))
-    });
-    let _leave = Leave(current.map(|(pool, worker)| {
-        let outer = worker.token.lock().replace(token.clone());
+    let stopping = with_any(|current| {
+        let lane = current.worker.running().map_or(ROOT, |running| running.lane);
+        current.worker.tokens.lock().push((lane, token.clone()));
         // Either the shutdown has seen the token, or this sees the shutdown.
-        if pool.is_stopping(worker.running().1) {
-            token.cancel();
-        }
-        (worker, outer)
-    }));
+        current.pool.is_stopping(lane)
+    });
+    let _leave = stopping.is_some().then_some(Leave);
+    if stopping == Some(true) {
+        token.cancel();
+    }
     token.enter(closure)
 }
 
-/// The job of this worker, if it is one, waits for the end of its pool or of a view; or no longer.
-pub(crate) fn set_ending(pool: &Arc<Pool>, ending: bool) {
-    with_current(pool, |current| current.worker.set_ending(ending));
+/// The worker that this thread is, if it is one of the pool, and the job that it runs; 0 for none.
+pub(crate) fn current_job(pool: &Arc<Pool>) -> Option<(Arc<Worker>, u64)> {
+    with_current(pool, |current| {
+        let job = current.worker.running().map_or(0, |running| running.job);
+        (Arc::clone(&current.worker), job)
+    })
 }
 
-/// The pool whose worker this thread is.
+/// The pool that this thread is a worker of, unless it has had its last job.
 pub(crate) fn current_pool() -> Option<Arc<Pool>> {
-    let pool = CURRENT.with(|current| current.borrow().as_ref().map(|current| Arc::clone(&current.pool)));
+    let pool = with_any(|current| (!current.leaving).then(|| Arc::clone(&current.pool))).flatten();
     pool.filter(|pool| !pool.is_forked())
 }
 
-/// A future that this thread polls is waiting for a job. On a worker inside `block_on`, that job may be run here.
-pub(crate) fn note_awaited(pool: &Arc<Pool>, task: impl FnOnce() -> Arc<dyn Task>) {
-    with_current(pool, |current| {
-        if let Some(awaited) = &mut current.awaited {
-            awaited.push_back(task());
-        }
+/// A future that this thread polls waits for jobs, all of which it needs. Says whether one of them would never end while this thread
+/// waits: then it must say so.
+pub(crate) fn note_awaited(
+    pool: &Arc<Pool>,
+    cx: &Context<'_>,
+    jobs: impl FnOnce() -> Vec<Arc<dyn Task>>,
+) -> bool {
+    let noting = with_current(pool, |current| {
+        current.awaited.as_ref().is_some_and(|awaited| !awaited.many && awaited.waker.will_wake(cx.waker()))
     });
+    if noting != Some(true) {
+        return false;
+    }
+    // Made, and dropped, while nothing is borrowed.
+    let mut unit = Some(Unit { jobs: jobs() });
+    with_current(pool, |current| {
+        let (Some(awaited), Some(new)) = (&mut current.awaited, &unit) else { return false };
+        if awaited.dead.iter().any(|dead| dead.is(new)) {
+            return true;
+        }
+        awaited.many |= awaited.units.len() >= NOTED_MAX;
+        if !awaited.many && !awaited.units.iter().any(|other| other.is(new)) {
+            awaited.units.extend(unit.take());
+        }
+        false
+    }) == Some(true)
 }
 
-/// Whether this is a worker inside `block_on`.
-pub(crate) fn is_noting() -> bool {
-    CURRENT.with(|current| current.borrow().as_ref().is_some_and(|current| current.awaited.is_some()))
+/// A `block_on` begins, or with `None` something else that polls; gives back what was noted outside it.
+pub(crate) fn swap_awaited(pool: &Arc<Pool>, waker: Option<&Waker>) -> Option<Awaiting> {
+    let new =
+        waker.cloned().map(|waker| Awaiting { waker, units: Vec::new(), many: false, dead: Vec::new() });
+    with_current(pool, |current| std::mem::replace(&mut current.awaited, new)).flatten()
 }
 
-/// Begins or ends the noting of awaited jobs; gives back what was there before.
-pub(crate) fn swap_awaited(pool: &Arc<Pool>, awaited: Option<Awaiting>) -> Option<Awaiting> {
-    with_current(pool, |current| std::mem::replace(&mut current.awaited, awaited)).flatten()
+/// It ends.
+pub(crate) fn restore_awaited(pool: &Arc<Pool>, outer: Option<Awaiting>) {
+    let inner = with_current(pool, |current| std::mem::replace(&mut current.awaited, outer));
+    drop(inner);
 }
 
-/// The next awaited job that was noted.
-pub(crate) fn pop_awaited(pool: &Arc<Pool>) -> Option<Arc<dyn Task>> {
-    with_current(pool, |current| current.awaited.as_mut()?.pop_front()).flatten()
+/// What the last poll has come upon, and whether that is all.
+pub(crate) fn take_awaited(pool: &Arc<Pool>) -> (Vec<Unit>, bool) {
+    let taken = with_current(pool, |current| {
+        let awaited = current.awaited.as_mut()?;
+        let (units, dead) = (std::mem::take(&mut awaited.units), std::mem::take(&mut awaited.dead));
+        Some((units, dead, std::mem::take(&mut awaited.many)))
+    });
+    let Some((units, dead, many)) = taken.flatten() else { return (Vec::new(), false) };
+    drop(dead);
+    (units, !many)
 }
 
-/// A worker whose job sleeps until another has ended: another thread may take its place meanwhile.
-pub(crate) struct Blocked<'a> {
-    pool: &'a Arc<Pool>,
-    on_jobs: Option<&'a Arc<Sleeper>>,
+/// In the next poll, these are to say that they would never end.
+pub(crate) fn set_dead(pool: &Arc<Pool>, units: Vec<Unit>) {
+    let old = with_current(pool, |current| {
+        current.awaited.as_mut().map(|awaited| std::mem::replace(&mut awaited.dead, units))
+    });
+    drop(old);
 }
 
-impl<'a> Blocked<'a> {
-    pub(crate) fn new(pool: &'a Arc<Pool>, on_jobs: Option<&'a Arc<Sleeper>>) -> Self {
-        let effects = pool.core().block(on_jobs);
-        pool.apply(effects);
-        Blocked { pool, on_jobs }
+/// A worker whose job waits: while it sleeps, another thread may take its place.
+pub(crate) struct Waiting {
+    pool: Arc<Pool>,
+    me: Arc<Worker>,
+    id: u64,
+}
+
+impl Waiting {
+    /// `None` on a thread that is no worker of the pool.
+    pub(crate) fn begin(pool: &Arc<Pool>, sleeper: &Arc<Sleeper>) -> Option<Self> {
+        // In a waker, say, of the job that has just ended here.
+        postpone_next(pool);
+        let (me, held) = with_current(pool, |current| (Arc::clone(&current.worker), current.lanes.clone()))?;
+        let id = pool.core().waits(&me, sleeper, held);
+        Some(Waiting { pool: Arc::clone(pool), me, id })
+    }
+
+    /// Sleeps until woken or until the deadline. If a job is to be run here meanwhile, it is.
+    pub(crate) fn sleep(&self, sleeper: &Sleeper, on: On, deadline: Option<Instant>) -> Slept {
+        let mut on = Arc::new(on);
+        let (verdict, effects) = self.pool.core().sleeps(self.id, &mut on);
+        drop(on);
+        self.pool.apply(effects);
+        if verdict == Verdict::Deadlock {
+            return Slept::Deadlock;
+        }
+        let in_time = sleeper.sleep(deadline);
+        let (woken, effects) = self.pool.core().woken(self.id);
+        self.pool.apply(effects);
+        match woken {
+            Woken::Plainly if in_time => Slept::Woken,
+            Woken::Plainly => Slept::TimedOut,
+            Woken::ToRun(task) => {
+                self.pool.run_inside(&self.me, task);
+                Slept::Woken
+            }
+            Woken::Deadlock => Slept::Deadlock,
+        }
+    }
+
+    /// How many jobs are run inside others here.
+    pub(crate) fn depth(&self) -> usize {
+        with_current(&self.pool, |current| current.depth).unwrap_or(0)
     }
 }
 
-impl Drop for Blocked<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.pool.core().unblock(self.on_jobs);
+        if self.pool.is_forked() {
+            return;
+        }
+        let forgotten = self.pool.core().forget(self.id);
+        drop(forgotten);
     }
+}
+
+/// How a sleep ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slept {
+    Woken,
+    TimedOut,
+    /// It would have lasted for ever.
+    Deadlock,
 }

@@ -12,13 +12,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::block_on::{Wakers, drive};
-use crate::cell::Task;
+use crate::block_on::{Awaits, drive};
+use crate::cell::{Stands, Task};
 use crate::error::{JobError, Panic};
 use crate::executor::Executor;
 use crate::guard::{guarded, wake_guarded};
 use crate::job::{CancelOutcome, Job};
-use crate::pool;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 impl Executor {
@@ -64,7 +63,8 @@ impl Executor {
     ///
     /// # Blocking
     ///
-    /// Until all jobs are done. On a worker of this executor, jobs that are still queued are run here and now.
+    /// Until all jobs are done. On a worker of this executor another thread takes the place of this one meanwhile; if none can come, jobs
+    /// of the scope that are still queued are run here and now.
     pub fn scope<'env, F, T>(&self, f: F) -> T
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -125,23 +125,26 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let job = self.executor.submit(owning);
         if self.executor.is_worker() {
             self.tasks.lock().push(job.task());
+            // A job of the scope has submitted another: if the end of the scope waits already, it is to know.
+            self.latch.wake();
         }
         ScopedJob { job: Some(job), slot, latch: Arc::clone(&self.latch), scope: PhantomData }
     }
 
     fn finish(&self) {
         let never_unwind = Abort;
-        let tasks = mem::take(&mut *self.tasks.lock());
-        let pool = self.executor.pool();
-        let mut noted = false;
-        let all_done = std::future::poll_fn(|cx| {
-            if !mem::replace(&mut noted, true) {
-                tasks.iter().for_each(|task| pool::note_awaited(pool, || Arc::clone(task)));
-            }
-            // In a forked child no thread borrows from this stack.
-            if pool.is_forked() { Poll::Ready(()) } else { self.latch.poll(cx) }
-        });
-        let _ = drive(pin!(all_done), None, Wakers::Any);
+        let on_worker = self.executor.is_worker();
+        let jobs = || {
+            let mut tasks = self.tasks.lock();
+            tasks.retain(|task| task.place().stands() != Stands::Gone);
+            on_worker.then(|| tasks.clone())
+        };
+        // In a forked child no thread borrows from this stack.
+        let forked = || self.executor.is_forked();
+        let all_done =
+            std::future::poll_fn(|cx| if forked() { Poll::Ready(()) } else { self.latch.poll(cx) });
+        let awaits = Awaits::Jobs { pool: self.executor.pool(), jobs: &jobs, always: true };
+        let _ = drive(pin!(all_done), None, awaits);
         mem::forget(never_unwind);
     }
 }
@@ -268,13 +271,22 @@ struct Latch {
 
 impl Latch {
     fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        let old = self.waker.lock().replace(cx.waker().clone());
+        let new = cx.waker().clone();
+        let old = self.waker.lock().replace(new);
         drop(old);
         if self.open.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    fn wake(&self) {
+        let waker = self.waker.lock().take();
+        wake_guarded(waker);
+    }
+
     fn keep(&self, panic: Panic) {
-        self.panic.lock().get_or_insert(panic);
+        let mut kept = self.panic.lock();
+        let late = if kept.is_some() { Some(panic) } else { kept.replace(panic) };
+        drop(kept);
+        guarded(move || drop(late));
     }
 }
 
@@ -290,8 +302,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let waker = self.0.waker.lock().take();
-            wake_guarded(waker);
+            self.0.wake();
         }
     }
 }

@@ -4,15 +4,17 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::block_on::{Wakers, drive};
+use crate::block_on::{Awaits, drive};
 use crate::error::JobError;
 use crate::executor::Executor;
 use crate::metrics::StillRunning;
 use crate::pool::{self, Whom};
 use crate::timer::Timer;
+use crate::worker::Worker;
 
 /// What becomes of the jobs when an executor is shut down. In each case, no new ones are let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ impl Executor {
                 limit: None,
                 deadline: None,
                 timer: None,
-                own: None,
+                wait: None,
             };
         }
         let (workers, wakers) = pool.core().close(lane);
@@ -88,7 +90,7 @@ impl Executor {
         if how == Shutdown::CancelAll {
             report.asked_to_stop = pool.stop_running(lane);
         }
-        ShuttingDown { executor: self.clone(), report, limit: None, deadline: None, timer: None, own: None }
+        ShuttingDown { executor: self.clone(), report, limit: None, deadline: None, timer: None, wait: None }
     }
 
     /// As [`shutdown`](Executor::shutdown), on this thread.
@@ -99,7 +101,7 @@ impl Executor {
     pub fn shutdown_blocking(&self, how: Shutdown, timeout: Option<Duration>) -> Report {
         let mut end = self.shutdown(how);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        match drive(Pin::new(&mut end), deadline, Wakers::Any) {
+        match drive(Pin::new(&mut end), deadline, Awaits::Unknown) {
             Ok(report) => report,
             Err(_) => end.report(),
         }
@@ -120,8 +122,15 @@ pub struct ShuttingDown {
     limit: Option<Duration>,
     deadline: Option<Instant>,
     timer: Option<Timer>,
-    /// Lanes of the jobs in the midst of which this is polled: they cannot end before.
-    own: Option<Vec<u32>>,
+    wait: Option<WaitForEnd>,
+}
+
+/// What is known about this wait in other places.
+#[derive(Debug)]
+struct WaitForEnd {
+    id: u64,
+    /// The job in the middle of which this was first polled: it cannot end before.
+    job: Option<(Arc<Worker>, u64)>,
 }
 
 impl ShuttingDown {
@@ -134,7 +143,8 @@ impl ShuttingDown {
     fn report(&mut self) -> Report {
         let mut report = self.report.clone();
         report.still_running = self.executor.pool().running(self.executor.lane(), Whom::NotEnding);
-        report.still_queued = self.executor.metrics().queued;
+        let (pool, lane) = (self.executor.pool(), self.executor.lane());
+        report.still_queued = if pool.is_forked() { 0 } else { pool.core().still_queued(lane) };
         report
     }
 }
@@ -147,16 +157,24 @@ impl Future for ShuttingDown {
         if pool.is_forked() {
             return Poll::Ready(self.report());
         }
-        if self.own.is_none() {
-            let own = pool::current_lanes(&pool);
-            let wakers = pool.core().enders(lane, &own, true);
-            pool::set_ending(&pool, true);
+        if self.wait.is_none() {
+            let job = pool::current_job(&pool);
+            if let Some((worker, job)) = &job {
+                worker.set_ending(*job, true);
+            }
+            let wakers = pool.core().enders_changed(lane);
             pool.notify(&[], wakers);
-            self.own = Some(own);
+            self.wait = Some(WaitForEnd { id: pool.next_end(), job });
             self.deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
         }
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) || pool.core().poll_end(lane, cx.waker()) {
+        let id = self.wait.as_ref().map_or(0, |wait| wait.id);
+        if left.is_some_and(|left| left.is_zero()) {
+            return Poll::Ready(self.report());
+        }
+        let (over, old) = pool.core().poll_end(lane, id, cx.waker().clone());
+        drop(old);
+        if over {
             return Poll::Ready(self.report());
         }
         let waker = cx.waker().clone();
@@ -167,14 +185,15 @@ impl Future for ShuttingDown {
 
 impl Drop for ShuttingDown {
     fn drop(&mut self) {
-        if let Some(own) = &self.own {
-            let pool = self.executor.pool();
-            if pool.is_forked() {
-                return;
-            }
-            let wakers = pool.core().enders(self.executor.lane(), own, false);
-            pool::set_ending(pool, false);
-            pool.notify(&[], wakers);
+        let Some(wait) = &self.wait else { return };
+        let (pool, lane) = (self.executor.pool(), self.executor.lane());
+        if pool.is_forked() {
+            return;
         }
+        if let Some((worker, job)) = &wait.job {
+            worker.set_ending(*job, false);
+        }
+        let old = pool.core().forget_end(lane, wait.id);
+        drop(old);
     }
 }

@@ -10,8 +10,10 @@ use loom as imp;
 #[cfg(shuttle)]
 use shuttle as imp;
 
+pub(crate) use imp::sync::Condvar;
 pub(crate) use imp::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use imp::thread;
+pub(crate) use imp::thread::ThreadId;
 
 /// A lock that does not know poison: no user code runs while one is held, so a panic cannot leave half a change behind.
 pub(crate) struct Mutex<T>(imp::sync::Mutex<T>);
@@ -26,6 +28,11 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Sleeps until the condition is notified; may wake for nothing.
+pub(crate) fn wait<'a, T>(condition: &Condvar, guard: Guard<'a, T>) -> Guard<'a, T> {
+    condition.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Where one thread sleeps; may wake for nothing.

@@ -21,10 +21,6 @@ impl Sleeper {
         Sleeper { parker: Parker::new(), woken: AtomicBool::new(false) }
     }
 
-    pub(crate) fn is_woken(&self) -> bool {
-        self.woken.load(Ordering::Acquire)
-    }
-
     /// Whether it was woken since it last asked.
     pub(crate) fn take_woken(&self) -> bool {
         self.woken.swap(false, Ordering::AcqRel)
@@ -58,6 +54,15 @@ impl Wake for Sleeper {
     }
 }
 
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("number", &self.number)
+            .field("running", &self.running())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why a sleeping worker is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -67,29 +72,46 @@ pub(crate) enum Signal {
 }
 
 pub(crate) struct Worker {
+    /// No two workers of a pool have the same; never 0.
+    pub(crate) number: u32,
     parker: Parker,
     signal: AtomicU8,
     /// The job that runs here: its number, 0 for none; its lane; when it started.
     job: AtomicU64,
     lane: AtomicU32,
     since: AtomicU64,
-    /// That job waits for the end of the pool, or of a view.
-    ending: AtomicBool,
-    /// The token of that job, if it has one.
-    pub(crate) token: Mutex<Option<CancelToken>>,
+    /// Jobs of which that one is run inside, the outermost first.
+    outer: Mutex<Vec<Running>>,
+    /// Jobs that wait for the end of the pool, or of a view; 0 for what runs here outside any job.
+    ending: Mutex<Vec<u64>>,
+    /// The tokens of the jobs that run here, with their lanes, the innermost last.
+    pub(crate) tokens: Mutex<Vec<(u32, CancelToken)>>,
+    /// It is in the start hook, and has not yet come to the queue.
+    pub(crate) preparing: AtomicBool,
+}
+
+/// A job on a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Running {
+    pub(crate) job: u64,
+    pub(crate) lane: u32,
+    pub(crate) since: u64,
 }
 
 impl Worker {
     /// The worker of the current thread.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(number: u32) -> Self {
         Worker {
+            number,
             parker: Parker::new(),
             signal: AtomicU8::new(0),
             job: AtomicU64::new(0),
             lane: AtomicU32::new(0),
             since: AtomicU64::new(0),
-            ending: AtomicBool::new(false),
-            token: Mutex::new(None),
+            outer: Mutex::new(Vec::new()),
+            ending: Mutex::new(Vec::new()),
+            tokens: Mutex::new(Vec::new()),
+            preparing: AtomicBool::new(false),
         }
     }
 
@@ -127,27 +149,66 @@ impl Worker {
         }
     }
 
-    /// Says what runs here now, and gives back what did.
-    pub(crate) fn set_running(&self, job: (u64, u32, u64)) -> (u64, u32, u64) {
-        let old = self.running();
-        self.lane.store(job.1, Ordering::Relaxed);
-        self.since.store(job.2, Ordering::Relaxed);
-        self.job.store(job.0, Ordering::Release);
-        old
+    /// A job begins here; with `inside`, in the middle of the one that runs here already.
+    pub(crate) fn begin(&self, job: Running, inside: bool) {
+        if inside {
+            self.outer.lock().extend(self.running());
+        }
+        self.set(job);
     }
 
-    /// (job, lane, since); job 0 is none.
-    pub(crate) fn running(&self) -> (u64, u32, u64) {
+    /// The innermost job has ended: what it was run inside goes on. `inside`: there is such a job.
+    pub(crate) fn end(&self, inside: bool) {
+        let outer = if inside { self.outer.lock().pop() } else { None };
+        self.set(outer.unwrap_or(Running { job: 0, lane: 0, since: 0 }));
+    }
+
+    fn set(&self, job: Running) {
+        self.lane.store(job.lane, Ordering::Relaxed);
+        self.since.store(job.since, Ordering::Relaxed);
+        self.job.store(job.job, Ordering::Release);
+    }
+
+    /// The innermost job.
+    pub(crate) fn running(&self) -> Option<Running> {
         let job = self.job.load(Ordering::Acquire);
-        (job, self.lane.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed))
+        let (lane, since) = (self.lane.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed));
+        (job != 0).then_some(Running { job, lane, since })
     }
 
-    pub(crate) fn set_ending(&self, ending: bool) {
-        self.ending.store(ending, Ordering::Relaxed);
+    /// All jobs that are in the middle of something here, the innermost last.
+    pub(crate) fn stack(&self) -> Vec<Running> {
+        let mut stack = self.outer.lock().clone();
+        stack.extend(self.running());
+        stack
     }
 
+    /// A job of this worker waits for the end of the pool, or of a view; or no longer.
+    pub(crate) fn set_ending(&self, job: u64, ending: bool) {
+        let mut jobs = self.ending.lock();
+        if ending {
+            jobs.push(job);
+        } else if let Some(at) = jobs.iter().position(|other| *other == job) {
+            jobs.swap_remove(at);
+        }
+    }
+
+    /// The jobs here that cannot end before such a wait does: the one that waits, and those it is run inside.
+    pub(crate) fn ending(&self) -> Vec<Running> {
+        let mut stack = self.stack();
+        let jobs = self.ending.lock();
+        let innermost = stack.iter().rposition(|running| jobs.contains(&running.job));
+        stack.truncate(innermost.map_or(0, |at| at + 1));
+        stack
+    }
+
+    /// Whether this thread cannot end before such a wait does.
     pub(crate) fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Relaxed)
+        self.ending.lock().contains(&0) || !self.ending().is_empty()
+    }
+
+    pub(crate) fn is_preparing(&self) -> bool {
+        self.preparing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn thread_name(&self) -> String {

@@ -224,6 +224,75 @@ fn a_job_that_waits_for_a_queued_job_runs_it_or_finds_it_run() {
     });
 }
 
+fn without_stand_ins(workers: usize) -> Executor {
+    Executor::builder().max_workers(workers).stand_in_workers(0).build().unwrap()
+}
+
+#[test]
+fn a_sleeper_that_no_thread_can_replace_runs_what_it_waits_for() {
+    model(|| {
+        let executor = without_stand_ins(1);
+        let inner = executor.clone();
+        let job = executor.submit(move || inner.submit(|| 1).wait().unwrap() + 1);
+        assert_eq!(block_on(job).unwrap(), 2);
+        end(&executor);
+    });
+}
+
+#[test]
+fn a_sleeper_is_told_when_a_view_lets_its_job_through() {
+    model(|| {
+        let executor = without_stand_ins(1);
+        let view = executor.limited("one", 1);
+        // It has the place until it is cancelled, while the other falls asleep.
+        let first = view.submit(|| 0);
+        let inner = view.clone();
+        let job = executor.submit(move || inner.submit(|| 1).wait().unwrap() + 1);
+        drop(first);
+        assert_eq!(block_on(job).unwrap(), 2);
+        drop(view);
+        end(&executor);
+    });
+}
+
+#[test]
+fn a_place_in_a_view_is_lent_to_what_its_holder_sleeps_on() {
+    model(|| {
+        let executor = without_stand_ins(1);
+        let view = executor.limited("one", 1);
+        let inner = view.clone();
+        let job = view.submit(move || inner.submit(|| 1).wait().unwrap() + 1);
+        assert_eq!(block_on(job).unwrap(), 2);
+        drop(view);
+        end(&executor);
+    });
+}
+
+#[test]
+fn of_two_jobs_that_wait_for_each_other_one_is_told() {
+    model(|| {
+        let executor = without_stand_ins(2);
+        let slots = [(); 2].map(|()| Arc::new(loom::sync::Mutex::new(None::<Job<bool>>)));
+        let told = Arc::new(AtomicUsize::new(0));
+        let jobs = [0, 1].map(|n| {
+            let (slot, told) = (Arc::clone(&slots[n]), Arc::clone(&told));
+            executor.submit(move || {
+                let other = slot.lock().unwrap().take();
+                let dead = other.is_some_and(|job| matches!(job.wait(), Err(JobError::WouldDeadlock)));
+                told.fetch_add(usize::from(dead), Ordering::Relaxed);
+                dead
+            })
+        });
+        let [first, second] = jobs;
+        *slots[0].lock().unwrap() = Some(second);
+        *slots[1].lock().unwrap() = Some(first);
+        end(&executor);
+        // A job may have looked before the other was there: then it does not wait.
+        assert!(told.load(Ordering::Relaxed) <= 1);
+        slots.iter().for_each(|slot| drop(slot.lock().unwrap().take()));
+    });
+}
+
 #[test]
 fn an_inline_claim_and_another_worker_do_not_both_run_a_job() {
     model(|| {

@@ -103,6 +103,89 @@ fn nested_waits_end() {
     });
 }
 
+/// Jobs of jobs, through views of views, with few threads or none to stand in.
+#[test]
+fn nested_waits_through_views_end() {
+    check(|| {
+        let stand_ins = thread_rng().gen_range(0..2);
+        let executor = Executor::builder().max_workers(2).stand_in_workers(stand_ins).build().unwrap();
+        let outer = executor.limited("outer", 1);
+        let view = outer.limited("inner", 1);
+        let jobs: Vec<_> = (0..3)
+            .map(|n| {
+                let lanes = [executor.clone(), outer.clone(), view.clone()];
+                let of = |n: usize| lanes[n % 3].clone();
+                let (first, second) = (of(n + 1), of(n + 2));
+                of(n).submit(move || {
+                    let inside = second.clone();
+                    let job = first.submit(move || inside.submit(move || n).wait().unwrap());
+                    gather([job, second.submit(move || n)]).wait().map(|sums| sums.into_iter().sum::<usize>())
+                })
+            })
+            .collect();
+        for (n, result) in block_on(gather(jobs)).unwrap().into_iter().enumerate() {
+            match result {
+                Ok(sum) => assert_eq!(sum, 2 * n),
+                // Two of them may hold each other's place.
+                Err(JobError::WouldDeadlock | JobError::Panicked(_)) => {}
+                Err(wrong) => panic!("{wrong:?}"),
+            }
+        }
+        drop((view, outer));
+        end(&executor, Shutdown::Drain);
+    });
+}
+
+#[test]
+fn of_three_jobs_in_a_circle_one_is_told() {
+    check(|| {
+        let executor = Executor::builder().max_workers(3).stand_in_workers(1).build().unwrap();
+        let slots: Vec<_> = (0..3).map(|_| Arc::new(shuttle::sync::Mutex::new(None))).collect();
+        let told = Arc::new(AtomicUsize::new(0));
+        let jobs: Vec<overlapped::Job<()>> = (0..3)
+            .map(|n| {
+                let (slot, told) = (Arc::clone(&slots[n]), Arc::clone(&told));
+                executor.submit(move || {
+                    let next: overlapped::Job<()> = loop {
+                        if let Some(job) = slot.lock().unwrap().take() {
+                            break job;
+                        }
+                        thread::yield_now();
+                    };
+                    let dead = matches!(next.wait(), Err(JobError::WouldDeadlock));
+                    told.fetch_add(usize::from(dead), Ordering::SeqCst);
+                })
+            })
+            .collect();
+        for (n, job) in jobs.into_iter().enumerate() {
+            *slots[(n + 2) % 3].lock().unwrap() = Some(job);
+        }
+        end(&executor, Shutdown::Drain);
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn scopes_in_scopes_end() {
+    check(|| {
+        let stand_ins = thread_rng().gen_range(0..3);
+        let executor = Executor::builder().max_workers(1).stand_in_workers(stand_ins).build().unwrap();
+        let ran = AtomicUsize::new(0);
+        executor.scope(|outer| {
+            for _ in 0..2 {
+                outer.submit(|| {
+                    executor.scope(|inner| {
+                        inner.submit(|| ran.fetch_add(1, Ordering::SeqCst));
+                        inner.submit(|| ran.fetch_add(1, Ordering::SeqCst));
+                    });
+                });
+            }
+        });
+        assert_eq!(ran.load(Ordering::SeqCst), 4);
+        end(&executor, Shutdown::Drain);
+    });
+}
+
 #[test]
 fn views_keep_to_their_limits_and_lose_nothing() {
     check(|| {

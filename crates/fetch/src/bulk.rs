@@ -260,8 +260,8 @@ fn executor(shards: usize) -> std::io::Result<Executor> {
     Executor::builder().max_workers(threads).thread_name("overlapped").build()
 }
 
-/// Not on [`block_on`], which on a worker runs the jobs it waits for itself: the conductor would then read the list and
-/// write the results with its own hands, and a list that blocks, such as a terminal, would hold up the whole run.
+/// Not on [`block_on`], which on a worker is a sleep in the middle of a job: each time, another thread would be had to take this one's
+/// place.
 ///
 /// # Blocking
 ///

@@ -6,35 +6,32 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::Core;
+use crate::cancel::CancelToken;
 use crate::error::Rejected;
 use crate::lane::{Admission, Applicant, Lane, ROOT};
 use crate::metrics::Metrics;
-use crate::worker::{Signal, Worker};
+use crate::worker::{Running, Signal, Worker};
 
 impl Core {
-    /// Counts a place in the lane's queue as taken; or queues up for one.
-    pub(crate) fn apply(
-        &mut self,
-        lane: u32,
-        waker: &Waker,
-    ) -> Result<Option<(Arc<Applicant>, u64)>, Rejected> {
-        let (number, room) = (lane, self.room(lane));
+    /// Counts a place in the lane's queue as taken; or puts `applicant` in the line for one, under the ticket that comes back.
+    pub(crate) fn apply(&mut self, number: u32, applicant: &Arc<Applicant>) -> Result<Option<u64>, Rejected> {
+        let inbox = Arc::clone(&self.inbox);
+        let mut incoming = inbox.lock();
+        let own = if number == ROOT { incoming.own } else { 0 };
         let lane = self.lane(number);
         if lane.closed {
             return Err(Rejected::ShutDown);
         }
-        if room > 0 {
-            lane.waiting += 1;
-            lane.permits += 1;
-            if number == ROOT {
-                let mut inbox = self.inbox.lock();
-                inbox.room = inbox.room.min(room - 1);
-            }
-            return Ok(None);
+        let room = lane.waiting_max.saturating_sub(lane.waiting + own);
+        if room == 0 {
+            return Ok(Some(lane.admission.push(Arc::clone(applicant))));
         }
-        let applicant = Arc::new(Applicant::new(waker.clone()));
-        let ticket = lane.admission.push(Arc::clone(&applicant));
-        Ok(Some((applicant, ticket)))
+        lane.waiting += 1;
+        lane.permits += 1;
+        if number == ROOT {
+            incoming.room = incoming.room.min(room - 1);
+        }
+        Ok(None)
     }
 
     /// Gives back a place that was not used.
@@ -54,13 +51,12 @@ impl Core {
         outer.handles += 1;
         let mut lane = Lane::new(name, parent, limit.max(1), queue_limit.unwrap_or(outer.waiting_max));
         (lane.closed, lane.stopping) = (outer.closed, outer.stopping);
-        let free = self.views.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.views.len());
-        match self.views.get_mut(at) {
+        let number = self.free.pop().unwrap_or(self.views.len() as u32 + 1);
+        match self.views.get_mut(number as usize - 1) {
             Some(slot) => *slot = Some(lane),
             None => self.views.push(Some(lane)),
         }
-        at as u32 + 1
+        number
     }
 
     /// A handle of the lane is gone.
@@ -90,61 +86,82 @@ impl Core {
         (idle, wakers)
     }
 
-    /// Marks what runs in the lane, and in its views, as to be stopped; says which workers run it.
-    pub(crate) fn stop(&mut self, number: u32) -> Vec<Arc<Worker>> {
+    /// Marks what runs in the lane, and in its views, as to be stopped; gives the tokens of the jobs.
+    pub(crate) fn stop(&mut self, number: u32) -> Vec<CancelToken> {
         for view in self.views_of(number) {
             self.lane(view).stopping = true;
         }
-        self.busy(number)
+        let mut tokens = Vec::new();
+        for worker in &self.workers {
+            let own = worker.tokens.lock();
+            let of_lane = own.iter().filter(|(lane, _)| self.within(*lane, number));
+            tokens.extend(of_lane.map(|(_, token)| token.clone()));
+        }
+        tokens
     }
 
-    pub(crate) fn is_stopping(&mut self, number: u32) -> bool {
-        self.lane(number).stopping
+    pub(crate) fn is_stopping(&self, number: u32) -> bool {
+        self.seen(number).stopping
     }
 
-    /// The workers that run a job of the lane, or of a view of it.
-    pub(crate) fn busy(&mut self, number: u32) -> Vec<Arc<Worker>> {
-        let workers = self.workers.clone();
-        workers
-            .into_iter()
-            .filter(|worker| {
-                let (job, lane, _) = worker.running();
-                job != 0 && self.within(lane, number)
-            })
-            .collect()
+    /// The jobs of the lane, and of its views, that run now, and on which worker; without `ending`, but for those that themselves wait
+    /// for an end.
+    pub(crate) fn running(&self, number: u32, ending: bool) -> Vec<(Running, Arc<Worker>)> {
+        let mut jobs = Vec::new();
+        for worker in &self.workers {
+            let skipped = if ending { 0 } else { worker.ending().len() };
+            let of_lane =
+                worker.stack().into_iter().skip(skipped).filter(|job| self.within(job.lane, number));
+            jobs.extend(of_lane.map(|job| (job, Arc::clone(worker))));
+        }
+        jobs
     }
 
-    /// Whether the lane has come to its end; if not, `waker` is woken when it has.
-    pub(crate) fn poll_end(&mut self, number: u32, waker: &Waker) -> bool {
-        let over = self.is_over(number);
-        if !over {
-            let end = &mut self.lane(number).end;
-            if !end.iter().any(|old| old.will_wake(waker)) {
-                end.push(waker.clone());
+    pub(crate) fn name(&self, number: u32) -> String {
+        self.seen(number).name.to_string()
+    }
+
+    /// Jobs of the lane, and of its views, that wait to be run.
+    pub(crate) fn still_queued(&self, number: u32) -> usize {
+        self.queued(&self.views_of(number))
+    }
+
+    /// Whether the lane has come to its end; if not, `waker` is woken when it has. The old waker of the same `id` comes back, to be
+    /// dropped outside the lock.
+    pub(crate) fn poll_end(&mut self, number: u32, id: u64, waker: Waker) -> (bool, Option<Waker>) {
+        if self.is_over(number) {
+            return (true, Some(waker));
+        }
+        let end = &mut self.lane(number).end;
+        match end.iter_mut().find(|(other, _)| *other == id) {
+            Some((_, old)) => (false, Some(std::mem::replace(old, waker))),
+            None => {
+                end.push((id, waker));
+                (false, None)
             }
         }
-        over
     }
 
-    /// A worker in the midst of jobs of the lanes `own` waits for the end of a lane, or no longer does: these cannot end before.
-    pub(crate) fn enders(&mut self, number: u32, own: &[u32], comes: bool) -> Vec<Waker> {
-        for lane in own {
-            if (*lane == ROOT) == (number == ROOT) && self.within(*lane, number) {
-                let enders = &mut self.lane(*lane).enders;
-                *enders = if comes { *enders + 1 } else { *enders - 1 };
-            }
-        }
+    /// Nobody waits for that end under this `id` any more.
+    pub(crate) fn forget_end(&mut self, number: u32, id: u64) -> Option<Waker> {
+        let end = &mut self.lane(number).end;
+        let at = end.iter().position(|(other, _)| *other == id)?;
+        Some(end.swap_remove(at).1)
+    }
+
+    /// Who is to be woken now that a job of the lane waits for an end itself.
+    pub(crate) fn enders_changed(&mut self, number: u32) -> Vec<Waker> {
         self.ended(number)
     }
 
     /// A thread that the builder asked for from the start.
     pub(crate) fn starts_ahead(&mut self) {
         self.threads += 1;
-        self.searching += 1;
+        self.starting += 1;
     }
 
     pub(crate) fn metrics(&mut self, number: u32) -> Metrics {
-        let (threads, idle, blocked) = (self.threads, self.idle.len() + self.searching, self.blocked);
+        let (threads, idle, blocked) = (self.threads, self.idle.len() + self.searching, self.waits.asleep());
         let inbox = Arc::clone(&self.inbox);
         let inbox = (number == ROOT).then(|| inbox.lock());
         let lane = self.lane(number);

@@ -10,47 +10,62 @@
 //! - While a runnable job waits and a thread could be had for it, some worker is *searching*: it is certain to come to the queue
 //!   before it sleeps. A worker that was woken or is being started counts as searching from the moment of that decision.
 //! - At most one worker is woken or started at a time: the one that comes to the queue and leaves jobs behind passes the baton on,
-//!   before it runs its own job.
+//!   before it runs its own job. A thread that is being started does not count as searching: it may take long, and a worker that falls
+//!   idle meanwhile is woken instead.
+//! - A worker that sleeps in the middle of its job is no longer active, and another may take its place. Only if none can, a job that
+//!   such a sleeper waits for is run by the sleeper itself (`waits`).
 //! - A worker is counted as searching before the result of its job can be seen: who waits for the result and submits the next job
 //!   needs no second thread.
 
 mod lanes;
+mod waits;
 
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::cell::{Place, Task};
+use crate::cell::{Place, Stands, Task};
 use crate::error::Rejected;
 use crate::inbox::Inbox;
 use crate::lane::{Lane, ROOT};
 use crate::metrics::Histogram;
-use crate::worker::{Signal, Sleeper, Worker};
+use crate::queue::Queue;
+use crate::sync::Ordering;
+use crate::worker::{Signal, Worker};
+
+use waits::Waits;
+pub(crate) use waits::{How, On, Unit, Verdict, Woken};
 
 /// How many threads the pool may have.
 pub(crate) struct Bounds {
     pub(crate) min: usize,
     pub(crate) max: usize,
-    /// Threads beyond `max` that stand in for workers whose job waits for another.
+    /// Threads beyond `max` that stand in for workers that sleep in the middle of their job.
     pub(crate) extra: usize,
 }
 
 pub(crate) struct Core {
     root: Lane,
     inbox: Arc<Inbox>,
+    /// Jobs that any worker may take, before all others: what a worker sleeps on, and what one had taken and has given back.
+    first: Queue<Arc<dyn Task>>,
     views: Vec<Option<Lane>>,
+    /// The numbers of views that are gone, to be given again.
+    free: Vec<u32>,
     bounds: Bounds,
     /// Workers that sleep, the one that slept in last on top: the coldest is at the bottom and is the first to be let go.
     idle: Vec<Arc<Worker>>,
     pub(crate) workers: Vec<Arc<Worker>>,
     threads: usize,
     searching: usize,
-    /// Workers whose job waits for another job of the pool, and those among them that nothing but a job can wake.
-    blocked: usize,
-    blocked_on_jobs: Vec<Arc<Sleeper>>,
+    /// Threads that were asked for and have not come yet; and those that are in their start hook.
+    starting: usize,
+    preparing: usize,
+    /// The workers that sleep in the middle of a job.
+    waits: Waits,
     /// Threads on their way out.
     leaving: usize,
-    /// After the system refused a thread: how many wishes for one are passed over before it is asked again.
-    refusals: u32,
+    /// The system has refused a thread: none is asked for until `retry`.
+    pub(crate) held_off: bool,
 }
 
 /// How a job comes into its queue.
@@ -84,6 +99,7 @@ pub(crate) enum Next {
     Park {
         reap: bool,
     },
+    /// There is nothing more to do, ever.
     Exit,
 }
 
@@ -94,6 +110,8 @@ pub(crate) enum From {
     Job,
     /// It is one of those counted as searching.
     Search,
+    /// It is a new thread.
+    Start,
     /// It was told that the pool closes.
     Close,
 }
@@ -113,9 +131,6 @@ impl Tally {
 
 /// A job that ran to its end.
 pub(crate) struct Done {
-    pub(crate) lane: u32,
-    /// The lane up to which it was let through, exclusive: the root, but for a job that was run inside one of its own lane.
-    pub(crate) until: u32,
     pub(crate) panicked: bool,
     pub(crate) waited: u64,
     pub(crate) ran: u64,
@@ -126,16 +141,20 @@ impl Core {
         Core {
             root: Lane::new("", ROOT, usize::MAX, queue_limit),
             inbox: Arc::new(Inbox::new(queue_limit)),
+            // As the two others at the root, it must never give a ticket of theirs.
+            first: Queue::starting_at(1 << 62),
             views: Vec::new(),
+            free: Vec::new(),
             bounds,
             idle: Vec::new(),
             workers: Vec::new(),
             threads: 0,
             searching: 0,
-            blocked: 0,
-            blocked_on_jobs: Vec::new(),
+            starting: 0,
+            preparing: 0,
+            waits: Waits::new(),
             leaving: 0,
-            refusals: 0,
+            held_off: false,
         }
     }
 
@@ -155,11 +174,24 @@ impl Core {
 
     // Submitting.
 
+    fn seen(&self, number: u32) -> &Lane {
+        match number {
+            ROOT => &self.root,
+            view => {
+                self.views.get(view as usize - 1).and_then(Option::as_ref).expect("a lane in use is kept")
+            }
+        }
+    }
+
     /// Lets a job into its lane, if the inbox could not.
     pub(crate) fn submit(&mut self, task: Arc<dyn Task>, entry: Entry) -> Result<Effects, Rejected> {
         let number = task.place().lane;
-        let full = entry == Entry::Ordinary && self.room(number) == 0;
+        let inbox = Arc::clone(&self.inbox);
+        // Until the job is counted, so that the inbox lets no other into its place.
+        let mut incoming = inbox.lock();
+        let own = if number == ROOT { incoming.own } else { 0 };
         let lane = self.lane(number);
+        let full = entry == Entry::Ordinary && lane.waiting + own >= lane.waiting_max;
         if lane.closed || full {
             lane.counts.rejected += 1;
             return Err(if lane.closed { Rejected::ShutDown } else { Rejected::QueueFull });
@@ -169,8 +201,13 @@ impl Core {
             Entry::Ordinary | Entry::MustRun => lane.waiting += 1,
         }
         lane.counts.submitted += 1;
-        task.place().name(self.inbox.lock().next_id());
+        if number == ROOT {
+            incoming.room = self.root.waiting_max.saturating_sub(self.root.waiting + own);
+        }
+        task.place().name(incoming.next_id());
+        drop(incoming);
         self.enter(task, number);
+        self.lend();
         let mut effects = Effects::default();
         self.baton(&mut effects);
         Ok(effects)
@@ -181,13 +218,6 @@ impl Core {
         let mut effects = Effects::default();
         self.baton(&mut effects);
         effects
-    }
-
-    /// How many more jobs may wait in the lane.
-    fn room(&mut self, number: u32) -> usize {
-        let own = if number == ROOT { self.inbox.lock().own } else { 0 };
-        let lane = self.lane(number);
-        lane.waiting_max.saturating_sub(lane.waiting + own)
     }
 
     /// Puts a job into the first queue on its way from `at` to the root where it has to wait.
@@ -204,6 +234,9 @@ impl Core {
     }
 
     fn push(&mut self, at: u32, task: Arc<dyn Task>) {
+        if at == ROOT && task.place().is_awaited() {
+            return self.push_first(task);
+        }
         if at == ROOT {
             let mut inbox = self.inbox.lock();
             if task.place().lane == ROOT {
@@ -219,8 +252,17 @@ impl Core {
         queue.push(task);
     }
 
+    /// Puts a job where it is taken next. Its place in the queue is counted in its lane.
+    fn push_first(&mut self, task: Arc<dyn Task>) {
+        task.place().queued(ROOT, self.first.next_ticket());
+        self.first.push(task);
+    }
+
     /// Takes the oldest runnable job. What has come in is fetched when all that was fetched before is taken: all of it at once.
     fn pop(&mut self) -> Option<Arc<dyn Task>> {
+        if let Some(task) = self.first.pop() {
+            return Some(task);
+        }
         if self.root.queue.is_empty() {
             let mut inbox = self.inbox.lock();
             if inbox.queue.is_empty() {
@@ -234,17 +276,20 @@ impl Core {
         self.root.queue.pop()
     }
 
+    /// How many jobs any worker may take.
+    fn runnable(&self) -> usize {
+        self.first.len() + self.root.queue.len() + self.inbox.lock().queue.len()
+    }
+
     /// Takes a job out of the queue where it stands.
     fn take_out(&mut self, place: &Place) -> Option<Arc<dyn Task>> {
-        let (at, ticket) = (place.at(), place.ticket());
+        let Stands::Queued(at) = place.stands() else { return None };
+        let ticket = place.ticket();
         if at != ROOT {
             // A view that is gone had no jobs.
-            let lane = self.views.get_mut(at as usize - 1)?.as_mut()?;
-            let task = lane.queue.remove(ticket)?;
-            place.left();
-            return Some(task);
+            return self.views.get_mut(at as usize - 1)?.as_mut()?.queue.remove(ticket);
         }
-        if let Some(task) = self.root.queue.remove(ticket) {
+        if let Some(task) = self.first.remove(ticket).or_else(|| self.root.queue.remove(ticket)) {
             return Some(task);
         }
         let mut inbox = self.inbox.lock();
@@ -257,37 +302,47 @@ impl Core {
         Some(task)
     }
 
+    /// Threads that do something, or are about to.
+    fn active(&self) -> usize {
+        self.threads - self.waits.asleep() - self.idle.len()
+    }
+
     /// If a runnable job waits and nobody is on the way to the queue, sends somebody. If none waits, the next to come in must call.
     fn baton(&mut self, effects: &mut Effects) {
         if self.searching > 0 {
             return;
         }
-        if self.root.queue.is_empty() {
+        if self.first.is_empty() && self.root.queue.is_empty() {
             let mut inbox = self.inbox.lock();
             if inbox.queue.is_empty() {
                 inbox.call = true;
                 return;
             }
         }
+        if self.active() >= self.bounds.max {
+            return;
+        }
         if let Some(worker) = self.idle.pop() {
             worker.signal(Signal::Work);
             self.searching += 1;
             effects.unpark = Some(worker);
+        } else if self.starting > 0 || (self.preparing > 0 && self.preparing >= self.runnable()) {
+            // They are coming.
         } else if self.may_start() {
             self.threads += 1;
-            self.searching += 1;
+            self.starting += 1;
             effects.start_thread = true;
+        } else {
+            effects.wake.extend(self.help());
+            // Each that comes in may find that it is time to ask for a thread again.
+            self.inbox.lock().call = self.held_off;
         }
     }
 
-    fn may_start(&mut self) -> bool {
-        let room = self.threads - self.blocked < self.bounds.max
-            && self.threads < self.bounds.max + self.bounds.extra;
-        if room && self.refusals > 0 && self.threads > self.blocked {
-            self.refusals -= 1;
-            return false;
-        }
-        room
+    fn may_start(&self) -> bool {
+        // Without any thread, each that comes in asks: it is rejected at once if that is refused.
+        let asks = !self.held_off || self.threads == 0;
+        asks && self.threads < self.bounds.max + self.bounds.extra
     }
 
     // A worker's round.
@@ -295,14 +350,20 @@ impl Core {
     /// What `me` does next.
     pub(crate) fn next(&mut self, me: &Arc<Worker>, from: From, tally: &mut Tally) -> (Next, Effects) {
         let mut effects = Effects::default();
-        if from == From::Search {
-            self.searching -= 1;
+        match from {
+            From::Search => self.searching -= 1,
+            From::Start => {
+                self.preparing -= 1;
+                me.preparing.store(false, Ordering::Relaxed);
+            }
+            From::Job | From::Close => {}
         }
-        let crowded = self.threads - self.blocked > self.bounds.max;
+        // A sleeper that was replaced has gone on.
+        let crowded = self.active() > self.bounds.max;
         let task = if crowded { None } else { self.pop() };
         let next = match task {
             Some(task) => {
-                effects.wake.extend(self.started(&task));
+                effects.wake.extend(self.started(&task, me));
                 if tally.jobs >= 64 {
                     self.add(tally);
                 }
@@ -310,7 +371,7 @@ impl Core {
             }
             None => {
                 self.add(tally);
-                if crowded || self.root.closed {
+                if self.root.closed {
                     self.threads -= 1;
                     self.leaving += 1;
                     Next::Exit
@@ -327,20 +388,45 @@ impl Core {
         (next, effects)
     }
 
+    /// A worker that has got this as its next step has something to do before, which may take long. It asks again then.
+    pub(crate) fn postpone(&mut self, next: Next) -> Effects {
+        match next {
+            Next::Run(task) => {
+                // Its place in the queue may have been given to another already; then there is one job too many for a moment.
+                let lane = self.lane(task.place().lane);
+                lane.running -= 1;
+                lane.waiting += 1;
+                self.push_first(task);
+            }
+            Next::Search { .. } => self.searching -= 1,
+            Next::Park { .. } => unreachable!("a worker does not sleep before its result is seen"),
+            Next::Exit => {
+                self.leaving -= 1;
+                self.threads += 1;
+            }
+        }
+        let mut effects = Effects::default();
+        self.baton(&mut effects);
+        effects
+    }
+
     /// A job was taken out of its queue to be run.
-    fn started(&mut self, task: &Arc<dyn Task>) -> Option<Waker> {
-        let lane = self.lane(task.place().lane);
+    fn started(&mut self, task: &Arc<dyn Task>, me: &Worker) -> Option<Waker> {
+        let place = task.place();
+        place.runs_on(me.number);
+        let lane = self.lane(place.lane);
         lane.running += 1;
         lane.vacate()
     }
 
     /// A job has ended; its result is not yet seen.
-    pub(crate) fn finish(&mut self, done: &Done, tally: &mut Tally) -> Vec<Waker> {
-        let lane = self.lane(done.lane);
+    pub(crate) fn finish(&mut self, place: &Place, done: &Done, tally: &mut Tally) -> Vec<Waker> {
+        place.left();
+        let lane = self.lane(place.lane);
         lane.running -= 1;
         lane.counts.completed += 1;
         lane.counts.panicked += u64::from(done.panicked);
-        if done.lane == ROOT {
+        if place.lane == ROOT {
             tally.wait.record(done.waited);
             tally.run.record(done.ran);
             // A long job's counts are not kept back behind another that may be as long.
@@ -349,8 +435,8 @@ impl Core {
         }
         lane.counts.wait.record(done.waited);
         lane.counts.run.record(done.ran);
-        self.release(done.lane, done.until);
-        self.ended(done.lane)
+        self.release(place, ROOT);
+        self.ended(place.lane)
     }
 
     pub(crate) fn add(&mut self, tally: &mut Tally) {
@@ -361,17 +447,29 @@ impl Core {
         }
     }
 
-    /// Gives back what a job held on its way from its lane to `until`: each freed place goes to the next in that lane's queue.
-    fn release(&mut self, mut at: u32, until: u32) {
+    /// Gives back what a job held on its way from its lane to `until`, exclusive: each freed place goes to the next in that lane's
+    /// queue.
+    fn release(&mut self, place: &Place, until: u32) {
+        let mut at = place.lane;
         while at != until {
+            self.repay(place.id(), at);
             let lane = self.lane(at);
             let parent = lane.parent;
-            match lane.queue.pop() {
-                Some(next) => self.enter(next, parent),
-                None => lane.admitted -= 1,
+            lane.admitted -= 1;
+            while let Some(next) = self.let_through(at) {
+                self.enter(next, parent);
             }
             at = parent;
         }
+        self.lend();
+    }
+
+    /// The next job that the view may let through, already counted.
+    fn let_through(&mut self, view: u32) -> Option<Arc<dyn Task>> {
+        let lane = self.lane(view);
+        let task = if lane.admitted < lane.limit { lane.queue.pop() } else { None };
+        lane.admitted += usize::from(task.is_some());
+        task
     }
 
     /// Says who wants to know if lane `number`, or one that it is a view of, has come to its end; frees a view that nobody can
@@ -381,7 +479,7 @@ impl Core {
         let mut at = number;
         loop {
             if self.lane(at).closed && !self.lane(at).end.is_empty() && self.is_over(at) {
-                wakers.append(&mut self.lane(at).end);
+                wakers.extend(self.lane(at).end.drain(..).map(|(_, waker)| waker));
             }
             if at == ROOT {
                 break;
@@ -393,33 +491,38 @@ impl Core {
             if let Some(slot) = self.views.get_mut(number as usize - 1) {
                 *slot = None;
             }
+            self.free.push(number);
             wakers.extend(self.drop_handle(parent));
         }
         wakers
     }
 
-    /// Whether nothing of the lane is left: of the root, no thread and no job; of a view, no job in it or in a view of it.
-    fn is_over(&mut self, number: u32) -> bool {
+    /// Whether nothing of the lane is left: of the root, no thread and no job; of a view, no job in it or in a view of it. What itself
+    /// waits for such an end is not waited for.
+    fn is_over(&self, number: u32) -> bool {
         if number == ROOT {
             // A job that has come in, and has not called yet, will start a thread.
-            let empty = self.root.queue.is_empty() && self.inbox.lock().queue.is_empty();
-            return empty && self.threads + self.leaving <= self.root.enders;
+            let ending = self.workers.iter().filter(|worker| worker.is_ending()).count();
+            return self.runnable() == 0 && self.threads + self.leaving <= ending;
         }
-        for view in self.views_of(number) {
-            let lane = self.lane(view);
-            if lane.waiting > 0 || lane.running > lane.enders {
-                return false;
-            }
-        }
-        true
+        let lanes = self.views_of(number);
+        let running: usize = lanes.iter().map(|view| self.seen(*view).running).sum();
+        let ending = self.workers.iter().flat_map(|worker| worker.ending());
+        let ending = ending.filter(|job| self.within(job.lane, number)).count();
+        running <= ending && self.queued(&lanes) == 0
+    }
+
+    /// How many jobs of these lanes wait to be run.
+    fn queued(&self, lanes: &[u32]) -> usize {
+        let own = if lanes.contains(&ROOT) { self.inbox.lock().own } else { 0 };
+        let waiting = lanes.iter().map(|lane| self.seen(*lane)).map(|lane| lane.waiting - lane.permits);
+        own + waiting.sum::<usize>()
     }
 
     /// The lane itself and its views, and theirs.
-    fn views_of(&mut self, number: u32) -> Vec<u32> {
-        let all = 1..=self.views.len() as u32;
-        let live: Vec<u32> =
-            all.filter(|view| self.views.get(*view as usize - 1).is_some_and(Option::is_some)).collect();
-        let mut views: Vec<u32> = live.into_iter().filter(|view| self.within(*view, number)).collect();
+    pub(crate) fn views_of(&self, number: u32) -> Vec<u32> {
+        let live = self.views.iter().zip(1..).filter(|(view, _)| view.is_some()).map(|(_, view)| view);
+        let mut views: Vec<u32> = live.filter(|view| self.within(*view, number)).collect();
         if number == ROOT {
             views.push(ROOT);
         }
@@ -440,6 +543,17 @@ impl Core {
         true
     }
 
+    /// A new thread has come. It has a start hook to run before it looks for work.
+    pub(crate) fn arrived(&mut self, me: &Arc<Worker>) -> Effects {
+        self.workers.push(Arc::clone(me));
+        self.starting -= 1;
+        self.preparing += 1;
+        me.preparing.store(true, Ordering::Relaxed);
+        let mut effects = Effects::default();
+        self.baton(&mut effects);
+        effects
+    }
+
     /// The thread of `me` is as good as gone.
     pub(crate) fn left(&mut self, me: &Arc<Worker>) -> Vec<Waker> {
         self.leaving -= 1;
@@ -447,46 +561,31 @@ impl Core {
         self.ended(ROOT)
     }
 
-    /// A thread could not be started. If nobody is left to run what is queued, it is handed out to be rejected.
+    /// A thread could not be started. If nobody is left who could run what is queued, it is handed out to be rejected.
     pub(crate) fn refused(&mut self) -> (Vec<Arc<dyn Task>>, Effects) {
         self.threads -= 1;
-        self.searching -= 1;
-        self.refusals = 64;
+        self.starting -= 1;
+        self.held_off = true;
         let (mut tasks, mut effects) = (Vec::new(), Effects::default());
-        if self.threads == self.blocked {
-            (tasks, effects.wake) = self.cancel_queued(ROOT);
+        let orphaned = self.threads == 0 || {
+            self.baton(&mut effects);
+            let help = effects.unpark.is_some() || !effects.wake.is_empty();
+            !help && self.threads == self.waits.asleep() && self.waits.are_hopeless()
+        };
+        if orphaned {
+            let wakers;
+            (tasks, wakers) = self.cancel_queued(ROOT);
+            effects.wake.extend(wakers);
             effects.wake.extend(self.ended(ROOT));
+            self.baton(&mut effects);
         }
-        self.baton(&mut effects);
         (tasks, effects)
     }
 
-    /// The job of a worker waits for another: a thread may stand in for it. With `on_jobs`, nothing but jobs of this pool can wake
-    /// the sleeper.
-    pub(crate) fn block(&mut self, on_jobs: Option<&Arc<Sleeper>>) -> Effects {
-        self.blocked += 1;
-        self.blocked_on_jobs.extend(on_jobs.cloned());
-        let mut effects = Effects::default();
-        self.baton(&mut effects);
-        effects
-    }
-
-    pub(crate) fn unblock(&mut self, on_jobs: Option<&Arc<Sleeper>>) {
-        self.blocked -= 1;
-        if let Some(sleeper) = on_jobs {
-            self.blocked_on_jobs.retain(|other| !Arc::ptr_eq(other, sleeper));
-        }
-    }
-
-    /// Whether no job will ever end again: every thread that is not idle waits for a job, none of them has been woken, and there is
-    /// neither an idle worker nor a new thread for what is queued. A result that is being delivered does not show here if it is
-    /// delivered from outside the pool, so look twice.
-    pub(crate) fn is_stuck(&self) -> bool {
-        let busy = self.threads - self.blocked - self.idle.len();
-        busy == 0
-            && self.leaving == 0
-            && self.blocked == self.blocked_on_jobs.len()
-            && !self.blocked_on_jobs.iter().any(|sleeper| sleeper.is_woken())
+    /// It is time to ask for a thread again.
+    pub(crate) fn retry(&mut self) -> Effects {
+        self.held_off = false;
+        self.called()
     }
 
     // Taking jobs back.
@@ -495,61 +594,53 @@ impl Core {
     pub(crate) fn remove(&mut self, place: &Place) -> Option<(Arc<dyn Task>, Effects)> {
         let at = place.at();
         let task = self.take_out(place)?;
-        let mut effects = Effects::default();
-        let lane = self.lane(place.lane);
-        lane.counts.cancelled += 1;
-        effects.wake.extend(lane.vacate());
-        self.release(place.lane, at);
-        effects.wake.extend(self.ended(place.lane));
+        let mut effects = Effects { wake: self.cancelled(place, at), ..Effects::default() };
         self.baton(&mut effects);
         Some((task, effects))
     }
 
-    /// Takes a job out of its queue to be run at once by a worker whose job waits for it. `held`: the lanes of the jobs that this
-    /// worker is in the middle of; a job that waits for a place in one of these may share theirs, as a direct call would.
-    pub(crate) fn claim(&mut self, place: &Place, held: &[u32]) -> Option<(Arc<dyn Task>, u32, Effects)> {
-        let at = place.at();
-        if at != ROOT && !held.iter().any(|lane| self.within(*lane, at)) {
-            return None;
-        }
-        let task = self.take_out(place)?;
-        let mut effects = Effects::default();
-        effects.wake.extend(self.started(&task));
-        Some((task, at, effects))
+    /// A job was taken out of the queue of lane `at`, and will not run.
+    fn cancelled(&mut self, place: &Place, at: u32) -> Vec<Waker> {
+        place.left();
+        let lane = self.lane(place.lane);
+        lane.counts.cancelled += 1;
+        let mut wakers: Vec<Waker> = lane.vacate().into_iter().collect();
+        self.release(place, at);
+        wakers.extend(self.ended(place.lane));
+        wakers
     }
 
     /// Whether `lane` is `outer` or a view of it.
-    fn within(&mut self, mut lane: u32, outer: u32) -> bool {
+    fn within(&self, mut lane: u32, outer: u32) -> bool {
         while lane != outer && lane != ROOT {
-            lane = self.lane(lane).parent;
+            lane = self.seen(lane).parent;
         }
         lane == outer
     }
 
-    /// Takes what is queued in the lane and in its views out, to be discarded.
+    /// Takes what is queued in the lane and in its views out, to be discarded. What else is queued keeps its order.
     pub(crate) fn cancel_queued(&mut self, number: u32) -> (Vec<Arc<dyn Task>>, Vec<Waker>) {
-        let mut tasks = Vec::new();
-        // Views stand before the root here: so nothing moves up while the root's jobs give back their places.
-        let mut queues: Vec<u32> = self.views_of(ROOT);
-        queues.sort_unstable_by(|a, b| b.cmp(a));
-        for queue in queues {
-            let mut kept = Vec::new();
-            while let Some(task) = if queue == ROOT { self.pop() } else { self.lane(queue).queue.pop() } {
-                if self.within(task.place().lane, number) { tasks.push(task) } else { kept.push(task) }
-            }
-            for task in kept {
-                self.push(queue, task);
-            }
+        let lanes = self.views_of(number);
+        let wanted = |task: &Arc<dyn Task>| lanes.contains(&task.place().lane);
+        // Out of all queues first: so nothing moves up while places are given back.
+        let mut tasks: Vec<Arc<dyn Task>> = Vec::new();
+        tasks.extend(self.first.extract(wanted));
+        tasks.extend(self.root.queue.extract(wanted));
+        {
+            let mut inbox = self.inbox.lock();
+            let incoming = inbox.queue.extract(wanted);
+            let own = incoming.iter().filter(|task| task.place().lane == ROOT).count();
+            inbox.own -= own;
+            self.root.waiting += own;
+            self.inbox.tell(&inbox);
+            tasks.extend(incoming);
+        }
+        for view in self.views.iter_mut().flatten() {
+            tasks.extend(view.queue.extract(wanted));
         }
         let mut wakers = Vec::new();
         for task in &tasks {
-            let place = task.place();
-            let lane = self.lane(place.lane);
-            lane.counts.cancelled += 1;
-            wakers.extend(lane.vacate());
-            self.release(place.lane, place.at());
-            place.left();
-            wakers.extend(self.ended(place.lane));
+            wakers.extend(self.cancelled(task.place(), task.place().at()));
         }
         (tasks, wakers)
     }

@@ -1,0 +1,448 @@
+//! Workers that sleep in the middle of a job: who waits for which jobs, who can be helped, and which waits would never end.
+//!
+//! Must never wait or wake itself: as the rest of `core`, it is plain data under the pool's lock.
+//!
+//! The rules, which the models in `tests/` check:
+//!
+//! - A worker that sleeps is not active. So another thread takes what is queued: an idle one, or a new one up to the bound.
+//! - What a worker sleeps on is taken before all else that is queued: the thread that takes its place begins with that.
+//! - Only if no thread can come, a sleeper in [`Job::wait`](crate::Job::wait), `gather(…).wait()` or at the end of a scope is woken when
+//!   a job that it sleeps on is runnable, and runs that one itself. It is active from the moment of that decision. A job becomes runnable
+//!   when it is queued, or later when its views let it through; each such moment ends in `baton`, which comes here.
+//! - A job of a view that sleeps keeps its place in the view, and lends it to the job that it sleeps on, directly or through other
+//!   sleepers; to one job at a time. So a view of limit 1 may wait for itself, and still no two of its jobs run at once.
+//! - A wait that could never end is found when the last of its circle falls asleep, and is refused to that one: everything that sleeps
+//!   is taken for stuck, and what can go on is taken out until nothing changes. What is left is a deadlock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::{Core, Effects};
+use crate::cell::{Stands, Task};
+use crate::lane::ROOT;
+use crate::worker::{Sleeper, Worker};
+
+/// What a worker sleeps on: it goes on as soon as one of the units is done.
+pub(crate) struct On {
+    pub(crate) units: Vec<Unit>,
+    pub(crate) how: How,
+}
+
+/// Jobs that are awaited together.
+#[derive(Clone)]
+pub(crate) struct Unit {
+    pub(crate) jobs: Vec<Arc<dyn Task>>,
+}
+
+impl Unit {
+    /// Whether both begin with the same job.
+    pub(crate) fn is(&self, other: &Unit) -> bool {
+        let same = self.jobs.first().zip(other.jobs.first());
+        same.is_some_and(|(one, another)| std::ptr::eq(one.place(), another.place()))
+    }
+}
+
+/// What is done for such a sleeper.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Nothing: something else may wake it, too, that the pool cannot look into (a timer, a channel, a job of another pool).
+    Unknown,
+    /// It runs no job itself: it is inside a future, which may hold anything.
+    Told,
+    /// It may run one of the jobs itself.
+    Inline,
+    /// As `Inline`, but it cannot be told that its wait would never end: another of the circle is.
+    InlineAlways,
+}
+
+struct Wait {
+    id: u64,
+    worker: Arc<Worker>,
+    sleeper: Arc<Sleeper>,
+    on: Arc<On>,
+    /// The views of the jobs that its thread is in the middle of.
+    held: Vec<u32>,
+    /// Places in views that are lent, and to which job.
+    lent: Vec<(u32, u64)>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Between two sleeps.
+    Awake,
+    Asleep,
+    /// It was woken to run a job that it waits for.
+    Called,
+    /// It was woken to be told that it would wait for ever.
+    Doomed,
+}
+
+/// What becomes of a worker that wants to sleep.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Sleep,
+    Deadlock,
+}
+
+/// Why a worker was woken, other than by what it waits for.
+pub(crate) enum Woken {
+    Plainly,
+    /// It is to run this.
+    ToRun(Arc<dyn Task>),
+    Deadlock,
+}
+
+pub(crate) struct Waits {
+    list: Vec<Wait>,
+    asleep: usize,
+    last: u64,
+}
+
+impl Waits {
+    pub(crate) fn new() -> Self {
+        Waits { list: Vec::new(), asleep: 0, last: 0 }
+    }
+
+    pub(crate) fn asleep(&self) -> usize {
+        self.asleep
+    }
+
+    /// Whether nothing but jobs of this pool can wake any sleeper.
+    pub(crate) fn are_hopeless(&self) -> bool {
+        self.list.iter().all(|wait| wait.state == State::Asleep && wait.on.how != How::Unknown)
+    }
+
+    fn at(&mut self, id: u64) -> &mut Wait {
+        self.list.iter_mut().find(|wait| wait.id == id).expect("a wait is kept until it is forgotten")
+    }
+}
+
+impl Wait {
+    fn is_asleep(&self) -> bool {
+        self.state == State::Asleep
+    }
+
+    /// The jobs that it sleeps on, if it sleeps on nothing else.
+    fn jobs(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
+        let known: &[Unit] = if self.on.how == How::Unknown { &[] } else { &self.on.units };
+        known.iter().flat_map(|unit| &unit.jobs)
+    }
+
+    /// A job that it could run itself.
+    fn runnable(&self) -> Option<&Arc<dyn Task>> {
+        match self.on.how {
+            How::Unknown | How::Told => None,
+            How::Inline | How::InlineAlways => {
+                self.jobs().find(|job| job.place().stands() == Stands::Queued(ROOT))
+            }
+        }
+    }
+}
+
+impl Core {
+    /// A job of `me` is about to wait. It is not asleep yet.
+    pub(crate) fn waits(&mut self, me: &Arc<Worker>, sleeper: &Arc<Sleeper>, held: Vec<u32>) -> u64 {
+        self.waits.last += 1;
+        let id = self.waits.last;
+        self.waits.list.push(Wait {
+            id,
+            worker: Arc::clone(me),
+            sleeper: Arc::clone(sleeper),
+            on: Arc::new(On { units: Vec::new(), how: How::Unknown }),
+            held,
+            lent: Vec::new(),
+            state: State::Awake,
+        });
+        id
+    }
+
+    /// It falls asleep on `on`, unless it would sleep for ever. What it slept on the last time is left there, to be dropped outside the
+    /// lock: it may hold the last of a result.
+    pub(crate) fn sleeps(&mut self, id: u64, on: &mut Arc<On>) -> (Verdict, Effects) {
+        let wait = self.waits.at(id);
+        std::mem::swap(&mut wait.on, on);
+        wait.state = State::Asleep;
+        let (preparing, on) = (wait.worker.is_preparing(), Arc::clone(&wait.on));
+        self.waits.asleep += 1;
+        self.preparing -= usize::from(preparing);
+        on.units.iter().flat_map(|unit| &unit.jobs).for_each(|job| self.prefer(job));
+        self.lend();
+        let mut effects = Effects::default();
+        self.baton(&mut effects);
+        if self.waits.at(id).is_asleep() && self.is_stuck(id) {
+            match self.victim(id) {
+                Some(victim) if victim == id => {
+                    self.wakes(id);
+                    return (Verdict::Deadlock, effects);
+                }
+                Some(victim) => effects.wake.push(self.doom(victim)),
+                None => {}
+            }
+        }
+        (Verdict::Sleep, effects)
+    }
+
+    /// A worker sleeps on the job: it is the next to be taken once it is runnable.
+    fn prefer(&mut self, job: &Arc<dyn Task>) {
+        let place = job.place();
+        if place.is_awaited() {
+            return;
+        }
+        match place.stands() {
+            Stands::Running(_) | Stands::Gone => {}
+            Stands::Queued(ROOT) => {
+                place.set_awaited();
+                let task = self.take_out(place).expect("what is queued can be taken out");
+                self.push_first(task);
+            }
+            Stands::Queued(_) => place.set_awaited(),
+        }
+    }
+
+    /// It is awake.
+    pub(crate) fn woken(&mut self, id: u64) -> (Woken, Effects) {
+        let mut effects = Effects::default();
+        let woken = match self.waits.at(id).state {
+            State::Awake => unreachable!("it was asleep"),
+            State::Asleep => {
+                self.wakes(id);
+                Woken::Plainly
+            }
+            State::Doomed => Woken::Deadlock,
+            State::Called => {
+                let wait = self.waits.at(id);
+                let me = Arc::clone(&wait.worker);
+                let job = wait.runnable().cloned();
+                let claimed = job.and_then(|job| self.take_out(job.place()));
+                if let Some(task) = &claimed {
+                    effects.wake.extend(self.started(task, &me));
+                }
+                // Either way, another may be called now.
+                self.baton(&mut effects);
+                claimed.map_or(Woken::Plainly, Woken::ToRun)
+            }
+        };
+        self.waits.at(id).state = State::Awake;
+        (woken, effects)
+    }
+
+    /// The wait is over. What it slept on is to be dropped outside the lock.
+    pub(crate) fn forget(&mut self, id: u64) -> Arc<On> {
+        let at = self.waits.list.iter().position(|wait| wait.id == id);
+        let wait = self.waits.list.remove(at.expect("a wait is kept until it is forgotten"));
+        assert!(wait.state == State::Awake, "who sleeps does not leave");
+        wait.on
+    }
+
+    /// Wakes a sleeper that can run what it sleeps on.
+    pub(super) fn help(&mut self) -> Option<Waker> {
+        let wait = self.waits.list.iter().find(|wait| wait.is_asleep() && wait.runnable().is_some())?;
+        let (id, waker) = (wait.id, Waker::from(Arc::clone(&wait.sleeper)));
+        self.wakes(id);
+        self.waits.at(id).state = State::Called;
+        Some(waker)
+    }
+
+    fn doom(&mut self, id: u64) -> Waker {
+        self.wakes(id);
+        let wait = self.waits.at(id);
+        wait.state = State::Doomed;
+        Waker::from(Arc::clone(&wait.sleeper))
+    }
+
+    /// Asleep -> awake.
+    fn wakes(&mut self, id: u64) {
+        let wait = self.waits.at(id);
+        assert!(wait.is_asleep(), "who is woken slept");
+        wait.state = State::Awake;
+        let preparing = wait.worker.is_preparing();
+        self.waits.asleep -= 1;
+        self.preparing += usize::from(preparing);
+    }
+
+    // Lending.
+
+    /// Lets jobs through views whose places are held by those that sleep on them.
+    pub(super) fn lend(&mut self) {
+        while let Some((lender, job)) = self.loan() {
+            let Stands::Queued(view) = job.place().stands() else {
+                unreachable!("a loan is for a queued job")
+            };
+            self.waits.at(lender).lent.push((view, job.place().id()));
+            let task = self.take_out(job.place()).expect("what is queued can be taken out");
+            let lane = self.lane(view);
+            lane.admitted += 1;
+            let parent = lane.parent;
+            self.enter(task, parent);
+        }
+    }
+
+    /// A job that is held up by a view, and a sleeper with a place in that view that sleeps on this job.
+    fn loan(&self) -> Option<(u64, Arc<dyn Task>)> {
+        if self.waits.list.iter().all(|wait| wait.held.is_empty()) {
+            return None;
+        }
+        for wait in self.waits.list.iter().filter(|wait| wait.is_asleep()) {
+            for job in wait.jobs() {
+                let Stands::Queued(view) = job.place().stands() else { continue };
+                if view == ROOT || !self.waits.list.iter().any(|wait| self.can_spare(wait, view)) {
+                    continue;
+                }
+                let sleepers = self.behind(wait);
+                if let Some(lender) = sleepers.into_iter().find(|wait| self.can_spare(wait, view)) {
+                    return Some((lender.id, Arc::clone(job)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a sleeper holds a place in the view that it has not lent.
+    fn can_spare(&self, wait: &Wait, view: u32) -> bool {
+        let of_thread = self.waits.list.iter().filter(|other| other.worker.number == wait.worker.number);
+        let lent = of_thread.flat_map(|wait| &wait.lent).filter(|(lane, _)| *lane == view).count();
+        wait.is_asleep() && self.held(wait, view) > lent
+    }
+
+    /// How many jobs in the middle of which a thread sleeps have a place in the view.
+    fn held(&self, wait: &Wait, view: u32) -> usize {
+        wait.held.iter().filter(|lane| self.within(**lane, view)).count()
+    }
+
+    /// The sleeper itself, and all that sleep on it, directly or not.
+    fn behind<'a>(&'a self, wait: &'a Wait) -> Vec<&'a Wait> {
+        let mut found = vec![wait];
+        let mut next = 0;
+        while let Some(worker) = found.get(next).map(|wait| wait.worker.number) {
+            next += 1;
+            for other in self.waits.list.iter().filter(|other| other.is_asleep()) {
+                let sleeps_on = |job: &Arc<dyn Task>| job.place().stands() == Stands::Running(worker);
+                if !found.iter().any(|seen| seen.id == other.id) && other.jobs().any(sleeps_on) {
+                    found.push(other);
+                }
+            }
+        }
+        found
+    }
+
+    /// A job gives its place in a view back: it may have been lent to it.
+    pub(super) fn repay(&mut self, job: u64, view: u32) {
+        for wait in &mut self.waits.list {
+            wait.lent.retain(|lent| *lent != (view, job));
+        }
+    }
+
+    // Deadlocks.
+
+    /// Whether a sleeper can never be woken again.
+    fn is_stuck(&self, id: u64) -> bool {
+        let at = self.waits.list.iter().position(|wait| wait.id == id);
+        let at = at.expect("a wait is kept until it is forgotten");
+        let mut chart = Chart::new(self);
+        loop {
+            let before = chart.live.iter().filter(|live| **live).count();
+            chart.advance(at);
+            if chart.live.get(at) == Some(&true) {
+                return false;
+            }
+            // Those that fell asleep last are most often waited for.
+            (0..self.waits.list.len()).rev().for_each(|wait| chart.advance(wait));
+            if chart.live.iter().filter(|live| **live).count() == before {
+                return true;
+            }
+        }
+    }
+
+    /// Whom to tell about a deadlock that sleeper `id` has completed: itself, or else one that it waits for.
+    fn victim(&self, id: u64) -> Option<u64> {
+        let can_be_told = |wait: &Wait| match wait.on.how {
+            How::Unknown | How::InlineAlways => false,
+            How::Told | How::Inline => true,
+        };
+        let mut seen = vec![id];
+        let mut next = 0;
+        while let Some(id) = seen.get(next).copied() {
+            next += 1;
+            let wait = self.waits.list.iter().find(|wait| wait.id == id)?;
+            if can_be_told(wait) {
+                return Some(id);
+            }
+            let running = wait.jobs().map(|job| job.place().stands());
+            let on: Vec<Stands> = running.collect();
+            let awaited = self
+                .waits
+                .list
+                .iter()
+                .filter(|other| other.is_asleep() && on.contains(&Stands::Running(other.worker.number)));
+            seen.extend(awaited.map(|wait| wait.id).filter(|id| !seen.contains(id)).collect::<Vec<_>>());
+        }
+        None
+    }
+}
+
+/// Which sleepers can still be woken, as far as it is known.
+struct Chart<'a> {
+    core: &'a Core,
+    live: Vec<bool>,
+    /// The sleeper of each worker that sleeps.
+    of_worker: HashMap<u32, usize>,
+    thread_can_come: bool,
+}
+
+impl<'a> Chart<'a> {
+    fn new(core: &'a Core) -> Self {
+        let waits = &core.waits.list;
+        let asleep = waits.iter().zip(0..).filter(|(wait, _)| wait.is_asleep());
+        let of_worker: HashMap<u32, usize> = asleep.map(|(wait, at)| (wait.worker.number, at)).collect();
+        // One that is awake is live, unless its thread sleeps further in, in a job that it runs inside.
+        let live = waits.iter().map(|wait| match wait.is_asleep() {
+            true => wait.on.how == How::Unknown,
+            false => !of_worker.contains_key(&wait.worker.number),
+        });
+        Chart {
+            core,
+            live: live.collect(),
+            of_worker,
+            thread_can_come: core.active() > 0 || !core.idle.is_empty() || core.may_start(),
+        }
+    }
+
+    /// Marks a sleeper as live if one of the units that it sleeps on will be done.
+    fn advance(&mut self, at: usize) {
+        let Some(wait) = self.core.waits.list.get(at) else { return };
+        let will_wake = wait.is_asleep()
+            && wait.on.units.iter().any(|unit| unit.jobs.iter().all(|job| self.will_end(job)));
+        if let Some(live) = self.live.get_mut(at).filter(|_| will_wake) {
+            *live = true;
+        }
+    }
+
+    fn will_end(&self, job: &Arc<dyn Task>) -> bool {
+        match job.place().stands() {
+            Stands::Gone => true,
+            Stands::Running(worker) => self.goes_on(worker),
+            Stands::Queued(lane) => self.will_be_let_through(lane),
+        }
+    }
+
+    fn goes_on(&self, worker: u32) -> bool {
+        self.of_worker.get(&worker).is_none_or(|at| self.live.get(*at) == Some(&true))
+    }
+
+    /// Whether some job with a place in the lane, and in each that it is a view of, is not stuck; at last, whether a thread will come.
+    fn will_be_let_through(&self, mut lane: u32) -> bool {
+        while lane != ROOT {
+            let stuck = self.core.waits.list.iter().zip(&self.live);
+            let stuck = stuck.filter(|(wait, live)| wait.is_asleep() && !**live).map(|(wait, _)| wait);
+            let holding: usize = stuck.map(|wait| self.core.held(wait, lane)).sum();
+            let seen = self.core.seen(lane);
+            if holding >= seen.admitted {
+                return false;
+            }
+            lane = seen.parent;
+        }
+        self.thread_can_come || self.live.contains(&true)
+    }
+}
