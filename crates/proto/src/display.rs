@@ -1,10 +1,13 @@
 //! Text from strangers, made fit for a person's eyes: no control of the terminal, no credential, no endless line.
 //!
-//! What is written here is for reading; it is never parsed again and never sent.
+//! What is written here is for reading; it is never parsed again and never sent. Every text that does not come from a
+//! parsed URL goes through [`quote`] or [`given`] before it is shown or written: they hide more rather than less.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::ops::Range;
+
+use crate::limits;
+use crate::secret::{self, Secrets};
 
 /// Text in which nothing can steer a terminal or reorder what is read: control characters (C0, C1, DEL), line and
 /// paragraph separators, and the invisible and bidirectional formatting characters become `\u{…}`.
@@ -26,34 +29,34 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Bytes of unknown origin for a message: without userinfo, cut to about `bytes_max`, escaped; bytes that are not
-/// UTF-8 become `\x…`.
+/// Bytes of unknown origin for a message: without userinfo and without the values of what looks like a secret (query
+/// parameters, header fields, members of an object), cut to about `bytes_max`, escaped; bytes that are not UTF-8 become
+/// `\x…`.
 ///
 /// ```
 /// use overlapped_proto::display::quote;
 ///
 /// assert_eq!(quote(b"http://me:secret@a/\xff\n", 100), "http://a/\\xff\\u{a}");
+/// assert_eq!(quote(b"http://a b/?page=1&token=secret", 100), "http://a b/?page=1&token=***");
 /// assert_eq!(quote(b"abcdef", 3), "abc\u{2026}");
 /// ```
 #[must_use]
 pub fn quote(bytes: &[u8], bytes_max: usize) -> String {
-    let hidden = userinfo(bytes).unwrap_or(0..0);
-    let mut quoted = String::new();
-    for part in [bytes.get(..hidden.start), bytes.get(hidden.end..)].into_iter().flatten() {
-        for chunk in part.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if quoted.len() >= bytes_max {
-                    quoted.push('\u{2026}');
-                    return quoted;
-                }
-                push_safe(c, &mut quoted);
-            }
-            for byte in chunk.invalid() {
-                let _ = write!(quoted, "\\x{byte:02x}");
-            }
-        }
-    }
-    quoted
+    render(bytes, Secrets::ALL, bytes_max)
+}
+
+/// The same for the record of a row that cannot be fetched: the values of query parameters are kept, as they are in the
+/// URL of any other record. `whole`: these are not only the first bytes of the row.
+///
+/// ```
+/// use overlapped_proto::display::given;
+///
+/// assert_eq!(given(b"me:secret@a/?token=1", true, 100), "a/?token=1");
+/// assert_eq!(given(b"http://me:secr", false, 100), "http://");
+/// ```
+#[must_use]
+pub fn given(bytes: &[u8], whole: bool, bytes_max: usize) -> String {
+    render(bytes, Secrets { queries: false, cut: !whole, ..Secrets::ALL }, bytes_max)
 }
 
 /// A URL without its userinfo (`user:password@`), whether or not it is a valid one.
@@ -66,7 +69,9 @@ pub fn quote(bytes: &[u8], bytes_max: usize) -> String {
 /// ```
 #[must_use]
 pub fn redact(url: &str) -> Cow<'_, str> {
-    match userinfo(url.as_bytes()) {
+    // Most URLs have none, and this is asked for every record.
+    let userinfo = memchr::memchr(b'@', url.as_bytes()).and_then(|_| secret::userinfo(url.as_bytes(), false));
+    match userinfo {
         Some(hidden) => {
             let rest = |range| url.get(range).unwrap_or_default();
             Cow::Owned([rest(0..hidden.start), rest(hidden.end..url.len())].concat())
@@ -85,52 +90,54 @@ pub fn redact(url: &str) -> Cow<'_, str> {
 /// ```
 #[must_use]
 pub fn shown(url: &str) -> String {
-    let url = redact(url);
-    let mut safe = String::with_capacity(url.len());
-    for (i, piece) in url.split_inclusive(['?', '&', ';', '#']).enumerate() {
-        match piece.split_once('=') {
-            Some((name, value)) if i > 0 && is_secret(name) => {
-                let delimiter = value.chars().next_back().filter(|c| matches!(c, '?' | '&' | ';' | '#'));
-                safe.extend([name, "=***"]);
-                safe.extend(delimiter);
+    render(url.as_bytes(), Secrets::ALL, usize::MAX)
+}
+
+/// True if [`shown`] hides something of this text.
+#[must_use]
+pub fn has_secret(text: &str) -> bool {
+    !secret::find(text.as_bytes(), Secrets::ALL).is_empty()
+}
+
+fn render(bytes: &[u8], mut secrets: Secrets, bytes_max: usize) -> String {
+    // A row may be long, and only its beginning is shown.
+    let bytes = match bytes.get(..limits::REDACTED_BYTES_MAX.max(bytes_max)) {
+        Some(beginning) if beginning.len() < bytes.len() => {
+            secrets.cut = true;
+            beginning
+        }
+        Some(_) | None => bytes,
+    };
+    let decoded = secret::without_json_escapes(bytes);
+    let bytes = decoded.as_deref().unwrap_or(bytes);
+    let mut quoted = String::new();
+    let mut from = 0;
+    for (hidden, instead) in secret::find(bytes, secrets) {
+        if !push_part(bytes.get(from..hidden.start).unwrap_or_default(), bytes_max, &mut quoted) {
+            return quoted;
+        }
+        quoted.push_str(instead);
+        from = hidden.end;
+    }
+    push_part(bytes.get(from..).unwrap_or_default(), bytes_max, &mut quoted);
+    quoted
+}
+
+/// False: there is no room for more.
+fn push_part(part: &[u8], bytes_max: usize, quoted: &mut String) -> bool {
+    for chunk in part.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if quoted.len() >= bytes_max {
+                quoted.push('\u{2026}');
+                return false;
             }
-            Some(_) | None => safe.push_str(piece),
+            push_safe(c, quoted);
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(quoted, "\\x{byte:02x}");
         }
     }
-    escape(&safe).into_owned()
-}
-
-/// By whole words, so that `author` and `monkey` are none; `accessToken` runs words together.
-fn is_secret(name: &str) -> bool {
-    const WORDS: &[&str] =
-        &["auth", "authorization", "apikey", "credential", "key", "pwd", "session", "sid", "sig"];
-    const PARTS: &[&str] = &["passw", "secret", "signature", "token"];
-    let name = name.to_ascii_lowercase();
-    name.split(['_', '-', '.']).any(|word| WORDS.contains(&word))
-        || PARTS.iter().any(|part| name.contains(part))
-}
-
-/// Where `user:password@` stands: after the scheme and any slashes, to the last `@` before the path, as browsers read
-/// it. Text without a scheme is no URL, and then more is hidden rather than less. All that it looks for is ASCII, so
-/// the ends are ends of characters.
-fn userinfo(url: &[u8]) -> Option<Range<usize>> {
-    memchr::memchr(b'@', url)?;
-    let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
-    let is_passed_over = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r');
-    let after_scheme = memchr::memchr(b':', url).map_or(0, |colon| colon + 1);
-    let (scheme, rest) = url.split_at_checked(after_scheme)?;
-    let is_http =
-        [&b"http:"[..], b"https:"].iter().any(|http| scheme.trim_ascii().eq_ignore_ascii_case(http));
-    let from = if is_http || rest.first().is_some_and(is_slash) {
-        after_scheme
-    } else {
-        memchr::memmem::find(url, b"//").unwrap_or(0)
-    };
-    let start =
-        from + url.get(from..)?.iter().take_while(|byte| is_slash(byte) || is_passed_over(byte)).count();
-    let authority = url.get(start..)?.split(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#')).next()?;
-    let at = memchr::memrchr(b'@', authority)?;
-    Some(start..start + at + 1)
+    true
 }
 
 fn push_safe(c: char, safe: &mut String) {
@@ -159,6 +166,7 @@ mod tests {
         let check = |url: &str, expected: &str| {
             assert_eq!(redact(url), expected);
             assert_eq!(quote(url.as_bytes(), 1_000), escape(expected));
+            assert_eq!(given(url.as_bytes(), true, 1_000), escape(expected));
         };
         check("http://example.org/", "http://example.org/");
         check("http://example.org/@x?a@b#c@d", "http://example.org/@x?a@b#c@d");

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::fmt::Write as _;
 
+use crate::{display, limits};
+
 /// A pattern that was read.
 ///
 /// ```
@@ -130,11 +132,11 @@ pub struct GlobError {
 impl fmt::Display for GlobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pattern, at, problem } = self;
-        let rest = pattern.get(*at..).unwrap_or_default();
-        write!(
-            f,
-            "in the URL pattern {pattern:?}: {rest:?} {problem}; -g takes braces and brackets literally"
-        )
+        // No more than the bracket itself: what follows may be a secret.
+        let bracket = pattern.get(*at..).and_then(|rest| rest.chars().next());
+        let bracket = bracket.map(|c| format!("{c} at byte {at} ")).unwrap_or_default();
+        let shown = display::quote(pattern.as_bytes(), limits::QUOTE_BYTES_MAX);
+        write!(f, "in the URL pattern {shown}: {bracket}{problem}; -g takes braces and brackets literally")
     }
 }
 

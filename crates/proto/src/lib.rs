@@ -33,6 +33,7 @@ pub mod record;
 pub mod header;
 pub mod notes;
 pub mod display;
+mod secret;
 pub mod job;
 pub mod origin;
 pub mod outcome;

@@ -299,6 +299,8 @@ pub const ERROR_MESSAGE_BYTES: usize = 1 << 10;
 pub const QUOTE_BYTES_MAX: usize = 256;
 /// The longest part of a bad row that its record shows as its URL.
 pub const GIVEN_BYTES_MAX: usize = 1 << 10;
+/// Of a longer foreign text no more is searched for secrets, and what may be one at its end is not shown.
+pub const REDACTED_BYTES_MAX: usize = 8 << 10;
 /// The longest file name that is made from a URL or a template.
 pub const FILE_NAME_BYTES_MAX: usize = 150;
 /// Directories, with the file itself, in a path made from a template or a row.

@@ -276,8 +276,8 @@ fn rows_that_are_not_json() {
         "http://a/\n{\"url\":\"http://b/\"\n{\"url\":\"http://c/\"} x\n[]\n7\n{\"url\":\"http://d/\"}",
         &[
             "input.format http://a/",
-            "input.format {\"url\":\"http://b/\"",
-            "input.format {\"url\":\"http://c/\"} x",
+            "input.format http://b/",
+            "input.format http://c/",
             "input.format []",
             "input.format 7",
             "http://d/",

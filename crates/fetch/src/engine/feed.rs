@@ -10,8 +10,8 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
 use overlapped_proto::job::{Job, Row, Shard, Span};
 use overlapped_proto::journal::Mark;
+use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::{display, limits};
 
 use super::listed::Listed;
 use super::unpack::Unpack;
@@ -256,13 +256,7 @@ fn given(row: Row, text: &str) -> RowRead {
     } else {
         url::parse(text).map(|url| Job::new(row, url).given_as(text))
     };
-    let bad = |failure| BadRow {
-        row,
-        given: display::quote(text.as_bytes(), limits::GIVEN_BYTES_MAX).into(),
-        id: None,
-        meta: None,
-        failure,
-    };
+    let bad = |failure| BadRow::new(row, text.as_bytes(), failure);
     RowRead { line: row.0 + 1, offset: 0, bytes, job: job.map_err(bad) }
 }
 
@@ -273,7 +267,7 @@ fn unconfirmed(row: RowRead) -> RowRead {
                    it is not sent again unasked";
     let failure = Failure::new(ErrorKind::RunUnconfirmed, message);
     let (id, meta) = job.ask.as_deref().map(|ask| (ask.id.clone(), ask.meta.clone())).unwrap_or_default();
-    let bad = BadRow { row: job.row, given: job.given().into(), id, meta, failure };
+    let bad = BadRow { id, meta, ..BadRow::new(job.row, job.given().as_bytes(), failure) };
     RowRead { job: Err(bad), ..row }
 }
 

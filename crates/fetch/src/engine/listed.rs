@@ -10,8 +10,8 @@ use std::os::unix::fs::FileExt;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Reread};
 use overlapped_proto::job::{HostKey, Job, Row, Span};
+use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::{display, limits};
 
 /// A list that can be read at any place.
 #[derive(Debug)]
@@ -102,7 +102,5 @@ impl Loaded {
 
 /// What stands there now is a row of another host.
 fn changed(row: Row, text: &[u8]) -> BadRow {
-    let given = display::quote(text, limits::GIVEN_BYTES_MAX).into();
-    let failure = Failure::new(ErrorKind::InputFormat, "the list was changed while it was fetched");
-    BadRow { row, given, id: None, meta: None, failure }
+    BadRow::new(row, text, Failure::new(ErrorKind::InputFormat, "the list was changed while it was fetched"))
 }

@@ -66,6 +66,23 @@ fn string_length(text: &str) -> usize {
     end.map_or(text.len(), |end| end + 2)
 }
 
+/// The text of the member `name` in what may be no JSON at all, as it is written there; and whether its end is there too.
+pub(super) fn written<'a>(text: &'a [u8], name: &str) -> Option<(&'a [u8], bool)> {
+    let quoted = format!("\"{name}\"");
+    let value = memchr::memmem::find_iter(text, &quoted).find_map(|at| {
+        let behind = text.get(at + quoted.len()..)?.trim_ascii_start();
+        behind.strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")
+    })?;
+    // A quote that is not escaped may still be part of it: this is no JSON.
+    let ends = |at: &usize| {
+        let behind = value.get(at + 1..).unwrap_or_default().trim_ascii_start();
+        let escaped = at.checked_sub(1).and_then(|before| value.get(before)) == Some(&b'\\');
+        !escaped && behind.first().is_none_or(|byte| matches!(byte, b',' | b'}'))
+    };
+    let end = memchr::memchr_iter(b'"', value).find(ends);
+    Some((value.get(..end.unwrap_or(value.len()))?, end.is_some()))
+}
+
 /// True if the text is one JSON value.
 pub(super) fn is_valid(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()

@@ -152,8 +152,25 @@ pub struct BadRow {
 }
 
 impl BadRow {
-    fn new(row: Row, given: &[u8], failure: Failure) -> Self {
-        let given = display::quote(given, limits::GIVEN_BYTES_MAX).into();
+    /// `given` is shown for its URL.
+    #[must_use]
+    pub fn new(row: Row, given: &[u8], failure: Failure) -> Self {
+        match failure.kind {
+            // Not all of it may be here.
+            ErrorKind::InputTooLong => Self::of_beginning(row, given, failure),
+            _ => Self {
+                given: display::given(given, true, limits::GIVEN_BYTES_MAX).into(),
+                row,
+                id: None,
+                meta: None,
+                failure,
+            },
+        }
+    }
+
+    /// The same, where `given` is only the beginning.
+    fn of_beginning(row: Row, given: &[u8], failure: Failure) -> Self {
+        let given = display::given(given, false, limits::GIVEN_BYTES_MAX).into();
         Self { row, given, id: None, meta: None, failure }
     }
 }

@@ -317,10 +317,14 @@ fn text_row(row: Row, line: &Line<'_>, urls: &mut url::Parser) -> Result<Job, Ba
 
 /// An object of options, or a string that is the URL.
 fn json_row(row: Row, line: &Line<'_>, options: &Options) -> Result<Job, BadRow> {
-    let bad = |failure| BadRow::new(row, line.text.trim_ascii(), failure);
+    let bad = |failure| Err(broken_row(row, line.text.trim_ascii(), options, failure));
     let read = match line.skimmed {
-        Some(object) => text(object).map_err(bad)?,
-        None => whole(line).map_err(bad)?,
+        Some(object) => text(object),
+        None => whole(line),
+    };
+    let read = match read {
+        Ok(read) => read,
+        Err(failure) => return bad(failure),
     };
     let members = json::members(read);
     if members.is_err()
@@ -339,25 +343,34 @@ fn object_row<'a>(
     options: &Options,
 ) -> Result<Job, BadRow> {
     let mut draft = Draft::default();
-    let long = || Err(BadRow::new(row, line.text.trim_ascii(), too_long(line)));
+    let bad = |failure| Err(broken_row(row, line.text.trim_ascii(), options, failure));
     match members {
         Ok(members) => {
             let columns = Columns::new(options, members.iter().map(|(name, _)| &**name));
             if line.cut && !columns.are_of_a_record() {
-                return long();
+                return bad(too_long(line));
             }
             for (name, value) in members {
                 draft.set(columns.column(&name), &name, Cell::Json(value));
             }
         }
-        Err(_) if line.cut => return long(),
+        Err(_) if line.cut => return bad(too_long(line)),
         Err(_) if read.starts_with('"') => draft.set(Column::Url, "the row", Cell::Json(read)),
         Err(error) => {
             let message = format!("the row is not a JSON object: {error}");
-            draft.fail(Failure::new(ErrorKind::InputFormat, message));
+            return bad(Failure::new(ErrorKind::InputFormat, message));
         }
     }
     draft.finish(row, read.as_bytes())
+}
+
+/// A row that is not read as JSON: its URL is shown, if it is there.
+fn broken_row(row: Row, text: &[u8], options: &Options, failure: Failure) -> BadRow {
+    match json::written(text, &options.url_column) {
+        Some((url, true)) => BadRow::new(row, url, failure),
+        Some((url, false)) => BadRow::of_beginning(row, url, failure),
+        None => BadRow::new(row, text, failure),
+    }
 }
 
 /// What comes of a row of JSON, of which more is read if it is a record.
