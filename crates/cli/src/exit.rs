@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use overlapped_proto::display::shown;
+
 /// How a command that did its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -46,12 +48,12 @@ pub(crate) enum Error {
 impl Error {
     /// A file that could not be read.
     pub(crate) fn reading(path: &Path, error: &io::Error) -> Self {
-        Self::Usage(format!("cannot read {}: {}", path.display(), reason(error)))
+        Self::Usage(format!("cannot read {}: {}", name(path), reason(error)))
     }
 
     /// A file that could not be written.
     pub(crate) fn writing(path: &Path, error: &io::Error) -> Self {
-        Self::Output(format!("cannot write {}: {}", path.display(), reason(error)))
+        Self::Output(format!("cannot write {}: {}", name(path), reason(error)))
     }
 
     /// Standard input that could not be read.
@@ -88,6 +90,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The name of a file, or of a URL that was given for one, without what is secret in it.
+fn name(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.contains("://") { shown(&text) } else { text }
+}
 
 /// The operating system's words without "(os error 2)", which helps nobody.
 fn reason(error: &io::Error) -> String {

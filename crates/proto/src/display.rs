@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use crate::limits;
 use crate::secret::{self, Secrets};
@@ -93,10 +94,10 @@ pub fn shown(url: &str) -> String {
     render(url.as_bytes(), Secrets::ALL, usize::MAX)
 }
 
-/// True if [`shown`] hides something of this text.
+/// The bytes of a text that [`shown`] hides, in order.
 #[must_use]
-pub fn has_secret(text: &str) -> bool {
-    !secret::find(text.as_bytes(), Secrets::ALL).is_empty()
+pub fn secrets(text: &str) -> Vec<Range<usize>> {
+    secret::find(text.as_bytes(), Secrets::ALL).into_iter().map(|(range, _)| range).collect()
 }
 
 fn render(bytes: &[u8], mut secrets: Secrets, bytes_max: usize) -> String {

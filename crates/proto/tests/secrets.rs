@@ -154,7 +154,7 @@ fn no_header_of_a_broken_row_is_written() {
             check(Format::Text, row.as_bytes());
             check(Format::Csv, format!("id,url\n1,\"{}\"\n", row.replace('"', "\"\"")).as_bytes());
         }
-        let cell = format!("{{\"\"{name}\"\":\"\"{value}\"\"}}");
+        let cell = format!("{{\"{name}\":\"{value}\"}}").replace('"', "\"\"");
         check(Format::Csv, format!("headers,url\n\"{cell}\"\n\"{cell}\",h,3\n\"{cell}\n").as_bytes());
     }
 }
@@ -203,7 +203,7 @@ fn no_query_value_that_is_a_secret_is_told() {
                 assert!(!has_canary(&failure.to_string()), "{text}: {failure}");
             }
             assert!(!has_canary(&display::shown(&text)), "{text}: {}", display::shown(&text));
-            assert!(display::has_secret(&text), "{text}");
+            assert!(!display::secrets(&text).is_empty(), "{text}");
             assert!(has_canary(&display::given(text.as_bytes(), true, 1_000)), "{text}");
         }
     }
@@ -221,6 +221,6 @@ fn what_is_no_secret_is_shown() {
         "{\"url\":\"http://a/\",\"status\":200}",
     ] {
         assert_eq!(display::quote(text.as_bytes(), 1_000), text);
-        assert!(!display::has_secret(text), "{text}");
+        assert!(display::secrets(text).is_empty(), "{text}");
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::num::{IntErrorKind, ParseIntError};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use overlapped_proto::display::shown;
 
 use super::later;
 use super::slips::slip;
@@ -47,6 +48,7 @@ fn no_command(error: &clap::Error, word: &str) -> String {
             "`{word}` is no command (overlapped help lists them), and no URL without its scheme: https://{word}"
         )
     } else {
+        let word = shown(word);
         format!("`{word}` is neither a command (overlapped help lists them) nor a URL")
     }
 }
@@ -64,6 +66,7 @@ fn missing(command: &str) -> String {
 
 /// A flag that is not there, or a word too many.
 fn unknown(error: &clap::Error, word: &str, command: &str) -> String {
+    let word = &*shown(word);
     if !word.starts_with('-') {
         return format!("`{word}` is one word too many (overlapped {command} --help)");
     }
@@ -82,7 +85,7 @@ fn unknown(error: &clap::Error, word: &str, command: &str) -> String {
 fn value(error: &clap::Error, arg: &str) -> String {
     let flag = arg.split([' ', '=', '[']).next().unwrap_or(arg);
     let given = context(error, ContextKind::InvalidValue).unwrap_or_default();
-    let told = if SECRET.contains(&flag) { String::new() } else { format!(" `{given}`:") };
+    let told = if SECRET.contains(&flag) { String::new() } else { format!(" `{}`:", shown(given)) };
     if let Some(source) = error.source() {
         let reason = match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
             Some(IntErrorKind::PosOverflow) => "the number is too large".to_owned(),

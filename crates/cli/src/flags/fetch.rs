@@ -11,7 +11,7 @@ use overlapped_proto::limits;
 use overlapped_proto::stop::MaxErrors;
 
 use super::output::Output;
-use super::values::{self, Ranges, Resolve, Size, Span, User};
+use super::values::{self, Ranges, Resolve, Size, Span};
 
 /// `overlapped fetch`.
 #[derive(Args, Debug)]
@@ -180,14 +180,14 @@ pub(crate) struct Flags {
     /// The method.
     #[arg(short = 'X', long, value_name = "METHOD", help_heading = "HTTP")]
     pub(crate) request: Option<String>,
-    /// A header field 'Name: value', or @FILE with one a line; 'Name:' takes a default away.
-    #[arg(short = 'H', long = "header", value_name = "FIELD|@FILE", help_heading = "HTTP")]
+    /// A header field 'Name: value', or @FILE with one a line, or '$NAME' for a variable; 'Name:' takes a default away.
+    #[arg(short = 'H', long = "header", value_name = "FIELD|@FILE|$NAME", help_heading = "HTTP")]
     pub(crate) headers: Vec<String>,
     /// A form to POST, or @FILE; repeated values are joined with &.
     #[arg(short, long, value_name = "DATA|@FILE", help_heading = "HTTP")]
     pub(crate) data: Vec<String>,
-    /// JSON to POST, or @FILE.
-    #[arg(long, value_name = "DATA|@FILE", conflicts_with = "data", help_heading = "HTTP")]
+    /// JSON to POST, or @FILE, or '$NAME' for a variable.
+    #[arg(long, value_name = "DATA|@FILE|$NAME", conflicts_with = "data", help_heading = "HTTP")]
     pub(crate) json: Vec<String>,
     /// Put the data into the query and GET.
     #[arg(short = 'G', long, conflicts_with = "json", help_heading = "HTTP")]
@@ -204,17 +204,18 @@ pub(crate) struct Flags {
     /// Cookies 'a=1; b=2'.
     #[arg(short = 'b', long, value_name = "COOKIES", help_heading = "HTTP")]
     pub(crate) cookie: Option<String>,
-    /// Basic authentication, to each row's own origin only.
+    /// Basic authentication, to each row's own origin only; or @FILE, or '$NAME' for a variable.
     #[arg(
         short,
         long,
-        value_name = "NAME:PASSWORD",
+        value_name = "NAME:PASSWORD|@FILE|$NAME",
+        value_parser = values::user,
         conflicts_with = "oauth2_bearer",
         help_heading = "HTTP"
     )]
-    pub(crate) user: Option<User>,
+    pub(crate) user: Option<String>,
     /// Bearer authentication, likewise.
-    #[arg(long, value_name = "TOKEN", help_heading = "HTTP")]
+    #[arg(long, value_name = "TOKEN|@FILE|$NAME", help_heading = "HTTP")]
     pub(crate) oauth2_bearer: Option<String>,
     /// Do not ask for compressed bodies.
     #[arg(long, help_heading = "HTTP")]

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use overlapped_fetch::{Input, Unpack};
+use overlapped_proto::display::shown;
 use overlapped_proto::glob::Glob;
 use overlapped_proto::input::{Format, url};
 
@@ -60,6 +61,12 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
                 "{path}: only plain lists, .gz and .zst are read so far: unpack it into `overlapped -`"
             )));
         }
+        Some(url) if url.contains("://") => {
+            return Err(Error::Usage(format!(
+                "@ names a file with a list; {} is given without it",
+                shown(url)
+            )));
+        }
         Some(path) => return Ok(Source::List(path.into())),
         None if word == "-" => return Ok(Source::Stdin),
         None => {}
@@ -74,8 +81,11 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
             let first = glob.iter().next();
             match (glob.count(), &first) {
                 (URLS_MAX.., _) => {
-                    let problem =
-                        format!("{word} stands for {} URLs; write them to a list instead", glob.count());
+                    let problem = format!(
+                        "{} stands for {} URLs; write them to a list instead",
+                        shown(word),
+                        glob.count()
+                    );
                     return Err(Error::Usage(problem));
                 }
                 (1, Some(url)) => (Source::Url(url.clone()), first),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use overlapped_fetch::durable::{self, Begin, Durability, Durable};
 use overlapped_fetch::{Config, Family, Input, InputOptions, Network, Pace, Response, Retry, Timeouts};
 use overlapped_proto::bucket::Rate;
-use overlapped_proto::display::redact;
+use overlapped_proto::display::{redact, shown};
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
 use overlapped_proto::record::csv;
@@ -117,8 +117,14 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
         durable,
         waterfall: flags.waterfall,
         summary: flags.summary,
-        title: flags.inputs.iter().map(|word| redact(word)).collect::<Vec<_>>().join(" "),
+        title: title(&flags.inputs),
     })
+}
+
+/// What is fetched, for a person. The name of a list may hold an `@`, and is no URL.
+fn title(inputs: &[String]) -> String {
+    let words = inputs.iter().map(|word| if word.starts_with('@') { word.clone() } else { shown(word) });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {

@@ -10,7 +10,7 @@ use overlapped_fetch::Request;
 use overlapped_proto::job::Method;
 
 use super::fetch::Flags;
-use super::values::Header;
+use super::values::{Header, User, variable};
 use crate::exit::Error;
 
 /// # Errors
@@ -47,8 +47,12 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
         method: method(flags, has_body)?,
         headers,
         body: body.map(Into::into),
-        user: flags.user.clone().map(|user| (user.0, user.1)),
-        bearer: flags.oauth2_bearer.clone(),
+        user: flags.user.as_deref().map(user).transpose()?,
+        bearer: flags
+            .oauth2_bearer
+            .as_deref()
+            .map(|token| elsewhere("--oauth2-bearer", token))
+            .transpose()?,
         compressed: !flags.no_compressed,
     })
 }
@@ -79,17 +83,34 @@ fn method(flags: &Flags, has_body: bool) -> Result<Method, Error> {
 fn header_fields(values: &[String]) -> Result<Vec<Header>, Error> {
     let mut fields = Vec::new();
     for value in values {
-        let text = match value.strip_prefix('@') {
-            Some(path) => String::from_utf8(read(path)?)
-                .map_err(|_| Error::Usage(format!("-H {value}: the file is not UTF-8 text")))?,
-            None => value.clone(),
-        };
-        let lines = if value.starts_with('@') { text.lines().collect() } else { vec![text.as_str()] };
+        let text = elsewhere("-H", value)?;
+        let lines = if text == *value { vec![text.as_str()] } else { text.lines().collect() };
         for line in lines.into_iter().filter(|line| !line.trim().is_empty()) {
             fields.push(line.parse().map_err(|what| Error::Usage(format!("-H: {what}")))?);
         }
     }
     Ok(fields)
+}
+
+fn user(value: &str) -> Result<(String, String), Error> {
+    // A name may begin with @ too, but then a password follows.
+    let text = if value.contains(':') { value.to_owned() } else { elsewhere("-u", value)? };
+    let User(name, password) = text.parse().map_err(|what| Error::Usage(format!("-u: {what}")))?;
+    Ok((name, password))
+}
+
+/// A value that is better not given on the command line, where others of the machine may see it: in a file, as `@FILE`,
+/// or in a variable of the environment, as `$NAME` between quotes that keep the shell from it. Else it is itself.
+fn elsewhere(flag: &str, value: &str) -> Result<String, Error> {
+    if let Some(name) = variable(value) {
+        return std::env::var(name).map_err(|_| {
+            Error::Usage(format!("{flag} {value}: the environment has no such variable, or it is no text"))
+        });
+    }
+    let Some(path) = value.strip_prefix('@') else { return Ok(value.to_owned()) };
+    let text = String::from_utf8(read(path)?)
+        .map_err(|_| Error::Usage(format!("{flag} {value}: the file is not UTF-8 text")))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// The values of `-d` or `--json`, joined. As in curl, a form's file loses its line ends.
@@ -99,10 +120,14 @@ fn body(values: &[String], with: &str) -> Result<Vec<u8>, Error> {
         if i > 0 {
             body.extend_from_slice(with.as_bytes());
         }
+        let form = !with.is_empty();
         match value.strip_prefix('@') {
+            // JSON does not begin so; a form may.
+            None if !form && variable(value).is_some() => {
+                body.extend_from_slice(elsewhere("--json", value)?.as_bytes());
+            }
             Some(path) => {
                 let bytes = read(path)?;
-                let form = !with.is_empty();
                 body.extend(bytes.into_iter().filter(|byte| !form || !matches!(byte, b'\r' | b'\n' | 0)));
             }
             None => body.extend_from_slice(value.as_bytes()),

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use overlapped_proto::display;
+
 use super::later;
 use crate::shell::quote;
 
@@ -29,12 +31,16 @@ pub(super) fn slip(word: &str) -> Option<String> {
     } else if let Some(text) = later::explain(word) {
         text
     } else if word.starts_with('-') {
-        format!("`{word}` is read as a URL, because it comes behind `--`: flags go before that")
+        format!(
+            "`{}` is read as a URL, because it comes behind `--`: flags go before that",
+            display::shown(word)
+        )
     } else if word.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("`{word}` is no URL: a number belongs to a flag, as in -j 5, -m 30 or --fail=404")
     } else if is_path(word) {
         format!(
-            "there is no file {word}; a list is given as @FILE, and a URL with its scheme, as https://example.org/"
+            "there is no file {}; a list is given as @FILE, and a URL with its scheme, as https://example.org/",
+            display::shown(word)
         )
     } else {
         return None;

@@ -120,12 +120,13 @@ impl FromStr for Ranges {
 pub(crate) struct Header(pub(crate) String, pub(crate) String);
 
 impl FromStr for Header {
-    type Err = String;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             Some((name, value)) if !name.is_empty() => Ok(Self(name.to_owned(), value.trim().to_owned())),
-            _ => Err(format!("`{text}` is no header: one is written like 'Name: value'")),
+            // It is not repeated: a token is easily given without its name.
+            _ => Err("a header is written like 'Name: value', or @FILE, or $NAME for a variable"),
         }
     }
 }
@@ -138,7 +139,9 @@ impl FromStr for User {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, password) = text.split_once(':').ok_or("a user is written like name:password")?;
+        let (name, password) = text
+            .split_once(':')
+            .ok_or("a user is written like name:password, or @FILE, or $NAME for a variable")?;
         Ok(Self(name.to_owned(), password.to_owned()))
     }
 }
@@ -147,6 +150,22 @@ impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("User").field(&self.0).finish_non_exhaustive()
     }
+}
+
+/// User name and password, or where they are: which of them is told when files are read.
+pub(crate) fn user(text: &str) -> Result<String, &'static str> {
+    if !text.starts_with('@') && variable(text).is_none() {
+        text.parse::<User>()?;
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of the variable that a value like `$NAME` stands for.
+pub(crate) fn variable(value: &str) -> Option<&str> {
+    let name = value.strip_prefix('$')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(plain))
+        .then_some(name)
 }
 
 /// Addresses to dial instead of a name's own: `host:port:address[,address]`.

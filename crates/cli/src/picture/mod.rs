@@ -10,7 +10,7 @@ pub(crate) mod text;
 mod layout;
 mod chart;
 
-use overlapped_proto::display::{escape, redact};
+use overlapped_proto::display::{escape, shown};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use chart::Chart;
@@ -104,7 +104,7 @@ impl Bar {
     /// A row whose phases are still to be set. URLs and, in a file, names of errors are strangers' text: here they are
     /// made fit for a terminal, without a password.
     pub(crate) fn new(row: u64, label: &str, result: &str, ok: bool, start_s: f64) -> Self {
-        let label = bounded(&escape(&redact(label)), LABEL_CHARS_MAX);
+        let label = bounded(&shown(label), LABEL_CHARS_MAX);
         let result = bounded(&escape(result), RESULT_CHARS_MAX);
         Self { row, label, result, ok, start_s, phases_s: [0.0; Phase::COUNT] }
     }

@@ -96,7 +96,9 @@ impl Header {
         };
         let cells: Vec<_> = lost.text.split(|byte| *byte == lost.delimiter).collect();
         let url = cells.get(self.url).filter(|_| cells.len() == self.columns.len());
-        let given = url.map_or(lost.text, |url| unquoted(url.trim_ascii()));
+        // With a quote in it, it is a piece of another cell.
+        let url = url.map(|url| unquoted(url.trim_ascii())).filter(|url| !url.contains(&b'"'));
+        let given = url.unwrap_or(lost.text);
         BadRow::new(row, given.trim_ascii(), Failure::new(ErrorKind::InputFormat, message))
     }
 }

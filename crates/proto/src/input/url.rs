@@ -3,7 +3,7 @@
 //! Parsing is left to the one URL parser of the program (WHATWG); what is here only refuses, and never repairs: a
 //! corrected URL is a hint in the message.
 
-use url::{ParseError, Url};
+use url::{Host, ParseError, Url};
 
 use crate::display;
 use crate::error::ErrorKind;
@@ -116,9 +116,18 @@ fn other_scheme(text: &str, url: &Url) -> Failure {
 }
 
 fn no_scheme(text: &str) -> Failure {
-    let bare = text.trim_start_matches(['/', '\\']);
+    // As it is copied from a table, from code or from prose.
+    let around =
+        |c: char| c.is_whitespace() || "\"'`<>()[]{},;\u{feff}\u{201c}\u{201d}\u{2018}\u{2019}".contains(c);
+    let bare = text.trim_matches(around);
     let is_path = text.starts_with('/') && !text.starts_with("//");
-    let hint = if is_path { None } else { Some(format!("https://{bare}")) };
+    let hint = if is_path {
+        None
+    } else if Url::parse(bare).is_ok_and(|url| Scheme::of(&url).is_some()) {
+        Some(bare.to_owned())
+    } else {
+        Some(format!("https://{}", bare.trim_start_matches(['/', '\\'])))
+    };
     with_hint(format!("{} has no scheme", quote(text)), hint)
 }
 
@@ -133,15 +142,23 @@ fn without_port(text: &str) -> Option<String> {
 }
 
 fn with_hint(message: String, hint: Option<String>) -> Failure {
-    match hint
-        .filter(|hint| hint.contains('.') || hint.contains("localhost"))
-        .filter(|hint| parse(hint).is_ok())
-    {
-        Some(hint) => {
-            let message = format!("{message}; perhaps {} is meant", quote(&hint));
-            Failure::new(ErrorKind::InputUrl, message)
+    let message = match hint.filter(|hint| parse(hint).is_ok_and(|url| is_likely(&url))) {
+        Some(hint) => format!("{message}; perhaps {} is meant", quote(&hint)),
+        None => message,
+    };
+    Failure::new(ErrorKind::InputUrl, message)
+}
+
+/// True for a host that somebody may have: an address, or a name of two words or more. The URL standard allows almost
+/// every character in one.
+fn is_likely(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+            plain && (name.trim_matches('.').contains('.') || name == "localhost")
         }
-        None => Failure::new(ErrorKind::InputUrl, message),
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+        None => false,
     }
 }
 
@@ -213,6 +230,31 @@ mod tests {
         check("/a/path", Err("input.url: /a/path has no scheme"));
         check("word", Err("input.url: word has no scheme"));
         check("", Err("input.empty: there is no URL"));
+    }
+
+    /// It was `perhaps https://"http://a.example/" is meant`.
+    #[test]
+    fn a_hint_is_never_nonsense() {
+        let check = |text: &str, expected: Option<&str>| {
+            let message = parse(text).unwrap_err().message;
+            let hint = message.split_once("; perhaps ").map(|(_, hint)| hint.trim_end_matches(" is meant"));
+            assert_eq!(hint, expected, "{message}");
+        };
+        check("\"http://a.example/\"", Some("http://a.example/"));
+        check("'https://a.example/x?y',", Some("https://a.example/x?y"));
+        check("<http://a.example>", Some("http://a.example"));
+        check("\u{201c}a.example\u{201d}", Some("https://a.example"));
+        check("\"", None);
+        check("\"http://\"", None);
+        check("\"a\".example", None);
+        check("key=a.example", None);
+        check("http//a.example/", None);
+        check("a b.example", None);
+        check("...", None);
+        check("{\"url\":\"http://a.example/\"}", None);
+        check("http://a.example:x,y/", Some("http://a.example/"));
+        check("http://a,b:x/", None);
+        check("192.0.2.1/x", Some("https://192.0.2.1/x"));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! The command that goes on with a run, as a person may copy it: the words that were given, quoted for a shell, without
 //! what is secret.
 
-use overlapped_proto::display::{escape, shown};
+use std::ops::Range;
+
+use overlapped_proto::display::{self, escape, shown};
+use overlapped_proto::input::url;
 use overlapped_proto::redirect;
 
 use crate::flags::fetch_flag;
+use crate::flags::values::variable;
 use crate::shell::quote;
 
 /// Stands for what is not repeated.
@@ -38,16 +42,16 @@ pub(super) fn command(words: impl Iterator<Item = String>, flag: &str) -> String
 }
 
 /// A flag that takes a value, as it was written: the value in the same word, or in the next.
-struct Cut<'a> {
+pub(super) struct Cut<'a> {
     /// The long name of the flag.
-    name: String,
+    pub(super) name: String,
     /// What stands before the value.
-    head: &'a str,
-    value: Option<&'a str>,
+    pub(super) head: &'a str,
+    pub(super) value: Option<&'a str>,
 }
 
 /// `None` for a word that is no flag, or flags without a value.
-fn cut(word: &str) -> Option<Cut<'_>> {
+pub(super) fn cut(word: &str) -> Option<Cut<'_>> {
     if let Some(long) = word.strip_prefix("--") {
         let (long, value) = long.split_once('=').map_or((long, None), |(long, value)| (long, Some(value)));
         let (name, takes_value) = fetch_flag(|arg| arg.get_long() == Some(long))?;
@@ -62,23 +66,50 @@ fn cut(word: &str) -> Option<Cut<'_>> {
     })
 }
 
-/// A value without what may be secret in it. The name of a file is none.
+/// A value with `***` for what may be secret in it.
 fn harmless(name: &str, value: &str) -> String {
-    match (name, value.split_once(':')) {
-        _ if value.starts_with('@') => value.to_owned(),
-        ("header", Some((field, _))) if redirect::harmless(&field.to_ascii_lowercase()) => {
-            harmless_url(value)
+    match secret_in_value(name, value).as_slice() {
+        [] => value.to_owned(),
+        [secret] if is_secret_flag(name) => {
+            let head = value.get(..secret.start).unwrap_or_default();
+            let space = if name == "header" && !head.is_empty() { " " } else { "" };
+            format!("{head}{space}{HIDDEN}")
         }
-        ("header", Some((field, _))) => format!("{field}: {HIDDEN}"),
-        ("user", Some((user, _))) => format!("{user}:{HIDDEN}"),
-        ("user" | "header" | "oauth2-bearer" | "cookie" | "json" | "form", _) => HIDDEN.to_owned(),
-        (name, _) if name.starts_with("data") => HIDDEN.to_owned(),
-        _ => harmless_url(value),
+        _ => shown(value),
     }
 }
 
+/// What may be secret in the value of a flag. The name of a file or of a variable is none.
+pub(super) fn secret_in_value(name: &str, value: &str) -> Vec<Range<usize>> {
+    let file = value.starts_with('@') && (name != "user" || !value.contains(':'));
+    if file || !name.starts_with("data") && variable(value).is_some() {
+        return Vec::new();
+    }
+    let behind_colon = value.find(':').map_or(0, |colon| colon + 1);
+    match name {
+        "header"
+            if redirect::harmless(
+                &value.get(..behind_colon.saturating_sub(1)).unwrap_or_default().to_ascii_lowercase(),
+            ) =>
+        {
+            display::secrets(value)
+        }
+        "user" | "header" => std::iter::once(behind_colon..value.len()).collect(),
+        _ if is_secret_flag(name) => std::iter::once(0..value.len()).collect(),
+        "referer" => display::secrets(value),
+        _ if value.contains("://") => display::secrets(value),
+        _ => Vec::new(),
+    }
+}
+
+fn is_secret_flag(name: &str) -> bool {
+    matches!(name, "user" | "header" | "oauth2-bearer" | "cookie" | "json" | "form")
+        || name.starts_with("data")
+}
+
 fn harmless_url(word: &str) -> String {
-    if word.contains("://") { shown(word) } else { word.to_owned() }
+    let is_list = word.starts_with('@');
+    if !is_list && (word.contains("://") || url::parse(word).is_ok()) { shown(word) } else { word.to_owned() }
 }
 
 #[cfg(test)]
@@ -126,6 +157,9 @@ mod tests {
             check(&[words, &["@l"]].concat(), &format!("{expected}{NOTE}"));
         }
         check(&["http://me:s3cret@a/"], "http://a/ --retry-failed");
+        check(&["http:me:s3cret@a/"], "http:a/ --retry-failed");
+        check(&["-u", "@file", "-H", "$NAME"], "-u @file -H '$NAME' --retry-failed");
+        check(&["-u", "@me:s3cret", "@l"], &format!("-u '@me:***'{NOTE}"));
     }
 
     #[test]

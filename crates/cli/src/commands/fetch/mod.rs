@@ -1,6 +1,7 @@
 //! `fetch`: hands the plan to the engine, shows how it goes, and says how it went.
 
 mod dry;
+mod title;
 mod again;
 mod sinks;
 
@@ -37,6 +38,7 @@ impl From<overlapped_fetch::Error> for Error {
 }
 
 pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
+    title::hide_secrets();
     let mut plan = plan(flags)?;
     if plan.dry_run {
         return dry::run(plan);

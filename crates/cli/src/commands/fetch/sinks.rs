@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use overlapped_fetch::Sink;
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::sink::{self, BodyTo, Existing, Files, Lines, OutputFile};
-use overlapped_proto::display::{escape, redact};
+use overlapped_proto::display::{escape, shown};
 use overlapped_proto::record::{HttpVersion, Record, column::Fields};
 
 use crate::exit::Error;
@@ -168,10 +168,10 @@ impl Sink for Failure {
 
 /// The URL of a row, and why it failed: text from strangers, fit for a terminal.
 fn row(record: &Record) -> String {
-    let url = redact(&record.url);
+    let url = shown(&record.url);
     match &record.failure {
-        Some(failure) => format!("{}: {}", escape(&url), escape(&failure.to_string())),
-        None => escape(&url).into_owned(),
+        Some(failure) => format!("{url}: {}", escape(&failure.to_string())),
+        None => url,
     }
 }
 
