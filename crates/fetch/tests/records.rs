@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use overlapped_fetch::{Bulk, Config, Input, Request, Response, sink};
 use overlapped_proto::input::Format;
 use overlapped_proto::job::{Method, Row};
+use overlapped_proto::notes::Note;
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::{Body, HttpVersion};
 use overlapped_testkit::{Script, Server, text_of};
@@ -264,4 +265,23 @@ fn elapsed_counts_from_the_moment_the_row_was_first_ready() {
     for record in &fetched.records {
         assert!(record.elapsed >= record.timing.total(), "{:?} and {:?}", record.elapsed, record.timing);
     }
+}
+
+/// As DuckDB writes an object into a table.
+#[test]
+fn a_meta_that_cannot_be_read_is_dropped_with_a_note() {
+    let server = Server::start();
+    let url = server.url("/ok");
+    let list = format!(
+        "url,exitcode,wire_bytes,meta\n{url},0,2,{{'a': b}}\n{url},0,2,\"{{\"\"a\"\":1}}\"\n{url},0,2,\n"
+    );
+    let fetched = fetch_list(one_by_one(), Format::Csv, list, 3);
+    let seen = fetched.records.iter().map(|record| {
+        assert!(record.ok);
+        (record.meta.as_deref(), record.notes.iter().map(Note::name).collect::<Vec<_>>())
+    });
+    assert_eq!(
+        seen.collect::<Vec<_>>(),
+        [(None, vec!["meta-dropped"]), (Some("{\"a\":1}"), vec![]), (None, vec![])]
+    );
 }

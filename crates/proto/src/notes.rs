@@ -1,4 +1,4 @@
-//! What was overlooked in the head of a response: departures from HTTP that cannot be read in two ways. A closed set, the
+//! What was overlooked in the head of a response, departures from HTTP that cannot be read in two ways, and in a row. A closed set, the
 //! same in records, in summaries and in `docs/reference/records.md` (compared by a test).
 
 use std::fmt;
@@ -45,6 +45,8 @@ notes! {
     Http10Chunked = "http10-chunked";
     /// The `Transfer-Encoding` was `identity` or empty; it was taken as absent.
     TeIdentity = "te-identity";
+    /// The row is a record of an earlier run whose `meta` was no JSON object any more; it was dropped.
+    MetaDropped = "meta-dropped";
 }
 
 /// A set of notes.

@@ -15,6 +15,7 @@ use overlapped_proto::input::BadRow;
 use overlapped_proto::job::{HostKey, Job, Target};
 use overlapped_proto::keepalive::{Bounds, Habit, Keepalive};
 use overlapped_proto::limits;
+use overlapped_proto::notes::Note;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Failure, Hop};
 use overlapped_proto::recent::Recent;
@@ -384,7 +385,7 @@ impl Shard {
         record.status = answer.status;
         record.connection = answer.wire;
         record.headers = answer.headers;
-        record.notes = answer.notes;
+        record.notes.extend(answer.notes);
         record.bytes = answer.drained.bytes;
         record.wire_bytes = answer.drained.wire_bytes;
         record.sha256 = answer.drained.sha256;
@@ -410,6 +411,9 @@ impl Shard {
         record.id = ask.id;
         record.out = ask.out;
         record.meta = ask.meta;
+        if ask.meta_dropped {
+            record.notes.add(Note::MetaDropped);
+        }
         record.host = host;
         record.final_url = final_url;
         record.method = method;

@@ -155,17 +155,12 @@ impl BadRow {
     /// `given` is shown for its URL.
     #[must_use]
     pub fn new(row: Row, given: &[u8], failure: Failure) -> Self {
-        match failure.kind {
-            // Not all of it may be here.
-            ErrorKind::InputTooLong => Self::of_beginning(row, given, failure),
-            _ => Self {
-                given: display::given(given, true, limits::GIVEN_BYTES_MAX).into(),
-                row,
-                id: None,
-                meta: None,
-                failure,
-            },
+        // Of a row that is too long not all may be here.
+        if failure.kind == ErrorKind::InputTooLong {
+            return Self::of_beginning(row, given, failure);
         }
+        let given = display::given(given, true, limits::GIVEN_BYTES_MAX).into();
+        Self { row, given, id: None, meta: None, failure }
     }
 
     /// The same, where `given` is only the beginning.
