@@ -23,8 +23,7 @@ mod manifest;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use overlapped_proto::done::RowSet;
-use overlapped_proto::journal::{Head, Mark, State};
+use overlapped_proto::journal::Head;
 use overlapped_proto::limits;
 use serde_json::Value;
 
@@ -32,6 +31,8 @@ pub use crate::body::spool::RunId;
 pub use directory::{Checked, check, repair};
 pub(crate) use manifest::{Listed, Settings, settings};
 pub use overlapped_proto::commit::Durability;
+pub use overlapped_proto::done::RowSet;
+pub use overlapped_proto::journal::{Frame, Group, Mark, Named, State};
 
 use crate::body::spool::Part;
 use crate::error::Error;

@@ -11,7 +11,6 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use overlapped_proto::journal::Named;
 use overlapped_proto::record::{Body, Record};
 
 pub use body::BodyTo;
@@ -19,6 +18,10 @@ pub use collect::{Collected, collect};
 pub use files::Files;
 pub use lines::Lines;
 pub use output::OutputFile;
+pub use overlapped_proto::filename::{Template, TemplateError};
+pub use overlapped_proto::journal::Named;
+pub use overlapped_proto::record::column::Fields;
+pub use overlapped_proto::record::csv::Guard;
 
 use crate::body::rest::restore;
 use crate::error::Error;

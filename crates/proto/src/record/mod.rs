@@ -5,6 +5,7 @@ pub mod ndjson;
 pub mod column;
 pub mod spooled;
 mod hold;
+mod debug;
 pub(crate) mod text;
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use crate::timing::Timing;
 /// One finished row.
 ///
 /// `None` means that it did not happen or is not known, never zero.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Record {
     /// Its number in the list.
     pub row: Row,
@@ -147,7 +148,7 @@ impl HttpVersion {
 }
 
 /// The body of a response.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Body {
     /// There is none, or it is not kept.
     #[default]
@@ -182,7 +183,7 @@ impl Body {
 /// assert_eq!(headers.first("content-type"), Some(&b"text/html"[..]));
 /// assert_eq!(headers.iter().count(), 2);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     /// For each field: name length (u16), value length (u32), name, value.
     packed: Vec<u8>,
