@@ -6,7 +6,7 @@ mod program;
 
 use std::sync::Arc;
 
-use overlapped_testkit::{Request, Server};
+use overlapped_testkit::{Certificate, Request, Server};
 use program::{Directory, run};
 
 /// Fetches `/echo` with these flags; what the server was asked.
@@ -76,6 +76,20 @@ fn redirects_are_followed_unless_they_are_the_result() {
     run(&["--no-location", &server.url("/redirect/3")]).check_code(0);
     assert_eq!(server.requests(), 1);
     run(&["--max-redirs", "2", &server.url("/redirect/3")]).check_refused(1, "redirect.too_many");
+}
+
+#[test]
+fn what_helps_with_tls_is_told() {
+    let directory = Directory::new();
+    let server = Server::builder().tls_with(Certificate::SelfSigned).start();
+    let url = server.url("/ok");
+    let garbage = directory.write("garbage.pem", "no certificate");
+    run(&["--cacert", &garbage, &url]).check_refused(2, "there is no certificate in the file");
+    let other = directory.write("other.pem", Server::builder().tls().start().ca_pem().unwrap());
+    run(&["--cacert", &other, &url]).check_refused(1, "--insecure-host 127.0.0.1");
+    let ran = run(&["--insecure-host", "127.0.0.1", "--insecure-host", "localhost", &url]);
+    ran.check_refused(0, "--insecure-host localhost was not needed");
+    run(&["-s", "--insecure-host", "127.0.0.1", &url]).check_code(0);
 }
 
 #[test]

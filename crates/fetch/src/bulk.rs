@@ -186,6 +186,7 @@ impl Bulk {
         }
         let clock = Clock::start();
         let plan = Arc::new(self.plan);
+        let planned = Arc::clone(&plan);
         let memory = plan.memory.clone();
         let first = Row(self.input_options.skip);
         let passed = self.durable.as_ref().map(Opened::passed).unwrap_or_default();
@@ -242,7 +243,7 @@ impl Bulk {
             finished: Default::default(),
         };
         let conductor = executor.submit(move || run_conductor(conductor));
-        Ok(Run { conductor, control: Control { shared, tally, memory }, executor })
+        Ok(Run { conductor, control: Control { shared, tally, memory }, plan: planned, executor })
     }
 }
 
@@ -298,6 +299,7 @@ fn run_shard(
 pub struct Run {
     conductor: Task<Result<(), Error>>,
     control: Control,
+    plan: Arc<Plan>,
     /// Its threads end with it.
     #[expect(dead_code, reason = "kept for its drop")]
     executor: Executor,
@@ -331,7 +333,8 @@ impl Future for Run {
         Pin::new(&mut self.conductor).poll(cx).map(|result| {
             result.map_err(|error| Error::internal(format!("the run has ended: {error}")))??;
             let summary = self.control.tally.summary(&self.control.shared);
-            Ok(Summary { body_bytes_peak: self.control.memory.peak(), ..summary })
+            let (body_bytes_peak, insecure_unmet) = (self.control.memory.peak(), self.plan.trust.unmet());
+            Ok(Summary { body_bytes_peak, insecure_unmet, ..summary })
         })
     }
 }

@@ -87,7 +87,7 @@ impl Plan {
             memory: Memory::new(response.memory_max),
             robots: pace.robots.then(|| robot(&request)),
             rate: pace.rate,
-            trust: Trust::new(network.ca_pem, network.insecure_hosts),
+            trust: Trust::new(network.ca_pem.as_deref(), network.insecure_hosts)?,
             max_errors: config.max_errors,
             ordered,
             window_rows,
@@ -104,7 +104,9 @@ impl Plan {
     /// URL is not used after a public address has redirected the row: it may lead where that must not.
     pub(crate) fn route(&self, job: &Job) -> Route {
         Route {
-            tls: u32::from(self.trust.is_insecure(job.url.host_str().unwrap_or_default())),
+            tls: u32::from(
+                job.url.scheme() == "https" && self.trust.is_insecure(job.url.host_str().unwrap_or_default()),
+            ),
             policy: u32::from(job.from_public),
             ..Route::default()
         }

@@ -82,6 +82,8 @@ pub struct Summary {
     pub parallel_least: usize,
     /// Why rows could not wait on disk, if one ever should have; then a host with very many rows holds up the others.
     pub spill_failure: Option<String>,
+    /// Names whose certificate was not to be verified, and which no row over TLS has had.
+    pub insecure_unmet: Vec<String>,
     /// Redirects that were followed.
     pub redirects: u64,
     /// The hosts with the longest mean time of a row, in milliseconds, slowest first; five at the most.
@@ -227,6 +229,7 @@ impl Tally {
             shortages,
             parallel_least,
             spill_failure: shared.spill_failure.get().cloned(),
+            insecure_unmet: Vec::new(),
             redirects: sum(|gauges| &gauges.redirects),
             slowest_hosts: counts.slowest_hosts(),
             failing_hosts: counts.failing_hosts(),

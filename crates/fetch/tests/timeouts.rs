@@ -67,6 +67,20 @@ fn a_slow_body_is_ended_and_a_steady_one_is_not() {
     assert_eq!(fetched.records[1].bytes, 120);
 }
 
+/// What is around the chunks moves too.
+#[test]
+fn a_trailer_that_drips_is_measured_as_the_body_is() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n";
+    let drip = |each: usize| {
+        let trailer = format!("T: {}\r\n", "y".repeat(40 * each - 5));
+        Script::new().send(head).drip(trailer, each, Duration::from_millis(50)).send("\r\n")
+    };
+    let server = Server::builder().route("/slow", drip(1)).route("/steady", drip(20)).start();
+    let timeouts = Timeouts { speed: Some((100, Duration::from_secs(1))), ..never() };
+    let fetched = fetch(Config { timeouts, ..config() }, ["/slow", "/steady"].map(|path| server.url(path)));
+    assert_eq!(fetched.errors(), ["timeout.slow", ""]);
+}
+
 #[test]
 fn the_server_sees_a_late_row_leave() {
     let server = Server::start();

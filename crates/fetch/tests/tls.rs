@@ -1,10 +1,10 @@
 //! TLS: who is trusted, and that an exception for one name is one for no other.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
-use overlapped_fetch::{Config, Network};
+use overlapped_fetch::{Bulk, Config, ErrorClass, Network};
 use overlapped_testkit::{Certificate, Script, Server, row_of};
 use support::{body, config, error, fetch, fetch_one, one_by_one, retrying};
 
@@ -151,10 +151,62 @@ fn a_body_that_is_cut_without_close_notify_is_truncated() {
 }
 
 #[test]
-fn an_authority_that_is_no_certificate_fails_the_rows_that_need_it() {
-    let (open, safe) = (Server::start(), Server::builder().tls().start());
-    let pem = b"-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n";
-    let network = Network { ca_pem: Some(pem.to_vec()), ..Network::default() };
-    let fetched = fetch(with(network), [open.url("/ok"), safe.url("/ok")]);
-    assert_eq!(fetched.errors(), ["", "tls.handshake"]);
+fn an_authority_that_is_no_certificate_is_told_before_the_run() {
+    let good = Server::builder().tls().start().ca_pem().unwrap().to_owned();
+    let bad = "-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n";
+    for (pem, words) in [
+        (String::new(), "no certificate in the file"),
+        ("garbage\0\n".to_owned(), "no certificate in the file"),
+        (
+            "-----BEGIN PRIVATE KEY-----\nbm90\n-----END PRIVATE KEY-----\n".to_owned(),
+            "no certificate in the file",
+        ),
+        (bad.to_owned(), "certificate 1 of the file cannot be read"),
+        (good.replace("-----END", "!\n-----END"), "certificate 1 of the file cannot be read"),
+        (format!("{good}{bad}"), "certificate 2 of the file cannot be read"),
+    ] {
+        let network = Network { ca_pem: Some(pem.clone().into()), ..Network::default() };
+        let Err(refused) = Bulk::new(with(network)) else { panic!("{pem:?} is taken") };
+        assert_eq!(refused.class(), ErrorClass::Config);
+        assert!(refused.to_string().contains(words), "{pem:?}: {refused}");
+    }
+    let network = Network { ca_pem: Some(good.clone().into()), ..Network::default() };
+    assert!(Bulk::new(with(network)).is_ok());
+}
+
+/// And which flag helps.
+#[test]
+fn what_is_wrong_with_a_certificate_is_told_in_words() {
+    for (certificate, words) in [
+        (Certificate::Expired, "127.0.0.1 expired on "),
+        (Certificate::NotYetValid, "127.0.0.1 is not valid before "),
+        (Certificate::WrongName, ", not for 127.0.0.1; --insecure-host 127.0.0.1"),
+        (Certificate::UnknownIssuer, "comes from an authority that is not trusted here: --cacert FILE"),
+        (Certificate::SelfSigned, "is signed by itself: --cacert FILE"),
+    ] {
+        let server = Server::builder().tls_with(certificate).start();
+        let record = fetch_one(with(trusting(&server)), server.url("/ok"));
+        let message = record.failure.unwrap().message;
+        assert!(message.contains(words), "{certificate:?}: {message}");
+        assert!(!message.contains(['(', '{']) || message.contains("(today is"), "{message}");
+    }
+}
+
+#[test]
+fn an_exception_that_no_row_needed_is_told() {
+    let server = Server::builder().tls_with(Certificate::SelfSigned).start();
+    let (port, open) = (server.addr().port(), Server::start());
+    let pins = ["a.test", "a.test.", "xn--bcher-kva.test"]
+        .map(|name| (name.to_owned(), port, vec![server.addr().ip()]));
+    let given = ["A.test.", "b\u{fc}cher.test", "127.0.0.1", "b.test", "a.test:443"].map(str::to_owned);
+    let network = Network { resolve: pins.to_vec(), insecure_hosts: given.to_vec(), ..trusting(&server) };
+    let urls = [
+        format!("https://a.test:{port}/ok"),
+        format!("https://a.test.:{port}/ok"),
+        format!("https://b\u{fc}cher.test:{port}/ok"),
+        open.url("/ok"),
+    ];
+    let fetched = fetch(with(network), urls);
+    assert!(fetched.records.iter().all(|record| record.ok), "{:?}", fetched.errors());
+    assert_eq!(fetched.summary.insecure_unmet, ["127.0.0.1", "b.test", "a.test:443"]);
 }

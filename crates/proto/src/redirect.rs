@@ -182,7 +182,9 @@ fn resolve(base: &Url, location: &[u8]) -> Result<Url, Failure> {
     if location.len() > limits::INPUT_ROW_BYTES_MAX {
         return Err(invalid(location, "it is too long"));
     }
-    let url = base.join(&text(location)).map_err(|error| invalid(location, &error.to_string()))?;
+    let url = base
+        .join(&as_many_slashes_as_count(text(location)))
+        .map_err(|error| invalid(location, &error.to_string()))?;
     if Scheme::of(&url).is_none() {
         let message = format!("a redirect to {}: only http and https are followed", shown(location));
         return Err(Failure::new(ErrorKind::PolicyScheme, message));
@@ -208,6 +210,17 @@ fn text(location: &[u8]) -> Cow<'_, str> {
         }
     }
     Cow::Owned(text)
+}
+
+/// More than two slashes in front of a host, either way round, are two (the URL Standard, "special authority ignore slashes
+/// state"). The parser of URLs has it so, but for a third slash behind `//`.
+fn as_many_slashes_as_count(location: Cow<'_, str>) -> Cow<'_, str> {
+    let text = location.trim_start_matches(|c: char| c <= ' ');
+    // It passes over tabs and line ends, wherever they stand.
+    let rest = text.trim_start_matches(['/', '\\', '\t', '\n', '\r']);
+    let slashes =
+        text.bytes().take(text.len() - rest.len()).filter(|byte| matches!(byte, b'/' | b'\\')).count();
+    if slashes > 2 { Cow::Owned(format!("//{rest}")) } else { location }
 }
 
 fn invalid(location: &[u8], why: &str) -> Failure {
@@ -250,6 +263,29 @@ mod tests {
         check(from, b"?q", "http://a.example/dir/page?q");
         check(from, b"//b.example/x", "http://b.example/x");
         check(from, b"\\\\b.example", "http://b.example/");
+        for slashes in ["//", "\\\\", "/\\", "\\/"] {
+            for more in ["", "/", "\\", "//", "\\/\\"] {
+                let location = format!("{slashes}{more}b.example/x/../y");
+                check(from, location.as_bytes(), "http://b.example/y");
+                check("https://a.example/", location.as_bytes(), "https://b.example/y");
+            }
+        }
+        check(from, b"///me:secret@b.example:81//x", "http://b.example:81//x");
+        check(from, b" \x01///b.example/x", "http://b.example/x");
+        check(from, b"/\t/\t/b.example/\tx", "http://b.example/x");
+        check(from, b"\t//\t\\b.example", "http://b.example/");
+        check(from, b"http:///b.example/x", "http://b.example/x");
+        check(from, b"http:\\\\\\b.example/x", "http://b.example/x");
+        check(from, b"https:/b.example/x", "https://b.example/x");
+        check(from, b"http:/x", "http://a.example/x");
+        check(from, b"http:x", "http://a.example/dir/x");
+        check(from, b"http:\\x", "http://a.example/x");
+        check(from, b"\\x", "http://a.example/x");
+        check(from, b"/x///y", "http://a.example/x///y");
+        check(from, b"/.//b.example/x", "http://a.example//b.example/x");
+        check(from, b"?///b.example/x", "http://a.example/dir/page?///b.example/x");
+        check(from, b"///", "redirect.invalid");
+        check(from, b"///?x", "redirect.invalid");
         check(from, b" /spaces around\t", "http://a.example/spaces%20around");
         check(from, "/\u{e4}".as_bytes(), "http://a.example/%C3%A4");
         check(from, b"/\xe4", "http://a.example/%E4");

@@ -147,6 +147,7 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         "by_status": by_status,
         "by_error": run.by_error,
         "by_note": run.by_note,
+        "insecure_unmet": run.insecure_unmet,
         "total_ms": percentiles(&run.total_ms),
         "first_byte_ms": percentiles(&run.first_byte_ms),
         "connections_new": run.connections_new,

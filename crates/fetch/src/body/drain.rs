@@ -139,7 +139,7 @@ pub(crate) async fn drain(
         place: Place::Nowhere,
         head_bytes: share.bytes(),
         share,
-        pace: Pace { limit: rules.speed, since: now, bytes: 0 },
+        pace: Pace { limit: rules.speed, since: now, before: connection.body_bytes },
         wire_bytes: 0,
         frames: 0,
         connection,
@@ -182,7 +182,6 @@ impl Drain<'_, '_> {
     async fn run(&mut self) -> Result<(), Failure> {
         while let Some(frame) = self.next().await? {
             self.wire_bytes += len(&frame);
-            self.pace.bytes += len(&frame);
             if self.take(frame).await? == Taken::Over {
                 break;
             }
@@ -210,7 +209,7 @@ impl Drain<'_, '_> {
             match self.alarm.within(deadline, frame).await {
                 Ok(frame) => return frame,
                 Err(failure) if failure.kind == ErrorKind::TimeoutSlow => {
-                    self.pace.judge(self.clock.now())?
+                    self.pace.judge(self.clock.now(), self.connection.body_bytes)?
                 }
                 Err(failure) => return Err(failure),
             }
@@ -290,7 +289,8 @@ impl Drain<'_, '_> {
     }
 
     fn restart_pace(&mut self) {
-        self.pace = Pace { since: self.clock.now(), bytes: 0, ..self.pace };
+        let before = self.connection.body_bytes;
+        self.pace = Pace { since: self.clock.now(), before, ..self.pace };
     }
 
     fn decodes(&self) -> bool {
@@ -460,7 +460,8 @@ impl Intake {
 struct Pace {
     limit: Option<(u64, Nanos)>,
     since: Nanos,
-    bytes: u64,
+    /// What had come before then, framing included: a trailer that moves is no body that stands still.
+    before: u64,
 }
 
 impl Pace {
@@ -468,17 +469,17 @@ impl Pace {
         Deadline::after(self.since, self.limit.map(|(_, span)| span), ErrorKind::TimeoutSlow)
     }
 
-    /// Called when a span has passed.
-    fn judge(&mut self, now: Nanos) -> Result<(), Failure> {
+    /// Called when a span has passed; so much has come until now.
+    fn judge(&mut self, now: Nanos, come: u64) -> Result<(), Failure> {
         if let Some((bytes, span)) = self.limit {
             let wanted = bytes.saturating_mul(span.0 / 1_000_000_000).max(1);
-            if self.bytes < wanted {
-                let message = format!("{} bytes in {span}, at least {wanted} are wanted", self.bytes);
+            let bytes = come - self.before;
+            if bytes < wanted {
+                let message = format!("{bytes} bytes in {span}, at least {wanted} are wanted");
                 return Err(Failure::new(ErrorKind::TimeoutSlow, message));
             }
         }
-        self.since = now;
-        self.bytes = 0;
+        (self.since, self.before) = (now, come);
         Ok(())
     }
 }

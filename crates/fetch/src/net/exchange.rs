@@ -23,6 +23,7 @@ use overlapped_proto::time::Nanos;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::connect::{Look, Stream};
+use super::tls_failure::told;
 use crate::memory::Share;
 
 /// A request, ready to be sent.
@@ -55,6 +56,8 @@ pub(crate) struct Connection {
     pub(crate) remote: SocketAddr,
     /// When it was opened.
     pub(crate) opened: Nanos,
+    /// Bytes of bodies that were used, with their framing.
+    pub(crate) body_bytes: u64,
     /// When its last answer was whole.
     pub(crate) idle_since: Nanos,
     /// A request has been made on it before.
@@ -76,6 +79,7 @@ impl Connection {
             broken: None,
             remote,
             opened,
+            body_bytes: 0,
             idle_since: opened,
             used: false,
             heard: false,
@@ -217,6 +221,7 @@ impl Connection {
             let Some(body) = &mut self.body else { return Poll::Ready(Ok(None)) };
             let Piece { framing, data } = body.next(&self.unread)?;
             self.unread.advance(framing);
+            self.body_bytes += (framing + data) as u64;
             if data > 0 {
                 return Poll::Ready(Ok(Some(self.unread.split_to(data))));
             }
@@ -295,7 +300,7 @@ fn head_failure(error: &io::Error, heard: bool) -> Failure {
             "the connection ended inside the head of the response",
         );
     }
-    Failure::new(ErrorKind::HttpReset, format!("the connection broke before the response: {error}"))
+    Failure::new(ErrorKind::HttpReset, format!("the connection broke before the response: {}", told(error)))
 }
 
 fn body_failure(error: &io::Error) -> Failure {
@@ -307,6 +312,6 @@ fn body_failure(error: &io::Error) -> Failure {
     let known = KINDS.iter().find(|(io, _)| *io == error.kind()).map(|(_, kind)| *kind);
     Failure::new(
         known.unwrap_or(ErrorKind::BodyReset),
-        format!("the connection broke inside the body: {error}"),
+        format!("the connection broke inside the body: {}", told(error)),
     )
 }

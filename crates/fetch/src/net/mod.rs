@@ -4,5 +4,6 @@ pub(crate) mod request;
 pub(crate) mod exchange;
 pub(crate) mod connect;
 pub(crate) mod tls;
+pub(crate) mod tls_failure;
 pub(crate) mod resolve;
 pub(crate) mod alarm;

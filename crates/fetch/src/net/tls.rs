@@ -1,42 +1,76 @@
 //! TLS by rustls: what is trusted, and the handshake.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::outcome::Failure;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+};
+use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use url::Host;
+use webpki::EndEntityCert;
+
+use super::tls_failure::{SelfSigned, of_handshake};
+use crate::error::Error;
 
 /// What is trusted, for all shards of a run. The system's certificates are read when the first TLS connection is
 /// made, so that a run without TLS does not pay for them.
 #[derive(Debug)]
 pub(crate) struct Trust {
-    ca_pem: Option<Vec<u8>>,
-    insecure_hosts: Vec<String>,
+    roots: Option<Arc<RootCertStore>>,
+    exceptions: Vec<Exception>,
     verified: OnceLock<Result<TlsConnectorConfig, Failure>>,
     unverified: OnceLock<Result<TlsConnectorConfig, Failure>>,
+}
+
+/// A host whose certificate is not verified.
+#[derive(Debug)]
+struct Exception {
+    given: String,
+    /// As the host of a URL.
+    host: String,
+    /// A row had this host.
+    met: AtomicBool,
 }
 
 type TlsConnectorConfig = Arc<ClientConfig>;
 
 impl Trust {
-    pub(crate) fn new(ca_pem: Option<Vec<u8>>, insecure_hosts: Vec<String>) -> Self {
-        Self { ca_pem, insecure_hosts, verified: OnceLock::new(), unverified: OnceLock::new() }
+    /// # Errors
+    ///
+    /// There is no certificate in `ca_pem`, or one that cannot be read.
+    pub(crate) fn new(ca_pem: Option<&[u8]>, insecure_hosts: Vec<String>) -> Result<Self, Error> {
+        let roots =
+            ca_pem.map(roots).transpose().map_err(|what| Error::config(format!("--cacert: {what}")))?;
+        let exceptions = insecure_hosts.into_iter().map(Exception::of).collect();
+        let roots = roots.map(Arc::new);
+        Ok(Self { roots, exceptions, verified: OnceLock::new(), unverified: OnceLock::new() })
     }
 
     /// True if the certificate of `host` is not verified; such connections are never shared with verified ones.
     pub(crate) fn is_insecure(&self, host: &str) -> bool {
-        self.insecure_hosts.iter().any(|name| name.eq_ignore_ascii_case(host))
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let met = self.exceptions.iter().filter(|exception| exception.host.eq_ignore_ascii_case(host));
+        met.map(|exception| exception.met.store(true, Ordering::Relaxed)).count() > 0
     }
 
-    /// Shakes hands with `host` over an open connection.
+    /// The exceptions that no row has needed, as they were given.
+    pub(crate) fn unmet(&self) -> Vec<String> {
+        let unmet = self.exceptions.iter().filter(|exception| !exception.met.load(Ordering::Relaxed));
+        unmet.map(|exception| exception.given.clone()).collect()
+    }
+
+    /// Shakes hands with `host` over an open connection; its certificate is verified unless [`Trust::is_insecure`].
     pub(crate) async fn handshake(
         &self,
         host: &str,
@@ -45,59 +79,124 @@ impl Trust {
         let config = if self.is_insecure(host) {
             self.unverified.get_or_init(unverified)
         } else {
-            self.verified.get_or_init(|| verified(self.ca_pem.as_deref()))
+            self.verified.get_or_init(|| verified(self.roots.clone()))
         };
         let config = config.clone()?;
         let bare = host.strip_suffix('.').unwrap_or(host).trim_matches(['[', ']']);
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| {
             Failure::new(ErrorKind::TlsHandshake, format!("{host} is not a name TLS can ask for"))
         })?;
-        TlsConnector::from(config).connect(name, tcp).await.map_err(|error| failure(&error))
+        TlsConnector::from(config).connect(name, tcp).await.map_err(|error| of_handshake(&error, bare))
     }
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Failure> {
-    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(setup)
+impl Exception {
+    /// Of a name in any spelling that a URL may have: with a trailing dot, in Unicode, an address without brackets.
+    fn of(given: String) -> Self {
+        let bare = given.strip_suffix('.').unwrap_or(&given);
+        let bracketed = format!("[{bare}]");
+        let spelling = if bare.parse::<std::net::Ipv6Addr>().is_ok() { &bracketed } else { bare };
+        let host = Host::parse(spelling).map_or_else(|_| bare.to_owned(), |host| host.to_string());
+        Self { host, given, met: AtomicBool::new(false) }
+    }
 }
 
-fn verified(ca_pem: Option<&[u8]>) -> Result<TlsConnectorConfig, Failure> {
-    let builder = builder()?;
-    let builder = match ca_pem {
-        None => builder.with_platform_verifier().map_err(setup)?,
-        Some(pem) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(setup)?;
-                roots.add(certificate).map_err(setup)?;
-            }
-            builder.with_root_certificates(roots)
-        }
+fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
+        let unreadable = || format!("certificate {number} of the file cannot be read");
+        roots.add(certificate.map_err(|_| unreadable())?).map_err(|_| unreadable())?;
+    }
+    match roots.is_empty() {
+        false => Ok(roots),
+        true => Err("there is no certificate in the file; it must be PEM, which begins with \
+                     -----BEGIN CERTIFICATE-----"
+            .to_owned()),
+    }
+}
+
+fn verified(roots: Option<Arc<RootCertStore>>) -> Result<TlsConnectorConfig, Failure> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let inner: Arc<dyn ServerCertVerifier> = match roots {
+        None => Arc::new(Verifier::new(provider).map_err(|_| {
+            setup("this system has no certificates that can be used; --cacert FILE names some")
+        })?),
+        Some(roots) => WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(|_| setup("the certificates of --cacert cannot be used"))?,
     };
-    Ok(finish(builder.with_no_client_auth()))
+    config(Arc::new(Verified(inner)))
 }
 
 fn unverified() -> Result<TlsConnectorConfig, Failure> {
-    let verifier = Arc::new(Unverified(aws_lc_rs::default_provider()));
-    let builder = builder()?.dangerous().with_custom_certificate_verifier(verifier);
-    Ok(finish(builder.with_no_client_auth()))
+    config(Arc::new(Unverified(aws_lc_rs::default_provider())))
 }
 
-fn finish(mut config: ClientConfig) -> TlsConnectorConfig {
+fn config(verifier: Arc<dyn ServerCertVerifier>) -> Result<TlsConnectorConfig, Failure> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| setup("the library has no version of TLS in common with itself"))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Arc::new(config)
+    Ok(Arc::new(config))
 }
 
-fn setup(error: impl std::fmt::Display) -> Failure {
-    Failure::new(ErrorKind::TlsHandshake, format!("TLS cannot be set up: {error}"))
+fn setup(what: &str) -> Failure {
+    Failure::new(ErrorKind::TlsHandshake, format!("TLS cannot be set up: {what}"))
 }
 
-fn failure(error: &std::io::Error) -> Failure {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let certificate = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
-    let kind = if certificate { ErrorKind::TlsCertificate } else { ErrorKind::TlsHandshake };
-    Failure::new(kind, error.to_string())
+/// Verifies by another verifier, and tells a certificate that is signed by itself from one of an unknown authority.
+#[derive(Debug)]
+struct Verified(Arc<dyn ServerCertVerifier>);
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::Other(_),
+            )) if is_self_signed(end_entity) => {
+                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
+    EndEntityCert::try_from(certificate)
+        .is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
 /// Accepts every certificate, for the names that the caller has listed. Signatures are still checked.

@@ -22,6 +22,15 @@ use crate::outcome::{Failure, Hop};
 use crate::time::Nanos;
 use crate::timing::Timing;
 
+/// The day of a time in seconds since 1970, as records write it: `2026-01-31`.
+#[must_use]
+pub fn date(unix_s: i64) -> String {
+    let mut text = Vec::new();
+    text::push_time(unix_s.saturating_mul(1_000_000), &mut text);
+    let day = text.split(|&byte| byte == b'T').next().unwrap_or_default();
+    String::from_utf8_lossy(day).into_owned()
+}
+
 /// One finished row.
 ///
 /// `None` means that it did not happen or is not known, never zero.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::{Bulk, ErrorClass, Input, Stop, Summary, raise_open_files_limit};
+use overlapped_proto::display::escape;
 
 use crate::exit::{Ending, Error};
 use crate::flags::fetch::Flags;
@@ -80,6 +81,12 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
         if let Some(next) = next(&run, earlier.as_ref(), writes_only_files) {
             terminal::say(format_args!("{next}"));
         }
+    }
+    for name in &run.insecure_unmet {
+        terminal::say(format_args!(
+            "overlapped: --insecure-host {} was not needed: no row asked for https at this host",
+            escape(name)
+        ));
     }
     if run.stopped_by == Some(Stop::MaxErrors) {
         let failed = run.progress.rows_done - run.progress.ok;

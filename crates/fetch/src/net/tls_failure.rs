@@ -1,0 +1,260 @@
+//! What went wrong with TLS, in words, with the flag that helps. Nothing that rustls prints for programmers gets out.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::{display, record};
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
+
+/// A certificate that is its own issuer, which rustls does not tell from one of an unknown authority.
+#[derive(Debug)]
+pub(super) struct SelfSigned;
+
+impl fmt::Display for SelfSigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the certificate is signed by itself")
+    }
+}
+
+impl std::error::Error for SelfSigned {}
+
+/// The failure of a handshake with `host`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "kinds come with new versions of the library")]
+pub(super) fn of_handshake(error: &io::Error, host: &str) -> Failure {
+    let Some(tls) = tls_error(error) else {
+        let what = match error.kind() == io::ErrorKind::UnexpectedEof {
+            true => format!("{host} ended the connection during the TLS handshake"),
+            false => format!("the connection to {host} broke during the TLS handshake: {error}"),
+        };
+        return Failure::new(ErrorKind::TlsHandshake, what);
+    };
+    match tls {
+        rustls::Error::InvalidCertificate(certificate) => {
+            Failure::new(ErrorKind::TlsCertificate, of_certificate(certificate, host))
+        }
+        rustls::Error::NoCertificatesPresented => {
+            Failure::new(ErrorKind::TlsCertificate, format!("{host} presents no certificate"))
+        }
+        rustls::Error::InvalidMessage(_) => {
+            let what = format!("what {host} sends is not TLS; if it speaks plain HTTP there, use http://");
+            Failure::new(ErrorKind::TlsHandshake, what)
+        }
+        other => Failure::new(ErrorKind::TlsHandshake, format!("no TLS with {host}: {}", words(other))),
+    }
+}
+
+/// What an error of a connection says.
+pub(crate) fn told(error: &io::Error) -> Cow<'static, str> {
+    match tls_error(error) {
+        Some(tls) => words(tls).into(),
+        None => error.to_string().into(),
+    }
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref::<rustls::Error>()
+}
+
+/// What is wrong with the certificate of `host`, and which flag helps.
+#[expect(clippy::wildcard_enum_match_arm, reason = "kinds come with new versions of the library")]
+fn of_certificate(error: &CertificateError, host: &str) -> String {
+    use CertificateError as E;
+    let what = match error {
+        E::ExpiredContext { time, not_after } => {
+            format!("expired on {} (today is {} by this machine's clock)", day(*not_after), day(*time))
+        }
+        E::NotValidYetContext { time, not_before } => {
+            format!(
+                "is not valid before {} (today is {} by this machine's clock)",
+                day(*not_before),
+                day(*time)
+            )
+        }
+        E::NotValidForNameContext { presented, .. } => names(presented, host),
+        E::Expired => "has expired".to_owned(),
+        E::NotValidYet => "is not valid yet".to_owned(),
+        E::NotValidForName => format!("is for another name than {host}"),
+        E::UnknownIssuer => {
+            return format!(
+                "the certificate of {host} comes from an authority that is not trusted here: --cacert FILE trusts \
+                 those in FILE, --insecure-host {host} does not verify it"
+            );
+        }
+        E::Other(OtherError(inner)) if inner.is::<SelfSigned>() => {
+            return format!(
+                "the certificate of {host} is signed by itself: --cacert FILE trusts it if it is in FILE, \
+                 --insecure-host {host} does not verify it"
+            );
+        }
+        E::BadEncoding => "cannot be read".to_owned(),
+        E::Revoked => "was revoked".to_owned(),
+        E::UnhandledCriticalExtension => "asks for something that is not supported".to_owned(),
+        E::UnknownRevocationStatus | E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
+            "may have been revoked: that cannot be found out".to_owned()
+        }
+        E::BadSignature => "has a wrong signature".to_owned(),
+        E::UnsupportedSignatureAlgorithmContext { .. }
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "is signed in a way that is not supported, or no longer safe".to_owned()
+        }
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => "is not meant for servers".to_owned(),
+        E::InvalidOcspResponse => "comes with a proof of validity that is wrong".to_owned(),
+        _ => "breaks the rules for certificates".to_owned(),
+    };
+    format!("the certificate of {host} {what}; --insecure-host {host} does not verify it")
+}
+
+/// The names that a certificate is for, as the library writes them down: `DnsName("a.test")`, `IpAddress(127.0.0.1)`.
+fn names(presented: &[String], host: &str) -> String {
+    let plain = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+        display::quote(inner.trim_matches('"').as_bytes(), limits::QUOTE_BYTES_MAX)
+    };
+    let mut told: Vec<String> = presented.iter().take(limits::HOSTS_TOLD).map(plain).collect();
+    if presented.len() > told.len() {
+        told.push(format!("{} more", presented.len() - told.len()));
+    }
+    match told.is_empty() {
+        true => format!("names no host, so not {host} either"),
+        false => format!("is for {}, not for {host}", told.join(", ")),
+    }
+}
+
+/// Any other error of TLS.
+#[expect(clippy::wildcard_enum_match_arm, reason = "kinds come with new versions of the library")]
+fn words(error: &rustls::Error) -> &'static str {
+    use rustls::Error as E;
+    match error {
+        E::InappropriateMessage { .. } | E::InappropriateHandshakeMessage { .. } | E::PeerMisbehaved(_) => {
+            "the server breaks the rules of TLS"
+        }
+        E::InvalidMessage(_) | E::PeerSentOversizedRecord => "what the server sends is not TLS",
+        E::DecryptError => "a record was damaged or changed on its way",
+        E::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
+        ) => "the server speaks neither TLS 1.2 nor TLS 1.3",
+        E::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
+            "the server lacks a protection that TLS 1.2 needs (RFC 7627)"
+        }
+        E::PeerIncompatible(_) => "the server and this program have no way of encryption in common",
+        E::AlertReceived(alert) => of_alert(*alert),
+        E::InvalidCertificate(_) | E::NoCertificatesPresented => "the server's certificate is not valid",
+        E::UnsupportedNameType => "the name cannot be verified",
+        E::NoApplicationProtocol => "the server speaks no HTTP/1.1",
+        E::FailedToGetCurrentTime => "this machine's clock cannot be read",
+        E::FailedToGetRandomBytes => "this machine gives no random numbers",
+        _ => "TLS failed on this side",
+    }
+}
+
+/// What a server says before it goes.
+#[expect(clippy::wildcard_enum_match_arm, reason = "an alert may have any number")]
+fn of_alert(alert: AlertDescription) -> &'static str {
+    use AlertDescription as A;
+    match alert {
+        A::HandshakeFailure | A::InsufficientSecurity => {
+            "the server refuses every way of encryption that was offered"
+        }
+        A::ProtocolVersion => "the server speaks neither TLS 1.2 nor TLS 1.3",
+        A::UnrecognisedName => "the server knows no such host name",
+        A::CertificateRequired | A::NoCertificate | A::BadCertificate | A::UnsupportedCertificate => {
+            "the server asks for a client certificate, and there is none"
+        }
+        A::AccessDenied => "the server denies access",
+        A::InternalError => "the server had an error of its own",
+        A::NoApplicationProtocol => "the server speaks no HTTP/1.1",
+        A::UserCanceled | A::CloseNotify => "the server gave up",
+        A::UnknownCA | A::CertificateUnknown | A::CertificateExpired | A::CertificateRevoked => {
+            "the server does not accept a certificate"
+        }
+        A::BadRecordMac | A::DecryptError | A::DecryptionFailed => {
+            "the server could not read a record: it was damaged or changed on its way"
+        }
+        _ => "the server refused the connection by a TLS alert",
+    }
+}
+
+fn day(time: UnixTime) -> String {
+    record::date(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told_of(error: rustls::Error) -> String {
+        let failure = of_handshake(&io::Error::new(io::ErrorKind::InvalidData, error), "a.test");
+        failure.message.into()
+    }
+
+    #[test]
+    fn a_certificate_is_told_in_words() {
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+        let past = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_700_000_000));
+        let presented = vec!["DnsName(\"b.test\")".to_owned(), "IpAddress(127.0.0.1)".to_owned()];
+        let expected = rustls::pki_types::ServerName::try_from("a.test").unwrap();
+        for (error, words) in [
+            (
+                CertificateError::ExpiredContext { time, not_after: past },
+                "expired on 2023-11-14 (today is 2027-01-15",
+            ),
+            (
+                CertificateError::NotValidYetContext { time: past, not_before: time },
+                "not valid before 2027-01-15",
+            ),
+            (
+                CertificateError::NotValidForNameContext { expected, presented },
+                "is for b.test, 127.0.0.1, not for a.test;",
+            ),
+            (CertificateError::UnknownIssuer, "authority that is not trusted here: --cacert FILE"),
+            (CertificateError::Other(OtherError(std::sync::Arc::new(SelfSigned))), "is signed by itself"),
+            (CertificateError::BadSignature, "has a wrong signature"),
+            (CertificateError::ApplicationVerificationFailure, "breaks the rules for certificates"),
+        ] {
+            let told = told_of(rustls::Error::InvalidCertificate(error));
+            assert!(told.contains(words) && told.contains("--insecure-host a.test"), "{told}");
+        }
+    }
+
+    /// The names of variants have capitals inside; words do not.
+    #[test]
+    fn nothing_is_told_as_programmers_print_it() {
+        use rustls::{Error as E, InvalidMessage, PeerMisbehaved};
+        let alerts = (0..=255).map(|number| E::AlertReceived(AlertDescription::from(number)));
+        let others = [
+            E::InvalidMessage(InvalidMessage::InvalidContentType),
+            E::PeerMisbehaved(PeerMisbehaved::IncorrectBinder),
+            E::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+            E::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+            E::InvalidCertificate(CertificateError::InvalidPurpose),
+            E::NoCertificatesPresented,
+            E::UnsupportedNameType,
+            E::DecryptError,
+            E::EncryptError,
+            E::General("SomeThing".to_owned()),
+            E::HandshakeNotComplete,
+            E::PeerSentOversizedRecord,
+            E::NoApplicationProtocol,
+            E::BadMaxFragmentSize,
+        ];
+        for error in alerts.chain(others) {
+            let debug = format!("{error:?}");
+            let io = io::Error::new(io::ErrorKind::InvalidData, error.clone());
+            for told in [told_of(error), told(&io).into_owned()] {
+                let is_code = |word: &str| {
+                    let inside = word.chars().skip(1).collect::<String>();
+                    inside.chars().any(char::is_uppercase) && inside.chars().any(char::is_lowercase)
+                };
+                let word = told.split(|c: char| !c.is_ascii_alphanumeric()).find(|word| is_code(word));
+                assert_eq!(word, None, "{debug}: {told}");
+            }
+        }
+    }
+}
