@@ -140,7 +140,12 @@ impl Executor {
     ///
     /// Dropping the future leaves the line; a place that it had just been given goes to the next.
     pub fn reserve(&self) -> Reserve {
-        Reserve { executor: self.clone(), state: Reserving::New }
+        Reserve { executor: self.clone(), state: Reserving::New, wants_to_know: false }
+    }
+
+    /// As `reserve`, for one who may not come back: it gets a place only while it asks.
+    pub(crate) fn ask_for_place(&self) -> Reserve {
+        Reserve { executor: self.clone(), state: Reserving::New, wants_to_know: true }
     }
 
     /// As [`submit`](Executor::submit), for a closure that can be asked to stop while it runs.
@@ -459,6 +464,13 @@ impl fmt::Debug for Builder {
 pub struct Reserve {
     executor: Executor,
     state: Reserving,
+    wants_to_know: bool,
+}
+
+impl Reserve {
+    pub(crate) fn only_asks(&self) -> bool {
+        self.wants_to_know
+    }
 }
 
 enum Reserving {
@@ -477,7 +489,7 @@ impl Future for Reserve {
         let handle = Arc::clone(&self.executor.handle);
         let granted = match &self.state {
             Reserving::New => {
-                let applicant = Arc::new(Applicant::new(cx.waker().clone()));
+                let applicant = Arc::new(Applicant::new(cx.waker().clone(), self.wants_to_know));
                 let applied = handle.pool.core().apply(handle.lane, &applicant);
                 match applied {
                     Ok(None) => Ok(()),
@@ -491,6 +503,10 @@ impl Future for Reserve {
             Reserving::Waiting(applicant, _) => match applicant.ask(cx.waker()) {
                 Admission::Waiting => return Poll::Pending,
                 Admission::Granted => Ok(()),
+                Admission::Ask => {
+                    self.state = Reserving::New;
+                    return self.poll(cx);
+                }
                 Admission::Closed => Err(Rejected::ShutDown),
             },
             Reserving::Done => unreachable!("polled after it was ready"),
@@ -513,7 +529,7 @@ impl Drop for Reserve {
             // Granted, but never fetched: the place goes to the next.
             match applicant.admission() {
                 Admission::Granted => core.give_back_permit(handle.lane),
-                Admission::Waiting | Admission::Closed => Vec::new(),
+                Admission::Waiting | Admission::Ask | Admission::Closed => Vec::new(),
             }
         };
         handle.pool.notify(&[], wakers);

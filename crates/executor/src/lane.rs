@@ -80,17 +80,20 @@ impl Lane {
         }
     }
 
-    /// A place in the queue became free: it goes to whoever has waited longest for one, who is to be woken.
-    pub(crate) fn vacate(&mut self) -> Option<Waker> {
+    /// A place in the queue became free: it goes to the one who has waited longest for it. On the way to that one, all who only want to
+    /// know are told.
+    pub(crate) fn vacate(&mut self, wake: &mut Vec<Waker>) {
         self.waiting -= 1;
-        // What must run comes in beyond the limit; that place is not given away.
-        if self.waiting >= self.waiting_max {
-            return None;
+        while let Some(next) = self.admission.pop() {
+            if next.wants_to_know {
+                wake.extend(next.admit(Admission::Ask));
+                continue;
+            }
+            self.waiting += 1;
+            self.permits += 1;
+            wake.extend(next.admit(Admission::Granted));
+            return;
         }
-        let next = self.admission.pop()?;
-        self.waiting += 1;
-        self.permits += 1;
-        next.admit(Admission::Granted)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -99,22 +102,28 @@ impl Lane {
 }
 
 /// Someone who waits for a place in the queue.
-pub(crate) struct Applicant(Mutex<(Admission, Option<Waker>)>);
+pub(crate) struct Applicant {
+    state: Mutex<(Admission, Option<Waker>)>,
+    /// It is not given a place, which it might not come to fetch, but told that there may be one.
+    wants_to_know: bool,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     Waiting,
     Granted,
+    /// There may be a place: apply again.
+    Ask,
     Closed,
 }
 
 impl Applicant {
-    pub(crate) fn new(waker: Waker) -> Self {
-        Applicant(Mutex::new((Admission::Waiting, Some(waker))))
+    pub(crate) fn new(waker: Waker, wants_to_know: bool) -> Self {
+        Applicant { state: Mutex::new((Admission::Waiting, Some(waker))), wants_to_know }
     }
 
     pub(crate) fn admit(&self, how: Admission) -> Option<Waker> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.0 = how;
         state.1.take()
     }
@@ -123,10 +132,10 @@ impl Applicant {
     pub(crate) fn ask(&self, waker: &Waker) -> Admission {
         // To clone or to drop a waker is the user's code: not under the lock.
         let new = waker.clone();
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let (how, old) = match state.0 {
             Admission::Waiting => (Admission::Waiting, state.1.replace(new)),
-            done @ (Admission::Granted | Admission::Closed) => (done, Some(new)),
+            done @ (Admission::Granted | Admission::Ask | Admission::Closed) => (done, Some(new)),
         };
         drop(state);
         drop(old);
@@ -134,6 +143,6 @@ impl Applicant {
     }
 
     pub(crate) fn admission(&self) -> Admission {
-        self.0.lock().0
+        self.state.lock().0
     }
 }

@@ -86,13 +86,27 @@ where
 
     /// The next result, or `None` after the last.
     pub async fn next(&mut self) -> Option<Result<R, JobError>> {
-        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+        /// Who no longer waits for the next result waits for no place either.
+        struct Leave<'a, I, F, R>(&'a mut Map<I, F, R>);
+        impl<I, F, R> Drop for Leave<'_, I, F, R> {
+            fn drop(&mut self) {
+                self.0.reserve = None;
+            }
+        }
+        let leave = Leave(self);
+        std::future::poll_fn(|cx| Pin::new(&mut *leave.0).poll_next(cx)).await
     }
 
     /// Submits until the window is full, the items are at their end, or the queue has no room.
     fn fill(&mut self, cx: &mut Context<'_>) {
         while !self.exhausted && self.jobs.len() < self.window {
-            let reserve = self.reserve.get_or_insert_with(|| self.executor.reserve());
+            // Between two results nobody may ask for the next: then no place is kept for it, and others get it.
+            let only_asks = !self.jobs.is_empty();
+            self.reserve = self.reserve.take().filter(|reserve| reserve.only_asks() == only_asks);
+            let executor = &self.executor;
+            let reserve = self
+                .reserve
+                .get_or_insert_with(|| if only_asks { executor.ask_for_place() } else { executor.reserve() });
             let permit = match Pin::new(reserve).poll(cx) {
                 Poll::Pending => return,
                 Poll::Ready(permit) => permit,

@@ -575,6 +575,11 @@ pub(crate) fn is_worker(pool: &Arc<Pool>) -> bool {
     with_current(pool, |_| ()).is_some()
 }
 
+/// Whether this thread is in the middle of a job of that lane.
+pub(crate) fn is_within(pool: &Arc<Pool>, lane: u32) -> bool {
+    with_current(pool, |current| lane == ROOT || current.lanes.contains(&lane)) == Some(true)
+}
+
 /// Runs a job's closure with its token where `CancelToken::current` and a shutdown find it.
 pub(crate) fn with_token<R>(token: &CancelToken, closure: impl FnOnce(&CancelToken) -> R) -> R {
     struct Leave;

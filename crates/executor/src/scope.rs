@@ -12,12 +12,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::block_on::{Awaits, drive};
+use crate::block_on::{Awaits, block_on, drive};
 use crate::cell::{Stands, Task};
-use crate::error::{JobError, Panic};
+use crate::error::{JobError, Panic, Rejected};
 use crate::executor::Executor;
 use crate::guard::{guarded, wake_guarded};
 use crate::job::{CancelOutcome, Job};
+use crate::pool;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 impl Executor {
@@ -59,7 +60,8 @@ impl Executor {
     ///
     /// # Panics
     ///
-    /// Goes on panicking if `f` does, after the jobs are done; and if a job panicked whose handle was dropped without waiting for it.
+    /// Goes on panicking if `f` does, after the jobs are done; and if a job panicked whose handle was dropped without waiting for it. If
+    /// such a job did not run at all, because the executor was shut down, that is a panic as well: no job is lost in silence.
     ///
     /// # Blocking
     ///
@@ -104,12 +106,17 @@ pub struct Scope<'scope, 'env: 'scope> {
 
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// As [`Executor::submit`], for a closure that borrows for `'scope`. Dropping the handle cancels nothing: the scope waits.
+    ///
+    /// # Blocking
+    ///
+    /// While the queue is full: until there is a place. In a job of the same executor (of the same view, if this is one) the closure is
+    /// then run here and now, as a direct call.
     pub fn submit<F, R>(&'scope self, closure: F) -> ScopedJob<'scope, R>
     where
         F: FnOnce() -> R + Send + 'scope,
         R: Send + 'scope,
     {
-        let slot = Arc::new(Mutex::new(Slot { result: None, awaited: true }));
+        let slot = Arc::new(Mutex::new(Slot { result: None, state: Awaiting::Handle }));
         let task = ScopedTask {
             closure: Some(closure),
             slot: Some(Arc::clone(&slot)),
@@ -122,13 +129,33 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let owning = unsafe {
             mem::transmute::<Box<dyn FnOnce() + Send + 'scope>, Box<dyn FnOnce() + Send + 'static>>(borrowing)
         };
-        let job = self.executor.submit(owning);
+        let job = self.enter(owning);
         if self.executor.is_worker() {
             self.tasks.lock().push(job.task());
             // A job of the scope has submitted another: if the end of the scope waits already, it is to know.
             self.latch.wake();
         }
         ScopedJob { job: Some(job), slot, latch: Arc::clone(&self.latch), scope: PhantomData }
+    }
+
+    fn enter(&self, closure: Box<dyn FnOnce() + Send>) -> Job<()> {
+        let full = match self.executor.try_submit(closure) {
+            Ok(job) => return job,
+            Err(full) => full,
+        };
+        if full.why != Rejected::QueueFull {
+            // The job says why.
+            return self.executor.submit(full.closure);
+        }
+        if pool::is_within(self.executor.pool(), self.executor.lane()) {
+            let done = self.executor.submit(|| ());
+            (full.closure)();
+            return done;
+        }
+        match block_on(self.executor.reserve()) {
+            Ok(permit) => permit.submit(full.closure),
+            Err(_) => self.executor.submit(full.closure),
+        }
     }
 
     fn finish(&self) {
@@ -174,8 +201,20 @@ pub struct ScopedJob<'scope, R> {
 
 struct Slot<R> {
     result: Option<Result<R, Panic>>,
-    /// Its handle is there; otherwise a panic goes to the scope.
-    awaited: bool,
+    state: Awaiting,
+}
+
+/// Who wants to know what becomes of a job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaiting {
+    /// The one who has the handle.
+    Handle,
+    /// The same; the job will not run.
+    HandleInVain,
+    /// The scope, as the handle was dropped.
+    Scope,
+    /// Nobody: it was cancelled.
+    Nobody,
 }
 
 impl<R> ScopedJob<'_, R> {
@@ -189,33 +228,54 @@ impl<R> ScopedJob<'_, R> {
     ///
     /// Until the job has ended.
     pub fn wait(mut self) -> Result<R, JobError> {
-        if let Some(job) = self.job.take() {
-            job.wait()?;
+        if let Some(job) = self.job.take()
+            && let Err(error) = job.wait()
+        {
+            self.slot.lock().state = Awaiting::Nobody;
+            return Err(error);
         }
-        let result = self.slot.lock().result.take();
+        let mut slot = self.slot.lock();
+        slot.state = Awaiting::Nobody;
+        let result = slot.result.take();
+        drop(slot);
         result.expect("a job that has ended left its result").map_err(JobError::Panicked)
     }
 
     /// Takes the job out of the queue, if it is still there.
     pub fn cancel(&self) -> CancelOutcome {
-        self.job.as_ref().map_or(CancelOutcome::TooLate, Job::cancel)
+        let before = mem::replace(&mut self.slot.lock().state, Awaiting::Nobody);
+        let outcome = self.job.as_ref().map_or(CancelOutcome::TooLate, Job::cancel);
+        if outcome != CancelOutcome::Removed {
+            self.slot.lock().state = before;
+        }
+        outcome
     }
 }
 
 impl<R> Drop for ScopedJob<'_, R> {
     fn drop(&mut self) {
+        let (state, result) = {
+            let mut slot = self.slot.lock();
+            let state = slot.state;
+            if state == Awaiting::Handle {
+                slot.state = Awaiting::Scope;
+            }
+            (state, slot.result.take())
+        };
         if let Some(job) = self.job.take() {
             job.detach();
         }
-        let result = {
-            let mut slot = self.slot.lock();
-            slot.awaited = false;
-            slot.result.take()
-        };
-        if let Some(Err(panic)) = result {
-            self.latch.keep(panic);
+        match (state, result) {
+            (Awaiting::HandleInVain, _) => self.latch.keep(did_not_run()),
+            (_, Some(Err(panic))) => self.latch.keep(panic),
+            (Awaiting::Handle | Awaiting::Scope | Awaiting::Nobody, _) => {}
         }
     }
+}
+
+/// What the scope panics with if a job did not run, and nobody has the handle that would say so.
+fn did_not_run() -> Panic {
+    Panic::new(Box::new("a job of the scope did not run: the executor was shut down, or has no thread"))
 }
 
 impl<R> fmt::Debug for ScopedJob<'_, R> {
@@ -237,11 +297,12 @@ impl<F: FnOnce() -> R, R> ScopedTask<F, R> {
         let result = catch_unwind(AssertUnwindSafe(closure)).map_err(Panic::new);
         let late = {
             let mut slot = slot.lock();
-            if slot.awaited {
-                slot.result = Some(result);
-                None
-            } else {
-                Some(result)
+            match slot.state {
+                Awaiting::Handle | Awaiting::HandleInVain => {
+                    slot.result = Some(result);
+                    None
+                }
+                Awaiting::Scope | Awaiting::Nobody => Some(result),
             }
         };
         match late {
@@ -257,6 +318,14 @@ impl<F: FnOnce() -> R, R> ScopedTask<F, R> {
 impl<F, R> Drop for ScopedTask<F, R> {
     fn drop(&mut self) {
         let (closure, slot) = (self.closure.take(), self.slot.take());
+        if let (Some(_), Some(slot)) = (&closure, &slot) {
+            let mut slot = slot.lock();
+            match slot.state {
+                Awaiting::Handle => slot.state = Awaiting::HandleInVain,
+                Awaiting::Scope => self.open.0.keep(did_not_run()),
+                Awaiting::HandleInVain | Awaiting::Nobody => {}
+            }
+        }
         guarded(move || drop(closure));
         guarded(move || drop(slot));
     }

@@ -149,6 +149,30 @@ impl ShuttingDown {
     }
 }
 
+impl ShuttingDown {
+    /// Says in the middle of which job this is polled. That may be another one than the last time.
+    fn register(&mut self) {
+        let (pool, lane) = (self.executor.pool().clone(), self.executor.lane());
+        let job = pool::current_job(&pool);
+        if let Some((worker, job)) = &job {
+            worker.set_ending(*job, true);
+        }
+        match &mut self.wait {
+            Some(wait) => {
+                if let Some((worker, job)) = std::mem::replace(&mut wait.job, job) {
+                    worker.set_ending(job, false);
+                }
+            }
+            None => {
+                self.wait = Some(WaitForEnd { id: pool.next_end(), job });
+                self.deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
+            }
+        }
+        let wakers = pool.core().enders_changed(lane);
+        pool.notify(&[], wakers);
+    }
+}
+
 impl Future for ShuttingDown {
     type Output = Report;
 
@@ -157,16 +181,7 @@ impl Future for ShuttingDown {
         if pool.is_forked() {
             return Poll::Ready(self.report());
         }
-        if self.wait.is_none() {
-            let job = pool::current_job(&pool);
-            if let Some((worker, job)) = &job {
-                worker.set_ending(*job, true);
-            }
-            let wakers = pool.core().enders_changed(lane);
-            pool.notify(&[], wakers);
-            self.wait = Some(WaitForEnd { id: pool.next_end(), job });
-            self.deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
-        }
+        self.register();
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let id = self.wait.as_ref().map_or(0, |wait| wait.id);
         if left.is_some_and(|left| left.is_zero()) {

@@ -3,6 +3,7 @@
 // Helpers of tests, too, may do what tests may.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -166,4 +167,74 @@ fn a_wait_with_a_timeout_leaves_the_job_alone() {
     assert!(held.wait_timeout(Duration::from_millis(5)).is_none());
     go.send(()).unwrap();
     assert!(held.wait().is_ok());
+}
+
+#[test]
+fn a_hook_does_not_run_once_its_guard_is_dropped() {
+    let executor = one_worker();
+    let (ready, wait) = mpsc::channel();
+    let job = executor.submit_cancellable(move |token| {
+        let (began, begun) = mpsc::channel();
+        let ended = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&ended);
+        let guard = token.on_cancel(move || {
+            began.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        ready.send(()).unwrap();
+        begun.recv().unwrap();
+        // It is in the middle of the hook, and what the hook refers to may be closed after this.
+        drop(guard);
+        ended.load(Ordering::SeqCst)
+    });
+    wait.recv().unwrap();
+    job.cancel();
+    assert_eq!(block_on(job).unwrap(), 1);
+}
+
+#[test]
+fn a_hook_may_drop_its_own_guard() {
+    let executor = one_worker();
+    let (ready, wait) = mpsc::channel();
+    let job = executor.submit_cancellable(move |token| {
+        let slot = Arc::new(std::sync::Mutex::new(None));
+        let own = Arc::clone(&slot);
+        *slot.lock().unwrap() = Some(token.on_cancel(move || drop(own.lock().unwrap().take())));
+        ready.send(()).unwrap();
+        block_on(token.cancelled());
+        while slot.lock().unwrap().is_some() {
+            std::thread::yield_now();
+        }
+    });
+    wait.recv().unwrap();
+    job.cancel();
+    block_on(job).unwrap();
+}
+
+#[test]
+fn waiting_for_a_cancellation_keeps_no_waker_that_is_gone() {
+    struct Plain;
+    impl std::task::Wake for Plain {
+        fn wake(self: Arc<Self>) {}
+    }
+    let executor = one_worker();
+    let kept = executor.submit_cancellable(|token| {
+        let plain = Arc::new(Plain);
+        for _ in 0..100 {
+            let waker = std::task::Waker::from(Arc::clone(&plain));
+            let mut cancelled = std::pin::pin!(token.cancelled());
+            assert!(cancelled.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        }
+        Arc::strong_count(&plain)
+    });
+    assert_eq!(block_on(kept).unwrap(), 1);
+}
+
+#[test]
+fn a_cancelled_job_is_not_tried_again_by_std_io() {
+    // `Interrupted` was: `io::copy` called 172 million times.
+    let error = std::io::Error::from(JobError::Cancelled);
+    assert_ne!(error.kind(), std::io::ErrorKind::Interrupted);
+    assert_ne!(std::io::Error::from(overlapped::Cancelled).kind(), std::io::ErrorKind::Interrupted);
 }

@@ -250,3 +250,184 @@ fn idle_threads_are_let_go_although_there_is_light_use() {
     }
     assert_eq!(block_on(executor.submit(|| 1)).unwrap(), 1);
 }
+
+#[test]
+fn tokio_8406_one_refused_thread_does_not_stop_growth() {
+    // One EAGAIN while the only thread was busy: 1,001 jobs, none ran until that thread was free.
+    let executor = refusing(4, |asked| asked != 1);
+    let (go, gate) = mpsc::channel::<()>();
+    let held = executor.submit(move || gate.recv().is_ok());
+    while held.state() == JobState::Queued {
+        std::thread::yield_now();
+    }
+    let jobs: Vec<_> = (0..1000).map(|n| executor.submit(move || n)).collect();
+    // Nothing else comes in.
+    assert!(block_on(gather(jobs)).unwrap().into_iter().eq(0..1000));
+    assert_eq!(held.state(), JobState::Running);
+    go.send(()).unwrap();
+    assert!(block_on(held).unwrap());
+}
+
+#[test]
+fn a_spawner_that_panics_is_one_that_refuses() {
+    // `std::thread::spawn` panics when the system has no thread to give.
+    let asked = AtomicUsize::new(0);
+    let executor = Executor::builder()
+        .max_workers(2)
+        .spawn_thread(move |_, run| {
+            assert!(asked.fetch_add(1, Ordering::SeqCst) > 0, "no thread");
+            std::thread::spawn(run);
+            Ok(())
+        })
+        .build()
+        .unwrap();
+    assert!(matches!(block_on(executor.submit(|| 1)), Err(JobError::Rejected(Rejected::NoThread))));
+    assert_eq!(block_on(executor.submit(|| 2)).unwrap(), 2);
+    assert!(executor.shutdown_blocking(Shutdown::Drain, None).is_complete());
+}
+
+#[test]
+fn a_stop_hook_may_wait() {
+    // `block_on` in it counted a thread as asleep that was no longer counted at all: a dead pool.
+    let stopped = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&stopped);
+    let executor = Executor::builder()
+        .max_workers(2)
+        .keep_alive(Duration::ZERO)
+        .on_thread_stop(move || {
+            let mut polled = false;
+            block_on(std::future::poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                if std::mem::replace(&mut polled, true) {
+                    std::task::Poll::Ready(())
+                } else {
+                    std::task::Poll::Pending
+                }
+            }));
+            count.fetch_add(1, Ordering::SeqCst);
+        })
+        .build()
+        .unwrap();
+    for n in 0..20 {
+        assert_eq!(block_on(executor.submit(move || n)).unwrap(), n);
+        while stopped.load(Ordering::SeqCst) <= n {
+            std::thread::yield_now();
+        }
+    }
+    assert!(executor.shutdown_blocking(Shutdown::Drain, None).is_complete());
+}
+
+#[test]
+fn a_thread_in_a_slow_start_hook_swallows_no_wake_up() {
+    let (go, gate) = mpsc::channel::<()>();
+    let (gate, threads) = (std::sync::Mutex::new(gate), AtomicUsize::new(0));
+    let executor = Executor::builder()
+        .max_workers(2)
+        .on_thread_start(move || {
+            if threads.fetch_add(1, Ordering::SeqCst) == 1 {
+                gate.lock().unwrap().recv().unwrap();
+            }
+        })
+        .build()
+        .unwrap();
+    let (release, held) = mpsc::channel::<()>();
+    let held = executor.submit(move || held.recv().is_ok());
+    while held.state() == JobState::Queued {
+        std::thread::yield_now();
+    }
+    // The second thread is started for this one, and comes no further than its hook.
+    let second = executor.submit(|| 2);
+    release.send(()).unwrap();
+    assert_eq!(block_on(second).unwrap(), 2);
+    for n in 0..100 {
+        assert_eq!(block_on(executor.submit(move || n)).unwrap(), n);
+    }
+    go.send(()).unwrap();
+    assert!(block_on(held).unwrap());
+}
+
+#[test]
+fn settings_out_of_their_bounds_fail_the_build() {
+    for builder in [
+        Executor::builder().max_workers(usize::MAX),
+        Executor::builder().stand_in_workers(usize::MAX),
+        Executor::builder().queue_limit(0),
+    ] {
+        assert_eq!(builder.build().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}
+
+/// A result whose drop takes as long as the test wants.
+struct Slow(mpsc::Receiver<()>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let _ = self.0.recv();
+    }
+}
+
+#[test]
+fn a_slow_drop_of_a_result_holds_up_no_other_job() {
+    // The next job was taken before the last result was dropped: it waited beside idle workers, and could not be cancelled.
+    for workers in [1, 2] {
+        let executor = executor(workers);
+        let (go, gate) = mpsc::channel::<()>();
+        let (finish, ready) = mpsc::channel::<()>();
+        executor
+            .submit(move || {
+                ready.recv().unwrap();
+                Slow(gate)
+            })
+            .detach();
+        let next = executor.submit(|| 1);
+        let last = executor.submit(|| 2);
+        finish.send(()).unwrap();
+        if workers == 2 {
+            assert_eq!((block_on(next).unwrap(), block_on(last).unwrap()), (1, 2));
+        } else {
+            while executor.metrics().completed == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(next.state(), JobState::Queued);
+            assert_eq!(next.cancel(), overlapped::CancelOutcome::Removed);
+        }
+        drop(go);
+        assert!(executor.shutdown_blocking(Shutdown::Drain, None).is_complete());
+    }
+}
+
+#[test]
+fn a_waker_that_asks_the_executor_when_it_is_dropped_finds_no_lock_taken() {
+    struct Asks(Executor);
+    impl Wake for Asks {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.0.metrics();
+            let _ = self.0.submit(|| ()).cancel();
+        }
+    }
+    let executor = Executor::builder().max_workers(1).queue_limit(1).build().unwrap();
+    let waker = || Waker::from(Arc::new(Asks(executor.clone())));
+    let poll = |future: &mut (dyn std::future::Future<Output = ()> + Unpin)| {
+        assert!(std::pin::Pin::new(future).poll(&mut Context::from_waker(&waker())).is_pending());
+    };
+    let (go, gate) = mpsc::channel::<()>();
+    let mut held = executor.submit_cancellable(move |_| gate.recv().unwrap());
+    while held.state() == JobState::Queued {
+        std::thread::yield_now();
+    }
+    let permit = block_on(executor.reserve()).unwrap();
+    let mut place = Box::pin(async { drop(executor.reserve().await) });
+    let mut end = Box::pin(async { drop(executor.limited("view", 1).shutdown(Shutdown::Drain).await) });
+    let mut job = Box::pin(async { (&mut held).await.unwrap() });
+    for _ in 0..3 {
+        poll(&mut place);
+        poll(&mut job);
+    }
+    block_on(&mut end);
+    drop((place, job, permit));
+    go.send(()).unwrap();
+    drop(held);
+}

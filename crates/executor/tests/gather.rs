@@ -142,3 +142,13 @@ fn waiting_for_the_first_error_ends_with_it() {
     assert!(matches!(waited.done.as_slice(), [(1, Err(JobError::Panicked(_)))]));
     assert_eq!(waited.pending.len(), 1);
 }
+
+#[test]
+#[should_panic(expected = "after it had given its result")]
+fn a_job_that_has_given_its_result_cannot_be_gathered() {
+    // The gather hung.
+    let executor = executor(1);
+    let mut job = executor.submit(|| 1);
+    assert_eq!(job.wait_timeout(Duration::from_secs(60)).unwrap().unwrap(), 1);
+    let _ = block_on(gather([job]));
+}

@@ -163,3 +163,68 @@ fn a_cancelled_job_of_a_scope_lets_go_of_what_it_borrows() {
     });
     assert_eq!(ran.load(Ordering::SeqCst), 0);
 }
+
+#[test]
+fn two_maps_share_the_only_place_of_a_queue() {
+    // Each kept a place that it did not come for.
+    let executor = Executor::builder().max_workers(1).queue_limit(1).build().unwrap();
+    let (mut left, mut right) = (executor.map(0..50, |n| n), executor.map(0..50, |n| n * 2));
+    for n in 0..50 {
+        assert_eq!(block_on(left.next()).unwrap().unwrap(), n);
+        assert_eq!(block_on(right.next()).unwrap().unwrap(), n * 2);
+    }
+}
+
+#[test]
+fn maps_in_jobs_of_their_own_executor_end() {
+    for limit in [1, 2, 1000] {
+        let executor = Executor::builder().max_workers(2).queue_limit(limit).build().unwrap();
+        let view = executor.limited_queue("one", 1, limit);
+        let sum = |executor: &Executor| {
+            let mut numbers = executor.map(0..20, |n| n);
+            let mut sum = 0;
+            while let Some(n) = block_on(numbers.next()) {
+                sum += n.unwrap();
+            }
+            sum
+        };
+        let submit = |executor: &Executor, inner: &Executor| {
+            let inner = inner.clone();
+            block_on(executor.reserve()).unwrap().submit(move || sum(&inner))
+        };
+        let jobs = [submit(&executor, &executor), submit(&executor, &view), submit(&executor, &executor)];
+        assert_eq!(block_on(overlapped::gather(jobs)).unwrap(), [190; 3]);
+    }
+}
+
+#[test]
+fn a_scope_loses_no_job_when_the_queue_is_full() {
+    // 100 jobs, 4 ran, and no error.
+    let executor = Executor::builder().max_workers(1).queue_limit(2).build().unwrap();
+    let ran = AtomicUsize::new(0);
+    let submit = |executor: &Executor| {
+        executor.scope(|scope| {
+            for _ in 0..100 {
+                scope.submit(|| ran.fetch_add(1, Ordering::SeqCst));
+            }
+        });
+    };
+    submit(&executor);
+    assert_eq!(ran.load(Ordering::SeqCst), 100);
+    submit(&executor.limited_queue("view", 1, 2));
+    assert_eq!(ran.load(Ordering::SeqCst), 200);
+    executor.scope(|scope| {
+        scope.submit(|| submit(&executor));
+    });
+    assert_eq!(ran.load(Ordering::SeqCst), 300);
+}
+
+#[test]
+#[should_panic(expected = "a job of the scope did not run")]
+fn a_scope_says_that_a_job_did_not_run() {
+    let executor = executor(1);
+    executor.shutdown_blocking(Shutdown::Drain, None);
+    executor.scope(|scope| {
+        scope.submit(|| ());
+    });
+}

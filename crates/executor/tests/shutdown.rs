@@ -3,6 +3,7 @@
 // Helpers of tests, too, may do what tests may.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Wake, Waker};
@@ -212,4 +213,120 @@ fn a_shutdown_during_a_panic_ends() {
     .join();
     assert!(result.is_err());
     assert_eq!(executor.metrics().threads, 0);
+}
+
+#[test]
+fn a_view_is_over_although_a_permit_lives() {
+    let executor = executor(1);
+    let view = executor.limited("view", 1);
+    let permit = block_on(view.reserve()).unwrap();
+    assert!(view.shutdown_blocking(Shutdown::Drain, None).is_complete());
+    assert!(matches!(permit.submit(|| ()).wait(), Err(JobError::Rejected(Rejected::ShutDown))));
+}
+
+#[test]
+fn a_report_counts_what_is_queued_in_views() {
+    let executor = executor(1);
+    let (go, held) = hold(&executor);
+    let view = executor.limited("view", 1);
+    let queued = [view.submit(|| ()), view.submit(|| ())];
+    let report = executor.shutdown_blocking(Shutdown::Drain, Some(Duration::from_millis(10)));
+    assert_eq!((report.still_queued, report.is_complete()), (2, false));
+    go.send(()).unwrap();
+    block_on(held).unwrap();
+    block_on(overlapped::gather(queued)).unwrap();
+}
+
+#[test]
+fn a_wait_for_the_end_that_has_left_its_job_hides_that_job_no_longer() {
+    let executor = executor(2);
+    let (other, _held) = hold(&executor);
+    let inner = executor.clone();
+    let (give, take) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let job = executor.submit(move || {
+        let mut end = inner.shutdown(Shutdown::Drain).within(Duration::from_millis(50));
+        let poll = std::pin::Pin::new(&mut end).poll(&mut std::task::Context::from_waker(Waker::noop()));
+        assert!(poll.is_pending());
+        give.send(end).unwrap();
+        gate.recv().unwrap();
+    });
+    let report = block_on(take.recv().unwrap());
+    assert_eq!(report.still_running.len(), 2, "{report:?}");
+    other.send(()).unwrap();
+    go.send(()).unwrap();
+    job.wait().unwrap();
+}
+
+#[test]
+fn cancelling_a_view_leaves_the_order_of_others() {
+    // Jobs that were kept went to the end of the queue, behind newer ones.
+    let executor = executor(1);
+    let (go, held) = hold(&executor);
+    let view = executor.limited("view", 2);
+    let ran = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let note = |n: usize| {
+        let ran = Arc::clone(&ran);
+        executor.submit(move || ran.lock().unwrap().push(n))
+    };
+    let early: Vec<_> = (0..10).map(note).collect();
+    let of_view: Vec<_> = (0..4).map(|_| view.submit(|| panic!("cancelled"))).collect();
+    let middle: Vec<_> = (10..20).map(note).collect();
+    assert_eq!(view.shutdown_blocking(Shutdown::CancelQueued, SOON).cancelled, 4);
+    let late: Vec<_> = (20..30).map(note).collect();
+    go.send(()).unwrap();
+    block_on(held).unwrap();
+    block_on(overlapped::gather(early.into_iter().chain(middle).chain(late))).unwrap();
+    assert!(ran.lock().unwrap().iter().copied().eq(0..30));
+    drop(of_view);
+}
+
+#[test]
+fn cancelling_all_tells_a_job_that_runs_another_inside() {
+    let executor = Executor::builder().max_workers(1).stand_in_workers(0).build().unwrap();
+    let inner = executor.clone();
+    let (tell, told) = mpsc::channel();
+    let job = executor.submit_cancellable(move |outer| {
+        let outer = outer.clone();
+        let inside = inner.submit_cancellable(move |token| {
+            tell.send(()).unwrap();
+            block_on(outer.cancelled());
+            block_on(token.cancelled());
+        });
+        inside.wait().is_ok()
+    });
+    told.recv().unwrap();
+    let report = executor.shutdown_blocking(Shutdown::CancelAll, SOON);
+    assert_eq!((report.asked_to_stop, report.is_complete()), (2, true));
+    assert!(job.wait().unwrap());
+}
+
+#[test]
+fn a_shutdown_is_complete_when_the_threads_values_are_destroyed() {
+    struct Value(Arc<AtomicUsize>, Executor);
+    impl Drop for Value {
+        fn drop(&mut self) {
+            // It asked for the thread's own values, and the process was aborted.
+            self.1.is_worker();
+            assert!(self.1.submit(|| ()).wait().is_err());
+            std::thread::sleep(Duration::from_millis(20));
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    thread_local!(static VALUE: std::cell::RefCell<Option<Value>> = const { std::cell::RefCell::new(None) });
+    let executor = executor(2);
+    let destroyed = Arc::new(AtomicUsize::new(0));
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let jobs: Vec<_> = (0..2)
+        .map(|_| {
+            let (value, barrier) = (Value(Arc::clone(&destroyed), executor.clone()), Arc::clone(&barrier));
+            executor.submit(move || {
+                VALUE.with(|slot| *slot.borrow_mut() = Some(value));
+                barrier.wait();
+            })
+        })
+        .collect();
+    block_on(overlapped::gather(jobs)).unwrap();
+    assert!(executor.shutdown_blocking(Shutdown::Drain, SOON).is_complete());
+    assert_eq!(destroyed.load(Ordering::SeqCst), 2);
 }

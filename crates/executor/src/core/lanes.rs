@@ -38,7 +38,8 @@ impl Core {
     pub(crate) fn give_back_permit(&mut self, number: u32) -> Vec<Waker> {
         let lane = self.lane(number);
         lane.permits -= 1;
-        let mut wakers: Vec<Waker> = lane.vacate().into_iter().collect();
+        let mut wakers = Vec::new();
+        lane.vacate(&mut wakers);
         wakers.extend(self.ended(number));
         wakers
     }

@@ -363,7 +363,7 @@ impl Core {
         let task = if crowded { None } else { self.pop() };
         let next = match task {
             Some(task) => {
-                effects.wake.extend(self.started(&task, me));
+                self.started(&task, me, &mut effects);
                 if tally.jobs >= 64 {
                     self.add(tally);
                 }
@@ -411,12 +411,12 @@ impl Core {
     }
 
     /// A job was taken out of its queue to be run.
-    fn started(&mut self, task: &Arc<dyn Task>, me: &Worker) -> Option<Waker> {
+    fn started(&mut self, task: &Arc<dyn Task>, me: &Worker, effects: &mut Effects) {
         let place = task.place();
         place.runs_on(me.number);
         let lane = self.lane(place.lane);
         lane.running += 1;
-        lane.vacate()
+        lane.vacate(&mut effects.wake);
     }
 
     /// A job has ended; its result is not yet seen.
@@ -604,7 +604,8 @@ impl Core {
         place.left();
         let lane = self.lane(place.lane);
         lane.counts.cancelled += 1;
-        let mut wakers: Vec<Waker> = lane.vacate().into_iter().collect();
+        let mut wakers = Vec::new();
+        lane.vacate(&mut wakers);
         self.release(place, at);
         wakers.extend(self.ended(place.lane));
         wakers

@@ -217,7 +217,7 @@ impl Core {
                 let job = wait.runnable().cloned();
                 let claimed = job.and_then(|job| self.take_out(job.place()));
                 if let Some(task) = &claimed {
-                    effects.wake.extend(self.started(task, &me));
+                    self.started(task, &me, &mut effects);
                 }
                 // Either way, another may be called now.
                 self.baton(&mut effects);
