@@ -12,6 +12,7 @@ use crate::cell::Task;
 use crate::core::{How, On, Unit};
 use crate::pool::{self, Awaiting, Pool, Slept, Waiting};
 use crate::sync::local;
+use crate::timer;
 use crate::worker::Sleeper;
 
 /// Runs a future to its end on this thread.
@@ -76,9 +77,11 @@ pub(crate) fn drive<F: Future>(
             None => {
                 // The first sleep is short, for a second look: in a forked child nobody will wake this thread.
                 let second_look = Instant::now().checked_add(SECOND_LOOK).filter(|_| !looked_twice);
-                if sleeper.sleep(second_look.into_iter().chain(deadline).min()) {
+                let wake_by = second_look.into_iter().chain(deadline).chain(timer::wake_by()).min();
+                if sleeper.sleep(wake_by) {
                     continue;
                 }
+                timer::help();
                 looked_twice = true;
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     return Err(Stop::TimedOut);

@@ -18,7 +18,6 @@ use crate::job::Job;
 use crate::lane::{Admission, Applicant, ROOT};
 use crate::metrics::Metrics;
 use crate::pool::{self, NewThread, Pool, Settings, spawn_std};
-use crate::timer::Timer;
 
 /// A pool of threads for calls that block, as a handle that is cheap to clone.
 ///
@@ -332,9 +331,6 @@ impl Builder {
                 on_thread_stop: None,
                 on_panic: None,
                 spawn: Box::new(spawn_std),
-                later: |wait, action| {
-                    Timer::after(wait, action).map(|timer| Box::new(timer) as Box<dyn Send>)
-                },
             },
         }
     }

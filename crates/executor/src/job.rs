@@ -42,6 +42,8 @@ pub struct Job<R> {
 #[derive(Default)]
 struct Extras {
     token: Option<CancelToken>,
+    timer: Option<Timer>,
+    /// Further ones, which are rare.
     timers: Vec<Timer>,
 }
 
@@ -112,7 +114,7 @@ impl<R: Send + 'static> Job<R> {
     pub fn timeout(mut self, wait: Duration) -> Job<R> {
         let (pool, token) = (Arc::clone(&self.pool), self.token().cloned());
         let task = Arc::downgrade(&self.task());
-        self.timer(Timer::after(wait, move || {
+        let timer = self.pool.timers().after(wait, move || {
             let Some(task) = task.upgrade() else { return };
             if !pool.cancel(task.place(), JobError::TimedOut { started: false }) {
                 if let Some(token) = token {
@@ -120,7 +122,8 @@ impl<R: Send + 'static> Job<R> {
                 }
                 task.give_up(JobError::TimedOut { started: true });
             }
-        }));
+        });
+        self.timer(timer);
         self
     }
 
@@ -129,16 +132,19 @@ impl<R: Send + 'static> Job<R> {
     pub fn expires_in(mut self, wait: Duration) -> Job<R> {
         let pool = Arc::clone(&self.pool);
         let task = Arc::downgrade(&self.task());
-        self.timer(Timer::after(wait, move || {
+        let timer = self.pool.timers().after(wait, move || {
             if let Some(task) = task.upgrade() {
                 pool.cancel(task.place(), JobError::TimedOut { started: false });
             }
-        }));
+        });
+        self.timer(timer);
         self
     }
 
     fn timer(&mut self, timer: Option<Timer>) {
-        self.extras.get_or_insert_default().timers.extend(timer);
+        let extras = self.extras.get_or_insert_default();
+        let first = std::mem::replace(&mut extras.timer, timer);
+        extras.timers.extend(first);
     }
 
     pub(crate) fn task(&self) -> Arc<dyn Task> {
@@ -148,7 +154,7 @@ impl<R: Send + 'static> Job<R> {
 
 impl<R> Job<R> {
     pub(crate) fn new(cell: Arc<dyn Awaited<R>>, pool: Arc<Pool>, token: Option<CancelToken>) -> Self {
-        let extras = token.map(|token| Box::new(Extras { token: Some(token), timers: Vec::new() }));
+        let extras = token.map(|token| Box::new(Extras { token: Some(token), ..Extras::default() }));
         Job { cell, pool, extras, over: false }
     }
 
@@ -241,7 +247,7 @@ impl<R> Job<R> {
 impl<R> Job<R> {
     /// It will settle by itself, whatever becomes of it.
     pub(crate) fn has_deadline(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| !extras.timers.is_empty())
+        self.extras.as_ref().is_some_and(|extras| extras.timer.is_some())
     }
 
     /// The result was handed out.

@@ -295,7 +295,8 @@ impl<R: Send + 'static> Future for Wait<R> {
         let expired = left.is_some_and(|left| left.is_zero());
         if !enough && !expired && !group.all_done() {
             let waker = cx.waker().clone();
-            self.timer = left.and_then(|left| Timer::after(left, move || waker.wake()));
+            let timers = self.many.jobs.iter().flatten().next().map(|job| job.pool().timers());
+            self.timer = timers.zip(left).and_then(|(timers, left)| timers.after(left, move || waker.wake()));
             return Poll::Pending;
         }
         let mut waited = Waited { done: Vec::new(), pending: Vec::new() };

@@ -18,6 +18,7 @@ use crate::inbox::{Brought, Inbox};
 use crate::lane::ROOT;
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering, local, thread};
+use crate::timer::{Timer, Timers};
 use crate::worker::{Running, Signal, Sleeper, Worker};
 
 /// A thread that the pool wants; see [`Builder::spawn_thread`](crate::Builder::spawn_thread).
@@ -33,9 +34,6 @@ pub(crate) type Hook = Box<dyn Fn() + Send + Sync>;
 pub(crate) type PanicHook = Box<dyn Fn(&Panic) + Send + Sync>;
 pub(crate) type Spawner = Box<dyn Fn(NewThread, Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
 
-/// Does something after a while, unless what comes back is dropped before.
-pub(crate) type Later = fn(Duration, Box<dyn FnOnce() + Send>) -> Option<Box<dyn Send>>;
-
 /// What the builder decides, but for the numbers of `Core`.
 pub(crate) struct Settings {
     pub(crate) keep_alive: Duration,
@@ -45,7 +43,6 @@ pub(crate) struct Settings {
     pub(crate) on_thread_stop: Option<Hook>,
     pub(crate) on_panic: Option<PanicHook>,
     pub(crate) spawn: Spawner,
-    pub(crate) later: Later,
 }
 
 /// Which running jobs are asked about.
@@ -62,6 +59,7 @@ pub(crate) struct Pool {
     settings: Settings,
     epoch: Instant,
     generation: u32,
+    timers: Arc<Timers>,
     started: AtomicUsize,
     /// How many times running jobs were asked to stop.
     stops: AtomicUsize,
@@ -76,7 +74,7 @@ pub(crate) struct Pool {
 struct Refusal {
     pause: Duration,
     until: Instant,
-    timer: Option<Box<dyn Send>>,
+    timer: Option<Timer>,
 }
 
 /// The first pause, long enough for a burst of other threads to end; and the longest, which a queue that only waits for this may wait.
@@ -145,12 +143,19 @@ impl Pool {
             settings,
             epoch: Instant::now(),
             generation: fork::generation(),
+            timers: Timers::new(Box::new(|run| {
+                spawn_std(NewThread { name: "overlapped-timer".to_owned(), stack_size: None }, run)
+            })),
             started: AtomicUsize::new(0),
             stops: AtomicUsize::new(0),
             ends: AtomicUsize::new(0),
             held_off: AtomicBool::new(false),
             refusal: Mutex::new(Refusal { pause: Duration::ZERO, until: Instant::now(), timer: None }),
         })
+    }
+
+    pub(crate) fn timers(&self) -> &Arc<Timers> {
+        &self.timers
     }
 
     /// Nanoseconds since the pool was built.
@@ -253,14 +258,11 @@ impl Pool {
             return;
         }
         let pool = Arc::downgrade(self);
-        let timer = (self.settings.later)(
-            pause,
-            Box::new(move || {
-                if let Some(pool) = pool.upgrade() {
-                    pool.retry();
-                }
-            }),
-        );
+        let timer = self.timers.after(pause, move || {
+            if let Some(pool) = pool.upgrade() {
+                pool.retry();
+            }
+        });
         let old = std::mem::replace(&mut self.refusal.lock().timer, timer);
         drop(old);
     }

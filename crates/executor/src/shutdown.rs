@@ -193,7 +193,7 @@ impl Future for ShuttingDown {
             return Poll::Ready(self.report());
         }
         let waker = cx.waker().clone();
-        self.timer = left.and_then(|left| Timer::after(left, move || waker.wake()));
+        self.timer = left.and_then(|left| pool.timers().after(left, move || waker.wake()));
         Poll::Pending
     }
 }

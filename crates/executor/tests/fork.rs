@@ -4,9 +4,10 @@
 // Helpers of tests, too, may do what tests may.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use overlapped::{Executor, JobError, Rejected, Shutdown, block_on};
+use overlapped::{Executor, Job, JobError, Rejected, Shutdown, block_on};
 
 unsafe extern "C" {
     fn fork() -> i32;
@@ -64,4 +65,72 @@ fn a_child_is_told_and_the_parent_goes_on() {
     go.send(()).unwrap();
     assert_eq!(block_on(before.unwrap()).unwrap(), 1);
     assert_eq!(block_on(executor.submit(|| 7)).unwrap(), 7);
+}
+
+/// Every call there is, in a child that was forked while other threads made these calls: each must answer, none may hang.
+fn answers(executor: &Executor, view: &Executor, job: Job<i32>, many: Vec<Job<i32>>) -> bool {
+    let forked = Some(Rejected::Forked);
+    let mut right = executor.try_submit(|| 1).err().map(|full| full.why) == forked;
+    right &= view.try_submit(|| 1).err().map(|full| full.why) == forked;
+    right &= is_forked(&executor.submit(|| 1).timeout(Duration::from_secs(1)).wait());
+    right &= is_forked(&view.submit_cancellable(|_| 1).wait());
+    right &= is_forked(&block_on(job));
+    right &= block_on(executor.reserve()).err() == forked;
+    right &= block_on(view.reserve()).err() == forked;
+    right &= block_on(overlapped::gather(many)).is_err();
+    right &= is_forked(&block_on(executor.map([1], |n| n).next()).unwrap());
+    right &= executor.scope(|scope| scope.submit(|| 1).wait()).is_err();
+    right &= !executor.is_worker() && executor.metrics().queued == 0 && executor.running().is_empty();
+    right &= is_forked(&executor.limited("late", 1).submit(|| 1).wait());
+    right &= executor.shutdown_blocking(Shutdown::CancelAll, None).is_complete();
+    right &= block_on(view.shutdown(Shutdown::Drain)).is_complete();
+    let mut unblock = overlapped::Unblock::on(executor, std::io::empty());
+    right &= block_on(unblock.with(|_| ())).is_err();
+    drop(unblock);
+    let new = Executor::builder().max_workers(1).build().unwrap();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let busy = new.submit(move || {
+        let _ = gate.recv();
+    });
+    // Its deadlines have a thread of their own in this process.
+    let late = new.submit(|| 1).timeout(Duration::from_millis(1));
+    right &= matches!(block_on(late), Err(JobError::TimedOut { .. }));
+    drop(open);
+    right && block_on(busy).is_ok() && new.submit(|| 5).wait().is_ok()
+}
+
+#[test]
+fn three_hundred_forks_under_load_all_answer() {
+    let executor = Executor::builder().max_workers(4).build().unwrap();
+    let view = executor.limited("view", 2);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for number in 0..3 {
+            let (executor, view, stop) = (&executor, &view, &stop);
+            threads.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let from = if number == 0 { view } else { executor };
+                    let jobs = (0..50).map(|n| from.submit(move || n).timeout(Duration::from_secs(60)));
+                    let jobs: Vec<_> = jobs.collect();
+                    drop(executor.limited("short", 1));
+                    let _ = executor.metrics();
+                    block_on(overlapped::gather(jobs)).unwrap();
+                }
+            });
+        }
+        let mut failed = Vec::new();
+        for _ in 0..300 {
+            let job = executor.submit(|| 1);
+            let many: Vec<_> = (0..10).map(|n| view.submit(move || n)).collect();
+            let mut taken = Some((job, many));
+            let status =
+                forked(|| taken.take().is_some_and(|(job, many)| answers(&executor, &view, job, many)));
+            if status != 0 {
+                failed.push(status);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        // 14 is the alarm's signal: a child that hung. 256: one that got a wrong answer.
+        assert!(failed.is_empty(), "{failed:?}");
+    });
 }
