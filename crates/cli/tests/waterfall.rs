@@ -61,6 +61,8 @@ fn a_picture_is_one_file() {
 fn a_line_that_is_no_record_is_told_by_its_number() {
     let list = format!("{}\n{{\"some\":\"thing\"}}\n", record(0, 0, true));
     run_with(&["waterfall", "-"], list.as_bytes()).check_refused(2, "line 3");
+    let ran = run_with(&["waterfall", "-"], b"http://a/\n");
+    ran.check_refused(2, "line 1 is no record of `overlapped fetch`: it is no JSON object");
 }
 
 #[test]

@@ -109,12 +109,21 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
-        let Some(source) = &self.0.source else { return Ok(()) };
-        // The system's words; its number says nothing more.
-        let text = source.to_string();
-        write!(f, ": {}", text.split_once(" (os error").map_or(&*text, |(words, _)| words))
+        match &self.0.source {
+            Some(source) => f.write_str(&words(&format!("{}: {source}", self.0.message))),
+            None => f.write_str(&words(&self.0.message)),
+        }
     }
+}
+
+/// The text without the numbers of system errors: beside their words, "(os error 2)" says nothing more.
+fn words(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut words = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        words.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(')'));
+    }
+    words
 }
 
 impl fmt::Debug for Error {

@@ -93,8 +93,18 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
             }
         }
     };
-    url::parse(&first.unwrap_or_default()).map_err(|failure| Error::Usage(failure.message.into_string()))?;
+    url::parse(&first.unwrap_or_default()).map_err(|failure| refused(&failure.message))?;
     Ok(source)
+}
+
+/// Why a word is no URL, and what to do where no hint says so.
+fn refused(message: &str) -> Error {
+    let what = if message.ends_with("has no scheme") {
+        ": a URL begins with https:// or http://, and a list is given as @FILE"
+    } else {
+        ""
+    };
+    Error::Usage(format!("{message}{what}"))
 }
 
 /// The list that the sources make together, and its format where that is known; `query` goes behind every URL.

@@ -49,9 +49,10 @@ pub(super) fn slip(word: &str) -> Option<String> {
 
 /// True for what looks like the name of a file and not like that of a host.
 fn is_path(word: &str) -> bool {
-    const LISTS: [&str; 9] = [".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".gz", ".zst", ".list"];
-    word.starts_with(['/', '~', '.'])
-        || !word.contains('/') && LISTS.iter().any(|suffix| word.ends_with(suffix))
+    const LISTS: [&str; 12] =
+        [".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".gz", ".zst", ".xz", ".bz2", ".zip", ".list"];
+    let is_below = word.starts_with(['/', '~', '.']) && !word.starts_with("//");
+    is_below || !word.contains('/') && LISTS.iter().any(|suffix| word.ends_with(suffix))
 }
 
 #[cfg(test)]
@@ -76,13 +77,21 @@ mod tests {
         check("urls.txt", "there is no file");
         check("./urls", "there is no file");
         check("/nowhere/urls", "there is no file");
+        check("urls.xz", "there is no file");
         check("shard", "not built yet");
     }
 
     #[test]
     fn what_lacks_only_its_scheme_is_left_to_the_parser_of_urls() {
-        for word in ["example.org", "example.org/a.txt", "localhost", "localhost:8000", "http://a.txt", "a b"]
-        {
+        for word in [
+            "example.org",
+            "example.org/a.txt",
+            "localhost",
+            "localhost:8000",
+            "http://a.txt",
+            "a b",
+            "//a.org/",
+        ] {
             assert_eq!(slip(word), None, "{word}");
         }
     }

@@ -4,6 +4,7 @@ use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::{Bar, Phase};
@@ -96,7 +97,7 @@ impl Bar {
             Err(error) => {
                 // Python writes NaN and Infinity, which are no JSON.
                 spelled = nulled(line);
-                serde_json::from_slice(&spelled).map_err(|_| error.to_string())?
+                serde_json::from_slice(&spelled).map_err(|_| wrong(&error))?
             }
         };
         let times = Times {
@@ -136,6 +137,17 @@ impl Bar {
             bar.start_s -= bar.length(Phase::Blocked);
         }
         Some(bar)
+    }
+}
+
+/// What is wrong with a line, in words; where in the line is of no use to a reader of a list.
+fn wrong(error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Syntax | Category::Eof | Category::Io => "it is no JSON object".to_owned(),
+        Category::Data => {
+            let text = error.to_string();
+            text.split_once(" at line").map_or(text.as_str(), |(words, _)| words).to_owned()
+        }
     }
 }
 

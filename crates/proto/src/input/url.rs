@@ -45,6 +45,13 @@ pub fn parse(text: &str) -> Result<Url, Failure> {
             let message = format!("{}: a port is a number from 1 to 65535", quote(text));
             Err(with_hint(message, without_port(text)))
         }
+        Err(ParseError::EmptyHost) => {
+            Err(with_hint(format!("{}: there is no host in it", quote(text)), None))
+        }
+        Err(ParseError::IdnaError | ParseError::InvalidDomainCharacter) => {
+            let message = "its host has a character that no host may have, such as a blank";
+            Err(with_hint(format!("{}: {message}", quote(text)), None))
+        }
         Err(error) => Err(with_hint(format!("{}: {error}", quote(text)), None)),
     }
 }
