@@ -13,6 +13,7 @@ use overlapped_proto::limits;
 use overlapped_proto::reorder::Reorder;
 
 use crate::body::store::Store;
+use crate::body::tap::{Receiver, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Shared, Stage, Stop};
@@ -56,6 +57,7 @@ pub struct Bulk {
     sinks: Vec<Box<dyn Sink>>,
     settings: Settings,
     durable: Option<Opened>,
+    tap: Option<Tap>,
 }
 
 impl Bulk {
@@ -73,6 +75,7 @@ impl Bulk {
             input: Input::Urls(Box::new(std::iter::empty())),
             input_options: InputOptions::default(),
             sinks: Vec::new(),
+            tap: None,
         })
     }
 
@@ -93,6 +96,13 @@ impl Bulk {
     pub fn sink(mut self, sink: Box<dyn Sink>) -> Self {
         self.sinks.push(sink);
         self
+    }
+
+    /// Hands the body of the list's one row to `receiver` while it comes, if its status is no failure; its record has none
+    /// then. To be used for lists of one row: bodies that come at the same time would be mixed.
+    #[must_use]
+    pub fn receiver(self, receiver: impl Receiver + 'static) -> Self {
+        Self { tap: Some(Tap::new(Box::new(receiver))), ..self }
     }
 
     /// Makes the run durable: killed at any moment, it goes on where it was. To be called when the list is given, and
@@ -184,6 +194,7 @@ impl Bulk {
         if sinks.contend() {
             return Err(Error::config("two sinks write bodies to files of their own: a body has one file"));
         }
+        let moves_bodies = sinks.moves_bodies();
         let clock = Clock::start();
         let plan = Arc::new(self.plan);
         let planned = Arc::clone(&plan);
@@ -214,6 +225,8 @@ impl Bulk {
             dns: executor.limited("dns", limits::DNS_PARALLEL_MAX),
             disk: executor.limited("disk", limits::DISK_PARALLEL_MAX),
             cpu: executor.limited("cpu", plan.shards),
+            tap: self.tap,
+            moves_bodies,
             store: Store::new(outside.folder.clone(), plan.run),
         };
         let shards = (0..plan.shards)

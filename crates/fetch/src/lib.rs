@@ -51,6 +51,7 @@ mod rlimit;
 mod clock;
 mod error;
 
+pub use body::tap::{Begun, Receiver};
 pub use bulk::{Bulk, Control, Run};
 pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
 pub use control::Stop;

@@ -29,6 +29,8 @@ mod varint;
 pub mod http1;
 pub mod redirect;
 pub mod address;
+pub mod archive;
+pub mod httpdate;
 pub mod record;
 pub mod header;
 pub mod notes;

@@ -39,9 +39,21 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "K/N", value_parser = values::shard, help_heading = "Input")]
     pub(crate) shard: Option<Shard>,
 
-    /// Where records go, by suffix: .ndjson .jsonl .csv, DIR/ (a file a row), - (NDJSON here); may be repeated.
+    /// Where records go, by suffix: .ndjson .jsonl .csv, DIR/ (a file a row), - (NDJSON here); with one URL any other name is the file of its body.
     #[arg(short, long = "output", value_name = "PATH")]
     pub(crate) outputs: Vec<Output>,
+    /// Write the body of one URL to a file named as the end of its path.
+    #[arg(short = 'O', long)]
+    pub(crate) remote_name: bool,
+    /// Write the head before the body of one URL.
+    #[arg(short = 'i', long)]
+    pub(crate) include: bool,
+    /// Write the head of one URL's response to a file; -: to standard output.
+    #[arg(short = 'D', long, value_name = "FILE")]
+    pub(crate) dump_header: Option<PathBuf>,
+    /// Print this of each row, with curl's %{names}: '%{http_code} %{url}\n'.
+    #[arg(short = 'w', long, value_name = "FORMAT")]
+    pub(crate) write_out: Option<String>,
     /// The files of DIR/ [default: {row:09}{ext}].
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) name: Option<String>,
@@ -186,14 +198,32 @@ pub(crate) struct Flags {
     /// A form to POST, or @FILE; repeated values are joined with &.
     #[arg(short, long, value_name = "DATA|@FILE", help_heading = "HTTP")]
     pub(crate) data: Vec<String>,
+    /// The same, where @ means nothing.
+    #[arg(long, value_name = "DATA", help_heading = "HTTP")]
+    pub(crate) data_raw: Vec<String>,
+    /// The same, the file with its line ends.
+    #[arg(long, value_name = "DATA|@FILE", help_heading = "HTTP")]
+    pub(crate) data_binary: Vec<String>,
+    /// The same, percent-encoded: TEXT, NAME=TEXT, @FILE or NAME@FILE.
+    #[arg(long, value_name = "DATA|@FILE", help_heading = "HTTP")]
+    pub(crate) data_urlencode: Vec<String>,
+    /// In which order these were given.
+    #[arg(skip)]
+    pub(crate) data_order: Vec<DataKind>,
+    /// A file to PUT; -: standard input.
+    #[arg(short = 'T', long, value_name = "FILE", conflicts_with_all = ["data", "data_raw", "data_binary", "data_urlencode", "json", "get", "head"], help_heading = "HTTP")]
+    pub(crate) upload_file: Option<String>,
+    /// Only what changed after the date of this file, or after this date; with - before it: not after.
+    #[arg(short = 'z', long, value_name = "FILE|DATE", allow_hyphen_values = true, help_heading = "HTTP")]
+    pub(crate) time_cond: Option<String>,
     /// JSON to POST, or @FILE, or '$NAME' for a variable.
-    #[arg(long, value_name = "DATA|@FILE|$NAME", conflicts_with = "data", help_heading = "HTTP")]
+    #[arg(long, value_name = "DATA|@FILE|$NAME", conflicts_with_all = ["data", "data_raw", "data_binary", "data_urlencode"], help_heading = "HTTP")]
     pub(crate) json: Vec<String>,
     /// Put the data into the query and GET.
     #[arg(short = 'G', long, conflicts_with = "json", help_heading = "HTTP")]
     pub(crate) get: bool,
     /// Ask for the head alone; with one URL it is printed.
-    #[arg(short = 'I', long, conflicts_with_all = ["data", "json", "request"], help_heading = "HTTP")]
+    #[arg(short = 'I', long, conflicts_with_all = ["data", "data_raw", "data_binary", "data_urlencode", "json", "request"], help_heading = "HTTP")]
     pub(crate) head: bool,
     /// User-Agent.
     #[arg(short = 'A', long, value_name = "NAME", help_heading = "HTTP")]
@@ -251,7 +281,7 @@ pub(crate) struct Flags {
 }
 
 const DEFAULTS: &str = "\
-One URL: its body goes to standard output. More: one record a row, as NDJSON where a program reads it, as a short \
+One URL: its body goes to standard output, or to -o NAME, while it comes. More: one record a row, as NDJSON where a program reads it, as a short \
 line where a person does. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 takes a limit away.
 
 Exit codes: 0 every row succeeded, 1 some row failed, 2 usage or input, 3 output, 4 stopped by a limit or \
@@ -266,6 +296,19 @@ pub(crate) enum Durability {
     Group,
     /// Never: no state is kept.
     None,
+}
+
+/// The flags that data comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataKind {
+    /// `-d`
+    Form,
+    /// `--data-raw`
+    Raw,
+    /// `--data-binary`
+    Binary,
+    /// `--data-urlencode`
+    Encoded,
 }
 
 /// What a list is written in.

@@ -11,8 +11,11 @@ const LATER: &[(&[&str], &str)] = &[
     (&["--connect-to", "--unix-socket", "--interface"], "other ways to connect; --resolve is there"),
     (&["-r", "--range", "-C", "--continue-at"], "ranges; -H 'Range: bytes=0-99' asks for one"),
     (&["-K", "--config"], "configuration files"),
-    (&["-O", "--remote-name"], "the server's file names; -o DIR/ with --name is there"),
-    (&["-w", "--write-out"], "formats for a line; -o - writes NDJSON"),
+    (&["-J", "--remote-header-name"], "names that a server chooses; -O and -o NAME are there"),
+    (
+        &["-F", "--form", "--form-string"],
+        "multipart forms; --data-urlencode sends a form, -T FILE or --data-binary @FILE a file",
+    ),
     (&["--keep"], "choosing columns to keep"),
     (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),
 ];

@@ -7,6 +7,7 @@
 
 pub(crate) mod plan;
 mod request;
+mod data;
 pub(crate) mod compare;
 pub(crate) mod fetch;
 pub(crate) mod waterfall;
@@ -16,12 +17,13 @@ pub(crate) mod output;
 mod explain;
 mod slips;
 mod later;
+pub(crate) mod write_out;
 pub(crate) mod values;
 
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::Error;
 
@@ -86,13 +88,23 @@ pub(crate) enum Asked {
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
     let words = with_command(words.into_iter().collect());
     let command = words.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
-    match Cli::try_parse_from(std::iter::once(OsString::from("overlapped")).chain(words)) {
+    match read(std::iter::once(OsString::from("overlapped")).chain(words)) {
         Ok(cli) => Ok(Asked::Run(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Asked::Print(error.render().to_string()))
         }
         Err(error) => Err(Error::Usage(explain::explain(&error, &command))),
     }
+}
+
+/// As clap's own `try_parse_from`, and in which order data was given: it has several flags, and becomes one body.
+fn read(words: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(words)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Command::Fetch(flags), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
+        flags.data_order = data::order(given);
+    }
+    Ok(cli)
 }
 
 /// Puts `fetch` in front where it was left out: before a flag, a URL, a list or standard input. `help COMMAND` and

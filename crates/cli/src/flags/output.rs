@@ -14,6 +14,8 @@ pub(crate) enum Output {
     Csv(PathBuf),
     /// A directory that gets a file for every body.
     Directory(PathBuf),
+    /// A file for the body of one URL, as curl has it.
+    Body(PathBuf),
 }
 
 impl Output {
@@ -21,7 +23,7 @@ impl Output {
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Stdout => None,
-            Self::Ndjson(path) | Self::Csv(path) | Self::Directory(path) => Some(path),
+            Self::Ndjson(path) | Self::Csv(path) | Self::Directory(path) | Self::Body(path) => Some(path),
         }
     }
 }
@@ -42,10 +44,10 @@ impl FromStr for Output {
             Ok(Self::Csv(text.into()))
         } else if ends(&[".parquet", ".warc", ".warc.gz", ".har", ".ndjson.gz", ".ndjson.zst", ".csv.gz"]) {
             Err("this kind is not built yet: .ndjson, .csv and DIR/ are".to_owned())
+        } else if text.is_empty() {
+            Err("a name is missing".to_owned())
         } else {
-            Err("the suffix tells the kind: .ndjson, .jsonl, .csv, DIR/ for a file a row, - for NDJSON here; \
-                 one body alone goes to standard output"
-                .to_owned())
+            Ok(Self::Body(text.into()))
         }
     }
 }
@@ -63,7 +65,9 @@ mod tests {
         check("/dev/null", Some(Output::Ndjson("/dev/null".into())));
         check("x/a.csv", Some(Output::Csv("x/a.csv".into())));
         check("pages/", Some(Output::Directory("pages/".into())));
-        for refused in ["a.parquet", "a.warc.gz", "a.har", "a.html", "a", ""] {
+        check("a.html", Some(Output::Body("a.html".into())));
+        check("a", Some(Output::Body("a".into())));
+        for refused in ["a.parquet", "a.warc.gz", "a.har", ""] {
             check(refused, None);
         }
     }

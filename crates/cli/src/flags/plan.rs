@@ -3,7 +3,7 @@
 //! Whatever cannot be is refused here, before anything is opened for writing.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overlapped_fetch::durable::{self, Begin, Durability, Durable};
@@ -12,6 +12,7 @@ use overlapped_proto::bucket::Rate;
 use overlapped_proto::display::{redact, shown};
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
+use overlapped_proto::input::url::parse as parse_url;
 use overlapped_proto::record::csv;
 use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
@@ -21,6 +22,7 @@ use super::input::{self, Globbing, Source};
 use super::output::Output;
 use super::request::{query, request};
 use super::values::Ranges;
+use super::write_out::WriteOut;
 use crate::exit::Error;
 use crate::terminal;
 
@@ -45,6 +47,9 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Sinks {
     pub(crate) main: Main,
+    /// For [`Main::One`].
+    pub(crate) one: Option<One>,
+    pub(crate) write_out: Option<WriteOut>,
     /// What `-o` names, without standard output.
     pub(crate) outputs: Vec<Output>,
     pub(crate) overwrite: bool,
@@ -52,15 +57,38 @@ pub(crate) struct Sinks {
     pub(crate) csv: csv::Guard,
 }
 
+/// What becomes of the response to one URL.
+#[derive(Clone, Debug)]
+pub(crate) struct One {
+    pub(crate) target: Target,
+    /// The head comes before the body.
+    pub(crate) include: bool,
+    /// Where the head goes beside.
+    pub(crate) dump_header: Option<PathBuf>,
+    /// A status that fails the row has no body.
+    pub(crate) unless_failed: bool,
+    /// A person sees how far it is.
+    pub(crate) bar: bool,
+}
+
+/// Where the body of one URL goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// To a terminal, if it is text.
+    Screen,
+    /// To standard output, whatever it is.
+    Stdout,
+    /// To this file, which is replaced when all of it is there.
+    File(PathBuf),
+}
+
 /// What standard output gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Main {
-    /// The body of the one row; a failed row's body too.
-    Body,
-    /// The body of the one row, unless it failed.
-    BodyIfOk,
-    /// The head of the one row's response.
-    Head,
+    /// The response to the one URL, there or in a file.
+    One,
+    /// What `-w` says of each row.
+    Written,
     /// A line a row, for a person.
     Lines,
     /// NDJSON.
@@ -96,9 +124,14 @@ pub(crate) enum Meter {
 pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     let query = query(&flags)?;
     let globbing = if flags.globoff { Globbing::Off } else { Globbing::On };
-    let sources = input::sources(&flags.inputs, globbing)?;
-    let one = matches!(sources.as_slice(), [Source::Url(_)]);
-    let sinks = sinks(&mut flags, one)?;
+    let mut sources = input::sources(&flags.inputs, globbing)?;
+    name_upload(&mut sources, flags.upload_file.as_deref());
+    let url = match sources.as_slice() {
+        [Source::Url(url)] => Some(url.clone()),
+        _ => None,
+    };
+    let one = url.is_some();
+    let sinks = sinks(&mut flags, url.as_deref())?;
     let durable = durable(&flags, &sinks)?;
     let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
     Ok(Plan {
@@ -129,7 +162,7 @@ fn title(inputs: &[String]) -> String {
 
 fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {
     let reads_body =
-        !matches!(sinks.main, Main::Lines | Main::Head | Main::Nothing) || !sinks.outputs.is_empty();
+        !matches!(sinks.main, Main::Lines | Main::Written | Main::Nothing) || !sinks.outputs.is_empty();
     Ok(Config {
         request: request(flags)?,
         pace: pace(flags),
@@ -208,19 +241,26 @@ fn network(flags: &mut Flags) -> Result<Network, Error> {
     })
 }
 
-fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
+fn sinks(flags: &mut Flags, url: Option<&str>) -> Result<Sinks, Error> {
+    let one = one(flags, url)?;
+    let write_out = match &flags.write_out {
+        Some(text) => Some(WriteOut::parse(text).map_err(|error| Error::Usage(format!("-w: {error}")))?),
+        None => None,
+    };
     let (stdout, outputs): (Vec<_>, Vec<_>) =
         flags.outputs.drain(..).partition(|output| *output == Output::Stdout);
     let main = match (stdout.len(), outputs.is_empty()) {
+        _ if one.is_some() => Main::One,
         (1, _) => Main::Ndjson,
+        (0, _) if write_out.is_some() => Main::Written,
         (0, false) => Main::Nothing,
-        (0, true) if one && flags.head => Main::Head,
-        (0, true) if one && flags.fail.is_some() => Main::BodyIfOk,
-        (0, true) if one => Main::Body,
         (0, true) if terminal::stdout_is_seen() => Main::Lines,
         (0, true) => Main::Ndjson,
         _ => return Err(Error::Usage("-o - is given twice".to_owned())),
     };
+    if main == Main::Ndjson && write_out.is_some() {
+        return Err(Error::Usage("-w and -o - both write to standard output: leave one out".to_owned()));
+    }
     if outputs.iter().enumerate().any(|(i, output)| outputs.iter().skip(i + 1).any(|other| other == output)) {
         return Err(Error::Usage("-o names the same output twice".to_owned()));
     }
@@ -232,7 +272,7 @@ fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
     if flags.name.is_some() && !has_directory {
         return Err(Error::Usage("--name names the files of -o DIR/, which is not given".to_owned()));
     }
-    if flags.no_body && (has_directory || matches!(main, Main::Body | Main::BodyIfOk)) {
+    if flags.no_body && (has_directory || main == Main::One && !flags.head) {
         return Err(Error::Usage("--no-body leaves nothing to write: add -o - or -o F.ndjson".to_owned()));
     }
     if flags.csv_safe && !outputs.iter().any(|output| matches!(output, Output::Csv(_))) {
@@ -243,7 +283,83 @@ fn sinks(flags: &mut Flags, one: bool) -> Result<Sinks, Error> {
         Some(text) => Template::parse(text).map_err(|error| Error::Usage(format!("--name: {error}")))?,
         None => Template::default(),
     };
-    Ok(Sinks { main, outputs, overwrite: flags.overwrite, name, csv })
+    Ok(Sinks { main, one, write_out, outputs, overwrite: flags.overwrite, name, csv })
+}
+
+/// What becomes of the response to the one URL, unless `-o` asks for records: `-o NAME`, `-O`, or nothing at all. `-o -` on a
+/// terminal prints a body that is binary, as with curl; elsewhere it is a record.
+fn one(flags: &mut Flags, url: Option<&str>) -> Result<Option<One>, Error> {
+    const LISTS: &str =
+        "for lists there are -o DIR/ (a file a row, --name names them), -o F.ndjson and -o F.csv";
+    let mut names = Vec::new();
+    flags.outputs.retain(|output| match output {
+        Output::Body(path) => {
+            names.push(path.clone());
+            false
+        }
+        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) | Output::Directory(_) => true,
+    });
+    let named =
+        [(!names.is_empty(), "-o NAME"), (flags.remote_name, "-O")].into_iter().find(|(given, _)| *given);
+    let head =
+        [(flags.include, "-i"), (flags.dump_header.is_some(), "-D")].into_iter().find(|(given, _)| *given);
+    let printed = flags.outputs == [Output::Stdout] && terminal::stdout_is_seen();
+    let Some(url) = url.filter(|_| flags.outputs.is_empty() || (printed && named.is_none())) else {
+        return match (named, head) {
+            (Some((_, flag)), _) => {
+                Err(Error::Usage(format!("{flag} is for the body of one URL, without another -o: {LISTS}")))
+            }
+            (None, Some((_, flag))) => {
+                Err(Error::Usage(format!("{flag} is for one URL without -o records, which have the headers")))
+            }
+            (None, None) => Ok(None),
+        };
+    };
+    if flags.remote_name {
+        names.push(remote_name(url)?);
+    }
+    let target = match names.as_slice() {
+        [] if !terminal::stdout_is_seen() || printed => Target::Stdout,
+        [] => Target::Screen,
+        [path] if path.is_dir() => {
+            return Err(Error::Usage(format!("{} is a directory: -o {0}/", path.display())));
+        }
+        [path] => Target::File(path.clone()),
+        _ => return Err(Error::Usage("one URL has one body: -o NAME is given twice".to_owned())),
+    };
+    flags.outputs.clear();
+    let is_seen = target != Target::Screen && (target != Target::Stdout || !terminal::stdout_is_seen());
+    Ok(Some(One {
+        bar: is_seen && !flags.silent && flags.progress != Progress::None && terminal::stderr_is_seen(),
+        target,
+        include: flags.include || flags.head,
+        dump_header: flags.dump_header.take(),
+        unless_failed: flags.fail.is_some(),
+    }))
+}
+
+/// Behind a URL that ends with a slash goes the name of the file, as with curl.
+fn name_upload(sources: &mut [Source], file: Option<&str>) {
+    let name = file.and_then(|file| Path::new(file).file_name()).and_then(|name| name.to_str());
+    let Some(name) = name.filter(|name| *name != "-") else { return };
+    for source in sources {
+        match source {
+            Source::Url(url) if url.ends_with('/') => url.push_str(name),
+            Source::Url(_) | Source::Urls(_) | Source::List(_) | Source::Stdin => {}
+        }
+    }
+}
+
+/// The last part of the URL's path, as curl's `-O` has it.
+fn remote_name(url: &str) -> Result<PathBuf, Error> {
+    let parsed = parse_url(url).map_err(|failure| Error::Usage(failure.message.into_string()))?;
+    let name = parsed.path().rsplit('/').next().unwrap_or_default();
+    if name.is_empty() {
+        return Err(Error::Usage(
+            "-O: the URL ends with no name of a file; give one with -o NAME".to_owned(),
+        ));
+    }
+    Ok(name.into())
 }
 
 /// The state is beside the first output, if that is a file or a directory: a device and standard output have nothing to
@@ -298,7 +414,7 @@ impl Sinks {
     fn durable_outputs(&self) -> Vec<durable::Output> {
         let outputs = self.ordered().into_iter();
         let durable = outputs.filter_map(|output| match output {
-            Output::Stdout => None,
+            Output::Stdout | Output::Body(_) => None,
             Output::Ndjson(path) => Some(durable::Output::Ndjson(path.clone())),
             Output::Csv(path) => Some(durable::Output::Csv(path.clone())),
             Output::Directory(path) => Some(durable::Output::Other(path.clone())),
@@ -307,15 +423,12 @@ impl Sinks {
     }
 }
 
-/// Where a body goes that is too large to hold. A file of `-o DIR/` must begin in DIR, because it is only renamed;
-/// a body for standard output may be anywhere; a record holds its body, and so does memory.
+/// Where a body goes that is too large to hold: a file of `-o DIR/` must begin in DIR, because it is only renamed.
 fn spool(sinks: &Sinks) -> Option<PathBuf> {
-    let directory = sinks.outputs.iter().find_map(|output| match output {
+    sinks.outputs.iter().find_map(|output| match output {
         Output::Directory(path) => Some(path.clone()),
-        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) => None,
-    });
-    let to_stdout = matches!(sinks.main, Main::Body | Main::BodyIfOk);
-    directory.or_else(|| to_stdout.then(std::env::temp_dir))
+        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) | Output::Body(_) => None,
+    })
 }
 
 fn show(flags: &Flags, one: bool, main: Main) -> Show {

@@ -3,12 +3,14 @@
 //! Files that flags name (`-d @file`, `-H @file`) are read here, because their content is part of the settings.
 
 use std::fs;
-use std::io::{self, Read as _};
-use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use overlapped_fetch::Request;
+use overlapped_proto::httpdate::http_date;
 use overlapped_proto::job::Method;
+use overlapped_proto::retry;
 
+use super::data::{self, read};
 use super::fetch::Flags;
 use super::values::{Header, User, variable};
 use crate::exit::Error;
@@ -19,17 +21,21 @@ use crate::exit::Error;
 pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     let mut headers = Vec::new();
     let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
-    let has_data = !flags.data.is_empty() || !flags.json.is_empty();
-    let has_body = has_data && !flags.get;
+    let body = body(flags)?;
+    let has_form = body.is_some() && flags.json.is_empty() && flags.upload_file.is_none();
     if !flags.json.is_empty() {
         add("content-type", "application/json");
         add("accept", "application/json");
-    } else if has_body {
+    } else if has_form {
         add("content-type", "application/x-www-form-urlencoded");
     }
     let named = [("user-agent", &flags.user_agent), ("referer", &flags.referer), ("cookie", &flags.cookie)];
     for (name, value) in named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         add(name, value);
+    }
+    if let Some(value) = &flags.time_cond {
+        let (name, date) = condition(value)?;
+        add(name, &date);
     }
     if flags.cookie.as_ref().is_some_and(|cookies| !cookies.contains('=')) {
         return Err(Error::Usage("-b reads no cookie file yet; it sends cookies: -b 'a=1; b=2'".to_owned()));
@@ -38,13 +44,8 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     let given = header_fields(&flags.headers)?;
     headers.retain(|(implied, _)| !given.iter().any(|Header(name, _)| name.eq_ignore_ascii_case(implied)));
     headers.extend(given.into_iter().map(|Header(name, value)| (name, value)));
-    let body = match has_body {
-        true if flags.json.is_empty() => Some(body(&flags.data, "&")?),
-        true => Some(body(&flags.json, "")?),
-        false => None,
-    };
     Ok(Request {
-        method: method(flags, has_body)?,
+        method: method(flags, body.is_some())?,
         headers,
         body: body.map(Into::into),
         user: flags.user.as_deref().map(user).transpose()?,
@@ -57,6 +58,18 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     })
 }
 
+/// The body of every request: of a file, of JSON, or of a form that does not go into the query.
+fn body(flags: &Flags) -> Result<Option<Vec<u8>>, Error> {
+    if let Some(path) = &flags.upload_file {
+        return read(path).map(Some);
+    }
+    if !flags.json.is_empty() {
+        let parts: Vec<Vec<u8>> = flags.json.iter().map(|value| json(value)).collect::<Result<_, _>>()?;
+        return Ok(Some(parts.concat()));
+    }
+    if flags.get { Ok(None) } else { data::form(flags) }
+}
+
 /// The query that `-G` makes of the data.
 ///
 /// # Errors
@@ -66,7 +79,7 @@ pub(super) fn query(flags: &Flags) -> Result<Option<String>, Error> {
     if !flags.get {
         return Ok(None);
     }
-    let text = String::from_utf8(body(&flags.data, "&")?);
+    let text = String::from_utf8(data::form(flags)?.unwrap_or_default());
     text.map(Some).map_err(|_| Error::Usage("-G: the data is no text".to_owned()))
 }
 
@@ -74,6 +87,7 @@ fn method(flags: &Flags, has_body: bool) -> Result<Method, Error> {
     match &flags.request {
         Some(text) => Method::parse(text).ok_or_else(|| Error::Usage(format!("-X: `{text}` is no method"))),
         None if flags.head => Ok(Method::Head),
+        None if flags.upload_file.is_some() => Ok(Method::Put),
         None if has_body => Ok(Method::Post),
         None => Ok(Method::Get),
     }
@@ -90,6 +104,14 @@ fn header_fields(values: &[String]) -> Result<Vec<Header>, Error> {
         }
     }
     Ok(fields)
+}
+
+/// JSON does not begin with a `$`, so that it may be in a variable; a form may.
+fn json(value: &str) -> Result<Vec<u8>, Error> {
+    match variable(value) {
+        Some(_) => elsewhere("--json", value).map(String::into_bytes),
+        None => data::of_file(value),
+    }
 }
 
 fn user(value: &str) -> Result<(String, String), Error> {
@@ -113,37 +135,19 @@ fn elsewhere(flag: &str, value: &str) -> Result<String, Error> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// The values of `-d` or `--json`, joined. As in curl, a form's file loses its line ends.
-fn body(values: &[String], with: &str) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    for (i, value) in values.iter().enumerate() {
-        if i > 0 {
-            body.extend_from_slice(with.as_bytes());
-        }
-        let form = !with.is_empty();
-        match value.strip_prefix('@') {
-            // JSON does not begin so; a form may.
-            None if !form && variable(value).is_some() => {
-                body.extend_from_slice(elsewhere("--json", value)?.as_bytes());
-            }
-            Some(path) => {
-                let bytes = read(path)?;
-                body.extend(bytes.into_iter().filter(|byte| !form || !matches!(byte, b'\r' | b'\n' | 0)));
-            }
-            None => body.extend_from_slice(value.as_bytes()),
-        }
-    }
-    Ok(body)
-}
-
-/// A file that a flag names with @; `-` is standard input.
-fn read(path: &str) -> Result<Vec<u8>, Error> {
-    let path = Path::new(path);
-    let mut bytes = Vec::new();
-    let done = if path == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut bytes).map(drop)
-    } else {
-        fs::read(path).map(|read| bytes = read)
+/// The field of `-z`: the date of a file, or a date as HTTP writes them.
+fn condition(value: &str) -> Result<(&'static str, String), Error> {
+    let (name, value) = match value.strip_prefix('-') {
+        Some(value) => ("if-unmodified-since", value),
+        None => ("if-modified-since", value),
     };
-    done.map_err(|error| Error::reading(path, &error)).map(|()| bytes)
+    if let Ok(modified) = fs::metadata(value).and_then(|file| file.modified()) {
+        let since_1970 = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        return Ok((name, http_date(i64::try_from(since_1970).unwrap_or(i64::MAX))));
+    }
+    let is_date = value.contains(' ') && retry::after(value.as_bytes(), 0).is_some();
+    if is_date {
+        return Ok((name, value.to_owned()));
+    }
+    Err(Error::Usage(format!("-z: `{value}` is no file, and no date like 'Sun, 06 Nov 1994 08:49:37 GMT'")))
 }

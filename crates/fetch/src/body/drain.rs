@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use super::decode::{Decoder, Progress};
 use super::spool::{RunId, Spool};
 use super::store::{Store, Storing};
+use super::tap::Tap;
 use crate::clock::Clock;
 use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
@@ -57,6 +58,8 @@ pub(crate) enum Overflow<'a> {
     File(&'a PathBuf),
     /// To the file that all bodies share, from where its sinks read it.
     Store(&'a Arc<Store>),
+    /// To who takes it while it comes.
+    Tap(&'a Tap),
     /// Nowhere: its limit is small.
     Nowhere,
 }
@@ -307,15 +310,20 @@ impl Drain<'_, '_> {
     /// go there anyway.
     fn hold_bytes(&self) -> usize {
         match (&self.place, self.rules.overflow) {
+            (_, Overflow::Tap(_)) => 1,
             (Place::Nowhere | Place::Memory(_), Overflow::Store(_)) => limits::BODY_HELD_BYTES_MAX,
             (_, Overflow::File(_) | Overflow::Store(_)) => limits::BODY_INLINE_BYTES,
             (_, Overflow::Nowhere) => usize::MAX,
         }
     }
 
+    fn is_tapped(&self) -> bool {
+        matches!(self.rules.overflow, Overflow::Tap(_))
+    }
+
     fn can_write_out(&self) -> bool {
         match self.rules.overflow {
-            Overflow::File(_) | Overflow::Store(_) => true,
+            Overflow::File(_) | Overflow::Store(_) | Overflow::Tap(_) => true,
             Overflow::Nowhere => false,
         }
     }
@@ -326,6 +334,12 @@ impl Drain<'_, '_> {
         let block = Bytes::from(std::mem::take(&mut intake.held));
         let Rules { overflow, disk, run, row, attempt, .. } = *self.rules;
         self.place = match (std::mem::take(&mut self.place), overflow) {
+            (_, Overflow::Tap(tap)) => {
+                // How long it takes is not the server's pace.
+                self.alarm.within(Deadline::NEVER, tap.write(disk, block)).await??;
+                self.restart_pace();
+                Place::Nowhere
+            }
             (Place::File(spool), _) => Place::File(spool.write(block).await?),
             (Place::Store(storing), _) => Place::Store(storing.write(disk, block).await?),
             (Place::Nowhere | Place::Memory(_), Overflow::File(directory)) => {
@@ -344,12 +358,13 @@ impl Drain<'_, '_> {
     async fn finish(mut self, mut failure: Option<Failure>) -> Drained {
         let is_written = match &self.place {
             Place::File(_) | Place::Store(_) => true,
-            Place::Nowhere | Place::Memory(_) => false,
+            Place::Nowhere | Place::Memory(_) => self.is_tapped(),
         };
         if is_written && failure.is_none() {
             failure = self.write_out().await.err();
         }
         let proven = self.connection.proves_the_end();
+        let is_held = self.rules.keep && !self.is_tapped();
         let wire_bytes = self.wire_bytes;
         let Some(intake) = self.intake else {
             return Drained { wire_bytes, failure, truncated: Some(true), ..Drained::default() };
@@ -361,7 +376,7 @@ impl Drain<'_, '_> {
             return Drained { bytes, wire_bytes, truncated: Some(true), failure, ..Drained::default() };
         }
         let place = match self.place {
-            Place::Nowhere | Place::Memory(_) if self.rules.keep => Place::Memory(intake.held),
+            Place::Nowhere | Place::Memory(_) if is_held => Place::Memory(intake.held),
             other @ (Place::Nowhere | Place::Memory(_) | Place::File(_) | Place::Store(_)) => other,
         };
         let sha256 = intake.digest.map(|digest| digest.finalize().into());

@@ -4,4 +4,5 @@ pub(crate) mod rest;
 pub(crate) mod drain;
 pub(crate) mod decode;
 pub(crate) mod store;
+pub(crate) mod tap;
 pub(crate) mod spool;

@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     pub(crate) drained: Drained,
     /// Counts the head and the body.
     pub(crate) hold: Hold,
+    /// Its body was handed on while it came: another attempt would hand it on twice.
+    pub(crate) handed_on: bool,
     pub(crate) failure: Option<Failure>,
     /// What stood in the way of the attempt, for the scheduler to judge in its place: an answer to another request.
     pub(crate) refusal: Option<Ending>,
@@ -40,6 +42,7 @@ impl Answer {
             redirect: None,
             drained: Drained::default(),
             hold: Hold::default(),
+            handed_on: false,
             failure: None,
             refusal: None,
         }
@@ -48,6 +51,7 @@ impl Answer {
     /// How the attempt ended, as the scheduler sees it.
     pub(crate) fn ending(&self) -> Ending {
         let ended = match (&self.failure, self.status) {
+            (Some(_), Some(status)) if self.handed_on => Ending::Response { status, retry_after: None },
             (None, Some(status)) => Ending::Response { status, retry_after: self.retry_after },
             (Some(failure), _) => Ending::Failed(failure.kind),
             (None, None) => Ending::Failed(ErrorKind::Internal),

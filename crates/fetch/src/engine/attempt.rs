@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use overlapped_proto::archive::is_archive;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Head;
 use overlapped_proto::job::{Job, Method};
@@ -9,7 +10,7 @@ use overlapped_proto::keepalive::{Care, Habit};
 use overlapped_proto::limits;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::record::Connection as Wire;
+use overlapped_proto::record::{Connection as Wire, Headers};
 use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
 use overlapped_proto::timing::Stopwatch;
@@ -19,6 +20,7 @@ use super::shard::Shard;
 use crate::body::decode::Decoder;
 use crate::body::drain::{Overflow, Rules, drain};
 use crate::body::rest::rest;
+use crate::body::tap::Begun;
 use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::connect::{self, Look};
@@ -260,16 +262,30 @@ impl Attempt<'_> {
             Purpose::Robots => limits::ROBOTS_BYTES_MAX as u64,
         };
         // A part of an encoded body is not an encoded body.
-        let decodes = plan.decodes && answer.status != Some(206);
+        let decodes =
+            plan.decodes && answer.status != Some(206) && !keeps_coding(shard, job, &answer.headers);
         let decoder = if decodes { Decoder::new(codings, max_bytes)? } else { None };
+        let counts = |status: u16| plan.response.body && plan.judge_status(status).is_none();
+        let tap = shard
+            .lanes
+            .tap
+            .as_ref()
+            .filter(|_| *purpose == Purpose::Row && answer.status.is_some_and(counts));
+        if let (Some(tap), Some(status), Some(version)) = (tap, answer.status, answer.wire.http_version) {
+            let bytes = if decoder.is_some() { None } else { connection.bytes_left() };
+            let begun = Begun { status, version, headers: answer.headers.clone(), bytes };
+            answer.handed_on = true;
+            tap.begin(&shard.lanes.disk, begun).await?;
+        }
         let rules = Rules {
             keep: plan.response.body,
             sha256: plan.response.sha256 || job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some()),
             max_bytes,
             speed: plan.timeouts.speed,
-            overflow: match &plan.response.spool {
-                Some(directory) => Overflow::File(directory),
-                None => Overflow::Store(&shard.lanes.store),
+            overflow: match (tap, &plan.response.spool) {
+                (Some(tap), _) => Overflow::Tap(tap),
+                (None, Some(directory)) => Overflow::File(directory),
+                (None, None) => Overflow::Store(&shard.lanes.store),
             },
             disk: &shard.lanes.disk,
             cpu: &shard.lanes.cpu,
@@ -310,6 +326,15 @@ impl Attempt<'_> {
 
 /// Connections that are opened before a server counts as one that speaks first.
 const FRESH_TRIES: usize = 2;
+
+/// True if a body is kept as it came: an archive that was published packed, and whose coding says no more than that. In
+/// records bodies are decoded all the same, because they are read there.
+fn keeps_coding(shard: &Shard, job: &Job, headers: &Headers) -> bool {
+    let plan = &shard.plan;
+    let is_checked = job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some());
+    let is_file = plan.response.spool.is_some() || shard.lanes.tap.is_some() || shard.lanes.moves_bodies;
+    (is_checked || is_file) && is_archive(job.url.path(), headers)
+}
 
 fn is_idle_race(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::HttpNoResponse | ErrorKind::HttpReset)

@@ -19,6 +19,7 @@ use overlapped_proto::reorder::Reorder;
 use super::feed::{Block, Feed};
 use super::ledger::Ledger;
 use super::shard::{Lanes, bad_record};
+use crate::body::tap::Tap;
 use crate::control::{Shared, Stage, Stop};
 use crate::error::Error;
 use crate::plan::Plan;
@@ -318,7 +319,8 @@ impl Conductor {
             _ => None,
         };
         if let Some(why) = batch.iter().find_map(message) {
-            self.failure = Some(Error::output(io::Error::other(why)));
+            let told = self.lanes.tap.as_ref().and_then(Tap::take_error);
+            self.failure = Some(Error::output(told.unwrap_or_else(|| io::Error::other(why))));
             self.shared.stop(Stage::Draining, Stop::Asked);
             batch.retain(|record| message(record).is_none());
         }

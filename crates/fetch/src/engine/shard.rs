@@ -30,6 +30,7 @@ use url::Host;
 use super::answer::Answer;
 use super::spill::{Back, Outside, Spilling};
 use crate::body::store::Store;
+use crate::body::tap::Tap;
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stage, number_of};
 use crate::durable::log::Intents;
@@ -45,6 +46,10 @@ pub(crate) struct Lanes {
     pub(crate) dns: Executor,
     pub(crate) disk: Executor,
     pub(crate) cpu: Executor,
+    /// A sink gives bodies files of their own.
+    pub(crate) moves_bodies: bool,
+    /// Takes the body of the one row.
+    pub(crate) tap: Option<Tap>,
     /// Where responses go that memory has no room for.
     pub(crate) store: Arc<Store>,
     /// Where requests that must not be sent twice are recorded, in a run that is durable.

@@ -106,6 +106,11 @@ impl Sinks {
         self.0.iter().filter(|sink| sink.moves_bodies()).count() > 1
     }
 
+    /// True if one of them does.
+    pub(crate) fn moves_bodies(&self) -> bool {
+        self.0.iter().any(|sink| sink.moves_bodies())
+    }
+
     /// Gives the batch back, empty.
     ///
     /// # Blocking

@@ -188,7 +188,7 @@ fn push_digits<const N: usize>(mut number: u64, out: &mut Vec<u8>) {
 ///
 /// The year is counted from March, so that the leap day is its last and the months before it have a fixed pattern of
 /// lengths (153 days in each five).
-fn civil(days: i64) -> (u64, u64, u64) {
+pub(crate) fn civil(days: i64) -> (u64, u64, u64) {
     const FIRST: i64 = -719_468; // 0000-03-01
     const LAST: i64 = 2_932_896; // 9999-12-31
     let days = (days.clamp(FIRST, LAST) - FIRST).unsigned_abs();

@@ -3,6 +3,7 @@
 mod dry;
 mod title;
 mod again;
+mod one;
 mod sinks;
 
 use std::io::{self, IsTerminal as _};
@@ -12,6 +13,7 @@ use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::{Bulk, ErrorClass, Input, Stop, Summary, raise_open_files_limit};
 use overlapped_proto::display::escape;
 
+use self::one::One;
 use crate::exit::{Ending, Error};
 use crate::flags::fetch::Flags;
 use crate::flags::output::Output;
@@ -65,6 +67,10 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
         }
         earlier = Some(found);
     }
+    let one = plan.sinks.one.take().map(One::new);
+    if let Some(one) = &one {
+        bulk = bulk.receiver(one.clone()).sink(Box::new(one.clone()));
+    }
     for sink in sinks::open(&plan.sinks, plan.show, earlier.as_ref())? {
         bulk = bulk.sink(sink);
     }
@@ -75,6 +81,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     let watch = Watch::start(run.control(), plan.show.meter);
     let result = run.wait();
     let seen = watch.end();
+    one.iter().for_each(One::end);
     let run = result.map_err(|error| resumable(error.into(), earlier.is_some()))?;
     if plan.show.summary {
         terminal::say_lines(&summary::text(&run, seen.held));

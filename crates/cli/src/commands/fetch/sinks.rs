@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::Sink;
 use overlapped_fetch::durable::Earlier;
-use overlapped_fetch::sink::{self, BodyTo, Existing, Files, Lines, OutputFile};
+use overlapped_fetch::sink::{self, Existing, Files, Lines, OutputFile};
 use overlapped_proto::display::{escape, shown};
-use overlapped_proto::record::{HttpVersion, Record, column::Fields};
+use overlapped_proto::record::{Headers, HttpVersion, Record, column::Fields};
 
 use crate::exit::Error;
 use crate::flags::output::Output;
 use crate::flags::plan::{Main, Show, Sinks};
+use crate::flags::write_out::WriteOut;
 use crate::picture::{Bar, Chart};
 use crate::report::figures;
 use crate::terminal;
@@ -25,7 +26,7 @@ use crate::terminal;
 pub(super) fn make_directory(plan: &Sinks) -> Result<(), Error> {
     plan.outputs.iter().try_for_each(|output| match output {
         Output::Directory(path) => sink::make_directory(path).map_err(|error| Error::writing(path, &error)),
-        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) => Ok(()),
+        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) | Output::Body(_) => Ok(()),
     })
 }
 
@@ -52,16 +53,16 @@ pub(super) fn open(plan: &Sinks, show: Show, earlier: Option<&Earlier>) -> Resul
             }
             Output::Ndjson(path) => lines(Lines::ndjson(file(path, existing, length)?, fields), earlier),
             Output::Csv(path) => lines(Lines::csv(file(path, existing, length)?, fields, plan.csv), earlier),
-            Output::Stdout => continue,
+            Output::Stdout | Output::Body(_) => continue,
         });
     }
     match plan.main {
-        Main::Body => sinks.push(Box::new(BodyTo::new(io::stdout()))),
-        Main::BodyIfOk => sinks.push(Box::new(IfOk(BodyTo::new(io::stdout())))),
-        Main::Head => sinks.push(Box::new(Head(terminal::stdout()))),
         Main::Lines => sinks.push(Box::new(Told(terminal::stdout()))),
         Main::Ndjson => sinks.push(Box::new(Lines::ndjson(terminal::stdout(), fields))),
-        Main::Nothing => {}
+        Main::One | Main::Written | Main::Nothing => {}
+    }
+    if let Some(format) = &plan.write_out {
+        sinks.push(Box::new(Written(terminal::stdout(), format.clone())));
     }
     if show.rows {
         sinks.push(Box::new(Told(io::stderr())));
@@ -97,35 +98,25 @@ fn file(path: &Path, existing: Existing, length: Option<u64>) -> Result<OutputFi
     })
 }
 
-/// Passes on what succeeded.
-struct IfOk<S>(S);
-
-impl<S: Sink> Sink for IfOk<S> {
-    fn accept(&mut self, record: &mut Record) -> io::Result<()> {
-        if record.ok { self.0.accept(record) } else { Ok(()) }
+/// The head of a response, as `curl -I` prints it.
+pub(super) fn head_text(version: HttpVersion, status: u16, headers: &Headers) -> Vec<u8> {
+    let mut head = format!("HTTP/{} {status}\r\n", version.as_str()).into_bytes();
+    for (name, value) in headers.iter() {
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
     }
-
-    fn commit(&mut self) -> io::Result<()> {
-        self.0.commit()
-    }
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
-/// The head of a response, as `curl -I` prints it.
-struct Head<W>(W);
+/// What `-w` says of each row.
+struct Written<W>(W, WriteOut);
 
-impl<W: Write + Send> Sink for Head<W> {
+impl<W: Write + Send> Sink for Written<W> {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
-        let Some(status) = record.status else { return Ok(()) };
-        let version = record.connection.http_version.map_or("1.1", HttpVersion::as_str);
-        let mut head = format!("HTTP/{version} {status}\r\n").into_bytes();
-        for (name, value) in record.headers.iter() {
-            head.extend_from_slice(name.as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value);
-            head.extend_from_slice(b"\r\n");
-        }
-        head.extend_from_slice(b"\r\n");
-        self.0.write_all(&head)
+        self.0.write_all(&self.1.render(record))
     }
 
     fn commit(&mut self) -> io::Result<()> {

@@ -1,0 +1,223 @@
+//! One URL, as with curl: its body goes to standard output, or to a file, while it comes.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use overlapped_fetch::{Begun, Receiver, Sink};
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::record::{Body, HttpVersion, Record};
+
+use super::sinks::head_text;
+use crate::flags::plan::{One as Plan, Target};
+use crate::terminal;
+
+/// Bytes of a body by which it is known to be no text, as curl looks at them.
+const LOOKED_AT_BYTES: usize = 2_000;
+
+/// How much of a body is copied at once.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// Takes the body while it comes, and the record when all of it is there.
+#[derive(Clone)]
+pub(super) struct One(Arc<Mutex<State>>);
+
+struct State {
+    plan: Plan,
+    out: Out,
+    bar: ProgressBar,
+}
+
+/// Where the body goes.
+enum Out {
+    /// None has come.
+    Waiting,
+    Stdout {
+        begun: bool,
+    },
+    File(Part),
+}
+
+/// A file under a temporary name, which goes with it unless it is finished.
+struct Part {
+    file: File,
+    path: PathBuf,
+}
+
+impl One {
+    pub(super) fn new(plan: Plan) -> Self {
+        let state = State { plan, out: Out::Waiting, bar: ProgressBar::hidden() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Clears what is shown, and removes a file that is not whole.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.bar.finish_and_clear();
+        state.out = Out::Waiting;
+    }
+
+    /// What is behind a panic is half a file, which gets no name.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Receiver for One {
+    fn begin(&mut self, head: &Begun) -> io::Result<()> {
+        let mut state = self.lock();
+        let text = head_text(head.version, head.status, &head.headers);
+        state.dump(&text)?;
+        state.begin(&text, head.bytes)
+    }
+
+    fn write(&mut self, block: &[u8]) -> io::Result<()> {
+        self.lock().write(block)
+    }
+}
+
+impl Sink for One {
+    fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+        self.lock().accept(record)
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+impl State {
+    fn accept(&mut self, record: &Record) -> io::Result<()> {
+        if matches!(self.out, Out::Waiting) && !self.take_whole(record)? {
+            return Ok(());
+        }
+        self.bar.finish_and_clear();
+        match (std::mem::replace(&mut self.out, Out::Waiting), &self.plan.target) {
+            (Out::File(part), Target::File(path)) if !is_broken(record) => part.finish(path),
+            // Dropped, it is removed.
+            (Out::File(_) | Out::Stdout { .. } | Out::Waiting, _) => Ok(()),
+        }
+    }
+
+    /// Takes a response whose body did not come piece by piece: that of a status that fails the row. False: there is
+    /// nothing to take.
+    fn take_whole(&mut self, record: &Record) -> io::Result<bool> {
+        const NOT_MODIFIED: u16 = 304;
+        let Some(status) = record.status else { return Ok(false) };
+        let version = record.connection.http_version.unwrap_or(HttpVersion::Http11);
+        let text = head_text(version, status, &record.headers);
+        self.dump(&text)?;
+        let is_left_out = self.plan.unless_failed && !record.ok;
+        if is_left_out || is_broken(record) || status == NOT_MODIFIED {
+            return Ok(false);
+        }
+        self.begin(&text, None)?;
+        match &record.body {
+            Body::None => {}
+            Body::Inline(bytes) => self.write(bytes)?,
+            Body::Spooled(body) => self.copy(&mut body.reader())?,
+            Body::File(path) => self.copy(&mut File::open(path)?)?,
+        }
+        Ok(true)
+    }
+
+    fn copy(&mut self, from: &mut dyn io::Read) -> io::Result<()> {
+        let mut block = vec![0; BLOCK_BYTES];
+        loop {
+            match from.read(&mut block)? {
+                0 => return Ok(()),
+                n => self.write(block.get(..n).unwrap_or_default())?,
+            }
+        }
+    }
+
+    /// `-D`.
+    fn dump(&self, head: &[u8]) -> io::Result<()> {
+        match &self.plan.dump_header {
+            None => Ok(()),
+            Some(path) if path == Path::new("-") => terminal::stdout().write_all(head),
+            Some(path) => fs::write(path, head).map_err(|error| at(path, &error)),
+        }
+    }
+
+    fn begin(&mut self, head: &[u8], bytes: Option<u64>) -> io::Result<()> {
+        self.out = match &self.plan.target {
+            Target::Screen | Target::Stdout => Out::Stdout { begun: false },
+            Target::File(path) => Out::File(Part::create(path)?),
+        };
+        if self.plan.include {
+            match &mut self.out {
+                Out::Waiting | Out::Stdout { .. } => terminal::stdout().write_all(head)?,
+                Out::File(part) => part.file.write_all(head)?,
+            }
+        }
+        if self.plan.bar {
+            self.bar = bar(bytes);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, block: &[u8]) -> io::Result<()> {
+        self.bar.inc(block.len() as u64);
+        match &mut self.out {
+            Out::Waiting => Ok(()),
+            Out::File(part) => part.file.write_all(block).map_err(|error| at(&part.path, &error)),
+            Out::Stdout { begun } => {
+                let is_first = !std::mem::replace(begun, true);
+                let looked_at = block.get(..LOOKED_AT_BYTES).unwrap_or(block);
+                if is_first && self.plan.target == Target::Screen && looked_at.contains(&0) {
+                    return Err(io::Error::other(
+                        "the body is binary and could mess up the terminal: -o FILE saves it, -o - prints it",
+                    ));
+                }
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(block).and_then(|()| stdout.flush())
+            }
+        }
+    }
+}
+
+impl Part {
+    /// A new file beside `path`. A link of its name is not followed, and no other file is replaced.
+    fn create(path: &Path) -> io::Result<Self> {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.part", std::process::id()));
+        let part = path.with_file_name(name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&part);
+        Ok(Self { file: file.map_err(|error| at(&part, &error))?, path: part })
+    }
+
+    fn finish(self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path).map_err(|error| at(path, &error))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // After a rename there is none of this name.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// True if the response is not whole, or there was none: a status that fails a row is an answer nevertheless.
+fn is_broken(record: &Record) -> bool {
+    record.failure.as_ref().is_some_and(|failure| failure.kind != ErrorKind::Status)
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// What a person sees of a body that goes elsewhere.
+fn bar(bytes: Option<u64>) -> ProgressBar {
+    let (text, bar) = match bytes {
+        Some(bytes) => ("{bytes} of {total_bytes}  {bytes_per_sec}  {eta} left", ProgressBar::new(bytes)),
+        None => ("{bytes}  {bytes_per_sec}", ProgressBar::no_length()),
+    };
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    bar.with_style(ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,120 @@
+//! What requests carry: the data of `-d` and its like, joined in the order in which it was given, and the file of `-T`.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use clap::ArgMatches;
+
+use super::fetch::{DataKind, Flags};
+use crate::exit::Error;
+
+/// In which order the flags for data were given.
+pub(super) fn order(given: &ArgMatches) -> Vec<DataKind> {
+    let ids = [
+        ("data", DataKind::Form),
+        ("data_raw", DataKind::Raw),
+        ("data_binary", DataKind::Binary),
+        ("data_urlencode", DataKind::Encoded),
+    ];
+    let places = |(id, kind)| given.indices_of(id).into_iter().flatten().map(move |place| (place, kind));
+    let mut places: Vec<(usize, DataKind)> = ids.into_iter().flat_map(places).collect();
+    places.sort_by_key(|(place, _)| *place);
+    places.into_iter().map(|(_, kind)| kind).collect()
+}
+
+/// The form that the flags for data make together; `None`: there are none.
+///
+/// # Errors
+///
+/// A file cannot be read.
+pub(super) fn form(flags: &Flags) -> Result<Option<Vec<u8>>, Error> {
+    let mut form: Option<Vec<u8>> = None;
+    let (mut plain, mut raw) = (flags.data.iter(), flags.data_raw.iter());
+    let (mut binary, mut encoded) = (flags.data_binary.iter(), flags.data_urlencode.iter());
+    for kind in &flags.data_order {
+        let value = match kind {
+            DataKind::Form => plain.next().map(|value| of_file(value).map(without_line_ends)),
+            DataKind::Raw => raw.next().map(|value| Ok(value.clone().into_bytes())),
+            DataKind::Binary => binary.next().map(|value| of_file(value)),
+            DataKind::Encoded => encoded.next().map(|value| percent_encoded(value)),
+        };
+        let Some(value) = value else { continue };
+        let form = match &mut form {
+            Some(form) => {
+                form.push(b'&');
+                form
+            }
+            none => none.insert(Vec::new()),
+        };
+        form.extend(value?);
+    }
+    Ok(form)
+}
+
+/// What a value is, or the file that `@FILE` names.
+pub(super) fn of_file(value: &str) -> Result<Vec<u8>, Error> {
+    match value.strip_prefix('@') {
+        Some(path) => read(path),
+        None => Ok(value.as_bytes().to_vec()),
+    }
+}
+
+/// As in curl, a form's file loses its line ends.
+fn without_line_ends(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
+    bytes
+}
+
+/// curl's forms of `--data-urlencode`: `TEXT`, `=TEXT`, `NAME=TEXT`, `@FILE` and `NAME@FILE`; the name stays as it is.
+fn percent_encoded(value: &str) -> Result<Vec<u8>, Error> {
+    let at = value.find(['=', '@']);
+    let (name, content) = match at.and_then(|at| value.split_at_checked(at)) {
+        None => ("", value.as_bytes().to_vec()),
+        Some((name, rest)) => match rest.strip_prefix('@') {
+            Some(path) => (name, read(path)?),
+            None => (name, rest.as_bytes().get(1..).unwrap_or_default().to_vec()),
+        },
+    };
+    let mut encoded = name.as_bytes().to_vec();
+    if !name.is_empty() {
+        encoded.push(b'=');
+    }
+    for byte in content {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte);
+        } else {
+            encoded.extend(format!("%{byte:02X}").bytes());
+        }
+    }
+    Ok(encoded)
+}
+
+/// A file that a flag names; `-` is standard input.
+pub(super) fn read(path: &str) -> Result<Vec<u8>, Error> {
+    let path = Path::new(path);
+    let mut bytes = Vec::new();
+    let done = if path == Path::new("-") {
+        io::stdin().lock().read_to_end(&mut bytes).map(drop)
+    } else {
+        fs::read(path).map(|read| bytes = read)
+    };
+    done.map_err(|error| Error::reading(path, &error)).map(|()| bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_percent_encoded() {
+        let check = |value: &str, expected: &str| {
+            assert_eq!(percent_encoded(value).ok().as_deref(), Some(expected.as_bytes()), "{value}");
+        };
+        check("a b&c", "a%20b%26c");
+        check("=a=b", "a%3Db");
+        check("name=a b", "name=a%20b");
+        check("", "");
+        check("\u{e9}-._~", "%C3%A9-._~");
+    }
+}

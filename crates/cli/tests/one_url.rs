@@ -1,0 +1,216 @@
+//! One URL, as with curl: its body comes while it is sent, to standard output or to a file, and curl's flags for it.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod program;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use overlapped_testkit::{Script, Server, bytes_of};
+use program::{Directory, command, run, run_with};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// The second half is sent when the first was read from standard output: without streaming neither ever moves.
+#[test]
+fn a_body_is_printed_while_it_comes() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (go_on, gone_on) = mpsc::channel::<()>();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        assert!(stream.read(&mut request).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nfirst ").unwrap();
+        gone_on.recv_timeout(LONG).unwrap();
+        stream.write_all(b"second").unwrap();
+    });
+    let mut child = command(&[&url]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 6];
+    stdout.read_exact(&mut first).unwrap();
+    go_on.send(()).unwrap();
+    let mut second = String::new();
+    stdout.read_to_string(&mut second).unwrap();
+    server.join().unwrap();
+    assert_eq!((&first[..], &*second, child.wait().unwrap().code()), (&b"first "[..], "second", Some(0)));
+}
+
+/// What was printed cannot be taken back.
+#[test]
+fn a_body_that_breaks_off_is_not_printed_twice() {
+    let server = Server::start();
+    let ran = run(&[&server.url("/truncate?length=100000&sent=50000")]);
+    ran.check_code(1);
+    assert_eq!((ran.stdout.len(), server.requests()), (50_000, 1), "{}", ran.stderr);
+    // Nothing of these was printed, so they are tried again.
+    let ran = run(&[&server.url("/flaky?id=1&fails=1&status=503"), "--retry", "2"]);
+    ran.check_code(0);
+}
+
+#[test]
+fn a_name_is_the_file_of_the_body() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let path = directory.write("page.bin", "what was there before");
+    let target = "/bytes/300000";
+    let ran = run(&["-s", "-o", &path, &server.url(target)]);
+    ran.check_code(0);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
+    assert!(fs::read(&path).unwrap() == bytes_of(target, 300_000));
+    // One that is not whole replaces nothing, and leaves nothing.
+    run(&["-o", &path, &server.url("/truncate?length=100000&sent=50000")]).check_code(1);
+    assert!(fs::read(&path).unwrap() == bytes_of(target, 300_000));
+    assert_eq!(directory.names(), ["page.bin"]);
+    // As curl has it, the page of an error is a page too, unless -f is given.
+    run(&["-f", "-o", &path, &server.url("/status/404")]).check_code(1);
+    assert_eq!(fs::read(&path).unwrap().len(), 300_000);
+    run(&["-o", &path, &server.url("/status/404")]).check_code(1);
+    assert_eq!(directory.read("page.bin"), "status 404\n");
+    run(&["-o", &path, &server.url("/status/404"), &server.url("/ok")]).check_refused(2, "-o DIR/");
+    run(&["-o", &format!("{path}/x"), &server.url("/ok")]).check_code(3);
+    let folder = directory.path("");
+    run(&["-o", folder.trim_end_matches('/'), &server.url("/ok")]).check_refused(2, "is a directory");
+}
+
+#[test]
+fn the_url_names_the_file() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let remote = |url: &str| {
+        let mut command = command(&["-s", "-O", url]);
+        let output = command.current_dir(directory.path("")).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(remote(&server.url("/text/10?a=b")).0, Some(0));
+    assert_eq!((directory.names(), directory.read("10").len()), (vec!["10".to_owned()], 10));
+    let (code, stderr) = remote(&server.url("/"));
+    assert!(code == Some(2) && stderr.contains("-o NAME"), "{stderr}");
+    assert_eq!(directory.names().len(), 1);
+}
+
+#[test]
+fn heads_are_printed_and_kept() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let ran = run(&["-i", &server.url("/row/1")]);
+    let (head, body) = ran.stdout.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200\r\n") && head.contains("content-type: text/plain"), "{head}");
+    assert!(!body.is_empty());
+    let path = directory.path("head.txt");
+    let ran = run(&["-D", &path, &server.url("/row/1")]);
+    assert_eq!((ran.stdout.as_str(), directory.read("head.txt")), (body, format!("{head}\r\n\r\n")));
+    let list = format!("@{}", directory.write("list.txt", server.url("/ok")));
+    run(&["-i", &list]).check_refused(2, "-i");
+    run(&["-D", &path, &list]).check_refused(2, "-D");
+}
+
+#[test]
+fn formats_are_filled_in_for_each_row() {
+    let server = Server::start();
+    let ran =
+        run(&["-w", r"\n%{http_code} %{size_download} %header{content-type}\n", &server.url("/text/5")]);
+    let (_, told) = ran.stdout.split_once('\n').unwrap();
+    assert!(told.starts_with("200 5 text/plain"), "{ran:?}");
+    let ran = run(&["-s", "-w", r"%{urlnum}:%{http_code}\n", "--ordered", &server.url("/status/{200,404}")]);
+    assert_eq!(ran.stdout, "0:200\n1:404\n");
+    run(&["-w", "%{no_such}", &server.url("/ok")]).check_refused(2, "%{no_such}");
+}
+
+#[test]
+fn data_is_sent_in_the_order_of_its_flags() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let file = directory.write("data.txt", "line\r\n");
+    let at = format!("@{file}");
+    let sent = |words: &[&str]| {
+        server.forget();
+        run(&[words, &[&server.url("/echo")]].concat()).check_code(0);
+        let seen = server.seen().remove(0);
+        (seen.method.clone(), String::from_utf8(seen.body.to_vec()).unwrap())
+    };
+    let post = |body: &str| ("POST".to_owned(), body.to_owned());
+    let words = ["--data-urlencode", "q=a b", "-d", &at, "--data-raw", &at, "--data-binary", &at];
+    assert_eq!(sent(&words), post(&format!("q=a%20b&line&{at}&line\r\n")));
+    assert_eq!(sent(&["-T", &file]), ("PUT".to_owned(), "line\r\n".to_owned()));
+    assert_eq!(sent(&["-T", &file, "-X", "POST"]).0, "POST");
+    server.forget();
+    run(&["-T", &file, &server.url("/echo/")]);
+    assert_eq!(server.seen()[0].target, "/echo/data.txt");
+    run(&["-F", "a=b", &server.url("/echo")]).check_refused(2, "-F");
+}
+
+#[test]
+fn a_date_is_asked_about() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let file = directory.write("old.txt", "old");
+    let asked = |value: &str, name: &str| {
+        server.forget();
+        run(&["-z", value, &server.url("/ok")]).check_code(0);
+        server.seen()[0].header(name).map(str::to_owned)
+    };
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    assert_eq!(asked(date, "if-modified-since").as_deref(), Some(date));
+    assert_eq!(asked(&format!("-{date}"), "if-unmodified-since").as_deref(), Some(date));
+    assert!(asked(&file, "if-modified-since").unwrap().ends_with(" GMT"));
+    run(&["-z", "yesterday", &server.url("/ok")]).check_refused(2, "-z");
+}
+
+/// Runs the program on a terminal of its own.
+fn on_a_terminal(words: &[&str]) -> (Option<i32>, Vec<u8>) {
+    const PTY: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut python = Command::new("python3");
+    python
+        .args(["-c", PTY, env!("CARGO_BIN_EXE_overlapped")])
+        .args(words)
+        .env("NO_COLOR", "1")
+        .env("TERM", "dumb");
+    let output = python.stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), output.stdout)
+}
+
+#[test]
+fn a_binary_body_is_not_printed_on_a_terminal() {
+    let server =
+        Server::builder().route("/binary", Script::response(200, &[], &b"GIF\0\x01\x02rest"[..])).start();
+    let url = server.url("/binary");
+    let (code, seen) = on_a_terminal(&[&url]);
+    let text = String::from_utf8_lossy(&seen);
+    assert!(code == Some(3) && text.contains("-o FILE") && !seen.contains(&0), "{code:?} {text:?}");
+    let (code, seen) = on_a_terminal(&["-o", "-", &url]);
+    assert!(code == Some(0) && seen.starts_with(b"GIF\0"), "{seen:?}");
+    assert_eq!(run(&[&url]).stdout.len(), 10);
+    // Where no person looks, `-o -` is a record.
+    assert_eq!(run(&["-s", "-o", "-", &url]).records().len(), 1);
+}
+
+/// `hello`, as gzip packs it.
+const PACKED: &[u8] =
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x07\x00\x86\xa6\x10\x36\x05\x00\x00\x00";
+const PACKED_SHA256: &str = "c32587980e71266dfdd77e753c31554efcca4cbee4960aa739ee1ade5788bbd0";
+
+/// wget and Firefox save the file that was published.
+#[test]
+fn an_archive_is_kept_as_it_was_published() {
+    let directory = Directory::new();
+    let packed = |path: &str| fs::read(path).unwrap().starts_with(b"\x1f\x8b");
+    let as_archive = Server::builder().handler("/", |_| {
+        let headers = [("Content-Encoding", "gzip"), ("Content-Type", "application/octet-stream")];
+        Script::response(200, &headers, PACKED)
+    });
+    let as_archive = as_archive.start();
+    let (archive, page) = (as_archive.url("/v1/src.tar.gz"), as_archive.url("/page.html"));
+    let (one, other) = (directory.path("one"), directory.path("other"));
+    run(&["-o", &one, &archive]).check_code(0);
+    run(&["-o", &other, &page]).check_code(0);
+    assert!(packed(&one) && !packed(&other));
+    let pages = directory.path("pages/");
+    run(&["-s", "-o", &pages, "--name", "{row}", &archive, &page]).check_code(0);
+    assert!(packed(&directory.path("pages/0")) && !packed(&directory.path("pages/1")));
+    // In a record it is read, and so it is decoded; not where its checksum is that of the file.
+    assert_eq!(run(&["-s", "-o", "-", &archive]).records()[0]["bytes"], 5);
+    let list = format!(r#"{{"url":"{archive}","sha256":"{}"}}"#, PACKED_SHA256);
+    let ran = run_with(&["-s", "--input-format", "ndjson", "-o", "-", "-"], list.as_bytes());
+    assert_eq!(ran.records()[0]["error"], serde_json::Value::Null, "{ran:?}");
+}
