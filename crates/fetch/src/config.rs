@@ -108,7 +108,7 @@ pub struct Timeouts {
     pub first_byte: Option<Duration>,
     /// The slowest body: bytes a second, over a span.
     pub speed: Option<(u64, Duration)>,
-    /// One attempt in all.
+    /// One attempt in all, with the redirects before it, without waiting for a place.
     pub total: Option<Duration>,
 }
 

@@ -117,6 +117,23 @@ fn many_late_rows_hold_up_no_other() {
     );
 }
 
+/// Each hop takes less than the limit; together they take more.
+#[test]
+fn the_limit_for_all_counts_over_redirects() {
+    let hop = |to: &str| {
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+        Script::new().pause(Duration::from_millis(400)).send(head)
+    };
+    let server =
+        Server::builder().route("/1", hop("/2")).route("/2", hop("/3")).route("/3", hop("/ok")).start();
+    let total = |s| Timeouts { total: Some(Duration::from_secs_f64(s)), ..never() };
+    let fetched = fetch(Config { timeouts: total(0.9), ..config() }, [server.url("/1")]);
+    assert_eq!(fetched.errors(), ["timeout.total"]);
+    assert!(!fetched.records[0].chain.is_empty(), "{:?}", fetched.records[0]);
+    let fetched = fetch(Config { timeouts: total(25.0), ..config() }, [server.url("/1")]);
+    assert_eq!((fetched.errors(), fetched.records[0].chain.len()), (vec![""], 3));
+}
+
 /// A server that sends faster than we read leaves no pause in which a deadline would be looked at.
 #[test]
 fn a_body_that_never_pauses_starves_nobody() {

@@ -316,6 +316,12 @@ impl Job {
         Target { host: self.host, endpoint: Endpoint::of(&self.url) }
     }
 
+    /// What the redirects took that led here: the requests themselves, without the waiting in between.
+    #[must_use]
+    pub fn spent(&self) -> Nanos {
+        self.chain.iter().fold(Nanos::ZERO, |sum, hop| sum + hop.total)
+    }
+
     /// True if nothing was tried yet: what is known of the row is what the list says.
     #[must_use]
     pub fn is_fresh(&self) -> bool {

@@ -13,7 +13,7 @@ pub struct Hop {
     pub url: Box<str>,
     /// Its status.
     pub status: u16,
-    /// How long the attempt took.
+    /// How long the request took, without waiting for a place.
     pub total: Nanos,
     /// The address that answered.
     pub remote: Option<IpAddr>,

@@ -1,11 +1,12 @@
 //! When the phases of one attempt ended. Stamps are taken once and in order; what did not happen stays empty.
 
+use crate::error::Phase;
 use crate::time::Nanos;
 
 /// The phases of one attempt, as durations. `None`: it did not happen, as `dns` on a connection that is used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// Waiting for a place: from the moment the row was ready until the attempt started.
+    /// Waiting for a place: from the moment the row was ready until the attempt started. No part of the total.
     pub blocked: Option<Nanos>,
     /// Resolving the name.
     pub dns: Option<Nanos>,
@@ -22,10 +23,10 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// The sum of all phases that happened.
+    /// What the request took: the sum of all phases that happened, without the waiting for a place.
     #[must_use]
     pub fn total(&self) -> Nanos {
-        [self.blocked, self.dns, self.connect, self.tls, self.send, self.wait, self.receive]
+        [self.dns, self.connect, self.tls, self.send, self.wait, self.receive]
             .into_iter()
             .flatten()
             .fold(Nanos::ZERO, |sum, phase| sum + phase)
@@ -47,7 +48,7 @@ impl Timing {
 /// assert_eq!(timing.blocked, Some(Nanos(15)));
 /// assert_eq!(timing.connect, None);
 /// assert_eq!(timing.wait, Some(Nanos(50)));
-/// assert_eq!(timing.total(), Nanos(90));
+/// assert_eq!(timing.total(), Nanos(75));
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
@@ -88,6 +89,25 @@ impl Stopwatch {
         receive
     }
 
+    /// The attempt failed in this phase: what has passed since the last stamp belongs to it. Where the phase does not
+    /// tell, it belongs to what comes next.
+    pub fn fail(&mut self, phase: Phase, now: Nanos) {
+        match phase {
+            Phase::Dns => self.dns(now),
+            Phase::Connect => self.connect(now),
+            Phase::Tls => self.tls(now),
+            Phase::Send => self.send(now),
+            Phase::Body => self.receive(now),
+            Phase::Head | Phase::Input | Phase::Sink | Phase::Run => match self.timing {
+                Timing { wait: Some(_), .. } => self.receive(now),
+                Timing { send: Some(_), .. } => self.wait(now),
+                Timing { connect: Some(_), .. } => self.send(now),
+                Timing { connect: None, .. } if phase == Phase::Head => self.send(now),
+                Timing { connect: None, .. } => self.connect(now),
+            },
+        }
+    }
+
     /// When the attempt started.
     #[must_use]
     pub fn started(&self) -> Nanos {
@@ -98,5 +118,36 @@ impl Stopwatch {
     #[must_use]
     pub fn timing(&self) -> Timing {
         self.timing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attempt that passes phases of 10 ns each and fails 5 ns later: what is told of `connect`, `send`, `wait`.
+    fn check(passed: &[fn(&mut Stopwatch, Nanos)], phase: Phase, expected: [Option<u64>; 3], total: u64) {
+        let mut watch = Stopwatch::start(Nanos(0), Nanos(100));
+        let mut now = Nanos(100);
+        for stamp in passed {
+            now += Nanos(10);
+            stamp(&mut watch, now);
+        }
+        watch.fail(phase, now + Nanos(5));
+        let Timing { connect, send, wait, .. } = watch.timing();
+        assert_eq!([connect, send, wait].map(|phase| phase.map(|span| span.0)), expected, "{phase:?}");
+        assert_eq!(watch.timing().total(), Nanos(total), "{phase:?}");
+    }
+
+    #[test]
+    fn a_failed_attempt_took_its_time_all_the_same() {
+        let (connect, send) = (Stopwatch::connect, Stopwatch::send);
+        check(&[], Phase::Connect, [Some(5), None, None], 5);
+        check(&[], Phase::Run, [Some(5), None, None], 5);
+        check(&[connect], Phase::Run, [Some(10), Some(5), None], 15);
+        check(&[connect, send], Phase::Head, [Some(10), Some(10), Some(5)], 25);
+        check(&[send], Phase::Head, [None, Some(10), Some(5)], 15);
+        check(&[], Phase::Head, [None, Some(5), None], 5);
+        check(&[connect, send], Phase::Body, [Some(10), Some(10), None], 25);
     }
 }

@@ -139,7 +139,7 @@ pub(crate) struct Flags {
     /// ... over this long.
     #[arg(short = 'y', long, value_name = "TIME", default_value_t = limits::SPEED_TIME.into(), help_heading = "Time and size")]
     pub(crate) speed_time: Span,
-    /// One attempt in all.
+    /// One attempt in all, with its redirects.
     #[arg(short, long, value_name = "TIME", default_value_t = limits::TOTAL_TIMEOUT.into(), help_heading = "Time and size")]
     pub(crate) max_time: Span,
     /// The largest body, decoded, in files and in records.

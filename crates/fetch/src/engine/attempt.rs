@@ -46,10 +46,17 @@ enum Purpose {
 async fn make(shard: &Shard, alarm: &mut Alarm, job: &Job, purpose: Purpose) -> Answer {
     let now = shard.now();
     let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
-    alarm.begin(now, own_limit.or(shard.plan.timeouts.total));
+    // As with curl, the limit is for a row with its redirects; each retry has what they have left of it.
+    let limit = own_limit.or(shard.plan.timeouts.total);
+    alarm.begin(now, limit.map(|limit| limit - job.spent()));
     let answer = Answer::new(Stopwatch::start(job.ready, now));
     let mut attempt = Attempt { shard, alarm, job, answer, purpose };
     let failure = attempt.run().await.err();
+    if let Some(failure) = failure.as_ref().filter(|failure| failure.kind != ErrorKind::Resource)
+        && attempt.answer.watch.timing().receive.is_none()
+    {
+        attempt.answer.watch.fail(failure.kind.phase(), shard.now());
+    }
     attempt.answer.failure = failure;
     attempt.answer
 }

@@ -211,10 +211,10 @@ fn time(record: &Record, cells: &mut impl Cells) {
     cells.cell(name!("elapsed_ms"), Value::Millis(record.elapsed));
 }
 
-/// The sum of the phases as they are written, cut to whole microseconds, so that a reader's sum agrees.
+/// What the request took: the sum of its phases as they are written, cut to whole microseconds, so that a reader's sum agrees.
 fn total(timing: &Timing) -> Option<Nanos> {
-    let Timing { blocked, dns, connect, tls, send, wait, receive } = *timing;
-    [blocked, dns, connect, tls, send, wait, receive]
+    let Timing { blocked: _, dns, connect, tls, send, wait, receive } = *timing;
+    [dns, connect, tls, send, wait, receive]
         .into_iter()
         .flatten()
         .map(|phase| Nanos(phase.0 - phase.0 % 1_000))
