@@ -244,6 +244,8 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -252,6 +254,27 @@ mod tests {
         let mixed = ["::1", "::2", "10.0.0.1", "10.0.0.2", "10.0.0.3"].map(address);
         let expected = ["::1", "10.0.0.1", "::2", "10.0.0.2", "10.0.0.3"].map(address);
         assert_eq!(interleave(&mixed), expected);
+    }
+
+    /// Nothing has waited for the sockets meanwhile, so the runtime knows of nothing.
+    #[test]
+    fn what_came_before_a_request_is_seen() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let check = |serve: fn(&mut std::net::TcpStream), expected| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let tcp = runtime.block_on(TcpStream::connect(address)).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            let mut stream = Stream::Plain(tcp);
+            assert_eq!(stream.look(), Look::Quiet);
+            serve(&mut server);
+            while stream.look() == Look::Quiet {
+                std::thread::yield_now();
+            }
+            assert_eq!((stream.look(), stream.look()), (expected, expected));
+        };
+        check(|server| server.write_all(b"x").unwrap(), Look::Spoke);
+        check(|server| server.shutdown(std::net::Shutdown::Write).unwrap(), Look::Ended);
     }
 
     #[test]

@@ -300,7 +300,8 @@ fn head_failure(error: &io::Error, heard: bool) -> Failure {
             "the connection ended inside the head of the response",
         );
     }
-    Failure::new(ErrorKind::HttpReset, format!("the connection broke before the response: {}", told(error)))
+    let place = if heard { "inside the head of" } else { "before" };
+    Failure::new(ErrorKind::HttpReset, format!("the connection broke {place} the response: {}", told(error)))
 }
 
 fn body_failure(error: &io::Error) -> Failure {
