@@ -74,12 +74,12 @@ fn results_come_in_the_order_of_the_list() {
 #[test]
 fn figures_fit_a_narrow_terminal() {
     let output = program::command(&["compare", "--scale", "0", "--runs", "1", "--many", "3"])
-        .env("COLUMNS", "48")
+        .env("COLUMNS", "40")
         .output()
         .unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     let (figures, next) = told.split_once("\nnext:").unwrap();
-    assert!(figures.lines().all(|line| line.chars().count() <= 48), "{figures}");
+    assert!(figures.lines().all(|line| line.chars().count() <= 40), "{figures}");
     assert!(figures.contains("\nmemory "), "{figures}");
     assert!(next.contains("overlapped @urls.txt -o results.ndjson"), "{next}");
 }

@@ -205,18 +205,20 @@ impl Scene<'_> {
 
 const HEADINGS: [&str; 7] = ["", "wall", "over ideal", "speed-up", "CPU", "threads", "memory"];
 
-/// An arm a line; where that is too wide, an arm a column.
+/// An arm a line; where that is too wide, an arm a column, with the short names and without what the others tell.
 fn table(out: &mut String, scene: &Scene<'_>, width: usize) {
     const WIDE: [usize; 7] = [12, 10, 12, 10, 11, 9, 10];
-    const NARROW: [usize; 4] = [11, 11, 13, 13];
-    let lines: Vec<[String; 7]> =
-        std::iter::once(HEADINGS.map(str::to_owned)).chain(scene.figures()).collect();
+    const NARROW: [usize; 4] = [10; 4];
+    let headings = std::iter::once(HEADINGS.map(str::to_owned));
+    let lines: Vec<[String; 7]> = headings.chain(scene.figures()).collect();
     out.push('\n');
     if width >= WIDE.iter().sum() {
         lines.iter().for_each(|line| row(out, line, &WIDE));
         return;
     }
-    for at in 0..HEADINGS.len() {
+    let names = scene.arms.iter().map(|(arm, _)| flag(arm.arm).to_owned());
+    row(out, &std::iter::once(String::new()).chain(names).collect::<Vec<_>>(), &NARROW);
+    for (at, _) in HEADINGS.iter().enumerate().filter(|(_, name)| !matches!(**name, "" | "over ideal")) {
         let column: Vec<String> = lines.iter().filter_map(|line| line.get(at).cloned()).collect();
         row(out, &column, &NARROW);
     }
