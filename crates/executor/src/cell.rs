@@ -100,6 +100,8 @@ impl Place {
 pub(crate) trait Task: Send + Sync {
     fn place(&self) -> &Place;
 
+    fn look(&self) -> Look;
+
     /// Runs the closure, and tells `worker` of its end before the result can be seen. Says whether that result is the user's to drop.
     fn run(&self, started: u64, worker: &mut dyn Ending) -> bool;
 
@@ -131,7 +133,6 @@ pub(crate) trait Awaited<R>: Task {
     fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, JobError>>;
     fn take(&self) -> Option<Result<R, JobError>>;
     fn attach(&self, group: &Arc<Group>, number: u32);
-    fn look(&self) -> Look;
 }
 
 /// A look at a job from outside. Times are nanoseconds on the pool's clock.
@@ -251,6 +252,17 @@ where
         &self.place
     }
 
+    fn look(&self) -> Look {
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Queued(_) => Look::Queued { submitted: state.waited },
+            Phase::Running => Look::Running { waited: state.waited, started: state.ran },
+            Phase::Settled(_) | Phase::Taken => {
+                Look::Settled { waited: state.waited, ran: (state.ran != NEVER).then_some(state.ran) }
+            }
+        }
+    }
+
     fn run(&self, started: u64, worker: &mut dyn Ending) -> bool {
         let Some((closure, submitted)) = self.start(started) else {
             // It was given up between the queue and here.
@@ -330,17 +342,6 @@ where
                 let old = mem::replace(&mut state.listener, Listener::Group(Arc::clone(group), number));
                 drop(state);
                 drop(old);
-            }
-        }
-    }
-
-    fn look(&self) -> Look {
-        let state = self.state.lock();
-        match state.phase {
-            Phase::Queued(_) => Look::Queued { submitted: state.waited },
-            Phase::Running => Look::Running { waited: state.waited, started: state.ran },
-            Phase::Settled(_) | Phase::Taken => {
-                Look::Settled { waited: state.waited, ran: (state.ran != NEVER).then_some(state.ran) }
             }
         }
     }

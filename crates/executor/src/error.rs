@@ -26,6 +26,21 @@ pub enum JobError {
 }
 
 impl JobError {
+    /// Whether it was cancelled before it ran.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, JobError::Cancelled)
+    }
+
+    /// Whether the closure panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self, JobError::Panicked(_))
+    }
+
+    /// Whether its time was over.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, JobError::TimedOut { .. })
+    }
+
     /// The panic, if the closure panicked.
     pub fn into_panic(self) -> Option<Panic> {
         match self {
@@ -53,7 +68,15 @@ impl fmt::Display for JobError {
     }
 }
 
-impl std::error::Error for JobError {}
+impl std::error::Error for JobError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            JobError::Rejected(why) => Some(why),
+            JobError::Panicked(panic) => Some(panic),
+            JobError::Cancelled | JobError::TimedOut { .. } | JobError::WouldDeadlock => None,
+        }
+    }
+}
 
 impl From<JobError> for std::io::Error {
     fn from(error: JobError) -> Self {

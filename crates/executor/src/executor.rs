@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::job::Job;
 use crate::lane::{Admission, Applicant, ROOT};
 use crate::metrics::Metrics;
 use crate::pool::{self, NewThread, Pool, Settings, spawn_std};
+use crate::sync::Mutex;
 
 /// A pool of threads for calls that block, as a handle that is cheap to clone.
 ///
@@ -39,6 +40,8 @@ pub struct Executor {
     handle: Arc<Handle>,
 }
 
+static GLOBAL: OnceLock<Executor> = OnceLock::new();
+
 struct Handle {
     pool: Arc<Pool>,
     lane: u32,
@@ -53,9 +56,10 @@ impl Executor {
     }
 
     /// The process's common executor, built with the defaults when it is first asked for. It is never shut down by itself.
+    ///
+    /// [`Builder::build_global`] builds it otherwise.
     pub fn global() -> &'static Executor {
-        static GLOBAL: LazyLock<Executor> = LazyLock::new(|| Executor::builder().assemble().0);
-        &GLOBAL
+        GLOBAL.get_or_init(|| Executor::builder().assemble().0)
     }
 
     /// Hands a blocking call to the pool. The job is a future of its result.
@@ -110,6 +114,29 @@ impl Executor {
                 let closure = cell.reclaim().expect("a job that was not let in was not started");
                 Err(Full { closure, why })
             }
+        }
+    }
+
+    /// As [`try_submit`](Executor::try_submit), for a closure that can be asked to stop while it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`], with the closure and the reason.
+    pub fn try_submit_cancellable<F, R>(&self, closure: F) -> Result<Job<R>, Full<F>>
+    where
+        F: FnOnce(&CancelToken) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let token = CancelToken::new();
+        let own = token.clone();
+        // Beside the job, so that it can be had back.
+        let slot = Arc::new(Mutex::new(Some(closure)));
+        let theirs = Arc::clone(&slot);
+        let take =
+            |slot: &Mutex<Option<F>>| slot.lock().take().expect("either the job takes it or its submitter");
+        match self.try_submit(move || pool::with_token(&own, take(&theirs))) {
+            Ok(job) => Ok(job.with_token(token)),
+            Err(full) => Err(Full { closure: take(&slot), why: full.why }),
         }
     }
 
@@ -193,6 +220,13 @@ impl Executor {
     /// A job of the view that waits for another job keeps its place. If the awaited job, or one that this waits for, needs a place in the
     /// same view, it is lent that one, as in a direct call. So a view of limit 1 excludes its jobs from each other, also across waits.
     ///
+    /// While a view lives, the same name gives the same view again, so that a limit holds for all who name it. Views without a name
+    /// are each their own.
+    ///
+    /// # Panics
+    ///
+    /// If the view of this name has another limit.
+    ///
     /// ```
     /// let executor = overlapped::Executor::builder().max_workers(8).build()?;
     /// let dns = executor.limited("dns", 2);
@@ -216,6 +250,13 @@ impl Executor {
             return self.clone();
         }
         let lane = pool.core().view(self.handle.lane, name, limit, queue_limit);
+        #[allow(
+            clippy::panic,
+            reason = "two parts of a program that want different limits for one name are its defect"
+        )]
+        let lane = lane.unwrap_or_else(|(limit, queue)| {
+            panic!("a view named {name:?} is there already, with a limit of {limit} and a queue of {queue}")
+        });
         Executor { handle: Arc::new(Handle { pool: Arc::clone(pool), lane, _outer: Some(self.clone()) }) }
     }
 
@@ -225,6 +266,11 @@ impl Executor {
             return Metrics::none();
         }
         self.handle.pool.core().metrics(self.handle.lane)
+    }
+
+    /// Whether it takes no more jobs: it is shut down, or this is a forked child.
+    pub fn is_closed(&self) -> bool {
+        self.is_forked() || self.handle.pool.core().lane(self.handle.lane).closed
     }
 
     /// Whether the current thread is a worker of this executor, that is, whether this is called from one of its jobs.
@@ -257,6 +303,8 @@ impl Executor {
         R: Send + 'static,
     {
         let pool = &self.handle.pool;
+        #[cfg(feature = "tokio")]
+        let closure = pool.in_context(closure);
         let cell: Arc<dyn Awaited<R>> = Arc::new(Cell::new(self.handle.lane, pool.now(), closure));
         if let Err(why) = pool.submit(Arc::clone(&cell) as Arc<dyn Task>, entry) {
             cell.discard(JobError::Rejected(why));
@@ -331,6 +379,8 @@ impl Builder {
                 on_thread_stop: None,
                 on_panic: None,
                 spawn: Box::new(spawn_std),
+                #[cfg(feature = "tokio")]
+                tokio_context: false,
             },
         }
     }
@@ -420,6 +470,29 @@ impl Builder {
             executor.handle.pool.start_thread()?;
         }
         Ok(executor)
+    }
+
+    /// Builds the process's common executor, [`Executor::global`], before anything uses it.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Builder::build); and [`AlreadyExists`](io::ErrorKind::AlreadyExists) if the common executor is there already, by an
+    /// earlier call or because something has used it.
+    pub fn build_global(self) -> io::Result<&'static Executor> {
+        let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "the common executor is there already");
+        if GLOBAL.get().is_some() {
+            return Err(taken());
+        }
+        GLOBAL.set(self.build()?).map_err(|_| taken())?;
+        Ok(Executor::global())
+    }
+
+    /// Jobs run in the tokio runtime in which they were submitted, as those of `spawn_blocking` do: `Handle::current()` works in them,
+    /// and so does what needs it. Jobs of [`try_submit`](Executor::try_submit) excepted.
+    #[cfg(feature = "tokio")]
+    pub fn tokio_context(mut self) -> Self {
+        self.settings.tokio_context = true;
+        self
     }
 
     fn check(&self) -> Result<(), String> {
@@ -556,6 +629,17 @@ impl Permit {
         // A permit that a shutdown has overtaken still holds its place.
         self.used = job.id() != 0;
         job
+    }
+
+    /// As [`submit`](Permit::submit), for a closure that can be asked to stop while it runs.
+    pub fn submit_cancellable<F, R>(self, closure: F) -> Job<R>
+    where
+        F: FnOnce(&CancelToken) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let token = CancelToken::new();
+        let own = token.clone();
+        self.submit(move || pool::with_token(&own, closure)).with_token(token)
     }
 }
 

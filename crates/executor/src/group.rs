@@ -42,6 +42,11 @@ impl Group {
         }
     }
 
+    /// For jobs that are attached one by one; it never says that all are done.
+    pub(crate) fn growing(wake: Wake) -> Self {
+        Self::new(usize::MAX / 2, wake)
+    }
+
     /// The jobs are all attached: from here on the last of them wakes.
     pub(crate) fn attached(&self) {
         self.left.fetch_sub(1, Ordering::AcqRel);

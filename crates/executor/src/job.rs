@@ -5,7 +5,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -158,6 +158,24 @@ impl<R> Job<R> {
         Job { cell, pool, extras, over: false }
     }
 
+    pub(crate) fn with_token(mut self, token: CancelToken) -> Self {
+        self.extras.get_or_insert_default().token = Some(token);
+        self
+    }
+
+    /// A handle that cancels the job while another awaits it.
+    pub fn cancel_handle(&self) -> CancelHandle
+    where
+        R: Send + 'static,
+    {
+        let task = Arc::clone(&self.cell) as Arc<dyn Task>;
+        CancelHandle {
+            task: Arc::downgrade(&task),
+            pool: Arc::clone(&self.pool),
+            token: self.token().cloned(),
+        }
+    }
+
     /// Takes the job out of the queue, or asks it to stop.
     ///
     /// The closure of a removed job is dropped here, on this thread, outside all locks.
@@ -168,13 +186,7 @@ impl<R> Job<R> {
         if self.pool.cancel(self.cell.place(), JobError::Cancelled) {
             return CancelOutcome::Removed;
         }
-        match (self.state(), self.token()) {
-            (JobState::Queued | JobState::Running, Some(token)) => {
-                token.cancel();
-                CancelOutcome::Requested
-            }
-            (JobState::Queued | JobState::Running, None) | (JobState::Finished, _) => CancelOutcome::TooLate,
-        }
+        ask_to_stop(&self.cell.look(), self.token())
     }
 
     /// Lets the job run without a handle. Its result is dropped; a panic goes to the builder's `on_panic` hook.
@@ -273,6 +285,61 @@ impl<R: Send + 'static> Future for Job<R> {
             return Poll::Ready(Err(JobError::WouldDeadlock));
         }
         Poll::Pending
+    }
+}
+
+fn ask_to_stop(job: &Look, token: Option<&CancelToken>) -> CancelOutcome {
+    match (job, token) {
+        (Look::Queued { .. } | Look::Running { .. }, Some(token)) => {
+            token.cancel();
+            CancelOutcome::Requested
+        }
+        (Look::Queued { .. } | Look::Running { .. }, None) | (Look::Settled { .. }, _) => {
+            CancelOutcome::TooLate
+        }
+    }
+}
+
+/// Cancels a job that another awaits; see [`Job::cancel_handle`]. It keeps neither the job nor its result.
+///
+/// ```
+/// use overlapped::{Executor, block_on};
+///
+/// let executor = Executor::builder().max_workers(1).build()?;
+/// let job = executor.submit_cancellable(|token| { while token.check().is_ok() {} "stopped" });
+/// let handle = job.cancel_handle();
+/// let other = std::thread::spawn(move || handle.cancel());
+/// match block_on(job) {
+///     Ok(how) => assert_eq!(how, "stopped"),
+///     // It had not begun.
+///     Err(error) => assert!(error.is_cancelled()),
+/// }
+/// other.join().unwrap();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct CancelHandle {
+    task: Weak<dyn Task>,
+    pool: Arc<Pool>,
+    token: Option<CancelToken>,
+}
+
+impl CancelHandle {
+    /// As [`Job::cancel`].
+    pub fn cancel(&self) -> CancelOutcome {
+        let Some(task) = self.task.upgrade().filter(|_| !self.pool.is_forked()) else {
+            return CancelOutcome::TooLate;
+        };
+        if self.pool.cancel(task.place(), JobError::Cancelled) {
+            return CancelOutcome::Removed;
+        }
+        ask_to_stop(&task.look(), self.token.as_ref())
+    }
+}
+
+impl fmt::Debug for CancelHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelHandle").finish_non_exhaustive()
     }
 }
 

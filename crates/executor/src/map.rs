@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
+use crate::cancel::CancelToken;
 use crate::error::JobError;
 use crate::executor::{Executor, Reserve};
 use crate::job::Job;
@@ -52,7 +53,29 @@ impl Executor {
             jobs: VecDeque::new(),
             reserve: None,
             exhausted: false,
+            cancellable: false,
         }
+    }
+}
+
+impl Executor {
+    /// As [`map`](Executor::map), for a function that can be asked to stop: dropping the stream asks all calls that run.
+    pub fn map_cancellable<I, F, R>(
+        &self,
+        items: I,
+        function: F,
+    ) -> Map<I::IntoIter, impl Fn(I::Item) -> R + Send + Sync + 'static, R>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(&CancelToken, I::Item) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        let map = self.map(items, move |item| {
+            let token = CancelToken::current().expect("a job of this map has a token");
+            function(&token, item)
+        });
+        Map { cancellable: true, ..map }
     }
 }
 
@@ -67,6 +90,8 @@ pub struct Map<I, F, R> {
     /// Waits for a place in a queue that was full.
     reserve: Option<Reserve>,
     exhausted: bool,
+    /// Its jobs have tokens.
+    cancellable: bool,
 }
 
 impl<I, F, R> Unpin for Map<I, F, R> {}
@@ -119,6 +144,7 @@ where
             let function = Arc::clone(&self.function);
             let call = move || function(item);
             self.jobs.push_back(match permit {
+                Ok(permit) if self.cancellable => permit.submit_cancellable(move |_| call()),
                 Ok(permit) => permit.submit(call),
                 // Shut down: the job says so.
                 Err(_) => self.executor.submit(call),

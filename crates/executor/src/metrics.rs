@@ -61,6 +61,8 @@ impl Metrics {
 #[derive(Clone, Debug)]
 pub struct Histogram {
     classes: [u64; CLASSES],
+    /// Nanoseconds.
+    sum: u64,
 }
 
 /// The last class holds everything from 2^46 ns, some 20 hours, on.
@@ -68,11 +70,12 @@ const CLASSES: usize = 48;
 
 impl Histogram {
     pub(crate) fn new() -> Self {
-        Histogram { classes: [0; CLASSES] }
+        Histogram { classes: [0; CLASSES], sum: 0 }
     }
 
     /// Class k holds the durations below 2^k ns that class k - 1 does not.
     pub(crate) fn record(&mut self, nanos: u64) {
+        self.sum = self.sum.saturating_add(nanos);
         let class = (u64::BITS - nanos.leading_zeros()) as usize;
         if let Some(count) = self.classes.get_mut(class.min(CLASSES - 1)) {
             *count += 1;
@@ -81,6 +84,7 @@ impl Histogram {
 
     /// Moves everything that `other` has counted here.
     pub(crate) fn absorb(&mut self, other: &mut Histogram) {
+        self.sum = self.sum.saturating_add(std::mem::take(&mut other.sum));
         for (mine, theirs) in self.classes.iter_mut().zip(other.classes.iter_mut()) {
             *mine += std::mem::take(theirs);
         }
@@ -89,6 +93,11 @@ impl Histogram {
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.classes.iter().sum()
+    }
+
+    /// All durations together; with `count`, their mean.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum)
     }
 
     /// An upper bound of the `q`-th quantile, exact to a factor of two; `None` when nothing was counted. `q` is from 0 to 1.

@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) on_thread_stop: Option<Hook>,
     pub(crate) on_panic: Option<PanicHook>,
     pub(crate) spawn: Spawner,
+    #[cfg(feature = "tokio")]
+    pub(crate) tokio_context: bool,
 }
 
 /// Which running jobs are asked about.
@@ -171,6 +173,17 @@ impl Pool {
     /// did not bring along may hold it.
     pub(crate) fn is_forked(&self) -> bool {
         fork::generation() != self.generation
+    }
+
+    /// The closure, to be run in the runtime in which this is called, if that was asked for.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn in_context<F: FnOnce() -> R, R>(&self, closure: F) -> impl FnOnce() -> R + use<F, R> {
+        let runtime =
+            if self.settings.tokio_context { tokio::runtime::Handle::try_current().ok() } else { None };
+        move || {
+            let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            closure()
+        }
     }
 
     /// Lets a job in, or says why not.

@@ -86,7 +86,7 @@ fn under_smol() {
 #[cfg(feature = "tokio")]
 #[test]
 fn with_tokios_traits() {
-    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut object = Unblock::new(Cursor::new(b"one\ntwo\n".to_vec())).buffer(3);

@@ -46,8 +46,23 @@ impl Core {
 
     // Views and the end.
 
-    /// A new view of `parent`.
-    pub(crate) fn view(&mut self, parent: u32, name: &str, limit: usize, queue_limit: Option<usize>) -> u32 {
+    /// The view of `parent` that has this name, or a new one. If there is one with another limit, says what its limits are.
+    pub(crate) fn view(
+        &mut self,
+        parent: u32,
+        name: &str,
+        limit: usize,
+        queue_limit: Option<usize>,
+    ) -> Result<u32, (usize, usize)> {
+        let key = (parent, Arc::<str>::from(name));
+        if let Some(number) = self.names.get(&key).copied().filter(|number| !self.lane(*number).closed) {
+            let lane = self.lane(number);
+            if lane.limit != limit.max(1) || queue_limit.is_some_and(|queue| queue != lane.waiting_max) {
+                return Err((lane.limit, lane.waiting_max));
+            }
+            lane.handles += 1;
+            return Ok(number);
+        }
         let outer = self.lane(parent);
         outer.handles += 1;
         let mut lane = Lane::new(name, parent, limit.max(1), queue_limit.unwrap_or(outer.waiting_max));
@@ -57,7 +72,10 @@ impl Core {
             Some(slot) => *slot = Some(lane),
             None => self.views.push(Some(lane)),
         }
-        number
+        if !name.is_empty() {
+            self.names.insert(key, number);
+        }
+        Ok(number)
     }
 
     /// A handle of the lane is gone.

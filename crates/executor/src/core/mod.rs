@@ -20,6 +20,7 @@
 mod lanes;
 mod waits;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -51,6 +52,8 @@ pub(crate) struct Core {
     views: Vec<Option<Lane>>,
     /// The numbers of views that are gone, to be given again.
     free: Vec<u32>,
+    /// Views by the lane that they are views of, and their name.
+    names: HashMap<(u32, Arc<str>), u32>,
     bounds: Bounds,
     /// Workers that sleep, the one that slept in last on top: the coldest is at the bottom and is the first to be let go.
     idle: Vec<Arc<Worker>>,
@@ -145,6 +148,7 @@ impl Core {
             first: Queue::starting_at(1 << 62),
             views: Vec::new(),
             free: Vec::new(),
+            names: HashMap::new(),
             bounds,
             idle: Vec::new(),
             workers: Vec::new(),
@@ -487,7 +491,11 @@ impl Core {
             at = self.lane(at).parent;
         }
         if number != ROOT && self.lane(number).handles == 0 && self.lane(number).is_empty() {
-            let parent = self.lane(number).parent;
+            let (parent, name) = (self.lane(number).parent, Arc::clone(&self.lane(number).name));
+            // A view that was shut down may have been followed by another of its name.
+            if self.names.get(&(parent, Arc::clone(&name))) == Some(&number) {
+                self.names.remove(&(parent, name));
+            }
             if let Some(slot) = self.views.get_mut(number as usize - 1) {
                 *slot = None;
             }

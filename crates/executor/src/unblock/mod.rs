@@ -16,6 +16,7 @@
 //! | next item | gives an item, or starts to pull | gives an item, or waits | the end |
 //! | drop | a job writes what was accepted and drops the object | the operation's job does so | nothing |
 
+mod calls;
 mod end;
 mod stream;
 mod write;

@@ -274,7 +274,7 @@ impl<T: Send + 'static> Unblock<T> {
 
 impl<T: Read + Send + 'static> Unblock<T> {
     /// Ready when there are unread bytes, or none will come: then the slice is empty. `wanted` is how many the reader asks for.
-    fn poll_bytes(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<&[u8]>> {
+    pub(super) fn poll_bytes(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<&[u8]>> {
         while self.must_wait() || self.reading.at >= self.reading.block.len {
             if self.must_wait() {
                 ready!(self.poll_job(cx))?;
@@ -372,7 +372,7 @@ impl<T: Read + Send + 'static> Unblock<T> {
         });
     }
 
-    fn consume(&mut self, bytes: usize) {
+    pub(super) fn consume(&mut self, bytes: usize) {
         let reading = &mut self.reading;
         assert!(bytes <= reading.block.len - reading.at, "no more is consumed than was given");
         reading.at += bytes;
