@@ -138,7 +138,14 @@ fn data_is_sent_in_the_order_of_its_flags() {
     server.forget();
     run(&["-T", &file, &server.url("/echo/")]);
     assert_eq!(server.seen()[0].target, "/echo/data.txt");
-    run(&["-F", "a=b", &server.url("/echo")]).check_refused(2, "-F");
+    let (method, form) = sent(&["-F", "a=b", "-F", &format!("up=@{file};type=text/plain")]);
+    let boundary =
+        server.seen()[0].header("content-type").unwrap().split_once("boundary=").unwrap().1.to_owned();
+    let parts: Vec<_> = form.split(&format!("--{boundary}")).map(str::trim_start).collect();
+    let upload = "Content-Disposition: form-data; name=\"up\"; filename=\"data.txt\"\r\nContent-Type: text/plain\r\n\r\nline\r\n\r\n";
+    assert_eq!((&*method, parts[1]), ("POST", "Content-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n"));
+    assert_eq!((parts[2], parts[3]), (upload, "--\r\n"));
+    run(&["-F", "a", &server.url("/echo")]).check_refused(2, "-F");
 }
 
 #[test]

@@ -210,6 +210,9 @@ pub(crate) struct Flags {
     /// In which order these were given.
     #[arg(skip)]
     pub(crate) data_order: Vec<DataKind>,
+    /// A part of a form to POST: NAME=TEXT, NAME=@FILE to upload it, NAME=<FILE for its text.
+    #[arg(short = 'F', long, value_name = "NAME=CONTENT", conflicts_with_all = ["data", "data_raw", "data_binary", "data_urlencode", "json", "get", "head", "upload_file"], help_heading = "HTTP")]
+    pub(crate) form: Vec<String>,
     /// A file to PUT; -: standard input.
     #[arg(short = 'T', long, value_name = "FILE", conflicts_with_all = ["data", "data_raw", "data_binary", "data_urlencode", "json", "get", "head"], help_heading = "HTTP")]
     pub(crate) upload_file: Option<String>,

@@ -13,8 +13,8 @@ const LATER: &[(&[&str], &str)] = &[
     (&["-K", "--config"], "configuration files"),
     (&["-J", "--remote-header-name"], "names that a server chooses; -O and -o NAME are there"),
     (
-        &["-F", "--form", "--form-string"],
-        "multipart forms; --data-urlencode sends a form, -T FILE or --data-binary @FILE a file",
+        &["--form-string", "--form-escape"],
+        "other ways to write a part of a form; -F NAME=TEXT and -F 'NAME=<FILE' are there",
     ),
     (&["--keep"], "choosing columns to keep"),
     (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),

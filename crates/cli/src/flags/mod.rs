@@ -7,6 +7,7 @@
 
 pub(crate) mod plan;
 mod request;
+mod form;
 mod data;
 pub(crate) mod compare;
 pub(crate) mod fetch;

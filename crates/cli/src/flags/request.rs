@@ -12,6 +12,7 @@ use overlapped_proto::retry;
 
 use super::data::{self, read};
 use super::fetch::Flags;
+use super::form;
 use super::values::{Header, User, variable};
 use crate::exit::Error;
 
@@ -22,12 +23,11 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     let mut headers = Vec::new();
     let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
     let body = body(flags)?;
-    let has_form = body.is_some() && flags.json.is_empty() && flags.upload_file.is_none();
+    if let Some(Body { content_type: Some(content_type), .. }) = &body {
+        add("content-type", content_type);
+    }
     if !flags.json.is_empty() {
-        add("content-type", "application/json");
         add("accept", "application/json");
-    } else if has_form {
-        add("content-type", "application/x-www-form-urlencoded");
     }
     let named = [("user-agent", &flags.user_agent), ("referer", &flags.referer), ("cookie", &flags.cookie)];
     for (name, value) in named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
@@ -47,7 +47,7 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     Ok(Request {
         method: method(flags, body.is_some())?,
         headers,
-        body: body.map(Into::into),
+        body: body.map(|body| body.bytes.into()),
         user: flags.user.as_deref().map(user).transpose()?,
         bearer: flags
             .oauth2_bearer
@@ -58,16 +58,32 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     })
 }
 
-/// The body of every request: of a file, of JSON, or of a form that does not go into the query.
-fn body(flags: &Flags) -> Result<Option<Vec<u8>>, Error> {
+/// The body of every request.
+struct Body {
+    /// `None`: it is not known.
+    content_type: Option<String>,
+    bytes: Vec<u8>,
+}
+
+/// Of a file, of JSON, or of a form that does not go into the query.
+fn body(flags: &Flags) -> Result<Option<Body>, Error> {
+    let of = |content_type: &str, bytes| Some(Body { content_type: Some(content_type.to_owned()), bytes });
     if let Some(path) = &flags.upload_file {
-        return read(path).map(Some);
+        return read(path).map(|bytes| Some(Body { content_type: None, bytes }));
     }
     if !flags.json.is_empty() {
         let parts: Vec<Vec<u8>> = flags.json.iter().map(|value| json(value)).collect::<Result<_, _>>()?;
-        return Ok(Some(parts.concat()));
+        return Ok(of("application/json", parts.concat()));
     }
-    if flags.get { Ok(None) } else { data::form(flags) }
+    if !flags.form.is_empty() {
+        let form = form::form(&flags.form)?;
+        return Ok(of(&format!("multipart/form-data; boundary={}", form.boundary), form.body));
+    }
+    if flags.get {
+        return Ok(None);
+    }
+    let form = data::form(flags)?;
+    Ok(form.and_then(|form| of("application/x-www-form-urlencoded", form)))
 }
 
 /// The query that `-G` makes of the data.

@@ -1,0 +1,147 @@
+//! `-F`: a form of several parts (RFC 7578), as curl has it: `NAME=TEXT`, `NAME=@FILE` to upload it and `NAME=<FILE` for
+//! its text; behind a file or a text `;type=` and `;filename=` may follow.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::path::Path;
+
+use super::data::read;
+use crate::exit::Error;
+
+/// A form, and what separates its parts.
+pub(super) struct Form {
+    pub(super) boundary: String,
+    pub(super) body: Vec<u8>,
+}
+
+struct Part {
+    name: String,
+    filename: Option<String>,
+    content_type: Option<String>,
+    content: Vec<u8>,
+}
+
+/// The form that the values of `-F` make.
+///
+/// # Errors
+///
+/// A value is not what it must be, or a file cannot be read.
+pub(super) fn form(values: &[String]) -> Result<Form, Error> {
+    let parts: Vec<Part> = values.iter().map(|value| part(value)).collect::<Result<_, _>>()?;
+    let boundary = boundary(&parts);
+    let mut body = Vec::new();
+    for part in &parts {
+        body.extend_from_slice(format!("--{boundary}\r\n{}\r\n", head(part)).as_bytes());
+        body.extend_from_slice(&part.content);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    Ok(Form { boundary, body })
+}
+
+fn part(value: &str) -> Result<Part, Error> {
+    let refused = |what: &str| Error::Usage(format!("-F: {what}: NAME=TEXT, NAME=@FILE or NAME=<FILE"));
+    let (name, content) = value.split_once('=').ok_or_else(|| refused("a part has a name and a value"))?;
+    let (content, options) = split_options(content);
+    let mut part = Part { name: name.to_owned(), filename: None, content_type: None, content: Vec::new() };
+    if let Some(path) = content.strip_prefix('@') {
+        part.content = read(path)?;
+        let name = Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned());
+        part.filename = Some(name.unwrap_or_default());
+        part.content_type = Some("application/octet-stream".to_owned());
+    } else if let Some(path) = content.strip_prefix('<') {
+        part.content = read(path)?;
+    } else {
+        part.content = content.as_bytes().to_vec();
+    }
+    for (option, value) in options {
+        let value = value.trim_matches('"').to_owned();
+        match option {
+            "type" => part.content_type = Some(value),
+            _ => part.filename = Some(value),
+        }
+    }
+    if part.content_type.as_deref().is_some_and(|text| text.contains(['\r', '\n', '\0'])) {
+        return Err(refused("a type is one line"));
+    }
+    Ok(part)
+}
+
+/// Takes `;type=…` and `;filename=…` off the end. What looks otherwise is part of the text.
+fn split_options(content: &str) -> (&str, Vec<(&'static str, &str)>) {
+    let (mut content, mut options) = (content, Vec::new());
+    while let Some((before, last)) = content.rsplit_once(';') {
+        let known = ["type", "filename"]
+            .into_iter()
+            .find_map(|name| Some((name, last.trim_start().strip_prefix(name)?.strip_prefix('=')?)));
+        let Some(option) = known else { break };
+        options.push(option);
+        content = before;
+    }
+    (content, options)
+}
+
+fn head(part: &Part) -> String {
+    let mut head = format!("Content-Disposition: form-data; name=\"{}\"", escaped(&part.name));
+    if let Some(filename) = &part.filename {
+        head.push_str(&format!("; filename=\"{}\"", escaped(filename)));
+    }
+    head.push_str("\r\n");
+    if let Some(content_type) = &part.content_type {
+        head.push_str(&format!("Content-Type: {content_type}\r\n"));
+    }
+    head
+}
+
+/// As browsers write names: they end with the quote.
+fn escaped(name: &str) -> String {
+    name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// The same for the same parts, so that a run that goes on asks as before, and in none of them.
+fn boundary(parts: &[Part]) -> String {
+    let mut hasher = DefaultHasher::new();
+    parts.iter().for_each(|part| hasher.write(&part.content));
+    loop {
+        let boundary = format!("------------------------{:016x}", hasher.finish());
+        let is_in =
+            |part: &Part| part.content.windows(boundary.len()).any(|window| window == boundary.as_bytes());
+        if !parts.iter().any(is_in) {
+            return boundary;
+        }
+        hasher.write_u8(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(value: &str, expected: &str) {
+        let Form { boundary, body } = form(&[value.to_owned()]).unwrap();
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(
+            body.replace(&boundary, "B"),
+            format!("--B\r\nContent-Disposition: form-data; {expected}\r\n--B--\r\n")
+        );
+    }
+
+    #[test]
+    fn parts_are_written_as_browsers_write_them() {
+        check("a=b=c;d", "name=\"a\"\r\n\r\nb=c;d");
+        check("a=b;type=text/html", "name=\"a\"\r\nContent-Type: text/html\r\n\r\nb");
+        check(
+            "a=b;filename=\"c.txt\";type=x/y",
+            "name=\"a\"; filename=\"c.txt\"\r\nContent-Type: x/y\r\n\r\nb",
+        );
+        check("a\"\r\nX: y=b", "name=\"a%22%0D%0AX: y\"\r\n\r\nb");
+        assert!(form(&["no-value".to_owned()]).is_err());
+        assert!(form(&["a=@/nowhere/at/all".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn the_same_parts_make_the_same_form() {
+        let boundary = |value: &str| form(&[value.to_owned()]).unwrap().boundary;
+        assert_eq!(boundary("a=b"), boundary("a=b"));
+        assert_ne!(boundary("a=b"), boundary("a=c"));
+    }
+}
