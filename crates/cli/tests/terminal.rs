@@ -54,6 +54,18 @@ fn header_values_are_escaped_on_a_terminal_alone() {
 }
 
 #[test]
+fn what_curl_would_print_beside_the_body_is_escaped_on_a_terminal() {
+    let server = server();
+    let url = server.url("/hostile");
+    let out = format!("%{{header_json}} %header{{x-a}} %{{url}}{HOSTILE}\\n");
+    for words in [&["-i"][..], &["-D", "-"], &["-w", "%{json}\\n"], &["-w", &out]] {
+        let seen = on_a_terminal(&[words, &[url.as_str()]].concat());
+        assert_ne!(seen, "", "{words:?}");
+        check_harmless(&seen);
+    }
+}
+
+#[test]
 fn records_on_a_terminal_are_the_same_records() {
     let server = server();
     let url = server.url("/hostile");
