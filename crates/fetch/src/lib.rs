@@ -58,6 +58,7 @@ pub use control::Stop;
 pub use engine::feed::{Input, InputOptions};
 pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};
+pub use futures_core::Stream;
 pub use overlapped_proto::bucket::{InvalidRate, Rate};
 pub use overlapped_proto::input::{BadRow, Format, Keep, Options as ColumnOptions};
 pub use overlapped_proto::job::Shard;
