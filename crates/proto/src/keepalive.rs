@@ -18,8 +18,11 @@ pub enum Habit {
     /// Nothing was seen yet.
     #[default]
     Unknown,
-    /// It keeps it open.
-    Keeps,
+    /// It has kept one open for a while after so many answers.
+    Keeps {
+        /// Answers on that connection.
+        answers: u32,
+    },
     /// It has closed one within a second of its answer.
     Closes,
 }
@@ -36,19 +39,36 @@ pub enum Care {
 }
 
 impl Habit {
-    /// What a request that must not be sent twice does at `now` with a connection that is idle since `since`.
+    /// What a request that must not be sent twice does at `now` with a connection that has given so many answers and is
+    /// idle since `since`.
     ///
-    /// The server may close the connection while the request is on its way, and then nobody knows whether it was read
+    /// The server may close the connection while the request is on its way, and then it is not known whether it was read
     /// (RFC 9112, section 9.3.1). So the connection must have answered a moment ago, and its origin must be known to
-    /// keep it: many servers close each connection after its answer without a word, and that end needs a moment to
-    /// arrive.
+    /// keep it: some servers close each connection after its first answers without a word, and that end needs a moment
+    /// to arrive.
     #[must_use]
-    pub fn care(self, since: Nanos, now: Nanos) -> Care {
-        if self == Self::Closes || now - since > limits::REUSE_ONCE_IDLE_MAX {
+    pub fn care(self, answers: u32, since: Nanos, now: Nanos) -> Care {
+        let is_kept = match self {
+            Self::Closes => return Care::Leave,
+            Self::Keeps { answers: seen } => answers <= seen || seen >= limits::REUSE_ONCE_WATCHES,
+            Self::Unknown => false,
+        };
+        if now - since > limits::REUSE_ONCE_IDLE_MAX {
             return Care::Leave;
         }
         let settled = since + limits::REUSE_ONCE_WATCH;
-        if self == Self::Keeps || settled <= now { Care::Use } else { Care::Watch(settled) }
+        if is_kept || settled <= now { Care::Use } else { Care::Watch(settled) }
+    }
+
+    /// The habit of an origin that also has this one. One that has closed a connection without a word is not trusted
+    /// again.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Closes, _) | (_, Self::Closes) => Self::Closes,
+            (Self::Keeps { answers: a }, Self::Keeps { answers: b }) => Self::Keeps { answers: a.max(b) },
+            (known @ Self::Keeps { .. }, Self::Unknown) | (Self::Unknown, known) => known,
+        }
     }
 }
 
@@ -232,16 +252,21 @@ mod tests {
     fn a_request_that_must_not_be_sent_twice_takes_no_chances() {
         let second = limits::REUSE_ONCE_IDLE_MAX;
         let settled = Nanos(5) + limits::REUSE_ONCE_WATCH;
-        for (habit, now, expected) in [
-            (Habit::Unknown, Nanos(5), Care::Watch(settled)),
-            (Habit::Unknown, settled, Care::Use),
-            (Habit::Unknown, Nanos(5) + second, Care::Use),
-            (Habit::Unknown, Nanos(6) + second, Care::Leave),
-            (Habit::Keeps, Nanos(5), Care::Use),
-            (Habit::Keeps, Nanos(6) + second, Care::Leave),
-            (Habit::Closes, settled, Care::Leave),
+        let keeps = |answers| Habit::Keeps { answers };
+        for (habit, answers, now, expected) in [
+            (Habit::Unknown, 1, Nanos(5), Care::Watch(settled)),
+            (Habit::Unknown, 1, settled, Care::Use),
+            (Habit::Unknown, 1, Nanos(5) + second, Care::Use),
+            (Habit::Unknown, 1, Nanos(6) + second, Care::Leave),
+            (keeps(1), 1, Nanos(5), Care::Use),
+            (keeps(1), 2, Nanos(5), Care::Watch(settled)),
+            (keeps(limits::REUSE_ONCE_WATCHES), 99, Nanos(5), Care::Use),
+            (keeps(1), 1, Nanos(6) + second, Care::Leave),
+            (Habit::Closes, 1, settled, Care::Leave),
+            (Habit::Closes.and(keeps(9)), 1, settled, Care::Leave),
+            (Habit::Unknown.and(keeps(2)).and(keeps(1)), 2, Nanos(5), Care::Use),
         ] {
-            assert_eq!(habit.care(Nanos(5), now), expected, "{habit:?} at {now:?}");
+            assert_eq!(habit.care(answers, Nanos(5), now), expected, "{habit:?} after {answers} at {now:?}");
         }
     }
 

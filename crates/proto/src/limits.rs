@@ -123,6 +123,9 @@ pub const REUSE_ONCE_IDLE_MAX: Nanos = Nanos::from_secs(1);
 /// How long a connection of an origin whose habit is unknown is watched before such a request uses it: longer than a
 /// server needs that closes each connection after its answer, and longer than most ways there.
 pub const REUSE_ONCE_WATCH: Nanos = Nanos::from_millis(100);
+/// Answers on one connection after each of which it is watched, once for each origin. Servers that take only so many
+/// requests on a connection, and then close it without a word, mostly take very few, or a hundred and more.
+pub const REUSE_ONCE_WATCHES: u32 = 4;
 /// Origins of which a thread remembers whether they keep connections open.
 pub const HABITS_MAX: usize = 10_000;
 /// Reads from an idle TLS connection that bring no data, such as session tickets, before it is given up.

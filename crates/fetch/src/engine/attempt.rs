@@ -139,7 +139,8 @@ impl Attempt<'_> {
         if self.is_idempotent() {
             return Ok(Some(connection));
         }
-        let until = match self.shard.habit(key).care(connection.idle_since, self.shard.now()) {
+        let answers = connection.answers;
+        let until = match self.shard.habit(key).care(answers, connection.idle_since, self.shard.now()) {
             Care::Use => return Ok(Some(connection)),
             Care::Leave => return Ok(None),
             Care::Watch(until) => until,
@@ -152,7 +153,7 @@ impl Attempt<'_> {
             Err(failure) if failure.kind == ErrorKind::TimeoutTotal => return Err(failure),
             Err(_) => connection.look() == Look::Quiet,
         };
-        self.shard.learn(key, if keeps { Habit::Keeps } else { Habit::Closes });
+        self.shard.learn(key, if keeps { Habit::Keeps { answers } } else { Habit::Closes });
         Ok(keeps.then_some(connection))
     }
 

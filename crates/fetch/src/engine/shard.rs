@@ -484,13 +484,11 @@ impl Shard {
         self.habits.borrow_mut().get(key).copied().unwrap_or_default()
     }
 
-    /// Remembers it. An origin that has closed once without a word is not trusted again.
+    /// Remembers what was seen of it.
     pub(crate) fn learn(&self, key: &ConnKey, habit: Habit) {
+        let known = self.habit(key);
         let mut habits = self.habits.borrow_mut();
-        if habits.get(key) == Some(&Habit::Closes) {
-            return;
-        }
-        habits.insert(key.clone(), habit);
+        habits.insert(key.clone(), known.and(habit));
         if habits.len() > limits::HABITS_MAX {
             habits.pop_oldest();
         }

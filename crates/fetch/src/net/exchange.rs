@@ -60,8 +60,8 @@ pub(crate) struct Connection {
     pub(crate) body_bytes: u64,
     /// When its last answer was whole.
     pub(crate) idle_since: Nanos,
-    /// A request has been made on it before.
-    used: bool,
+    /// Requests on it that are over.
+    pub(crate) answers: u32,
     /// Something came since the last request was sent.
     pub(crate) heard: bool,
 }
@@ -81,7 +81,7 @@ impl Connection {
             opened,
             body_bytes: 0,
             idle_since: opened,
-            used: false,
+            answers: 0,
             heard: false,
         }
     }
@@ -135,7 +135,7 @@ impl Connection {
         .await;
         share.set(head.as_ref().map_or(0, |head| head.headers.bytes()));
         sent.take().into_iter().for_each(|sent| sent());
-        self.used = true;
+        self.answers = self.answers.saturating_add(1);
         head
     }
 
@@ -190,7 +190,11 @@ impl Connection {
             let mut block =
                 ready!(self.poll_read(most, cx)).map_err(|error| head_failure(&error, self.heard))?;
             if block.is_empty() {
-                return Poll::Ready(Err(if self.heard { reader.end(begun) } else { no_response(self.used) }));
+                return Poll::Ready(Err(if self.heard {
+                    reader.end(begun)
+                } else {
+                    no_response(self.answers > 0)
+                }));
             }
             self.heard = true;
             let is_first = begun.is_empty();
