@@ -97,6 +97,11 @@ pub(crate) fn width() -> usize {
     asked.or_else(|| columns(io::stdout())).unwrap_or(WIDTH).clamp(40, 1000)
 }
 
+/// The characters that a line on standard error has room for.
+pub(crate) fn stderr_width() -> usize {
+    columns(io::stderr()).unwrap_or(WIDTH).max(2)
+}
+
 #[cfg(unix)]
 fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;

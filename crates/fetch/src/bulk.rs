@@ -211,7 +211,9 @@ impl Bulk {
         let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
         let executor = executor(plan.shards).map_err(no_threads)?;
         let shared = Shared::new(plan.shards, plan.pace.parallel_max, plan.rate);
-        let tally = Tally::new(clock, input_bytes).map_err(|error| Error::internal(error.to_string()))?;
+        let earlier = self.durable.as_ref().map_or(0, |opened| opened.earlier.rows);
+        let tally =
+            Tally::new(clock, input_bytes, earlier).map_err(|error| Error::internal(error.to_string()))?;
         let tally = Arc::new(tally);
         let log = match self.durable {
             None => None,

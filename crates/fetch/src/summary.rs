@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use overlapped_proto::error::{ErrorKind, Phase};
 use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
@@ -25,14 +26,20 @@ pub struct Progress {
     pub input_bytes_read: u64,
     /// Bytes of the whole list, where that is known.
     pub input_bytes: Option<u64>,
-    /// Rows that are done.
+    /// Rows that are to be read yet, as far as the length of the list, `skip`, `limit` and `shard` tell.
+    pub rows_unread: Option<u64>,
+    /// Rows that were done before this run, which goes on with an earlier one.
+    pub rows_earlier: u64,
+    /// Rows that this run has done: the sum of `ok`, `by_class`, `failed` and `bad`.
     pub rows_done: u64,
     /// Rows that succeeded.
     pub ok: u64,
-    /// Rows by the first digit of their status; index 0: other statuses.
+    /// Rows that failed by their status, by its first digit; index 0: other statuses.
     pub by_class: [u64; 6],
-    /// Rows without any status.
-    pub errors: u64,
+    /// Rows that failed in another way: without an answer, or with one that is not whole or not right.
+    pub failed: u64,
+    /// Rows of the list that are no request.
+    pub bad: u64,
     /// Decoded bytes of all bodies.
     pub bytes: u64,
     /// Bytes of all bodies as they came over the wire.
@@ -64,7 +71,7 @@ pub struct Summary {
     pub by_error: BTreeMap<&'static str, u64>,
     /// Rows by what was overlooked in the head of their response; see [`Note`](overlapped_proto::notes::Note).
     pub by_note: BTreeMap<&'static str, u64>,
-    /// From the moment an attempt was ready to its last byte, in milliseconds.
+    /// What the request of a row took that has a status: its last attempt, without waiting for a place, in milliseconds.
     pub total_ms: Percentiles,
     /// From the end of the request to the first byte, in milliseconds.
     pub first_byte_ms: Percentiles,
@@ -86,7 +93,8 @@ pub struct Summary {
     pub insecure_unmet: Vec<String>,
     /// Redirects that were followed.
     pub redirects: u64,
-    /// The hosts with the longest mean time of a row, in milliseconds, slowest first; five at the most.
+    /// The hosts with the longest mean time of a request, as in `total_ms` but also of those that failed, slowest first;
+    /// five at the most.
     pub slowest_hosts: Vec<(String, f64)>,
     /// The hosts with the most failed rows, most first; five at the most.
     pub failing_hosts: Vec<(String, u64)>,
@@ -111,13 +119,18 @@ pub(crate) struct Tally {
     input_bytes: Option<u64>,
     input_bytes_read: AtomicU64,
     rows_read: AtomicU64,
+    /// `u64::MAX`: not known.
+    rows_unread: AtomicU64,
+    rows_earlier: u64,
     counts: Mutex<Counts>,
 }
 
 struct Counts {
     rows_done: u64,
     ok: u64,
-    errors: u64,
+    by_class: [u64; 6],
+    failed: u64,
+    bad: u64,
     bytes: u64,
     wire_bytes: u64,
     by_status: HashMap<u16, u64>,
@@ -130,17 +143,24 @@ struct Counts {
 
 #[derive(Default)]
 struct HostCounts {
-    rows: u64,
+    /// Requests, whose times are summed up.
+    requests: u64,
     failed: u64,
     total_ms: f64,
 }
 
 impl Tally {
-    pub(crate) fn new(clock: Clock, input_bytes: Option<u64>) -> Result<Self, hdrhistogram::CreationError> {
+    pub(crate) fn new(
+        clock: Clock,
+        input_bytes: Option<u64>,
+        rows_earlier: u64,
+    ) -> Result<Self, hdrhistogram::CreationError> {
         let counts = Counts {
             rows_done: 0,
             ok: 0,
-            errors: 0,
+            by_class: [0; 6],
+            failed: 0,
+            bad: 0,
             bytes: 0,
             wire_bytes: 0,
             by_status: HashMap::new(),
@@ -156,11 +176,15 @@ impl Tally {
             input_bytes,
             input_bytes_read: AtomicU64::new(0),
             rows_read: AtomicU64::new(0),
+            rows_unread: AtomicU64::new(u64::MAX),
+            rows_earlier,
             counts: Mutex::new(counts),
         })
     }
 
-    pub(crate) fn read(&self, bytes: u64, rows: usize) {
+    /// A block was read; so many rows come after it, where that can be told.
+    pub(crate) fn read(&self, bytes: u64, rows: usize, unread: Option<u64>) {
+        self.rows_unread.store(unread.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.input_bytes_read.store(bytes, Ordering::Relaxed);
         self.rows_read.fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -180,22 +204,18 @@ impl Tally {
         let counts = self.lock();
         let sum = |figure: fn(&Gauges) -> usize| shared.gauges.iter().map(figure).sum();
         let held = shared.gauges.iter().map(|gauges| gauges.held.load(Ordering::Relaxed)).max();
-        let mut by_class = [0; 6];
-        for (status, count) in &counts.by_status {
-            let class = usize::from(status / 100);
-            if let Some(sum) = by_class.get_mut(if class < 6 { class } else { 0 }) {
-                *sum += count;
-            }
-        }
         Progress {
             elapsed: self.clock.now().into(),
             rows_read: self.rows_read.load(Ordering::Relaxed),
             input_bytes_read: self.input_bytes_read.load(Ordering::Relaxed),
             input_bytes: self.input_bytes,
+            rows_unread: Some(self.rows_unread.load(Ordering::Relaxed)).filter(|rows| *rows < u64::MAX),
+            rows_earlier: self.rows_earlier,
             rows_done: counts.rows_done,
             ok: counts.ok,
-            by_class,
-            errors: counts.errors,
+            by_class: counts.by_class,
+            failed: counts.failed,
+            bad: counts.bad,
             bytes: counts.bytes,
             wire_bytes: counts.wire_bytes,
             in_flight: sum(|gauges| gauges.in_flight.load(Ordering::Relaxed)),
@@ -248,24 +268,38 @@ impl Counts {
         self.ok += u64::from(record.ok);
         self.bytes += record.bytes;
         self.wire_bytes += record.wire_bytes;
-        match record.status {
-            Some(status) => *self.by_status.entry(status).or_default() += 1,
-            None => self.errors += 1,
+        if let Some(status) = record.status {
+            *self.by_status.entry(status).or_default() += 1;
         }
         if let Some(failure) = &record.failure {
             *self.by_error.entry(failure.kind.name()).or_default() += 1;
+            *self.class_of(failure.kind, record.status) += 1;
         }
         for note in record.notes.iter() {
             *self.by_note.entry(note.name()).or_default() += 1;
         }
         let total = record.timing.total();
         if record.status.is_some() {
-            let _ = self.total.record((total - record.timing.blocked.unwrap_or_default()).0 / 1_000);
+            let _ = self.total.record(total.0 / 1_000);
         }
         if let Some(wait) = record.timing.wait {
             let _ = self.first_byte.record(wait.0 / 1_000);
         }
         self.add_host(record, total.as_millis_f64());
+    }
+
+    /// Where a failed row is counted: in one place.
+    fn class_of(&mut self, kind: ErrorKind, status: Option<u16>) -> &mut u64 {
+        match (kind, kind.phase()) {
+            (ErrorKind::Status, _) => {
+                let class = usize::from(status.unwrap_or_default() / 100);
+                let [other, classes @ ..] = &mut self.by_class;
+                classes.get_mut(class.wrapping_sub(1)).unwrap_or(other)
+            }
+            (ErrorKind::PolicyRobots, _) => &mut self.failed,
+            (_, Phase::Input) => &mut self.bad,
+            _ => &mut self.failed,
+        }
     }
 
     fn add_host(&mut self, record: &Record, total_ms: f64) {
@@ -274,15 +308,15 @@ impl Counts {
             self.hosts.insert(name.into(), HostCounts::default());
         }
         let Some(host) = self.hosts.get_mut(name) else { return };
-        host.rows += 1;
+        host.requests += u64::from(record.timing.blocked.is_some());
         host.failed += u64::from(!record.ok);
         host.total_ms += total_ms;
     }
 
     fn slowest_hosts(&self) -> Vec<(String, f64)> {
-        let mean = |host: &HostCounts| host.total_ms / host.rows as f64;
-        let mut hosts: Vec<_> =
-            self.hosts.iter().map(|(name, host)| (name.to_string(), mean(host))).collect();
+        let mean = |host: &HostCounts| host.total_ms / host.requests as f64;
+        let asked = self.hosts.iter().filter(|(_, host)| host.requests > 0);
+        let mut hosts: Vec<_> = asked.map(|(name, host)| (name.to_string(), mean(host))).collect();
         hosts.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         hosts.truncate(limits::HOSTS_TOLD);
         hosts

@@ -7,6 +7,7 @@
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
 pub mod survey;
+pub mod unread;
 pub mod spill;
 pub mod input;
 pub mod glob;

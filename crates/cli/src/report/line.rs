@@ -1,6 +1,5 @@
 //! The line that says how far a run is: the same on a bar and in a log.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use overlapped_fetch::Progress;
@@ -22,58 +21,72 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// What there is to say now.
-    pub(super) fn text(&mut self, now: &Progress) -> String {
+    /// What there is to say now, in `width` columns: where that is too much, the rest goes, and what matters stays.
+    pub(super) fn text(&mut self, now: &Progress, width: usize) -> String {
         self.measure(now);
-        let share = self.share(now);
-        let mut text = String::new();
-        if let Some(share) = share {
-            let _ = write!(text, "{:.1} %  ", share * 100.0);
-        }
-        let rows_s = self.rows_s.unwrap_or(0.0);
-        let _ =
-            write!(text, "{}  {}/s  {}/s", count(now.rows_done), count(rows_s as u64), bytes(self.bytes_s));
-        let _ = write!(text, " · ok {}", short(now.ok));
-        let [.., redirects, clients, servers] = now.by_class;
-        for (name, n) in [("3xx", redirects), ("4xx", clients), ("5xx", servers), ("err", now.errors)] {
-            if n > 0 {
-                let _ = write!(text, " {name} {}", short(n));
+        let mut parts = self.parts(now);
+        while columns(&parts) > width {
+            let least = parts.iter().enumerate().filter(|(_, part)| part.rank > 0);
+            let Some((least, _)) = least.min_by_key(|(_, part)| part.rank) else { break };
+            let Part { gap, short, .. } = parts.remove(least);
+            if let Some(text) = short {
+                parts.insert(least, Part { gap, text, rank: 0, short: None });
             }
         }
-        let _ = write!(text, " · live {}", count(now.in_flight as u64));
-        if now.hosts > 1 || now.hosts_parked > 0 {
-            let _ = write!(text, " · hosts {}", count(now.hosts as u64));
-        }
-        if now.hosts_parked > 0 {
-            let _ = write!(text, " ({} parked)", count(now.hosts_parked as u64));
-        }
-        if now.rows_spilled > 0 {
-            let _ = write!(text, " · on disk {}", short(now.rows_spilled));
-        }
-        if let Some(left) = self.left(now) {
-            let _ = write!(text, " · ETA {}", span(left));
-        }
-        if let Some(held) = held(now.held) {
-            let _ = write!(text, " · {held}");
-        }
-        text
+        parts.iter().enumerate().fold(String::new(), |text, (i, part)| {
+            let gap = if i == 0 { "" } else { part.gap };
+            text + gap + &part.text
+        })
     }
 
-    /// How much of the list is done, where its length is known. Reading runs ahead of fetching, so bytes read count
-    /// only as far as their rows are done.
-    pub(super) fn share(&self, now: &Progress) -> Option<f64> {
-        let total = now.input_bytes.filter(|bytes| *bytes > 0)?;
-        if now.rows_read == 0 {
-            return Some(0.0);
+    fn parts(&self, now: &Progress) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut tell = |gap, rank, text: String| parts.push(Part { gap, text, rank, short: None });
+        if let Some(share) = self.share(now) {
+            tell("  ", 0, format!("{:.1} %", share * 100.0));
         }
-        let read = now.input_bytes_read as f64 / total as f64;
-        Some((read * now.rows_done as f64 / now.rows_read as f64).min(1.0))
+        tell("  ", 7, count(now.rows_earlier + now.rows_done));
+        tell("  ", 8, format!("{}/s", count(self.rows_s.unwrap_or(0.0) as u64)));
+        tell("  ", 3, format!("{}/s", bytes(self.bytes_s)));
+        tell(" · ", 0, format!("ok {}", short(now.ok)));
+        let [.., redirects, clients, servers] = now.by_class;
+        let failed = now.rows_done - now.ok;
+        let other = failed - redirects - clients - servers;
+        let classes = [("3xx", redirects), ("4xx", clients), ("5xx", servers), ("err", other)];
+        let told: Vec<_> = classes.iter().filter(|(_, n)| *n > 0).collect();
+        if failed > 0 {
+            let text: Vec<_> = told.iter().map(|(name, n)| format!("{name} {}", short(*n))).collect();
+            let one = (told.len() > 1).then(|| format!("err {}", short(failed)));
+            let rank = if one.is_some() { 9 } else { 0 };
+            parts.push(Part { gap: " ", text: text.join(" "), rank, short: one });
+        }
+        let mut tell = |rank, text: String| parts.push(Part { gap: " · ", text, rank, short: None });
+        tell(2, format!("live {}", count(now.in_flight as u64)));
+        if now.hosts > 1 || now.hosts_parked > 0 {
+            tell(5, format!("hosts {}{}", count(now.hosts as u64), parked(now)));
+        }
+        if now.rows_spilled > 0 {
+            tell(1, format!("on disk {}", short(now.rows_spilled)));
+        }
+        if let Some(left) = self.left(now) {
+            tell(0, format!("ETA {}", span(left)));
+        }
+        if let Some(held) = held(now.held) {
+            tell(4, held);
+        }
+        parts
+    }
+
+    /// How much of the list is done, with what an earlier run did, where its length is known.
+    pub(super) fn share(&self, now: &Progress) -> Option<f64> {
+        let done = (now.rows_earlier + now.rows_done) as f64;
+        let all = done + rows_left(now)? as f64;
+        Some(if all > 0.0 { done / all } else { 0.0 })
     }
 
     fn left(&self, now: &Progress) -> Option<Duration> {
-        let share = self.share(now).filter(|share| *share > 0.0)?;
-        let rows_left = now.rows_done as f64 / share - now.rows_done as f64;
-        Duration::try_from_secs_f64(rows_left / self.rows_s.filter(|rows_s| *rows_s > 0.0)?).ok()
+        let rows_s = self.rows_s.filter(|rows_s| *rows_s > 0.0)?;
+        Duration::try_from_secs_f64(rows_left(now)? as f64 / rows_s).ok()
     }
 
     fn measure(&mut self, now: &Progress) {
@@ -99,10 +112,40 @@ impl Line {
     }
 }
 
+/// A part of the line.
+struct Part {
+    /// What stands before it, unless it is the first.
+    gap: &'static str,
+    text: String,
+    /// The lowest goes first; 0 stays.
+    rank: u8,
+    /// What takes its place.
+    short: Option<String>,
+}
+
+fn columns(parts: &[Part]) -> usize {
+    let wide = |part: &Part| part.gap.chars().count() + part.text.chars().count();
+    let first = parts.first().map_or(0, |part| part.gap.chars().count());
+    parts.iter().map(wide).sum::<usize>() - first
+}
+
+/// Rows that are to be done yet. Reading runs ahead of fetching.
+fn rows_left(now: &Progress) -> Option<u64> {
+    Some(now.rows_read.saturating_sub(now.rows_done) + now.rows_unread?)
+}
+
+fn parked(now: &Progress) -> String {
+    match now.hosts_parked {
+        0 => String::new(),
+        parked => format!(" ({} parked)", count(parked as u64)),
+    }
+}
+
 /// What holds a run back, in words that name the flag, if one does.
 pub(super) fn held(held: Held) -> Option<String> {
     match (held, held.flag()) {
         (Held::Nothing, _) => None,
+        (Held::Away, _) => Some("waiting for hosts that are away (--host-down-after)".to_owned()),
         (_, Some(flag)) => Some(format!("held by {flag}")),
         (Held::Retry, None) => Some("waiting to try again".to_owned()),
         (_, None) => Some("hosts asked for a pause".to_owned()),
@@ -119,10 +162,13 @@ mod tests {
             rows_read: 50_000,
             input_bytes_read: 500_000,
             input_bytes: Some(1_000_000),
+            rows_unread: Some(50_000),
+            rows_earlier: 0,
             rows_done: 40_000,
             ok: 36_900,
-            by_class: [0, 0, 36_900, 0, 2_100, 41],
-            errors: 959,
+            by_class: [0, 0, 0, 0, 2_100, 41],
+            failed: 950,
+            bad: 9,
             bytes: 6_100_000_000,
             wire_bytes: 0,
             in_flight: 251,
@@ -133,14 +179,17 @@ mod tests {
         }
     }
 
-    fn check(now: &Progress, expected: &str) {
-        assert_eq!(Line::default().text(now), expected);
+    fn check(now: &Progress, width: usize, expected: &str) {
+        let text = Line::default().text(now, width);
+        assert_eq!(text, expected);
+        assert!(text.chars().count() <= width, "{width}");
     }
 
     #[test]
     fn everything_that_is_known_is_told() {
         check(
             &progress(),
+            160,
             "40.0 %  40,000  400/s  61 MB/s · ok 37k 4xx 2.1k 5xx 41 err 959 · live 251 \
              · hosts 3,811 (412 parked) · on disk 9.0k · ETA 2m30 · held by --rate-host",
         );
@@ -149,24 +198,68 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_told() {
         let now = Progress {
-            input_bytes: None,
+            rows_unread: None,
             hosts: 1,
             hosts_parked: 0,
             rows_spilled: 0,
             held: Held::Nothing,
             ..progress()
         };
-        check(&now, "40,000  400/s  61 MB/s · ok 37k 4xx 2.1k 5xx 41 err 959 · live 251");
-        let now = Progress { by_class: [0; 6], errors: 0, rows_done: 0, ok: 0, bytes: 0, ..now };
-        check(&now, "0  0/s  0 B/s · ok 0 · live 251");
+        check(&now, 160, "40,000  400/s  61 MB/s · ok 37k 4xx 2.1k 5xx 41 err 959 · live 251");
+        let now = Progress { by_class: [0; 6], failed: 0, bad: 0, rows_done: 0, ok: 0, bytes: 0, ..now };
+        check(&now, 160, "0  0/s  0 B/s · ok 0 · live 251");
+    }
+
+    /// In 40, 80 and 120 columns, the last two with a bar of 13: no word is cut, and what matters stays.
+    #[test]
+    fn narrow_terminals_show_less() {
+        let now = progress();
+        check(
+            &now,
+            120 - 13,
+            "40.0 %  40,000  400/s · ok 37k 4xx 2.1k 5xx 41 err 959 · hosts 3,811 (412 parked) · ETA 2m30",
+        );
+        check(&now, 80 - 13, "40.0 %  40,000  400/s · ok 37k 4xx 2.1k 5xx 41 err 959 · ETA 2m30");
+        check(&now, 40, "40.0 % · ok 37k err 3.1k · ETA 2m30");
+        let calm = Progress { by_class: [0; 6], failed: 0, bad: 0, ok: 40_000, ..now };
+        check(&calm, 40, "40.0 %  400/s · ok 40k · ETA 2m30");
+    }
+
+    #[test]
+    fn a_run_that_goes_on_begins_where_the_earlier_one_ended() {
+        let now = Progress {
+            rows_earlier: 60_000,
+            rows_read: 10,
+            rows_done: 0,
+            ok: 0,
+            by_class: [0; 6],
+            failed: 0,
+            bad: 0,
+            rows_unread: Some(39_990),
+            ..progress()
+        };
+        let mut line = Line::default();
+        assert_eq!(line.share(&now), Some(0.6));
+        assert!(line.text(&now, 160).starts_with("60.0 %  60,000  0/s  "));
+        let later = Progress {
+            elapsed: Duration::from_secs(200),
+            rows_read: 20_000,
+            rows_done: 20_000,
+            ok: 20_000,
+            rows_unread: Some(20_000),
+            ..now
+        };
+        let text = Line::default().text(&later, 160);
+        // 100 rows a second in this run, and 20,000 left.
+        assert!(text.starts_with("80.0 %  80,000  100/s  ") && text.contains(" · ETA 3m20"), "{text}");
     }
 
     #[test]
     fn the_speed_is_that_of_the_last_seconds() {
         let mut line = Line::default();
-        line.text(&progress());
+        line.text(&progress(), 160);
         let later = Duration::from_secs(130);
-        let text = line.text(&Progress { elapsed: later, ..progress() });
+        let text = line.text(&Progress { elapsed: later, ..progress() }, 160);
         assert!(text.contains("  0/s  "), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use overlapped_fetch::durable::Earlier;
-use overlapped_fetch::{Percentiles, Stop, Summary};
+use overlapped_fetch::{Percentiles, Progress, Stop, Summary};
 use overlapped_proto::display::escape;
 use overlapped_proto::schedule::Held;
 use serde_json::{Value, json};
@@ -35,6 +35,7 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
     }
     line(&mut text, "rows", &rows(run));
     line(&mut text, "errors", &named(run.by_error.iter().filter(|(name, _)| **name != "status")));
+    line(&mut text, "host.down", &down(run));
     line(&mut text, "overlooked", &named(run.by_note.iter()));
     line(&mut text, "total", &percentiles(&run.total_ms));
     line(&mut text, "first byte", &percentiles(&run.first_byte_ms));
@@ -49,7 +50,8 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
     if run.slowest_hosts.len() > 1 {
         let hosts =
             run.slowest_hosts.iter().map(|(host, ms)| format!("{} {}", escape(host), millis(Some(*ms))));
-        line(&mut text, "slowest", &hosts.collect::<Vec<_>>().join(" · "));
+        let hosts = hosts.collect::<Vec<_>>().join(" · ");
+        line(&mut text, "slowest", &format!("{hosts} (mean total of a host)"));
         line(&mut text, "failing", &named(run.failing_hosts.iter().map(|(host, n)| (escape(host), n))));
     }
     if run.shortages > 0 {
@@ -91,18 +93,40 @@ fn line(text: &mut String, name: &str, told: &str) {
     }
 }
 
+/// Each row is in one of these.
 fn rows(run: &Summary) -> String {
     let now = &run.progress;
     let mut text = format!("{} ok", count(now.ok));
-    // Answers with 2xx are what a person expects.
-    let [other, informing, _, redirects, clients, servers] = now.by_class;
-    let classes = [("1xx", informing), ("3xx", redirects), ("4xx", clients), ("5xx", servers)];
-    for (name, n) in classes.into_iter().chain([("other", other), ("without answer", now.errors)]) {
-        if n > 0 {
-            let _ = write!(text, " · {name} {}", count(n));
-        }
+    for (name, n) in classes(now).into_iter().filter(|(_, n)| *n > 0) {
+        let _ = write!(text, " · {name} {}", count(n));
     }
     text
+}
+
+fn classes(now: &Progress) -> [(&'static str, u64); 8] {
+    let [other, informing, successes, redirects, clients, servers] = now.by_class;
+    [
+        ("1xx", informing),
+        ("2xx", successes),
+        ("3xx", redirects),
+        ("4xx", clients),
+        ("5xx", servers),
+        ("other status", other),
+        ("failed", now.failed),
+        ("bad rows", now.bad),
+    ]
+}
+
+/// What became of rows whose hosts were down: which flags wait longer, and fetch them again.
+fn down(run: &Summary) -> String {
+    match run.by_error.get("host.down") {
+        None => String::new(),
+        Some(rows) => format!(
+            "{} rows not tried: their hosts gave no answer for the time of --host-down-after; \
+             --retry-failed fetches them again",
+            count(*rows)
+        ),
+    }
 }
 
 fn named<N: std::fmt::Display>(counts: impl Iterator<Item = (N, impl std::borrow::Borrow<u64>)>) -> String {
@@ -141,7 +165,8 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         "rows_read": now.rows_read,
         "rows_done": now.rows_done,
         "ok": now.ok,
-        "without_answer": now.errors,
+        "failed_by_class": classes(now).iter().map(|(name, rows)| ((*name).to_owned(), json!(rows))).collect::<serde_json::Map<_, _>>(),
+        "rows_earlier": now.rows_earlier,
         "bytes": now.bytes,
         "wire_bytes": now.wire_bytes,
         "by_status": by_status,

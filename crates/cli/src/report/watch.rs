@@ -26,6 +26,11 @@ const STOP: Duration = Duration::from_millis(limits::DRAIN_GRACE.0 / 1_000_000 +
 /// How often a plain line comes.
 const PLAIN: Duration = Duration::from_secs(30);
 
+/// Columns of the bar, with the blank behind it.
+const BAR: usize = 13;
+/// The narrowest terminal that has room for it.
+const BAR_FROM: usize = 60;
+
 /// A watch over a run.
 pub(crate) struct Watch {
     /// Dropped to end it.
@@ -88,7 +93,7 @@ fn ignored_signals() -> u64 {
 }
 
 fn watch(control: &Control, meter: Meter, signal: &AtomicUsize, ended: &mpsc::Receiver<()>) -> Seen {
-    let mut shown = Shown::new(meter, control.progress().input_bytes);
+    let mut shown = Shown::new(meter);
     let mut held = HeldCount::default();
     let caught = || u8::try_from(signal.load(Ordering::SeqCst)).ok().filter(|number| *number > 0);
     let mut stopped: Option<Instant> = None;
@@ -118,24 +123,20 @@ fn watch(control: &Control, meter: Meter, signal: &AtomicUsize, ended: &mpsc::Re
 
 /// What a person sees while it runs.
 enum Shown {
-    Bar(ProgressBar, Line),
+    /// With how many columns it was laid out.
+    Bar(ProgressBar, Line, usize),
     Lines(Instant, Line),
     Nothing,
 }
 
 impl Shown {
-    fn new(meter: Meter, length: Option<u64>) -> Self {
+    fn new(meter: Meter) -> Self {
         match meter {
             Meter::Nothing => Self::Nothing,
             Meter::Lines => Self::Lines(Instant::now(), Line::default()),
             Meter::Bar => {
-                // Of a list without an end nobody knows how much is done.
-                let template = if length.is_some() { "{bar:12} {wide_msg}" } else { "{wide_msg}" };
-                let style = ProgressStyle::with_template(template)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar())
-                    .progress_chars("█▉▊▋▌▍▎▏ ");
                 let bar = ProgressBar::with_draw_target(Some(1_000), ProgressDrawTarget::stderr_with_hz(10));
-                Self::Bar(bar.with_style(style), Line::default())
+                Self::Bar(bar.with_style(style(None)), Line::default(), 0)
             }
         }
     }
@@ -143,15 +144,24 @@ impl Shown {
     fn update(&mut self, progress: &overlapped_fetch::Progress) {
         match self {
             Self::Nothing => {}
-            Self::Bar(bar, line) => {
-                let text = line.text(progress);
-                bar.set_position((line.share(progress).unwrap_or(0.0) * 1_000.0) as u64);
+            Self::Bar(bar, line, laid_out) => {
+                let width = terminal::stderr_width();
+                let share = line.share(progress);
+                // Of a list without an end nobody knows how much is done; and words matter more than a bar.
+                let room = share.filter(|_| width >= BAR_FROM).map_or(0, |_| BAR);
+                if *laid_out != width + room {
+                    *laid_out = width + room;
+                    bar.set_style(style((room > 0).then_some(room)));
+                }
+                // The last column stays free: some terminals go on to the next line behind it.
+                let text = line.text(progress, (width - 1).saturating_sub(room));
+                bar.set_position((share.unwrap_or(0.0) * 1_000.0) as u64);
                 bar.set_message(escape(&text).into_owned());
             }
             Self::Lines(last, line) => {
                 if last.elapsed() >= PLAIN {
                     *last = Instant::now();
-                    terminal::say(format_args!("{}", line.text(progress)));
+                    terminal::say(format_args!("{}", line.text(progress, usize::MAX)));
                 }
             }
         }
@@ -159,16 +169,23 @@ impl Shown {
 
     fn say(&self, text: &str) {
         match self {
-            Self::Bar(bar, _) => bar.suspend(|| terminal::say(format_args!("{text}"))),
+            Self::Bar(bar, ..) => bar.suspend(|| terminal::say(format_args!("{text}"))),
             Self::Lines(..) | Self::Nothing => terminal::say(format_args!("{text}")),
         }
     }
 
     fn clear(&self) {
-        if let Self::Bar(bar, _) = self {
+        if let Self::Bar(bar, ..) = self {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A line, with a bar before it or without.
+fn style(bar: Option<usize>) -> ProgressStyle {
+    let template = if bar.is_some() { "{bar:12} {wide_msg}" } else { "{wide_msg}" };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("█▉▊▋▌▍▎▏ ")
 }
 
 /// Which limit held the run back, and how often that was seen.

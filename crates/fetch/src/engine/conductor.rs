@@ -218,7 +218,7 @@ impl Conductor {
                 Poll::Ready(back) => {
                     let (feed, block) = back.map_err(stopped)?;
                     self.failure = self.failure.take().or(block.failure);
-                    self.tally.read(block.bytes_read, block.rows.len());
+                    self.tally.read(block.bytes_read, block.rows.len(), block.unread);
                     self.ahead = block.rows.into();
                     if let (Some(ledger), Some(mark)) = (&mut self.ledger, block.mark) {
                         ledger.mark(mark);

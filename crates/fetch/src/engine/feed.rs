@@ -12,6 +12,7 @@ use overlapped_proto::job::{Job, Row, Shard, Span};
 use overlapped_proto::journal::Mark;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::unread::{Extent, Position};
 
 use super::listed::Listed;
 use super::unpack::Unpack;
@@ -53,10 +54,17 @@ impl InputOptions {
 
     /// True if a row is to be fetched.
     fn takes(&self, row: &RowRead) -> bool {
-        let number = row.row();
         let host = row.job.as_ref().ok().map(|job| job.host);
-        let in_range = (self.skip..self.end()).contains(&number.0);
-        in_range && self.shard.is_none_or(|shard| shard.has(number, host))
+        self.ranges_over(row) && self.shard.is_none_or(|shard| shard.has(row.row(), host))
+    }
+
+    /// True if a row is among those of which the shard takes its part.
+    fn ranges_over(&self, row: &RowRead) -> bool {
+        (self.skip..self.end()).contains(&row.row().0)
+    }
+
+    fn extent(&self, bytes: Option<u64>) -> Extent {
+        Extent { bytes, begin: self.skip, end: self.end(), parts: self.shard.map_or(1, |shard| shard.of) }
     }
 }
 
@@ -66,6 +74,8 @@ pub(crate) struct Block {
     pub(crate) rows: Vec<RowRead>,
     pub(crate) bytes_read: u64,
     pub(crate) ended: bool,
+    /// How many rows come after these, where that can be told.
+    pub(crate) unread: Option<u64>,
     /// Where it begins, if reading may begin there again.
     pub(crate) mark: Option<Mark>,
     /// Why nothing comes after these rows, if that is not the end of the list.
@@ -90,6 +100,11 @@ pub(crate) struct Feed {
     /// Rows and bytes pulled so far, of a list that is no text.
     pulled: u64,
     pulled_bytes: u64,
+    /// Bytes of the list, where that is known.
+    length: Option<u64>,
+    /// Rows seen of the range that is fetched, and those of them that the shard takes.
+    seen: u64,
+    own: u64,
     buffer: Vec<u8>,
 }
 
@@ -143,6 +158,9 @@ impl Feed {
             began,
             pulled: 0,
             pulled_bytes: 0,
+            length,
+            seen: 0,
+            own: 0,
             buffer: Vec::new(),
         };
         Ok((feed, length))
@@ -182,7 +200,13 @@ impl Feed {
         };
         block.ended |= read.is_err();
         block.failure = read.err();
+        block.unread = if block.ended { Some(0) } else { self.unread(block.bytes_read) };
         block
+    }
+
+    fn unread(&self, bytes: u64) -> Option<u64> {
+        let position = Position { rows: self.rows(), bytes, seen: self.seen, own: self.own };
+        self.options.extent(self.length).unread(position)
     }
 
     /// Rows read so far.
@@ -196,6 +220,8 @@ impl Feed {
             let row = given(Row(self.pulled), url.trim());
             self.pulled += 1;
             self.pulled_bytes += u64::try_from(url.len()).unwrap_or(u64::MAX);
+            self.seen += u64::from(self.options.ranges_over(&row));
+            self.own += u64::from(self.options.takes(&row));
             block.rows.extend(pick(&self.options, &self.passed, row));
         }
         block.bytes_read = self.pulled_bytes;
@@ -205,6 +231,7 @@ impl Feed {
     /// Parses the buffer; an empty one is the end of the list.
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
         let (options, passed) = (&self.options, &self.passed);
+        let (seen, own) = (&mut self.seen, &mut self.own);
         let plain = self.plain && matches!(&self.source, Source::Bytes(read) if !read.is_packed());
         let again = plain && (self.again.is_some() || self.listed.get().is_some());
         let mut take = |mut row: RowRead| {
@@ -215,6 +242,8 @@ impl Feed {
             if let (true, Ok(job)) = (again, &mut row.job) {
                 job.span = Span::new(row.offset, row.bytes);
             }
+            *seen += u64::from(options.ranges_over(&row));
+            *own += u64::from(options.takes(&row));
             block.rows.extend(pick(options, passed, row));
         };
         let reader = match &mut self.reader {
