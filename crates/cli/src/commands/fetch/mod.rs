@@ -91,7 +91,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     }
     for name in &run.insecure_unmet {
         terminal::say(format_args!(
-            "overlapped: --insecure-host {} was not needed: no row asked for https at this host",
+            "overlapped: --insecure-host {} was not needed: no row of this run asked for https at this host",
             escape(name)
         ));
     }
