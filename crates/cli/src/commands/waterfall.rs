@@ -17,7 +17,8 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
         let style = text::Style { width, colour: terminal::colour(), span_s: None };
         return print(text::draw(&chart, &style).as_bytes());
     };
-    let title = flags.results.file_name().unwrap_or_default().to_string_lossy();
+    let name = flags.results.file_name().unwrap_or_default().to_string_lossy();
+    let title = if flags.results == Path::new("-") { "standard input".into() } else { name };
     crate::report::write_whole(path, svg::draw(&chart, &title).as_bytes())?;
     Ok(Ending::Succeeded)
 }

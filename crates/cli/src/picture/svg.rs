@@ -120,9 +120,16 @@ impl<'a> Page<'a> {
             true => self.text(end, y, "label dim", &took),
             false => {
                 let text = format!("{took} ✗ {}", bar.result);
-                let fits = end + wide(columns(&text)) < WIDTH;
-                // Left of the bar's end it would be unreadable on the bar itself: it stands on paper.
-                let (x, class) = if fits { (end, "label bad") } else { (WIDTH - 8, "label bad end on-bar") };
+                let length = wide(columns(&text));
+                let begin = (self.x(bar.start_s) as usize).saturating_sub(6);
+                let (x, class) = if end + length < WIDTH {
+                    (end, "label bad")
+                } else if begin > self.left + length {
+                    (begin, "label bad end")
+                } else {
+                    // The bar fills the line: the text stands on it, on paper of its own.
+                    (WIDTH - 8, "label bad end on-bar")
+                };
                 self.text(x, y, class, &text);
             }
         }
