@@ -110,3 +110,13 @@ fn heads_behind_a_silent_row_are_not_held_in_memory() {
         assert_eq!((&record["error"], value.as_str().map(str::len)), (&serde_json::Value::Null, Some(HEAD)));
     }
 }
+
+#[test]
+fn a_place_that_takes_no_bodies_is_named() {
+    let server = Server::start();
+    let mut command = command(&["-s", "-o", "-", "--max-memory", "1M", &server.url("/text/20000000")]);
+    let output = command.env("TMPDIR", "/nowhere/at/all").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("/nowhere/at/all") && stderr.lines().count() == 1, "{stderr}");
+}

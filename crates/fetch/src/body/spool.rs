@@ -163,7 +163,7 @@ impl Spool {
     }
 }
 
-pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
+fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

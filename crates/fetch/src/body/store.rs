@@ -13,7 +13,7 @@ use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::record::spooled::{ReadAt, Seen, Spooled};
 
-use super::spool::{RunId, flatten, named};
+use super::spool::{RunId, flatten};
 use crate::unnamed::unnamed;
 
 /// The file. It is made when it is first written to.
@@ -72,10 +72,10 @@ impl Store {
     /// On the disk, like all that reads and writes here.
     fn append(self: &Arc<Self>, block: &[u8], stored: &mut Option<Stored>) -> io::Result<()> {
         let bytes = block.len() as u64;
-        let (file, extent) = self.reserve(bytes).map_err(|error| named(&self.folder, &error))?;
+        let (file, extent) = self.reserve(bytes).map_err(|error| self.at(&error))?;
         let written = file.write_all_at(block, extent.offset);
         stored.get_or_insert_with(|| Stored { file, extents: Vec::new() }).extents.push(extent);
-        written.map_err(|error| named(&self.folder, &error))
+        written.map_err(|error| self.at(&error))
     }
 
     fn reserve(self: &Arc<Self>, bytes: u64) -> io::Result<(Arc<File>, Extent)> {
@@ -93,6 +93,11 @@ impl Store {
         state.end += bytes.next_multiple_of(limits::STORE_BLOCK_BYTES);
         state.live += bytes;
         Ok((file, Extent { store: Arc::clone(self), offset, bytes }))
+    }
+
+    fn at(&self, error: &io::Error) -> io::Error {
+        let folder = self.folder.display();
+        io::Error::new(error.kind(), format!("a body that waits on disk, in {folder}: {error}"))
     }
 
     /// That the file system does not take the space back is no failure: it is, at the latest, when nothing is needed any
