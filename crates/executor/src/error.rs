@@ -6,6 +6,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use crate::panic_site;
+
 /// Why a [`Job`](crate::Job) gave no result.
 #[derive(Debug)]
 pub enum JobError {
@@ -146,25 +148,27 @@ pub struct Panic(Box<Caught>);
 
 struct Caught {
     message: String,
+    location: Option<String>,
     // The lock is what makes a payload that is only `Send` fit into an error that is `Sync`.
     payload: Mutex<Box<dyn Any + Send>>,
 }
 
 impl Panic {
     pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
-        let message = if let Some(text) = payload.downcast_ref::<&str>() {
-            (*text).to_owned()
-        } else if let Some(text) = payload.downcast_ref::<String>() {
-            text.clone()
-        } else {
-            "(the payload is not text)".to_owned()
-        };
-        Panic(Box::new(Caught { message, payload: Mutex::new(payload) }))
+        let message = panic_site::text(&*payload).unwrap_or("(the payload is not text)").to_owned();
+        let location = panic_site::take(&*payload);
+        Panic(Box::new(Caught { message, location, payload: Mutex::new(payload) }))
     }
 
     /// What was said at the panic, if it was text.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// Where it happened, as `file:line:column`. Known if an executor was built with
+    /// [`panic_locations`](crate::Builder::panic_locations) and the program has set no panic hook of its own since.
+    pub fn location(&self) -> Option<&str> {
+        self.0.location.as_deref()
     }
 
     /// The payload, as `std::thread::JoinHandle::join` would give it.

@@ -17,6 +17,7 @@ use crate::error::{Full, JobError, Panic, Rejected};
 use crate::job::Job;
 use crate::lane::{Admission, Applicant, ROOT};
 use crate::metrics::Metrics;
+use crate::panic_site;
 use crate::pool::{self, NewThread, Pool, Settings, spawn_std};
 use crate::sync::Mutex;
 
@@ -444,6 +445,13 @@ impl Builder {
     /// Sees every panic of a job, on its worker, before whoever waits does. The only one to see that of a detached job.
     pub fn on_panic(mut self, hook: impl Fn(&Panic) + Send + Sync + 'static) -> Self {
         self.settings.on_panic = Some(Box::new(hook));
+        self
+    }
+
+    /// Notes where jobs panic, for [`Panic::location`]. This adds to the process's panic hook, which is why it is not done unasked; the
+    /// hook that was there still runs.
+    pub fn panic_locations(self) -> Self {
+        panic_site::watch();
         self
     }
 

@@ -116,6 +116,7 @@ mod guard;
 mod fork;
 mod queue;
 mod error;
+mod panic_site;
 mod sync;
 
 pub use crate::block_on::block_on;

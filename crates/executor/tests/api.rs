@@ -179,6 +179,21 @@ fn errors_say_what_they_are() {
 }
 
 #[test]
+fn a_panic_says_where_it_happened() {
+    let executor = Executor::builder().max_workers(1).panic_locations().build().unwrap();
+    let panicked = executor.submit(|| panic!("here")).wait();
+    let panic = panicked.unwrap_err().into_panic().unwrap();
+    assert!(panic.location().is_some_and(|place| place.contains("api.rs:")), "{:?}", panic.location());
+    // One that is thrown on has no place of its own, and not that of another.
+    let resumed = executor.submit(|| {
+        drop(std::panic::catch_unwind(|| panic!("caught")));
+        std::panic::resume_unwind(Box::new("resumed"))
+    });
+    let panic = resumed.wait().unwrap_err().into_panic().unwrap();
+    assert_eq!((panic.message(), panic.location()), ("resumed", None));
+}
+
+#[test]
 fn sums_of_times_are_counted() {
     let executor = executor(1);
     let pause = Duration::from_millis(5);
