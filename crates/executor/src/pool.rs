@@ -84,6 +84,8 @@ const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(10);
 const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 local!(CURRENT: Current);
+// A worker's next step, from the end of a job until its result is delivered. Apart from the rest, since every job comes by here.
+local!(NEXT: Next);
 
 /// What a worker's thread knows of itself. It is made before anything else in the thread, so that it is dropped after all other values
 /// of the thread: then the thread is gone.
@@ -96,8 +98,6 @@ struct Current {
     depth: usize,
     /// What the innermost `block_on` has come upon; none outside a `block_on`.
     awaited: Option<Awaiting>,
-    /// The next step, from the end of a job until its result is delivered.
-    next: Option<Next>,
     /// It has had its last job.
     leaving: bool,
 }
@@ -410,12 +410,14 @@ impl Pool {
             round.dropping();
         }
         guarded(move || drop(task));
-        let next = with_current(self, |current| current.next.take()).flatten();
-        next.unwrap_or_else(|| {
-            let next = self.next(me, From::Job, tally);
-            *now = self.now();
-            next
-        })
+        match take_next() {
+            Some(next) => next,
+            None => {
+                let next = self.next(me, From::Job, tally);
+                *now = self.now();
+                next
+            }
+        }
     }
 
     /// Runs a job here and now, inside the job that waits for it.
@@ -504,7 +506,7 @@ impl Ending for Round<'_> {
                 (core.called(), wakers)
             } else {
                 let (next, effects) = core.next(self.me, From::Job, self.tally);
-                with_current(self.pool, |current| current.next = Some(next));
+                NEXT.with(|slot| *slot.borrow_mut() = Some(next));
                 (effects, wakers)
             }
         };
@@ -518,9 +520,13 @@ impl Ending for Round<'_> {
     }
 }
 
+fn take_next() -> Option<Next> {
+    NEXT.try_with(|slot| slot.borrow_mut().take()).ok().flatten()
+}
+
 /// The delivery of a result takes long: another worker is to do what this one would have done next.
 fn postpone_next(pool: &Arc<Pool>) {
-    if let Some(next) = with_current(pool, |current| current.next.take()).flatten() {
+    if let Some(next) = take_next() {
         let effects = pool.core().postpone(next);
         pool.apply(effects);
     }
@@ -543,7 +549,6 @@ impl Start {
                 lanes: Vec::new(),
                 depth: 0,
                 awaited: None,
-                next: None,
                 leaving: false,
             });
         });
@@ -702,9 +707,9 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// `None` on a thread that is no worker of the pool.
     pub(crate) fn begin(pool: &Arc<Pool>, sleeper: &Arc<Sleeper>) -> Option<Self> {
+        let (me, held) = with_current(pool, |current| (Arc::clone(&current.worker), current.lanes.clone()))?;
         // In a waker, say, of the job that has just ended here.
         postpone_next(pool);
-        let (me, held) = with_current(pool, |current| (Arc::clone(&current.worker), current.lanes.clone()))?;
         let id = pool.core().waits(&me, sleeper, held);
         Some(Waiting { pool: Arc::clone(pool), me, id })
     }

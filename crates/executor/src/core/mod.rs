@@ -264,8 +264,8 @@ impl Core {
 
     /// Takes the oldest runnable job. What has come in is fetched when all that was fetched before is taken: all of it at once.
     fn pop(&mut self) -> Option<Arc<dyn Task>> {
-        if let Some(task) = self.first.pop() {
-            return Some(task);
+        if !self.first.is_empty() {
+            return self.first.pop();
         }
         if self.root.queue.is_empty() {
             let mut inbox = self.inbox.lock();
