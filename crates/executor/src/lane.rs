@@ -20,6 +20,8 @@ pub(crate) struct Lane {
     /// How many jobs it lets through at a time, and has let through. The root lets all through.
     pub(crate) limit: usize,
     pub(crate) admitted: usize,
+    /// How many of them are in the place of a sleeper that waits for them: they take none of their own.
+    pub(crate) borrowed: usize,
     /// Root: jobs that any worker may take, fetched from the inbox. View: jobs that wait until the view lets them through to its parent.
     pub(crate) queue: Queue<Arc<dyn Task>>,
     /// How many jobs may wait to be run, and how many do; permits that were handed out count as waiting, the root's jobs in the inbox
@@ -58,6 +60,7 @@ impl Lane {
             parent,
             limit,
             admitted: 0,
+            borrowed: 0,
             queue: Queue::new(),
             waiting_max,
             waiting: 0,
@@ -94,6 +97,11 @@ impl Lane {
             wake.extend(next.admit(Admission::Granted));
             return;
         }
+    }
+
+    /// Whether it may let another job through.
+    pub(crate) fn has_place(&self) -> bool {
+        self.admitted - self.borrowed < self.limit
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -748,8 +748,9 @@ impl Drop for Waiting {
         if self.pool.is_forked() {
             return;
         }
-        let forgotten = self.pool.core().forget(self.id);
-        drop(forgotten);
+        let (on, effects) = self.pool.core().forget(self.id);
+        drop(on);
+        self.pool.apply(effects);
     }
 }
 

@@ -228,7 +228,7 @@ impl Core {
     fn enter(&mut self, task: Arc<dyn Task>, mut at: u32) {
         while at != ROOT {
             let lane = self.lane(at);
-            if lane.admitted >= lane.limit {
+            if !lane.has_place() {
                 break;
             }
             lane.admitted += 1;
@@ -384,6 +384,9 @@ impl Core {
                     Next::Search { alone: self.searching == 1 }
                 } else {
                     self.idle.push(Arc::clone(me));
+                    if self.waits.asleep() > 0 && self.active() == 0 {
+                        self.break_deadlocks(&mut effects);
+                    }
                     Next::Park { reap: self.threads > self.bounds.min }
                 }
             }
@@ -456,7 +459,7 @@ impl Core {
     fn release(&mut self, place: &Place, until: u32) {
         let mut at = place.lane;
         while at != until {
-            self.repay(place.id(), at);
+            self.repay(place, at);
             let lane = self.lane(at);
             let parent = lane.parent;
             lane.admitted -= 1;
@@ -471,7 +474,7 @@ impl Core {
     /// The next job that the view may let through, already counted.
     fn let_through(&mut self, view: u32) -> Option<Arc<dyn Task>> {
         let lane = self.lane(view);
-        let task = if lane.admitted < lane.limit { lane.queue.pop() } else { None };
+        let task = if lane.has_place() { lane.queue.pop() } else { None };
         lane.admitted += usize::from(task.is_some());
         task
     }
@@ -647,6 +650,8 @@ impl Core {
         for view in self.views.iter_mut().flatten() {
             tasks.extend(view.queue.extract(wanted));
         }
+        // Nor is any of them lent a place.
+        tasks.iter().for_each(|task| task.place().left());
         let mut wakers = Vec::new();
         for task in &tasks {
             wakers.extend(self.cancelled(task.place(), task.place().at()));

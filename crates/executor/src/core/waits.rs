@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::{Core, Effects};
-use crate::cell::{Stands, Task};
+use crate::cell::{Place, Stands, Task};
 use crate::lane::ROOT;
 use crate::worker::{Sleeper, Worker};
 
@@ -64,7 +64,7 @@ struct Wait {
     /// The views of the jobs that its thread is in the middle of.
     held: Vec<u32>,
     /// Places in views that are lent, and to which job.
-    lent: Vec<(u32, u64)>,
+    lent: Vec<(u32, Arc<dyn Task>)>,
     state: State,
 }
 
@@ -122,6 +122,10 @@ impl Waits {
 impl Wait {
     fn is_asleep(&self) -> bool {
         self.state == State::Asleep
+    }
+
+    fn borrower(&self, view: u32, job: &Place) -> Option<usize> {
+        self.lent.iter().position(|(lent, task)| *lent == view && std::ptr::eq(task.place(), job))
     }
 
     /// The jobs that it sleeps on, if it sleeps on nothing else.
@@ -229,11 +233,20 @@ impl Core {
     }
 
     /// The wait is over. What it slept on is to be dropped outside the lock.
-    pub(crate) fn forget(&mut self, id: u64) -> Arc<On> {
+    pub(crate) fn forget(&mut self, id: u64) -> (Arc<On>, Effects) {
         let at = self.waits.list.iter().position(|wait| wait.id == id);
         let wait = self.waits.list.remove(at.expect("a wait is kept until it is forgotten"));
         assert!(wait.state == State::Awake, "who sleeps does not leave");
-        wait.on
+        // What has borrowed a place and still runs has it from now on beyond the limit.
+        for (view, _) in &wait.lent {
+            self.lane(*view).borrowed -= 1;
+        }
+        let mut effects = Effects::default();
+        if !wait.held.is_empty() {
+            // A sleeper may have counted on a place that this one would have lent next, or that its borrower would have left to others.
+            self.break_deadlocks(&mut effects);
+        }
+        (wait.on, effects)
     }
 
     /// Wakes a sleeper that can run what it sleeps on.
@@ -243,6 +256,18 @@ impl Core {
         self.wakes(id);
         self.waits.at(id).state = State::Called;
         Some(waker)
+    }
+
+    /// Tells sleepers that can never be woken, until the others can. A deadlock is complete when a sleeper falls asleep, and found then;
+    /// but for what borrowed places leave behind.
+    pub(super) fn break_deadlocks(&mut self, effects: &mut Effects) {
+        let asleep = self.waits.list.iter().filter(|wait| wait.is_asleep()).map(|wait| wait.id);
+        for id in asleep.collect::<Vec<u64>>() {
+            if self.waits.at(id).is_asleep() && self.is_stuck(id) {
+                let victim = self.victim(id);
+                effects.wake.extend(victim.map(|victim| self.doom(victim)));
+            }
+        }
     }
 
     fn doom(&mut self, id: u64) -> Waker {
@@ -270,10 +295,11 @@ impl Core {
             let Stands::Queued(view) = job.place().stands() else {
                 unreachable!("a loan is for a queued job")
             };
-            self.waits.at(lender).lent.push((view, job.place().id()));
             let task = self.take_out(job.place()).expect("what is queued can be taken out");
+            self.waits.at(lender).lent.push((view, job));
             let lane = self.lane(view);
             lane.admitted += 1;
+            lane.borrowed += 1;
             let parent = lane.parent;
             self.enter(task, parent);
         }
@@ -311,6 +337,19 @@ impl Core {
         wait.held.iter().filter(|lane| self.within(**lane, view)).count()
     }
 
+    /// How many jobs run that have a place of their own in the view.
+    fn running_in_own_place(&self, view: u32) -> usize {
+        let running: usize = self.views_of(view).iter().map(|view| self.seen(*view).running).sum();
+        let lent = self.waits.list.iter().flat_map(|wait| &wait.lent).filter(|(lane, _)| *lane == view);
+        running - lent.filter(|(_, job)| matches!(job.place().stands(), Stands::Running(_))).count()
+    }
+
+    /// Whether a job has its place in the view from a sleeper.
+    fn has_borrowed(&self, job: u64, view: u32) -> bool {
+        let lent = self.waits.list.iter().flat_map(|wait| &wait.lent);
+        lent.into_iter().any(|(lane, task)| *lane == view && task.place().id() == job)
+    }
+
     /// The sleeper itself, and all that sleep on it, directly or not.
     fn behind<'a>(&'a self, wait: &'a Wait) -> Vec<&'a Wait> {
         let mut found = vec![wait];
@@ -328,9 +367,13 @@ impl Core {
     }
 
     /// A job gives its place in a view back: it may have been lent to it.
-    pub(super) fn repay(&mut self, job: u64, view: u32) {
+    pub(super) fn repay(&mut self, job: &Place, view: u32) {
         for wait in &mut self.waits.list {
-            wait.lent.retain(|lent| *lent != (view, job));
+            if let Some(at) = wait.borrower(view, job) {
+                // Who runs the job, or takes it out of its queue, holds it as well: this is not the last of it.
+                wait.lent.swap_remove(at);
+                return self.lane(view).borrowed -= 1;
+            }
         }
     }
 
@@ -413,17 +456,17 @@ impl<'a> Chart<'a> {
     fn advance(&mut self, at: usize) {
         let Some(wait) = self.core.waits.list.get(at) else { return };
         let will_wake = wait.is_asleep()
-            && wait.on.units.iter().any(|unit| unit.jobs.iter().all(|job| self.will_end(job)));
+            && wait.on.units.iter().any(|unit| unit.jobs.iter().all(|job| self.will_end(job, wait)));
         if let Some(live) = self.live.get_mut(at).filter(|_| will_wake) {
             *live = true;
         }
     }
 
-    fn will_end(&self, job: &Arc<dyn Task>) -> bool {
+    fn will_end(&self, job: &Arc<dyn Task>, sleeper: &Wait) -> bool {
         match job.place().stands() {
             Stands::Gone => true,
             Stands::Running(worker) => self.goes_on(worker),
-            Stands::Queued(lane) => self.will_be_let_through(lane),
+            Stands::Queued(lane) => self.will_be_let_through(lane, sleeper),
         }
     }
 
@@ -431,18 +474,79 @@ impl<'a> Chart<'a> {
         self.of_worker.get(&worker).is_none_or(|at| self.live.get(*at) == Some(&true))
     }
 
-    /// Whether some job with a place in the lane, and in each that it is a view of, is not stuck; at last, whether a thread will come.
-    fn will_be_let_through(&self, mut lane: u32) -> bool {
+    /// Whether a job that `sleeper` sleeps on will get a place in the lane, and in each that it is a view of; at last, a thread.
+    fn will_be_let_through(&self, mut lane: u32, sleeper: &Wait) -> bool {
         while lane != ROOT {
-            let stuck = self.core.waits.list.iter().zip(&self.live);
-            let stuck = stuck.filter(|(wait, live)| wait.is_asleep() && !**live).map(|(wait, _)| wait);
-            let holding: usize = stuck.map(|wait| self.core.held(wait, lane)).sum();
-            let seen = self.core.seen(lane);
-            if holding >= seen.admitted {
+            if !self.will_have_place(lane) && !self.will_be_lent(lane, sleeper) {
                 return false;
             }
-            lane = seen.parent;
+            lane = self.core.seen(lane).parent;
         }
         self.thread_can_come || self.live.contains(&true)
+    }
+
+    /// Whether one that holds a place in the lane will give it back, for the next in the queue.
+    fn will_have_place(&self, lane: u32) -> bool {
+        let seen = self.core.seen(lane);
+        // What is lent beyond the wait of its lender counts here too, so there may be more places than the limit.
+        let places = seen.admitted - seen.borrowed;
+        let (queued, stuck) = (places - self.core.running_in_own_place(lane), self.stuck_places(lane));
+        if stuck + queued < seen.limit {
+            return true;
+        }
+        // Those that are queued further on go on as any job there, or one of them as a job that is awaited.
+        stuck < seen.limit && (self.others_go_on(seen.parent) || self.an_awaited_goes_on(lane))
+    }
+
+    fn others_go_on(&self, mut lane: u32) -> bool {
+        while lane != ROOT {
+            if !self.will_have_place(lane) {
+                return false;
+            }
+            lane = self.core.seen(lane).parent;
+        }
+        self.thread_can_come || self.live.contains(&true)
+    }
+
+    /// Whether a job that has a place in the lane, and is queued further on, is awaited by one that will lend it the next place.
+    fn an_awaited_goes_on(&self, lane: u32) -> bool {
+        self.core.waits.list.iter().any(|wait| {
+            wait.jobs().any(|job| match job.place().stands() {
+                Stands::Queued(at) => {
+                    at != lane
+                        && self.core.within(job.place().lane, lane)
+                        && self.core.within(lane, at)
+                        && self.will_be_let_through(at, wait)
+                }
+                Stands::Running(_) | Stands::Gone => false,
+            })
+        })
+    }
+
+    /// Places of the lane that are held by those that are stuck. A borrowed one goes back to its lender, and to no one in the queue.
+    fn stuck_places(&self, lane: u32) -> usize {
+        let stuck = self.core.waits.list.iter().zip(&self.live);
+        let stuck = stuck.filter(|(wait, live)| wait.is_asleep() && !**live).map(|(wait, _)| wait);
+        let jobs = stuck.flat_map(|wait| wait.worker.stack());
+        let holding = jobs.filter(|job| self.core.within(job.lane, lane));
+        holding.filter(|job| !self.core.has_borrowed(job.job, lane)).count()
+    }
+
+    /// Whether a place that is lent will come back to one that would lend it to this sleeper next.
+    fn will_be_lent(&self, lane: u32, sleeper: &Wait) -> bool {
+        let lenders = self.core.behind(sleeper);
+        let lent = lenders.iter().flat_map(|wait| &wait.lent).filter(|(lent, _)| *lent == lane);
+        lent.map(|(_, job)| job).any(|job| {
+            let on_it = |wait: &&Wait| wait.jobs().any(|other| std::ptr::eq(other.place(), job.place()));
+            let sleepers = self.core.waits.list.iter().filter(on_it);
+            match job.place().stands() {
+                Stands::Gone => true,
+                Stands::Running(worker) => self.goes_on(worker),
+                // It has passed this lane, so this ends at the root.
+                Stands::Queued(next) => {
+                    sleepers.into_iter().any(|wait| next != lane && self.will_be_let_through(next, wait))
+                }
+            }
+        })
     }
 }
