@@ -289,10 +289,22 @@ impl Model {
                 spared = true;
             }
         }
+        // Refused by an origin that answers others: the row waits as long as it has waited.
+        let waited = now - job.first_started.unwrap();
+        let pause = waited.max(Nanos::from_secs(1));
+        let lingers = missed
+            && !spared
+            && !again
+            && !self.origins[at].down
+            && self.origins[at].reached
+            && waited + pause < self.pace.host_down_after.unwrap();
+        if lingers {
+            self.held.push(Held { row: job.row.0, origin: at, due: now + pause, attempts: job.attempts - 1 });
+        }
         let right = match finish {
-            Finish::Deliver(delivered) => !again && !spared && delivered.row == job.row,
+            Finish::Deliver(delivered) => !again && !spared && !lingers && delivered.row == job.row,
             Finish::RetryAt(at) => again && *at == due,
-            Finish::PutBack => spared,
+            Finish::PutBack => spared || lingers,
         };
         if again {
             self.held.push(Held { row: job.row.0, origin: at, due, attempts: job.attempts });

@@ -22,7 +22,7 @@
 //!   with no attempt. One whose name does not exist is given up in the place of its first parking.
 //! - Until an origin has accepted a connection, and again from the first failure on, no more attempts run at once than
 //!   may still fail; so a dead origin costs that many attempts and a few probes. A row that would be lost to an origin
-//!   that was up before parks it earlier.
+//!   that was up before parks it earlier, or waits by itself while the origin answers others.
 //! - A host that was parked for two days for its refusals, without a good answer in between, is down too.
 //! - When ten hosts in a row fail as they do when our own network or resolver is down, and nothing answers in between,
 //!   nothing starts but a probe now and then, and no row fails for it, for up to an hour. A run that never reached

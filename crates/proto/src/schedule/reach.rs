@@ -299,6 +299,11 @@ impl Site {
 
     /// Nothing would be lost with it.
     fn is_blank(&self) -> bool {
+        self.is_unused() && self.reach == Reach::Untried
+    }
+
+    /// Little would be lost with it.
+    fn is_well(&self) -> bool {
         self.is_unused() && !self.reach.is_in_trouble()
     }
 }
@@ -352,7 +357,7 @@ impl Sites {
         std::iter::once(&mut self.first).chain(self.more.iter_mut().flat_map(|more| &mut more.0))
     }
 
-    /// The host has no rows: what is known of origins that are well is not kept.
+    /// The host has no rows: origins of which nothing is known are not kept.
     pub(super) fn shrink(&mut self) {
         if let Some(more) = &mut self.more {
             more.0.retain(|site| !site.is_blank());
@@ -368,9 +373,9 @@ fn forget_one(sites: &mut Vec<Site>, at: usize) -> usize {
     if sites.len() < limits::ORIGINS_HOST_MAX {
         return 0;
     }
-    let blank = sites.iter().position(Site::is_blank);
+    let well = sites.iter().position(Site::is_well);
     // One that is parked has rows, or is asked; but for those that the host gave to other hosts to make room.
-    let gone = blank.or_else(|| sites.iter().position(|site| site.is_unused() && !site.reach.is_parked()));
+    let gone = well.or_else(|| sites.iter().position(|site| site.is_unused() && !site.reach.is_parked()));
     match gone {
         Some(gone) => {
             sites.remove(gone);
@@ -491,7 +496,7 @@ mod tests {
         let known = |sites: &Sites, port| sites.get(endpoint(port)).map(|site| site.reach);
         assert!(known(&sites, 2).is_some_and(Reach::is_given_up));
         sites.shrink();
-        assert_eq!(sites.iter().count(), 1);
+        assert_eq!(sites.iter().count(), 2);
         assert!(size_of::<Site>() <= 48, "{}", size_of::<Site>());
     }
 }

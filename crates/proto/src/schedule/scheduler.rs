@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 use crate::bucket::{Bucket, Rate, Spacing};
 use crate::error::ErrorKind;
 use crate::job::{self, HostKey, Job, Target};
+use crate::limits;
 use crate::list::{List, Slab};
 use crate::origin::{Endpoint, Scheme};
 use crate::outcome::{Ending, Failure};
@@ -493,8 +494,26 @@ impl Scheduler {
             if self.reach_of(at, endpoint).is_parked() {
                 return self.spare(job, now);
             }
+            if let Some(due) = self.lingers(at, &job, now, draw) {
+                let attempts = job.attempts.saturating_sub(1);
+                self.retry(at, Job { attempts, ..job }, due);
+                return Finish::PutBack;
+            }
         }
         Finish::Deliver(job)
+    }
+
+    /// Until when a row waits that has no attempt left, because its origin refuses new connections while it still answers
+    /// on others, as some servers do when they restart. It waits as long as it has waited already, and is lost when that
+    /// would be longer than an origin may be away.
+    fn lingers(&self, at: u32, job: &Job, now: Nanos, draw: u64) -> Option<Nanos> {
+        let was_up =
+            matches!(self.reach_of(at, job.target().endpoint), Reach::Doubtful { answered: true, .. });
+        let waited = now - job.first_started.unwrap_or(now);
+        let pause = waited.max(limits::REACH_PAUSE_BASE).min(limits::REACH_PAUSE_MAX);
+        let due = now + pause + retry::fraction(Nanos(pause.0 / 4), draw);
+        let in_time = self.pace.host_down_after.is_none_or(|span| waited + pause < span);
+        (was_up && self.pace.retry.retries > 0 && in_time).then_some(due)
     }
 
     /// A row failed because its origin is away: it waits for it, and that was no attempt.
