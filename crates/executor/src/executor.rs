@@ -219,7 +219,9 @@ impl Executor {
     /// way. A view of a view keeps to both limits. The view's queue is bounded as its executor's is.
     ///
     /// A job of the view that waits for another job keeps its place. If the awaited job, or one that this waits for, needs a place in the
-    /// same view, it is lent that one, as in a direct call. So a view of limit 1 excludes its jobs from each other, also across waits.
+    /// same view, it is lent that one, as in a direct call. So jobs of a view of limit 1 exclude each other also across waits, unless a
+    /// wait ends before what it waits for: a [`gather`](crate::gather) that fails early, or a wait that is told that it
+    /// [would deadlock](JobError::WouldDeadlock). Then the awaited job, if it has begun, runs on beside the one that waited.
     ///
     /// While a view lives, the same name gives the same view again, so that a limit holds for all who name it. Views without a name
     /// are each their own.

@@ -10,7 +10,8 @@
 //!   a job that it sleeps on is runnable, and runs that one itself. It is active from the moment of that decision. A job becomes runnable
 //!   when it is queued, or later when its views let it through; each such moment ends in `baton`, which comes here.
 //! - A job of a view that sleeps keeps its place in the view, and lends it to the job that it sleeps on, directly or through other
-//!   sleepers; to one job at a time. So a view of limit 1 may wait for itself, and still no two of its jobs run at once.
+//!   sleepers; to one job at a time. So a view of limit 1 may wait for itself, and no two of its jobs run at once, unless a wait ends
+//!   before the job that has borrowed: that one keeps running, beyond the limit.
 //! - A wait that could never end is found when the last of its circle falls asleep, and is refused to that one: everything that sleeps
 //!   is taken for stuck, and what can go on is taken out until nothing changes. What is left is a deadlock.
 
