@@ -120,3 +120,19 @@ fn a_place_that_takes_no_bodies_is_named() {
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("/nowhere/at/all") && stderr.lines().count() == 1, "{stderr}");
 }
+
+/// They came in batches as large as what was read at once, and cost ten times as much as good ones.
+#[test]
+fn bad_rows_are_not_held_in_memory() {
+    const ROWS: usize = 150_000;
+    let directory = Directory::new();
+    let list = list(&directory, std::iter::repeat_n("x".to_owned(), ROWS));
+    let measured = drain(start(&[&list, "-o", "-", "-s"]));
+    assert_eq!(lines(&measured.stdout), ROWS);
+    let peak = measured.peak_kib >> 10;
+    assert!(peak < 40, "{peak} MiB were held");
+}
+
+fn lines(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
+}

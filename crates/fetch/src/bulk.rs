@@ -159,7 +159,7 @@ impl Bulk {
         }
         let listed = match &self.input {
             Input::File(path) => Listed::File(path.clone()),
-            Input::Urls(_) => Listed::Elsewhere("the caller"),
+            Input::Urls(_) | Input::Rows(_) => Listed::Elsewhere("the caller"),
             Input::Stdin => Listed::Elsewhere("standard input"),
             Input::Read(..) => Listed::Elsewhere("a stream"),
         };
@@ -172,7 +172,7 @@ impl Bulk {
                 let pipe = File::open(&path).map_err(|error| Error::input(&name, 0, error))?;
                 spooled(&opened, Box::new(pipe), name)?
             }
-            known @ (Input::File(_) | Input::Urls(_)) => known,
+            known @ (Input::File(_) | Input::Urls(_) | Input::Rows(_)) => known,
             Input::Stdin => spooled(&opened, Box::new(std::io::stdin()), "on standard input".to_owned())?,
             Input::Read(read, name) => spooled(&opened, read, name)?,
         };

@@ -71,11 +71,12 @@ const REPLACES: &str = "replaces_files";
 
 /// What a list is known by: reading all of it again would take longer than many a run.
 fn identity(path: &Path) -> io::Result<Value> {
-    let file = File::open(path)?;
-    let meta = file.metadata()?;
+    let meta = path.metadata()?;
+    // A pipe is not opened: it can be read only once.
     if !meta.is_file() {
         return Ok(json!({ "from": "a file that is not a plain one" }));
     }
+    let file = File::open(path)?;
     let since = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(json!({
         "path": std::path::absolute(path)?.display().to_string(),

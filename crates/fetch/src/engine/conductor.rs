@@ -243,15 +243,24 @@ impl Conductor {
         channels.window().min(self.plan.window_rows).saturating_sub(channels.in_memory())
     }
 
-    /// Hands rows to the shards of their hosts.
+    /// Hands rows to the shards of their hosts, and bad rows to the sinks: no more of these at once than a batch, counted
+    /// and in bytes, and none while enough batches wait.
     fn dispatch(&mut self) -> bool {
         if self.shared.stage() != Stage::Running {
             self.ahead.clear();
             return false;
         }
-        let mut bad = Vec::new();
-        let count = self.room().min(self.ahead.len());
-        for row in self.ahead.drain(..count) {
+        let (mut bad, mut bad_bytes) = (Vec::new(), 0);
+        let room = self.room().min(self.ahead.len());
+        let mut count = 0;
+        while count < room && bad.len() < limits::BATCH_RECORDS && bad_bytes < limits::BATCH_BYTES {
+            // A bad row is finished at once, and the sinks may be slower than the reading.
+            let full = self.finished.len() >= limits::BATCHES_WAITING_MAX;
+            if full && self.ahead.front().is_some_and(|row| row.job.is_err()) {
+                break;
+            }
+            let row = self.ahead.pop_front().expect("no more are taken than there are");
+            count += 1;
             if let Some(order) = &mut self.order {
                 order.skip_to(row.row());
             }
@@ -264,7 +273,10 @@ impl Conductor {
                         self.shared.channels.inbox(shard).send(outgoing);
                     }
                 }
-                Err(row) => bad.push(bad_record(row)),
+                Err(row) => {
+                    bad_bytes += row.bytes();
+                    bad.push(bad_record(row));
+                }
             }
         }
         self.fed += u64::try_from(count).unwrap_or(u64::MAX);

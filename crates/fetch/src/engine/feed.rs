@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, url};
-use overlapped_proto::job::{Job, Row, Shard, Span};
+use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, typed};
+use overlapped_proto::job::{Ask, Job, Row, Shard, Span};
 use overlapped_proto::journal::Mark;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
@@ -23,6 +23,8 @@ use crate::error::Error;
 pub enum Input {
     /// URLs one by one, as from a command line. Pulled on a thread of the executor, so the iterator may block.
     Urls(Box<dyn Iterator<Item = String> + Send>),
+    /// Rows one by one, with headers, bodies and names of their own. Pulled likewise.
+    Rows(Box<dyn Iterator<Item = crate::row::Row> + Send>),
     /// A file.
     File(PathBuf),
     /// Standard input.
@@ -110,6 +112,7 @@ pub(crate) struct Feed {
 
 enum Source {
     Urls(Box<dyn Iterator<Item = String> + Send>),
+    Rows(Box<dyn Iterator<Item = crate::row::Row> + Send>),
     Bytes(Unpack),
 }
 
@@ -129,6 +132,7 @@ impl Feed {
         let (mut reader, mut plain, mut began, mut again) = (None, false, 0, None);
         let (source, name, length) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
+            Input::Rows(rows) => (Source::Rows(rows), "given as rows".to_owned(), None),
             Input::Stdin => (bytes(Box::new(io::stdin()), ""), "on standard input".to_owned(), None),
             Input::Read(read, name) => (bytes(read, &name), name, None),
             Input::File(path) => {
@@ -175,11 +179,23 @@ impl Feed {
         let mut block = Block { rows: spare, ..Block::default() };
         let read = match &mut self.source {
             Source::Urls(urls) => {
-                // At first few at a time: who makes them up as he goes may need time for each, and none is fetched
-                // before its block is full.
-                let block_rows = usize::try_from(self.pulled + 1).unwrap_or(usize::MAX);
-                let urls = urls.by_ref().take(block_rows.min(limits::INPUT_BLOCK_ROWS)).collect::<Vec<_>>();
-                self.number(&urls, &mut block);
+                let urls = urls.by_ref().take(block_rows(self.pulled)).collect::<Vec<_>>();
+                let ended = urls.is_empty();
+                for url in urls {
+                    let url = url.trim();
+                    self.number(url.len(), |row| typed(row, url, Ask::default()), &mut block);
+                }
+                self.pulled(ended, &mut block);
+                Ok(())
+            }
+            Source::Rows(rows) => {
+                let rows = rows.by_ref().take(block_rows(self.pulled)).collect::<Vec<_>>();
+                let ended = rows.is_empty();
+                for row in rows {
+                    let (url, ask) = row.into_parts();
+                    self.number(url.len(), |row| typed(row, url.trim(), ask), &mut block);
+                }
+                self.pulled(ended, &mut block);
                 Ok(())
             }
             Source::Bytes(read) => {
@@ -214,18 +230,21 @@ impl Feed {
         self.reader.as_ref().map_or(self.pulled, Reader::rows)
     }
 
-    /// Makes each of these a row, whatever it says; none are the end of the list.
-    fn number(&mut self, urls: &[String], block: &mut Block) {
-        for url in urls {
-            let row = given(Row(self.pulled), url.trim());
-            self.pulled += 1;
-            self.pulled_bytes += u64::try_from(url.len()).unwrap_or(u64::MAX);
-            self.seen += u64::from(self.options.ranges_over(&row));
-            self.own += u64::from(self.options.takes(&row));
-            block.rows.extend(pick(&self.options, &self.passed, row));
-        }
+    /// Makes a row of what was pulled, whatever it says: unlike a line of a list it cannot be blank or a comment.
+    fn number(&mut self, bytes: usize, job: impl FnOnce(Row) -> Result<Job, BadRow>, block: &mut Block) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let read = RowRead { line: self.pulled + 1, offset: 0, bytes, job: job(Row(self.pulled)) };
+        self.pulled += 1;
+        self.pulled_bytes += bytes;
+        self.seen += u64::from(self.options.ranges_over(&read));
+        self.own += u64::from(self.options.takes(&read));
+        block.rows.extend(pick(&self.options, &self.passed, read));
+    }
+
+    /// A block was pulled; one without rows is the end of the list.
+    fn pulled(&self, ended: bool, block: &mut Block) {
         block.bytes_read = self.pulled_bytes;
-        block.ended = urls.is_empty() || self.pulled >= self.options.end();
+        block.ended = ended || self.pulled >= self.options.end();
     }
 
     /// Parses the buffer; an empty one is the end of the list.
@@ -276,17 +295,10 @@ fn pick(options: &InputOptions, passed: &Passed, row: RowRead) -> Option<RowRead
     wanted.then(|| if in_doubt { unconfirmed(row) } else { row })
 }
 
-/// The row of a URL that was given on its own: unlike a line of a list it cannot be blank or a comment.
-fn given(row: Row, text: &str) -> RowRead {
-    let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-    let job = if text.len() > limits::INPUT_ROW_BYTES_MAX {
-        let message = format!("the URL has {bytes} bytes; the most is {}", limits::INPUT_ROW_BYTES_MAX);
-        Err(Failure::new(ErrorKind::InputTooLong, message))
-    } else {
-        url::parse(text).map(|url| Job::new(row, url).given_as(text))
-    };
-    let bad = |failure| BadRow::new(row, text.as_bytes(), failure);
-    RowRead { line: row.0 + 1, offset: 0, bytes, job: job.map_err(bad) }
+/// Rows that are pulled at once. At first few: a source may need time for each, and none is fetched before its block is
+/// full.
+fn block_rows(pulled: u64) -> usize {
+    usize::try_from(pulled + 1).unwrap_or(usize::MAX).min(limits::INPUT_BLOCK_ROWS)
 }
 
 /// A row whose request may have been sent by a run that ended before it knew what came of it.

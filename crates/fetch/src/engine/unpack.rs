@@ -77,10 +77,12 @@ enum State {
 /// The first bytes again, then the rest.
 type Replay = io::Chain<Cursor<Vec<u8>>, Counted>;
 
-/// Counts what is read.
+/// Counts what is read. Behind its end the source is not read again: on a terminal there could be more, and a list that
+/// is written down on its way is complete there.
 struct Counted {
     read: Box<dyn Read + Send>,
     taken: Arc<AtomicU64>,
+    ended: bool,
 }
 
 impl Unpack {
@@ -93,7 +95,7 @@ impl Unpack {
             from.and_then(|from| name.get(from..))
                 .is_some_and(|end| end.eq_ignore_ascii_case(packing.suffix()))
         });
-        let counted = Counted { read, taken: Arc::clone(&taken) };
+        let counted = Counted { read, taken: Arc::clone(&taken), ended: false };
         Self { state: State::Unread(counted, named), packing: None, taken }
     }
 
@@ -228,7 +230,11 @@ impl Read for Unpack {
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
         let count = self.read.read(buffer)?;
+        self.ended = count == 0 && !buffer.is_empty();
         self.taken.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
         Ok(count)
     }
@@ -313,6 +319,25 @@ mod tests {
             let cut = packed.len() / 2;
             let mut unpack = Unpack::new(Box::new(Cursor::new(packed).take(cut as u64).chain(Full)), "a");
             assert!(DiskFailed::is_in(&unpack.read_to_end(&mut Vec::new()).unwrap_err()));
+        }
+    }
+
+    /// An empty list through a pipe was taken for a failure of the disk: it ended twice.
+    #[test]
+    fn the_end_of_a_list_is_read_once() {
+        struct Once(Cursor<Vec<u8>>, bool);
+        impl Read for Once {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let count = self.0.read(buffer)?;
+                assert!(count > 0 || !self.1, "it is read behind its end");
+                self.1 = count == 0;
+                Ok(count)
+            }
+        }
+        for list in [Vec::new(), vec![0x1f], TEXT.to_vec(), gzip(TEXT), zstd(TEXT), gzip(b"")] {
+            let mut unpack = Unpack::new(Box::new(Once(Cursor::new(list), false)), "a");
+            unpack.read_to_end(&mut Vec::new()).unwrap();
+            assert_eq!(unpack.read(&mut [0; 8]).unwrap(), 0);
         }
     }
 

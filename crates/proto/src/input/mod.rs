@@ -14,6 +14,7 @@ mod held;
 pub mod url;
 
 pub use reader::{Reader, Reread};
+pub use row::typed;
 
 use crate::display;
 use crate::error::ErrorKind;
@@ -161,6 +162,13 @@ impl BadRow {
         }
         let given = display::given(given, true, limits::GIVEN_BYTES_MAX).into();
         Self { row, given, id: None, meta: None, failure }
+    }
+
+    /// Bytes of what it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        self.given.len() + self.failure.message.len() + text(&self.id) + text(&self.meta)
     }
 
     /// The same, where `given` is only the beginning.

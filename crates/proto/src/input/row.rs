@@ -11,7 +11,7 @@ use crate::display;
 use crate::error::ErrorKind;
 use crate::header;
 use crate::job::{Ask, Job, Method, Row};
-use crate::limits::QUOTE_BYTES_MAX;
+use crate::limits::{INPUT_ROW_BYTES_MAX, QUOTE_BYTES_MAX};
 use crate::outcome::Failure;
 use crate::record::text::{from_base64, push_json};
 use crate::time::Nanos;
@@ -133,6 +133,51 @@ impl Column {
             | Self::Dropped => false,
         }
     }
+}
+
+/// A row that was not read from a list: its URL, and what it asks for. It is checked like any other.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn typed(row: Row, url: &str, mut ask: Ask) -> Result<Job, BadRow> {
+    let bad = |failure, ask: Ask| BadRow {
+        id: ask.id,
+        meta: ask.meta,
+        ..BadRow::new(row, url.as_bytes(), failure)
+    };
+    let problem = if url.len() > INPUT_ROW_BYTES_MAX {
+        let message = format!("the URL has {} bytes; the most is {INPUT_ROW_BYTES_MAX}", url.len());
+        Err(Failure::new(ErrorKind::InputTooLong, message))
+    } else {
+        check_typed(&mut ask).and_then(|()| super::url::parse(url))
+    };
+    match problem {
+        Ok(parsed) => {
+            let mut job = Job::new(row, parsed).given_as(url);
+            if ask != Ask::default() {
+                job.ask = Some(Box::new(ask));
+            }
+            Ok(job)
+        }
+        Err(failure) => Err(bad(failure, ask)),
+    }
+}
+
+fn check_typed(ask: &mut Ask) -> Result<(), Failure> {
+    if ask.body.is_some() {
+        ask.method.get_or_insert(Method::Post);
+    }
+    let conditions = [("if-none-match", &ask.etag), ("if-modified-since", &ask.last_modified)];
+    let conditions = conditions.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let headers = ask.headers.iter().map(|(name, value)| (&**name, &**value));
+    headers.chain(conditions).try_for_each(|(name, value)| header::check(name, value))?;
+    if let Some(meta) = ask.meta.take() {
+        let object = Some(meta.trim()).filter(|meta| meta.starts_with('{') && json::is_valid(meta));
+        let object = object.and_then(json::one_line).ok_or_else(|| bad("meta", "is not a JSON object"))?;
+        ask.meta = Some(object.into());
+    }
+    Ok(())
 }
 
 /// A row whose columns are being read.
