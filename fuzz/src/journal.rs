@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use overlapped_proto::job::Row;
-use overlapped_proto::journal::{Frame, Group, Head, Mark, Named, State, read};
+use overlapped_proto::journal::{End, Frame, Group, Head, Listed, Mark, Named, State, read};
 
 use crate::take::Take;
 
@@ -78,11 +78,13 @@ pub(crate) fn frame(take: &mut Take<'_>) -> Frame {
     match take.byte() % 8 {
         0..4 => {
             let (ok, failed) = (rows(take), rows(take));
-            let offsets =
-                (0..take.below(4)).map(|_| (take.byte() > 0).then(|| take.below(1 << 16) as u64)).collect();
+            let mut end = || End { bytes: take.below(1 << 16) as u64, sum: take.byte().into() };
+            let offsets = (0..3).map(|at| (at > 0).then(&mut end)).collect();
             let mark = (take.byte() > 128)
                 .then(|| Mark { row: Row(take.byte().into()), offset: take.below(1 << 16) as u64 });
-            Frame::Done(Group { ok, failed, offsets, mark })
+            let listed = (take.byte() > 128)
+                .then(|| Listed { bytes: take.below(1 << 16) as u64, sum: take.byte().into() });
+            Frame::Done(Group { ok, failed, offsets, mark, listed })
         }
         4 => {
             let count = take.below(4);

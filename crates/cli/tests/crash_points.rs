@@ -159,7 +159,7 @@ fn overwrites(trip: Trip) -> bool {
         // The state or the output is still that of the other run, or all was done.
         Some(2) => {
             assert!(
-                over || ran.stderr.contains("not the run") || ran.stderr.contains("exists"),
+                over || ran.stderr.contains("not the list") || ran.stderr.contains("exists"),
                 "{why}: {ran:?}"
             );
             scene.finish(&why);
@@ -183,7 +183,7 @@ fn while_an_earlier_run_is_overwritten() {
 
 #[test]
 fn while_a_journal_is_repaired() {
-    let repairs = [("write", ".damaged"), ("truncate", "journal-"), ("sync", "journal-"), ("write", "lock")];
+    let repairs = [("write", ".damaged"), ("rename", "snapshot-"), ("sync", "journal-"), ("write", "lock")];
     for (calls, file) in repairs {
         for act in [Act::KillBefore, Act::KillHalf] {
             let scene = Scene::new(Kind::Ndjson);

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use overlapped_testkit::Server;
-use program::{Directory, command, run};
+use program::{Directory, command, command_to_signal, run};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
@@ -93,7 +93,7 @@ fn an_interrupt_writes_out_what_is_done() {
         let server = Server::start();
         let directory = Directory::new();
         let out = directory.path("out.ndjson");
-        let child = command(&["-s", "-o", &out, &server.url("/row/1"), &server.url("/silent")])
+        let child = command_to_signal(&["-s", "-o", &out, &server.url("/row/1"), &server.url("/silent")])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -109,6 +109,25 @@ fn an_interrupt_writes_out_what_is_done() {
         let records = program::records(&directory.read("out.ndjson"));
         assert!(records.iter().any(|record| record["status"] == 200), "{records:?}");
     }
+}
+
+/// It waited for a signal that its caller ignores, under `nohup`.
+#[test]
+fn a_program_to_be_signalled_inherits_nothing() {
+    let mut inner = command_to_signal(&["--version"]);
+    let words: Vec<_> = std::iter::once(inner.get_program()).chain(inner.get_args()).collect();
+    // In the place of the program: what it would find ignored or blocked.
+    let words: Vec<_> = words
+        .into_iter()
+        .map(|word| if word == env!("CARGO_BIN_EXE_overlapped") { "/bin/sh".as_ref() } else { word })
+        .map(|word| if word == "--version" { "/dev/stdin".as_ref() } else { word })
+        .collect();
+    let mut outer = Command::new("sh");
+    outer.args(["-c", "trap '' HUP INT TERM; exec \"$@\"", "sh"]).args(words);
+    let ran = program::finish(&mut outer, b"kill -HUP $$; echo it is ignored");
+    assert_eq!((ran.code, ran.stdout.as_str()), (None, ""), "{ran:?}");
+    inner.stdout(Stdio::null());
+    assert!(inner.status().unwrap().success());
 }
 
 #[test]
@@ -127,7 +146,7 @@ fn a_signal_that_is_ignored_stays_so() {
 fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
     let server = Server::start();
     let directory = Directory::new();
-    let mut child = command(&["-s", "-o", &directory.path("out.ndjson"), "-"])
+    let mut child = command_to_signal(&["-s", "-o", &directory.path("out.ndjson"), "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -145,7 +164,7 @@ fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
 #[test]
 fn a_second_interrupt_quits_at_once() {
     let server = Server::start();
-    let child = command(&["-s", &server.url("/silent")]).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command_to_signal(&["-s", &server.url("/silent")]).stderr(Stdio::piped()).spawn().unwrap();
     assert!(server.wait_for_requests(1, Duration::from_secs(20)));
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::TERM).unwrap();

@@ -5,12 +5,14 @@
 mod program;
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use overlapped_proto::journal::Head;
 use overlapped_testkit::{Script, Server};
-use program::{Directory, command, records, run, run_with};
+use program::{Directory, command, command_to_signal, records, run, run_with};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -113,9 +115,21 @@ fn a_killed_run_goes_on() {
     assert!(job.server.requests() < 600 + 100, "{} requests for 600 rows", job.server.requests());
     assert!(!job.has_state(), "a run whose rows all succeeded needs no state");
     // The output is whole; nothing is to be done, and nothing is lost.
-    job.run(&["--resume"]).check_refused(2, "exists");
-    assert!(!job.has_state(), "a run that did not begin leaves nothing");
+    let requests = job.server.requests();
+    for again in ["--resume", "--retry-failed"] {
+        let ran = run(&["-o", &job.out, again, &job.list]);
+        assert!(
+            ran.code == Some(0) && ran.stderr.contains("nothing to do: all 600 rows are done"),
+            "{ran:?}"
+        );
+    }
+    assert_eq!((job.server.requests(), job.has_state()), (requests, false));
     job.check_complete(600);
+    // Of a longer list it is no longer the whole.
+    let path = job.list.trim_start_matches('@');
+    fs::write(path, fs::read_to_string(path).unwrap() + &job.server.url("/ok\n")).unwrap();
+    job.run(&["--resume"]).check_refused(2, "holds 600 of the 601 rows");
+    assert!(!job.has_state(), "a run that did not begin leaves nothing");
 }
 
 #[test]
@@ -135,7 +149,7 @@ fn a_state_is_not_passed_over() {
 fn an_interrupted_run_says_how_to_go_on() {
     let job = Job::new(2_000, slow);
     let words = ["-j", "8", "--progress", "none", "-o", &job.out, &job.list];
-    let child = command(&words).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command_to_signal(&words).stderr(Stdio::piped()).spawn().unwrap();
     assert!(job.server.wait_for_requests(100, LONG));
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let output = child.wait_with_output().unwrap();
@@ -157,12 +171,110 @@ fn a_changed_list_or_setting_is_refused() {
     job.run(&["--resume", "-X", "DELETE"]).check_refused(2, "method was GET and is DELETE");
     job.run(&["--resume", "--limit", "5"]).check_refused(2, "limit");
     job.run(&["--resume", "-o", &job.directory.path("more.csv")])
-        .check_refused(2, "output 2 was not there and is more.csv");
+        .check_refused(2, "outputs was out.ndjson and is more.csv, out.ndjson");
     let path = job.list.trim_start_matches('@');
-    let mut text = fs::read_to_string(path).unwrap();
-    text.push_str(&job.server.url("/ok\n"));
+    let text = fs::read_to_string(path).unwrap();
+    let changes = [
+        (text.replacen("/row/150?", "/row/151?", 1), "content has changed"),
+        (text.replacen("/row/", "/raw/", 1), "content has changed"),
+        (text[..text.len() - 20].to_owned(), "bytes and has"),
+        (String::new(), "and has 0"),
+        (format!("{}http://127.0.0.1:1/\n", &text[..text.len() - 1]), "content has changed"),
+    ];
+    for (changed, why) in changes {
+        fs::write(path, changed).unwrap();
+        let refused = job.run(&["--resume"]);
+        refused.check_refused(2, why);
+        refused.check_refused(2, "Put that list back");
+    }
     fs::write(path, text).unwrap();
-    job.run(&["--resume"]).check_refused(2, "the list's bytes was");
+    job.run(&["-j", "64", "--resume"]).check_code(0);
+    job.check_complete(300);
+}
+
+/// A copy, a checkout or a move to a larger disk change the time, and it was refused.
+#[test]
+fn a_list_with_another_time_or_another_place_is_the_same() {
+    let job = Job::new(300, slow);
+    job.killed_after(100, &["-j", "8", "--durability", "each"]);
+    let copy = job.directory.write("copy.txt", fs::read(job.list.trim_start_matches('@')).unwrap());
+    fs::remove_file(job.list.trim_start_matches('@')).unwrap();
+    run(&["-s", "-j", "64", "--resume", "-o", &job.out, &format!("@{copy}")]).check_code(0);
+    job.check_complete(300);
+    assert!(job.server.requests() < 300 + 50);
+}
+
+#[test]
+fn a_list_that_has_grown_goes_on() {
+    let job = Job::new(300, slow);
+    job.killed_after(100, &["-j", "8", "--durability", "each"]);
+    let path = job.list.trim_start_matches('@');
+    let grow = |from: u64| {
+        let more: String = (from..from + 50).map(|row| job.server.url(&format!("{}\n", slow(row)))).collect();
+        fs::write(path, fs::read_to_string(path).unwrap() + &more).unwrap();
+    };
+    grow(300);
+    job.killed_after(50, &["-j", "8", "--durability", "each", "--resume"]);
+    grow(350);
+    let ran = run(&["-j", "64", "--progress", "none", "--resume", "-o", &job.out, &job.list]);
+    assert!(ran.code == Some(0) && ran.stderr.contains("the list has grown"), "{ran:?}");
+    job.check_complete(400);
+}
+
+/// Its rows would be other ones than those that were read.
+#[test]
+fn a_list_whose_last_row_was_continued_is_refused() {
+    let job = Job::new(2, |row| if row == 0 { "/silent".to_owned() } else { slow(row) });
+    let path = job.list.trim_start_matches('@');
+    let text = fs::read_to_string(path).unwrap();
+    fs::write(path, text.trim_end()).unwrap();
+    job.killed_after(2, &["--durability", "each"]);
+    fs::write(path, format!("{}0\n{}", text.trim_end(), job.server.url("/ok\n"))).unwrap();
+    job.run(&["--resume"]).check_refused(2, "last row has changed");
+    fs::write(path, text.trim_end().to_owned() + "\n").unwrap();
+    job.killed_after(1, &["--resume"]);
+}
+
+#[test]
+fn a_run_that_is_over_says_so() {
+    let job =
+        Job::new(
+            40,
+            |row| if row == 7 { "/flaky?fail=1&status=404".to_owned() } else { format!("/row/{row}") },
+        );
+    job.run(&[]).check_code(1);
+    let ran = run(&["-o", &job.out, "--resume", &job.list]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("1 of them failed: --retry-failed"), "{ran:?}");
+    assert_eq!(job.server.requests(), 40);
+    job.run(&["--retry-failed"]).check_code(0);
+    // Files of bodies do not tell which rows they are of; their state stays.
+    let pages = job.directory.path("pages/");
+    let words = |more: &[&'static str]| [&["-o", &pages], more, &[&job.list]].concat().join(" ");
+    let go = |more| run(&words(more).split(' ').collect::<Vec<_>>());
+    go(&["--resume", "-s"]).check_code(0);
+    let requests = job.server.requests();
+    let ran = go(&["--resume"]);
+    assert!(ran.code == Some(0) && ran.stderr.contains("nothing to do: all 40 rows are done"), "{ran:?}");
+    assert_eq!((job.server.requests(), fs::read_dir(&pages).unwrap().count()), (requests, 40));
+    // It is in nobody's way.
+    let other = format!("@{}", job.directory.write("other.txt", job.server.url("/text/9\n")));
+    run(&["-s", "--resume", "--name", "other", "-o", &pages, &other]).check_code(0);
+    run(&["-s", "--name", "another", "-o", &pages, &other]).check_code(0);
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), 42);
+}
+
+/// They were taken for another run, and --overwrite was offered.
+#[test]
+fn outputs_in_another_order_are_the_same_run() {
+    let job = Job::new(300, slow);
+    let csv = job.directory.path("out.csv");
+    job.killed_after(100, &["-j", "8", "--durability", "each", "-o", &csv]);
+    let ran = run(&["-s", "-j", "64", "-o", &csv, "-o", &job.out, &job.list]);
+    ran.check_refused(2, "--resume goes on with it");
+    run(&["-s", "-j", "64", "-o", &csv, "-o", &job.out, "--resume", &job.list]).check_code(0);
+    job.check_complete(300);
+    assert_eq!(job.directory.read("out.csv").matches("127.0.0.1:").count() % 300, 0);
+    assert_eq!(job.directory.names(), ["out.csv", "out.ndjson", "urls.txt"]);
 }
 
 #[test]
@@ -270,7 +382,7 @@ fn a_damaged_journal_is_told_and_repaired() {
     job.run(&["--resume"]).check_refused(4, "damaged at byte");
     let repaired = run(&["journal", "repair", &job.state()]);
     assert!(
-        repaired.code == Some(0) && repaired.stdout.contains("journal-1.log: cut at byte"),
+        repaired.code == Some(0) && repaired.stdout.contains("journal-1.log: left out from byte"),
         "{repaired:?}"
     );
     job.run(&["-j", "64", "--resume"]).check_code(0);
@@ -314,11 +426,12 @@ fn a_torn_journal_costs_its_tail_and_no_more() {
         let directory = Directory::new();
         let (out, state) = (directory.path("out.ndjson"), directory.path("out.ndjson.run"));
         fs::copy(&job.out, &out).unwrap();
-        fs::create_dir(&state).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
         for file in fs::read_dir(job.state()).unwrap().map(|file| file.unwrap()) {
             fs::copy(file.path(), Path::new(&state).join(file.file_name())).unwrap();
         }
-        let mut torn = journal[..journal.len() * part / 8 + part].to_vec();
+        // What a file begins with is on the disk before the run begins.
+        let mut torn = journal[..(journal.len() * part / 8 + part).max(Head::BYTES)].to_vec();
         // Blocks that were allocated and not written.
         torn.resize(torn.len() + part % 2 * 512, 0);
         fs::write(Path::new(&state).join("journal-1.log"), torn).unwrap();

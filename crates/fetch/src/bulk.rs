@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use overlapped::{Executor, Job as Task, block_on};
@@ -17,11 +17,12 @@ use crate::body::tap::{Receiver, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Shared, Stage, Stop};
-use crate::durable::{self, Durable, Earlier, Listed, Opened, Settings, Spooled};
+use crate::durable::{self, Durable, Earlier, Opened, Settings, Spooled};
 use crate::engine::conductor::{Conductor, Reading, Writing};
 use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
 use crate::engine::ledger::Ledger;
+use crate::engine::listed::Listed;
 use crate::engine::shard::{Lanes, Shard};
 use crate::engine::spill::Outside;
 use crate::error::Error;
@@ -58,7 +59,13 @@ pub struct Bulk {
     settings: Settings,
     durable: Option<Opened>,
     tap: Option<Tap>,
+    feed: Option<Opening>,
+    /// The first row that is not passed over.
+    first: Row,
 }
+
+/// A list that is open: where it is read, how long it is, and where rows of it are read once more.
+type Opening = (Feed, Option<u64>, Arc<OnceLock<Listed>>);
 
 impl Bulk {
     /// Checks the settings.
@@ -72,6 +79,8 @@ impl Bulk {
             plan: Plan::new(config)?,
             settings,
             durable: None,
+            feed: None,
+            first: Row(0),
             input: Input::Urls(Box::new(std::iter::empty())),
             input_options: InputOptions::default(),
             sinks: Vec::new(),
@@ -158,26 +167,56 @@ impl Bulk {
             settings.push((name.to_owned(), value));
         }
         let listed = match &self.input {
-            Input::File(path) => Listed::File(path.clone()),
-            Input::Urls(_) | Input::Rows(_) => Listed::Elsewhere("the caller"),
-            Input::Stdin => Listed::Elsewhere("standard input"),
-            Input::Read(..) => Listed::Elsewhere("a stream"),
+            Input::File(path) => durable::Listed::File(path.clone()),
+            Input::Urls(_) | Input::Rows(_) => durable::Listed::Elsewhere("the caller"),
+            Input::Stdin => durable::Listed::Elsewhere("standard input"),
+            Input::Read(..) => durable::Listed::Elsewhere("a stream"),
         };
-        let opened = Opened::open(durable, self.plan.run, &listed, settings)?;
+        let mut opened = Opened::open(durable, self.plan.run, &listed, settings)?;
         let earlier = opened.earlier.clone();
         self.plan.run = earlier.run;
         self.input = match self.input {
             Input::File(path) if !path.metadata().is_ok_and(|found| found.is_file()) => {
                 let name = path.display().to_string();
                 let pipe = File::open(&path).map_err(|error| Error::input(&name, 0, error))?;
-                spooled(&opened, Box::new(pipe), name)?
+                spooled(&mut opened, Box::new(pipe), name)?
             }
             known @ (Input::File(_) | Input::Urls(_) | Input::Rows(_)) => known,
-            Input::Stdin => spooled(&opened, Box::new(std::io::stdin()), "on standard input".to_owned())?,
-            Input::Read(read, name) => spooled(&opened, read, name)?,
+            Input::Stdin => spooled(&mut opened, Box::new(std::io::stdin()), "on standard input".to_owned())?,
+            Input::Read(read, name) => spooled(&mut opened, read, name)?,
         };
         self.durable = Some(opened);
         Ok((self, earlier))
+    }
+
+    /// Opens the list and reads its first rows, so that one that cannot be read is found before any output is made. To be
+    /// called, if at all, behind [`Bulk::durable`] and before the sinks are opened.
+    ///
+    /// # Errors
+    ///
+    /// The list cannot be opened or read; nothing is left of the run.
+    ///
+    /// # Blocking
+    ///
+    /// Until the first rows are there, which of a pipe may be long.
+    pub fn check_list(mut self) -> Result<Self, Error> {
+        let (mut feed, bytes, listed) = self.open_list()?;
+        feed.prime()?;
+        self.feed = Some((feed, bytes, listed));
+        Ok(self)
+    }
+
+    fn open_list(&mut self) -> Result<Opening, Error> {
+        let method = self.plan.template.own_method();
+        let passed = self.durable.as_ref().map(|opened| opened.passed(method)).unwrap_or_default();
+        let (listed, options) = (Arc::default(), std::mem::take(&mut self.input_options));
+        self.first = Row(options.skip);
+        let input = std::mem::replace(&mut self.input, Input::Urls(Box::new(std::iter::empty())));
+        let (mut feed, bytes) = Feed::open(input, options, passed, Arc::clone(&listed))?;
+        if feed.is_plain() {
+            feed.prime()?;
+        }
+        Ok((feed, bytes, listed))
     }
 
     /// Starts the run on threads of its own, and returns at once.
@@ -189,25 +228,26 @@ impl Bulk {
     /// # Blocking
     ///
     /// Until the list is open.
-    pub fn start(self) -> Result<Run, Error> {
-        let sinks = Sinks::new(self.sinks);
+    pub fn start(mut self) -> Result<Run, Error> {
+        let sinks = Sinks::new(std::mem::take(&mut self.sinks));
         if sinks.contend() {
             return Err(Error::config("two sinks write bodies to files of their own: a body has one file"));
         }
         let moves_bodies = sinks.moves_bodies();
         let clock = Clock::start();
-        let plan = Arc::new(self.plan);
+        let (feed, input_bytes, listed) = match self.feed.take() {
+            Some(opened) => opened,
+            None => self.open_list()?,
+        };
+        let (plan, first) = (Arc::new(self.plan), self.first);
         let planned = Arc::clone(&plan);
         let memory = plan.memory.clone();
-        let first = Row(self.input_options.skip);
-        let passed = self.durable.as_ref().map(Opened::passed).unwrap_or_default();
         let outside = Outside {
             folder: self.durable.as_ref().map_or_else(std::env::temp_dir, |opened| opened.path().to_owned()),
             run: plan.run,
-            listed: Arc::default(),
+            listed,
             bytes_max: limits::SPILL_BYTES_MAX / u64::try_from(plan.shards).unwrap_or(1),
         };
-        let (feed, input_bytes) = Feed::open(self.input, self.input_options, passed, outside.listed.clone())?;
         let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
         let executor = executor(plan.shards).map_err(no_threads)?;
         let shared = Shared::new(plan.shards, plan.pace.parallel_max, plan.rate);
@@ -249,10 +289,13 @@ impl Bulk {
             shards,
             feed: Reading::Open(Box::new(feed)),
             failure: None,
-            sinks: Writing::Open { sinks, dirty: false },
+            // What is in the outputs from before goes, and a table has its header, even if no row comes.
+            sinks: Writing::Open { sinks, dirty: true },
             ledger,
             order,
             fed: 0,
+            read: 0,
+            passed: 0,
             written: 0,
             ahead: Default::default(),
             finished: Default::default(),
@@ -263,7 +306,7 @@ impl Bulk {
 }
 
 /// A list that cannot be read twice, written down on its way.
-fn spooled(opened: &Opened, read: Box<dyn Read + Send>, name: String) -> Result<Input, Error> {
+fn spooled(opened: &mut Opened, read: Box<dyn Read + Send>, name: String) -> Result<Input, Error> {
     Ok(match opened.spool(read)? {
         Spooled::Whole(path) => Input::File(path),
         Spooled::Coming(read) => Input::Read(read, name),

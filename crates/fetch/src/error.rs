@@ -21,8 +21,10 @@ pub enum ErrorClass {
     StateExists,
     /// The run cannot go on: another process is at work on it, or it is not the run that was begun.
     State,
-    /// The state of the run is damaged.
+    /// The state of the run is damaged, or does not agree with its list or its outputs.
     Journal,
+    /// Rows and records do not add up.
+    Sum,
     /// A defect in this library.
     Internal,
 }
@@ -100,6 +102,11 @@ impl Error {
     /// A file of the run's state that is damaged.
     pub(crate) fn journal(path: &Path, damage: &str) -> Self {
         Self::new(ErrorClass::Journal, format!("{}: {damage}", path.display()), None)
+    }
+
+    /// Rows of the list that have no record, or more than one.
+    pub(crate) fn sum(message: &str) -> Self {
+        Self::new(ErrorClass::Sum, format!("the rows and their records do not add up: {message}"), None)
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {

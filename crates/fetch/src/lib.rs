@@ -48,6 +48,7 @@ mod config;
 mod row;
 mod unnamed;
 pub mod record;
+mod folder;
 mod rlimit;
 mod clock;
 mod error;

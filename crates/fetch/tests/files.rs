@@ -35,8 +35,8 @@ fn download(
     fetched
 }
 
-fn rows(server: &Server, paths: &[&str]) -> Vec<String> {
-    paths.iter().map(|path| format!(r#"{{"url":"{}"}}"#, server.url(path))).collect()
+fn rows(server: &Server, paths: &[impl AsRef<str>]) -> Vec<String> {
+    paths.iter().map(|path| format!(r#"{{"url":"{}"}}"#, server.url(path.as_ref()))).collect()
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_body_that_breaks_has_no_final_name_until_it_came_whole() {
 }
 
 #[test]
-fn twins_get_numbers_or_replace_each_other() {
+fn twins_get_numbers_whatever_was_there() {
     let server = Server::start();
     let list = rows(&server, &["/row/1", "/row/2", "/row/3", "/bytes/600000", "/row/4"]);
     let kept = Scratch::new();
@@ -125,8 +125,110 @@ fn twins_get_numbers_or_replace_each_other() {
     let replaced = Scratch::new();
     std::fs::write(replaced.path().join("same.txt"), "was here").unwrap();
     download(config(), &replaced, "same.txt", Existing::Replace, &list);
-    assert_eq!(replaced.files(), ["same.txt"]);
-    assert_eq!(replaced.read("same.txt"), row_of(4));
+    assert_eq!(replaced.files(), ["same.txt", "same~2.txt", "same~3.txt", "same~4.txt", "same~5.txt"]);
+    assert_eq!((replaced.read("same.txt"), replaced.read("same~5.txt")), (row_of(1), row_of(4)));
+    // A run over the same: each replaces what the run before has written.
+    download(config(), &replaced, "same.txt", Existing::Replace, &list[..2]);
+    assert_eq!((replaced.read("same.txt"), replaced.read("same~2.txt")), (row_of(1), row_of(2)));
+    assert_eq!(replaced.files().len(), 5);
+}
+
+/// They replaced each other, and only the last body was left though all rows were ok.
+#[test]
+fn rows_of_one_name_do_not_replace_each_other() {
+    const ROWS: u64 = 300;
+    let (server, scratch) = (Server::start(), Scratch::new());
+    std::fs::write(scratch.path().join("same"), "of another day").unwrap();
+    let list = rows(&server, &(0..ROWS).map(|row| format!("/row/{row}")).collect::<Vec<_>>());
+    let fetched = download(config(), &scratch, "same", Existing::Replace, &list);
+    assert_eq!(scratch.files().len() as u64, ROWS);
+    for record in &fetched.records {
+        let Body::File(path) = &record.body else { unreachable!("{record:?}") };
+        assert_eq!(std::fs::read(path).unwrap(), row_of(record.row.0), "{path:?}");
+    }
+}
+
+/// A row could be called like the run's own records, and replaced them.
+#[test]
+fn what_the_run_keeps_out_is_no_rows_name() {
+    for existing in [Existing::Keep, Existing::Replace] {
+        let (server, scratch) = (Server::start(), Scratch::new());
+        let path = |name: &str| scratch.path().join(name);
+        std::fs::create_dir_all(path("deep")).unwrap();
+        std::fs::write(path("r.ndjson"), "records").unwrap();
+        std::fs::write(path("real"), "records").unwrap();
+        symlink("real", path("link")).unwrap();
+        std::fs::create_dir(path("state")).unwrap();
+        let kept = ["r.ndjson", "deep/../later.csv", "link", "state"].map(path);
+        let outs = [
+            "r.ndjson",
+            "R.NDJSON",
+            "./r.ndjson",
+            "a/../r.ndjson",
+            "later.csv",
+            "Later.CSV",
+            "link",
+            "real",
+            "state/x",
+            "state",
+            "other",
+        ];
+        let list: Vec<_> = (0..)
+            .zip(outs)
+            .map(|(row, out)| format!(r#"{{"url":"{}","out":"{out}"}}"#, server.url(&format!("/row/{row}"))))
+            .collect();
+        let files = Files::open(scratch.path().to_owned(), Template::default(), existing).unwrap();
+        let files = files.keep_out(&kept).unwrap();
+        let input =
+            Input::Read(Box::new(std::io::Cursor::new(list.join("\n").into_bytes())), "of the test".into());
+        let options = InputOptions { format: Some(Format::Ndjson), ..InputOptions::default() };
+        let bulk = Bulk::new(config()).unwrap().input(input).input_options(options).sink(Box::new(files));
+        let fetched = run(bulk);
+        assert_eq!(fetched.errors(), [""; 11]);
+        for record in &fetched.records {
+            let Body::File(path) = &record.body else { unreachable!("{record:?}") };
+            assert_eq!(std::fs::read(path).unwrap(), row_of(record.row.0), "{path:?}");
+        }
+        let names = scratch.files();
+        assert_eq!((scratch.read("r.ndjson"), scratch.read("real")), (b"records".into(), b"records".into()));
+        assert!(path("link").symlink_metadata().unwrap().is_symlink());
+        assert!(names.contains(&"other".to_owned()) && names.contains(&"r~2.ndjson".to_owned()), "{names:?}");
+        assert!(
+            !names.iter().any(|name| name.starts_with("state/") || name.eq_ignore_ascii_case("later.csv"))
+        );
+    }
+}
+
+/// The directory that was made for a row was swapped for a link, and what followed was written through it.
+#[test]
+fn a_directory_that_becomes_a_link_during_the_run_is_not_followed() {
+    let (scratch, elsewhere) = (Scratch::new(), Scratch::new());
+    let (deep, away, to) =
+        (scratch.path().join("deep"), scratch.path().join("away"), elsewhere.path().to_owned());
+    let swaps = move || {
+        while !deep.join("0").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        std::fs::rename(&deep, &away).unwrap();
+        symlink(&to, &deep).unwrap();
+    };
+    let swapped = std::sync::Once::new();
+    let server = Server::builder()
+        .handler("/swaps", move |_| {
+            swapped.call_once(&swaps);
+            Script::response(200, &[], "after")
+        })
+        .start();
+    let row = |path: &str, out: &str| format!(r#"{{"url":"{}","out":"{out}"}}"#, server.url(path));
+    let list = [row("/row/0", "deep/0"), row("/swaps", "deep/1"), row("/row/2", "deep/2")];
+    let fetched = download(support::one_by_one(), &scratch, "{row}", Existing::Keep, &list);
+    assert_eq!(fetched.errors(), [""; 3]);
+    assert_eq!(elsewhere.files(), [""; 0]);
+    assert_eq!(scratch.read("away/0"), row_of(0));
+    for (record, body) in fetched.records[1..].iter().zip([b"after".to_vec(), row_of(2)]) {
+        let Body::File(path) = &record.body else { unreachable!("{record:?}") };
+        assert_eq!((path.parent(), std::fs::read(path).unwrap()), (Some(scratch.path()), body));
+    }
 }
 
 #[test]

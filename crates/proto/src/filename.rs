@@ -155,6 +155,20 @@ pub fn safe_path(out: &str, twin: u32) -> String {
     join(components.into_iter().skip(skipped), twin)
 }
 
+/// True if a row's file may have this path: one that a run could have made.
+///
+/// ```
+/// use overlapped_proto::filename::is_safe;
+///
+/// assert!(is_safe("sub/report~2.pdf") && !is_safe("../report.pdf") && !is_safe("/etc/passwd") && !is_safe(".bashrc"));
+/// ```
+#[must_use]
+pub fn is_safe(path: &str) -> bool {
+    let components = path.split('/').count();
+    components <= FILE_DEPTH_MAX
+        && path.split('/').all(|name| !name.is_empty() && safe_component(name, 0) == name)
+}
+
 /// The extension by which files of a media type are known, with its dot.
 #[must_use]
 pub fn extension(content_type: &str) -> Option<&'static str> {
@@ -280,7 +294,7 @@ fn safe_component(text: &str, twin: u32) -> String {
 }
 
 /// Extensions that mean something to this program.
-const OURS: &[&str] = &[".part", ".run"];
+const OURS: &[&str] = &[".part", ".run", ".retry"];
 
 fn is_forbidden(c: char) -> bool {
     display::is_unsafe(c) || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
@@ -419,6 +433,7 @@ mod tests {
         check("~/.ssh", "_/ssh");
         check("x.part", "x.part_");
         check("out.ndjson.run", "out.ndjson.run_");
+        check("out.ndjson.Retry", "out.ndjson.Retry_");
         check("nul\0byte\u{7f}\u{202e}gpj.exe", "nul_byte__gpj.exe");
     }
 
@@ -457,7 +472,7 @@ mod tests {
     }
 
     fn inside(path: &str) -> Result<(), TestCaseError> {
-        prop_assert!(!path.is_empty());
+        prop_assert!(!path.is_empty() && is_safe(path), "{path:?}");
         for component in path.split('/') {
             prop_assert!((1..=FILE_NAME_BYTES_MAX).contains(&component.len()), "{path:?}");
             prop_assert!(

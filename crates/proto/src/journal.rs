@@ -13,7 +13,7 @@ use crate::limits::{DURABLE_ROWS_MAX, FRAME_BYTES_MAX};
 use crate::varint;
 
 /// The version of the format. Another one is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"ovlp-run";
 /// Length and kind.
@@ -89,10 +89,30 @@ pub struct Group {
     pub ok: Vec<Row>,
     /// The rows that failed, in order.
     pub failed: Vec<Row>,
-    /// For each sink how long its file is, if it has one.
-    pub offsets: Vec<Option<u64>>,
+    /// For each sink where its file ends, if it has one.
+    pub offsets: Vec<Option<End>>,
     /// Where reading may begin again: a row at or below the low-water mark, and its byte in the list.
     pub mark: Option<Mark>,
+    /// What was read of the list by then, if it is a file.
+    pub listed: Option<Listed>,
+}
+
+/// Where an output ends: how long it is, and by what its end is known again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// Its length.
+    pub bytes: u64,
+    /// The checksum (CRC-32C) of its last [`OUTPUT_END_BYTES`](crate::limits::OUTPUT_END_BYTES) bytes, or of all of it if it is shorter.
+    pub sum: u32,
+}
+
+/// The first bytes of a list, and by what they are known again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their hash (XXH3, 64 bits).
+    pub sum: u64,
 }
 
 /// A row, and the byte of the list where it begins.
@@ -107,7 +127,7 @@ pub struct Mark {
 /// A file that is about to get its final name. It is known by its number, which it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// Its final name, as the system's bytes.
+    /// Its final name, from the directory of the outputs, as the system's bytes.
     pub path: Vec<u8>,
     /// The device it is on.
     pub device: u64,
@@ -124,12 +144,16 @@ pub struct State {
     pub failed: RowSet,
     /// Rows whose requests may have been sent; those that are not done are in doubt.
     pub intended: RowSet,
-    /// For each sink how long its file is, if it has one.
-    pub offsets: Vec<Option<u64>>,
+    /// For each sink where its file ends, if it has one.
+    pub offsets: Vec<Option<End>>,
     /// Where reading may begin again.
     pub mark: Option<Mark>,
+    /// What was read of the list, if it is a file.
+    pub listed: Option<Listed>,
     /// Files that may have their final names though their rows are not done.
     pub named: Vec<Named>,
+    /// The last files that were named for rows that are done.
+    pub kept: Vec<Named>,
     /// The run has come to its end.
     pub ended: bool,
 }
@@ -148,7 +172,10 @@ impl State {
                 }
                 self.offsets = group.offsets;
                 self.mark = group.mark.or(self.mark);
-                self.named.clear();
+                self.listed = group.listed.or(self.listed);
+                if !self.named.is_empty() {
+                    self.kept = std::mem::take(&mut self.named);
+                }
             }
             Frame::Names(named) => self.named = named,
             Frame::Intent(rows) => {
@@ -156,6 +183,40 @@ impl State {
             }
             Frame::Snapshot(state) => *self = *state,
             Frame::Ended => self.ended = true,
+        }
+    }
+
+    /// True if no run has written this entry after what is known: a row is done twice, a file becomes shorter, reading
+    /// would begin behind a row that is not done.
+    #[must_use]
+    pub fn contradicts(&self, frame: &Frame) -> bool {
+        match frame {
+            Frame::Done(group) => {
+                let twice = group.ok.iter().chain(&group.failed).any(|&row| self.done.contains(row));
+                // Both are in order.
+                let both = group.ok.iter().any(|row| group.failed.binary_search(row).is_ok());
+                let beyond =
+                    group.ok.last().max(group.failed.last()).is_some_and(|r| r.0 >= DURABLE_ROWS_MAX);
+                let shorter = |(was, is): (&Option<End>, &Option<End>)| {
+                    was.is_some_and(|was| is.is_none_or(|is| is.bytes < was.bytes))
+                };
+                let less = self.listed.zip(group.listed).is_some_and(|(was, is)| is.bytes < was.bytes);
+                // The mark is taken before the group is applied.
+                let early = group.mark.is_some_and(|mark| mark.row > self.done.low());
+                let count = !self.offsets.is_empty() && self.offsets.len() != group.offsets.len();
+                twice
+                    || both
+                    || beyond
+                    || less
+                    || early
+                    || count
+                    || self.offsets.iter().zip(&group.offsets).any(shorter)
+            }
+            Frame::Snapshot(state) => {
+                let early = state.mark.is_some_and(|mark| mark.row > state.done.low());
+                early || !state.failed.without(&state.done).is_empty()
+            }
+            Frame::Names(_) | Frame::Intent(_) | Frame::Ended => false,
         }
     }
 
@@ -179,16 +240,11 @@ impl Frame {
                 encode_rows(&group.failed, out);
                 encode_offsets(&group.offsets, out);
                 encode_mark(group.mark, out);
+                encode_listed(group.listed, out);
                 DONE
             }
             Self::Names(named) => {
-                varint::put(named.len() as u64, out);
-                for Named { path, device, inode } in named {
-                    varint::put(path.len() as u64, out);
-                    out.extend_from_slice(path);
-                    varint::put(*device, out);
-                    varint::put(*inode, out);
-                }
+                encode_names(named, out);
                 NAMES
             }
             Self::Intent(rows) => {
@@ -221,6 +277,12 @@ const INTENT: u8 = 3;
 const SNAPSHOT: u8 = 4;
 const ENDED: u8 = 5;
 
+/// The checksum (CRC-32C) of these bytes.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
 /// Fills in the length and the kind of the frame that begins at `start`, and appends its checksum.
 fn seal(start: usize, kind: u8, out: &mut Vec<u8>) {
     let length = u32::try_from(out.len() - start - PREFIX_BYTES).unwrap_or(u32::MAX);
@@ -238,7 +300,19 @@ fn encode_state(state: &State, out: &mut Vec<u8>) {
     state.in_doubt().encode(out);
     encode_offsets(&state.offsets, out);
     encode_mark(state.mark, out);
+    encode_listed(state.listed, out);
+    encode_names(&state.kept, out);
     out.push(u8::from(state.ended));
+}
+
+fn encode_names(named: &[Named], out: &mut Vec<u8>) {
+    varint::put(named.len() as u64, out);
+    for Named { path, device, inode } in named {
+        varint::put(path.len() as u64, out);
+        out.extend_from_slice(path);
+        varint::put(*device, out);
+        varint::put(*inode, out);
+    }
 }
 
 /// Rows in order, each once, as ranges.
@@ -254,14 +328,15 @@ fn encode_rows(rows: &[Row], out: &mut Vec<u8>) {
     encode_ranges(ranges.into_iter(), out);
 }
 
-fn encode_offsets(offsets: &[Option<u64>], out: &mut Vec<u8>) {
+fn encode_offsets(offsets: &[Option<End>], out: &mut Vec<u8>) {
     varint::put(offsets.len() as u64, out);
     for offset in offsets {
         match offset {
             None => out.push(0),
             Some(offset) => {
                 out.push(1);
-                varint::put(*offset, out);
+                varint::put(offset.bytes, out);
+                out.extend_from_slice(&offset.sum.to_le_bytes());
             }
         }
     }
@@ -272,6 +347,14 @@ fn encode_mark(mark: Option<Mark>, out: &mut Vec<u8>) {
     if let Some(mark) = mark {
         varint::put(mark.row.0, out);
         varint::put(mark.offset, out);
+    }
+}
+
+fn encode_listed(listed: Option<Listed>, out: &mut Vec<u8>) {
+    out.push(u8::from(listed.is_some()));
+    if let Some(listed) = listed {
+        varint::put(listed.bytes, out);
+        out.extend_from_slice(&listed.sum.to_le_bytes());
     }
 }
 
@@ -304,7 +387,11 @@ impl fmt::Display for Damage {
         match self.wrong {
             Wrong::NoJournal => write!(f, "it is no file of a run"),
             Wrong::Version(found) => {
-                write!(f, "it is in version {found} of the format, and this program reads version {VERSION}")
+                write!(
+                    f,
+                    "it is in version {found} of the format, and this program reads version {VERSION}: \
+                     go on with the program that began the run, or begin anew with --overwrite"
+                )
             }
             Wrong::Checksum => write!(f, "it is damaged at byte {}", self.at),
             Wrong::Content => write!(f, "its entry at byte {} makes no sense", self.at),
@@ -350,6 +437,23 @@ pub fn read(bytes: &[u8], mut each: impl FnMut(u64, Frame)) -> Result<Sound, Dam
     }
 }
 
+/// True if what follows the last whole entry of a file, from byte `at` on, is one that was not synced: the beginning of
+/// an entry, or sectors of one with zeros in the place of the others. An entry that is all there and has changed is
+/// damage, and what it said counts; of intents it may have been the one whose request was sent.
+#[must_use]
+pub fn is_unsynced(tail: &[u8], at: u64) -> bool {
+    let is_empty = |part: &[u8]| part.iter().all(|&byte| byte == 0);
+    let end = tail.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let to_sector = SECTOR_BYTES - usize::try_from(at % SECTOR_BYTES as u64).unwrap_or(0);
+    let in_parts = tail.split_at_checked(to_sector).is_some_and(|(a, b)| is_empty(a) || is_empty(b));
+    end < ENTRY_BYTES_MIN || in_parts && end >= to_sector
+}
+
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+/// The shortest entry with a row in it.
+const ENTRY_BYTES_MIN: usize = PREFIX_BYTES + 3 + SUM_BYTES;
+
 /// Kind and payload of the frame at the front, and what follows it; `None`: there is no whole frame.
 fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let mut rest = bytes;
@@ -373,6 +477,7 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Frame> {
             failed: decode_rows(bytes)?,
             offsets: decode_offsets(bytes)?,
             mark: decode_mark(bytes)?,
+            listed: decode_listed(bytes)?,
         }),
         NAMES => Frame::Names(decode_names(bytes)?),
         INTENT => Frame::Intent(decode_rows(bytes)?),
@@ -382,7 +487,9 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Frame> {
             intended: RowSet::decode(bytes)?,
             offsets: decode_offsets(bytes)?,
             mark: decode_mark(bytes)?,
+            listed: decode_listed(bytes)?,
             named: Vec::new(),
+            kept: decode_names(bytes)?,
             ended: decode_flag(bytes)?,
         })),
         ENDED => Frame::Ended,
@@ -406,10 +513,23 @@ fn decode_rows(bytes: &mut &[u8]) -> Option<Vec<Row>> {
 /// No group is as large: what may be in flight at the most, times a hundred.
 const GROUP_ROWS_MAX: u64 = 1 << 24;
 
-fn decode_offsets(bytes: &mut &[u8]) -> Option<Vec<Option<u64>>> {
+fn decode_offsets(bytes: &mut &[u8]) -> Option<Vec<Option<End>>> {
     let count = varint::take(bytes)?;
-    let one = |_| Some(if decode_flag(bytes)? { Some(varint::take(bytes)?) } else { None });
-    (0..count).map(one).collect()
+    (0..count).map(|_| decode_end(bytes)).collect()
+}
+
+fn decode_end(bytes: &mut &[u8]) -> Option<Option<End>> {
+    if !decode_flag(bytes)? {
+        return Some(None);
+    }
+    Some(Some(End { bytes: varint::take(bytes)?, sum: take_u32(bytes)? }))
+}
+
+fn decode_listed(bytes: &mut &[u8]) -> Option<Option<Listed>> {
+    if !decode_flag(bytes)? {
+        return Some(None);
+    }
+    Some(Some(Listed { bytes: varint::take(bytes)?, sum: take_u64(bytes)? }))
 }
 
 fn decode_names(bytes: &mut &[u8]) -> Option<Vec<Named>> {

@@ -18,6 +18,7 @@ pub mod recent;
 pub mod reorder;
 pub mod commit;
 pub mod marks;
+pub mod listed;
 pub mod journal;
 pub mod done;
 pub mod retry;

@@ -308,8 +308,12 @@ pub const REDACTED_BYTES_MAX: usize = 8 << 10;
 pub const FILE_NAME_BYTES_MAX: usize = 150;
 /// Directories, with the file itself, in a path made from a template or a row.
 pub const FILE_DEPTH_MAX: usize = 16;
-/// Names that are tried for one row before its file is given up.
-pub const FILE_TWINS_MAX: u32 = 10_000;
+/// Names that seemed free and are tried for one row before it gets that of its number: others may take them just then.
+pub const FILE_NAME_TRIES: u32 = 100;
+/// Names of which the last number is remembered, some 64 bytes each. Of another one the next number is searched for.
+pub const FILE_TWINS_KEPT: usize = 16_384;
+/// The pause before the clock of a file system is looked at once more: it ticks every few milliseconds.
+pub const FILE_CLOCK_PAUSE: Nanos = Nanos::from_millis(1);
 /// What is gathered of an output before it is written, and read of it at once.
 pub const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
 /// Hosts that a summary names, of each kind.
@@ -339,5 +343,13 @@ pub const SYNCED_FILES_MAX: usize = 8;
 pub const RENAMES_A_TURN: usize = 64;
 /// How often the lock of a run is tried: whoever held it may remove it just then.
 pub const LOCK_TRIES: usize = 10;
+/// The end of an output by which it is known again when a run goes on: some lines, and no more to remember a commit.
+pub const OUTPUT_END_BYTES: usize = 4 << 10;
+/// The shortest record of a row in an output: of fewer bytes a row the state has told an untruth.
+pub const RECORD_BYTES_MIN: u64 = 8;
+/// By how much the file of intents grows at a time. It is full of zeros at first, so that one that was cut shows it.
+pub const INTENTS_STEP_BYTES: u64 = 64 << 10;
+/// Bytes of a lock that is ours: a process number.
+pub const LOCK_BYTES_MAX: u64 = 32;
 /// The block at each end of a list by which it is known again.
 pub const IDENTITY_BLOCK_BYTES: u64 = 64 << 10;

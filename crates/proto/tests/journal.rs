@@ -5,7 +5,7 @@
 use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{
-    Damage, Frame, Group, Head, Mark, Named, Sound, State, VERSION, Wrong, read,
+    Damage, End, Frame, Group, Head, Listed, Mark, Named, Sound, State, VERSION, Wrong, is_unsynced, read,
 };
 use proptest::prelude::*;
 
@@ -16,12 +16,16 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
-    let offsets = proptest::collection::vec(proptest::option::of(any::<u64>()), 0..4);
+    let end = (any::<u64>(), any::<u32>()).prop_map(|(bytes, sum)| End { bytes, sum });
+    let offsets = proptest::collection::vec(proptest::option::of(end), 0..4);
+    let listed = (any::<u64>(), any::<u64>()).prop_map(|(bytes, sum)| Listed { bytes, sum });
+    let listed = proptest::option::of(listed);
     let mark = proptest::option::of(
         (0_u64..400, any::<u64>()).prop_map(|(row, offset)| Mark { row: Row(row), offset }),
     );
-    let group = (rows(), rows(), offsets, mark)
-        .prop_map(|(ok, failed, offsets, mark)| Frame::Done(Group { ok, failed, offsets, mark }));
+    let group = (rows(), rows(), offsets, mark, listed).prop_map(|(ok, failed, offsets, mark, listed)| {
+        Frame::Done(Group { ok, failed, offsets, mark, listed })
+    });
     let named = (proptest::collection::vec(any::<u8>(), 0..20), any::<u64>(), any::<u64>())
         .prop_map(|(path, device, inode)| Named { path, device, inode });
     prop_oneof![
@@ -146,4 +150,66 @@ fn rows_without_their_end_are_in_doubt() {
         [rows(&state.in_doubt()), rows(&state.failed), rows(&state.done)],
         [vec![2], vec![3], vec![1, 3]]
     );
+}
+
+/// Each was believed: a row that is done twice, a file that has become shorter, a mark beyond what is done.
+#[test]
+fn an_entry_that_cannot_follow_is_told() {
+    let end = |bytes| vec![Some(End { bytes, sum: 0 })];
+    let group = |ok: &[u64], failed: &[u64], bytes| {
+        let rows = |rows: &[u64]| rows.iter().copied().map(Row).collect();
+        Frame::Done(Group { ok: rows(ok), failed: rows(failed), offsets: end(bytes), ..Group::default() })
+    };
+    let mut state = State::default();
+    state.apply(group(&[1, 2], &[7], 100));
+    let check = |frame: Frame, expected| assert_eq!(state.contradicts(&frame), expected, "{frame:?}");
+    check(group(&[0, 3], &[8], 100), false);
+    check(group(&[0, 2], &[], 200), true);
+    check(group(&[], &[7], 200), true);
+    check(group(&[3], &[3], 200), true);
+    check(group(&[3], &[], 99), true);
+    check(group(&[1 << 40], &[], 200), true);
+    check(Frame::Done(Group { ok: vec![Row(3)], ..Group::default() }), true);
+    let mark = |row| Some(Mark { row: Row(row), offset: 0 });
+    let marked =
+        |row| Frame::Done(Group { ok: vec![Row(3)], offsets: end(200), mark: mark(row), ..Group::default() });
+    check(marked(0), false);
+    check(marked(1), true);
+    let snapshot = |state: &State| Frame::Snapshot(Box::new(state.clone()));
+    check(snapshot(&state), false);
+    let mut other = state.clone();
+    other.mark = mark(1);
+    check(snapshot(&other), true);
+    let mut other = state.clone();
+    other.failed.insert(Row(9));
+    check(snapshot(&other), true);
+}
+
+/// It was taken for one that was never synced, and its request was sent once more.
+#[test]
+fn the_last_intent_that_is_damaged_is_no_torn_one() {
+    let (whole, ends) = written(&[Frame::Intent(vec![Row(1)]), Frame::Intent(vec![Row(1_000_000)])]);
+    let last = ends[1];
+    let unsynced = |bytes: &[u8], at: usize| is_unsynced(&bytes[at..], at as u64);
+    for at in last..whole.len() {
+        for bit in 0..8 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            bytes.resize(bytes.len() + 100, 0);
+            assert!(!unsynced(&bytes, last), "byte {at}, bit {bit}");
+        }
+    }
+    for cut in last..last + (whole.len() - last) / 2 {
+        assert!(unsynced(&whole[..cut], last), "half of it");
+    }
+    assert!(unsynced(&[0; 3_000], 0));
+    // Of an entry that lies in two sectors one is written.
+    let entry = whole[last..].to_vec();
+    for before in 1..entry.len() {
+        let (mut first, mut second) = (entry.clone(), entry.clone());
+        first[before..].fill(0);
+        second[..before].fill(0);
+        let at = 512 - before as u64;
+        assert!(is_unsynced(&first, at) && is_unsynced(&second, at) && !is_unsynced(&entry, at), "{before}");
+    }
 }

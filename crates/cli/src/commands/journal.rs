@@ -20,7 +20,8 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
             let cut = repair(run)?;
             let mut text = String::new();
             for (file, at) in &cut {
-                let _ = writeln!(text, "{file}: cut at byte {at}; the whole is kept as {file}.damaged");
+                let _ =
+                    writeln!(text, "{file}: left out from byte {at} on; the whole is kept as {file}.damaged");
             }
             text.push_str(&report(&check(run, |_, _, _| {})?));
             print(text.as_bytes())
@@ -43,8 +44,11 @@ fn cat(run: &Path) -> Result<Ending, Error> {
 fn told(frame: &Frame) -> String {
     match frame {
         Frame::Done(group) => {
-            let lengths: Vec<_> =
-                group.offsets.iter().map(|offset| offset.map_or("-".to_owned(), |n| n.to_string())).collect();
+            let lengths: Vec<_> = group
+                .offsets
+                .iter()
+                .map(|offset| offset.map_or("-".to_owned(), |end| end.bytes.to_string()))
+                .collect();
             let (ok, failed) = (ranges(&group.ok), ranges(&group.failed));
             format!("done  ok {ok}  failed {failed}  lengths {}", lengths.join(" "))
         }
@@ -76,6 +80,9 @@ fn ranges(rows: &[Row]) -> String {
     if runs.is_empty() { "-".to_owned() } else { shown.collect::<Vec<_>>().join(",") }
 }
 
+/// More rows in doubt than any run has sent: the intents were damaged, and all rows that are not done are.
+const DOUBTS_COUNTED_MAX: u64 = 1 << 31;
+
 fn report(checked: &Checked) -> String {
     let Checked { done, failed, in_doubt, ended, files } = checked;
     let mut text = String::new();
@@ -84,7 +91,9 @@ fn report(checked: &Checked) -> String {
         let _ = writeln!(text, "{file}: {bytes} bytes{tail}");
     }
     let _ = write!(text, "{done} rows are done, {failed} of them failed");
-    if *in_doubt > 0 {
+    if *in_doubt > DOUBTS_COUNTED_MAX {
+        text.push_str("; which others were sent is not known: no POST is sent again");
+    } else if *in_doubt > 0 {
         let _ = write!(text, "; of {in_doubt} nobody knows whether they were sent");
     }
     text.push_str(if *ended { "; the list is done\n" } else { "; the list is not done\n" });

@@ -3,6 +3,7 @@
 //! Whatever cannot be is refused here, before anything is opened for writing.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub(crate) struct Sinks {
     pub(crate) overwrite: bool,
     pub(crate) name: Template,
     pub(crate) csv: csv::Guard,
+    /// Files and directories of the run's own, which no row's file replaces.
+    pub(crate) kept: Vec<PathBuf>,
 }
 
 /// What becomes of the response to one URL.
@@ -102,6 +105,8 @@ pub(crate) enum Main {
 pub(crate) struct Show {
     pub(crate) meter: Meter,
     pub(crate) summary: bool,
+    /// That there was nothing to do.
+    pub(crate) told: bool,
     /// A line for every row.
     pub(crate) rows: bool,
     /// Why the one row failed.
@@ -131,8 +136,10 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
         _ => None,
     };
     let one = url.is_some();
-    let sinks = sinks(&mut flags, url.as_deref())?;
+    let mut sinks = sinks(&mut flags, url.as_deref())?;
     let durable = durable(&flags, &sinks)?;
+    sinks.kept = kept(&flags, &sinks, &sources)?;
+    sinks.kept.extend(durable.iter().map(|durable| durable.directory.clone()));
     let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
     Ok(Plan {
         show: show(&flags, one, sinks.main),
@@ -283,7 +290,7 @@ fn sinks(flags: &mut Flags, url: Option<&str>) -> Result<Sinks, Error> {
         Some(text) => Template::parse(text).map_err(|error| Error::Usage(format!("--name: {error}")))?,
         None => Template::default(),
     };
-    Ok(Sinks { main, one, write_out, outputs, overwrite: flags.overwrite, name, csv })
+    Ok(Sinks { main, one, write_out, outputs, overwrite: flags.overwrite, name, csv, kept: Vec::new() })
 }
 
 /// What becomes of the response to the one URL, unless `-o` asks for records: `-o NAME`, `-O`, or nothing at all. `-o -` on a
@@ -362,8 +369,46 @@ fn remote_name(url: &str) -> Result<PathBuf, Error> {
     Ok(name.into())
 }
 
-/// The state is beside the first output, if that is a file or a directory: a device and standard output have nothing to
-/// go on with.
+/// The files that the run reads and writes beside those of the rows.
+///
+/// # Errors
+///
+/// [`Error::Usage`]: two of them are the same file, in whatever spelling.
+fn kept(flags: &Flags, sinks: &Sinks, sources: &[Source]) -> Result<Vec<PathBuf>, Error> {
+    let outputs = sinks.outputs.iter().filter(|output| !matches!(output, Output::Directory(_)));
+    let written = outputs.filter_map(Output::path).map(|path| ("-o", path));
+    let reports = [("--summary", flags.summary.as_deref()), ("--waterfall", flags.waterfall.as_deref())];
+    let reports = reports.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
+    let lists = sources.iter().filter_map(|source| match source {
+        Source::List(path) => Some(("the list", path.as_path())),
+        Source::Url(_) | Source::Urls(_) | Source::Stdin => None,
+    });
+    let written: Vec<_> = written.chain(reports).collect();
+    let all: Vec<_> = written.iter().copied().chain(lists).collect();
+    for (at, (flag, path)) in written.iter().enumerate() {
+        if let Some((other, _)) = all.iter().skip(at + 1).find(|(_, other)| is_same(path, other)) {
+            let shown = path.display();
+            return Err(Error::Usage(format!("{flag} {shown} is the file of {other} as well: name another")));
+        }
+    }
+    Ok(all.into_iter().map(|(_, path)| path.to_owned()).collect())
+}
+
+/// True if both are one file, or will be. A device may be named as often as one likes.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let is_one = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    if let (Ok(a), Ok(b)) = (a.metadata(), b.metadata()) {
+        return a.is_file() && is_one(&a, &b);
+    }
+    let folder = |path: &Path| match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above.metadata().ok(),
+        _ => Path::new(".").metadata().ok(),
+    };
+    a.file_name() == b.file_name() && folder(a).zip(folder(b)).is_some_and(|(a, b)| is_one(&a, &b))
+}
+
+/// The state is beside the first output that is a file or a directory: a device and standard output have nothing to go on
+/// with.
 fn durable(flags: &Flags, sinks: &Sinks) -> Result<Option<Durable>, Error> {
     let goes_on = flags.resume || flags.retry_failed;
     let durability = match flags.durability {
@@ -376,8 +421,8 @@ fn durable(flags: &Flags, sinks: &Sinks) -> Result<Option<Durable>, Error> {
         }
         fetch::Durability::None => return Ok(None),
     };
-    let first = sinks.outputs.iter().find_map(Output::path).filter(|path| !path.starts_with("/dev"));
-    let Some(first) = first else {
+    let mut outputs = sinks.outputs.iter().filter_map(Output::path).filter(|path| !path.starts_with("/dev"));
+    let Some(first) = outputs.clone().next() else {
         let what = "--resume and --retry-failed need an output to go on with: -o FILE or -o DIR/";
         return if goes_on { Err(Error::Usage(what.to_owned())) } else { Ok(None) };
     };
@@ -393,21 +438,27 @@ fn durable(flags: &Flags, sinks: &Sinks) -> Result<Option<Durable>, Error> {
     settings.push(("URLs".to_owned(), urls.join(" ")));
     settings.push(("-G".to_owned(), flags.get.to_string()));
     settings.push(("--csv-safe".to_owned(), flags.csv_safe.to_string()));
+    // The outputs may have been given in another order when the run began.
+    let has_run = |path: &&Path| Durable::beside(path).directory.join("job.json").symlink_metadata().is_ok();
+    let beside = outputs.find(has_run).unwrap_or(first);
     Ok(Some(Durable {
         begin,
         durability,
         outputs: sinks.durable_outputs(),
         settings,
-        ..Durable::beside(first)
+        ..Durable::beside(beside)
     }))
 }
 
 impl Sinks {
-    /// The outputs in the order in which they are opened. A directory comes first: it gives a body its place, which the
-    /// records that follow tell.
+    /// The outputs in the order in which they are opened, however they were given. A directory comes first: it gives a
+    /// body its place, which the records that follow tell.
     pub(crate) fn ordered(&self) -> Vec<&Output> {
         let mut outputs: Vec<_> = self.outputs.iter().collect();
-        outputs.sort_by_key(|output| !matches!(output, Output::Directory(_)));
+        outputs.sort_by_key(|output| {
+            let path = output.path();
+            (!matches!(output, Output::Directory(_)), path.and_then(Path::file_name), path)
+        });
         outputs
     }
 
@@ -443,5 +494,11 @@ fn show(flags: &Flags, one: bool, main: Main) -> Show {
         Progress::Auto if terminal::stderr_is_seen() => Meter::Bar,
         Progress::Auto => Meter::Lines,
     };
-    Show { meter, summary: !one && !flags.silent, rows: flags.verbose && main != Main::Lines, failure: one }
+    Show {
+        meter,
+        summary: !one && !flags.silent,
+        told: !flags.silent,
+        rows: flags.verbose && main != Main::Lines,
+        failure: one,
+    }
 }

@@ -84,6 +84,13 @@ pub(crate) fn resumed(earlier: &Earlier) -> String {
             let _ = write!(text, ", {} {what}", count(rows));
         }
     }
+    if let Some(bytes) = earlier.grown_from {
+        let _ = write!(
+            text,
+            "; the list has grown by then: it had {} bytes, and its new rows are fetched too",
+            count(bytes)
+        );
+    }
     text
 }
 

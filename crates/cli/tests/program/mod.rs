@@ -15,6 +15,25 @@ pub(crate) fn command(words: &[&str]) -> Command {
     command
 }
 
+/// The program as a terminal starts it: every signal does what it does by default, and none is blocked. What `nohup`, a
+/// cron job or a background job of a shell ignores, a child would ignore as well.
+pub(crate) fn command_to_signal(words: &[&str]) -> Command {
+    const RESET: &str = "
+import os, signal, sys
+for number in signal.valid_signals():
+    try:
+        signal.signal(number, signal.SIG_DFL)
+    except OSError:
+        pass
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+os.execv(sys.argv[1], sys.argv[1:])
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", RESET, env!("CARGO_BIN_EXE_overlapped")]).args(words);
+    command.env_remove("COLUMNS").env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+}
+
 /// What a run of the program came to.
 #[derive(Debug)]
 pub(crate) struct Ran {

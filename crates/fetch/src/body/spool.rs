@@ -1,10 +1,10 @@
 //! A body too large to hold, on its way into a file under a temporary name. A half-written file never has a final
 //! name, and one that nobody takes over is removed.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Row;
 use overlapped_proto::outcome::Failure;
 
-use crate::rlimit::patiently;
+use crate::folder::{Folder, Moment, found};
 
 /// The ending of every file that is not finished.
 const PART: &str = "part";
@@ -68,33 +68,42 @@ impl Part {
         attempt: u16,
         mode: u32,
     ) -> io::Result<Self> {
-        let path = directory.join(format!("{}{}", run.prefix(), ending(row, attempt)));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(mode);
-        // A run ends when it cannot write, and connections that hold all files are no reason to.
-        let file = patiently(|| options.open(&path))?;
-        Ok(Self { file, path: Some(path) })
+        Self::create_in(&Folder::open(directory)?, run, row, attempt, mode)
     }
 
-    /// Makes a file and removes it again, to find out whether it can be done, and who may read a file that is whole:
-    /// whoever the process's umask allows to.
-    pub(crate) fn probe(directory: &Path) -> io::Result<Permissions> {
-        let part = Self::create(directory, RunId::draw(), PROBE, 0, 0o644)?;
-        part.file.metadata().map(|meta| meta.permissions())
+    /// The same in a directory that is open.
+    pub(crate) fn create_in(
+        directory: &Folder,
+        run: RunId,
+        row: Row,
+        attempt: u16,
+        mode: u32,
+    ) -> io::Result<Self> {
+        let name = format!("{}{}", run.prefix(), ending(row, attempt));
+        // A run ends when it cannot write, and connections that hold all files are no reason to.
+        let file = directory.create(OsStr::new(&name), mode)?;
+        Ok(Self { file, path: Some(directory.path().join(name)) })
+    }
+
+    /// Makes a file and removes it again, to find out whether it can be done, with which mode a file is made that whoever
+    /// the process's umask allows to may read, and what time it is there.
+    pub(crate) fn probe(directory: &Folder) -> io::Result<(u32, Moment)> {
+        let part = Self::create_in(directory, RunId::draw(), PROBE, 0, 0o644)?;
+        let found = found(&part.file)?;
+        Ok((found.mode, found.changed))
     }
 
     /// Removes what a run has left in `directory`, and what any has left that was killed while it probed: whoever
     /// probes just now does not miss the name of its file.
-    pub(crate) fn remove_of(directory: &Path, run: RunId) -> io::Result<()> {
+    pub(crate) fn remove_of(directory: &Folder, run: RunId) -> io::Result<()> {
         let (prefix, probe) = (run.prefix(), ending(PROBE, 0));
-        let entries = std::fs::read_dir(directory).map_err(|error| named(directory, &error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| named(directory, &error))?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
+        let names = directory.names().map_err(|error| named(directory.path(), &error))?;
+        for entry in names {
+            let name = entry.to_string_lossy();
             let probe = name.starts_with(PREFIX) && name.ends_with(&probe);
             if probe || name.starts_with(&prefix) && name.ends_with(PART) {
-                std::fs::remove_file(entry.path()).map_err(|error| named(&entry.path(), &error))?;
+                let removed = directory.remove(&entry);
+                removed.map_err(|error| named(&directory.path().join(&entry), &error))?;
             }
         }
         Ok(())

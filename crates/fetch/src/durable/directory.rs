@@ -1,28 +1,34 @@
 //! The run directory: its lock, and its files by generation. Reading one never changes it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use overlapped_proto::journal::{self, Damage, Frame, Head, Named, Sound, State};
+use overlapped_proto::journal::{self, Damage, Frame, Head, Sound, State, is_unsynced};
 use overlapped_proto::limits;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde_json::Value;
 
+use super::manifest;
 use super::spool::{self, Spooled};
+use crate::body::spool::RunId;
 use crate::error::Error;
-use crate::sink::{at, sync_file, sync_name};
+use crate::folder::{Folder, Moment, found};
+use crate::sink::at;
 
 const MANIFEST: &str = "job.json";
 const LOCK: &str = "lock";
 
-/// A run directory that this process has to itself.
+/// A run directory that this process has to itself. It and all that is in it is reached through its handle.
 #[derive(Debug)]
 pub(super) struct Directory {
-    path: PathBuf,
-    #[expect(dead_code, reason = "held until it is dropped")]
+    folder: Folder,
+    /// Where it is, and its name there.
+    above: Folder,
+    name: OsString,
+    /// Held until it is dropped.
     lock: File,
     /// A run begins here, and nothing of an earlier one is wanted.
     anew: bool,
@@ -38,32 +44,27 @@ pub(super) struct Found {
 
 impl Directory {
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
     }
 
     /// Opens the directory, which is made if it is not there, and locks it.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::output_path(path, error);
+        let above = Folder::of(path).map_err(failed)?;
+        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
         // A process that has just removed the directory may have held the lock; then there is a new one to be made.
         for _ in 0..limits::LOCK_TRIES {
-            match fs::DirBuilder::new().mode(0o700).create(path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-                _ => {}
-            }
-            let name = path.join(LOCK);
-            let mut options = OpenOptions::new();
-            let lock =
-                match options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&name) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    opened => opened.map_err(failed)?,
-                };
+            above.make(name, 0o700).map_err(failed)?;
+            let Some(folder) = trusted(path, &above, name)? else { continue };
+            let Some(lock) = open_lock(&folder)? else { continue };
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(path, lock)),
                 locked => locked.map_err(|error| failed(error.into()))?,
             }
-            if is_at(&lock, &name) {
-                sync_name(path).and_then(|()| note_process(&lock)).map_err(failed)?;
-                return Ok(Self { path: path.to_owned(), lock, anew: false });
+            let there = folder.find(OsStr::new(LOCK)).map_err(failed)?;
+            if there.map(|there| there.id) == Some(found(&lock).map_err(failed)?.id) {
+                above.sync().and_then(|()| note_process(&lock)).map_err(failed)?;
+                return Ok(Self { folder, above, name: name.to_owned(), lock, anew: false });
             }
         }
         Err(Error::state(format!("{} comes and goes: another process is at work there", path.display())))
@@ -71,37 +72,19 @@ impl Directory {
 
     /// The manifest; `None`: no run was begun here.
     pub(super) fn manifest(&self) -> Result<Option<Value>, Error> {
-        let path = self.path.join(MANIFEST);
-        match fs::read(&path) {
+        let path = self.file(MANIFEST);
+        match read_whole(&self.folder, MANIFEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::state(format!("cannot read {}: {error}", path.display()))),
-            Ok(bytes) => match serde_json::from_slice(&bytes) {
-                Ok(manifest) => Ok(Some(manifest)),
-                Err(error) => Err(Error::journal(&path, &error.to_string())),
-            },
+            Ok(bytes) => manifest::decode(&bytes).map(Some).map_err(|what| Error::journal(&path, &what)),
         }
     }
 
-    /// What the snapshot and the journals say.
-    pub(super) fn recover(&self) -> Result<Found, Error> {
-        recover(&self.path).map(|(found, _)| found)
-    }
-
-    /// Removes files that have their final names though their rows are not done. They are ours: a file's number says so.
-    pub(super) fn take_back(&self, named: &[Named]) -> io::Result<()> {
-        use std::os::unix::ffi::OsStrExt;
-        let paths = || named.iter().map(|named| Path::new(std::ffi::OsStr::from_bytes(&named.path)));
-        for (path, named) in paths().zip(named) {
-            let ours = |meta: fs::Metadata| (meta.dev(), meta.ino()) == (named.device, named.inode);
-            if path.symlink_metadata().is_ok_and(ours) {
-                // One that cannot be removed keeps its name, and the new one gets another.
-                let _ = fs::remove_file(path);
-            }
-        }
-        // The next snapshot forgets them, and none may come back behind it. This process or one before it removed them.
-        let folders: BTreeSet<_> =
-            paths().filter_map(Path::parent).filter(|folder| folder.exists()).collect();
-        folders.into_iter().try_for_each(sync_file)
+    /// What the snapshot and the journals say of the run.
+    pub(super) fn recover(&self, run: RunId) -> Result<Found, Error> {
+        let each = &mut |_: &str, _, _: &Frame| {};
+        let mut recovery = Recovery { folder: &self.folder, run: Some(run), each, left_out: None };
+        Ok(recovery.run()?.0)
     }
 
     /// An error that says with which file.
@@ -111,7 +94,7 @@ impl Directory {
 
     /// The path of a file in it.
     pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+        self.path().join(name)
     }
 
     /// Writes a file that appears whole, under its name, or not at all.
@@ -120,17 +103,16 @@ impl Directory {
     }
 
     fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let temporary = self.path.join(format!("{name}.new"));
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let temporary = format!("{name}.new");
+        let mut file = self.folder.create_anew(OsStr::new(&temporary), 0o600)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&temporary, self.path.join(name))?;
+        self.folder.rename(OsStr::new(&temporary), &self.folder, OsStr::new(name))?;
         self.sync()
     }
 
     pub(super) fn publish_manifest(&self, manifest: &Value) -> io::Result<()> {
-        self.publish(MANIFEST, format!("{manifest:#}\n").as_bytes())
+        self.publish(MANIFEST, manifest::encode(manifest).as_bytes())
     }
 
     /// A new file with its head, for frames to be appended. Its name is not synced yet.
@@ -139,37 +121,39 @@ impl Directory {
     }
 
     fn write_head(&self, name: &str, head: Head) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(self.path.join(name))?;
+        let mut file = self.folder.create_anew(OsStr::new(name), 0o600)?;
         file.write_all(&head.encode())?;
         file.sync_all()?;
         Ok(file)
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        sync_file(&self.path)
+        self.folder.sync().map_err(|error| at(self.path(), &error))
     }
 
     /// Removes the files of other generations, and what was being written when a process ended.
     pub(super) fn prune(&self, keep: u64) -> io::Result<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
+        for entry in self.folder.names().map_err(|error| at(self.path(), &error))? {
+            let name = entry.to_string_lossy();
             let old =
                 KINDS.iter().find_map(|kind| generation(&name, kind)).is_some_and(|other| other != keep);
             if old || name.ends_with(".new") {
-                fs::remove_file(entry.path()).map_err(|error| at(&entry.path(), &error))?;
+                self.folder.remove(&entry).map_err(|error| self.at(&name, &error))?;
             }
         }
         Ok(())
     }
 
+    /// When it was locked, by the clock of its file system.
+    pub(super) fn locked(&self) -> io::Result<Moment> {
+        Ok(found(&self.lock)?.changed)
+    }
+
     /// Forgets the run that was begun here.
-    pub(super) fn forget(&self) -> io::Result<()> {
+    pub(super) fn forget(&mut self) -> io::Result<()> {
+        self.anew = false;
         // Without a manifest there is no run, whatever else a crash leaves of it.
-        fs::remove_file(self.path.join(MANIFEST)).map_err(|error| self.at(MANIFEST, &error))?;
+        self.folder.remove(OsStr::new(MANIFEST)).map_err(|error| self.at(MANIFEST, &error))?;
         self.sync()?;
         self.clear()
     }
@@ -183,32 +167,77 @@ impl Directory {
 
     fn clear(&self) -> io::Result<()> {
         for list in spool::NAMES {
-            match fs::remove_file(self.path.join(list)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.at(list, &error)),
-                _ => {}
-            }
+            self.folder.remove_if_there(OsStr::new(list)).map_err(|error| self.at(list, &error))?;
         }
         self.prune(u64::MAX)
     }
 
     /// The list, written down here while it is read.
-    pub(super) fn spool(&self, from: Box<dyn Read + Send>) -> io::Result<Spooled> {
-        spool::open(&self.path, from).map_err(|error| self.at("list", &error))
+    pub(super) fn spool(&self, from: Box<dyn Read + Send>) -> Result<Spooled, Error> {
+        spool::open(&self.folder, from)
     }
 }
 
 impl Drop for Directory {
     /// A directory in which no run was begun, or from which it was removed, goes.
     fn drop(&mut self) {
-        if matches!(self.path.join(MANIFEST).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
-        {
+        if let Ok(None) = self.folder.find(OsStr::new(MANIFEST)) {
             if self.anew {
                 let _ = self.clear();
             }
             // If that does not work something else is in it, which is not ours.
-            let _ = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
+            let _ = self.folder.remove(OsStr::new(LOCK)).and_then(|()| self.above.remove_folder(&self.name));
         }
     }
+}
+
+/// Opens a run directory, if the user alone can have written what is in it; `None`: it has just been removed. What
+/// another one planted would say which rows are done, and which files are to be removed.
+fn trusted(path: &Path, above: &Folder, name: &OsStr) -> Result<Option<Folder>, Error> {
+    let refuse = |what: &str| {
+        Err(Error::state(format!(
+            "{} {what}, so the state in it is not to be trusted: remove it, or have -o in a directory of your own",
+            path.display()
+        )))
+    };
+    let failed = |error| Error::output_path(path, error);
+    let folder = match above.folder(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return refuse("is a link or a file, not a directory");
+        }
+        opened => opened.map_err(failed)?,
+    };
+    let here = folder.found().map_err(failed)?;
+    if !here.is_shared() || keeps_no_owners(&folder) {
+        return Ok(Some(folder));
+    }
+    match here.owner == rustix::process::geteuid().as_raw() {
+        true => refuse("can be written to by other users"),
+        false => refuse(&format!("belongs to another user ({})", here.owner)),
+    }
+}
+
+/// True if the file system knows no owners, and so a file that is made just now seems to be shared as well.
+fn keeps_no_owners(folder: &Folder) -> bool {
+    let name = OsString::from(format!("owner-{}.new", std::process::id()));
+    let Ok(probe) = folder.create(&name, 0o600) else { return false };
+    let shared = found(&probe).is_ok_and(|found| found.is_shared());
+    folder.remove(&name).is_ok() && shared
+}
+
+/// Opens the lock; `None`: the directory has just been removed. Nothing in it is overwritten but a process number.
+fn open_lock(folder: &Folder) -> Result<Option<File>, Error> {
+    let path = folder.path().join(LOCK);
+    let lock = match folder.file(OsStr::new(LOCK), OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK, 0o600) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(|error| Error::output_path(&path, error))?,
+    };
+    let lies = found(&lock).map_err(|error| Error::output_path(&path, error))?;
+    if lies.is_file() && lies.links <= 1 && lies.bytes <= limits::LOCK_BYTES_MAX {
+        return Ok(Some(lock));
+    }
+    Err(Error::state(format!("{} is no lock of this program: remove it", path.display())))
 }
 
 /// The kinds of files that have generations: what stands before the number, and behind it.
@@ -228,15 +257,16 @@ fn generation(name: &str, kind: &Kind) -> Option<u64> {
     name.strip_prefix(kind.0)?.strip_suffix(kind.1)?.parse().ok()
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
-    let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    file.metadata().is_ok_and(|own| path.metadata().is_ok_and(|found| same(own, found)))
+/// Of a fixed length, so that nothing need be cut.
+fn note_process(mut lock: &File) -> io::Result<()> {
+    lock.seek(SeekFrom::Start(0))?;
+    lock.write_all(format!("{:<10}\n", std::process::id()).as_bytes())
 }
 
-fn note_process(mut lock: &File) -> io::Result<()> {
-    lock.set_len(0)?;
-    lock.seek(SeekFrom::Start(0))?;
-    writeln!(lock, "{}", std::process::id())
+fn read_whole(folder: &Folder, name: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    folder.read(OsStr::new(name))?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn taken(path: &Path, mut lock: File) -> Error {
@@ -276,128 +306,198 @@ pub struct Checked {
 ///
 /// On the disk.
 pub fn check(path: &Path, mut each: impl FnMut(&str, u64, &Frame)) -> Result<Checked, Error> {
-    let (found, files) = recover_with(path, &mut each)?;
+    let folder = Folder::open(path);
+    let folder = folder.map_err(|error| Error::state(format!("cannot read {}: {error}", path.display())))?;
+    let mut recovery = Recovery { folder: &folder, run: None, each: &mut each, left_out: None };
+    let (found, files) = recovery.run()?;
     let State { done, failed, ended, .. } = &found.state;
     let in_doubt = found.state.in_doubt().len();
     Ok(Checked { done: done.len(), failed: failed.len(), in_doubt, ended: *ended, files })
 }
 
-/// Cuts a damaged journal where the damage begins, and keeps the whole file beside it. Says what was cut: file, byte.
-/// What stood behind it is fetched again.
-///
-/// # Errors
-///
-/// Another process is at work there; a snapshot is damaged, which nothing can replace; the disk fails.
-///
-/// # Blocking
-///
-/// On the disk.
-pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
+/// [`super::repair`]; `write` writes a generation, and leaves those before it.
+pub(super) fn repair(path: &Path, write: WriteGeneration) -> Result<Vec<(String, u64)>, Error> {
     let directory = Directory::open(path)?;
-    let mut cut = Vec::new();
-    for (generation, kind) in logs_of(path)? {
-        let name = name(kind, generation);
-        let file = path.join(&name);
-        let bytes = fs::read(&file).map_err(|error| Error::output_path(&file, error))?;
-        if let Err(Damage { at, .. }) = journal::read(&bytes, |_, _| {}) {
-            let kept = path.join(format!("{name}.damaged"));
-            let done = fs::copy(&file, &kept)
-                .and_then(|_| sync_file(&kept))
-                .and_then(|()| directory.sync())
-                .and_then(|()| File::options().write(true).open(&file))
-                .and_then(|file| file.set_len(at).and_then(|()| file.sync_all()));
-            done.map_err(|error| Error::output_path(&file, error))?;
-            cut.push((name, at));
-        }
+    let run = directory.manifest()?.as_ref().and_then(manifest::run);
+    let mut left_out = Vec::new();
+    let mut recovery =
+        Recovery { folder: &directory.folder, run, each: &mut |_, _, _| {}, left_out: Some(&mut left_out) };
+    let (mut found, _) = recovery.run()?;
+    if left_out.is_empty() {
+        return Ok(left_out);
     }
-    directory.recover()?;
-    Ok(cut)
+    if left_out.iter().any(|(name, _)| generation(name, &INTENTS).is_some()) {
+        found.state.intended.insert_range(0..limits::DURABLE_ROWS_MAX);
+    }
+    let head = Head { run: found.run, generation: found.generation + 1, process: std::process::id() };
+    let kept = left_out.iter().try_for_each(|(name, _)| directory.keep_damaged(name));
+    // The generations before are removed when the run goes on.
+    let written = kept.and_then(|()| write(&directory, &found.state, head));
+    written.map_err(|error| Error::output_path(path, error))?;
+    Ok(left_out)
 }
+
+impl Directory {
+    fn keep_damaged(&self, name: &str) -> io::Result<()> {
+        let bytes = match read_whole(&self.folder, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            read => read?,
+        };
+        let mut kept = self.folder.create_anew(OsStr::new(&format!("{name}.damaged")), 0o600)?;
+        kept.write_all(&bytes)?;
+        kept.sync_all()?;
+        self.sync()
+    }
+}
+
+/// How a generation is written.
+type WriteGeneration = fn(&Directory, &State, Head) -> io::Result<()>;
 
 type Files = Vec<(String, u64, bool)>;
 
-fn recover(path: &Path) -> Result<(Found, Files), Error> {
-    recover_with(path, &mut |_, _, _| {})
+/// A state on its way from the disk.
+struct Recovery<'a> {
+    folder: &'a Folder,
+    /// Which run all files must be of; `None`: that of the first.
+    run: Option<RunId>,
+    each: &'a mut dyn FnMut(&str, u64, &Frame),
+    /// What is damaged or missing, which is left out; `None`: it is an error.
+    left_out: Option<&'a mut Vec<(String, u64)>>,
 }
 
-fn recover_with(path: &Path, each: &mut dyn FnMut(&str, u64, &Frame)) -> Result<(Found, Files), Error> {
-    let (mut found, mut files) = newest_snapshot(path, each)?;
-    for (generation, kind) in logs_of(path)? {
-        if generation < found.generation {
-            continue;
-        }
-        let name = name(kind, generation);
-        let sound = replay(&path.join(&name), &name, &mut found, each)?;
-        let later = logs_of(path)?.iter().any(|&(other, of)| of == kind && other > generation);
-        if sound.torn && later {
-            return Err(Error::journal(
-                &path.join(&name),
-                &format!("it ends too early, at byte {}", sound.bytes),
-            ));
-        }
-        files.push((name, sound.bytes, sound.torn));
-    }
-    found.generation = generations(path)?.into_iter().max().unwrap_or(0);
-    Ok((found, files))
-}
-
-/// Generations in order; of each the journal, then the intents.
-fn logs_of(path: &Path) -> Result<Vec<(u64, Kind)>, Error> {
-    let mut logs = Vec::new();
-    for generation in generations(path)? {
-        for kind in [JOURNAL, INTENTS] {
-            if path.join(name(kind, generation)).exists() {
-                logs.push((generation, kind));
+impl Recovery<'_> {
+    fn run(&mut self) -> Result<(Found, Files), Error> {
+        let generations = generations(self.folder)?;
+        let (mut found, mut files) = self.newest_snapshot(&generations)?;
+        let newest = found.generation;
+        for &generation in generations.range(newest..) {
+            // What a generation consists of is written before the one before it is removed.
+            let is_alone = generation == newest && generations.first() == Some(&newest);
+            for kind in [JOURNAL, INTENTS] {
+                let name = name(kind, generation);
+                let Some(sound) = self.log(kind, &name, &mut found, is_alone)? else { continue };
+                if kind == JOURNAL && sound.torn && generations.last() > Some(&generation) {
+                    self.damaged(&name, sound.bytes, "it ends too early")?;
+                }
+                files.push((name, sound.bytes, sound.torn));
             }
         }
+        found.generation = generations.last().copied().unwrap_or(0);
+        Ok((found, files))
     }
-    Ok(logs)
+
+    /// The state of the newest snapshot that is sound.
+    fn newest_snapshot(&mut self, generations: &BTreeSet<u64>) -> Result<(Found, Files), Error> {
+        let mut damaged = None;
+        for &generation in generations.iter().rev() {
+            let name = name(SNAPSHOT, generation);
+            let path = self.folder.path().join(&name);
+            let bytes = match read_whole(self.folder, &name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => read.map_err(|error| unread(&path, &error))?,
+            };
+            let mut found = Found { generation, ..Found::default() };
+            match self.replay(SNAPSHOT, &name, &bytes, &mut found) {
+                Ok(Sound { torn: false, bytes, .. }) => return Ok((found, vec![(name, bytes, false)])),
+                Ok(Sound { bytes, .. }) => {
+                    damaged = Some(Error::journal(&path, &format!("it ends too early, at byte {bytes}")));
+                }
+                Err(damage) => damaged = Some(Error::journal(&path, &damage.to_string())),
+            }
+        }
+        let there = self.folder.find(OsStr::new(MANIFEST)).is_ok_and(|found| found.is_some());
+        let path = self.folder.path();
+        Err(damaged.unwrap_or_else(|| match there {
+            true => Error::journal(path, "the snapshot is missing: only --overwrite begins anew"),
+            false => Error::state(format!("there is no run in {}", path.display())),
+        }))
+    }
+
+    /// Takes in a journal or the intents. If the generation is alone, they are whole.
+    fn log(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        found: &mut Found,
+        whole: bool,
+    ) -> Result<Option<Sound>, Error> {
+        let path = self.folder.path().join(name);
+        let bytes = match read_whole(self.folder, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && whole => {
+                return self.damaged(name, 0, "it is missing").map(|()| None);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| unread(&path, &error))?,
+        };
+        let sound = match self.replay(kind, name, &bytes, found) {
+            Err(damage) => {
+                self.damaged(name, damage.at, &damage.to_string())?;
+                return Ok(None);
+            }
+            Ok(sound) => sound,
+        };
+        let length = bytes.len() as u64;
+        let cut = kind == INTENTS && (length == 0 || !length.is_multiple_of(limits::INTENTS_STEP_BYTES));
+        if whole && (cut || sound.head.is_none()) {
+            self.damaged(name, sound.bytes, "it was cut")?;
+        }
+        // The zeros behind the last intent are room for more.
+        let tail = bytes.get(usize::try_from(sound.bytes).unwrap_or(usize::MAX)..).unwrap_or_default();
+        Ok(Some(Sound {
+            torn: sound.torn && !(kind == INTENTS && tail.iter().all(|&byte| byte == 0)),
+            ..sound
+        }))
+    }
+
+    fn damaged(&mut self, name: &str, at: u64, what: &str) -> Result<(), Error> {
+        let Some(left_out) = &mut self.left_out else {
+            let path = self.folder.path();
+            let what = format!("{what}; `overlapped journal repair {}` goes on without it", path.display());
+            return Err(Error::journal(&path.join(name), &what));
+        };
+        if left_out.iter().all(|(other, _)| other != name) {
+            left_out.push((name.to_owned(), at));
+        }
+        Ok(())
+    }
+
+    /// Applies the entries of a file, up to one that cannot follow those before.
+    fn replay(&mut self, kind: Kind, name: &str, bytes: &[u8], found: &mut Found) -> Result<Sound, Damage> {
+        let mut wrong = None;
+        let read = journal::read(bytes, |at, frame| {
+            if wrong.is_some() || found.state.contradicts(&frame) {
+                wrong.get_or_insert(at);
+                return;
+            }
+            (self.each)(name, at, &frame);
+            found.state.apply(frame);
+        });
+        let content = |at| Damage { at, wrong: journal::Wrong::Content };
+        if let Some(at) = wrong {
+            return Err(content(at));
+        }
+        let sound = read?;
+        if let Some(head) = sound.head {
+            let run = self.run.get_or_insert(RunId(head.run));
+            if head.run != run.0 || Some(head.generation) != generation(name, &kind) {
+                return Err(content(0));
+            }
+            found.run = head.run;
+        }
+        let tail = bytes.get(usize::try_from(sound.bytes).unwrap_or(usize::MAX)..).unwrap_or_default();
+        if kind == INTENTS && sound.head.is_some() && !is_unsynced(tail, sound.bytes) {
+            return Err(Damage { at: sound.bytes, wrong: journal::Wrong::Checksum });
+        }
+        Ok(sound)
+    }
 }
 
-fn generations(path: &Path) -> Result<BTreeSet<u64>, Error> {
-    let entries = fs::read_dir(path);
-    let entries =
-        entries.map_err(|error| Error::state(format!("cannot read {}: {error}", path.display())))?;
-    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+fn generations(folder: &Folder) -> Result<BTreeSet<u64>, Error> {
+    let names = folder.names().map_err(|error| unread(folder.path(), &error))?;
+    let names = names.iter().map(|name| name.to_string_lossy());
     Ok(names.filter_map(|name| KINDS.iter().find_map(|kind| generation(&name, kind))).collect())
 }
 
-/// The state of the newest snapshot that is sound.
-fn newest_snapshot(path: &Path, each: &mut dyn FnMut(&str, u64, &Frame)) -> Result<(Found, Files), Error> {
-    let mut damaged = None;
-    for generation in generations(path)?.into_iter().rev() {
-        let name = name(SNAPSHOT, generation);
-        let file = path.join(&name);
-        if !file.exists() {
-            continue;
-        }
-        let mut found = Found { generation, ..Found::default() };
-        match replay(&file, &name, &mut found, each) {
-            Ok(Sound { torn: false, bytes, .. }) => return Ok((found, vec![(name, bytes, false)])),
-            Ok(Sound { bytes, .. }) => {
-                damaged = Some(Error::journal(&file, &format!("it ends too early, at byte {bytes}")));
-            }
-            Err(error) => damaged = Some(error),
-        }
-    }
-    Err(damaged.unwrap_or_else(|| Error::state(format!("there is no run in {}", path.display()))))
-}
-
-fn replay(
-    path: &Path,
-    name: &str,
-    found: &mut Found,
-    each: &mut dyn FnMut(&str, u64, &Frame),
-) -> Result<Sound, Error> {
-    let bytes =
-        fs::read(path).map_err(|error| Error::state(format!("cannot read {}: {error}", path.display())))?;
-    let sound = journal::read(&bytes, |at, frame| {
-        each(name, at, &frame);
-        found.state.apply(frame);
-    });
-    let sound = sound.map_err(|damage| Error::journal(path, &damage.to_string()))?;
-    if let Some(head) = sound.head {
-        found.run = head.run;
-    }
-    Ok(sound)
+fn unread(path: &Path, error: &io::Error) -> Error {
+    Error::state(format!("cannot read {}: {error}", path.display()))
 }

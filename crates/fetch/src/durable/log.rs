@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
-use overlapped_proto::journal::{Frame, Group, Head, Mark, State};
+use overlapped_proto::journal::{Frame, Group, Head, Listed, Mark, State};
+use overlapped_proto::limits;
 use serde_json::Value;
 
 use super::directory::{Directory, INTENTS, JOURNAL, SNAPSHOT, name};
@@ -27,6 +28,8 @@ pub(crate) struct Log {
     intents: Arc<Intents>,
     /// Rows that were done before.
     before: u64,
+    /// The state stays when all rows have succeeded.
+    stays: bool,
 }
 
 /// Rows that the sinks have taken together.
@@ -36,6 +39,8 @@ pub(crate) struct Taken {
     pub(crate) failed: Vec<Row>,
     /// Where reading may begin again.
     pub(crate) mark: Option<Mark>,
+    /// What was read of the list by then.
+    pub(crate) listed: Option<Listed>,
 }
 
 impl Taken {
@@ -67,9 +72,14 @@ impl Log {
         };
         let (file, intents) = { written }().map_err(Error::output)?;
         let path = directory.file(&name(INTENTS, head.generation));
-        let book = Book { file: intents, path, bytes: 0, recorded, failed: false };
+        let book = Book { file: intents, path, bytes: 0, room: INTENTS_ROOM, recorded, failed: false };
         let intents = Arc::new(Intents { book: Mutex::new(book) });
-        Ok(Self { directory, state, head, file, bytes: 0, bytes_max, intents, before })
+        Ok(Self { directory, state, head, file, bytes: 0, bytes_max, intents, before, stays: false })
+    }
+
+    /// Keeps the state when all is done, so that the run is known to have ended.
+    pub(super) fn staying(self) -> Self {
+        Self { stays: true, ..self }
     }
 
     /// Where intents are recorded.
@@ -95,12 +105,12 @@ impl Log {
         if !names.is_empty() {
             self.append(Frame::Names(names))?;
         }
-        let offsets = cuts.iter().map(|cut| cut.offset).collect();
+        let offsets = cuts.iter().map(|cut| cut.end).collect();
         for sync in cuts.into_iter().filter_map(|cut| cut.sync) {
             sync()?;
         }
-        let Taken { ok, failed, mark } = taken;
-        self.append(Frame::Done(Group { ok, failed, offsets, mark }))?;
+        let Taken { ok, failed, mark, listed } = taken;
+        self.append(Frame::Done(Group { ok, failed, offsets, mark, listed }))?;
         if self.bytes + self.intents.lock().bytes >= self.bytes_max {
             self.rotate()?;
         }
@@ -113,7 +123,7 @@ impl Log {
     }
 
     fn append(&mut self, frame: Frame) -> io::Result<()> {
-        let appended = append(&mut self.file, &frame);
+        let appended = append(&mut self.file, &encoded(&frame));
         self.bytes +=
             appended.map_err(|error| self.directory.at(&name(JOURNAL, self.head.generation), &error))?;
         self.state.apply(frame);
@@ -129,7 +139,7 @@ impl Log {
         (self.file, book.file) = begin_generation(&self.directory, &self.state, self.head)?;
         book.path = self.directory.file(&name(INTENTS, self.head.generation));
         book.recorded = self.state.intended.clone();
-        (self.bytes, book.bytes) = (0, 0);
+        (self.bytes, book.bytes, book.room) = (0, 0, INTENTS_ROOM);
         Ok(())
     }
 
@@ -137,19 +147,22 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// The disk fails, or the sum does not hold: `written` rows were written, and another number is done.
-    pub(crate) fn end(mut self, written: u64, complete: bool) -> Result<(), Error> {
-        let done = self.state.done.len();
-        if done != self.before + written {
-            let before = self.before;
-            return Err(Error::internal(format!(
-                "{done} rows are done, but {before} were done before and {written} were written"
+    /// The disk fails, or the sum does not hold: `written` rows were written, or the list has `rows` of them, and another
+    /// number is done. `rows` is `None` if the list was not read to its end.
+    pub(crate) fn end(mut self, written: u64, rows: Option<u64>) -> Result<(), Error> {
+        let (done, before) = (self.state.done.len(), self.before);
+        let doubts = || format!("the state in {} is not to be believed", self.directory.path().display());
+        if done != before + written {
+            return Err(Error::sum(&format!(
+                "{done} rows are done, but {before} were done before and {written} were written: {}",
+                doubts()
             )));
         }
-        if !complete {
-            return Ok(());
+        let Some(rows) = rows else { return Ok(()) };
+        if done != rows {
+            return Err(Error::sum(&format!("{done} rows are done, but the list has {rows}: {}", doubts())));
         }
-        let ended = match self.state.failed.is_empty() {
+        let ended = match self.state.failed.is_empty() && !self.stays {
             // Without a run in it the directory goes when it is let go.
             true => self.directory.forget(),
             false => self.append(Frame::Ended),
@@ -159,12 +172,33 @@ impl Log {
 }
 
 fn begin_generation(directory: &Directory, state: &State, head: Head) -> io::Result<(File, File)> {
+    let files = write_files(directory, state, head)?;
+    directory.prune(head.generation)?;
+    Ok(files)
+}
+
+/// Writes a generation, and leaves those before it.
+pub(super) fn write_generation(directory: &Directory, state: &State, head: Head) -> io::Result<()> {
+    write_files(directory, state, head).map(drop)
+}
+
+fn write_files(directory: &Directory, state: &State, head: Head) -> io::Result<(File, File)> {
     publish(directory, state, head)?;
     let file = directory.create(&name(JOURNAL, head.generation), head)?;
-    let intents = directory.create(&name(INTENTS, head.generation), head)?;
+    let intents_name = name(INTENTS, head.generation);
+    let intents = directory.create(&intents_name, head)?;
+    extend(&intents, limits::INTENTS_STEP_BYTES).map_err(|error| directory.at(&intents_name, &error))?;
     directory.sync()?;
-    directory.prune(head.generation)?;
     Ok((file, intents))
+}
+
+/// Bytes of intents that fit into a new file of them.
+const INTENTS_ROOM: u64 = limits::INTENTS_STEP_BYTES - Head::BYTES as u64;
+
+/// Makes room for intents, as zeros, before any is written there.
+fn extend(intents: &File, bytes: u64) -> io::Result<()> {
+    intents.set_len(bytes)?;
+    intents.sync_all()
 }
 
 /// Publishes a snapshot: with it begins a generation, whatever else is written of that.
@@ -174,11 +208,15 @@ pub(super) fn publish(directory: &Directory, state: &State, head: Head) -> io::R
     directory.publish(&name(SNAPSHOT, head.generation), &snapshot)
 }
 
-/// Appends a frame and has it on the disk; answers with its length.
-fn append(file: &mut File, frame: &Frame) -> io::Result<u64> {
+fn encoded(frame: &Frame) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame.encode(&mut bytes);
-    file.write_all(&bytes)?;
+    bytes
+}
+
+/// Appends a frame and has it on the disk; answers with its length.
+fn append(file: &mut File, bytes: &[u8]) -> io::Result<u64> {
+    file.write_all(bytes)?;
     file.sync_data()?;
     Ok(bytes.len() as u64)
 }
@@ -195,6 +233,8 @@ struct Book {
     path: PathBuf,
     /// Bytes of its frames.
     bytes: u64,
+    /// Bytes of frames that fit into it as it is.
+    room: u64,
     /// Every row that was recorded since the last snapshot, or is in doubt from before.
     recorded: RowSet,
     /// A write or a sync did not work: nobody knows what is on the disk, and nothing more is recorded.
@@ -210,7 +250,7 @@ impl Intents {
     pub(crate) fn record(&self, row: Row) -> io::Result<()> {
         let mut book = self.lock();
         self.check(&book)?;
-        let appended = append(&mut book.file, &Frame::Intent(vec![row]));
+        let appended = book.append(&Frame::Intent(vec![row]));
         book.failed = appended.is_err();
         book.recorded.insert(row);
         book.bytes += appended.map_err(|error| at(&book.path, &error))?;
@@ -228,6 +268,17 @@ impl Intents {
     }
 }
 
+impl Book {
+    fn append(&mut self, frame: &Frame) -> io::Result<u64> {
+        let bytes = encoded(frame);
+        while self.bytes + bytes.len() as u64 > self.room {
+            extend(&self.file, Head::BYTES as u64 + self.room + limits::INTENTS_STEP_BYTES)?;
+            self.room += limits::INTENTS_STEP_BYTES;
+        }
+        append(&mut self.file, &bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -235,7 +286,11 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
+    use overlapped_proto::journal::End;
+    use serde_json::json;
+
     use super::super::directory::check;
+    use super::super::{RunId, repair};
     use super::*;
 
     /// A run directory of a test, and what the run is told to have taken.
@@ -262,13 +317,13 @@ mod tests {
         fn open(&self, bytes_max: u64) -> Log {
             let directory = Directory::open(&self.0).unwrap();
             let begun = directory.manifest().unwrap().is_some();
-            let found = if begun { directory.recover().unwrap() } else { Default::default() };
+            let found = if begun { directory.recover(RunId(7)).unwrap() } else { Default::default() };
             let head = Head { run: 7, generation: found.generation + 1, process: 1 };
-            Log::begin(directory, &Value::Null, found.state, head, bytes_max).unwrap()
+            Log::begin(directory, &json!({}), found.state, head, bytes_max).unwrap()
         }
 
         fn recovered(&self) -> (State, u64) {
-            let found = Directory::open(&self.0).unwrap().recover().unwrap();
+            let found = Directory::open(&self.0).unwrap().recover(RunId(7)).unwrap();
             (found.state, found.generation)
         }
 
@@ -297,12 +352,13 @@ mod tests {
     /// A group of rows; those that end in 5 have failed.
     fn group(rows: impl Iterator<Item = u64>) -> Taken {
         let (failed, ok) = rows.map(Row).partition(|row| row.0 % 10 == 5);
-        Taken { ok, failed, mark: None }
+        Taken { ok, failed, mark: None, listed: None }
     }
 
     fn commit(log: &mut Log, rows: impl Iterator<Item = u64>) {
         let taken = group(rows);
-        let cut = Cut { offset: Some(log.state.done.len() + taken.len()), ..Cut::default() };
+        let end = Some(End { bytes: log.state.done.len() + taken.len(), sum: 0 });
+        let cut = Cut { end, ..Cut::default() };
         log.commit(vec![cut], taken).unwrap();
     }
 
@@ -328,8 +384,9 @@ mod tests {
             commit(&mut log, (0..GROUP).map(|number| start + number * 7 % GROUP).filter(|row| row % 3 > 0));
             commit(&mut log, (start..start + GROUP).filter(|row| row % 3 == 0));
             assert_eq!(place.files(), files_of(log.head.generation));
-            // The snapshot of 10,000 rows that failed, each for itself, and a journal that is over by a group.
-            assert!(place.bytes() < 40_000 + BYTES + 2_000, "{} bytes", place.bytes());
+            // The snapshot of 10,000 rows that failed, each for itself, a journal that is over by a group, and intents.
+            let most = 40_000 + BYTES + 2_000 + limits::INTENTS_STEP_BYTES;
+            assert!(place.bytes() < most, "{} bytes", place.bytes());
             if log.head.generation % 20 == 19 {
                 drop(log);
                 log = place.open(BYTES);
@@ -340,7 +397,7 @@ mod tests {
         let (state, _) = place.recovered();
         assert_eq!((state.done.low().0, state.done.len()), (200 * GROUP, 200 * GROUP));
         assert_eq!(state.failed.len(), 20 * GROUP);
-        assert_eq!(state.offsets, [Some(200 * GROUP)]);
+        assert_eq!(state.offsets, [Some(End { bytes: 200 * GROUP, sum: 0 })]);
     }
 
     /// Intents make a file grow too.
@@ -357,7 +414,7 @@ mod tests {
                 commit(&mut log, row - 9..row + 1);
             }
         }
-        let length = fs::metadata(place.path(&name(INTENTS, log.head.generation))).unwrap().len();
+        let length = log.intents.lock().bytes;
         assert!(length < BYTES + 200, "{length} bytes of intents");
         drop(log);
         let (state, generation) = place.recovered();
@@ -434,6 +491,48 @@ mod tests {
         let (state, generation) = place.recovered();
         assert_eq!((state.done.len(), generation), (100, 2));
         leave(&place.path(&name(SNAPSHOT, 2)), &later.path(&name(SNAPSHOT, 2)), usize::MAX);
-        assert!(Directory::open(&later.0).unwrap().recover().is_err(), "and without it nobody guesses");
+        let recovered = Directory::open(&later.0).unwrap().recover(RunId(7));
+        assert!(recovered.is_err(), "and without it nobody guesses");
+    }
+
+    /// Requests that must not be sent twice were: a file of intents that was missing, cut or damaged said nothing.
+    #[test]
+    fn intents_that_are_missing_or_damaged_are_never_none() {
+        let place = Place::new("doubt");
+        let mut log = place.open(u64::MAX);
+        (0..40).for_each(|row| log.intents().record(Row(row)).unwrap());
+        commit(&mut log, 0..20);
+        drop(log);
+        let file = name(INTENTS, 1);
+        let whole = fs::read(place.path(&file)).unwrap();
+        let last = Head::BYTES + usize::try_from(39 * 12_u64).unwrap();
+        let with = |at: usize| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 8;
+            Some(bytes)
+        };
+        let cut = |length: usize| Some(whole[..length].to_vec());
+        let damages =
+            [None, cut(0), cut(Head::BYTES), cut(Head::BYTES + 24), with(60), with(last), with(last + 6)];
+        for (number, damaged) in damages.into_iter().enumerate() {
+            let place = place.copy(&format!("doubt-{number}"));
+            match damaged {
+                None => fs::remove_file(place.path(&file)).unwrap(),
+                Some(bytes) => fs::write(place.path(&file), bytes).unwrap(),
+            }
+            let refused = Directory::open(&place.0).unwrap().recover(RunId(7)).err();
+            let refused = refused.unwrap_or_else(|| panic!("{number} is believed"));
+            assert!(refused.to_string().contains("journal repair"), "{refused}");
+            assert_eq!(repair(&place.0).unwrap().len(), 1, "{number}");
+            let (state, _) = place.recovered();
+            let doubt = state.in_doubt();
+            assert_eq!(
+                (state.done.len(), doubt.contains(Row(20)), doubt.contains(Row(500))),
+                (20, true, true)
+            );
+            let log = place.open(u64::MAX);
+            drop(log);
+            assert!(place.recovered().0.in_doubt().contains(Row(500)), "{number}: it is forgotten");
+        }
     }
 }

@@ -5,8 +5,9 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
+use overlapped_proto::journal;
+use overlapped_proto::listed::Prefix;
 use overlapped_proto::{limits, redirect};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -14,9 +15,10 @@ use sha2::{Digest, Sha256};
 use crate::body::spool::RunId;
 use crate::config::Config;
 use crate::error::Error;
+use crate::folder::Moment;
 
 /// The version of the manifest. Another one is refused.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Settings that change what the results mean, by name.
 pub(crate) type Settings = Vec<(String, String)>;
@@ -30,12 +32,13 @@ pub(crate) enum Listed {
     Elsewhere(&'static str),
 }
 
-/// The manifest of a run; `replaces`: it may replace files.
+/// The manifest of a run that begins at `began`; `replaces`: it may replace files.
 pub(super) fn new(
     run: u64,
     listed: &Listed,
     settings: &[(String, String)],
     replaces: bool,
+    began: Moment,
 ) -> Result<Value, Error> {
     let input = match listed {
         Listed::File(path) => {
@@ -53,7 +56,44 @@ pub(super) fn new(
         "input": input,
         "settings": settings,
         REPLACES: replaces,
+        BEGAN: [json!(began.0), json!(began.1)],
     }))
+}
+
+/// The text of a manifest, with a checksum of all the rest.
+pub(super) fn encode(manifest: &Value) -> String {
+    let mut manifest = manifest.clone();
+    if let Some(fields) = manifest.as_object_mut() {
+        let sum = sum_of(fields);
+        fields.insert(SUM.to_owned(), sum.into());
+    }
+    format!("{manifest:#}\n")
+}
+
+/// The manifest of a text, or what is wrong with it.
+pub(super) fn decode(text: &[u8]) -> Result<Value, String> {
+    let mut manifest: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let fields = manifest.as_object_mut().ok_or("it is no JSON object")?;
+    let sum = fields.remove(SUM);
+    // Of another version nothing but that is known.
+    let known = fields.get("format").and_then(Value::as_u64) == Some(FORMAT);
+    if known && sum != Some(sum_of(fields).into()) {
+        return Err("it is damaged, or was changed by hand: only --overwrite begins anew".to_owned());
+    }
+    Ok(manifest)
+}
+
+/// Of the fields in the order of their names, in which they come back.
+fn sum_of(fields: &Map<String, Value>) -> String {
+    let sorted: std::collections::BTreeMap<_, _> = fields.iter().collect();
+    let text = sorted.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>();
+    format!("{:08x}", journal::checksum(text.as_bytes()))
+}
+
+/// When the run began, by the clock of its file system.
+pub(super) fn began(manifest: &Value) -> Option<Moment> {
+    let moment = manifest.get(BEGAN)?.as_array()?;
+    Some((moment.first()?.as_i64()?, moment.get(1)?.as_u64()?))
 }
 
 /// Which run it is, if it says so.
@@ -68,31 +108,125 @@ pub(super) fn replaces(manifest: &Value) -> bool {
 }
 
 const REPLACES: &str = "replaces_files";
+const BEGAN: &str = "began";
+const SUM: &str = "crc32c";
 
-/// What a list is known by: reading all of it again would take longer than many a run.
+/// What a list is known by at first: its length, and its two ends. What lies between is hashed as it is read, and the
+/// journal says how far; so a run begins at once, however long its list is, and when it goes on, what it has read before
+/// is read once more and proven the same.
 fn identity(path: &Path) -> io::Result<Value> {
     let meta = path.metadata()?;
     // A pipe is not opened: it can be read only once.
     if !meta.is_file() {
         return Ok(json!({ "from": "a file that is not a plain one" }));
     }
-    let file = File::open(path)?;
-    let since = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(json!({
         "path": std::path::absolute(path)?.display().to_string(),
         "bytes": meta.len(),
-        "modified": format!("{}.{:09}", since.as_secs(), since.subsec_nanos()),
-        "ends_sha256": ends(file, meta.len())?,
+        "ends_sha256": ends(&mut File::open(path)?, meta.len())?,
     }))
 }
 
-/// The hash of the first and the last block.
-fn ends(mut file: File, bytes: u64) -> io::Result<String> {
+/// The hash of the first and the last block of the first `bytes`.
+fn ends(file: &mut File, bytes: u64) -> io::Result<String> {
     let mut block = Vec::new();
-    Read::by_ref(&mut file).take(limits::IDENTITY_BLOCK_BYTES).read_to_end(&mut block)?;
-    file.seek(SeekFrom::Start(bytes.saturating_sub(limits::IDENTITY_BLOCK_BYTES)))?;
-    file.take(limits::IDENTITY_BLOCK_BYTES).read_to_end(&mut block)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.take(limits::IDENTITY_BLOCK_BYTES.min(bytes)).read_to_end(&mut block)?;
+    let last = bytes.saturating_sub(limits::IDENTITY_BLOCK_BYTES);
+    file.seek(SeekFrom::Start(last))?;
+    file.take(bytes - last).read_to_end(&mut block)?;
     Ok(hex(&Sha256::digest(&block)))
+}
+
+/// A list that is the one a run was begun with.
+#[derive(Debug)]
+pub(super) struct SameList {
+    /// What was read of it before.
+    pub(super) prefix: Option<Prefix>,
+    /// How many bytes it had, if it has grown.
+    pub(super) grown_from: Option<u64>,
+}
+
+/// Proves that the list is the one that the run was begun with, or that one and more: by its length and its ends, and by
+/// what was `read` of it.
+///
+/// # Errors
+///
+/// It is another one; the message says what to do.
+pub(super) fn same_list(
+    earlier: &Value,
+    listed: &Listed,
+    read: Option<journal::Listed>,
+) -> Result<SameList, Error> {
+    let input = earlier.get("input").cloned().unwrap_or_default();
+    let known = input.get("bytes").and_then(Value::as_u64).zip(input.get("ends_sha256"));
+    let (Listed::File(path), Some((bytes, ends_before))) = (listed, known) else {
+        return Ok(SameList { prefix: None, grown_from: None });
+    };
+    let failed = |error| Error::input(&path.display().to_string(), 0, error);
+    let other = |what: &str| {
+        Err(Error::state(format!(
+            "{} is not the list that the run was begun with: {what}. Put that list back, or fetch this one with \
+             another -o; --overwrite begins anew",
+            path.display()
+        )))
+    };
+    if !path.metadata().map_err(failed)?.is_file() {
+        return other("it is no plain file any more");
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    let now = file.metadata().map_err(failed)?.len();
+    if now < bytes {
+        return other(&format!("it had {bytes} bytes and has {now}"));
+    }
+    if ends_before.as_str() != Some(ends(&mut file, bytes).map_err(failed)?.as_str()) {
+        return other("its content has changed");
+    }
+    if now > bytes && !grows_by_rows(&mut file, bytes).map_err(failed)? {
+        return other("its last row has changed");
+    }
+    let mut prefix = Prefix::default();
+    if let Some(read) = read {
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        hash(&file, read.bytes, &mut prefix).map_err(failed)?;
+        if prefix.listed() != read {
+            return other("its content has changed");
+        }
+    }
+    Ok(SameList { prefix: Some(prefix), grown_from: (now > bytes).then_some(bytes) })
+}
+
+/// True if what was appended to the first `bytes` of a list are further rows, and not more of the last one. A list that is
+/// compressed or is one JSON array does not grow by being appended to.
+fn grows_by_rows(file: &mut File, bytes: u64) -> io::Result<bool> {
+    if bytes == 0 {
+        return Ok(true);
+    }
+    let (mut first, mut around) = (Vec::new(), Vec::new());
+    file.seek(SeekFrom::Start(0))?;
+    file.take(limits::IDENTITY_BLOCK_BYTES.min(bytes)).read_to_end(&mut first)?;
+    file.seek(SeekFrom::Start(bytes - 1))?;
+    file.take(2).read_to_end(&mut around)?;
+    let packed =
+        [[0x1f, 0x8b].as_slice(), &[0x28, 0xb5, 0x2f, 0xfd]].iter().any(|magic| first.starts_with(magic));
+    let array = first.trim_ascii_start().first() == Some(&b'[');
+    Ok(!packed && !array && around.contains(&b'\n'))
+}
+
+/// Hashes the first `bytes` of a file.
+pub(super) fn hash(mut file: &File, bytes: u64, prefix: &mut Prefix) -> io::Result<()> {
+    let mut block = vec![0; limits::OUTPUT_BUFFER_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let room = block.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
+        let count = file.read(block.get_mut(..room).unwrap_or_default())?;
+        if count == 0 {
+            break;
+        }
+        prefix.read(at, block.get(..count).unwrap_or_default());
+        at += count as u64;
+    }
+    Ok(())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -141,17 +275,20 @@ pub(super) fn compare(earlier: &Value, now: &Value) -> Result<(), Error> {
         )));
     }
     let mut differences = Vec::new();
-    for (part, what) in [("input", "the list's "), ("settings", "")] {
+    // Of a file the content is compared.
+    let is_file = |manifest: &Value| manifest.get("input").is_some_and(|input| input.get("bytes").is_some());
+    let parts = match is_file(earlier) && is_file(now) {
+        true => [("settings", "")].as_slice(),
+        false => &[("input", "the list "), ("settings", "")],
+    };
+    for &(part, what) in parts {
         let empty = Map::new();
         let of = |manifest: &Value| manifest.get(part).and_then(Value::as_object).cloned();
         let (was, is) = (of(earlier).unwrap_or_else(|| empty.clone()), of(now).unwrap_or(empty));
         let names = was.keys().chain(is.keys().filter(|name| !was.contains_key(*name)));
-        for name in names.filter(|name| *name != "path" && was.get(*name) != is.get(*name)) {
-            differences.push(format!(
-                "{what}{name} was {} and is {}",
-                shown(was.get(name)),
-                shown(is.get(name))
-            ));
+        for name in names.filter(|name| was.get(*name) != is.get(*name)) {
+            let (was, is) = (shown(was.get(name)), shown(is.get(name)));
+            differences.push(format!("{what}{name} was {was} and is {is}"));
         }
     }
     if differences.is_empty() {
@@ -187,11 +324,22 @@ mod tests {
 
     #[test]
     fn a_difference_is_named() {
-        let manifest = |bytes: u64, method: &str| json!({"format": 1, "run": "x", "input": {"path": "a", "bytes": bytes}, "settings": {"method": method}});
-        assert!(compare(&manifest(1, "GET"), &manifest(1, "GET")).is_ok());
-        let error = compare(&manifest(1, "GET"), &manifest(2, "POST")).unwrap_err().to_string();
-        assert!(error.ends_with("the list's bytes was 1 and is 2; method was GET and is POST"), "{error}");
-        let newer = json!({"format": 2});
-        assert!(compare(&newer, &manifest(1, "GET")).unwrap_err().to_string().contains("format 2"));
+        let manifest = |from: &str, method: &str| json!({"format": 2, "run": "x", "input": {"from": from}, "settings": {"method": method}});
+        assert!(compare(&manifest("a pipe", "GET"), &manifest("a pipe", "GET")).is_ok());
+        let error = compare(&manifest("a pipe", "GET"), &manifest("a tape", "POST")).unwrap_err().to_string();
+        assert!(
+            error.ends_with("the list from was a pipe and is a tape; method was GET and is POST"),
+            "{error}"
+        );
+        let newer = json!({"format": 3});
+        assert!(compare(&newer, &manifest("a pipe", "GET")).unwrap_err().to_string().contains("format 3"));
+    }
+
+    #[test]
+    fn a_manifest_that_was_changed_is_told() {
+        let text = encode(&json!({"format": FORMAT, "run": "x", "settings": {"method": "GET"}}));
+        assert!(decode(text.as_bytes()).is_ok());
+        assert!(decode(text.replace("GET", "PUT").as_bytes()).unwrap_err().contains("changed by hand"));
+        assert!(decode(br#"{"format": 1}"#).is_ok(), "which another version may read");
     }
 }

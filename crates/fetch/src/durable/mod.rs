@@ -8,13 +8,18 @@
 //! snapshot-N      everything that is known when journal-N begins; appears by rename
 //! journal-N.log   what has become durable since, a frame for each group of rows
 //! intents-N.log   requests that must not be sent twice, before they are sent
-//! list            a list that came through a pipe, for reading it again; list.whole once it is all there
+//! list            a list that came through a pipe, for reading it again; list.whole, with its checksum in list.sum,
+//!                 once it is all there
 //! ```
+//!
+//! Nothing of it is believed by itself: each file has checksums, and what they say must agree with each other, with the
+//! list and with the outputs (`agree`)
 //!
 //! A row counts as done only when its record is on the disk and a frame that says so is, too, in this order. What a
 //! crash leaves beyond that (lines behind the last offset, files half named) is taken back when the run goes on.
 
 pub(crate) mod log;
+mod agree;
 mod rewrite;
 mod directory;
 mod spool;
@@ -23,20 +28,23 @@ mod manifest;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use overlapped_proto::job::Method;
 use overlapped_proto::journal::Head;
 use overlapped_proto::limits;
+use overlapped_proto::listed::Prefix;
 use serde_json::Value;
 
 pub use crate::body::spool::RunId;
-pub use directory::{Checked, check, repair};
+pub use directory::{Checked, check};
 pub(crate) use manifest::{Listed, Settings, settings};
 pub use overlapped_proto::commit::Durability;
 pub use overlapped_proto::done::RowSet;
 pub use overlapped_proto::journal::{Frame, Group, Mark, Named, State};
+pub use rewrite::{Recorded, recorded};
 
 use crate::body::spool::Part;
 use crate::error::Error;
-use crate::sink::sync_file;
+use crate::folder::{Folder, Moment};
 use directory::{Directory, Found};
 use log::Log;
 pub(crate) use spool::{DiskFailed, Spooled};
@@ -64,7 +72,8 @@ pub struct Durable {
     pub begin: Begin,
     /// When results are made durable. [`Durability::None`] is no value for this: then there is no state.
     pub durability: Durability,
-    /// Its outputs, in the order of the sinks that write them.
+    /// Its outputs, in the order of the sinks that write them. Of one that is not named here nothing is taken back after
+    /// a crash, and nothing is checked.
     pub outputs: Vec<Output>,
     /// What else must be the same when the run goes on, by name.
     pub settings: Vec<(String, String)>,
@@ -108,7 +117,9 @@ pub enum Output {
 }
 
 impl Output {
-    fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         match self {
             Self::Ndjson(path) | Self::Csv(path) | Self::Other(path) => path,
         }
@@ -132,6 +143,12 @@ pub struct Earlier {
     pub offsets: Vec<Option<u64>>,
     /// Tells the files of this run, for [`crate::sink::Files::durable`].
     pub run: RunId,
+    /// When the run began, for [`crate::sink::Files::since`].
+    pub began: Option<Moment>,
+    /// The list was done, and there is nothing to go on with.
+    pub finished: bool,
+    /// How many bytes the list had, if it has grown since. Its further rows are fetched, too.
+    pub grown_from: Option<u64>,
 }
 
 impl Earlier {
@@ -151,8 +168,19 @@ pub(crate) struct Opened {
     generation: u64,
     run: RunId,
     journal_bytes: u64,
+    prefix: Option<Prefix>,
+    /// The state stays when all is done: no output tells which rows it holds.
+    stays: bool,
+    /// What an earlier run has left, which goes when this one begins.
+    thrown_away: Option<ThrownAway>,
     pub(crate) durability: Durability,
     pub(crate) earlier: Earlier,
+}
+
+/// A state that `Begin::Overwrite` throws away.
+struct ThrownAway {
+    outputs: Vec<Output>,
+    manifest: Value,
 }
 
 impl Opened {
@@ -169,25 +197,45 @@ impl Opened {
     pub(crate) fn open(durable: Durable, run: RunId, listed: &Listed, own: Settings) -> Result<Self, Error> {
         let mut settings = own;
         settings.extend(durable.settings.iter().cloned());
-        for (place, output) in durable.outputs.iter().enumerate() {
-            let name = output.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-            settings.push((format!("output {}", place + 1), name));
-        }
+        let names = durable.outputs.iter().map(|output| output.path().file_name().unwrap_or_default());
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        settings.push(("outputs".to_owned(), names.join(", ")));
         let mut directory = Directory::open(&durable.directory)?;
         let replaces = durable.begin == Begin::Overwrite;
-        let manifest = manifest::new(run.0, listed, &settings, replaces)?;
         let failed = |error| Error::output_path(&durable.directory, error);
-        match (directory.manifest()?, durable.begin) {
-            (None, _) => directory.begin_anew().map_err(failed)?,
-            (Some(earlier), Begin::Overwrite) => {
-                // Once it is forgotten nobody knows whose they are.
-                remove_parts(&durable.outputs, &earlier).map_err(Error::output)?;
-                directory.forget().and_then(|()| directory.begin_anew()).map_err(failed)?;
+        let began = directory.locked().map_err(failed)?;
+        let manifest = manifest::new(run.0, listed, &settings, replaces, began)?;
+        let mut thrown_away = None;
+        // A state that is thrown away need not be sound.
+        match (directory.manifest(), durable.begin) {
+            (Ok(None), _) => directory.begin_anew().map_err(failed)?,
+            (Ok(Some(manifest)), Begin::Overwrite) => {
+                thrown_away = Some(ThrownAway { outputs: durable.outputs.clone(), manifest });
             }
-            (Some(_), Begin::Anew) => return Err(exists(&durable.directory, directory.recover().ok())),
-            (Some(earlier), Begin::Resume | Begin::RetryFailed) => {
-                manifest::compare(&earlier, &manifest)?;
-                return Self::go_on(directory, earlier, &durable);
+            (Err(_), Begin::Overwrite) => {
+                thrown_away = Some(ThrownAway { outputs: Vec::new(), manifest: Value::Null });
+            }
+            (Err(error), _) => return Err(error),
+            (Ok(Some(earlier)), begin) => {
+                let found = manifest::run(&earlier).and_then(|run| directory.recover(run).ok());
+                let is_over = |found: &Found| found.state.ended && found.state.failed.is_empty();
+                let over = found.as_ref().is_some_and(is_over);
+                let same = || {
+                    let read = found.as_ref().and_then(|found| found.state.listed);
+                    manifest::compare(&earlier, &manifest)?;
+                    manifest::same_list(&earlier, listed, read).map(drop)
+                };
+                match begin {
+                    Begin::Anew if !over => return Err(exists(&durable.directory, found)),
+                    Begin::Resume | Begin::RetryFailed if !over || same().is_ok() => {
+                        manifest::compare(&earlier, &manifest)?;
+                        return Self::go_on(directory, earlier, manifest, &durable, listed);
+                    }
+                    // Another run has done all it had to.
+                    Begin::Anew | Begin::Resume | Begin::RetryFailed | Begin::Overwrite => {
+                        thrown_away = Some(ThrownAway { outputs: Vec::new(), manifest: earlier });
+                    }
+                }
             }
         }
         Ok(Self {
@@ -197,6 +245,9 @@ impl Opened {
             generation: 0,
             run,
             journal_bytes: durable.journal_bytes,
+            prefix: Some(Prefix::default()),
+            stays: stays(&durable.outputs),
+            thrown_away,
             durability: durable.durability,
             earlier: Earlier {
                 begun: false,
@@ -206,15 +257,32 @@ impl Opened {
                 again: RowSet::default(),
                 offsets: Vec::new(),
                 run,
+                began: Some(began),
+                finished: false,
+                grown_from: None,
             },
         })
     }
 
     /// Takes back what a crash has left behind the last frame, and the records of rows that are fetched once more.
-    fn go_on(directory: Directory, manifest: Value, durable: &Durable) -> Result<Self, Error> {
-        let Found { mut state, mut generation, run } = directory.recover()?;
-        let taken_back = directory.take_back(&state.named);
-        taken_back.and_then(|()| rewrite::finish(&durable.outputs, &state.offsets)).map_err(Error::output)?;
+    fn go_on(
+        directory: Directory,
+        mut manifest: Value,
+        now: Value,
+        durable: &Durable,
+        listed: &Listed,
+    ) -> Result<Self, Error> {
+        let run = manifest::run(&manifest);
+        let run = run.ok_or_else(|| Error::journal(directory.path(), "job.json names no run"))?;
+        let Found { mut state, mut generation, .. } = directory.recover(run)?;
+        let same = manifest::same_list(&manifest, listed, state.listed)?;
+        if let (Some(fields), Some(input)) = (manifest.as_object_mut(), now.get("input")) {
+            fields.insert("input".to_owned(), input.clone());
+        }
+        rewrite::finish(&durable.outputs, &state.offsets).map_err(Error::output)?;
+        agree::outputs(&durable.outputs, &state)?;
+        agree::take_back(&durable.outputs, &state.named)?;
+        let ended = state.ended && same.grown_from.is_none();
         state.intended = state.in_doubt();
         state.named.clear();
         state.ended = false;
@@ -224,7 +292,7 @@ impl Opened {
             state.done = state.done.without(&again);
             state.mark = state.mark.filter(|mark| mark.row <= state.done.low());
             generation += 1;
-            let head = Head { run, generation, process: std::process::id() };
+            let head = Head { run: run.0, generation, process: std::process::id() };
             rewrite::take_out(&durable.outputs, &again, &mut state.offsets)
                 .and_then(|()| log::publish(&directory, &state, head))
                 .and_then(|()| rewrite::finish(&durable.outputs, &state.offsets))
@@ -235,9 +303,12 @@ impl Opened {
             replaces: manifest::replaces(&manifest),
             rows: state.done.len(),
             failed: state.failed.len(),
+            finished: ended && again.is_empty(),
             again,
-            offsets: state.offsets.clone(),
-            run: RunId(run),
+            offsets: state.offsets.iter().map(|end| end.map(|end| end.bytes)).collect(),
+            run,
+            began: manifest::began(&manifest),
+            grown_from: same.grown_from,
         };
         let Durable { durability, journal_bytes, .. } = *durable;
         Ok(Self {
@@ -245,8 +316,11 @@ impl Opened {
             manifest,
             state,
             generation,
-            run: RunId(run),
+            run,
             journal_bytes,
+            prefix: same.prefix,
+            stays: stays(&durable.outputs),
+            thrown_away: None,
             durability,
             earlier,
         })
@@ -261,18 +335,26 @@ impl Opened {
     ///
     /// # Errors
     ///
-    /// The directory cannot be written to.
+    /// The directory cannot be written to; the list that an earlier run has left is damaged.
     ///
     /// # Blocking
     ///
     /// On the disk.
-    pub(crate) fn spool(&self, from: Box<dyn Read + Send>) -> Result<Spooled, Error> {
-        self.directory.spool(from).map_err(Error::output)
+    pub(crate) fn spool(&mut self, from: Box<dyn Read + Send>) -> Result<Spooled, Error> {
+        // The list that is there is that of the run that is thrown away.
+        self.throw_away()?;
+        self.directory.spool(from)
     }
 
-    /// What the list need not give again.
-    pub(crate) fn passed(&self) -> Passed {
-        Passed { done: self.state.done.clone(), in_doubt: self.state.in_doubt(), mark: self.state.mark }
+    /// What the list need not give again; `method` is that of rows that name none.
+    pub(crate) fn passed(&self, method: &Method) -> Passed {
+        Passed {
+            done: self.state.done.clone(),
+            in_doubt: self.state.in_doubt(),
+            method: method.clone(),
+            mark: self.state.mark,
+            prefix: self.prefix.clone(),
+        }
     }
 
     /// Begins the next generation of the state. The outputs are open and cut to their lengths by now.
@@ -284,20 +366,55 @@ impl Opened {
     /// # Blocking
     ///
     /// On the disk.
-    pub(crate) fn begin(self) -> Result<Log, Error> {
+    pub(crate) fn begin(mut self) -> Result<Log, Error> {
+        self.throw_away()?;
         let head = Head { run: self.run.0, generation: self.generation + 1, process: std::process::id() };
-        Log::begin(self.directory, &self.manifest, self.state, head, self.journal_bytes)
+        let log = Log::begin(self.directory, &self.manifest, self.state, head, self.journal_bytes)?;
+        Ok(if self.stays { log.staying() } else { log })
+    }
+
+    /// Removes the state of an earlier run, and the files that it has left half-written: once it is forgotten, nothing
+    /// says whose they are.
+    fn throw_away(&mut self) -> Result<(), Error> {
+        let Some(ThrownAway { outputs, manifest }) = self.thrown_away.take() else { return Ok(()) };
+        if let Some(run) = manifest::run(&manifest) {
+            remove_parts(&outputs, run).map_err(Error::output)?;
+        }
+        let forgotten = self.directory.forget().and_then(|()| self.directory.begin_anew());
+        forgotten.map_err(|error| Error::output_path(self.directory.path(), error))
     }
 }
 
-/// Removes the files that the run with this manifest has left half-written; they do not come back.
-fn remove_parts(outputs: &[Output], earlier: &Value) -> io::Result<()> {
-    let Some(run) = manifest::run(earlier) else { return Ok(()) };
+/// True if the outputs are files of bodies alone. Of records it can be read which rows are done, once the state is gone.
+fn stays(outputs: &[Output]) -> bool {
+    !outputs.is_empty() && outputs.iter().all(|output| matches!(output, Output::Other(_)))
+}
+
+/// Removes the files that a run has left half-written; they do not come back.
+fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
     let mut folders = outputs.iter().map(Output::path).filter(|path| path.is_dir());
-    folders.try_for_each(|folder| {
-        Part::remove_of(folder, run)?;
-        sync_file(folder)
+    folders.try_for_each(|path| {
+        let folder = Folder::open(path)?;
+        Part::remove_of(&folder, run)?;
+        folder.sync()
     })
+}
+
+/// Goes on without what is damaged or missing of a journal: a new generation is written with what is sound, and the
+/// damaged file is kept beside it. Says what was left out: file, from which byte on.
+///
+/// What stood there is fetched again; but if intents are damaged or missing, it can be told no longer what was sent, and
+/// no request that must not be sent twice is sent for a row that is not done.
+///
+/// # Errors
+///
+/// Another process is at work there; a snapshot is damaged, which nothing can replace; the disk fails.
+///
+/// # Blocking
+///
+/// On the disk.
+pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
+    directory::repair(path, log::write_generation)
 }
 
 fn exists(path: &Path, found: Option<Found>) -> Error {
@@ -308,11 +425,27 @@ fn exists(path: &Path, found: Option<Found>) -> Error {
 }
 
 /// Rows that an earlier run has dealt with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Passed {
     pub(crate) done: RowSet,
-    /// Requests that must not be sent twice, and may have been sent.
+    /// Rows whose requests may have been sent, and are not sent again if that must not be.
     pub(crate) in_doubt: RowSet,
+    /// The method of rows that name none.
+    pub(crate) method: Method,
     /// Where reading may begin.
     pub(crate) mark: Option<Mark>,
+    /// What was read before, which is hashed on from there; `None`: nothing is hashed.
+    pub(crate) prefix: Option<Prefix>,
+}
+
+impl Default for Passed {
+    fn default() -> Self {
+        Self {
+            done: RowSet::default(),
+            in_doubt: RowSet::default(),
+            method: Method::Get,
+            mark: None,
+            prefix: None,
+        }
+    }
 }

@@ -4,23 +4,26 @@
 //! takes the old one's place. A crash in between is told by its length: a state that knows of it has its length, and an
 //! older one has the longer one of the old file.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
+use overlapped_proto::journal::{End, checksum};
 use overlapped_proto::limits;
 
 use super::Output;
-use crate::sink::{at, sync_name};
+use crate::folder::Folder;
+use crate::sink::{at, ends_with, sync_name};
 
 /// Writes the outputs without the records of these rows, beside them; the offsets become those of the new files.
 ///
 /// # Blocking
 ///
 /// On the disk, as the other function.
-pub(super) fn take_out(outputs: &[Output], rows: &RowSet, offsets: &mut [Option<u64>]) -> io::Result<()> {
+pub(super) fn take_out(outputs: &[Output], rows: &RowSet, offsets: &mut [Option<End>]) -> io::Result<()> {
     for (output, offset) in outputs.iter().zip(offsets) {
         let row_of: fn(&[u8]) -> Option<u64> = match output {
             Output::Ndjson(_) => row_of_json,
@@ -28,7 +31,7 @@ pub(super) fn take_out(outputs: &[Output], rows: &RowSet, offsets: &mut [Option<
             Output::Other(_) => continue,
         };
         if let Some(offset) = offset {
-            let copied = copy_without(output, rows, *offset, row_of);
+            let copied = copy_without(output, rows, offset.bytes, row_of);
             *offset = copied.map_err(|error| at(&beside(output.path()), &error))?;
             // Once the state has its length, the old file is cut to that length if this one is not there.
             sync_name(&beside(output.path()))?;
@@ -37,27 +40,106 @@ pub(super) fn take_out(outputs: &[Output], rows: &RowSet, offsets: &mut [Option<
     Ok(())
 }
 
-/// Puts new files in the place of the old ones if the state knows of them, and removes them if it does not.
-pub(super) fn finish(outputs: &[Output], offsets: &[Option<u64>]) -> io::Result<()> {
-    for (output, offset) in outputs.iter().zip(offsets) {
-        let new = beside(output.path());
-        match new.symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-            Ok(meta) if Some(meta.len()) == *offset => {
-                fs::rename(&new, output.path()).map_err(|error| at(output.path(), &error))?;
-                sync_name(output.path())?;
+/// What an output holds, as it tells itself.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// Rows that have a record.
+    pub rows: RowSet,
+    /// Records that are of no use: of a row that failed, of one that has another, or not whole.
+    pub others: u64,
+}
+
+/// Reads an output of a run whose state is gone; `None`: it is not there, or holds no records.
+///
+/// # Errors
+///
+/// It cannot be read.
+///
+/// # Blocking
+///
+/// On the disk, for all of the output.
+pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
+    let file = match (output, File::open(output.path())) {
+        (Output::Other(_), _) => return Ok(None),
+        (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        (Output::Ndjson(_) | Output::Csv(_), opened) => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut file = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
+    let (mut recorded, mut record, mut column) = (Recorded::default(), Vec::new(), None);
+    while read_record(&mut file, output, &mut record)? {
+        let row = match (output, column) {
+            (Output::Csv(_), None) => {
+                column = Some(cells(&record).position(|cell| cell == b"ok").unwrap_or(usize::MAX));
+                continue;
             }
-            Ok(_) => fs::remove_file(&new)?,
-        }
+            (Output::Csv(_), Some(ok)) => {
+                row_of_csv(&record).filter(|_| cells(&record).nth(ok).is_some_and(|cell| cell == b"true"))
+            }
+            _ => row_of_json(&record).filter(|_| is_ok(&record)),
+        };
+        let new = row.is_some_and(|row| record.ends_with(b"\n") && recorded.rows.insert(Row(row)));
+        recorded.others += u64::from(!new);
+    }
+    Ok(Some(recorded))
+}
+
+fn is_ok(record: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(record)
+        .is_ok_and(|record| record.get("ok") == Some(&true.into()))
+}
+
+/// The cells of a record, with the quotes around them; a comma may stand between quotes.
+fn cells(record: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    record.trim_ascii_end().split(move |&byte| {
+        quoted ^= byte == b'"';
+        byte == b',' && !quoted
+    })
+}
+
+/// Puts new files in the place of the old ones if the state knows of them, and removes them if it does not. What another
+/// user has put there is neither.
+pub(super) fn finish(outputs: &[Output], offsets: &[Option<End>]) -> io::Result<()> {
+    let ends = offsets.iter().copied().chain(std::iter::repeat(None));
+    for (output, end) in outputs.iter().zip(ends) {
+        let new = beside(output.path());
+        let folder = match Folder::of(&new) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(|error| at(&new, &error))?,
+        };
+        finish_one(&folder, output.path(), end).map_err(|error| at(&new, &error))?;
     }
     Ok(())
 }
 
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+fn finish_one(folder: &Folder, path: &Path, end: Option<End>) -> io::Result<()> {
+    let (new, old) = (name_beside(path), path.file_name().unwrap_or_default());
+    let Some(found) = folder.find(&new)? else { return Ok(()) };
+    if found.owner != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user: remove it"));
+    }
+    let is_known = match end {
+        Some(end) if found.is_file() && found.bytes == end.bytes => ends_with(&folder.read(&new)?, end)?,
+        Some(_) | None => false,
+    };
+    if is_known {
+        folder.rename(&new, folder, old)?;
+        return folder.sync();
+    }
+    folder.remove(&new)
+}
+
+fn name_beside(path: &Path) -> OsString {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".retry");
-    name.into()
+    name
+}
+
+fn beside(path: &Path) -> PathBuf {
+    path.with_file_name(name_beside(path))
 }
 
 fn copy_without(
@@ -65,22 +147,24 @@ fn copy_without(
     rows: &RowSet,
     length: u64,
     row_of: fn(&[u8]) -> Option<u64>,
-) -> io::Result<u64> {
+) -> io::Result<End> {
     let old = File::open(output.path())?;
     let permissions = old.metadata()?.permissions();
     let mut old = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, old.take(length));
-    let file = File::create(beside(output.path()))?;
+    let file = Folder::of(output.path())?.create_anew(&name_beside(output.path()), 0o600)?;
     file.set_permissions(permissions)?;
     let mut new = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
-    let (mut record, mut written) = (Vec::new(), 0);
+    let (mut record, mut bytes, mut last) = (Vec::new(), 0, Vec::new());
     while read_record(&mut old, output, &mut record)? {
         if !row_of(&record).is_some_and(|row| rows.contains(Row(row))) {
             new.write_all(&record)?;
-            written += record.len() as u64;
+            bytes += record.len() as u64;
+            last.extend_from_slice(&record);
+            last.drain(..last.len().saturating_sub(limits::OUTPUT_END_BYTES));
         }
     }
     new.into_inner()?.sync_all()?;
-    Ok(written)
+    Ok(End { bytes, sum: checksum(&last) })
 }
 
 /// The next record with its line end; false: there is none. In CSV a line end may stand between quotes.
@@ -117,22 +201,24 @@ mod tests {
     fn check(output: fn(PathBuf) -> Output, before: &str, after: &str) {
         let folder =
             std::env::temp_dir().join(format!("overlapped-rewrite-{}-{}", std::process::id(), before.len()));
-        fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
         let output = output(folder.join("out"));
-        fs::write(output.path(), format!("{before}not durable")).unwrap();
+        std::fs::write(output.path(), format!("{before}not durable")).unwrap();
         let mut again = RowSet::default();
         [2..3, 30..31].into_iter().for_each(|row| again.insert_range(row));
-        let mut offsets = [Some(before.len() as u64)];
+        let end = End { bytes: before.len() as u64, sum: checksum(before.as_bytes()) };
+        let mut offsets = [Some(end)];
         take_out(std::slice::from_ref(&output), &again, &mut offsets).unwrap();
         // A crash before the state knows of it, and once more.
-        finish(std::slice::from_ref(&output), &[Some(before.len() as u64)]).unwrap();
-        assert!(fs::read_to_string(output.path()).unwrap().starts_with(before));
-        offsets = [Some(before.len() as u64)];
+        finish(std::slice::from_ref(&output), &[Some(end)]).unwrap();
+        assert!(std::fs::read_to_string(output.path()).unwrap().starts_with(before));
+        offsets = [Some(end)];
         take_out(std::slice::from_ref(&output), &again, &mut offsets).unwrap();
         finish(std::slice::from_ref(&output), &offsets).unwrap();
-        assert_eq!(fs::read_to_string(output.path()).unwrap(), after);
-        assert_eq!(offsets, [Some(after.len() as u64)]);
-        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(std::fs::read_to_string(output.path()).unwrap(), after);
+        let end = End { bytes: after.len() as u64, sum: checksum(after.as_bytes()) };
+        assert_eq!(offsets, [Some(end)]);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -1,16 +1,25 @@
 //! A list that comes through a pipe is gone when the process is; so it is written down while it is read.
 
-use std::error::Error;
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::sink::{at, sync_name};
+use overlapped_proto::journal::{self, Listed};
+use overlapped_proto::listed::Prefix;
+use rustix::fs::OFlags;
 
-/// What the list is called while it is being read, and when it is all there.
-pub(super) const NAMES: [&str; 2] = ["list", "list.whole"];
+use super::manifest::hash;
+use crate::error::Error;
+use crate::folder::Folder;
+use crate::sink::at;
+
+/// What the list is called while it is being read, what its checksum is called, and the list when it is all there.
+pub(super) const NAMES: [&str; 3] = [LIST, SUM, WHOLE];
+const LIST: &str = "list";
+const SUM: &str = "list.sum";
+const WHOLE: &str = "list.whole";
 
 /// A list on its way through the run directory.
 pub(crate) enum Spooled {
@@ -20,16 +29,49 @@ pub(crate) enum Spooled {
     Coming(Box<dyn Read + Send>),
 }
 
-/// Opens the list of the run in `directory`; what is not there yet comes `from` the pipe.
-pub(super) fn open(directory: &Path, from: Box<dyn Read + Send>) -> io::Result<Spooled> {
-    let [path, whole] = NAMES.map(|name| directory.join(name));
-    if whole.exists() {
-        return Ok(Spooled::Whole(whole));
+/// Opens the list of the run in `folder`; what is not there yet comes `from` the pipe.
+///
+/// # Errors
+///
+/// The disk fails; the list that is all there is not what was written.
+pub(super) fn open(folder: &Folder, from: Box<dyn Read + Send>) -> Result<Spooled, Error> {
+    let [path, whole] = [LIST, WHOLE].map(|name| folder.path().join(name));
+    let failed = |error: io::Error| Error::output(at(&path, &error));
+    match folder.read(OsStr::new(WHOLE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(Error::journal(&whole, &error.to_string()));
+        }
+        Err(error) => return Err(Error::output_path(&whole, error)),
+        Ok(file) => {
+            return match is_whole(folder, &file) {
+                true => Ok(Spooled::Whole(whole)),
+                false => Err(Error::journal(
+                    &whole,
+                    "the copy of the list is damaged or was cut: only --overwrite begins anew",
+                )),
+            };
+        }
     }
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-    let known = file.metadata()?.len();
-    Ok(Spooled::Coming(Box::new(Tee { from, file, known, path, whole })))
+    let file = folder.file(OsStr::new(LIST), OFlags::RDWR | OFlags::CREATE, 0o600).map_err(failed)?;
+    let known = file.metadata().map_err(failed)?.len();
+    let folder = folder.below(std::path::Path::new("")).map_err(failed)?;
+    let tee = Tee { from, file, known, folder, path, written: 0, prefix: Prefix::default() };
+    Ok(Spooled::Coming(Box::new(tee)))
+}
+
+/// True if the list is what its checksum says.
+fn is_whole(folder: &Folder, file: &File) -> bool {
+    let mut prefix = Prefix::default();
+    let mut sum = Vec::new();
+    let read = folder.read(OsStr::new(SUM)).and_then(|mut file| file.read_to_end(&mut sum));
+    let hashed = read.and_then(|_| hash(file, u64::MAX, &mut prefix));
+    hashed.is_ok() && sum == sum_of(prefix.listed())
+}
+
+fn sum_of(Listed { bytes, sum }: Listed) -> Vec<u8> {
+    let text = format!("{bytes} bytes, xxh3 {sum:016x}");
+    format!("{text}, crc32c {:08x}\n", journal::checksum(text.as_bytes())).into_bytes()
 }
 
 /// What stands in the [`io::Error`] of a list on its way if the pipe can be read, and the disk has failed.
@@ -49,15 +91,18 @@ impl fmt::Display for DiskFailed {
     }
 }
 
-impl Error for DiskFailed {}
+impl std::error::Error for DiskFailed {}
 
 struct Tee {
     from: Box<dyn Read + Send>,
     file: File,
     /// Bytes that an earlier process has written down, and that are yet to come again.
     known: u64,
+    folder: Folder,
     path: PathBuf,
-    whole: PathBuf,
+    /// Bytes that have come.
+    written: u64,
+    prefix: Prefix,
 }
 
 impl Tee {
@@ -65,10 +110,24 @@ impl Tee {
         self.file.write_all(block)?;
         if ended {
             self.file.sync_all()?;
-            std::fs::rename(&self.path, &self.whole)?;
-            sync_name(&self.whole)?;
+            self.seal().map_err(|error| at(&self.folder.path().join(SUM), &error))?;
+            self.folder.rename(OsStr::new(LIST), &self.folder, OsStr::new(WHOLE))?;
+            self.folder.sync()?;
         }
         Ok(())
+    }
+
+    /// Writes the checksum down, before the list is called whole.
+    fn seal(&self) -> io::Result<()> {
+        let mut sum = self.folder.create_anew(OsStr::new(SUM), 0o600)?;
+        sum.write_all(&sum_of(self.prefix.listed()))?;
+        sum.sync_all()?;
+        self.folder.sync()
+    }
+
+    fn note(&mut self, block: &[u8]) {
+        self.prefix.read(self.written, block);
+        self.written += block.len() as u64;
     }
 
     /// What comes again must be what came before, but for what the power went before it was on the disk: there the
@@ -101,10 +160,12 @@ impl Read for Tee {
         if self.known > 0 {
             let room = buffer.len().min(usize::try_from(self.known).unwrap_or(usize::MAX));
             let count = self.from.read(buffer.get_mut(..room).unwrap_or_default())?;
+            self.note(buffer.get(..count).unwrap_or_default());
             self.compare(buffer.get(..count).unwrap_or_default())?;
             return Ok(count);
         }
         let count = self.from.read(buffer)?;
+        self.note(buffer.get(..count).unwrap_or_default());
         let ended = count == 0 && !buffer.is_empty();
         let kept = self.keep(buffer.get(..count).unwrap_or_default(), ended);
         kept.map(|()| count).map_err(|error| self.failed(&error))
@@ -121,7 +182,8 @@ mod tests {
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("list"), before).unwrap();
-        let Spooled::Coming(mut read) = open(&directory, Box::new(io::Cursor::new(list.to_vec()))).unwrap()
+        let folder = Folder::open(&directory).unwrap();
+        let Spooled::Coming(mut read) = open(&folder, Box::new(io::Cursor::new(list.to_vec()))).unwrap()
         else {
             panic!("it is not all there")
         };
@@ -130,11 +192,27 @@ mod tests {
             (Ok(_), Ok(())) => {
                 assert_eq!(given, list);
                 assert_eq!(std::fs::read(directory.join("list.whole")).unwrap(), list);
+                check_whole(&folder, list);
             }
             (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{error}"),
             (found, expected) => panic!("{found:?}, not {expected:?}"),
         }
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// Any damage to what is all there is told. It was believed.
+    fn check_whole(folder: &Folder, list: &[u8]) {
+        let opened = || open(folder, Box::new(io::empty()));
+        assert!(matches!(opened(), Ok(Spooled::Whole(_))));
+        let mut other = list.to_vec();
+        other.rotate_left(1);
+        for damaged in [&list[..list.len() - 1], &other] {
+            std::fs::write(folder.path().join(WHOLE), damaged).unwrap();
+            assert!(opened().err().unwrap().to_string().contains("--overwrite"));
+        }
+        std::fs::write(folder.path().join(WHOLE), list).unwrap();
+        std::fs::remove_file(folder.path().join(SUM)).unwrap();
+        assert!(opened().is_err());
     }
 
     #[test]

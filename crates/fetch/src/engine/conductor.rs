@@ -46,6 +46,9 @@ pub(crate) struct Conductor {
     pub(crate) order: Option<Reorder<Record>>,
     /// Rows handed to the shards, or answered at once.
     pub(crate) fed: u64,
+    /// Rows of the list that were read, and that an earlier run has dealt with.
+    pub(crate) read: u64,
+    pub(crate) passed: u64,
     /// Rows that the sinks have taken.
     pub(crate) written: u64,
     /// Rows read that the window has no room for yet.
@@ -91,9 +94,14 @@ impl Conductor {
             shard.await.map_err(|error| Error::internal(format!("a shard has ended: {error}")))?;
         }
         self.discard().await;
-        match self.ledger.take() {
-            Some(ledger) if result.is_ok() => ledger.end(self.shared.stopped_by().is_none()).await,
-            _ => result,
+        result?;
+        let complete = self.shared.stopped_by().is_none();
+        if let Some(ledger) = self.ledger.take() {
+            ledger.end(complete.then_some(self.read + self.passed)).await?;
+        }
+        match complete && self.read != self.written {
+            true => Err(Error::sum(&format!("{} rows were read, and {} written", self.read, self.written))),
+            false => Ok(()),
         }
     }
 
@@ -219,9 +227,11 @@ impl Conductor {
                     let (feed, block) = back.map_err(stopped)?;
                     self.failure = self.failure.take().or(block.failure);
                     self.tally.read(block.bytes_read, block.rows.len(), block.unread);
+                    self.read += u64::try_from(block.rows.len()).unwrap_or(u64::MAX);
+                    self.passed += block.passed;
                     self.ahead = block.rows.into();
-                    if let (Some(ledger), Some(mark)) = (&mut self.ledger, block.mark) {
-                        ledger.mark(mark);
+                    if let Some(ledger) = &mut self.ledger {
+                        ledger.read(block.mark, block.listed);
                     }
                     if !block.ended {
                         self.feed = Reading::Open(feed);

@@ -4,17 +4,18 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, typed};
 use overlapped_proto::job::{Ask, Job, Row, Shard, Span};
-use overlapped_proto::journal::Mark;
+use overlapped_proto::journal::{Listed, Mark};
 use overlapped_proto::limits;
+use overlapped_proto::listed::Prefix;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::unread::{Extent, Position};
 
-use super::listed::Listed;
+use super::listed;
 use super::unpack::Unpack;
 use crate::durable::{DiskFailed, Passed};
 use crate::error::Error;
@@ -80,6 +81,10 @@ pub(crate) struct Block {
     pub(crate) unread: Option<u64>,
     /// Where it begins, if reading may begin there again.
     pub(crate) mark: Option<Mark>,
+    /// Rows that are not among them, because an earlier run has dealt with them.
+    pub(crate) passed: u64,
+    /// What was read of the list by then, in a run that is durable.
+    pub(crate) listed: Option<Listed>,
     /// Why nothing comes after these rows, if that is not the end of the list.
     pub(crate) failure: Option<Error>,
 }
@@ -96,9 +101,14 @@ pub(crate) struct Feed {
     plain: bool,
     /// The file once more, for whoever reads rows of it again, and where he finds it.
     again: Option<File>,
-    listed: Arc<OnceLock<Listed>>,
-    /// Where in the file reading began.
+    listed: Arc<OnceLock<listed::Listed>>,
+    /// Where in the file reading began, and the rows before that, which are not told yet.
     began: u64,
+    before: u64,
+    /// What is read of a file, in a run that is durable.
+    prefix: Option<Shared>,
+    /// What was read ahead.
+    first: Option<Block>,
     /// Rows and bytes pulled so far, of a list that is no text.
     pulled: u64,
     pulled_bytes: u64,
@@ -126,10 +136,11 @@ impl Feed {
         input: Input,
         options: InputOptions,
         passed: Passed,
-        listed: Arc<OnceLock<Listed>>,
+        listed: Arc<OnceLock<listed::Listed>>,
     ) -> Result<(Self, Option<u64>), Error> {
         let bytes = |read, name: &str| Source::Bytes(Unpack::new(read, name));
-        let (mut reader, mut plain, mut began, mut again) = (None, false, 0, None);
+        let (mut reader, mut plain, mut began, mut before, mut again) = (None, false, 0, 0, None);
+        let mut prefix = None;
         let (source, name, length) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
             Input::Rows(rows) => (Source::Rows(rows), "given as rows".to_owned(), None),
@@ -142,12 +153,20 @@ impl Feed {
                     again = file.try_clone().ok().filter(|_| plain);
                     if let Some(mark) = passed.mark.filter(|_| plain) {
                         reader = seek(&mut file, &name, &options, mark)?;
-                        began = reader.as_ref().map_or(0, |_| mark.offset);
+                        (began, before) = reader.as_ref().map_or((0, 0), |_| (mark.offset, mark.row.0));
                     }
                     Ok((file, length))
                 });
                 let (file, length) = opened.map_err(|error| Error::input(&name, 0, error))?;
-                (bytes(Box::new(file), &name), name, length)
+                // A list that came through a pipe has a checksum of its own; what was not read here cannot be hashed on.
+                let known = passed.prefix.clone().filter(|known| plain && began <= known.listed().bytes);
+                prefix = known.map(|known| Arc::new(Mutex::new(known)));
+                match prefix.clone() {
+                    None => (bytes(Box::new(file), &name), name, length),
+                    Some(prefix) => {
+                        (bytes(Box::new(Hashed { file, at: began, prefix }), &name), name, length)
+                    }
+                }
             }
         };
         let feed = Self {
@@ -160,6 +179,9 @@ impl Feed {
             again,
             listed,
             began,
+            before,
+            prefix,
+            first: None,
             pulled: 0,
             pulled_bytes: 0,
             length,
@@ -170,13 +192,48 @@ impl Feed {
         Ok((feed, length))
     }
 
+    /// Reads ahead to its first rows, which tell whether it can be read at all.
+    ///
+    /// # Errors
+    ///
+    /// It cannot: nothing is to be fetched, and nothing should be written.
+    ///
+    /// # Blocking
+    ///
+    /// For as long as the source does.
+    pub(crate) fn prime(&mut self) -> Result<(), Error> {
+        if self.first.is_some() {
+            return Ok(());
+        }
+        let says_nothing = |block: &Block| block.rows.is_empty() && block.passed == 0 && !block.ended;
+        let mut block = self.read(Vec::new());
+        while says_nothing(&block) {
+            block = self.read(block.rows);
+        }
+        match block.failure.take() {
+            Some(failure) if block.rows.is_empty() => return Err(failure),
+            failure => block.failure = failure,
+        }
+        self.first = Some(block);
+        Ok(())
+    }
+
+    /// True if its first rows are there as soon as they are asked for: it is a plain file.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
     /// The next rows, in `spare`, which is empty.
     ///
     /// # Blocking
     ///
     /// For as long as the source does.
     pub(crate) fn read(&mut self, spare: Vec<RowRead>) -> Block {
-        let mut block = Block { rows: spare, ..Block::default() };
+        if let Some(first) = self.first.take() {
+            return first;
+        }
+        let passed = std::mem::take(&mut self.before);
+        let mut block = Block { rows: spare, passed, ..Block::default() };
         let read = match &mut self.source {
             Source::Urls(urls) => {
                 let urls = urls.by_ref().take(block_rows(self.pulled)).collect::<Vec<_>>();
@@ -217,6 +274,7 @@ impl Feed {
         block.ended |= read.is_err();
         block.failure = read.err();
         block.unread = if block.ended { Some(0) } else { self.unread(block.bytes_read) };
+        block.listed = self.prefix.as_ref().map(|prefix| lock(prefix).listed());
         block
     }
 
@@ -238,7 +296,7 @@ impl Feed {
         self.pulled_bytes += bytes;
         self.seen += u64::from(self.options.ranges_over(&read));
         self.own += u64::from(self.options.takes(&read));
-        block.rows.extend(pick(&self.options, &self.passed, read));
+        pick(&self.options, &self.passed, read, block);
     }
 
     /// A block was pulled; one without rows is the end of the list.
@@ -263,7 +321,7 @@ impl Feed {
             }
             *seen += u64::from(options.ranges_over(&row));
             *own += u64::from(options.takes(&row));
-            block.rows.extend(pick(options, passed, row));
+            pick(options, passed, row, block);
         };
         let reader = match &mut self.reader {
             Some(reader) => reader,
@@ -281,18 +339,49 @@ impl Feed {
             && let Some(reread) = reader.reread()
             && let Some(file) = self.again.take()
         {
-            let _ = self.listed.set(Listed { file, reread });
+            let _ = self.listed.set(listed::Listed { file, reread });
         }
         parsed
     }
 }
 
-/// The row, if it is to be handed on.
-fn pick(options: &InputOptions, passed: &Passed, row: RowRead) -> Option<RowRead> {
+/// Takes the row, if it is to be handed on.
+fn pick(options: &InputOptions, passed: &Passed, row: RowRead, block: &mut Block) {
     let number = row.row();
-    let wanted = options.takes(&row) && !passed.done.contains(number);
-    let in_doubt = passed.in_doubt.contains(number);
-    wanted.then(|| if in_doubt { unconfirmed(row) } else { row })
+    if !options.takes(&row) {
+        return;
+    }
+    if passed.done.contains(number) {
+        block.passed += 1;
+        return;
+    }
+    let method = |job: &Job| job.ask.as_deref().and_then(|ask| ask.method.clone());
+    let in_doubt = passed.in_doubt.contains(number)
+        && row.job.as_ref().is_ok_and(|job| !method(job).as_ref().unwrap_or(&passed.method).is_idempotent());
+    block.rows.push(if in_doubt { unconfirmed(row) } else { row });
+}
+
+/// What is read of a file, as its reader and its feed see it.
+type Shared = Arc<Mutex<Prefix>>;
+
+fn lock(prefix: &Shared) -> std::sync::MutexGuard<'_, Prefix> {
+    prefix.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file whose bytes are hashed as they are read.
+struct Hashed {
+    file: File,
+    at: u64,
+    prefix: Shared,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        lock(&self.prefix).read(self.at, buffer.get(..count).unwrap_or_default());
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 /// Rows that are pulled at once. At first few: a source may need time for each, and none is fetched before its block is

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use overlapped::{Executor, Job as Task};
 use overlapped_proto::commit::{Commit, When};
 use overlapped_proto::job::Row;
-use overlapped_proto::journal::Mark;
+use overlapped_proto::journal::{Listed, Mark};
 use overlapped_proto::marks::Marks;
 use overlapped_proto::record::{Body, Record};
 
@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
     taken: Taken,
     /// Where blocks of the list begin that are not wholly done, in order.
     marks: Marks,
+    /// What was read of the list.
+    listed: Option<Listed>,
     /// No row below it is missing.
     low: Row,
     /// Rows that were written, and made durable, by this process.
@@ -53,14 +55,18 @@ impl Ledger {
             log: Keeping::AtRest(Box::new(log)),
             taken: Taken::default(),
             marks: Marks::default(),
+            listed: None,
             low,
             rows: 0,
         }
     }
 
-    /// A block of the list begins here.
-    pub(crate) fn mark(&mut self, mark: Mark) {
-        self.marks.push(mark);
+    /// A block of the list begins at `mark`, and with it so much is read.
+    pub(crate) fn read(&mut self, mark: Option<Mark>, listed: Option<Listed>) {
+        if let Some(mark) = mark {
+            self.marks.push(mark);
+        }
+        self.listed = listed;
     }
 
     /// Takes note of what is handed to the sinks. They take all of it, or the run ends.
@@ -101,6 +107,7 @@ impl Ledger {
         let mut taken = std::mem::take(&mut self.taken);
         self.commit.take();
         taken.mark = self.marks.take(self.low);
+        taken.listed = self.listed;
         let rows = taken.len();
         if let Keeping::AtRest(mut log) = std::mem::replace(&mut self.log, Keeping::Lost) {
             let task = self.disk.submit(move || {
@@ -135,15 +142,15 @@ impl Ledger {
         matches!(self.log, Keeping::AtRest(_)) && self.taken.len() == 0
     }
 
-    /// Ends the run; `complete`: its list is done.
+    /// Ends the run; `list_rows`: its list is done, and has so many rows.
     ///
     /// # Errors
     ///
     /// The disk fails, or rows are missing.
-    pub(crate) async fn end(self, complete: bool) -> Result<(), Error> {
+    pub(crate) async fn end(self, list_rows: Option<u64>) -> Result<(), Error> {
         let Keeping::AtRest(log) = self.log else { return Ok(()) };
         let rows = self.rows;
-        let ended = self.disk.submit(move || log.end(rows, complete)).await;
+        let ended = self.disk.submit(move || log.end(rows, list_rows)).await;
         ended.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?
     }
 }

@@ -1,37 +1,46 @@
 //! One file a row. A file has its final name only when it is whole: it is written under a temporary name and renamed.
 
 use std::collections::HashSet;
-use std::fs::{self, Permissions};
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use overlapped_proto::filename::{Parts, Template, safe_path};
 use overlapped_proto::limits;
+use overlapped_proto::recent::Recent;
 use overlapped_proto::record::{Body, Record};
 use url::Url;
 
+use super::kept::Kept;
 use super::naming::{Naming, Reserved, settle};
 use super::{Cut, Existing, Sink, at, make_directory, sync_name};
 use crate::body::spool::{Part, RunId};
+use crate::folder::{Folder, Moment, set_mode};
 
 /// Writes the body of every row that succeeded to a file of its own, and has the record say where. A body has one such
 /// file, so a run takes only one of these.
 pub struct Files {
-    directory: PathBuf,
+    root: Arc<Folder>,
     template: Template,
     existing: Existing,
-    /// Who may read a file once it has its final name.
-    readers: Permissions,
+    /// The mode of a file once it has its final name.
+    readers: u32,
     naming: Naming,
     reserved: Arc<Reserved>,
+    /// The last number that was given to a name, by the hash of the name: of those that were wanted more than once.
+    twins: Recent<u64, u32, RandomState>,
+    hasher: RandomState,
     run: RunId,
 }
 
 impl Files {
     /// Files below `directory`, which is made if it is not there. It may be a symbolic link; one below it is never
     /// followed, so that neither a list nor a server chooses where a file goes.
+    ///
+    /// With [`Existing::Replace`] a file takes the place of one that was there before the run, never of one that the
+    /// run itself has written: rows of the same name get numbers.
     ///
     /// # Errors
     ///
@@ -42,11 +51,16 @@ impl Files {
     /// On the disk.
     pub fn open(directory: PathBuf, template: Template, existing: Existing) -> io::Result<Self> {
         make_directory(&directory)?;
+        let root = Arc::new(Folder::open(&directory)?);
         // A directory that cannot be written to is found now, not at the first row.
-        let readers = Part::probe(&directory)?;
-        let naming = Naming::at_once(directory.clone());
-        let (reserved, run) = (Arc::default(), RunId::draw());
-        Ok(Self { directory, template, existing, readers, naming, reserved, run })
+        let (readers, now) = Part::probe(&root)?;
+        let began = match existing {
+            Existing::Keep => now,
+            Existing::Replace => later_than(now, &root)?,
+        };
+        let naming = Naming::at_once(Arc::clone(&root), began);
+        let (reserved, twins, hasher) = (Arc::default(), Recent::default(), RandomState::new());
+        Ok(Self { root, template, existing, readers, naming, reserved, twins, hasher, run: RunId::draw() })
     }
 
     /// The same for a run that is durable: files get their names when they are on the disk. Removes what an
@@ -61,9 +75,31 @@ impl Files {
     /// On the disk.
     pub fn durable(mut self, run: RunId) -> io::Result<Self> {
         self.run = run;
-        Part::remove_of(&self.directory, run)?;
-        sync_name(&self.directory)?;
+        Part::remove_of(&self.root, run)?;
+        sync_name(self.root.path())?;
         self.naming.together();
+        Ok(self)
+    }
+
+    /// The same for a run that goes on and began at `moment`: what was written since then is its own and not replaced.
+    #[must_use]
+    pub fn since(mut self, moment: Moment) -> Self {
+        self.naming.began = moment.min(self.naming.began);
+        self
+    }
+
+    /// Keeps these files and directories from the rows: what the run itself reads and writes. No row's file gets their
+    /// names, in any spelling or through a link.
+    ///
+    /// # Errors
+    ///
+    /// A directory cannot be read.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub fn keep_out(mut self, paths: &[PathBuf]) -> io::Result<Self> {
+        self.naming.kept = Kept::new(paths)?;
         Ok(self)
     }
 
@@ -90,22 +126,89 @@ impl Files {
         }
     }
 
-    /// Gives the file at `part` the first of these names that can be had.
+    /// Gives the file at `part` the first of these names that can be had, or one behind the last that was given.
     fn first_free(
         &mut self,
         part: &Path,
         name: impl Fn(u32) -> String,
         reserved: &mut HashSet<PathBuf>,
     ) -> io::Result<PathBuf> {
-        for twin in std::iter::once(0).chain(2..limits::FILE_TWINS_MAX) {
-            let path = self.directory.join(name(twin));
-            match self.naming.take(part, &path, self.existing, reserved) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(at(&path, &error)),
-                Ok(()) => return Ok(path),
+        let key = self.hasher.hash_one(name(0));
+        let last = self.twins.get(&key).copied();
+        let mut given = PathBuf::new();
+        let number = free_number(last, |number, probe| {
+            given = name(number).into();
+            let done = match probe {
+                Probe::Look => self.naming.is_free(&given, self.existing, reserved),
+                Probe::Take => self.naming.take(part, &given, self.existing, reserved).map(|()| true),
+            };
+            match done {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                done => done.map_err(|error| at(&self.root.path().join(&given), &error)),
+            }
+        })?;
+        if number > 0 {
+            self.twins.insert(key, number);
+            if self.twins.len() > limits::FILE_TWINS_KEPT {
+                self.twins.pop_oldest();
             }
         }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{}: too many twins", part.display())))
+        Ok(self.root.path().join(given))
+    }
+}
+
+/// What is asked of a name with a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// Whether it can be had.
+    Look,
+    /// To be had; false: it is taken.
+    Take,
+}
+
+/// The number of a name: 0 is none, and the next is 2. It is one behind the `last` that was given, if that is known; else
+/// the first that is free is searched for, with about twice as many looks as it has bits.
+fn free_number(last: Option<u32>, mut probe: impl FnMut(u32, Probe) -> io::Result<bool>) -> io::Result<u32> {
+    let mut number = last.map_or(0, |last| last.saturating_add(1));
+    for _ in 0..limits::FILE_NAME_TRIES {
+        if probe(number, Probe::Take)? {
+            return Ok(number);
+        }
+        number = first_free_behind(number.max(1), |number| probe(number, Probe::Look))?;
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// The first number behind `taken` that is free, if all before it are taken; else some number that is.
+fn first_free_behind(mut taken: u32, mut is_free: impl FnMut(u32) -> io::Result<bool>) -> io::Result<u32> {
+    let mut step = 1_u32;
+    let mut free = loop {
+        let next = taken.checked_add(step).ok_or(io::ErrorKind::AlreadyExists)?;
+        if is_free(next)? {
+            break next;
+        }
+        taken = next;
+        step = step.saturating_mul(2);
+    };
+    while free - taken > 1 {
+        let between = taken + (free - taken) / 2;
+        if is_free(between)? { free = between } else { taken = between }
+    }
+    Ok(free)
+}
+
+/// A moment of the file system's clock that is later than `before`: nothing that is there was changed then.
+///
+/// # Blocking
+///
+/// For a tick of that clock, some milliseconds.
+fn later_than(before: Moment, root: &Folder) -> io::Result<Moment> {
+    loop {
+        let (_, now) = Part::probe(root)?;
+        if now > before {
+            return Ok(now);
+        }
+        std::thread::sleep(limits::FILE_CLOCK_PAUSE.into());
     }
 }
 
@@ -124,16 +227,16 @@ impl Sink for Files {
         let path = match &record.body {
             Body::None => return Ok(()),
             Body::Inline(_) | Body::Spooled(_) => {
-                let readers = self.readers.mode();
-                let part = Part::create(&self.directory, self.run, record.row, record.attempts, readers);
-                let mut part = part.map_err(|error| at(&self.directory, &error))?;
-                write_body(&record.body, &mut part).map_err(|error| at(&self.directory, &error))?;
+                let part = Part::create_in(&self.root, self.run, record.row, record.attempts, self.readers);
+                let mut part = part.map_err(|error| at(self.root.path(), &error))?;
+                write_body(&record.body, &mut part).map_err(|error| at(self.root.path(), &error))?;
                 let path = self.name(record, part.path(), &mut reserved)?;
                 part.keep();
                 path
             }
             Body::File(part) => {
-                fs::set_permissions(part, self.readers.clone()).map_err(|error| at(part, &error))?;
+                let opened = self.root.placed(part).and_then(|file| set_mode(&file, self.readers));
+                opened.map_err(|error| at(part, &error))?;
                 self.name(record, part, &mut reserved)?
             }
         };
@@ -150,12 +253,10 @@ impl Sink for Files {
         if pending.is_empty() {
             return Ok(Cut::default());
         }
-        // Without a place to work in, only a name from the root says where a file is.
-        let here = std::env::current_dir().unwrap_or_default();
-        let names = pending.iter().map(|file| file.named(&here)).collect::<io::Result<_>>()?;
-        let (root, existing, reserved) = (self.directory.clone(), self.existing, Arc::clone(&self.reserved));
-        let sync = move || settle(&root, &pending, existing, &reserved);
-        Ok(Cut { offset: None, names, sync: Some(Box::new(sync)) })
+        let names = pending.iter().map(|file| file.named(&self.root)).collect::<io::Result<_>>()?;
+        let (root, reserved) = (Arc::clone(&self.root), Arc::clone(&self.reserved));
+        let sync = move || settle(&root, &pending, &reserved);
+        Ok(Cut { end: None, names, sync: Some(Box::new(sync)) })
     }
 
     fn moves_bodies(&self) -> bool {
@@ -184,4 +285,45 @@ fn write_body(body: &Body, part: &mut Part) -> io::Result<()> {
 fn is_about_the_name(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
     matches!(kind, AlreadyExists | InvalidFilename | IsADirectory | NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a name to so many rows; `remembers`: as a run does that has not forgotten. Answers with the numbers and how
+    /// often the disk was asked.
+    fn give(rows: usize, remembers: bool) -> (Vec<u32>, usize) {
+        let (mut taken, mut probes, mut given) = (HashSet::new(), 0, Vec::new());
+        for _ in 0..rows {
+            let last = given.last().copied().filter(|last| remembers && *last > 0);
+            let number = free_number(last, |number, probe| {
+                probes += 1;
+                Ok(!taken.contains(&number) && (probe == Probe::Look || taken.insert(number)))
+            });
+            given.push(number.unwrap());
+        }
+        (given, probes)
+    }
+
+    /// Each tried all numbers before its own: 32 million for 8,000 rows.
+    #[test]
+    fn equal_names_cost_as_many_probes_as_rows() {
+        let expected: Vec<u32> = std::iter::once(0).chain(2..8_001).collect();
+        let (numbers, probes) = give(8_000, true);
+        assert!(numbers == expected && probes < 8_000 + 10, "{probes} probes");
+        let (numbers, probes) = give(8_000, false);
+        assert!(numbers == expected && probes < 8_000 * 30, "{probes} probes of a name that is forgotten");
+    }
+
+    #[test]
+    fn a_number_that_is_taken_by_another_is_passed_over() {
+        let mut tries = 0;
+        let number = free_number(Some(7), |number, probe| {
+            tries += usize::from(probe == Probe::Take);
+            Ok(number != 8 && (probe == Probe::Look || tries > 2))
+        });
+        assert_eq!((number.unwrap(), tries), (10, 3));
+        assert!(free_number(None, |_, probe| Ok(probe == Probe::Look)).is_err(), "it ends");
+    }
 }

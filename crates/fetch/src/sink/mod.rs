@@ -6,18 +6,22 @@ mod files;
 mod lines;
 mod output;
 mod naming;
+mod kept;
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
+use overlapped_proto::journal::End;
 use overlapped_proto::record::{Body, Record};
 
+pub use crate::folder::Moment;
 pub use body::BodyTo;
 pub use collect::{Collected, collect};
 pub use files::Files;
 pub use lines::Lines;
 pub use output::OutputFile;
+pub(crate) use output::ends_with;
 pub use overlapped_proto::filename::{Template, TemplateError};
 pub use overlapped_proto::journal::Named;
 pub use overlapped_proto::record::column::Fields;
@@ -67,8 +71,8 @@ pub trait Sink: Send {
 /// What a sink has taken since its last cut, and how to make it durable.
 #[derive(Default)]
 pub struct Cut {
-    /// How long its file is, if it has one that is only appended to: where it is cut when the run goes on from here.
-    pub offset: Option<u64>,
+    /// Where its file ends, if it has one that is only appended to: there it is cut when the run goes on from here.
+    pub end: Option<End>,
     /// Files that `sync` gives their final names.
     pub names: Vec<Named>,
     /// Has everything on the disk when it returns. Runs on a thread of the executor; it is never tried again.
@@ -77,10 +81,7 @@ pub struct Cut {
 
 impl fmt::Debug for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cut")
-            .field("offset", &self.offset)
-            .field("names", &self.names)
-            .finish_non_exhaustive()
+        f.debug_struct("Cut").field("end", &self.end).field("names", &self.names).finish_non_exhaustive()
     }
 }
 

@@ -2,26 +2,25 @@
 //! on the disk.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::rlimit::open_patiently;
 use overlapped_proto::journal::Named;
 use overlapped_proto::limits::{RENAMES_A_TURN, SYNCED_FILES_MAX};
-use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
-use super::{Existing, at, sync_file};
+use super::kept::Kept;
+use super::{Existing, at};
+use crate::folder::{Folder, Found, Moment, found};
 
 /// Gives files below one directory their final names.
 pub(super) struct Naming {
-    root: PathBuf,
-    /// The directory that was made last: most files go where the one before went.
-    made: PathBuf,
+    root: Arc<Folder>,
     when: When,
+    /// What is there and is to be replaced was changed before this moment. What was changed later this run has written.
+    pub(super) began: Moment,
+    pub(super) kept: Kept,
 }
 
 enum When {
@@ -34,7 +33,10 @@ enum When {
 /// A file that is whole, on its way to its final name.
 pub(super) struct Pending {
     part: PathBuf,
+    /// Its final name, from the root.
     path: PathBuf,
+    /// It takes the place of a file that was there before the run.
+    replaces: bool,
 }
 
 /// Names that are given and not yet to be seen in the directory. Whoever makes or renames files there holds its lock
@@ -43,9 +45,9 @@ pub(super) struct Pending {
 pub(super) struct Reserved(Mutex<HashSet<PathBuf>>);
 
 impl Naming {
-    /// Each file gets its name when it is whole.
-    pub(super) fn at_once(root: PathBuf) -> Self {
-        Self { root, made: PathBuf::new(), when: When::AtOnce }
+    /// Each file gets its name when it is whole. The run began at `began`.
+    pub(super) fn at_once(root: Arc<Folder>, began: Moment) -> Self {
+        Self { root, when: When::AtOnce, began, kept: Kept::default() }
     }
 
     /// From now on files wait for [`Naming::pending`], and for [`settle`].
@@ -61,7 +63,7 @@ impl Naming {
         }
     }
 
-    /// Gives the file at `part` this name, or reserves it.
+    /// Gives the file at `part` this name below the root, or reserves it.
     ///
     /// # Errors
     ///
@@ -77,39 +79,69 @@ impl Naming {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         // The directories are made now: whatever is wrong with a name is found while there is a choice.
-        let folder = path.parent().unwrap_or(path);
-        if folder != self.made {
-            make_below(&self.root, folder)?;
-            folder.clone_into(&mut self.made);
+        let folder = self.folder(path)?;
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        if self.kept.has_name(&folder, name)? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let looks = existing == Existing::Replace || matches!(self.when, When::Together(_));
+        let there = if looks { folder.find(name)? } else { None };
+        let replaces = there.is_some();
+        if let Some(there) = there {
+            self.may_replace(&there, existing)?;
         }
         let pending = match &mut self.when {
-            When::AtOnce => return rename(&self.root, part, path, existing),
+            When::AtOnce => return folder.take(self.root.place(part), name, replaces),
             When::Together(pending) => pending,
         };
-        match (path.symlink_metadata(), existing) {
-            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => {}
-            (Err(error), _) => return Err(error),
-            (Ok(_), Existing::Keep) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (Ok(found), Existing::Replace) if found.is_dir() => {
-                return Err(io::ErrorKind::IsADirectory.into());
-            }
-            (Ok(_), Existing::Replace) => {}
-        }
         if !reserved.insert(path.to_owned()) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        pending.push(Pending { part: part.to_owned(), path: path.to_owned() });
+        pending.push(Pending { part: part.to_owned(), path: path.to_owned(), replaces });
         Ok(())
+    }
+
+    /// True if this name below the root can be had.
+    pub(super) fn is_free(
+        &self,
+        path: &Path,
+        existing: Existing,
+        reserved: &HashSet<PathBuf>,
+    ) -> io::Result<bool> {
+        let folder = self.folder(path)?;
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        if reserved.contains(path) || self.kept.has_name(&folder, name)? {
+            return Ok(false);
+        }
+        Ok(folder.find(name)?.is_none_or(|there| self.may_replace(&there, existing).is_ok()))
+    }
+
+    fn may_replace(&self, there: &Found, existing: Existing) -> io::Result<()> {
+        match existing {
+            Existing::Keep => Err(io::ErrorKind::AlreadyExists.into()),
+            Existing::Replace if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Existing::Replace if there.changed >= self.began || self.kept.has_file(there.id) => {
+                Err(io::ErrorKind::AlreadyExists.into())
+            }
+            Existing::Replace => Ok(()),
+        }
+    }
+
+    /// The directory of a name below the root. It is looked up each time: it may have become a link.
+    fn folder(&self, path: &Path) -> io::Result<Folder> {
+        let folder = self.root.make_below(path.parent().unwrap_or(Path::new("")))?;
+        // A link on the way is no directory, wherever it leads: a name comes from the list or from a server, and must
+        // not write where only the owner of the root may choose to. Nor is what the run keeps its state in.
+        if self.kept.has_folder(&folder)? { Err(io::ErrorKind::NotADirectory.into()) } else { Ok(folder) }
     }
 }
 
 impl Pending {
-    /// What the journal is told. Whoever takes the file back may work elsewhere, so its name begins `here`, where this
-    /// process works.
-    pub(super) fn named(&self, here: &Path) -> io::Result<Named> {
-        let meta = self.part.metadata().map_err(|error| at(&self.part, &error))?;
-        let path = here.join(&self.path).into_os_string().into_vec();
-        Ok(Named { path, device: meta.dev(), inode: meta.ino() })
+    /// What the journal is told.
+    pub(super) fn named(&self, root: &Folder) -> io::Result<Named> {
+        let part = root.placed(&self.part).and_then(|part| found(&part));
+        let (device, inode) = part.map_err(|error| at(&self.part, &error))?.id;
+        Ok(Named { path: self.path.clone().into_os_string().into_vec(), device, inode })
     }
 }
 
@@ -120,68 +152,44 @@ impl Reserved {
     }
 }
 
-fn rename(root: &Path, part: &Path, path: &Path, existing: Existing) -> io::Result<()> {
-    let flags = match existing {
-        Existing::Keep => RenameFlags::NOREPLACE,
-        Existing::Replace => RenameFlags::empty(),
-    };
-    match renameat_with(CWD, part, CWD, path, flags) {
-        // Somebody has removed the directory.
-        Err(rustix::io::Errno::NOENT) => {
-            make_below(root, path.parent().unwrap_or(path))?;
-            Ok(renameat_with(CWD, part, CWD, path, flags)?)
-        }
-        result => Ok(result?),
-    }
-}
-
-/// Makes the directories from `root` down to `folder`. A link on the way is no directory, wherever it leads: a name
-/// comes from the list or from a server, and must not write where only the owner of `root` may choose to.
-fn make_below(root: &Path, folder: &Path) -> io::Result<()> {
-    let is_directory = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
-    let mut path = root.to_owned();
-    for name in folder.strip_prefix(root).map_err(io::Error::other)?.components() {
-        path.push(name);
-        if is_directory(&path) {
-            continue;
-        }
-        match fs::create_dir(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            // Another process may just have made it.
-            Err(_) if !is_directory(&path) => return Err(io::ErrorKind::NotADirectory.into()),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
 /// Has the files on the disk, gives them their names, and has the names on the disk.
-pub(super) fn settle(
-    root: &Path,
-    pending: &[Pending],
-    existing: Existing,
-    reserved: &Reserved,
-) -> io::Result<()> {
-    sync_all(root, pending.iter().map(|file| file.part.as_path()))?;
+pub(super) fn settle(root: &Folder, pending: &[Pending], reserved: &Reserved) -> io::Result<()> {
+    sync_files(root, pending)?;
     for some in pending.chunks(RENAMES_A_TURN) {
         let mut reserved = reserved.lock();
-        for Pending { part, path } in some {
-            rename(root, part, path, existing).map_err(|error| at(path, &error))?;
-            reserved.remove(path);
+        for file in some {
+            rename(root, file).map_err(|error| at(&root.path().join(&file.path), &error))?;
+            reserved.remove(&file.path);
         }
     }
-    let between = |path: &Path| path.ancestors().skip(1).take_while(|above| above.starts_with(root)).count();
-    let folders: BTreeSet<&Path> =
-        pending.iter().flat_map(|file| file.path.ancestors().skip(1).take(between(&file.path))).collect();
-    sync_all(root, folders.into_iter())
+    sync_folders(root, pending)
+}
+
+fn rename(root: &Folder, Pending { part, path, replaces }: &Pending) -> io::Result<()> {
+    // Made once more if it was removed meanwhile.
+    let folder = root.make_below(path.parent().unwrap_or(Path::new("")))?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    folder.take(root.place(part), name, *replaces)
 }
 
 /// One by one while they are few; then the whole file system, which is faster than thousands.
-fn sync_all<'a>(root: &Path, paths: impl Iterator<Item = &'a Path>) -> io::Result<()> {
-    let paths: Vec<_> = paths.collect();
-    if paths.len() > SYNCED_FILES_MAX {
-        let synced = open_patiently(root).and_then(|root| Ok(syncfs(root)?));
-        return synced.map_err(|error| at(root, &error));
+fn sync_files(root: &Folder, pending: &[Pending]) -> io::Result<()> {
+    if pending.len() > SYNCED_FILES_MAX {
+        return root.sync_system().map_err(|error| at(root.path(), &error));
     }
-    paths.into_iter().try_for_each(sync_file)
+    pending.iter().try_for_each(|file| {
+        let synced = root.placed(&file.part).and_then(|part| part.sync_all());
+        synced.map_err(|error| at(&file.part, &error))
+    })
+}
+
+fn sync_folders(root: &Folder, pending: &[Pending]) -> io::Result<()> {
+    let folders: BTreeSet<&Path> = pending.iter().flat_map(|file| file.path.ancestors().skip(1)).collect();
+    if folders.len() > SYNCED_FILES_MAX {
+        return root.sync_system().map_err(|error| at(root.path(), &error));
+    }
+    folders.into_iter().try_for_each(|folder| {
+        let synced = root.below(folder).and_then(|open| open.sync());
+        synced.map_err(|error| at(&root.path().join(folder), &error))
+    })
 }

@@ -2,8 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use overlapped_proto::journal::{End, checksum};
+use overlapped_proto::limits::OUTPUT_END_BYTES;
 
 use super::{Cut, Existing, at, sync_name};
 
@@ -13,12 +17,17 @@ pub struct OutputFile {
     path: PathBuf,
     file: Arc<File>,
     length: u64,
+    /// Its last bytes, by which its end is known again.
+    last: Vec<u8>,
     /// Its name may not be on the disk yet.
     fresh: bool,
+    /// It holds what was there before. That goes when the run hands something on, not when a command is refused.
+    replaces: bool,
 }
 
 impl OutputFile {
-    /// A new file. One that holds nothing, such as an empty file or a device, is taken as it is.
+    /// A new file. One that holds nothing, such as an empty file or a device, is taken as it is. What is to be replaced
+    /// stays until a run begins to write.
     ///
     /// # Errors
     ///
@@ -31,7 +40,7 @@ impl OutputFile {
         let mut options = OpenOptions::new();
         options.write(true);
         match existing {
-            Existing::Replace => options.create(true).truncate(true),
+            Existing::Replace => options.create(true).truncate(false),
             Existing::Keep => options.create_new(true),
         };
         let file = match options.open(&path) {
@@ -39,8 +48,10 @@ impl OutputFile {
                 OpenOptions::new().write(true).open(&path)
             }
             opened => opened,
-        };
-        Ok(Self { file: Arc::new(file?), path, length: 0, fresh: true })
+        }?;
+        let meta = file.metadata()?;
+        let replaces = meta.is_file() && meta.len() > 0;
+        Ok(Self { file: Arc::new(file), path, length: 0, last: Vec::new(), fresh: true, replaces })
     }
 
     /// The file of a run that goes on: what is behind `length` is cut off, since it is written again.
@@ -49,7 +60,8 @@ impl OutputFile {
     ///
     /// It is shorter than that, or cannot be opened.
     pub fn resume(path: PathBuf, length: u64) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).create(length == 0).truncate(false).open(&path)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(length == 0).truncate(false).open(&path)?;
         let found = file.metadata()?.len();
         if found < length {
             let what = format!("it has {found} bytes and the run has written {length}: it was changed since");
@@ -59,8 +71,26 @@ impl OutputFile {
             file.set_len(length)?;
             file.sync_all()?;
         }
+        let last = last_bytes(&file, length)?;
         file.seek(SeekFrom::Start(length))?;
-        Ok(Self { file: Arc::new(file), path, length, fresh: length == 0 })
+        Ok(Self { file: Arc::new(file), path, length, last, fresh: length == 0, replaces: false })
+    }
+
+    fn make_room(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.replaces) {
+            self.file.set_len(0).map_err(|error| at(&self.path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of what was written last.
+    fn note(&mut self, written: &[u8]) {
+        self.length += written.len() as u64;
+        let kept = OUTPUT_END_BYTES.saturating_sub(written.len()).min(self.last.len());
+        self.last.drain(..self.last.len() - kept);
+        self.last.extend_from_slice(
+            written.get(written.len().saturating_sub(OUTPUT_END_BYTES)..).unwrap_or_default(),
+        );
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -78,7 +108,8 @@ impl OutputFile {
             file.sync_data().map_err(|error| at(&path, &error))?;
             if fresh { sync_name(&path) } else { Ok(()) }
         };
-        Ok(Cut { offset: Some(self.length), names: Vec::new(), sync: Some(Box::new(sync)) })
+        let end = End { bytes: self.length, sum: checksum(&self.last) };
+        Ok(Cut { end: Some(end), names: Vec::new(), sync: Some(Box::new(sync)) })
     }
 }
 
@@ -88,12 +119,75 @@ fn holds_nothing(path: &Path) -> bool {
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.make_room()?;
         let written = (&*self.file).write(bytes).map_err(|error| at(&self.path, &error))?;
-        self.length += written as u64;
+        self.note(bytes.get(..written).unwrap_or_default());
         Ok(written)
     }
 
+    /// Nothing is kept here; but a run that has written nothing has an empty output.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.make_room()
+    }
+}
+
+/// True if the file has at least this length, and is there what it was.
+pub(crate) fn ends_with(file: &File, end: End) -> io::Result<bool> {
+    let last = last_bytes(file, end.bytes)?;
+    let whole = usize::try_from(end.bytes).unwrap_or(usize::MAX).min(OUTPUT_END_BYTES);
+    Ok(last.len() == whole && checksum(&last) == end.sum)
+}
+
+/// The last bytes of the first `length`, as far as they are there.
+fn last_bytes(file: &File, length: u64) -> io::Result<Vec<u8>> {
+    let from = length.saturating_sub(OUTPUT_END_BYTES as u64);
+    let mut last = vec![0; usize::try_from(length - from).unwrap_or(OUTPUT_END_BYTES)];
+    let mut read = 0;
+    while let Some(rest) = last.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, from + read as u64) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    last.truncate(read);
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However it was written, the end is that of the file.
+    #[test]
+    fn the_end_is_known_again() {
+        let path = std::env::temp_dir().join(format!("overlapped-output-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let mut output = OutputFile::create(path.clone(), Existing::Keep).unwrap();
+        let mut length = 0;
+        for (number, bytes) in [1, 4_000, 3, 200, 4_096, 9_000, 0, 5].into_iter().enumerate() {
+            output.write_all(&vec![number as u8 + b'a'; bytes]).unwrap();
+            length += bytes as u64;
+            let end = output.cut().unwrap().end.unwrap();
+            let file = File::open(&path).unwrap();
+            assert!(end.bytes == length && ends_with(&file, end).unwrap(), "{length}");
+            let other = End { bytes: length + 1, ..end };
+            assert!(!ends_with(&file, other).unwrap(), "{length}");
+            drop(std::mem::replace(&mut output, OutputFile::resume(path.clone(), length).unwrap()));
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    /// It was emptied though the command was refused afterwards.
+    #[test]
+    fn what_is_replaced_stays_until_something_is_written() {
+        let path = std::env::temp_dir().join(format!("overlapped-replaced-{}", std::process::id()));
+        std::fs::write(&path, "of another day").unwrap();
+        drop(OutputFile::create(path.clone(), Existing::Replace).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"of another day");
+        OutputFile::create(path.clone(), Existing::Replace).unwrap().flush().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -4,6 +4,7 @@ mod dry;
 mod title;
 mod again;
 mod one;
+mod over;
 mod sinks;
 
 use std::io::{self, IsTerminal as _};
@@ -33,7 +34,7 @@ impl From<overlapped_fetch::Error> for Error {
                 "{error}: --resume goes on with it, --retry-failed also fetches the failed rows again, \
                  --overwrite throws it away"
             )),
-            ErrorClass::Journal => Self::Journal(error.to_string()),
+            ErrorClass::Journal | ErrorClass::Sum => Self::Journal(error.to_string()),
             ErrorClass::Output => Self::Output(error.to_string()),
             ErrorClass::OutputClosed => Self::OutputClosed,
         }
@@ -51,33 +52,42 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
             "overlapped: reading URLs from the terminal, one a line; ^D ends the list"
         ));
     }
+    if let Some(ending) = over::look(&mut plan)? {
+        return Ok(ending);
+    }
     fit_open_files(&mut plan);
     let writes_only_files = plan.sinks.main == Main::Nothing
         && plan.sinks.outputs.iter().all(|output| matches!(output, Output::Directory(_)));
     let chart = Arc::new(Mutex::new(Chart::default()));
-    // The settings are checked before an output is touched.
+    let mut made = sinks::Made::default();
+    // The settings and the list are checked before an output is touched.
     let mut bulk = Bulk::new(plan.config)?.input(plan.input).input_options(plan.input_options);
     let mut earlier = None;
     if let Some(durable) = plan.durable.take() {
-        sinks::make_directory(&plan.sinks)?;
+        made.parents(&plan.sinks)?;
         let found;
         (bulk, found) = bulk.durable(durable)?;
-        if plan.show.summary && found.rows + found.again.len() > 0 {
+        if found.finished {
+            return Ok(over::told(&found, plan.show));
+        }
+        if plan.show.summary && (found.rows + found.again.len() > 0 || found.grown_from.is_some()) {
             terminal::say(format_args!("{}", summary::resumed(&found)));
         }
         earlier = Some(found);
     }
+    bulk = bulk.check_list()?;
     let one = plan.sinks.one.take().map(One::new);
     if let Some(one) = &one {
         bulk = bulk.receiver(one.clone()).sink(Box::new(one.clone()));
     }
-    for sink in sinks::open(&plan.sinks, plan.show, earlier.as_ref())? {
+    for sink in sinks::open(&plan.sinks, plan.show, earlier.as_ref(), &mut made)? {
         bulk = bulk.sink(sink);
     }
     if plan.waterfall.is_some() {
         bulk = bulk.sink(Box::new(sinks::Picture(Arc::clone(&chart))));
     }
     let run = bulk.start()?;
+    made.keep();
     let watch = Watch::start(run.control(), plan.show.meter);
     let result = run.wait();
     let seen = watch.end();

@@ -1,7 +1,7 @@
 //! Where the records of a run go: the outputs that the plan names, opened, and what a person is told of each row.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::Sink;
@@ -18,16 +18,55 @@ use crate::picture::{Bar, Chart};
 use crate::report::figures;
 use crate::terminal;
 
-/// Makes the directory of `-o DIR/`, beside which the state is kept.
-///
-/// # Errors
-///
-/// [`Error::Output`]: it cannot be made.
-pub(super) fn make_directory(plan: &Sinks) -> Result<(), Error> {
-    plan.outputs.iter().try_for_each(|output| match output {
-        Output::Directory(path) => sink::make_directory(path).map_err(|error| Error::writing(path, &error)),
-        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) | Output::Body(_) => Ok(()),
-    })
+/// What was made for a run that has not begun. Dropped, it goes again: a command that is refused leaves nothing behind.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    files: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+}
+
+impl Made {
+    /// The run has begun, and all of it stays.
+    pub(super) fn keep(&mut self) {
+        self.files.clear();
+        self.folders.clear();
+    }
+
+    /// Makes the directory in which that of `-o DIR/` is, beside which the state is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Output`]: it cannot be made.
+    pub(super) fn parents(&mut self, plan: &Sinks) -> Result<(), Error> {
+        plan.outputs.iter().try_for_each(|output| match output {
+            Output::Directory(path) => {
+                let above = path.parent().unwrap_or(Path::new(""));
+                self.expects_folder(above);
+                sink::make_directory(above).map_err(|error| Error::writing(path, &error))
+            }
+            Output::Stdout | Output::Ndjson(_) | Output::Csv(_) | Output::Body(_) => Ok(()),
+        })
+    }
+
+    fn expects_folder(&mut self, path: &Path) {
+        let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let missing: Vec<_> = missing.map(Path::to_owned).collect();
+        self.folders.extend(missing.into_iter().rev());
+    }
+
+    fn expects_file(&mut self, path: &Path) {
+        if path.symlink_metadata().is_err() {
+            self.files.push(path.to_owned());
+        }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // What is not empty is not ours alone.
+        self.files.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        self.folders.iter().rev().for_each(|path| drop(std::fs::remove_dir(path)));
+    }
 }
 
 /// Opens everything that is written to.
@@ -35,7 +74,12 @@ pub(super) fn make_directory(plan: &Sinks) -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error::Usage`]: an output exists and may not be replaced. [`Error::Output`]: one cannot be opened.
-pub(super) fn open(plan: &Sinks, show: Show, earlier: Option<&Earlier>) -> Result<Vec<Box<dyn Sink>>, Error> {
+pub(super) fn open(
+    plan: &Sinks,
+    show: Show,
+    earlier: Option<&Earlier>,
+    made: &mut Made,
+) -> Result<Vec<Box<dyn Sink>>, Error> {
     let replaces = plan.overwrite || earlier.is_some_and(|earlier| earlier.replaces);
     let existing = if replaces { Existing::Replace } else { Existing::Keep };
     let fields = Fields::default();
@@ -44,15 +88,18 @@ pub(super) fn open(plan: &Sinks, show: Show, earlier: Option<&Earlier>) -> Resul
         let length = earlier.and_then(|earlier| earlier.offset(place));
         sinks.push(match output {
             Output::Directory(path) => {
-                let files = Files::open(path.clone(), plan.name.clone(), existing);
-                let files = files.and_then(|files| match earlier {
-                    Some(earlier) => files.durable(earlier.run),
-                    None => Ok(files),
-                });
+                made.expects_folder(path);
+                let files = files(path, plan, existing, earlier);
                 Box::new(files.map_err(|error| Error::writing(path, &error))?)
             }
-            Output::Ndjson(path) => lines(Lines::ndjson(file(path, existing, length)?, fields), earlier),
-            Output::Csv(path) => lines(Lines::csv(file(path, existing, length)?, fields, plan.csv), earlier),
+            Output::Ndjson(path) => {
+                made.expects_file(path);
+                lines(Lines::ndjson(file(path, existing, length)?, fields), earlier)
+            }
+            Output::Csv(path) => {
+                made.expects_file(path);
+                lines(Lines::csv(file(path, existing, length)?, fields, plan.csv), earlier)
+            }
             Output::Stdout | Output::Body(_) => continue,
         });
     }
@@ -70,6 +117,16 @@ pub(super) fn open(plan: &Sinks, show: Show, earlier: Option<&Earlier>) -> Resul
         sinks.push(Box::new(Failure));
     }
     Ok(sinks)
+}
+
+fn files(path: &Path, plan: &Sinks, existing: Existing, earlier: Option<&Earlier>) -> io::Result<Files> {
+    let files = Files::open(path.to_owned(), plan.name.clone(), existing)?.keep_out(&plan.kept)?;
+    let Some(earlier) = earlier else { return Ok(files) };
+    let files = files.durable(earlier.run)?;
+    Ok(match earlier.began {
+        Some(began) if earlier.begun => files.since(began),
+        _ => files,
+    })
 }
 
 fn lines(lines: Lines<OutputFile>, earlier: Option<&Earlier>) -> Box<dyn Sink> {

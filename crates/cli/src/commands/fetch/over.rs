@@ -1,0 +1,67 @@
+//! A run that is over: `--resume` and `--retry-failed` of one that has nothing left to do say so, and do nothing.
+
+use std::fmt::Write as _;
+
+use overlapped_fetch::durable::{Begin, Earlier, Recorded, recorded};
+use overlapped_fetch::{Input, survey};
+
+use crate::exit::{Ending, Error};
+use crate::flags::plan::{Plan, Show};
+use crate::report::figures::count;
+use crate::terminal;
+
+/// A run whose rows all succeeded has removed its state. Then its outputs tell: if each holds every row of the list, there
+/// is nothing to do. `None`: there is, or a state says more.
+///
+/// # Errors
+///
+/// [`Error::Usage`]: an output is there that is not that of this run.
+pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
+    let Some(durable) = &plan.durable else { return Ok(None) };
+    let goes_on = matches!(durable.begin, Begin::Resume | Begin::RetryFailed);
+    if !goes_on || durable.directory.symlink_metadata().is_ok() {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for output in &durable.outputs {
+        let held = recorded(output).map_err(|error| Error::reading(output.path(), &error))?;
+        found.extend(held.map(|held| (output.path().to_owned(), held)));
+    }
+    // An output that holds nothing is taken as a new one.
+    if found.iter().all(|(_, held)| held.rows.is_empty() && held.others == 0) {
+        return Ok(None);
+    }
+    let input = std::mem::replace(&mut plan.input, Input::Urls(Box::new(std::iter::empty())));
+    let (survey, read) = survey(input, plan.input_options.clone());
+    read?;
+    let rows = survey.rows();
+    let is_whole = |held: &Recorded| held.others == 0 && held.rows.len() == rows;
+    match found.iter().find(|(_, held)| !is_whole(held)) {
+        None => {
+            if plan.show.told {
+                terminal::say(format_args!("overlapped: nothing to do: all {} rows are done", count(rows)));
+            }
+            Ok(Some(Ending::Succeeded))
+        }
+        Some((path, held)) => Err(Error::Usage(format!(
+            "{} exists, and no state of a run is beside it to go on with; it holds {} of the {} rows of the list: \
+             --overwrite replaces it, another -o keeps it",
+            path.display(),
+            count(held.rows.len()),
+            count(rows)
+        ))),
+    }
+}
+
+/// Says that the list is done, and what can be done about the rows that failed.
+pub(super) fn told(found: &Earlier, show: Show) -> Ending {
+    let mut text = format!("overlapped: nothing to do: all {} rows are done", count(found.rows));
+    if found.failed > 0 {
+        let _ =
+            write!(text, ", {} of them failed: --retry-failed fetches them once more", count(found.failed));
+    }
+    if show.told {
+        terminal::say(format_args!("{text}"));
+    }
+    if found.failed > 0 { Ending::RowsFailed } else { Ending::Succeeded }
+}

@@ -1,0 +1,158 @@
+//! What the state says is compared with what is there. What does not agree is an error that says what to do; nothing is
+//! guessed.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use overlapped_proto::filename::is_safe;
+use overlapped_proto::journal::{End, Named, State};
+use overlapped_proto::limits;
+
+use super::Output;
+use crate::error::Error;
+use crate::folder::Folder;
+use crate::sink::{at, ends_with};
+
+/// Compares the outputs with what the state says of them.
+///
+/// # Errors
+///
+/// One is missing, shorter, or not what the run has written; or it is too short for the rows that are done.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
+    let ends = state.offsets.iter().copied().chain(std::iter::repeat(None));
+    for (output, end) in outputs.iter().zip(ends) {
+        match output {
+            Output::Ndjson(path) | Output::Csv(path) => records(path, end, state.done.len())?,
+            Output::Other(path) => files(path, state)?,
+        }
+    }
+    Ok(())
+}
+
+fn records(path: &Path, end: Option<End>, rows: u64) -> Result<(), Error> {
+    let disagrees = |what: &str| {
+        let advice = "put it back as the run left it, or begin anew with --overwrite";
+        Err(Error::journal(path, &format!("{what}: {advice}")))
+    };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && rows == 0 => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return disagrees(&format!("the output is missing, and {rows} rows are done"));
+        }
+        opened => opened.map_err(|error| Error::output_path(path, error))?,
+    };
+    let meta = file.metadata().map_err(|error| Error::output_path(path, error))?;
+    // A device keeps nothing.
+    if !meta.is_file() {
+        return Ok(());
+    }
+    let end = end.unwrap_or_default();
+    if meta.len() < end.bytes {
+        let found = meta.len();
+        return disagrees(&format!("it has {found} bytes, and the run has written {}", end.bytes));
+    }
+    if !ends_with(&file, end).map_err(|error| Error::output_path(path, error))? {
+        return disagrees(&format!(
+            "it was changed: before byte {} is not what the run has written",
+            end.bytes
+        ));
+    }
+    if rows.saturating_mul(limits::RECORD_BYTES_MIN) > end.bytes {
+        return disagrees(&format!("the state says that {rows} rows are done, in {} bytes", end.bytes));
+    }
+    Ok(())
+}
+
+/// The last files that were named are there; all others are too many to be looked for.
+fn files(path: &Path, state: &State) -> Result<(), Error> {
+    let missing = |what: &str| {
+        let advice = "put it back, or begin anew with --overwrite";
+        Err(Error::journal(path, &format!("{what} is missing, and its row is done: {advice}")))
+    };
+    let Some(first) = state.kept.first() else { return Ok(()) };
+    if !path.is_dir() {
+        return missing(&format!("the directory, and with it {},", shown(first).display()));
+    }
+    let root = Folder::open(path).map_err(|error| Error::output_path(path, error))?;
+    for named in &state.kept {
+        let there = look(&root, named).map_err(|error| Error::output_path(path, error))?;
+        if !there {
+            return missing(&format!("{}", shown(named).display()));
+        }
+    }
+    Ok(())
+}
+
+fn look(root: &Folder, named: &Named) -> io::Result<bool> {
+    let path = shown(named);
+    let folder = match root.below(path.parent().unwrap_or(Path::new(""))) {
+        Err(error) if is_absent(&error) => return Ok(false),
+        opened => opened?,
+    };
+    Ok(folder.find(path.file_name().unwrap_or_default())?.is_some())
+}
+
+/// Removes files that have their final names though their rows are not done: of the names that a run could have given,
+/// below its directory, and with the number that it has told.
+///
+/// # Errors
+///
+/// One is no name of a row's file.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(super) fn take_back(outputs: &[Output], named: &[Named]) -> Result<(), Error> {
+    for output in outputs {
+        let Output::Other(path) = output else { continue };
+        if named.is_empty() || !path.is_dir() {
+            continue;
+        }
+        if let Some(strange) = named.iter().find(|named| !shown(named).to_str().is_some_and(is_safe)) {
+            let what =
+                format!("the journal names {}, which no row's file is called", shown(strange).display());
+            return Err(Error::journal(path, &what));
+        }
+        let removed = Folder::open(path).and_then(|root| remove(&root, named));
+        removed.map_err(|error| Error::output(at(path, &error)))?;
+    }
+    Ok(())
+}
+
+fn remove(root: &Folder, named: &[Named]) -> io::Result<()> {
+    let mut folders = BTreeSet::new();
+    for named in named {
+        let path = shown(named);
+        let above = path.parent().unwrap_or(Path::new(""));
+        let folder = match root.below(above) {
+            Err(error) if is_absent(&error) => continue,
+            opened => opened?,
+        };
+        folders.insert(above);
+        let name = path.file_name().unwrap_or_default();
+        let is_ours =
+            |found: crate::folder::Found| found.is_file() && found.id == (named.device, named.inode);
+        if folder.find(name)?.is_some_and(is_ours) {
+            // One that cannot be removed keeps its name, and the new one gets another.
+            let _ = folder.remove(name);
+        }
+    }
+    // The next snapshot forgets them, and none may come back behind it. This process or one before it removed them.
+    folders.into_iter().try_for_each(|above| root.below(above)?.sync())
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn shown(named: &Named) -> &Path {
+    Path::new(OsStr::from_bytes(&named.path))
+}
