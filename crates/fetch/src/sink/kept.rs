@@ -2,8 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::at;
 use crate::folder::{FileId, Folder};
 
 /// What is kept from the rows of a run.
@@ -27,10 +28,12 @@ impl Kept {
             let real = path.canonicalize().ok();
             for path in [Some(path), real.as_ref()].into_iter().flatten() {
                 // What has no directory yet, or no name, cannot be that of a row: the rows' directory is there.
-                let (Ok(folder), Some(name)) = (Folder::of(path), path.file_name()) else { continue };
+                let (Some(folder), Some(name)) = (there(path, Folder::of(path))?, path.file_name()) else {
+                    continue;
+                };
                 kept.names.push((folder.found()?.id, name.to_owned()));
             }
-            if let Ok(folder) = Folder::open(path) {
+            if let Some(folder) = there(path, Folder::open(path))? {
                 kept.folders.push(folder.found()?.id);
             }
             kept.paths.push(path.clone());
@@ -62,6 +65,17 @@ impl Kept {
         }
         let here = folder.found()?.id;
         Ok(self.folders.contains(&here))
+    }
+}
+
+/// A directory, if it is one. That it cannot be opened for another reason is an error: its names would not be kept.
+fn there(path: &Path, opened: io::Result<Folder>) -> io::Result<Option<Folder>> {
+    match opened {
+        Ok(folder) => Ok(Some(folder)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(at(path, &error)),
     }
 }
 
