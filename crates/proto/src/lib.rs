@@ -14,7 +14,7 @@ pub mod glob;
 pub mod filename;
 pub mod schedule;
 pub mod keepalive;
-pub mod recent;
+pub mod lru;
 pub mod reorder;
 pub mod commit;
 pub mod marks;

@@ -14,9 +14,9 @@ use overlapped_proto::address::Reach;
 use overlapped_proto::error::{ErrorKind, Phase};
 use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::limits;
+use overlapped_proto::lru::Lru;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Ending, Failure, Hop};
-use overlapped_proto::recent::Recent;
 use overlapped_proto::robots::Rules;
 use overlapped_proto::time::Nanos;
 use url::{Position, Url};
@@ -70,7 +70,7 @@ enum Entry {
 
 #[derive(Default)]
 struct Cache {
-    entries: Recent<ConnKey, Entry, RandomState>,
+    entries: Lru<ConnKey, Entry, RandomState>,
     bytes: usize,
 }
 

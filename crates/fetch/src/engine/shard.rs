@@ -15,10 +15,10 @@ use overlapped_proto::input::BadRow;
 use overlapped_proto::job::{HostKey, Job, Target};
 use overlapped_proto::keepalive::{Bounds, Habit, Keepalive};
 use overlapped_proto::limits;
+use overlapped_proto::lru::Lru;
 use overlapped_proto::notes::Note;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Failure, Hop};
-use overlapped_proto::recent::Recent;
 use overlapped_proto::record::Record;
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::schedule::{Finish, Held, Next, Scheduler};
@@ -67,7 +67,7 @@ pub(crate) struct Shard {
     scheduler: RefCell<Scheduler>,
     spilling: RefCell<Spilling>,
     idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
-    habits: RefCell<Recent<ConnKey, Habit, RandomState>>,
+    habits: RefCell<Lru<ConnKey, Habit, RandomState>>,
     /// What its connections read into.
     pub(crate) block: Rc<ReadBlock>,
     outbox: RefCell<Outbox>,

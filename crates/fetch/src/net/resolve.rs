@@ -14,8 +14,8 @@ use futures_util::future::{LocalBoxFuture, Shared};
 use overlapped::Executor;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
+use overlapped_proto::lru::Lru;
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::recent::Recent;
 use overlapped_proto::time::Nanos;
 
 use crate::clock::Clock;
@@ -38,7 +38,7 @@ pub(crate) struct Resolver {
     cache: RefCell<Cache>,
 }
 
-type Cache = Recent<Box<str>, Entry, RandomState>;
+type Cache = Lru<Box<str>, Entry, RandomState>;
 
 impl Resolver {
     /// Resolves on `lane`, which bounds how many threads may hang in the system's resolver.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use overlapped_proto::filename::{Parts, Template, safe_path};
 use overlapped_proto::limits;
-use overlapped_proto::recent::Recent;
+use overlapped_proto::lru::Lru;
 use overlapped_proto::record::{Body, Record};
 use url::Url;
 
@@ -30,7 +30,7 @@ pub struct Files {
     naming: Naming,
     reserved: Arc<Reserved>,
     /// The last number that was given to a name, by the hash of the name: of those that were wanted more than once.
-    twins: Recent<u64, u32, RandomState>,
+    twins: Lru<u64, u32, RandomState>,
     hasher: RandomState,
     run: RunId,
 }
@@ -59,7 +59,7 @@ impl Files {
             Existing::Replace => later_than(now, &root)?,
         };
         let naming = Naming::at_once(Arc::clone(&root), began);
-        let (reserved, twins, hasher) = (Arc::default(), Recent::default(), RandomState::new());
+        let (reserved, twins, hasher) = (Arc::default(), Lru::default(), RandomState::new());
         Ok(Self { root, template, existing, readers, naming, reserved, twins, hasher, run: RunId::draw() })
     }
 

@@ -10,9 +10,9 @@ use crate::list::{List, Slab};
 /// Values `V` by key. The hasher is the caller's: here is no random source, and strangers may choose the keys.
 ///
 /// ```
-/// use overlapped_proto::recent::Recent;
+/// use overlapped_proto::lru::Lru;
 ///
-/// let mut cache: Recent<&str, u32, foldhash::fast::FixedState> = Recent::default();
+/// let mut cache: Lru<&str, u32, foldhash::fast::FixedState> = Lru::default();
 /// cache.insert("older", 1);
 /// cache.insert("newer", 2);
 /// assert_eq!(cache.get("older"), Some(&1));
@@ -20,20 +20,20 @@ use crate::list::{List, Slab};
 /// assert_eq!(cache.len(), 1);
 /// ```
 #[derive(Debug)]
-pub struct Recent<K, V, S> {
+pub struct Lru<K, V, S> {
     index: HashMap<K, u32, S>,
     slab: Slab<(K, V)>,
     /// All of them, the one that was asked for last at the end.
     order: List,
 }
 
-impl<K, V, S: Default> Default for Recent<K, V, S> {
+impl<K, V, S: Default> Default for Lru<K, V, S> {
     fn default() -> Self {
         Self { index: HashMap::default(), slab: Slab::new(), order: List::EMPTY }
     }
 }
 
-impl<K: Hash + Eq + Clone, V, S: BuildHasher> Recent<K, V, S> {
+impl<K: Hash + Eq + Clone, V, S: BuildHasher> Lru<K, V, S> {
     /// Values.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -95,7 +95,7 @@ mod tests {
     /// Applies steps such as `i1` (insert 1), `g1` (ask for it), `r1` (remove it), `p` (pop the oldest), and compares the
     /// order of what is left, the oldest first.
     fn check(steps: &str, expected: &[u32]) {
-        let mut cache: Recent<u32, u32, FixedState> = Recent::default();
+        let mut cache: Lru<u32, u32, FixedState> = Lru::default();
         for step in steps.split_whitespace() {
             let key = step[1..].parse().unwrap_or(0);
             match &step[..1] {
