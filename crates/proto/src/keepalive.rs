@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hash};
 use foldhash::fast::FixedState;
 
 use crate::limits;
-use crate::list::{List, NONE, Slab};
+use crate::slab::{List, NONE, Slab};
 use crate::time::Nanos;
 
 /// What an origin was seen to do with a connection after an answer that did not announce its end.

@@ -26,7 +26,7 @@ pub mod robots;
 pub mod bucket;
 pub mod stop;
 pub mod shortage;
-mod list;
+mod slab;
 mod varint;
 pub mod http1;
 pub mod redirect;

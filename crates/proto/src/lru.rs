@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 
-use crate::list::{List, Slab};
+use crate::slab::{List, Slab};
 
 /// Values `V` by key. The hasher is the caller's: here is no random source, and strangers may choose the keys.
 ///

@@ -7,10 +7,10 @@ use crate::bucket::{Bucket, Rate, Spacing};
 use crate::error::ErrorKind;
 use crate::job::HostKey;
 use crate::limits;
-use crate::list::{List, NONE};
 use crate::origin::Endpoint;
 use crate::outcome::Ending;
 use crate::retry;
+use crate::slab::{List, NONE};
 use crate::time::Nanos;
 
 use super::Pace;
@@ -296,8 +296,8 @@ fn load(ending: Ending) -> Load {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::list::Slab;
     use crate::origin::Scheme;
+    use crate::slab::Slab;
 
     /// A host for which so many rows are queued.
     fn host(rows: usize) -> Host {

@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::job::{HostKey, Target};
-use crate::list::{List, NONE, Slab};
+use crate::slab::{List, NONE, Slab};
 use crate::time::Nanos;
 
 use super::Pace;

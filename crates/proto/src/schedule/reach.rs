@@ -14,10 +14,10 @@
 
 use crate::error::{ErrorKind, Phase};
 use crate::limits;
-use crate::list::List;
 use crate::origin::Endpoint;
 use crate::outcome::Ending;
 use crate::retry;
+use crate::slab::List;
 use crate::time::Nanos;
 
 use super::Pace;

@@ -10,10 +10,10 @@ use crate::bucket::{Bucket, Rate, Spacing};
 use crate::error::ErrorKind;
 use crate::job::{self, HostKey, Job, Target};
 use crate::limits;
-use crate::list::{List, Slab};
 use crate::origin::{Endpoint, Scheme};
 use crate::outcome::{Ending, Failure};
 use crate::retry::{self, Budget};
+use crate::slab::{List, Slab};
 use crate::time::Nanos;
 
 use super::hosts::Hosts;
