@@ -68,7 +68,7 @@ fn cut(take: &mut Take<'_>) {
     });
     let expected = if at < Head::BYTES { 0 } else { ends.iter().filter(|&&end| end <= at).count() };
     assert_eq!(whole, expected, "{result:?}");
-    let rows = |set: &overlapped_proto::done::RowSet| set.ranges().flatten().collect::<BTreeSet<_>>();
+    let rows = |set: &overlapped_proto::row_set::RowSet| set.ranges().flatten().collect::<BTreeSet<_>>();
     assert_eq!((rows(&state.done), rows(&state.failed)), models[expected]);
     assert!(result.is_ok() || flip != 0, "a cut is no damage: {result:?}");
 }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{Frame, Group, Head, Listed, State, read};
+use overlapped_proto::row_set::RowSet;
 use overlapped_testkit::Server;
 use program::{Directory, Ran, command, records, run, run_with};
 

@@ -7,9 +7,9 @@
 
 use std::fmt;
 
-use crate::done::{RowSet, decode_ranges, encode_ranges};
 use crate::job::Row;
 use crate::limits::{DURABLE_ROWS_MAX, FRAME_BYTES_MAX};
+use crate::row_set::{RowSet, decode_ranges, encode_ranges};
 use crate::varint;
 
 /// The version of the format. Another one is refused.

@@ -20,7 +20,7 @@ pub mod commit;
 pub mod marks;
 pub mod listed;
 pub mod journal;
-pub mod done;
+pub mod row_set;
 pub mod retry;
 pub mod robots;
 pub mod bucket;

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may, as tests do")]
 
-use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{
     Damage, End, Frame, Group, Head, Listed, Mark, Named, Sound, State, VERSION, Wrong, is_unsynced, read,
 };
+use overlapped_proto::row_set::RowSet;
 use proptest::prelude::*;
 
 const HEAD: Head = Head { run: 7, generation: 3, process: 99 };

@@ -38,8 +38,8 @@ pub use crate::body::spool::RunId;
 pub use directory::{Checked, check};
 pub(crate) use manifest::{Listed, Settings, settings};
 pub use overlapped_proto::commit::Durability;
-pub use overlapped_proto::done::RowSet;
 pub use overlapped_proto::journal::{Frame, Group, Mark, Named, State};
+pub use overlapped_proto::row_set::RowSet;
 pub use rewrite::{Recorded, recorded};
 
 use crate::body::spool::Part;

@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use overlapped_proto::done::RowSet;
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{End, checksum};
 use overlapped_proto::limits;
+use overlapped_proto::row_set::RowSet;
 
 use super::Output;
 use crate::folder::Folder;

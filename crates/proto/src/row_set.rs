@@ -21,7 +21,7 @@ const RUNS_MAX: usize = 1_000;
 /// A set of rows.
 ///
 /// ```
-/// use overlapped_proto::done::RowSet;
+/// use overlapped_proto::row_set::RowSet;
 /// use overlapped_proto::job::Row;
 ///
 /// let mut done = RowSet::default();
