@@ -9,7 +9,7 @@ use bytes::Bytes;
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::job::Method;
 use overlapped_proto::limits;
-use overlapped_proto::stop::MaxErrors;
+use overlapped_proto::max_errors::MaxErrors;
 
 /// Everything a caller may set for a run. Every default is a number of `overlapped_proto::limits`.
 ///

@@ -7,9 +7,9 @@ use overlapped_proto::bucket::Rate;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Strictness;
 use overlapped_proto::job::Job;
+use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::origin::Route;
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
 

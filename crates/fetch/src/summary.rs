@@ -8,9 +8,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use overlapped_proto::error::{ErrorKind, Phase};
 use overlapped_proto::limits;
+use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
-use overlapped_proto::stop::MaxErrors;
 
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stop, held_of};

@@ -5,7 +5,7 @@
 mod support;
 
 use overlapped_fetch::{Config, Stop};
-use overlapped_proto::stop::MaxErrors;
+use overlapped_proto::max_errors::MaxErrors;
 use overlapped_testkit::Server;
 use support::{Fetched, config, one_by_one};
 

@@ -24,7 +24,7 @@ pub mod row_set;
 pub mod retry;
 pub mod robots;
 pub mod bucket;
-pub mod stop;
+pub mod max_errors;
 pub mod shortage;
 mod slab;
 mod varint;

@@ -8,7 +8,7 @@ use overlapped_proto::bucket::Rate;
 use overlapped_proto::input::Format;
 use overlapped_proto::job::Shard;
 use overlapped_proto::limits;
-use overlapped_proto::stop::MaxErrors;
+use overlapped_proto::max_errors::MaxErrors;
 
 use super::output::Output;
 use super::values::{self, Ranges, Resolve, Size, Span};

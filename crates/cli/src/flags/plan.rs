@@ -14,8 +14,8 @@ use overlapped_proto::display::{redact, shown};
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
 use overlapped_proto::input::url::parse as parse_url;
+use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::record::csv;
-use overlapped_proto::stop::MaxErrors;
 use overlapped_proto::time::Nanos;
 
 use super::fetch::{self, Flags, Progress};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use overlapped_proto::job::Shard;
 use overlapped_proto::limits;
-use overlapped_proto::stop::MaxErrors;
+use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::time::Nanos;
 
 /// A span of time: `10`, `2.5`, `500ms`, `30s`, `2m`, `1h`; `0` is "no limit".

@@ -5,7 +5,7 @@ use crate::limits;
 /// How many rows may fail.
 ///
 /// ```
-/// use overlapped_proto::stop::MaxErrors;
+/// use overlapped_proto::max_errors::MaxErrors;
 ///
 /// let few = MaxErrors::parse("3").unwrap();
 /// assert!(!few.reached(2, 1_000) && few.reached(3, 3));
