@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use overlapped_proto::display::{escape, is_unsafe};
+use overlapped_proto::sanitize::{escape, is_unsafe};
 
 /// The width where nobody tells one: of a page, or of a log.
 const WIDTH: usize = 100;

@@ -10,9 +10,9 @@ use std::fmt::Write as _;
 use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::display;
 use crate::job::Row;
 use crate::limits::{FILE_DEPTH_MAX, FILE_NAME_BYTES_MAX};
+use crate::sanitize;
 
 /// What a name can be made of.
 #[derive(Clone, Copy, Debug)]
@@ -297,7 +297,7 @@ fn safe_component(text: &str, twin: u32) -> String {
 const OURS: &[&str] = &[".part", ".run", ".retry"];
 
 fn is_forbidden(c: char) -> bool {
-    display::is_unsafe(c) || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
+    sanitize::is_unsafe(c) || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
 }
 
 /// Names that Windows gives to devices, whatever extension follows.

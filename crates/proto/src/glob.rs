@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use crate::{display, limits};
+use crate::{limits, sanitize};
 
 /// A pattern that was read.
 ///
@@ -135,7 +135,7 @@ impl fmt::Display for GlobError {
         // No more than the bracket itself: what follows may be a secret.
         let bracket = pattern.get(*at..).and_then(|rest| rest.chars().next());
         let bracket = bracket.map(|c| format!("{c} at byte {at} ")).unwrap_or_default();
-        let shown = display::quote(pattern.as_bytes(), limits::QUOTE_BYTES_MAX);
+        let shown = sanitize::quote(pattern.as_bytes(), limits::QUOTE_BYTES_MAX);
         write!(f, "in the URL pattern {shown}: {bracket}{problem}; -g takes braces and brackets literally")
     }
 }

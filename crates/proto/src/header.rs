@@ -1,9 +1,9 @@
 //! Which headers a caller may set. Whatever a list or a command line holds, a request stays one request.
 
-use crate::display;
 use crate::error::ErrorKind;
 use crate::limits;
 use crate::outcome::Failure;
+use crate::sanitize;
 
 /// Checks a header that a caller wants to send.
 ///
@@ -31,7 +31,7 @@ pub fn check(name: &str, value: &str) -> Result<(), Failure> {
         "transfer-encoding",
         "upgrade",
     ];
-    let shown = || display::quote(name.as_bytes(), limits::QUOTE_BYTES_MAX);
+    let shown = || sanitize::quote(name.as_bytes(), limits::QUOTE_BYTES_MAX);
     let problem = if name.is_empty() || !name.bytes().all(is_token) {
         format!("{:?} is not the name of a header", shown())
     } else if value.bytes().any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {

@@ -36,7 +36,7 @@ pub mod httpdate;
 pub mod record;
 pub mod header;
 pub mod notes;
-pub mod display;
+pub mod sanitize;
 mod secret;
 pub mod job;
 pub mod origin;

@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 
 use url::Url;
 
-use crate::display;
 use crate::error::ErrorKind;
 use crate::job::{Job, Method};
 use crate::limits;
 use crate::origin::{self, Scheme};
 use crate::outcome::Failure;
+use crate::sanitize;
 
 /// What the user wants of redirects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,7 +228,7 @@ fn invalid(location: &[u8], why: &str) -> Failure {
 }
 
 fn shown(location: &[u8]) -> String {
-    display::quote(location, limits::QUOTE_BYTES_MAX)
+    sanitize::quote(location, limits::QUOTE_BYTES_MAX)
 }
 
 #[cfg(test)]

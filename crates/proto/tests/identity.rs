@@ -5,10 +5,10 @@
 
 #![allow(clippy::print_stderr, reason = "a test says what it skips")]
 
-use overlapped_proto::display::redact;
 use overlapped_proto::input::url::parse;
 use overlapped_proto::job::HostKey;
 use overlapped_proto::origin::{self, Origin};
+use overlapped_proto::sanitize::redact;
 use proptest::prelude::*;
 
 /// Redacting the text and redacting the URL come to the same, so no credential is left and nothing else is lost.

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
 
-use overlapped_proto::display;
 use overlapped_proto::input::{Format, Options, Reader, url};
 use overlapped_proto::record::{Record, csv, ndjson};
+use overlapped_proto::sanitize;
 
 const CANARIES: [&str; 2] = ["s3cr3t", "p4ss"];
 
@@ -19,7 +19,7 @@ fn written(format: Format, list: &[u8]) -> Vec<String> {
     let mut reader = Reader::new(format, Options::default());
     let mut sink = |read: overlapped_proto::input::RowRead| {
         let Err(bad) = read.job else { return };
-        texts.extend([bad.given.to_string(), bad.failure.to_string(), display::shown(&bad.given)]);
+        texts.extend([bad.given.to_string(), bad.failure.to_string(), sanitize::shown(&bad.given)]);
         let mut record = Record::new(bad.row, bad.given);
         record.failure = Some(bad.failure);
         let mut out = Vec::new();
@@ -202,9 +202,9 @@ fn no_query_value_that_is_a_secret_is_told() {
             if let Err(failure) = url::parse(&text) {
                 assert!(!has_canary(&failure.to_string()), "{text}: {failure}");
             }
-            assert!(!has_canary(&display::shown(&text)), "{text}: {}", display::shown(&text));
-            assert!(!display::secrets(&text).is_empty(), "{text}");
-            assert!(has_canary(&display::given(text.as_bytes(), true, 1_000)), "{text}");
+            assert!(!has_canary(&sanitize::shown(&text)), "{text}: {}", sanitize::shown(&text));
+            assert!(!sanitize::secrets(&text).is_empty(), "{text}");
+            assert!(has_canary(&sanitize::given(text.as_bytes(), true, 1_000)), "{text}");
         }
     }
 }
@@ -220,7 +220,7 @@ fn what_is_no_secret_is_shown() {
         "http://h.example:8080/x?redirect=http://a.example:80/@b",
         "{\"url\":\"http://a/\",\"status\":200}",
     ] {
-        assert_eq!(display::quote(text.as_bytes(), 1_000), text);
-        assert!(display::secrets(text).is_empty(), "{text}");
+        assert_eq!(sanitize::quote(text.as_bytes(), 1_000), text);
+        assert!(sanitize::secrets(text).is_empty(), "{text}");
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::num::{IntErrorKind, ParseIntError};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use overlapped_proto::display::shown;
+use overlapped_proto::sanitize::shown;
 
 use super::later;
 use super::slips::slip;

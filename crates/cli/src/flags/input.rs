@@ -7,9 +7,9 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use overlapped_fetch::{Input, Unpack};
-use overlapped_proto::display::shown;
 use overlapped_proto::glob::Glob;
 use overlapped_proto::input::{Format, url};
+use overlapped_proto::sanitize::shown;
 
 use super::slips::slip;
 use crate::exit::Error;

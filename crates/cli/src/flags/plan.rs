@@ -10,12 +10,12 @@ use std::time::Duration;
 use overlapped_fetch::durable::{self, Begin, Durability, Durable};
 use overlapped_fetch::{Config, Family, Input, InputOptions, Network, Pace, Response, Retry, Timeouts};
 use overlapped_proto::bucket::Rate;
-use overlapped_proto::display::{redact, shown};
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
 use overlapped_proto::input::url::parse as parse_url;
 use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::record::csv;
+use overlapped_proto::sanitize::{redact, shown};
 use overlapped_proto::time::Nanos;
 
 use super::fetch::{self, Flags, Progress};

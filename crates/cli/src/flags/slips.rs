@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use overlapped_proto::display;
+use overlapped_proto::sanitize;
 
 use super::later;
 use crate::shell::quote;
@@ -33,14 +33,14 @@ pub(super) fn slip(word: &str) -> Option<String> {
     } else if word.starts_with('-') {
         format!(
             "`{}` is read as a URL, because it comes behind `--`: flags go before that",
-            display::shown(word)
+            sanitize::shown(word)
         )
     } else if word.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("`{word}` is no URL: a number belongs to a flag, as in -j 5, -m 30 or --fail=404")
     } else if is_path(word) {
         format!(
             "there is no file {}; a list is given as @FILE, and a URL with its scheme, as https://example.org/",
-            display::shown(word)
+            sanitize::shown(word)
         )
     } else {
         return None;

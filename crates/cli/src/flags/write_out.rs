@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use overlapped_proto::display::redact;
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::{HttpVersion, Record, ndjson};
+use overlapped_proto::sanitize::redact;
 use overlapped_proto::time::Nanos;
 
 /// A format, read.

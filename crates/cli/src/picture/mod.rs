@@ -10,7 +10,7 @@ pub(crate) mod text;
 mod layout;
 mod chart;
 
-use overlapped_proto::display::{escape, shown};
+use overlapped_proto::sanitize::{escape, shown};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use chart::Chart;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use overlapped_proto::display::is_unsafe;
+use overlapped_proto::sanitize::is_unsafe;
 
 use super::layout::{self, Axis, Drawn, Rows, columns, seconds};
 use super::{Bar, Chart, Phase};

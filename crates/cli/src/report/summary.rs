@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::{Percentiles, Progress, Stop, Summary};
-use overlapped_proto::display::escape;
+use overlapped_proto::sanitize::escape;
 use overlapped_proto::schedule::Held;
 use serde_json::{Value, json};
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use overlapped_fetch::Control;
-use overlapped_proto::display::escape;
 use overlapped_proto::limits;
+use overlapped_proto::sanitize::escape;
 use overlapped_proto::schedule::Held;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;

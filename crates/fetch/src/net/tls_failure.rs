@@ -7,7 +7,7 @@ use std::io;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::{display, record};
+use overlapped_proto::{record, sanitize};
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
 
@@ -113,7 +113,7 @@ fn of_certificate(error: &CertificateError, host: &str) -> String {
 fn names(presented: &[String], host: &str) -> String {
     let plain = |name: &String| {
         let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
-        display::quote(inner.trim_matches('"').as_bytes(), limits::QUOTE_BYTES_MAX)
+        sanitize::quote(inner.trim_matches('"').as_bytes(), limits::QUOTE_BYTES_MAX)
     };
     let mut told: Vec<String> = presented.iter().take(limits::HOSTS_TOLD).map(plain).collect();
     if presented.len() > told.len() {

@@ -16,11 +16,11 @@ pub mod url;
 pub use reader::{Reader, Reread};
 pub use row::typed;
 
-use crate::display;
 use crate::error::ErrorKind;
 use crate::job::{Job, Row};
 use crate::limits;
 use crate::outcome::Failure;
+use crate::sanitize;
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ impl BadRow {
         if failure.kind == ErrorKind::InputTooLong {
             return Self::of_beginning(row, given, failure);
         }
-        let given = display::given(given, true, limits::GIVEN_BYTES_MAX).into();
+        let given = sanitize::given(given, true, limits::GIVEN_BYTES_MAX).into();
         Self { row, given, id: None, meta: None, failure }
     }
 
@@ -173,7 +173,7 @@ impl BadRow {
 
     /// The same, where `given` is only the beginning.
     fn of_beginning(row: Row, given: &[u8], failure: Failure) -> Self {
-        let given = display::given(given, false, limits::GIVEN_BYTES_MAX).into();
+        let given = sanitize::given(given, false, limits::GIVEN_BYTES_MAX).into();
         Self { row, given, id: None, meta: None, failure }
     }
 }

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 
 use url::Url;
 
-use crate::display;
 use crate::error::ErrorKind;
 use crate::header;
 use crate::job::{Ask, Job, Method, Row};
 use crate::limits::{INPUT_ROW_BYTES_MAX, QUOTE_BYTES_MAX};
 use crate::outcome::Failure;
 use crate::record::text::{from_base64, push_json};
+use crate::sanitize;
 use crate::time::Nanos;
 
 use super::{BadRow, Keep, Options, json};
@@ -429,6 +429,6 @@ fn headers(object: &str, into: &mut Vec<(Box<str>, Box<str>)>) -> Result<(), Fai
 }
 
 fn bad(name: &str, problem: &str) -> Failure {
-    let name = display::quote(name.as_bytes(), QUOTE_BYTES_MAX);
+    let name = sanitize::quote(name.as_bytes(), QUOTE_BYTES_MAX);
     Failure::new(ErrorKind::InputFormat, format!("{name} {problem}"))
 }

@@ -1,10 +1,10 @@
 //! The rows of a table, from its cells: what the columns are called, and what a row comes to.
 
-use crate::display;
 use crate::error::ErrorKind;
 use crate::job::{Job, Row};
 use crate::limits::{INPUT_COLUMNS_MAX, INPUT_ROW_BYTES_MAX, QUOTE_BYTES_MAX};
 use crate::outcome::Failure;
+use crate::sanitize;
 
 use super::csv::{Cells, Lost, Shape, Why};
 use super::row::{Cell, Column, Columns, Draft};
@@ -31,7 +31,7 @@ impl Header {
         let names: Vec<_> = split(text, cells.ends).map(str::trim).collect();
         let columns = Columns::new(options, names.iter().copied());
         let Some(url) = names.iter().position(|name| **name == *options.url_column) else {
-            let names = display::quote(names.join(", ").as_bytes(), QUOTE_BYTES_MAX);
+            let names = sanitize::quote(names.join(", ").as_bytes(), QUOTE_BYTES_MAX);
             let message = format!(
                 "there is no column {:?} for the URL; the first line has: {names}",
                 options.url_column

@@ -5,11 +5,11 @@
 
 use url::{Host, ParseError, Url};
 
-use crate::display;
 use crate::error::ErrorKind;
 use crate::limits;
 use crate::origin::Scheme;
 use crate::outcome::Failure;
+use crate::sanitize;
 
 /// Parses the URL of a row.
 ///
@@ -170,7 +170,7 @@ fn is_likely(url: &Url) -> bool {
 }
 
 fn quote(text: &str) -> String {
-    display::quote(text.as_bytes(), limits::QUOTE_BYTES_MAX)
+    sanitize::quote(text.as_bytes(), limits::QUOTE_BYTES_MAX)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 
 use std::net::IpAddr;
 
-use crate::display::redact;
 use crate::notes::Notes;
 use crate::outcome::Hop;
+use crate::sanitize::redact;
 use crate::time::Nanos;
 use crate::timing::Timing;
 

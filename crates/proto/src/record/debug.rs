@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Body, Headers, Record};
-use crate::display::{quote, redact};
+use crate::sanitize::{quote, redact};
 
 /// Bytes of a body or of a header's value that are shown.
 const SHOWN_BYTES: usize = 80;

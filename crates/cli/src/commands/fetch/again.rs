@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use overlapped_proto::display::{self, escape, shown};
 use overlapped_proto::input::url;
 use overlapped_proto::redirect;
+use overlapped_proto::sanitize::{self, escape, shown};
 
 use crate::flags::fetch_flag;
 use crate::flags::values::variable;
@@ -92,12 +92,12 @@ pub(super) fn secret_in_value(name: &str, value: &str) -> Vec<Range<usize>> {
                 &value.get(..behind_colon.saturating_sub(1)).unwrap_or_default().to_ascii_lowercase(),
             ) =>
         {
-            display::secrets(value)
+            sanitize::secrets(value)
         }
         "user" | "header" => std::iter::once(behind_colon..value.len()).collect(),
         _ if is_secret_flag(name) => std::iter::once(0..value.len()).collect(),
-        "referer" => display::secrets(value),
-        _ if value.contains("://") => display::secrets(value),
+        "referer" => sanitize::secrets(value),
+        _ if value.contains("://") => sanitize::secrets(value),
         _ => Vec::new(),
     }
 }

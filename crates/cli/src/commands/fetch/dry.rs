@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use overlapped_fetch::{Bulk, Pace, survey};
-use overlapped_proto::display::escape;
+use overlapped_proto::sanitize::escape;
 use overlapped_proto::survey::Survey;
 use serde_json::{Value, json};
 

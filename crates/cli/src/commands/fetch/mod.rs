@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::{Bulk, ErrorClass, Input, Stop, Summary, raise_open_files_limit};
-use overlapped_proto::display::escape;
+use overlapped_proto::sanitize::escape;
 
 use self::one::One;
 use crate::exit::{Ending, Error};

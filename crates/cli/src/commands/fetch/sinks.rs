@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use overlapped_fetch::Sink;
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::sink::{self, Existing, Files, Lines, OutputFile};
-use overlapped_proto::display::{escape, shown};
 use overlapped_proto::record::{Headers, HttpVersion, Record, column::Fields};
+use overlapped_proto::sanitize::{escape, shown};
 
 use crate::exit::Error;
 use crate::flags::output::Output;

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use overlapped_proto::display;
+use overlapped_proto::sanitize;
 
 use super::again::{Cut, cut, secret_in_value};
 
@@ -84,7 +84,7 @@ fn secrets(word: &str, flag: &mut Option<String>) -> Vec<Range<usize>> {
             Vec::new()
         }
         None if word.starts_with('@') => Vec::new(),
-        None => display::secrets(word),
+        None => sanitize::secrets(word),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::secret::{self, Secrets};
 /// paragraph separators, and the invisible and bidirectional formatting characters become `\u{…}`.
 ///
 /// ```
-/// use overlapped_proto::display::escape;
+/// use overlapped_proto::sanitize::escape;
 ///
 /// assert_eq!(escape("plain \u{e4}"), "plain \u{e4}");
 /// assert_eq!(escape("red \u{1b}[31m"), "red \\u{1b}[31m");
@@ -35,7 +35,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 /// `\x…`.
 ///
 /// ```
-/// use overlapped_proto::display::quote;
+/// use overlapped_proto::sanitize::quote;
 ///
 /// assert_eq!(quote(b"http://me:secret@a/\xff\n", 100), "http://a/\\xff\\u{a}");
 /// assert_eq!(quote(b"http://a b/?page=1&token=secret", 100), "http://a b/?page=1&token=***");
@@ -50,7 +50,7 @@ pub fn quote(bytes: &[u8], bytes_max: usize) -> String {
 /// URL of any other record. `whole`: these are not only the first bytes of the row.
 ///
 /// ```
-/// use overlapped_proto::display::given;
+/// use overlapped_proto::sanitize::given;
 ///
 /// assert_eq!(given(b"me:secret@a/?token=1", true, 100), "a/?token=1");
 /// assert_eq!(given(b"http://me:secr", false, 100), "http://");
@@ -63,7 +63,7 @@ pub fn given(bytes: &[u8], whole: bool, bytes_max: usize) -> String {
 /// A URL without its userinfo (`user:password@`), whether or not it is a valid one.
 ///
 /// ```
-/// use overlapped_proto::display::redact;
+/// use overlapped_proto::sanitize::redact;
 ///
 /// assert_eq!(redact("https://user:secret@example.org/a@b"), "https://example.org/a@b");
 /// assert_eq!(redact("https://example.org/a@b"), "https://example.org/a@b");
@@ -85,7 +85,7 @@ pub fn redact(url: &str) -> Cow<'_, str> {
 /// parameters such as `api_key` and `X-Amz-Signature`.
 ///
 /// ```
-/// use overlapped_proto::display::shown;
+/// use overlapped_proto::sanitize::shown;
 ///
 /// assert_eq!(shown("http://me:x@a/?q=1&access_token=2#key=3"), "http://a/?q=1&access_token=***#key=***");
 /// ```
