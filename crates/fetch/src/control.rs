@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use overlapped_proto::adaptive_limit::{AdaptiveLimit, Idle, Verdict};
 use overlapped_proto::bucket::{Bucket, Rate, Spacing};
 use overlapped_proto::schedule::Held;
-use overlapped_proto::shortage::{Idle, Shortage, Verdict};
 use overlapped_proto::time::Nanos;
 
 use crate::budget::Budget;
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     /// What each shard counts.
     pub(crate) gauges: Box<[Gauges]>,
     /// Files or ports ran out; looked at only while they are short.
-    shortage: Mutex<Shortage>,
+    shortage: Mutex<AdaptiveLimit>,
     short: AtomicBool,
     /// Counts how often every shard was told to close what is idle.
     relief: AtomicUsize,
@@ -79,7 +79,7 @@ impl Shared {
             budget: Budget::new(parallel_max, shards),
             rate: rate.map(|rate| (rate.spacing(), Mutex::default())),
             gauges: (0..shards).map(|_| Gauges::default()).collect(),
-            shortage: Mutex::new(Shortage::new(parallel_max)),
+            shortage: Mutex::new(AdaptiveLimit::new(parallel_max)),
             short: AtomicBool::new(false),
             relief: AtomicUsize::new(0),
             spill_failure: OnceLock::new(),
@@ -184,7 +184,7 @@ impl Shared {
     }
 
     /// Nobody panics with the lock held, so a poisoned one is whole.
-    fn shortage(&self) -> MutexGuard<'_, Shortage> {
+    fn shortage(&self) -> MutexGuard<'_, AdaptiveLimit> {
         self.shortage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

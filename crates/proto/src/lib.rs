@@ -25,7 +25,7 @@ pub mod retry;
 pub mod robots;
 pub mod bucket;
 pub mod max_errors;
-pub mod shortage;
+pub mod adaptive_limit;
 mod slab;
 mod varint;
 pub mod http1;

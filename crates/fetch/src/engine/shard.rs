@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use overlapped::Executor;
+use overlapped_proto::adaptive_limit::Verdict;
 use overlapped_proto::address::Reach;
 use overlapped_proto::input::BadRow;
 use overlapped_proto::job::{HostKey, Job, Target};
@@ -22,7 +23,6 @@ use overlapped_proto::outcome::{Failure, Hop};
 use overlapped_proto::record::Record;
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::schedule::{Finish, Held, Next, Scheduler};
-use overlapped_proto::shortage::Verdict;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 use url::Host;

@@ -9,16 +9,16 @@ use crate::time::Nanos;
 /// How many requests the machine has room for, as far as it is known.
 ///
 /// ```
-/// use overlapped_proto::shortage::{Idle, Shortage, Verdict};
+/// use overlapped_proto::adaptive_limit::{Idle, AdaptiveLimit, Verdict};
 /// use overlapped_proto::time::Nanos;
 ///
-/// let mut shortage = Shortage::new(500);
+/// let mut shortage = AdaptiveLimit::new(500);
 /// let now = Nanos::from_secs(1);
 /// assert!(matches!(shortage.hit(40, Idle::None, now), Verdict::Again(_)));
 /// assert_eq!((shortage.parallel_max(), shortage.times()), (40, 1));
 /// ```
 #[derive(Debug)]
-pub struct Shortage {
+pub struct AdaptiveLimit {
     most: usize,
     parallel_max: usize,
     /// Requests that went well since the last change.
@@ -49,7 +49,7 @@ pub enum Verdict {
     Fail,
 }
 
-impl Shortage {
+impl AdaptiveLimit {
     /// No shortage so far; `most` requests are allowed.
     #[must_use]
     pub const fn new(most: usize) -> Self {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_idle_goes_first() {
-        let mut shortage = Shortage::new(500);
+        let mut shortage = AdaptiveLimit::new(500);
         let now = Nanos::from_secs(5);
         let _ = shortage.hit(40, Idle::Closed, now);
         assert_eq!(shortage.parallel_max(), 500);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn it_comes_back_one_by_one_and_never_above_what_was_wanted() {
-        let mut shortage = Shortage::new(4);
+        let mut shortage = AdaptiveLimit::new(4);
         let mut now = Nanos::from_secs(1);
         let _ = shortage.hit(0, Idle::None, now);
         assert_eq!(shortage.parallel_max(), 1);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_row_fails_only_when_nothing_moves_for_long() {
-        let mut shortage = Shortage::new(4);
+        let mut shortage = AdaptiveLimit::new(4);
         let start = Nanos::from_secs(1);
         assert!(matches!(shortage.hit(0, Idle::None, start), Verdict::Again(_)));
         let late = start + limits::SHORTAGE_MAX;
