@@ -17,7 +17,7 @@ pub mod keepalive;
 pub mod lru;
 pub mod reorder;
 pub mod commit;
-pub mod marks;
+pub mod resume_marks;
 pub mod listed;
 pub mod journal;
 pub mod row_set;

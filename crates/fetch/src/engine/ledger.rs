@@ -8,8 +8,8 @@ use overlapped::{Executor, Job as Task};
 use overlapped_proto::commit::{Commit, When};
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{Listed, Mark};
-use overlapped_proto::marks::Marks;
 use overlapped_proto::record::{Body, Record};
+use overlapped_proto::resume_marks::ResumeMarks;
 
 use crate::clock::Clock;
 use crate::durable::log::{Log, Taken};
@@ -27,7 +27,7 @@ pub(crate) struct Ledger {
     /// What the sinks have taken since their last cut.
     taken: Taken,
     /// Where blocks of the list begin that are not wholly done, in order.
-    marks: Marks,
+    marks: ResumeMarks,
     /// What was read of the list.
     listed: Option<Listed>,
     /// No row below it is missing.
@@ -54,7 +54,7 @@ impl Ledger {
             commit,
             log: Keeping::AtRest(Box::new(log)),
             taken: Taken::default(),
-            marks: Marks::default(),
+            marks: ResumeMarks::default(),
             listed: None,
             low,
             rows: 0,

@@ -9,7 +9,7 @@ use crate::limits;
 
 /// Marks of a list, in its order.
 #[derive(Debug)]
-pub struct Marks {
+pub struct ResumeMarks {
     marks: VecDeque<Mark>,
     /// Every so many are remembered.
     every: u64,
@@ -17,13 +17,13 @@ pub struct Marks {
     since: u64,
 }
 
-impl Default for Marks {
+impl Default for ResumeMarks {
     fn default() -> Self {
         Self { marks: VecDeque::new(), every: 1, since: 0 }
     }
 }
 
-impl Marks {
+impl ResumeMarks {
     /// A block begins here.
     pub fn push(&mut self, mark: Mark) {
         self.since += 1;
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn few_are_remembered_and_none_is_too_late() {
         for count in [1, 2, 100, 300_000] {
-            let mut marks = Marks::default();
+            let mut marks = ResumeMarks::default();
             let mark = |block| Mark { row: Row(block * 10), offset: block * 100 };
             (0..count).for_each(|block| marks.push(mark(block)));
             assert!(marks.marks.len() <= limits::MARKS_MAX);
