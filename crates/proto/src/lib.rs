@@ -18,7 +18,7 @@ pub mod lru;
 pub mod reorder;
 pub mod commit;
 pub mod resume_marks;
-pub mod listed;
+pub mod prefix;
 pub mod journal;
 pub mod row_set;
 pub mod retry;

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::journal;
-use overlapped_proto::listed::Prefix;
+use overlapped_proto::prefix::Prefix;
 use overlapped_proto::{limits, redirect};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use overlapped_proto::job::Method;
 use overlapped_proto::journal::Head;
 use overlapped_proto::limits;
-use overlapped_proto::listed::Prefix;
+use overlapped_proto::prefix::Prefix;
 use serde_json::Value;
 
 pub use crate::body::spool::RunId;

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
 
 use overlapped_proto::journal::{self, Listed};
-use overlapped_proto::listed::Prefix;
+use overlapped_proto::prefix::Prefix;
 use rustix::fs::OFlags;
 
 use super::manifest::hash;

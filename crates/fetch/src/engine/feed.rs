@@ -11,8 +11,8 @@ use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, typed};
 use overlapped_proto::job::{Ask, Job, Row, Shard, Span};
 use overlapped_proto::journal::{Listed, Mark};
 use overlapped_proto::limits;
-use overlapped_proto::listed::Prefix;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::prefix::Prefix;
 use overlapped_proto::unread::{Extent, Position};
 
 use super::listed;

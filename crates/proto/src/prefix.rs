@@ -7,7 +7,7 @@ use crate::journal::Listed;
 /// The first bytes of a list, as they are read.
 ///
 /// ```
-/// use overlapped_proto::listed::Prefix;
+/// use overlapped_proto::prefix::Prefix;
 ///
 /// let (mut once, mut again) = (Prefix::default(), Prefix::default());
 /// once.read(0, b"http://a/\nhttp://b/\n");
