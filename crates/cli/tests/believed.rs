@@ -156,7 +156,7 @@ fn an_entry_that_says_too_much_is_refused() {
     let twice = Group { ok: vec![state.done.low()], ..group(0..0) };
     run.forge(&Frame::Done(Group { ok: vec![Row(ROWS), Row(ROWS + 1)], ..group(0..0) }));
     run.forge(&Frame::Done(Group { ok: vec![Row(ROWS)], ..twice }));
-    run.check_refused("makes no sense");
+    run.check_refused("is malformed");
     fs::write(&journal, &whole).unwrap();
     run.check_goes_on();
 }

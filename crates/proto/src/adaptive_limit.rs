@@ -1,12 +1,13 @@
-//! What to do when the machine runs out of open files or local ports: fewer requests at once, and slowly more again.
+//! An adaptive concurrency limit for when the machine runs out of open files or local ports: it drops to the number of
+//! requests in flight, then rises by one at a time (additive increase).
 //!
-//! It is nobody's failure but our own, so no row pays for it, as long as anything moves at all. Nothing here closes
-//! or opens anything.
+//! A shortage is local, so a row that meets one is put back and does not fail, unless nothing has been in flight for
+//! [`limits::SHORTAGE_MAX`].
 
 use crate::limits;
 use crate::time::Nanos;
 
-/// How many requests the machine has room for, as far as it is known.
+/// The number of requests that may be in flight at once.
 ///
 /// ```
 /// use overlapped_proto::adaptive_limit::{Idle, AdaptiveLimit, Verdict};
@@ -21,16 +22,16 @@ use crate::time::Nanos;
 pub struct AdaptiveLimit {
     most: usize,
     parallel_max: usize,
-    /// Requests that went well since the last change.
+    /// Requests that got a file and a port since the last change.
     good: usize,
     changed: Nanos,
-    /// Since then nothing was in flight and nothing could start.
+    /// The time since which nothing is in flight and nothing can start.
     stuck: Option<Nanos>,
     times: u64,
     least: usize,
 }
 
-/// Whether there were idle connections, which the caller has closed.
+/// Whether the caller has closed idle connections on this shortage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
     /// There were none.
@@ -39,28 +40,28 @@ pub enum Idle {
     Closed,
 }
 
-/// What becomes of the row that met the shortage.
+/// What to do with the row that met the shortage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
-    /// It goes back to its place, and nothing starts here before then.
+    /// Put the row back; nothing starts on this thread before this time.
     Again(Nanos),
-    /// Nothing of ours is in the way and nothing has moved for long: the row fails.
+    /// Fail the row: none of our requests holds a file or a port, and that for [`limits::SHORTAGE_MAX`].
     Fail,
 }
 
 impl AdaptiveLimit {
-    /// No shortage so far; `most` requests are allowed.
+    /// A limit of `most` requests.
     #[must_use]
     pub const fn new(most: usize) -> Self {
         Self { most, parallel_max: most, good: 0, changed: Nanos::ZERO, stuck: None, times: 0, least: most }
     }
 
-    /// A request found no file or port while `others` were in flight.
+    /// A request found no free file or port while `others` were in flight.
     pub fn hit(&mut self, others: usize, idle: Idle, now: Nanos) -> Verdict {
         self.times += 1;
         (self.good, self.changed) = (0, now);
-        // Closing what is idle may be all it takes.
+        // Closing idle connections may have freed enough.
         if idle == Idle::None {
             self.parallel_max = self.parallel_max.min(others).max(1);
             self.least = self.least.min(self.parallel_max);
@@ -77,7 +78,7 @@ impl AdaptiveLimit {
         }
     }
 
-    /// A request was made. True: one more may run at once from now on.
+    /// A request got its file and its port. Returns true if this raises the limit by one.
     pub fn passed(&mut self, now: Nanos) -> bool {
         self.stuck = None;
         if self.parallel_max >= self.most {
@@ -92,25 +93,25 @@ impl AdaptiveLimit {
         more
     }
 
-    /// Requests that may run at once.
+    /// The current limit.
     #[must_use]
     pub const fn parallel_max(&self) -> usize {
         self.parallel_max
     }
 
-    /// True if that is fewer than wanted.
+    /// True while the limit is lowered.
     #[must_use]
     pub const fn is_short(&self) -> bool {
         self.parallel_max < self.most || self.stuck.is_some()
     }
 
-    /// How often there was a shortage.
+    /// The number of shortages.
     #[must_use]
     pub const fn times(&self) -> u64 {
         self.times
     }
 
-    /// The fewest requests that were allowed at once.
+    /// The lowest limit so far.
     #[must_use]
     pub const fn least(&self) -> usize {
         self.least
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_idle_goes_first() {
+    fn idle_connections_are_closed_before_the_limit_drops() {
         let mut shortage = AdaptiveLimit::new(500);
         let now = Nanos::from_secs(5);
         let _ = shortage.hit(40, Idle::Closed, now);

@@ -1,7 +1,8 @@
-//! Which addresses may be dialled. It judges addresses, never names: the engine asks just before each `connect`, on
-//! every hop and for every answer of the resolver, and dials exactly what was judged.
+//! The address policy: which IP addresses may be dialled (protection against SSRF). The engine checks each address just
+//! before each `connect`, on every hop and for every answer of the resolver, and dials exactly that address; so a name
+//! that changes its address between check and use (DNS rebinding) gains nothing.
 //!
-//! An IPv6 address that carries an IPv4 address inside (mapped, compatible, NAT64, 6to4) is judged as both.
+//! An IPv6 address that embeds an IPv4 address (mapped, compatible, NAT64, 6to4) is checked as both.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,7 +18,7 @@ pub enum Reach {
     Public,
     /// This machine, a private network, or nothing at all; and which of them.
     Private(&'static str),
-    /// Where clouds keep their credentials, or the local link: never without being named by `--allow-address`.
+    /// A cloud's metadata service or the local link: refused unless `--allow-address` names it.
     Guarded(&'static str),
 }
 
@@ -63,14 +64,14 @@ impl Reach {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Only the public internet (`--public-only`): the setting for a list that strangers wrote.
+    /// Only the public internet (`--public-only`): for untrusted lists.
     pub public_only: bool,
     /// What is allowed all the same (`--allow-address`).
     pub allow: Vec<Network>,
 }
 
 impl Policy {
-    /// May a row's own URL lead to this address?
+    /// Checks an address to which a row's own URL leads.
     ///
     /// # Errors
     ///
@@ -83,7 +84,7 @@ impl Policy {
         }
     }
 
-    /// May a row lead to this address after a public address has redirected it? Never to one that is not public.
+    /// Checks an address to which a row leads after a public address has redirected it: it must be public.
     ///
     /// # Errors
     ///

@@ -1,10 +1,11 @@
-//! Archives that a server labels as coded: `Content-Encoding: gzip` on a `.tar.gz`, as several servers do by the suffix
-//! alone. The file that was published is the packed one, and so are its checksums.
+//! Detects archives that a server mislabels as content-encoded: `Content-Encoding: gzip` on a `.tar.gz`, as several
+//! servers add by the suffix alone. The published file, and its checksums, are of the compressed archive, so it is not
+//! decoded.
 
 use crate::record::Headers;
 
-/// True if the coding belongs to what was published: wget and Firefox then save the file as it came. `path` is that of
-/// the URL that was asked last.
+/// True if the coding is that of the published file, which is then saved encoded, as wget and Firefox do. `path` is that
+/// of the last URL requested.
 ///
 /// ```
 /// use overlapped_proto::archive::is_archive;

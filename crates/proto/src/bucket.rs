@@ -1,10 +1,9 @@
-//! Rates: how many starts a span of time may hold. The clock is an argument; nothing here waits.
+//! Rate limits, by the generic cell rate algorithm (GCRA): starts are spaced evenly, which needs one number a bucket and
+//! causes no bursts at the server.
 //!
-//! The rule is the generic cell rate algorithm: starts are spaced evenly, which costs one number a bucket and no
-//! burst at the server. Two things make it exact and quick at once. In *any* window of the rate's span there are at
-//! most `count` starts, wherever the window begins. And a start that comes a little late (timers are coarse) does not
-//! push the following ones back: lateness of up to a hundredth of the span is made good, and paid for by a step that
-//! is a hundredth longer. So a rate of 50/s gives 49.5 a second, whatever the timer does.
+//! The limit is strict: *any* window of the rate's span has at most `count` starts. And a start that is a little late,
+//! because timers are coarse, does not delay the following ones: lateness of up to a hundredth of the span is made up,
+//! in exchange for a step that is a hundredth longer. So a rate of 50/s gives 49.5 a second.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,13 +19,13 @@ use crate::time::Nanos;
 /// assert_eq!(Rate::parse("10/s"), Some(Rate { count: 10, per: Nanos::from_secs(1) }));
 /// assert_eq!(Rate::parse("2/5s"), Some(Rate { count: 2, per: Nanos::from_secs(5) }));
 /// assert_eq!("10/s".parse(), Ok(Rate { count: 10, per: Nanos::from_secs(1) }));
-/// assert_eq!(Rate::parse("10"), None); // a rate without its unit says nothing
+/// assert_eq!(Rate::parse("10"), None); // the unit is required
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// So many starts; at least 1.
+    /// The number of starts; at least 1.
     pub count: u32,
-    /// In this span; more than nothing.
+    /// The span that they may start in; more than zero.
     pub per: Nanos,
 }
 
@@ -52,7 +51,7 @@ impl Rate {
         (rate.count > 0 && rate.per > Nanos::ZERO).then_some(rate)
     }
 
-    /// The spacing that keeps to the rate.
+    /// The spacing of starts at this rate.
     #[must_use]
     pub const fn spacing(self) -> Spacing {
         let slack = self.per.0 / 100;
@@ -70,7 +69,7 @@ impl FromStr for Rate {
     }
 }
 
-/// A text that is no [`Rate`]; what it says is how one is written.
+/// A text that is not a [`Rate`]. Its message says how a rate is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidRate;
 
@@ -82,7 +81,7 @@ impl fmt::Display for InvalidRate {
 
 impl std::error::Error for InvalidRate {}
 
-/// A whole number in digits alone; `parse` by itself would take a sign.
+/// A whole number of digits only; `parse` would accept a sign.
 fn whole(digits: &str) -> Option<u64> {
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
 }
@@ -92,7 +91,7 @@ fn whole(digits: &str) -> Option<u64> {
 pub struct Spacing {
     /// From one start to the next.
     step: Nanos,
-    /// How late a start may come without pushing the next one back.
+    /// How late a start may be without delaying the next one.
     slack: Nanos,
 }
 

@@ -1,21 +1,22 @@
-//! When results are made durable: together, because each time costs the disk a rotation or a flash page.
+//! The commit policy: when results become durable. They are committed in groups, because each fsync costs the disk a
+//! rotation or a flash page.
 
 use crate::limits::{COMMIT_BYTES, COMMIT_DELAY, COMMIT_RESULTS};
 use crate::time::Nanos;
 
-/// What a crash may cost.
+/// How many results a crash may lose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// Results are made durable as soon as the disk is free for the next ones. For requests that are dear.
+    /// A group is committed as soon as the one before it is durable. For requests that are expensive to repeat.
     Each,
-    /// At the most about a second of results is fetched again.
+    /// After a crash, at most about a second of results is fetched again.
     #[default]
     Group,
     /// No state is kept, and nothing can be resumed.
     None,
 }
 
-/// The results that are not yet durable.
+/// The group of results that is not yet durable.
 ///
 /// ```
 /// use overlapped_proto::commit::{Commit, Durability, When};
@@ -39,34 +40,34 @@ pub struct Commit {
     bytes: u64,
 }
 
-/// When results are to be made durable.
+/// When a group is to be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Now.
     Now,
-    /// At this time, unless more come.
+    /// At this time, or earlier if the group fills.
     At(Nanos),
-    /// There are none, or nobody asked for it.
+    /// The group is empty, or the run is not durable.
     Never,
 }
 
 impl Commit {
-    /// No results yet.
+    /// An empty group.
     #[must_use]
     pub const fn new(durability: Durability) -> Self {
         Self { durability, since: None, results: 0, bytes: 0 }
     }
 
-    /// So many results more, with bodies of so many bytes.
+    /// Adds results to the group; `bytes` is the length of their bodies.
     pub fn add(&mut self, results: u64, bytes: u64, now: Nanos) {
         if results > 0 {
             self.since.get_or_insert(now);
             self.results += results;
-            self.bytes = self.bytes.saturating_add(bytes);
+            self.bytes += bytes;
         }
     }
 
-    /// When they are due. To be asked again after [`Commit::add`].
+    /// When the group is due. To be called again after [`Commit::add`].
     #[must_use]
     pub fn when(&self) -> When {
         match (self.durability, self.since) {
@@ -77,13 +78,13 @@ impl Commit {
         }
     }
 
-    /// True if no more may come before these are on their way to the disk: a crash would cost too much.
+    /// True if the group must be committed before results are added: a crash would lose too many.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.results >= COMMIT_RESULTS || self.bytes >= COMMIT_BYTES
     }
 
-    /// They are on their way; what comes now belongs to the next.
+    /// Ends the group, whose commit has begun; results from now on belong to the next one.
     pub fn take(&mut self) {
         *self = Self::new(self.durability);
     }

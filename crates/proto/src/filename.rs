@@ -1,8 +1,7 @@
-//! The name of a row's file: a template and what is known of the row, to a path that is safe on every system.
+//! Makes the file name of a row from a template, as a path that is safe on every system.
 //!
-//! A path made here is relative, stays beneath its directory, and has no component that a shell, a terminal, Windows
-//! or this program's own temporary files would take for something else. No server chooses a name unless the template
-//! asks for it.
+//! The path is relative, stays beneath its directory, and has no component with a special meaning to a shell, a terminal,
+//! Windows or this program. A server can choose a part of the name only if the template uses it.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -14,12 +13,12 @@ use crate::job::Row;
 use crate::limits::{FILE_DEPTH_MAX, FILE_NAME_BYTES_MAX};
 use crate::sanitize;
 
-/// What a name can be made of.
+/// The values of a template's fields.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     /// The row.
     pub row: Row,
-    /// The row's own name; the row's number stands in for it.
+    /// The row's own name; its number if it has none.
     pub id: Option<&'a str>,
     /// The URL that answered.
     pub url: &'a Url,
@@ -31,7 +30,7 @@ pub struct Parts<'a> {
 ///
 /// | field | what it is |
 /// | --- | --- |
-/// | `{row}`, `{row:09}` | the number of the row, from 0; with zeros to so many digits |
+/// | `{row}`, `{row:09}` | the number of the row, from 0; padded with zeros to this number of digits |
 /// | `{id}` | the row's own name; its number if it has none |
 /// | `{host}` | the host of the URL that answered |
 /// | `{name}` | the last part of the URL's path, as `curl -O` takes it; `index` if there is none |
@@ -241,7 +240,7 @@ fn number(row: Row, digits: usize, name: &mut String) {
     let _ = write!(name, "{:0digits$}", row.0);
 }
 
-/// As it stands in the URL, percent-encoded: plain ASCII, so that no two spellings of a letter can be confused.
+/// The last segment as in the URL, percent-encoded: plain ASCII, so that no two spellings of a letter can be confused.
 fn last_segment(url: &Url) -> &str {
     url.path().rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("index")
 }
@@ -286,7 +285,7 @@ fn safe_component(text: &str, twin: u32) -> String {
     if stem.len() + around <= FILE_NAME_BYTES_MAX {
         return format!("{before}{stem}{twin}{extension}{after}");
     }
-    // What is cut off lives on in a hash, so that long names that differ at the end stay apart.
+    // A hash replaces the part cut off, so that long names that differ at the end stay distinct.
     let hash = format!("~{:016x}", xxh3_64(text.as_bytes()));
     let room = FILE_NAME_BYTES_MAX - around - hash.len();
     let cut = (0..=room).rev().find_map(|at| stem.get(..at)).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! curl's URL globbing: `{a,b}`, `[1-9]`, `[001-100:2]`, `[a-z]`. One pattern stands for many URLs, the last part
+//! curl's URL globbing: `{a,b}`, `[1-9]`, `[001-100:2]`, `[a-z]`. One pattern expands to many URLs, the last part
 //! changing fastest.
 //!
-//! Nothing is expanded before it is asked for, so a pattern may stand for more URLs than memory holds.
+//! Patterns are expanded lazily, so one may have more URLs than fit in memory.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -67,10 +67,10 @@ impl Glob {
             parts.push(Part::Text(text));
         }
         let count = parts.iter().try_fold(1_u64, |count, part| count.checked_mul(part.count()));
-        Ok(Self { parts, count: count.ok_or_else(|| error(0, "stands for too many URLs"))? })
+        Ok(Self { parts, count: count.ok_or_else(|| error(0, "expands to too many URLs"))? })
     }
 
-    /// How many URLs it stands for.
+    /// The number of URLs.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
@@ -97,7 +97,7 @@ impl Part {
     fn count(&self) -> u64 {
         match self {
             Self::Text(_) => 1,
-            Self::Set(texts) => u64::try_from(texts.len()).unwrap_or(u64::MAX),
+            Self::Set(texts) => texts.len() as u64,
             Self::Letters { count, .. } | Self::Numbers { count, .. } => *count,
         }
     }
@@ -149,7 +149,7 @@ struct Literal<'a> {
     bytes: usize,
 }
 
-/// What stands at the beginning of `rest` and is no part of a pattern, if anything is.
+/// The literal text at the front of `rest`, if it is not part of a pattern.
 fn literal(rest: &str) -> Option<Literal<'_>> {
     if let Some(escaped) = rest.strip_prefix('\\').filter(|after| after.starts_with(['{', '}', '[', ']'])) {
         return Some(Literal { text: escaped.get(..1)?, bytes: 2 });
@@ -179,7 +179,7 @@ fn set(rest: &str) -> Result<(Part, usize), Problem> {
         match c {
             '}' => return Ok((Part::Set(texts), at + 1)),
             ',' => texts.push(String::new()),
-            '{' | '[' | ']' => return Err((at, "stands within braces")),
+            '{' | '[' | ']' => return Err((at, "is not allowed within braces")),
             _ => {
                 let escaped = chars
                     .next_if(|&(_, next)| c == '\\' && matches!(next, '{' | '}' | '[' | ']' | ',' | '\\'));
@@ -218,7 +218,7 @@ fn count(first: u64, last: u64, step: u64) -> Option<u64> {
     (last.checked_sub(first)? / step).checked_add(1)
 }
 
-/// Digits only: no sign, at most as many as fit.
+/// A number of digits only, without a sign; `None` if it does not fit.
 fn number(text: &str) -> Option<u64> {
     if text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -285,7 +285,7 @@ mod tests {
         check_error("ab}", 2, "closes nothing");
         check_error("ab]", 2, "closes nothing");
         check_error("a[]]", 3, "closes nothing");
-        check_error("{a{b}}", 2, "stands within braces");
+        check_error("{a{b}}", 2, "is not allowed within braces");
         check_error("x[5-1]", 1, "runs backwards, or has too many numbers");
         check_error("x[c-a]", 1, "runs backwards");
         let range = "is not a range like [1-9], [001-100:2] or [a-z]";
@@ -295,7 +295,7 @@ mod tests {
             check_error(bad, 1, range);
         }
         check_error("[0-99999999999999999999]", 0, range);
-        check_error("[0-9999999999][0-9999999999]", 0, "stands for too many URLs");
+        check_error("[0-9999999999][0-9999999999]", 0, "expands to too many URLs");
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Which headers a caller may set. Whatever a list or a command line holds, a request stays one request.
+//! Validates the headers that a caller may set, so that a list or a command line cannot smuggle a second request.
 
 use crate::error::ErrorKind;
 use crate::limits;

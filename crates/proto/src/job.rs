@@ -22,7 +22,7 @@ pub struct Row(pub u64);
 pub struct HostKey(pub u64);
 
 impl HostKey {
-    /// The key of a host name or address as it stands in a parsed URL; a trailing dot does not count.
+    /// The key of a host name or address as in a parsed URL; a trailing dot is ignored.
     #[must_use]
     pub fn new(host: &str) -> Self {
         Self(xxh3_64(host.strip_suffix('.').unwrap_or(host).as_bytes()))
@@ -34,21 +34,21 @@ impl HostKey {
         Self::new(url.host_str().unwrap_or_default())
     }
 
-    /// Which of `shards` owns the host, when a list is split over machines.
+    /// The index of the partition that has the host, when a list is split into `shards` partitions over machines.
     #[must_use]
     pub fn shard(self, shards: usize) -> usize {
         usize::try_from(self.0 % u64::try_from(shards.max(1)).unwrap_or(1)).unwrap_or(0)
     }
 
-    /// Which of a machine's `threads` owns the host. By other bits than [`HostKey::shard`]: by the same, a machine that
-    /// has one of two shards would keep one of its two threads idle.
+    /// The index of the engine shard that owns the host, of `threads`. It uses other bits than [`HostKey::shard`]: with
+    /// the same bits, a machine that has one of two partitions would leave one of its two threads idle.
     #[must_use]
     pub fn thread(self, threads: usize) -> usize {
         Self(self.0.rotate_left(32)).shard(threads)
     }
 }
 
-/// A part of a list, by host: what one of several machines fetches.
+/// A partition of a list by host: what one of several machines fetches (`--shard K/N`).
 ///
 /// ```
 /// use overlapped_proto::job::{HostKey, Row, Shard};
@@ -56,13 +56,13 @@ impl HostKey {
 /// let shard = Shard::parse("2/3").unwrap();
 /// assert_eq!((shard.index, shard.of), (1, 3));
 /// assert_eq!(shard.has(Row(0), Some(HostKey(7))), true);
-/// assert_eq!(shard.has(Row(7), None), true); // a bad row has no host, and must be somebody's all the same
+/// assert_eq!(shard.has(Row(7), None), true); // a bad row has no host, and is in one partition all the same
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which one, from 0.
+    /// The index of the partition, from 0.
     pub index: u32,
-    /// Of how many.
+    /// The number of partitions.
     pub of: u32,
 }
 
@@ -77,7 +77,8 @@ impl Shard {
         (index < of).then_some(Self { index, of })
     }
 
-    /// True if a row is in this part: each row of a list is in exactly one. A row without a host goes by its number.
+    /// True if a row is in this partition. Each row of a list is in exactly one; a row without a host is assigned by its
+    /// number.
     #[must_use]
     pub fn has(self, row: Row, host: Option<HostKey>) -> bool {
         let shard = HostKey(host.map_or(row.0, |host| host.0)).shard(self.of as usize);
@@ -85,16 +86,16 @@ impl Shard {
     }
 }
 
-/// Where a request goes: to which host, and to which of its origins.
+/// The host and origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The host, which is the unit of politeness.
     pub host: HostKey,
-    /// Its scheme and port, with which the host is the origin: what can be reached, or not.
+    /// The scheme and port; with the host they are the origin, whose reachability is tracked.
     pub endpoint: Endpoint,
 }
 
-/// True for this machine itself: `localhost`, 127.0.0.0/8 and `[::1]`. There is no stranger to be polite to.
+/// True for this machine itself: `localhost`, 127.0.0.0/8 and `[::1]`, which need no politeness.
 #[must_use]
 pub fn is_local(url: &Url) -> bool {
     match url.host() {
@@ -128,8 +129,8 @@ pub enum Method {
 }
 
 impl Method {
-    /// Reads a method: any token of RFC 9110 but CONNECT, which would make a tunnel of the connection. Upper case is
-    /// not forced, as curl does not.
+    /// Parses a method: any token of RFC 9110 but CONNECT, which would turn the connection into a tunnel. As in curl, the
+    /// case is kept.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -142,12 +143,14 @@ impl Method {
             "DELETE" => Self::Delete,
             "OPTIONS" => Self::Options,
             "CONNECT" => return None,
-            _ if !text.is_empty() && text.len() <= 32 && text.bytes().all(token) => Self::Other(text.into()),
+            _ if (1..=limits::METHOD_BYTES_MAX).contains(&text.len()) && text.bytes().all(token) => {
+                Self::Other(text.into())
+            }
             _ => return None,
         })
     }
 
-    /// As it stands in the request line.
+    /// The method as in the request line.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -206,8 +209,8 @@ pub struct Ask {
     pub meta_dropped: bool,
 }
 
-/// Where a row stands in its list. In one word, because every row that waits has one: 46 bits for the offset, 18 for
-/// the length.
+/// The byte range of a row in its list. Packed into one word, because every waiting row has one: 46 bits for the offset,
+/// 18 for the length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(NonZeroU64);
 
@@ -263,7 +266,7 @@ pub struct Job {
     pub given: Option<Box<str>>,
     /// What the row asks for beyond its URL.
     pub ask: Option<Box<Ask>>,
-    /// The body of `ask` is not sent any more, and the method is GET: a redirect said so.
+    /// A redirect has changed the method to GET, so the body of `ask` is not sent any more.
     pub became_get: bool,
     /// A redirect led to another origin: from now on no credential is sent (never restored on the way back).
     pub crossed_origin: bool,
@@ -303,7 +306,7 @@ impl Job {
         }
     }
 
-    /// The same row, remembering the URL as the list gave it.
+    /// The same row, with the URL as the list gave it.
     #[must_use]
     pub fn given_as(mut self, text: &str) -> Self {
         self.given = (text != self.url.as_str()).then(|| text.into());
@@ -316,13 +319,13 @@ impl Job {
         Target { host: self.host, endpoint: Endpoint::of(&self.url) }
     }
 
-    /// What the redirects took that led here: the requests themselves, without the waiting in between.
+    /// The duration of the redirects so far: the requests, without the time in queues.
     #[must_use]
     pub fn spent(&self) -> Nanos {
         self.chain.iter().fold(Nanos::ZERO, |sum, hop| sum + hop.total)
     }
 
-    /// True if nothing was tried yet: what is known of the row is what the list says.
+    /// True if no attempt was made, so that the row has only the content of the list.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.first_started.is_none() && self.chain.is_empty()
@@ -334,9 +337,8 @@ impl Job {
         self.given.as_deref().unwrap_or(self.url.as_str())
     }
 
-    /// Sends the row on to `url`, and remembers where it came from.
-    ///
-    /// What a redirect means for the method, the body and credentials is the caller's to set.
+    /// Redirects the row to `url`, and appends `hop` to its chain. The caller sets the consequences for method, body and
+    /// credentials.
     pub fn redirect(&mut self, url: Url, hop: Hop) {
         debug_assert!(self.chain.len() <= usize::from(limits::REDIRECTS_MAX), "redirects are counted before");
         if self.given.is_none() {

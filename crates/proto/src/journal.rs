@@ -1,14 +1,14 @@
-//! The journal of a run: what is durable, as frames that are only ever appended, and the state they add up to.
+//! The append-only journal of a run: its frames, and the state that they add up to.
 //!
-//! A file begins with a [`Head`]; then come frames, each `length u32 | kind u8 | payload | crc32c u32`, little-endian, the
-//! checksum over all before it. **Whoever writes syncs after each frame, before the next.** So when a file is read, a bad
-//! frame at its very end is one that was being written as the power went: it says nothing, and the file ends before it.
-//! A bad frame with a good one behind it is damage, and nobody may guess what it said.
+//! A file begins with a [`Head`]. Frames follow, each `length u32 | kind u8 | payload | crc32c u32`, little-endian; the
+//! checksum covers everything before it in the frame. **The writer syncs (fsync) after each frame, before it writes the
+//! next.** So a bad frame at the end of a file is a torn write, and recovery ignores it. A bad frame with a good one
+//! behind it is damage, and recovery refuses the file.
 
 use std::fmt;
 
 use crate::job::Row;
-use crate::limits::{DURABLE_ROWS_MAX, FRAME_BYTES_MAX};
+use crate::limits::{DURABLE_ROWS_MAX, FRAME_BYTES_MAX, GROUP_ROWS_MAX};
 use crate::row_set::{RowSet, decode_ranges, encode_ranges};
 use crate::varint;
 
@@ -20,12 +20,12 @@ const MAGIC: &[u8; 8] = b"ovlp-run";
 const PREFIX_BYTES: usize = 5;
 const SUM_BYTES: usize = 4;
 
-/// What a file of a run begins with.
+/// The header of a journal file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The number that all files of the run share.
+    /// The identifier of the run, the same in all its files.
     pub run: u64,
-    /// The number of the file; higher is later.
+    /// The generation of the file; higher is later.
     pub generation: u64,
     /// The process that wrote it.
     pub process: u32,
@@ -35,7 +35,7 @@ impl Head {
     /// Its length in bytes.
     pub const BYTES: usize = 36;
 
-    /// The bytes that a file begins with.
+    /// The encoded header.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
@@ -70,34 +70,34 @@ impl Head {
 /// One entry of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// These rows are done, and everything about them is durable.
+    /// A checkpoint: these rows are done, and everything about them is durable.
     Done(Group),
-    /// These files are about to get their final names, for rows that are not done before the next [`Frame::Done`].
+    /// These files are about to be renamed to their final names, for rows of the next [`Frame::Done`].
     Names(Vec<Named>),
-    /// Requests for these rows are about to be sent that must not be sent twice.
+    /// Requests for these rows are about to be sent, and must not be sent twice (write-ahead).
     Intent(Vec<Row>),
-    /// Everything that is known. Nothing that came before matters any more.
+    /// The whole state. It replaces all frames before it.
     Snapshot(Box<State>),
-    /// The run has come to its end.
+    /// The run has ended.
     Ended,
 }
 
-/// Rows that became durable together.
+/// The rows of one checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
     /// The rows that succeeded, in order.
     pub ok: Vec<Row>,
     /// The rows that failed, in order.
     pub failed: Vec<Row>,
-    /// For each sink where its file ends, if it has one.
+    /// For each sink the end of its file, if it has one.
     pub offsets: Vec<Option<End>>,
-    /// Where reading may begin again: a row at or below the low-water mark, and its byte in the list.
+    /// Where a resumed run starts to read: a row at or below the low-water mark.
     pub mark: Option<Mark>,
-    /// What was read of the list by then, if it is a file.
+    /// The part of the list read so far, if it is a file.
     pub listed: Option<Listed>,
 }
 
-/// Where an output ends: how long it is, and by what its end is known again.
+/// The end of an output: its length, and a checksum of its last bytes by which recovery recognizes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct End {
     /// Its length.
@@ -106,60 +106,60 @@ pub struct End {
     pub sum: u32,
 }
 
-/// The first bytes of a list, and by what they are known again.
+/// A prefix of a list: its length, and a hash by which recovery recognizes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
-    /// How many bytes.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// Their hash (XXH3, 64 bits).
+    /// Its hash (XXH3, 64 bits).
     pub sum: u64,
 }
 
-/// A row, and the byte of the list where it begins.
+/// A row, and its byte offset in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The row.
     pub row: Row,
-    /// Where it begins.
+    /// The offset of its first byte.
     pub offset: u64,
 }
 
-/// A file that is about to get its final name. It is known by its number, which it keeps.
+/// A file that is about to be renamed to its final name. It is identified by its inode, which a rename keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// Its final name, from the directory of the outputs, as the system's bytes.
+    /// Its final name, relative to the directory of the outputs, as the system's bytes.
     pub path: Vec<u8>,
     /// The device it is on.
     pub device: u64,
-    /// Its number there.
+    /// Its inode number on the device.
     pub inode: u64,
 }
 
-/// What a journal says when all of it has been read.
+/// The state of a run: the sum of the frames of its journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Every row that is done.
     pub done: RowSet,
     /// Those of them that failed.
     pub failed: RowSet,
-    /// Rows whose requests may have been sent; those that are not done are in doubt.
+    /// Rows whose requests may have been sent; those of them that are not done are in doubt.
     pub intended: RowSet,
-    /// For each sink where its file ends, if it has one.
+    /// For each sink the end of its file, if it has one.
     pub offsets: Vec<Option<End>>,
-    /// Where reading may begin again.
+    /// Where a resumed run starts to read.
     pub mark: Option<Mark>,
-    /// What was read of the list, if it is a file.
+    /// The part of the list read so far, if it is a file.
     pub listed: Option<Listed>,
-    /// Files that may have their final names though their rows are not done.
+    /// Files that may have their final names, of rows that are not done.
     pub named: Vec<Named>,
-    /// The last files that were named for rows that are done.
+    /// The files named at the last checkpoint that named any.
     pub kept: Vec<Named>,
-    /// The run has come to its end.
+    /// The run has ended.
     pub ended: bool,
 }
 
 impl State {
-    /// Takes in the next frame.
+    /// Applies the next frame.
     pub fn apply(&mut self, frame: Frame) {
         match frame {
             Frame::Done(group) => {
@@ -186,14 +186,14 @@ impl State {
         }
     }
 
-    /// True if no run has written this entry after what is known: a row is done twice, a file becomes shorter, reading
-    /// would begin behind a row that is not done.
+    /// True if the frame is inconsistent with the state, so that no correct run has written it: a row is done twice, a
+    /// file becomes shorter, or reading would start behind a row that is not done.
     #[must_use]
     pub fn contradicts(&self, frame: &Frame) -> bool {
         match frame {
             Frame::Done(group) => {
                 let twice = group.ok.iter().chain(&group.failed).any(|&row| self.done.contains(row));
-                // Both are in order.
+                // Both are sorted.
                 let both = group.ok.iter().any(|row| group.failed.binary_search(row).is_ok());
                 let beyond =
                     group.ok.last().max(group.failed.last()).is_some_and(|r| r.0 >= DURABLE_ROWS_MAX);
@@ -220,7 +220,7 @@ impl State {
         }
     }
 
-    /// The rows of which nobody knows whether their requests were sent.
+    /// The rows whose requests may or may not have been sent.
     #[must_use]
     pub fn in_doubt(&self) -> RowSet {
         self.intended.without(&self.done)
@@ -262,7 +262,7 @@ impl Frame {
 }
 
 impl State {
-    /// Appends the frame that says all of it, [`Frame::Snapshot`].
+    /// Appends the state as a [`Frame::Snapshot`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; PREFIX_BYTES]);
@@ -285,12 +285,15 @@ pub fn checksum(bytes: &[u8]) -> u32 {
 
 /// Fills in the length and the kind of the frame that begins at `start`, and appends its checksum.
 fn seal(start: usize, kind: u8, out: &mut Vec<u8>) {
-    let length = u32::try_from(out.len() - start - PREFIX_BYTES).unwrap_or(u32::MAX);
-    if let Some(prefix) = out.get_mut(start..start + PREFIX_BYTES) {
-        let [a, b, c, d] = length.to_le_bytes();
-        prefix.copy_from_slice(&[a, b, c, d, kind]);
-    }
-    let sum = crc32c::crc32c(out.get(start..).unwrap_or_default());
+    let length = out.len() - start - PREFIX_BYTES;
+    assert!(
+        length as u64 <= FRAME_BYTES_MAX,
+        "a frame is no longer than FRAME_BYTES_MAX, or it cannot be read"
+    );
+    let [a, b, c, d] = u32::try_from(length).expect("FRAME_BYTES_MAX fits in 32 bits").to_le_bytes();
+    let frame = out.get_mut(start..).expect("the frame begins at start");
+    frame.get_mut(..PREFIX_BYTES).expect("the frame has its prefix").copy_from_slice(&[a, b, c, d, kind]);
+    let sum = crc32c::crc32c(frame);
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
@@ -315,14 +318,19 @@ fn encode_names(named: &[Named], out: &mut Vec<u8>) {
     }
 }
 
-/// Rows in order, each once, as ranges.
+/// Appends sorted rows as ranges.
 fn encode_rows(rows: &[Row], out: &mut Vec<u8>) {
     let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
     for row in rows {
         match ranges.last_mut() {
             Some(last) if last.end == row.0 => last.end += 1,
-            Some(last) if last.end > row.0 => {}
-            _ => ranges.push(row.0..row.0.saturating_add(1)),
+            last => {
+                assert!(
+                    last.is_none_or(|last| last.end < row.0),
+                    "the rows of a frame are sorted, each once"
+                );
+                ranges.push(row.0..row.0 + 1);
+            }
         }
     }
     encode_ranges(ranges.into_iter(), out);
@@ -360,32 +368,32 @@ fn encode_listed(listed: Option<Listed>, out: &mut Vec<u8>) {
 
 // --- reading -------------------------------------------------------------------------------------------------
 
-/// What is wrong with a file.
+/// What is wrong with a journal file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// It is no file of a run.
+    /// It is not a journal.
     NoJournal,
-    /// It is written in another version of the format.
+    /// It is in another version of the format.
     Version(u32),
-    /// It is not what was written.
+    /// A checksum does not match.
     Checksum,
-    /// It is what was written, and makes no sense.
+    /// A frame has a valid checksum and malformed content.
     Content,
 }
 
-/// Where a file is damaged, and how.
+/// Damage of a journal file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The byte where the damaged part begins; everything before it is sound.
+    /// The offset of the damaged part; everything before it is sound.
     pub at: u64,
-    /// What is wrong there.
+    /// The kind of damage.
     pub wrong: Wrong,
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.wrong {
-            Wrong::NoJournal => write!(f, "it is no file of a run"),
+            Wrong::NoJournal => write!(f, "it is not a file of a run"),
             Wrong::Version(found) => {
                 write!(
                     f,
@@ -394,27 +402,27 @@ impl fmt::Display for Damage {
                 )
             }
             Wrong::Checksum => write!(f, "it is damaged at byte {}", self.at),
-            Wrong::Content => write!(f, "its entry at byte {} makes no sense", self.at),
+            Wrong::Content => write!(f, "its entry at byte {} is malformed", self.at),
         }
     }
 }
 
-/// A file that was read.
+/// The sound part of a journal file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sound {
-    /// What it begins with; `None` if not even that was written whole.
+    /// The header; `None` if it is torn.
     pub head: Option<Head>,
-    /// Its length up to the last whole frame.
+    /// The length up to the end of the last whole frame.
     pub bytes: u64,
-    /// True if something follows that was not written whole.
+    /// True if a torn write follows.
     pub torn: bool,
 }
 
-/// Reads a file, and hands each frame on with the byte where it begins.
+/// Reads a journal file, and passes each frame to `each` with its byte offset.
 ///
 /// # Errors
 ///
-/// It is damaged elsewhere than at its end. What was handed on until then is sound.
+/// The file is damaged elsewhere than at its end. The frames that were passed on before are sound.
 pub fn read(bytes: &[u8], mut each: impl FnMut(u64, Frame)) -> Result<Sound, Damage> {
     let Some((head, mut rest)) = bytes.split_at_checked(Head::BYTES) else {
         return Ok(Sound { head: None, bytes: 0, torn: !bytes.is_empty() });
@@ -437,9 +445,11 @@ pub fn read(bytes: &[u8], mut each: impl FnMut(u64, Frame)) -> Result<Sound, Dam
     }
 }
 
-/// True if what follows the last whole entry of a file, from byte `at` on, is one that was not synced: the beginning of
-/// an entry, or sectors of one with zeros in the place of the others. An entry that is all there and has changed is
-/// damage, and what it said counts; of intents it may have been the one whose request was sent.
+/// True if `tail`, which follows the last whole entry of a file at byte `at`, is a torn write: the beginning of an entry,
+/// or some sectors of one with zeros in place of the others.
+///
+/// Anything else is an entry that was complete and has changed, which is damage: in the file of intents it may be that of
+/// a request that was sent.
 #[must_use]
 pub fn is_unsynced(tail: &[u8], at: u64) -> bool {
     let is_empty = |part: &[u8]| part.iter().all(|&byte| byte == 0);
@@ -449,12 +459,12 @@ pub fn is_unsynced(tail: &[u8], at: u64) -> bool {
     end < ENTRY_BYTES_MIN || in_parts && end >= to_sector
 }
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes atomically.
 const SECTOR_BYTES: usize = 512;
 /// The shortest entry with a row in it.
 const ENTRY_BYTES_MIN: usize = PREFIX_BYTES + 3 + SUM_BYTES;
 
-/// Kind and payload of the frame at the front, and what follows it; `None`: there is no whole frame.
+/// Kind and payload of the frame at the front, and the bytes behind it; `None` if there is no whole frame.
 fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let mut rest = bytes;
     let length = u64::from(take_u32(&mut rest)?);
@@ -465,7 +475,7 @@ fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let payload = varint::take_bytes(&mut rest, length)?;
     let sum = take_u32(&mut rest)?;
     let summed = bytes.get(..PREFIX_BYTES + payload.len())?;
-    // No frame has kind 0: zeros, as a crash leaves them behind, are never taken for one.
+    // No frame has kind 0, so zeros, which a crash may leave in the place of data, do not decode as one.
     (kind != 0 && crc32c::crc32c(summed) == sum).then_some((kind, payload, rest))
 }
 
@@ -499,7 +509,7 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Frame> {
 }
 
 fn decode_rows(bytes: &mut &[u8]) -> Option<Vec<Row>> {
-    // Looked through first: a range of billions is no group, and must not be allocated.
+    // Counted first, so that a malformed range of billions of rows is not allocated.
     let (mut ahead, mut count) = (*bytes, 0_u64);
     decode_ranges(&mut ahead, |range| count += range.end - range.start)?;
     if count > GROUP_ROWS_MAX {
@@ -509,9 +519,6 @@ fn decode_rows(bytes: &mut &[u8]) -> Option<Vec<Row>> {
     decode_ranges(bytes, |range| rows.extend(range.map(Row)))?;
     Some(rows)
 }
-
-/// No group is as large: what may be in flight at the most, times a hundred.
-const GROUP_ROWS_MAX: u64 = 1 << 24;
 
 fn decode_offsets(bytes: &mut &[u8]) -> Option<Vec<Option<End>>> {
     let count = varint::take(bytes)?;

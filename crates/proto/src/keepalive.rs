@@ -1,8 +1,8 @@
-//! Idle connections: which one to use again, which to close.
+//! The pool of idle connections: which one to reuse, which to close.
 //!
-//! The one that became idle last is used first, so that the others grow old and are closed. What is handed out is no
-//! longer here: no connection is given to two. Nothing here opens, closes or looks into a connection; whoever drops
-//! what comes back closes it.
+//! LIFO: the connection that became idle last is reused first, so that surplus ones reach their idle timeout and are
+//! closed. A connection leaves the pool when it is checked out, so it is never shared. The pool does no I/O; the caller
+//! closes a connection by dropping it.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -12,40 +12,40 @@ use crate::limits;
 use crate::slab::{List, NONE, Slab};
 use crate::time::Nanos;
 
-/// What an origin was seen to do with a connection after an answer that did not announce its end.
+/// What an origin has done with a connection after a response that did not announce its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Habit {
-    /// Nothing was seen yet.
+    /// Not observed yet.
     #[default]
     Unknown,
-    /// It has kept one open for a while after so many answers.
+    /// It has kept a connection open for a while after this number of responses.
     Keeps {
-        /// Answers on that connection.
+        /// Responses on that connection.
         answers: u32,
     },
-    /// It has closed one within a second of its answer.
+    /// It has closed a connection within a second of its response.
     Closes,
 }
 
-/// What a request that must not be sent twice does with an idle connection.
+/// How a request that must not be sent twice treats an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
-    /// Uses it, if it shows no end when it is looked at just before.
+    /// Use it, if it is not closed when it is checked just before.
     Use,
-    /// Watches it until then; without an end it is used.
+    /// Watch it until this time, and use it if it is not closed by then.
     Watch(Nanos),
-    /// Leaves it, and takes a new one.
+    /// Open a new connection.
     Leave,
 }
 
 impl Habit {
-    /// What a request that must not be sent twice does at `now` with a connection that has given so many answers and is
+    /// How a request that must not be sent twice treats, at `now`, a connection that has given `answers` responses and is
     /// idle since `since`.
     ///
-    /// The server may close the connection while the request is on its way, and then it is not known whether it was read
-    /// (RFC 9112, section 9.3.1). So the connection must have answered a moment ago, and its origin must be known to
-    /// keep it: some servers close each connection after its first answers without a word, and that end needs a moment
-    /// to arrive.
+    /// The server may close the connection while the request is in transit; then it is not known whether the request was
+    /// read (RFC 9112, section 9.3.1). So the connection must have answered a moment ago, and its origin must be known
+    /// to keep connections open: some servers close each connection after its first responses without announcing it, and
+    /// the FIN takes a moment to arrive.
     #[must_use]
     pub fn care(self, answers: u32, since: Nanos, now: Nanos) -> Care {
         let is_kept = match self {
@@ -60,8 +60,8 @@ impl Habit {
         if is_kept || settled <= now { Care::Use } else { Care::Watch(settled) }
     }
 
-    /// The habit of an origin that also has this one. One that has closed a connection without a word is not trusted
-    /// again.
+    /// Combines two observations of one origin. `Closes` is final: an origin that has closed a connection unannounced is
+    /// not trusted again.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -72,14 +72,14 @@ impl Habit {
     }
 }
 
-/// How long and how many connections are kept.
+/// The limits of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Idle connections in all.
+    /// The most idle connections.
     pub idle_max: usize,
-    /// How long one may be idle.
+    /// The idle timeout.
     pub idle: Nanos,
-    /// How long one may live.
+    /// The longest life of a connection.
     pub age: Nanos,
 }
 
@@ -89,7 +89,7 @@ impl Default for Bounds {
     }
 }
 
-/// Idle connections `C` by what they may be used for, `K`.
+/// Idle connections `C` by the key `K` that a request must match to reuse them.
 ///
 /// ```
 /// use overlapped_proto::keepalive::{Bounds, Keepalive};
@@ -108,9 +108,9 @@ impl Default for Bounds {
 pub struct Keepalive<K, C> {
     bounds: Bounds,
     slab: Slab<Idle<K, C>>,
-    /// All of them, the first to be over first.
+    /// All connections, sorted by `until`.
     by_time: List,
-    /// Chains of those whose keys have the same hash bits, the last idle first. A power of two of them.
+    /// The buckets of a chained hash table, the last idle connection of a chain first. Their number is a power of two.
     chains: Box<[u32]>,
 }
 
@@ -119,34 +119,34 @@ struct Idle<K, C> {
     key: K,
     hash: u64,
     connection: C,
-    /// Not to be used from then on.
+    /// When it expires.
     until: Nanos,
     /// The next in its chain.
     below: u32,
 }
 
 impl<K: Hash + Eq, C> Keepalive<K, C> {
-    /// No connections yet.
+    /// An empty pool.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         let chains = (bounds.idle_max.clamp(8, 1 << 16) * 2).next_power_of_two();
         Self { bounds, slab: Slab::new(), by_time: List::EMPTY, chains: vec![NONE; chains].into() }
     }
 
-    /// Idle connections.
+    /// The number of idle connections.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slab.len()
     }
 
-    /// True if there are none.
+    /// True if the pool is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slab.len() == 0
     }
 
-    /// Takes out the connection for `key` that became idle last. One whose time is over is never handed out; it
-    /// stays until [`Keepalive::expire`].
+    /// Removes the connection for `key` that became idle last. An expired one is not returned; it stays in the pool
+    /// until [`Keepalive::expire`].
     pub fn checkout(&mut self, key: &K, now: Nanos) -> Option<C> {
         let hash = hash(key);
         let mut at = self.chain(hash);
@@ -160,8 +160,8 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
         None
     }
 
-    /// Takes in a connection that is idle from `now`. Comes back with one to close, if there are too many: the
-    /// one whose time would be over first, or this very one if it is too old.
+    /// Adds a connection that is idle from `now`. Returns a connection to close if the pool is full, the one that would
+    /// expire first, or this one if it has expired itself.
     pub fn checkin(&mut self, key: K, connection: C, opened_at: Nanos, now: Nanos) -> Option<C> {
         let until = (now + self.bounds.idle).min(opened_at + self.bounds.age);
         if until <= now || self.bounds.idle_max == 0 {
@@ -172,13 +172,13 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
         let hash = hash(&key);
         let below = self.chain(hash);
         let at = self.slab.insert(Idle { key, hash, connection, until, below });
-        // Nearly always the last: only near the end of its life does a connection have less time than the others.
+        // Nearly always at the end: only a connection near its maximum age expires before those that were idle earlier.
         self.slab.insert_sorted(&mut self.by_time, at, |other| other.until > until);
         self.set_chain(hash, at);
         oldest
     }
 
-    /// The connections whose time is over, to be closed.
+    /// Removes the connections that have expired, to be closed.
     pub fn expire(&mut self, now: Nanos) -> impl Iterator<Item = C> {
         std::iter::from_fn(move || {
             let at = self.by_time.front().filter(|&at| self.slab.get(at).until <= now)?;
@@ -186,13 +186,13 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
         })
     }
 
-    /// When [`Keepalive::expire`] will next have something to close.
+    /// When the next connection expires. To be called again after every other call.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Nanos> {
         self.by_time.front().map(|at| self.slab.get(at).until)
     }
 
-    /// All of them, to be closed: the run ends, or files have run out.
+    /// Removes all connections, to be closed: the run ends, or open files have run out.
     pub fn clear(&mut self) -> impl Iterator<Item = C> {
         self.expire(Nanos::MAX)
     }
@@ -212,12 +212,12 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
     }
 
     fn chain(&self, hash: u64) -> u32 {
-        self.chains.get(self.chain_index(hash)).copied().unwrap_or(NONE)
+        *self.chains.get(self.chain_index(hash)).expect("the index is masked by the number of chains")
     }
 
     fn set_chain(&mut self, hash: u64, at: u32) {
         let index = self.chain_index(hash);
-        self.chains.get_mut(index).into_iter().for_each(|chain| *chain = at);
+        *self.chains.get_mut(index).expect("the index is masked by the number of chains") = at;
     }
 
     fn chain_index(&self, hash: u64) -> usize {
@@ -225,8 +225,8 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
     }
 }
 
-/// SipHash with fixed keys: the same in every run. Names that collide on purpose only make a chain of `idle_max`.
-/// Known to all, so that a list may be made whose keys all fall together; then a lookup costs `idle_max` steps.
+/// foldhash with a fixed seed, so that every run behaves the same. A list can be made whose keys all collide; then the
+/// pool is one chain, and a lookup costs at most `idle_max` steps.
 fn hash(key: &impl Hash) -> u64 {
     FixedState::default().hash_one(key)
 }

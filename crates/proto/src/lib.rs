@@ -1,8 +1,8 @@
-//! What overlapped decides, and the formats it reads and writes, as pure functions and plain data.
+//! The decisions of overlapped and its formats, as pure functions and state machines (sans-I/O).
 //!
-//! Nothing here does I/O, reads a clock, starts a thread or draws a random number: `now` and every draw are
-//! arguments, and the answer says what to do next. So a test, a simulation and a fuzzer can own all of it, and the
-//! engine (`overlapped-fetch`) stays a thin shell that acts on the answers.
+//! This crate does no I/O, reads no clock, starts no thread and draws no random number: `now` and random draws are
+//! arguments, and the return value is the next action. So tests, simulations and fuzzers can drive all of it, and the
+//! engine (`overlapped-fetch`) only performs the actions.
 //!
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 

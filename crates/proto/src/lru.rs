@@ -1,5 +1,5 @@
-//! Values by key, in the order in which they were last asked for: of a cache that is full, the one goes that nobody has
-//! wanted for longest. How much is too much the caller knows.
+//! An LRU cache: a hash map whose entries are linked in the order of their last use. The caller enforces the capacity, by
+//! [`Lru::pop_oldest`], so that it can count bytes as well as entries.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -7,7 +7,8 @@ use std::hash::{BuildHasher, Hash};
 
 use crate::slab::{List, Slab};
 
-/// Values `V` by key. The hasher is the caller's: here is no random source, and strangers may choose the keys.
+/// An LRU cache of values `V` by key. The caller supplies the hasher: this crate has no random source, and keys may be
+/// chosen by an attacker.
 ///
 /// ```
 /// use overlapped_proto::lru::Lru;
@@ -23,7 +24,7 @@ use crate::slab::{List, Slab};
 pub struct Lru<K, V, S> {
     index: HashMap<K, u32, S>,
     slab: Slab<(K, V)>,
-    /// All of them, the one that was asked for last at the end.
+    /// All entries, the most recently used last.
     order: List,
 }
 
@@ -34,19 +35,19 @@ impl<K, V, S: Default> Default for Lru<K, V, S> {
 }
 
 impl<K: Hash + Eq + Clone, V, S: BuildHasher> Lru<K, V, S> {
-    /// Values.
+    /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slab.len()
     }
 
-    /// True if there are none.
+    /// True if the cache is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slab.len() == 0
     }
 
-    /// The value of `key`, which is now the last that was asked for.
+    /// The value of `key`, which becomes the most recently used.
     pub fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -57,7 +58,7 @@ impl<K: Hash + Eq + Clone, V, S: BuildHasher> Lru<K, V, S> {
         Some(&self.slab.get(at).1)
     }
 
-    /// Puts a value in, as the last that was asked for; comes back with what stood there.
+    /// Inserts a value as the most recently used, and returns the one it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let before = self.remove(&key);
         let at = self.slab.insert((key.clone(), value));
@@ -66,7 +67,7 @@ impl<K: Hash + Eq + Clone, V, S: BuildHasher> Lru<K, V, S> {
         before
     }
 
-    /// Takes a value out.
+    /// Removes the value of `key` and returns it.
     pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -76,7 +77,7 @@ impl<K: Hash + Eq + Clone, V, S: BuildHasher> Lru<K, V, S> {
         Some(self.slab.remove(at).1)
     }
 
-    /// Takes out the one that was not asked for for longest.
+    /// Removes the least recently used entry and returns it.
     pub fn pop_oldest(&mut self) -> Option<(K, V)> {
         let at = self.order.front()?;
         self.slab.unlink(&mut self.order, at);
@@ -92,8 +93,8 @@ mod tests {
 
     use super::*;
 
-    /// Applies steps such as `i1` (insert 1), `g1` (ask for it), `r1` (remove it), `p` (pop the oldest), and compares the
-    /// order of what is left, the oldest first.
+    /// Applies steps such as `i1` (insert 1), `g1` (get it), `r1` (remove it), `p` (pop the oldest), and compares the
+    /// order of the remaining entries, the oldest first.
     fn check(steps: &str, expected: &[u32]) {
         let mut cache: Lru<u32, u32, FixedState> = Lru::default();
         for step in steps.split_whitespace() {
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_stays() {
+    fn the_least_recently_used_goes_first() {
         check("i1 i2 i3", &[1, 2, 3]);
         check("i1 i2 i3 g1", &[2, 3, 1]);
         check("i1 i2 g1 p i3 p", &[3]);

@@ -1,8 +1,8 @@
-//! When a run is to end before its list does, because too much of it fails.
+//! `--max-errors`: the number or share of failed rows at which a run is aborted.
 
 use crate::limits;
 
-/// How many rows may fail.
+/// The limit on failed rows.
 ///
 /// ```
 /// use overlapped_proto::max_errors::MaxErrors;
@@ -15,9 +15,10 @@ use crate::limits;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxErrors {
-    /// The run ends when so many have failed; at least 1.
+    /// The run ends when this number of rows has failed; at least 1.
     Rows(u64),
-    /// The run ends when so many in a million of those that are done have failed, once enough are done to tell.
+    /// The run ends when this share of the rows that are done has failed, in millionths. It applies once
+    /// [`limits::MAX_ERRORS_ROWS_MIN`] rows are done.
     Millionths(u32),
 }
 
@@ -32,7 +33,7 @@ impl MaxErrors {
         (1.0..=1e6).contains(&millionths).then_some(Self::Millionths(millionths as u32))
     }
 
-    /// True if `failed` of `done` rows are so many that the run is to end.
+    /// True if `failed` of `done` rows reach the limit.
     #[must_use]
     pub fn reached(self, failed: u64, done: u64) -> bool {
         match self {

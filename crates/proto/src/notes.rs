@@ -1,5 +1,5 @@
-//! What was overlooked in the head of a response, departures from HTTP that cannot be read in two ways, and in a row. A closed set, the
-//! same in records, in summaries and in `docs/reference/records.md` (compared by a test).
+//! The notes of a record: departures from a standard that were accepted in the head of a response or in a row. A closed
+//! set, the same in records, in summaries and in `docs/reference/records.md` (compared by a test).
 
 use std::fmt;
 
@@ -74,7 +74,7 @@ impl Notes {
         self.0 |= other.0;
     }
 
-    /// True if nothing was overlooked.
+    /// True if there are no notes.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0

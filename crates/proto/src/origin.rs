@@ -1,7 +1,7 @@
-//! "Same origin", "same connection", "same credential": the one place that says so.
+//! Origin and connection identity: whether two URLs share an origin, and whether two requests may share a connection.
 //!
-//! Most holes of other clients were two places that answered these questions differently. Nobody else compares hosts,
-//! and nothing here ever looks at anything but a parsed URL.
+//! Only this module compares hosts, and only those of parsed URLs. Vulnerabilities of other clients came from two places
+//! in the code that answered these questions differently.
 
 use url::Url;
 
@@ -25,7 +25,7 @@ impl Scheme {
         }
     }
 
-    /// The port that goes without saying.
+    /// The default port.
     #[must_use]
     pub const fn default_port(self) -> u16 {
         match self {
@@ -67,7 +67,7 @@ impl Endpoint {
     }
 }
 
-/// Scheme, host and port: the border that no credential crosses (RFC 6454).
+/// Scheme, host and port (RFC 6454). No credential is sent to another origin.
 ///
 /// The URL parser has brought the host to lower case and Punycode and filled in the port; a trailing dot is taken off
 /// here, because `example.org.` is the same server.
@@ -102,7 +102,7 @@ impl Origin {
         self.scheme
     }
 
-    /// The host as in the URL, without a trailing dot; an IPv6 address stands in brackets.
+    /// The host as in the URL, without a trailing dot; an IPv6 address is in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host

@@ -1,4 +1,4 @@
-//! What happened: to one attempt, and on the way there.
+//! The outcome of an attempt, and the redirects before it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,13 +13,13 @@ pub struct Hop {
     pub url: Box<str>,
     /// Its status.
     pub status: u16,
-    /// How long the request took, without waiting for a place.
+    /// How long the request took, without the time in the queue.
     pub total: Nanos,
     /// The address that answered.
     pub remote: Option<IpAddr>,
 }
 
-/// Why a row failed: a kind of the closed table and what was seen.
+/// Why a row failed: a kind of the error table and a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The kind.
@@ -44,7 +44,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// How one attempt ended, as far as scheduling must know.
+/// How one attempt ended, as far as it matters to scheduling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// A response came whole.

@@ -1,10 +1,10 @@
-//! How much of a list was read, and by what that part is known again: a hash that grows with what is read.
+//! An incremental hash of the part of a list that was read, by which a resumed run checks that it is the same list.
 
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::journal::Listed;
 
-/// The first bytes of a list, as they are read.
+/// The length and the hash of a prefix of a list.
 ///
 /// ```
 /// use overlapped_proto::prefix::Prefix;
@@ -12,7 +12,7 @@ use crate::journal::Listed;
 /// let (mut once, mut again) = (Prefix::default(), Prefix::default());
 /// once.read(0, b"http://a/\nhttp://b/\n");
 /// again.read(0, b"http://a/\n");
-/// // What was read before is passed over.
+/// // Bytes that were hashed before are skipped.
 /// again.read(5, b"//a/\nhttp://b/\n");
 /// assert_eq!(once.listed(), again.listed());
 /// assert_eq!(once.listed().bytes, 20);
@@ -30,11 +30,11 @@ impl std::fmt::Debug for Prefix {
 }
 
 impl Prefix {
-    /// These bytes were read, the first of them at byte `at` of the list.
+    /// Adds a block that begins at byte `at` of the list. Bytes that were added before are skipped.
     ///
     /// # Panics
     ///
-    /// If bytes before them were not.
+    /// If the block leaves a gap behind the bytes added before.
     pub fn read(&mut self, at: u64, block: &[u8]) {
         assert!(at <= self.bytes, "a list is read without a gap");
         let known = usize::try_from(self.bytes - at).unwrap_or(usize::MAX).min(block.len());
@@ -43,7 +43,7 @@ impl Prefix {
         self.bytes += new.len() as u64;
     }
 
-    /// How many bytes that are, and their hash.
+    /// The number of bytes, and their hash.
     #[must_use]
     pub fn listed(&self) -> Listed {
         Listed { bytes: self.bytes, sum: self.hash.digest() }

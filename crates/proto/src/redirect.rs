@@ -1,7 +1,8 @@
-//! Follow a redirect or not, and what may go along. It never touches the job: the answer says what to do.
+//! Decides whether a redirect is followed, and which headers and body go with it. The caller applies the decision to the
+//! job.
 //!
-//! The rules: a credential stays with the origin it was given for and is never taken up again, on the way back
-//! neither; a header that nobody has listed as harmless counts as a credential.
+//! A credential is sent only to the origin it was given for. It is dropped at the first redirect to another origin, and
+//! not restored if a later one leads back. A header that is not on the list of harmless ones counts as a credential.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -15,7 +16,7 @@ use crate::origin::{self, Scheme};
 use crate::outcome::Failure;
 use crate::sanitize;
 
-/// What the user wants of redirects.
+/// The redirect policy of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Redirects followed for one row; `None`: none is followed, the 3xx is the result (`--no-location`).
@@ -71,7 +72,7 @@ pub struct Follow {
     pub becomes_get: bool,
     /// From now on no credential is sent: set `Job::crossed_origin`.
     pub crosses_origin: bool,
-    /// The step left TLS behind.
+    /// The redirect leads from https to http.
     pub downgraded: bool,
 }
 
@@ -117,9 +118,10 @@ pub fn may_send(header: &str, job: &Job) -> bool {
     !of_a_lost_body && (!job.crossed_origin || harmless(header))
 }
 
-/// True for the headers that may go to a stranger. Lists of the harmful ones have failed everywhere.
+/// True for the headers that may be sent to another origin. An allowlist, because the deny lists of other clients have
+/// missed headers with credentials.
 ///
-/// `Content-*` is here because a body that a 307 sends on is not understood without it.
+/// `Content-*` is allowed because a body that a 307 forwards cannot be interpreted without it.
 #[must_use]
 pub fn harmless(header: &str) -> bool {
     const HARMLESS: &[&str] = &[
@@ -196,7 +198,7 @@ fn resolve(base: &Url, location: &[u8]) -> Result<Url, Failure> {
     Ok(url)
 }
 
-/// Servers send UTF-8 or their own code page. Bytes that are not UTF-8 go on as they are, percent-encoded.
+/// Decodes a `Location`. Servers send UTF-8 or another code page; bytes that are not UTF-8 are percent-encoded.
 fn text(location: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(location) {
         return Cow::Borrowed(text);
@@ -212,11 +214,11 @@ fn text(location: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// More than two slashes in front of a host, either way round, are two (the URL Standard, "special authority ignore slashes
-/// state"). The parser of URLs has it so, but for a third slash behind `//`.
+/// Reduces more than two slashes or backslashes before a host to two (the URL Standard, "special authority ignore slashes
+/// state"). The URL parser does so, except for a third slash behind `//`.
 fn as_many_slashes_as_count(location: Cow<'_, str>) -> Cow<'_, str> {
     let text = location.trim_start_matches(|c: char| c <= ' ');
-    // It passes over tabs and line ends, wherever they stand.
+    // The parser ignores tabs and line ends anywhere.
     let rest = text.trim_start_matches(['/', '\\', '\t', '\n', '\r']);
     let slashes =
         text.bytes().take(text.len() - rest.len()).filter(|byte| matches!(byte, b'/' | b'\\')).count();

@@ -1,13 +1,12 @@
-//! From the order in which rows finish to the order of the list, in bounded memory.
+//! A reorder buffer: rows go in as they finish and come out in the order of the list.
 //!
-//! Nothing is dropped and nothing grows beyond the window: a row that is too far ahead is refused, so whoever starts
-//! rows asks [`Reorder::room_for`] before.
+//! Its memory is bounded by a window of rows. A row beyond the window is refused; [`Reorder::room_for`] tells before.
 
 use std::collections::VecDeque;
 
 use crate::job::Row;
 
-/// Finished rows that wait for an earlier one.
+/// Finished rows that wait for an earlier row.
 ///
 /// ```
 /// use overlapped_proto::job::Row;
@@ -25,13 +24,13 @@ pub struct Reorder<T> {
     /// The row that comes out next.
     next: u64,
     rows: usize,
-    /// What is known of `next` and the rows after it, without those in gaps.
+    /// The states of `next` and the rows after it, without those in gaps.
     window: VecDeque<Slot<T>>,
-    /// Runs of rows that will not come, in order; they take no place in the window.
+    /// Ranges of rows that will not come, in order; they take no slot of the window.
     gaps: VecDeque<Gap>,
-    /// The first row that no gap can begin before.
+    /// No gap begins before this row.
     known: u64,
-    /// Rows in gaps so far, those included that are over.
+    /// Rows in all gaps so far, including those that were passed.
     passed: u64,
 }
 
@@ -51,7 +50,7 @@ enum Slot<T> {
 }
 
 impl<T> Reorder<T> {
-    /// An empty window of so many rows, of which `first` comes out first.
+    /// An empty window of `rows` rows, of which `first` comes out first.
     #[must_use]
     pub fn new(first: Row, rows: usize) -> Self {
         Self {
@@ -70,17 +69,17 @@ impl<T> Reorder<T> {
         Row(self.next)
     }
 
-    /// True if the row fits in the window. One that has come out already has no room either.
+    /// True if the row fits in the window. False as well for a row that has come out already.
     #[must_use]
     pub fn room_for(&self, row: Row) -> bool {
         self.offset(row).is_some()
     }
 
-    /// Puts a finished row in its place.
+    /// Adds a finished row.
     ///
     /// # Errors
     ///
-    /// Gives the value back if the row is outside the window or was there before.
+    /// Returns the value if the row is outside the window or was added before.
     pub fn push(&mut self, row: Row, value: T) -> Result<(), T> {
         match self.missing(row) {
             Some(slot) => *slot = Slot::Done(value),
@@ -89,8 +88,8 @@ impl<T> Reorder<T> {
         Ok(())
     }
 
-    /// A row that will produce nothing, such as one that an earlier run has finished. False if it is outside the
-    /// window or was there before.
+    /// Marks a row that will produce no value, such as one that an earlier run has finished. False if it is outside the
+    /// window or was added before.
     pub fn skip(&mut self, row: Row) -> bool {
         let slot = self.missing(row);
         let found = slot.is_some();
@@ -98,8 +97,8 @@ impl<T> Reorder<T> {
         found
     }
 
-    /// The list goes on with `row`: the rows between it and the last one that was named here will not come. They take
-    /// no place in the window, however many they are. To be called for each row before it starts, in order.
+    /// Announces the next row of the list: the rows between it and the last one announced will not come. They take no
+    /// slot of the window, whatever their number. To be called for each row before it starts, in order.
     pub fn skip_to(&mut self, row: Row) {
         if row.0 > self.known {
             self.passed += row.0 - self.known;
@@ -109,7 +108,8 @@ impl<T> Reorder<T> {
         self.pass_gaps();
     }
 
-    /// The next row in order, once it is there. To be called until it answers `None`.
+    /// The next row in order, if it has finished. To be called after each [`Reorder::push`], [`Reorder::skip`] and
+    /// [`Reorder::skip_to`] until it returns `None`.
     pub fn pop(&mut self) -> Option<T> {
         loop {
             match self.window.front()? {
@@ -123,7 +123,7 @@ impl<T> Reorder<T> {
         }
     }
 
-    /// The place of a row in the window: its distance from `next`, without the gaps between.
+    /// The index of a row in the window: its distance from `next`, without the gaps between.
     fn offset(&self, row: Row) -> Option<usize> {
         let distance = row.0.checked_sub(self.next)?;
         let before = self.gaps.partition_point(|gap| gap.end <= row.0);
@@ -135,7 +135,7 @@ impl<T> Reorder<T> {
         (!within && offset < self.rows).then_some(offset)
     }
 
-    /// Moves on over gaps that begin here.
+    /// Advances `next` over gaps that begin there.
     fn pass_gaps(&mut self) {
         while let Some(gap) = self.gaps.front().filter(|gap| gap.first <= self.next) {
             self.next = self.next.max(gap.end);

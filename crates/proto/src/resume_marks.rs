@@ -1,5 +1,7 @@
-//! Where reading a list may begin again, of blocks that are not wholly done. Reading may run far ahead of what is done,
-//! so of very many blocks only every so many are remembered: going on then begins a little earlier.
+//! The positions of a list at which a resumed run may start reading, one for each block that is not wholly done.
+//!
+//! Reading may run far ahead of what is done. The number of marks is bounded: when it reaches its limit, every second
+//! mark is dropped and the interval between marks doubles. A resumed run then reads a little more of the list again.
 
 use std::collections::VecDeque;
 
@@ -11,9 +13,9 @@ use crate::limits;
 #[derive(Debug)]
 pub struct ResumeMarks {
     marks: VecDeque<Mark>,
-    /// Every so many are remembered.
+    /// One mark is kept for this number of blocks.
     every: u64,
-    /// How many came since the last that is.
+    /// Blocks since the last mark that was kept.
     since: u64,
 }
 
@@ -24,7 +26,7 @@ impl Default for ResumeMarks {
 }
 
 impl ResumeMarks {
-    /// A block begins here.
+    /// Adds the mark of a block that was read.
     pub fn push(&mut self, mark: Mark) {
         self.since += 1;
         if self.since < self.every && !self.marks.is_empty() {
@@ -42,7 +44,7 @@ impl ResumeMarks {
         }
     }
 
-    /// Takes the last mark that no row below `low` needs, and forgets those before it.
+    /// Removes the marks at or below the low-water mark `low`, and returns the last of them.
     pub fn take(&mut self, low: Row) -> Option<Mark> {
         let mut last = None;
         while self.marks.front().is_some_and(|mark| mark.row <= low) {

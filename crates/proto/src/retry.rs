@@ -1,7 +1,8 @@
-//! Retry or give up, and when: the class of the failure, the method, `Retry-After`, full jitter, the budget.
+//! The retry policy of one row: which failures and methods are retried, `Retry-After`, exponential back-off with full
+//! jitter, and the retry budget.
 //!
-//! What is decided here concerns one row. What a failure means for the other rows of the host (parking, fewer
-//! requests at once, giving the host up) is decided in `schedule`.
+//! The consequences of a failure for other rows of the host (parking, a lower concurrency limit, giving the host up) are
+//! in `schedule`.
 
 use crate::error::{ErrorKind, Phase};
 use crate::job::{Job, Method};
@@ -9,7 +10,7 @@ use crate::limits;
 use crate::outcome::Ending;
 use crate::time::Nanos;
 
-/// Which failures are tried again.
+/// Which failures are retried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Further attempts after the first.
@@ -33,7 +34,7 @@ impl Policy {
     ///
     /// A response is worth another attempt with status 408, 429, 500, 502, 503, 504 or 522 and 524 (Cloudflare's
     /// timeouts); a failure if its kind is transient. A method that is not idempotent is repeated only if nothing of
-    /// the request can have been sent: the failure came before the connection stood.
+    /// the request can have been sent: the failure came before the connection was established.
     #[must_use]
     pub fn allows(&self, job: &Job, ending: Ending) -> bool {
         retries(job) < self.retries
@@ -65,20 +66,20 @@ impl Policy {
     }
 }
 
-/// Retries so far. Each redirect that was followed cost an attempt that was none.
+/// Retries so far. Each redirect that was followed has counted as an attempt, and is not a retry.
 #[must_use]
 pub fn retries(job: &Job) -> u16 {
     let hops = u16::try_from(job.chain.len()).unwrap_or(u16::MAX);
     job.attempts.saturating_sub(hops).saturating_sub(1)
 }
 
-/// True for a status that another attempt may well not meet.
+/// True for a status that another attempt may not get.
 #[must_use]
 pub const fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504 | 522 | 524)
 }
 
-/// True if the failure came from the other end or the way there, not from the row, our rules or our disk.
+/// True if the failure came from the server or the network, not from the row, the policy or the disk.
 fn is_the_networks(kind: ErrorKind) -> bool {
     match kind.phase() {
         Phase::Dns | Phase::Tls | Phase::Send | Phase::Head | Phase::Body => true,
@@ -89,7 +90,7 @@ fn is_the_networks(kind: ErrorKind) -> bool {
 
 /// How long to wait before retry number `retry`, counted from 0: anything up to 0.5 s · 2^retry, at most 60 s.
 ///
-/// Full jitter, so that rows that failed together do not come back together (Brooker, "Exponential Backoff And
+/// Full jitter, so that rows that failed together are not retried together (Brooker, "Exponential Backoff And
 /// Jitter", 2015). `draw` is any random number.
 #[must_use]
 pub fn back_off(retry: u16, draw: u64) -> Nanos {
@@ -104,15 +105,15 @@ pub fn doubled(base: Nanos, times: u32, max: Nanos) -> Nanos {
     Nanos(base.0.saturating_mul(factor)).min(max)
 }
 
-/// The part of `span` that `draw` picks, from nothing to just below all.
+/// A fraction of `span` that `draw` selects, uniform in `[0, span)`.
 #[must_use]
 pub fn fraction(span: Nanos, draw: u64) -> Nanos {
     let part = (u128::from(span.0) * u128::from(draw)) >> 64;
-    Nanos(u64::try_from(part).unwrap_or(u64::MAX))
+    Nanos(u64::try_from(part).expect("a fraction of a span is below the span"))
 }
 
-/// The retry budget: a tenth of the requests, so that a failing network or service does not double the load on
-/// itself. It starts with enough that a small run never meets it.
+/// The retry budget, a token bucket: a tenth of the requests, so that retries do not double the load on a failing
+/// service. It starts with a floor that a small run does not exhaust.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// In hundredths of a retry.
@@ -126,14 +127,14 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A row starts for the first time. What is not used is kept, but not for ever.
+    /// Adds the share of a row that starts for the first time, up to the capacity of the bucket.
     pub fn earn(&mut self) {
         let most = limits::RETRY_BUDGET_MAX * 100;
         self.hundredths = (self.hundredths + limits::RETRY_BUDGET_PERCENT).min(most);
     }
 
-    /// Pays for one retry, if there is enough.
-    #[must_use = "a retry that is not paid for must not start"]
+    /// Takes one retry from the budget; false if it is exhausted.
+    #[must_use = "a retry without budget must not start"]
     pub fn spend(&mut self) -> bool {
         let rest = self.hundredths.checked_sub(100);
         self.hundredths = rest.unwrap_or(self.hundredths);
@@ -205,7 +206,7 @@ fn month_number(name: &str) -> Option<i64> {
     (1..).zip(NAMES).find(|(_, month)| *month == name).map(|(number, _)| number)
 }
 
-/// A number of digits alone, so many of them.
+/// A number of exactly `digits` digits.
 fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<i64> {
     let plain = digits.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     plain.then(|| text.parse().ok())?

@@ -1,7 +1,7 @@
-//! What a site's robots.txt allows (RFC 9309, with `Crawl-delay`).
+//! The rules of a robots.txt (RFC 9309, with `Crawl-delay`).
 //!
-//! Of the whole file only the rules for one robot are kept. Matching takes time in proportion to the rules and the
-//! path, whatever wildcards a stranger wrote.
+//! Only the rules for one robot are kept. Matching takes time proportional to the rules and the path, whatever the
+//! wildcards, so a file cannot cause quadratic work.
 
 use memchr::memmem;
 
@@ -29,12 +29,12 @@ pub struct Rules {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
-    /// Where its pattern ends in `patterns`; it begins where the one before ends.
+    /// The end of its pattern in `patterns`; it begins at the end of the one before.
     end: usize,
     allow: bool,
 }
 
-/// Whom a group of lines is for.
+/// The robots that a group of lines applies to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Group {
     Us,
@@ -43,8 +43,8 @@ enum Group {
 }
 
 impl Rules {
-    /// Reads a robots.txt, or its beginning, for the robot with this product token, such as `overlapped`. Whatever it
-    /// does not understand it passes over.
+    /// Parses a robots.txt, or its beginning, for the robot with this product token, such as `overlapped`. Unknown lines
+    /// are ignored.
     #[must_use]
     pub fn parse(text: &[u8], agent: &str) -> Self {
         let text = text.get(..limits::ROBOTS_BYTES_MAX).unwrap_or(text);
@@ -78,11 +78,11 @@ impl Rules {
         ours.unwrap_or(everybodys)
     }
 
-    /// Takes a line of a group; false: it is none of ours.
+    /// Reads a line of a group; false if it is not a rule.
     fn take(&mut self, key: &[u8], value: &[u8]) -> bool {
         let allow = key.eq_ignore_ascii_case(b"allow");
         if allow || key.eq_ignore_ascii_case(b"disallow") {
-            // An empty one forbids nothing.
+            // An empty pattern forbids nothing.
             if !value.is_empty() {
                 self.patterns.push_str(&normal(value));
                 self.rules.push(Rule { end: self.patterns.len(), allow });
@@ -100,8 +100,8 @@ impl Rules {
         true
     }
 
-    /// True if the robot may fetch this path with its query. The longest rule that matches decides; of two as long, the
-    /// one that allows. robots.txt itself is always allowed.
+    /// True if the robot may fetch this path with its query. The longest matching rule decides; of two of the same length,
+    /// the one that allows. robots.txt itself is always allowed.
     #[must_use]
     pub fn allows(&self, path_and_query: &str) -> bool {
         if path_and_query == "/robots.txt" {
@@ -133,7 +133,7 @@ impl Rules {
     }
 }
 
-/// The product token by which a robots.txt knows a client: the letters, `-` and `_` that its User-Agent begins with.
+/// The product token that robots.txt files use for a client: the letters, `-` and `_` that its User-Agent begins with.
 #[must_use]
 pub fn product_token(user_agent: &str) -> &str {
     let end = user_agent.find(|c: char| !is_token(c)).unwrap_or(user_agent.len());
@@ -159,7 +159,7 @@ fn key_and_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((key.trim_ascii(), value.get(1..).unwrap_or_default().trim_ascii()))
 }
 
-/// One spelling for each path: escapes of plain characters undone, the others in upper case, all else escaped.
+/// The canonical form of a path: unreserved characters unescaped, other escapes in upper case, everything else escaped.
 fn normal(text: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
@@ -185,8 +185,8 @@ fn normal(text: &[u8]) -> String {
     out
 }
 
-/// `*` stands for anything, `$` at the end for the end. Each piece is taken where it first comes: that is never wrong,
-/// because what follows it only has more room then.
+/// Matches a pattern in which `*` matches any text, and `$` at the end the end of the path. Taking the first occurrence of
+/// each piece is correct, because it leaves the longest rest for the pieces behind it; so there is no backtracking.
 fn matches(pattern: &[u8], path: &[u8]) -> bool {
     let (pattern, ends) = match pattern.strip_suffix(b"$") {
         Some(pattern) => (pattern, true),

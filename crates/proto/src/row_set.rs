@@ -1,7 +1,8 @@
-//! The set of rows that are done: a low-water mark below which all are, and what is done above it.
+//! A compressed set of row numbers: a low-water mark below which every row is in the set, and leaves for the rows above
+//! it, in the manner of a roaring bitmap.
 //!
-//! Rows finish nearly in order, so the set is a few kilobytes in practice; of rows far apart, such as those that failed,
-//! each costs two bytes. At worst it is one bit a row: 62.5 MB for 500 million rows.
+//! Rows finish nearly in order, so the set is a few kilobytes in practice. A sparse row, such as one that failed, costs
+//! two bytes. The worst case is one bit a row: 62.5 MB for 500 million rows.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,9 +14,9 @@ use crate::varint;
 /// Rows in one leaf of the set.
 const LEAF_ROWS: u64 = 1 << 16;
 const WORDS: usize = 1 << 10;
-/// Rows that a leaf lists one by one; of more, the bits are no longer.
+/// The most rows that a leaf lists one by one: with more, a bitmap is smaller.
 const FEW_MAX: usize = 4_096;
-/// A leaf with fewer runs than this is written as its runs; with more, its bits are shorter.
+/// A leaf with fewer runs than this is encoded as its runs; with more, a bitmap is smaller.
 const RUNS_MAX: usize = 1_000;
 
 /// A set of rows.
@@ -28,19 +29,19 @@ const RUNS_MAX: usize = 1_000;
 /// for row in [0, 1, 3] {
 ///     assert!(done.insert(Row(row)));
 /// }
-/// assert!(!done.insert(Row(3)), "it was there before");
+/// assert!(!done.insert(Row(3)), "it is in the set already");
 /// assert_eq!(done.low(), Row(2));
 /// assert_eq!(done.ranges().collect::<Vec<_>>(), [0..2, 3..4]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowSet {
-    /// Every row below it is in the set, and it is not.
+    /// The low-water mark: every row below it is in the set, and it is not.
     low: u64,
-    /// By number of the leaf; the leaf that holds `low` says nothing of the rows below `low`.
+    /// By number of the leaf. In the leaf that holds `low`, rows below `low` may be absent.
     above: BTreeMap<u64, Leaf>,
 }
 
-/// Which of the three it is, its number of rows says.
+/// The rows of one leaf, in a representation chosen by their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Leaf {
     Full,
@@ -48,7 +49,7 @@ enum Leaf {
         bits: Box<[u64]>,
         count: u64,
     },
-    /// In order.
+    /// Sorted.
     Few(Vec<u16>),
 }
 
@@ -59,7 +60,7 @@ impl RowSet {
         Row(self.low)
     }
 
-    /// True if nothing is in the set.
+    /// True if the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.low == 0 && self.above.is_empty()
@@ -83,7 +84,7 @@ impl RowSet {
             }
     }
 
-    /// Puts a row in. False if it was there before, or is beyond [`DURABLE_ROWS_MAX`].
+    /// Inserts a row. False if it was in the set before, or is not below [`DURABLE_ROWS_MAX`].
     pub fn insert(&mut self, row: Row) -> bool {
         let new = row.0 < DURABLE_ROWS_MAX && !self.contains(row);
         if new {
@@ -93,7 +94,7 @@ impl RowSet {
         new
     }
 
-    /// Puts in every row of a range, but for those beyond [`DURABLE_ROWS_MAX`].
+    /// Inserts every row of a range that is below [`DURABLE_ROWS_MAX`].
     pub fn insert_range(&mut self, rows: Range<u64>) {
         let (mut start, end) = (rows.start.max(self.low), rows.end.min(DURABLE_ROWS_MAX));
         while start < end {
@@ -105,7 +106,7 @@ impl RowSet {
         self.rise();
     }
 
-    /// The rows in the set, as ranges in order, as long as can be.
+    /// The rows in the set, as maximal ranges in order.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
         let mut from = 0;
         std::iter::from_fn(move || {
@@ -176,7 +177,7 @@ impl RowSet {
         rows.for_each(|row| part.insert(row));
     }
 
-    /// Moves the low-water mark up over what is done, and forgets what is below it.
+    /// Raises the low-water mark to the first row that is not in the set, and drops the leaves below it.
     fn rise(&mut self) {
         let low = self.first_out(self.low);
         if low / LEAF_ROWS != self.low / LEAF_ROWS {
@@ -187,7 +188,7 @@ impl RowSet {
 
     // --- bytes -----------------------------------------------------------------------------------------------
 
-    /// Appends the set as bytes.
+    /// Appends the encoded set.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(self.low, out);
         varint::put(self.above.len() as u64, out);
@@ -203,7 +204,7 @@ impl RowSet {
         }
     }
 
-    /// Takes a set from the front of `bytes`; `None`: there is none.
+    /// Decodes a set from the front of `bytes`; `None` if it is malformed.
     pub(crate) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let mut set = Self::default();
         let low = varint::take(bytes).filter(|&low| low <= DURABLE_ROWS_MAX)?;
@@ -238,7 +239,7 @@ impl Leaf {
             }
             Self::Few(rows) => {
                 if let Err(at) = place(rows, row) {
-                    // A row of a leaf is below its 65,536 rows.
+                    // In range: a row within a leaf is below `LEAF_ROWS`, which is 2^16.
                     rows.insert(at, row as u16);
                 }
                 if rows.len() > FEW_MAX {
@@ -264,7 +265,7 @@ fn encode_part(bits: &[u64], out: &mut Vec<u8>) {
     encode_ranges(runs.into_iter(), out);
 }
 
-/// Appends ranges that stand in order: how many, and for each its distance from the one before and its length.
+/// Appends sorted ranges: their number, and for each its distance from the one before and its length.
 pub(crate) fn encode_ranges(ranges: impl ExactSizeIterator<Item = Range<u64>>, out: &mut Vec<u8>) {
     varint::put(ranges.len() as u64, out);
     let mut last = 0;
@@ -275,7 +276,7 @@ pub(crate) fn encode_ranges(ranges: impl ExactSizeIterator<Item = Range<u64>>, o
     }
 }
 
-/// Takes ranges from the front, and hands each on; `None`: there are none.
+/// Decodes ranges from the front of `bytes` and passes each to `each`; `None` if they are malformed.
 pub(crate) fn decode_ranges(bytes: &mut &[u8], mut each: impl FnMut(Range<u64>)) -> Option<()> {
     let mut last = 0_u64;
     for _ in 0..varint::take(bytes)? {
@@ -292,7 +293,7 @@ fn decode_runs(bytes: &mut &[u8], base: u64, set: &mut RowSet) -> Option<()> {
 
 fn decode_bits(bytes: &mut &[u8], base: u64, set: &mut RowSet) -> Option<()> {
     let raw = varint::take_bytes(bytes, LEAF_ROWS / 8)?;
-    let word = |chunk: &[u8]| chunk.try_into().map(u64::from_le_bytes).unwrap_or_default();
+    let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("a chunk has eight bytes"));
     let bits: Vec<u64> = raw.chunks_exact(8).map(word).collect();
     runs(&bits).for_each(|run| set.insert_range(base + run.start..base + run.end));
     Some(())
@@ -308,7 +309,7 @@ fn runs(bits: &[u64]) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-/// Where the row is in the list, or where it belongs.
+/// The index of the row in the sorted list, or the index to insert it at.
 fn place(rows: &[u16], row: u64) -> Result<usize, usize> {
     rows.binary_search_by_key(&row, |&listed| u64::from(listed))
 }
@@ -328,7 +329,7 @@ fn bits_of(rows: &[u16]) -> Box<[u64]> {
 
 /// Sets a bit; true: it was not set before.
 fn set_bit(bits: &mut [u64], at: u64) -> bool {
-    let Some(word) = bits.get_mut((at / 64) as usize) else { return false };
+    let word = bits.get_mut((at / 64) as usize).expect("a row within a leaf is below LEAF_ROWS");
     let mask = 1 << (at % 64);
     let new = *word & mask == 0;
     *word |= mask;
@@ -336,10 +337,11 @@ fn set_bit(bits: &mut [u64], at: u64) -> bool {
 }
 
 fn bit(bits: &[u64], at: u64) -> bool {
-    bits.get((at / 64) as usize).is_some_and(|word| word >> (at % 64) & 1 == 1)
+    let word = bits.get((at / 64) as usize).expect("a row within a leaf is below LEAF_ROWS");
+    word >> (at % 64) & 1 == 1
 }
 
-/// The first one from `from` on, in the words as `view` shows them.
+/// The first bit from `from` on that is set once `view` is applied to its word.
 fn scan(bits: &[u64], from: u64, view: impl Fn(u64) -> u64) -> Option<u64> {
     let first = (from / 64) as usize;
     let mut mask = u64::MAX << (from % 64);

@@ -1,7 +1,8 @@
-//! Text from strangers, made fit for a person's eyes: no control of the terminal, no credential, no endless line.
+//! Sanitizes untrusted text for people to read: escapes terminal control characters, redacts credentials, limits the
+//! length.
 //!
-//! What is written here is for reading; it is never parsed again and never sent. Every text that does not come from a
-//! parsed URL goes through [`quote`] or [`given`] before it is shown or written: they hide more rather than less.
+//! The output is for display only; it is not parsed again and not sent. Every text that does not come from a parsed URL
+//! goes through [`quote`] or [`given`] before it is shown or written. In doubt they redact.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,7 +11,7 @@ use std::ops::Range;
 use crate::limits;
 use crate::secret::{self, Secrets};
 
-/// Text in which nothing can steer a terminal or reorder what is read: control characters (C0, C1, DEL), line and
+/// Text without terminal control or bidirectional reordering: control characters (C0, C1, DEL), line and
 /// paragraph separators, and the invisible and bidirectional formatting characters become `\u{…}`.
 ///
 /// ```
@@ -70,7 +71,7 @@ pub fn given(bytes: &[u8], whole: bool, bytes_max: usize) -> String {
 /// ```
 #[must_use]
 pub fn redact(url: &str) -> Cow<'_, str> {
-    // Most URLs have none, and this is asked for every record.
+    // Most URLs have none, and this runs for every record.
     let userinfo = memchr::memchr(b'@', url.as_bytes()).and_then(|_| secret::userinfo(url.as_bytes(), false));
     match userinfo {
         Some(hidden) => {
@@ -101,7 +102,7 @@ pub fn secrets(text: &str) -> Vec<Range<usize>> {
 }
 
 fn render(bytes: &[u8], mut secrets: Secrets, bytes_max: usize) -> String {
-    // A row may be long, and only its beginning is shown.
+    // A row may be long; the search is bounded.
     let bytes = match bytes.get(..limits::REDACTED_BYTES_MAX.max(bytes_max)) {
         Some(beginning) if beginning.len() < bytes.len() => {
             secrets.cut = true;
@@ -124,7 +125,7 @@ fn render(bytes: &[u8], mut secrets: Secrets, bytes_max: usize) -> String {
     quoted
 }
 
-/// False: there is no room for more.
+/// Appends a part; false if the limit is reached.
 fn push_part(part: &[u8], bytes_max: usize, quoted: &mut String) -> bool {
     for chunk in part.utf8_chunks() {
         for c in chunk.valid().chars() {

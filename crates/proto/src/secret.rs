@@ -1,15 +1,15 @@
-//! Where in a text secrets are: userinfo, and the values of query parameters, header fields and members of objects whose
-//! names say so.
+//! Finds secrets in a text: userinfo, and the values of query parameters, header fields and members of objects with names
+//! of secrets.
 //!
-//! A URL that parses is read as the URL standard has it. Any other text may be anything, so there more is taken for a
-//! secret rather than less: a password may hold every character, and a row may break off anywhere.
+//! A URL that parses is read as the URL standard defines. Any other text may be anything, so the search errs on the side
+//! of redaction: a password may contain every character, and a row may be truncated anywhere.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use url::Url;
 
-/// What is looked for.
+/// Which secrets are searched for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Secrets {
     /// Values of query parameters.
@@ -24,7 +24,7 @@ impl Secrets {
     pub(crate) const ALL: Self = Self { queries: true, fields: true, cut: false };
 }
 
-/// The secrets of a text in order, each with what is shown in its place.
+/// The secrets of a text in order, each with its replacement.
 pub(crate) fn find(text: &[u8], secrets: Secrets) -> Vec<(Range<usize>, &'static str)> {
     let mut found: Vec<_> = userinfo(text, secrets.cut).into_iter().map(|range| (range, "")).collect();
     let behind = found.first().map_or(0, |(range, _)| range.end);
@@ -96,7 +96,7 @@ fn nested(text: &[u8], from: usize) -> Option<Range<usize>> {
     anywhere(text, behind, false)
 }
 
-/// What stands before the path.
+/// The text before the path.
 fn authority(text: &[u8]) -> &[u8] {
     text.split(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#')).next().unwrap_or_default()
 }
@@ -133,7 +133,7 @@ fn is_http(scheme: &[u8]) -> bool {
     [&b"http"[..], b"https"].iter().any(|http| scheme.eq_ignore_ascii_case(http))
 }
 
-/// The length of the slashes that this begins with, and of what the URL standard passes over between them.
+/// The length of the slashes at the front, with the characters that the URL standard ignores between them.
 fn slashes(text: &[u8]) -> usize {
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
     let taken =
@@ -230,7 +230,7 @@ fn field(before: &[u8], text: &[u8], mut from: usize) -> Option<Range<usize>> {
     Some(from + quotes..end.map_or(text.len(), |end| from + quotes + end))
 }
 
-/// Where a value ends that was opened so: at the same, if what follows is not the value's own.
+/// The end of a value behind the opening quote `open`: at the same quote, unless what follows belongs to the value.
 fn closed(open: &[u8], rest: &[u8]) -> Option<usize> {
     let ends = |at: &usize| {
         let behind = rest.get(at + open.len()..).unwrap_or_default().trim_ascii_start();
@@ -267,7 +267,7 @@ fn is_secret_field(name: &[u8]) -> bool {
     is_secret(name) || holds(name, &[b"cookie"])
 }
 
-/// By whole words, so that `author` and `monkey` are none; some names run words together.
+/// Matches whole words, so that `author` and `monkey` do not match; some names join words without a separator.
 fn is_secret(name: &[u8]) -> bool {
     const WORDS: &[&str] = &[
         "auth",
@@ -328,8 +328,7 @@ fn percent_decoded(name: &[u8]) -> Cow<'_, str> {
     Cow::Owned(decoded)
 }
 
-/// The text with `\u0040` and the like as the characters that they stand for, where these are plain ASCII; `None` if it
-/// has none.
+/// The text with escapes such as `\u0040` decoded, where they are plain ASCII; `None` if it has none.
 pub(crate) fn without_json_escapes(text: &[u8]) -> Option<Vec<u8>> {
     memchr::memmem::find(text, b"\\u00")?;
     let mut plain = Vec::with_capacity(text.len());

@@ -1,16 +1,17 @@
-//! A slab whose values can stand in linked lists: the queue of a host's rows, the ring of hosts that may start, the
-//! idle connections. Links are numbers of 32 bits, so a list costs eight bytes a value and no allocation.
+//! A slab with intrusive doubly linked lists: the queue of a host's rows, the ring of hosts that may start, the idle
+//! connections. Links are 32-bit indices, so a list costs eight bytes a value and no allocation.
 //!
-//! A value stands in at most one list at a time, and its owner knows in which. Nothing here decides anything.
+//! A value is in at most one list at a time. The list is not recorded in the slot; the owner of the value passes the
+//! right one.
 
 /// No slot.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Values by slot number. The number of a removed value is used again.
+/// Values by slot number. The slot of a removed value is reused.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    /// Full but for the last. So a slab grows by little at a time and moves nothing; one piece that doubles would for a
-    /// moment need three times what it held.
+    /// Every block but the last is full. Growing by blocks moves no value; a vector that doubles would need three times
+    /// its size while it copies.
     blocks: Vec<Vec<Slot<T>>>,
     /// The first free slot; free slots are linked by `next`.
     free: u32,
@@ -83,14 +84,14 @@ impl<T> Slab<T> {
             self.blocks.push(Vec::with_capacity(BLOCK_SLOTS));
         }
         let before = (self.blocks.len() - 1) * BLOCK_SLOTS;
-        let last = self.blocks.last_mut().expect("there is one with room");
+        let last = self.blocks.last_mut().expect("the last block has room");
         let at = u32::try_from(before + last.len()).unwrap_or(NONE);
         assert!(at != NONE, "a slab holds fewer than 2^32 values");
         last.push(Slot { prev: NONE, next: NONE, value: Some(value) });
         at
     }
 
-    /// Takes a value out. It must stand in no list.
+    /// Removes a value, which must be in no list.
     pub(crate) fn remove(&mut self, at: u32) -> T {
         let free = self.free;
         let slot = self.slot(at);
@@ -101,7 +102,7 @@ impl<T> Slab<T> {
         value
     }
 
-    /// The value in a slot that may have been given up.
+    /// The value in a slot that may be free.
     pub(crate) fn peek(&self, at: u32) -> Option<&T> {
         self.peek_slot(at)?.value.as_ref()
     }
@@ -114,7 +115,7 @@ impl<T> Slab<T> {
         self.slot(at).value.as_mut().expect("a slot that is named holds a value")
     }
 
-    /// What stands before a value in its list.
+    /// The predecessor of a value in its list.
     pub(crate) fn before(&self, at: u32) -> Option<u32> {
         self.peek_slot(at).map(|slot| slot.prev).filter(|prev| *prev != NONE)
     }
@@ -137,7 +138,7 @@ impl<T> Slab<T> {
         self.link(list, NONE, at, list.head);
     }
 
-    /// Puts a value in its place in a list that is in order: behind the last value that need not come `after` it.
+    /// Inserts a value into a sorted list, searching from the back: behind the last value that need not come `after` it.
     pub(crate) fn insert_sorted(&mut self, list: &mut List, at: u32, after: impl Fn(&T) -> bool) {
         let (mut prev, mut next) = (list.tail, NONE);
         while prev != NONE && after(self.get(prev)) {
@@ -146,7 +147,7 @@ impl<T> Slab<T> {
         self.link(list, prev, at, next);
     }
 
-    /// Puts a value before the first one that must come `after` it, looked for from the front; behind all if none must.
+    /// Inserts a value into a sorted list, searching from the front: before the first value that must come `after` it.
     pub(crate) fn insert_before(&mut self, list: &mut List, at: u32, after: impl Fn(&T) -> bool) {
         let (mut prev, mut next) = (NONE, list.head);
         while next != NONE && !after(self.get(next)) {
@@ -155,7 +156,7 @@ impl<T> Slab<T> {
         self.link(list, prev, at, next);
     }
 
-    /// Takes a value out of the list it stands in; it stays in the slab.
+    /// Unlinks a value from the list that it is in; it stays in the slab.
     pub(crate) fn unlink(&mut self, list: &mut List, at: u32) {
         let slot = self.slot(at);
         let (prev, next) = (slot.prev, slot.next);
@@ -167,7 +168,7 @@ impl<T> Slab<T> {
             NONE => list.tail = prev,
             _ => self.slot(next).prev = prev,
         }
-        list.len -= 1;
+        list.len = list.len.checked_sub(1).expect("a value is unlinked from the list that it is in");
     }
 
     /// Moves all of `from` to the end of `list`.

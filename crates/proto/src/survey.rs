@@ -1,8 +1,7 @@
-//! What a list asks for, counted without fetching it: rows, bad rows, hosts, and the least time it takes under the
-//! limits.
+//! The statistics of a dry run: rows, bad rows, hosts, and the least time that the list takes under the limits.
 //!
-//! Memory is bounded: of hosts beyond [`limits::HOSTS_SURVEYED_MAX`] only the rows are counted, all together, and
-//! [`Survey::rows_of_other_hosts`] says how many.
+//! Memory is bounded: rows of hosts beyond [`limits::HOSTS_SURVEYED_MAX`] are counted together, in
+//! [`Survey::rows_of_other_hosts`].
 
 use std::collections::HashMap;
 
@@ -37,8 +36,9 @@ pub struct Survey {
     bad_rows: Vec<(u64, BadRow)>,
     hosts: HashMap<HostKey, u64>,
     others: u64,
-    /// Those with the most rows, in no order, and the fewest rows among them once they are as many as are told.
+    /// The [`limits::LARGEST_HOSTS_TOLD`] hosts with the most rows, unordered.
     largest: Vec<Largest>,
+    /// The fewest rows of a host in `largest`, once it is full.
     threshold: u64,
 }
 
@@ -75,7 +75,7 @@ impl Survey {
             }
         };
         *rows += 1;
-        // A host that ends among the largest is so at its own last row at the latest.
+        // Checked at each row of the host, so that it is ranked at its last row at the latest.
         if *rows > self.threshold {
             let rows = *rows;
             self.rank(host, name, rows);
@@ -117,13 +117,13 @@ impl Survey {
         &self.bad_rows
     }
 
-    /// Hosts that are counted one by one.
+    /// Hosts that are counted separately.
     #[must_use]
     pub fn hosts(&self) -> usize {
         self.hosts.len()
     }
 
-    /// Rows of further hosts, which are not.
+    /// Rows of further hosts, which are not counted separately.
     #[must_use]
     pub const fn rows_of_other_hosts(&self) -> u64 {
         self.others

@@ -1,4 +1,4 @@
-//! Time as plain data. This file never asks what time it is.
+//! Points in time and durations as plain data.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
@@ -16,13 +16,13 @@ impl Nanos {
     /// Later than anything that will happen.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// So many seconds.
+    /// A duration of `secs` seconds; saturates.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1_000_000_000))
     }
 
-    /// So many milliseconds.
+    /// A duration of `millis` milliseconds; saturates.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1_000_000))
@@ -61,7 +61,7 @@ impl From<Nanos> for Duration {
 
 impl Add for Nanos {
     type Output = Self;
-    /// Saturates: a deadline "for ever" stays for ever.
+    /// Saturates, so that `MAX`, which means no deadline, stays `MAX`.
     fn add(self, span: Self) -> Self {
         Self(self.0.saturating_add(span.0))
     }

@@ -1,12 +1,12 @@
-//! When the phases of one attempt ended. Stamps are taken once and in order; what did not happen stays empty.
+//! The phase timings of one attempt. Timestamps are taken once and in order; a phase that did not happen has none.
 
 use crate::error::Phase;
 use crate::time::Nanos;
 
-/// The phases of one attempt, as durations. `None`: it did not happen, as `dns` on a connection that is used again.
+/// The durations of the phases of one attempt. `None`: the phase did not happen, such as `dns` on a reused connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// Waiting for a place: from the moment the row was ready until the attempt started. No part of the total.
+    /// The time in the queue: from the moment the row was ready until the attempt started. Not part of the total.
     pub blocked: Option<Nanos>,
     /// Resolving the name.
     pub dns: Option<Nanos>,
@@ -23,7 +23,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// What the request took: the sum of all phases that happened, without the waiting for a place.
+    /// The duration of the request: the sum of all phases that happened, without the time in the queue.
     #[must_use]
     pub fn total(&self) -> Nanos {
         [self.dns, self.connect, self.tls, self.send, self.wait, self.receive]
@@ -33,7 +33,7 @@ impl Timing {
     }
 }
 
-/// Takes the stamps of one attempt, in the order of [`Timing`]'s fields.
+/// Takes the timestamps of one attempt, in the order of [`Timing`]'s fields.
 ///
 /// ```
 /// use overlapped_proto::time::Nanos;

@@ -1,4 +1,4 @@
-//! How many rows of a list are still to be read, as far as that can be told before they are.
+//! Estimates the number of rows of a list that are still to be read, for the progress display.
 
 /// The part of a list that is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct Extent {
     pub begin: u64,
     /// The row behind the last one; [`u64::MAX`]: to the end of the list.
     pub end: u64,
-    /// Parts by host, of which one is fetched.
+    /// The number of partitions, of which one is fetched.
     pub parts: u32,
 }
 
@@ -22,12 +22,12 @@ pub struct Position {
     pub bytes: u64,
     /// Rows of the extent that were seen.
     pub seen: u64,
-    /// Those of them that belong to the part.
+    /// Those of them that belong to the partition.
     pub own: u64,
 }
 
 impl Extent {
-    /// How many rows are still to be read from `position` on. `None`: nothing is known of the length of the list.
+    /// The number of rows still to be read from `position` on. `None`: the length of the list is unknown.
     ///
     /// ```
     /// use overlapped_proto::unread::{Extent, Position};

@@ -1,6 +1,6 @@
-//! Whole numbers in as few bytes as they need: seven bits a byte, the lowest first, the top bit says that more follow.
+//! Variable-length integers (unsigned LEB128): seven bits a byte, the lowest first; the top bit is set if more follow.
 //!
-//! Reading never trusts: what is not there, or does not fit, is `None`.
+//! Decoding accepts any bytes: truncated or oversized numbers are `None`.
 
 /// Appends a number.
 pub(crate) fn put(mut number: u64, out: &mut Vec<u8>) {
@@ -29,7 +29,7 @@ pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Takes so many bytes from the front.
+/// Takes `count` bytes from the front.
 pub(crate) fn take_bytes<'a>(bytes: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
     let (head, rest) = bytes.split_at_checked(usize::try_from(count).ok()?)?;
     *bytes = rest;

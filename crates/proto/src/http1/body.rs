@@ -1,4 +1,4 @@
-//! The body of a response: which of the bytes that come are its data, and which come no more. Nothing is copied.
+//! The framing of a response body: which of the bytes received are its data, and where it ends. Nothing is copied.
 
 use super::chunked::{Chunked, Piece};
 use crate::error::ErrorKind;
@@ -10,10 +10,10 @@ pub struct Body(State);
 
 #[derive(Debug)]
 enum State {
-    /// So many bytes are still to come.
+    /// The number of bytes still to come (`Content-Length`).
     Length(u64),
     Chunked(Chunked),
-    /// Whatever comes until the connection ends.
+    /// Everything until the connection ends.
     UntilClose,
 }
 
@@ -34,7 +34,7 @@ impl Body {
         Self(State::UntilClose)
     }
 
-    /// Says what `input` begins with. The bytes of the piece are taken then: the next call goes on behind them.
+    /// The piece that `input` begins with. Its bytes are consumed: the next call expects the bytes behind them.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Body {
         match &mut self.0 {
             State::Length(left) => {
                 let data = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                *left = left.saturating_sub(u64::try_from(data).unwrap_or(u64::MAX));
+                *left -= data as u64;
                 Ok(Piece { framing: 0, data })
             }
             State::Chunked(chunked) => {
@@ -53,7 +53,7 @@ impl Body {
         }
     }
 
-    /// True once nothing more belongs to it. A body that ends with the connection is never done: see [`Body::end`].
+    /// True once the body is complete. A body that ends with the connection never is: see [`Body::end`].
     #[must_use]
     pub fn is_done(&self) -> bool {
         match &self.0 {
@@ -63,13 +63,13 @@ impl Body {
         }
     }
 
-    /// False if the body says nothing about its end, so that one that was cut short looks the same as a whole one.
+    /// False if the body ends with the connection, so that a truncated one looks like a whole one.
     #[must_use]
     pub fn tells_its_end(&self) -> bool {
         !matches!(self.0, State::UntilClose)
     }
 
-    /// How many bytes are still to come, if that is known.
+    /// The number of bytes still to come, if it is known.
     #[must_use]
     pub fn bytes_left(&self) -> Option<u64> {
         match &self.0 {

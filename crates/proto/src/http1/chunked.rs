@@ -1,18 +1,18 @@
-//! The chunked coding (RFC 9112, section 7.1): sizes, data, and fields at the end, which are read and not kept.
+//! The chunked transfer coding (RFC 9112, section 7.1): chunk sizes, data, and trailer fields, which are discarded.
 
 use crate::header::is_token;
 use crate::limits;
 
-/// What is at the front of the bytes that came.
+/// The piece at the front of the bytes received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// So many bytes that are not data.
+    /// The number of bytes of framing, which come first.
     pub framing: usize,
-    /// Then so many bytes of data. None: the rest belongs to the next message, if there is a rest.
+    /// The number of bytes of data behind them. 0: any rest belongs to the next message.
     pub data: usize,
 }
 
-/// Takes a chunked body apart. It is told each byte once and remembers none.
+/// An incremental decoder of the chunked coding. It sees each byte once and buffers none.
 #[derive(Debug, Default)]
 pub(super) struct Chunked {
     state: State,
@@ -51,7 +51,7 @@ enum State {
 }
 
 impl Chunked {
-    /// Says what `input` begins with; the next call goes on behind it.
+    /// The piece that `input` begins with; the next call expects the bytes behind it.
     pub(super) fn next(&mut self, input: &[u8]) -> Result<Piece, &'static str> {
         let mut framing = 0;
         for &byte in input {
@@ -61,7 +61,7 @@ impl Chunked {
             if self.state == State::Data {
                 let here = input.len() - framing;
                 let data = usize::try_from(self.left).unwrap_or(usize::MAX).min(here);
-                let taken = u64::try_from(data).unwrap_or(self.left);
+                let taken = data as u64;
                 self.left -= taken;
                 self.data_bytes += taken;
                 if self.left == 0 {
@@ -79,7 +79,7 @@ impl Chunked {
         self.state == State::Done
     }
 
-    /// What comes behind `byte`.
+    /// The state after `byte`.
     fn step(&mut self, byte: u8) -> Result<State, &'static str> {
         Ok(match (self.state, byte) {
             (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte)?,
@@ -117,7 +117,7 @@ impl Chunked {
         if self.digits > limits::CHUNK_DIGITS_MAX {
             return Err("the size of a chunk has too many digits");
         }
-        let value = char::from(byte).to_digit(16).unwrap_or_default();
+        let value = char::from(byte).to_digit(16).expect("step passes hexadecimal digits");
         self.left = self.left << 4 | u64::from(value);
         Ok(State::Size)
     }

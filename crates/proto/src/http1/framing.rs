@@ -1,4 +1,5 @@
-//! Where a body ends (RFC 9112, section 6.3) and whether the connection lives on (section 9.3), from the fields of a head.
+//! Message framing: from the fields of a head, where its body ends (RFC 9112, section 6.3) and whether the connection is
+//! kept alive (section 9.3).
 
 use super::body::Body;
 use crate::notes::{Note, Notes};
@@ -7,15 +8,14 @@ use crate::record::HttpVersion;
 /// How heads are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strictness {
-    /// As browsers and curl do, where no two readers can differ about where the message ends; what was overlooked is
-    /// noted.
+    /// As browsers and curl do, as long as no two readers can differ about where the message ends; departures are noted.
     #[default]
     Lenient,
-    /// As RFC 9112 has it, or not at all.
+    /// As RFC 9112 defines; anything else is an error.
     Strict,
 }
 
-/// What the fields of a head say about its framing.
+/// The fields of a head that concern its framing.
 #[derive(Default)]
 pub(super) struct Signs {
     length: Option<u64>,
@@ -23,11 +23,11 @@ pub(super) struct Signs {
     coding: Option<Coding>,
     close: bool,
     keep_alive: bool,
-    /// A reader might not see the length.
+    /// True if another reader might not see the length.
     pub(super) doubtful_length: bool,
 }
 
-/// What `Transfer-Encoding` says.
+/// The `Transfer-Encoding`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Coding {
     /// Nothing that changes the body.
@@ -43,7 +43,7 @@ enum Coding {
 }
 
 impl Signs {
-    /// Takes note of a field.
+    /// Records a field.
     pub(super) fn note(&mut self, name: &str, value: &[u8]) {
         // Most fields are told apart by their length alone.
         match name.len() {
@@ -69,7 +69,7 @@ impl Signs {
         }
     }
 
-    /// The body of a response that may have one, with what was overlooked; an error says what is unclear.
+    /// The body of a response that may have one, with the departures accepted; an error says what is ambiguous.
     pub(super) fn body(
         &self,
         version: HttpVersion,
@@ -114,14 +114,14 @@ impl Signs {
         self.length.is_some() || self.length_is_unclear
     }
 
-    /// True if it announces bytes of a body. Where the protocol allows none, a server may send them all the same, and
-    /// late: they would be taken for the next response.
+    /// True if it announces a body. Where the protocol allows none, a server may send one all the same, and late; its
+    /// bytes would be taken for the next response.
     pub(super) fn announces_body(&self) -> bool {
         self.coding.is_some() || self.length_is_unclear || self.length.is_some_and(|length| length > 0)
     }
 
-    /// True if the server takes another request behind the response. Not where both ways of framing are used at once,
-    /// which an honest server does not do, nor where another reader might see another end.
+    /// True if the connection is kept alive behind the response. False if both ways of framing are used at once, a mark
+    /// of response smuggling, or if another reader might see another end.
     pub(super) fn keeps_alive(&self, version: HttpVersion) -> bool {
         let both = self.coding.is_some() && self.has_length();
         let wanted = match version {
@@ -133,7 +133,7 @@ impl Signs {
 }
 
 impl Coding {
-    /// What the codings come to with one more.
+    /// The coding after one more token.
     fn with(before: Option<Self>, token: &[u8]) -> Self {
         let chunked = token.eq_ignore_ascii_case(b"chunked");
         let identity = token.is_empty() || token.eq_ignore_ascii_case(b"identity");

@@ -1,7 +1,8 @@
-//! The head of a response, from bytes that come in any pieces. Interim responses (1xx) are passed over.
+//! An incremental parser of the head of a response. Interim responses (1xx) are skipped.
 //!
-//! httparse knows the grammar; here are its limits, the order of what counts, and that a head which drips in byte by
-//! byte is not parsed again with each byte. What httparse refuses is left to `lenient`, unless all is to be strict.
+//! httparse parses the grammar. This module adds the limits and the order of the checks, and avoids quadratic work: a
+//! head that arrives byte by byte is not parsed again with each byte. What httparse refuses is passed to `lenient`, unless
+//! the reader is strict.
 
 use std::mem::MaybeUninit;
 
@@ -24,28 +25,28 @@ pub struct Head {
     pub version: HttpVersion,
     /// Its fields.
     pub headers: Headers,
-    /// True if the server will take another request when the body has come. Never if it or an interim response before
-    /// it announces a body where there can be none: for 1xx, 204, 304 and an answer to HEAD.
+    /// True if the connection is kept alive behind the body. False if this or an interim response before it announces a
+    /// body where there can be none: for 1xx, 204, 304 and an answer to HEAD.
     pub keeps_alive: bool,
-    /// What was overlooked in it, and in what came before it.
+    /// The departures accepted in it, and in what came before it.
     pub notes: Notes,
 }
 
 /// Reads the head of one response.
 #[derive(Debug)]
 pub struct HeadReader {
-    /// The request was HEAD: its answer has no body, whatever it says.
+    /// The request was HEAD: its answer has no body, whatever its fields are.
     asked_head: bool,
     strictness: Strictness,
-    /// Bytes of the head in which no end was found.
+    /// Bytes of the head that were searched for its end.
     searched: usize,
-    /// Empty lines that were passed over.
+    /// Empty lines that were skipped.
     blank_lines: u32,
-    /// Interim responses that were passed over.
+    /// Interim responses that were skipped.
     interim: u32,
     /// One of them announced a body.
     forbidden_body: bool,
-    /// What was overlooked in what was passed over.
+    /// The departures accepted in what was skipped.
     notes: Notes,
 }
 
@@ -64,8 +65,8 @@ impl HeadReader {
         }
     }
 
-    /// Takes heads off the front of `input` until there is one that counts, and says what body follows it. `None`: more is
-    /// needed; what is left of `input` must come again, with more behind it.
+    /// Consumes heads from the front of `input` up to the final one, and returns it with its body. `None`: more bytes are
+    /// needed; to be called again with the rest of `input` and the bytes received behind it.
     ///
     /// # Errors
     ///
@@ -81,7 +82,7 @@ impl HeadReader {
             }
             let window = input.get(..limits::HEAD_BYTES_MAX).unwrap_or(input);
             let full = window.len() == limits::HEAD_BYTES_MAX;
-            // Most heads come whole, so the first look is the parser's own; further ones cost it only when it can finish.
+            // Most heads arrive whole, so they are parsed at once; later calls parse only when the end has arrived.
             let may_be_whole = self.searched == 0 || full || ends(window, self.searched);
             if window.is_empty() || !may_be_whole {
                 self.searched = window.len();
@@ -109,7 +110,7 @@ impl HeadReader {
         }
     }
 
-    /// Why there is no head: the connection has ended behind `input`, for which more was needed.
+    /// The failure of a connection that ended behind `input` while more bytes were needed.
     #[must_use]
     pub fn end(&self, input: &[u8]) -> Failure {
         if input.is_empty() {
@@ -127,7 +128,7 @@ impl HeadReader {
         }
     }
 
-    /// Servers that count a body wrongly send what is behind it before the next response.
+    /// Skips empty lines, which servers with a wrong `Content-Length` send before the next response.
     fn skip_blank_lines(&mut self, input: &mut &[u8]) -> Result<(), Failure> {
         while let [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] = input {
             *input = rest;
@@ -165,7 +166,7 @@ impl HeadReader {
         self.judge(bytes, response.code.unwrap_or(0), version, fields, Notes::default(), false)
     }
 
-    /// What httparse refuses, once it is whole.
+    /// Parses a head that httparse refuses, once it is whole.
     fn parse_leniently(&self, window: &[u8], error: httparse::Error) -> Result<Parsed, Failure> {
         if self.strictness == Strictness::Strict || is_no_head(window) {
             return Err(not_http(format!("the head of the response is not HTTP: {error}")));
@@ -177,7 +178,7 @@ impl HeadReader {
         self.judge(bytes, status, version, fields, notes, doubtful_length)
     }
 
-    /// What a head of so many bytes means.
+    /// Classifies a parsed head of `bytes` bytes.
     fn judge<'a>(
         &self,
         bytes: usize,
@@ -226,7 +227,7 @@ impl HeadReader {
 
 enum Parsed {
     Partial,
-    /// A response before the one that counts.
+    /// An interim response.
     Interim {
         bytes: usize,
         /// Which it cannot have.

@@ -1,7 +1,8 @@
-//! A head that the strict parser refuses, read as browsers and curl read it, where every reader finds the same end of the
-//! message. What could hide a `Content-Length` or `Transfer-Encoding` from one reader and not from another is refused.
+//! The lenient parser, for a head that the strict parser refuses. It reads heads as browsers and curl do, as long as every
+//! reader finds the same end of the message: what could hide a `Content-Length` or `Transfer-Encoding` from one reader and
+//! not from another is refused, because it allows response smuggling.
 //!
-//! It takes a head that is whole, and looks at each byte a fixed number of times.
+//! It parses whole heads, in linear time.
 
 use std::borrow::Cow;
 
@@ -20,11 +21,11 @@ pub(super) struct Lines<'a> {
     pub(super) version: HttpVersion,
     pub(super) fields: Vec<(&'a str, Cow<'a, [u8]>)>,
     pub(super) notes: Notes,
-    /// A `Content-Length` with blanks before its colon, which some readers do not see.
+    /// A `Content-Length` with blanks before its colon, which some readers ignore.
     pub(super) doubtful_length: bool,
 }
 
-/// What a line belongs to that begins with a blank.
+/// What a folded line, which begins with a blank, continues.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Above {
     Field,

@@ -1,8 +1,8 @@
 //! HTTP/1.1 on the wire (RFC 9112), for a client: the head of a request, the head of a response, and where its body ends.
 //!
-//! Pure, as all of this crate: bytes come in pieces of any size, and the same bytes give the same answer however they
-//! were cut. What could be read in two ways is refused, because somebody else on the path may read it the other way.
-//! Within that, heads are read as browsers and curl read them, and what was overlooked is noted.
+//! The parsers are incremental: bytes arrive in pieces of any size, and the result does not depend on where they are
+//! split. Ambiguous messages are refused, because a proxy on the path may read them in the other way (response smuggling).
+//! Within that, heads are read as browsers and curl read them, and departures from the standard are noted.
 //!
 //! ```
 //! use overlapped_proto::http1::{HeadReader, Piece, Strictness};

@@ -1,4 +1,4 @@
-//! The head of a request. Whatever a row holds, it stays one request.
+//! Writes the head of a request. Its parts are validated, so that a row cannot smuggle a second request.
 
 use crate::error::ErrorKind;
 use crate::header::is_token;
@@ -7,7 +7,7 @@ use crate::outcome::Failure;
 
 /// The head of a request for `target` at `host`, with `fields` in their order and the length of its body.
 ///
-/// The fields must have passed [`header::check`](crate::header::check), which also keeps out those that frame a message.
+/// The fields must have passed [`header::check`](crate::header::check), which also refuses those that frame a message.
 ///
 /// # Errors
 ///
@@ -47,7 +47,8 @@ fn is_visible(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// True for methods that mean something by a body: servers want to hear that there is none (RFC 9110, section 8.6).
+/// True for methods whose semantics anticipate a body; then `Content-Length: 0` is sent if there is none (RFC 9110,
+/// section 8.6).
 fn has_body(method: &Method) -> bool {
     match method {
         Method::Post | Method::Put | Method::Patch => true,

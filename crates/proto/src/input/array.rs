@@ -1,8 +1,7 @@
-//! The elements of one JSON array, one by one, in blocks that are cut anywhere. No more than one element is held, and of
-//! that no more than the limit.
+//! Splits one JSON array into its elements, incrementally. At most one element is held, up to the limit for a row.
 //!
-//! What stands between the elements is checked; what is in them is left to the reader of a row. Where the array is not
-//! JSON any more, one error says so, and nothing behind it is read.
+//! The syntax between the elements is checked here, that within them by the reader of a row. The first syntax error ends
+//! the list with one bad row.
 
 use super::held::{Held, Line};
 
@@ -45,9 +44,9 @@ enum State {
     First,
     /// An element.
     Element,
-    /// More of an object or a list, which is in so many others.
+    /// More of an object or a list, at this depth.
     Nested(usize),
-    /// More of a string in so many objects and lists; `true`: behind a backslash.
+    /// More of a string, at this depth; `true`: behind a backslash.
     Text(usize, bool),
     /// More of a number or a word.
     Word,
@@ -128,9 +127,8 @@ impl Array {
     }
 
     fn pass(&mut self, bytes: &[u8]) {
-        self.at += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let lines = memchr::memchr_iter(b'\n', bytes).count();
-        self.line += u64::try_from(lines).unwrap_or(u64::MAX);
+        self.at += bytes.len() as u64;
+        self.line += memchr::memchr_iter(b'\n', bytes).count() as u64;
     }
 
     /// Takes what belongs to the element, and returns the rest.
@@ -147,7 +145,7 @@ impl Array {
         rest
     }
 
-    /// Where the element ends, if this byte at `i` says so.
+    /// The end of the element, if the byte at `i` ends it.
     fn ends_at(&mut self, i: usize, byte: u8) -> Option<usize> {
         self.state = match (self.state, byte) {
             (State::Text(depth, true), _) => State::Text(depth, false),

@@ -1,9 +1,8 @@
-//! Rows out of CSV (RFC 4180) and TSV (IANA text/tab-separated-values, which has no quotes) in blocks that are cut
-//! anywhere.
+//! An incremental parser of CSV (RFC 4180) and TSV (IANA text/tab-separated-values, which has no quotes).
 //!
-//! A quoted cell may hold line ends, so a quote that is not closed takes the lines behind it into its cell. Each of
-//! those lines is then reported as lost, one by one, and none is fetched: what stands in a quoted cell may be text that
-//! only looks like a row. Memory is bounded by the limit for one row, whatever comes.
+//! A quoted cell may contain line ends, so an unclosed quote takes the lines behind it into its cell. Each of those lines
+//! is reported as a bad row, and none is fetched: text in a quoted cell may only look like a row. Memory is bounded by the
+//! limit for one row.
 
 use std::fmt;
 
@@ -26,11 +25,11 @@ pub(super) struct Cells<'a> {
     pub(super) bytes: u64,
     /// True if the row is larger than the limit, and this is only its beginning.
     pub(super) cut: bool,
-    /// The row as the list has it, without the columns that are of no use.
+    /// The raw text of the row, without the columns that are not used.
     pub(super) raw: &'a [u8],
     /// All cells, one after the other.
     pub(super) text: &'a [u8],
-    /// Where each of them ends.
+    /// The end of each cell in `text`.
     pub(super) ends: &'a [usize],
 }
 
@@ -42,7 +41,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// A line that is part of a quoted cell that is not one.
+/// A line that was taken into a malformed quoted cell.
 #[derive(Debug)]
 pub(super) struct Lost<'a> {
     pub(super) line: u64,
@@ -53,7 +52,7 @@ pub(super) struct Lost<'a> {
     /// The line in which the row begins.
     pub(super) begins: u64,
     pub(super) why: Why,
-    /// What stands between two cells.
+    /// The delimiter between two cells.
     pub(super) delimiter: u8,
 }
 
@@ -66,13 +65,13 @@ pub(super) enum Why {
     Long,
     /// The quoted cell ends within a line, and text follows.
     Text,
-    /// The row has so many cells.
+    /// The row has this number of cells.
     Cells(usize),
     /// The line ends are within the URL.
     Url,
 }
 
-/// What is known of the rows from the line of column names.
+/// The layout of the rows, from the line of column names.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
     /// Where the URL is.
@@ -107,7 +106,7 @@ pub(super) struct Csv {
     /// The column that is being read, and the line in which its quote was opened.
     column: usize,
     opened: u64,
-    /// Set once the row is known to be none.
+    /// Set once the row is known to be malformed.
     lost: Option<Why>,
     ready: Ready,
     /// A line that is read once more, as a row.
@@ -127,13 +126,13 @@ enum State {
     Bare,
     /// Part of a quoted cell.
     Quoted,
-    /// Behind a quote in a quoted cell: the cell has ended, or this is the second of two quotes that stand for one.
+    /// Behind a quote in a quoted cell: the cell has ended, or this is the second of two quotes that encode one.
     Closing,
     /// Behind a cell of several lines that does not end where its quote does: the rest of the line.
     Rest,
 }
 
-/// What is handed out before more is read.
+/// What is returned before more is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ready {
     Nothing,
@@ -209,7 +208,7 @@ impl Csv {
         Self { shape: self.shape.clone(), ..Self::new(self.delimiter, self.quotes) }
     }
 
-    /// Says what the line of column names has said.
+    /// Sets the layout of the rows, after the line of column names was read.
     pub(super) fn set_shape(&mut self, shape: Shape) {
         self.shape = Some(shape);
     }
@@ -219,7 +218,7 @@ impl Csv {
         self.at += bytes;
     }
 
-    /// The next row or lost line, and takes from `block` what it has read of it. `None`: the block is used up.
+    /// The next row or lost line; consumes what it has read from the front of `block`. `None`: the block is used up.
     pub(super) fn next(&mut self, block: &mut &[u8]) -> Option<Found<'_>> {
         loop {
             match self.ready {
@@ -243,7 +242,7 @@ impl Csv {
         }
     }
 
-    /// The list ends here. What is left is handed out by [`Csv::next`].
+    /// Ends the list. To be followed by calls of [`Csv::next`] until it returns `None`.
     pub(super) fn finish(&mut self) {
         match self.state {
             State::Row => {}
@@ -255,7 +254,7 @@ impl Csv {
         }
     }
 
-    /// Reads until something is ready, and says how many bytes that took.
+    /// Reads until something is ready, and returns the number of bytes read.
     fn scan(&mut self, block: &[u8]) -> usize {
         let mut used = 0;
         while self.ready == Ready::Nothing
@@ -309,7 +308,7 @@ impl Csv {
             b'"' => self.go(&[byte], State::Quoted),
             b'\n' | b'\r' => self.line_end(byte),
             _ if byte == self.delimiter => self.next_cell(),
-            // In one line it is harmless, and other readers take it too.
+            // Within one line it is harmless, and other readers accept it too.
             _ if self.line == self.opened => self.go(&[byte], State::Bare),
             _ => {
                 self.lost.get_or_insert(Why::Text);
@@ -416,7 +415,7 @@ impl Csv {
         }
         self.line = next.line;
         self.after_cr = byte == b'\r';
-        // The lines of a column that is not read are not told one by one: there may be millions.
+        // The lines of a column that is not read are not reported one by one: there may be millions.
         if self.is_read() || self.lost.is_some() {
             self.push_piece(piece);
             self.piece = next;
@@ -429,7 +428,7 @@ impl Csv {
         1
     }
 
-    /// A blank line is no row, and nothing is lost with it.
+    /// A blank line is not a row and is not reported.
     fn push_piece(&mut self, piece: Piece) {
         if piece.bytes > 0 {
             self.pieces.push(piece);
@@ -471,7 +470,7 @@ impl Csv {
         self.state = State::Row;
     }
 
-    /// Why a row of several lines is none.
+    /// Why a row of several lines is malformed.
     fn misfit(&self) -> Option<Why> {
         let shape = self.shape.as_ref().filter(|_| !self.pieces.is_empty())?;
         if self.cut {
@@ -484,7 +483,7 @@ impl Csv {
         url.iter().any(|byte| matches!(byte, b'\n' | b'\r')).then_some(Why::Url)
     }
 
-    /// Takes what is held apart.
+    /// Splits the held row into cells.
     fn split(&mut self) {
         self.text.clear();
         self.ends.clear();
@@ -529,7 +528,7 @@ impl Csv {
         })
     }
 
-    /// The lost lines were handed out; the line that is being read is lost too.
+    /// Continues after the lost lines were returned; the line that is being read is lost too.
     fn go_on(&mut self) {
         self.pieces.clear();
         self.held.drain(..self.piece.held.min(self.held.len()));
@@ -555,7 +554,7 @@ impl Csv {
     }
 }
 
-/// Appends what stands up to the quote that closes a cell, and returns what follows.
+/// Appends the text up to the quote that closes a cell, and returns the rest.
 fn unquote<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> &'a [u8] {
     while let Some(quote) = memchr::memchr(b'"', rest) {
         text.extend_from_slice(rest.get(..quote).unwrap_or_default());

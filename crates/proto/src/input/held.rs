@@ -1,5 +1,6 @@
-//! What is held of a row of text or JSON that comes in pieces: all of it up to the limit; of a longer one its beginning,
-//! and, if it may be a record of an earlier run, the members that are used of one. So the body in a record is never held.
+//! The buffer of a row of text or JSON that arrives in pieces: the whole row up to the limit. Of a longer row it keeps the
+//! beginning and, if the row may be a record of an earlier run, the members that are used, so that bodies in records are
+//! not buffered.
 
 use crate::limits::{INPUT_RECORD_BYTES_MAX, INPUT_ROW_BYTES_MAX};
 
@@ -19,7 +20,7 @@ pub(super) struct Line<'a> {
     pub(super) skimmed: Option<&'a [u8]>,
 }
 
-/// A row as it comes.
+/// The buffer of a row.
 #[derive(Debug)]
 pub(super) struct Held {
     text: Vec<u8>,
@@ -38,7 +39,7 @@ impl Held {
         Self { skim: Some(Skim::new(names)), ..Self::plain() }
     }
 
-    /// The same, with nothing in it.
+    /// An empty buffer of the same kind.
     pub(super) fn anew(&self) -> Self {
         Self { skim: self.skim.as_ref().map(|skim| Skim::new(skim.names.clone())), ..Self::plain() }
     }
@@ -48,7 +49,7 @@ impl Held {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        u64::try_from(self.bytes).unwrap_or(u64::MAX)
+        self.bytes as u64
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -64,7 +65,7 @@ impl Held {
         self.text.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
-    /// What came.
+    /// The row that was received.
     pub(super) fn line(&self, number: u64, offset: u64) -> Line<'_> {
         let cut = self.bytes > INPUT_ROW_BYTES_MAX;
         Line {
@@ -86,12 +87,12 @@ impl Held {
     }
 }
 
-/// A JSON object that is read for some of its members.
+/// A streaming filter of a JSON object that keeps some of its members.
 #[derive(Debug)]
 struct Skim {
     names: Vec<Box<str>>,
     object: Vec<u8>,
-    /// More was to be held than may be.
+    /// The limit was exceeded.
     full: bool,
     depth: usize,
     in_string: bool,

@@ -1,5 +1,4 @@
-//! JSON values as they stand in the list: a number keeps its digits, and a value that only goes along is not taken
-//! apart. Nothing here knows what the members mean.
+//! JSON values as raw text: a number keeps its digits, and a value that is only passed through is not decoded.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Lines out of blocks that are cut anywhere. No more than one line is held, and of that no more than the limit.
+//! Splits blocks into lines, incrementally. At most one line is held, up to the limit for a row.
 
 use crate::limits::INPUT_ROW_BYTES_MAX;
 
@@ -34,7 +34,7 @@ impl Lines {
             }
             let Some(end) = memchr::memchr2(b'\n', b'\r', block) else { return self.held.push(block) };
             let (text, rest) = block.split_at(end);
-            let Some((&ending, rest)) = rest.split_first() else { return };
+            let (&ending, rest) = rest.split_first().expect("a line end was found");
             self.end(text, each);
             self.offset += 1;
             self.after_cr = ending == b'\r';
@@ -53,7 +53,7 @@ impl Lines {
     fn end(&mut self, text: &[u8], each: &mut impl FnMut(Line<'_>)) {
         let (number, offset) = (self.number, self.offset);
         let bytes = if self.held.is_empty() && text.len() <= INPUT_ROW_BYTES_MAX {
-            let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+            let bytes = text.len() as u64;
             each(Line { number, offset, bytes, cut: false, text, skimmed: None });
             bytes
         } else {

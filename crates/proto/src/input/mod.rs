@@ -1,7 +1,7 @@
-//! A list of URLs, from bytes to rows. It is pushed blocks, cut anywhere, and answers with rows.
+//! Parses a list of URLs, incrementally: blocks of bytes, split anywhere, are pushed in, and rows come out.
 //!
-//! A bad row is a row with a failure, never the end of the list; only a list that is not what its format says at all
-//! (UTF-16, a table without the URL column) is refused. Memory is bounded by the limit for one row, whatever comes.
+//! A bad row is a row with a failure and does not end the list. Only a list that is not in its format at all (UTF-16, a
+//! table without the URL column) is refused. Memory is bounded by the limit for one row.
 
 mod reader;
 mod table;
@@ -38,7 +38,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a file's name says, whether or not it is compressed (`.gz`, `.zst`).
+    /// The format by the suffix of a file's name, with or without compression (`.gz`, `.zst`).
     ///
     /// ```
     /// use overlapped_proto::input::Format;
@@ -75,7 +75,7 @@ impl Format {
     }
 }
 
-/// True for a name that says JSON by lines.
+/// True for a name of NDJSON.
 fn says_lines(file_name: &str) -> bool {
     let name = file_name.to_ascii_lowercase();
     name.contains(".ndjson") || name.contains(".jsonl")
@@ -86,7 +86,7 @@ fn says_lines(file_name: &str) -> bool {
 pub struct Options {
     /// The column that holds the URL.
     pub url_column: Box<str>,
-    /// Which further columns go along to the record.
+    /// Which further columns are passed through to the record.
     pub keep: Keep,
 }
 
@@ -96,7 +96,7 @@ impl Default for Options {
     }
 }
 
-/// Which columns that are no options of a request go along to the record, as `meta`.
+/// Which columns that are not options of a request are passed through to the record, as `meta`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
     /// All of them.
@@ -171,7 +171,7 @@ impl BadRow {
         self.given.len() + self.failure.message.len() + text(&self.id) + text(&self.meta)
     }
 
-    /// The same, where `given` is only the beginning.
+    /// As [`BadRow::new`], where `given` is only the beginning.
     fn of_beginning(row: Row, given: &[u8], failure: Failure) -> Self {
         let given = sanitize::given(given, false, limits::GIVEN_BYTES_MAX).into();
         Self { row, given, id: None, meta: None, failure }

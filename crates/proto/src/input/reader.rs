@@ -1,4 +1,4 @@
-//! The reader: finds out what the first bytes are, cuts blocks into rows, and numbers them.
+//! The reader of a list: detects its encoding, splits blocks into rows, and numbers them.
 
 use std::sync::Arc;
 
@@ -80,8 +80,8 @@ impl Reader {
         Self { source, options, urls: url::Parser::default(), start, consumed: 0, next: 0 }
     }
 
-    /// A reader that goes on where a row begins; `None`: this format is read from its beginning. The lines it tells are
-    /// counted from there.
+    /// A reader that resumes at the beginning of a row; `None` if the format can only be read from the beginning. Line
+    /// numbers are counted from there.
     #[must_use]
     pub fn resume(format: Format, options: Options, row: Row, offset: u64) -> Option<Self> {
         let mut reader = Self::new(format, options);
@@ -97,13 +97,13 @@ impl Reader {
         Some(reader)
     }
 
-    /// Takes the next block of the list and hands every row that ends in it to `sink`.
+    /// Parses the next block of the list and passes every row that ends in it to `sink`.
     ///
     /// # Errors
     ///
-    /// The list is not what its format says; nothing more can be read from it.
+    /// The list is not in its format; nothing more can be read from it.
     pub fn push(&mut self, block: &[u8], sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
-        self.consumed += u64::try_from(block.len()).unwrap_or(u64::MAX);
+        self.consumed += block.len() as u64;
         let Some(start) = &mut self.start else { return self.feed(block, sink) };
         let (head, rest) = block.split_at(block.len().min(START_BYTES - start.len()));
         start.extend_from_slice(head);
@@ -114,7 +114,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The list ends here: hands the last row to `sink` if its line had no end.
+    /// Ends the list: passes the last row to `sink` if its line had no end.
     ///
     /// # Errors
     ///
@@ -134,19 +134,19 @@ impl Reader {
         Ok(())
     }
 
-    /// How many bytes were pushed.
+    /// The number of bytes pushed.
     #[must_use]
     pub const fn bytes_consumed(&self) -> u64 {
         self.consumed
     }
 
-    /// How many rows were read; also the number of the next one.
+    /// The number of rows read, which is the number of the next row.
     #[must_use]
     pub const fn rows(&self) -> u64 {
         self.next
     }
 
-    /// What reads single rows of this list again; `None`: the names of its columns were not read yet.
+    /// A reader of single rows of this list; `None` if the line of column names was not read yet.
     #[must_use]
     pub fn reread(&self) -> Option<Reread> {
         let rows = match &self.source {
@@ -188,7 +188,7 @@ impl Reader {
 }
 
 impl Reread {
-    /// The same once more, for use beside it.
+    /// A second reader of the same list, for use on another thread.
     #[must_use]
     pub fn another(&self) -> Self {
         let rows = match &self.rows {
@@ -364,7 +364,7 @@ fn object_row<'a>(
     draft.finish(row, read.as_bytes())
 }
 
-/// A row that is not read as JSON: its URL is shown, if it is there.
+/// The failure of a row that is not JSON, with its URL if one can be found.
 fn broken_row(row: Row, text: &[u8], options: &Options, failure: Failure) -> BadRow {
     match json::written(text, &options.url_column) {
         Some((url, true)) => BadRow::new(row, url, failure),
@@ -373,7 +373,7 @@ fn broken_row(row: Row, text: &[u8], options: &Options, failure: Failure) -> Bad
     }
 }
 
-/// What comes of a row of JSON, of which more is read if it is a record.
+/// The buffer for rows of JSON, which may be records.
 fn record(options: &Options) -> Held {
     let names = RECORD_COLUMNS.iter().map(|name| Box::from(*name));
     Held::record(std::iter::once(options.url_column.clone()).chain(names).collect())
@@ -396,5 +396,5 @@ fn too_long(line: &Line<'_>) -> Failure {
 }
 
 fn bytes(text: &[u8]) -> u64 {
-    u64::try_from(text.len()).unwrap_or(u64::MAX)
+    text.len() as u64
 }

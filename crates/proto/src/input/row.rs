@@ -1,7 +1,7 @@
-//! The columns of a row, as NDJSON or a table has them, to a job: which are options of the request, which go along.
+//! Makes a job from the columns of a row of NDJSON or a table: some are options of the request, the others are passed
+//! through to the record.
 //!
-//! Nothing is guessed: an option of the wrong kind makes the row bad, and a column that only looks like an option of
-//! another program is passed through.
+//! An option of the wrong type makes the row bad. A column that is not an option by its exact name is passed through.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ use super::{BadRow, Keep, Options, json};
 pub(super) enum Cell<'a> {
     /// Plain text, from a table.
     Text(&'a str),
-    /// A JSON value, as it stands in the list.
+    /// A JSON value, as raw text.
     Json(&'a str),
 }
 
@@ -42,13 +42,13 @@ pub(super) enum Column {
     LastModified,
     Sha256,
     Timeout,
-    /// An option that is not read, which is better refused than passed over.
+    /// An option of a later version, which is refused and not ignored.
     Unread,
-    /// It goes along to the record.
+    /// Passed through to the record.
     Kept,
-    /// The `meta` of an earlier record, which goes along again.
+    /// The `meta` of an earlier record, which is passed through again.
     Meta,
-    /// It is of no use here.
+    /// Not used.
     Dropped,
 }
 
@@ -68,19 +68,19 @@ pub(super) const OPTIONS: &[(&str, Column)] = &[
     ("timeout_s", Column::Timeout),
 ];
 
-/// The columns of a record that are used when it is a row again, beside the URL, and the two by which it is known.
+/// The columns of a record that are used when it is a row again, beside the URL, and the two that identify a record.
 pub(super) const RECORD_COLUMNS: [&str; 7] =
     ["id", "method", "etag", "last_modified", "meta", RECORD_MARKS[0], RECORD_MARKS[1]];
 
 /// Two names that only our records have.
 const RECORD_MARKS: [&str; 2] = ["exitcode", "wire_bytes"];
 
-/// Says what the columns of a list mean.
+/// The meaning of the columns of a list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns<'a> {
     options: &'a Options,
     /// The columns are those of a record of ours, from an earlier run. Then `body`, `headers` and `sha256` are those
-    /// of the response, and only what makes sense for asking again is used.
+    /// of the response, and only the columns that apply to a new request are used.
     record: bool,
 }
 
@@ -115,7 +115,7 @@ impl<'a> Columns<'a> {
 }
 
 impl Column {
-    /// True for what may be missing in a record, and what no valid value looks like a word for nothing.
+    /// True for a column that may be missing in a record, and of which no valid value looks like a word for null.
     pub(super) fn may_be_absent(self) -> bool {
         match self {
             Self::Method | Self::Etag | Self::LastModified | Self::Meta => true,
@@ -135,7 +135,7 @@ impl Column {
     }
 }
 
-/// A row that was not read from a list: its URL, and what it asks for. It is checked like any other.
+/// Makes the job of a row that was not read from a list, with the same checks.
 ///
 /// # Errors
 ///
@@ -189,7 +189,7 @@ pub(super) struct Draft<'a> {
     members: Vec<u8>,
     /// The body is JSON.
     json: bool,
-    /// What is wrong first; the rest is still read, so that the record has the row's own name.
+    /// The first failure. The rest is still read, so that the record has the row's own name.
     failure: Option<Failure>,
 }
 
@@ -234,8 +234,8 @@ impl<'a> Draft<'a> {
         set(&mut self.ask.body, body, name).map_err(|_| bad(name, "is a second body"))
     }
 
-    /// The `meta` of a record. Other programs write an object in ways of their own; what is not JSON any more is of no use,
-    /// and the row is fetched all the same.
+    /// The `meta` of a record. Other programs may rewrite an object in a format of their own; if it is not JSON any more it
+    /// is dropped, with a note, and the row is fetched.
     fn meta(&mut self, cell: Cell<'_>, name: &str) -> Result<(), Failure> {
         if cell.is_null() {
             return Ok(());
@@ -275,12 +275,12 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Something is wrong with the row as a whole.
+    /// Records a failure of the row as a whole.
     pub(super) fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
     }
 
-    /// What the columns come to. `whole` is shown for a bad row without a URL.
+    /// Makes the job, or the bad row. `whole` is shown for a bad row without a URL.
     pub(super) fn finish(mut self, row: Row, whole: &[u8]) -> Result<Job, BadRow> {
         self.close_meta();
         let url = match (self.failure.take(), self.url.as_deref()) {
@@ -355,7 +355,7 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// A JSON value, which in a table stands as text.
+    /// A JSON value, which is text in a table.
     fn json(self, name: &str) -> Result<Option<&'a str>, Failure> {
         match self {
             _ if self.is_null() => Ok(None),

@@ -1,4 +1,4 @@
-//! The rows of a table, from its cells: what the columns are called, and what a row comes to.
+//! Makes the rows of a table from their cells, by the line of column names.
 
 use crate::error::ErrorKind;
 use crate::job::{Job, Row};
@@ -43,19 +43,19 @@ impl Header {
         Ok(Self { columns, url, record })
     }
 
-    /// The first row of a table is none.
+    /// The failure of a malformed line of column names.
     pub(super) fn lost(lost: &Lost<'_>) -> Failure {
         let message = format!("the line of column names, line {}, {}", lost.begins, explain(lost.why, None));
         Failure::new(ErrorKind::InputFormat, message)
     }
 
-    /// What the rows look like. Of a record, what is not used here is not read: a body may be large.
+    /// The layout of the rows. Columns of a record that are not used are not read, because a body may be large.
     pub(super) fn shape(&self) -> Shape {
         let is_read = |(_, column): &(Box<str>, Column)| !self.record || *column != Column::Dropped;
         Shape { url: self.url, read: self.columns.iter().map(is_read).collect(), record: self.record }
     }
 
-    /// What a row comes to.
+    /// Makes the job of a row, or the bad row.
     pub(super) fn row(&self, row: Row, cells: &Cells<'_>) -> Result<Job, BadRow> {
         let given = cells.cell(self.url).map_or(cells.raw, <[u8]>::trim_ascii);
         let text = match super::text(cells.text) {
@@ -83,7 +83,7 @@ impl Header {
         draft.finish(row, given)
     }
 
-    /// What a line comes to that is part of no row.
+    /// Makes the bad row of a lost line.
     pub(super) fn lost_row(&self, row: Row, lost: &Lost<'_>) -> BadRow {
         let message = if lost.line == lost.begins {
             format!("the row {}", explain(lost.why, Some(self.columns.len())))
@@ -103,7 +103,7 @@ impl Header {
     }
 }
 
-/// What is wrong with a row of several lines, behind the word that names it.
+/// The end of a message on what is wrong with a row of several lines.
 fn explain(why: Why, columns: Option<usize>) -> String {
     match (why, columns) {
         (Why::Open, _) => "has a quote that is never closed".to_owned(),
@@ -125,7 +125,7 @@ fn unquoted(cell: &[u8]) -> &[u8] {
     cell.strip_suffix(b"\"").unwrap_or(cell)
 }
 
-/// How other programs write, into a record of ours, that there is nothing: pandas, Python, R and SQL.
+/// True for the words by which other programs write null into a record: pandas, Python, R and SQL.
 fn is_absent(cell: &str) -> bool {
     matches!(cell.trim(), "NaN" | "nan" | "None" | "NULL" | "null" | "NA" | "<NA>" | "NaT" | "\\N")
 }

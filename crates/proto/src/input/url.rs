@@ -1,7 +1,7 @@
-//! The text of a URL, as a list or a person gives it, to a URL that may be fetched, or the reason why not.
+//! Parses the URL of a row, and refuses those that cannot be fetched.
 //!
-//! Parsing is left to the one URL parser of the program (WHATWG); what is here only refuses, and never repairs: a
-//! corrected URL is a hint in the message.
+//! The URL parser is that of the WHATWG standard. This module only adds refusals and does not repair a URL: a corrected
+//! one is a hint in the message.
 
 use url::{Host, ParseError, Url};
 
@@ -69,7 +69,7 @@ pub fn parse(text: &str) -> Result<Url, Failure> {
 /// ```
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// What stood before the path of the last URL; empty: nothing that can be used again.
+    /// The part of the last URL before its path; empty if it cannot be reused.
     before: String,
     last: Option<Url>,
 }
@@ -138,7 +138,7 @@ fn no_scheme(text: &str) -> Failure {
     with_hint(format!("{} has no scheme", quote(text)), hint)
 }
 
-/// The URL without what stands where a port would.
+/// The URL without the text in the place of a port.
 fn without_port(text: &str) -> Option<String> {
     let start = text.find("//")? + 2;
     let authority = text.get(start..)?.split(['/', '\\', '?', '#']).next()?;
@@ -156,8 +156,8 @@ fn with_hint(message: String, hint: Option<String>) -> Failure {
     Failure::new(ErrorKind::InputUrl, message)
 }
 
-/// True for a host that somebody may have: an address, or a name of two words or more. The URL standard allows almost
-/// every character in one.
+/// True for a host that can exist: an address, or a name of two labels or more. The URL standard allows almost every
+/// character in a host.
 fn is_likely(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {

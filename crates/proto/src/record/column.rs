@@ -1,6 +1,6 @@
 //! The columns of a record: one list, in one order, for every format. A format is an implementation of [`Cells`].
 //!
-//! A credential never gets past this file: URLs are written without their userinfo.
+//! Credentials are removed here, for every format: URLs are written without their userinfo.
 
 use std::net::IpAddr;
 
@@ -43,7 +43,7 @@ macro_rules! name {
     };
 }
 
-/// What a format does with the columns of a record. They come in order, each exactly once.
+/// A record format: a visitor of the columns of a record, which come in order, each exactly once.
 pub trait Cells {
     /// A plain value.
     fn cell(&mut self, name: Name, value: Value<'_>);
@@ -112,7 +112,7 @@ pub enum Form {
     Base64,
 }
 
-/// Where a body belongs that is written piece by piece, because all of it at once would take too much memory.
+/// The place of a body that is written in pieces, because all of it at once would take too much memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The place in the buffer: the body goes between what is before and what is behind it.
@@ -133,7 +133,7 @@ pub(super) fn in_pieces(body: &Body, whole_max: usize) -> Option<(Form, Option<u
     Some((if is_text { Form::Text } else { Form::Base64 }, first))
 }
 
-/// Hands every column of the record to `cells`.
+/// Passes every column of the record to `cells`.
 pub fn visit(record: &Record, fields: Fields, cells: &mut impl Cells) {
     request(record, cells);
     outcome(record, cells);
@@ -165,7 +165,7 @@ fn outcome(record: &Record, cells: &mut impl Cells) {
     cells.cell(name!("error_message"), Value::text(failure.map(|failure| &*failure.message)));
     cells.cell(name!("exitcode"), Value::Number(exitcode.into()));
     cells.cell(name!("attempts"), Value::Number(record.attempts.into()));
-    cells.cell(name!("redirects"), Value::Number(u64::try_from(record.chain.len()).unwrap_or(u64::MAX)));
+    cells.cell(name!("redirects"), Value::Number(record.chain.len() as u64));
     cells.json(name!("chain"), |out| push_chain(&record.chain, out));
 }
 
@@ -211,7 +211,7 @@ fn time(record: &Record, cells: &mut impl Cells) {
     cells.cell(name!("elapsed_ms"), Value::Millis(record.elapsed));
 }
 
-/// What the request took: the sum of its phases as they are written, cut to whole microseconds, so that a reader's sum agrees.
+/// The duration of the request: the sum of its phases as written, in whole microseconds, so that a reader's sum agrees.
 fn total(timing: &Timing) -> Option<Nanos> {
     let Timing { blocked: _, dns, connect, tls, send, wait, receive } = *timing;
     [dns, connect, tls, send, wait, receive]
@@ -273,7 +273,7 @@ fn push_headers(headers: &Headers, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Names that may stand among the headers twice, as a set of 64 marks: most heads have none, and need no search.
+/// A Bloom filter of 64 bits for names that occur among the headers twice: most heads have none, and need no search.
 struct Repeated(u64);
 
 impl Repeated {

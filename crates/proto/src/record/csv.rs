@@ -10,7 +10,7 @@ use super::column::{BodyNames, Cells, Form, Gap, Name, Value, in_pieces, visit};
 use super::text::{header_text, push_address, push_base64, push_hex, push_millis, push_number, push_time};
 use super::{Body, Record};
 
-/// Whether text that a spreadsheet would run as a formula is made harmless.
+/// Protection against CSV injection: whether text that a spreadsheet would run as a formula is escaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Guard {
     /// Text is written as it is.
@@ -118,7 +118,7 @@ impl Line<'_> {
 }
 
 impl Guard {
-    /// True if text with this first byte is to be made harmless.
+    /// True if text with this first byte is to be escaped.
     fn is_against(self, first: Option<u8>) -> bool {
         match self {
             Self::Off => false,

@@ -1,4 +1,4 @@
-//! A record for a person who debugs: what is known of it, in short, without a password.
+//! The `Debug` output of a record: the fields that are set, shortened, without credentials.
 
 use std::fmt;
 

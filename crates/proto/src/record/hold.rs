@@ -1,4 +1,4 @@
-//! What must last as long as a record does, such as its part of a memory budget. Nobody here looks into it.
+//! A type-erased guard that lives as long as a record, such as its share of a memory budget.
 
 use std::any::Any;
 use std::fmt;

@@ -68,7 +68,7 @@ pub struct Record {
     pub wire_bytes: u64,
     /// The body, or where it is.
     pub body: Body,
-    /// What was overlooked in the head of the last response.
+    /// The departures from a standard that were accepted.
     pub notes: Notes,
     /// The SHA-256 of the decoded body, where it was asked for.
     pub sha256: Option<[u8; 32]>,
@@ -84,7 +84,7 @@ pub struct Record {
     pub out: Option<Box<str>>,
     /// The other columns of the row as one JSON object.
     pub meta: Option<Box<str>>,
-    /// What lasts as long as the record does: the engine's count of its memory.
+    /// A guard that lives as long as the record: the engine's count of its memory.
     pub hold: Hold,
 }
 
@@ -201,7 +201,7 @@ pub struct Headers {
 impl Headers {
     const PREFIX: usize = 6;
 
-    /// Room for fields of so many bytes in all.
+    /// Reserves room for fields of `bytes` bytes in all.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         Self { packed: Vec::with_capacity(bytes) }
@@ -213,7 +213,7 @@ impl Headers {
         Self::PREFIX + name.len() + value.len()
     }
 
-    /// Adds a field, its name in lower case. A name over 64 KiB or a value over 4 GiB is cut.
+    /// Adds a field, its name in lower case. A name longer than 64 KiB is cut, and so is a value longer than 4 GiB.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX);
         let value_len = u32::try_from(value.len()).unwrap_or(u32::MAX);

@@ -1,6 +1,6 @@
 //! NDJSON: one JSON object a line, every column in every line, `null` for what did not happen.
 //!
-//! It writes straight into the caller's buffer and never fails: whatever a server sent, the line parses back.
+//! It writes into the caller's buffer and cannot fail: whatever a server sent, the line is valid JSON.
 
 pub use super::column::Fields;
 use super::column::{BodyNames, Cells, Form, Gap, Name, Value, in_pieces, visit};

@@ -18,7 +18,7 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
     fn read_at(&self, offset: u64, block: &mut [u8]) -> io::Result<usize>;
 }
 
-/// A body on disk. Its space is given back when the last clone is dropped.
+/// A body on disk. Its space is freed when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Spooled {
     bytes: u64,
@@ -28,7 +28,7 @@ pub struct Spooled {
 }
 
 impl Spooled {
-    /// A body that `blocks` holds and `seen` has been shown.
+    /// A body in `blocks`, whose bytes were passed to `seen`.
     pub fn new(seen: &Seen, blocks: impl ReadAt + 'static) -> Self {
         Self { bytes: seen.bytes, first: seen.first, is_text: seen.is_text(), blocks: Arc::new(blocks) }
     }
@@ -104,7 +104,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Takes note of the next block.
+    /// Adds the next block.
     pub fn push(&mut self, block: &[u8]) {
         self.bytes += block.len() as u64;
         self.first = self.first.or(block.first().copied());

@@ -1,4 +1,4 @@
-//! Numbers, times and strings as text, straight into a buffer. It allocates nothing but room in that buffer.
+//! Formats numbers, times and strings into a buffer. It allocates nothing but the growth of that buffer.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -60,7 +60,7 @@ pub(crate) fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
     debug_assert_eq!(written, Ok(out.len() - start), "four characters for each three bytes begun");
 }
 
-/// The bytes that Base64 text stands for; padding may be missing.
+/// Decodes Base64; padding may be missing.
 pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     const LENIENT: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::new(
         &base64::alphabet::STANDARD,
@@ -127,8 +127,8 @@ pub(crate) fn push_escaped(mut utf8: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(utf8);
 }
 
-/// Where the first byte stands that must be escaped: found in blocks that the compiler turns into vectors, then in
-/// words, the last of which overlaps the one before it.
+/// The index of the first byte that must be escaped: searched in blocks that the compiler vectorizes, then in words, the
+/// last of which overlaps the one before it.
 fn first_escape(text: &[u8]) -> Option<usize> {
     let is_clean = |block: &&[u8; 32]| !block.iter().fold(false, |any, &byte| any | needs_escape(byte));
     let clean = text.as_chunks::<32>().0.iter().take_while(is_clean).count() * 32;

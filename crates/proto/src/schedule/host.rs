@@ -1,7 +1,5 @@
-//! What is known of one host, and what follows from it: how many requests it may carry now, and from when. Whether its
-//! origins can be reached is in `reach`.
-//!
-//! Pure bookkeeping about a single host; it knows nothing of the other hosts and holds no row itself.
+//! The state of one host: its concurrency limit (AIMD), its rate, its parking. The reachability of its origins is in
+//! `reach`.
 
 use crate::bucket::{Bucket, Rate, Spacing};
 use crate::error::ErrorKind;
@@ -16,12 +14,12 @@ use crate::time::Nanos;
 use super::Pace;
 use super::reach::Sites;
 
-/// Where a host stands. [`Hosts::settle`](super::hosts::Hosts::settle) is the one function that moves it.
+/// The state of a host in the scheduler. Only [`Hosts::settle`](super::hosts::Hosts::settle) changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Nothing to do and nothing to remember: the first to be forgotten.
+    /// No rows, and nothing to remember: evicted first.
     Idle,
-    /// Nothing to do, but forgetting it would do harm (parked, failing, down, slowed): the last to be forgotten.
+    /// No rows, but a state to remember (parked, failing, down, slowed): evicted last.
     Kept,
     /// Rows in flight, or waiting for a retry or their origin, none that could start.
     Busy,
@@ -29,15 +27,15 @@ pub(super) enum Place {
     Ready,
     /// Rows queue because its slots are taken.
     Full,
-    /// The same, and it has fewer slots than configured: it answers too slowly, or not yet, or not any more.
+    /// The same, and its concurrency limit is lower than configured.
     Throttled,
-    /// Rows queue for its rate or interval, until then.
+    /// Rows queue for its rate or interval, until this time.
     Spaced(Nanos),
-    /// Rows queue while it is parked, until then.
+    /// Rows queue while it is parked, until this time.
     Parked(Nanos),
 }
 
-/// One host. Every field counts: there are up to a hundred thousand of these.
+/// One host. Its size matters: there are up to a hundred thousand.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) key: HostKey,
@@ -57,39 +55,39 @@ pub(super) struct Host {
     parked_until: Nanos,
     /// Parked in all since the last good answer, in seconds.
     parked_s: u32,
-    /// Low half of the row that got the last strike.
+    /// The low half of the number of the row that got the last strike.
     struck_row: u32,
     /// Answers 429 or 503 in a row, from different rows.
     strikes: u8,
     /// Parkings in a row that it did not ask for.
     parkings: u8,
-    /// This machine itself.
+    /// True for this machine itself.
     local: bool,
-    /// It has refused for so long that its rows fail.
+    /// Its rows fail, because it has refused for [`limits::PARKED_SUM_MAX`].
     pub(super) down: bool,
-    /// Requests at once as its answers allow. `u32::MAX`: it has not complained.
+    /// The adaptive concurrency limit. `u32::MAX`: not lowered.
     slots: u32,
     /// Good answers since `slots` last grew.
     credit: u32,
-    /// Endings of attempts from before `slots` last shrank, still to come; they say nothing new.
+    /// Attempts still in flight from before `slots` last shrank; their endings are ignored.
     stale: u32,
-    /// Its place among the hosts with rows to spare; [`NONE`]: it is not one of them.
+    /// Its index in `Hosts::long`, or [`NONE`].
     pub(super) long_at: u32,
-    /// For [`Network::hear`](super::network::Network::hear).
+    /// For [`Network::record`](super::network::Network::record).
     pub(super) network_round: u32,
     pub(super) sites: Sites,
 }
 
-/// What an attempt's end says about how much the host can carry.
+/// What the end of an attempt says about the load of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
-    /// It answered as it should.
+    /// It answered.
     Fine,
-    /// It was too slow.
+    /// It timed out.
     Slow,
-    /// It said itself that this is too much: 429 or 503.
+    /// It answered 429 or 503.
     Refused,
-    /// Nothing to learn.
+    /// Nothing.
     Unknown,
 }
 
@@ -120,7 +118,7 @@ impl Host {
         }
     }
 
-    /// Where it belongs at `now`.
+    /// Its place at `now`.
     pub(super) fn belongs(&self, pace: &Pace, now: Nanos) -> Place {
         if self.queue.is_empty() {
             return match self.in_flight + self.waiting + self.held {
@@ -139,7 +137,7 @@ impl Host {
         if self.bucket.next() > now { Place::Spaced(self.bucket.next()) } else { Place::Ready }
     }
 
-    /// True if forgetting it now would let it be asked too early, or more often in vain.
+    /// True if evicting it now would allow requests too early, or repeat failures.
     pub(super) fn remembers(&self, now: Nanos) -> bool {
         let in_trouble = self.down || self.strikes > 0;
         in_trouble
@@ -154,22 +152,22 @@ impl Host {
         self.evictable() + self.waiting as usize
     }
 
-    /// Rows that may make room for those of other hosts, as far as they were not tried yet.
+    /// Rows that may be evicted, except those that were tried.
     pub(super) fn evictable(&self) -> usize {
         self.queue.len() + self.held as usize
     }
 
-    /// True if rows of one of its origins, or all its rows, fail.
+    /// True if all its rows, or those of one of its origins, are to fail.
     pub(super) fn fails(&self) -> bool {
         self.down || self.sites.iter().any(|site| site.reach.is_given_up())
     }
 
-    /// Its origins for which nothing but probes start.
+    /// The number of its origins that are parked.
     pub(super) fn parked_sites(&self) -> usize {
         self.sites.iter().filter(|site| site.reach.is_parked()).count()
     }
 
-    /// A slot is taken.
+    /// Takes a slot.
     pub(super) fn start(&mut self, spacing: Spacing, now: Nanos) {
         let spacing = match self.interval_ms {
             0 => spacing,
@@ -183,13 +181,13 @@ impl Host {
         self.interval_ms = u32::try_from(interval.0.div_ceil(1_000_000)).unwrap_or(u32::MAX);
     }
 
-    /// When its parking ends; past if it is not parked.
+    /// When its parking ends; in the past if it is not parked.
     pub(super) fn parked_until(&self) -> Nanos {
         self.parked_until
     }
 
-    /// Learns from the end of an attempt, whose slot has been given back. `row` is the low half of its number.
-    pub(super) fn hear(&mut self, ending: Ending, row: u32, pace: &Pace, now: Nanos, draw: u64) {
+    /// Updates the state at the end of an attempt, after its slot was released. `row` is the low half of its number.
+    pub(super) fn record(&mut self, ending: Ending, row: u32, pace: &Pace, now: Nanos, draw: u64) {
         let load = load(ending);
         if load == Load::Fine {
             (self.strikes, self.parkings, self.parked_s, self.down) = (0, 0, 0, false);
@@ -204,8 +202,8 @@ impl Host {
         }
     }
 
-    /// Additive increase, multiplicative decrease: one slot more for each round of good answers, half as many after
-    /// a bad one. One round of bad answers halves once.
+    /// Additive increase, multiplicative decrease (AIMD): one slot more for each round of good answers, half the slots
+    /// after a bad one. One round of bad answers halves once.
     fn adapt(&mut self, load: Load, pace: &Pace) {
         if self.stale > 0 {
             self.stale -= 1;
@@ -219,7 +217,7 @@ impl Host {
             Load::Fine if self.slots < u32::MAX => {
                 self.credit += 1;
                 if self.credit >= self.slots {
-                    // One more; where there are hundreds, some more, or it would take for ever.
+                    // With hundreds of slots some more at once, because a round of answers takes longer.
                     (self.slots, self.credit) = (self.slots + 1 + self.slots / 64, 0);
                 }
                 if self.slots >= self.slots_max(pace) || self.slots as usize >= pace.parallel_max {
@@ -250,8 +248,8 @@ impl Host {
         self.parked_until = until;
     }
 
-    /// Counts a refusal without `Retry-After`; answers for how long it parks the host, if at all. The jitter only
-    /// adds.
+    /// Counts a refusal without `Retry-After`, and returns how long it parks the host; zero if it does not. The jitter
+    /// only lengthens.
     fn strike(&mut self, row: u32, draw: u64) -> Nanos {
         if self.strikes == 0 || self.struck_row != row {
             self.strikes = self.strikes.saturating_add(1);
@@ -265,12 +263,12 @@ impl Host {
         (span + retry::fraction(Nanos(span.0 / 4), draw)).min(limits::PARK_MAX)
     }
 
-    /// Requests at once, now.
+    /// The concurrency limit now.
     fn slots(&self, pace: &Pace) -> u32 {
         self.slots_max(pace).min(self.slots)
     }
 
-    /// Requests at once, as configured.
+    /// The configured concurrency limit.
     fn slots_max(&self, pace: &Pace) -> u32 {
         match pace.parallel_max_host {
             Some(max) if !(self.local && pace.local_unlimited) => {
@@ -317,7 +315,7 @@ mod tests {
         let mut now = Nanos::from_secs(1);
         let mut parked = Vec::new();
         for (row, ending) in (0..).zip(endings) {
-            host.hear(*ending, row, &Pace::default(), now, draw);
+            host.record(*ending, row, &Pace::default(), now, draw);
             parked.push((host.parked_until - now).0 / 1_000_000_000);
             now = now.max(host.parked_until);
         }

@@ -1,7 +1,7 @@
-//! The table of hosts: found by key, in the ring of those that may start, on the timers of those that must wait, and
-//! forgotten when there are too many.
+//! The table of hosts: a hash map by key, the round-robin ring of hosts that may start, the timers of hosts that must
+//! wait, and the LRU lists of idle hosts.
 //!
-//! No decision depends on the order of the hash map: order comes from the lists and the heap alone.
+//! No decision depends on the iteration order of the hash map; order comes from the lists and the heap.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -21,20 +21,21 @@ pub(super) struct Hosts {
     index: HashMap<HostKey, u32, BuildHasherDefault<Folded>>,
     /// The ring: hosts in [`Place::Ready`].
     ready: List,
-    /// Hosts in [`Place::Idle`] and [`Place::Kept`], longest unused first.
+    /// Hosts in [`Place::Idle`], least recently used first.
     idle: List,
+    /// Hosts in [`Place::Kept`], least recently used first.
     kept: List,
-    /// When hosts in [`Place::Spaced`] and [`Place::Parked`] are due. An entry counts only while the host still
-    /// stands there with that very time; others are dropped when they surface.
+    /// When hosts in [`Place::Spaced`] and [`Place::Parked`] are due. Entries are deleted lazily: one is valid while its
+    /// host is in that place with exactly that time.
     timers: BinaryHeap<Reverse<(Nanos, u32)>>,
-    /// Hosts with more rows here than `window_rows_host`, in no order.
+    /// Hosts with more evictable rows than `window_rows_host`, unordered.
     long: Vec<u32>,
     census: Census,
     /// Origins that are parked because they cannot be reached.
     pub(super) away: usize,
 }
 
-/// How many hosts stand in each place.
+/// The number of hosts in each place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Census {
     /// Idle and kept.
@@ -71,7 +72,7 @@ impl Hosts {
         self.census
     }
 
-    /// The host in a slot that may have been given up.
+    /// The host in a slot that may be free.
     pub(super) fn peek(&self, at: u32) -> Option<&Host> {
         self.slab.peek(at)
     }
@@ -88,7 +89,7 @@ impl Hosts {
         self.index.get(&key).copied()
     }
 
-    /// Finds a host or makes room for it, so that at most `max` are idle. The caller gives it work, then settles it.
+    /// Finds or inserts a host, and evicts idle ones beyond `max`. The caller adds rows to it, then settles it.
     pub(super) fn find_or_insert(
         &mut self,
         target: Target,
@@ -107,13 +108,13 @@ impl Hosts {
         at
     }
 
-    /// Moves a host to where it belongs. To be called after every change to it.
+    /// Moves a host to the place that its state implies. To be called after every change to it.
     pub(super) fn settle(&mut self, at: u32, pace: &Pace, now: Nanos) {
         self.settle_length(at, pace);
         let host = self.slab.get_mut(at);
         let (old, new) = (host.place, host.belongs(pace, now));
         if old == new && !matches!(new, Place::Idle | Place::Kept) {
-            return; // An idle host moves to the end of its list: it was used.
+            return; // An idle host goes on instead: it moves to the end of its LRU list.
         }
         host.place = new;
         match old {
@@ -136,12 +137,12 @@ impl Hosts {
         *self.census.of(new) += 1;
     }
 
-    /// Keeps the hosts with rows to spare by themselves, so that nobody has to look for them.
+    /// Updates the index of hosts with evictable rows, so that `longest` need not scan all hosts.
     fn settle_length(&mut self, at: u32, pace: &Pace) {
         let host = self.slab.get_mut(at);
         match (host.evictable() > pace.window_rows_host, host.long_at) {
             (true, NONE) => {
-                host.long_at = u32::try_from(self.long.len()).unwrap_or(NONE);
+                host.long_at = u32::try_from(self.long.len()).expect("a slab has fewer hosts");
                 self.long.push(at);
             }
             (true, _) | (false, NONE) => {}
@@ -155,7 +156,7 @@ impl Hosts {
         }
     }
 
-    /// The hosts with more rows here than `window_rows_host`, those with the most first.
+    /// The hosts with more evictable rows than `window_rows_host`, those with the most first.
     pub(super) fn longest(&self) -> Vec<u32> {
         let mut hosts = self.long.clone();
         hosts.sort_unstable_by_key(|&at| (Reverse(self.slab.get(at).evictable()), at));
@@ -167,7 +168,7 @@ impl Hosts {
         self.ready.front()
     }
 
-    /// The turn of a host in the ring is over: it stands at its end, or where it now belongs.
+    /// Ends the turn of the host at the front of the ring: moves it to the end, then settles it.
     pub(super) fn pass(&mut self, at: u32, pace: &Pace, now: Nanos) {
         if self.ready.len() > 1 {
             self.slab.unlink(&mut self.ready, at);
@@ -176,7 +177,7 @@ impl Hosts {
         self.settle(at, pace, now);
     }
 
-    /// Puts the hosts whose time has come where they belong.
+    /// Settles the hosts whose time has come.
     pub(super) fn wake(&mut self, pace: &Pace, now: Nanos) {
         while let Some(&Reverse((due, at))) = self.timers.peek()
             && due <= now
@@ -212,8 +213,8 @@ impl Hosts {
         self.timers.push(Reverse((due, at)));
     }
 
-    /// Forgets the longest unused host: one that has nothing to remember, if there is one. If all are parked, failing
-    /// or slowed then the longest unused of these after all, because being bounded goes before being polite.
+    /// Evicts the least recently used host that has nothing to remember. If all are parked, failing or slowed, evicts the
+    /// least recently used of these, because bounded memory takes precedence over politeness.
     fn forget_one(&mut self, now: Nanos) -> bool {
         let expired = self.kept.front().filter(|&at| !self.slab.get(at).remembers(now));
         let (list, at) = match (expired, self.idle.front(), self.kept.front()) {

@@ -1,39 +1,40 @@
-//! Politeness: who may start now. Rows wait here, grouped by host, from the moment they are read until they start,
-//! and again while they wait for a retry.
+//! Scheduling under politeness limits: which row may start now. Rows are queued by host from the moment they are read
+//! until they start, and again while they wait for a retry.
 //!
-//! Whoever is told [`Next::Start`] holds the slot already: what is decided is reserved in the same call. Every start
-//! counts against every limit, be it a first attempt, a retry or a redirect. Nothing here performs a request, reads
-//! the clock or draws a random number; and no row is lost: each comes back once, by `Deliver`, `Fail`, `evict` or
-//! `drain`, or leaves by `release`.
+//! [`Next::Start`] reserves the slot in the same call, so a decision is never overtaken by another. Every start counts
+//! against every limit, be it a first attempt, a retry or a redirect. Every row comes back exactly once, by `Deliver`,
+//! `Fail`, `evict` or `drain`, or leaves by `release`.
 //!
 //! # What answers and failures do
 //!
-//! - `Retry-After` on a status that is retried *parks* the host: none of its rows starts before, at most ten minutes.
+//! - `Retry-After` on a status that is retried *parks* the host: none of its rows starts before, for at most ten minutes.
 //! - 429 or 503 without `Retry-After`: the row backs off by itself. The host is parked as well if that is the second
 //!   such answer in a row, from another row, and if twenty or more rows wait for it: then for 60 s, doubling to a day,
-//!   with jitter, until it answers well. Answers that come in during a parking do not lengthen it. So one URL, a
-//!   short list, or one broken page never stand still for a minute.
-//! - 429, 503 and timeouts halve the host's requests at once; good answers bring them back one by one.
+//!   with jitter, until it answers well. Answers that come in during a parking do not lengthen it. So a single URL, a
+//!   short list or one broken page does not cause a pause of a minute.
+//! - 429, 503 and timeouts halve the host's concurrency limit; good answers raise it by one (AIMD).
 //! - `host_errors_max` failures in a row to reach an *origin* (scheme, host, port) park it: for 1 s, doubling to 60 s,
-//!   with jitter. At the end of each parking one of its rows probes it; a probe that fails uses none of the row's
-//!   attempts, and rows that wait use none. So do not those that were in flight when it was parked. Any answer ends the
-//!   parking, and what waited goes on two at a time, then more with each answer. Rows of other origins of the host go on.
+//!   with jitter. At the end of each parking one of its rows probes it. A probe that fails does not count as an attempt
+//!   of its row, nor does the failure of a row that was in flight when the origin was parked. Any answer ends the
+//!   parking, and the waiting rows go on by slow start: two at a time, one more with each answer. Rows of other origins
+//!   of the host are not affected.
 //! - An origin that gave no answer for `host_down_after` from its first failure on is *given up*: its rows fail at once,
-//!   with no attempt. One whose name does not exist is given up in the place of its first parking.
-//! - Until an origin has accepted a connection, and again from the first failure on, no more attempts run at once than
-//!   may still fail; so a dead origin costs that many attempts and a few probes. A row that would be lost to an origin
-//!   that was up before parks it earlier, or waits by itself while the origin answers others.
+//!   with no attempt. One whose name does not exist is given up instead of being parked.
+//! - Until an origin has accepted a connection, and again from the first failure on, the attempts in flight are limited
+//!   to the failures that are left before it is parked; so a dead origin costs `host_errors_max` attempts and a few
+//!   probes. A row that would be lost to an origin that was up before parks the origin earlier, or waits by itself while
+//!   the origin answers others.
 //! - A host that was parked for two days for its refusals, without a good answer in between, is down too.
-//! - When ten hosts in a row fail as they do when our own network or resolver is down, and nothing answers in between,
-//!   nothing starts but a probe now and then, and no row fails for it, for up to an hour. A run that never reached
-//!   anything needs a hundred such hosts for that.
+//! - When ten hosts in a row fail as they do when the local network or resolver is down, and nothing answers in between,
+//!   only a probe starts from time to time, and no row fails for it, for up to an hour. Before anything was reached in a
+//!   run, this takes a hundred hosts.
 //!
 //! # Cost
 //!
 //! `poll` and `finish` take constant time for a host that may start; a host or an origin that waits for a time goes
-//! through a heap, O(log hosts). Only giving one up looks through the rows that wait for a retry. Memory: one slab of
-//! rows (200 bytes and the URL each), one slab of hosts (about 170 bytes each, with one origin). Idle hosts are forgotten, the longest unused
-//! first, once there are `hosts_max`; those that are parked, failing or down only when there is no other.
+//! through a heap, O(log hosts). Only giving up a host or an origin scans the rows that wait for a retry. Memory: one slab
+//! of rows (200 bytes and the URL each), one slab of hosts (about 170 bytes each, with one origin). Idle hosts are evicted
+//! in LRU order once there are `hosts_max`; those that are parked, failing or down only when there is no other.
 
 mod scheduler;
 mod network;
@@ -50,32 +51,31 @@ use crate::outcome::Failure;
 use crate::retry;
 use crate::time::Nanos;
 
-/// The limits of a scheduler. A host is in one scheduler only, so what is said of each host holds everywhere; what is
-/// said of all hosts (`parallel_max`, `rate`) holds for this scheduler, and whoever runs several must
-/// divide it.
+/// The limits of a scheduler. A host belongs to one scheduler, so the limits of a host hold for the whole run. Limits over
+/// all hosts (`parallel_max`, `rate`) hold for one scheduler; a run with several must divide them.
 #[derive(Clone, Debug)]
 pub struct Pace {
     /// Requests in flight at once.
     pub parallel_max: usize,
     /// Requests in flight at once to one host. `None`: no limit.
     pub parallel_max_host: Option<usize>,
-    /// This machine itself is exempt from `parallel_max_host`.
+    /// True if this machine itself is exempt from `parallel_max_host`.
     pub local_unlimited: bool,
-    /// Rows of one host that [`Scheduler::evict`] leaves here.
+    /// Rows of one host that [`Scheduler::evict`] leaves in memory.
     pub window_rows_host: usize,
-    /// Hosts remembered that have no rows here and none in flight.
+    /// Hosts remembered that have no rows, queued or in flight.
     pub hosts_max: usize,
     /// Starts, over all hosts.
     pub rate: Option<Rate>,
     /// Starts, for each host.
     pub rate_host: Option<Rate>,
-    /// Fewer requests at once, and parking, for a host that answers 429 or 503 or times out.
+    /// True to lower the concurrency of a host that answers 429 or 503 or times out, and to park it.
     pub adaptive: bool,
     /// Failures in a row to reach an origin before it is parked. 0: never.
     pub host_errors_max: u32,
-    /// How long an origin may give no answer before its rows fail. `None`: for ever.
+    /// How long an origin may give no answer before its rows fail. `None`: no limit.
     pub host_down_after: Option<Nanos>,
-    /// Which failures are tried again.
+    /// Which failures are retried.
     pub retry: retry::Policy,
 }
 
@@ -99,9 +99,9 @@ impl Default for Pace {
 
 /// What to do next.
 #[derive(Debug)]
-#[must_use = "a row that is handed out must run or be put back"]
+#[must_use = "a row that is returned must run or be put back"]
 pub enum Next {
-    /// Start this row. Its slot is taken; `finish`, `redirect`, `release` or `put_back` gives it back.
+    /// Start this row. Its slot is taken; `finish`, `redirect`, `release` or `put_back` releases it.
     Start(Job),
     /// This row fails without an attempt, because its host is down or its origin was given up.
     Fail(Job, Failure),
@@ -113,19 +113,19 @@ pub enum Next {
     Idle,
 }
 
-/// What becomes of a row whose attempt ended.
+/// What happens to a row whose attempt ended.
 #[derive(Debug)]
-#[must_use = "a row that is handed out must be delivered"]
+#[must_use = "a row that is returned must be delivered"]
 pub enum Finish {
     /// This was its last attempt.
     Deliver(Job),
-    /// It stays here and starts again, not before this time.
+    /// It stays in the scheduler and starts again, not before this time.
     RetryAt(Nanos),
-    /// It stays here until its origin, or the network, can be reached. That was no attempt.
+    /// It stays in the scheduler until its origin, or the network, can be reached. The attempt is not counted.
     PutBack,
 }
 
-/// What holds the run back.
+/// The limit that holds the run back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Held {
     /// No limit: rows come in more slowly than they could start, or have all started.
@@ -138,20 +138,20 @@ pub enum Held {
     Rate,
     /// Starts for each host, or the interval that its robots.txt asks for.
     RateHost,
-    /// Hosts that answer slowly or refuse get fewer requests at once.
+    /// The lowered concurrency of hosts that answer slowly or refuse.
     Adaptive,
     /// Hosts that asked for a pause.
     Parked,
     /// Rows wait for their retry.
     Retry,
-    /// Hosts cannot be reached: of each, one row at a time tries whether it is back.
+    /// Origins that cannot be reached: each is probed by one row at a time.
     Away,
-    /// The network seems down: nothing starts but a probe now and then.
+    /// The network seems down: only a probe starts from time to time.
     Network,
 }
 
 impl Held {
-    /// The flag that moves the limit, if there is one.
+    /// The flag that changes the limit, if there is one.
     #[must_use]
     pub const fn flag(self) -> Option<&'static str> {
         match self {

@@ -1,8 +1,8 @@
-//! Whether the trouble is ours: a network that is down fails every host alike, and must not burn the list.
+//! Detects that the local network is down, which fails every host alike, so that rows do not use up their attempts.
 //!
-//! Only failures that a dead network or resolver causes at once are counted, on how many hosts in a row, with not one
-//! answer from anywhere in between. Then nothing starts but a probe at a time, and what fails meanwhile goes back to
-//! its queue as if it had not started. After an hour without any answer that ends, and rows fail as usual.
+//! It counts the hosts in a row that fail as they do when the local network or resolver is down, without an answer from
+//! any host in between. While the network counts as down, only one probe at a time starts, and rows that fail are put
+//! back as if they had not started. After an hour without an answer rows fail as usual.
 
 use crate::error::{ErrorKind, Phase};
 use crate::limits;
@@ -10,16 +10,17 @@ use crate::outcome::Ending;
 use crate::retry;
 use crate::time::Nanos;
 
-/// What is known of the way out.
+/// The state of the local network.
 #[derive(Debug, Default)]
 pub(super) struct Network {
-    /// Counts answers after trouble, so that a host is counted once in each run of failures. Hosts hold a copy.
+    /// The number of the round: a round ends with an answer after a failure. Each host holds a copy, so that it is counted
+    /// once a round.
     round: u32,
     /// Hosts that failed in this round.
     hosts: u32,
-    /// Anything was ever reached.
+    /// True once any host was reached.
     proven: bool,
-    /// When it last came up again.
+    /// When the network last came up again.
     restored: Nanos,
     state: State,
 }
@@ -28,27 +29,27 @@ pub(super) struct Network {
 enum State {
     #[default]
     Up,
-    /// Seems down since then; the next probe may start at `probe`.
+    /// Down since `since`; the next probe may start at `probe`.
     Down { since: Nanos, probe: Nanos, probes: u32 },
-    /// It stayed down so long that rows fail again.
+    /// Down for [`limits::NETWORK_DOWN_MAX`]: rows fail as usual.
     GivenUp,
 }
 
-/// What an attempt's end says about the network.
+/// What the end of an attempt says about the network.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sign {
     Works,
-    /// Fails as it does when the network is down.
+    /// A failure that a network that is down causes.
     Down,
-    /// Fails as it may when the network is down, or the host.
+    /// A failure that a network or a host that is down may cause.
     Doubtful,
     Nothing,
 }
 
 impl Network {
-    /// Learns from the end of an attempt. `seen` is the host's copy of the round, to begin with 0. True if the row is
-    /// not to blame and goes back.
-    pub(super) fn hear(&mut self, ending: Ending, seen: &mut u32, now: Nanos) -> bool {
+    /// Updates the state at the end of an attempt. `seen` is the host's copy of the round, initially 0. True if the row
+    /// is to be put back, because the network is down.
+    pub(super) fn record(&mut self, ending: Ending, seen: &mut u32, now: Nanos) -> bool {
         let sign = Sign::of(ending);
         match sign {
             Sign::Works => self.works(now),
@@ -63,7 +64,7 @@ impl Network {
         self.is_down() && matches!(sign, Sign::Down | Sign::Doubtful)
     }
 
-    /// Something starts. While the network seems down that is a probe, and the next one waits twice as long.
+    /// Records a start. While the network is down it is a probe, and doubles the pause before the next one.
     pub(super) fn started(&mut self, now: Nanos) {
         if let State::Down { since, probes, .. } = self.state {
             let probes = probes + 1;
@@ -72,7 +73,7 @@ impl Network {
         }
     }
 
-    /// The earliest time of the next start; past if nothing is held back.
+    /// The earliest time of the next start; in the past if starts are not held back.
     pub(super) fn next(&self) -> Nanos {
         match self.state {
             State::Up | State::GivenUp => Nanos::ZERO,
@@ -80,19 +81,19 @@ impl Network {
         }
     }
 
-    /// True while nothing but probes starts.
+    /// True while only probes start.
     pub(super) fn is_down(&self) -> bool {
         matches!(self.state, State::Down { .. })
     }
 
-    /// Since when it is up, without a break. What failed before says nothing about any host.
+    /// Since when the network is up. Earlier failures do not count against a host.
     pub(super) fn restored(&self) -> Nanos {
         self.restored
     }
 
     fn works(&mut self, now: Nanos) {
         let restored = match self.state {
-            // What was under way when the network went down may still come in.
+            // An answer to a request from before the network went down.
             State::Down { probes: 0, .. } => return,
             State::Up => self.restored,
             State::Down { .. } | State::GivenUp => now,

@@ -1,7 +1,7 @@
-//! Whether an origin can be reached, and what follows from it: how many of its rows may ask it at once, and when.
+//! The reachability of an origin, a circuit breaker: how many of its rows may be in flight, and when it is probed.
 //!
-//! Politeness belongs to a host; reachability belongs to an origin (scheme, host and port), because a port that is
-//! closed says nothing about another. Pure bookkeeping about one origin: it moves no row.
+//! Politeness limits apply to a host, reachability to an origin (scheme, host and port), because a closed port says
+//! nothing about another.
 //!
 //! ```text
 //! Untried ──accepted──▶ Up ◀──answers──── Returning ◀──answered── Parked, GivenUp
@@ -25,56 +25,56 @@ use super::Pace;
 /// No row: its number cannot be that of a probe.
 const NO_PROBE: u32 = u32::MAX;
 
-/// What is known of an origin. [`Reach::moved`] is the one function that moves it.
+/// The state of an origin. Only [`Reach::after`] changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Nothing has come back from it yet.
+    /// No attempt has ended yet.
     Untried,
     /// It has accepted a connection, or answered.
     Up,
-    /// So many attempts in a row failed to reach it, the first of them at `since`. `answered`: it was up before.
+    /// `failures` attempts in a row failed to reach it, the first at `since`. `answered`: it was up before.
     Doubtful { failures: u32, since: Nanos, answered: bool },
-    /// One row at a time asks it, not before `until`; `probe` is the low half of the number of the row that does now.
+    /// One row at a time probes it, not before `until`; `probe` is the low half of the number of the row that does now.
     Parked { since: Nanos, until: Nanos, probe: u32, pauses: u8 },
-    /// It answers again: so many rows at once, one more for each answer.
+    /// It answers again, in slow start: `room` rows at once, one more for each answer.
     Returning { room: u32 },
-    /// Its rows fail. `last` is how the last attempt failed.
+    /// Its rows fail. `last` is the failure of the last attempt.
     GivenUp { last: ErrorKind },
 }
 
 /// What happened to an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A row asks it. `row` is the low half of its number.
+    /// A row has started. `row` is the low half of its number.
     Started { row: u32 },
-    /// A row that asked it went back to its place, and nothing is known of the origin.
+    /// A row was put back, without a result for the origin.
     PutBack { row: u32 },
     /// It accepted a connection.
     Accepted,
-    /// It answered, or broke the connection later than while it was opened.
+    /// It answered, or failed after the connection was established.
     Answered,
     /// A row could not reach it.
     Failed { row: u32, kind: ErrorKind },
-    /// The failure that was just told would be the end of its row, which has made so many attempts. `crowded`: so many
-    /// rows wait for the host that the origin is parked soon anyway.
+    /// The failure of the event before would be the last of its row, which has made `attempts`. `crowded`: enough rows
+    /// wait for the host that the origin would be parked in any case.
     Lost { attempts: u32, crowded: bool },
 }
 
-/// The rules, at one moment.
+/// The rules and the current time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    /// Failures in a row that park an origin. 0: none ever is.
+    /// Failures in a row that park an origin. 0: never.
     pub(super) errors_max: u32,
-    /// How long an origin may give no answer before it is given up. `None`: for ever.
+    /// How long an origin may give no answer before it is given up. `None`: no limit.
     pub(super) down_after: Option<Nanos>,
-    /// Since when our own network is up: what failed before says nothing.
+    /// Since when the local network is up: earlier failures do not count.
     pub(super) restored: Nanos,
     pub(super) now: Nanos,
     /// Any random number.
     pub(super) draw: u64,
 }
 
-/// Whether a row may ask its origin.
+/// Whether an origin admits a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Go,
@@ -82,7 +82,7 @@ pub(super) enum Admission {
     GivenUp,
 }
 
-/// Whether an attempt that ended so has reached the origin. `None`: it does not tell.
+/// Whether an attempt that ended with `ending` has reached the origin. `None`: unknown.
 pub(super) fn contact(ending: Ending) -> Option<bool> {
     let kind = match ending {
         Ending::Response { .. } => return Some(true),
@@ -98,8 +98,8 @@ pub(super) fn contact(ending: Ending) -> Option<bool> {
 }
 
 impl Reach {
-    /// What becomes of it.
-    pub(super) fn moved(self, event: Event, rules: &Rules) -> Self {
+    /// The state after an event.
+    pub(super) fn after(self, event: Event, rules: &Rules) -> Self {
         if rules.errors_max == 0 {
             return self;
         }
@@ -113,7 +113,7 @@ impl Reach {
         }
     }
 
-    /// Whether one more row may ask it, beside `in_flight` others.
+    /// Whether it admits one more row, beside `in_flight` others.
     pub(super) fn admits(self, in_flight: u32, pace: &Pace, now: Nanos) -> Admission {
         let below = |room| if in_flight < room { Admission::Go } else { Admission::Wait };
         match self {
@@ -149,7 +149,7 @@ impl Reach {
         matches!(self, Self::GivenUp { .. })
     }
 
-    /// True if to forget it would let it be asked too often in vain.
+    /// True if evicting it would repeat failures.
     pub(super) fn is_in_trouble(self) -> bool {
         match self {
             Self::Doubtful { .. } | Self::Parked { .. } | Self::GivenUp { .. } => true,
@@ -185,7 +185,7 @@ impl Reach {
         }
     }
 
-    /// An accepted connection is no answer, but where nothing failed it is enough to go on.
+    /// An accepted connection is not an answer; it lifts the limit of an untried origin only.
     fn accepted(self) -> Self {
         match self {
             Self::Untried => Self::Up,
@@ -197,7 +197,7 @@ impl Reach {
         }
     }
 
-    /// What waited must not come all at once.
+    /// A parked origin returns by slow start, so that its waiting rows do not all start at once.
     fn answered(self) -> Self {
         match self {
             Self::Untried | Self::Up | Self::Doubtful { .. } => Self::Up,
@@ -216,7 +216,7 @@ impl Reach {
             Self::Parked { since, probe, pauses, .. } if probe == row => {
                 return Self::parked_again(since, pauses, kind, rules);
             }
-            // Rows that were in flight when it was parked tell nothing new.
+            // A row that was in flight when the origin was parked.
             Self::Parked { .. } | Self::GivenUp { .. } => return self,
         };
         let since = since.max(rules.restored);
@@ -230,9 +230,8 @@ impl Reach {
         Self::parked_again(since, 0, kind, rules)
     }
 
-    /// A row that failed for good while its origin was away would be lost for nothing. So the origin is parked before
-    /// its time, if all attempts of the row fell into the time in which it gave no answer, and either it has answered
-    /// before or is sure to be parked soon.
+    /// Parks an origin early, to save a row that would fail for good: if all attempts of the row fell into the time in
+    /// which the origin gave no answer, and it has answered before or would be parked soon in any case.
     fn lost(self, attempts: u32, crowded: bool, rules: &Rules) -> Self {
         match self {
             Self::Doubtful { failures, since, answered }
@@ -250,7 +249,7 @@ impl Reach {
         }
     }
 
-    /// A name that does not exist is not waited for.
+    /// Parks the origin once more, or gives it up: at once if its name does not exist, else when `down_after` is over.
     fn parked_again(since: Nanos, pauses: u8, kind: ErrorKind, rules: &Rules) -> Self {
         let since = since.max(rules.restored);
         if kind == ErrorKind::DnsNotFound || rules.is_over(since) {
@@ -266,8 +265,8 @@ impl Rules {
         self.down_after.is_some_and(|span| self.now - since >= span)
     }
 
-    /// Until when an origin stays parked that has been so often before. The jitter only adds; the last probe comes when
-    /// the origin is about to be given up.
+    /// The end of the next parking, after `pauses` before it. The jitter only lengthens; the last probe is when the origin
+    /// is about to be given up.
     fn pause(&self, since: Nanos, pauses: u8) -> Nanos {
         let span = retry::doubled(limits::REACH_PAUSE_BASE, u32::from(pauses), limits::REACH_PAUSE_MAX);
         let until =
@@ -282,9 +281,9 @@ pub(super) struct Site {
     pub(super) endpoint: Endpoint,
     pub(super) in_flight: u32,
     pub(super) reach: Reach,
-    /// Rows that wait until it may be asked.
+    /// Rows that wait until it admits them.
     pub(super) held: List,
-    /// Rows that waited for it and are in the queue of the host since, at the most.
+    /// An upper bound of the rows that were held and are in the queue of the host now.
     pub(super) called: u32,
 }
 
@@ -297,12 +296,12 @@ impl Site {
         self.in_flight == 0 && self.held.is_empty()
     }
 
-    /// Nothing would be lost with it.
+    /// True if it has no rows and no state.
     fn is_blank(&self) -> bool {
         self.is_unused() && self.reach == Reach::Untried
     }
 
-    /// Little would be lost with it.
+    /// True if it has no rows and no failures.
     fn is_well(&self) -> bool {
         self.is_unused() && !self.reach.is_in_trouble()
     }
@@ -332,7 +331,7 @@ impl Sites {
         more.binary_search_by_key(&endpoint, |site| site.endpoint).ok().and_then(|at| more.get(at))
     }
 
-    /// Finds an origin or makes room for it.
+    /// Finds or inserts an origin.
     pub(super) fn get_mut(&mut self, endpoint: Endpoint) -> &mut Site {
         if self.first.endpoint != endpoint && self.first.is_blank() && self.more.is_none() {
             self.first = Site::new(endpoint);
@@ -357,7 +356,7 @@ impl Sites {
         std::iter::once(&mut self.first).chain(self.more.iter_mut().flat_map(|more| &mut more.0))
     }
 
-    /// The host has no rows: origins of which nothing is known are not kept.
+    /// Drops the origins without state, when the host has no rows.
     pub(super) fn shrink(&mut self) {
         if let Some(more) = &mut self.more {
             more.0.retain(|site| !site.is_blank());
@@ -368,7 +367,8 @@ impl Sites {
     }
 }
 
-/// Keeps the list bounded: one that has no rows goes, rather one that is well. Says how many before `at` have gone.
+/// Bounds the list: evicts an origin without rows, preferably one without failures. Returns how many before `at` were
+/// evicted.
 fn forget_one(sites: &mut Vec<Site>, at: usize) -> usize {
     if sites.len() < limits::ORIGINS_HOST_MAX {
         return 0;
@@ -407,8 +407,8 @@ mod tests {
             match reach.admits(0, &pace, rules.now) {
                 Admission::Go => {
                     asked += 1;
-                    reach = reach.moved(Event::Started { row: asked }, &rules);
-                    reach = reach.moved(Event::Failed { row: asked, kind }, &rules);
+                    reach = reach.after(Event::Started { row: asked }, &rules);
+                    reach = reach.after(Event::Failed { row: asked, kind }, &rules);
                 }
                 Admission::Wait => rules.now = reach.due().expect("it waits for its time"),
                 Admission::GivenUp => return (asked, Some(rules.now.0 / 1_000_000_000)),
@@ -438,15 +438,15 @@ mod tests {
         let failed = |row| Event::Failed { row, kind: ErrorKind::ConnectTimeout };
         let mut reach = Reach::Untried;
         for s in 1..=2 {
-            reach = reach.moved(failed(0), &rules(at(s), 0));
+            reach = reach.after(failed(0), &rules(at(s), 0));
         }
         let later = Rules { restored: at(600), ..rules(at(601), 0) };
         assert_eq!(
-            reach.moved(failed(0), &later),
+            reach.after(failed(0), &later),
             Reach::Doubtful { failures: 3, since: at(600), answered: false }
         );
         assert_eq!(
-            reach.moved(failed(0), &rules(at(601), 0)),
+            reach.after(failed(0), &rules(at(601), 0)),
             Reach::GivenUp { last: ErrorKind::ConnectTimeout }
         );
     }
@@ -457,12 +457,12 @@ mod tests {
         let until = Nanos::from_secs(6);
         let parked = Reach::Parked { since: rules.now, until, probe: 7, pauses: 1 };
         let failed = |row| Event::Failed { row, kind: ErrorKind::ConnectRefused };
-        assert_eq!(parked.moved(failed(3), &rules), parked);
-        assert_ne!(parked.moved(failed(7), &rules), parked);
+        assert_eq!(parked.after(failed(3), &rules), parked);
+        assert_ne!(parked.after(failed(7), &rules), parked);
         assert_eq!(parked.due(), None);
-        assert_eq!(parked.moved(Event::PutBack { row: 7 }, &rules).due(), Some(until));
+        assert_eq!(parked.after(Event::PutBack { row: 7 }, &rules).due(), Some(until));
         let back = Reach::Returning { room: limits::REACH_ROOM_FIRST };
-        assert_eq!(parked.moved(Event::Answered, &rules), back);
+        assert_eq!(parked.after(Event::Answered, &rules), back);
     }
 
     #[test]
@@ -470,7 +470,7 @@ mod tests {
         let rules = rules(Nanos::from_secs(5), 0);
         let check = |failures, attempts, answered, crowded, expected: bool| {
             let reach = Reach::Doubtful { failures, since: rules.now, answered };
-            let moved = reach.moved(Event::Lost { attempts, crowded }, &rules);
+            let moved = reach.after(Event::Lost { attempts, crowded }, &rules);
             assert_eq!(moved.is_parked(), expected, "{failures} {attempts} {answered} {crowded}");
         };
         check(3, 3, true, false, true);

@@ -1,7 +1,7 @@
-//! The scheduler itself: rows in, starts out, endings back in.
+//! The scheduler: rows are submitted, started, and finished or put back.
 //!
-//! It moves rows between four places (the queue of their host, the rows that wait for their origin, the heap of retries,
-//! the doomed) and leaves the judgement about a host to `host`, about an origin to `reach`, about a row to `retry`. It must never hand out a row without taking its slot.
+//! It moves rows between four queues: that of their host, that of their origin, the heap of retries, and the rows that are
+//! to fail. The decisions about a host are in `host`, about an origin in `reach`, about a row in `retry`.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,7 +21,7 @@ use super::network::Network;
 use super::reach::{self, Admission, Event, Reach, Rules};
 use super::{Finish, Held, Next, Pace};
 
-/// Rows on their way to a start, and what is known of their hosts.
+/// The rows that are not in flight, and the state of their hosts.
 ///
 /// ```
 /// use overlapped_proto::job::{Job, Row};
@@ -53,11 +53,11 @@ pub struct Scheduler {
     spacing: Spacing,
     spacing_host: Spacing,
     hosts: Hosts,
-    /// Every row that is here: in its host's queue, held for its origin, in `doomed`, or named by `retries`.
+    /// Every row that is not in flight: in its host's queue, held for its origin, in `doomed`, or named by `retries`.
     rows: Slab<Job>,
     retries: BinaryHeap<Reverse<Retry>>,
-    /// When origins that are parked are probed. An entry counts only while the origin is parked until that very time,
-    /// and has rows.
+    /// When parked origins are probed. Entries are deleted lazily: one is valid while its origin is parked until exactly
+    /// that time, and has rows.
     returns: BinaryHeap<Reverse<Return>>,
     /// Rows of hosts that are down, and of origins that were given up.
     doomed: List,
@@ -84,7 +84,7 @@ struct Return {
 }
 
 impl Scheduler {
-    /// A scheduler that holds nothing.
+    /// A scheduler without rows.
     #[must_use]
     pub fn new(pace: Pace) -> Self {
         let spacing = |rate: Option<Rate>| rate.map_or(Spacing::NONE, Rate::spacing);
@@ -104,8 +104,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes a row in, to the end of its host's queue. It is for the caller to bound how many are here, by
-    /// [`Scheduler::queued`]: redirects, retries and `put_back` add none, for they come from what is in flight.
+    /// Adds a row to the end of its host's queue. The caller bounds the number of rows by [`Scheduler::queued`];
+    /// redirects, retries and `put_back` only return rows that are in flight.
     pub fn submit(&mut self, mut job: Job, now: Nanos) {
         job.ready = now;
         if job.first_started.is_none() {
@@ -117,11 +117,11 @@ impl Scheduler {
         self.hosts.settle(at, &self.pace, now);
     }
 
-    /// Takes out up to `count` rows so that rows of other hosts find room: of the hosts with the longest queues the last
-    /// rows, such as were never tried, but for as many as `window_rows_host`. What a host has come together and in
-    /// order; `spare` hosts are left alone.
+    /// Removes up to `count` rows to make room for rows of other hosts: of the hosts with the longest queues the last rows
+    /// that were not tried yet, leaving `window_rows_host` of each. The rows of one host are adjacent and in order. Hosts
+    /// for which `spare` is true keep theirs.
     ///
-    /// None while a host could start: then it is not for want of other hosts that no more is in flight.
+    /// Removes none while a host could start, because then the lack of other hosts is not what limits the run.
     pub fn evict(&mut self, count: usize, spare: impl Fn(HostKey) -> bool, now: Nanos) -> Vec<Job> {
         let mut evicted = Vec::new();
         if self.is_ready() {
@@ -138,7 +138,7 @@ impl Scheduler {
         evicted
     }
 
-    /// Rows of a host that are here and not in flight. Those that are to fail are counted together.
+    /// Rows of a host that are not in flight. Rows that are to fail are counted for all such hosts together.
     #[must_use]
     pub fn queued_of(&self, host: HostKey) -> usize {
         let host = self.hosts.find(host).map(|at| self.hosts.get(at));
@@ -170,20 +170,24 @@ impl Scheduler {
         }
     }
 
-    /// An attempt ended. Its slot is given back; the row comes back with `Deliver`, or stays for another attempt.
+    /// Ends an attempt and releases its slot. The row comes back with `Deliver`, or stays for another attempt.
     ///
-    /// `job` is the row that `poll` gave out, on the same host; `draw` is any random number.
+    /// `job` is the row that `poll` returned, on the same host; `draw` is any random number.
+    ///
+    /// # Panics
+    ///
+    /// If the row is not in flight.
     pub fn finish(&mut self, job: Job, ending: Ending, now: Nanos, draw: u64) -> Finish {
         let at = self.host_of(&job, now);
-        if self.network.hear(ending, &mut self.hosts.get_mut(at).network_round, now) {
+        if self.network.record(ending, &mut self.hosts.get_mut(at).network_round, now) {
             self.put_back(job, now);
             return Finish::PutBack;
         }
         let (target, row) = (job.target(), job.row.0 as u32);
-        self.leave(at, target.endpoint);
-        self.hosts.get_mut(at).hear(ending, row, &self.pace, now, draw);
+        self.free_slot(at, target.endpoint);
+        self.hosts.get_mut(at).record(ending, row, &self.pace, now, draw);
         if let Some(event) = reached(ending, row) {
-            self.tell(at, target.endpoint, event, now, draw);
+            self.apply(at, target.endpoint, event, now, draw);
         }
         if self.hosts.get(at).down {
             self.give_up(at, None);
@@ -194,52 +198,62 @@ impl Scheduler {
         finish
     }
 
-    /// A row was redirected, to the same or another host of this scheduler: the slot of `from` is given back, and the
-    /// row goes to the front of the queue of `job.host`. That is not a retry.
+    /// Redirects a row, to the same or another host of this scheduler: the slot of `from` is released, and the row goes
+    /// to the front of the queue of `job.host`. That is not a retry.
+    ///
+    /// # Panics
+    ///
+    /// If no row of `from` is in flight.
     pub fn redirect(&mut self, from: Target, job: Job, now: Nanos) {
         self.release(from, now);
         self.requeue(job, now);
     }
 
-    /// A row was redirected to a host of another scheduler, which gets it by `submit`: the slot of `from` is given
-    /// back.
+    /// Releases the slot of `from` for a row that was redirected to a host of another scheduler, which gets it by
+    /// `submit`.
+    ///
+    /// # Panics
+    ///
+    /// If no row of `from` is in flight.
     pub fn release(&mut self, from: Target, now: Nanos) {
         let moved = Ending::Response { status: 302, retry_after: None };
-        if let Some(at) = self.hosts.find(from.host) {
-            self.leave(at, from.endpoint);
-            let host = self.hosts.get_mut(at);
-            self.network.hear(moved, &mut host.network_round, now);
-            host.hear(moved, 0, &self.pace, now, 0);
-            self.tell(at, from.endpoint, Event::Answered, now, 0);
-            self.relax(at, from.endpoint, now);
-            self.hosts.settle(at, &self.pace, now);
-        }
+        let at = self.hosts.find(from.host).expect("a host is remembered while a row of it is in flight");
+        self.free_slot(at, from.endpoint);
+        let host = self.hosts.get_mut(at);
+        self.network.record(moved, &mut host.network_round, now);
+        host.record(moved, 0, &self.pace, now, 0);
+        self.apply(at, from.endpoint, Event::Answered, now, 0);
+        self.relax(at, from.endpoint, now);
+        self.hosts.settle(at, &self.pace, now);
     }
 
-    /// An origin has accepted a connection, for a row that is in flight.
+    /// Records that an origin has accepted a connection. It may be of a host without rows here: a robots.txt is
+    /// redirected to other hosts without passing through the scheduler.
     pub fn accepted(&mut self, target: Target, now: Nanos) {
         if let Some(at) = self.hosts.find(target.host) {
-            self.tell(at, target.endpoint, Event::Accepted, now, 0);
+            self.apply(at, target.endpoint, Event::Accepted, now, 0);
             self.relax(at, target.endpoint, now);
             self.hosts.settle(at, &self.pace, now);
         }
     }
 
-    /// A row that `poll` gave out could not run, for want of a file or a port: it goes to the front of its queue, and
-    /// that was no attempt.
+    /// Puts a row that `poll` returned back to the front of its queue, because there was no file or port for it. The
+    /// attempt is not counted.
+    ///
+    /// # Panics
+    ///
+    /// If the row is not in flight.
     pub fn put_back(&mut self, mut job: Job, now: Nanos) {
         uncount(&mut job);
-        if let Some(at) = self.hosts.find(job.host) {
-            let (endpoint, row) = (job.target().endpoint, job.row.0 as u32);
-            self.leave(at, endpoint);
-            self.tell(at, endpoint, Event::PutBack { row }, now, 0);
-            self.relax(at, endpoint, now);
-        }
+        let at = self.hosts.find(job.host).expect("a host is remembered while a row of it is in flight");
+        let (endpoint, row) = (job.target().endpoint, job.row.0 as u32);
+        self.free_slot(at, endpoint);
+        self.apply(at, endpoint, Event::PutBack { row }, now, 0);
+        self.relax(at, endpoint, now);
         self.requeue(job, now);
     }
 
-    /// The run is interrupted: every row that is queued or waits for a retry, in no order that matters. What is in
-    /// flight stays so.
+    /// Removes every row that is not in flight, in unspecified order, because the run is interrupted.
     pub fn drain(&mut self) -> impl Iterator<Item = Job> + use<> {
         for at in self.hosts.slots() {
             let host = self.hosts.get_mut(at);
@@ -253,7 +267,7 @@ impl Scheduler {
         std::mem::replace(&mut self.rows, Slab::new()).into_values()
     }
 
-    /// Changes how many requests may be in flight at once; more than that may still be for a while.
+    /// Sets the limit of requests in flight at once. Requests beyond a lower limit finish.
     pub fn set_parallel_max(&mut self, n: usize) {
         self.pace.parallel_max = n;
     }
@@ -272,7 +286,7 @@ impl Scheduler {
         self.in_flight
     }
 
-    /// Rows that are here and not in flight.
+    /// Rows that are not in flight.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.rows.len()
@@ -284,7 +298,7 @@ impl Scheduler {
         self.hosts.census().ready > 0
     }
 
-    /// Hosts that have rows here or in flight.
+    /// Hosts that have rows, queued or in flight.
     #[must_use]
     pub fn hosts(&self) -> usize {
         self.hosts.len() - self.hosts.census().idle
@@ -296,13 +310,13 @@ impl Scheduler {
         self.hosts.len()
     }
 
-    /// Hosts whose rows wait because they are parked, and origins that cannot be reached.
+    /// Hosts that are parked while they have rows, and origins that cannot be reached.
     #[must_use]
     pub fn parked(&self) -> usize {
         self.hosts.census().parked + self.hosts.away
     }
 
-    /// Which limit holds the run back now: of several, the one that holds the most hosts.
+    /// The limit that holds the run back now; of several, the one that holds the most hosts.
     #[must_use]
     pub fn held(&self, now: Nanos) -> Held {
         let census = self.hosts.census();
@@ -333,22 +347,22 @@ impl Scheduler {
 
     fn evict_of(&mut self, at: u32, count: usize, evicted: &mut Vec<Job>, now: Nanos) {
         let (host, first) = (self.hosts.get_mut(at), evicted.len());
-        let most = count.saturating_sub(first).min(host.evictable() - self.pace.window_rows_host);
-        // Rows that were redirected here stay. One that is last must not keep all others; many must not be looked
-        // through each time.
+        let most = (count - first).min(host.evictable() - self.pace.window_rows_host);
+        // Rows that were redirected here stay. A few are skipped, so that one at the end does not keep all others; the
+        // number is bounded, so that a long run of them is not scanned each time.
         let mut passes = self.pace.window_rows_host;
         evict_from(&mut self.rows, &mut host.queue, first + most, &mut passes, evicted);
         for site in host.sites.iter_mut() {
-            site.called = 0; // They may be among those that are gone.
+            site.called = 0; // The called rows may be among the evicted.
             let before = site.held.len();
             evict_from(&mut self.rows, &mut site.held, first + most, &mut passes, evicted);
             host.held -= u32::try_from(before - site.held.len()).expect("a list has fewer rows");
         }
-        evicted.get_mut(first..).unwrap_or_default().reverse();
+        evicted.get_mut(first..).expect("rows were only appended").reverse();
         self.hosts.settle(at, &self.pace, now);
     }
 
-    /// The next row that is to fail, and why. Rows of a host or an origin that has answered after all go back.
+    /// The next row that is to fail, and why. Rows of a host or an origin that has answered since are queued again.
     fn next_doomed(&mut self, now: Nanos) -> Option<(Job, Failure)> {
         while let Some(row) = self.doomed.front() {
             self.rows.unlink(&mut self.doomed, row);
@@ -366,7 +380,7 @@ impl Scheduler {
         None
     }
 
-    /// Why rows of an origin fail without an attempt, if they do.
+    /// The reason for which rows of an origin fail without an attempt, if they do.
     fn failure_of(&self, at: u32, endpoint: Endpoint) -> Option<Failure> {
         let host = self.hosts.get(at);
         match host.sites.get(endpoint).map(|site| site.reach) {
@@ -382,14 +396,14 @@ impl Scheduler {
         }
     }
 
-    /// The next row of a host in [`Place::Ready`](super::host::Place::Ready) whose origin may be asked. Those before it
-    /// wait for theirs from now on, or are to fail.
+    /// The next row of a host in [`Place::Ready`](super::host::Place::Ready) whose origin admits it. The rows before it
+    /// are held for their origins, or doomed if these were given up.
     fn next_row(&mut self, at: u32, now: Nanos) -> Option<u32> {
         loop {
             let host = self.hosts.get_mut(at);
             let row = host.queue.front()?;
             let site = host.sites.get_mut(self.rows.get(row).target().endpoint);
-            site.called = site.called.saturating_sub(1); // Not every row here was called.
+            site.called = site.called.saturating_sub(1); // `called` is an upper bound: not every row here was called.
             match site.reach.admits(site.in_flight, &self.pace, now) {
                 Admission::Go => return Some(row),
                 Admission::Wait => {
@@ -405,7 +419,7 @@ impl Scheduler {
         }
     }
 
-    /// Starts a row of a host, which is the first of its queue.
+    /// Starts the first row of a host's queue.
     fn start(&mut self, at: u32, row: u32, now: Nanos) -> Next {
         let job = self.rows.get(row);
         let (endpoint, number) = (job.target().endpoint, job.row.0 as u32);
@@ -413,12 +427,12 @@ impl Scheduler {
         host.start(self.spacing_host, now);
         host.sites.get_mut(endpoint).in_flight += 1;
         self.rows.unlink(&mut host.queue, row);
-        self.tell(at, endpoint, Event::Started { row: number }, now, 0);
+        self.apply(at, endpoint, Event::Started { row: number }, now, 0);
         self.hosts.pass(at, &self.pace, now);
         self.bucket.take(self.spacing, now);
         self.network.started(now);
         self.in_flight += 1;
-        let job = self.rows.get_mut(row); // changed where it lies: a job is moved as seldom as can be
+        let job = self.rows.get_mut(row); // Changed in place, because moving a job copies 200 bytes.
         if job.first_started.is_none() {
             job.first_started = Some(now);
             self.budget.earn();
@@ -427,7 +441,7 @@ impl Scheduler {
         Next::Start(self.rows.remove(row))
     }
 
-    /// What to say when no host may start.
+    /// The answer of `poll` when no host may start.
     fn wait(&mut self) -> Next {
         let retry = self.retries.peek().map(|Reverse(retry)| retry.due);
         match [self.hosts.next_due(), self.next_return(), retry].into_iter().flatten().min() {
@@ -437,7 +451,7 @@ impl Scheduler {
         }
     }
 
-    /// Makes everything runnable whose time has come.
+    /// Queues the rows and settles the hosts whose time has come.
     fn wake(&mut self, now: Nanos) {
         while let Some(&Reverse(retry)) = self.retries.peek()
             && retry.due <= now
@@ -457,7 +471,7 @@ impl Scheduler {
         self.hosts.wake(&self.pace, now);
     }
 
-    /// When the next origin is probed for which rows wait.
+    /// When the next parked origin with rows is probed.
     fn next_return(&mut self) -> Option<Nanos> {
         while let Some(&Reverse(Return { due, host, endpoint })) = self.returns.peek() {
             let site = self.hosts.peek(host).and_then(|host| host.sites.get(endpoint));
@@ -469,7 +483,7 @@ impl Scheduler {
         None
     }
 
-    /// What becomes of a row whose attempt ended so, of which its host and its origin have heard.
+    /// What happens to a row whose attempt ended with `ending`. The states of its host and its origin are updated before.
     fn judge(&mut self, at: u32, job: Job, ending: Ending, now: Nanos, draw: u64) -> Finish {
         let endpoint = job.target().endpoint;
         let back_off = retry::back_off(retry::retries(&job), draw.rotate_left(32));
@@ -490,7 +504,7 @@ impl Scheduler {
         if missed && transient && in_time {
             let crowded = host_is_crowded(self.hosts.get(at).rows(), &self.pace);
             let event = Event::Lost { attempts: u32::from(retry::retries(&job)) + 1, crowded };
-            self.tell(at, endpoint, event, now, draw);
+            self.apply(at, endpoint, event, now, draw);
             if self.reach_of(at, endpoint).is_parked() {
                 return self.spare(job, now);
             }
@@ -503,9 +517,9 @@ impl Scheduler {
         Finish::Deliver(job)
     }
 
-    /// Until when a row waits that has no attempt left, because its origin refuses new connections while it still answers
-    /// on others, as some servers do when they restart. It waits as long as it has waited already, and is lost when that
-    /// would be longer than an origin may be away.
+    /// The time until which a row without attempts left waits, because its origin refuses new connections while it still
+    /// answers on others, as some servers do when they restart. The wait doubles the time since its first attempt; it
+    /// ends when that would exceed `host_down_after`.
     fn lingers(&self, at: u32, job: &Job, now: Nanos, draw: u64) -> Option<Nanos> {
         let was_up =
             matches!(self.reach_of(at, job.target().endpoint), Reach::Doubtful { answered: true, .. });
@@ -516,15 +530,15 @@ impl Scheduler {
         (was_up && self.pace.retry.retries > 0 && in_time).then_some(due)
     }
 
-    /// A row failed because its origin is away: it waits for it, and that was no attempt.
+    /// Puts back a row that failed because its origin is away. The attempt is not counted.
     fn spare(&mut self, mut job: Job, now: Nanos) -> Finish {
         uncount(&mut job);
         self.requeue(job, now);
         Finish::PutBack
     }
 
-    /// Tells an origin what happened to it.
-    fn tell(&mut self, at: u32, endpoint: Endpoint, event: Event, now: Nanos, draw: u64) {
+    /// Applies an event to the state of an origin.
+    fn apply(&mut self, at: u32, endpoint: Endpoint, event: Event, now: Nanos, draw: u64) {
         let rules = Rules {
             errors_max: self.pace.host_errors_max,
             down_after: self.pace.host_down_after,
@@ -533,7 +547,7 @@ impl Scheduler {
             draw,
         };
         let site = self.hosts.get_mut(at).sites.get_mut(endpoint);
-        let (old, new) = (site.reach, site.reach.moved(event, &rules));
+        let (old, new) = (site.reach, site.reach.after(event, &rules));
         site.reach = new;
         if old == new {
             return;
@@ -552,7 +566,7 @@ impl Scheduler {
         self.hosts.get(at).sites.get(endpoint).map_or(Reach::Untried, |site| site.reach)
     }
 
-    /// Lets rows that wait for an origin go to the queue of its host, as many as may ask it now.
+    /// Moves the rows held for an origin to the queue of its host, up to the number that the origin admits now.
     fn relax(&mut self, at: u32, endpoint: Endpoint, now: Nanos) {
         let host = self.hosts.get_mut(at);
         let site = host.sites.get_mut(endpoint);
@@ -574,13 +588,12 @@ impl Scheduler {
             self.rows.unlink(&mut site.held, row);
             host.held -= 1;
             let number = self.rows.get(row).row;
-            // It has waited longer than those that were not tried yet.
+            // Before the rows that were not tried yet and come later in the list.
             self.rows.insert_before(&mut host.queue, row, |other| other.is_fresh() && other.row > number);
         }
     }
 
-    /// Puts a row that is in no list where it belongs: in the queue of its host, unless its origin is away or its host
-    /// is down.
+    /// Links a row that is in no list: into the queue of its host, or of its origin if that is parked, or of the doomed.
     fn enqueue(&mut self, at: u32, row: u32, end: End) {
         let host = self.hosts.get_mut(at);
         let endpoint = self.rows.get(row).target().endpoint;
@@ -593,7 +606,7 @@ impl Scheduler {
         }
     }
 
-    /// Has a row wait for its origin, in the order of the list.
+    /// Holds a row for its origin, sorted by row number.
     fn hold(&mut self, at: u32, row: u32) {
         let host = self.hosts.get_mut(at);
         let job = self.rows.get(row);
@@ -611,12 +624,12 @@ impl Scheduler {
         host.held += 1;
     }
 
-    /// Gives back the slot of a row.
-    fn leave(&mut self, at: u32, endpoint: Endpoint) {
+    /// Releases the slot of a row.
+    fn free_slot(&mut self, at: u32, endpoint: Endpoint) {
         let host = self.hosts.get_mut(at);
         let site = host.sites.get_mut(endpoint);
         let held = host.in_flight.min(site.in_flight);
-        assert!(held > 0 && self.in_flight > 0, "a slot is given back once");
+        assert!(held > 0 && self.in_flight > 0, "a slot is released once");
         host.in_flight -= 1;
         site.in_flight -= 1;
         self.in_flight -= 1;
@@ -639,8 +652,8 @@ impl Scheduler {
         self.hosts.settle(at, &self.pace, now);
     }
 
-    /// Dooms every row of a host that is down, or of one origin that was given up. Those in the queue of a host of which
-    /// one origin was given up follow when it is their turn.
+    /// Dooms the rows of a host that is down, or of one origin that was given up. Rows of that origin in the queue of the
+    /// host are doomed when it is their turn.
     fn give_up(&mut self, at: u32, endpoint: Option<Endpoint>) {
         let (rows, doomed) = (&mut self.rows, &mut self.doomed);
         let host = self.hosts.get_mut(at);
@@ -676,14 +689,14 @@ impl Scheduler {
     }
 }
 
-/// At which end of its queue a row stands.
+/// The end of a queue at which a row is added.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Front,
     Back,
 }
 
-/// What an attempt that ended so tells of the origin.
+/// The event for the origin of an attempt that ended with `ending`.
 fn reached(ending: Ending, row: u32) -> Option<Event> {
     match (reach::contact(ending)?, ending) {
         (false, Ending::Failed(kind)) => Some(Event::Failed { row, kind }),
@@ -691,14 +704,14 @@ fn reached(ending: Ending, row: u32) -> Option<Event> {
     }
 }
 
-/// True if so many rows wait for a host that failures to reach it park it in any case.
+/// True if enough rows wait for a host that their failures would park its origin in any case.
 fn host_is_crowded(rows: usize, pace: &Pace) -> bool {
     u32::try_from(rows).unwrap_or(u32::MAX) >= pace.host_errors_max
 }
 
-/// What was begun was no attempt.
+/// Takes back the attempt of a row that is in flight.
 fn uncount(job: &mut Job) {
-    job.attempts = job.attempts.saturating_sub(1);
+    job.attempts = job.attempts.checked_sub(1).expect("a row in flight has an attempt");
     if job.attempts == 0 {
         job.first_started = None;
     }
@@ -719,8 +732,8 @@ fn given_up(last: ErrorKind, pace: &Pace) -> Failure {
     Failure::new(ErrorKind::HostDown, message)
 }
 
-/// Moves the rows that waited for an origin into the queue of its host: before those that were not tried yet and came
-/// later.
+/// Moves the rows held for an origin into the queue of its host: before the rows that were not tried yet and come later
+/// in the list.
 fn join(rows: &mut Slab<Job>, queue: &mut List, held: &mut List) {
     let first = held.front().map(|first| rows.get(first).row);
     let mut joined = List::EMPTY;
@@ -735,7 +748,7 @@ fn join(rows: &mut Slab<Job>, queue: &mut List, held: &mut List) {
     *queue = joined;
 }
 
-/// Takes rows that were never tried from the end of a list, until `most` are evicted.
+/// Removes rows that were not tried yet from the end of a list, until `most` are evicted.
 fn evict_from(
     rows: &mut Slab<Job>,
     list: &mut List,

@@ -1,7 +1,7 @@
-//! A row as it is written down: where it stands in the list, or all that the list says of it.
+//! The encoding of a spilled row: its position in the list, or all of its content.
 //!
-//! Rows that follow one another in a plain file, as those of a host mostly do in a list that is sorted by host, take one
-//! or two bytes. Only fresh rows are written: of an attempt nothing is kept.
+//! Positions are delta-encoded: a row that directly follows the one before it, as in a list sorted by host, takes one or
+//! two bytes. Only rows that were not tried yet are spilled, so no state of an attempt is encoded.
 
 use std::ops::RangeInclusive;
 
@@ -10,17 +10,17 @@ use crate::job::{Ask, Job, Method, Row, Span};
 use crate::time::Nanos;
 use crate::varint;
 
-/// A row that comes back.
+/// A decoded row.
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// It is to be read again from its list.
     Listed(Row, Span),
-    /// All of it.
+    /// Its whole content.
     Whole(Box<Job>),
 }
 
 impl Entry {
-    /// Where it is to be read again, if it is.
+    /// Its position in the list, if it is to be read again.
     #[must_use]
     pub fn place(&self) -> Option<(Row, Span)> {
         match self {
@@ -30,23 +30,23 @@ impl Entry {
     }
 }
 
-/// The row right behind the last one, in the list and in the file; its length is in the bits above.
+/// The row right behind the last one, in the list and in the file; its length is in the higher bits.
 const FOLLOWS: u64 = 0;
-/// Another row of the file, with its number, place and length.
+/// Another row of the file, with its number, offset and length.
 const LISTED: u64 = 1;
-/// A row with all it says.
+/// A row with its whole content.
 const WHOLE: u64 = 2;
 const KIND_BITS: u32 = 2;
 
 /// The lengths of a line end.
 const GAPS: RangeInclusive<u64> = 1..=2;
 
-/// What the rows before say about the next one. Whoever reads goes through the same states as whoever wrote.
+/// The state of the delta encoding after the rows before. Encoder and decoder pass through the same states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Before {
-    /// The row that would follow.
+    /// The number of the row that would follow.
     row: u64,
-    /// Where the last row ended.
+    /// The offset where the last row ended.
     end: u64,
     /// Bytes between two rows.
     gap: u64,
@@ -77,7 +77,7 @@ impl Before {
         self.pass(job.row, job.span);
     }
 
-    /// Takes a row from the front; `None`, and nothing is taken: it is not all there.
+    /// Decodes a row from the front of `bytes`; `None` if it is incomplete, and then nothing is taken.
     pub(super) fn take(&mut self, bytes: &mut &[u8]) -> Option<Entry> {
         let mut rest = *bytes;
         let first = varint::take(&mut rest)?;
@@ -118,7 +118,7 @@ impl Before {
 }
 
 fn put_job(job: &Job, out: &mut Vec<u8>) {
-    // A row that was never tried has nothing else: its host is that of its URL, and its times begin when it is back.
+    // A row that was not tried has nothing else: its host is that of its URL, and its times begin when it is read back.
     let Job { row: _, span: _, url: _, host: _, given: _, ask, became_get: _, crossed_origin: _, .. } = job;
     put_bytes(job.given().as_bytes(), out);
     varint::put(u64::from(ask.is_some()), out);
@@ -222,7 +222,7 @@ fn take_optional<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     }
 }
 
-/// A number that is near another one, before or behind it.
+/// Appends a number as its difference from `from`, zigzag-encoded.
 fn put_apart(number: u64, from: u64, out: &mut Vec<u8>) {
     let apart = number.wrapping_sub(from).cast_signed();
     varint::put(((apart << 1) ^ (apart >> 63)).cast_unsigned(), out);

@@ -1,12 +1,12 @@
-//! Rows that wait outside of memory because their host has more of them than it needs there, so that rows of other
-//! hosts find room.
+//! The layout of the spill file: FIFO queues of rows on disk, one a host, for hosts that have more rows than they need in
+//! memory.
 //!
-//! The file is cut into blocks of one size. The rows of a host are a chain of them, each with the number of the next, and
-//! are read in the order they came in. In memory there is only where the chain begins, and its last block, until that
-//! is full; a block that was read is used again. So a host costs a constant, however many rows it has.
+//! The file consists of fixed-size blocks. The queue of a host is a linked list of blocks, each with the number of the
+//! next. Memory holds only the position of the head and the last block, until it is full; a block that was read is
+//! reused. So a host costs constant memory, whatever the number of its rows.
 //!
-//! Here is what goes where. Nothing here reads or writes, and no row is ever in two places: it leaves when what was
-//! read is told by [`Spill::refilled`].
+//! This module allocates blocks and encodes rows; the engine reads and writes the file. Rows leave the queue when the
+//! engine reports them as read, by [`Spill::refilled`].
 
 mod entry;
 
@@ -18,18 +18,18 @@ use crate::job::{HostKey, Job};
 use crate::limits::{SPILL_BLOCK_BYTES, SPILL_ROW_BYTES_MAX};
 use entry::Before;
 
-/// The number of the next block comes first.
+/// The number of the next block, at the front of each block.
 const LINK_BYTES: usize = 4;
 const PAYLOAD_BYTES: usize = SPILL_BLOCK_BYTES - LINK_BYTES;
 
-/// The rows of all hosts that are not in memory.
+/// The spilled rows of all hosts.
 #[derive(Debug, Default)]
 pub struct Spill {
     chains: BTreeMap<HostKey, Chain>,
     blocks: Blocks,
-    /// Full, and not yet given out to be written.
+    /// Full blocks that were not yet taken to be written.
     sealed: Vec<Block>,
-    /// Hosts that need rows soon.
+    /// FIFO of the hosts that need rows soon.
     wanted: VecDeque<HostKey>,
     rows: u64,
 }
@@ -37,16 +37,16 @@ pub struct Spill {
 #[derive(Debug)]
 struct Chain {
     head: Head,
-    /// The number of the last block, and what is in it so far.
+    /// The number and the content of the last block.
     tail: u32,
     tail_bytes: Vec<u8>,
     before: Before,
     rows: u64,
-    /// It needs rows soon, or a [`Refill`] is out.
+    /// The host is in `Spill::wanted`, or its [`Refill`] is being read.
     wanted: bool,
 }
 
-/// Where the next row begins.
+/// The position of the next row to read.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     block: u32,
@@ -54,19 +54,19 @@ struct Head {
     before: Before,
 }
 
-/// A block to be written: [`SPILL_BLOCK_BYTES`] at its number times as many.
+/// A block to be written, at offset `number * SPILL_BLOCK_BYTES`.
 #[derive(Debug)]
 pub struct Block {
     /// Its number in the file.
     pub number: u32,
-    /// What it holds.
+    /// Its content, of [`SPILL_BLOCK_BYTES`].
     pub bytes: Box<[u8]>,
 }
 
 /// Rows of one host to be read.
 #[derive(Debug)]
 pub struct Refill {
-    /// Whose they are.
+    /// The host.
     pub host: HostKey,
     head: Head,
     tail: u32,
@@ -74,12 +74,12 @@ pub struct Refill {
     rows: usize,
 }
 
-/// What is left of a host when rows of it were read.
+/// The result of a [`Refill`], for [`Spill::refilled`].
 #[derive(Debug)]
 pub struct Refilled {
-    /// Whose they are.
+    /// The host.
     pub host: HostKey,
-    /// Blocks that hold nothing any more.
+    /// Blocks that are free now.
     pub freed: Vec<u32>,
     rows: u64,
     head: Head,
@@ -88,20 +88,20 @@ pub struct Refilled {
 /// Why rows could not be read.
 #[derive(Debug)]
 pub enum Lost<E> {
-    /// Their block could not be.
+    /// A block could not be read.
     Block(E),
-    /// What was read is not what was written.
+    /// The content is not what was written.
     Damaged,
 }
 
 impl Spill {
-    /// Rows that are here.
+    /// The number of spilled rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// True if the host has rows here; then its further rows belong behind them.
+    /// True if the host has spilled rows; then its further rows belong behind them.
     #[must_use]
     pub fn has(&self, host: HostKey) -> bool {
         self.chains.contains_key(&host)
@@ -114,7 +114,7 @@ impl Spill {
         used * SPILL_BLOCK_BYTES as u64
     }
 
-    /// Takes a fresh row in, behind those of its host.
+    /// Appends a row that was not tried yet to the queue of its host.
     pub fn push(&mut self, job: &Job) {
         let Self { chains, blocks, sealed, rows, wanted: _ } = self;
         let chain = chains.entry(job.host).or_insert_with(|| Chain::new(blocks.take()));
@@ -131,18 +131,18 @@ impl Spill {
         }
     }
 
-    /// Takes the blocks that are full. They must be written before the next [`Refill`] runs.
+    /// Takes the full blocks. They must be written before the next [`Refill`] runs.
     pub fn take_sealed(&mut self) -> Vec<Block> {
         std::mem::take(&mut self.sealed)
     }
 
-    /// Blocks that are full and were not taken.
+    /// The number of full blocks that were not taken.
     #[must_use]
     pub fn sealed(&self) -> usize {
         self.sealed.len()
     }
 
-    /// A host needs rows soon. If it has rows here they are read in its turn.
+    /// Requests rows of a host. If it has spilled rows, [`Spill::take_wanted`] returns them in its turn.
     pub fn want(&mut self, host: HostKey) {
         if let Some(chain) = self.chains.get_mut(&host).filter(|chain| !chain.wanted) {
             chain.wanted = true;
@@ -150,13 +150,13 @@ impl Spill {
         }
     }
 
-    /// True if a host waits for rows to be read.
+    /// True if a host waits for its rows.
     #[must_use]
     pub fn wants(&self) -> bool {
         !self.wanted.is_empty()
     }
 
-    /// The first rows of up to `hosts` hosts that want some, to be read; of each as many as there is `room` for.
+    /// Takes up to `hosts` hosts that wait for rows; of each, up to `room(host)` rows are to be read.
     pub fn take_wanted(&mut self, hosts: usize, room: impl Fn(HostKey) -> usize) -> Vec<Refill> {
         let mut refills = Vec::new();
         while refills.len() < hosts
@@ -178,11 +178,17 @@ impl Spill {
         Some(Refill { host, head, tail, tail_bytes, rows })
     }
 
-    /// These rows are in memory again, and no longer here.
+    /// Removes the rows that a [`Refill`] has read.
+    ///
+    /// # Panics
+    ///
+    /// If no refill of the host was taken.
     pub fn refilled(&mut self, refilled: &Refilled) {
-        let Some(chain) = self.chains.get_mut(&refilled.host) else { return };
+        let chain =
+            self.chains.get_mut(&refilled.host).expect("a host has spilled rows until its refill is done");
+        assert!(chain.wanted, "a refill is reported once");
         (chain.wanted, chain.head) = (false, refilled.head);
-        chain.rows -= refilled.rows;
+        chain.rows = chain.rows.checked_sub(refilled.rows).expect("a refill returns rows of its chain");
         self.rows -= refilled.rows;
         self.blocks.free.extend(&refilled.freed);
         if chain.rows == 0 {
@@ -204,17 +210,17 @@ impl Refill {
     ///
     /// # Errors
     ///
-    /// A block cannot be read, or is not what was written; then nobody knows which rows these are.
+    /// A block cannot be read, or is not what was written. The rows cannot be recovered then.
     pub fn run<E>(
         self,
         mut load: impl FnMut(u32) -> Result<Vec<u8>, E>,
     ) -> Result<(Vec<Entry>, Refilled), Lost<E>> {
         let (mut entries, mut before) = (Vec::with_capacity(self.rows), self.head.before);
-        // From the head on. A row may begin in one block and end in another.
+        // The payload from the head on. A row may span blocks.
         let (mut bytes, mut taken, mut skip) = (Vec::new(), 0, self.head.at);
         let (mut loaded, mut next) = (Vec::new(), self.head.block);
         loop {
-            let mut rest = bytes.get(taken..).unwrap_or_default();
+            let mut rest = bytes.get(taken..).expect("the bytes taken are part of those read");
             while entries.len() < self.rows
                 && let Some(entry) = before.take(&mut rest)
             {
@@ -243,8 +249,8 @@ impl Refill {
         Ok((entries, refilled))
     }
 
-    /// Where the next row begins when so many bytes of the blocks were taken, and which of them are of no more use.
-    /// The last block of all stays: more will come to it.
+    /// The new head when `taken` bytes of the blocks were decoded, and the blocks that are free now. The last block of
+    /// the chain stays, because rows are appended to it.
     fn behind(&self, loaded: &[(u32, usize)], taken: usize, mut head: Head) -> (Head, Vec<u32>) {
         let (mut freed, mut start, mut skip) = (Vec::new(), 0, self.head.at);
         for &(block, end) in loaded {
@@ -262,9 +268,9 @@ impl Refill {
 /// The numbers of blocks.
 #[derive(Debug, Default)]
 struct Blocks {
-    /// Those that hold nothing; of a file at its largest 16 MiB.
+    /// Free blocks. At most 16 MiB of memory, for a file of `SPILL_BYTES_MAX`.
     free: Vec<u32>,
-    /// How many were ever used.
+    /// The length of the file in blocks.
     used: u32,
 }
 
