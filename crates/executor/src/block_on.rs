@@ -6,10 +6,11 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::cell::Task;
 use crate::core::{How, On, Unit};
+use crate::fork;
 use crate::pool::{self, Awaiting, Pool, Slept, Waiting};
 use crate::sync::local;
 use crate::timer;
@@ -67,22 +68,24 @@ pub(crate) fn drive<F: Future>(
     let waker = Waker::from(Arc::clone(&sleeper));
     let mut cx = Context::from_waker(&waker);
     let mut on_worker = pool::current_pool().map(|pool| OnWorker::begin(pool, &waker, &awaits));
-    let mut looked_twice = false;
     loop {
+        let generation = fork::generation();
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             let _ = SLEEPER.try_with(|slot| *slot.borrow_mut() = Some(sleeper));
             return Ok(output);
         }
+        if fork::generation() != generation {
+            // The future has forked, and this is the child: what it had polled before wakes nobody here, but says so when it is asked.
+            on_worker = None;
+            continue;
+        }
         match &mut on_worker {
             None => {
-                // The first sleep is short, for a second look: in a forked child nobody will wake this thread.
-                let second_look = Instant::now().checked_add(SECOND_LOOK).filter(|_| !looked_twice);
-                let wake_by = second_look.into_iter().chain(deadline).chain(timer::wake_by()).min();
+                let wake_by = deadline.into_iter().chain(timer::wake_by()).min();
                 if sleeper.sleep(wake_by) {
                     continue;
                 }
                 timer::help();
-                looked_twice = true;
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     return Err(Stop::TimedOut);
                 }
@@ -91,8 +94,6 @@ pub(crate) fn drive<F: Future>(
         }
     }
 }
-
-const SECOND_LOOK: Duration = Duration::from_millis(250);
 
 /// How deep jobs are run inside waits for them on one thread, before such a wait is an error instead: a stack of 2 MiB has room for
 /// that many, at 16 KiB for each and what it calls.

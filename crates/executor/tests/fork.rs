@@ -4,7 +4,10 @@
 // Helpers of tests, too, may do what tests may.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use overlapped::{Executor, Job, JobError, Rejected, Shutdown, block_on};
@@ -65,6 +68,53 @@ fn a_child_is_told_and_the_parent_goes_on() {
     go.send(()).unwrap();
     assert_eq!(block_on(before.unwrap()).unwrap(), 1);
     assert_eq!(block_on(executor.submit(|| 7)).unwrap(), 7);
+}
+
+/// Waits for a job, forks between two polls of it, and gives in the parent how the child has ended.
+fn forks_in_a_poll(mut job: Job<i32>) -> i32 {
+    let mut process = None;
+    let waited = block_on(std::future::poll_fn(|cx| {
+        let polled = Pin::new(&mut job).poll(cx);
+        if process.is_none() {
+            // SAFETY: as in `forked`.
+            process = Some(unsafe { fork() });
+        }
+        match process {
+            Some(0) => {
+                // SAFETY: it has no preconditions.
+                unsafe { alarm(60) };
+                polled.map(|result| is_forked(&result))
+            }
+            Some(_) | None => Poll::Ready(true),
+        }
+    }));
+    // SAFETY: as in `forked`.
+    unsafe {
+        match process.unwrap() {
+            0 => _exit(if waited { 0 } else { 1 }),
+            child => {
+                let mut status = -1;
+                waitpid(child, &mut status, 0);
+                status
+            }
+        }
+    }
+}
+
+#[test]
+fn a_child_that_was_forked_inside_a_wait_is_told_on_any_thread() {
+    let executor = Executor::builder().max_workers(2).build().unwrap();
+    let hold = || {
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        (go, executor.submit(move || i32::from(gate.recv().is_ok())))
+    };
+    let (go, job) = hold();
+    assert_eq!(forks_in_a_poll(job), 0);
+    drop(go);
+    // On a worker, which is none in the child.
+    let (go, job) = hold();
+    assert_eq!(executor.submit(move || forks_in_a_poll(job)).wait().unwrap(), 0);
+    drop(go);
 }
 
 /// Every call there is, in a child that was forked while other threads made these calls: each must answer, none may hang.
