@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use crate::error::{JobError, Panic};
 use crate::group::Group;
 use crate::guard::{guarded, wake_guarded};
+use crate::origin::Origin;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
 /// Tickets from here on are given by no queue: the job runs, and the rest of the number says on which worker.
@@ -25,6 +26,7 @@ const AWAITED: u64 = 1 << 63;
 /// Where a job stands. Written under the lock of the queue that it enters, and else under the pool's.
 pub(crate) struct Place {
     pub(crate) lane: u32,
+    pub(crate) origin: Origin,
     at: AtomicU32,
     ticket: AtomicU64,
     id: AtomicU64,
@@ -42,8 +44,8 @@ pub(crate) enum Stands {
 }
 
 impl Place {
-    fn new(lane: u32) -> Self {
-        Place { lane, at: AtomicU32::new(lane), ticket: AtomicU64::new(GONE), id: AtomicU64::new(0) }
+    fn new(lane: u32, origin: Origin) -> Self {
+        Place { lane, origin, at: AtomicU32::new(lane), ticket: AtomicU64::new(GONE), id: AtomicU64::new(0) }
     }
 
     pub(crate) fn stands(&self) -> Stands {
@@ -149,7 +151,6 @@ pub(crate) struct Cell<F, R> {
 
 struct State<F, R> {
     phase: Phase<F, R>,
-    listener: Listener,
     /// When it was submitted; once it has started, how long it had waited.
     waited: u64,
     /// When it started; once it has ended, how long it ran; `NEVER` if it was discarded or given up.
@@ -159,54 +160,61 @@ struct State<F, R> {
 const NEVER: u64 = u64::MAX;
 
 enum Phase<F, R> {
-    Queued(F),
-    Running,
+    Queued(F, Listener),
+    Running(Listener),
     Settled(Result<R, JobError>),
     /// The result was handed out.
     Taken,
 }
 
+/// Who is told when the job has settled.
 enum Listener {
     Nobody,
     Waker(Waker),
     Group(Arc<Group>, u32),
 }
 
+impl<F, R> Phase<F, R> {
+    /// `None` once it has settled.
+    fn listener(&mut self) -> Option<&mut Listener> {
+        match self {
+            Phase::Queued(_, listener) | Phase::Running(listener) => Some(listener),
+            Phase::Settled(_) | Phase::Taken => None,
+        }
+    }
+}
+
 impl<F, R> Cell<F, R>
 where
     F: FnOnce() -> R,
 {
-    pub(crate) fn new(lane: u32, now: u64, closure: F) -> Self {
+    pub(crate) fn new(lane: u32, origin: Origin, now: u64, closure: F) -> Self {
         Cell {
-            place: Place::new(lane),
-            state: Mutex::new(State {
-                phase: Phase::Queued(closure),
-                listener: Listener::Nobody,
-                waited: now,
-                ran: 0,
-            }),
+            place: Place::new(lane, origin),
+            state: Mutex::new(State { phase: Phase::Queued(closure, Listener::Nobody), waited: now, ran: 0 }),
         }
     }
 
     /// Gives the closure back, if the cell never entered a queue.
     pub(crate) fn reclaim(&self) -> Option<F> {
         match mem::replace(&mut self.state.lock().phase, Phase::Taken) {
-            Phase::Queued(closure) => Some(closure),
-            Phase::Running | Phase::Settled(_) | Phase::Taken => None,
+            Phase::Queued(closure, _) => Some(closure),
+            Phase::Running(_) | Phase::Settled(_) | Phase::Taken => None,
         }
     }
 
     /// Queued -> Running: the caller owns the closure now.
     fn start(&self, started: u64) -> Option<(F, u64)> {
         let mut state = self.state.lock();
-        match mem::replace(&mut state.phase, Phase::Running) {
-            Phase::Queued(closure) => {
+        match mem::replace(&mut state.phase, Phase::Taken) {
+            Phase::Queued(closure, listener) => {
+                state.phase = Phase::Running(listener);
                 let submitted = state.waited;
                 state.waited = started.saturating_sub(submitted);
                 state.ran = started;
                 Some((closure, submitted))
             }
-            other @ (Phase::Running | Phase::Settled(_) | Phase::Taken) => {
+            other @ (Phase::Running(_) | Phase::Settled(_) | Phase::Taken) => {
                 state.phase = other;
                 None
             }
@@ -216,12 +224,12 @@ where
     /// Queued or Running -> Settled, and tells the listener. A job that was given up is settled already: its late result comes back.
     fn settle(&self, result: Result<R, JobError>, ended: Option<u64>) -> Option<Result<R, JobError>> {
         let ok = result.is_ok();
-        let (old, listener) = {
+        let (closure, listener) = {
             let mut state = self.state.lock();
             match state.phase {
-                Phase::Queued(_) | Phase::Running if ended.is_some() => {}
-                Phase::Queued(_) => (state.waited, state.ran) = (0, NEVER),
-                Phase::Running => state.ran = NEVER,
+                Phase::Queued(..) | Phase::Running(_) if ended.is_some() => {}
+                Phase::Queued(..) => (state.waited, state.ran) = (0, NEVER),
+                Phase::Running(_) => state.ran = NEVER,
                 Phase::Settled(_) | Phase::Taken => {
                     return Some(result);
                 }
@@ -229,11 +237,14 @@ where
             if let Some(ended) = ended {
                 state.ran = ended.saturating_sub(state.ran);
             }
-            let old = mem::replace(&mut state.phase, Phase::Settled(result));
-            (old, mem::replace(&mut state.listener, Listener::Nobody))
+            match mem::replace(&mut state.phase, Phase::Settled(result)) {
+                Phase::Queued(closure, listener) => (Some(closure), listener),
+                Phase::Running(listener) => (None, listener),
+                Phase::Settled(_) | Phase::Taken => unreachable!("it was neither a moment ago"),
+            }
         };
         // The closure of a job that never ran: its captures are the user's code too.
-        guarded(move || drop(old));
+        guarded(move || drop(closure));
         match listener {
             Listener::Nobody => {}
             Listener::Waker(waker) => wake_guarded(Some(waker)),
@@ -255,8 +266,8 @@ where
     fn look(&self) -> Look {
         let state = self.state.lock();
         match state.phase {
-            Phase::Queued(_) => Look::Queued { submitted: state.waited },
-            Phase::Running => Look::Running { waited: state.waited, started: state.ran },
+            Phase::Queued(..) => Look::Queued { submitted: state.waited },
+            Phase::Running(_) => Look::Running { waited: state.waited, started: state.ran },
             Phase::Settled(_) | Phase::Taken => {
                 Look::Settled { waited: state.waited, ran: (state.ran != NEVER).then_some(state.ran) }
             }
@@ -302,21 +313,21 @@ where
     fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, JobError>> {
         {
             let mut state = self.state.lock();
-            if let Some(result) = take_settled(&mut state.phase) {
-                return Poll::Ready(result);
-            }
-            if matches!(&state.listener, Listener::Waker(old) if old.will_wake(cx.waker())) {
-                return Poll::Pending;
+            match state.phase.listener() {
+                Some(Listener::Waker(old)) if old.will_wake(cx.waker()) => return Poll::Pending,
+                Some(_) => {}
+                None => return Poll::Ready(take_settled(&mut state.phase).expect("it is given once")),
             }
         }
         // To clone or to drop a waker is the user's code: not under the lock.
         let new = Listener::Waker(cx.waker().clone());
         let mut state = self.state.lock();
-        if let Some(result) = take_settled(&mut state.phase) {
+        let Some(listener) = state.phase.listener() else {
+            let result = take_settled(&mut state.phase).expect("it is given once");
             drop(state);
             return Poll::Ready(result);
-        }
-        let old = mem::replace(&mut state.listener, new);
+        };
+        let old = mem::replace(listener, new);
         drop(state);
         drop(old);
         Poll::Pending
@@ -328,21 +339,18 @@ where
 
     fn attach(&self, group: &Arc<Group>, number: u32) {
         let mut state = self.state.lock();
-        let settled = match &state.phase {
-            Phase::Settled(result) => Some(result.is_ok()),
-            Phase::Queued(_) | Phase::Running => None,
-            Phase::Taken => unreachable!("a group takes no job that has given its result"),
-        };
-        match settled {
-            Some(ok) => {
+        match &mut state.phase {
+            Phase::Settled(result) => {
+                let ok = result.is_ok();
                 drop(state);
                 group.complete(number, ok);
             }
-            None => {
-                let old = mem::replace(&mut state.listener, Listener::Group(Arc::clone(group), number));
+            Phase::Queued(_, listener) | Phase::Running(listener) => {
+                let old = mem::replace(listener, Listener::Group(Arc::clone(group), number));
                 drop(state);
                 drop(old);
             }
+            Phase::Taken => unreachable!("a group takes no job that has given its result"),
         }
     }
 }
@@ -353,6 +361,6 @@ fn take_settled<F, R>(phase: &mut Phase<F, R>) -> Option<Result<R, JobError>> {
     }
     match mem::replace(phase, Phase::Taken) {
         Phase::Settled(result) => Some(result),
-        Phase::Queued(_) | Phase::Running | Phase::Taken => None,
+        Phase::Queued(..) | Phase::Running(_) | Phase::Taken => None,
     }
 }

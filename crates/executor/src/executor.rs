@@ -5,6 +5,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -17,6 +18,7 @@ use crate::error::{Full, JobError, Panic, Rejected};
 use crate::job::Job;
 use crate::lane::{Admission, Applicant, ROOT};
 use crate::metrics::Metrics;
+use crate::origin::{Label, Origin};
 use crate::panic_site;
 use crate::pool::{self, NewThread, Pool, Settings, spawn_std};
 use crate::sync::Mutex;
@@ -39,6 +41,10 @@ use crate::sync::Mutex;
 #[derive(Clone)]
 pub struct Executor {
     handle: Arc<Handle>,
+    /// What is submitted here is called so.
+    label: Option<Label>,
+    /// What is submitted here comes from there, and not from the call itself.
+    at: Option<&'static Location<'static>>,
 }
 
 static GLOBAL: OnceLock<Executor> = OnceLock::new();
@@ -89,6 +95,7 @@ impl Executor {
     /// let text = String::from("on the stack");
     /// let job = overlapped::Executor::global().submit(|| text.len());
     /// ```
+    #[track_caller]
     pub fn submit<F, R>(&self, closure: F) -> Job<R>
     where
         F: FnOnce() -> R + Send + 'static,
@@ -102,13 +109,14 @@ impl Executor {
     /// # Errors
     ///
     /// [`Full`], with the closure and the reason.
+    #[track_caller]
     pub fn try_submit<F, R>(&self, closure: F) -> Result<Job<R>, Full<F>>
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
         let pool = &self.handle.pool;
-        let cell = Arc::new(Cell::new(self.handle.lane, pool.now(), closure));
+        let cell = Arc::new(Cell::new(self.handle.lane, self.origin(), pool.now(), closure));
         match pool.submit(Arc::clone(&cell) as Arc<dyn Task>, Entry::Ordinary) {
             Ok(()) => Ok(Job::new(cell, Arc::clone(pool), None)),
             Err(why) => {
@@ -123,6 +131,7 @@ impl Executor {
     /// # Errors
     ///
     /// [`Full`], with the closure and the reason.
+    #[track_caller]
     pub fn try_submit_cancellable<F, R>(&self, closure: F) -> Result<Job<R>, Full<F>>
     where
         F: FnOnce(&CancelToken) -> R + Send + 'static,
@@ -176,6 +185,7 @@ impl Executor {
     }
 
     /// As [`submit`](Executor::submit), for a closure that can be asked to stop while it runs.
+    #[track_caller]
     pub fn submit_cancellable<F, R>(&self, closure: F) -> Job<R>
     where
         F: FnOnce(&CancelToken) -> R + Send + 'static,
@@ -201,6 +211,7 @@ impl Executor {
     /// assert_eq!(reader.position(), 10);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[track_caller]
     pub fn run_with<T, F, R>(&self, mut object: T, closure: F) -> Job<(T, R)>
     where
         T: Send + 'static,
@@ -247,6 +258,35 @@ impl Executor {
         self.view(name, max_concurrency, Some(queue_limit))
     }
 
+    /// The same executor, or view, for jobs of one kind: `running` and the report of a shutdown show the label beside the place where a
+    /// job was submitted. Nothing else differs. Views and [`Unblock`](crate::Unblock)s of a labelled executor have its label.
+    ///
+    /// ```
+    /// let executor = overlapped::Executor::builder().max_workers(1).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let job = executor.labelled("nightly backup").submit(move || gate.recv());
+    /// while job.state() == overlapped::JobState::Queued {}
+    /// let running = executor.running();
+    /// assert_eq!(running[0].label.as_deref(), Some("nightly backup"));
+    /// assert_eq!(running[0].submitted_at.file(), file!());
+    /// # drop(go);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn labelled(&self, label: impl Into<String>) -> Executor {
+        Executor { label: Some(Label::new(label.into())), ..self.clone() }
+    }
+
+    /// The same executor, whose jobs are said to come from the caller, whatever submits them.
+    #[track_caller]
+    pub(crate) fn located(&self) -> Executor {
+        Executor { at: Some(self.at.unwrap_or(Location::caller())), ..self.clone() }
+    }
+
+    #[track_caller]
+    fn origin(&self) -> Origin {
+        Origin { at: self.at.unwrap_or(Location::caller()), label: self.label.clone() }
+    }
+
     fn view(&self, name: &str, limit: usize, queue_limit: Option<usize>) -> Executor {
         let pool = &self.handle.pool;
         if self.is_forked() {
@@ -260,7 +300,8 @@ impl Executor {
         let lane = lane.unwrap_or_else(|(limit, queue)| {
             panic!("a view named {name:?} is there already, with a limit of {limit} and a queue of {queue}")
         });
-        Executor { handle: Arc::new(Handle { pool: Arc::clone(pool), lane, _outer: Some(self.clone()) }) }
+        let handle = Handle { pool: Arc::clone(pool), lane, _outer: Some(self.clone()) };
+        Executor { handle: Arc::new(handle), ..self.clone() }
     }
 
     /// What the executor, or the view, has counted.
@@ -291,6 +332,7 @@ impl Executor {
 
     /// Hands over a call that is let in however full the queue is, and lets it go. If the executor is shut down, the closure is
     /// dropped here.
+    #[track_caller]
     pub(crate) fn submit_must_run(&self, closure: impl FnOnce() + Send + 'static) {
         self.send(closure, None, Entry::MustRun).detach();
     }
@@ -300,6 +342,7 @@ impl Executor {
         self.handle.pool.is_forked()
     }
 
+    #[track_caller]
     fn send<F, R>(&self, closure: F, token: Option<CancelToken>, entry: Entry) -> Job<R>
     where
         F: FnOnce() -> R + Send + 'static,
@@ -308,7 +351,8 @@ impl Executor {
         let pool = &self.handle.pool;
         #[cfg(feature = "tokio")]
         let closure = pool.in_context(closure);
-        let cell: Arc<dyn Awaited<R>> = Arc::new(Cell::new(self.handle.lane, pool.now(), closure));
+        let cell: Arc<dyn Awaited<R>> =
+            Arc::new(Cell::new(self.handle.lane, self.origin(), pool.now(), closure));
         if let Err(why) = pool.submit(Arc::clone(&cell) as Arc<dyn Task>, entry) {
             cell.discard(JobError::Rejected(why));
         }
@@ -523,7 +567,8 @@ impl Builder {
         let min = self.min_workers.min(self.max_workers);
         let extra = self.extra_workers.unwrap_or((self.max_workers * 4).max(STAND_INS_MIN));
         let pool = Pool::new(Bounds { min, max: self.max_workers, extra }, self.queue_limit, self.settings);
-        (Executor { handle: Arc::new(Handle { pool, lane: ROOT, _outer: None }) }, min)
+        let handle = Arc::new(Handle { pool, lane: ROOT, _outer: None });
+        (Executor { handle, label: None, at: None }, min)
     }
 }
 
@@ -630,6 +675,7 @@ pub struct Permit {
 
 impl Permit {
     /// As [`Executor::submit`], into the reserved place: the queue cannot be full.
+    #[track_caller]
     pub fn submit<F, R>(mut self, closure: F) -> Job<R>
     where
         F: FnOnce() -> R + Send + 'static,
@@ -642,6 +688,7 @@ impl Permit {
     }
 
     /// As [`submit`](Permit::submit), for a closure that can be asked to stop while it runs.
+    #[track_caller]
     pub fn submit_cancellable<F, R>(self, closure: F) -> Job<R>
     where
         F: FnOnce(&CancelToken) -> R + Send + 'static,

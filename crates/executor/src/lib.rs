@@ -66,7 +66,8 @@
 //! ```
 //!
 //! And when one no longer wants to wait, a job can be dropped, [cancelled](Job::cancel), given a [deadline](Job::timeout), and the
-//! whole executor [shut down](Executor::shutdown), with a report of what would not end.
+//! whole executor [shut down](Executor::shutdown), with a report of what would not end: where each such job was submitted, and its
+//! [label](Executor::labelled).
 //!
 //! # What one may rely on
 //!
@@ -113,6 +114,7 @@ mod group;
 mod cancel;
 mod metrics;
 mod guard;
+mod origin;
 mod fork;
 mod queue;
 mod error;

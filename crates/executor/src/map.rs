@@ -38,6 +38,7 @@ impl Executor {
     /// # Cancel safety
     ///
     /// `next` loses nothing when it is dropped. Dropping the stream cancels what is queued.
+    #[track_caller]
     pub fn map<I, F, R>(&self, items: I, function: F) -> Map<I::IntoIter, F, R>
     where
         I: IntoIterator,
@@ -46,7 +47,7 @@ impl Executor {
         R: Send + 'static,
     {
         Map {
-            executor: self.clone(),
+            executor: self.located(),
             items: items.into_iter(),
             function: Arc::new(function),
             window: 64,
@@ -60,6 +61,7 @@ impl Executor {
 
 impl Executor {
     /// As [`map`](Executor::map), for a function that can be asked to stop: dropping the stream asks all calls that run.
+    #[track_caller]
     pub fn map_cancellable<I, F, R>(
         &self,
         items: I,

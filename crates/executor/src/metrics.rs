@@ -2,6 +2,8 @@
 //!
 //! Must never cost a lock or a shared cache line of its own on the way of a job: the pool counts under the lock it already holds.
 
+use std::fmt;
+use std::panic::Location;
 use std::time::Duration;
 
 /// A snapshot of an executor or of one of its views.
@@ -139,10 +141,31 @@ pub struct Timings {
 pub struct StillRunning {
     /// Its number; see [`Job::id`](crate::Job::id).
     pub job: u64,
+    /// Its label, if it has one; see [`Executor::labelled`](crate::Executor::labelled).
+    pub label: Option<String>,
+    /// The call that submitted it. For a job of a [`Map`](crate::Map) or an [`Unblock`](crate::Unblock), the call that made that one.
+    pub submitted_at: &'static Location<'static>,
     /// The view it was submitted to; empty for the executor itself.
     pub view: String,
     /// The name of the thread that runs it.
     pub thread: String,
     /// For how long it has been running.
     pub running_for: Duration,
+}
+
+impl fmt::Display for StillRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {}", self.job)?;
+        if let Some(label) = &self.label {
+            write!(f, " {label:?}")?;
+        }
+        if !self.view.is_empty() {
+            write!(f, " in view {:?}", self.view)?;
+        }
+        let StillRunning { submitted_at, thread, running_for, .. } = self;
+        write!(
+            f,
+            ", submitted at {submitted_at}, has been running on thread {thread:?} for {running_for:.1?}"
+        )
+    }
 }

@@ -19,7 +19,7 @@ use crate::lane::ROOT;
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering, local, thread};
 use crate::timer::{Timer, Timers};
-use crate::worker::{Running, Signal, Sleeper, Worker};
+use crate::worker::{Signal, Sleeper, Worker};
 
 /// A thread that the pool wants; see [`Builder::spawn_thread`](crate::Builder::spawn_thread).
 #[derive(Clone, Debug)]
@@ -328,6 +328,8 @@ impl Pool {
         let running =
             core.running(lane, whom == Whom::All).into_iter().map(|(running, worker)| StillRunning {
                 job: running.job,
+                label: running.origin.label.map(|label| label.to_string()),
+                submitted_at: running.origin.at,
                 view: core.name(running.lane),
                 thread: worker.thread_name(),
                 running_for: Duration::from_nanos(now.saturating_sub(running.since)),
@@ -475,7 +477,7 @@ impl Round<'_> {
     /// From here on others can see what runs here.
     fn begin(&self) {
         let lane = self.place.lane;
-        self.me.begin(Running { job: self.place.id(), lane, since: self.started }, self.inside);
+        self.me.begin(self.place, self.started, self.inside);
         if lane != ROOT {
             with_current(self.pool, |current| current.lanes.push(lane));
         }
@@ -610,7 +612,7 @@ pub(crate) fn with_token<R>(token: &CancelToken, closure: impl FnOnce(&CancelTok
         }
     }
     let stopping = with_any(|current| {
-        let lane = current.worker.running().map_or(ROOT, |running| running.lane);
+        let lane = current.worker.own_lane();
         current.worker.tokens.lock().push((lane, token.clone()));
         // Either the shutdown has seen the token, or this sees the shutdown.
         current.pool.is_stopping(lane)

@@ -111,6 +111,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// While the queue is full: until there is a place. In a job of the same executor (of the same view, if this is one) the closure is
     /// then run here and now, as a direct call.
+    #[track_caller]
     pub fn submit<F, R>(&'scope self, closure: F) -> ScopedJob<'scope, R>
     where
         F: FnOnce() -> R + Send + 'scope,
@@ -138,6 +139,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         ScopedJob { job: Some(job), slot, latch: Arc::clone(&self.latch), scope: PhantomData }
     }
 
+    #[track_caller]
     fn enter(&self, closure: Box<dyn FnOnce() + Send>) -> Job<()> {
         let full = match self.executor.try_submit(closure) {
             Ok(job) => return job,

@@ -2,6 +2,7 @@
 //!
 //! Must never wait for the thread it is on.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,6 +45,18 @@ impl Report {
     /// Whether everything has come to its end.
     pub fn is_complete(&self) -> bool {
         self.still_running.is_empty() && self.still_queued == 0
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { cancelled, asked_to_stop, still_running, still_queued } = self;
+        let state = if self.is_complete() { "complete" } else { "not complete" };
+        write!(f, "the shutdown is {state} ({cancelled} jobs cancelled, {asked_to_stop} asked to stop)")?;
+        if !self.is_complete() {
+            write!(f, ": {} still running, {still_queued} still queued", still_running.len())?;
+        }
+        still_running.iter().try_for_each(|job| write!(f, "\n- {job}"))
     }
 }
 

@@ -7,7 +7,10 @@ use std::task::Wake;
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, Parker};
+use crate::cell::Place;
+use crate::lane::ROOT;
+use crate::origin::Origin;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, Parker};
 
 /// A thread that waits for a future: its waker.
 pub(crate) struct Sleeper {
@@ -80,6 +83,10 @@ pub(crate) struct Worker {
     job: AtomicU64,
     lane: AtomicU32,
     since: AtomicU64,
+    /// Its origin, and the addresses of that. Written only when they differ from those of the job before: jobs of one origin, one after
+    /// the other, take no lock.
+    origin: Mutex<Option<Origin>>,
+    origin_addresses: (AtomicUsize, AtomicUsize),
     /// Jobs of which that one is run inside, the outermost first.
     outer: Mutex<Vec<Running>>,
     /// Jobs that wait for the end of the pool, or of a view; 0 for what runs here outside any job.
@@ -91,11 +98,12 @@ pub(crate) struct Worker {
 }
 
 /// A job on a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Running {
     pub(crate) job: u64,
     pub(crate) lane: u32,
     pub(crate) since: u64,
+    pub(crate) origin: Origin,
 }
 
 impl Worker {
@@ -108,6 +116,8 @@ impl Worker {
             job: AtomicU64::new(0),
             lane: AtomicU32::new(0),
             since: AtomicU64::new(0),
+            origin: Mutex::new(None),
+            origin_addresses: (AtomicUsize::new(0), AtomicUsize::new(0)),
             outer: Mutex::new(Vec::new()),
             ending: Mutex::new(Vec::new()),
             tokens: Mutex::new(Vec::new()),
@@ -150,30 +160,57 @@ impl Worker {
     }
 
     /// A job begins here; with `inside`, in the middle of the one that runs here already.
-    pub(crate) fn begin(&self, job: Running, inside: bool) {
+    pub(crate) fn begin(&self, job: &Place, since: u64, inside: bool) {
         if inside {
             self.outer.lock().extend(self.running());
         }
-        self.set(job);
+        self.set(job.id(), job.lane, since, &job.origin);
     }
 
     /// The innermost job has ended: what it was run inside goes on. `inside`: there is such a job.
     pub(crate) fn end(&self, inside: bool) {
-        let outer = if inside { self.outer.lock().pop() } else { None };
-        self.set(outer.unwrap_or(Running { job: 0, lane: 0, since: 0 }));
+        match if inside { self.outer.lock().pop() } else { None } {
+            Some(outer) => self.set(outer.job, outer.lane, outer.since, &outer.origin),
+            None => self.job.store(0, Ordering::Release),
+        }
     }
 
-    fn set(&self, job: Running) {
-        self.lane.store(job.lane, Ordering::Relaxed);
-        self.since.store(job.since, Ordering::Relaxed);
-        self.job.store(job.job, Ordering::Release);
+    fn set(&self, job: u64, lane: u32, since: u64, origin: &Origin) {
+        // Not the one before any more, while the rest is written.
+        self.job.store(0, Ordering::Release);
+        let (at, label) = &self.origin_addresses;
+        let new = origin.addresses();
+        if (at.load(Ordering::Relaxed), label.load(Ordering::Relaxed)) != new {
+            // The old one is kept alive until here, so no other can have had its address.
+            let old = self.origin.lock().replace(origin.clone());
+            drop(old);
+            at.store(new.0, Ordering::Relaxed);
+            label.store(new.1, Ordering::Relaxed);
+        }
+        self.lane.store(lane, Ordering::Relaxed);
+        self.since.store(since, Ordering::Relaxed);
+        self.job.store(job, Ordering::Release);
     }
 
     /// The innermost job.
     pub(crate) fn running(&self) -> Option<Running> {
-        let job = self.job.load(Ordering::Acquire);
-        let (lane, since) = (self.lane.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed));
-        (job != 0).then_some(Running { job, lane, since })
+        loop {
+            let job = self.job.load(Ordering::Acquire);
+            if job == 0 {
+                return None;
+            }
+            let (lane, since) = (self.lane.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed));
+            let origin = self.origin.lock().clone();
+            // Otherwise that job has ended meanwhile, and this may be the origin of the next.
+            if self.job.load(Ordering::Acquire) == job {
+                return origin.map(|origin| Running { job, lane, since, origin });
+            }
+        }
+    }
+
+    /// The lane of the innermost job, for the worker's own thread.
+    pub(crate) fn own_lane(&self) -> u32 {
+        if self.job.load(Ordering::Relaxed) == 0 { ROOT } else { self.lane.load(Ordering::Relaxed) }
     }
 
     /// All jobs that are in the middle of something here, the innermost last.

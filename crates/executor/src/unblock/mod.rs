@@ -182,14 +182,16 @@ enum Unread {
 
 impl<T: Send + 'static> Unblock<T> {
     /// On the process's common executor.
+    #[track_caller]
     pub fn new(object: T) -> Self {
         Self::on(Executor::global(), object)
     }
 
     /// On this executor, or view.
+    #[track_caller]
     pub fn on(executor: &Executor, object: T) -> Self {
         Unblock {
-            loan: Loan::new(executor, object),
+            loan: Loan::new(&executor.located(), object),
             stage: Stage::Rest,
             block_bytes: 256 * 1024,
             reading: Reading::new(),
