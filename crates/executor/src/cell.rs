@@ -13,6 +13,7 @@ use crate::group::Group;
 use crate::guard::{guarded, wake_guarded};
 use crate::origin::Origin;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::trace::Trace;
 
 /// Tickets from here on are given by no queue: the job runs, and the rest of the number says on which worker.
 const RUNNING: u64 = u64::MAX << 32;
@@ -160,7 +161,7 @@ struct State<F, R> {
 const NEVER: u64 = u64::MAX;
 
 enum Phase<F, R> {
-    Queued(F, Listener),
+    Queued(F, Trace, Listener),
     Running(Listener),
     Settled(Result<R, JobError>),
     /// The result was handed out.
@@ -178,7 +179,7 @@ impl<F, R> Phase<F, R> {
     /// `None` once it has settled.
     fn listener(&mut self) -> Option<&mut Listener> {
         match self {
-            Phase::Queued(_, listener) | Phase::Running(listener) => Some(listener),
+            Phase::Queued(_, _, listener) | Phase::Running(listener) => Some(listener),
             Phase::Settled(_) | Phase::Taken => None,
         }
     }
@@ -188,31 +189,36 @@ impl<F, R> Cell<F, R>
 where
     F: FnOnce() -> R,
 {
-    pub(crate) fn new(lane: u32, origin: Origin, now: u64, closure: F) -> Self {
+    pub(crate) fn new(lane: u32, origin: Origin, trace: Trace, now: u64, closure: F) -> Self {
         Cell {
             place: Place::new(lane, origin),
-            state: Mutex::new(State { phase: Phase::Queued(closure, Listener::Nobody), waited: now, ran: 0 }),
+            state: Mutex::new(State {
+                phase: Phase::Queued(closure, trace, Listener::Nobody),
+                waited: now,
+                ran: 0,
+            }),
         }
     }
 
     /// Gives the closure back, if the cell never entered a queue.
     pub(crate) fn reclaim(&self) -> Option<F> {
-        match mem::replace(&mut self.state.lock().phase, Phase::Taken) {
-            Phase::Queued(closure, _) => Some(closure),
+        let phase = mem::replace(&mut self.state.lock().phase, Phase::Taken);
+        match phase {
+            Phase::Queued(closure, ..) => Some(closure),
             Phase::Running(_) | Phase::Settled(_) | Phase::Taken => None,
         }
     }
 
     /// Queued -> Running: the caller owns the closure now.
-    fn start(&self, started: u64) -> Option<(F, u64)> {
+    fn start(&self, started: u64) -> Option<(F, Trace, u64)> {
         let mut state = self.state.lock();
         match mem::replace(&mut state.phase, Phase::Taken) {
-            Phase::Queued(closure, listener) => {
+            Phase::Queued(closure, trace, listener) => {
                 state.phase = Phase::Running(listener);
                 let submitted = state.waited;
                 state.waited = started.saturating_sub(submitted);
                 state.ran = started;
-                Some((closure, submitted))
+                Some((closure, trace, submitted))
             }
             other @ (Phase::Running(_) | Phase::Settled(_) | Phase::Taken) => {
                 state.phase = other;
@@ -238,7 +244,7 @@ where
                 state.ran = ended.saturating_sub(state.ran);
             }
             match mem::replace(&mut state.phase, Phase::Settled(result)) {
-                Phase::Queued(closure, listener) => (Some(closure), listener),
+                Phase::Queued(closure, trace, listener) => (Some((closure, trace)), listener),
                 Phase::Running(listener) => (None, listener),
                 Phase::Settled(_) | Phase::Taken => unreachable!("it was neither a moment ago"),
             }
@@ -275,13 +281,16 @@ where
     }
 
     fn run(&self, started: u64, worker: &mut dyn Ending) -> bool {
-        let Some((closure, submitted)) = self.start(started) else {
+        let Some((closure, trace, submitted)) = self.start(started) else {
             // It was given up between the queue and here.
             worker.ended(Ended { submitted: started, panic: None });
             return true;
         };
-        let result = catch_unwind(AssertUnwindSafe(closure))
-            .map_err(|payload| JobError::Panicked(Panic::new(payload)));
+        let caught = || {
+            catch_unwind(AssertUnwindSafe(closure)).map_err(|payload| JobError::Panicked(Panic::new(payload)))
+        };
+        let waited = started.saturating_sub(submitted);
+        let result = trace.run(self.place.id(), waited, caught, Result::is_err);
         let panic = match &result {
             Err(JobError::Panicked(panic)) => Some(panic),
             Ok(_) | Err(_) => None,
@@ -345,7 +354,7 @@ where
                 drop(state);
                 group.complete(number, ok);
             }
-            Phase::Queued(_, listener) | Phase::Running(listener) => {
+            Phase::Queued(_, _, listener) | Phase::Running(listener) => {
                 let old = mem::replace(listener, Listener::Group(Arc::clone(group), number));
                 drop(state);
                 drop(old);

@@ -22,6 +22,7 @@ use crate::origin::{Label, Origin};
 use crate::panic_site;
 use crate::pool::{self, NewThread, Pool, Settings, spawn_std};
 use crate::sync::Mutex;
+use crate::trace::Trace;
 
 /// A pool of threads for calls that block, as a handle that is cheap to clone.
 ///
@@ -116,7 +117,7 @@ impl Executor {
         R: Send + 'static,
     {
         let pool = &self.handle.pool;
-        let cell = Arc::new(Cell::new(self.handle.lane, self.origin(), pool.now(), closure));
+        let cell = Arc::new(self.cell(closure));
         match pool.submit(Arc::clone(&cell) as Arc<dyn Task>, Entry::Ordinary) {
             Ok(()) => Ok(Job::new(cell, Arc::clone(pool), None)),
             Err(why) => {
@@ -283,8 +284,16 @@ impl Executor {
     }
 
     #[track_caller]
-    fn origin(&self) -> Origin {
-        Origin { at: self.at.unwrap_or(Location::caller()), label: self.label.clone() }
+    fn cell<F, R>(&self, closure: F) -> Cell<F, R>
+    where
+        F: FnOnce() -> R + Send,
+        R: Send,
+    {
+        let (pool, lane) = (&self.handle.pool, self.handle.lane);
+        let origin = Origin { at: self.at.unwrap_or(Location::caller()), label: self.label.clone() };
+        let view = || if pool.is_forked() { String::new() } else { pool.core().name(lane) };
+        let trace = Trace::new(&origin, view);
+        Cell::new(lane, origin, trace, pool.now(), closure)
     }
 
     fn view(&self, name: &str, limit: usize, queue_limit: Option<usize>) -> Executor {
@@ -351,8 +360,7 @@ impl Executor {
         let pool = &self.handle.pool;
         #[cfg(feature = "tokio")]
         let closure = pool.in_context(closure);
-        let cell: Arc<dyn Awaited<R>> =
-            Arc::new(Cell::new(self.handle.lane, self.origin(), pool.now(), closure));
+        let cell: Arc<dyn Awaited<R>> = Arc::new(self.cell(closure));
         if let Err(why) = pool.submit(Arc::clone(&cell) as Arc<dyn Task>, entry) {
             cell.discard(JobError::Rejected(why));
         }

@@ -88,6 +88,17 @@
 //!   thread.
 //! - **Forks.** In a forked child the executor has no threads, and says so ([`Rejected::Forked`]); build a new one there.
 //!
+//! # Features
+//!
+//! All are off by default, and only add.
+//!
+//! - `tokio`: tokio's traits for [`Unblock`], and jobs that run in the runtime of their submitter.
+//! - `tracing`: each job is a span `job` of level `DEBUG` and target `overlapped`, a child of the span it was submitted in: created when
+//!   it is queued, entered when it starts, closed when it has ended or will not run. Its fields are `label`, `view`, `submitted_at`, `job`
+//!   (the number), `waited_us`, `ran_us` and `outcome` (`returned`, `panicked`, `not run`). Threads that start, end (`DEBUG`) and are
+//!   refused (`WARN`) are events. A subscriber's code runs on the threads of the executor, so a slow one makes jobs late.
+//! - `metrics`: `Exporter` gives what [`Metrics`] has to the recorder of the crate `metrics`.
+//!
 //! # When not to use it
 //!
 //! Threads hide waiting; they do not remove it. For thousands of sockets at a time, an asynchronous client costs a fraction. For long
@@ -100,6 +111,8 @@ mod map;
 mod job_set;
 mod join;
 mod shutdown;
+#[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
+mod export;
 mod executor;
 mod job;
 mod block_on;
@@ -113,6 +126,7 @@ mod cell;
 mod group;
 mod cancel;
 mod metrics;
+mod trace;
 mod guard;
 mod origin;
 mod fork;
@@ -125,6 +139,8 @@ pub use crate::block_on::block_on;
 pub use crate::cancel::{CancelToken, Cancelled, CancelledFuture, HookGuard};
 pub use crate::error::{Full, JobError, Panic, Rejected};
 pub use crate::executor::{Builder, Executor, Permit, Reserve};
+#[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
+pub use crate::export::Exporter;
 pub use crate::job::{CancelHandle, CancelOutcome, Job, JobState};
 pub use crate::job_set::JobSet;
 pub use crate::join::{AsCompleted, Gather, GatherAll, Until, Wait, Waited, as_completed, gather, wait};

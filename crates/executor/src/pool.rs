@@ -19,6 +19,7 @@ use crate::lane::ROOT;
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering, local, thread};
 use crate::timer::{Timer, Timers};
+use crate::trace;
 use crate::worker::{Signal, Sleeper, Worker};
 
 /// A thread that the pool wants; see [`Builder::spawn_thread`](crate::Builder::spawn_thread).
@@ -253,8 +254,10 @@ impl Pool {
         };
         let start = Start { pool: Some(Arc::clone(self)), number: number as u32 + 1 };
         // `std::thread::spawn` panics where a builder's gives an error.
-        catch_unwind(AssertUnwindSafe(|| (self.settings.spawn)(new, Box::new(move || start.run()))))
-            .unwrap_or_else(|payload| Err(io::Error::other(Panic::new(payload))))
+        let spawned =
+            catch_unwind(AssertUnwindSafe(|| (self.settings.spawn)(new, Box::new(move || start.run()))))
+                .unwrap_or_else(|payload| Err(io::Error::other(Panic::new(payload))));
+        spawned.inspect_err(trace::thread_refused)
     }
 
     /// After a refused thread: when to ask again.
@@ -557,6 +560,7 @@ impl Start {
         pool.refusal.lock().pause = Duration::ZERO;
         let effects = pool.core().arrived(&me);
         pool.apply(effects);
+        trace::thread_started(|| me.thread_name());
         if let Some(hook) = &pool.settings.on_thread_start {
             guarded(hook);
         }
@@ -565,6 +569,7 @@ impl Start {
         if let Some(hook) = &pool.settings.on_thread_stop {
             guarded(hook);
         }
+        trace::thread_ended(|| me.thread_name());
         // Otherwise the thread's end does it, after the destructors of all its other values.
         #[cfg(any(loom, shuttle))]
         drop(CURRENT.with(|current| current.borrow_mut().take()));
