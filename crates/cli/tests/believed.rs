@@ -88,7 +88,7 @@ impl Stopped {
         let before = self.server.requests();
         let refused = self.resume();
         refused.check_refused(4, what);
-        let advice = ["--overwrite", "journal repair", "is not to be believed"];
+        let advice = ["--overwrite", "journal repair", "is not reliable"];
         assert!(advice.iter().any(|advice| refused.stderr.contains(advice)), "{refused:?}");
         assert_eq!(self.server.requests(), before);
     }

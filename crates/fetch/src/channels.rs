@@ -23,7 +23,7 @@ pub(crate) struct Channels<J = Job, R = Record> {
     pub(crate) results: Mailbox<R>,
     /// For each shard: a host could start, or rows have come in that it has not looked at.
     ready: Box<[AtomicBool]>,
-    /// For each shard: rows that wait on disk, and so do not count against the window.
+    /// For each shard: rows spilled to disk, which do not count against the window.
     spilled: Box<[AtomicU64]>,
     /// A shard waits for the conductor, which is behind or has too many rows out.
     stalled: AtomicBool,
@@ -139,7 +139,7 @@ impl<J, R> Channels<J, R> {
 
     /// Rows that were handed out, are not written yet, and are not on disk.
     pub(crate) fn in_memory(&self) -> usize {
-        // A row that comes back from disk may be written before its shard has told so.
+        // A row read back from disk may be written before its shard has published the lower count.
         let rows = self.out.load(Ordering::SeqCst).saturating_sub(self.spilled());
         usize::try_from(rows).unwrap_or(usize::MAX)
     }

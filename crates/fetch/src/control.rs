@@ -1,4 +1,4 @@
-//! What all threads of a run share: how it stands, how many requests may run, and what the shards count.
+//! The state that all threads of a run share: its stage, the budget of requests in flight, and the shards' counters.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,51 +12,52 @@ use crate::budget::Budget;
 use crate::channels::Channels;
 use crate::error::Error;
 
-/// How a run stands. It only moves down this list.
+/// The stage of a run. It only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// Rows are fetched.
+    /// Rows are fetched.
     Running,
-    /// What is in flight may end; nothing new starts.
+    /// Requests in flight are finished; nothing new starts.
     Draining,
-    /// Everything ends at once.
+    /// Requests in flight are dropped.
     Aborting,
 }
 
-/// What ended a run before its list was done.
+/// Why a run was stopped before the end of its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Somebody asked for it.
+    /// [`Control::stop`](crate::Control::stop) or [`Control::abort`](crate::Control::abort) was called.
     Asked,
-    /// So many rows failed that a limit was reached.
+    /// The number of failed rows reached `max_errors`.
     MaxErrors,
 }
 
-/// Shared by the conductor, the shards and whoever controls the run.
+/// Shared by the conductor, the shards and the handles of the run.
 #[derive(Debug)]
 pub(crate) struct Shared {
     stage: AtomicU8,
-    /// What ended the run before its list was done; 0: nothing has.
+    /// A [`Stop`] as a number; 0: none.
     stopped: AtomicU8,
     pub(crate) channels: Channels,
-    /// Requests that may still start, over all shards.
+    /// Requests in flight over all shards.
     budget: Budget,
-    /// Starts over all shards.
+    /// The token bucket over all shards.
     rate: Option<(Spacing, Mutex<Bucket>)>,
-    /// What each shard counts.
+    /// The counters of each shard.
     pub(crate) gauges: Box<[Gauges]>,
-    /// Files or ports ran out; looked at only while they are short.
+    /// The back-off while files or ports are short. Locked only then; `short` is checked first.
     shortage: Mutex<AdaptiveLimit>,
     short: AtomicBool,
-    /// Counts how often every shard was told to close what is idle.
+    /// A counter; each shard closes its idle connections when it changes.
     relief: AtomicUsize,
-    /// Why rows go to disk no more.
+    /// The first error of a write to the spill file.
     pub(crate) spill_failure: OnceLock<String>,
-    /// What a shard cannot go on without.
+    /// The first error that a shard cannot continue after.
     failure: Mutex<Option<Error>>,
 }
 
-/// The figures of one shard; only it writes them.
+/// The counters of one shard, which is their only writer.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) in_flight: AtomicUsize,
@@ -95,7 +96,7 @@ impl Shared {
         }
     }
 
-    /// Moves the run on to `stage`, never back, and has everybody look.
+    /// Moves the run to `stage`, never backwards, and wakes all its threads.
     pub(crate) fn advance(&self, stage: Stage) {
         let number = match stage {
             Stage::Running => 0,
@@ -114,13 +115,13 @@ impl Shared {
             Stop::MaxErrors => 2,
         };
         if self.stage() == Stage::Running {
-            // Of two reasons the first is told.
+            // The first reason is kept.
             let _ = self.stopped.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
         }
         self.advance(stage);
     }
 
-    /// What ended the run before its list was done.
+    /// Why the run was stopped before the end of its list.
     pub(crate) fn stopped_by(&self) -> Option<Stop> {
         match self.stopped.load(Ordering::Acquire) {
             0 => None,
@@ -129,24 +130,24 @@ impl Shared {
         }
     }
 
-    /// Takes a request for `shard`, which has `held` of them in flight; see [`Budget::take`].
+    /// Takes a request from the budget for `shard`, which has `held` in flight; see [`Budget::take`].
     pub(crate) fn take_request(&self, shard: usize, held: usize) -> bool {
         self.budget.take(shard, held)
     }
 
-    /// Gives a request back. `shard` itself is not woken: it asks again by itself.
+    /// Gives a request back. Wakes the other shards that wait for one; `shard` itself polls again in the same turn.
     pub(crate) fn give_request(&self, shard: usize) {
         self.budget.give(shard, |other| self.channels.inbox(other).wake());
     }
 
-    /// True if rows of other hosts are needed: the window is full, none of its rows could start, and still more requests
-    /// could be in flight.
+    /// True if the window is full, none of its rows could start, and the budget has free requests: then rows of other
+    /// hosts are needed.
     pub(crate) fn wants_room(&self) -> bool {
         self.channels.wants_room() && self.budget.has_free()
     }
 
-    /// A request of a shard, which no longer counts, found no file or port; `idle` connections of the shard were closed
-    /// for it. The other shards are told to close theirs, and fewer requests start from now on.
+    /// A shard found no free file or port for a request, which no longer counts, and closed `idle` connections. Makes the
+    /// other shards close theirs, and lowers the budget for a while.
     pub(crate) fn run_short(&self, idle: usize, now: Nanos) -> Verdict {
         let elsewhere = self.gauges.iter().any(|gauges| gauges.idle.load(Ordering::Relaxed) > 0);
         let idle = if idle > 0 || elsewhere { Idle::Closed } else { Idle::None };
@@ -161,7 +162,7 @@ impl Shared {
         verdict
     }
 
-    /// A request found what it needed.
+    /// A request found a file and a port: the budget may rise again.
     pub(crate) fn run_well(&self, now: Nanos) {
         if self.short.load(Ordering::Acquire) {
             let mut shortage = self.shortage();
@@ -172,23 +173,24 @@ impl Shared {
         }
     }
 
-    /// Changes each time a shard is to close what is idle.
+    /// Changes each time the shards are to close their idle connections.
     pub(crate) fn relief(&self) -> usize {
         self.relief.load(Ordering::Acquire)
     }
 
-    /// How often files or ports ran out, and the fewest requests that were allowed at once.
+    /// How often files or ports ran out, and the lowest budget that followed.
     pub(crate) fn shortages(&self) -> (u64, usize) {
         let shortage = self.shortage();
         (shortage.times(), shortage.least())
     }
 
-    /// Nobody panics with the lock held, so a poisoned one is whole.
+    /// No code panics while it holds the lock, so a poisoned value is consistent.
     fn shortage(&self) -> MutexGuard<'_, AdaptiveLimit> {
         self.shortage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets `start` happen at `now` if the rate allows it, and counts it if it says that it did start something. `Err`: none is allowed before then.
+    /// Calls `start` if the rate allows it at `now`, and takes a token if it reports that a request was started. `Err`:
+    /// the time of the next token.
     pub(crate) fn at_rate<T>(&self, now: Nanos, start: impl FnOnce() -> (T, bool)) -> Result<T, Nanos> {
         let Some((spacing, bucket)) = &self.rate else { return Ok(start().0) };
         let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,7 +204,7 @@ impl Shared {
         Ok(turn)
     }
 
-    /// A shard cannot go on: the run ends in order, with this error.
+    /// Ends the run with the error of a shard, after the requests in flight.
     pub(crate) fn fail(&self, error: Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.channels.results.wake();
@@ -213,7 +215,7 @@ impl Shared {
     }
 }
 
-/// The limits that may hold a run back, the more telling last.
+/// The limits that may hold a run back, by rising priority.
 const HELD: [Held; 10] = [
     Held::Nothing,
     Held::Retry,
@@ -227,11 +229,12 @@ const HELD: [Held; 10] = [
     Held::Network,
 ];
 
-/// As it is kept in a gauge; of several shards the highest is shown.
+/// Its number in a gauge. Of several shards the highest is shown.
 pub(crate) fn number_of(held: Held) -> u8 {
-    HELD.iter().position(|&known| known == held).and_then(|number| u8::try_from(number).ok()).unwrap_or(0)
+    let number = HELD.iter().position(|&known| known == held).expect("every limit is in the table");
+    u8::try_from(number).expect("the table is short")
 }
 
 pub(crate) fn held_of(number: u8) -> Held {
-    HELD.get(usize::from(number)).copied().unwrap_or(Held::Nothing)
+    *HELD.get(usize::from(number)).expect("a gauge holds the number of a limit")
 }

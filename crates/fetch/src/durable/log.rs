@@ -1,4 +1,4 @@
-//! The journal as it is written: a group of rows is durable when this file says so, and not before.
+//! The journal writer: a group of rows is durable once its frame is synced.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use super::directory::{Directory, INTENTS, JOURNAL, SNAPSHOT, name};
 use crate::error::Error;
 use crate::sink::{Cut, at};
 
-/// The state of a run at work.
+/// The open state of a run.
 pub(crate) struct Log {
     directory: Directory,
     state: State,
@@ -23,23 +23,23 @@ pub(crate) struct Log {
     file: File,
     /// Bytes of its frames.
     bytes: u64,
-    /// What journal and intents may hold together.
+    /// The limit for journal and intents together, at which the next generation begins.
     bytes_max: u64,
     intents: Arc<Intents>,
-    /// Rows that were done before.
+    /// Rows that were done when this process began.
     before: u64,
-    /// The state stays when all rows have succeeded.
+    /// Keep the state even if all rows have succeeded.
     stays: bool,
 }
 
-/// Rows that the sinks have taken together.
+/// A group of rows that the sinks have taken.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) ok: Vec<Row>,
     pub(crate) failed: Vec<Row>,
     /// Where reading may begin again.
     pub(crate) mark: Option<Mark>,
-    /// What was read of the list by then.
+    /// Length and checksum of the list up to there.
     pub(crate) listed: Option<Listed>,
 }
 
@@ -50,11 +50,11 @@ impl Taken {
 }
 
 impl Log {
-    /// Begins a generation with everything that is known, and another one whenever its files hold `bytes_max`.
+    /// Begins a generation with a snapshot of `state`, and further ones whenever journal and intents hold `bytes_max`.
     ///
     /// # Blocking
     ///
-    /// On the disk, like all of this type.
+    /// On the disk, like all methods of this type.
     pub(super) fn begin(
         directory: Directory,
         manifest: &Value,
@@ -66,7 +66,7 @@ impl Log {
         let recorded = state.intended.clone();
         let written = || {
             let (file, intents) = begin_generation(&directory, &state, head)?;
-            // Last: a run is begun when it has a manifest.
+            // Written last: a run exists once it has a manifest.
             directory.publish_manifest(manifest)?;
             Ok((file, intents))
         };
@@ -77,21 +77,21 @@ impl Log {
         Ok(Self { directory, state, head, file, bytes: 0, bytes_max, intents, before, stays: false })
     }
 
-    /// Keeps the state when all is done, so that the run is known to have ended.
+    /// Keeps the state when all is done; it shows that the run has ended.
     pub(super) fn staying(self) -> Self {
         Self { stays: true, ..self }
     }
 
-    /// Where intents are recorded.
+    /// The write-ahead log of requests.
     pub(crate) fn intents(&self) -> Arc<Intents> {
         Arc::clone(&self.intents)
     }
 
-    /// Makes durable what the sinks have taken, and then says so.
+    /// Checkpoint: syncs what the sinks have taken, then appends and syncs its frame.
     ///
     /// # Errors
     ///
-    /// It did not work. It must not be tried again: after a failed sync nobody knows what is on the disk.
+    /// The disk failed. The commit must not be retried: after a failed fsync the content of the file is undefined.
     pub(crate) fn commit(&mut self, cuts: Vec<Cut>, mut taken: Taken) -> Result<(), Error> {
         taken.ok.sort_unstable();
         taken.failed.sort_unstable();
@@ -117,7 +117,7 @@ impl Log {
         Ok(())
     }
 
-    /// The first row that is not done.
+    /// The low-water mark: the first row that is not done.
     pub(crate) fn low(&self) -> Row {
         self.state.done.low()
     }
@@ -130,7 +130,7 @@ impl Log {
         Ok(())
     }
 
-    /// Begins the next generation, so that reading the state takes no longer and longer.
+    /// Begins the next generation, which bounds the size of the state and the time of a recovery.
     fn rotate(&mut self) -> io::Result<()> {
         let intents = Arc::clone(&self.intents);
         let mut book = intents.lock();
@@ -143,15 +143,15 @@ impl Log {
         Ok(())
     }
 
-    /// Ends the run. Its directory goes if the list is done and no row has failed; else it stays, to go on with.
+    /// Ends the run. Removes the directory if the list is done and no row has failed; otherwise keeps it for resuming.
     ///
     /// # Errors
     ///
-    /// The disk fails, or the sum does not hold: `written` rows were written, or the list has `rows` of them, and another
-    /// number is done. `rows` is `None` if the list was not read to its end.
+    /// The disk fails, or the counts differ: the rows done must be those done before plus the `written` ones, and equal
+    /// `rows`, the length of the list; `None` if the list was not read to its end.
     pub(crate) fn end(mut self, written: u64, rows: Option<u64>) -> Result<(), Error> {
         let (done, before) = (self.state.done.len(), self.before);
-        let doubts = || format!("the state in {} is not to be believed", self.directory.path().display());
+        let doubts = || format!("the state in {} is not reliable", self.directory.path().display());
         if done != before + written {
             return Err(Error::sum(&format!(
                 "{done} rows are done, but {before} were done before and {written} were written: {}",
@@ -163,7 +163,7 @@ impl Log {
             return Err(Error::sum(&format!("{done} rows are done, but the list has {rows}: {}", doubts())));
         }
         let ended = match self.state.failed.is_empty() && !self.stays {
-            // Without a run in it the directory goes when it is let go.
+            // A directory without a run in it is removed when its handle is dropped.
             true => self.directory.forget(),
             false => self.append(Frame::Ended),
         };
@@ -177,7 +177,7 @@ fn begin_generation(directory: &Directory, state: &State, head: Head) -> io::Res
     Ok(files)
 }
 
-/// Writes a generation, and leaves those before it.
+/// Writes a generation and keeps the earlier ones.
 pub(super) fn write_generation(directory: &Directory, state: &State, head: Head) -> io::Result<()> {
     write_files(directory, state, head).map(drop)
 }
@@ -192,16 +192,16 @@ fn write_files(directory: &Directory, state: &State, head: Head) -> io::Result<(
     Ok((file, intents))
 }
 
-/// Bytes of intents that fit into a new file of them.
+/// The capacity for intents of a new file.
 const INTENTS_ROOM: u64 = limits::INTENTS_STEP_BYTES - Head::BYTES as u64;
 
-/// Makes room for intents, as zeros, before any is written there.
+/// Extends the file with zeros, so that a truncated file is recognised as damaged.
 fn extend(intents: &File, bytes: u64) -> io::Result<()> {
     intents.set_len(bytes)?;
     intents.sync_all()
 }
 
-/// Publishes a snapshot: with it begins a generation, whatever else is written of that.
+/// Publishes a snapshot by rename. The generation exists from then on.
 pub(super) fn publish(directory: &Directory, state: &State, head: Head) -> io::Result<()> {
     let mut snapshot = head.encode();
     state.encode(&mut snapshot);
@@ -214,14 +214,14 @@ fn encoded(frame: &Frame) -> Vec<u8> {
     bytes
 }
 
-/// Appends a frame and has it on the disk; answers with its length.
+/// Appends and syncs a frame; returns its length.
 fn append(file: &mut File, bytes: &[u8]) -> io::Result<u64> {
     file.write_all(bytes)?;
     file.sync_data()?;
     Ok(bytes.len() as u64)
 }
 
-/// Requests that must not be sent twice, recorded before they are sent.
+/// The write-ahead log of requests that must not be sent twice.
 #[derive(Debug)]
 pub(crate) struct Intents {
     book: Mutex<Book>,
@@ -233,16 +233,16 @@ struct Book {
     path: PathBuf,
     /// Bytes of its frames.
     bytes: u64,
-    /// Bytes of frames that fit into it as it is.
+    /// Bytes of frames that fit before the file is extended.
     room: u64,
-    /// Every row that was recorded since the last snapshot, or is in doubt from before.
+    /// Rows recorded since the last snapshot, and those in doubt from before.
     recorded: RowSet,
-    /// A write or a sync did not work: nobody knows what is on the disk, and nothing more is recorded.
+    /// A write or sync has failed. The content of the file is undefined, so nothing more is recorded.
     failed: bool,
 }
 
 impl Intents {
-    /// Records that the request for a row is about to be sent. It is on the disk when this returns.
+    /// Records that the request of a row is about to be sent. The entry is synced when this returns.
     ///
     /// # Blocking
     ///
@@ -262,7 +262,7 @@ impl Intents {
         if book.failed { Err(failed()) } else { Ok(()) }
     }
 
-    /// After a panic with the lock held the file may end in half a frame, which is the same as none.
+    /// After a panic with the lock held the file may end in an incomplete frame, which recovery ignores.
     fn lock(&self) -> std::sync::MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -293,7 +293,7 @@ mod tests {
     use super::super::{RunId, repair};
     use super::*;
 
-    /// A run directory of a test, and what the run is told to have taken.
+    /// The run directory of a test.
     struct Place(PathBuf);
 
     impl Place {
@@ -313,7 +313,7 @@ mod tests {
             copy
         }
 
-        /// Goes on as a run does that was started again.
+        /// Opens the log like a run that resumes.
         fn open(&self, bytes_max: u64) -> Log {
             let directory = Directory::open(&self.0).unwrap();
             let begun = directory.manifest().unwrap().is_some();
@@ -422,8 +422,8 @@ mod tests {
         assert!(state.in_doubt().ranges().eq(std::iter::once(1_000_000..1_000_001)));
     }
 
-    /// What a crash can leave of a change of generations, made of what stood before it and what stands after it: a part
-    /// of what is written, in its order; then, of what is removed, anything.
+    /// Every state that a crash can leave between two generations, composed of the files before and after: a prefix of
+    /// what is written, in order; then any subset of what is removed.
     #[test]
     fn a_crash_between_any_two_steps_of_a_rotation() {
         let before = Place::new("before");
@@ -462,7 +462,7 @@ mod tests {
         }
     }
 
-    /// A run that finds this state goes on from it, and nothing else stays.
+    /// A run resumes from this state, and leaves only its own generation.
     fn check_crash(place: &Place, expected: &State, what: &str) {
         let files = place.files();
         let checked = check(&place.0, |_, _, _| {}).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -478,7 +478,7 @@ mod tests {
         assert_eq!(place.recovered().0.done.low(), Row(300), "{what}");
     }
 
-    /// While the generation before is still there, a snapshot that is damaged costs nothing.
+    /// A damaged snapshot does no harm while the generation before it exists.
     #[test]
     fn a_damaged_snapshot_with_the_generation_before_it() {
         let place = Place::new("damaged");
@@ -492,10 +492,10 @@ mod tests {
         assert_eq!((state.done.len(), generation), (100, 2));
         leave(&place.path(&name(SNAPSHOT, 2)), &later.path(&name(SNAPSHOT, 2)), usize::MAX);
         let recovered = Directory::open(&later.0).unwrap().recover(RunId(7));
-        assert!(recovered.is_err(), "and without it nobody guesses");
+        assert!(recovered.is_err(), "without it recovery fails");
     }
 
-    /// Requests that must not be sent twice were: a file of intents that was missing, cut or damaged said nothing.
+    /// Requests were sent twice: a missing, truncated or damaged file of intents was read as an empty one.
     #[test]
     fn intents_that_are_missing_or_damaged_are_never_none() {
         let place = Place::new("doubt");

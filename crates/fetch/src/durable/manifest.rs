@@ -1,6 +1,7 @@
-//! `job.json`: what a run is, in a form a person can read, so that a run that goes on is the same run.
+//! `job.json`, the manifest: identifies a run in readable form, so that a run is resumed only with the same list and
+//! settings.
 //!
-//! Never a secret: values of headers that may carry one are left out, and so are passwords and tokens.
+//! It holds no secrets: the values of headers that may carry one are left out, and so are passwords and tokens.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -17,22 +18,22 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::folder::Moment;
 
-/// The version of the manifest. Another one is refused.
+/// The version of the manifest. Other versions are refused.
 const FORMAT: u64 = 2;
 
-/// Settings that change what the results mean, by name.
+/// Settings that change the meaning of results, by name.
 pub(crate) type Settings = Vec<(String, String)>;
 
-/// Where the list comes from, as far as it can be known again.
+/// The source of the list, as far as it can be identified again.
 #[derive(Clone, Debug)]
 pub(crate) enum Listed {
     /// A file.
     File(PathBuf),
-    /// Something that has no name of its own; what it is stands in the settings, if anywhere.
+    /// A source without a path, described in words.
     Elsewhere(&'static str),
 }
 
-/// The manifest of a run that begins at `began`; `replaces`: it may replace files.
+/// The manifest of a run that begins at `began`. `replaces`: it may replace existing files.
 pub(super) fn new(
     run: u64,
     listed: &Listed,
@@ -60,7 +61,7 @@ pub(super) fn new(
     }))
 }
 
-/// The text of a manifest, with a checksum of all the rest.
+/// Serialises a manifest, with a checksum of its fields.
 pub(super) fn encode(manifest: &Value) -> String {
     let mut manifest = manifest.clone();
     if let Some(fields) = manifest.as_object_mut() {
@@ -70,12 +71,12 @@ pub(super) fn encode(manifest: &Value) -> String {
     format!("{manifest:#}\n")
 }
 
-/// The manifest of a text, or what is wrong with it.
+/// Parses a manifest and verifies its checksum.
 pub(super) fn decode(text: &[u8]) -> Result<Value, String> {
     let mut manifest: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let fields = manifest.as_object_mut().ok_or("it is no JSON object")?;
+    let fields = manifest.as_object_mut().ok_or("it is not a JSON object")?;
     let sum = fields.remove(SUM);
-    // Of another version nothing but that is known.
+    // Other versions may compute it differently; they are refused later.
     let known = fields.get("format").and_then(Value::as_u64) == Some(FORMAT);
     if known && sum != Some(sum_of(fields).into()) {
         return Err("it is damaged, or was changed by hand: only --overwrite begins anew".to_owned());
@@ -83,7 +84,7 @@ pub(super) fn decode(text: &[u8]) -> Result<Value, String> {
     Ok(manifest)
 }
 
-/// Of the fields in the order of their names, in which they come back.
+/// The checksum of the fields, sorted by name.
 fn sum_of(fields: &Map<String, Value>) -> String {
     let sorted: std::collections::BTreeMap<_, _> = fields.iter().collect();
     let text = sorted.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>();
@@ -96,13 +97,13 @@ pub(super) fn began(manifest: &Value) -> Option<Moment> {
     Some((moment.first()?.as_i64()?, moment.get(1)?.as_u64()?))
 }
 
-/// Which run it is, if it says so.
+/// The identifier of the run, if the manifest has a valid one.
 pub(super) fn run(manifest: &Value) -> Option<RunId> {
     let run = manifest.get("run")?.as_str()?;
     u64::from_str_radix(run, 16).ok().map(RunId)
 }
 
-/// Whether the run may replace files, which it goes on doing.
+/// True if the run may replace existing files. A resumed run keeps this.
 pub(super) fn replaces(manifest: &Value) -> bool {
     manifest.get(REPLACES).and_then(Value::as_bool).unwrap_or(false)
 }
@@ -111,9 +112,9 @@ const REPLACES: &str = "replaces_files";
 const BEGAN: &str = "began";
 const SUM: &str = "crc32c";
 
-/// What a list is known by at first: its length, and its two ends. What lies between is hashed as it is read, and the
-/// journal says how far; so a run begins at once, however long its list is, and when it goes on, what it has read before
-/// is read once more and proven the same.
+/// Identifies a list by its length and a hash of its two ends. What lies between is hashed while it is read, and the
+/// journal records how far. So a run begins without reading its list twice; when it resumes, the part read before is
+/// hashed again and compared.
 fn identity(path: &Path) -> io::Result<Value> {
     let meta = path.metadata()?;
     // A pipe is not opened: it can be read only once.
@@ -127,7 +128,7 @@ fn identity(path: &Path) -> io::Result<Value> {
     }))
 }
 
-/// The hash of the first and the last block of the first `bytes`.
+/// The hash of the first and the last block within the first `bytes`.
 fn ends(file: &mut File, bytes: u64) -> io::Result<String> {
     let mut block = Vec::new();
     file.seek(SeekFrom::Start(0))?;
@@ -138,21 +139,21 @@ fn ends(file: &mut File, bytes: u64) -> io::Result<String> {
     Ok(hex(&Sha256::digest(&block)))
 }
 
-/// A list that is the one a run was begun with.
+/// A list that matches the one a run was begun with.
 #[derive(Debug)]
 pub(super) struct SameList {
-    /// What was read of it before.
+    /// The checksum of what was read before.
     pub(super) prefix: Option<Prefix>,
-    /// How many bytes it had, if it has grown.
+    /// Its earlier length in bytes, if it has grown.
     pub(super) grown_from: Option<u64>,
 }
 
-/// Proves that the list is the one that the run was begun with, or that one and more: by its length and its ends, and by
-/// what was `read` of it.
+/// Verifies that the list is the one that the run was begun with, with rows appended or not: by its length, its two ends
+/// and the checksum of what was `read`.
 ///
 /// # Errors
 ///
-/// It is another one; the message says what to do.
+/// The list differs; the message says how, and what to do.
 pub(super) fn same_list(
     earlier: &Value,
     listed: &Listed,
@@ -172,7 +173,7 @@ pub(super) fn same_list(
         )))
     };
     if !path.metadata().map_err(failed)?.is_file() {
-        return other("it is no plain file any more");
+        return other("it is no longer a regular file");
     }
     let mut file = File::open(path).map_err(failed)?;
     let now = file.metadata().map_err(failed)?.len();
@@ -196,8 +197,8 @@ pub(super) fn same_list(
     Ok(SameList { prefix: Some(prefix), grown_from: (now > bytes).then_some(bytes) })
 }
 
-/// True if what was appended to the first `bytes` of a list are further rows, and not more of the last one. A list that is
-/// compressed or is one JSON array does not grow by being appended to.
+/// True if what follows the first `bytes` of a list is further rows, and not more of the last one. False for a compressed
+/// list and for a JSON array, which cannot grow by appending.
 fn grows_by_rows(file: &mut File, bytes: u64) -> io::Result<bool> {
     if bytes == 0 {
         return Ok(true);
@@ -219,11 +220,11 @@ pub(super) fn hash(mut file: &File, bytes: u64, prefix: &mut Prefix) -> io::Resu
     let mut at = 0;
     while at < bytes {
         let room = block.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
-        let count = file.read(block.get_mut(..room).unwrap_or_default())?;
+        let count = file.read(block.get_mut(..room).expect("the room is within the block"))?;
         if count == 0 {
             break;
         }
-        prefix.read(at, block.get(..count).unwrap_or_default());
+        prefix.read(at, block.get(..count).expect("a file gives no more bytes than the block holds"));
         at += count as u64;
     }
     Ok(())
@@ -233,7 +234,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The settings of the engine that change what the results mean. What changes only how fast they come is not among them.
+/// The settings that change the meaning of results. Those that change only the speed are left out.
 pub(crate) fn settings(config: &Config) -> Settings {
     let request = &config.request;
     let headers: Vec<_> = request
@@ -264,18 +265,20 @@ pub(crate) fn settings(config: &Config) -> Settings {
     .into()
 }
 
+/// Compares the manifest of an earlier run with the one of this run.
+///
 /// # Errors
 ///
-/// The run that is to go on is another one; the message says what differs.
+/// They differ; the message names each difference.
 pub(super) fn compare(earlier: &Value, now: &Value) -> Result<(), Error> {
     if earlier.get("format") != now.get("format") {
         let found = earlier.get("format").unwrap_or(&Value::Null);
         return Err(Error::state(format!(
-            "the run was begun by another version: its job.json has format {found}, and this program reads {FORMAT}"
+            "the run was begun by another version: its job.json has format {found}, but this program reads {FORMAT}"
         )));
     }
     let mut differences = Vec::new();
-    // Of a file the content is compared.
+    // The content of a file is compared elsewhere.
     let is_file = |manifest: &Value| manifest.get("input").is_some_and(|input| input.get("bytes").is_some());
     let parts = match is_file(earlier) && is_file(now) {
         true => [("settings", "")].as_slice(),
@@ -299,8 +302,8 @@ pub(super) fn compare(earlier: &Value, now: &Value) -> Result<(), Error> {
 
 fn shown(value: Option<&Value>) -> String {
     match value {
-        None => "not there".to_owned(),
-        Some(Value::String(text)) if text.is_empty() => "nothing".to_owned(),
+        None => "not set".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "empty".to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     }
@@ -336,10 +339,10 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_was_changed_is_told() {
+    fn a_changed_manifest_is_refused() {
         let text = encode(&json!({"format": FORMAT, "run": "x", "settings": {"method": "GET"}}));
         assert!(decode(text.as_bytes()).is_ok());
         assert!(decode(text.replace("GET", "PUT").as_bytes()).unwrap_err().contains("changed by hand"));
-        assert!(decode(br#"{"format": 1}"#).is_ok(), "which another version may read");
+        assert!(decode(br#"{"format": 1}"#).is_ok(), "a manifest of another version is refused later");
     }
 }

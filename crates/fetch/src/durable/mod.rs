@@ -1,22 +1,21 @@
-//! Durable runs: a run that is killed at any moment goes on where it was, loses no row and writes none twice.
+//! Durable runs: after a crash at any point a run resumes, loses no row and writes none twice.
 //!
-//! Beside its first output a run keeps a directory, readable by its owner alone:
+//! The state is a directory beside the first output, with access for its owner only:
 //!
 //! ```text
-//! job.json        what the run is: its list and the settings that change what it means
-//! lock            held while a process is at work
-//! snapshot-N      everything that is known when journal-N begins; appears by rename
-//! journal-N.log   what has become durable since, a frame for each group of rows
-//! intents-N.log   requests that must not be sent twice, before they are sent
-//! list            a list that came through a pipe, for reading it again; list.whole, with its checksum in list.sum,
-//!                 once it is all there
+//! job.json        the manifest: the list, and the settings that change the meaning of results
+//! lock            locked while a process uses the state
+//! snapshot-N      the complete state when journal-N begins; created by rename
+//! journal-N.log   what has become durable since: one frame for each group of rows
+//! intents-N.log   write-ahead log of requests that must not be sent twice
+//! list            a copy of a list that came through a pipe; renamed to list.whole when complete, with its checksum
+//!                 in list.sum
 //! ```
 //!
-//! Nothing of it is believed by itself: each file has checksums, and what they say must agree with each other, with the
-//! list and with the outputs (`agree`)
+//! Each file has checksums, and recovery checks all of them against each other, the list and the outputs (`agree`).
 //!
-//! A row counts as done only when its record is on the disk and a frame that says so is, too, in this order. What a
-//! crash leaves beyond that (lines behind the last offset, files half named) is taken back when the run goes on.
+//! A row is done only when its record is synced and then a journal frame with its number is synced. What a crash leaves
+//! beyond that (output behind the last offset, files with temporary names) is removed when the run resumes.
 
 pub(crate) mod log;
 mod agree;
@@ -49,35 +48,35 @@ use directory::{Directory, Found};
 use log::Log;
 pub(crate) use spool::{DiskFailed, Spooled};
 
-/// What becomes of the state that an earlier run has left.
+/// What to do with the state of an earlier run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Begin {
-    /// There must be none.
+    /// Fail if there is one that is not finished.
     #[default]
     Anew,
-    /// The run goes on; without a state it begins.
+    /// Resume it. Without one the run begins.
     Resume,
-    /// The run goes on, and the rows that failed are fetched once more.
+    /// Resume it, and fetch the rows that failed once more.
     RetryFailed,
-    /// It is thrown away.
+    /// Discard it.
     Overwrite,
 }
 
-/// Where a run keeps its state, and what becomes of an earlier one.
+/// Where a run keeps its state, and what to do with the state of an earlier run.
 #[derive(Clone, Debug)]
 pub struct Durable {
     /// The run directory.
     pub directory: PathBuf,
-    /// What becomes of a state that is there.
+    /// What to do with an existing state.
     pub begin: Begin,
-    /// When results are made durable. [`Durability::None`] is no value for this: then there is no state.
+    /// When results are made durable. [`Durability::None`] is not allowed: such a run has no state.
     pub durability: Durability,
-    /// Its outputs, in the order of the sinks that write them. Of one that is not named here nothing is taken back after
-    /// a crash, and nothing is checked.
+    /// The outputs, in the order of the sinks that write them. An output that is not listed here is neither checked nor
+    /// truncated when the run resumes.
     pub outputs: Vec<Output>,
-    /// What else must be the same when the run goes on, by name.
+    /// Further settings, by name, that must be the same when the run resumes.
     pub settings: Vec<(String, String)>,
-    /// Bytes of the journal and the intents before they begin anew from a snapshot.
+    /// Bytes of journal and intents at which a new generation begins with a snapshot.
     pub journal_bytes: u64,
 }
 
@@ -91,7 +90,7 @@ impl Durable {
                 name.push(".run");
                 output.with_file_name(name)
             }
-            // A directory without a name of its own, such as `./`.
+            // A path without a file name, such as `./`.
             None => output.join("overlapped.run"),
         };
         Self {
@@ -105,19 +104,19 @@ impl Durable {
     }
 }
 
-/// An output, as far as going on with it is concerned.
+/// An output, by the format that resuming it depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// One JSON object a line.
     Ndjson(PathBuf),
     /// Comma-separated values with a header line.
     Csv(PathBuf),
-    /// Anything in which a row that failed leaves nothing.
+    /// Any format in which a failed row leaves no record.
     Other(PathBuf),
 }
 
 impl Output {
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
@@ -126,41 +125,41 @@ impl Output {
     }
 }
 
-/// What an earlier run has left, for whoever opens the outputs.
+/// What an earlier run has left, for opening the outputs.
 #[derive(Clone, Debug)]
 pub struct Earlier {
-    /// True if there is a run to go on with.
+    /// True if there is a run to resume.
     pub begun: bool,
     /// True if the run was begun with [`Begin::Overwrite`], and so may replace files.
     pub replaces: bool,
     /// Rows that are done.
     pub rows: u64,
-    /// Those of them that failed, and are not fetched once more.
+    /// Rows that are done and failed, without those in `again`.
     pub failed: u64,
-    /// Rows that failed and are fetched once more; their records were taken out of [`Durable::outputs`].
+    /// Failed rows that are fetched once more. Their records have been removed from [`Durable::outputs`].
     pub again: RowSet,
-    /// For each sink how long its file is to be; what is behind that is not durable, and written again.
+    /// For each sink the durable length of its file. What follows is not durable; its rows are fetched again.
     pub offsets: Vec<Option<u64>>,
-    /// Tells the files of this run, for [`crate::sink::Files::durable`].
+    /// Identifies the files of this run, for [`crate::sink::Files::durable`].
     pub run: RunId,
     /// When the run began, for [`crate::sink::Files::since`].
     pub began: Option<Moment>,
-    /// The list was done, and there is nothing to go on with.
+    /// True if all rows of the list are done.
     pub finished: bool,
-    /// How many bytes the list had, if it has grown since. Its further rows are fetched, too.
+    /// The earlier length of the list in bytes, if rows were appended to it. These are fetched too.
     pub grown_from: Option<u64>,
 }
 
 impl Earlier {
-    /// How long the file of a sink is to be, by its place among the sinks; `None`: the run begins.
+    /// The length to which a sink's file is to be truncated, by the sink's index; `None`: the run begins.
     #[must_use]
     pub fn offset(&self, sink: usize) -> Option<u64> {
-        // A run that was stopped before anything was durable goes on from nothing.
+        // A run stopped before its first checkpoint resumes with empty outputs.
         self.begun.then(|| self.offsets.get(sink).copied().flatten().unwrap_or(0))
     }
 }
 
-/// A state that is open, and not yet at work.
+/// A state that is locked and read, before the run begins.
 pub(crate) struct Opened {
     directory: Directory,
     manifest: Value,
@@ -169,27 +168,27 @@ pub(crate) struct Opened {
     run: RunId,
     journal_bytes: u64,
     prefix: Option<Prefix>,
-    /// The state stays when all is done: no output tells which rows it holds.
+    /// Keep the state when all is done, because no output shows which rows it holds.
     stays: bool,
-    /// What an earlier run has left, which goes when this one begins.
+    /// The state of an earlier run, to be discarded when this one begins.
     thrown_away: Option<ThrownAway>,
     pub(crate) durability: Durability,
     pub(crate) earlier: Earlier,
 }
 
-/// A state that `Begin::Overwrite` throws away.
+/// The state of an earlier run that is discarded.
 struct ThrownAway {
     outputs: Vec<Output>,
     manifest: Value,
 }
 
 impl Opened {
-    /// Locks the run directory, and reads what an earlier run has left there.
+    /// Locks the run directory and recovers the state in it.
     ///
     /// # Errors
     ///
-    /// Another process is at work there; there is a state and there must be none; the list or the settings are others
-    /// than when the run began; the state is damaged.
+    /// Another process holds the lock; there is a state and there must be none; the list or the settings differ from
+    /// those of the run; the state is damaged.
     ///
     /// # Blocking
     ///
@@ -206,7 +205,7 @@ impl Opened {
         let began = directory.locked().map_err(failed)?;
         let manifest = manifest::new(run.0, listed, &settings, replaces, began)?;
         let mut thrown_away = None;
-        // A state that is thrown away need not be sound.
+        // A state that is discarded may be damaged.
         match (directory.manifest(), durable.begin) {
             (Ok(None), _) => directory.begin_anew().map_err(failed)?,
             (Ok(Some(manifest)), Begin::Overwrite) => {
@@ -231,7 +230,7 @@ impl Opened {
                         manifest::compare(&earlier, &manifest)?;
                         return Self::go_on(directory, earlier, manifest, &durable, listed);
                     }
-                    // Another run has done all it had to.
+                    // The state of a finished run.
                     Begin::Anew | Begin::Resume | Begin::RetryFailed | Begin::Overwrite => {
                         thrown_away = Some(ThrownAway { outputs: Vec::new(), manifest: earlier });
                     }
@@ -264,7 +263,7 @@ impl Opened {
         })
     }
 
-    /// Takes back what a crash has left behind the last frame, and the records of rows that are fetched once more.
+    /// Truncates what a crash has left behind the last frame, and removes the records of rows that are fetched again.
     fn go_on(
         directory: Directory,
         mut manifest: Value,
@@ -331,22 +330,22 @@ impl Opened {
         self.directory.path()
     }
 
-    /// The list on its way through the run directory, where it can be read again.
+    /// Copies the list through the run directory, from where it can be read again.
     ///
     /// # Errors
     ///
-    /// The directory cannot be written to; the list that an earlier run has left is damaged.
+    /// The directory cannot be written; the copy from an earlier run is damaged.
     ///
     /// # Blocking
     ///
     /// On the disk.
     pub(crate) fn spool(&mut self, from: Box<dyn Read + Send>) -> Result<Spooled, Error> {
-        // The list that is there is that of the run that is thrown away.
+        // An existing copy belongs to the run that is discarded.
         self.throw_away()?;
         self.directory.spool(from)
     }
 
-    /// What the list need not give again; `method` is that of rows that name none.
+    /// Which rows need not be fetched again. `method` is the one of rows that name none.
     pub(crate) fn passed(&self, method: &Method) -> Passed {
         Passed {
             done: self.state.done.clone(),
@@ -357,7 +356,7 @@ impl Opened {
         }
     }
 
-    /// Begins the next generation of the state. The outputs are open and cut to their lengths by now.
+    /// Begins the next generation of the state. To be called when the outputs are open and truncated.
     ///
     /// # Errors
     ///
@@ -373,8 +372,7 @@ impl Opened {
         Ok(if self.stays { log.staying() } else { log })
     }
 
-    /// Removes the state of an earlier run, and the files that it has left half-written: once it is forgotten, nothing
-    /// says whose they are.
+    /// Removes the state of an earlier run and its temporary files, which could not be attributed to a run afterwards.
     fn throw_away(&mut self) -> Result<(), Error> {
         let Some(ThrownAway { outputs, manifest }) = self.thrown_away.take() else { return Ok(()) };
         if let Some(run) = manifest::run(&manifest) {
@@ -385,12 +383,12 @@ impl Opened {
     }
 }
 
-/// True if the outputs are files of bodies alone. Of records it can be read which rows are done, once the state is gone.
+/// True if the outputs are body files only. Files of records show which rows are done even without the state.
 fn stays(outputs: &[Output]) -> bool {
     !outputs.is_empty() && outputs.iter().all(|output| matches!(output, Output::Other(_)))
 }
 
-/// Removes the files that a run has left half-written; they do not come back.
+/// Removes the temporary files of a run, and syncs the removal.
 fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
     let mut folders = outputs.iter().map(Output::path).filter(|path| path.is_dir());
     folders.try_for_each(|path| {
@@ -400,15 +398,15 @@ fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
     })
 }
 
-/// Goes on without what is damaged or missing of a journal: a new generation is written with what is sound, and the
-/// damaged file is kept beside it. Says what was left out: file, from which byte on.
+/// Recovers a state from damage: writes a new generation from all that is sound, and keeps the damaged files beside it.
+/// Returns the name of each damaged file and the offset from which on it was left out.
 ///
-/// What stood there is fetched again; but if intents are damaged or missing, it can be told no longer what was sent, and
+/// Rows of lost frames are fetched again. If intents are damaged or missing, it is unknown which requests were sent; then
 /// no request that must not be sent twice is sent for a row that is not done.
 ///
 /// # Errors
 ///
-/// Another process is at work there; a snapshot is damaged, which nothing can replace; the disk fails.
+/// Another process holds the lock; a snapshot is damaged, which cannot be replaced; the disk fails.
 ///
 /// # Blocking
 ///
@@ -424,17 +422,17 @@ fn exists(path: &Path, found: Option<Found>) -> Error {
     Error::state_exists(format!("an earlier run has left its state in {}{rows}", path.display()))
 }
 
-/// Rows that an earlier run has dealt with.
+/// Rows that an earlier run has completed or may have sent.
 #[derive(Debug)]
 pub(crate) struct Passed {
     pub(crate) done: RowSet,
-    /// Rows whose requests may have been sent, and are not sent again if that must not be.
+    /// Rows whose requests may have been sent; not sent again unless idempotent.
     pub(crate) in_doubt: RowSet,
     /// The method of rows that name none.
     pub(crate) method: Method,
     /// Where reading may begin.
     pub(crate) mark: Option<Mark>,
-    /// What was read before, which is hashed on from there; `None`: nothing is hashed.
+    /// The checksum of what was read before, to be continued; `None`: no checksum is kept.
     pub(crate) prefix: Option<Prefix>,
 }
 

@@ -1,4 +1,4 @@
-//! What an attempt brought, as plain data: what the attempt fills in and the shard turns into a record.
+//! The result of an attempt, as plain data: the attempt fills it in, the shard turns it into a record.
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::notes::Notes;
@@ -10,23 +10,23 @@ use overlapped_proto::timing::Stopwatch;
 
 use crate::body::drain::Drained;
 
-/// What one attempt brought.
+/// The result of one attempt.
 pub(crate) struct Answer {
     pub(crate) watch: Stopwatch,
     pub(crate) wire: Wire,
     pub(crate) status: Option<u16>,
     pub(crate) headers: Headers,
-    /// What was overlooked in the head.
+    /// Deviations from the protocol that the lenient parser accepted.
     pub(crate) notes: Notes,
     pub(crate) retry_after: Option<Nanos>,
     pub(crate) redirect: Option<Follow>,
     pub(crate) drained: Drained,
-    /// Counts the head and the body.
+    /// The memory share of the head and the body.
     pub(crate) hold: Hold,
-    /// Its body was handed on while it came: another attempt would hand it on twice.
+    /// The body was streamed to the receiver, so a retry would deliver it twice.
     pub(crate) handed_on: bool,
     pub(crate) failure: Option<Failure>,
-    /// What stood in the way of the attempt, for the scheduler to judge in its place: an answer to another request.
+    /// The failed robots.txt request that stopped this row. The scheduler judges the row by it.
     pub(crate) refusal: Option<Ending>,
 }
 
@@ -65,7 +65,7 @@ impl Answer {
         resource && self.watch.timing().send.is_none()
     }
 
-    /// An attempt that started and came to nothing.
+    /// An attempt that failed before it had any result.
     pub(crate) fn failed(ready: Nanos, now: Nanos, failure: Failure) -> Self {
         Self { failure: Some(failure), ..Self::new(Stopwatch::start(ready, now)) }
     }

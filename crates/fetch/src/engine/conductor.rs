@@ -1,5 +1,5 @@
-//! The conductor of a run: feeds the shards within the window, collects what is finished, puts it in order where that
-//! was asked for, and hands it to the sinks. It does no work of its own and never blocks.
+//! The conductor of a run: feeds the shards within the window, collects their results, restores the order of the list
+//! in ordered mode, and hands records to the sinks. All blocking work is submitted to the executor.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -26,10 +26,10 @@ use crate::plan::Plan;
 use crate::sink::{Cut, Sinks};
 use crate::summary::Tally;
 
-/// A blocking thing that is away on the executor, and comes back with what it did.
+/// A value lent to a task on the executor, which gives it back together with its result.
 type Away<T, R> = Task<(T, R)>;
 
-/// Everything a conductor needs.
+/// The state of the conductor.
 pub(crate) struct Conductor {
     pub(crate) plan: Arc<Plan>,
     pub(crate) shared: Arc<Shared>,
@@ -37,61 +37,60 @@ pub(crate) struct Conductor {
     pub(crate) tally: Arc<Tally>,
     pub(crate) shards: Vec<Task<()>>,
     pub(crate) feed: Reading,
-    /// Why the list could be read no further, or a result not be kept. What was begun by then is finished all the same;
-    /// then it is the run's error.
+    /// The first error of the list or of a sink. Requests in flight are finished before the run fails with it.
     pub(crate) failure: Option<Error>,
     pub(crate) sinks: Writing,
-    /// What is durable, in a run that is.
+    /// The group commit of a durable run.
     pub(crate) ledger: Option<Ledger>,
     pub(crate) order: Option<Reorder<Record>>,
-    /// Rows handed to the shards, or answered at once.
+    /// Rows handed to the shards, and bad rows, which need no shard.
     pub(crate) fed: u64,
-    /// Rows of the list that were read, and that an earlier run has dealt with.
+    /// Rows read from the list, without those that an earlier run has completed, which are counted in `passed`.
     pub(crate) read: u64,
     pub(crate) passed: u64,
-    /// Rows that the sinks have taken.
+    /// Records written by the sinks.
     pub(crate) written: u64,
-    /// Rows read that the window has no room for yet.
+    /// Rows read ahead while the window is full.
     pub(crate) ahead: VecDeque<RowRead>,
-    /// Batches that wait for the sinks.
+    /// Finished batches, queued for the sinks.
     pub(crate) finished: VecDeque<Vec<Record>>,
-    /// Batches of rows under way to the shards.
+    /// The batch that is being filled for each shard.
     pub(crate) outgoing: Vec<Vec<Job>>,
 }
 
-/// Where the list is.
+/// The state of the list.
 pub(crate) enum Reading {
     Open(Box<Feed>),
     Away(Away<Box<Feed>, Block>),
     Ended,
 }
 
-/// Where the sinks are.
+/// The state of the sinks.
 pub(crate) enum Writing {
-    /// At rest; `dirty`: they hold something that is not yet handed to the system.
+    /// No task is running. `dirty`: the sinks hold buffered output that is not flushed.
     Open { sinks: Sinks, dirty: bool },
-    /// Writing so many records.
+    /// Writing a batch of this many records.
     Accepting(Away<Sinks, Result<Vec<Record>, Error>>, u64),
-    /// Handing on what they hold.
+    /// Flushing.
     Committing(Away<Sinks, Result<(), Error>>),
-    /// The same, so that it becomes durable.
+    /// Flushing, as the first step of a checkpoint.
     Cutting(Away<Sinks, Result<Vec<Cut>, Error>>),
-    /// Lost, with the reason already told.
+    /// A task failed and did not give them back. Its error has been returned.
     Lost,
 }
 
 impl Conductor {
-    /// Runs until every row is written, or the run is told to end.
+    /// Runs until every row is written or the run is stopped.
     ///
     /// # Errors
     ///
-    /// The list cannot be read any further, or the results cannot be written. The shards have ended all the same.
+    /// The list cannot be read to its end, or the results cannot be written. The shards have ended by then.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         let result = poll_fn(|cx| self.poll(cx)).await;
         let result = result.and_then(|()| self.failure.take().map_or(Ok(()), Err));
         self.shared.advance(if result.is_ok() { Stage::Draining } else { Stage::Aborting });
         for shard in std::mem::take(&mut self.shards) {
-            shard.await.map_err(|error| Error::internal(format!("a shard has ended: {error}")))?;
+            shard.await.map_err(|error| Error::internal(format!("a shard has failed: {error}")))?;
         }
         self.discard().await;
         result?;
@@ -100,12 +99,15 @@ impl Conductor {
             ledger.end(complete.then_some(self.read + self.passed)).await?;
         }
         match complete && self.read != self.written {
-            true => Err(Error::sum(&format!("{} rows were read, and {} written", self.read, self.written))),
+            true => Err(Error::sum(&format!(
+                "{} rows were read but {} records were written",
+                self.read, self.written
+            ))),
             false => Ok(()),
         }
     }
 
-    /// Removes the files of what is finished and will not be written, after a failure of a sink.
+    /// Removes the body files of results that a failed sink will not write.
     async fn discard(&mut self) {
         let mut lost: Vec<Record> = self.finished.drain(..).flatten().collect();
         lost.extend(std::iter::from_fn(|| self.shared.channels.results.pop()).flatten());
@@ -136,7 +138,7 @@ impl Conductor {
         }
     }
 
-    /// A shard cannot go on: what is in flight may end, then the run does.
+    /// After the failure of a shard: drains the run.
     fn look_for_failure(&mut self) {
         if let Some(error) = self.shared.take_failure() {
             self.failure.get_or_insert(error);
@@ -144,8 +146,8 @@ impl Conductor {
         }
     }
 
-    /// Tells the shards whether rows wait for room; true: some has just been made. In order none can be, because a later
-    /// row is of no use before an earlier one.
+    /// Publishes whether rows wait for room in the window; true if room appeared meanwhile. In ordered mode no room can
+    /// be made: a later row cannot be written before an earlier one.
     fn ask_for_room(&mut self) -> bool {
         let more = !self.ahead.is_empty() || !matches!(self.feed, Reading::Ended);
         let full = more && self.order.is_none() && self.room() == 0;
@@ -159,7 +161,7 @@ impl Conductor {
         written && settled && self.nothing_to_come(shards_ended)
     }
 
-    /// No record will come any more that is not here already.
+    /// True if every record that the run will produce has been received.
     fn nothing_to_come(&self, shards_ended: bool) -> bool {
         match self.shared.stage() {
             Stage::Running => {
@@ -169,7 +171,7 @@ impl Conductor {
         }
     }
 
-    /// Hands on, in order, what waits for rows that will not come; true: there was something.
+    /// Hands on results that wait for earlier rows which will not arrive; true if there were any.
     fn close_gaps(&mut self) -> bool {
         if self.shared.channels.results.len() > 0 {
             return false;
@@ -187,7 +189,7 @@ impl Conductor {
         moved
     }
 
-    /// A shard ends only when the run does; one that ends before is a defect.
+    /// Polls the shards. A shard ends only together with the run; an earlier end is a defect.
     fn shards_ended(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let mut running = Vec::with_capacity(self.shards.len());
         for mut shard in std::mem::take(&mut self.shards) {
@@ -195,7 +197,7 @@ impl Conductor {
                 Poll::Pending => running.push(shard),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
-                    return Err(Error::internal(format!("a shard has ended: {error}")));
+                    return Err(Error::internal(format!("a shard has failed: {error}")));
                 }
             }
         }
@@ -205,7 +207,7 @@ impl Conductor {
 
     // --- rows in ---------------------------------------------------------------------------------------------
 
-    /// Reads ahead when the rows that were read are used up.
+    /// Reads the next block once all rows of the last one are dispatched.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let wanted = self.ahead.is_empty() && self.room() > 0 && self.shared.stage() == Stage::Running;
         match std::mem::replace(&mut self.feed, Reading::Ended) {
@@ -227,7 +229,7 @@ impl Conductor {
                     let (feed, block) = back.map_err(stopped)?;
                     self.failure = self.failure.take().or(block.failure);
                     self.tally.read(block.bytes_read, block.rows.len(), block.unread);
-                    self.read += u64::try_from(block.rows.len()).unwrap_or(u64::MAX);
+                    self.read += block.rows.len() as u64;
                     self.passed += block.passed;
                     self.ahead = block.rows.into();
                     if let Some(ledger) = &mut self.ledger {
@@ -246,15 +248,15 @@ impl Conductor {
         }
     }
 
-    /// Rows that may still be handed out: what is in memory is bounded by the window, and in ordered mode by the rows
-    /// that may wait for an earlier one.
+    /// Rows that may still be dispatched. The window bounds the rows in memory; in ordered mode it also bounds the rows
+    /// that wait for an earlier one. Rows that return from disk may exceed it.
     fn room(&self) -> usize {
         let channels = &self.shared.channels;
         channels.window().min(self.plan.window_rows).saturating_sub(channels.in_memory())
     }
 
-    /// Hands rows to the shards of their hosts, and bad rows to the sinks: no more of these at once than a batch, counted
-    /// and in bytes, and none while enough batches wait.
+    /// Sends rows to the shards of their hosts, and bad rows directly to the sinks. A call takes at most one batch of bad
+    /// rows, by count and by bytes, and none while the queue to the sinks is full.
     fn dispatch(&mut self) -> bool {
         if self.shared.stage() != Stage::Running {
             self.ahead.clear();
@@ -264,12 +266,12 @@ impl Conductor {
         let room = self.room().min(self.ahead.len());
         let mut count = 0;
         while count < room && bad.len() < limits::BATCH_RECORDS && bad_bytes < limits::BATCH_BYTES {
-            // A bad row is finished at once, and the sinks may be slower than the reading.
+            // A bad row is finished at once, so reading could outrun the sinks.
             let full = self.finished.len() >= limits::BATCHES_WAITING_MAX;
             if full && self.ahead.front().is_some_and(|row| row.job.is_err()) {
                 break;
             }
-            let row = self.ahead.pop_front().expect("no more are taken than there are");
+            let row = self.ahead.pop_front().expect("the count is below the number of rows");
             count += 1;
             if let Some(order) = &mut self.order {
                 order.skip_to(row.row());
@@ -289,7 +291,7 @@ impl Conductor {
                 }
             }
         }
-        self.fed += u64::try_from(count).unwrap_or(u64::MAX);
+        self.fed += count as u64;
         self.shared.channels.set_out(self.fed - self.written);
         for (shard, outgoing) in self.outgoing.iter_mut().enumerate() {
             if !outgoing.is_empty() {
@@ -302,7 +304,7 @@ impl Conductor {
 
     // --- records out -----------------------------------------------------------------------------------------
 
-    /// Takes what the shards have finished, as long as the sinks keep up.
+    /// Takes results from the shards while the queue to the sinks has room.
     fn collect(&mut self) -> bool {
         let mut moved = false;
         while self.finished.len() < limits::BATCHES_WAITING_MAX {
@@ -323,32 +325,33 @@ impl Conductor {
             self.shared.stop(Stage::Draining, Stop::MaxErrors);
         }
         if let Some(order) = &mut self.order {
-            // What has no place in the window is out of order already; it is written rather than lost.
-            let misfits: Vec<_> =
-                batch.drain(..).filter_map(|record| order.push(record.row, record).err()).collect();
+            for record in batch.drain(..) {
+                let pushed = order.push(record.row, record);
+                assert!(pushed.is_ok(), "a finished row has one free place in the window");
+            }
             batch.extend(std::iter::from_fn(|| order.pop()));
-            batch.extend(misfits);
         }
         if !batch.is_empty() {
             self.finished.push_back(batch);
         }
     }
 
-    /// A row whose result the disk did not take is not done, and the run ends: the disk would not take the next either.
+    /// Takes out rows whose result could not be written to disk. They are not done, and the run is stopped, since the
+    /// next write would fail too.
     fn refuse(&mut self, batch: &mut Vec<Record>) {
         let message = |record: &Record| match &record.failure {
             Some(failure) if failure.kind == ErrorKind::SinkIo => Some(failure.message.to_string()),
             _ => None,
         };
         if let Some(why) = batch.iter().find_map(message) {
-            let told = self.lanes.tap.as_ref().and_then(Tap::take_error);
-            self.failure = Some(Error::output(told.unwrap_or_else(|| io::Error::other(why))));
+            let source = self.lanes.tap.as_ref().and_then(Tap::take_error);
+            self.failure = Some(Error::output(source.unwrap_or_else(|| io::Error::other(why))));
             self.shared.stop(Stage::Draining, Stop::Asked);
             batch.retain(|record| message(record).is_none());
         }
     }
 
-    /// Keeps the sinks busy: with the next batch, or else with handing on what they hold.
+    /// Polls the running task of the sinks, or starts the next one.
     fn write(&mut self, shards_ended: bool, cx: &mut Context<'_>) -> Result<bool, Error> {
         let settled = self.ledger.as_mut().map_or(Ok(false), |ledger| ledger.poll(cx))?;
         match std::mem::replace(&mut self.sinks, Writing::Lost) {
@@ -396,7 +399,7 @@ impl Conductor {
         }
     }
 
-    /// Gives the sinks, which are at rest, something to do; false: there is nothing.
+    /// Starts the next task of the idle sinks: a checkpoint, a batch or a flush; false if there is none.
     fn write_next(&mut self, sinks: Sinks, dirty: bool, shards_ended: bool, cx: &mut Context<'_>) -> bool {
         let last = self.finished.is_empty() && self.nothing_to_come(shards_ended);
         let cuts = self.ledger.as_mut().is_some_and(|ledger| ledger.wants_cut(last, cx));
@@ -420,7 +423,7 @@ impl Conductor {
     }
 
     fn accept(&mut self, sinks: Sinks, batch: Vec<Record>) {
-        let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        let count = batch.len() as u64;
         if let Some(ledger) = &mut self.ledger {
             ledger.note(&batch);
         }
@@ -429,7 +432,7 @@ impl Conductor {
     }
 }
 
-/// What came back from the executor, and what it did there.
+/// Unpacks what a task gives back.
 fn back_with<T, R>(back: Result<(T, Result<R, Error>), JobError>) -> Result<(T, R), Error> {
     let (thing, done) = back.map_err(stopped)?;
     done.map(|done| (thing, done))

@@ -1,7 +1,7 @@
-//! The one loop of a shard: take rows in, start what may start, move what is in flight, send on what is finished.
+//! The event loop of a shard: receive rows, start requests, poll requests in flight, send finished batches.
 //!
-//! An attempt runs in a *lane*: a future that makes one attempt after the other for as long as the scheduler has one,
-//! so that in steady state no task is made, and none is handed over.
+//! Requests run in *attempt loops*: a future makes one attempt after another while the scheduler has a row to start, so
+//! that in steady state no future is allocated and none is handed over.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -34,8 +34,8 @@ pub(crate) async fn drive(shard: Rc<Shard>) {
         drain_until: None,
         shard,
     };
-    // The whole shard is one task. tokio's budget is meant to make tasks take turns; here it would only make the lanes
-    // of one shard stall each other.
+    // The whole shard is one task. tokio's cooperative budget makes tasks take turns; here it would stall the attempt
+    // loops of one shard.
     tokio::task::coop::unconstrained(poll_fn(|cx| driver.poll(cx))).await;
 }
 
@@ -44,14 +44,14 @@ struct Driver<L> {
     lanes: FuturesUnordered<L>,
     robots: Option<Rc<Robots>>,
     alarm: Alarm,
-    /// Set when the run was told to end: rows that had not started are gone, and what is in flight has until then.
+    /// Set when draining begins: queued rows were dropped, and requests in flight have until this time.
     drain_until: Option<Nanos>,
 }
 
 impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
     /// Ready when the run is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Registered before anything is looked at: what comes in later wakes us again.
+        // Registered before the queues are read, so that no wake-up is lost.
         self.shard.register(cx.waker());
         self.shard.stamp();
         match self.shard.stage() {
@@ -85,13 +85,13 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
         Poll::Pending
     }
 
-    /// Moves what is in flight and starts what may start, until neither gets further; says when more may start.
+    /// Polls requests in flight and starts new ones until neither makes progress; returns when more may start.
     fn start(&mut self, cx: &mut Context<'_>) -> Option<Nanos> {
-        // A few at a time: while thousands of connections are opened, the first of them should send their requests.
+        // At most this many per turn: while thousands of connections are opened, the first ones should send already.
         let mut starts = limits::STARTS_A_TURN;
         loop {
             while let Poll::Ready(Some(())) = self.lanes.poll_next_unpin(cx) {}
-            // Asked again after the lanes have moved: an attempt may have ended in a retry at some time.
+            // Decided again after the attempt loops have moved: an attempt may have ended in a retry with a due time.
             let before = self.lanes.len();
             let wait = loop {
                 if starts == 0 {
@@ -119,12 +119,12 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
     }
 }
 
-/// Makes one attempt after the other for as long as there is one.
+/// Makes attempts one after another until no row can start.
 async fn lane(shard: Rc<Shard>, robots: Option<Rc<Robots>>, mut job: Job) {
     let mut alarm = Alarm::new(shard.clock);
     loop {
         let (ready, now) = (job.ready, shard.now());
-        // A panic is a defect of ours. It must cost one row, not the run.
+        // A panic is a defect in this program; it is contained here, so that it costs one row and not the run.
         let turn =
             AssertUnwindSafe(turn(&shard, robots.as_deref(), &mut alarm, &mut job)).catch_unwind().await;
         match turn {
@@ -142,7 +142,7 @@ async fn lane(shard: Rc<Shard>, robots: Option<Rc<Robots>>, mut job: Job) {
     }
 }
 
-/// What comes of a row that has its place: an answer, or `None` if it is to start again.
+/// Runs a started row: its result, or `None` if it is to be put back and started again.
 async fn turn(
     shard: &Rc<Shard>,
     robots: Option<&Robots>,
@@ -158,7 +158,8 @@ async fn turn(
             Some(Answer { refusal, ..Answer::failed(ready, shard.now(), failure) })
         }
         Admission::Refused(failure) => {
-            job.attempts = job.attempts.saturating_sub(1); // It was not tried.
+            // Nothing was sent, so the attempt does not count.
+            job.attempts = job.attempts.checked_sub(1).expect("starting a row counts an attempt");
             Some(Answer::failed(ready, shard.now(), failure))
         }
     }

@@ -1,5 +1,5 @@
-//! The list, read ahead a block at a time. Reading and parsing block, so a [`Feed`] lives on the disk lane; nothing
-//! here knows who takes the rows.
+//! The list, read ahead a block at a time. Reading and parsing block, so a [`Feed`] is used on the disk view of the
+//! executor.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -20,37 +20,37 @@ use super::unpack::Unpack;
 use crate::durable::{DiskFailed, Passed};
 use crate::error::Error;
 
-/// Where the rows of a run come from. What is compressed with gzip or zstd is unpacked as it is read.
+/// Where the rows of a run come from. Input compressed with gzip or zstd is decompressed while it is read.
 pub enum Input {
     /// URLs one by one, as from a command line. Pulled on a thread of the executor, so the iterator may block.
     Urls(Box<dyn Iterator<Item = String> + Send>),
-    /// Rows one by one, with headers, bodies and names of their own. Pulled likewise.
+    /// Rows one by one, with their own headers, bodies and file names. Pulled in the same way.
     Rows(Box<dyn Iterator<Item = crate::row::Row> + Send>),
     /// A file.
     File(PathBuf),
     /// Standard input.
     Stdin,
-    /// Anything that can be read, and what to call it in messages.
+    /// Any reader, and its name in messages.
     Read(Box<dyn Read + Send>, String),
 }
 
 /// How a list is to be read.
 #[derive(Clone, Debug, Default)]
 pub struct InputOptions {
-    /// Its format; `None`: by the file's name, else by its first byte.
+    /// Its format; `None`: detected by the file's name, then by its first byte.
     pub format: Option<Format>,
     /// How its columns are named.
     pub columns: Options,
-    /// Rows passed over at the start. They keep their numbers.
+    /// Rows skipped at the start. Row numbers do not change.
     pub skip: u64,
-    /// Rows of the list after that, before `shard` takes its part of them.
+    /// The number of rows after these, before `shard` selects among them.
     pub limit: Option<u64>,
-    /// Only the rows of these hosts. They keep their numbers.
+    /// One partition of the list by host (`--shard K/N`). Row numbers do not change.
     pub shard: Option<Shard>,
 }
 
 impl InputOptions {
-    /// The row that ends the list.
+    /// One past the last row.
     fn end(&self) -> u64 {
         self.limit.map_or(u64::MAX, |limit| self.skip.saturating_add(limit))
     }
@@ -61,7 +61,7 @@ impl InputOptions {
         self.ranges_over(row) && self.shard.is_none_or(|shard| shard.has(row.row(), host))
     }
 
-    /// True if a row is among those of which the shard takes its part.
+    /// True if a row is in the range from which the partition is selected.
     fn ranges_over(&self, row: &RowRead) -> bool {
         (self.skip..self.end()).contains(&row.row().0)
     }
@@ -71,21 +71,21 @@ impl InputOptions {
     }
 }
 
-/// A block of rows, and how far into the list it reaches.
+/// A block of rows, and the position in the list after it.
 #[derive(Default)]
 pub(crate) struct Block {
     pub(crate) rows: Vec<RowRead>,
     pub(crate) bytes_read: u64,
     pub(crate) ended: bool,
-    /// How many rows come after these, where that can be told.
+    /// The number of rows after these, where it is known.
     pub(crate) unread: Option<u64>,
-    /// Where it begins, if reading may begin there again.
+    /// Its first row and offset, if reading can resume there.
     pub(crate) mark: Option<Mark>,
-    /// Rows that are not among them, because an earlier run has dealt with them.
+    /// Rows left out because an earlier run has completed them.
     pub(crate) passed: u64,
-    /// What was read of the list by then, in a run that is durable.
+    /// Length and checksum of the list up to here, in a durable run.
     pub(crate) listed: Option<Listed>,
-    /// Why nothing comes after these rows, if that is not the end of the list.
+    /// The error that ended the list, unless it was read to its end.
     pub(crate) failure: Option<Error>,
 }
 
@@ -95,26 +95,26 @@ pub(crate) struct Feed {
     name: String,
     options: InputOptions,
     reader: Option<Reader>,
-    /// What an earlier run has dealt with.
+    /// Rows that an earlier run has completed.
     passed: Passed,
-    /// Reading can begin again anywhere in it, unless it turns out to be compressed.
+    /// True for a regular file, in which reading can resume at any row; still false if it turns out to be compressed.
     plain: bool,
-    /// The file once more, for whoever reads rows of it again, and where he finds it.
+    /// A second handle of the file for reading spilled rows again, until it is published in `listed`.
     again: Option<File>,
     listed: Arc<OnceLock<listed::Listed>>,
-    /// Where in the file reading began, and the rows before that, which are not told yet.
+    /// The offset at which reading began, and the number of rows before it that are not reported yet.
     began: u64,
     before: u64,
-    /// What is read of a file, in a run that is durable.
+    /// The running checksum of the file, in a durable run.
     prefix: Option<Shared>,
-    /// What was read ahead.
+    /// The block read by [`Feed::prime`].
     first: Option<Block>,
-    /// Rows and bytes pulled so far, of a list that is no text.
+    /// Rows and bytes pulled so far from an iterator.
     pulled: u64,
     pulled_bytes: u64,
     /// Bytes of the list, where that is known.
     length: Option<u64>,
-    /// Rows seen of the range that is fetched, and those of them that the shard takes.
+    /// Rows seen in the selected range, and those of them in this partition.
     seen: u64,
     own: u64,
     buffer: Vec<u8>,
@@ -127,7 +127,7 @@ enum Source {
 }
 
 impl Feed {
-    /// Opens a list; also says how many bytes it has, where that is known.
+    /// Opens a list. Also returns its length in bytes, where it is known.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Feed {
                     Ok((file, length))
                 });
                 let (file, length) = opened.map_err(|error| Error::input(&name, 0, error))?;
-                // A list that came through a pipe has a checksum of its own; what was not read here cannot be hashed on.
+                // A spooled list has its own checksum. Otherwise the checksum can go on only if nothing is skipped.
                 let known = passed.prefix.clone().filter(|known| plain && began <= known.listed().bytes);
                 prefix = known.map(|known| Arc::new(Mutex::new(known)));
                 match prefix.clone() {
@@ -192,22 +192,22 @@ impl Feed {
         Ok((feed, length))
     }
 
-    /// Reads ahead to its first rows, which tell whether it can be read at all.
+    /// Reads the first rows ahead, which shows whether the list can be read at all.
     ///
     /// # Errors
     ///
-    /// It cannot: nothing is to be fetched, and nothing should be written.
+    /// The list cannot be read. Nothing has been fetched or written yet.
     ///
     /// # Blocking
     ///
-    /// For as long as the source does.
+    /// Until the source has given its first block.
     pub(crate) fn prime(&mut self) -> Result<(), Error> {
         if self.first.is_some() {
             return Ok(());
         }
-        let says_nothing = |block: &Block| block.rows.is_empty() && block.passed == 0 && !block.ended;
+        let is_empty = |block: &Block| block.rows.is_empty() && block.passed == 0 && !block.ended;
         let mut block = self.read(Vec::new());
-        while says_nothing(&block) {
+        while is_empty(&block) {
             block = self.read(block.rows);
         }
         match block.failure.take() {
@@ -218,16 +218,16 @@ impl Feed {
         Ok(())
     }
 
-    /// True if its first rows are there as soon as they are asked for: it is a plain file.
+    /// True if it is a regular file, whose first rows can be read without waiting for another process.
     pub(crate) fn is_plain(&self) -> bool {
         self.plain
     }
 
-    /// The next rows, in `spare`, which is empty.
+    /// The next rows. Reuses `spare`, which must be empty.
     ///
     /// # Blocking
     ///
-    /// For as long as the source does.
+    /// Until the source has given a block.
     pub(crate) fn read(&mut self, spare: Vec<RowRead>) -> Block {
         if let Some(first) = self.first.take() {
             return first;
@@ -288,9 +288,9 @@ impl Feed {
         self.reader.as_ref().map_or(self.pulled, Reader::rows)
     }
 
-    /// Makes a row of what was pulled, whatever it says: unlike a line of a list it cannot be blank or a comment.
+    /// Adds a row from an iterator. Blank values and comments are rows too, unlike in a file.
     fn number(&mut self, bytes: usize, job: impl FnOnce(Row) -> Result<Job, BadRow>, block: &mut Block) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let bytes = bytes as u64;
         let read = RowRead { line: self.pulled + 1, offset: 0, bytes, job: job(Row(self.pulled)) };
         self.pulled += 1;
         self.pulled_bytes += bytes;
@@ -299,20 +299,20 @@ impl Feed {
         pick(&self.options, &self.passed, read, block);
     }
 
-    /// A block was pulled; one without rows is the end of the list.
+    /// Ends a block from an iterator. An empty one is the end of the list.
     fn pulled(&self, ended: bool, block: &mut Block) {
         block.bytes_read = self.pulled_bytes;
         block.ended = ended || self.pulled >= self.options.end();
     }
 
-    /// Parses the buffer; an empty one is the end of the list.
+    /// Parses the buffer. An empty buffer is the end of the list.
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
         let (options, passed) = (&self.options, &self.passed);
         let (seen, own) = (&mut self.seen, &mut self.own);
         let plain = self.plain && matches!(&self.source, Source::Bytes(read) if !read.is_packed());
         let again = plain && (self.again.is_some() || self.listed.get().is_some());
         let mut take = |mut row: RowRead| {
-            // Where an array is damaged no row begins.
+            // A row without bytes reports damage to a JSON array; reading cannot resume there.
             if plain && block.mark.is_none() && row.bytes > 0 {
                 block.mark = Some(Mark { row: row.row(), offset: row.offset });
             }
@@ -345,7 +345,7 @@ impl Feed {
     }
 }
 
-/// Takes the row, if it is to be handed on.
+/// Adds the row to the block if it is selected and not done.
 fn pick(options: &InputOptions, passed: &Passed, row: RowRead, block: &mut Block) {
     let number = row.row();
     if !options.takes(&row) {
@@ -361,14 +361,14 @@ fn pick(options: &InputOptions, passed: &Passed, row: RowRead, block: &mut Block
     block.rows.push(if in_doubt { unconfirmed(row) } else { row });
 }
 
-/// What is read of a file, as its reader and its feed see it.
+/// The running checksum of the list, shared by its reader and its feed.
 type Shared = Arc<Mutex<Prefix>>;
 
 fn lock(prefix: &Shared) -> std::sync::MutexGuard<'_, Prefix> {
     prefix.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file whose bytes are hashed as they are read.
+/// A file that is hashed while it is read.
 struct Hashed {
     file: File,
     at: u64,
@@ -378,30 +378,31 @@ struct Hashed {
 impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
-        lock(&self.prefix).read(self.at, buffer.get(..count).unwrap_or_default());
+        let read = buffer.get(..count).expect("a file gives no more bytes than the buffer holds");
+        lock(&self.prefix).read(self.at, read);
         self.at += count as u64;
         Ok(count)
     }
 }
 
-/// Rows that are pulled at once. At first few: a source may need time for each, and none is fetched before its block is
-/// full.
+/// Rows pulled for one block. The first blocks are small: an iterator may take long for each row, and a row is fetched
+/// only when its block is full.
 fn block_rows(pulled: u64) -> usize {
     usize::try_from(pulled + 1).unwrap_or(usize::MAX).min(limits::INPUT_BLOCK_ROWS)
 }
 
-/// A row whose request may have been sent by a run that ended before it knew what came of it.
+/// A row whose request an earlier run may have sent without recording the result.
 fn unconfirmed(row: RowRead) -> RowRead {
     let Ok(job) = row.job else { return row };
-    let message = "an earlier run has sent this request, or was about to, and does not know what came of it; \
-                   it is not sent again unasked";
+    let message = "an earlier run may have sent this request and has not recorded the result; \
+                   it is not sent again, because its method is not idempotent";
     let failure = Failure::new(ErrorKind::RunUnconfirmed, message);
     let (id, meta) = job.ask.as_deref().map(|ask| (ask.id.clone(), ask.meta.clone())).unwrap_or_default();
     let bad = BadRow { id, meta, ..BadRow::new(job.row, job.given().as_bytes(), failure) };
     RowRead { job: Err(bad), ..row }
 }
 
-/// Goes on from a mark, if the format allows it: a table is read from its names on.
+/// Resumes at a mark if the format allows it. A table is read from its header on.
 fn seek(file: &mut File, name: &str, options: &InputOptions, mark: Mark) -> io::Result<Option<Reader>> {
     let mut first = Vec::new();
     Read::by_ref(file).take(limits::INPUT_BLOCK_BYTES as u64).read_to_end(&mut first)?;

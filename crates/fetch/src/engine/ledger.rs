@@ -1,5 +1,5 @@
-//! What of a run is durable: takes note of what the sinks have taken, and has it made durable a group at a time, while
-//! the sinks go on.
+//! Group commit: records which rows the sinks have taken, and makes them durable a group at a time while the sinks go
+//! on.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::net::alarm::Alarm;
 use crate::sink::Cut;
 
-/// The durable side of a run.
+/// The checkpoints of a durable run.
 pub(crate) struct Ledger {
     clock: Clock,
     disk: Executor,
@@ -26,21 +26,21 @@ pub(crate) struct Ledger {
     log: Keeping,
     /// What the sinks have taken since their last cut.
     taken: Taken,
-    /// Where blocks of the list begin that are not wholly done, in order.
+    /// Offsets of blocks of the list that are not completely done, in order.
     marks: ResumeMarks,
-    /// What was read of the list.
+    /// The length and checksum of what was read of the list.
     listed: Option<Listed>,
-    /// No row below it is missing.
+    /// The low-water mark: every row below it is done.
     low: Row,
-    /// Rows that were written, and made durable, by this process.
+    /// Rows that this process has written and made durable.
     rows: u64,
 }
 
-/// Where the journal is.
+/// The state of the journal.
 enum Keeping {
     AtRest(Box<Log>),
     Away(Task<(Box<Log>, Result<(), Error>)>, u64),
-    /// Lost, with the reason already told.
+    /// The task failed and did not give it back. Its error has been returned.
     Lost,
 }
 
@@ -61,7 +61,7 @@ impl Ledger {
         }
     }
 
-    /// A block of the list begins at `mark`, and with it so much is read.
+    /// Notes that a block of the list begins at `mark`, and how much of the list was read with it.
     pub(crate) fn read(&mut self, mark: Option<Mark>, listed: Option<Listed>) {
         if let Some(mark) = mark {
             self.marks.push(mark);
@@ -69,7 +69,7 @@ impl Ledger {
         self.listed = listed;
     }
 
-    /// Takes note of what is handed to the sinks. They take all of it, or the run ends.
+    /// Notes records that are handed to the sinks. If the sinks fail, the run ends without committing them.
     pub(crate) fn note(&mut self, batch: &[Record]) {
         let mut bytes = 0_u64;
         for record in batch {
@@ -84,12 +84,12 @@ impl Ledger {
         self.commit.add(batch.len() as u64, bytes, self.clock.now());
     }
 
-    /// True if the sinks may take more: what a crash would cost has its limit.
+    /// True if the sinks may take more. What a crash may cost is bounded.
     pub(crate) fn has_room(&self) -> bool {
         !self.commit.is_full()
     }
 
-    /// True if the sinks should be cut now; `last`: nothing more will come. Wakes the caller when that changes.
+    /// True if a checkpoint is due; `last`: no more records will come. Otherwise registers the waker for the due time.
     pub(crate) fn wants_cut(&mut self, last: bool, cx: &mut Context<'_>) -> bool {
         if !matches!(self.log, Keeping::AtRest(_)) || self.taken.len() == 0 {
             return false;
@@ -102,23 +102,24 @@ impl Ledger {
         }
     }
 
-    /// Has what the sinks took before these cuts made durable.
+    /// Starts to make durable what the sinks had taken before these cuts.
     pub(crate) fn commit(&mut self, cuts: Vec<Cut>) {
         let mut taken = std::mem::take(&mut self.taken);
         self.commit.take();
         taken.mark = self.marks.take(self.low);
         taken.listed = self.listed;
         let rows = taken.len();
-        if let Keeping::AtRest(mut log) = std::mem::replace(&mut self.log, Keeping::Lost) {
-            let task = self.disk.submit(move || {
-                let done = log.commit(cuts, taken);
-                (log, done)
-            });
-            self.log = Keeping::Away(task, rows);
-        }
+        let Keeping::AtRest(mut log) = std::mem::replace(&mut self.log, Keeping::Lost) else {
+            unreachable!("a checkpoint begins only while the journal is at rest");
+        };
+        let task = self.disk.submit(move || {
+            let done = log.commit(cuts, taken);
+            (log, done)
+        });
+        self.log = Keeping::Away(task, rows);
     }
 
-    /// Looks whether the journal is back; true: it is.
+    /// Polls a running checkpoint; true if it has completed.
     ///
     /// # Errors
     ///
@@ -142,13 +143,15 @@ impl Ledger {
         matches!(self.log, Keeping::AtRest(_)) && self.taken.len() == 0
     }
 
-    /// Ends the run; `list_rows`: its list is done, and has so many rows.
+    /// Ends the run. `list_rows` is the length of the list if it was read to its end.
     ///
     /// # Errors
     ///
-    /// The disk fails, or rows are missing.
+    /// The disk fails, or the counts of rows and records differ.
     pub(crate) async fn end(self, list_rows: Option<u64>) -> Result<(), Error> {
-        let Keeping::AtRest(log) = self.log else { return Ok(()) };
+        let Keeping::AtRest(log) = self.log else {
+            unreachable!("a run succeeds only after its last checkpoint");
+        };
         let rows = self.rows;
         let ended = self.disk.submit(move || log.end(rows, list_rows)).await;
         ended.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?

@@ -1,7 +1,7 @@
-//! Rows of a plain file, read again by where they stand in it.
+//! Reads rows of a plain file again, by their byte offsets.
 //!
-//! The file may have changed since. Then a row may turn out to be bad, but it is never taken for another one's row of
-//! another host, and none is lost.
+//! The file may have changed meanwhile. A row that no longer parses, or that belongs to another host now, becomes a bad
+//! row; every row still yields one record.
 
 use std::fs::File;
 use std::io;
@@ -13,21 +13,21 @@ use overlapped_proto::job::{HostKey, Job, Row, Span};
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 
-/// A list that can be read at any place.
+/// A list with random access.
 #[derive(Debug)]
 pub(crate) struct Listed {
     pub(crate) file: File,
     pub(crate) reread: Reread,
 }
 
-/// Reads rows of such a list.
+/// A reader of such rows.
 pub(crate) struct Rereading<'a> {
     file: &'a File,
     reread: Reread,
     last: Loaded,
 }
 
-/// What was read last, and from where.
+/// The bytes read last, and their offset.
 #[derive(Default)]
 struct Loaded {
     bytes: Vec<u8>,
@@ -41,7 +41,7 @@ impl Listed {
 }
 
 impl Rereading<'_> {
-    /// The rows of `host` that stand at these places, in this order.
+    /// The rows of `host` at these offsets, in this order.
     ///
     /// # Errors
     ///
@@ -58,8 +58,10 @@ impl Rereading<'_> {
         let mut rows = Vec::with_capacity(places.len());
         for (at, &(row, span)) in places.iter().enumerate() {
             if self.last.text(span).is_none() {
-                self.last.load(self.file, span, places.get(at..).unwrap_or_default())?;
+                let following = places.get(at..).expect("an index of the slice");
+                self.last.load(self.file, span, following)?;
             }
+            // Empty if the file was truncated: then the row does not parse.
             let text = self.last.text(span).unwrap_or_default();
             let job = self.reread.row(row, text).map(|job| Job { span: Some(span), ..job });
             let is_it = job.as_ref().map_or(true, |job| job.host == host);
@@ -70,7 +72,7 @@ impl Rereading<'_> {
 }
 
 impl Loaded {
-    /// Reads from a place on, as many of those behind it as are near. Of a file that has become shorter there is less.
+    /// Reads one row together with the following ones that are near. Reads less if the file has been truncated.
     fn load(&mut self, file: &File, first: Span, places: &[(Row, Span)]) -> io::Result<()> {
         let spans = places.iter().map(|(_, span)| span);
         let near =
@@ -79,7 +81,7 @@ impl Loaded {
         let length = end.max(first.end()) - first.offset();
         self.from = first.offset();
         self.bytes.clear();
-        self.bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+        self.bytes.resize(usize::try_from(length).expect("a row or a read-ahead fits in memory"), 0);
         let mut read = 0;
         while let Some(rest) = self.bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
             match file.read_at(rest, self.from + read as u64) {
@@ -93,14 +95,14 @@ impl Loaded {
         Ok(())
     }
 
-    /// The bytes of a row, if they are here.
+    /// The bytes of a row, if they are loaded.
     fn text(&self, span: Span) -> Option<&[u8]> {
         let start = usize::try_from(span.offset().checked_sub(self.from)?).ok()?;
         self.bytes.get(start..start + usize::try_from(span.bytes()).ok()?)
     }
 }
 
-/// What stands there now is a row of another host.
+/// The row at this offset now belongs to another host.
 fn changed(row: Row, text: &[u8]) -> BadRow {
     BadRow::new(row, text, Failure::new(ErrorKind::InputFormat, "the list was changed while it was fetched"))
 }

@@ -1,7 +1,7 @@
-//! The engine: rows in, attempts out to the network, records to the sinks; every decision asked of `proto`.
+//! The engine: reads rows, makes requests, hands records to the sinks. `proto` makes the decisions.
 //!
-//! A *shard* is one thread with a runtime, a scheduler and a connection pool of its own; a host belongs to exactly one
-//! of them, so nothing per host is ever locked. The *conductor* feeds the shards and collects from them.
+//! A *shard* is one thread with its own runtime, scheduler and connection pool. A host belongs to exactly one shard, so
+//! per-host state needs no lock. The *conductor* feeds the shards and collects their results.
 
 pub(crate) mod conductor;
 pub(crate) mod ledger;

@@ -1,5 +1,5 @@
-//! A shard: everything that belongs to its hosts, on one thread. Here is its state and what attempts ask of it; the
-//! loop that moves it is the driver's.
+//! A shard: the state of its hosts, on one thread, with the operations that attempts need. The loop that drives it is
+//! in [`super::driver`].
 
 use std::cell::{Cell, RefCell};
 use std::hash::RandomState;
@@ -40,19 +40,19 @@ use crate::net::resolve::Resolver;
 use crate::plan::Plan;
 use crate::rlimit::idle_connections_max;
 
-/// Where blocking work goes, each kind with a limit of its own.
+/// Views of the executor for blocking work, one for each resource with its own limit, and what that work shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Lanes {
     pub(crate) dns: Executor,
     pub(crate) disk: Executor,
     pub(crate) cpu: Executor,
-    /// A sink gives bodies files of their own.
+    /// True if a sink gives each body a file of its own.
     pub(crate) moves_bodies: bool,
-    /// Takes the body of the one row.
+    /// Streams the body of a list of one row.
     pub(crate) tap: Option<Tap>,
-    /// Where responses go that memory has no room for.
+    /// Bodies that are spooled to disk under memory pressure.
     pub(crate) store: Arc<Store>,
-    /// Where requests that must not be sent twice are recorded, in a run that is durable.
+    /// The write-ahead log of non-idempotent requests, in a durable run.
     pub(crate) intents: Option<Arc<Intents>>,
 }
 
@@ -68,12 +68,12 @@ pub(crate) struct Shard {
     spilling: RefCell<Spilling>,
     idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
     habits: RefCell<Lru<ConnKey, Habit, RandomState>>,
-    /// What its connections read into.
+    /// The read buffer that all its connections share.
     pub(crate) block: Rc<ReadBlock>,
     outbox: RefCell<Outbox>,
     now: Cell<Nanos>,
     held_by_rate: Cell<bool>,
-    /// Nothing starts before, because files or ports ran out.
+    /// Nothing starts before this time, because files or ports ran out.
     paused_until: Cell<Nanos>,
     relief: Cell<usize>,
     draw: Cell<u64>,
@@ -92,7 +92,7 @@ struct Counts {
 #[derive(Default)]
 struct Outbox {
     records: Vec<Record>,
-    /// Of heads and bodies.
+    /// Bytes of heads and bodies.
     bytes: usize,
     since: Nanos,
 }
@@ -101,9 +101,9 @@ struct Outbox {
 pub(crate) enum Turn {
     /// Make an attempt at this row.
     Start(Job),
-    /// Nothing can start before then.
+    /// Nothing can start before this time.
     Wait(Nanos),
-    /// Nothing can start before something happens.
+    /// Nothing can start before the next event: a finished request, a new row, or a wake-up.
     Idle,
 }
 
@@ -145,22 +145,22 @@ impl Shard {
 
     // --- time ------------------------------------------------------------------------------------------------
 
-    /// Reads the clock.
+    /// Reads the clock and caches the time for [`Shard::now`].
     pub(crate) fn stamp(&self) -> Nanos {
         let now = self.clock.now();
         self.now.set(now);
         now
     }
 
-    /// When the clock was last read: within the same turn of the loop, which never waits. Reading it anew for every
-    /// decision would cost more than the decisions.
+    /// The time of the last clock reading, which was in the same turn of the loop. A reading for every decision would
+    /// cost more than the decisions.
     pub(crate) fn now(&self) -> Nanos {
         self.now.get()
     }
 
     // --- rows ------------------------------------------------------------------------------------------------
 
-    /// Takes what the conductor and the other shards have sent.
+    /// Takes rows that the conductor or other shards have sent.
     pub(crate) fn receive(&self) {
         let channels = &self.shared.channels;
         let inbox = channels.inbox(self.index);
@@ -181,8 +181,8 @@ impl Shard {
         }
     }
 
-    /// Asks for more rows, or puts some aside, if the window is full of rows that cannot start; and takes back what was
-    /// put aside and is needed soon. True: some are back.
+    /// Widens the window or evicts rows to disk if the window is full of rows that cannot start, and polls the disk for
+    /// rows that were requested back. True if some arrived. To be called in each turn of the loop.
     pub(crate) fn attend(&self, cx: &mut Context<'_>) -> bool {
         self.make_room();
         if self.spilling.borrow().is_idle() {
@@ -191,8 +191,8 @@ impl Shard {
         let queued_of = |host| self.scheduler.borrow().queued_of(host);
         let mut moved = false;
         loop {
-            // Rows that come back may go beyond the window, or they would wait behind new ones for ever; but not without
-            // end, because they may be redirected to a host that is slower than theirs.
+            // Returning rows may exceed the window, otherwise they would starve behind new rows. Their number is bounded
+            // too, because a redirect may move them to a slower host.
             let crowded = || self.shared.channels.is_crowded(self.plan.window_rows.saturating_mul(2));
             let polled = self.spilling.borrow_mut().poll(queued_of, crowded, cx);
             match polled {
@@ -202,7 +202,7 @@ impl Shard {
             }
             moved = true;
         }
-        self.tell_spilled();
+        self.publish_spilled();
         moved
     }
 
@@ -233,7 +233,7 @@ impl Shard {
         self.look_after(back.host);
     }
 
-    /// Asks for rows of a host that were put aside, if it will need them soon. To be called whenever it has fewer here.
+    /// Requests a host's rows back from disk when few are left in memory. To be called whenever its queue gets shorter.
     fn look_after(&self, host: HostKey) {
         let mut spilling = self.spilling.borrow_mut();
         if spilling.has(host) && self.scheduler.borrow().queued_of(host) < limits::WINDOW_ROWS_HOST / 2 {
@@ -241,15 +241,16 @@ impl Shard {
         }
     }
 
-    fn tell_spilled(&self) {
+    fn publish_spilled(&self) {
         let mut spilling = self.spilling.borrow_mut();
-        self.shared.channels.set_spilled(self.index, spilling.rows());
+        self.shared.channels.set_spilled(self.index, spilling.report());
         if let Some(failure) = spilling.failure() {
             self.shared.spill_failure.get_or_init(|| failure.to_owned());
         }
     }
 
-    /// The next thing to do. A row that is handed out holds its place until [`Shard::conclude`].
+    /// Decides what to do next. A started row holds its place in the scheduler and in the budget until
+    /// [`Shard::conclude`] or [`Shard::put_back`].
     pub(crate) fn next(&self) -> Turn {
         match self.shared.stage() {
             Stage::Running => {}
@@ -298,7 +299,7 @@ impl Shard {
         }
     }
 
-    /// Ends an attempt: its row is delivered, tried again, or sent on to where a redirect leads.
+    /// Ends an attempt: the row is delivered, retried, or redirected.
     pub(crate) fn conclude(&self, mut job: Job, mut answer: Answer) {
         self.shared.give_request(self.index);
         if answer.is_shortage() {
@@ -326,23 +327,24 @@ impl Shard {
         }
     }
 
-    /// A row that was handed out goes back to its place: it could not start yet, and that was no attempt.
+    /// Returns a started row to its queue without counting an attempt, because it cannot start yet.
     pub(crate) fn put_back(&self, job: Job) {
         self.shared.give_request(self.index);
         self.scheduler.borrow_mut().put_back(job, self.now());
     }
 
-    /// A row that was handed out has got a connection to this origin.
+    /// Reports that a started row has a connection to this origin.
     pub(crate) fn accepted(&self, target: Target) {
         self.scheduler.borrow_mut().accepted(target, self.now());
     }
 
-    /// A host wants this much time between two requests.
+    /// Sets the minimum time between two requests to a host (`Crawl-delay`).
     pub(crate) fn set_host_interval(&self, host: HostKey, interval: Nanos) {
         self.scheduler.borrow_mut().set_host_interval(host, interval, self.now());
     }
 
-    /// Files or ports ran out: the row goes back to its place, with no attempt counted, unless that is hopeless.
+    /// Files or ports ran out: the row returns to its queue without an attempt counted, unless the shortage persists;
+    /// then it is given back to fail.
     fn run_short(&self, job: Job) -> Option<Job> {
         let now = self.now();
         let closed = self.close_idle();
@@ -401,7 +403,7 @@ impl Shard {
         record
     }
 
-    /// A record that says nothing but what is known of the row itself.
+    /// A record with the fields that are known without a response.
     fn unstarted(&self, job: Job, failure: impl Into<Option<Failure>>) -> Record {
         let now = self.now();
         let method = self.plan.template.method(&job).clone();
@@ -444,7 +446,7 @@ impl Shard {
         }
     }
 
-    /// Sends what is finished if it has waited long enough or nothing else is coming; says when to look again.
+    /// Sends the batch of finished rows if it is due, or in any case with `at_once`. Returns when it will be due.
     pub(crate) fn flush(&self, at_once: bool) -> Option<Nanos> {
         let mut outbox = self.outbox.borrow_mut();
         if outbox.records.is_empty() {
@@ -465,7 +467,7 @@ impl Shard {
 
     // --- connections -----------------------------------------------------------------------------------------
 
-    /// An idle connection that another request can be made on.
+    /// Takes an idle connection for another request.
     pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().checkout(key, self.now())?;
@@ -479,12 +481,12 @@ impl Shard {
         }
     }
 
-    /// What is known of how the origin of `key` treats idle connections.
+    /// How the origin of `key` has treated idle connections so far.
     pub(crate) fn habit(&self, key: &ConnKey) -> Habit {
         self.habits.borrow_mut().get(key).copied().unwrap_or_default()
     }
 
-    /// Remembers what was seen of it.
+    /// Records an observation of that; the least recently used entry is evicted above the limit.
     pub(crate) fn learn(&self, key: &ConnKey, habit: Habit) {
         let known = self.habit(key);
         let mut habits = self.habits.borrow_mut();
@@ -499,14 +501,16 @@ impl Shard {
         connection.idle_since = self.now();
         let mut idle = self.idle.borrow_mut();
         drop(idle.checkin(key, connection, opened, self.now()));
-        self.tell_idle(idle.len());
+        self.publish_idle(idle.len());
     }
 
-    /// At once, because a shard that runs out of files judges by it.
-    fn tell_idle(&self, count: usize) {
-        if let Some(gauges) = self.shared.gauges.get(self.index) {
-            gauges.idle.store(count, Ordering::Relaxed);
-        }
+    /// Published at once, because other shards read it when files run out.
+    fn publish_idle(&self, count: usize) {
+        self.gauges().idle.store(count, Ordering::Relaxed);
+    }
+
+    fn gauges(&self) -> &Gauges {
+        self.shared.gauges.get(self.index).expect("a shard's index is below their number")
     }
 
     pub(crate) fn count_connection(&self) {
@@ -517,27 +521,27 @@ impl Shard {
         bump(&self.counts.connections_reused);
     }
 
-    /// Closes every idle connection; says how many there were.
+    /// Closes every idle connection and returns their number.
     fn close_idle(&self) -> usize {
         let mut idle = self.idle.borrow_mut();
         let count = idle.len();
         idle.clear().for_each(drop);
-        self.tell_idle(0);
+        self.publish_idle(0);
         count
     }
 
-    /// Closes connections that have been idle for too long, or all if files are short; says when to look again.
+    /// Closes connections that were idle for too long, or all of them while files are short. Returns the next expiry.
     pub(crate) fn expire(&self) -> Option<Nanos> {
         if self.relief.replace(self.shared.relief()) != self.shared.relief() {
             self.close_idle();
         }
         let mut idle = self.idle.borrow_mut();
         idle.expire(self.now()).for_each(drop);
-        self.tell_idle(idle.len());
+        self.publish_idle(idle.len());
         idle.next_expiry()
     }
 
-    /// The addresses of a row's host that may be dialled.
+    /// The addresses of a row's host that the address policy allows.
     pub(crate) async fn addresses(&self, job: &Job, watch: &mut Stopwatch) -> Result<Vec<IpAddr>, Failure> {
         let found: Vec<IpAddr> = match job.url.host() {
             Some(Host::Ipv4(address)) => vec![address.into()],
@@ -561,7 +565,7 @@ impl Shard {
         self.shared.stage()
     }
 
-    /// Forgets every row that has not started.
+    /// Drops every row that has not started.
     pub(crate) fn forget_queued(&self) {
         self.receive();
         self.scheduler.borrow_mut().drain().for_each(drop);
@@ -571,9 +575,8 @@ impl Shard {
         self.shared.channels.inbox(self.index).register(waker);
     }
 
-    /// Writes the figures where others can read them.
+    /// Publishes the shard's counters.
     pub(crate) fn publish(&self) {
-        let Some(gauges) = self.shared.gauges.get(self.index) else { return };
         let scheduler = self.scheduler.borrow();
         let Gauges {
             in_flight,
@@ -585,7 +588,7 @@ impl Shard {
             connections_reused,
             retries,
             redirects,
-        } = gauges;
+        } = self.gauges();
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
         self.shared.channels.set_ready(self.index, scheduler.is_ready());
         hosts.store(scheduler.hosts(), Ordering::Relaxed);
@@ -598,7 +601,7 @@ impl Shard {
         redirects.store(self.counts.redirects.get(), Ordering::Relaxed);
     }
 
-    /// xorshift64*: spreads retries apart; nothing secret hangs on it.
+    /// xorshift64*, for retry jitter. Not cryptographic.
     fn random(&self) -> u64 {
         let mut x = self.draw.get();
         x ^= x >> 12;
@@ -609,7 +612,7 @@ impl Shard {
     }
 }
 
-/// The record of a row that cannot be fetched.
+/// The record of a row that cannot be parsed.
 pub(crate) fn bad_record(row: BadRow) -> Record {
     let mut record = Record::new(row.row, row.given);
     record.id = row.id;

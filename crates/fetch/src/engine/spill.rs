@@ -1,9 +1,9 @@
-//! Rows of a shard that wait on disk, because their hosts have more of them than fit into the window: carries out what
-//! [`Spill`] decides.
+//! Rows of a shard that are spilled to disk, because their hosts have more of them than fit into the window. Performs
+//! the I/O that [`Spill`] decides on.
 //!
-//! Everything that blocks is done in trips to the disk lane, one at a time: first blocks are written, then rows are read
-//! back. A block that cannot be written stays in memory, from where its rows come back like any others; from then on
-//! nothing more is given up for room. A row is lost only with the file itself, and then the run ends.
+//! All I/O is done in tasks on the disk view, one at a time: first blocks are written, then rows are read back. A block
+//! that cannot be written stays in memory, its rows are read from there, and nothing more is evicted. A read error ends
+//! the run, because the rows in that block are unknown.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,43 +25,43 @@ use crate::body::spool::RunId;
 use crate::error::Error;
 use crate::unnamed::unnamed;
 
-/// Where rows can go.
+/// Where spilled rows are stored and read from.
 #[derive(Clone, Debug)]
 pub(crate) struct Outside {
-    /// A directory for what is written; it is never seen there.
+    /// The directory of the spill file, which is unlinked as soon as it is created.
     pub(crate) folder: PathBuf,
     pub(crate) run: RunId,
-    /// The list, once it is known to be a plain file.
+    /// The list, once it turned out to be a plain file that can be read again.
     pub(crate) listed: Arc<OnceLock<Listed>>,
     /// Bytes that each shard may write.
     pub(crate) bytes_max: u64,
 }
 
-/// The rows of a shard that are not in memory.
+/// The spilled rows of a shard.
 pub(crate) struct Spilling {
     spill: Spill,
     disk: Executor,
     bytes_max: u64,
     scratch: Place,
-    /// Blocks that are being written.
+    /// Blocks in the running task.
     writing: usize,
-    /// Rows that do not count against the window.
-    told: u64,
-    /// Why no more rows come here, if that is so.
+    /// Rows last reported as not counting against the window.
+    reported: u64,
+    /// The first write error. Nothing more is evicted after it.
     failure: Option<String>,
 }
 
-/// What a trip brings back.
+/// The result of a task.
 type Trip = (Box<Scratch>, Result<Vec<(Back, Refilled)>, Error>);
 
 enum Place {
     Here(Box<Scratch>),
     Away(Task<Trip>),
-    /// Lost, with the reason told.
+    /// The task failed and did not give it back. Its error has been returned.
     Gone,
 }
 
-/// Rows of a host that came back.
+/// Rows of a host, read back.
 pub(crate) struct Back {
     pub(crate) host: HostKey,
     pub(crate) rows: Vec<Result<Job, BadRow>>,
@@ -77,32 +77,32 @@ impl Spilling {
             bytes_max,
             scratch: Place::Here(Box::new(scratch)),
             writing: 0,
-            told: 0,
+            reported: 0,
             failure: None,
         }
     }
 
-    /// True if the host has rows here; then its further rows must come here too.
+    /// True if the host has spilled rows. Its further rows must be spilled too, to keep their order.
     pub(crate) fn has(&self, host: HostKey) -> bool {
         self.spill.has(host)
     }
 
-    /// Takes a fresh row in.
+    /// Spills a row that has not been tried.
     pub(crate) fn push(&mut self, job: &Job) {
         self.spill.push(job);
     }
 
-    /// A host needs rows soon.
+    /// Requests rows of a host.
     pub(crate) fn want(&mut self, host: HostKey) {
         self.spill.want(host);
     }
 
-    /// True if there is nothing here, and that is known.
+    /// True if nothing is spilled, no task is running, and that was reported.
     pub(crate) fn is_idle(&self) -> bool {
-        self.spill.rows() == 0 && self.told == 0 && matches!(self.scratch, Place::Here(_))
+        self.spill.rows() == 0 && self.reported == 0 && matches!(self.scratch, Place::Here(_))
     }
 
-    /// True if the disk keeps up, so that rows may come here to make room.
+    /// True if rows may be evicted: the disk keeps up, has room, and has not failed.
     pub(crate) fn takes(&self) -> bool {
         let waiting = self.writing + self.spill.sealed();
         self.failure.is_none()
@@ -110,15 +110,17 @@ impl Spilling {
             && self.spill.bytes() < self.bytes_max
     }
 
-    /// Rows that do not count against the window. While the disk does not keep up, what comes in counts.
-    pub(crate) fn rows(&mut self) -> u64 {
+    /// Rows that do not count against the window, to be reported. While the disk does not keep up, newly spilled rows
+    /// count.
+    pub(crate) fn report(&mut self) -> u64 {
         let rows = self.spill.rows();
-        self.told = if self.takes() { rows } else { rows.min(self.told) };
-        self.told
+        self.reported = if self.takes() { rows } else { rows.min(self.reported) };
+        self.reported
     }
 
-    /// Rows that have come back. `rows_of` says how many of a host are in memory; `crowded`, asked if rows are wanted,
-    /// that there is no place for any. Pending: none; the caller is woken.
+    /// Polls for rows that were read back, and starts the next task. `rows_of` counts a host's rows in memory; `crowded`
+    /// is true if memory has no room for more. To be called again after a wake-up, after [`Spilling::want`] and after
+    /// [`Spilling::push`].
     ///
     /// # Errors
     ///
@@ -146,7 +148,7 @@ impl Spilling {
         Poll::Ready(Ok(backs))
     }
 
-    /// Begins a trip, if there is something to do.
+    /// Starts a task, if there is something to write or to read.
     fn set_out(
         &mut self,
         mut scratch: Box<Scratch>,
@@ -169,21 +171,21 @@ impl Spilling {
         }));
     }
 
-    /// Why no more rows come here, if that is so.
+    /// The first write error.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 }
 
-/// The file itself. Everything here blocks on the disk.
+/// The spill file. Every method blocks on the disk.
 struct Scratch {
     outside: Outside,
     index: usize,
-    /// Made when it is first written to.
+    /// Created by the first write.
     file: Option<File>,
     /// Blocks that could not be written.
     kept: HashMap<u32, Box<[u8]>>,
-    /// The first write that failed: from then on nothing is written.
+    /// The first write error. Nothing is written after it.
     failure: Option<io::Error>,
 }
 
@@ -224,12 +226,15 @@ impl Scratch {
         let places: Vec<_> = entries.iter().filter_map(Entry::place).collect();
         let again = match rereading {
             Some(rereading) => rereading.rows(host, &places).map_err(Error::reread)?,
-            None => Vec::new(),
+            None => {
+                assert!(places.is_empty(), "rows are spilled by offset only if the list can be read again");
+                Vec::new()
+            }
         };
         let mut again = again.into_iter();
-        let rows = entries.into_iter().filter_map(|entry| match entry {
-            Entry::Listed(..) => again.next(),
-            Entry::Whole(job) => Some(Ok(*job)),
+        let rows = entries.into_iter().map(|entry| match entry {
+            Entry::Listed(..) => again.next().expect("one row is read for each offset"),
+            Entry::Whole(job) => Ok(*job),
         });
         Ok((Back { host, rows: rows.collect() }, refilled))
     }
@@ -258,6 +263,8 @@ fn offset(number: u32) -> u64 {
 fn lost(lost: Lost<io::Error>) -> Error {
     Error::spill(match lost {
         Lost::Block(error) => error,
-        Lost::Damaged => io::Error::new(io::ErrorKind::InvalidData, "they are not what was written"),
+        Lost::Damaged => {
+            io::Error::new(io::ErrorKind::InvalidData, "the content of the spill file has changed")
+        }
     })
 }

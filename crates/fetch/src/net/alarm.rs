@@ -1,5 +1,5 @@
-//! Deadlines that cost next to nothing when they are kept: one timer for each lane, moved only when it must ring
-//! earlier, and looked at only when there is nothing else to do.
+//! Deadlines at little cost: one lazily re-armed timer for each attempt loop. It is reset only when a deadline is
+//! earlier than its own, and polled only when there is nothing else to do.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -12,17 +12,17 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::Clock;
 
-/// The timer of one lane.
+/// The timer of one attempt loop.
 pub(crate) struct Alarm {
     clock: Clock,
-    /// Rings at `armed`, which may be earlier than what is waited for; then it is set anew. A deadline that moves on
-    /// with every request so touches the timer once in a deadline's length, not once a request.
+    /// Lazily re-armed: it fires at `armed`, which may be earlier than the deadline, and is then set again. A deadline
+    /// that moves with every request costs one reset per timeout, not one per request.
     timer: Option<(Pin<Box<Sleep>>, Nanos)>,
     /// The deadline of the whole attempt.
     total: Deadline,
 }
 
-/// When something must be done, and how it failed if it was not.
+/// A point in time, and the error when it is missed.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline {
     at: Nanos,
@@ -30,10 +30,10 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// None of its own: only that of the whole attempt holds.
+    /// No deadline beside that of the whole attempt.
     pub(crate) const NEVER: Self = Self { at: Nanos::MAX, kind: ErrorKind::TimeoutTotal };
 
-    /// `limit` from `now`; for ever if there is none.
+    /// `limit` after `now`; never if there is none.
     pub(crate) fn after(now: Nanos, limit: Option<Nanos>, kind: ErrorKind) -> Self {
         Self { at: limit.map_or(Nanos::MAX, |limit| now + limit), kind }
     }
@@ -58,7 +58,7 @@ impl Alarm {
         self.total = Deadline::after(now, total, ErrorKind::TimeoutTotal);
     }
 
-    /// Polls until `work` is done, or until the deadline or that of the whole attempt has passed.
+    /// Runs `work` until it is done or the earlier of `deadline` and that of the whole attempt has passed.
     pub(crate) async fn within<T>(
         &mut self,
         deadline: Deadline,

@@ -1,5 +1,5 @@
-//! From addresses to an open connection: the addresses one after the other with a head start each (RFC 8305), every
-//! one judged by the address policy just before it is dialled.
+//! Opens a connection to one of several addresses by Happy Eyeballs (RFC 8305). The caller has applied the address
+//! policy to them.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -22,26 +22,26 @@ use tokio_rustls::client::TlsStream;
 
 use crate::rlimit::is_out_of_files;
 
-/// An open connection, plain or not.
+/// An open connection, with or without TLS.
 pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What is found on a connection on which nothing is awaited.
+/// What was received on an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// Nothing: it can be used.
     Quiet,
-    /// Its end.
+    /// The connection was closed.
     Ended,
     /// Data that no request has asked for.
     Spoke,
 }
 
 impl Stream {
-    /// Looks at what has come, without waiting. It asks the system itself: the runtime knows only what came before it
-    /// last waited.
+    /// Checks an idle connection without waiting. This is a system call, because the runtime's readiness is only as new
+    /// as its last wait.
     pub(crate) fn look(&mut self) -> Look {
         match self {
             Self::Plain(tcp) => match recv(&*tcp, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -57,7 +57,7 @@ impl Stream {
     }
 }
 
-/// Records that carry no data, such as session tickets, are taken in.
+/// Consumes records without data, such as session tickets.
 fn look_tls(tcp: &TcpStream, session: &mut ClientConnection) -> Look {
     for _ in 0..limits::IDLE_TLS_READS_MAX {
         match session.process_new_packets() {
@@ -75,7 +75,7 @@ fn look_tls(tcp: &TcpStream, session: &mut ClientConnection) -> Look {
     Look::Ended
 }
 
-/// Reads what the system has, whatever the runtime knows of it.
+/// Reads from the socket directly, past the runtime's readiness cache.
 struct Unwaited<'a>(&'a TcpStream);
 
 impl io::Read for Unwaited<'_> {
@@ -84,14 +84,14 @@ impl io::Read for Unwaited<'_> {
     }
 }
 
-/// Dials `addresses` in turn; the first that answers wins.
+/// Dials `addresses` with staggered starts; the first connection wins.
 pub(crate) async fn dial(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Failure> {
     let tcp = match addresses {
-        [] => return Err(Failure::new(ErrorKind::DnsNotFound, "no address of the wanted family")),
+        [] => return Err(Failure::new(ErrorKind::DnsNotFound, "no address of the selected family")),
         [only] => open(SocketAddr::new(*only, port)).await?,
         several => race(interleave(several), port).await?,
     };
-    // A request is written in one piece: waiting for more only adds delay.
+    // A request is written in one piece, so Nagle's algorithm would only delay it.
     let _ = tcp.set_nodelay(true);
     Ok(tcp)
 }
@@ -102,13 +102,13 @@ async fn open(address: SocketAddr) -> Result<TcpStream, Failure> {
 
 async fn race(mut waiting: VecDeque<IpAddr>, port: u16) -> Result<TcpStream, Failure> {
     let mut dialling = FuturesUnordered::new();
-    let mut told = None;
+    let mut worst = None;
     loop {
         match waiting.pop_front() {
             Some(address) => dialling.push(open(SocketAddr::new(address, port))),
             None if dialling.is_empty() => {
                 let unknown = || Failure::new(ErrorKind::ConnectFailed, "no address answered");
-                return Err(told.unwrap_or_else(unknown));
+                return Err(worst.unwrap_or_else(unknown));
             }
             None => {}
         }
@@ -124,22 +124,23 @@ async fn race(mut waiting: VecDeque<IpAddr>, port: u16) -> Result<TcpStream, Fai
         .await;
         match answer {
             Some(Ok(tcp)) => return Ok(tcp),
-            Some(Err(failure)) => told = Some(weightier(told, failure)),
+            Some(Err(failure)) => worst = Some(weightier(worst, failure)),
             None => {}
         }
     }
 }
 
-/// Which of two failures is told: the last one, but that this machine lacked something is no word about the host.
+/// Which of two failures is reported: the later one, but a lack of local resources takes precedence, since it says
+/// nothing about the host.
 fn weightier(before: Option<Failure>, last: Failure) -> Failure {
     before.filter(|before| before.kind == ErrorKind::Resource).unwrap_or(last)
 }
 
-/// The families in turn, the resolver's favourite first.
+/// Alternates the address families, beginning with the one the resolver prefers.
 fn interleave(addresses: &[IpAddr]) -> VecDeque<IpAddr> {
-    let favourite = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let preferred = addresses.first().is_some_and(IpAddr::is_ipv6);
     let (first, second): (Vec<IpAddr>, Vec<IpAddr>) =
-        addresses.iter().partition(|a| a.is_ipv6() == favourite);
+        addresses.iter().partition(|a| a.is_ipv6() == preferred);
     let mut ordered = VecDeque::new();
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     loop {
@@ -174,8 +175,8 @@ fn failure(address: SocketAddr, error: &io::Error) -> Failure {
     Failure::new(kind, format!("{address}: {error}"))
 }
 
-/// What it means that nothing was left to come from: no port is free, or, of IPv6, this machine has no address that
-/// leads there. `source` says whether it has one.
+/// The meaning of `EADDRNOTAVAIL`: no local port is free, or this machine has no IPv6 source address for the
+/// destination. `source` is the result of [`source_for`].
 fn without_source(source: &io::Result<()>) -> ErrorKind {
     use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable};
     match source {
@@ -186,7 +187,7 @@ fn without_source(source: &io::Result<()>) -> ErrorKind {
     }
 }
 
-/// Looks for an address to come from, by a socket for datagrams: it has ports of its own, and sends nothing.
+/// Looks for a source address by connecting a UDP socket, which has its own port range and sends nothing.
 fn source_for(address: SocketAddr) -> io::Result<()> {
     let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     UdpSocket::bind(SocketAddr::new(any, 0))?.connect(address)

@@ -1,8 +1,8 @@
 //! One request on one connection, in HTTP/1.1.
 //!
-//! The lane that asks reads and writes the socket itself: no second task, no hand-over. All connections of a shard read
-//! into the same block, one after the other, so one that waits or is idle holds nothing but its socket. What the bytes
-//! mean is `proto`'s.
+//! The attempt loop that makes the request reads and writes the socket itself, without a second task or a channel. All
+//! connections of a shard share one read buffer, so that a waiting or idle connection holds only its socket. The codec is
+//! in `proto`.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -26,7 +26,7 @@ use super::connect::{Look, Stream};
 use super::tls_failure::told;
 use crate::memory::Share;
 
-/// A request, ready to be sent.
+/// A serialised request.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -34,40 +34,40 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
 }
 
-/// The block that all connections of a shard read into.
+/// The read buffer that all connections of a shard share.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBlock(RefCell<BytesMut>);
 
-/// An open connection on which one request at a time is made.
+/// An open connection that carries one request at a time.
 pub(crate) struct Connection {
     stream: Stream,
     block: Rc<ReadBlock>,
-    /// What is not yet sent of the request.
+    /// The part of the request that is not sent yet.
     unsent: Option<Chain<io::Cursor<Vec<u8>>, Bytes>>,
-    /// What was read and not yet used.
+    /// Bytes that were read but not consumed.
     unread: Bytes,
-    /// Of the last response; `None` before and while a head is awaited.
+    /// The body of the last response; `None` until its head has been read.
     body: Option<Body>,
-    /// The server takes another request when the body has come.
+    /// True if the server accepts another request after the body.
     keeps_alive: bool,
-    /// Why nothing more can be sent.
+    /// The write error after which nothing can be sent.
     broken: Option<io::Error>,
-    /// Where it leads.
+    /// The peer's address.
     pub(crate) remote: SocketAddr,
     /// When it was opened.
     pub(crate) opened: Nanos,
-    /// Bytes of bodies that were used, with their framing.
+    /// Bytes of bodies consumed, including their framing.
     pub(crate) body_bytes: u64,
-    /// When its last answer was whole.
+    /// When its last response was complete.
     pub(crate) idle_since: Nanos,
-    /// Requests on it that are over.
+    /// Requests completed on it.
     pub(crate) answers: u32,
-    /// Something came since the last request was sent.
+    /// True if anything was received since the last request was sent.
     pub(crate) heard: bool,
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 over an open stream.
+    /// HTTP/1.1 over an open stream.
     pub(crate) fn new(stream: Stream, block: Rc<ReadBlock>, remote: SocketAddr, opened: Nanos) -> Self {
         Self {
             stream,
@@ -86,33 +86,32 @@ impl Connection {
         }
     }
 
-    /// True if another request can be made once this one is done: it was sent, its answer is whole, nothing is behind
-    /// it, and nothing in its head says that more may follow. To be looked at again before it is used.
+    /// True if the connection can be kept alive: the request was sent, the response is complete, nothing follows it, and
+    /// its head allows another request. [`Connection::look`] checks the socket again before reuse.
     pub(crate) fn is_reusable(&self) -> bool {
         let done = self.body.as_ref().is_some_and(Body::is_done) && self.unread.is_empty();
         let sent = self.unsent.is_none() && self.broken.is_none();
         self.keeps_alive && done && sent
     }
 
-    /// What is on the connection before a request is sent. What came before belongs to no request, and everything that
-    /// comes later would be taken for its answer.
+    /// Checks for unsolicited bytes or a close before a request is sent. Such bytes would be taken for the response.
     pub(crate) fn look(&mut self) -> Look {
         self.stream.look()
     }
 
-    /// Waits until an idle connection brings something or ends.
+    /// Waits until an idle connection receives something or is closed.
     pub(crate) async fn stirred(&mut self) {
         poll_fn(|cx| self.poll_read(limits::READ_BYTES, cx).map(drop)).await;
     }
 
-    /// Sends `request`; `sent` is called once it is handed to the system. The answer is the head of the response: it may
-    /// come before the request is sent, which then goes on while the body is read. `share` counts it: where memory is
-    /// short, a head that is large already waits before it reads on. Its time goes on meanwhile, because hardly an honest
-    /// head is so large, and a row that fails for it is tried again.
+    /// Sends `request` and returns the head of the response; `sent` is called once the request is handed to the system.
+    /// The head may arrive before the request is sent; sending then goes on while the body is read. `share` counts the
+    /// head. While memory is short, a head that is already large waits before it reads on. Its deadline runs meanwhile,
+    /// since heads of that size are rare, and a row that times out is retried.
     ///
     /// # Cancel safety
     ///
-    /// A connection on which this was dropped half-way must be dropped too.
+    /// A connection on which this future was dropped before it was ready must be closed.
     pub(crate) async fn send(
         &mut self,
         request: Request,
@@ -139,11 +138,11 @@ impl Connection {
         head
     }
 
-    /// The next piece of the body, of which no more than `most` is read at once; `None` at its end.
+    /// The next piece of the body, or `None` at its end. Reads at most `most` bytes at once.
     ///
     /// # Cancel safety
     ///
-    /// A connection on which this was dropped half-way must be dropped too.
+    /// A connection on which this future was dropped before it was ready must be closed.
     pub(crate) async fn frame(&mut self, most: usize) -> Result<Option<Bytes>, Failure> {
         poll_fn(|cx| {
             self.poll_send(cx);
@@ -152,20 +151,20 @@ impl Connection {
         .await
     }
 
-    /// Before a wait that may be long: what is here already of the body lies in the block, which cannot be used again
-    /// before that is gone.
+    /// Copies unread bytes out of the shared read buffer. To be called before a long wait, because the buffer can be used
+    /// again only when no slice of it is left.
     pub(crate) fn leave_block(&mut self) {
         if !self.unread.is_unique() {
             self.unread = Bytes::copy_from_slice(&self.unread);
         }
     }
 
-    /// How many bytes of the body are still to come, if the server has said it.
+    /// How many bytes of the body are still to come, if its length is known.
     pub(crate) fn bytes_left(&self) -> Option<u64> {
         self.body.as_ref().and_then(Body::bytes_left)
     }
 
-    /// True if the body can not have been cut short unseen: it says where it ends, or TLS does.
+    /// True if a truncated body would be detected: by its framing, or by TLS.
     pub(crate) fn proves_the_end(&self) -> bool {
         match self.stream {
             Stream::Plain(_) => self.body.as_ref().is_some_and(Body::tells_its_end),
@@ -173,7 +172,7 @@ impl Connection {
         }
     }
 
-    /// Looks for the head of a response; `begun` is what has come of it so far.
+    /// Reads the head of a response. `begun` holds what has been received of it.
     fn poll_head(
         &mut self,
         reader: &mut HeadReader,
@@ -213,7 +212,7 @@ impl Connection {
                 }
                 continue;
             };
-            // What is behind the head came with the last block.
+            // The bytes after the head are at the end of the last block.
             block.advance(block.len() - rest.len());
             (self.unread, self.body, self.keeps_alive) = (block, Some(body), head.keeps_alive);
             return Poll::Ready(Ok(head));
@@ -222,7 +221,7 @@ impl Connection {
 
     fn poll_frame(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
         loop {
-            let Some(body) = &mut self.body else { return Poll::Ready(Ok(None)) };
+            let body = self.body.as_mut().expect("a body is read after its head");
             let Piece { framing, data } = body.next(&self.unread)?;
             self.unread.advance(framing);
             self.body_bytes += (framing + data) as u64;
@@ -241,7 +240,7 @@ impl Connection {
         }
     }
 
-    /// Sends what is left of the request. That this fails says nothing yet: the server may have answered before it closed.
+    /// Sends the rest of the request. A write error is kept until a read: the server may have answered before it closed.
     fn poll_send(&mut self, cx: &mut Context<'_>) {
         let Some(unsent) = &mut self.unsent else { return };
         match poll_write_all(&mut self.stream, unsent, cx) {
@@ -252,11 +251,11 @@ impl Connection {
         self.unsent = None;
     }
 
-    /// What the server sends next, of which no more than `most` is taken; empty at the end.
+    /// Reads at most `most` bytes; empty at the end of the stream.
     fn poll_read(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let block = ready!(self.block.poll_read(&mut self.stream, most, cx))?;
         match &self.broken {
-            // The system tells of a reset once, and it told the writer.
+            // The system reports a reset once, and the write has received it.
             Some(error) if block.is_empty() => Poll::Ready(Err(error.kind().into())),
             _ => Poll::Ready(Ok(block)),
         }
@@ -264,7 +263,7 @@ impl Connection {
 }
 
 impl ReadBlock {
-    /// What is read is given away; the block is used again once that is gone.
+    /// Splits off what was read. The buffer reuses its memory once no such slice is left.
     fn poll_read(&self, stream: &mut Stream, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let mut block = self.0.borrow_mut();
         block.reserve(limits::READ_BYTES);
@@ -297,7 +296,7 @@ fn no_response(used: bool) -> Failure {
 }
 
 fn head_failure(error: &io::Error, heard: bool) -> Failure {
-    // Of TLS: an end without `close_notify`.
+    // rustls: the stream ended without `close_notify`.
     if heard && error.kind() == io::ErrorKind::UnexpectedEof {
         return Failure::new(
             ErrorKind::HttpTruncated,
@@ -309,7 +308,7 @@ fn head_failure(error: &io::Error, heard: bool) -> Failure {
 }
 
 fn body_failure(error: &io::Error) -> Failure {
-    // Of TLS: an end without `close_notify`, which anybody could have made, and a record that was changed.
+    // rustls: the stream ended without `close_notify`, which an attacker could cause; or a record was modified.
     const KINDS: [(io::ErrorKind, ErrorKind); 2] = [
         (io::ErrorKind::UnexpectedEof, ErrorKind::BodyTruncated),
         (io::ErrorKind::InvalidData, ErrorKind::BodyFraming),

@@ -1,4 +1,4 @@
-//! The network: one request on one connection, and where connections come from. Nothing here knows rows or retries.
+//! The network layer: opens connections and makes one request on a connection. It is independent of rows and retries.
 
 pub(crate) mod request;
 pub(crate) mod exchange;

@@ -1,5 +1,4 @@
-//! From a row to the request that goes out: what the run says, what the row says, and what may not go along any more.
-
+//! Builds the request of a row from the settings of the run and of the row, without what a redirect forbids.
 use std::borrow::Cow;
 use std::fmt;
 
@@ -17,14 +16,14 @@ use super::exchange::Request;
 use crate::config;
 use crate::error::Error;
 
-/// What every request of a run says, checked and ready to be copied.
+/// The part that all requests of a run share, checked once.
 #[derive(Debug)]
 pub(crate) struct Template {
     method: Method,
     fields: Fields,
-    /// What is left of `fields` once a redirect has led to another origin.
+    /// The subset of `fields` that may be sent to another origin after a redirect.
     harmless: Fields,
-    /// More than a `Host`, which tells nothing, would be lost then.
+    /// True if that leaves out more than a `Host`, which is no secret.
     has_secret: bool,
     body: Option<Bytes>,
 }
@@ -68,7 +67,7 @@ impl Template {
         if job.became_get { &Method::Get } else { self.method(job) }
     }
 
-    /// What goes along with the next attempt, for a redirect to judge.
+    /// What the next attempt sends, for the redirect policy.
     pub(crate) fn sent<'a>(&'a self, job: &'a Job) -> redirect::Sent<'a> {
         let ask = job.ask.as_deref();
         let body = !job.became_get && (self.body.is_some() || ask.is_some_and(|ask| ask.body.is_some()));
@@ -105,12 +104,12 @@ impl Template {
     }
 }
 
-/// The fields of a request, names in lower case. A `Host` among them is one that the caller has set.
+/// Header fields, names in lower case. A `Host` among them was set by the caller.
 #[derive(Clone, Default)]
 struct Fields(Vec<(Box<str>, Box<str>)>);
 
 impl Fields {
-    /// Puts a field in the place of those of its name.
+    /// Sets a field, replacing those of the same name.
     fn set(&mut self, name: &str, value: impl Into<Box<str>>) {
         let at = self.0.iter().position(|(known, _)| **known == *name).unwrap_or(self.0.len());
         self.remove(name);
@@ -121,7 +120,7 @@ impl Fields {
         self.0.retain(|(known, _)| **known != *name);
     }
 
-    /// Fields that somebody gave: the first of a name takes the place of what was there, an empty value removes it.
+    /// Adds fields from outside: the first of a name replaces what was there, an empty value removes it.
     fn give<'a>(&mut self, given: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Result<(), Failure> {
         for (at, (name, value)) in given.clone().enumerate() {
             header::check(name, value)?;

@@ -1,7 +1,7 @@
-//! Names to addresses: `getaddrinfo` on the executor, each name asked for once at a time, answers kept for a while.
+//! Name resolution: `getaddrinfo` on the executor, single-flight for each name, with a cache.
 //!
-//! The system's own resolver, because only it knows `/etc/hosts`, search domains and VPNs. It blocks and cannot be
-//! interrupted, so each call holds a thread of the dns lane until it really ends, whoever still waits for it.
+//! It is the system's resolver, because no other reads `/etc/hosts`, search domains and VPN settings. It blocks and
+//! cannot be cancelled, so each call occupies a thread of the dns view until it returns.
 
 use std::cell::RefCell;
 use std::hash::RandomState;
@@ -31,7 +31,7 @@ enum Entry {
     Asked(Flight),
 }
 
-/// Resolves for one shard.
+/// The resolver of one shard.
 pub(crate) struct Resolver {
     lane: Executor,
     clock: Clock,
@@ -41,7 +41,7 @@ pub(crate) struct Resolver {
 type Cache = Lru<Box<str>, Entry, RandomState>;
 
 impl Resolver {
-    /// Resolves on `lane`, which bounds how many threads may hang in the system's resolver.
+    /// Resolves on `lane`, which bounds the threads blocked in the system's resolver.
     pub(crate) fn new(lane: Executor, clock: Clock) -> Self {
         Self { lane, clock, cache: RefCell::default() }
     }
@@ -50,7 +50,7 @@ impl Resolver {
     ///
     /// # Cancel safety
     ///
-    /// Whoever stops waiting takes nothing from the others who wait for the same name.
+    /// Dropping the future does not cancel the lookup, which others may wait for.
     pub(crate) async fn resolve(&self, host: &str) -> Result<Addresses, Failure> {
         let flight = match self.cache.borrow_mut().get(host) {
             Some(Entry::Known { addresses, until }) if self.clock.now() < *until => {
@@ -81,7 +81,7 @@ impl Resolver {
         flight
     }
 
-    /// The first of those who waited puts the answer in the place of the question; failures are not kept.
+    /// Replaces the pending lookup by its result. Called by every waiter; the first one does it. Failures are not cached.
     fn learn(&self, host: &str, answer: &Result<Addresses, Failure>) {
         let mut cache = self.cache.borrow_mut();
         if let Some(Entry::Asked(_)) = cache.get(host) {
@@ -105,7 +105,7 @@ fn keep(cache: &mut Cache, host: &str, entry: Entry) {
 
 /// # Blocking
 ///
-/// For as long as the system's resolver likes.
+/// Until the system's resolver returns, which has no time limit.
 fn look_up(name: &str) -> Result<Vec<IpAddr>, Failure> {
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let found = getaddrinfo(Some(name), None, Some(hints)).map_err(|error| failure(name, error))?;

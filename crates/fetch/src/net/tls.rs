@@ -1,4 +1,4 @@
-//! TLS by rustls: what is trusted, and the handshake.
+//! TLS with rustls: trust anchors and the handshake.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,8 +23,8 @@ use webpki::EndEntityCert;
 use super::tls_failure::{SelfSigned, of_handshake};
 use crate::error::Error;
 
-/// What is trusted, for all shards of a run. The system's certificates are read when the first TLS connection is
-/// made, so that a run without TLS does not pay for them.
+/// The trust settings of a run. The system's certificates are loaded for the first TLS connection, so that a run
+/// without TLS does not pay for them.
 #[derive(Debug)]
 pub(crate) struct Trust {
     roots: Option<Arc<RootCertStore>>,
@@ -37,9 +37,9 @@ pub(crate) struct Trust {
 #[derive(Debug)]
 struct Exception {
     given: String,
-    /// As the host of a URL.
+    /// In the form of a URL's host.
     host: String,
-    /// A row had this host.
+    /// True once a row had this host.
     met: AtomicBool,
 }
 
@@ -48,7 +48,7 @@ type TlsConnectorConfig = Arc<ClientConfig>;
 impl Trust {
     /// # Errors
     ///
-    /// There is no certificate in `ca_pem`, or one that cannot be read.
+    /// `ca_pem` has no certificate, or one that cannot be parsed.
     pub(crate) fn new(ca_pem: Option<&[u8]>, insecure_hosts: Vec<String>) -> Result<Self, Error> {
         let roots =
             ca_pem.map(roots).transpose().map_err(|what| Error::config(format!("--cacert: {what}")))?;
@@ -64,13 +64,13 @@ impl Trust {
         met.map(|exception| exception.met.store(true, Ordering::Relaxed)).count() > 0
     }
 
-    /// The exceptions that no row has needed, as they were given.
+    /// The exceptions that no row has matched, as they were given.
     pub(crate) fn unmet(&self) -> Vec<String> {
         let unmet = self.exceptions.iter().filter(|exception| !exception.met.load(Ordering::Relaxed));
         unmet.map(|exception| exception.given.clone()).collect()
     }
 
-    /// Shakes hands with `host` over an open connection; its certificate is verified unless [`Trust::is_insecure`].
+    /// Performs the handshake with `host`, verifying its certificate unless [`Trust::is_insecure`].
     pub(crate) async fn handshake(
         &self,
         host: &str,
@@ -91,7 +91,7 @@ impl Trust {
 }
 
 impl Exception {
-    /// Of a name in any spelling that a URL may have: with a trailing dot, in Unicode, an address without brackets.
+    /// Normalises a name in any spelling of a URL: with a trailing dot, in Unicode, an address without brackets.
     fn of(given: String) -> Self {
         let bare = given.strip_suffix('.').unwrap_or(&given);
         let bracketed = format!("[{bare}]");
@@ -147,7 +147,7 @@ fn setup(what: &str) -> Failure {
     Failure::new(ErrorKind::TlsHandshake, format!("TLS cannot be set up: {what}"))
 }
 
-/// Verifies by another verifier, and tells a certificate that is signed by itself from one of an unknown authority.
+/// Wraps a verifier to distinguish a self-signed certificate from one of an unknown authority.
 #[derive(Debug)]
 struct Verified(Arc<dyn ServerCertVerifier>);
 
@@ -199,7 +199,7 @@ fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
         .is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
-/// Accepts every certificate, for the names that the caller has listed. Signatures are still checked.
+/// Accepts every certificate, for the listed names only. Handshake signatures are still verified.
 #[derive(Debug)]
 struct Unverified(CryptoProvider);
 

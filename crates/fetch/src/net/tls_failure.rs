@@ -1,4 +1,4 @@
-//! What went wrong with TLS, in words, with the flag that helps. Nothing that rustls prints for programmers gets out.
+//! Messages for TLS errors, with the flag that helps. Debug output of rustls is never shown.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use overlapped_proto::{record, sanitize};
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
 
-/// A certificate that is its own issuer, which rustls does not tell from one of an unknown authority.
+/// A self-signed certificate, which rustls reports as one of an unknown authority.
 #[derive(Debug)]
 pub(super) struct SelfSigned;
 
@@ -48,7 +48,7 @@ pub(super) fn of_handshake(error: &io::Error, host: &str) -> Failure {
     }
 }
 
-/// What an error of a connection says.
+/// The message for an I/O error of a connection.
 pub(crate) fn told(error: &io::Error) -> Cow<'static, str> {
     match tls_error(error) {
         Some(tls) => words(tls).into(),
@@ -60,7 +60,7 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
-/// What is wrong with the certificate of `host`, and which flag helps.
+/// The message for a certificate of `host` that is not accepted, with the flag that helps.
 #[expect(clippy::wildcard_enum_match_arm, reason = "kinds come with new versions of the library")]
 fn of_certificate(error: &CertificateError, host: &str) -> String {
     use CertificateError as E;
@@ -109,7 +109,7 @@ fn of_certificate(error: &CertificateError, host: &str) -> String {
     format!("the certificate of {host} {what}; --insecure-host {host} does not verify it")
 }
 
-/// The names that a certificate is for, as the library writes them down: `DnsName("a.test")`, `IpAddress(127.0.0.1)`.
+/// The names in a certificate. The library formats them as `DnsName("a.test")`, `IpAddress(127.0.0.1)`.
 fn names(presented: &[String], host: &str) -> String {
     let plain = |name: &String| {
         let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
@@ -125,7 +125,7 @@ fn names(presented: &[String], host: &str) -> String {
     }
 }
 
-/// Any other error of TLS.
+/// The message for any other TLS error.
 #[expect(clippy::wildcard_enum_match_arm, reason = "kinds come with new versions of the library")]
 fn words(error: &rustls::Error) -> &'static str {
     use rustls::Error as E;
@@ -154,7 +154,7 @@ fn words(error: &rustls::Error) -> &'static str {
     }
 }
 
-/// What a server says before it goes.
+/// The message for an alert from the server.
 #[expect(clippy::wildcard_enum_match_arm, reason = "an alert may have any number")]
 fn of_alert(alert: AlertDescription) -> &'static str {
     use AlertDescription as A;
