@@ -31,7 +31,7 @@ use crate::plan::Plan;
 use crate::sink::{Sink, Sinks};
 use crate::summary::{Progress, Summary, Tally};
 
-/// A run to be: settings, a list, and where the records go.
+/// A run before its start: settings, a list, and sinks for the records.
 ///
 /// ```
 /// use overlapped_fetch::{Bulk, Config, Input, sink};
@@ -60,11 +60,11 @@ pub struct Bulk {
     durable: Option<Opened>,
     tap: Option<Tap>,
     feed: Option<Opening>,
-    /// The first row that is not passed over.
+    /// The first row after `skip`.
     first: Row,
 }
 
-/// A list that is open: where it is read, how long it is, and where rows of it are read once more.
+/// An open list: its feed, its length, and the handle for reading spilled rows again.
 type Opening = (Feed, Option<u64>, Arc<OnceLock<Listed>>);
 
 impl Bulk {
@@ -100,25 +100,25 @@ impl Bulk {
         Self { input_options, ..self }
     }
 
-    /// One more place where the records go. Every sink sees every record, in the order the sinks were given.
+    /// Adds a sink. Every sink receives every record; for each record they are called in the order they were added.
     #[must_use]
     pub fn sink(mut self, sink: Box<dyn Sink>) -> Self {
         self.sinks.push(sink);
         self
     }
 
-    /// Hands the body of the list's one row to `receiver` while it comes, if its status is no failure; its record has none
-    /// then. To be used for lists of one row: bodies that come at the same time would be mixed.
+    /// Streams the body of the list's only row to `receiver` as it arrives, if its status is no failure; its record then
+    /// has no body. For lists of one row only: concurrent bodies would be interleaved.
     #[must_use]
     pub fn receiver(self, receiver: impl Receiver + 'static) -> Self {
         Self { tap: Some(Tap::new(Box::new(receiver))), ..self }
     }
 
-    /// Makes the run durable: killed at any moment, it goes on where it was. To be called when the list is given, and
-    /// before the sinks are: what is answered says how long their files are to be.
+    /// Makes the run durable: after a crash at any point it can be resumed. To be called after the list is set and before
+    /// the sinks are opened: the result holds the lengths to which their files are to be truncated.
     ///
-    /// A list that cannot be read again, such as a pipe, is written down in the run directory. If the run is stopped
-    /// before all of it was read, it must be given again from its beginning, and is compared with what was read.
+    /// A list that cannot be read again, such as a pipe, is copied to the run directory. If the run is stopped before it
+    /// was read to its end, it must be given again from its beginning, and is compared with the copy.
     ///
     /// ```
     /// use overlapped_fetch::durable::{Begin, Durable};
@@ -146,7 +146,7 @@ impl Bulk {
     ///
     /// # Errors
     ///
-    /// There is a state and there must be none, or it is that of another run, or in use, or damaged.
+    /// There is a state and there must be none; or it belongs to another run, is in use, or is damaged.
     ///
     /// # Blocking
     ///
@@ -189,16 +189,16 @@ impl Bulk {
         Ok((self, earlier))
     }
 
-    /// Opens the list and reads its first rows, so that one that cannot be read is found before any output is made. To be
-    /// called, if at all, behind [`Bulk::durable`] and before the sinks are opened.
+    /// Opens the list and reads its first rows, so that an unreadable list is reported before any output is created. If
+    /// used, to be called after [`Bulk::durable`] and before the sinks are opened.
     ///
     /// # Errors
     ///
-    /// The list cannot be opened or read; nothing is left of the run.
+    /// The list cannot be opened or read. No run has begun.
     ///
     /// # Blocking
     ///
-    /// Until the first rows are there, which of a pipe may be long.
+    /// Until the first rows are read, which may take long for a pipe.
     pub fn check_list(mut self) -> Result<Self, Error> {
         let (mut feed, bytes, listed) = self.open_list()?;
         feed.prime()?;
@@ -219,7 +219,7 @@ impl Bulk {
         Ok((feed, bytes, listed))
     }
 
-    /// Starts the run on threads of its own, and returns at once.
+    /// Starts the run on its own threads, and returns at once.
     ///
     /// # Errors
     ///
@@ -246,7 +246,7 @@ impl Bulk {
             folder: self.durable.as_ref().map_or_else(std::env::temp_dir, |opened| opened.path().to_owned()),
             run: plan.run,
             listed,
-            bytes_max: limits::SPILL_BYTES_MAX / u64::try_from(plan.shards).unwrap_or(1),
+            bytes_max: limits::SPILL_BYTES_MAX / plan.shards as u64,
         };
         let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
         let executor = executor(plan.shards).map_err(no_threads)?;
@@ -289,7 +289,7 @@ impl Bulk {
             shards,
             feed: Reading::Open(Box::new(feed)),
             failure: None,
-            // What is in the outputs from before goes, and a table has its header, even if no row comes.
+            // Dirty: the first flush truncates old content and writes the header of a table, even without records.
             sinks: Writing::Open { sinks, dirty: true },
             ledger,
             order,
@@ -305,7 +305,7 @@ impl Bulk {
     }
 }
 
-/// A list that cannot be read twice, written down on its way.
+/// Copies a list that cannot be read twice while it is read.
 fn spooled(opened: &mut Opened, read: Box<dyn Read + Send>, name: String) -> Result<Input, Error> {
     Ok(match opened.spool(read)? {
         Spooled::Whole(path) => Input::File(path),
@@ -313,21 +313,22 @@ fn spooled(opened: &mut Opened, read: Box<dyn Read + Send>, name: String) -> Res
     })
 }
 
-/// All threads of a run are the executor's: shards, the conductor, and those that block for them.
+/// All threads of a run belong to this executor: shards, conductor, and blocking work.
 fn executor(shards: usize) -> std::io::Result<Executor> {
     let threads = shards + 1 + limits::DNS_PARALLEL_MAX + limits::DISK_PARALLEL_MAX + shards;
     Executor::builder().max_workers(threads).thread_name("overlapped").build()
 }
 
-/// Not on [`block_on`], which on a worker is a sleep in the middle of a job: each time, another thread would be had to take this one's
-/// place.
+/// On its own runtime, not on [`block_on`]: on a worker of the executor that counts as blocking inside a job, so that
+/// another thread would replace this one at every wait.
 ///
 /// # Blocking
 ///
 /// Until the run is over.
 fn run_conductor(conductor: Conductor) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.map_err(|error| Error::internal(format!("no thread can wait: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Error::internal(format!("no event loop can be created: {error}")))?;
     runtime.block_on(conductor.run())
 }
 
@@ -345,32 +346,32 @@ fn run_shard(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     // Without a runtime the shard ends here, and the conductor reports it.
     #[expect(clippy::expect_used, reason = "a panic here is carried to the conductor, which ends the run")]
-    let runtime = runtime.expect("the system gives a shard its event queue");
-    let seed = clock.unix_us(clock.now()).unsigned_abs() ^ (u64::try_from(index).unwrap_or(0) << 32);
+    let runtime = runtime.expect("the system provides an event queue for a shard");
+    let seed = clock.unix_us(clock.now()).unsigned_abs() ^ ((index as u64) << 32);
     runtime.block_on(drive(Shard::new(index, plan, shared, lanes, outside, clock, seed)));
 }
 
-/// A run under way: a future of its summary.
+/// A running run: a future of its summary.
 ///
-/// Dropped, it ends at once: what is in flight is given up, what is finished is written out.
+/// Dropping it aborts the run: requests in flight are dropped, finished records are written.
 #[must_use = "a run that is dropped ends at once"]
 pub struct Run {
     conductor: Task<Result<(), Error>>,
     control: Control,
     plan: Arc<Plan>,
-    /// Its threads end with it.
+    /// Dropped with the run, which ends its threads.
     #[expect(dead_code, reason = "kept for its drop")]
     executor: Executor,
 }
 
 impl Run {
-    /// A handle to look at the run and to end it, from any thread.
+    /// A handle to observe and stop the run, from any thread.
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the run.
     ///
     /// # Errors
     ///
@@ -403,7 +404,7 @@ impl Drop for Run {
     }
 }
 
-/// Looks at a run and ends it.
+/// A handle to observe and stop a run.
 #[derive(Clone)]
 pub struct Control {
     shared: Arc<Shared>,
@@ -412,18 +413,18 @@ pub struct Control {
 }
 
 impl Control {
-    /// How the run stands.
+    /// The progress of the run.
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.tally.progress(&self.shared)
     }
 
-    /// Ends the run in order: nothing new starts, what is in flight may end.
+    /// Drains the run: nothing new starts, requests in flight are finished.
     pub fn stop(&self) {
         self.shared.stop(Stage::Draining, Stop::Asked);
     }
 
-    /// Ends the run at once: what is in flight is given up, what is finished is written out.
+    /// Aborts the run: requests in flight are dropped, finished records are written.
     pub fn abort(&self) {
         self.shared.stop(Stage::Aborting, Stop::Asked);
     }

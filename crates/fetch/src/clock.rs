@@ -1,10 +1,10 @@
-//! The only clock. Everything else is given `now`.
+//! The only module that reads the clock. Other code gets `now` as an argument.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use overlapped_proto::time::Nanos;
 
-/// Tells the time since the start of the run.
+/// A monotonic clock that starts with the run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
@@ -23,19 +23,19 @@ impl Clock {
         self.start.elapsed().into()
     }
 
-    /// The same moment as the runtime's timers know it.
+    /// A time of this clock as the runtime's timers use it.
     pub(crate) fn instant(&self, at: Nanos) -> tokio::time::Instant {
         let far = Duration::from_secs(86_400 * 365);
         tokio::time::Instant::from_std(self.start + Duration::from(at).min(far))
     }
 
-    /// The same moment on the wall, in microseconds since 1970: the monotonic time since the start, so that a clock
-    /// set during the run does not make a record end before it began.
+    /// A time of this clock as wall-clock time, in microseconds since 1970. It is derived from the start of the run, so
+    /// that setting the system clock does not make a record end before it began.
     pub(crate) fn unix_us(&self, at: Nanos) -> i64 {
         i64::try_from((self.start_unix + Duration::from(at)).as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// The same moment on the wall, in whole seconds since 1970.
+    /// A time of this clock as wall-clock time, in seconds since 1970.
     pub(crate) fn unix_s(&self, at: Nanos) -> i64 {
         self.unix_us(at) / 1_000_000
     }

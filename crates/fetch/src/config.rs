@@ -1,4 +1,4 @@
-//! What a caller may set, as plain data. Nothing is checked here; that is the plan's.
+//! The settings of a run, as plain data. They are checked when the plan is made from them.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
 
-/// Everything a caller may set for a run. Every default is a number of `overlapped_proto::limits`.
+/// All settings of a run. Every default is a constant of `overlapped_proto::limits`.
 ///
 /// ```
 /// use overlapped_fetch::{Config, Pace};
@@ -21,13 +21,13 @@ use overlapped_proto::max_errors::MaxErrors;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What every request says unless its row says otherwise.
+    /// What every request sends unless its row overrides it.
     pub request: Request,
     /// How many requests may run, and how fast.
     pub pace: Pace,
-    /// What is tried again.
+    /// What is retried.
     pub retry: Retry,
-    /// How long each phase may take; `None`: as long as it likes.
+    /// Time limits by phase; `None`: no limit.
     pub timeouts: Timeouts,
     /// What is kept of a response.
     pub response: Response,
@@ -35,17 +35,17 @@ pub struct Config {
     pub max_redirects: u16,
     /// How connections are made.
     pub network: Network,
-    /// Failed rows that end the run; what is in flight may end.
+    /// Failed rows at which the run is drained.
     pub max_errors: Option<MaxErrors>,
-    /// Records come in the order of the list.
+    /// Write records in the order of the list.
     pub ordered: bool,
-    /// The most rows in memory ahead of the fetching: no more than keep everybody busy. What their hosts cannot take yet may wait on disk, so that others get theirs.
+    /// The most rows in memory. Rows of a host that has too many of them are spilled to disk, so that others can start.
     pub window_rows: usize,
     /// Threads that fetch; `None`: one per processor.
     pub shards: Option<usize>,
 }
 
-/// What every request says unless its row says otherwise.
+/// What every request sends unless its row overrides it.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The method.
@@ -67,35 +67,35 @@ pub struct Request {
 pub struct Pace {
     /// Requests in flight at once.
     pub parallel_max: usize,
-    /// Requests in flight to one host; `None`: 6, and no limit for this machine itself. `Some(0)`: no limit.
+    /// Requests in flight to one host; `None`: 6, and unlimited for loopback. `Some(0)`: no limit.
     pub parallel_max_host: Option<usize>,
-    /// Requests a span, over all hosts.
+    /// Requests per span, over all hosts.
     pub rate: Option<Rate>,
-    /// Requests a span, to each host.
+    /// Requests per span, to each host.
     pub rate_host: Option<Rate>,
-    /// Adapt a host's concurrency to its answers.
+    /// Adapt a host's concurrency to its responses.
     pub adaptive: bool,
-    /// Ask each site's robots.txt first, and keep to it (RFC 9309).
+    /// Fetch each site's robots.txt first, and follow it (RFC 9309).
     pub robots: bool,
-    /// Failures in a row to reach an origin (scheme, host, port) before it is parked, and but for a probe now and then no
-    /// row asks it; 0: never.
+    /// Consecutive failures to reach an origin (scheme, host, port) before it is parked and only probed now and then; 0:
+    /// never.
     pub max_host_errors: u32,
-    /// How long an origin may give no answer before its rows fail as `host.down`; `None`: for ever.
+    /// How long an origin may be unreachable before its rows fail as `host.down`; `None`: no limit.
     pub host_down_after: Option<Duration>,
 }
 
-/// What is tried again.
+/// What is retried.
 #[derive(Clone, Debug)]
 pub struct Retry {
-    /// Further attempts after the first.
+    /// Retries after the first attempt.
     pub retries: u16,
-    /// No further attempt starts this long after the first.
+    /// No retry starts later than this after the first attempt.
     pub max_time: Option<Duration>,
-    /// Also methods that are not idempotent, and failures that are not transient.
+    /// Also retry methods that are not idempotent, and failures that are not transient.
     pub all_errors: bool,
 }
 
-/// How long each phase may take; `None`: as long as it likes.
+/// Time limits by phase; `None`: no limit.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// Name resolution.
@@ -106,9 +106,9 @@ pub struct Timeouts {
     pub tls: Option<Duration>,
     /// From the request to the first byte of the response.
     pub first_byte: Option<Duration>,
-    /// The slowest body: bytes a second, over a span.
+    /// The minimum speed of a body: bytes per second, measured over a span.
     pub speed: Option<(u64, Duration)>,
-    /// One attempt in all, with the redirects before it, without waiting for a place.
+    /// An attempt with the redirects before it, without the time in the queue.
     pub total: Option<Duration>,
 }
 
@@ -117,21 +117,22 @@ pub struct Timeouts {
 pub struct Response {
     /// Keep the body.
     pub body: bool,
-    /// Take the SHA-256 of the decoded body.
+    /// Compute the SHA-256 of the decoded body.
     pub sha256: bool,
     /// Decoded bytes of a body before it fails as `body.too_large`.
     pub max_bytes: u64,
-    /// Refuse heads that are not as RFC 9112 has them, though every reader finds the same end of the message. Otherwise
-    /// they are read as browsers read them, and the record says what was overlooked.
+    /// Refuse every head that violates RFC 9112. Otherwise violations that do not affect the length of the message are
+    /// accepted, as browsers do, and noted in the record.
     pub strict_http: bool,
     /// Statuses that count as failures.
     pub fail: Vec<RangeInclusive<u16>>,
-    /// Bytes of responses held in memory over all rows, until their records are written; `None`: no limit. Beyond half of it bodies,
-    /// and the heads of finished rows, wait on disk ([`Body::Spooled`](overlapped_proto::record::Body::Spooled)); beyond all of it
-    /// large heads and decoders wait before they read on. A record that a sink keeps counts for as long as it is kept.
+    /// The memory budget: bytes of responses in memory until their records are written; `None`: no limit. Beyond half of
+    /// it, bodies and the heads of finished rows are spooled to disk
+    /// ([`Body::Spooled`](overlapped_proto::record::Body::Spooled)); beyond all of it, large heads and decoders wait before
+    /// they read on. A record that a sink keeps counts for as long as it is kept.
     pub memory_max: Option<u64>,
-    /// A directory for bodies that are too large to hold, for sinks that give files a name. Without one they go to a file
-    /// without a name, which is in the state of a durable run, or else in the directory for temporary files.
+    /// A directory for bodies that are too large to hold, for sinks that rename files. Without one they go to an unlinked
+    /// file, in the run directory of a durable run, or else in the directory for temporary files.
     pub spool: Option<PathBuf>,
 }
 
@@ -146,9 +147,9 @@ pub struct Network {
     pub insecure_hosts: Vec<String>,
     /// `host:port` to dial at other addresses (curl's `--resolve`).
     pub resolve: Vec<(String, u16, Vec<IpAddr>)>,
-    /// Refuse private, loopback and link-local addresses: for lists that strangers wrote.
+    /// Refuse private, loopback and link-local addresses, for lists from untrusted sources.
     pub public_only: bool,
-    /// Address ranges that are allowed whatever the policy says.
+    /// Address ranges that are always allowed.
     pub allow_addresses: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What can end a run, or keep it from starting. What goes wrong with one row is a record, never one of these.
+//! The errors that end a run or keep it from starting. A failure of a single row is a record, not an [`Error`].
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use overlapped_proto::outcome::Failure;
 
-/// Which side of a run an [`Error`] concerns.
+/// The part of a run that an [`Error`] concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
     /// A setting is wrong; nothing was fetched.
@@ -15,13 +15,13 @@ pub enum ErrorClass {
     Input,
     /// The results cannot be written.
     Output,
-    /// Nobody reads the results any more (`EPIPE`).
+    /// The reader of the results has closed its end (`EPIPE`).
     OutputClosed,
-    /// There is the state of an earlier run, and nothing was said about what becomes of it.
+    /// There is the state of an earlier run, and the command does not say what to do with it.
     StateExists,
-    /// The run cannot go on: another process is at work on it, or it is not the run that was begun.
+    /// The run cannot resume: another process uses its state, or its list or settings differ.
     State,
-    /// The state of the run is damaged, or does not agree with its list or its outputs.
+    /// The state of the run is damaged, or contradicts the list or the outputs.
     Journal,
     /// Rows and records do not add up.
     Sum,
@@ -29,7 +29,7 @@ pub enum ErrorClass {
     Internal,
 }
 
-/// What ended a run, or kept it from starting: one line that says what to do.
+/// An error that ends a run or keeps it from starting, as one line that says what to do.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -39,7 +39,7 @@ struct Inner {
 }
 
 impl Error {
-    /// Which side of the run it concerns.
+    /// The part of the run that it concerns.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         self.0.class
@@ -53,13 +53,13 @@ impl Error {
         Self::new(ErrorClass::Config, message.into(), None)
     }
 
-    /// A list that cannot be read, or no further than so many rows.
+    /// The list cannot be read, or not beyond this number of rows.
     pub(crate) fn input(name: &str, rows: u64, source: io::Error) -> Self {
         let after = if rows > 0 { format!(" after {rows} rows") } else { String::new() };
         Self::new(ErrorClass::Input, format!("cannot read the list {name}{after}"), Some(source))
     }
 
-    /// A list that is not what its format says.
+    /// The list does not follow its format.
     pub(crate) fn list(name: &str, failure: &Failure) -> Self {
         Self::new(ErrorClass::Input, format!("cannot read the list {name}: {}", failure.message), None)
     }
@@ -68,19 +68,19 @@ impl Error {
         if source.kind() == io::ErrorKind::BrokenPipe {
             return Self::new(
                 ErrorClass::OutputClosed,
-                "nobody reads the output any more".into(),
+                "the reader of the output has closed it".into(),
                 Some(source),
             );
         }
         Self::new(ErrorClass::Output, "cannot write the results".into(), Some(source))
     }
 
-    /// Rows that were put aside and cannot be had back.
+    /// Spilled rows cannot be read back.
     pub(crate) fn spill(source: io::Error) -> Self {
         Self::new(ErrorClass::Output, "cannot read back the rows that waited on disk".into(), Some(source))
     }
 
-    /// A list that cannot be read at some place once more.
+    /// The list cannot be read again for spilled rows.
     pub(crate) fn reread(source: io::Error) -> Self {
         Self::new(ErrorClass::Output, "cannot read rows of the list once more".into(), Some(source))
     }
@@ -104,7 +104,7 @@ impl Error {
         Self::new(ErrorClass::Journal, format!("{}: {damage}", path.display()), None)
     }
 
-    /// Rows of the list that have no record, or more than one.
+    /// Some rows of the list have no record, or more than one.
     pub(crate) fn sum(message: &str) -> Self {
         Self::new(ErrorClass::Sum, format!("the rows and their records do not add up: {message}"), None)
     }
@@ -123,7 +123,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The text without the numbers of system errors: beside their words, "(os error 2)" says nothing more.
+/// The text without the numbers of system errors, such as "(os error 2)", which only repeat the message.
 fn words(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let mut words = parts.next().unwrap_or_default().to_owned();

@@ -1,5 +1,5 @@
-//! Directories that are held open. What is below one is reached through its handle, one component at a time, and no
-//! symbolic link is followed on the way: a directory that is swapped for a link leads nowhere.
+//! Open directories. Files below one are accessed relative to its handle, one path component at a time, and symbolic
+//! links are not followed, so that a directory cannot be swapped for a link.
 //!
 //! `openat2` with `RESOLVE_BENEATH` does the same in one call, on Linux only. Names are at most
 //! [`overlapped_proto::limits::FILE_DEPTH_MAX`] deep, so one portable way is enough.
@@ -23,17 +23,17 @@ use crate::rlimit::patiently;
 #[derive(Debug)]
 pub(crate) struct Folder {
     handle: File,
-    /// What it was called when it was opened, for messages and records.
+    /// Its path when it was opened, for messages and records.
     path: PathBuf,
 }
 
-/// A file by its device and its number there, which it keeps under every name.
+/// A file by device and inode number, which do not depend on its name.
 pub(crate) type FileId = (u64, u64);
 
-/// A point in time by the clock of a file system, in seconds and nanoseconds: when a file was changed last.
+/// A file system's change time (ctime), in seconds and nanoseconds.
 pub type Moment = (i64, u64);
 
-/// What has a name in a directory.
+/// The metadata of a directory entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
     pub(crate) id: FileId,
@@ -42,9 +42,9 @@ pub(crate) struct Found {
     pub(crate) owner: u32,
     /// The permission bits.
     pub(crate) mode: u32,
-    /// How many names it has.
+    /// Its number of hard links.
     pub(crate) links: u64,
-    /// When the file, or its name, was changed last. No call sets it to another time.
+    /// When its content or an attribute was changed last (ctime). No call sets it to another time.
     pub(crate) changed: Moment,
 }
 
@@ -76,14 +76,14 @@ impl Found {
     }
 }
 
-/// What an open file is.
+/// The metadata of an open file.
 pub(crate) fn found(file: &File) -> io::Result<Found> {
     Ok(Found::of(&fstat(file)?))
 }
 
-/// All of this type blocks on the disk.
+/// All methods block on the disk.
 impl Folder {
-    /// Opens a directory that the user names, who may name a link.
+    /// Opens a directory given by the user, which may be a link.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let named = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -91,7 +91,7 @@ impl Folder {
         Ok(Self { handle, path: path.to_owned() })
     }
 
-    /// The directory in which a file of this path is.
+    /// The parent directory of this path.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         Self::open(path.parent().unwrap_or(Path::new("")))
     }
@@ -100,7 +100,7 @@ impl Folder {
         &self.path
     }
 
-    /// What it is.
+    /// Its metadata.
     pub(crate) fn found(&self) -> io::Result<Found> {
         found(&self.handle)
     }
@@ -109,12 +109,12 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotADirectory`]: it is something else, such as a link, wherever that leads.
+    /// [`io::ErrorKind::NotADirectory`]: it is something else, such as a link to a directory.
     pub(crate) fn folder(&self, name: &OsStr) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = open(self.handle.as_fd(), Path::new(name), flags, Mode::empty());
         let handle = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-            // What a link is to some systems.
+            // Some systems report a link in this way.
             Some(Errno::LOOP | Errno::MLINK) => io::ErrorKind::NotADirectory.into(),
             _ => error,
         })?;
@@ -130,7 +130,7 @@ impl Folder {
         self.walk(relative, |folder, name| folder.folder(name))
     }
 
-    /// The same, and makes the directories that are not there.
+    /// The same, and creates missing directories.
     pub(crate) fn make_below(&self, relative: &Path) -> io::Result<Self> {
         self.walk(relative, |folder, name| match folder.folder(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -150,7 +150,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Makes a directory in this one; false: something has its name.
+    /// Creates a directory in this one; false if the name is taken.
     pub(crate) fn make(&self, name: &OsStr, mode: u32) -> io::Result<bool> {
         match mkdirat(&self.handle, name, Mode::from_raw_mode(mode)) {
             Ok(()) => Ok(true),
@@ -165,12 +165,12 @@ impl Folder {
         open(self.handle.as_fd(), Path::new(name), flags, mode)
     }
 
-    /// A new file, which nothing may be in the place of.
+    /// Creates a file. Fails if the name is taken.
     pub(crate) fn create(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         self.file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode)
     }
 
-    /// A new file in the place of what has its name, be it a link.
+    /// Creates a file, replacing what has its name, even a link.
     pub(crate) fn create_anew(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         match self.create(name, mode) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -181,7 +181,7 @@ impl Folder {
         }
     }
 
-    /// Opens a file to be read. What is no file is an error, and a pipe is not waited for.
+    /// Opens a regular file for reading; anything else is an error, and a pipe does not block.
     pub(crate) fn read(&self, name: &OsStr) -> io::Result<File> {
         let file = self.file(name, OFlags::RDONLY | OFlags::NONBLOCK, 0)?;
         match found(&file)?.is_file() {
@@ -190,7 +190,7 @@ impl Folder {
         }
     }
 
-    /// What has this name; `None`: nothing.
+    /// The metadata of a name; `None` if it does not exist.
     pub(crate) fn find(&self, name: &OsStr) -> io::Result<Option<Found>> {
         match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Found::of(&stat))),
@@ -199,7 +199,7 @@ impl Folder {
         }
     }
 
-    /// Gives a file in this directory another name, also in another one, and replaces what has that name.
+    /// Renames a file, also into another directory, replacing what has that name.
     pub(crate) fn rename(&self, name: &OsStr, to: &Self, to_name: &OsStr) -> io::Result<()> {
         Ok(renameat_with(&self.handle, name, &to.handle, to_name, RenameFlags::empty())?)
     }
@@ -208,13 +208,13 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::AlreadyExists`]: something has the name, and `replace` is not set.
+    /// [`io::ErrorKind::AlreadyExists`]: the name is taken, and `replace` is not set.
     pub(crate) fn take(&self, from: (BorrowedFd<'_>, &Path), name: &OsStr, replace: bool) -> io::Result<()> {
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
         Ok(renameat_with(from.0, from.1, &self.handle, name, flags)?)
     }
 
-    /// Where the file at `path` is: by its name here if it is directly in this directory.
+    /// The location of the file at `path`: relative to this directory if it is directly in it.
     pub(crate) fn place<'a>(&'a self, path: &'a Path) -> (BorrowedFd<'a>, &'a Path) {
         match (path.parent() == Some(&self.path), path.file_name()) {
             (true, Some(name)) => (self.handle.as_fd(), Path::new(name)),
@@ -247,7 +247,7 @@ impl Folder {
         Ok(unlinkat(&self.handle, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// The names in it, in no order.
+    /// The names in it, in no particular order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in retry_on_intr(|| Dir::read_from(&self.handle))? {
@@ -260,23 +260,23 @@ impl Folder {
         Ok(names)
     }
 
-    /// Has the names in it on the disk.
+    /// Syncs its entries.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
 
-    /// Has everything in its file system on the disk.
+    /// Syncs its whole file system.
     pub(crate) fn sync_system(&self) -> io::Result<()> {
         Ok(syncfs(&self.handle)?)
     }
 }
 
-/// Waits for a file to become free if connections hold all there are, and goes on after a signal.
+/// Retries while connections use up all file descriptors, and after a signal.
 fn open(folder: BorrowedFd<'_>, name: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
     patiently(|| Ok(retry_on_intr(|| openat(folder, name, flags, mode))?.into()))
 }
 
-/// Lets those read a file whom `mode` allows to.
+/// Sets the permission bits.
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     Ok(fchmod(file, Mode::from_raw_mode(mode))?)
 }

@@ -23,8 +23,8 @@
 //! # Ok::<(), overlapped_fetch::Error>(())
 //! ```
 //!
-//! What is decided (who may start, what is tried again, where a redirect leads) is decided in `overlapped-proto`, which
-//! knows no socket and no clock; this crate acts on it. Sockets, files and the clock are here and nowhere else.
+//! Decisions (what may start, what is retried, where a redirect leads) are made in `overlapped-proto`, which does no I/O
+//! and reads no clock. Only this crate uses sockets, files and the clock.
 //!
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 

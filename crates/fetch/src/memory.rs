@@ -1,12 +1,12 @@
-//! How many bytes of responses a run holds in memory, over all its shards, and what becomes of those beyond the budget.
+//! The memory budget of responses, over all shards of a run, and the back-pressure when it is used up.
 //!
-//! A response counts from its first byte until its record is written, or until its bytes have moved to disk. What can go
-//! to disk (bodies, and the heads and bodies of finished rows) does so when half of the budget is used; what cannot (the
-//! heads and decoders of requests in flight) waits when all of it is.
+//! A response counts from its first byte until its record is written or its bytes have moved to disk. When half of the
+//! budget is used, bodies and finished rows are spooled to disk; when all of it is used, what cannot be spooled (heads
+//! and decoders of requests in flight) waits before it reads on.
 //!
-//! A row that waits depends on requests in flight alone: what is finished holds at most the first half, and the deadlines
-//! of requests free the second. One row at a time is exempt, the earliest that waits, and no other is before its attempt
-//! has ended. So a run goes on even if no response fits into its budget.
+//! The run makes progress even if no response fits into the budget. Finished rows hold at most the first half, so a row
+//! that waits depends only on requests in flight, which end by their deadlines. One row at a time is exempt: the
+//! earliest that waits, until its attempt has ended.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -28,13 +28,13 @@ pub(crate) struct Memory {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Those that met the limit, and how to wake them.
+    /// Rows that wait for room, and their wakers.
     waiting: BTreeMap<Row, Waker>,
-    /// A row reads on although there is no room.
+    /// A row is exempt from the limit.
     exempt: bool,
 }
 
-/// What one response has of it. Gives it back when it is dropped.
+/// The part of the budget that one response holds. Returned on drop.
 #[derive(Debug)]
 pub(crate) struct Share {
     memory: Arc<Memory>,
@@ -43,14 +43,14 @@ pub(crate) struct Share {
     turn: Turn,
 }
 
-/// How a response stands with the limit.
+/// The state of a response towards the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// It has not met it.
+    /// It has not waited.
     Free,
-    /// It is in the queue.
+    /// It waits in the queue.
     Waiting,
-    /// It is the one that reads on nevertheless.
+    /// It is the exempt one.
     Exempt,
 }
 
@@ -64,19 +64,19 @@ impl Memory {
         Share { memory: Arc::clone(self), row, bytes: 0, turn: Turn::Free }
     }
 
-    /// The most bytes that were held at once.
+    /// The peak of the bytes held.
     pub(crate) fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// True if more is held than may be.
+    /// True if the budget is used up.
     fn is_full(&self) -> bool {
         self.used.load(Ordering::SeqCst) > self.max
     }
 
     fn give_back(&self, bytes: usize) {
         let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
-        // A row looks again once it is in the queue: it sees this, or is woken.
+        // A row checks again after it has entered the queue, so no wake-up is lost.
         if before > self.max && before - bytes <= self.max {
             self.queue().waiting.values().for_each(Waker::wake_by_ref);
         }
@@ -89,7 +89,7 @@ impl Memory {
 }
 
 impl Share {
-    /// The response holds so many bytes now; few are none.
+    /// Sets the bytes that the response holds. Amounts below a threshold are not counted.
     pub(crate) fn set(&mut self, bytes: usize) {
         let bytes = if bytes < limits::MEMORY_COUNTED_BYTES { 0 } else { bytes };
         let before = std::mem::replace(&mut self.bytes, bytes);
@@ -106,12 +106,12 @@ impl Share {
         self.bytes
     }
 
-    /// True if what can go to disk should, whichever response it belongs to.
+    /// True if everything that can be spooled to disk should be.
     pub(crate) fn is_short(&self) -> bool {
         self.memory.used.load(Ordering::SeqCst) > self.memory.max / limits::MEMORY_DISK_SHARE
     }
 
-    /// True if there is no room for more.
+    /// True if the budget is used up.
     pub(crate) fn is_full(&self) -> bool {
         self.memory.is_full()
     }
@@ -137,11 +137,11 @@ impl Share {
             self.turn = Turn::Exempt;
             return Poll::Ready(());
         }
-        // A byte may have been given back before the row was in the queue.
+        // Bytes may have been returned before the row entered the queue.
         if self.memory.is_full() { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// The attempt has ended: it reads nothing further, and another row may be exempt.
+    /// Ends the attempt: it reads nothing more, so another row may be exempt.
     pub(crate) fn end(&mut self) {
         if self.turn == Turn::Exempt {
             self.turn = Turn::Free;
@@ -201,7 +201,7 @@ mod tests {
         assert!(may_read(&mut second));
         drop(second);
         let mut third = memory.share(Row(3));
-        assert!(may_read(&mut third), "an attempt that was dropped exempts no more");
+        assert!(may_read(&mut third), "dropping an attempt ends its exemption");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The one reading of a [`Config`]: checked, and in the form the engine works with.
+//! The plan: a [`Config`], checked and converted once to the form that the engine uses.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::memory::Memory;
 use crate::net::request::Template;
 use crate::net::tls::Trust;
 
-/// A checked [`Config`], in the form the engine works with.
+/// A checked [`Config`], in the form that the engine uses.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) template: Template,
@@ -28,15 +28,15 @@ pub(crate) struct Plan {
     pub(crate) timeouts: Limits,
     pub(crate) response: Response,
     pub(crate) redirect: redirect::Policy,
-    /// How heads are read.
+    /// How strictly heads are parsed.
     pub(crate) strictness: Strictness,
-    /// Starts over all shards; the scheduler's own limit would hold for one.
+    /// The rate over all shards; the scheduler's own limit would be per shard.
     pub(crate) rate: Option<Rate>,
     pub(crate) trust: Trust,
     pub(crate) decodes: bool,
-    /// What bodies may take of memory.
+    /// The memory budget of responses.
     pub(crate) memory: Arc<Memory>,
-    /// The name by which sites' robots.txt know this run, if it asks for them.
+    /// The product token for robots.txt; `None`: robots.txt is not fetched.
     pub(crate) robots: Option<Box<str>>,
     pub(crate) max_errors: Option<MaxErrors>,
     pub(crate) ordered: bool,
@@ -100,8 +100,8 @@ impl Plan {
         })
     }
 
-    /// What keeps the connections of a row apart from others to the same origin. One that was opened for a row's own
-    /// URL is not used after a public address has redirected the row: it may lead where that must not.
+    /// What separates the connections of a row from others to the same origin. A row that was redirected by a public
+    /// address must not use a connection that was opened for a row's own URL: it may lead to an address forbidden to it.
     pub(crate) fn route(&self, job: &Job) -> Route {
         Route {
             tls: u32::from(
@@ -112,21 +112,21 @@ impl Plan {
         }
     }
 
-    /// The addresses that the caller has set for a name.
+    /// The addresses configured for a name.
     pub(crate) fn pinned(&self, name: &str, port: Option<u16>) -> Option<&[IpAddr]> {
         let is_it =
             |pin: &&(String, u16, Vec<IpAddr>)| Some(pin.1) == port && pin.0.eq_ignore_ascii_case(name);
         self.pinned.iter().find(is_it).map(|(_, _, addresses)| addresses.as_slice())
     }
 
-    /// Those of `addresses` that may be dialled.
+    /// Applies the address policy to `addresses`.
     pub(crate) fn dialable(&self, mut addresses: Vec<IpAddr>, job: &Job) -> Result<Vec<IpAddr>, Failure> {
         match self.family {
             Some(Family::V4) => addresses.retain(IpAddr::is_ipv4),
             Some(Family::V6) => addresses.retain(IpAddr::is_ipv6),
             None => {}
         }
-        // Every answer is judged: one bad address among good ones is a trap, not a mistake.
+        // One forbidden address refuses the row: a mixture of allowed and forbidden ones indicates DNS rebinding.
         addresses.iter().try_for_each(|&address| match job.from_public {
             false => self.addresses.judge(address),
             true => self.addresses.judge_from_public(address),
@@ -182,7 +182,7 @@ fn scheduling(pace: &Pace, retry: &Retry, request: &Request) -> schedule::Pace {
     }
 }
 
-/// What the run's User-Agent begins with.
+/// The product token of the run's User-Agent.
 fn robot(request: &Request) -> Box<str> {
     let is_it = |header: &&(String, String)| header.0.eq_ignore_ascii_case("user-agent");
     let given = request.headers.iter().rev().find(is_it).map(|(_, value)| robots::product_token(value));

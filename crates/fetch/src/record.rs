@@ -1,4 +1,4 @@
-//! What a [`Record`] is made of: the types of `overlapped-proto` that it shows, so that its users need not name that crate.
+//! The types of `overlapped-proto` that a [`Record`] contains, re-exported, so that users need not depend on that crate.
 
 pub use bytes::Bytes;
 pub use overlapped_proto::error::{ErrorKind, Phase};

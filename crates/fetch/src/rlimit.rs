@@ -1,4 +1,4 @@
-//! The system's limit on open files, which is what a run with thousands of requests in flight meets first.
+//! `RLIMIT_NOFILE`, the first system limit that a run with thousands of requests in flight reaches.
 
 use std::fs::File;
 use std::io;
@@ -8,10 +8,10 @@ use overlapped_proto::limits;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files so that `parallel_max` requests can be in flight, and says how many can.
+/// Raises the soft limit on open files for `parallel_max` requests in flight; returns how many are possible.
 ///
-/// An answer below `parallel_max` means that the hard limit is in the way, which only `ulimit -Hn` or the system's
-/// administrator can move.
+/// A result below `parallel_max` means that the hard limit is too low (`ulimit -Hn`), which only an administrator can
+/// raise.
 ///
 /// ```
 /// assert!(overlapped_fetch::raise_open_files_limit(64) > 0);
@@ -28,19 +28,19 @@ pub fn raise_open_files_limit(parallel_max: usize) -> usize {
             now = raised;
         }
     }
-    // Where there are very few, half of them are requests.
+    // If the limit is very low, half of it is for requests.
     usize::try_from(now.saturating_sub(limits::FILES_RESERVED).max(now / 2)).unwrap_or(usize::MAX)
 }
 
-/// How many connections may be idle beside `parallel_max` that are in use, so that the list, the sinks and the journal
-/// find files to open.
+/// How many idle connections may be kept beside `parallel_max` busy ones, so that files remain for the list, the sinks
+/// and the journal.
 pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     files.saturating_sub(parallel_max).saturating_sub(limits::FILES_OWN).clamp(2, limits::IDLE_MAX)
 }
 
-/// Opens a file or directory of the run's own, and waits for a while if connections hold all the files there are.
+/// Opens a file of the run, and retries for a while if connections use up all file descriptors.
 ///
 /// # Blocking
 ///
@@ -49,7 +49,7 @@ pub(crate) fn open_patiently(path: &Path) -> io::Result<File> {
     patiently(|| File::open(path))
 }
 
-/// The same for whatever opens a file.
+/// [`open_patiently`] for any function that opens a file.
 ///
 /// # Blocking
 ///
@@ -64,7 +64,7 @@ pub(crate) fn patiently(open: impl Fn() -> io::Result<File>) -> io::Result<File>
     open()
 }
 
-/// True if the system, or this process, has no more open files or memory for a socket.
+/// True if the system or this process has run out of file descriptors or socket memory.
 pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))

@@ -1,11 +1,11 @@
-//! A row of a list that a program makes: typed, so that nothing is written as text and read again.
+//! A typed row, for lists that a program generates: nothing is formatted as text and parsed again.
 
 use std::time::Duration;
 
 use overlapped_proto::job::{Ask, Method};
 use overlapped_proto::time::Nanos;
 
-/// One row, with all that the columns of a list can say (`docs/reference/input.md`).
+/// One row, with the fields of a list's columns (`docs/reference/input.md`).
 ///
 /// ```
 /// use overlapped_fetch::{Bulk, Config, Input, Row, sink};
@@ -30,7 +30,7 @@ use overlapped_proto::time::Nanos;
 pub struct Row {
     /// The URL, with its scheme.
     pub url: String,
-    /// The row's own name, passed through to its record.
+    /// An identifier of the row, copied to its record.
     pub id: Option<String>,
     /// Instead of the run's method; a row with a body and no method is a POST.
     pub method: Option<Method>,

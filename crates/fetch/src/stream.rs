@@ -1,4 +1,4 @@
-//! Records as a stream, for a program that takes them one by one; whoever takes them slowly slows the fetching down.
+//! Records as a stream. Back-pressure: a slow consumer slows the fetching down.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,14 +15,14 @@ use crate::error::Error;
 use crate::sink::Sink;
 use crate::summary::Summary;
 
-/// The records of a run as they come, from [`crate::Bulk::stream`].
+/// The stream of a run's records, from [`crate::Bulk::stream`].
 ///
-/// The stream ends with the list. An error is its last item. Dropped, the run ends at once.
+/// It ends with the list. An error is its last item. Dropping it aborts the run.
 pub struct Records {
     queue: Arc<Queue>,
     run: Option<Run>,
     summary: Option<Summary>,
-    /// Comes after the last record.
+    /// The error to be returned after the last record.
     failure: Option<Error>,
 }
 
@@ -31,7 +31,7 @@ struct Sender(Arc<Queue>);
 #[derive(Default)]
 struct Queue {
     state: Mutex<State>,
-    /// The sink waits here for room.
+    /// The sink waits here while the queue is full.
     room: Condvar,
 }
 
@@ -39,12 +39,12 @@ struct Queue {
 struct State {
     records: VecDeque<Record>,
     reader: Option<Waker>,
-    /// Nobody takes records any more.
+    /// The consumer was dropped.
     closed: bool,
 }
 
 impl Bulk {
-    /// Starts the run; its records come as a stream, beside any sinks.
+    /// Starts the run and returns its records as a stream, beside any sinks.
     ///
     /// # Errors
     ///
@@ -61,13 +61,13 @@ impl Bulk {
 }
 
 impl Records {
-    /// How the run went; `None` before the stream has ended.
+    /// The summary of the run; `None` before the stream has ended.
     #[must_use]
     pub fn summary(&self) -> Option<&Summary> {
         self.summary.as_ref()
     }
 
-    /// The run itself is over: what is left in the queue comes first, then its error, if it had one.
+    /// The run has ended: the rest of the queue is returned first, then its error, if any.
     fn ended(&mut self, result: Result<Summary, Error>) -> Poll<Option<Result<Record, Error>>> {
         self.run = None;
         match result {
@@ -133,7 +133,7 @@ impl Sink for Sender {
 }
 
 impl Queue {
-    /// Nobody panics with the lock held, so a poisoned one is whole.
+    /// No code panics while it holds the lock, so a poisoned value is consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

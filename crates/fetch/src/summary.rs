@@ -1,4 +1,4 @@
-//! How a run goes, and how it went: counted once a record, by whoever collects them.
+//! Progress and summary of a run. The conductor counts each record once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use overlapped_proto::schedule::Held;
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stop, held_of};
 
-/// How a run stands at one moment.
+/// The progress of a run at one point in time.
 #[derive(Clone, Debug)]
 pub struct Progress {
     /// Since the run started.
@@ -26,9 +26,9 @@ pub struct Progress {
     pub input_bytes_read: u64,
     /// Bytes of the whole list, where that is known.
     pub input_bytes: Option<u64>,
-    /// Rows that are to be read yet, as far as the length of the list, `skip`, `limit` and `shard` tell.
+    /// Rows still to be read, as far as the length of the list, `skip`, `limit` and `shard` determine it.
     pub rows_unread: Option<u64>,
-    /// Rows that were done before this run, which goes on with an earlier one.
+    /// Rows done by the earlier processes of a resumed run.
     pub rows_earlier: u64,
     /// Rows that this run has done: the sum of `ok`, `by_class`, `failed` and `bad`.
     pub rows_done: u64,
@@ -36,42 +36,42 @@ pub struct Progress {
     pub ok: u64,
     /// Rows that failed by their status, by its first digit; index 0: other statuses.
     pub by_class: [u64; 6],
-    /// Rows that failed in another way: without an answer, or with one that is not whole or not right.
+    /// Rows that failed in another way: no response, or an incomplete or invalid one.
     pub failed: u64,
-    /// Rows of the list that are no request.
+    /// Rows of the list that are not valid.
     pub bad: u64,
     /// Decoded bytes of all bodies.
     pub bytes: u64,
-    /// Bytes of all bodies as they came over the wire.
+    /// Bytes of all bodies on the wire.
     pub wire_bytes: u64,
     /// Requests in flight.
     pub in_flight: usize,
     /// Hosts with rows.
     pub hosts: usize,
-    /// Hosts that have asked to be left alone for a while.
+    /// Hosts that are parked after a `Retry-After`.
     pub hosts_parked: usize,
-    /// Rows that wait on disk until their host can take them.
+    /// Rows spilled to disk until their host can take them.
     pub rows_spilled: u64,
     /// The limit that holds the run back.
     pub held: Held,
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// How it stood at the end.
+    /// Its progress at the end.
     pub progress: Progress,
-    /// False if it was stopped before its list was done.
+    /// False if it was stopped before the end of its list.
     pub finished: bool,
-    /// What stopped it.
+    /// Why it was stopped.
     pub stopped_by: Option<Stop>,
     /// Rows by status.
     pub by_status: BTreeMap<u16, u64>,
     /// Failed rows by the name of their error.
     pub by_error: BTreeMap<&'static str, u64>,
-    /// Rows by what was overlooked in the head of their response; see [`Note`](overlapped_proto::notes::Note).
+    /// Rows by deviation of their response head; see [`Note`](overlapped_proto::notes::Note).
     pub by_note: BTreeMap<&'static str, u64>,
-    /// What the request of a row took that has a status: its last attempt, without waiting for a place, in milliseconds.
+    /// The time of the last attempt of each row that has a status, without its time in the queue, in milliseconds.
     pub total_ms: Percentiles,
     /// From the end of the request to the first byte, in milliseconds.
     pub first_byte_ms: Percentiles,
@@ -81,15 +81,16 @@ pub struct Summary {
     pub connections_reused: u64,
     /// Attempts after a failed one.
     pub retries: u64,
-    /// The most bytes of bodies and heads that were held in memory at once; small ones are not counted.
+    /// The peak of the bytes of bodies and heads in memory; small amounts are not counted.
     pub body_bytes_peak: usize,
-    /// How often a request found no open file or local port. It was put back and fewer were made at once.
+    /// How often a request found no free file descriptor or local port. It was put back, and the budget of requests in
+    /// flight was lowered.
     pub shortages: u64,
-    /// The fewest requests at once that such shortages left.
+    /// The lowest budget of requests in flight after such shortages.
     pub parallel_least: usize,
-    /// Why rows could not wait on disk, if one ever should have; then a host with very many rows holds up the others.
+    /// The first write error of the spill file. After it, a host with very many rows holds up the others.
     pub spill_failure: Option<String>,
-    /// Names whose certificate was not to be verified, and which no row over TLS has had.
+    /// Names of `insecure_hosts` that no TLS request has matched.
     pub insecure_unmet: Vec<String>,
     /// Redirects that were followed.
     pub redirects: u64,
@@ -100,7 +101,7 @@ pub struct Summary {
     pub failing_hosts: Vec<(String, u64)>,
 }
 
-/// A distribution in four figures; `None` where nothing was measured.
+/// A distribution by percentiles; `None` if nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Percentiles {
     /// Half are below.
@@ -143,7 +144,7 @@ struct Counts {
 
 #[derive(Default)]
 struct HostCounts {
-    /// Requests, whose times are summed up.
+    /// The requests in `total_ms`.
     requests: u64,
     failed: u64,
     total_ms: f64,
@@ -182,11 +183,11 @@ impl Tally {
         })
     }
 
-    /// A block was read; so many rows come after it, where that can be told.
+    /// Counts a block that was read; `unread` rows follow it, where that is known.
     pub(crate) fn read(&self, bytes: u64, rows: usize, unread: Option<u64>) {
         self.rows_unread.store(unread.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.input_bytes_read.store(bytes, Ordering::Relaxed);
-        self.rows_read.fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.rows_read.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn add(&self, batch: &[Record]) {
@@ -194,7 +195,7 @@ impl Tally {
         batch.iter().for_each(|record| counts.add(record));
     }
 
-    /// True if more rows have failed than may.
+    /// True if the number of failed rows has reached the limit.
     pub(crate) fn reached(&self, max: MaxErrors) -> bool {
         let counts = self.lock();
         max.reached(counts.rows_done - counts.ok, counts.rows_done)
@@ -256,7 +257,7 @@ impl Tally {
         }
     }
 
-    /// Nobody panics with the lock held, so a poisoned one is whole.
+    /// No code panics while it holds the lock, so a poisoned value is consistent.
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -288,7 +289,7 @@ impl Counts {
         self.add_host(record, total.as_millis_f64());
     }
 
-    /// Where a failed row is counted: in one place.
+    /// The counter for a failed row. Each one is counted once.
     fn class_of(&mut self, kind: ErrorKind, status: Option<u16>) -> &mut u64 {
         match (kind, kind.phase()) {
             (ErrorKind::Status, _) => {

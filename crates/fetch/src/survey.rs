@@ -1,4 +1,4 @@
-//! A look at a list without fetching anything: no name is resolved, no packet is sent, nothing is written.
+//! A dry run over a list: it sends nothing and writes nothing.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::durable::Passed;
 use crate::engine::feed::{Feed, Input, InputOptions};
 use crate::error::Error;
 
-/// Counts what a list asks for, and says why it could not be read to its end, if it could not.
+/// Counts the rows and hosts of a list. The result shows whether it could be read to its end.
 ///
 /// ```
 /// use overlapped_fetch::{Input, InputOptions, survey};

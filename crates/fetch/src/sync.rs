@@ -35,10 +35,10 @@ pub(crate) fn register(waker: &AtomicWaker, by: &std::task::Waker) {
     waker.register_by_ref(by);
 }
 
-/// Stands between "set a flag" and "look again" on both sides of a hand-over.
+/// The fence between "set a flag" and "check again" on both sides of a hand-over.
 ///
-/// The accesses are `SeqCst`, which is enough: one of two threads sees what the other has stored. loom gives `SeqCst`
-/// accesses the strength of `AcqRel` only, so in a model a fence has to say it once more.
+/// The accesses are `SeqCst`, which is enough: one of two threads sees what the other has stored. loom treats `SeqCst`
+/// accesses as `AcqRel`, so a model needs an explicit fence.
 pub(crate) fn store_then_load() {
     #[cfg(model)]
     loom::sync::atomic::fence(Ordering::SeqCst);

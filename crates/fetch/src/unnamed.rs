@@ -1,4 +1,4 @@
-//! Files without a name, for what need not outlive the run: nothing of them is left whatever happens.
+//! Temporary files without a name, which the system removes when the process ends in any way.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use crate::rlimit::{is_out_of_files, patiently};
 
-/// A new file in `folder`, for its owner alone: a row may hold a password. `name` is only used, for a moment, where the
-/// file system knows no files without one.
+/// A new file in `folder`, with access for its owner only, since a row may hold a password. Where the file system does
+/// not support `O_TMPFILE`, the file is created as `name` and unlinked at once.
 ///
 /// # Errors
 ///
-/// The file cannot be made.
+/// The file cannot be created.
 ///
 /// # Blocking
 ///
@@ -28,7 +28,7 @@ fn create(folder: &Path, name: &str, options: &OpenOptions) -> io::Result<File> 
     {
         let mut unnamed = options.clone();
         unnamed.custom_flags(rustix::fs::OFlags::TMPFILE.bits().cast_signed());
-        // Not every file system can do that.
+        // Not every file system supports this.
         match unnamed.open(folder) {
             Err(error) if !is_out_of_files(&error) => {}
             opened => return opened,

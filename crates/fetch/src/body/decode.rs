@@ -1,6 +1,6 @@
-//! Content codings, undone in bounded steps: a step takes and puts out no more than `limits::DECODE_STEP_BYTES`, of one
-//! coding, and says how much it did, so that its caller can look at the clock. This file never allocates by a number that
-//! a server sent, but for the windows that the limits name.
+//! Content decoding in bounded steps: a step consumes and produces at most `limits::DECODE_STEP_BYTES` of one coding and
+//! reports its work, so that the caller can check the deadline in between. Allocations do not depend on numbers from the
+//! server, apart from decoder windows, which have limits.
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use flate2::{Decompress, FlushDecompress, Status};
@@ -9,62 +9,62 @@ use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
-/// Undoes all codings of one body.
+/// Removes all content codings of one body.
 pub(crate) struct Decoder {
-    /// The last coding that was applied comes first: its stage sees the bytes of the wire.
+    /// In the order of decoding: the coding applied last comes first.
     stages: Vec<Stage>,
-    /// Decoded bytes of the body that are allowed: a coding that takes more to make them does not compress.
+    /// The limit of the decoded body. It also bounds the input of a coding whose output stays small.
     max_bytes: u64,
     begun: bool,
-    /// Set when the coded data has ended: the stage behind whose data there was too much else.
+    /// Set when the coded data has ended: the index of the stage that was followed by too many other bytes.
     over: Option<usize>,
 }
 
-/// One coding, and the bytes that wait for it.
+/// One coding, and its input buffer.
 struct Stage {
     coding: Coding,
-    /// What the stage before has put out and this one has not taken.
+    /// Output of the stage before, consumed up to `taken`.
     waiting: Vec<u8>,
     taken: usize,
-    /// It has put out all that it could make of what it took.
+    /// True if it needs input to make progress.
     hungry: bool,
-    /// Its data has ended, or may end here: a body of no bytes is not a damaged one.
+    /// Its data has ended, or may end here. An empty body is valid.
     ended: bool,
     bytes_in: u64,
     bytes_out: u64,
-    /// Bytes behind the end of its data.
+    /// Bytes after the end of its data.
     trailing: u64,
 }
 
 enum Coding {
     Gzip(Decompress),
-    /// With zlib's frame as RFC 9110 says, or without, as some servers do; the first byte tells.
+    /// With a zlib header as in RFC 9110, or raw, as some servers send it; detected by the first byte.
     Deflate(Option<Decompress>),
     Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
     Zstd(DCtx<'static>),
 }
 
-/// How one step of a coding went.
+/// The result of one step of a coding.
 struct Step {
     read: usize,
     written: usize,
     ended: bool,
 }
 
-/// How one step of a decoder went.
+/// The result of one step of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// So many bytes were put out, for so much work, in bytes that a coding took or put out.
+    /// `written` bytes of output; `work` counts the bytes that a coding consumed or produced.
     Worked { written: usize, work: usize },
-    /// All input is taken, and nothing more comes of it.
+    /// All input is consumed, and no more output follows from it.
     NeedsInput,
-    /// The coded data has ended, and what follows it is nothing.
+    /// The coded data has ended; the bytes after it are ignored.
     Over,
 }
 
 impl Decoder {
-    /// For the codings of `Content-Encoding` fields, in the order of the wire. `None`: nothing to undo, or a coding
-    /// that is not known here, whose bytes are kept as they came. Of the decoded body `max_bytes` are allowed.
+    /// For the values of `Content-Encoding` fields, in order. `None`: there is nothing to decode, or a coding is unknown,
+    /// and the body is kept as received. The decoded body may have `max_bytes`.
     pub(crate) fn new<'a>(
         fields: impl Iterator<Item = &'a [u8]>,
         max_bytes: u64,
@@ -90,27 +90,28 @@ impl Decoder {
         Ok(if decoder.stages.is_empty() { None } else { Some(decoder) })
     }
 
-    /// The memory that it takes.
+    /// The memory in use.
     pub(crate) fn bytes(&self) -> usize {
         let of = |stage: &Stage| if self.begun { stage.coding.bytes() + stage.waiting.capacity() } else { 0 };
         self.stages.iter().map(of).sum()
     }
 
-    /// The most that its first step may take, before it is known; `None`: that is over.
+    /// The upper bound of the memory that the first step may allocate; `None` after that step.
     pub(crate) fn bytes_to_begin(&self) -> Option<usize> {
         (!self.begun).then(|| self.stages.iter().map(|stage| stage.coding.bytes_max()).sum())
     }
 
-    /// Makes one step: takes from the front of `input`, or puts out into `output`, or moves bytes from one coding to the
+    /// Makes one step: consumes from the front of `input`, produces into `output`, or moves bytes from one coding to the
     /// next. To be called again until it needs input or is over.
     pub(crate) fn step(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Progress, Failure> {
         self.begun = true;
         if self.over.is_some() {
             return Ok(Progress::Over);
         }
-        // From the last stage on: what one has put out is taken before more is made.
+        // From the last stage on, so that output is consumed before more is produced.
         for index in (0..self.stages.len()).rev() {
-            let Some((before, [stage, after @ ..])) = self.stages.split_at_mut_checked(index) else { break };
+            let (before, rest) = self.stages.split_at_mut(index);
+            let (stage, after) = rest.split_first_mut().expect("the index is below the number of stages");
             let source =
                 if before.is_empty() { *input } else { stage.waiting.get(stage.taken..).unwrap_or_default() };
             if source.is_empty() && stage.hungry {
@@ -146,9 +147,9 @@ impl Decoder {
         Ok(Progress::NeedsInput)
     }
 
-    /// Must be called when the body has ended: what was decoded is only then known to be whole.
+    /// To be called at the end of the body: only then is the decoded data known to be complete.
     pub(crate) fn finish(&self) -> Result<(), Failure> {
-        // What comes before a stage whose data has ended was not read to its end.
+        // The stages before one whose data has ended were not read to their end.
         let mut stages = self.stages.iter().skip(self.over.unwrap_or(0));
         if stages.all(|stage| stage.ended || stage.bytes_in == 0) {
             Ok(())
@@ -172,14 +173,14 @@ impl Stage {
         }
     }
 
-    /// Space for what the stage before puts out, when all that it has put out is taken.
+    /// Space for output of the stage before, once the input buffer is consumed.
     fn make_room(&mut self) -> &mut [u8] {
         self.waiting.resize(limits::DECODE_STEP_BYTES, 0);
         self.taken = 0;
         &mut self.waiting
     }
 
-    /// Takes note of a step, and refuses a coding that takes much and puts out little.
+    /// Accounts for a step. Fails if a coding consumes much and produces little.
     fn note(&mut self, step: &Step, restarted: bool, max_bytes: u64) -> Result<(), Failure> {
         let is_trailing = self.ended && !restarted;
         self.ended = step.ended;
@@ -192,7 +193,7 @@ impl Stage {
         let wanted = self.bytes_out.saturating_mul(limits::ENCODED_RATIO_MAX).min(max_bytes);
         if self.bytes_in > wanted.saturating_add(limits::ENCODED_BYTES_MIN) {
             let (bytes_in, bytes_out) = (self.bytes_in, self.bytes_out);
-            let message = format!("{bytes_in} bytes of coded data, of which {bytes_out} came");
+            let message = format!("{bytes_in} bytes of coded data decode to only {bytes_out} bytes");
             return Err(Failure::new(ErrorKind::BodyTooLarge, message));
         }
         Ok(())
@@ -208,14 +209,14 @@ fn advance(
 ) -> Result<(Step, bool), Failure> {
     let ended_for_good = ended && !source.is_empty() && !coding.continues(source);
     if ended && (ended_for_good || source.is_empty()) {
-        // What follows the end of the data is passed over, as browsers and curl do.
+        // Bytes after the end of the data are ignored, as browsers and curl do.
         return Ok((Step { read: source.len(), written: 0, ended: true }, false));
     }
     Ok((coding.step(source, space)?, ended))
 }
 
 impl Coding {
-    /// After the end of one member another one may follow.
+    /// True if another member follows the end of one.
     fn continues(&mut self, source: &[u8]) -> bool {
         match self {
             Self::Gzip(inflate) => {
@@ -230,18 +231,19 @@ impl Coding {
         }
     }
 
-    /// The memory that it takes.
+    /// The memory in use.
     fn bytes(&self) -> usize {
         match self {
             Self::Gzip(_) | Self::Deflate(_) => limits::INFLATE_BYTES,
             Self::Brotli(state) => {
-                limits::BROTLI_TABLES_BYTES + usize::try_from(state.ringbuffer_size).unwrap_or(0)
+                let ring = usize::try_from(state.ringbuffer_size).expect("a size in memory");
+                limits::BROTLI_TABLES_BYTES + ring
             }
             Self::Zstd(context) => context.sizeof(),
         }
     }
 
-    /// The same at the most.
+    /// Its upper bound.
     fn bytes_max(&self) -> usize {
         match self {
             Self::Gzip(_) | Self::Deflate(_) => limits::INFLATE_BYTES,
@@ -271,7 +273,8 @@ fn step_zlib(inflate: &mut Decompress, source: &[u8], output: &mut [u8]) -> Resu
     let status = inflate
         .decompress(source, output, FlushDecompress::None)
         .map_err(|error| corrupt(&error.to_string()))?;
-    let progress = |total: u64, before: u64| usize::try_from(total - before).unwrap_or(usize::MAX);
+    let progress =
+        |total: u64, before: u64| usize::try_from(total - before).expect("a step fits in its buffers");
     Ok(Step {
         read: progress(inflate.total_in(), read),
         written: progress(inflate.total_out(), written),

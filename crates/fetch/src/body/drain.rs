@@ -1,8 +1,8 @@
-//! Pulls a body off its connection: counts it, keeps its limits, its deadline and its pace, decodes it, hashes it, and
-//! holds it or writes it out.
+//! Receives a body from its connection: enforces its size, deadline and minimum speed, decodes and hashes it, and holds it
+//! in memory or writes it to disk.
 //!
-//! Small bodies are handled on the spot. What takes real time, to decode or to write, crosses to the executor, a bounded
-//! part at a time.
+//! Small bodies are processed on the shard's thread. Larger amounts of decoding, and all writing, go to the executor in
+//! bounded parts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,57 +26,57 @@ use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Connection;
 
-/// What is to be done with a body.
+/// How a body is to be processed.
 pub(crate) struct Rules<'a> {
-    /// Keep it, not only count it.
+    /// Keep the body; otherwise it is only counted.
     pub(crate) keep: bool,
-    /// Take its SHA-256.
+    /// Compute its SHA-256.
     pub(crate) sha256: bool,
-    /// Decoded bytes before it is too large.
+    /// The limit of decoded bytes.
     pub(crate) max_bytes: u64,
-    /// The slowest pace: bytes over a span.
+    /// The minimum speed: bytes per second, measured over a span.
     pub(crate) speed: Option<(u64, Nanos)>,
-    /// Where it goes when it is too large to hold.
+    /// Where it is written when it is too large to hold.
     pub(crate) overflow: Overflow<'a>,
-    /// Blocking work goes here.
+    /// The executor view for blocking work.
     pub(crate) disk: &'a Executor,
-    /// Work that computes goes here.
+    /// The executor view for decoding.
     pub(crate) cpu: &'a Executor,
-    /// Names the spool file.
+    /// In the name of the spool file, with `row` and `attempt`.
     pub(crate) run: RunId,
     pub(crate) row: Row,
-    /// Names the spool file.
+    /// In the name of the spool file.
     pub(crate) attempt: u16,
-    /// What is beyond `max_bytes` is left out, and no failure.
+    /// Truncate the body at `max_bytes` instead of failing.
     pub(crate) cut: bool,
 }
 
-/// Where a body goes that is too large to hold.
+/// Where a body is written that is too large to hold.
 #[derive(Clone, Copy)]
 pub(crate) enum Overflow<'a> {
-    /// To a file in this directory, which its sink gives a name.
+    /// To a file in this directory, which a sink renames.
     File(&'a PathBuf),
-    /// To the file that all bodies share, from where its sinks read it.
+    /// To the file that all bodies share, from which the sinks read it.
     Store(&'a Arc<Store>),
-    /// To who takes it while it comes.
+    /// To the receiver, as it arrives.
     Tap(&'a Tap),
     /// Nowhere: its limit is small.
     Nowhere,
 }
 
-/// What came of a body, whole or not.
+/// The result of receiving a body.
 #[derive(Default)]
 pub(crate) struct Drained {
     place: Place,
     pub(crate) bytes: u64,
     pub(crate) wire_bytes: u64,
     pub(crate) sha256: Option<[u8; 32]>,
-    /// `None`: there was none, or nothing says that it is whole.
+    /// `None`: there was no body, or a truncation could not be detected.
     pub(crate) truncated: Option<bool>,
     pub(crate) failure: Option<Failure>,
 }
 
-/// Where a body is. Dropped, it is gone, its file included.
+/// The place of a body. Dropping it removes the body, including its file.
 #[derive(Default)]
 enum Place {
     #[default]
@@ -97,7 +97,7 @@ impl Drained {
         }
     }
 
-    /// Drops the body, its file included.
+    /// Drops the body, including its file.
     pub(crate) fn forget_body(&mut self) {
         self.place = Place::Nowhere;
     }
@@ -110,7 +110,7 @@ impl Drained {
         }
     }
 
-    /// Moves the body to disk, if it is in memory and has any bytes.
+    /// Moves a body in memory to disk, unless it is empty.
     pub(crate) async fn move_to(&mut self, store: &Arc<Store>, disk: &Executor) -> Result<(), Failure> {
         match std::mem::take(&mut self.place) {
             Place::Memory(bytes) if !bytes.is_empty() => {
@@ -124,7 +124,7 @@ impl Drained {
     }
 }
 
-/// Reads a body to its end, or to what ends it early. `share` counts the head.
+/// Reads a body until it ends or fails. `share` already counts the head.
 pub(crate) async fn drain(
     connection: &mut Connection,
     decoder: Option<Decoder>,
@@ -134,7 +134,7 @@ pub(crate) async fn drain(
     clock: Clock,
     now: Nanos,
 ) -> Drained {
-    // Where memory is short no room is made before it is needed.
+    // While memory is short, nothing is preallocated.
     let expected = if share.is_short() { 0 } else { expected_bytes(connection) };
     let mut drain = Drain {
         rules,
@@ -156,9 +156,9 @@ pub(crate) async fn drain(
 
 struct Drain<'a, 'r> {
     rules: &'a Rules<'r>,
-    /// `None` only while a block is away on the executor.
+    /// `None` while a task on the executor owns it, and after that task failed.
     intake: Option<Intake>,
-    /// What is written of it.
+    /// The part that has been written.
     place: Place,
     head_bytes: usize,
     share: &'a mut Share,
@@ -173,11 +173,11 @@ struct Drain<'a, 'r> {
 /// What became of a piece of a body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Taken {
-    /// All of it is taken.
+    /// It is consumed.
     All,
-    /// It must be called again.
+    /// The step is to be called again.
     More,
-    /// The body has ended, and what follows is not read.
+    /// The body has ended; what follows is not read.
     Over,
 }
 
@@ -190,10 +190,7 @@ impl Drain<'_, '_> {
             }
             self.fit().await?;
         }
-        match &self.intake {
-            Some(intake) => intake.end(),
-            None => Ok(()),
-        }
+        self.intake.as_ref().expect("a block that was taken has come back").end()
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
@@ -219,20 +216,19 @@ impl Drain<'_, '_> {
         }
     }
 
-    /// Takes a frame, however much it expands to, a bounded part at a time.
+    /// Processes a frame in bounded parts, whatever it expands to.
     async fn take(&mut self, frame: Bytes) -> Result<Taken, Failure> {
-        let lost = || Failure::new(ErrorKind::Internal, "the body's buffer is lost");
         let mut rest = self.admit(frame).await?;
         let mut crosses = self.decodes() && rest.len() >= limits::DECODE_CROSSING_BYTES;
         loop {
-            let mut intake = self.intake.take().ok_or_else(lost)?;
+            let mut intake = self.intake.take().expect("no task on the executor is running");
             let result;
             if crosses {
                 let step = move || {
                     let result = intake.step(&mut rest, limits::DECODE_SLICE_BYTES);
                     (intake, rest, result)
                 };
-                // The clock is looked at between two parts; one that is given up ends by itself.
+                // The deadline is checked between two parts. A task whose result is dropped ends by itself.
                 let done = self.alarm.within(Deadline::NEVER, self.rules.cpu.submit(step)).await?;
                 let stopped =
                     |error| Failure::new(ErrorKind::Resource, format!("no thread to decode: {error}"));
@@ -255,13 +251,13 @@ impl Drain<'_, '_> {
         }
     }
 
-    /// A decoder takes its memory with the first piece of a body: before that it waits for room, and counts the most that
-    /// it may take until it is known.
+    /// A decoder allocates with the first piece of a body. Before that it waits for room in the budget, and its upper
+    /// bound is counted until its real size is known.
     async fn admit(&mut self, mut frame: Bytes) -> Result<Bytes, Failure> {
         let decoder = self.intake.as_ref().and_then(|intake| intake.decoder.as_ref());
         let Some(bytes) = decoder.and_then(Decoder::bytes_to_begin) else { return Ok(frame) };
         if self.share.is_full() {
-            // What waits must not keep the block that all connections of the shard read into.
+            // A waiting request must not pin the read buffer that all connections of the shard share.
             frame = Bytes::copy_from_slice(&frame);
             self.wait_for_room().await?;
         }
@@ -269,7 +265,7 @@ impl Drain<'_, '_> {
         Ok(frame)
     }
 
-    /// Stays within what all responses may take: writes out what it holds where that can be done; else waits.
+    /// Keeps within the memory budget: writes to disk what can be written, otherwise waits.
     async fn fit(&mut self) -> Result<(), Failure> {
         let held = self.intake.as_ref().map_or(0, |intake| intake.held.capacity());
         if held > 0 && self.can_write_out() && self.share.is_short() {
@@ -283,7 +279,7 @@ impl Drain<'_, '_> {
         Ok(())
     }
 
-    /// Waits for others to be gone. Its time goes on meanwhile, but it is not the server that pauses.
+    /// Waits for other responses. The deadline runs meanwhile, but the time does not count against the server's speed.
     async fn wait_for_room(&mut self) -> Result<(), Failure> {
         self.connection.leave_block();
         self.alarm.within(Deadline::NEVER, self.share.room()).await?;
@@ -300,14 +296,14 @@ impl Drain<'_, '_> {
         self.intake.as_ref().is_some_and(|intake| intake.decoder.is_some())
     }
 
-    /// Has the budget know what is held.
+    /// Updates the share of the memory budget.
     fn count(&mut self) {
         let held = self.intake.as_ref().map_or(0, Intake::memory);
         self.share.set(self.head_bytes + held);
     }
 
-    /// What may be held before it is written out. A body that goes to a file of its own does so early, because it must
-    /// go there anyway.
+    /// The bytes to hold before they are written. A body that gets a file of its own is written early, since it is
+    /// written anyway.
     fn hold_bytes(&self) -> usize {
         match (&self.place, self.rules.overflow) {
             (_, Overflow::Tap(_)) => 1,
@@ -328,14 +324,14 @@ impl Drain<'_, '_> {
         }
     }
 
-    /// Moves what is held to disk.
+    /// Writes what is held to its overflow.
     async fn write_out(&mut self) -> Result<(), Failure> {
-        let Some(intake) = &mut self.intake else { return Ok(()) };
+        let intake = self.intake.as_mut().expect("no task on the executor is running");
         let block = Bytes::from(std::mem::take(&mut intake.held));
         let Rules { overflow, disk, run, row, attempt, .. } = *self.rules;
         self.place = match (std::mem::take(&mut self.place), overflow) {
             (_, Overflow::Tap(tap)) => {
-                // How long it takes is not the server's pace.
+                // The receiver's time does not count against the server's speed.
                 self.alarm.within(Deadline::NEVER, tap.write(disk, block)).await??;
                 self.restart_pace();
                 Place::Nowhere
@@ -385,12 +381,12 @@ impl Drain<'_, '_> {
     }
 }
 
-/// The part of the work that computes and never waits.
+/// The part that computes and never waits.
 struct Intake {
     decoder: Option<Decoder>,
     digest: Option<Sha256>,
     keep: bool,
-    /// What is kept and not yet written out.
+    /// Decoded bytes that are kept and not written yet.
     held: Vec<u8>,
     bytes: u64,
     max_bytes: u64,
@@ -409,7 +405,7 @@ impl Intake {
         self.held.capacity() + self.decoder.as_ref().map_or(0, Decoder::bytes)
     }
 
-    /// Takes from the front of `input`, for no more work than `work_max` bytes and no more than a block to hold.
+    /// Consumes from the front of `input`, with at most `work_max` bytes of work and one block of output.
     fn step(&mut self, input: &mut Bytes, work_max: usize) -> Result<Taken, Failure> {
         let Some(mut decoder) = self.decoder.take() else {
             let block = input.split_to(input.len());
@@ -439,7 +435,7 @@ impl Intake {
                 Progress::Over => return Ok(Taken::Over),
                 Progress::Worked { written, work } => {
                     done += work.max(1);
-                    self.keep(block.get(..written).unwrap_or_default())?;
+                    self.keep(block.get(..written).expect("a step writes no more than its block"))?;
                 }
             }
         }
@@ -471,11 +467,11 @@ impl Intake {
     }
 }
 
-/// Finds out bodies that hardly move.
+/// Detects bodies that arrive too slowly.
 struct Pace {
     limit: Option<(u64, Nanos)>,
     since: Nanos,
-    /// What had come before then, framing included: a trailer that moves is no body that stands still.
+    /// Bytes received before `since`, including framing: a long trailer is not a stalled body.
     before: u64,
 }
 
@@ -484,27 +480,27 @@ impl Pace {
         Deadline::after(self.since, self.limit.map(|(_, span)| span), ErrorKind::TimeoutSlow)
     }
 
-    /// Called when a span has passed; so much has come until now.
-    fn judge(&mut self, now: Nanos, come: u64) -> Result<(), Failure> {
+    /// Judges a span that has passed; `received` is the total of bytes so far.
+    fn judge(&mut self, now: Nanos, received: u64) -> Result<(), Failure> {
         if let Some((bytes, span)) = self.limit {
             let wanted = bytes.saturating_mul(span.0 / 1_000_000_000).max(1);
-            let bytes = come - self.before;
+            let bytes = received - self.before;
             if bytes < wanted {
-                let message = format!("{bytes} bytes in {span}, at least {wanted} are wanted");
+                let message = format!("{bytes} bytes in {span}; the minimum is {wanted}");
                 return Err(Failure::new(ErrorKind::TimeoutSlow, message));
             }
         }
-        (self.since, self.before) = (now, come);
+        (self.since, self.before) = (now, received);
         Ok(())
     }
 }
 
-/// How much room to make at once: what the server says, but no more than a block.
+/// Bytes to preallocate: the announced length, up to one block.
 fn expected_bytes(connection: &Connection) -> usize {
-    let said = connection.bytes_left().unwrap_or(0);
-    usize::try_from(said).unwrap_or(usize::MAX).min(limits::BODY_INLINE_BYTES)
+    let announced = connection.bytes_left().unwrap_or(0);
+    usize::try_from(announced).unwrap_or(usize::MAX).min(limits::BODY_INLINE_BYTES)
 }
 
 fn len(block: &[u8]) -> u64 {
-    u64::try_from(block.len()).unwrap_or(u64::MAX)
+    block.len() as u64
 }

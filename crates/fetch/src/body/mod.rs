@@ -1,4 +1,4 @@
-//! The body of a response on its way in: its limits kept, decoded, hashed, held in memory or put into a file.
+//! The body of a response as it is received: limited, decoded, hashed, and held in memory or written to disk.
 
 pub(crate) mod rest;
 pub(crate) mod drain;

@@ -1,4 +1,4 @@
-//! Where a finished response waits for its sink: in memory, counted, while there is room; else on disk, its head too.
+//! Where a finished response waits for its sink: in memory within the budget, otherwise on disk, including its head.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::drain::Drained;
 use super::store::{Store, Stored};
 use crate::memory::Share;
 
-/// What a record holds beside what it says.
+/// The resources that a record keeps until it is dropped.
 struct Resting {
     #[expect(dead_code, reason = "kept for its drop")]
     share: Share,
@@ -20,11 +20,11 @@ struct Resting {
     head: Option<Stored>,
 }
 
-/// Ends an attempt: what it brought is counted until its record is gone, or moves to disk where memory is short.
+/// Ends an attempt: its response keeps counting until the record is dropped, or is spooled if memory is short.
 ///
 /// # Errors
 ///
-/// The disk does not take it.
+/// The disk fails.
 pub(crate) async fn rest(
     mut share: Share,
     headers: &mut Headers,
@@ -47,11 +47,11 @@ pub(crate) async fn rest(
     Ok(Hold::new(Resting { share, head }))
 }
 
-/// Brings the headers of a record back into memory, for the sinks.
+/// Reads the headers of a record back into memory, for the sinks.
 ///
 /// # Errors
 ///
-/// The disk does not give them back.
+/// The disk fails.
 ///
 /// # Blocking
 ///

@@ -1,5 +1,5 @@
-//! A body too large to hold, on its way into a file under a temporary name. A half-written file never has a final
-//! name, and one that nobody takes over is removed.
+//! A body that is too large to hold, written to a file under a temporary name. A file gets its final name only when it is
+//! complete; an unused one is removed.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,39 +15,39 @@ use overlapped_proto::outcome::Failure;
 
 use crate::folder::{Folder, Moment, found};
 
-/// The ending of every file that is not finished.
+/// The suffix of incomplete files.
 const PART: &str = "part";
 
 const PREFIX: &str = ".overlapped-";
 
-/// The mode of a file that is written while its body comes: nobody else may read half of one.
+/// The mode of a file while its body is being received: other users must not read an incomplete one.
 const OWNER: u32 = 0o600;
 
-/// No row: the file is only made to find out whether it can be.
+/// The row number of a probe file, which belongs to no row.
 const PROBE: Row = Row(u64::MAX);
 
-/// What the name of a part ends with.
+/// The end of a temporary name.
 fn ending(row: Row, attempt: u16) -> String {
     format!("{}-{attempt}.{PART}", row.0)
 }
 
-/// Tells the files of one run from those of another, also where every process has the same number, as in containers.
+/// Distinguishes the files of one run from those of another, also where process numbers repeat, as in containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunId(pub(crate) u64);
 
 impl RunId {
-    /// A number that no other run is likely to have.
+    /// A random number.
     pub(crate) fn draw() -> Self {
         Self(RandomState::new().build_hasher().finish())
     }
 
-    /// What the names of its files begin with while they are not whole.
+    /// The prefix of its temporary names.
     pub(crate) fn prefix(self) -> String {
         format!("{PREFIX}{:016x}-", self.0)
     }
 }
 
-/// An open file under a temporary name; removed when dropped, unless it is kept.
+/// An open file under a temporary name; removed when dropped unless it is kept.
 #[derive(Debug)]
 pub(crate) struct Part {
     file: File,
@@ -55,12 +55,12 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// A new file in `directory` for the body of `row`, that may be read by whom `mode` and the process's umask allow
-    /// to. `run` tells whose it is.
+    /// A new file in `directory` for the body of `row`, with `mode` restricted by the umask. `run` is the owner in its
+    /// name.
     ///
     /// # Blocking
     ///
-    /// On the disk, like all of this type.
+    /// On the disk, like all methods of this type.
     pub(crate) fn create(
         directory: &Path,
         run: RunId,
@@ -71,7 +71,7 @@ impl Part {
         Self::create_in(&Folder::open(directory)?, run, row, attempt, mode)
     }
 
-    /// The same in a directory that is open.
+    /// The same in an open directory.
     pub(crate) fn create_in(
         directory: &Folder,
         run: RunId,
@@ -80,21 +80,21 @@ impl Part {
         mode: u32,
     ) -> io::Result<Self> {
         let name = format!("{}{}", run.prefix(), ending(row, attempt));
-        // A run ends when it cannot write, and connections that hold all files are no reason to.
+        // Waits for a free file descriptor: a run ends when it cannot write.
         let file = directory.create(OsStr::new(&name), mode)?;
         Ok(Self { file, path: Some(directory.path().join(name)) })
     }
 
-    /// Makes a file and removes it again, to find out whether it can be done, with which mode a file is made that whoever
-    /// the process's umask allows to may read, and what time it is there.
+    /// Creates a file and removes it, to check that the directory can be written. Returns the mode of a file that the
+    /// umask makes as readable as it allows, and the time by the file system's clock.
     pub(crate) fn probe(directory: &Folder) -> io::Result<(u32, Moment)> {
         let part = Self::create_in(directory, RunId::draw(), PROBE, 0, 0o644)?;
         let found = found(&part.file)?;
         Ok((found.mode, found.changed))
     }
 
-    /// Removes what a run has left in `directory`, and what any has left that was killed while it probed: whoever
-    /// probes just now does not miss the name of its file.
+    /// Removes the temporary files of a run in `directory`, and probe files of crashed processes. Removing a live probe
+    /// file does no harm, since its name is not used again.
     pub(crate) fn remove_of(directory: &Folder, run: RunId) -> io::Result<()> {
         let (prefix, probe) = (run.prefix(), ending(PROBE, 0));
         let names = directory.names().map_err(|error| named(directory.path(), &error))?;
@@ -118,7 +118,7 @@ impl Part {
         self.file.write_all(block)
     }
 
-    /// Gives the file away, still under its temporary name.
+    /// Hands the file over under its temporary name.
     pub(crate) fn keep(mut self) -> PathBuf {
         self.path.take().unwrap_or_default()
     }
@@ -127,13 +127,13 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // Nothing can be done about a file that cannot be removed, and its name says what it is.
+            // A file that cannot be removed keeps its temporary name, which shows that it is incomplete.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// A [`Part`] that is written on the disk lane.
+/// A [`Part`] that is written on the disk view.
 pub(crate) struct Spool {
     lane: Executor,
     part: Part,
@@ -156,7 +156,7 @@ impl Spool {
 
     /// # Cancel safety
     ///
-    /// Dropped half-way, the file goes with it.
+    /// Dropping the future removes the file.
     pub(crate) async fn write(self, block: Bytes) -> Result<Self, Failure> {
         let Self { lane, mut part } = self;
         let write = move || match part.write(&block) {

@@ -1,5 +1,5 @@
-//! What memory has no room for, of all responses of a run: one file without a name. Space that is no longer needed is
-//! given back to the file system.
+//! Responses that do not fit into memory: one unlinked file for all of a run, whose freed space is returned to the file
+//! system.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use overlapped_proto::record::spooled::{ReadAt, Seen, Spooled};
 use super::spool::{RunId, flatten};
 use crate::unnamed::unnamed;
 
-/// The file. It is made when it is first written to.
+/// The file, created by the first write.
 #[derive(Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
@@ -27,13 +27,13 @@ pub(crate) struct Store {
 #[derive(Debug, Default)]
 struct State {
     file: Option<Arc<File>>,
-    /// Where the next block goes.
+    /// The offset of the next block.
     end: u64,
-    /// Bytes that are still needed. With none the file begins anew.
+    /// Bytes in use. At zero the file is truncated.
     live: u64,
 }
 
-/// A part of the file. Gives its space back when it is dropped.
+/// A part of the file. Its space is freed on drop.
 #[derive(Debug)]
 struct Extent {
     store: Arc<Store>,
@@ -41,14 +41,14 @@ struct Extent {
     bytes: u64,
 }
 
-/// What was written of one response, in order.
+/// The blocks of one response, in order.
 #[derive(Debug)]
 pub(crate) struct Stored {
     file: Arc<File>,
     extents: Vec<Extent>,
 }
 
-/// A body on its way into the file.
+/// A body that is being written.
 pub(crate) struct Storing {
     store: Arc<Store>,
     stored: Option<Stored>,
@@ -60,16 +60,16 @@ impl Store {
         Arc::new(Self { folder, run, state: Mutex::default() })
     }
 
-    /// A body that is to be written.
+    /// Begins to write a body.
     pub(crate) fn begin(self: &Arc<Self>) -> Storing {
         Storing { store: Arc::clone(self), stored: None, seen: Seen::default() }
     }
 
-    /// Writes a block behind what was written before.
+    /// Appends a block.
     ///
     /// # Blocking
     ///
-    /// On the disk, like all that reads and writes here.
+    /// On the disk, like all reads and writes here.
     fn append(self: &Arc<Self>, block: &[u8], stored: &mut Option<Stored>) -> io::Result<()> {
         let bytes = block.len() as u64;
         let (file, extent) = self.reserve(bytes).map_err(|error| self.at(&error))?;
@@ -100,12 +100,12 @@ impl Store {
         io::Error::new(error.kind(), format!("a body that waits on disk, in {folder}: {error}"))
     }
 
-    /// That the file system does not take the space back is no failure: it is, at the latest, when nothing is needed any
-    /// more.
+    /// Frees space. A file system without hole punching is no error: the space is freed at the latest when nothing is in
+    /// use.
     fn give_back(&self, offset: u64, bytes: u64) {
         let mut state = self.lock();
         state.live -= bytes;
-        let Some(file) = &state.file else { return };
+        let file = state.file.as_ref().expect("an extent is a part of the file");
         if state.live == 0 {
             let _ = file.set_len(0);
             state.end = 0;
@@ -114,13 +114,13 @@ impl Store {
         }
     }
 
-    /// The lock is never held across a panic, so a poisoned one is whole.
+    /// No code panics while it holds the lock, so a poisoned value is consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Gives the space of a part of a file back, which then reads as zeros.
+/// Punches a hole, which then reads as zeros.
 fn punch(file: &File, offset: u64, bytes: u64) {
     #[cfg(target_os = "linux")]
     {
@@ -140,7 +140,7 @@ impl Drop for Extent {
 impl Storing {
     /// # Cancel safety
     ///
-    /// Dropped half-way, what was written is given back.
+    /// Dropping the future frees what was written.
     pub(crate) async fn write(mut self, lane: &Executor, block: Bytes) -> Result<Self, Failure> {
         let write = move || {
             self.seen.push(&block);
@@ -149,20 +149,20 @@ impl Storing {
         flatten(lane.submit(write).await)
     }
 
-    /// The body as a record has it; `None`: nothing was written.
+    /// The body for a record; `None`: nothing was written.
     pub(crate) fn end(self) -> Option<Spooled> {
         let Self { stored, seen, .. } = self;
         stored.map(|stored| Spooled::new(&seen, stored))
     }
 
-    /// The same for what is no body.
+    /// The blocks alone, for data other than a body.
     pub(crate) fn end_plain(self) -> Option<Stored> {
         self.stored
     }
 }
 
 impl Stored {
-    /// All of it.
+    /// Reads all of it.
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         let bytes: u64 = self.extents.iter().map(|extent| extent.bytes).sum();
         let mut all = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];

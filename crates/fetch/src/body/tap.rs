@@ -1,7 +1,7 @@
-//! The body of a run's one row, handed on while it comes.
+//! Streams the body of a run's only row to a receiver.
 //!
-//! What was handed on cannot be taken back: so it is that of an answer which counts, and the row is not tried again once
-//! it has begun.
+//! What was streamed cannot be taken back. So only the body of a response that counts is streamed, and the row is not
+//! retried once that has begun.
 
 use std::fmt;
 use std::io;
@@ -13,17 +13,17 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::record::{Headers, HttpVersion};
 
-/// Takes the body of a row while it comes, from [`Bulk::receiver`](crate::Bulk::receiver).
+/// Receives the body of a row as it arrives, from [`Bulk::receiver`](crate::Bulk::receiver).
 ///
 /// # Blocking
 ///
 /// Both methods may block; they run on a thread of the executor, one call at a time.
 pub trait Receiver: Send {
-    /// A response has come that counts; its body follows.
+    /// A response that counts has arrived; its body follows.
     ///
     /// # Errors
     ///
-    /// It could not be taken; the run ends.
+    /// The receiver failed; the run ends.
     fn begin(&mut self, head: &Begun) -> io::Result<()>;
 
     /// The next piece of the body, decoded.
@@ -34,7 +34,7 @@ pub trait Receiver: Send {
     fn write(&mut self, block: &[u8]) -> io::Result<()>;
 }
 
-/// The head of a response whose body comes.
+/// The head of the response.
 #[derive(Clone, Debug)]
 pub struct Begun {
     /// Its status.
@@ -43,11 +43,11 @@ pub struct Begun {
     pub version: HttpVersion,
     /// Its header fields.
     pub headers: Headers,
-    /// Bytes that the body has, if that is known.
+    /// The length of the body, if it is known.
     pub bytes: Option<u64>,
 }
 
-/// A receiver, and what it could not do.
+/// A receiver, and its first error.
 #[derive(Clone)]
 pub(crate) struct Tap(Arc<Mutex<State>>);
 
@@ -67,7 +67,7 @@ impl Tap {
         Self(Arc::new(Mutex::new(State { receiver, error: None })))
     }
 
-    /// What ended the run, if it was the receiver.
+    /// The error of the receiver, if it ended the run.
     pub(crate) fn take_error(&self) -> Option<io::Error> {
         self.lock().error.take()
     }
@@ -98,7 +98,7 @@ impl Tap {
         acted.await.map_err(stopped)?
     }
 
-    /// A receiver that has panicked has ended its row; the lock says nothing more.
+    /// A panic of the receiver has failed its row already, so the poison flag is ignored.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

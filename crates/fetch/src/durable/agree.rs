@@ -1,5 +1,4 @@
-//! What the state says is compared with what is there. What does not agree is an error that says what to do; nothing is
-//! guessed.
+//! Compares the state with the outputs. A contradiction is an error that says what to do.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -17,11 +16,11 @@ use crate::error::Error;
 use crate::folder::Folder;
 use crate::sink::{at, ends_with};
 
-/// Compares the outputs with what the state says of them.
+/// Compares the outputs with the state.
 ///
 /// # Errors
 ///
-/// One is missing, shorter, or not what the run has written; or it is too short for the rows that are done.
+/// An output is missing, too short, or changed.
 ///
 /// # Blocking
 ///
@@ -45,19 +44,19 @@ fn records(path: &Path, end: Option<End>, rows: u64) -> Result<(), Error> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && rows == 0 => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return disagrees(&format!("the output is missing, and {rows} rows are done"));
+            return disagrees(&format!("the output is missing, but {rows} rows are done"));
         }
         opened => opened.map_err(|error| Error::output_path(path, error))?,
     };
     let meta = file.metadata().map_err(|error| Error::output_path(path, error))?;
-    // A device keeps nothing.
+    // A device has no content to compare.
     if !meta.is_file() {
         return Ok(());
     }
     let end = end.unwrap_or_default();
     if meta.len() < end.bytes {
         let found = meta.len();
-        return disagrees(&format!("it has {found} bytes, and the run has written {}", end.bytes));
+        return disagrees(&format!("it has {found} bytes, but the run has written {}", end.bytes));
     }
     if !ends_with(&file, end).map_err(|error| Error::output_path(path, error))? {
         return disagrees(&format!(
@@ -66,12 +65,12 @@ fn records(path: &Path, end: Option<End>, rows: u64) -> Result<(), Error> {
         ));
     }
     if rows.saturating_mul(limits::RECORD_BYTES_MIN) > end.bytes {
-        return disagrees(&format!("the state says that {rows} rows are done, in {} bytes", end.bytes));
+        return disagrees(&format!("the state has {rows} rows as done, but only {} bytes", end.bytes));
     }
     Ok(())
 }
 
-/// The last files that were named are there; all others are too many to be looked for.
+/// Checks that the last files named are there. Checking all of them would take too long.
 fn files(path: &Path, state: &State) -> Result<(), Error> {
     let missing = |what: &str| {
         let advice = "put it back, or begin anew with --overwrite";
@@ -100,12 +99,12 @@ fn look(root: &Folder, named: &Named) -> io::Result<bool> {
     Ok(folder.find(path.file_name().unwrap_or_default())?.is_some())
 }
 
-/// Removes files that have their final names though their rows are not done: of the names that a run could have given,
-/// below its directory, and with the number that it has told.
+/// Removes files that have their final names although their rows are not done: only below the output directory, and only
+/// with the file number that the journal has recorded.
 ///
 /// # Errors
 ///
-/// One is no name of a row's file.
+/// A name in the journal cannot be that of a row's file.
 ///
 /// # Blocking
 ///
@@ -141,7 +140,7 @@ fn remove(root: &Folder, named: &[Named]) -> io::Result<()> {
         let is_ours =
             |found: crate::folder::Found| found.is_file() && found.id == (named.device, named.inode);
         if folder.find(name)?.is_some_and(is_ours) {
-            // One that cannot be removed keeps its name, and the new one gets another.
+            // A file that cannot be removed keeps its name; the new one gets another.
             let _ = folder.remove(name);
         }
     }

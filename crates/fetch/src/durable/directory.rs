@@ -1,4 +1,4 @@
-//! The run directory: its lock, and its files by generation. Reading one never changes it.
+//! The run directory: its lock, and its files by generation. Recovery does not change it.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -21,20 +21,20 @@ use crate::sink::at;
 const MANIFEST: &str = "job.json";
 const LOCK: &str = "lock";
 
-/// A run directory that this process has to itself. It and all that is in it is reached through its handle.
+/// A locked run directory. All its files are accessed relative to its handle.
 #[derive(Debug)]
 pub(super) struct Directory {
     folder: Folder,
-    /// Where it is, and its name there.
+    /// Its parent, and its name there.
     above: Folder,
     name: OsString,
-    /// Held until it is dropped.
+    /// Locked until it is dropped.
     lock: File,
-    /// A run begins here, and nothing of an earlier one is wanted.
+    /// A run begins here; nothing of an earlier one is kept.
     anew: bool,
 }
 
-/// What an earlier run has left.
+/// A recovered state.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) state: State,
@@ -47,12 +47,12 @@ impl Directory {
         self.folder.path()
     }
 
-    /// Opens the directory, which is made if it is not there, and locks it.
+    /// Creates the directory if it is missing, opens and locks it.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::output_path(path, error);
         let above = Folder::of(path).map_err(failed)?;
         let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
-        // A process that has just removed the directory may have held the lock; then there is a new one to be made.
+        // The lock may belong to a directory that another process has just removed; then a new one is created.
         for _ in 0..limits::LOCK_TRIES {
             above.make(name, 0o700).map_err(failed)?;
             let Some(folder) = trusted(path, &above, name)? else { continue };
@@ -67,7 +67,10 @@ impl Directory {
                 return Ok(Self { folder, above, name: name.to_owned(), lock, anew: false });
             }
         }
-        Err(Error::state(format!("{} comes and goes: another process is at work there", path.display())))
+        Err(Error::state(format!(
+            "{} was removed and created again each time it was locked: another process uses it",
+            path.display()
+        )))
     }
 
     /// The manifest; `None`: no run was begun here.
@@ -80,14 +83,14 @@ impl Directory {
         }
     }
 
-    /// What the snapshot and the journals say of the run.
+    /// Recovers the state from the snapshot, the journal and the intents.
     pub(super) fn recover(&self, run: RunId) -> Result<Found, Error> {
         let each = &mut |_: &str, _, _: &Frame| {};
         let mut recovery = Recovery { folder: &self.folder, run: Some(run), each, left_out: None };
         Ok(recovery.run()?.0)
     }
 
-    /// An error that says with which file.
+    /// An error with the path of a file.
     pub(super) fn at(&self, name: &str, error: &io::Error) -> io::Error {
         at(&self.file(name), error)
     }
@@ -97,7 +100,7 @@ impl Directory {
         self.path().join(name)
     }
 
-    /// Writes a file that appears whole, under its name, or not at all.
+    /// Writes a file atomically: to a temporary name, synced, then renamed.
     pub(super) fn publish(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.write_whole(name, bytes).map_err(|error| self.at(name, &error))
     }
@@ -115,7 +118,7 @@ impl Directory {
         self.publish(MANIFEST, manifest::encode(manifest).as_bytes())
     }
 
-    /// A new file with its head, for frames to be appended. Its name is not synced yet.
+    /// A new file with its header, for frames to be appended. Its directory entry is not synced yet.
     pub(super) fn create(&self, name: &str, head: Head) -> io::Result<File> {
         self.write_head(name, head).map_err(|error| self.at(name, &error))
     }
@@ -131,7 +134,7 @@ impl Directory {
         self.folder.sync().map_err(|error| at(self.path(), &error))
     }
 
-    /// Removes the files of other generations, and what was being written when a process ended.
+    /// Removes the files of other generations, and temporary files of a crashed process.
     pub(super) fn prune(&self, keep: u64) -> io::Result<()> {
         for entry in self.folder.names().map_err(|error| at(self.path(), &error))? {
             let name = entry.to_string_lossy();
@@ -149,17 +152,17 @@ impl Directory {
         Ok(found(&self.lock)?.changed)
     }
 
-    /// Forgets the run that was begun here.
+    /// Removes the run.
     pub(super) fn forget(&mut self) -> io::Result<()> {
         self.anew = false;
-        // Without a manifest there is no run, whatever else a crash leaves of it.
+        // The manifest goes first: without it there is no run, whatever a crash leaves.
         self.folder.remove(OsStr::new(MANIFEST)).map_err(|error| self.at(MANIFEST, &error))?;
         self.sync()?;
         self.clear()
     }
 
-    /// Makes room for a run. A crash may have left files of one that has ended: its list must not be taken for the new
-    /// one's. If the run does not begin after all, nothing is left of it.
+    /// Prepares the directory for a new run. Files of a finished run, such as its copy of the list, must not be taken
+    /// for those of the new one. If the run does not begin, the directory is removed.
     pub(super) fn begin_anew(&mut self) -> io::Result<()> {
         self.anew = true;
         self.clear()
@@ -172,27 +175,27 @@ impl Directory {
         self.prune(u64::MAX)
     }
 
-    /// The list, written down here while it is read.
+    /// Copies the list into this directory while it is read.
     pub(super) fn spool(&self, from: Box<dyn Read + Send>) -> Result<Spooled, Error> {
         spool::open(&self.folder, from)
     }
 }
 
 impl Drop for Directory {
-    /// A directory in which no run was begun, or from which it was removed, goes.
+    /// Removes a directory in which no run was begun.
     fn drop(&mut self) {
         if let Ok(None) = self.folder.find(OsStr::new(MANIFEST)) {
             if self.anew {
                 let _ = self.clear();
             }
-            // If that does not work something else is in it, which is not ours.
+            // Fails if it holds files of others, which are kept.
             let _ = self.folder.remove(OsStr::new(LOCK)).and_then(|()| self.above.remove_folder(&self.name));
         }
     }
 }
 
-/// Opens a run directory, if the user alone can have written what is in it; `None`: it has just been removed. What
-/// another one planted would say which rows are done, and which files are to be removed.
+/// Opens a run directory if only the user can have written what is in it; `None`: it has just been removed. A state
+/// planted by another user could mark rows as done and name files for removal.
 fn trusted(path: &Path, above: &Folder, name: &OsStr) -> Result<Option<Folder>, Error> {
     let refuse = |what: &str| {
         Err(Error::state(format!(
@@ -218,7 +221,7 @@ fn trusted(path: &Path, above: &Folder, name: &OsStr) -> Result<Option<Folder>, 
     }
 }
 
-/// True if the file system knows no owners, and so a file that is made just now seems to be shared as well.
+/// True if the file system has no owners, so that even a file created now appears shared.
 fn keeps_no_owners(folder: &Folder) -> bool {
     let name = OsString::from(format!("owner-{}.new", std::process::id()));
     let Ok(probe) = folder.create(&name, 0o600) else { return false };
@@ -226,7 +229,7 @@ fn keeps_no_owners(folder: &Folder) -> bool {
     folder.remove(&name).is_ok() && shared
 }
 
-/// Opens the lock; `None`: the directory has just been removed. Nothing in it is overwritten but a process number.
+/// Opens the lock file; `None`: the directory has just been removed. Only a process number is ever written to it.
 fn open_lock(folder: &Folder) -> Result<Option<File>, Error> {
     let path = folder.path().join(LOCK);
     let lock = match folder.file(OsStr::new(LOCK), OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK, 0o600) {
@@ -237,10 +240,10 @@ fn open_lock(folder: &Folder) -> Result<Option<File>, Error> {
     if lies.is_file() && lies.links <= 1 && lies.bytes <= limits::LOCK_BYTES_MAX {
         return Ok(Some(lock));
     }
-    Err(Error::state(format!("{} is no lock of this program: remove it", path.display())))
+    Err(Error::state(format!("{} is not a lock of this program: remove it", path.display())))
 }
 
-/// The kinds of files that have generations: what stands before the number, and behind it.
+/// The kinds of files that have generations, by what precedes and follows the number in their names.
 const KINDS: [Kind; 3] = [SNAPSHOT, JOURNAL, INTENTS];
 pub(super) const SNAPSHOT: Kind = ("snapshot-", "");
 pub(super) const JOURNAL: Kind = ("journal-", ".log");
@@ -257,7 +260,7 @@ fn generation(name: &str, kind: &Kind) -> Option<u64> {
     name.strip_prefix(kind.0)?.strip_suffix(kind.1)?.parse().ok()
 }
 
-/// Of a fixed length, so that nothing need be cut.
+/// Of fixed length, so that the file need not be truncated.
 fn note_process(mut lock: &File) -> io::Result<()> {
     lock.seek(SeekFrom::Start(0))?;
     lock.write_all(format!("{:<10}\n", std::process::id()).as_bytes())
@@ -281,14 +284,14 @@ fn taken(path: &Path, mut lock: File) -> Error {
 
 // --- recovery ------------------------------------------------------------------------------------------------
 
-/// What is in a run directory, file by file.
+/// The content of a run directory, file by file.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
     /// Rows that are done.
     pub done: u64,
     /// Those of them that failed.
     pub failed: u64,
-    /// Rows whose requests may have been sent, and must not be sent twice.
+    /// Rows in doubt: their requests may have been sent, and must not be sent twice.
     pub in_doubt: u64,
     /// The run has come to its end.
     pub ended: bool,
@@ -296,7 +299,7 @@ pub struct Checked {
     pub files: Vec<(String, u64, bool)>,
 }
 
-/// Reads the state in a run directory without changing it, and hands on each entry: file, byte, entry.
+/// Reads the state in a run directory without changing it. Passes each entry to `each`: file, offset, entry.
 ///
 /// # Errors
 ///
@@ -315,7 +318,7 @@ pub fn check(path: &Path, mut each: impl FnMut(&str, u64, &Frame)) -> Result<Che
     Ok(Checked { done: done.len(), failed: failed.len(), in_doubt, ended: *ended, files })
 }
 
-/// [`super::repair`]; `write` writes a generation, and leaves those before it.
+/// [`super::repair`]. `write` writes a generation and keeps the earlier ones.
 pub(super) fn repair(path: &Path, write: WriteGeneration) -> Result<Vec<(String, u64)>, Error> {
     let directory = Directory::open(path)?;
     let run = directory.manifest()?.as_ref().and_then(manifest::run);
@@ -331,7 +334,7 @@ pub(super) fn repair(path: &Path, write: WriteGeneration) -> Result<Vec<(String,
     }
     let head = Head { run: found.run, generation: found.generation + 1, process: std::process::id() };
     let kept = left_out.iter().try_for_each(|(name, _)| directory.keep_damaged(name));
-    // The generations before are removed when the run goes on.
+    // Earlier generations are removed when the run resumes.
     let written = kept.and_then(|()| write(&directory, &found.state, head));
     written.map_err(|error| Error::output_path(path, error))?;
     Ok(left_out)
@@ -355,13 +358,13 @@ type WriteGeneration = fn(&Directory, &State, Head) -> io::Result<()>;
 
 type Files = Vec<(String, u64, bool)>;
 
-/// A state on its way from the disk.
+/// A recovery in progress.
 struct Recovery<'a> {
     folder: &'a Folder,
-    /// Which run all files must be of; `None`: that of the first.
+    /// The run that all files must belong to; `None`: that of the first file.
     run: Option<RunId>,
     each: &'a mut dyn FnMut(&str, u64, &Frame),
-    /// What is damaged or missing, which is left out; `None`: it is an error.
+    /// Collects what is damaged or missing; `None`: damage is an error.
     left_out: Option<&'a mut Vec<(String, u64)>>,
 }
 
@@ -371,7 +374,7 @@ impl Recovery<'_> {
         let (mut found, mut files) = self.newest_snapshot(&generations)?;
         let newest = found.generation;
         for &generation in generations.range(newest..) {
-            // What a generation consists of is written before the one before it is removed.
+            // A generation is complete before the earlier one is removed.
             let is_alone = generation == newest && generations.first() == Some(&newest);
             for kind in [JOURNAL, INTENTS] {
                 let name = name(kind, generation);
@@ -382,11 +385,11 @@ impl Recovery<'_> {
                 files.push((name, sound.bytes, sound.torn));
             }
         }
-        found.generation = generations.last().copied().unwrap_or(0);
+        found.generation = *generations.last().expect("a snapshot was found");
         Ok((found, files))
     }
 
-    /// The state of the newest snapshot that is sound.
+    /// The state of the newest sound snapshot.
     fn newest_snapshot(&mut self, generations: &BTreeSet<u64>) -> Result<(Found, Files), Error> {
         let mut damaged = None;
         for &generation in generations.iter().rev() {
@@ -413,7 +416,7 @@ impl Recovery<'_> {
         }))
     }
 
-    /// Takes in a journal or the intents. If the generation is alone, they are whole.
+    /// Replays a journal or the intents. If there is no other generation, both must be complete.
     fn log(
         &mut self,
         kind: Kind,
@@ -441,7 +444,7 @@ impl Recovery<'_> {
         if whole && (cut || sound.head.is_none()) {
             self.damaged(name, sound.bytes, "it was cut")?;
         }
-        // The zeros behind the last intent are room for more.
+        // Zeros after the last intent are preallocated space.
         let tail = bytes.get(usize::try_from(sound.bytes).unwrap_or(usize::MAX)..).unwrap_or_default();
         Ok(Some(Sound {
             torn: sound.torn && !(kind == INTENTS && tail.iter().all(|&byte| byte == 0)),
@@ -461,7 +464,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Applies the entries of a file, up to one that cannot follow those before.
+    /// Applies the entries of a file, up to one that contradicts those before.
     fn replay(&mut self, kind: Kind, name: &str, bytes: &[u8], found: &mut Found) -> Result<Sound, Damage> {
         let mut wrong = None;
         let read = journal::read(bytes, |at, frame| {

@@ -1,8 +1,8 @@
-//! Takes the records of rows that are fetched once more out of the outputs, so that each row has one record.
+//! Removes the records of rows that are fetched again from the outputs, so that each row has one record.
 //!
-//! The new file is written beside the old one. Then a snapshot of the state with its length is published, and then it
-//! takes the old one's place. A crash in between is told by its length: a state that knows of it has its length, and an
-//! older one has the longer one of the old file.
+//! The new file is written beside the old one, then a snapshot with its length is published, then it is renamed over the
+//! old one. After a crash in between, recovery compares the length in the state with that of the new file: if it is equal
+//! the rename is completed, otherwise the new file is removed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,11 +18,11 @@ use super::Output;
 use crate::folder::Folder;
 use crate::sink::{at, ends_with, sync_name};
 
-/// Writes the outputs without the records of these rows, beside them; the offsets become those of the new files.
+/// Writes copies of the outputs without the records of these rows, and sets the offsets to their lengths.
 ///
 /// # Blocking
 ///
-/// On the disk, as the other function.
+/// On the disk, like the other functions.
 pub(super) fn take_out(outputs: &[Output], rows: &RowSet, offsets: &mut [Option<End>]) -> io::Result<()> {
     for (output, offset) in outputs.iter().zip(offsets) {
         let row_of: fn(&[u8]) -> Option<u64> = match output {
@@ -33,23 +33,23 @@ pub(super) fn take_out(outputs: &[Output], rows: &RowSet, offsets: &mut [Option<
         if let Some(offset) = offset {
             let copied = copy_without(output, rows, offset.bytes, row_of);
             *offset = copied.map_err(|error| at(&beside(output.path()), &error))?;
-            // Once the state has its length, the old file is cut to that length if this one is not there.
+            // Synced before the state has its length, to which the old file would be truncated if the new one was lost.
             sync_name(&beside(output.path()))?;
         }
     }
     Ok(())
 }
 
-/// What an output holds, as it tells itself.
+/// The rows in an output, read from the output itself.
 #[derive(Clone, Debug, Default)]
 pub struct Recorded {
     /// Rows that have a record.
     pub rows: RowSet,
-    /// Records that are of no use: of a row that failed, of one that has another, or not whole.
+    /// Records that do not count: of failed rows, duplicates, and incomplete ones.
     pub others: u64,
 }
 
-/// Reads an output of a run whose state is gone; `None`: it is not there, or holds no records.
+/// Reads an output of a run whose state is gone; `None`: it does not exist, or is not a file of records.
 ///
 /// # Errors
 ///
@@ -91,7 +91,7 @@ fn is_ok(record: &[u8]) -> bool {
         .is_ok_and(|record| record.get("ok") == Some(&true.into()))
 }
 
-/// The cells of a record, with the quotes around them; a comma may stand between quotes.
+/// The cells of a record, with their quotes. A quoted cell may contain commas.
 fn cells(record: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     record.trim_ascii_end().split(move |&byte| {
@@ -100,8 +100,8 @@ fn cells(record: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Puts new files in the place of the old ones if the state knows of them, and removes them if it does not. What another
-/// user has put there is neither.
+/// Renames new files over the old ones if the state has their lengths; otherwise removes them. A file of another user is
+/// an error.
 pub(super) fn finish(outputs: &[Output], offsets: &[Option<End>]) -> io::Result<()> {
     let ends = offsets.iter().copied().chain(std::iter::repeat(None));
     for (output, end) in outputs.iter().zip(ends) {
@@ -167,7 +167,7 @@ fn copy_without(
     Ok(End { bytes, sum: checksum(&last) })
 }
 
-/// The next record with its line end; false: there is none. In CSV a line end may stand between quotes.
+/// Reads the next record with its line end; false at the end. In CSV a quoted cell may contain line ends.
 fn read_record(from: &mut impl BufRead, output: &Output, record: &mut Vec<u8>) -> io::Result<bool> {
     record.clear();
     loop {
@@ -180,7 +180,7 @@ fn read_record(from: &mut impl BufRead, output: &Output, record: &mut Vec<u8>) -
     }
 }
 
-/// A record of ours begins with its row.
+/// The row number, with which every record begins.
 fn row_of_json(record: &[u8]) -> Option<u64> {
     number(record.strip_prefix(b"{\"row\":")?)
 }

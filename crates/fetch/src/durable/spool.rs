@@ -1,4 +1,4 @@
-//! A list that comes through a pipe is gone when the process is; so it is written down while it is read.
+//! Copies a list that comes through a pipe, which cannot be read again after a crash.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,25 +15,25 @@ use crate::error::Error;
 use crate::folder::Folder;
 use crate::sink::at;
 
-/// What the list is called while it is being read, what its checksum is called, and the list when it is all there.
+/// The copy while it grows, its checksum, and the complete copy.
 pub(super) const NAMES: [&str; 3] = [LIST, SUM, WHOLE];
 const LIST: &str = "list";
 const SUM: &str = "list.sum";
 const WHOLE: &str = "list.whole";
 
-/// A list on its way through the run directory.
+/// A list that is copied to the run directory.
 pub(crate) enum Spooled {
-    /// It is all there, as a file.
+    /// The copy is complete.
     Whole(PathBuf),
-    /// It is still read.
+    /// The list is still being read.
     Coming(Box<dyn Read + Send>),
 }
 
-/// Opens the list of the run in `folder`; what is not there yet comes `from` the pipe.
+/// Opens the copy in `folder`; the missing part is read `from` the pipe.
 ///
 /// # Errors
 ///
-/// The disk fails; the list that is all there is not what was written.
+/// The disk fails; the complete copy does not have its checksum.
 pub(super) fn open(folder: &Folder, from: Box<dyn Read + Send>) -> Result<Spooled, Error> {
     let [path, whole] = [LIST, WHOLE].map(|name| folder.path().join(name));
     let failed = |error: io::Error| Error::output(at(&path, &error));
@@ -48,7 +48,7 @@ pub(super) fn open(folder: &Folder, from: Box<dyn Read + Send>) -> Result<Spoole
                 true => Ok(Spooled::Whole(whole)),
                 false => Err(Error::journal(
                     &whole,
-                    "the copy of the list is damaged or was cut: only --overwrite begins anew",
+                    "the copy of the list is damaged or was truncated: only --overwrite begins anew",
                 )),
             };
         }
@@ -60,7 +60,7 @@ pub(super) fn open(folder: &Folder, from: Box<dyn Read + Send>) -> Result<Spoole
     Ok(Spooled::Coming(Box::new(tee)))
 }
 
-/// True if the list is what its checksum says.
+/// True if the copy has its checksum.
 fn is_whole(folder: &Folder, file: &File) -> bool {
     let mut prefix = Prefix::default();
     let mut sum = Vec::new();
@@ -74,12 +74,12 @@ fn sum_of(Listed { bytes, sum }: Listed) -> Vec<u8> {
     format!("{text}, crc32c {:08x}\n", journal::checksum(text.as_bytes())).into_bytes()
 }
 
-/// What stands in the [`io::Error`] of a list on its way if the pipe can be read, and the disk has failed.
+/// The inner error of an [`io::Error`] if the pipe could be read but the copy could not be written.
 #[derive(Debug)]
 pub(crate) struct DiskFailed(pub(crate) io::Error);
 
 impl DiskFailed {
-    /// True if this is why a list cannot be read.
+    /// True if this is the inner error.
     pub(crate) fn is_in(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|inner| inner.is::<Self>())
     }
@@ -96,11 +96,11 @@ impl std::error::Error for DiskFailed {}
 struct Tee {
     from: Box<dyn Read + Send>,
     file: File,
-    /// Bytes that an earlier process has written down, and that are yet to come again.
+    /// Bytes of the copy by an earlier process that have not been read from the pipe again.
     known: u64,
     folder: Folder,
     path: PathBuf,
-    /// Bytes that have come.
+    /// Bytes read from the pipe.
     written: u64,
     prefix: Prefix,
 }
@@ -117,7 +117,7 @@ impl Tee {
         Ok(())
     }
 
-    /// Writes the checksum down, before the list is called whole.
+    /// Writes the checksum, before the copy is renamed to its complete name.
     fn seal(&self) -> io::Result<()> {
         let mut sum = self.folder.create_anew(OsStr::new(SUM), 0o600)?;
         sum.write_all(&sum_of(self.prefix.listed()))?;
@@ -130,8 +130,8 @@ impl Tee {
         self.written += block.len() as u64;
     }
 
-    /// What comes again must be what came before, but for what the power went before it was on the disk: there the
-    /// file has zeros, and is written once more.
+    /// Compares a block with the copy. After a power failure the unsynced part of the copy may read as zeros; these are
+    /// written again.
     fn compare(&mut self, block: &[u8]) -> io::Result<()> {
         let differs = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what.to_owned()));
         let mut before = vec![0; block.len()];

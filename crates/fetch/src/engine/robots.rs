@@ -1,8 +1,8 @@
-//! Whether a row may be fetched, by its site's robots.txt (RFC 9309): one for each origin, fetched in the place of the
-//! first row that needs it, so that it counts against the limits of its host, and kept for a day.
+//! robots.txt (RFC 9309): one for each origin, cached for a day. It is fetched in the slot of the first row that needs
+//! it, so that it counts against the limits of its host, and single-flight.
 //!
-//! The rows that had to wait for it go back to the scheduler and start again, spaced as the limits and a `Crawl-delay`
-//! want it. What robots.txt means is `proto`'s; what forbids everything for now is told in the row's record.
+//! Rows that waited for it return to the scheduler and start again, so that the rate limits and a `Crawl-delay` apply to
+//! them. The rules are parsed in `proto`.
 
 use std::cell::RefCell;
 use std::hash::RandomState;
@@ -26,38 +26,38 @@ use super::attempt::attempt_robots;
 use super::shard::Shard;
 use crate::net::alarm::Alarm;
 
-/// The rules of the origins of one shard, by what their connections go by: a row that was redirected by a public
-/// address may not make this program ask where it must not go itself.
+/// The rules of one shard's origins, keyed like connections: a row redirected by a public address must not cause a
+/// request to an address that is forbidden to it.
 pub(crate) struct Robots {
     shard: Rc<Shard>,
     agent: Rc<str>,
     cache: RefCell<Cache>,
 }
 
-/// Whether a row may be fetched now.
+/// Whether a row may be fetched.
 pub(crate) enum Admission {
     /// It may.
     Go,
-    /// It is known only now; the row is to start again.
+    /// The rules have just arrived; the row is to be started again.
     Again,
     /// It may not.
     Refused(Failure),
-    /// Nobody can say: what came of asking is what came of the row.
+    /// The rules could not be fetched; the row fails in the same way.
     Unknown(Unknown),
 }
 
-/// What an origin's robots.txt came to.
+/// The rules of an origin.
 enum Standing {
     Rules(Rules),
     /// There is none.
     Everything,
 }
 
-/// Why it is not known what an origin allows.
+/// Why the rules of an origin are unknown.
 #[derive(Clone)]
 pub(crate) struct Unknown {
     pub(crate) failure: Failure,
-    /// What the server answered, if it did.
+    /// The response of the server, if there was one.
     pub(crate) refusal: Option<Ending>,
 }
 
@@ -75,13 +75,13 @@ struct Cache {
 }
 
 impl Robots {
-    /// `None` if the run does not ask.
+    /// `None` if the run does not use robots.txt.
     pub(crate) fn new(shard: &Rc<Shard>) -> Option<Rc<Self>> {
         let agent = shard.plan.robots.as_deref()?.into();
         Some(Rc::new(Self { shard: Rc::clone(shard), agent, cache: RefCell::default() }))
     }
 
-    /// Whether `job`, which holds its place already, may be fetched.
+    /// Whether `job`, which has been started, may be fetched.
     pub(crate) async fn admit(&self, job: &Job) -> Admission {
         let route = self.shard.plan.route(job);
         let Some(key) = ConnKey::new(&job.url, route) else { return Admission::Go };
@@ -107,7 +107,7 @@ impl Robots {
         url.set_query(None);
         url.set_fragment(None);
         let mut asking = Job::new(job.row, url);
-        // No credential, no body, none of the caller's own fields: it is not the row.
+        // Without the credentials, body and headers of the row.
         (asking.became_get, asking.crossed_origin) = (true, true);
         asking.from_public = job.from_public;
         asking.ready = self.shard.now();
@@ -116,7 +116,7 @@ impl Robots {
         flight
     }
 
-    /// The first of those who waited puts the answer in the place of the question; failures are not kept.
+    /// Replaces the pending fetch by its result. Called by every waiter; the first one does it. Failures are not cached.
     fn learn(&self, key: &ConnKey, host: HostKey, answer: &Result<Rc<Standing>, Unknown>) {
         let mut cache = self.cache.borrow_mut();
         if !matches!(cache.entries.get(key), Some(Entry::Asked(_))) {
@@ -135,7 +135,7 @@ impl Robots {
     }
 }
 
-/// Fetches a robots.txt, over redirects.
+/// Fetches a robots.txt, following redirects.
 async fn fetch(shard: Rc<Shard>, agent: Rc<str>, mut job: Job) -> Result<Rc<Standing>, Unknown> {
     let mut alarm = Alarm::new(shard.clock);
     loop {
@@ -158,7 +158,7 @@ async fn fetch(shard: Rc<Shard>, agent: Rc<str>, mut job: Job) -> Result<Rc<Stan
                     refusal: Some(Ending::Response { status, retry_after }),
                 });
             }
-            // Redirects that lead nowhere are as good as none (RFC 9309, section 2.3.1.2).
+            // A redirect that cannot be followed counts as a missing file (RFC 9309, section 2.3.1.2).
             (Some(failure), ..) if is_lost(failure.kind) => return Ok(Rc::new(Standing::Everything)),
             (Some(failure), ..) => return Err(Unknown::new(failure.kind, &failure.message)),
             (None, _, None) => return Err(Unknown::new(ErrorKind::Internal, "no answer")),
@@ -178,7 +178,7 @@ impl Unknown {
 }
 
 impl Standing {
-    /// `None`: the server did not say. 429 tells nothing about what is there, only that now is no time to ask.
+    /// `None`: the rules are unknown. A 429 refuses the request without saying whether the file exists.
     fn of(status: u16, body: &[u8], agent: &str) -> Option<Self> {
         match status {
             200..=299 => Some(Self::Rules(Rules::parse(body, agent))),

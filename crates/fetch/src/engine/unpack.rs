@@ -1,8 +1,7 @@
-//! A list that is compressed, read as if it were not: gzip and zstd, known by their first bytes.
+//! Decompresses a list in gzip or zstd format, detected by its first bytes.
 //!
-//! It unpacks as it is read and holds no more than its decoder's window. It never guesses: a list whose name says
-//! that it is compressed must be, and one that is cut short or damaged is an error where that shows, after
-//! everything before.
+//! It decompresses while reading, in the memory of the decoder's window. A list whose name says that it is compressed
+//! must be; truncation and damage are errors, reported after all rows before them.
 
 use std::io::{self, BufRead as _, BufReader, Cursor, Read};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use overlapped_proto::limits;
 
 use crate::durable::DiskFailed;
 
-/// A way to compress.
+/// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packing {
     Gzip,
@@ -37,7 +36,7 @@ impl Packing {
         }
     }
 
-    /// True if these bytes begin such data; fewer than four: if they may.
+    /// True if these bytes begin such data; of fewer than four bytes, if they may.
     fn begins(self, bytes: &[u8]) -> bool {
         let is = |magic: &[u8]| bytes.iter().zip(magic).all(|(byte, wanted)| byte == wanted);
         match self {
@@ -53,7 +52,7 @@ impl Packing {
     }
 }
 
-/// Bytes that are unpacked as they are read, if they are packed.
+/// A reader that decompresses if the source is compressed.
 ///
 /// # Blocking
 ///
@@ -65,20 +64,20 @@ pub struct Unpack {
 }
 
 enum State {
-    /// Nothing was read yet; what the name says.
+    /// Nothing was read yet; the format by the name.
     Unread(Counted, Option<Packing>),
     Plain(Replay),
     Gzip(Box<Gzip>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Replay>>>),
-    /// Cut short, damaged, or not what its name says.
+    /// Truncated, damaged, or not the format of its name.
     Broken,
 }
 
 /// The first bytes again, then the rest.
 type Replay = io::Chain<Cursor<Vec<u8>>, Counted>;
 
-/// Counts what is read. Behind its end the source is not read again: on a terminal there could be more, and a list that
-/// is written down on its way is complete there.
+/// Counts the bytes read. It does not read past the end again: a terminal could deliver more, and a spooled list is
+/// complete at its first end.
 struct Counted {
     read: Box<dyn Read + Send>,
     taken: Arc<AtomicU64>,
@@ -86,7 +85,7 @@ struct Counted {
 }
 
 impl Unpack {
-    /// Unpacks `read`, whose name may say that it is packed (`.gz`, `.zst`).
+    /// Reads `read`; a suffix of its name (`.gz`, `.zst`) may say that it is compressed.
     #[must_use]
     pub fn new(read: Box<dyn Read + Send>, name: &str) -> Self {
         let taken = Arc::new(AtomicU64::new(0));
@@ -104,16 +103,16 @@ impl Unpack {
         self.packing.is_some()
     }
 
-    /// Bytes of the source that were read so far, packed as they are.
+    /// Bytes read from the source so far, before decompression.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Reads the first bytes and decides.
+    /// Reads the first bytes and detects the format.
     fn open(mut counted: Counted, named: Option<Packing>) -> io::Result<(State, Option<Packing>)> {
         let mut start = Vec::with_capacity(MAGIC_BYTES);
         let mut byte = [0];
-        // A byte at a time, and no more than it takes: on a terminal the first line must not wait for a second.
+        // A byte at a time, and no more than needed: on a terminal the first line must not wait for a second.
         while start.len() < MAGIC_BYTES && Packing::ALL.iter().any(|packing| packing.begins(&start)) {
             match counted.read(&mut byte) {
                 Ok(0) => break,
@@ -141,10 +140,10 @@ impl Unpack {
         Ok((state, found))
     }
 
-    /// The decoders' own words name their parts, not what is wrong with the file.
+    /// The decoders' messages describe their internals; this one describes the file.
     fn told(&self, error: io::Error) -> io::Error {
         let Some(packing) = self.packing else { return error };
-        // What the source itself says has a number of the system.
+        // A system error comes from the source itself.
         if error.raw_os_error().is_some() || DiskFailed::is_in(&error) {
             return error;
         }
@@ -157,12 +156,12 @@ impl Unpack {
     }
 }
 
-/// The members of gzip data, one after the other.
+/// Concatenated gzip members.
 ///
-/// Zeros behind a member are padding, as `gzip -t` has it: tapes and file systems with fixed blocks leave them. What
-/// follows must be a member again.
+/// Zeros after a member are padding, as for `gzip -t`: tapes and file systems with fixed blocks leave them. Anything
+/// else that follows must be another member.
 struct Gzip {
-    /// `None`: behind the last member, or a member could not be read.
+    /// `None`: after the last member, or after an error.
     member: Option<GzDecoder<BufReader<Replay>>>,
 }
 
@@ -171,7 +170,7 @@ impl Gzip {
         Self { member: Some(GzDecoder::new(read)) }
     }
 
-    /// The member that follows, if one does.
+    /// The next member, if there is one.
     fn following(mut read: BufReader<Replay>) -> io::Result<Option<GzDecoder<BufReader<Replay>>>> {
         loop {
             let block = match read.fill_buf() {
@@ -204,7 +203,7 @@ impl Read for Gzip {
     }
 }
 
-/// Enough to know each packing.
+/// Enough bytes to detect each format.
 const MAGIC_BYTES: usize = 4;
 
 impl Read for Unpack {
@@ -235,7 +234,7 @@ impl Read for Counted {
         }
         let count = self.read.read(buffer)?;
         self.ended = count == 0 && !buffer.is_empty();
-        self.taken.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.taken.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }
@@ -329,7 +328,7 @@ mod tests {
         impl Read for Once {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 let count = self.0.read(buffer)?;
-                assert!(count > 0 || !self.1, "it is read behind its end");
+                assert!(count > 0 || !self.1, "it is read past its end");
                 self.1 = count == 0;
                 Ok(count)
             }

@@ -1,4 +1,4 @@
-//! The bodies alone, one after the other, as curl prints them.
+//! Bodies only, one after another, as curl prints them.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! Records kept in memory, for lists that are short.
+//! Records kept in memory, for short lists.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,19 +7,19 @@ use overlapped_proto::record::Record;
 
 use super::Sink;
 
-/// A sink that keeps the records, and where to find them.
+/// A sink that keeps the records in memory, and a handle to them.
 #[must_use]
 pub fn collect() -> (Box<dyn Sink>, Collected) {
     let collected = Collected::default();
     (Box::new(collected.clone()), collected)
 }
 
-/// The records that [`collect`]'s sink has taken.
+/// The records that the sink of [`collect`] has taken.
 #[derive(Clone, Debug, Default)]
 pub struct Collected(Arc<Mutex<Vec<Record>>>);
 
 impl Collected {
-    /// The records so far; they are not kept here any longer.
+    /// Takes the records out.
     #[must_use]
     pub fn take(&self) -> Vec<Record> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -1,4 +1,4 @@
-//! One file a row. A file has its final name only when it is whole: it is written under a temporary name and renamed.
+//! One file for each row. A file is written under a temporary name and renamed when it is complete.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,8 +19,8 @@ use super::{Cut, Existing, Sink, at, make_directory, sync_name};
 use crate::body::spool::{Part, RunId};
 use crate::folder::{Folder, Moment, set_mode};
 
-/// Writes the body of every row that succeeded to a file of its own, and has the record say where. A body has one such
-/// file, so a run takes only one of these.
+/// Writes the body of every successful row to a file of its own, and notes its path in the record. A body has one such
+/// file, so a run takes at most one of these sinks.
 pub struct Files {
     root: Arc<Folder>,
     template: Template,
@@ -29,22 +29,22 @@ pub struct Files {
     readers: u32,
     naming: Naming,
     reserved: Arc<Reserved>,
-    /// The last number that was given to a name, by the hash of the name: of those that were wanted more than once.
+    /// The last number given to each name that was wanted more than once, by the hash of the name.
     twins: Lru<u64, u32, RandomState>,
     hasher: RandomState,
     run: RunId,
 }
 
 impl Files {
-    /// Files below `directory`, which is made if it is not there. It may be a symbolic link; one below it is never
+    /// Files below `directory`, which is created if it is missing. It may be a symbolic link; links below it are never
     /// followed, so that neither a list nor a server chooses where a file goes.
     ///
-    /// With [`Existing::Replace`] a file takes the place of one that was there before the run, never of one that the
-    /// run itself has written: rows of the same name get numbers.
+    /// With [`Existing::Replace`] a file replaces one that existed before the run, never one that the run itself has
+    /// written: rows of the same name get numbers.
     ///
     /// # Errors
     ///
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     ///
     /// # Blocking
     ///
@@ -52,7 +52,7 @@ impl Files {
     pub fn open(directory: PathBuf, template: Template, existing: Existing) -> io::Result<Self> {
         make_directory(&directory)?;
         let root = Arc::new(Folder::open(&directory)?);
-        // A directory that cannot be written to is found now, not at the first row.
+        // Fails now if the directory cannot be written, not at the first row.
         let (readers, now) = Part::probe(&root)?;
         let began = match existing {
             Existing::Keep => now,
@@ -63,8 +63,8 @@ impl Files {
         Ok(Self { root, template, existing, readers, naming, reserved, twins, hasher, run: RunId::draw() })
     }
 
-    /// The same for a run that is durable: files get their names when they are on the disk. Removes what an
-    /// earlier process of this run has left half-written.
+    /// For a durable run: files get their final names once they are synced. Removes the temporary files of an earlier
+    /// process of this run.
     ///
     /// # Errors
     ///
@@ -81,15 +81,15 @@ impl Files {
         Ok(self)
     }
 
-    /// The same for a run that goes on and began at `moment`: what was written since then is its own and not replaced.
+    /// For a resumed run that began at `moment`: files written since then are its own and are not replaced.
     #[must_use]
     pub fn since(mut self, moment: Moment) -> Self {
         self.naming.began = moment.min(self.naming.began);
         self
     }
 
-    /// Keeps these files and directories from the rows: what the run itself reads and writes. No row's file gets their
-    /// names, in any spelling or through a link.
+    /// Reserves the names of these files and directories, which the run itself uses. No row's file gets them, in any
+    /// spelling or through a link.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Files {
         Ok(self)
     }
 
-    /// Gives the file at `part` the name of its row, now or with the next cut.
+    /// Gives the file at `part` the final name of its row, now or at the next cut.
     fn name(&mut self, record: &Record, part: &Path, reserved: &mut HashSet<PathBuf>) -> io::Result<PathBuf> {
         let invalid = |_| io::Error::new(io::ErrorKind::InvalidData, "a record without a URL");
         let url = Url::parse(record.final_url.as_deref().unwrap_or(&record.url)).map_err(invalid)?;
@@ -116,8 +116,7 @@ impl Files {
             None => template.path(&parts, twin),
         };
         match self.first_free(part, wanted, reserved) {
-            // One row's file may be where another's directory should be, or a link that leads elsewhere. That must
-            // not end the run for all.
+            // The name may be that of a directory, or a link on the way. One such row must not end the run.
             Err(error) if is_about_the_name(error.kind()) => {
                 let plain = Template::default();
                 self.first_free(part, |twin| plain.path(&parts, twin), reserved)
@@ -126,7 +125,7 @@ impl Files {
         }
     }
 
-    /// Gives the file at `part` the first of these names that can be had, or one behind the last that was given.
+    /// Gives the file at `part` the first of these names that is free, or one with the next number.
     fn first_free(
         &mut self,
         part: &Path,
@@ -157,7 +156,7 @@ impl Files {
     }
 }
 
-/// What is asked of a name with a number.
+/// A question about a numbered name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Probe {
     /// Whether it can be had.
@@ -166,8 +165,8 @@ enum Probe {
     Take,
 }
 
-/// The number of a name: 0 is none, and the next is 2. It is one behind the `last` that was given, if that is known; else
-/// the first that is free is searched for, with about twice as many looks as it has bits.
+/// The number of a name: 0 is none, and the next is 2. With `last`, the number given last, it is the next one; else the
+/// first free one is found by a doubling search, in about twice as many probes as it has bits.
 fn free_number(last: Option<u32>, mut probe: impl FnMut(u32, Probe) -> io::Result<bool>) -> io::Result<u32> {
     let mut number = last.map_or(0, |last| last.saturating_add(1));
     for _ in 0..limits::FILE_NAME_TRIES {
@@ -179,7 +178,7 @@ fn free_number(last: Option<u32>, mut probe: impl FnMut(u32, Probe) -> io::Resul
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// The first number behind `taken` that is free, if all before it are taken; else some number that is.
+/// The first free number after `taken`, if the numbers in use are contiguous; else any free number after it.
 fn first_free_behind(mut taken: u32, mut is_free: impl FnMut(u32) -> io::Result<bool>) -> io::Result<u32> {
     let mut step = 1_u32;
     let mut free = loop {
@@ -197,11 +196,11 @@ fn first_free_behind(mut taken: u32, mut is_free: impl FnMut(u32) -> io::Result<
     Ok(free)
 }
 
-/// A moment of the file system's clock that is later than `before`: nothing that is there was changed then.
+/// Waits until the file system's clock is past `before`; no existing file was changed at the returned time.
 ///
 /// # Blocking
 ///
-/// For a tick of that clock, some milliseconds.
+/// For one tick of that clock, some milliseconds.
 fn later_than(before: Moment, root: &Folder) -> io::Result<Moment> {
     loop {
         let (_, now) = Part::probe(root)?;
@@ -215,7 +214,7 @@ fn later_than(before: Moment, root: &Folder) -> io::Result<Moment> {
 impl Sink for Files {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
         if !record.ok {
-            // Its file, if it is large, gets no name, and so no record may name it.
+            // The file of a large body is not renamed then, so the record must not name it.
             if let Body::File(part) = &record.body {
                 fs::remove_file(part).map_err(|error| at(part, &error))?;
                 record.body = Body::None;
@@ -281,7 +280,7 @@ fn write_body(body: &Body, part: &mut Part) -> io::Result<()> {
     }
 }
 
-/// True if another name may do.
+/// True if another name may succeed.
 fn is_about_the_name(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
     matches!(kind, AlreadyExists | InvalidFilename | IsADirectory | NotADirectory)
@@ -291,8 +290,8 @@ fn is_about_the_name(kind: io::ErrorKind) -> bool {
 mod tests {
     use super::*;
 
-    /// Gives a name to so many rows; `remembers`: as a run does that has not forgotten. Answers with the numbers and how
-    /// often the disk was asked.
+    /// Gives one name to `rows` rows, with or without the number given last. Returns the numbers, and the count of probes
+    /// of the disk.
     fn give(rows: usize, remembers: bool) -> (Vec<u32>, usize) {
         let (mut taken, mut probes, mut given) = (HashSet::new(), 0, Vec::new());
         for _ in 0..rows {
@@ -306,7 +305,7 @@ mod tests {
         (given, probes)
     }
 
-    /// Each tried all numbers before its own: 32 million for 8,000 rows.
+    /// Each row probed all numbers before its own: 32 million probes for 8,000 rows.
     #[test]
     fn equal_names_cost_as_many_probes_as_rows() {
         let expected: Vec<u32> = std::iter::once(0).chain(2..8_001).collect();

@@ -1,4 +1,4 @@
-//! Names that no row can have: those of what the run itself reads and writes, in any spelling and through any link.
+//! Reserved names: files that the run itself uses, in any spelling and through any link.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use super::at;
 use crate::folder::{FileId, Folder};
 
-/// What is kept from the rows of a run.
+/// The files and directories that no row may use.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     paths: Vec<PathBuf>,
-    /// The directories that they are in, and their names there.
+    /// Their parent directories, and their names there.
     names: Vec<(FileId, OsString)>,
     folders: Vec<FileId>,
 }
 
 impl Kept {
-    /// Keeps these files and directories, whether they are there yet or not.
+    /// Reserves these files and directories, whether they exist or not.
     ///
     /// # Blocking
     ///
@@ -27,7 +27,7 @@ impl Kept {
         for path in paths {
             let real = path.canonicalize().ok();
             for path in [Some(path), real.as_ref()].into_iter().flatten() {
-                // What has no directory yet, or no name, cannot be that of a row: the rows' directory is there.
+                // A path without an existing parent, or without a name, cannot be a row's: the rows' directory exists.
                 let (Some(folder), Some(name)) = (there(path, Folder::of(path))?, path.file_name()) else {
                     continue;
                 };
@@ -41,7 +41,7 @@ impl Kept {
         Ok(kept)
     }
 
-    /// True if a file of this name in this directory is kept.
+    /// True if this name in this directory is reserved.
     pub(super) fn has_name(&self, folder: &Folder, name: &OsStr) -> io::Result<bool> {
         let mut alike = self.names.iter().filter(|(_, kept)| is_alike(kept, name)).peekable();
         if alike.peek().is_none() {
@@ -51,14 +51,14 @@ impl Kept {
         Ok(alike.any(|(there, _)| *there == here))
     }
 
-    /// True if it is a file that is kept, under whatever name.
+    /// True if it is a reserved file, under any name.
     pub(super) fn has_file(&self, file: FileId) -> bool {
         use std::os::unix::fs::MetadataExt;
         let is_it = |path: &PathBuf| path.metadata().is_ok_and(|found| (found.dev(), found.ino()) == file);
         self.paths.iter().any(is_it)
     }
 
-    /// True if it is a directory that is kept.
+    /// True if it is a reserved directory.
     pub(super) fn has_folder(&self, folder: &Folder) -> io::Result<bool> {
         if self.folders.is_empty() {
             return Ok(false);
@@ -68,7 +68,7 @@ impl Kept {
     }
 }
 
-/// A directory, if it is one. That it cannot be opened for another reason is an error: its names would not be kept.
+/// The directory, if it is one. Any other failure to open it is an error: its names would not be reserved.
 fn there(path: &Path, opened: io::Result<Folder>) -> io::Result<Option<Folder>> {
     match opened {
         Ok(folder) => Ok(Some(folder)),
@@ -79,7 +79,7 @@ fn there(path: &Path, opened: io::Result<Folder>) -> io::Result<Option<Folder>> 
     }
 }
 
-/// True if some file system takes one name for the other. It allocates nothing: every row's name comes here.
+/// True if a file system may treat the names as equal. Called for every row's name, so it does not allocate.
 fn is_alike(a: &OsStr, b: &OsStr) -> bool {
     let same =
         |a: &str, b: &str| a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase));

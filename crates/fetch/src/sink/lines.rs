@@ -1,4 +1,4 @@
-//! One line a record: NDJSON and CSV.
+//! Line formats: NDJSON and CSV.
 
 use std::io::{self, Read, Write};
 
@@ -8,7 +8,7 @@ use overlapped_proto::record::{Body, Record, csv, ndjson};
 
 use super::{Cut, OutputFile, Sink};
 
-/// Writes one line a record.
+/// Writes one line for each record.
 pub struct Lines<W> {
     writer: W,
     buffer: Vec<u8>,
@@ -17,7 +17,7 @@ pub struct Lines<W> {
     cut: fn(&mut W) -> io::Result<Cut>,
 }
 
-/// How much of a body is encoded at once: a multiple of three bytes, as Base64 wants it.
+/// Bytes of a body encoded at once. A multiple of three, so that Base64 needs no padding in between.
 const PIECE_BYTES: usize = 3 * (limits::OUTPUT_BUFFER_BYTES / 8);
 
 enum Format {
@@ -38,8 +38,8 @@ impl<W: Write + Send> Lines<W> {
         Self { writer, buffer, fields, format: Format::Csv(guard), cut: no_cut }
     }
 
-    /// Writes a line piece by piece: `buffer` holds all of it but the body, which goes where `gap` says. So a body takes no
-    /// more memory here than a block, however it is encoded.
+    /// Writes a line whose body is encoded in pieces: `buffer` holds the rest of it, and `gap` is the position of the
+    /// body. So the encoded body takes no more memory than one piece.
     fn write_around(&mut self, gap: Gap, body: &Body) -> io::Result<()> {
         let behind = self.buffer.split_off(gap.at);
         let mut in_memory: &[u8];
@@ -80,7 +80,7 @@ impl<W: Write + Send> Lines<W> {
 }
 
 impl Lines<OutputFile> {
-    /// The same for a run that is durable. A file that is not empty has its header already.
+    /// For a durable run. A file that is not empty already has its header.
     #[must_use]
     pub fn durable(mut self) -> Self {
         if !self.writer.is_empty() {
@@ -91,7 +91,7 @@ impl Lines<OutputFile> {
     }
 }
 
-/// What need not be durable.
+/// The cut of a writer without durability.
 fn no_cut<W>(_: &mut W) -> io::Result<Cut> {
     Ok(Cut::default())
 }
@@ -120,7 +120,7 @@ impl<W: Write + Send> Sink for Lines<W> {
     }
 }
 
-/// Reads until `block` is full or the end has come.
+/// Reads until `block` is full or the body ends.
 fn fill(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {

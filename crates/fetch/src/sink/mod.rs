@@ -1,4 +1,4 @@
-//! Where records go. A sink is blocking and plain; the conductor carries it to a thread and back.
+//! Sinks: where records go. A sink is a plain blocking object; the conductor lends it to tasks on the executor.
 
 mod body;
 mod collect;
@@ -31,29 +31,29 @@ use crate::body::rest::restore;
 use crate::error::Error;
 use crate::rlimit::open_patiently;
 
-/// A place where records go.
+/// A destination of records.
 ///
 /// # Blocking
 ///
 /// Both methods may block; they run on a thread of the executor, one call at a time.
 pub trait Sink: Send {
-    /// Takes one record. It may move the body away and say where it is, for the sinks that follow.
+    /// Takes one record. It may move the body to a file and note that in the record, for the sinks that follow.
     ///
     /// # Errors
     ///
-    /// The record could not be taken; the run ends.
+    /// The record could not be written; the run ends.
     fn accept(&mut self, record: &mut Record) -> io::Result<()>;
 
-    /// Hands everything that was taken to the system. Called when nothing else waits to be taken, and at the end.
+    /// Flushes everything that was taken to the system. Called when no record is waiting, and at the end.
     ///
     /// # Errors
     ///
-    /// It could not be handed on; the run ends.
+    /// It could not be flushed; the run ends.
     fn commit(&mut self) -> io::Result<()>;
 
-    /// Hands everything that was taken to the system, and says how to make it durable. Called instead of
-    /// [`Sink::commit`] when a run is durable; what is taken afterwards belongs to the next cut, and may come before
-    /// this one is on the disk. A sink that keeps nothing for later need not know of it.
+    /// Flushes everything that was taken to the system, and returns how to make it durable. Called instead of
+    /// [`Sink::commit`] in a durable run. Records taken afterwards belong to the next cut, and may be written before
+    /// this one is synced. A sink without buffered or durable state need not implement it.
     ///
     /// # Errors
     ///
@@ -62,20 +62,20 @@ pub trait Sink: Send {
         self.commit().map(|()| Cut::default())
     }
 
-    /// True if it moves bodies to places of their own. A run has at most one such sink.
+    /// True if the sink moves bodies to files of their own. A run has at most one such sink.
     fn moves_bodies(&self) -> bool {
         false
     }
 }
 
-/// What a sink has taken since its last cut, and how to make it durable.
+/// What a sink has taken since its last cut, to be made durable by a checkpoint.
 #[derive(Default)]
 pub struct Cut {
-    /// Where its file ends, if it has one that is only appended to: there it is cut when the run goes on from here.
+    /// The end of its file, if it only appends to one. The file is truncated there if the run resumes from this cut.
     pub end: Option<End>,
-    /// Files that `sync` gives their final names.
+    /// Files that `sync` renames to their final names.
     pub names: Vec<Named>,
-    /// Has everything on the disk when it returns. Runs on a thread of the executor; it is never tried again.
+    /// Syncs everything (fsync). Runs on a thread of the executor, and is not retried.
     pub sync: Option<Box<dyn FnOnce() -> io::Result<()> + Send>>,
 }
 
@@ -85,16 +85,16 @@ impl fmt::Debug for Cut {
     }
 }
 
-/// What becomes of a file that already has the name of a new one.
+/// What to do if a new file's name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// It stays; the new file gets a number.
+    /// Keep the existing file; the new one gets a number.
     Keep,
-    /// The new file takes its place.
+    /// Replace it.
     Replace,
 }
 
-/// All sinks of a run, as one thing that can be sent away and come back.
+/// All sinks of a run, as one value that can be lent to a task.
 pub(crate) struct Sinks(Vec<Box<dyn Sink>>);
 
 impl Sinks {
@@ -102,17 +102,17 @@ impl Sinks {
         Self(sinks)
     }
 
-    /// True if a body that one of them has moved would be moved by another.
+    /// True if more than one sink moves bodies.
     pub(crate) fn contend(&self) -> bool {
         self.0.iter().filter(|sink| sink.moves_bodies()).count() > 1
     }
 
-    /// True if one of them does.
+    /// True if one of them moves bodies.
     pub(crate) fn moves_bodies(&self) -> bool {
         self.0.iter().any(|sink| sink.moves_bodies())
     }
 
-    /// Gives the batch back, empty.
+    /// Writes a batch, and returns it empty for reuse.
     ///
     /// # Blocking
     ///
@@ -132,7 +132,7 @@ impl Sinks {
         };
         let taken = self.0.iter_mut().try_for_each(|sink| sink.accept(record));
         match spooled {
-            // Nobody gave the file a name of its own.
+            // No sink has taken the file over.
             Some(path) if record.body == Body::File(path.clone()) => taken.and(std::fs::remove_file(path)),
             Some(_) | None => taken,
         }
@@ -155,7 +155,7 @@ impl Sinks {
     }
 }
 
-/// Removes the files of bodies that no sink will take.
+/// Removes the body files of records that are not written.
 ///
 /// # Blocking
 ///
@@ -163,18 +163,18 @@ impl Sinks {
 pub(crate) fn discard(records: impl IntoIterator<Item = Record>) {
     for record in records {
         match record.body {
-            // Nothing can be done about a file that cannot be removed, and its name says what it is.
+            // A file that cannot be removed keeps its temporary name, which shows that it is incomplete.
             Body::File(path) => drop(std::fs::remove_file(path)),
             Body::None | Body::Inline(_) | Body::Spooled(_) => {}
         }
     }
 }
 
-/// Makes a directory, and those above it that are not there; their names are on the disk.
+/// Creates a directory and its missing parents, and syncs their names.
 ///
 /// # Errors
 ///
-/// One cannot be made.
+/// One cannot be created.
 ///
 /// # Blocking
 ///
@@ -186,7 +186,7 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     missing.into_iter().try_for_each(sync_name)
 }
 
-/// Has the name of a file or directory on the disk.
+/// Syncs the directory entry of a file or directory.
 ///
 /// # Blocking
 ///
@@ -196,7 +196,7 @@ pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     sync_file(folder)
 }
 
-/// Has a file, or the names in a directory, on the disk.
+/// Syncs a file, or the entries of a directory.
 ///
 /// # Blocking
 ///
@@ -205,7 +205,7 @@ pub(crate) fn sync_file(path: &Path) -> io::Result<()> {
     open_patiently(path).and_then(|file| file.sync_all()).map_err(|error| at(path, &error))
 }
 
-/// An error that says where.
+/// An error with the path that it concerns.
 pub(crate) fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -1,5 +1,5 @@
-//! When files get their final names: each when it is whole, or, in a run that is durable, all of a group when they are
-//! on the disk.
+//! When files get their final names: each when it is complete, or, in a durable run, a group at a time once it is
+//! synced.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -14,48 +14,48 @@ use super::kept::Kept;
 use super::{Existing, at};
 use crate::folder::{Folder, Found, Moment, found};
 
-/// Gives files below one directory their final names.
+/// Renames files below one directory to their final names.
 pub(super) struct Naming {
     root: Arc<Folder>,
     when: When,
-    /// What is there and is to be replaced was changed before this moment. What was changed later this run has written.
+    /// Files last changed before this moment may be replaced. Later ones were written by this run.
     pub(super) began: Moment,
     pub(super) kept: Kept,
 }
 
 enum When {
-    /// Each when it is whole.
+    /// Each file when it is complete.
     AtOnce,
     /// All of a cut when they are on the disk. Until then their names are reserved.
     Together(Vec<Pending>),
 }
 
-/// A file that is whole, on its way to its final name.
+/// A complete file before its rename.
 pub(super) struct Pending {
     part: PathBuf,
-    /// Its final name, from the root.
+    /// Its final path, relative to the root.
     path: PathBuf,
     /// It takes the place of a file that was there before the run.
     replaces: bool,
 }
 
-/// Names that are given and not yet to be seen in the directory. Whoever makes or renames files there holds its lock
-/// meanwhile: the kernel lets one in at a time, and two threads would put each other to sleep and awake for each file.
+/// Names that are taken but not yet visible in the directory. The mutex is also held while files are created or renamed
+/// there: the kernel serialises that on the directory, and two threads would block each other for every file.
 #[derive(Default)]
 pub(super) struct Reserved(Mutex<HashSet<PathBuf>>);
 
 impl Naming {
-    /// Each file gets its name when it is whole. The run began at `began`.
+    /// Each file gets its name when it is complete. The run began at `began`.
     pub(super) fn at_once(root: Arc<Folder>, began: Moment) -> Self {
         Self { root, when: When::AtOnce, began, kept: Kept::default() }
     }
 
-    /// From now on files wait for [`Naming::pending`], and for [`settle`].
+    /// From now on files wait for [`Naming::pending`] and [`settle`].
     pub(super) fn together(&mut self) {
         self.when = When::Together(Vec::new());
     }
 
-    /// The files that wait, which are not told again.
+    /// Takes the files that wait.
     pub(super) fn pending(&mut self) -> Vec<Pending> {
         match &mut self.when {
             When::AtOnce => Vec::new(),
@@ -63,11 +63,11 @@ impl Naming {
         }
     }
 
-    /// Gives the file at `part` this name below the root, or reserves it.
+    /// Gives the file at `part` this name below the root, or reserves the name.
     ///
     /// # Errors
     ///
-    /// The name is taken, or it cannot be had at all.
+    /// The name is taken or cannot be created.
     pub(super) fn take(
         &mut self,
         part: &Path,
@@ -78,7 +78,7 @@ impl Naming {
         if path.ancestors().skip(1).any(|above| reserved.contains(above)) {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        // The directories are made now: whatever is wrong with a name is found while there is a choice.
+        // Directories are created now, while another name can still be chosen.
         let folder = self.folder(path)?;
         let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
         if self.kept.has_name(&folder, name)? {
@@ -101,7 +101,7 @@ impl Naming {
         Ok(())
     }
 
-    /// True if this name below the root can be had.
+    /// True if this name below the root is free.
     pub(super) fn is_free(
         &self,
         path: &Path,
@@ -127,7 +127,7 @@ impl Naming {
         }
     }
 
-    /// The directory of a name below the root. It is looked up each time: it may have become a link.
+    /// Opens the directory of a name below the root. Opened each time, because it may have been replaced by a link.
     fn folder(&self, path: &Path) -> io::Result<Folder> {
         let folder = self.root.make_below(path.parent().unwrap_or(Path::new("")))?;
         // A link on the way is no directory, wherever it leads: a name comes from the list or from a server, and must
@@ -137,7 +137,7 @@ impl Naming {
 }
 
 impl Pending {
-    /// What the journal is told.
+    /// The entry for the journal.
     pub(super) fn named(&self, root: &Folder) -> io::Result<Named> {
         let part = root.placed(&self.part).and_then(|part| found(&part));
         let (device, inode) = part.map_err(|error| at(&self.part, &error))?.id;
@@ -146,13 +146,13 @@ impl Pending {
 }
 
 impl Reserved {
-    /// Nobody panics with the lock held, so a poisoned one is whole.
+    /// No code panics while it holds the lock, so a poisoned value is consistent.
     pub(super) fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Has the files on the disk, gives them their names, and has the names on the disk.
+/// Syncs the files, renames them to their final names, and syncs their directories.
 pub(super) fn settle(root: &Folder, pending: &[Pending], reserved: &Reserved) -> io::Result<()> {
     sync_files(root, pending)?;
     for some in pending.chunks(RENAMES_A_TURN) {
@@ -166,13 +166,13 @@ pub(super) fn settle(root: &Folder, pending: &[Pending], reserved: &Reserved) ->
 }
 
 fn rename(root: &Folder, Pending { part, path, replaces }: &Pending) -> io::Result<()> {
-    // Made once more if it was removed meanwhile.
+    // Created again if it was removed meanwhile.
     let folder = root.make_below(path.parent().unwrap_or(Path::new("")))?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     folder.take(root.place(part), name, *replaces)
 }
 
-/// One by one while they are few; then the whole file system, which is faster than thousands.
+/// Syncs a few files one by one, more of them with the whole file system, which is faster.
 fn sync_files(root: &Folder, pending: &[Pending]) -> io::Result<()> {
     if pending.len() > SYNCED_FILES_MAX {
         return root.sync_system().map_err(|error| at(root.path(), &error));

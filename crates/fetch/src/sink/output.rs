@@ -1,4 +1,4 @@
-//! A file that records are appended to. Its errors say which file.
+//! An append-only output file. Its errors name the path.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -11,27 +11,27 @@ use overlapped_proto::limits::OUTPUT_END_BYTES;
 
 use super::{Cut, Existing, at, sync_name};
 
-/// A file that records are appended to, and nothing else.
+/// A file that records are appended to.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
     file: Arc<File>,
     length: u64,
-    /// Its last bytes, by which its end is known again.
+    /// Its last bytes, for the checksum of its end.
     last: Vec<u8>,
-    /// Its name may not be on the disk yet.
+    /// Its directory entry may not be synced yet.
     fresh: bool,
-    /// It holds what was there before. That goes when the run hands something on, not when a command is refused.
+    /// It has old content, which is truncated by the first write, not when a command is refused.
     replaces: bool,
 }
 
 impl OutputFile {
-    /// A new file. One that holds nothing, such as an empty file or a device, is taken as it is. What is to be replaced
-    /// stays until a run begins to write.
+    /// A new file. An existing file without content, or a device, is used as it is. Content to be replaced is kept until
+    /// the run begins to write.
     ///
     /// # Errors
     ///
-    /// It is there and is to be kept ([`io::ErrorKind::AlreadyExists`]), or it cannot be made.
+    /// It exists and is to be kept ([`io::ErrorKind::AlreadyExists`]), or it cannot be created.
     ///
     /// # Blocking
     ///
@@ -54,7 +54,7 @@ impl OutputFile {
         Ok(Self { file: Arc::new(file), path, length: 0, last: Vec::new(), fresh: true, replaces })
     }
 
-    /// The file of a run that goes on: what is behind `length` is cut off, since it is written again.
+    /// The file of a resumed run, truncated to `length`; what followed is written again.
     ///
     /// # Errors
     ///
@@ -64,7 +64,8 @@ impl OutputFile {
         let mut file = options.read(true).write(true).create(length == 0).truncate(false).open(&path)?;
         let found = file.metadata()?.len();
         if found < length {
-            let what = format!("it has {found} bytes and the run has written {length}: it was changed since");
+            let what =
+                format!("it has {found} bytes, but the run has written {length}: it was changed since");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         if found > length {
@@ -83,7 +84,7 @@ impl OutputFile {
         Ok(())
     }
 
-    /// Takes note of what was written last.
+    /// Records the last bytes.
     fn note(&mut self, written: &[u8]) {
         self.length += written.len() as u64;
         let kept = OUTPUT_END_BYTES.saturating_sub(written.len()).min(self.last.len());
@@ -97,7 +98,7 @@ impl OutputFile {
         self.length == 0
     }
 
-    /// What was written up to here, and how to have it on the disk.
+    /// Its end so far, and how to sync it.
     pub(super) fn cut(&mut self) -> io::Result<Cut> {
         if !self.file.metadata()?.is_file() {
             return Ok(Cut::default());
@@ -125,20 +126,20 @@ impl Write for OutputFile {
         Ok(written)
     }
 
-    /// Nothing is kept here; but a run that has written nothing has an empty output.
+    /// Nothing is buffered here. Truncates old content, so that a run without records has an empty output.
     fn flush(&mut self) -> io::Result<()> {
         self.make_room()
     }
 }
 
-/// True if the file has at least this length, and is there what it was.
+/// True if the file has at least this length, and the bytes before it have this checksum.
 pub(crate) fn ends_with(file: &File, end: End) -> io::Result<bool> {
     let last = last_bytes(file, end.bytes)?;
     let whole = usize::try_from(end.bytes).unwrap_or(usize::MAX).min(OUTPUT_END_BYTES);
     Ok(last.len() == whole && checksum(&last) == end.sum)
 }
 
-/// The last bytes of the first `length`, as far as they are there.
+/// The last bytes of the first `length`, or fewer if the file is shorter.
 fn last_bytes(file: &File, length: u64) -> io::Result<Vec<u8>> {
     let from = length.saturating_sub(OUTPUT_END_BYTES as u64);
     let mut last = vec![0; usize::try_from(length - from).unwrap_or(OUTPUT_END_BYTES)];
