@@ -23,7 +23,7 @@ use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
 use crate::engine::ledger::Ledger;
 use crate::engine::listed::Listed;
-use crate::engine::shard::{Lanes, Shard};
+use crate::engine::shard::{Shard, Views};
 use crate::engine::spill::Outside;
 use crate::error::Error;
 use crate::memory::Memory;
@@ -262,7 +262,7 @@ impl Bulk {
                 Some((opened.begin()?, commit))
             }
         };
-        let lanes = Lanes {
+        let views = Views {
             intents: log.as_ref().map(|(log, _)| log.intents()),
             dns: executor.limited("dns", limits::DNS_PARALLEL_MAX),
             disk: executor.limited("disk", limits::DISK_PARALLEL_MAX),
@@ -273,18 +273,18 @@ impl Bulk {
         };
         let shards = (0..plan.shards)
             .map(|index| {
-                let (plan, shared, lanes) = (plan.clone(), shared.clone(), lanes.clone());
+                let (plan, shared, views) = (plan.clone(), shared.clone(), views.clone());
                 let outside = outside.clone();
-                executor.submit(move || run_shard(index, plan, shared, lanes, outside, clock))
+                executor.submit(move || run_shard(index, plan, shared, views, outside, clock))
             })
             .collect();
         let order = if plan.ordered { Some(Reorder::new(first, plan.window_rows)) } else { None };
-        let ledger = log.map(|(log, commit)| Ledger::new(log, commit, clock, lanes.disk.clone()));
+        let ledger = log.map(|(log, commit)| Ledger::new(log, commit, clock, views.disk.clone()));
         let conductor = Conductor {
             outgoing: vec![Vec::new(); plan.shards],
             plan,
             shared: shared.clone(),
-            lanes,
+            views,
             tally: tally.clone(),
             shards,
             feed: Reading::Open(Box::new(feed)),
@@ -339,7 +339,7 @@ fn run_shard(
     index: usize,
     plan: Arc<Plan>,
     shared: Arc<Shared>,
-    lanes: Lanes,
+    views: Views,
     outside: Outside,
     clock: Clock,
 ) {
@@ -348,7 +348,7 @@ fn run_shard(
     #[expect(clippy::expect_used, reason = "a panic here is carried to the conductor, which ends the run")]
     let runtime = runtime.expect("the system provides an event queue for a shard");
     let seed = clock.unix_us(clock.now()).unsigned_abs() ^ ((index as u64) << 32);
-    runtime.block_on(drive(Shard::new(index, plan, shared, lanes, outside, clock, seed)));
+    runtime.block_on(drive(Shard::new(index, plan, shared, views, outside, clock, seed)));
 }
 
 /// A running run: a future of its summary.

@@ -135,13 +135,13 @@ impl Drop for Part {
 
 /// A [`Part`] that is written on the disk view.
 pub(crate) struct Spool {
-    lane: Executor,
+    view: Executor,
     part: Part,
 }
 
 impl Spool {
     pub(crate) async fn create(
-        lane: &Executor,
+        view: &Executor,
         directory: PathBuf,
         run: RunId,
         row: Row,
@@ -150,21 +150,21 @@ impl Spool {
         let create = move || {
             Part::create(&directory, run, row, attempt, OWNER).map_err(|error| named(&directory, &error))
         };
-        let part = lane.submit(create).await;
-        Ok(Self { lane: lane.clone(), part: flatten(part)? })
+        let part = view.submit(create).await;
+        Ok(Self { view: view.clone(), part: flatten(part)? })
     }
 
     /// # Cancel safety
     ///
     /// Dropping the future removes the file.
     pub(crate) async fn write(self, block: Bytes) -> Result<Self, Failure> {
-        let Self { lane, mut part } = self;
+        let Self { view, mut part } = self;
         let write = move || match part.write(&block) {
             Ok(()) => Ok(part),
             Err(error) => Err(named(part.path(), &error)),
         };
-        let written = lane.submit(write).await;
-        Ok(Self { part: flatten(written)?, lane })
+        let written = view.submit(write).await;
+        Ok(Self { part: flatten(written)?, view })
     }
 
     pub(crate) fn keep(self) -> PathBuf {

@@ -141,12 +141,12 @@ impl Storing {
     /// # Cancel safety
     ///
     /// Dropping the future frees what was written.
-    pub(crate) async fn write(mut self, lane: &Executor, block: Bytes) -> Result<Self, Failure> {
+    pub(crate) async fn write(mut self, view: &Executor, block: Bytes) -> Result<Self, Failure> {
         let write = move || {
             self.seen.push(&block);
             self.store.append(&block, &mut self.stored).map(|()| self)
         };
-        flatten(lane.submit(write).await)
+        flatten(view.submit(write).await)
     }
 
     /// The body for a record; `None`: nothing was written.

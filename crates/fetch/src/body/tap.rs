@@ -72,21 +72,21 @@ impl Tap {
         self.lock().error.take()
     }
 
-    pub(crate) async fn begin(&self, lane: &Executor, head: Begun) -> Result<(), Failure> {
-        self.have(lane, move |receiver| receiver.begin(&head)).await
+    pub(crate) async fn begin(&self, view: &Executor, head: Begun) -> Result<(), Failure> {
+        self.have(view, move |receiver| receiver.begin(&head)).await
     }
 
-    pub(crate) async fn write(&self, lane: &Executor, block: Bytes) -> Result<(), Failure> {
-        self.have(lane, move |receiver| receiver.write(&block)).await
+    pub(crate) async fn write(&self, view: &Executor, block: Bytes) -> Result<(), Failure> {
+        self.have(view, move |receiver| receiver.write(&block)).await
     }
 
     async fn have(
         &self,
-        lane: &Executor,
+        view: &Executor,
         act: impl FnOnce(&mut dyn Receiver) -> io::Result<()> + Send + 'static,
     ) -> Result<(), Failure> {
         let tap = self.clone();
-        let acted = lane.submit(move || {
+        let acted = view.submit(move || {
             let mut state = tap.lock();
             act(state.receiver.as_mut()).map_err(|error| {
                 let failure = Failure::new(ErrorKind::SinkIo, error.to_string());

@@ -92,8 +92,8 @@ impl Attempt<'_> {
             self.answer.watch.receive(self.shard.stamp());
         }
         if self.answer.redirect.is_none() {
-            let (Answer { headers, drained, .. }, lanes) = (&mut self.answer, &self.shard.lanes);
-            self.answer.hold = rest(share, headers, drained, &lanes.store, &lanes.disk).await?;
+            let (Answer { headers, drained, .. }, views) = (&mut self.answer, &self.shard.views);
+            self.answer.hold = rest(share, headers, drained, &views.store, &views.disk).await?;
         }
         let whole = kept?;
         if whole && connection.is_reusable() {
@@ -220,11 +220,11 @@ impl Attempt<'_> {
 
     /// Records, in a run that is durable, that a request is about to be sent that must not be sent twice.
     async fn intend(&self) -> Result<(), Failure> {
-        let lanes = &self.shard.lanes;
-        let Some(intents) = lanes.intents.clone().filter(|_| !self.is_idempotent()) else { return Ok(()) };
+        let views = &self.shard.views;
+        let Some(intents) = views.intents.clone().filter(|_| !self.is_idempotent()) else { return Ok(()) };
         let row = self.job.row;
         let failed = |why: String| Failure::new(ErrorKind::SinkIo, format!("it was not sent: {why}"));
-        let recorded = lanes.disk.submit(move || intents.record(row)).await;
+        let recorded = views.disk.submit(move || intents.record(row)).await;
         self.shard.stamp();
         recorded.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
@@ -275,7 +275,7 @@ impl Attempt<'_> {
         let decoder = if decodes { Decoder::new(codings, max_bytes)? } else { None };
         let counts = |status: u16| plan.response.body && plan.judge_status(status).is_none();
         let tap = shard
-            .lanes
+            .views
             .tap
             .as_ref()
             .filter(|_| *purpose == Purpose::Row && answer.status.is_some_and(counts));
@@ -283,7 +283,7 @@ impl Attempt<'_> {
             let bytes = if decoder.is_some() { None } else { connection.bytes_left() };
             let begun = Begun { status, version, headers: answer.headers.clone(), bytes };
             answer.handed_on = true;
-            tap.begin(&shard.lanes.disk, begun).await?;
+            tap.begin(&shard.views.disk, begun).await?;
         }
         let rules = Rules {
             keep: plan.response.body,
@@ -293,10 +293,10 @@ impl Attempt<'_> {
             overflow: match (tap, &plan.response.spool) {
                 (Some(tap), _) => Overflow::Tap(tap),
                 (None, Some(directory)) => Overflow::File(directory),
-                (None, None) => Overflow::Store(&shard.lanes.store),
+                (None, None) => Overflow::Store(&shard.views.store),
             },
-            disk: &shard.lanes.disk,
-            cpu: &shard.lanes.cpu,
+            disk: &shard.views.disk,
+            cpu: &shard.views.cpu,
             run: plan.run,
             row: job.row,
             attempt: job.attempts,
@@ -340,7 +340,7 @@ const FRESH_TRIES: usize = 2;
 fn keeps_coding(shard: &Shard, job: &Job, headers: &Headers) -> bool {
     let plan = &shard.plan;
     let is_checked = job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some());
-    let is_file = plan.response.spool.is_some() || shard.lanes.tap.is_some() || shard.lanes.moves_bodies;
+    let is_file = plan.response.spool.is_some() || shard.views.tap.is_some() || shard.views.moves_bodies;
     (is_checked || is_file) && is_archive(job.url.path(), headers)
 }
 

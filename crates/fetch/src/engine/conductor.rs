@@ -18,7 +18,7 @@ use overlapped_proto::reorder::Reorder;
 
 use super::feed::{Block, Feed};
 use super::ledger::Ledger;
-use super::shard::{Lanes, bad_record};
+use super::shard::{Views, bad_record};
 use crate::body::tap::Tap;
 use crate::control::{Shared, Stage, Stop};
 use crate::error::Error;
@@ -33,7 +33,7 @@ type Away<T, R> = Task<(T, R)>;
 pub(crate) struct Conductor {
     pub(crate) plan: Arc<Plan>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) lanes: Lanes,
+    pub(crate) views: Views,
     pub(crate) tally: Arc<Tally>,
     pub(crate) shards: Vec<Task<()>>,
     pub(crate) feed: Reading,
@@ -114,7 +114,7 @@ impl Conductor {
         self.close_gaps();
         lost.extend(self.finished.drain(..).flatten());
         if !lost.is_empty() {
-            let discarded = self.lanes.disk.submit(move || crate::sink::discard(lost)).await;
+            let discarded = self.views.disk.submit(move || crate::sink::discard(lost)).await;
             drop(discarded);
         }
     }
@@ -213,7 +213,7 @@ impl Conductor {
         match std::mem::replace(&mut self.feed, Reading::Ended) {
             Reading::Open(mut feed) if wanted => {
                 let spare = Vec::from(std::mem::take(&mut self.ahead));
-                let block = self.lanes.disk.submit(move || {
+                let block = self.views.disk.submit(move || {
                     let block = feed.read(spare);
                     (feed, block)
                 });
@@ -344,7 +344,7 @@ impl Conductor {
             _ => None,
         };
         if let Some(why) = batch.iter().find_map(message) {
-            let source = self.lanes.tap.as_ref().and_then(Tap::take_error);
+            let source = self.views.tap.as_ref().and_then(Tap::take_error);
             self.failure = Some(Error::output(source.unwrap_or_else(|| io::Error::other(why))));
             self.shared.stop(Stage::Draining, Stop::Asked);
             batch.retain(|record| message(record).is_none());
@@ -404,7 +404,7 @@ impl Conductor {
         let last = self.finished.is_empty() && self.nothing_to_come(shards_ended);
         let cuts = self.ledger.as_mut().is_some_and(|ledger| ledger.wants_cut(last, cx));
         if cuts {
-            self.sinks = Writing::Cutting(self.lanes.disk.submit(move || sinks.cut()));
+            self.sinks = Writing::Cutting(self.views.disk.submit(move || sinks.cut()));
             return true;
         }
         let has_room = self.ledger.as_ref().is_none_or(Ledger::has_room);
@@ -412,7 +412,7 @@ impl Conductor {
         match batch {
             Some(batch) => self.accept(sinks, batch),
             None if dirty => {
-                self.sinks = Writing::Committing(self.lanes.disk.submit(move || sinks.committed()));
+                self.sinks = Writing::Committing(self.views.disk.submit(move || sinks.committed()));
             }
             None => {
                 self.sinks = Writing::Open { sinks, dirty };
@@ -427,7 +427,7 @@ impl Conductor {
         if let Some(ledger) = &mut self.ledger {
             ledger.note(&batch);
         }
-        let task = self.lanes.disk.submit(move || sinks.accepted(batch));
+        let task = self.views.disk.submit(move || sinks.accepted(batch));
         self.sinks = Writing::Accepting(task, count);
     }
 }

@@ -29,7 +29,7 @@ pub(crate) async fn drive(shard: Rc<Shard>) {
     let robots = Robots::new(&shard);
     let mut driver = Driver {
         robots,
-        lanes: FuturesUnordered::new(),
+        loops: FuturesUnordered::new(),
         alarm: Alarm::new(shard.clock),
         drain_until: None,
         shard,
@@ -41,7 +41,7 @@ pub(crate) async fn drive(shard: Rc<Shard>) {
 
 struct Driver<L> {
     shard: Rc<Shard>,
-    lanes: FuturesUnordered<L>,
+    loops: FuturesUnordered<L>,
     robots: Option<Rc<Robots>>,
     alarm: Alarm,
     /// Set when draining begins: queued rows were dropped, and requests in flight have until this time.
@@ -68,7 +68,7 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
         if self.shard.attend(cx) {
             cx.waker().wake_by_ref();
         }
-        let idle = self.lanes.is_empty();
+        let idle = self.loops.is_empty();
         let over = self.drain_until.is_some_and(|until| idle || until <= self.shard.now());
         if over {
             self.shard.flush(true);
@@ -90,9 +90,9 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
         // At most this many per turn: while thousands of connections are opened, the first ones should send already.
         let mut starts = limits::STARTS_A_TURN;
         loop {
-            while let Poll::Ready(Some(())) = self.lanes.poll_next_unpin(cx) {}
+            while let Poll::Ready(Some(())) = self.loops.poll_next_unpin(cx) {}
             // Decided again after the attempt loops have moved: an attempt may have ended in a retry with a due time.
-            let before = self.lanes.len();
+            let before = self.loops.len();
             let wait = loop {
                 if starts == 0 {
                     cx.waker().wake_by_ref();
@@ -101,13 +101,13 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
                 match self.shard.next() {
                     Turn::Start(job) => {
                         starts -= 1;
-                        self.lanes.push(Box::pin(lane(self.shard.clone(), self.robots.clone(), job)));
+                        self.loops.push(Box::pin(attempt_loop(self.shard.clone(), self.robots.clone(), job)));
                     }
                     Turn::Wait(at) => break Some(at),
                     Turn::Idle => break None,
                 }
             };
-            if self.lanes.len() == before {
+            if self.loops.len() == before {
                 return wait;
             }
         }
@@ -120,7 +120,7 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
 }
 
 /// Makes attempts one after another until no row can start.
-async fn lane(shard: Rc<Shard>, robots: Option<Rc<Robots>>, mut job: Job) {
+async fn attempt_loop(shard: Rc<Shard>, robots: Option<Rc<Robots>>, mut job: Job) {
     let mut alarm = Alarm::new(shard.clock);
     loop {
         let (ready, now) = (job.ready, shard.now());

@@ -42,7 +42,7 @@ use crate::rlimit::idle_connections_max;
 
 /// Views of the executor for blocking work, one for each resource with its own limit, and what that work shares.
 #[derive(Clone, Debug)]
-pub(crate) struct Lanes {
+pub(crate) struct Views {
     pub(crate) dns: Executor,
     pub(crate) disk: Executor,
     pub(crate) cpu: Executor,
@@ -61,7 +61,7 @@ pub(crate) struct Shard {
     pub(crate) index: usize,
     pub(crate) plan: Arc<Plan>,
     pub(crate) clock: Clock,
-    pub(crate) lanes: Lanes,
+    pub(crate) views: Views,
     shared: Arc<Shared>,
     resolver: Resolver,
     scheduler: RefCell<Scheduler>,
@@ -112,20 +112,20 @@ impl Shard {
         index: usize,
         plan: Arc<Plan>,
         shared: Arc<Shared>,
-        lanes: Lanes,
+        views: Views,
         outside: Outside,
         clock: Clock,
         seed: u64,
     ) -> Rc<Self> {
         let idle_max = (idle_connections_max(plan.pace.parallel_max) / plan.shards).max(1);
-        let resolver = Resolver::new(lanes.dns.clone(), clock);
+        let resolver = Resolver::new(views.dns.clone(), clock);
         let scheduler = RefCell::new(Scheduler::new(plan.pace.clone()));
-        let spilling = RefCell::new(Spilling::new(outside, index, lanes.disk.clone()));
+        let spilling = RefCell::new(Spilling::new(outside, index, views.disk.clone()));
         Rc::new(Self {
             index,
             plan,
             clock,
-            lanes,
+            views,
             shared,
             resolver,
             scheduler,

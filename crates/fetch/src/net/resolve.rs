@@ -33,7 +33,7 @@ enum Entry {
 
 /// The resolver of one shard.
 pub(crate) struct Resolver {
-    lane: Executor,
+    view: Executor,
     clock: Clock,
     cache: RefCell<Cache>,
 }
@@ -41,9 +41,9 @@ pub(crate) struct Resolver {
 type Cache = Lru<Box<str>, Entry, RandomState>;
 
 impl Resolver {
-    /// Resolves on `lane`, which bounds the threads blocked in the system's resolver.
-    pub(crate) fn new(lane: Executor, clock: Clock) -> Self {
-        Self { lane, clock, cache: RefCell::default() }
+    /// Resolves on `view`, which bounds the threads blocked in the system's resolver.
+    pub(crate) fn new(view: Executor, clock: Clock) -> Self {
+        Self { view, clock, cache: RefCell::default() }
     }
 
     /// The addresses of `host`.
@@ -67,7 +67,7 @@ impl Resolver {
 
     fn ask(&self, host: &str) -> Flight {
         let name = host.to_owned();
-        let job = self.lane.submit(move || look_up(&name));
+        let job = self.view.submit(move || look_up(&name));
         let answer = async move {
             match job.await {
                 Ok(found) => found.map(Rc::from),
