@@ -200,7 +200,7 @@ mod tests {
         std::fs::remove_dir_all(&directory).unwrap();
     }
 
-    /// Any damage to what is all there is told. It was believed.
+    /// Damage to a complete copy was not detected.
     fn check_whole(folder: &Folder, list: &[u8]) {
         let opened = || open(folder, Box::new(io::empty()));
         assert!(matches!(opened(), Ok(Spooled::Whole(_))));

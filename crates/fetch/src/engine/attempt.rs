@@ -1,4 +1,4 @@
-//! One attempt: one request on one connection, from the row to what came of it. It decides nothing about what follows.
+//! One attempt: one request on one connection, and its result. Whether the row is retried is decided elsewhere.
 
 use std::rc::Rc;
 
@@ -31,7 +31,7 @@ pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answ
     make(shard, alarm, job, Purpose::Row).await
 }
 
-/// Makes one attempt at a robots.txt: its own redirects, and of its body the beginning, whatever the run keeps.
+/// Makes one attempt at a robots.txt, with the limits of robots.txt for redirects and for the body.
 pub(crate) async fn attempt_robots(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answer {
     make(shard, alarm, job, Purpose::Robots).await
 }
@@ -46,7 +46,7 @@ enum Purpose {
 async fn make(shard: &Shard, alarm: &mut Alarm, job: &Job, purpose: Purpose) -> Answer {
     let now = shard.now();
     let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
-    // As with curl, the limit is for a row with its redirects; each retry has what they have left of it.
+    // As with curl, the limit covers a row with its redirects: an attempt gets what the redirects before it have left.
     let limit = own_limit.or(shard.plan.timeouts.total);
     alarm.begin(now, limit.map(|limit| limit - job.spent()));
     let answer = Answer::new(Stopwatch::start(job.ready, now));
@@ -108,7 +108,7 @@ impl Attempt<'_> {
         key: &ConnKey,
         share: &mut Share,
     ) -> Result<(Box<Connection>, Head), Failure> {
-        // A request that cannot be made is told before anything is dialled for it.
+        // Built first, so that an invalid request fails before a connection is opened.
         let mut request = self.shard.plan.template.build(self.job)?;
         if let Some(mut connection) = self.lease(key).await? {
             self.shard.count_reuse();
@@ -116,8 +116,8 @@ impl Attempt<'_> {
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
             match self.send(&mut connection, request, share).await {
                 Ok(head) => return Ok((connection, head)),
-                // The server closed an idle connection as the request went out. Nothing came back, so nothing is
-                // lost by sending it again, once, on a connection that is new.
+                // The keep-alive race: the server closed the idle connection as the request was sent. Nothing was
+                // received, so an idempotent request is sent again, once, on a new connection.
                 Err(failure) if is_idle_race(failure.kind) && !connection.heard => {
                     self.shard.learn(key, Habit::Closes);
                     if !self.is_idempotent() {
@@ -133,7 +133,7 @@ impl Attempt<'_> {
         Ok((connection, head))
     }
 
-    /// An idle connection, if there is one that this request may be risked on.
+    /// An idle connection that is safe for this request, if there is one.
     async fn lease(&mut self, key: &ConnKey) -> Result<Option<Box<Connection>>, Failure> {
         let Some(mut connection) = self.shard.check_out(key) else { return Ok(None) };
         if self.is_idempotent() {
@@ -157,9 +157,10 @@ impl Attempt<'_> {
         Ok(keeps.then_some(connection))
     }
 
-    /// A new connection, on which the server has said nothing yet. What it says before it is asked is no answer.
+    /// A new connection. Data received before the request would be taken for its response, so such a connection is
+    /// closed.
     async fn fresh(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
-        for _ in 0..FRESH_TRIES {
+        for _ in 0..limits::CONNECTION_TRIES {
             let mut connection = self.connect(key).await?;
             if connection.look() != Look::Spoke {
                 return Ok(connection);
@@ -167,7 +168,7 @@ impl Attempt<'_> {
         }
         Err(Failure::new(
             ErrorKind::HttpParse,
-            "the server sent something before the request: it speaks no HTTP",
+            "the server sent data before the request: it does not speak HTTP",
         ))
     }
 
@@ -218,7 +219,7 @@ impl Attempt<'_> {
         Ok(head)
     }
 
-    /// Records, in a run that is durable, that a request is about to be sent that must not be sent twice.
+    /// In a durable run, records a request that must not be sent twice in the write-ahead log.
     async fn intend(&self) -> Result<(), Failure> {
         let views = &self.shard.views;
         let Some(intents) = views.intents.clone().filter(|_| !self.is_idempotent()) else { return Ok(()) };
@@ -229,7 +230,7 @@ impl Attempt<'_> {
         recorded.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
 
-    /// What the status and the `Location` mean for the row.
+    /// Applies the redirect policy to the response.
     fn judge(&mut self, status: u16) -> Decision {
         let plan = &self.shard.plan;
         let (shard, headers) = (self.shard, &self.answer.headers);
@@ -243,7 +244,7 @@ impl Attempt<'_> {
         redirect::decide(self.job, plan.template.sent(self.job), status, location, &policy)
     }
 
-    /// Reads a redirect's own body, undecoded, while it is small; true: it came whole.
+    /// Reads the body of a redirect, without decoding it, to keep the connection alive; true if it was complete.
     async fn pass_over(&mut self, connection: &mut Connection) -> bool {
         let mut bytes = 0;
         let limit = Some(limits::REDIRECT_DRAIN_TIME);
@@ -269,7 +270,7 @@ impl Attempt<'_> {
             Purpose::Row => plan.response.max_bytes,
             Purpose::Robots => limits::ROBOTS_BYTES_MAX as u64,
         };
-        // A part of an encoded body is not an encoded body.
+        // A range of an encoded body (206) cannot be decoded.
         let decodes =
             plan.decodes && answer.status != Some(206) && !keeps_coding(shard, job, &answer.headers);
         let decoder = if decodes { Decoder::new(codings, max_bytes)? } else { None };
@@ -332,11 +333,8 @@ impl Attempt<'_> {
     }
 }
 
-/// Connections that are opened before a server counts as one that speaks first.
-const FRESH_TRIES: usize = 2;
-
-/// True if a body is kept as it came: an archive that was published packed, and whose coding says no more than that. In
-/// records bodies are decoded all the same, because they are read there.
+/// True if the body is not decoded: it is an archive whose content coding is its own compression. Bodies in records are
+/// decoded nevertheless.
 fn keeps_coding(shard: &Shard, job: &Job, headers: &Headers) -> bool {
     let plan = &shard.plan;
     let is_checked = job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some());

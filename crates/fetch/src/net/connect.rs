@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(interleave(&mixed), expected);
     }
 
-    /// Nothing has waited for the sockets meanwhile, so the runtime knows of nothing.
+    /// The runtime has not waited for the sockets meanwhile, so its readiness is stale.
     #[test]
     fn what_came_before_a_request_is_seen() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
