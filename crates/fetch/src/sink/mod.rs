@@ -12,7 +12,6 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use overlapped_proto::journal::End;
 use overlapped_proto::record::{Body, Record};
 
 pub use crate::folder::Moment;
@@ -23,7 +22,7 @@ pub use lines::Lines;
 pub use output::OutputFile;
 pub(crate) use output::ends_with;
 pub use overlapped_proto::filename::{Template, TemplateError};
-pub use overlapped_proto::journal::Named;
+pub use overlapped_proto::journal::{End, Named};
 pub use overlapped_proto::record::column::Fields;
 pub use overlapped_proto::record::csv::Guard;
 
