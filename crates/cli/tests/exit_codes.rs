@@ -168,13 +168,39 @@ fn a_second_interrupt_quits_at_once() {
     assert!(server.wait_for_requests(1, Duration::from_secs(20)));
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::TERM).unwrap();
-    // Until it is gone: signals that come close together are one to the system.
+    // Until it is gone: signals that come close together are one.
     let waiter = std::thread::spawn(move || child.wait_with_output().unwrap().status.code());
     while !waiter.is_finished() {
         let _ = kill_process(pid, Signal::TERM);
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(waiter.join().unwrap(), Some(143));
+}
+
+/// `timeout` signals the program and then its group: the program quit without writing what was answered.
+#[test]
+fn two_signals_at_once_end_the_run_in_order() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let out = directory.path("out.ndjson");
+    let urls = [server.url("/row/1"), server.url("/silent")];
+    let words = ["--ordered", "-o", &out, &urls[0], &urls[1]];
+    let child = command_to_signal(&words).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(server.wait_for_requests(2, Duration::from_secs(20)));
+    assert!(server.wait_until(Duration::from_secs(20), |server| server.in_flight() == 1));
+    let pid = Pid::from_child(&child);
+    // Both wait for the program when it goes on. They differ: two of one kind that wait are one.
+    for signal in [Signal::STOP, Signal::TERM, Signal::HUP, Signal::CONT] {
+        kill_process(pid, signal).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(matches!(output.status.code(), Some(129 | 143)), "{output:?} {told}", output = output.status);
+    assert!(told.contains("go on with  "), "{told}");
+    assert_eq!(program::records(&directory.read("out.ndjson"))[0]["status"], 200, "{told}");
+    run(&[&words[..], &["-s", "--resume", "-m", "200ms", "--retry", "0"]].concat()).check_code(1);
+    assert_eq!(program::records(&directory.read("out.ndjson")).len(), 2);
+    assert_eq!(server.count("/row/1"), 1);
 }
 
 #[test]

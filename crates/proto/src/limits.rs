@@ -155,6 +155,9 @@ pub const SPEED_TIME: Nanos = Nanos::from_secs(30);
 pub const TOTAL_TIMEOUT: Nanos = Nanos::from_secs(300);
 /// From the first interrupt to the end of the run: requests in flight may finish.
 pub const DRAIN_GRACE: Nanos = Nanos::from_secs(4);
+/// From the first interrupt to one that ends the program at once: what comes sooner is the same one, sent to the process
+/// and to its group.
+pub const SIGNALS_APART: Nanos = Nanos::from_millis(500);
 
 // --- retries -------------------------------------------------------------------------------------------------
 

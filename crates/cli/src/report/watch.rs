@@ -2,8 +2,7 @@
 //!
 //! It only looks and asks; nothing of the run waits for it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,10 +11,9 @@ use overlapped_fetch::Control;
 use overlapped_proto::limits;
 use overlapped_proto::sanitize::escape;
 use overlapped_proto::schedule::Held;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use super::line::Line;
+use super::signals::{self, First};
 use crate::flags::plan::Meter;
 use crate::terminal;
 
@@ -51,10 +49,9 @@ impl Watch {
     /// Starts to watch. Where no thread can be had, the run is not shown, and only a second signal ends it.
     pub(crate) fn start(control: Control, meter: Meter) -> Self {
         let (end, ended) = mpsc::channel();
-        let signal = catch_signals();
-        let thread = thread::Builder::new()
-            .name("watch".into())
-            .spawn(move || watch(&control, meter, &signal, &ended));
+        let first = signals::catch();
+        let thread =
+            thread::Builder::new().name("watch".into()).spawn(move || watch(&control, meter, &first, &ended));
         Self { end, thread: thread.ok() }
     }
 
@@ -65,40 +62,12 @@ impl Watch {
     }
 }
 
-/// The number of the first signal, 0 before. From then on a second one ends the program at once, as if nobody had
-/// caught it.
-fn catch_signals() -> Arc<AtomicUsize> {
-    let first = Arc::new(AtomicUsize::new(0));
-    let again = Arc::new(AtomicBool::new(false));
-    let ignored = ignored_signals();
-    for (signal, number, code) in [(SIGHUP, 1, 129), (SIGINT, 2, 130), (SIGTERM, 15, 143)] {
-        // Whoever started the program with `nohup`, or in the background of a script, wants it to go on.
-        if ignored & (1 << (signal - 1)) != 0 {
-            continue;
-        }
-        // In this order: the first signal must not see its own mark. A signal that cannot be caught ends the program.
-        let _ = flag::register_conditional_shutdown(signal, code, Arc::clone(&again));
-        let _ = flag::register(signal, Arc::clone(&again));
-        let _ = flag::register_usize(signal, Arc::clone(&first), number);
-    }
-    first
-}
-
-/// The signals that were ignored when the program started, a bit each, from that of signal 1 on; none where the system
-/// does not tell.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
-fn watch(control: &Control, meter: Meter, signal: &AtomicUsize, ended: &mpsc::Receiver<()>) -> Seen {
+fn watch(control: &Control, meter: Meter, first: &First, ended: &mpsc::Receiver<()>) -> Seen {
     let mut shown = Shown::new(meter);
     let mut held = HeldCount::default();
-    let caught = || u8::try_from(signal.load(Ordering::SeqCst)).ok().filter(|number| *number > 0);
     let mut stopped: Option<Instant> = None;
     while ended.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
-        match (caught(), stopped) {
+        match (first.number(), stopped) {
             (None, _) => {}
             (Some(_), None) => {
                 stopped = Some(Instant::now());
@@ -118,7 +87,7 @@ fn watch(control: &Control, meter: Meter, signal: &AtomicUsize, ended: &mpsc::Re
         shown.update(&progress);
     }
     shown.clear();
-    Seen { signal: caught(), held: held.most() }
+    Seen { signal: first.number(), held: held.most() }
 }
 
 /// What a person sees while it runs.
