@@ -256,11 +256,31 @@ fn a_run_that_is_over_says_so() {
     let ran = go(&["--resume"]);
     assert!(ran.code == Some(0) && ran.stderr.contains("nothing to do: all 40 rows are done"), "{ran:?}");
     assert_eq!((job.server.requests(), fs::read_dir(&pages).unwrap().count()), (requests, 40));
-    // It is in nobody's way.
+}
+
+/// The second run took the place of the first one's state without a word.
+#[test]
+fn a_directory_that_a_run_has_filled_needs_a_choice() {
+    let job = Job::new(3, |row| format!("/row/{row}"));
+    let pages = job.directory.path("pages/");
+    fs::create_dir(&pages).unwrap();
+    fs::write(format!("{pages}/of another program"), "").unwrap();
+    run(&["-s", "-o", &pages, &job.list]).check_code(0);
+    let state = || fs::read(job.directory.path("pages.run/job.json")).unwrap();
+    let (first, requests) = (state(), job.server.requests());
     let other = format!("@{}", job.directory.write("other.txt", job.server.url("/text/9\n")));
-    run(&["-s", "--resume", "--name", "other", "-o", &pages, &other]).check_code(0);
-    run(&["-s", "--name", "another", "-o", &pages, &other]).check_code(0);
-    assert_eq!(fs::read_dir(&pages).unwrap().count(), 42);
+    for list in [&job.list, &other] {
+        run(&["-s", "-o", &pages, list]).check_refused(2, "--overwrite");
+    }
+    run(&["-s", "-o", &pages, "--resume", &other]).check_refused(2, "list");
+    assert_eq!((state(), job.server.requests()), (first, requests));
+    run(&["-s", "-o", &pages, "--resume", &job.list]).check_code(0);
+    assert_eq!(job.server.requests(), requests);
+    run(&["-s", "-o", &pages, "--overwrite", "--name", "other", &other]).check_code(0);
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), 5);
+    // Without the directory its state is in the way of nothing.
+    fs::remove_dir_all(&pages).unwrap();
+    run(&["-s", "-o", &pages, &other]).check_code(0);
 }
 
 /// They were taken for another run, and --overwrite was offered.

@@ -123,6 +123,15 @@ impl Output {
             Self::Ndjson(path) | Self::Csv(path) | Self::Other(path) => path,
         }
     }
+
+    /// True for a directory with something in it.
+    fn holds_files(&self) -> bool {
+        match self {
+            // One that is there is refused when it is opened.
+            Self::Ndjson(_) | Self::Csv(_) => false,
+            Self::Other(path) => path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
+        }
+    }
 }
 
 /// What an earlier run has left, for opening the outputs.
@@ -224,9 +233,11 @@ impl Opened {
                     manifest::compare(&earlier, &manifest)?;
                     manifest::same_list(&earlier, listed, read).map(drop)
                 };
+                // Only its state tells that a directory has the files of a run.
+                let filled = || durable.outputs.iter().any(Output::holds_files);
                 match begin {
-                    Begin::Anew if !over => return Err(exists(&durable.directory, found)),
-                    Begin::Resume | Begin::RetryFailed if !over || same().is_ok() => {
+                    Begin::Anew if !over || filled() => return Err(exists(&durable.directory, found)),
+                    Begin::Resume | Begin::RetryFailed if !over || filled() || same().is_ok() => {
                         manifest::compare(&earlier, &manifest)?;
                         return Self::go_on(directory, earlier, manifest, &durable, listed);
                     }
