@@ -231,9 +231,13 @@ impl Executor {
     /// way. A view of a view keeps to both limits. The view's queue is bounded as its executor's is.
     ///
     /// A job of the view that waits for another job keeps its place. If the awaited job, or one that this waits for, needs a place in the
-    /// same view, it is lent that one, as in a direct call. So jobs of a view of limit 1 exclude each other also across waits, unless a
-    /// wait ends before what it waits for: a [`gather`](crate::gather) that fails early, or a wait that is told that it
-    /// [would deadlock](JobError::WouldDeadlock). Then the awaited job, if it has begun, runs on beside the one that waited.
+    /// same view, it is lent that one, as in a direct call. So jobs of a view of limit 1 exclude each other also across waits.
+    ///
+    /// A wait may end before the job that has the place: a [`gather`](crate::gather) that fails early, a future that drops a job, a wait
+    /// that is told that it [would deadlock](JobError::WouldDeadlock). Its result is that, but the job that waited goes on only with its
+    /// place. If the borrower has not begun, it goes back to the front of the view's queue; otherwise the waiting job sleeps on until the
+    /// borrower ends, or until another place of the view becomes free. What the borrower needs from the waiting job, such as a lock or a
+    /// message, it does not get meanwhile. A wait with a time limit lends nothing, and so ends in time.
     ///
     /// While a view lives, the same name gives the same view again, so that a limit holds for all who name it. Views without a name
     /// are each their own.

@@ -73,7 +73,7 @@
 //!
 //! - **Bounds.** At most `max_workers` jobs run, at most `queue_limit` wait; who wants to wait for a place, [can](Executor::reserve).
 //!   A job that has waited for another goes on beside the one that took its place, until that one ends.
-//!   [Views](Executor::limited) put a limit of their own on one kind of job, and share the threads.
+//!   [Views](Executor::limited) put a limit of their own on one kind of job, and share the threads; no wait goes beyond that limit.
 //! - **Order.** Jobs of one submitter start in the order in which they were submitted, but for those that another job waits for: these
 //!   are started first.
 //! - **Cancelling gives back.** A job that is cancelled while it is queued is gone at once: its closure is dropped there and then.

@@ -722,7 +722,23 @@ impl Waiting {
     }
 
     /// Sleeps until woken or until the deadline. If a job is to be run here meanwhile, it is.
+    /// However that ends, it comes back only with all places that this job has in views.
     pub(crate) fn sleep(&self, sleeper: &Sleeper, on: On, deadline: Option<Instant>) -> Slept {
+        let slept = self.sleep_on(sleeper, on, deadline);
+        // Who wakes it meanwhile does so in vain: what it waits for is looked at after this in any case.
+        while !self.has_all_places() {
+            sleeper.sleep(None);
+        }
+        slept
+    }
+
+    fn has_all_places(&self) -> bool {
+        let (all, effects) = self.pool.core().takes_back(self.id);
+        self.pool.apply(effects);
+        all
+    }
+
+    fn sleep_on(&self, sleeper: &Sleeper, on: On, deadline: Option<Instant>) -> Slept {
         let mut on = Arc::new(on);
         let (verdict, effects) = self.pool.core().sleeps(self.id, &mut on);
         drop(on);

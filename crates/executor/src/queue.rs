@@ -29,7 +29,8 @@ struct Segment<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new() -> Self {
-        Self::starting_at(0)
+        // Below it there is room for what comes in at the front.
+        Self::starting_at(1 << 32)
     }
 
     /// The first ticket will be this.
@@ -62,6 +63,29 @@ impl<T> Queue<T> {
         self.live += 1;
         self.tail += 1;
         ticket
+    }
+
+    /// Puts an entry before all others and says under which ticket: that of an entry which is gone.
+    pub(crate) fn push_front(&mut self, item: T) -> u64 {
+        while self.segments.front().is_some_and(|first| first.live == 0) {
+            self.segments.pop_front();
+            self.base += SEGMENT as u64;
+        }
+        self.head = self.head.max(self.base);
+        if self.segments.is_empty() {
+            (self.head, self.tail) = (self.base, self.base);
+        }
+        if self.head == self.base {
+            self.segments.push_front(Segment { slots: (0..SEGMENT).map(|_| None).collect(), live: 0 });
+            self.base -= SEGMENT as u64;
+        }
+        self.head -= 1;
+        let slot = (self.head - self.base) as usize;
+        let first = self.segments.front_mut().expect("a segment with room was just ensured");
+        *first.slots.get_mut(slot).expect("a slot before the head was used, or is new") = Some(item);
+        first.live += 1;
+        self.live += 1;
+        self.head
     }
 
     /// Takes the oldest entry.
@@ -160,6 +184,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Operation {
         Push(usize),
+        PushFront(usize),
         Pop(usize),
         /// Removes one of the tickets given so far, live or not.
         Remove(prop::sample::Index),
@@ -172,6 +197,7 @@ mod tests {
     fn operations() -> impl Strategy<Value = Vec<Operation>> {
         let operation = prop_oneof![
             (1..2 * SEGMENT).prop_map(Operation::Push),
+            (1..SEGMENT + 5).prop_map(Operation::PushFront),
             (1..2 * SEGMENT).prop_map(Operation::Pop),
             any::<prop::sample::Index>().prop_map(Operation::Remove),
             any::<prop::sample::Index>().prop_map(Operation::Remove),
@@ -186,37 +212,48 @@ mod tests {
 
         #[test]
         fn it_behaves_as_a_plain_queue_does(operations in operations()) {
-            let (mut queue, mut model) = (Queue::starting_at(1 << 63), VecDeque::new());
-            let mut tickets = Vec::new();
+            // The model's entries are (ticket, item).
+            let (mut queue, mut model) = (Queue::starting_at(1 << 63), VecDeque::<(u64, u64)>::new());
+            let (mut tickets, mut items) = (Vec::new(), 0..);
             for operation in operations {
                 match operation {
                     Operation::Push(n) => {
-                        for _ in 0..n {
+                        for item in items.by_ref().take(n) {
                             let ticket = queue.next_ticket();
-                            queue.push(ticket);
-                            model.push_back(ticket);
+                            prop_assert_eq!(queue.push(item), ticket);
+                            model.push_back((ticket, item));
+                            tickets.push(ticket);
+                        }
+                    }
+                    Operation::PushFront(n) => {
+                        for item in items.by_ref().take(n) {
+                            let ticket = queue.push_front(item);
+                            prop_assert!(model.iter().all(|(live, _)| ticket < *live));
+                            model.push_front((ticket, item));
                             tickets.push(ticket);
                         }
                     }
                     Operation::Pop(n) => {
                         for _ in 0..n {
-                            prop_assert_eq!(queue.pop(), model.pop_front());
+                            prop_assert_eq!(queue.pop(), model.pop_front().map(|(_, item)| item));
                         }
                     }
                     Operation::Remove(index) if !tickets.is_empty() => {
                         let ticket = *index.get(&tickets);
-                        let at = model.iter().position(|live| *live == ticket);
-                        prop_assert_eq!(queue.remove(ticket), at.and_then(|at| model.remove(at)));
+                        let at = model.iter().position(|(live, _)| *live == ticket);
+                        let expected = at.and_then(|at| model.remove(at)).map(|(_, item)| item);
+                        prop_assert_eq!(queue.remove(ticket), expected);
                     }
                     Operation::Remove(_) => prop_assert_eq!(queue.remove(7), None),
                     Operation::Extract(n) => {
-                        let (taken, kept): (Vec<u64>, Vec<u64>) = model.iter().partition(|ticket| *ticket % n == 0);
-                        prop_assert_eq!(queue.extract(|ticket| ticket % n == 0), taken);
+                        let (taken, kept): (Vec<_>, Vec<_>) = model.iter().partition(|(_, item)| *item % n == 0);
+                        let taken: Vec<u64> = taken.into_iter().map(|(_, item)| item).collect();
+                        prop_assert_eq!(queue.extract(|item| item % n == 0), taken);
                         model = kept.into();
                     }
                     Operation::Clear => {
-                        for ticket in model.drain(model.len().min(1)..) {
-                            prop_assert_eq!(queue.remove(ticket), Some(ticket));
+                        for (ticket, item) in model.drain(model.len().min(1)..) {
+                            prop_assert_eq!(queue.remove(ticket), Some(item));
                         }
                     }
                 }

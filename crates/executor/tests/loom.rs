@@ -13,7 +13,7 @@ use std::task::{Context, Wake, Waker};
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use overlapped::{CancelOutcome, Executor, Job, JobError, Shutdown, block_on};
+use overlapped::{CancelOutcome, Executor, Job, JobError, Shutdown, block_on, gather};
 
 fn model(f: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -208,7 +208,7 @@ fn a_gather_is_woken_once_by_the_last() {
     model(|| {
         let executor = executor(1);
         let jobs = [executor.submit(|| 1), executor.submit(|| 2)];
-        assert!(run(overlapped::gather(jobs)) <= 1);
+        assert!(run(gather(jobs)) <= 1);
         end(&executor);
     });
 }
@@ -265,6 +265,48 @@ fn a_place_in_a_view_is_lent_to_what_its_holder_sleeps_on() {
         assert_eq!(block_on(job).unwrap(), 2);
         drop(view);
         end(&executor);
+    });
+}
+
+/// Counts itself while it runs: in a view of limit 1 it is alone.
+struct Alone<'a>(&'a AtomicUsize);
+
+impl<'a> Alone<'a> {
+    fn new(running: &'a AtomicUsize) -> Self {
+        assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
+        Alone(running)
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_sleeper_whose_wait_ends_early_goes_on_only_with_its_place() {
+    model(|| {
+        let executor = without_stand_ins(2);
+        let view = executor.limited("one", 1);
+        let running = Arc::new(AtomicUsize::new(0));
+        let cancelled = executor.submit(|| ());
+        let handle = cancelled.cancel_handle();
+        let (inner, counted) = (view.clone(), Arc::clone(&running));
+        let job = view.submit(move || {
+            let alone = Alone::new(&counted);
+            let theirs = Arc::clone(&counted);
+            let borrower = inner.submit(move || drop(Alone::new(&theirs)));
+            drop(alone);
+            // It fails while the borrower is queued, runs or has ended.
+            let _ = gather([borrower, cancelled]).keep_going().wait();
+            drop(Alone::new(&counted));
+        });
+        handle.cancel();
+        block_on(job).unwrap();
+        drop(view);
+        end(&executor);
+        assert_eq!(running.load(Ordering::SeqCst), 0);
     });
 }
 

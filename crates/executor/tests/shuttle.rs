@@ -6,9 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg(shuttle)]
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-use overlapped::{Executor, JobError, Shutdown, block_on, gather};
+use overlapped::{Executor, Job, JobError, Shutdown, block_on, gather};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread;
@@ -136,17 +139,93 @@ fn nested_waits_through_views_end() {
     });
 }
 
+/// A view, how many jobs of it run, and its limit.
+#[derive(Clone)]
+struct Counted(Executor, Arc<AtomicUsize>, usize);
+
+impl Counted {
+    fn new(executor: Executor, limit: usize) -> Self {
+        Counted(executor, Arc::new(AtomicUsize::new(0)), limit)
+    }
+
+    fn enter(&self) {
+        assert!(self.1.fetch_add(1, Ordering::SeqCst) < self.2);
+        thread::yield_now();
+    }
+
+    fn leave(&self) {
+        self.1.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+type Pot = Arc<shuttle::sync::Mutex<Vec<Job<()>>>>;
+
+/// A random tree of jobs that wait for each other, and for what others have put into the pot, and whose waits end early.
+fn tree(views: &[Counted], pot: &Pot, depth: u32) -> Job<()> {
+    let me = views[thread_rng().gen_range(0..views.len())].clone();
+    let (views, pot) = (views.to_vec(), Arc::clone(pot));
+    me.0.clone().submit(move || {
+        me.enter();
+        if depth > 0 {
+            let mut jobs: Vec<_> = (0..2).map(|_| tree(&views, &pot, depth - 1)).collect();
+            let other = pot.lock().unwrap().pop();
+            jobs.extend(other);
+            me.leave();
+            match thread_rng().gen_range(0..5) {
+                0 => drop(gather(jobs).wait()),
+                1 => drop(gather(jobs).keep_going().wait()),
+                2 => jobs.into_iter().for_each(|job| drop(job.wait())),
+                3 => block_on(std::future::poll_fn(|cx| {
+                    me.enter();
+                    let over = jobs.iter_mut().any(|job| Pin::new(job).poll(cx).is_ready());
+                    me.leave();
+                    if over { Poll::Ready(()) } else { Poll::Pending }
+                })),
+                _ => drop(block_on(gather(jobs))),
+            }
+            me.enter();
+        }
+        me.leave();
+        if thread_rng().gen_range(0..3) == 0 {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    })
+}
+
+#[test]
+fn waits_that_end_early_keep_to_the_limits_and_end() {
+    check(|| {
+        let stand_ins = thread_rng().gen_range(0..4);
+        let executor = Executor::builder().max_workers(2).stand_in_workers(stand_ins).build().unwrap();
+        let limit = thread_rng().gen_range(1..3);
+        let views = [
+            Counted::new(executor.clone(), usize::MAX),
+            Counted::new(executor.limited("one", 1), 1),
+            Counted::new(executor.limited("other", limit), limit),
+        ];
+        let pot = Pot::default();
+        let jobs: Vec<_> = (0..3).map(|_| tree(&views, &pot, 1)).collect();
+        let given = tree(&views, &pot, 1);
+        pot.lock().unwrap().push(given);
+        block_on(gather(jobs).return_errors());
+        let left = std::mem::take(&mut *pot.lock().unwrap());
+        left.into_iter().for_each(|job| drop(job.wait()));
+        drop(views);
+        end(&executor, Shutdown::Drain);
+    });
+}
+
 #[test]
 fn of_three_jobs_in_a_circle_one_is_told() {
     check(|| {
         let executor = Executor::builder().max_workers(3).stand_in_workers(1).build().unwrap();
         let slots: Vec<_> = (0..3).map(|_| Arc::new(shuttle::sync::Mutex::new(None))).collect();
         let told = Arc::new(AtomicUsize::new(0));
-        let jobs: Vec<overlapped::Job<()>> = (0..3)
+        let jobs: Vec<Job<()>> = (0..3)
             .map(|n| {
                 let (slot, told) = (Arc::clone(&slots[n]), Arc::clone(&told));
                 executor.submit(move || {
-                    let next: overlapped::Job<()> = loop {
+                    let next: Job<()> = loop {
                         if let Some(job) = slot.lock().unwrap().take() {
                             break job;
                         }

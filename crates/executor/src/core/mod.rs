@@ -397,13 +397,16 @@ impl Core {
 
     /// A worker that has got this as its next step has something to do before, which may take long. It asks again then.
     pub(crate) fn postpone(&mut self, next: Next) -> Effects {
+        let mut effects = Effects::default();
         match next {
             Next::Run(task) => {
                 // Its place in the queue may have been given to another already; then there is one job too many for a moment.
                 let lane = self.lane(task.place().lane);
                 lane.running -= 1;
                 lane.waiting += 1;
+                let given_back = Arc::clone(&task);
                 self.push_first(task);
+                self.unclaimed(given_back.place(), &mut effects.wake);
             }
             Next::Search { .. } => self.searching -= 1,
             Next::Park { .. } => unreachable!("a worker does not sleep before its result is seen"),
@@ -412,7 +415,6 @@ impl Core {
                 self.threads += 1;
             }
         }
-        let mut effects = Effects::default();
         self.baton(&mut effects);
         effects
     }
@@ -442,8 +444,10 @@ impl Core {
         }
         lane.counts.wait.record(done.waited);
         lane.counts.run.record(done.ran);
-        self.release(place, ROOT);
-        self.ended(place.lane)
+        let mut wakers = Vec::new();
+        self.release(place, place.lane, ROOT, &mut wakers);
+        wakers.extend(self.ended(place.lane));
+        wakers
     }
 
     pub(crate) fn add(&mut self, tally: &mut Tally) {
@@ -454,15 +458,16 @@ impl Core {
         }
     }
 
-    /// Gives back what a job held on its way from its lane to `until`, exclusive: each freed place goes to the next in that lane's
+    /// Gives back what a job holds from one lane on its way to another, exclusive: each freed place goes to the next in that lane's
     /// queue.
-    fn release(&mut self, place: &Place, until: u32) {
-        let mut at = place.lane;
+    fn release(&mut self, place: &Place, from: u32, until: u32, wakers: &mut Vec<Waker>) {
+        let mut at = from;
         while at != until {
-            self.repay(place, at);
+            self.repay(place, at, wakers);
             let lane = self.lane(at);
             let parent = lane.parent;
             lane.admitted -= 1;
+            self.give_back(at, wakers);
             while let Some(next) = self.let_through(at) {
                 self.enter(next, parent);
             }
@@ -617,7 +622,7 @@ impl Core {
         lane.counts.cancelled += 1;
         let mut wakers = Vec::new();
         lane.vacate(&mut wakers);
-        self.release(place, at);
+        self.release(place, place.lane, at, &mut wakers);
         wakers.extend(self.ended(place.lane));
         wakers
     }

@@ -10,10 +10,13 @@
 //!   a job that it sleeps on is runnable, and runs that one itself. It is active from the moment of that decision. A job becomes runnable
 //!   when it is queued, or later when its views let it through; each such moment ends in `baton`, which comes here.
 //! - A job of a view that sleeps keeps its place in the view, and lends it to the job that it sleeps on, directly or through other
-//!   sleepers; to one job at a time. So a view of limit 1 may wait for itself, and no two of its jobs run at once, unless a wait ends
-//!   before the job that has borrowed: that one keeps running, beyond the limit.
+//!   sleepers; to one job at a time. So a view of limit 1 may wait for itself, and no two of its jobs run at once.
+//! - A sleeper goes on only with all its places: one that is awake has lent nothing (`takes_back`). If a wait ends before the job that has
+//!   borrowed, that job goes back into the view's queue if it has not begun. Otherwise the sleeper sleeps on, until that job ends or
+//!   another place of the view becomes free: that one goes to the borrower, before all that is queued.
 //! - A wait that could never end is found when the last of its circle falls asleep, and is refused to that one: everything that sleeps
-//!   is taken for stuck, and what can go on is taken out until nothing changes. What is left is a deadlock.
+//!   is taken for stuck, and what can go on is taken out until nothing changes. What is left is a deadlock. It is refused to one that
+//!   can go on then: to a borrower before its lender. Loans go to jobs that begin later than the lender, so there is such a one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -78,6 +81,8 @@ enum State {
     Called,
     /// It was woken to be told that it would wait for ever.
     Doomed,
+    /// Its wait is over; it sleeps until the places that it has lent are its own again.
+    TakingBack,
 }
 
 /// What becomes of a worker that wants to sleep.
@@ -112,7 +117,7 @@ impl Waits {
 
     /// Whether nothing but jobs of this pool can wake any sleeper.
     pub(crate) fn are_hopeless(&self) -> bool {
-        self.list.iter().all(|wait| wait.state == State::Asleep && wait.on.how != How::Unknown)
+        self.list.iter().all(|wait| wait.is_asleep() && !wait.is_unknown())
     }
 
     fn at(&mut self, id: u64) -> &mut Wait {
@@ -122,7 +127,28 @@ impl Waits {
 
 impl Wait {
     fn is_asleep(&self) -> bool {
-        self.state == State::Asleep
+        match self.state {
+            State::Asleep | State::TakingBack => true,
+            State::Awake | State::Called | State::Doomed => false,
+        }
+    }
+
+    fn is_taking_back(&self) -> bool {
+        self.state == State::TakingBack
+    }
+
+    /// Whether something that the pool cannot look into may wake it.
+    fn is_unknown(&self) -> bool {
+        !self.is_taking_back() && self.on.how == How::Unknown
+    }
+
+    /// Whether what it sleeps on is over: it is being woken.
+    fn is_waking(&self) -> bool {
+        if self.is_taking_back() {
+            return self.lent.is_empty();
+        }
+        let gone = |unit: &Unit| unit.jobs.iter().all(|job| job.place().stands() == Stands::Gone);
+        self.on.units.iter().any(gone)
     }
 
     fn borrower(&self, view: u32, job: &Place) -> Option<usize> {
@@ -131,18 +157,40 @@ impl Wait {
 
     /// The jobs that it sleeps on, if it sleeps on nothing else.
     fn jobs(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
-        let known: &[Unit] = if self.on.how == How::Unknown { &[] } else { &self.on.units };
-        known.iter().flat_map(|unit| &unit.jobs)
+        let (lent, units): (&[_], &[Unit]) = match (self.is_taking_back(), self.on.how) {
+            (true, _) => (&self.lent, &[]),
+            (false, How::Unknown) => (&[], &[]),
+            (false, How::Told | How::Inline | How::InlineAlways) => (&[], &self.on.units),
+        };
+        lent.iter().map(|(_, job)| job).chain(units.iter().flat_map(|unit| &unit.jobs))
     }
 
     /// A job that it could run itself.
     fn runnable(&self) -> Option<&Arc<dyn Task>> {
         match self.on.how {
+            _ if self.is_taking_back() => None,
             How::Unknown | How::Told => None,
             How::Inline | How::InlineAlways => {
                 self.jobs().find(|job| job.place().stands() == Stands::Queued(ROOT))
             }
         }
+    }
+
+    /// How those stand that it sleeps on.
+    fn stands_of_jobs(&self) -> impl Iterator<Item = Stands> {
+        self.jobs().map(|job| job.place().stands())
+    }
+
+    fn can_be_told(&self) -> bool {
+        match self.on.how {
+            _ if self.is_taking_back() => false,
+            How::Unknown | How::InlineAlways => false,
+            How::Told | How::Inline => true,
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.sleeper))
     }
 }
 
@@ -168,25 +216,61 @@ impl Core {
     pub(crate) fn sleeps(&mut self, id: u64, on: &mut Arc<On>) -> (Verdict, Effects) {
         let wait = self.waits.at(id);
         std::mem::swap(&mut wait.on, on);
-        wait.state = State::Asleep;
-        let (preparing, on) = (wait.worker.is_preparing(), Arc::clone(&wait.on));
-        self.waits.asleep += 1;
-        self.preparing -= usize::from(preparing);
+        let on = Arc::clone(&wait.on);
+        self.falls_asleep(id, State::Asleep);
         on.units.iter().flat_map(|unit| &unit.jobs).for_each(|job| self.prefer(job));
         self.lend();
         let mut effects = Effects::default();
         self.baton(&mut effects);
-        if self.waits.at(id).is_asleep() && self.is_stuck(id) {
-            match self.victim(id) {
-                Some(victim) if victim == id => {
-                    self.wakes(id);
-                    return (Verdict::Deadlock, effects);
-                }
-                Some(victim) => effects.wake.push(self.doom(victim)),
-                None => {}
+        match self.deadlock(id) {
+            Some(victim) if victim == id => {
+                self.wakes(id);
+                return (Verdict::Deadlock, effects);
             }
+            Some(victim) => effects.wake.push(self.doom(victim)),
+            None => {}
         }
         (Verdict::Sleep, effects)
+    }
+
+    /// Before a sleeper goes on: whether all places that it has lent are its own again. If not, it sleeps, and asks again when it is woken.
+    pub(crate) fn takes_back(&mut self, id: u64) -> (bool, Effects) {
+        let mut effects = Effects::default();
+        if self.waits.at(id).is_taking_back() {
+            self.wakes(id);
+        }
+        for (view, job) in self.waits.at(id).lent.clone() {
+            if self.waits.at(id).borrower(view, job.place()).is_none() {
+                // It has come back with a place further in.
+            } else if self.lane(view).has_place() {
+                // The borrower has one of its own from now on.
+                self.repay(job.place(), view, &mut effects.wake);
+            } else if let Stands::Queued(_) = job.place().stands() {
+                self.queue_again(view, job.place(), &mut effects.wake);
+            }
+        }
+        let all = self.waits.at(id).lent.is_empty();
+        if !all {
+            self.falls_asleep(id, State::TakingBack);
+            self.lend();
+        }
+        self.baton(&mut effects);
+        if !all && let Some(victim) = self.deadlock(id) {
+            effects.wake.push(self.doom(victim));
+        }
+        (all, effects)
+    }
+
+    /// A job has a place in the view from a sleeper that wants it back, and has not begun: it goes to the front of the view's queue.
+    fn queue_again(&mut self, view: u32, place: &Place, wakers: &mut Vec<Waker>) {
+        let at = place.at();
+        let task = self.take_out(place).expect("what is queued can be taken out");
+        let lane = self.lane(view);
+        let parent = lane.parent;
+        place.queued(view, lane.queue.push_front(task));
+        self.repay(place, view, wakers);
+        self.lane(view).admitted -= 1;
+        self.release(place, parent, at, wakers);
     }
 
     /// A worker sleeps on the job: it is the next to be taken once it is runnable.
@@ -206,11 +290,11 @@ impl Core {
         }
     }
 
-    /// It is awake.
+    /// It is awake. It goes on once it `takes_back` what it has lent.
     pub(crate) fn woken(&mut self, id: u64) -> (Woken, Effects) {
         let mut effects = Effects::default();
         let woken = match self.waits.at(id).state {
-            State::Awake => unreachable!("it was asleep"),
+            State::Awake | State::TakingBack => unreachable!("it was asleep"),
             State::Asleep => {
                 self.wakes(id);
                 Woken::Plainly
@@ -238,13 +322,10 @@ impl Core {
         let at = self.waits.list.iter().position(|wait| wait.id == id);
         let wait = self.waits.list.remove(at.expect("a wait is kept until it is forgotten"));
         assert!(wait.state == State::Awake, "who sleeps does not leave");
-        // What has borrowed a place and still runs has it from now on beyond the limit.
-        for (view, _) in &wait.lent {
-            self.lane(*view).borrowed -= 1;
-        }
+        assert!(wait.lent.is_empty(), "who goes on has taken back what it had lent");
         let mut effects = Effects::default();
         if !wait.held.is_empty() {
-            // A sleeper may have counted on a place that this one would have lent next, or that its borrower would have left to others.
+            // A sleeper may have counted on a place that this one would have lent next.
             self.break_deadlocks(&mut effects);
         }
         (wait.on, effects)
@@ -253,7 +334,7 @@ impl Core {
     /// Wakes a sleeper that can run what it sleeps on.
     pub(super) fn help(&mut self) -> Option<Waker> {
         let wait = self.waits.list.iter().find(|wait| wait.is_asleep() && wait.runnable().is_some())?;
-        let (id, waker) = (wait.id, Waker::from(Arc::clone(&wait.sleeper)));
+        let (id, waker) = (wait.id, wait.waker());
         self.wakes(id);
         self.waits.at(id).state = State::Called;
         Some(waker)
@@ -264,10 +345,8 @@ impl Core {
     pub(super) fn break_deadlocks(&mut self, effects: &mut Effects) {
         let asleep = self.waits.list.iter().filter(|wait| wait.is_asleep()).map(|wait| wait.id);
         for id in asleep.collect::<Vec<u64>>() {
-            if self.waits.at(id).is_asleep() && self.is_stuck(id) {
-                let victim = self.victim(id);
-                effects.wake.extend(victim.map(|victim| self.doom(victim)));
-            }
+            let victim = self.deadlock(id);
+            effects.wake.extend(victim.map(|victim| self.doom(victim)));
         }
     }
 
@@ -275,7 +354,17 @@ impl Core {
         self.wakes(id);
         let wait = self.waits.at(id);
         wait.state = State::Doomed;
-        Waker::from(Arc::clone(&wait.sleeper))
+        wait.waker()
+    }
+
+    /// Awake -> asleep.
+    fn falls_asleep(&mut self, id: u64, state: State) {
+        let wait = self.waits.at(id);
+        assert!(wait.state == State::Awake, "who falls asleep was awake");
+        wait.state = state;
+        let preparing = wait.worker.is_preparing();
+        self.waits.asleep += 1;
+        self.preparing -= usize::from(preparing);
     }
 
     /// Asleep -> awake.
@@ -326,11 +415,11 @@ impl Core {
         None
     }
 
-    /// Whether a sleeper holds a place in the view that it has not lent.
+    /// Whether a sleeper holds a place in the view that it has not lent, and will not want at once.
     fn can_spare(&self, wait: &Wait, view: u32) -> bool {
         let of_thread = self.waits.list.iter().filter(|other| other.worker.number == wait.worker.number);
         let lent = of_thread.flat_map(|wait| &wait.lent).filter(|(lane, _)| *lane == view).count();
-        wait.is_asleep() && self.held(wait, view) > lent
+        wait.is_asleep() && !wait.is_waking() && self.held(wait, view) > lent
     }
 
     /// How many jobs in the middle of which a thread sleeps have a place in the view.
@@ -367,62 +456,81 @@ impl Core {
         found
     }
 
-    /// A job gives its place in a view back: it may have been lent to it.
-    pub(super) fn repay(&mut self, job: &Place, view: u32) {
+    /// A job no longer has its place in the view from a sleeper, if it had: that one has it again.
+    pub(super) fn repay(&mut self, job: &Place, view: u32, wakers: &mut Vec<Waker>) {
         for wait in &mut self.waits.list {
             if let Some(at) = wait.borrower(view, job) {
                 // Who runs the job, or takes it out of its queue, holds it as well: this is not the last of it.
                 wait.lent.swap_remove(at);
+                wakers.extend(wait.is_taking_back().then(|| wait.waker()));
                 return self.lane(view).borrowed -= 1;
             }
         }
     }
 
+    /// A view may have a free place: it goes to a sleeper that waits for its own, by way of the borrower, which keeps that one.
+    pub(super) fn give_back(&mut self, view: u32, wakers: &mut Vec<Waker>) {
+        while self.seen(view).has_place() {
+            let mut lent =
+                self.waits.list.iter().filter(|wait| wait.is_taking_back()).flat_map(|wait| &wait.lent);
+            let Some(job) = lent.find(|(lane, _)| *lane == view).map(|(_, job)| Arc::clone(job)) else {
+                return;
+            };
+            self.repay(job.place(), view, wakers);
+        }
+    }
+
+    /// A job that had been claimed is queued again. A sleeper that wants its place back from it can have it now.
+    pub(super) fn unclaimed(&mut self, job: &Place, wakers: &mut Vec<Waker>) {
+        let lenders = self.waits.list.iter().filter(|wait| wait.is_taking_back());
+        let lenders =
+            lenders.filter(|wait| wait.lent.iter().any(|(_, task)| std::ptr::eq(task.place(), job)));
+        wakers.extend(lenders.map(Wait::waker));
+    }
+
     // Deadlocks.
 
-    /// Whether a sleeper can never be woken again.
-    fn is_stuck(&self, id: u64) -> bool {
+    /// If sleeper `id` can never be woken again: whom to tell about it.
+    fn deadlock(&self, id: u64) -> Option<u64> {
+        let stuck = self.stuck_with(id);
+        // Itself, or one that it waits for, or else any that is stuck.
+        let mut order = vec![id];
+        let mut next = 0;
+        while let Some(id) = order.get(next).copied() {
+            next += 1;
+            let on: Vec<Stands> =
+                stuck.iter().filter(|wait| wait.id == id).flat_map(|wait| wait.stands_of_jobs()).collect();
+            let awaited = stuck.iter().filter(|other| on.contains(&Stands::Running(other.worker.number)));
+            order.extend(awaited.map(|wait| wait.id).filter(|id| !order.contains(id)).collect::<Vec<_>>());
+        }
+        order.extend(stuck.iter().map(|wait| wait.id));
+        // One that could not go on, because its place is lent to another that is stuck, would be told in vain.
+        let lent_to_stuck = |wait: &Wait| {
+            let running = wait.lent.iter().map(|(_, job)| job.place().stands());
+            running.into_iter().any(|at| stuck.iter().any(|other| at == Stands::Running(other.worker.number)))
+        };
+        let of = |id: u64| stuck.iter().copied().find(move |wait| wait.id == id);
+        order.into_iter().find(|id| of(*id).is_some_and(|wait| wait.can_be_told() && !lent_to_stuck(wait)))
+    }
+
+    /// The sleepers that can never be woken again, if `id` is one of them.
+    fn stuck_with(&self, id: u64) -> Vec<&Wait> {
         let at = self.waits.list.iter().position(|wait| wait.id == id);
         let at = at.expect("a wait is kept until it is forgotten");
         let mut chart = Chart::new(self);
         loop {
+            if chart.live.get(at) == Some(&true) {
+                return Vec::new();
+            }
             let before = chart.live.iter().filter(|live| **live).count();
             chart.advance(at);
-            if chart.live.get(at) == Some(&true) {
-                return false;
-            }
             // Those that fell asleep last are most often waited for.
             (0..self.waits.list.len()).rev().for_each(|wait| chart.advance(wait));
             if chart.live.iter().filter(|live| **live).count() == before {
-                return true;
+                let all = self.waits.list.iter().zip(chart.live);
+                return all.filter(|(wait, live)| wait.is_asleep() && !live).map(|(wait, _)| wait).collect();
             }
         }
-    }
-
-    /// Whom to tell about a deadlock that sleeper `id` has completed: itself, or else one that it waits for.
-    fn victim(&self, id: u64) -> Option<u64> {
-        let can_be_told = |wait: &Wait| match wait.on.how {
-            How::Unknown | How::InlineAlways => false,
-            How::Told | How::Inline => true,
-        };
-        let mut seen = vec![id];
-        let mut next = 0;
-        while let Some(id) = seen.get(next).copied() {
-            next += 1;
-            let wait = self.waits.list.iter().find(|wait| wait.id == id)?;
-            if can_be_told(wait) {
-                return Some(id);
-            }
-            let running = wait.jobs().map(|job| job.place().stands());
-            let on: Vec<Stands> = running.collect();
-            let awaited = self
-                .waits
-                .list
-                .iter()
-                .filter(|other| other.is_asleep() && on.contains(&Stands::Running(other.worker.number)));
-            seen.extend(awaited.map(|wait| wait.id).filter(|id| !seen.contains(id)).collect::<Vec<_>>());
-        }
-        None
     }
 }
 
@@ -442,7 +550,7 @@ impl<'a> Chart<'a> {
         let of_worker: HashMap<u32, usize> = asleep.map(|(wait, at)| (wait.worker.number, at)).collect();
         // One that is awake is live, unless its thread sleeps further in, in a job that it runs inside.
         let live = waits.iter().map(|wait| match wait.is_asleep() {
-            true => wait.on.how == How::Unknown,
+            true => wait.is_unknown(),
             false => !of_worker.contains_key(&wait.worker.number),
         });
         Chart {
@@ -456,8 +564,12 @@ impl<'a> Chart<'a> {
     /// Marks a sleeper as live if one of the units that it sleeps on will be done.
     fn advance(&mut self, at: usize) {
         let Some(wait) = self.core.waits.list.get(at) else { return };
-        let will_wake = wait.is_asleep()
-            && wait.on.units.iter().any(|unit| unit.jobs.iter().all(|job| self.will_end(job, wait)));
+        let will_wake = if wait.is_taking_back() {
+            wait.lent.iter().all(|(view, job)| self.will_return(*view, job, wait))
+        } else {
+            let will_end = |unit: &Unit| unit.jobs.iter().all(|job| self.will_end(job, wait));
+            wait.is_asleep() && wait.on.units.iter().any(will_end)
+        };
         if let Some(live) = self.live.get_mut(at).filter(|_| will_wake) {
             *live = true;
         }
@@ -469,6 +581,13 @@ impl<'a> Chart<'a> {
             Stands::Running(worker) => self.goes_on(worker),
             Stands::Queued(lane) => self.will_be_let_through(lane, sleeper),
         }
+    }
+
+    /// Whether a place in the view that is lent to the job, which had begun, will come back to a sleeper that waits for it.
+    fn will_return(&self, view: u32, job: &Arc<dyn Task>, lender: &Wait) -> bool {
+        // One that has been given back by its worker is taken back as soon as the lender wakes.
+        let queued = matches!(job.place().stands(), Stands::Queued(_));
+        queued || self.will_end(job, lender) || self.will_have_place(view)
     }
 
     fn goes_on(&self, worker: u32) -> bool {
@@ -489,7 +608,6 @@ impl<'a> Chart<'a> {
     /// Whether one that holds a place in the lane will give it back, for the next in the queue.
     fn will_have_place(&self, lane: u32) -> bool {
         let seen = self.core.seen(lane);
-        // What is lent beyond the wait of its lender counts here too, so there may be more places than the limit.
         let places = seen.admitted - seen.borrowed;
         let (queued, stuck) = (places - self.core.running_in_own_place(lane), self.stuck_places(lane));
         if stuck + queued < seen.limit {
