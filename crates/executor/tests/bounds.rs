@@ -246,10 +246,10 @@ fn tree(lanes: &Lanes, mut seed: u64, depth: u32) -> Job<()> {
             let back = || counts.iter().for_each(|count| count.enter());
             let mut jobs: Vec<Job<()>> =
                 (0..=next(&mut seed) % 3).map(|_| tree(&lanes, next(&mut seed), depth - 1)).collect();
-            if next(&mut seed) % 4 == 0 {
+            if next(&mut seed).is_multiple_of(4) {
                 lanes.pot.lock().unwrap().push(tree(&lanes, next(&mut seed), depth - 1));
             }
-            if next(&mut seed) % 3 == 0 {
+            if next(&mut seed).is_multiple_of(3) {
                 jobs.extend(lanes.pot.lock().unwrap().pop());
             }
             away();
@@ -269,7 +269,7 @@ fn tree(lanes: &Lanes, mut seed: u64, depth: u32) -> Job<()> {
             }
             back();
         }
-        let fails = next(&mut seed) % 4 == 0;
+        let fails = next(&mut seed).is_multiple_of(4);
         std::thread::yield_now();
         counts.iter().for_each(|count| count.leave());
         if fails {

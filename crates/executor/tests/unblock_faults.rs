@@ -422,7 +422,13 @@ fn a_call_whose_future_was_dropped_early_runs() {
 #[test]
 fn a_read_waits_for_a_call_that_was_abandoned() {
     let mut object = Unblock::new(Cursor::new((0..100).collect::<Vec<u8>>()));
-    assert!(once(object.with(|cursor| cursor.set_position(50))).is_pending());
+    let (go, gate) = mpsc::channel::<()>();
+    let call = move |cursor: &mut Cursor<Vec<u8>>| {
+        gate.recv().unwrap();
+        cursor.set_position(50);
+    };
+    assert!(once(object.with(call)).is_pending());
+    go.send(()).unwrap();
     assert_eq!(block_on(read(&mut object, 1)).unwrap(), [50]);
 }
 
