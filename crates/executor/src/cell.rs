@@ -111,6 +111,9 @@ pub(crate) trait Task: Send + Sync {
     /// Drops the closure instead of running it.
     fn discard(&self, why: JobError);
 
+    /// As `discard`, if the closure has not been started: also when a worker has taken the job out of its queue already. Says whether.
+    fn withdraw(&self, why: JobError) -> bool;
+
     /// Lets go of a job that is being run: whoever waits gets `why`, and the result will be dropped.
     fn give_up(&self, why: JobError);
 }
@@ -125,8 +128,18 @@ pub(crate) trait Ending {
     fn dropping(&mut self);
 }
 
+/// How a job ended that a worker had taken out of its queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finish {
+    Returned,
+    Panicked,
+    /// It was withdrawn before it started.
+    Withdrawn,
+}
+
 /// What `run` tells before the result is seen.
 pub(crate) struct Ended<'a> {
+    pub(crate) how: Finish,
     pub(crate) submitted: u64,
     pub(crate) panic: Option<&'a Panic>,
 }
@@ -229,9 +242,22 @@ where
 
     /// Queued or Running -> Settled, and tells the listener. A job that was given up is settled already: its late result comes back.
     fn settle(&self, result: Result<R, JobError>, ended: Option<u64>) -> Option<Result<R, JobError>> {
+        self.settle_if(result, ended, |_| true)
+    }
+
+    /// The same, from some phases only.
+    fn settle_if(
+        &self,
+        result: Result<R, JobError>,
+        ended: Option<u64>,
+        may: impl FnOnce(&Phase<F, R>) -> bool,
+    ) -> Option<Result<R, JobError>> {
         let ok = result.is_ok();
         let (closure, listener) = {
             let mut state = self.state.lock();
+            if !may(&state.phase) {
+                return Some(result);
+            }
             match state.phase {
                 Phase::Queued(..) | Phase::Running(_) if ended.is_some() => {}
                 Phase::Queued(..) => (state.waited, state.ran) = (0, NEVER),
@@ -282,8 +308,8 @@ where
 
     fn run(&self, started: u64, worker: &mut dyn Ending) -> bool {
         let Some((closure, trace, submitted)) = self.start(started) else {
-            // It was given up between the queue and here.
-            worker.ended(Ended { submitted: started, panic: None });
+            // It was withdrawn between the queue and here.
+            worker.ended(Ended { how: Finish::Withdrawn, submitted: started, panic: None });
             return true;
         };
         let caught = || {
@@ -296,7 +322,8 @@ where
             Ok(_) | Err(_) => None,
         };
         let rest = panic.is_some() || mem::needs_drop::<R>();
-        let ended = worker.ended(Ended { submitted, panic });
+        let how = if panic.is_some() { Finish::Panicked } else { Finish::Returned };
+        let ended = worker.ended(Ended { how, submitted, panic });
         if let Some(late) = self.settle(result, Some(ended)) {
             worker.dropping();
             guarded(move || drop(late));
@@ -307,6 +334,10 @@ where
     fn discard(&self, why: JobError) {
         let unused = self.settle(Err(why), None);
         debug_assert!(unused.is_none_or(|unused| unused.is_err()), "only a job that ran has a result");
+    }
+
+    fn withdraw(&self, why: JobError) -> bool {
+        self.settle_if(Err(why), None, |phase| matches!(phase, Phase::Queued(..))).is_none()
     }
 
     fn give_up(&self, why: JobError) {

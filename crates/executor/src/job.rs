@@ -116,7 +116,7 @@ impl<R: Send + 'static> Job<R> {
         let task = Arc::downgrade(&self.task());
         let timer = self.pool.timers().after(wait, move || {
             let Some(task) = task.upgrade() else { return };
-            if !pool.cancel(task.place(), JobError::TimedOut { started: false }) {
+            if !pool.cancel(&*task, JobError::TimedOut { started: false }) {
                 if let Some(token) = token {
                     token.cancel();
                 }
@@ -134,7 +134,7 @@ impl<R: Send + 'static> Job<R> {
         let task = Arc::downgrade(&self.task());
         let timer = self.pool.timers().after(wait, move || {
             if let Some(task) = task.upgrade() {
-                pool.cancel(task.place(), JobError::TimedOut { started: false });
+                pool.cancel(&*task, JobError::TimedOut { started: false });
             }
         });
         self.timer(timer);
@@ -183,7 +183,7 @@ impl<R> Job<R> {
         if self.pool.is_forked() {
             return CancelOutcome::TooLate;
         }
-        if self.pool.cancel(self.cell.place(), JobError::Cancelled) {
+        if self.pool.cancel(&*self.cell, JobError::Cancelled) {
             return CancelOutcome::Removed;
         }
         ask_to_stop(&self.cell.look(), self.token())
@@ -330,7 +330,7 @@ impl CancelHandle {
         let Some(task) = self.task.upgrade().filter(|_| !self.pool.is_forked()) else {
             return CancelOutcome::TooLate;
         };
-        if self.pool.cancel(task.place(), JobError::Cancelled) {
+        if self.pool.cancel(&*task, JobError::Cancelled) {
             return CancelOutcome::Removed;
         }
         ask_to_stop(&task.look(), self.token.as_ref())

@@ -53,6 +53,31 @@ pub(crate) struct Counts {
     pub(crate) run: Histogram,
 }
 
+impl Counts {
+    pub(crate) fn new() -> Self {
+        Counts {
+            submitted: 0,
+            completed: 0,
+            cancelled: 0,
+            rejected: 0,
+            panicked: 0,
+            wait: Histogram::new(),
+            run: Histogram::new(),
+        }
+    }
+
+    /// Adds what another lane has counted.
+    pub(crate) fn absorb(&mut self, mut other: Counts) {
+        self.submitted += other.submitted;
+        self.completed += other.completed;
+        self.cancelled += other.cancelled;
+        self.rejected += other.rejected;
+        self.panicked += other.panicked;
+        self.wait.absorb(&mut other.wait);
+        self.run.absorb(&mut other.run);
+    }
+}
+
 impl Lane {
     pub(crate) fn new(name: &str, parent: u32, limit: usize, waiting_max: usize) -> Self {
         Lane {
@@ -71,15 +96,7 @@ impl Lane {
             stopping: false,
             end: Vec::new(),
             handles: 1,
-            counts: Counts {
-                submitted: 0,
-                completed: 0,
-                cancelled: 0,
-                rejected: 0,
-                panicked: 0,
-                wait: Histogram::new(),
-                run: Histogram::new(),
-            },
+            counts: Counts::new(),
         }
     }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// A snapshot of an executor or of one of its views.
 ///
-/// `threads`, `idle` and `blocked` are those of the pool, which views share; all else is the view's own.
+/// `threads`, `idle` and `blocked` are those of the pool, which views share. All else is of the executor's own jobs and those of its
+/// views, also of views that are gone; or of the view and its views.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// Jobs that wait to be run.

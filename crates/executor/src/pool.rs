@@ -220,13 +220,14 @@ impl Pool {
         brought
     }
 
-    /// Takes a job back out of its queue, if it is still there, and drops its closure here and now.
-    pub(crate) fn cancel(self: &Arc<Self>, place: &Place, why: JobError) -> bool {
+    /// Takes a job back out of its queue, if it has not been started, and drops its closure here and now.
+    pub(crate) fn cancel(self: &Arc<Self>, job: &dyn Task, why: JobError) -> bool {
         if self.is_forked() {
             return false;
         }
-        let removed = self.core().remove(place);
-        let Some((task, effects)) = removed else { return false };
+        let removed = self.core().remove(job.place());
+        // A worker may have taken it already and be busy with the waker of the job before.
+        let Some((task, effects)) = removed else { return job.withdraw(why) };
         self.apply(effects);
         task.discard(why);
         guarded(move || drop(task));
@@ -498,7 +499,7 @@ impl Ending for Round<'_> {
         }
         self.me.end(self.inside);
         let done = Done {
-            panicked: end.panic.is_some(),
+            how: end.how,
             waited: self.started.saturating_sub(end.submitted),
             ran: now.saturating_sub(self.started),
         };

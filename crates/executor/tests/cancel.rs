@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use overlapped::{CancelOutcome, CancelToken, Executor, JobError, JobState, block_on};
@@ -237,4 +239,38 @@ fn a_cancelled_job_is_not_tried_again_by_std_io() {
     let error = std::io::Error::from(JobError::Cancelled);
     assert_ne!(error.kind(), std::io::ErrorKind::Interrupted);
     assert_ne!(std::io::Error::from(overlapped::Cancelled).kind(), std::io::ErrorKind::Interrupted);
+}
+
+/// A waker that says when it is woken, and then takes as long as it is told to.
+struct Slow(Mutex<mpsc::Sender<()>>, Mutex<mpsc::Receiver<()>>);
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        self.0.lock().unwrap().send(()).unwrap();
+        self.1.lock().unwrap().recv().unwrap();
+    }
+}
+
+#[test]
+fn a_job_that_a_worker_has_taken_behind_a_slow_waker_can_be_cancelled() {
+    // `cancel` said `TooLate` of a job whose state was `Queued`.
+    let executor = one_worker();
+    let ((woken, is_woken), (go, gate)) = (mpsc::channel(), mpsc::channel());
+    let waker = Waker::from(Arc::new(Slow(Mutex::new(woken), Mutex::new(gate))));
+    let (open, closed) = mpsc::channel::<()>();
+    let mut first = executor.submit(move || closed.recv().unwrap());
+    assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+    let drops = Arc::new(AtomicUsize::new(0));
+    let captured = Counted(Arc::clone(&drops));
+    let next = executor.submit(move || drop(captured));
+    open.send(()).unwrap();
+    is_woken.recv().unwrap();
+    assert_eq!(next.state(), JobState::Queued);
+    assert_eq!(next.cancel(), CancelOutcome::Removed);
+    assert_eq!(drops.load(Ordering::SeqCst), 1, "its closure is dropped at once");
+    go.send(()).unwrap();
+    assert!(matches!(next.wait(), Err(JobError::Cancelled)));
+    executor.submit(|| ()).wait().unwrap();
+    let metrics = executor.metrics();
+    assert_eq!((metrics.submitted, metrics.completed, metrics.cancelled), (3, 2, 1), "{metrics:?}");
 }

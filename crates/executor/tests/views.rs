@@ -34,8 +34,41 @@ fn a_view_keeps_to_its_limit() {
     let (most, now) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     block_on(gather(crowd(&view, &most, &now, 40))).unwrap();
     assert_eq!(most.load(Ordering::SeqCst), 2);
-    assert_eq!((view.metrics().completed, executor.metrics().completed), (40, 0));
-    assert_eq!(view.metrics().run.count(), 40);
+    assert_eq!((view.metrics().completed, executor.metrics().completed), (40, 40));
+    assert_eq!((view.metrics().run.count(), executor.metrics().run.count()), (40, 40));
+}
+
+#[test]
+fn an_executor_counts_the_jobs_of_its_views_too_also_of_those_that_are_gone() {
+    let executor = executor(2);
+    let outer = executor.limited("outer", 1);
+    let inner = outer.limited_queue("inner", 1, 1);
+    let (go, gate) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
+    let held = inner.submit(move || {
+        begun.send(()).unwrap();
+        gate.recv().is_ok()
+    });
+    has_begun.recv().unwrap();
+    let (queued, rejected) = (inner.submit(|| 1), inner.submit(|| 2));
+    assert!(block_on(rejected).is_err());
+    for lane in [&executor, &outer, &inner] {
+        let metrics = lane.metrics();
+        assert_eq!((metrics.running, metrics.queued), (1, 1), "{metrics:?}");
+        assert_eq!((metrics.submitted, metrics.rejected), (2, 1), "{metrics:?}");
+    }
+    queued.cancel();
+    go.send(()).unwrap();
+    assert!(block_on(held).unwrap());
+    drop(inner);
+    assert_eq!(outer.metrics().cancelled, 1);
+    drop(outer);
+    while executor.metrics().completed == 0 {
+        std::thread::yield_now();
+    }
+    let metrics = executor.metrics();
+    assert_eq!((metrics.submitted, metrics.completed, metrics.cancelled), (2, 1, 1), "{metrics:?}");
+    assert_eq!((metrics.rejected, metrics.running, metrics.queued), (1, 0, 0), "{metrics:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::task::Waker;
 use super::Core;
 use crate::cancel::CancelToken;
 use crate::error::Rejected;
-use crate::lane::{Admission, Applicant, Lane, ROOT};
+use crate::lane::{Admission, Applicant, Counts, Lane, ROOT};
 use crate::metrics::Metrics;
 use crate::worker::{Running, Signal, Worker};
 
@@ -179,21 +179,20 @@ impl Core {
         self.starting += 1;
     }
 
-    pub(crate) fn metrics(&mut self, number: u32) -> Metrics {
+    /// What the lane and its views have counted, those included that are gone.
+    pub(crate) fn metrics(&self, number: u32) -> Metrics {
         let (threads, idle, blocked) = (self.threads, self.idle.len() + self.searching, self.waits.asleep());
-        let inbox = Arc::clone(&self.inbox);
-        let inbox = (number == ROOT).then(|| inbox.lock());
-        let lane = self.lane(number);
-        let mut counts = lane.counts.clone();
-        let mut queued = lane.waiting - lane.permits;
-        if let Some(inbox) = inbox {
-            queued += inbox.own;
+        let lanes = self.views_of(number);
+        let mut counts = Counts::new();
+        lanes.iter().for_each(|lane| counts.absorb(self.seen(*lane).counts.clone()));
+        if number == ROOT {
+            let inbox = self.inbox.lock();
             counts.submitted += inbox.submitted;
             counts.rejected += inbox.rejected;
         }
         Metrics {
-            queued,
-            running: lane.running,
+            queued: self.queued(&lanes),
+            running: lanes.iter().map(|lane| self.seen(*lane).running).sum(),
             threads,
             idle,
             blocked,

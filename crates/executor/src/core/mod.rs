@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::cell::{Place, Stands, Task};
+use crate::cell::{Finish, Place, Stands, Task};
 use crate::error::Rejected;
 use crate::inbox::Inbox;
 use crate::lane::{Lane, ROOT};
@@ -132,9 +132,9 @@ impl Tally {
     }
 }
 
-/// A job that ran to its end.
+/// A job that a worker is done with.
 pub(crate) struct Done {
-    pub(crate) panicked: bool,
+    pub(crate) how: Finish,
     pub(crate) waited: u64,
     pub(crate) ran: u64,
 }
@@ -433,17 +433,25 @@ impl Core {
         place.left();
         let lane = self.lane(place.lane);
         lane.running -= 1;
-        lane.counts.completed += 1;
-        lane.counts.panicked += u64::from(done.panicked);
-        if place.lane == ROOT {
+        match done.how {
+            Finish::Withdrawn => lane.counts.cancelled += 1,
+            Finish::Returned | Finish::Panicked => lane.counts.completed += 1,
+        }
+        lane.counts.panicked += u64::from(done.how == Finish::Panicked);
+        if done.how == Finish::Withdrawn {
+            // It has neither waited for a worker nor run.
+        } else if place.lane == ROOT {
             tally.wait.record(done.waited);
             tally.run.record(done.ran);
             // A long job's counts are not kept back behind another that may be as long.
             tally.jobs += if done.ran > 1_000_000 { 64 } else { 1 };
+        } else {
+            lane.counts.wait.record(done.waited);
+            lane.counts.run.record(done.ran);
+        }
+        if place.lane == ROOT {
             return Vec::new();
         }
-        lane.counts.wait.record(done.waited);
-        lane.counts.run.record(done.ran);
         let mut wakers = Vec::new();
         self.release(place, place.lane, ROOT, &mut wakers);
         wakers.extend(self.ended(place.lane));
@@ -504,9 +512,9 @@ impl Core {
             if self.names.get(&(parent, Arc::clone(&name))) == Some(&number) {
                 self.names.remove(&(parent, name));
             }
-            if let Some(slot) = self.views.get_mut(number as usize - 1) {
-                *slot = None;
-            }
+            let gone = self.views.get_mut(number as usize - 1).and_then(Option::take);
+            let gone = gone.expect("a lane in use is kept");
+            self.lane(parent).counts.absorb(gone.counts);
             self.free.push(number);
             wakers.extend(self.drop_handle(parent));
         }
