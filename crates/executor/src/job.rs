@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::block_on::{Awaits, Stop, drive};
 use crate::cancel::CancelToken;
-use crate::cell::{Awaited, Look, Task};
+use crate::cell::{Awaited, Look, Stands, Task};
 use crate::error::{JobError, Rejected};
 use crate::group::Group;
 use crate::guard::guarded;
@@ -334,6 +334,13 @@ impl CancelHandle {
             return CancelOutcome::Removed;
         }
         ask_to_stop(&task.look(), self.token.as_ref())
+    }
+}
+
+impl CancelHandle {
+    /// Whether the job has ended or was never let in.
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.upgrade().is_none_or(|task| task.place().stands() == Stands::Gone)
     }
 }
 

@@ -106,6 +106,7 @@
 
 mod unblock;
 mod lend;
+mod try_scope;
 mod scope;
 mod map;
 mod job_set;
@@ -149,4 +150,5 @@ pub use crate::metrics::{Histogram, Metrics, StillRunning, Timings};
 pub use crate::pool::NewThread;
 pub use crate::scope::{Scope, ScopedJob};
 pub use crate::shutdown::{Report, Shutdown, ShuttingDown};
+pub use crate::try_scope::TryScope;
 pub use crate::unblock::{IntoInnerError, Parts, Unblock};

@@ -17,9 +17,9 @@ use crate::cell::{Stands, Task};
 use crate::error::{JobError, Panic, Rejected};
 use crate::executor::Executor;
 use crate::guard::{guarded, wake_guarded};
-use crate::job::{CancelOutcome, Job};
+use crate::job::{CancelHandle, CancelOutcome, Job};
 use crate::pool;
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 
 impl Executor {
     /// Runs jobs that may borrow from this stack, and blocks until all of them are done.
@@ -65,31 +65,18 @@ impl Executor {
     ///
     /// # Blocking
     ///
-    /// Until all jobs are done. On a worker of this executor another thread takes the place of this one meanwhile; if none can come, jobs
+    /// Until all jobs are done; where a failure is to end the others, there is [`try_scope`](Executor::try_scope). On a worker of this executor another thread takes the place of this one meanwhile; if none can come, jobs
     /// of the scope that are still queued are run here and now.
     pub fn scope<'env, F, T>(&self, f: F) -> T
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
     {
-        let scope = Scope {
-            executor: self.clone(),
-            latch: Arc::new(Latch {
-                open: AtomicUsize::new(0),
-                waker: Mutex::new(None),
-                panic: Mutex::new(None),
-            }),
-            tasks: Mutex::new(Vec::new()),
-            scope: PhantomData,
-            env: PhantomData,
-        };
+        let scope = Scope::new(self);
         let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
         scope.finish();
         match result {
             Err(payload) => resume_unwind(payload),
-            Ok(result) => {
-                let panic = scope.latch.panic.lock().take();
-                panic.map_or(result, |panic| panic.resume())
-            }
+            Ok(result) => scope.panic().map_or(result, |panic| panic.resume()),
         }
     }
 }
@@ -105,6 +92,30 @@ pub struct Scope<'scope, 'env: 'scope> {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
+    pub(crate) fn new(executor: &Executor) -> Self {
+        Scope {
+            executor: executor.clone(),
+            latch: Arc::new(Latch {
+                open: AtomicUsize::new(0),
+                cancelled: AtomicBool::new(false),
+                waker: Mutex::new(None),
+                panic: Mutex::new(None),
+            }),
+            tasks: Mutex::new(Vec::new()),
+            scope: PhantomData,
+            env: PhantomData,
+        }
+    }
+
+    /// The panic of a job that no handle has taken.
+    pub(crate) fn panic(&self) -> Option<Panic> {
+        self.latch.panic.lock().take()
+    }
+
+    pub(crate) fn latch(&self) -> Arc<Latch> {
+        Arc::clone(&self.latch)
+    }
+
     /// As [`Executor::submit`], for a closure that borrows for `'scope`. Dropping the handle cancels nothing: the scope waits.
     ///
     /// # Blocking
@@ -115,6 +126,15 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     pub fn submit<F, R>(&'scope self, closure: F) -> ScopedJob<'scope, R>
     where
         F: FnOnce() -> R + Send + 'scope,
+        R: Send + 'scope,
+    {
+        self.submit_fallible(move || Some(closure()))
+    }
+
+    /// As `submit`; if the closure gives nothing, neither does the handle.
+    pub(crate) fn submit_fallible<F, R>(&'scope self, closure: F) -> ScopedJob<'scope, R>
+    where
+        F: FnOnce() -> Option<R> + Send + 'scope,
         R: Send + 'scope,
     {
         let slot = Arc::new(Mutex::new(Slot { result: None, state: Awaiting::Handle }));
@@ -160,7 +180,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         }
     }
 
-    fn finish(&self) {
+    /// Waits for all jobs.
+    pub(crate) fn finish(&self) {
         let never_unwind = Abort;
         let on_worker = self.executor.is_worker();
         let jobs = || {
@@ -240,7 +261,12 @@ impl<R> ScopedJob<'_, R> {
         slot.state = Awaiting::Nobody;
         let result = slot.result.take();
         drop(slot);
-        result.expect("a job that has ended left its result").map_err(JobError::Panicked)
+        // A job that has failed in a `try_scope` leaves none.
+        result.map_or(Err(JobError::Cancelled), |result| result.map_err(JobError::Panicked))
+    }
+
+    pub(crate) fn cancel_handle(&self) -> Option<CancelHandle> {
+        self.job.as_ref().map(Job::cancel_handle)
     }
 
     /// Takes the job out of the queue, if it is still there.
@@ -268,16 +294,11 @@ impl<R> Drop for ScopedJob<'_, R> {
             job.detach();
         }
         match (state, result) {
-            (Awaiting::HandleInVain, _) => self.latch.keep(did_not_run()),
+            (Awaiting::HandleInVain, _) => self.latch.did_not_run(),
             (_, Some(Err(panic))) => self.latch.keep(panic),
             (Awaiting::Handle | Awaiting::Scope | Awaiting::Nobody, _) => {}
         }
     }
-}
-
-/// What the scope panics with if a job did not run, and nobody has the handle that would say so.
-fn did_not_run() -> Panic {
-    Panic::new(Box::new("a job of the scope did not run: the executor was shut down, or has no thread"))
 }
 
 impl<R> fmt::Debug for ScopedJob<'_, R> {
@@ -293,18 +314,18 @@ struct ScopedTask<F, R> {
     open: Open,
 }
 
-impl<F: FnOnce() -> R, R> ScopedTask<F, R> {
+impl<F: FnOnce() -> Option<R>, R> ScopedTask<F, R> {
     fn run(mut self) {
         let (Some(closure), Some(slot)) = (self.closure.take(), self.slot.take()) else { return };
-        let result = catch_unwind(AssertUnwindSafe(closure)).map_err(Panic::new);
+        let result = catch_unwind(AssertUnwindSafe(closure)).map_err(Panic::new).transpose();
         let late = {
             let mut slot = slot.lock();
             match slot.state {
                 Awaiting::Handle | Awaiting::HandleInVain => {
-                    slot.result = Some(result);
+                    slot.result = result;
                     None
                 }
-                Awaiting::Scope | Awaiting::Nobody => Some(result),
+                Awaiting::Scope | Awaiting::Nobody => result,
             }
         };
         match late {
@@ -324,7 +345,7 @@ impl<F, R> Drop for ScopedTask<F, R> {
             let mut slot = slot.lock();
             match slot.state {
                 Awaiting::Handle => slot.state = Awaiting::HandleInVain,
-                Awaiting::Scope => self.open.0.keep(did_not_run()),
+                Awaiting::Scope => self.open.0.did_not_run(),
                 Awaiting::HandleInVain | Awaiting::Nobody => {}
             }
         }
@@ -334,8 +355,10 @@ impl<F, R> Drop for ScopedTask<F, R> {
 }
 
 /// Open as long as a job of the scope exists.
-struct Latch {
+pub(crate) struct Latch {
     open: AtomicUsize,
+    /// The scope itself has cancelled what had not begun.
+    cancelled: AtomicBool,
     waker: Mutex<Option<Waker>>,
     panic: Mutex<Option<Panic>>,
 }
@@ -351,6 +374,19 @@ impl Latch {
     fn wake(&self) {
         let waker = self.waker.lock().take();
         wake_guarded(waker);
+    }
+
+    /// From now on it is no panic if a job does not run.
+    pub(crate) fn set_cancelled(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    /// A job did not run, and there is no handle that would say so.
+    fn did_not_run(&self) {
+        if !self.cancelled.load(Ordering::Acquire) {
+            let why = "a job of the scope did not run: the executor was shut down, or has no thread";
+            self.keep(Panic::new(Box::new(why)));
+        }
     }
 
     fn keep(&self, panic: Panic) {
