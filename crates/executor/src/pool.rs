@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
-use crate::cell::{Ended, Ending, Place, Task};
+use crate::cell::{Ended, Ending, Place, Stands, Task};
 use crate::core::{Bounds, Core, Done, Effects, Entry, From, Next, On, Tally, Unit, Verdict, Woken};
 use crate::error::{JobError, Panic, Rejected};
 use crate::fork;
@@ -227,7 +227,9 @@ impl Pool {
         }
         let removed = self.core().remove(job.place());
         // A worker may have taken it already and be busy with the waker of the job before.
-        let Some((task, effects)) = removed else { return job.withdraw(why) };
+        let Some((task, effects)) = removed else {
+            return matches!(job.place().stands(), Stands::Running(_)) && job.withdraw(why);
+        };
         self.apply(effects);
         task.discard(why);
         guarded(move || drop(task));

@@ -132,6 +132,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// As `submit`; if the closure gives nothing, neither does the handle.
+    #[track_caller]
     pub(crate) fn submit_fallible<F, R>(&'scope self, closure: F) -> ScopedJob<'scope, R>
     where
         F: FnOnce() -> Option<R> + Send + 'scope,

@@ -92,6 +92,7 @@ impl<'scope, 'env, E: Send + 'env> TryScope<'scope, 'env, E> {
     /// # Blocking
     ///
     /// As [`Scope::submit`]: while the queue is full.
+    #[track_caller]
     pub fn submit<F, R>(&'scope self, closure: F) -> ScopedJob<'scope, R>
     where
         F: FnOnce() -> Result<R, E> + Send + 'scope,
@@ -105,6 +106,7 @@ impl<'scope, 'env, E: Send + 'env> TryScope<'scope, 'env, E> {
     /// # Blocking
     ///
     /// As [`Scope::submit`]: while the queue is full.
+    #[track_caller]
     pub fn submit_cancellable<F, R>(&'scope self, closure: F) -> ScopedJob<'scope, R>
     where
         F: FnOnce(&CancelToken) -> Result<R, E> + Send + 'scope,
