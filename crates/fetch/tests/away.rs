@@ -18,6 +18,9 @@ use support::{LONG, config, error, fetch, retrying, wait};
 /// An address of this machine that no other test uses, for a port that is given back and taken again.
 const OWN: Ipv4Addr = Ipv4Addr::new(127, 0, 77, 1);
 
+/// The same for the test of one row.
+const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 77, 2);
+
 /// What is dead is given up so soon that a test can wait for it.
 fn impatient() -> Pace {
     Pace { host_down_after: Some(Duration::from_secs(2)), ..Pace::default() }
@@ -113,9 +116,30 @@ fn many_dead_hosts_are_waited_for_at_the_same_time() {
     assert!(fetched.summary.by_error["host.down"] > 60, "{:?}", fetched.summary.by_error);
 }
 
+/// Nothing listens until the row has waited for its origin, which the counts of the run show.
 #[test]
-fn one_url_to_a_closed_port_fails_as_soon_as_ever() {
+fn a_row_of_a_host_of_one_row_waits_while_it_is_away() {
+    let port = refused_on(OTHER).addr().port();
+    let (sink, collected) = sink::collect();
+    let url = format!("http://{OTHER}:{port}/ok");
+    let bulk = Bulk::new(retrying(2)).unwrap();
+    let run = bulk.input(Input::Urls(Box::new([url].into_iter()))).sink(sink).start().unwrap();
+    let control = run.control();
+    while control.progress().hosts_parked == 0 {
+        assert_eq!(control.progress().rows_done, 0, "it does not wait");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let server = Server::builder().address(OTHER).port(port).start();
+    assert_eq!(wait(run).unwrap().progress.ok, 1);
+    assert_eq!((server.requests(), collected.take()[0].attempts), (1, 3));
+}
+
+#[test]
+fn one_url_to_a_closed_port_fails_with_its_own_error() {
     let dead = refused_on(Ipv4Addr::LOCALHOST);
-    let fetched = fetch(retrying(2), [dead.url("/")]);
-    assert_eq!((fetched.errors(), fetched.records[0].attempts), (vec!["connect.refused"], 3));
+    // After its span, or after its attempts where no origin is parked.
+    for pace in [impatient(), Pace { max_host_errors: 0, ..Pace::default() }] {
+        let fetched = fetch(Config { pace, ..retrying(2) }, [dead.url("/")]);
+        assert_eq!((fetched.errors(), fetched.records[0].attempts), (vec!["connect.refused"], 3));
+    }
 }

@@ -62,7 +62,8 @@ fn a_post_is_sent_once() {
     let dead = refused();
     let urls = [server.url("/flaky"), server.url("/flaky/close"), server.url("/flaky/reset"), dead.url("/")];
     let list: Vec<_> = urls.iter().map(|url| format!(r#"{{"url":"{url}","body":"x"}}"#)).collect();
-    let fetched = fetch_list(retrying(1), Format::Ndjson, list.join("\n"), 4);
+    let pace = Pace { max_host_errors: 0, ..Pace::default() };
+    let fetched = fetch_list(Config { pace, ..retrying(1) }, Format::Ndjson, list.join("\n"), 4);
     assert_eq!(fetched.errors(), ["status", "http.no_response", "http.reset", "connect.refused"]);
     let attempts: Vec<_> = fetched.records.iter().map(|record| record.attempts).collect();
     // Nothing was sent where nothing could be connected to, so that may be tried again.
@@ -130,7 +131,8 @@ fn attempts_and_redirects_are_counted_apart() {
 #[test]
 fn a_refused_connection_is_tried_again_and_named() {
     let dead = refused();
-    let fetched = fetch(retrying(1), [dead.url("/a")]);
+    let pace = Pace { max_host_errors: 0, ..Pace::default() };
+    let fetched = fetch(Config { pace, ..retrying(1) }, [dead.url("/a")]);
     assert_eq!(fetched.errors(), ["connect.refused"]);
     assert_eq!((fetched.records[0].attempts, fetched.records[0].connection.reused), (2, Some(false)));
     assert!(fetched.records[0].failure.as_ref().unwrap().message.contains(&dead.addr().to_string()));

@@ -155,7 +155,7 @@ fn a_redirect_leads_to_a_site_with_rules_of_its_own() {
 #[test]
 fn a_site_that_cannot_be_reached_says_so() {
     let refused = overlapped_testkit::refused();
-    let pace = Pace { robots: true, ..Pace::default() };
+    let pace = Pace { robots: true, max_host_errors: 0, ..Pace::default() };
     let fetched = fetch(Config { pace, ..retrying(1) }, [refused.url("/a")]);
     assert_eq!(fetched.errors(), ["connect.refused"]);
     assert_eq!(fetched.records[0].attempts, 2);

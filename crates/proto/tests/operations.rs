@@ -278,26 +278,17 @@ impl Model {
         let again = !spared && transient && !self.origins[at].down && attempts < 3;
         let due = self.hosts[HOST[at]].parked_until.max(now);
         if missed && !spared && !again {
-            let (origin, errors_max) = (self.origins[at], self.errors_max());
-            let waiting = self.held.iter().filter(|held| HOST[held.origin] == HOST[at]);
-            let crowded = waiting.filter(|held| !self.origins[held.origin].down).count() >= errors_max;
-            if origin.failures >= attempts.max(3).min(errors_max)
-                && !origin.down
-                && (origin.reached || crowded)
-            {
+            let origin = self.origins[at];
+            if origin.failures >= attempts.max(3) && !origin.down {
                 self.park(at, now);
                 spared = true;
             }
         }
-        // Refused by an origin that answers others: the row waits as long as it has waited.
+        // Refused by an origin that answers others: the row waits as long as it has waited, up to the span.
         let waited = now - job.first_started.unwrap();
-        let pause = waited.max(Nanos::from_secs(1));
-        let lingers = missed
-            && !spared
-            && !again
-            && !self.origins[at].down
-            && self.origins[at].reached
-            && waited + pause < self.pace.host_down_after.unwrap();
+        let left = self.pace.host_down_after.unwrap() - waited;
+        let pause = waited.max(Nanos::from_secs(1)).min(left);
+        let lingers = missed && !spared && !again && !self.origins[at].down && left > Nanos::ZERO;
         if lingers {
             self.held.push(Held { row: job.row.0, origin: at, due: now + pause, attempts: job.attempts - 1 });
         }

@@ -310,6 +310,22 @@ fn only_an_origin_without_any_answer_for_its_span_is_given_up() {
     );
     // Two failures may be chance, however long they took.
     check(span(2), "a * refused:0 +3000 * refused:0 * refused:0 *", "a0 . ~0:0 a0 . ~3000:0 a0 . =0 idle");
+    // One row, by itself: it waits for the whole span as well, and has its own failure in the end.
+    check(
+        Pace { host_errors_max: 20, ..span(2) },
+        "a * refused:0 * refused:0 * refused:0 * +1000 * refused:0 * +1000 * refused:0 *",
+        "a0 . ~0:0 a0 . ~0:0 a0 . ^0 @1000 a0 . ^0 @2000 a0 . =0 idle",
+    );
+    // The same with one retry only: it waits by itself until the third failure in a row parks its origin.
+    let policy = overlapped_proto::retry::Policy { retries: 1, ..Default::default() };
+    check(
+        Pace { host_errors_max: 20, retry: policy, ..span(2) },
+        "a * refused:0 * refused:0 * +1000 * refused:0 * +1000 * refused:0 *",
+        "a0 . ~0:0 a0 . ^0 @1000 a0 . ^0 @2000 a0 . =0 idle",
+    );
+    // Without retries nothing is tried again.
+    let policy = overlapped_proto::retry::Policy { retries: 0, ..Default::default() };
+    check(Pace { retry: policy, ..span(2) }, "a * refused:0 *", "a0 . =0 idle");
     let ever = Pace { host_down_after: None, ..three() };
     check(
         ever,
@@ -319,7 +335,7 @@ fn only_an_origin_without_any_answer_for_its_span_is_given_up() {
 }
 
 #[test]
-fn a_row_that_would_be_lost_parks_an_origin_that_was_up() {
+fn a_row_that_would_be_lost_parks_its_origin() {
     let pace = || Pace { host_errors_max: 9, ..each(1) };
     // It has answered before: the row that would have been lost waits for it.
     check(
@@ -327,13 +343,11 @@ fn a_row_that_would_be_lost_parks_an_origin_that_was_up() {
         "a a a * 200:0 * refused:1 * refused:1 * refused:1 * +1000 * 200:1 *",
         "a0 . =0 a1 . ~0:1 a1 . ~0:1 a1 . ^1 @1000 a1 . =1 a2 .",
     );
-    // Nothing is known of it: the row fails as it always did, unless enough wait to park it anyway.
-    check(pace(), "a a * refused:0 * refused:0 * refused:0 *", "a0 . ~0:0 a0 . ~0:0 a0 . =0 a1 .");
-    let crowd = "a ".repeat(10);
+    // So does one of few rows, of an origin that was away from the start.
     check(
         pace(),
-        &format!("{crowd} * refused:0 * refused:0 * refused:0 * +1000 *"),
-        "a0 . ~0:0 a0 . ~0:0 a0 . ^0 @1000 a0 .",
+        "a a * refused:0 * refused:0 * refused:0 * +1000 * 200:0 *",
+        "a0 . ~0:0 a0 . ~0:0 a0 . ^0 @1000 a0 . =0 a1 .",
     );
     // It answers others in between, on connections that stand: the row waits, the others go on.
     check(

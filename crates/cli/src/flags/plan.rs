@@ -144,7 +144,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     Ok(Plan {
         show: show(&flags, one, sinks.main),
         dry_run: flags.dry_run,
-        config: config(&mut flags, &sinks)?,
+        config: config(&mut flags, &sinks, one)?,
         input,
         input_options: InputOptions {
             format,
@@ -167,12 +167,12 @@ fn title(inputs: &[String]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {
+fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Config, Error> {
     let reads_body =
         !matches!(sinks.main, Main::Lines | Main::Written | Main::Nothing) || !sinks.outputs.is_empty();
     Ok(Config {
         request: request(flags)?,
-        pace: pace(flags),
+        pace: pace(flags, one),
         retry: Retry {
             retries: flags.retry,
             max_time: flags.retry_max_time.and_then(|span| span.0),
@@ -197,7 +197,7 @@ fn config(flags: &mut Flags, sinks: &Sinks) -> Result<Config, Error> {
     })
 }
 
-fn pace(flags: &Flags) -> Pace {
+fn pace(flags: &Flags, one: bool) -> Pace {
     Pace {
         parallel_max: flags.parallel_max,
         parallel_max_host: flags.parallel_max_host.or(flags.polite.then_some(1)),
@@ -205,7 +205,8 @@ fn pace(flags: &Flags) -> Pace {
         rate_host: flags.rate_host.or(flags.polite.then_some(Rate { count: 1, per: Nanos::from_secs(1) })),
         adaptive: !flags.no_adaptive,
         robots: flags.robots || flags.polite,
-        max_host_errors: flags.max_host_errors,
+        // One URL fails after its attempts, as with curl; only a list waits for a host that is away.
+        max_host_errors: if one { 0 } else { flags.max_host_errors },
         host_down_after: flags.host_down_after.0,
     }
 }

@@ -22,8 +22,9 @@
 //!   with no attempt. One whose name does not exist is given up instead of being parked.
 //! - Until an origin has accepted a connection, and again from the first failure on, the attempts in flight are limited
 //!   to the failures that are left before it is parked; so a dead origin costs `host_errors_max` attempts and a few
-//!   probes. A row that would be lost to an origin that was up before parks the origin earlier, or waits by itself while
-//!   the origin answers others.
+//!   probes. A row whose last attempt failed to reach the origin parks it earlier, from the third failure in a row on,
+//!   or waits by itself while the origin answers others; so no row is lost before `host_down_after` is over, however few
+//!   there are. Without retries the first two failures in a row are those of their rows.
 //! - A host that was parked for two days for its refusals, without a good answer in between, is down too.
 //! - When ten hosts in a row fail as they do when the local network or resolver is down, and nothing answers in between,
 //!   only a probe starts from time to time, and no row fails for it, for up to an hour. Before anything was reached in a

@@ -32,8 +32,8 @@ pub(super) enum Reach {
     Untried,
     /// It has accepted a connection, or answered.
     Up,
-    /// `failures` attempts in a row failed to reach it, the first at `since`. `answered`: it was up before.
-    Doubtful { failures: u32, since: Nanos, answered: bool },
+    /// `failures` attempts in a row failed to reach it, the first at `since`.
+    Doubtful { failures: u32, since: Nanos },
     /// One row at a time probes it, not before `until`; `probe` is the low half of the number of the row that does now.
     Parked { since: Nanos, until: Nanos, probe: u32, pauses: u8 },
     /// It answers again, in slow start: `room` rows at once, one more for each answer.
@@ -55,9 +55,8 @@ pub(super) enum Event {
     Answered,
     /// A row could not reach it.
     Failed { row: u32, kind: ErrorKind },
-    /// The failure of the event before would be the last of its row, which has made `attempts`. `crowded`: enough rows
-    /// wait for the host that the origin would be parked in any case.
-    Lost { attempts: u32, crowded: bool },
+    /// The failure of the event before would be the last of its row, which has made `attempts`.
+    Lost { attempts: u32 },
 }
 
 /// The rules and the current time.
@@ -109,7 +108,7 @@ impl Reach {
             Event::Accepted => self.accepted(),
             Event::Answered => self.answered(),
             Event::Failed { row, kind } => self.failed(row, kind, rules),
-            Event::Lost { attempts, crowded } => self.lost(attempts, crowded, rules),
+            Event::Lost { attempts } => self.lost(attempts, rules),
         }
     }
 
@@ -209,10 +208,9 @@ impl Reach {
 
     fn failed(self, row: u32, kind: ErrorKind, rules: &Rules) -> Self {
         let now = rules.now;
-        let (failures, since, answered) = match self {
-            Self::Untried => (1, now, false),
-            Self::Up | Self::Returning { .. } => (1, now, true),
-            Self::Doubtful { failures, since, answered } => (failures.saturating_add(1), since, answered),
+        let (failures, since) = match self {
+            Self::Untried | Self::Up | Self::Returning { .. } => (1, now),
+            Self::Doubtful { failures, since } => (failures.saturating_add(1), since),
             Self::Parked { since, probe, pauses, .. } if probe == row => {
                 return Self::parked_again(since, pauses, kind, rules);
             }
@@ -225,19 +223,16 @@ impl Reach {
             return Self::GivenUp { last: kind };
         }
         if failures < rules.errors_max {
-            return Self::Doubtful { failures, since, answered };
+            return Self::Doubtful { failures, since };
         }
         Self::parked_again(since, 0, kind, rules)
     }
 
     /// Parks an origin early, to save a row that would fail for good: if all attempts of the row fell into the time in
-    /// which the origin gave no answer, and it has answered before or would be parked soon in any case.
-    fn lost(self, attempts: u32, crowded: bool, rules: &Rules) -> Self {
+    /// which the origin gave no answer.
+    fn lost(self, attempts: u32, rules: &Rules) -> Self {
         match self {
-            Self::Doubtful { failures, since, answered }
-                if (answered || crowded)
-                    && failures >= attempts.max(limits::REACH_FAILURES_MIN).min(rules.errors_max) =>
-            {
+            Self::Doubtful { failures, since } if failures >= attempts.max(limits::REACH_FAILURES_MIN) => {
                 Self::Parked { since, until: rules.pause(since, 0), probe: NO_PROBE, pauses: 1 }
             }
             Self::Doubtful { .. }
@@ -441,10 +436,7 @@ mod tests {
             reach = reach.after(failed(0), &rules(at(s), 0));
         }
         let later = Rules { restored: at(600), ..rules(at(601), 0) };
-        assert_eq!(
-            reach.after(failed(0), &later),
-            Reach::Doubtful { failures: 3, since: at(600), answered: false }
-        );
+        assert_eq!(reach.after(failed(0), &later), Reach::Doubtful { failures: 3, since: at(600) });
         assert_eq!(
             reach.after(failed(0), &rules(at(601), 0)),
             Reach::GivenUp { last: ErrorKind::ConnectTimeout }
@@ -466,20 +458,18 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_not_lost_to_an_origin_that_was_up() {
+    fn a_row_is_not_lost_to_an_origin_that_gives_no_answer() {
         let rules = rules(Nanos::from_secs(5), 0);
-        let check = |failures, attempts, answered, crowded, expected: bool| {
-            let reach = Reach::Doubtful { failures, since: rules.now, answered };
-            let moved = reach.after(Event::Lost { attempts, crowded }, &rules);
-            assert_eq!(moved.is_parked(), expected, "{failures} {attempts} {answered} {crowded}");
+        let check = |failures, attempts, expected: bool| {
+            let reach = Reach::Doubtful { failures, since: rules.now };
+            let moved = reach.after(Event::Lost { attempts }, &rules);
+            assert_eq!(moved.is_parked(), expected, "{failures} {attempts}");
         };
-        check(3, 3, true, false, true);
-        check(2, 3, true, false, false); // it answered others in between
-        check(1, 1, true, false, false); // one failure is no trouble of the origin
-        check(3, 1, true, false, true);
-        check(3, 3, false, false, false); // nothing is known of it: the row fails as it always did
-        check(3, 3, false, true, true);
-        check(5, 6, true, false, false);
+        check(3, 3, true);
+        check(3, 1, true);
+        check(2, 3, false); // it answered others in between
+        check(5, 6, false);
+        check(1, 1, false); // one failure is no trouble of the origin
     }
 
     #[test]

@@ -502,9 +502,8 @@ impl Scheduler {
         }
         let transient = matches!(ending, Ending::Failed(kind) if kind.is_transient());
         if missed && transient && in_time {
-            let crowded = host_is_crowded(self.hosts.get(at).rows(), &self.pace);
-            let event = Event::Lost { attempts: u32::from(retry::retries(&job)) + 1, crowded };
-            self.apply(at, endpoint, event, now, draw);
+            let attempts = u32::from(retry::retries(&job)) + 1;
+            self.apply(at, endpoint, Event::Lost { attempts }, now, draw);
             if self.reach_of(at, endpoint).is_parked() {
                 return self.spare(job, now);
             }
@@ -517,17 +516,16 @@ impl Scheduler {
         Finish::Deliver(job)
     }
 
-    /// The time until which a row without attempts left waits, because its origin refuses new connections while it still
-    /// answers on others, as some servers do when they restart. The wait doubles the time since its first attempt; it
-    /// ends when that would exceed `host_down_after`.
+    /// The time until which a row without attempts left waits by itself, because its origin is not parked: it failed too
+    /// seldom for that, or it refuses new connections while it still answers on others, as some servers do when they
+    /// restart. The wait doubles the time since the row's first attempt, up to `host_down_after`.
     fn lingers(&self, at: u32, job: &Job, now: Nanos, draw: u64) -> Option<Nanos> {
-        let was_up =
-            matches!(self.reach_of(at, job.target().endpoint), Reach::Doubtful { answered: true, .. });
+        let is_doubtful = matches!(self.reach_of(at, job.target().endpoint), Reach::Doubtful { .. });
         let waited = now - job.first_started.unwrap_or(now);
-        let pause = waited.max(limits::REACH_PAUSE_BASE).min(limits::REACH_PAUSE_MAX);
+        let left = self.pace.host_down_after.map_or(Nanos::MAX, |span| span - waited);
+        let pause = waited.max(limits::REACH_PAUSE_BASE).min(limits::REACH_PAUSE_MAX).min(left);
         let due = now + pause + retry::fraction(Nanos(pause.0 / 4), draw);
-        let in_time = self.pace.host_down_after.is_none_or(|span| waited + pause < span);
-        (was_up && self.pace.retry.retries > 0 && in_time).then_some(due)
+        (is_doubtful && self.pace.retry.retries > 0 && left > Nanos::ZERO).then_some(due)
     }
 
     /// Puts back a row that failed because its origin is away. The attempt is not counted.
@@ -702,11 +700,6 @@ fn reached(ending: Ending, row: u32) -> Option<Event> {
         (false, Ending::Failed(kind)) => Some(Event::Failed { row, kind }),
         (false, Ending::Response { .. }) | (true, _) => Some(Event::Answered),
     }
-}
-
-/// True if enough rows wait for a host that their failures would park its origin in any case.
-fn host_is_crowded(rows: usize, pace: &Pace) -> bool {
-    u32::try_from(rows).unwrap_or(u32::MAX) >= pace.host_errors_max
 }
 
 /// Takes back the attempt of a row that is in flight.
