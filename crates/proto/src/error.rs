@@ -22,7 +22,7 @@ pub enum Phase {
     Body,
     /// Writing the result.
     Sink,
-    /// Any of them: the run itself ended.
+    /// Any of them: the failure is of the run, not of the request.
     Run,
 }
 
@@ -162,8 +162,6 @@ kinds! {
     SinkIo = "sink.io", Sink, permanent, 23;
     /// The machine ran out of files, ports, threads or memory.
     Resource = "resource", Run, transient, 27;
-    /// The run was stopped before this row was done.
-    Cancelled = "cancelled", Run, transient, 42;
     /// The request may have been sent by a run that was killed, and must not be sent twice.
     RunUnconfirmed = "run.unconfirmed", Run, permanent, 56;
     /// A defect in this program ended the row.

@@ -52,7 +52,6 @@ impl Policy {
     fn is_worth_it(&self, ending: Ending) -> bool {
         match ending {
             Ending::Response { status, .. } => is_transient(status) || (self.all_errors && status >= 400),
-            Ending::Failed(ErrorKind::Cancelled) => false,
             Ending::Failed(kind) => kind.is_transient() || (self.all_errors && is_the_networks(kind)),
         }
     }
@@ -267,7 +266,7 @@ mod tests {
         check(Ending::Failed(ErrorKind::Resource), true, true);
         check(Ending::Failed(ErrorKind::TlsCertificate), false, true);
         check(Ending::Failed(ErrorKind::DecodeCorrupt), false, true);
-        check(Ending::Failed(ErrorKind::Cancelled), false, false);
+        check(Ending::Failed(ErrorKind::RunUnconfirmed), false, false);
         check(Ending::Failed(ErrorKind::PolicyAddress), false, false);
         check(Ending::Failed(ErrorKind::SinkIo), false, false);
         check(Ending::Failed(ErrorKind::HostDown), false, false);

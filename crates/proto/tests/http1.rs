@@ -473,7 +473,7 @@ fn limits_hold_to_the_byte() {
     check(extended(&[one; 2]), "");
     check(extended(&[1, one + 1]), "body.framing");
     check(format!("{OK}{CHUNKED}\r\n1{}", " ".repeat(one + 1)), "body.framing");
-    // Over all chunks: so many, and eight for each byte of data before.
+    // Over all chunks: a fixed number, and eight for each byte of data before.
     let free = limits::CHUNK_EXTENSIONS_BYTES_FREE as usize;
     check(extended(&[one, one, one, free - 3 * one, 4 * 8]), "");
     check(extended(&[one, one, one, free - 3 * one, 4 * 8 + 1]), "body.framing");

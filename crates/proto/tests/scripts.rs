@@ -140,7 +140,7 @@ fn how(text: &str) -> Ending {
         "slow" => Ending::Failed(ErrorKind::TimeoutFirstByte),
         "reset" => Ending::Failed(ErrorKind::HttpReset),
         "unreachable" => Ending::Failed(ErrorKind::ConnectUnreachable),
-        "cut" => Ending::Failed(ErrorKind::Cancelled),
+        "cut" => Ending::Failed(ErrorKind::RunUnconfirmed),
         status => {
             let (status, after) = status.split_once('=').unwrap_or((status, ""));
             let retry_after = after.parse().ok().map(Nanos::from_secs);
@@ -422,7 +422,7 @@ fn the_longest_queues_make_room() {
     assert!(evict(&mut scheduler, 9, "b").is_empty());
     assert_eq!(evict(&mut scheduler, 9, "a"), [8]);
     assert_eq!(["a", "b", "c"].map(|host| scheduler.queued_of(HostKey::new(host))), [2, 2, 1]);
-    // What was tried, or came from elsewhere, stays; what stands before it does not.
+    // A row that was tried or redirected here stays; the rows before it are evicted.
     let [mut first, ..] = started;
     scheduler.release(first.target(), Nanos::ZERO);
     let hop = Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None };

@@ -40,7 +40,7 @@ enum Nature {
     Limiting,
     /// Answers 503 without a word in its first ten minutes.
     Overloaded,
-    /// Answers 503 for ever.
+    /// Always answers 503.
     Refusing,
     /// Never accepts a connection.
     Dead,

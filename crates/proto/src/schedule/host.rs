@@ -297,7 +297,7 @@ mod tests {
     use crate::origin::Scheme;
     use crate::slab::Slab;
 
-    /// A host for which so many rows are queued.
+    /// A host with this number of rows in its queue.
     fn host(rows: usize) -> Host {
         let mut host = Host::new(HostKey(1), Endpoint::new(Scheme::Http, 80), false);
         let mut slab = Slab::new();

@@ -422,7 +422,7 @@ mod tests {
         }
         // A name that does not exist is not waited for.
         assert_eq!(dead(rules(start, 0), ErrorKind::DnsNotFound), (20, Some(1_000)));
-        // Without a span it is asked for ever.
+        // Without a span it is never given up.
         let patient = Rules { down_after: None, ..rules(start, 0) };
         assert_eq!(dead(patient, ErrorKind::ConnectRefused), (1_000, None));
     }

@@ -295,7 +295,7 @@ mod tests {
 
     #[derive(Clone, Copy, Debug)]
     enum Operation {
-        /// A row of this host; of so many bytes, or else where it stands.
+        /// A row of this host: its whole content of this length, or its position.
         Push(u8, Option<u16>),
         Write,
         Begin(u8, u8),
