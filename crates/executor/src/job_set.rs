@@ -62,7 +62,12 @@ impl<R: Send + 'static> JobSet<R> {
     }
 
     /// Adds a job, which may have ended already.
+    ///
+    /// # Panics
+    ///
+    /// If the job has given its result already. The set is as it was before.
     pub fn insert(&mut self, job: Job<R>) {
+        assert!(!job.is_over(), "a job was added to a set after it had given its result");
         let number = self.free.pop().unwrap_or(self.jobs.len() as u32);
         job.attach(&self.group, number);
         match self.jobs.get_mut(number as usize) {

@@ -96,6 +96,15 @@ pub struct Map<I, F, R> {
     cancellable: bool,
 }
 
+/// How the first of the calls gets its place in the queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It waits in line, and leaves it when `next` is dropped.
+    InTurn,
+    /// Only if there is one while it asks.
+    WhileAsking,
+}
+
 impl<I, F, R> Unpin for Map<I, F, R> {}
 
 impl<I, F, R> Map<I, F, R>
@@ -121,14 +130,27 @@ where
             }
         }
         let leave = Leave(self);
-        std::future::poll_fn(|cx| Pin::new(&mut *leave.0).poll_next(cx)).await
+        std::future::poll_fn(|cx| leave.0.poll_result(cx, Place::InTurn)).await
+    }
+
+    fn poll_result(&mut self, cx: &mut Context<'_>, place: Place) -> Poll<Option<Result<R, JobError>>> {
+        self.fill(cx, place);
+        let Some(first) = self.jobs.front_mut() else {
+            return if self.exhausted { Poll::Ready(None) } else { Poll::Pending };
+        };
+        let result = match Pin::new(first).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(result) => result,
+        };
+        self.jobs.pop_front();
+        Poll::Ready(Some(result))
     }
 
     /// Submits until the window is full, the items are at their end, or the queue has no room.
-    fn fill(&mut self, cx: &mut Context<'_>) {
+    fn fill(&mut self, cx: &mut Context<'_>, place: Place) {
         while !self.exhausted && self.jobs.len() < self.window {
-            // Between two results nobody may ask for the next: then no place is kept for it, and others get it.
-            let only_asks = !self.jobs.is_empty();
+            // Between two results the next may not be asked for: then no place is kept for it, and others get it.
+            let only_asks = place == Place::WhileAsking || !self.jobs.is_empty();
             self.reserve = self.reserve.take().filter(|reserve| reserve.only_asks() == only_asks);
             let executor = &self.executor;
             let reserve = self
@@ -155,6 +177,8 @@ where
     }
 }
 
+/// Read as a `Stream`, it cannot know whether it is asked again: it holds no place in the line for the queue, and takes one that is free
+/// when it asks. [`next`](Map::next) of its own waits its turn.
 impl<I, F, R> Stream for Map<I, F, R>
 where
     I: Iterator,
@@ -164,17 +188,8 @@ where
 {
     type Item = Result<R, JobError>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.fill(cx);
-        let Some(first) = self.jobs.front_mut() else {
-            return if self.exhausted { Poll::Ready(None) } else { Poll::Pending };
-        };
-        let result = match Pin::new(first).poll(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(result) => result,
-        };
-        self.jobs.pop_front();
-        Poll::Ready(Some(result))
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_result(cx, Place::WhileAsking)
     }
 }
 

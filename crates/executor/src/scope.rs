@@ -65,8 +65,9 @@ impl Executor {
     ///
     /// # Blocking
     ///
-    /// Until all jobs are done; where a failure is to end the others, there is [`try_scope`](Executor::try_scope). On a worker of this executor another thread takes the place of this one meanwhile; if none can come, jobs
-    /// of the scope that are still queued are run here and now.
+    /// Until all jobs are done; where a failure is to end the others, there is [`try_scope`](Executor::try_scope). On a worker of this
+    /// executor another thread takes the place of this one meanwhile; if none can come, jobs of the scope that are still queued are run
+    /// here and now.
     pub fn scope<'env, F, T>(&self, f: F) -> T
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -144,7 +145,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             slot: Some(Arc::clone(&slot)),
             open: Open::new(&self.latch),
         };
-        let borrowing: Box<dyn FnOnce() + Send + 'scope> = Box::new(move || task.run());
+        let run = move || task.run();
+        #[cfg(feature = "tokio")]
+        let run = self.executor.pool().in_context(run);
+        let borrowing: Box<dyn FnOnce() + Send + 'scope> = Box::new(run);
         // SAFETY: the two types differ in a lifetime alone, so their layout is the same. What the closure borrows outlives it:
         // `finish` runs before `'scope` ends, whether the scope's own closure returned or panicked, and does not return before
         // every `Open` is dropped; and a `ScopedTask` lets go of its own last, after all that it borrows.
@@ -152,33 +156,33 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             mem::transmute::<Box<dyn FnOnce() + Send + 'scope>, Box<dyn FnOnce() + Send + 'static>>(borrowing)
         };
         let job = self.enter(owning);
-        if self.executor.is_worker() {
+        if let Some(job) = job.as_ref().filter(|_| self.executor.is_worker()) {
             self.tasks.lock().push(job.task());
             // A job of the scope has submitted another: if the end of the scope waits already, it is to know.
             self.latch.wake();
         }
-        ScopedJob { job: Some(job), slot, latch: Arc::clone(&self.latch), scope: PhantomData }
+        ScopedJob { job, slot, latch: Arc::clone(&self.latch), scope: PhantomData }
     }
 
+    /// Lets a job in. `None`: it was run here, and its result is in its slot.
     #[track_caller]
-    fn enter(&self, closure: Box<dyn FnOnce() + Send>) -> Job<()> {
+    fn enter(&self, closure: Box<dyn FnOnce() + Send>) -> Option<Job<()>> {
         let full = match self.executor.try_submit(closure) {
-            Ok(job) => return job,
+            Ok(job) => return Some(job),
             Err(full) => full,
         };
         if full.why != Rejected::QueueFull {
             // The job says why.
-            return self.executor.submit(full.closure);
+            return Some(self.executor.submit(full.closure));
         }
         if pool::is_within(self.executor.pool(), self.executor.lane()) {
-            let done = self.executor.submit(|| ());
             (full.closure)();
-            return done;
+            return None;
         }
-        match block_on(self.executor.reserve()) {
+        Some(match block_on(self.executor.reserve()) {
             Ok(permit) => permit.submit(full.closure),
             Err(_) => self.executor.submit(full.closure),
-        }
+        })
     }
 
     /// Waits for all jobs.
@@ -217,6 +221,7 @@ impl Drop for Abort {
 
 /// A job of a scope: wait for it inside the scope, or leave it to the scope's end.
 pub struct ScopedJob<'scope, R> {
+    /// `None` for a job that was run at once, by `submit`.
     job: Option<Job<()>>,
     slot: Arc<Mutex<Slot<R>>>,
     latch: Arc<Latch>,
@@ -272,10 +277,10 @@ impl<R> ScopedJob<'_, R> {
 
     /// Takes the job out of the queue, if it is still there.
     pub fn cancel(&self) -> CancelOutcome {
-        let before = mem::replace(&mut self.slot.lock().state, Awaiting::Nobody);
         let outcome = self.job.as_ref().map_or(CancelOutcome::TooLate, Job::cancel);
-        if outcome != CancelOutcome::Removed {
-            self.slot.lock().state = before;
+        if outcome == CancelOutcome::Removed {
+            // Only now: a job that runs must find that its result is still wanted.
+            self.slot.lock().state = Awaiting::Nobody;
         }
         outcome
     }

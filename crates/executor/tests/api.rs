@@ -248,6 +248,23 @@ fn the_extension_traits_of_two_crates_can_be_imported_together() {
     });
 }
 
+#[test]
+fn a_set_refuses_a_job_that_has_given_its_result_and_stays_as_it_was() {
+    let executor = executor(1);
+    let mut given = executor.submit(|| 1);
+    block_on(&mut given).unwrap();
+    let mut set = JobSet::new();
+    set.insert(executor.submit(|| 2));
+    block_on(set.next()).unwrap().unwrap();
+    let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| set.insert(given)));
+    let said = refused.unwrap_err();
+    assert_eq!(said.downcast_ref(), Some(&"a job was added to a set after it had given its result"));
+    assert!(set.is_empty());
+    set.insert(executor.submit(|| 3));
+    assert_eq!(block_on(set.next()).unwrap().unwrap(), 3);
+    assert!(block_on(set.next()).is_none());
+}
+
 #[cfg(feature = "tokio")]
 #[test]
 fn the_runtime_is_that_of_the_submitter_if_asked_for() {

@@ -3,10 +3,14 @@
 // Helpers of tests, too, may do what tests may.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
 
-use overlapped::{Executor, JobError, Shutdown, block_on};
+use futures_core::Stream;
+use overlapped::{CancelOutcome, Executor, JobError, Shutdown, block_on};
 
 fn executor(workers: usize) -> Executor {
     Executor::builder().max_workers(workers).build().unwrap()
@@ -227,4 +231,95 @@ fn a_scope_says_that_a_job_did_not_run() {
     executor.scope(|scope| {
         scope.submit(|| ());
     });
+}
+
+#[test]
+fn a_job_of_a_scope_that_was_cancelled_too_late_gives_its_result() {
+    // `cancel` said that the result was not wanted before it knew whether the job still waited; the worker then dropped the result.
+    let executor = executor(2);
+    for round in 0..20_000 {
+        let (outcome, result) = executor.scope(|scope| {
+            let job = scope.submit(|| 7);
+            for _ in 0..round % 50 {
+                std::hint::spin_loop();
+            }
+            let outcome = job.cancel();
+            (outcome, job.wait())
+        });
+        match (outcome, result) {
+            (CancelOutcome::TooLate, Ok(7)) | (CancelOutcome::Removed, Err(JobError::Cancelled)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_job_of_a_scope_that_was_run_at_once_gives_its_result() {
+    // The queue is full and this thread is the only one: its handle said `Rejected`.
+    let executor = Executor::builder().max_workers(1).queue_limit(1).stand_in_workers(0).build().unwrap();
+    let inner = executor.clone();
+    let ends = executor.submit(move || {
+        inner.scope(|scope| {
+            let call = |n: i32| if n == 3 { panic!("three") } else { n };
+            let jobs: Vec<_> = (0..5).map(|n| scope.submit(move || call(n))).collect();
+            assert_eq!(jobs.last().unwrap().cancel(), CancelOutcome::TooLate);
+            jobs.into_iter().map(|job| job.wait().map_err(|error| error.to_string())).collect::<Vec<_>>()
+        })
+    });
+    let panicked = Err("the job panicked: three".to_owned());
+    assert_eq!(ends.wait().unwrap(), [Ok(0), Ok(1), Ok(2), panicked, Ok(4)]);
+}
+
+#[test]
+fn a_panic_of_a_job_of_a_scope_that_was_run_at_once_is_that_of_the_scope() {
+    let executor = Executor::builder().max_workers(1).queue_limit(1).stand_in_workers(0).build().unwrap();
+    let inner = executor.clone();
+    let ends = executor.submit(move || {
+        inner.scope(|scope| {
+            for n in 0..3 {
+                drop(scope.submit(move || assert!(n < 2, "two")));
+            }
+        });
+    });
+    assert_eq!(ends.wait().unwrap_err().to_string(), "the job panicked: two");
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn jobs_of_a_scope_run_in_the_runtime_of_their_submitter_if_asked_for() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let executor = Executor::builder().max_workers(1).queue_limit(1).tokio_context().build().unwrap();
+    let _entered = runtime.enter();
+    let ids = executor.scope(|scope| {
+        let jobs: Vec<_> = (0..10).map(|_| scope.submit(|| tokio::runtime::Handle::current().id())).collect();
+        jobs.into_iter().map(|job| job.wait().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(ids.iter().all(|id| *id == runtime.handle().id()));
+}
+
+#[test]
+fn a_map_that_is_read_as_a_stream_keeps_no_place_when_it_is_not_asked_again() {
+    let executor = Executor::builder().max_workers(1).queue_limit(1).build().unwrap();
+    let (open, gate) = mpsc::channel::<()>();
+    let (begun, begins) = mpsc::channel();
+    let running = executor.submit(move || {
+        begun.send(()).unwrap();
+        let _ = gate.recv();
+    });
+    begins.recv().unwrap();
+    let queued = executor.submit(|| ());
+    let mut stream = executor.map(0..3, |n| n);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut stream).poll_next(&mut cx).is_pending());
+    drop(open);
+    running.wait().unwrap();
+    queued.wait().unwrap();
+    // The queue is empty; what the stream has asked for is not taken.
+    let place = Pin::new(&mut executor.reserve()).poll(&mut cx);
+    let Poll::Ready(Ok(permit)) = place else { panic!("the stream keeps the only place") };
+    assert_eq!(permit.submit(|| 3).wait().unwrap(), 3);
+    for n in 0..3 {
+        let result = block_on(std::future::poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)));
+        assert_eq!(result.unwrap().unwrap(), n);
+    }
 }
