@@ -157,14 +157,13 @@ impl OnWorker {
         }
     }
 
-    /// What the last poll has come upon, if it is certain that nothing else can wake this thread: each unit holds its waker once, and
-    /// all others that hold it are known.
+    /// What the last poll has come upon, if it is certain that nothing else can wake this thread: all that hold its waker are known.
     fn noted(&self, sleeper: &Arc<Sleeper>, deadline: Option<Instant>) -> On {
         // The sleeper itself, the waker, the copy by which units are known, and the registered wait.
         const OWN: usize = 4;
-        let (units, all) = pool::take_awaited(&self.pool);
+        let (units, copies, all) = pool::take_awaited(&self.pool);
         let known = all && deadline.is_none() && !units.is_empty();
-        let alone = known && Arc::strong_count(sleeper) == OWN + units.len();
+        let alone = known && Arc::strong_count(sleeper) == OWN + copies;
         On { units, how: if alone { How::Told } else { How::Unknown } }
     }
 }

@@ -118,6 +118,8 @@ pub(crate) struct Awaiting {
     /// Its waker: only what registers this very one is noted.
     waker: Waker,
     units: Vec<Unit>,
+    /// Where else the waker is kept, for one of these to use and for nothing else.
+    beside: Vec<usize>,
     /// More than it is worth to look at.
     many: bool,
     /// Jobs that would never end while this thread waits for them: they say so at the next poll.
@@ -674,10 +676,25 @@ pub(crate) fn note_awaited(
     }) == Some(true)
 }
 
+/// The waker is also kept at this address, where only a job that was noted uses it.
+pub(crate) fn note_beside(pool: &Arc<Pool>, cx: &Context<'_>, address: usize) {
+    with_current(pool, |current| {
+        let Some(awaited) = &mut current.awaited else { return };
+        if !awaited.many && awaited.waker.will_wake(cx.waker()) && !awaited.beside.contains(&address) {
+            awaited.beside.push(address);
+        }
+    });
+}
+
 /// A `block_on` begins, or with `None` something else that polls; gives back what was noted outside it.
 pub(crate) fn swap_awaited(pool: &Arc<Pool>, waker: Option<&Waker>) -> Option<Awaiting> {
-    let new =
-        waker.cloned().map(|waker| Awaiting { waker, units: Vec::new(), many: false, dead: Vec::new() });
+    let new = waker.cloned().map(|waker| Awaiting {
+        waker,
+        units: Vec::new(),
+        beside: Vec::new(),
+        many: false,
+        dead: Vec::new(),
+    });
     with_current(pool, |current| std::mem::replace(&mut current.awaited, new)).flatten()
 }
 
@@ -687,16 +704,17 @@ pub(crate) fn restore_awaited(pool: &Arc<Pool>, outer: Option<Awaiting>) {
     drop(inner);
 }
 
-/// What the last poll has come upon, and whether that is all.
-pub(crate) fn take_awaited(pool: &Arc<Pool>) -> (Vec<Unit>, bool) {
+/// What the last poll has come upon, how many copies of the waker these keep, and whether that is all.
+pub(crate) fn take_awaited(pool: &Arc<Pool>) -> (Vec<Unit>, usize, bool) {
     let taken = with_current(pool, |current| {
         let awaited = current.awaited.as_mut()?;
         let (units, dead) = (std::mem::take(&mut awaited.units), std::mem::take(&mut awaited.dead));
-        Some((units, dead, std::mem::take(&mut awaited.many)))
+        let copies = units.len() + std::mem::take(&mut awaited.beside).len();
+        Some((units, copies, dead, std::mem::take(&mut awaited.many)))
     });
-    let Some((units, dead, many)) = taken.flatten() else { return (Vec::new(), false) };
+    let Some((units, copies, dead, many)) = taken.flatten() else { return (Vec::new(), 0, false) };
     drop(dead);
-    (units, !many)
+    (units, copies, !many)
 }
 
 /// In the next poll, these are to say that they would never end.

@@ -200,7 +200,9 @@ impl Future for ShuttingDown {
         if left.is_some_and(|left| left.is_zero()) {
             return Poll::Ready(self.report());
         }
-        let (over, old) = pool.core().poll_end(lane, id, cx.waker().clone());
+        // To clone or to drop a waker is the user's code: not under the lock.
+        let waker = cx.waker().clone();
+        let (over, old) = pool.core().poll_end(lane, id, waker);
         drop(old);
         if over {
             return Poll::Ready(self.report());

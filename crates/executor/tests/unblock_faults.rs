@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncSeek, AsyncWrite};
@@ -529,3 +530,76 @@ fn a_cancelled_read_is_not_tried_again_for_ever() {
     assert_ne!(error.kind(), io::ErrorKind::Interrupted);
     assert_ne!(io::Error::from(JobError::Cancelled).kind(), io::ErrorKind::Interrupted);
 }
+
+/// An executor of one thread, which is busy until the sender is dropped.
+fn busy() -> (Executor, mpsc::Sender<()>) {
+    let executor = Executor::builder().max_workers(1).build().unwrap();
+    let (open, gate) = mpsc::channel::<()>();
+    executor.submit(move || gate.recv()).detach();
+    (executor, open)
+}
+
+#[test]
+fn a_dropped_seek_does_not_answer_a_later_one_to_the_same_place() {
+    let (executor, open) = busy();
+    let mut object = Unblock::on(&executor, Cursor::new((0..100).collect::<Vec<u8>>()));
+    assert!(once(object.seek(SeekFrom::Current(5))).is_pending());
+    drop(open);
+    // It takes effect, and the next is another.
+    assert_eq!(block_on(object.seek(SeekFrom::Current(5))).unwrap(), 10);
+    // Also if the dropped one came through the trait.
+    let (busy, open) = busy();
+    let mut object = Unblock::on(&busy, Cursor::new((0..100).collect::<Vec<u8>>()));
+    assert!(once(seek(&mut object, SeekFrom::Current(5))).is_pending());
+    drop(open);
+    assert_eq!(block_on(object.seek(SeekFrom::Current(5))).unwrap(), 10);
+}
+
+#[test]
+fn a_dropped_seek_to_the_end_does_not_answer_for_an_object_that_has_grown() {
+    let (executor, open) = busy();
+    let mut object = Unblock::on(&executor, Cursor::new(b"1234".to_vec()));
+    assert!(once(object.seek(SeekFrom::End(0))).is_pending());
+    drop(open);
+    block_on(object.with(|object| object.get_mut().extend_from_slice(b"5678"))).unwrap();
+    assert!(once(object.seek(SeekFrom::End(0))).is_pending() || once(object.read(&mut [0])).is_ready());
+    assert_eq!(block_on(object.seek(SeekFrom::End(0))).unwrap(), 8);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_dropped_seek_of_tokios_traits_moves_the_object_once() {
+    use tokio::io::AsyncSeekExt;
+    let (executor, open) = busy();
+    let mut object = Unblock::on(&executor, Cursor::new((0..100).collect::<Vec<u8>>()));
+    assert!(once(AsyncSeekExt::seek(&mut object, SeekFrom::Current(5))).is_pending());
+    drop(open);
+    assert_eq!(block_on(object.read(&mut [0])).unwrap(), 1);
+    assert_eq!(block_on(AsyncSeekExt::seek(&mut object, SeekFrom::Current(0))).unwrap(), 6);
+}
+
+#[test]
+fn a_read_in_a_job_with_no_thread_left_says_so() {
+    // A flush did; a read and a stream, whose waker is with the stock as well, hung.
+    let executor = Executor::builder().max_workers(1).stand_in_workers(0).build().unwrap();
+    let inner = executor.clone();
+    let mut job = executor.submit(move || {
+        let mut object = Unblock::on(&inner, Cursor::new(b"bytes".to_vec()));
+        let read = block_on(object.read(&mut [0; 4])).unwrap_err().kind();
+        // What was left by a read that was dropped is known, too.
+        let sought = block_on(async {
+            let _ = once(object.read(&mut [0; 4]));
+            object.seek(SeekFrom::Start(0)).await.unwrap_err().kind()
+        });
+        let mut items = Unblock::on(&inner, 0..3);
+        let none = block_on(next(&mut items)).is_none();
+        let streamed = items.take_error().unwrap().kind();
+        (read, sought, none, streamed)
+    });
+    let told = io::ErrorKind::Deadlock;
+    let ended = job.wait_timeout(HANGS).expect("a wait hangs").unwrap();
+    assert_eq!(ended, (told, told, true, told));
+}
+
+/// What has not ended by then never ends.
+const HANGS: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::pin::Pin;
 
-use futures_io::{AsyncRead, AsyncSeek, AsyncWrite};
+use futures_io::{AsyncRead, AsyncWrite};
 
 use super::Unblock;
 
@@ -134,8 +134,16 @@ impl<T: Seek + Send + 'static> Unblock<T> {
     ///
     /// # Cancel safety
     ///
-    /// Once begun, it takes effect.
+    /// Once begun, it takes effect. A later seek, also one to the same place, is another.
     pub async fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        poll_fn(|cx| AsyncSeek::poll_seek(Pin::new(&mut *self), cx, to)).await
+        struct Abandon<'a, T: Send + 'static>(&'a mut Unblock<T>);
+        impl<T: Send + 'static> Drop for Abandon<'_, T> {
+            fn drop(&mut self) {
+                self.0.abandon_seek();
+            }
+        }
+        self.abandon_seek();
+        let seek = Abandon(self);
+        poll_fn(|cx| seek.0.poll_sought(cx, to)).await
     }
 }

@@ -23,6 +23,7 @@ mod write;
 mod read;
 mod seek;
 mod accepted;
+mod listener;
 
 use std::any::Any;
 use std::fmt;
@@ -250,7 +251,7 @@ impl<T: Send + 'static> Unblock<T> {
         self.check()?;
         self.clean = false;
         self.called = true;
-        self.seeking = Seeking::Idle;
+        self.abandon_seek();
         let accepted = self.accepted_so_far();
         self.loan.follow(Box::new(move |object| {
             let Call::Waiting(f) = swap(&theirs, Call::Taken) else { return };
@@ -310,8 +311,11 @@ impl<T: Send + 'static> Unblock<T> {
     fn poll_job(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check()?;
         if let Stage::Lent(operation) = self.stage {
-            let result = ready!(self.loan.poll(cx));
-            self.settle(operation, result)?;
+            let result = self.loan.poll(cx);
+            if result.is_pending() {
+                self.reading.note_listener(self.loan.executor().pool(), cx);
+            }
+            self.settle(operation, ready!(result))?;
         }
         Poll::Ready(self.failed.take().map_or(Ok(()), Err))
     }

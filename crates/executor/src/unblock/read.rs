@@ -8,11 +8,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-use super::seek::{Seeking, rewind};
+use super::listener::Listener;
+use super::seek::rewind;
 use super::{Done, Operation, Rewind, Stage, Unblock};
-use crate::guard::wake_guarded;
+use crate::pool::{self, Pool};
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// The first block of a reader, and the first after a seek: each of those that follow is twice as long.
@@ -66,6 +67,8 @@ impl Block {
 /// Blocks between the job that reads and the reader.
 pub(super) struct Stock {
     blocks: Mutex<Blocks>,
+    /// The task that waits for a block, or for an item.
+    pub(super) listener: Listener,
     /// The job is to end after the read that it is in.
     stop: AtomicBool,
 }
@@ -81,23 +84,18 @@ struct Blocks {
     whole: (usize, usize),
     /// The object is a regular file, which has one position for reading and writing. Unknown until it was read.
     regular: Option<bool>,
-    waker: Option<Waker>,
 }
 
 impl Reading {
     pub(super) fn new() -> Self {
-        let blocks = Blocks {
-            full: VecDeque::new(),
-            spare: Vec::new(),
-            after: None,
-            whole: (0, 0),
-            regular: None,
-            waker: None,
-        };
+        let blocks =
+            Blocks { full: VecDeque::new(), spare: Vec::new(), after: None, whole: (0, 0), regular: None };
+        let stock =
+            Stock { blocks: Mutex::new(blocks), listener: Listener::new(), stop: AtomicBool::new(false) };
         Reading {
             block: Block::default(),
             at: 0,
-            stock: Arc::new(Stock { blocks: Mutex::new(blocks), stop: AtomicBool::new(false) }),
+            stock: Arc::new(stock),
             ahead: None,
             next_bytes: FIRST_BYTES,
             wanted: 0,
@@ -125,6 +123,18 @@ impl Reading {
         Arc::clone(&self.stock)
     }
 
+    /// This task is woken when something is put in stock; look once more after this.
+    pub(super) fn listen(&self, cx: &Context<'_>) {
+        self.stock.listener.listen(cx);
+    }
+
+    /// A task that waits for the job, and is known to `block_on` by it, may have left its waker here, too: only the job will wake it.
+    pub(super) fn note_listener(&self, pool: &Arc<Pool>, cx: &Context<'_>) {
+        if self.stock.listener.is(cx) {
+            pool::note_beside(pool, cx, Arc::as_ptr(&self.stock).addr());
+        }
+    }
+
     fn has_unread(&self) -> bool {
         self.at < self.block.len || !self.stock.blocks.lock().full.is_empty()
     }
@@ -150,9 +160,12 @@ impl Reading {
         while let Some(block) = stock.full.pop_front() {
             stock.spare.push(block);
         }
-        stock.after = None;
         stock.whole = (0, 0);
         self.next_bytes = FIRST_BYTES;
+        let after = stock.after.take();
+        drop(stock);
+        // To drop an error may be the user's code: not under the lock.
+        drop(after);
     }
 }
 
@@ -183,8 +196,8 @@ impl Stock {
                 assert!(n <= bytes, "a reader said that it gave more than there was room for");
                 block.len = n;
             }
-            let (waker, more) = self.blocks.lock().put(&mut block, read, room, bytes);
-            wake_guarded(waker);
+            let more = self.blocks.lock().put(&mut block, read, room, bytes);
+            self.listener.wake();
             if !more {
                 break;
             }
@@ -211,15 +224,9 @@ impl Stock {
 }
 
 impl Blocks {
-    /// Takes in what a read has brought; a little of it joins the last block, so that small reads come out in large ones. Says whom to
-    /// wake, and whether there is room for more.
-    fn put(
-        &mut self,
-        block: &mut Block,
-        read: io::Result<usize>,
-        room: usize,
-        bytes: usize,
-    ) -> (Option<Waker>, bool) {
+    /// Takes in what a read has brought; a little of it joins the last block, so that small reads come out in large ones. Says
+    /// whether there is room for more.
+    fn put(&mut self, block: &mut Block, read: io::Result<usize>, room: usize, bytes: usize) -> bool {
         match read {
             Ok(0) => self.after = Some(Ok(())),
             Err(error) => self.after = Some(Err(error)),
@@ -233,7 +240,7 @@ impl Blocks {
             }
         }
         let stocked: usize = self.full.iter().map(|block| block.len).sum();
-        (self.waker.take(), self.after.is_none() && stocked < room)
+        self.after.is_none() && stocked < room
     }
 }
 
@@ -275,6 +282,7 @@ impl<T: Send + 'static> Unblock<T> {
 impl<T: Read + Send + 'static> Unblock<T> {
     /// Ready when there are unread bytes, or none will come: then the slice is empty. `wanted` is how many the reader asks for.
     pub(super) fn poll_bytes(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<&[u8]>> {
+        self.abandon_seek();
         while self.must_wait() || self.reading.at >= self.reading.block.len {
             if self.must_wait() {
                 ready!(self.poll_job(cx))?;
@@ -299,7 +307,6 @@ impl<T: Read + Send + 'static> Unblock<T> {
             // Either the job ends, or it puts a block in stock and goes on.
             ready!(self.poll_job(cx))?;
         }
-        self.seeking = Seeking::Idle;
         Poll::Ready(Ok(self.reading.block.read().get(self.reading.at..).unwrap_or_default()))
     }
 
@@ -314,14 +321,17 @@ impl<T: Read + Send + 'static> Unblock<T> {
 
     /// Goes on to the next block in stock, if there is one; otherwise the stock will wake this task.
     fn next_block(&mut self, cx: &mut Context<'_>) -> bool {
-        let (next, stocked) = {
-            let mut stock = self.reading.stock.blocks.lock();
-            let next = stock.full.pop_front();
-            if next.is_none() && stock.after.is_none() {
-                stock.waker = Some(cx.waker().clone());
-            }
-            (next, stock.full.len())
+        let stock = &self.reading.stock;
+        let look = || {
+            let mut blocks = stock.blocks.lock();
+            let next = blocks.full.pop_front();
+            (next, blocks.full.len(), blocks.after.is_some())
         };
+        let (mut next, mut stocked, over) = look();
+        if next.is_none() && !over {
+            stock.listener.listen(cx);
+            (next, stocked, _) = look();
+        }
         let Some(next) = next else { return false };
         let used = std::mem::replace(&mut self.reading.block, next);
         self.reading.at = 0;

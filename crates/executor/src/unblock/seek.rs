@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use super::{Done, Operation, Unblock, Unread};
 
-/// The seek that was asked for last. Any other operation sets it back to `Idle`: then a seek under way still moves the object, but its
-/// answer is nobody's.
+/// The seek that was asked for last. Any other operation [abandons](Unblock::abandon_seek) it.
 pub(super) enum Seeking {
     Idle,
     UnderWay(SeekFrom),
@@ -17,14 +16,14 @@ pub(super) enum Seeking {
 }
 
 impl<T: Seek + Send + 'static> Unblock<T> {
-    fn poll_sought(&mut self, cx: &mut Context<'_>, to: SeekFrom) -> Poll<io::Result<u64>> {
+    pub(super) fn poll_sought(&mut self, cx: &mut Context<'_>, to: SeekFrom) -> Poll<io::Result<u64>> {
         loop {
             match std::mem::replace(&mut self.seeking, Seeking::Idle) {
                 Seeking::Answered(of, result) if of == to => return Poll::Ready(result),
                 Seeking::UnderWay(of) if of == to => {
                     self.seeking = Seeking::UnderWay(of);
                     if let Err(error) = ready!(self.poll_rest(cx)) {
-                        self.seeking = Seeking::Idle;
+                        self.abandon_seek();
                         return Poll::Ready(Err(error));
                     }
                 }
@@ -41,6 +40,16 @@ impl<T: Seek + Send + 'static> Unblock<T> {
 }
 
 impl<T: Send + 'static> Unblock<T> {
+    /// Nothing waits for the seek any more. One under way still moves the object, but its answer is dropped; one that was not begun
+    /// never is.
+    pub(super) fn abandon_seek(&mut self) {
+        self.seeking = Seeking::Idle;
+        #[cfg(feature = "tokio")]
+        {
+            self.wanted = None;
+        }
+    }
+
     /// A seek is over.
     pub(super) fn sought(&mut self, result: io::Result<u64>, unread: Unread) {
         match unread {
@@ -82,6 +91,8 @@ pub(super) fn rewind<T: Seek>(object: &mut T, by: u64) -> io::Result<()> {
     object.seek(SeekFrom::Current(-by)).map(drop)
 }
 
+/// This trait does not tell a new seek from one that is asked for again: after a future of `AsyncSeekExt::seek` was dropped half-way, the
+/// next operation, if it is a seek to the same `SeekFrom`, gets its answer. [`Unblock::seek`] has no such limit.
 impl<T: Seek + Send + 'static> futures_io::AsyncSeek for Unblock<T> {
     fn poll_seek(self: Pin<&mut Self>, cx: &mut Context<'_>, to: SeekFrom) -> Poll<io::Result<u64>> {
         self.get_mut().poll_sought(cx, to)
@@ -93,7 +104,7 @@ impl<T: Seek + Send + 'static> tokio::io::AsyncSeek for Unblock<T> {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let this = self.get_mut();
         // A new one, even if one to the same place was begun before.
-        this.seeking = Seeking::Idle;
+        this.abandon_seek();
         this.wanted = Some(to);
         Ok(())
     }

@@ -6,13 +6,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
 use super::{Done, Operation, Stage, Unblock};
 use crate::error::{JobError, Rejected};
-use crate::guard::wake_guarded;
 use crate::sync::Mutex;
 
 struct Items<I>(Mutex<Stock<I>>);
@@ -20,29 +19,21 @@ struct Items<I>(Mutex<Stock<I>>);
 struct Stock<I> {
     items: VecDeque<I>,
     over: bool,
-    waker: Option<Waker>,
 }
 
 impl<I> Items<I> {
     /// Adds an item, or the end. Says whether there is room for more.
     fn put(&self, item: Option<I>, room: usize) -> bool {
-        let (waker, more) = {
-            let mut stock = self.0.lock();
-            stock.over = item.is_none();
-            stock.items.extend(item);
-            (stock.waker.take(), !stock.over && stock.items.len() < room)
-        };
-        wake_guarded(waker);
-        more
+        let mut stock = self.0.lock();
+        stock.over = item.is_none();
+        stock.items.extend(item);
+        !stock.over && stock.items.len() < room
     }
 
-    /// The next item; and how the stock is: over, or low. If there is no item, the stock will wake this task.
-    fn take(&self, cx: &Context<'_>, room: usize) -> (Option<I>, bool, bool) {
+    /// The next item; and how the stock is: over, or low.
+    fn take(&self, room: usize) -> (Option<I>, bool, bool) {
         let mut stock = self.0.lock();
         let item = stock.items.pop_front();
-        if item.is_none() && !stock.over {
-            stock.waker = Some(cx.waker().clone());
-        }
         (item, stock.over, stock.items.len() <= room / 2)
     }
 }
@@ -70,7 +61,7 @@ where
 
     fn stock(&mut self) -> Arc<Items<T::Item>> {
         let items = self.items.get_or_insert_with(|| {
-            let stock = Stock { items: VecDeque::new(), over: false, waker: None };
+            let stock = Stock { items: VecDeque::new(), over: false };
             Box::new(Arc::new(Items::<T::Item>(Mutex::new(stock))))
         });
         Arc::clone(items.downcast_ref().expect("an object has one kind of item"))
@@ -91,11 +82,17 @@ where
         };
         self.reserve = None;
         let permit = permit.map_err(JobError::Rejected)?;
-        let (items, stop) = (Arc::clone(items), self.reading.go());
+        let (items, stock) = (Arc::clone(items), self.reading.go());
         self.stage = Stage::Lent(Operation::Pull);
         self.loan.start_in(permit, move |object| {
             let object = object.as_mut().expect("the object was on the desk");
-            while !stop.is_stopped() && items.put(object.next(), room) {}
+            while !stock.is_stopped() {
+                let more = items.put(object.next(), room);
+                stock.listener.wake();
+                if !more {
+                    break;
+                }
+            }
             Done::Used
         });
         Poll::Ready(Ok(()))
@@ -120,7 +117,11 @@ where
         let room = (this.block_bytes / 1000).max(1);
         let items = this.stock();
         loop {
-            let (item, over, low) = items.take(cx, room);
+            let (mut item, mut over, mut low) = items.take(room);
+            if item.is_none() && !over {
+                this.reading.listen(cx);
+                (item, over, low) = items.take(room);
+            }
             let mut rest = Poll::Pending;
             if low || item.is_none() {
                 // Takes note that the job has ended, if it has. One that has not wakes through the stock.

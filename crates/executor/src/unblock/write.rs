@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::accepted::write_all;
-use super::seek::Seeking;
 use super::{Done, Operation, Stage, Unblock};
 
 impl<T: Write + Send + 'static> Unblock<T> {
@@ -19,7 +18,7 @@ impl<T: Write + Send + 'static> Unblock<T> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.seeking = Seeking::Idle;
+        self.abandon_seek();
         ready!(self.poll_stop_reading(cx))?;
         loop {
             let (n, full) = {
@@ -49,7 +48,7 @@ impl<T: Write + Send + 'static> Unblock<T> {
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.seeking = Seeking::Idle;
+        self.abandon_seek();
         loop {
             ready!(self.poll_rest(cx))?;
             if self.clean && self.accepted.lock().is_empty() {
