@@ -111,6 +111,11 @@ impl<R: Send + 'static> Job<R> {
 
     /// Gives the job this long, from now, to end. After that it resolves to [`JobError::TimedOut`]: removed if it was queued; if it
     /// runs, its token is told, and its thread stays busy until the closure ends.
+    ///
+    /// What a deadline makes the user's code do (wakers, hooks of tokens, a `Drop` of what a closure owns) runs on one of at most 16 threads
+    /// of the executor that are for deadlines alone. While all of them are busy, as when more than 15 slow `Drop`s are due at once, the
+    /// executor's other deadlines are late. If the system refuses such a thread, idle workers, workers between two jobs, and threads that
+    /// block in a wait of this crate keep the deadlines until it gives one.
     pub fn timeout(mut self, wait: Duration) -> Job<R> {
         let (pool, token) = (Arc::clone(&self.pool), self.token().cloned());
         let task = Arc::downgrade(&self.task());

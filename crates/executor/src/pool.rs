@@ -4,7 +4,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::inbox::{Brought, Inbox};
 use crate::lane::ROOT;
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering, local, thread};
-use crate::timer::{Timer, Timers};
+use crate::timer::{self, Timer, Timers};
 use crate::trace;
 use crate::worker::{Signal, Sleeper, Worker};
 
@@ -129,6 +129,33 @@ pub(crate) struct Awaiting {
 /// A `block_on` that polls more jobs than this with its own waker is not looked into.
 const NOTED_MAX: usize = 64;
 
+/// Starts a thread for deadlines: in the ordinary way, because a spawner may refuse threads; if the system refuses that, as a worker's.
+fn timer_thread_of(pool: Weak<Pool>) -> timer::Spawn {
+    Box::new(move |run| {
+        let name = "overlapped-timer".to_owned();
+        let slot = Arc::new(Mutex::new(Some(run)));
+        let theirs = Arc::clone(&slot);
+        let take = move || {
+            let run = theirs.lock().take();
+            run.into_iter().for_each(|run| run());
+        };
+        let started = spawn_std(NewThread { name: name.clone(), stack_size: None }, Box::new(take));
+        let Err(error) = started else { return Ok(()) };
+        let run = slot.lock().take().expect("a thread that was refused has run nothing");
+        let pool = pool.upgrade().ok_or(error)?;
+        pool.spawn(NewThread { name, stack_size: pool.settings.stack_size }, run)
+    })
+}
+
+fn rouse_of(pool: Weak<Pool>) -> timer::Rouse {
+    Box::new(move || {
+        let idle = pool.upgrade().and_then(|pool| pool.core().idle_worker());
+        if let Some(worker) = idle {
+            worker.rouse();
+        }
+    })
+}
+
 /// Starts a thread in the ordinary way.
 pub(crate) fn spawn_std(new: NewThread, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     let mut builder = thread::Builder::new().name(new.name);
@@ -142,15 +169,13 @@ impl Pool {
     pub(crate) fn new(bounds: Bounds, queue_limit: usize, settings: Settings) -> Arc<Self> {
         fork::watch();
         let core = Core::new(bounds, queue_limit);
-        Arc::new(Pool {
+        Arc::new_cyclic(|pool| Pool {
             inbox: Arc::clone(core.inbox()),
             core: Mutex::new(core),
             settings,
             epoch: Instant::now(),
             generation: fork::generation(),
-            timers: Timers::new(Box::new(|run| {
-                spawn_std(NewThread { name: "overlapped-timer".to_owned(), stack_size: None }, run)
-            })),
+            timers: Timers::new(timer_thread_of(Weak::clone(pool)), rouse_of(Weak::clone(pool))),
             started: AtomicUsize::new(0),
             stops: AtomicUsize::new(0),
             ends: AtomicUsize::new(0),
@@ -258,10 +283,13 @@ impl Pool {
             stack_size: self.settings.stack_size,
         };
         let start = Start { pool: Some(Arc::clone(self)), number: number as u32 + 1 };
+        self.spawn(new, Box::new(move || start.run()))
+    }
+
+    fn spawn(&self, new: NewThread, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         // `std::thread::spawn` panics where a builder's gives an error.
-        let spawned =
-            catch_unwind(AssertUnwindSafe(|| (self.settings.spawn)(new, Box::new(move || start.run()))))
-                .unwrap_or_else(|payload| Err(io::Error::other(Panic::new(payload))));
+        let spawned = catch_unwind(AssertUnwindSafe(|| (self.settings.spawn)(new, run)))
+            .unwrap_or_else(|payload| Err(io::Error::other(Panic::new(payload))));
         spawned.inspect_err(trace::thread_refused)
     }
 
@@ -365,6 +393,7 @@ impl Pool {
         let mut next = self.next(me, From::Start, &mut tally);
         let mut now = self.now();
         loop {
+            self.timers.help();
             next = match next {
                 Next::Run(task) => self.run(me, task, &mut now, &mut tally),
                 Next::Search { alone } => {
@@ -376,9 +405,22 @@ impl Pool {
                     next
                 }
                 Next::Park { reap } => {
-                    let from = match me.sleep(reap.then_some(self.settings.keep_alive)) {
+                    let help_by = self.timers.help_by();
+                    let wait = match help_by {
+                        Some(at) => Some(at.saturating_duration_since(Instant::now())),
+                        None => reap.then_some(self.settings.keep_alive),
+                    };
+                    let from = match me.sleep(wait) {
                         Some(Signal::Work) => From::Search,
                         Some(Signal::Close) => From::Close,
+                        Some(Signal::Look) => {
+                            next = Next::Park { reap };
+                            continue;
+                        }
+                        None if help_by.is_some() => {
+                            next = Next::Park { reap };
+                            continue;
+                        }
                         None => {
                             if self.core().reap(me) {
                                 return;
@@ -767,12 +809,17 @@ impl Waiting {
         if verdict == Verdict::Deadlock {
             return Slept::Deadlock;
         }
-        let in_time = sleeper.sleep(deadline);
+        let help_by = timer::wake_by();
+        let in_time = sleeper.sleep(deadline.into_iter().chain(help_by).min());
         let (woken, effects) = self.pool.core().woken(self.id);
         self.pool.apply(effects);
         match woken {
             Woken::Plainly if in_time => Slept::Woken,
-            Woken::Plainly => Slept::TimedOut,
+            Woken::Plainly => {
+                timer::help();
+                let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+                if over { Slept::TimedOut } else { Slept::Woken }
+            }
             Woken::ToRun(task) => {
                 self.pool.run_inside(&self.me, task);
                 Slept::Woken

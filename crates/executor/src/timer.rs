@@ -5,10 +5,13 @@
 //! One thread at a time, the *watch*, sleeps until the next deadline. Before it does what a deadline asks for, which runs the user's
 //! code, another thread takes the watch over, and it comes back as a spare. A pool has its own deadlines, so a slow `Drop` in one is
 //! nothing to another, and an executor that is built in a forked child has threads of its own.
+//!
+//! When the system refuses the watch its thread, it is asked again with exponential back-off. Meanwhile an idle worker of the pool, every
+//! worker between two jobs, and every thread that blocks in a wait of this crate, for whatever job, do what is due.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,20 +20,30 @@ use crate::guard::guarded;
 
 type Key = (Instant, u64);
 type Action = Box<dyn FnOnce() + Send>;
-type Spawn = Box<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
+pub(crate) type Spawn = Box<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
+pub(crate) type Rouse = Box<dyn Fn() + Send + Sync>;
 
 /// How long the last thread stays when there is nothing left to wait for: a thread costs less than this keeps it.
 const LINGER: Duration = Duration::from_millis(100);
 /// The longest sleep of the thread on watch.
 const LOOK: Duration = Duration::from_secs(1);
-/// At most so many threads: when what all but one of them do does not end, further deadlines are late.
+/// At most so many threads of one executor. While all of them are busy, as with 16 slow `Drop`s at once, further deadlines are late.
 const THREADS_MAX: usize = 16;
+/// The exponential back-off after a refused thread.
+const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(10);
+const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How soon to look again at deadlines of another executor whose lock is held at the moment.
+const CONTENDED: Duration = Duration::from_millis(1);
 
 pub(crate) struct Timers {
     state: Mutex<State>,
     /// The first deadline has changed, for the watch; or the watch is free, for a spare.
     changed: Condvar,
     spawn: Spawn,
+    /// Makes an idle worker of the pool look at the deadlines, because no thread watches them.
+    rouse: Rouse,
+    /// The system has refused the watch its thread.
+    refused: AtomicBool,
     generation: u32,
 }
 
@@ -44,6 +57,9 @@ struct State {
     sleeps_until: Option<Instant>,
     /// Threads that wait to take over the watch.
     spares: usize,
+    /// After a refused thread: how long the system is left alone, and until when.
+    pause: Duration,
+    ask_at: Option<Instant>,
 }
 
 /// Something that will be done at its time, unless this is dropped before.
@@ -53,7 +69,7 @@ pub(crate) struct Timer {
 }
 
 impl Timers {
-    pub(crate) fn new(spawn: Spawn) -> Arc<Self> {
+    pub(crate) fn new(spawn: Spawn, rouse: Rouse) -> Arc<Self> {
         let state = State {
             entries: BTreeMap::new(),
             next: 0,
@@ -61,11 +77,15 @@ impl Timers {
             watched: false,
             sleeps_until: None,
             spares: 0,
+            pause: Duration::ZERO,
+            ask_at: None,
         };
         Arc::new(Timers {
             state: Mutex::new(state),
             changed: Condvar::new(),
             spawn,
+            rouse,
+            refused: AtomicBool::new(false),
             generation: fork::generation(),
         })
     }
@@ -90,33 +110,59 @@ impl Timers {
         Some(Timer { timers: Arc::clone(self), key })
     }
 
-    /// Sees to it that somebody takes the watch, if there is anything to watch for.
+    /// Sees to it that a thread takes the watch, if there is anything to watch for.
     fn staff(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.watched || state.entries.is_empty() {
             return;
         }
         if state.spares > 0 {
             self.changed.notify_all();
+        } else if state.ask_at.is_some_and(|at| Instant::now() < at) {
+            // The new deadline may be the first.
+            drop(state);
+            (self.rouse)();
         } else if state.threads < THREADS_MAX {
             state.threads += 1;
             // From here on the new thread is counted on.
             state.watched = true;
             drop(state);
-            let timers = Arc::clone(self);
-            if (self.spawn)(Box::new(move || timers.run())).is_err() {
-                let mut state = self.lock();
-                state.threads -= 1;
-                state.watched = false;
-                drop(state);
-                // Those who wait on a thread of their own see to it meanwhile; the next deadline asks for a thread again.
-                UNWATCHED.with(|unwatched| *unwatched.borrow_mut() = Some(Arc::downgrade(self)));
-            }
+            let watch = Watch(Some(Arc::clone(self)));
+            // Refusal is dealt with where the watch is dropped.
+            let _ = (self.spawn)(Box::new(move || watch.run()));
         }
+    }
+
+    /// The thread that was counted on does not come.
+    fn refused(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.threads -= 1;
+        state.watched = false;
+        state.pause = (state.pause * 2).clamp(REFUSAL_PAUSE_MIN, REFUSAL_PAUSE_MAX);
+        state.ask_at = Some(Instant::now() + state.pause);
+        drop(state);
+        if !self.refused.swap(true, Ordering::SeqCst) {
+            let me = Arc::downgrade(self);
+            let mut all = unwatched();
+            all.retain(|other| !other.ptr_eq(&me));
+            all.push(me);
+            drop(all);
+            ANY_UNWATCHED.store(true, Ordering::SeqCst);
+        }
+        (self.rouse)();
+    }
+
+    /// There is a thread on watch.
+    fn is_watched_now(&self, state: &mut State) {
+        state.watched = true;
+        state.pause = Duration::ZERO;
+        state.ask_at = None;
+        self.refused.store(false, Ordering::SeqCst);
     }
 
     /// A thread's life. It begins on watch.
     fn run(self: Arc<Self>) {
         let mut state = self.lock();
+        self.is_watched_now(&mut state);
         loop {
             let now = Instant::now();
             match state.entries.first_key_value() {
@@ -158,7 +204,7 @@ impl Timers {
             state.threads -= 1;
             return None;
         }
-        state.watched = true;
+        self.is_watched_now(&mut state);
         Some(state)
     }
 
@@ -174,8 +220,21 @@ impl Timers {
         (state, waited.timed_out())
     }
 
-    /// Does, on this thread, what is due; for want of a thread on watch.
-    fn help(self: &Arc<Self>) {
+    /// When the next deadline is due that no thread watches, or the system can be asked for a thread again.
+    pub(crate) fn help_by(&self) -> Option<Instant> {
+        if !self.refused.load(Ordering::SeqCst) || self.is_forked() {
+            return None;
+        }
+        let state = self.lock();
+        let first = state.entries.first_key_value().map(|((at, _), _)| *at).filter(|_| !state.watched)?;
+        Some(state.ask_at.map_or(first, |ask_at| ask_at.min(first)))
+    }
+
+    /// Does, on this thread, what is due, for want of a thread on watch; and asks for one again when it is time.
+    pub(crate) fn help(self: &Arc<Self>) {
+        if !self.refused.load(Ordering::SeqCst) || self.is_forked() {
+            return;
+        }
         let now = Instant::now();
         let mut state = self.lock();
         while !state.watched && state.entries.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
@@ -186,7 +245,9 @@ impl Timers {
             }
             state = self.lock();
         }
-        self.staff(state);
+        if state.ask_at.is_none_or(|at| at <= now) {
+            self.staff(state);
+        }
     }
 
     fn is_forked(&self) -> bool {
@@ -195,6 +256,25 @@ impl Timers {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread that is counted and on its way. To drop this without running it is to refuse the thread.
+struct Watch(Option<Arc<Timers>>);
+
+impl Watch {
+    fn run(mut self) {
+        if let Some(timers) = self.0.take() {
+            timers.run();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(timers) = self.0.take() {
+            timers.refused();
+        }
     }
 }
 
@@ -213,28 +293,37 @@ impl std::fmt::Debug for Timer {
     }
 }
 
-std::thread_local! {
-    /// Deadlines that this thread has set, and for which the system gave no thread.
-    static UNWATCHED: RefCell<Option<Weak<Timers>>> = const { RefCell::new(None) };
+/// The deadlines of all executors for which the system gave no thread.
+static UNWATCHED: Mutex<Vec<Weak<Timers>>> = Mutex::new(Vec::new());
+static ANY_UNWATCHED: AtomicBool = AtomicBool::new(false);
+
+fn unwatched() -> MutexGuard<'static, Vec<Weak<Timers>>> {
+    UNWATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn unwatched() -> Option<Arc<Timers>> {
-    UNWATCHED.try_with(|unwatched| unwatched.try_borrow().ok()?.as_ref()?.upgrade()).ok().flatten()
-}
-
-/// When this thread, if it sleeps now, must wake for a deadline that nobody else watches.
+/// When this thread, if it sleeps now, must wake for deadlines that no thread watches.
 pub(crate) fn wake_by() -> Option<Instant> {
-    let timers = unwatched().filter(|timers| !timers.is_forked())?;
-    let state = timers.lock();
-    if state.watched {
+    if !ANY_UNWATCHED.load(Ordering::SeqCst) {
         return None;
     }
-    state.entries.first_key_value().map(|((at, _), _)| *at)
+    // In a forked child a thread of the parent may hold the lock for ever.
+    match UNWATCHED.try_lock() {
+        Ok(all) => all.iter().filter_map(Weak::upgrade).filter_map(|timers| timers.help_by()).min(),
+        Err(_) => Some(Instant::now() + CONTENDED),
+    }
 }
 
-/// Does what such a deadline asks for.
+/// Does what such deadlines ask for.
 pub(crate) fn help() {
-    if let Some(timers) = unwatched().filter(|timers| !timers.is_forked()) {
-        timers.help();
+    if !ANY_UNWATCHED.load(Ordering::SeqCst) {
+        return;
     }
+    let Ok(mut all) = UNWATCHED.try_lock() else { return };
+    let refused = |timers: &Arc<Timers>| timers.refused.load(Ordering::SeqCst);
+    let (kept, timers): (Vec<_>, Vec<_>) =
+        all.iter().filter_map(|timers| Some((timers.clone(), timers.upgrade().filter(refused)?))).unzip();
+    *all = kept;
+    ANY_UNWATCHED.store(!timers.is_empty(), Ordering::SeqCst);
+    drop(all);
+    timers.iter().for_each(Timers::help);
 }

@@ -72,6 +72,8 @@ impl std::fmt::Debug for Worker {
 pub(crate) enum Signal {
     Work = 1,
     Close = 2,
+    /// Deadlines have no thread: this one is to see to them while it is idle.
+    Look = 3,
 }
 
 pub(crate) struct Worker {
@@ -131,6 +133,14 @@ impl Worker {
         self.signal.swap(signal as u8, Ordering::AcqRel);
     }
 
+    /// Signals an idle worker to look at the deadlines, unless it was signalled already: then it is awake.
+    pub(crate) fn rouse(&self) {
+        let look = Signal::Look as u8;
+        if self.signal.compare_exchange(0, look, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.unpark();
+        }
+    }
+
     /// Ends its sleep. The signal is set by now; a job that uses `std::thread::park` may see a wake-up for nothing, as it must expect.
     pub(crate) fn unpark(&self) {
         self.parker.unpark();
@@ -140,7 +150,8 @@ impl Worker {
         match self.signal.swap(0, Ordering::AcqRel) {
             0 => None,
             1 => Some(Signal::Work),
-            _ => Some(Signal::Close),
+            2 => Some(Signal::Close),
+            _ => Some(Signal::Look),
         }
     }
 

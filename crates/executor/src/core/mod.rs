@@ -555,6 +555,11 @@ impl Core {
 
     // Sleeping, waiting, leaving.
 
+    /// A worker that sleeps for want of work.
+    pub(crate) fn idle_worker(&self) -> Option<Arc<Worker>> {
+        self.idle.last().map(Arc::clone)
+    }
+
     /// `me` slept as long as it was to. Says whether it leaves; if not, it stays idle, or has been signalled meanwhile.
     pub(crate) fn reap(&mut self, me: &Arc<Worker>) -> bool {
         if self.threads <= self.bounds.min {
