@@ -25,6 +25,9 @@ pub enum Habit {
     },
     /// It has closed a connection within a second of its response.
     Closes,
+    /// It has sent bytes that no request had asked for. They may arrive at any time, so on a connection that is used
+    /// again they would be read as the answer of the next request.
+    Unasked,
 }
 
 /// How a request that must not be sent twice treats an idle connection.
@@ -49,7 +52,7 @@ impl Habit {
     #[must_use]
     pub fn care(self, answers: u32, since: Nanos, now: Nanos) -> Care {
         let is_kept = match self {
-            Self::Closes => return Care::Leave,
+            Self::Closes | Self::Unasked => return Care::Leave,
             Self::Keeps { answers: seen } => answers <= seen || seen >= limits::REUSE_ONCE_WATCHES,
             Self::Unknown => false,
         };
@@ -60,11 +63,21 @@ impl Habit {
         if is_kept || settled <= now { Care::Use } else { Care::Watch(settled) }
     }
 
-    /// Combines two observations of one origin. `Closes` is final: an origin that has closed a connection unannounced is
-    /// not trusted again.
+    /// True if a connection of this origin may be used for a second request, of whatever kind.
+    #[must_use]
+    pub fn allows_reuse(self) -> bool {
+        match self {
+            Self::Unknown | Self::Keeps { .. } | Self::Closes => true,
+            Self::Unasked => false,
+        }
+    }
+
+    /// Combines two observations of one origin. `Unasked` and `Closes` are final: an origin that has sent bytes unasked,
+    /// or closed a connection unannounced, is not trusted again.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
+            (Self::Unasked, _) | (_, Self::Unasked) => Self::Unasked,
             (Self::Closes, _) | (_, Self::Closes) => Self::Closes,
             (Self::Keeps { answers: a }, Self::Keeps { answers: b }) => Self::Keeps { answers: a.max(b) },
             (known @ Self::Keeps { .. }, Self::Unknown) | (Self::Unknown, known) => known,
@@ -264,6 +277,7 @@ mod tests {
             (keeps(1), 1, Nanos(6) + second, Care::Leave),
             (Habit::Closes, 1, settled, Care::Leave),
             (Habit::Closes.and(keeps(9)), 1, settled, Care::Leave),
+            (Habit::Unasked.and(Habit::Closes).and(keeps(9)), 1, settled, Care::Leave),
             (Habit::Unknown.and(keeps(2)).and(keeps(1)), 2, Nanos(5), Care::Use),
         ] {
             assert_eq!(habit.care(answers, Nanos(5), now), expected, "{habit:?} after {answers} at {now:?}");

@@ -203,6 +203,9 @@ pub const NETWORK_DOWN_MAX: Nanos = Nanos::from_secs(3_600);
 
 /// Redirects followed for one row.
 pub const REDIRECTS_MAX: u16 = 10;
+/// Bytes of a URL that a redirect leads to. Servers refuse request lines of more than 8 KiB; a longer one only fills the
+/// memory of its row, once for each redirect.
+pub const REDIRECT_URL_BYTES_MAX: usize = 8 << 10;
 /// Bytes of a redirect's own body that are read to keep the connection.
 pub const REDIRECT_DRAIN_BYTES: u64 = 64 << 10;
 /// How long draining a redirect's own body may take: after that a new connection is cheaper.

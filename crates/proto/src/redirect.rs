@@ -181,12 +181,20 @@ fn becomes_get(sent: Sent<'_>, status: u16) -> bool {
 }
 
 fn resolve(base: &Url, location: &[u8]) -> Result<Url, Failure> {
-    if location.len() > limits::INPUT_ROW_BYTES_MAX {
-        return Err(invalid(location, "it is too long"));
+    // Resolved and escaped it may be longer than it came.
+    let too_long = || {
+        let max = limits::REDIRECT_URL_BYTES_MAX;
+        invalid(location, &format!("it is longer than the {max} bytes that servers take"))
+    };
+    if location.len() > limits::REDIRECT_URL_BYTES_MAX {
+        return Err(too_long());
     }
     let url = base
         .join(&as_many_slashes_as_count(text(location)))
         .map_err(|error| invalid(location, &error.to_string()))?;
+    if url.as_str().len() > limits::REDIRECT_URL_BYTES_MAX {
+        return Err(too_long());
+    }
     if Scheme::of(&url).is_none() {
         let message = format!("a redirect to {}: only http and https are followed", shown(location));
         return Err(Failure::new(ErrorKind::PolicyScheme, message));
@@ -308,7 +316,11 @@ mod tests {
         check("http://a.example/", b"http://[::1", "redirect.invalid");
         check("http://a.example/", b"http://a%2fb/", "redirect.invalid");
         check("http://a.example/", b"http://a\xe4/", "redirect.invalid");
-        check("http://a.example/", "/a".repeat(50_000).as_bytes(), "redirect.invalid");
+        let longest = limits::REDIRECT_URL_BYTES_MAX - "http://a.example/".len();
+        let fits = format!("/{}", "a".repeat(longest));
+        check("http://a.example/", fits.as_bytes(), &format!("http://a.example{fits}"));
+        check("http://a.example/", format!("{fits}a").as_bytes(), "redirect.invalid");
+        check("http://a.example/", "\u{e4}".repeat(longest / 4).as_bytes(), "redirect.invalid");
         check("http://a.example/", b"http://a:0/", "policy.port");
         for scheme in ["ftp://a/", "file:///etc/passwd", "data:,x", "javascript:alert(1)", "mailto:a@b"] {
             check("http://a.example/", scheme.as_bytes(), "policy.scheme");

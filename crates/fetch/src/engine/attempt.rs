@@ -96,7 +96,9 @@ impl Attempt<'_> {
             self.answer.hold = rest(share, headers, drained, &views.store, &views.disk).await?;
         }
         let whole = kept?;
-        if whole && connection.is_reusable() {
+        if whole && connection.has_unasked() {
+            self.shard.learn(&key, Habit::Unasked);
+        } else if whole && connection.is_reusable() {
             self.shard.check_in(key, connection);
         }
         Ok(())

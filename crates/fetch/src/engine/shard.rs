@@ -68,6 +68,8 @@ pub(crate) struct Shard {
     spilling: RefCell<Spilling>,
     idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
     habits: RefCell<Lru<ConnKey, Habit, RandomState>>,
+    /// An origin has sent bytes unasked. Until then no habit is looked up for a request that may be sent twice.
+    was_unasked: Cell<bool>,
     /// The read buffer that all its connections share.
     pub(crate) block: Rc<ReadBlock>,
     outbox: RefCell<Outbox>,
@@ -132,6 +134,7 @@ impl Shard {
             spilling,
             idle: RefCell::new(Keepalive::new(Bounds { idle_max, ..Bounds::default() })),
             habits: RefCell::default(),
+            was_unasked: Cell::new(false),
             block: Rc::default(),
             outbox: RefCell::default(),
             now: Cell::new(clock.now()),
@@ -469,16 +472,22 @@ impl Shard {
 
     /// Takes an idle connection for another request.
     pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Box<Connection>> {
-        loop {
+        while self.may_reuse(key) {
             let mut connection = self.idle.borrow_mut().checkout(key, self.now())?;
             match connection.look() {
                 Look::Quiet => return Some(connection),
                 Look::Ended if self.now() - connection.idle_since <= limits::REUSE_ONCE_IDLE_MAX => {
                     self.learn(key, Habit::Closes);
                 }
-                Look::Ended | Look::Spoke => {}
+                Look::Spoke => self.learn(key, Habit::Unasked),
+                Look::Ended => {}
             }
         }
+        None
+    }
+
+    fn may_reuse(&self, key: &ConnKey) -> bool {
+        !self.was_unasked.get() || self.habit(key).allows_reuse()
     }
 
     /// How the origin of `key` has treated idle connections so far.
@@ -488,6 +497,9 @@ impl Shard {
 
     /// Records an observation of that; the least recently used entry is evicted above the limit.
     pub(crate) fn learn(&self, key: &ConnKey, habit: Habit) {
+        if habit == Habit::Unasked {
+            self.was_unasked.set(true);
+        }
         let known = self.habit(key);
         let mut habits = self.habits.borrow_mut();
         habits.insert(key.clone(), known.and(habit));
@@ -497,6 +509,9 @@ impl Shard {
     }
 
     pub(crate) fn check_in(&self, key: ConnKey, mut connection: Box<Connection>) {
+        if !self.may_reuse(&key) {
+            return;
+        }
         let opened = connection.opened;
         connection.idle_since = self.now();
         let mut idle = self.idle.borrow_mut();

@@ -94,6 +94,11 @@ impl Connection {
         self.keeps_alive && done && sent
     }
 
+    /// True if the response is complete and followed by bytes that no request asked for.
+    pub(crate) fn has_unasked(&self) -> bool {
+        self.body.as_ref().is_some_and(Body::is_done) && !self.unread.is_empty()
+    }
+
     /// Checks for unsolicited bytes or a close before a request is sent. Such bytes would be taken for the response.
     pub(crate) fn look(&mut self) -> Look {
         self.stream.look()
