@@ -65,7 +65,10 @@ fn records(path: &Path, end: Option<End>, rows: u64) -> Result<(), Error> {
         ));
     }
     if rows.saturating_mul(limits::RECORD_BYTES_MIN) > end.bytes {
-        return disagrees(&format!("the state has {rows} rows as done, but only {} bytes", end.bytes));
+        return disagrees(&format!(
+            "by the state {rows} rows are done, but the output has only {} bytes",
+            end.bytes
+        ));
     }
     Ok(())
 }
