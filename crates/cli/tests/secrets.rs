@@ -115,7 +115,7 @@ fn no_error_about_the_command_line_repeats_a_secret() {
         &["http://me:s3cr3t@a b/"],
         &["http://a.example:99999/?sig=s3cr3t"],
         &["ftp://me:s3cr3t@a.example/"],
-        &["http:me:s3cr3t@127.0.0.1:1/", "http://127.0.0.1:1/?password=s3cr3t"],
+        &["--retry", "0", "http:me:s3cr3t@127.0.0.1:1/", "http://127.0.0.1:1/?password=s3cr3t"],
         &["--oauth2-bearer", "s3cr3t\u{1}", "http://127.0.0.1:1/"],
         &["waterfall", "http://me:s3cr3t@a.example/"],
         &["@http://me:s3cr3t@a.example/"],

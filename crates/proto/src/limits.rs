@@ -175,15 +175,16 @@ pub const RETRY_BUDGET_PERCENT: u64 = 10;
 pub const RETRY_BUDGET_FLOOR: u64 = 1_000;
 /// Retries that may be saved up while all goes well.
 pub const RETRY_BUDGET_MAX: u64 = 10_000;
-/// First parking of a host that answers 429 or 503 without `Retry-After`; doubles each time.
-pub const PARK_BASE: Nanos = Nanos::from_secs(60);
-/// The longest parking of a host.
-pub const PARK_MAX: Nanos = Nanos::from_secs(86_400);
+/// First parking of a host that answers 429 or 503 without `Retry-After`; doubles each time. Most limits are of requests a
+/// second.
+pub const PARK_BASE: Nanos = Nanos::from_secs(1);
+/// The longest parking that a host did not ask for: some limits are of requests a minute.
+pub const PARK_MAX: Nanos = Nanos::from_secs(60);
 /// Answers 429 or 503 in a row, from different rows, before a host is parked without its asking: one broken page must
 /// not stop a healthy host.
 pub const PARK_STRIKES: u8 = 2;
 /// Rows that wait for a host before it is parked without its asking. For fewer, backing off row by row costs the
-/// host less than a hundred requests, and a short list does not pause for a minute.
+/// host less than a hundred requests.
 pub const PARK_ROWS_MIN: usize = 20;
 /// Time that a host may stay parked, over all its parkings since its last good answer, before it counts as down, so
 /// that a run ends.

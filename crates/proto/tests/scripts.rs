@@ -214,8 +214,8 @@ fn refusals_without_a_word_park_only_a_crowded_host() {
     check(one(), "a a * 503:0 ? 503:0 ? 503:0 ? 503:1 ?", "a0 . ~0:0 a0 ~0:0 a0 =0 a1 ~0:1 a1");
     // With 21 behind it, the second row in a row that is refused parks the host, then twice as long.
     let crowd = "a ".repeat(23);
-    let refuse = "? 503:0 ? 503:0 ? 503:0 ? 503:1 ? +60000 ? 503:1 ?";
-    let expected = "a0 ~0:0 a0 ~0:0 a0 =0 a1 ~60000:1 @60000 a1 ~180000:1 @180000";
+    let refuse = "? 503:0 ? 503:0 ? 503:0 ? 503:1 ? +1000 ? 503:1 ?";
+    let expected = "a0 ~0:0 a0 ~0:0 a0 =0 a1 ~1000:1 @1000 a1 ~3000:1 @3000";
     check(one(), &format!("{crowd} {refuse}"), expected);
     // Not with good answers in between, nor with --no-adaptive.
     check(one(), &format!("{crowd} ? 503:0 ? 200:0 ? 503:1 ? 200:1 ?"), "a0 ~0:0 a0 =0 a1 ~0:1 a1 =1 a2");
@@ -326,6 +326,12 @@ fn only_an_origin_without_any_answer_for_its_span_is_given_up() {
     // Without retries nothing is tried again.
     let policy = overlapped_proto::retry::Policy { retries: 0, ..Default::default() };
     check(Pace { retry: policy, ..span(2) }, "a * refused:0 *", "a0 . =0 idle");
+    // One that accepts every connection and never answers has given no answer either. Its rows use their attempts.
+    check(
+        Pace { adaptive: false, ..span(2) },
+        "a a a a * slow:0 slow:1 slow:2 * +1000 * slow:0 * +1000 * slow:0 *",
+        "a0 a1 a2 . ~0:0 ~0:1 ~0:2 @1000 a0 . ~1000:0 @2000 a0 . =0 !a1 !a2 !a3 idle",
+    );
     let ever = Pace { host_down_after: None, ..three() };
     check(
         ever,

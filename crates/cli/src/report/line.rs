@@ -63,7 +63,8 @@ impl Line {
         let mut tell = |rank, text: String| parts.push(Part { gap: " · ", text, rank, short: None });
         tell(2, format!("live {}", count(now.in_flight as u64)));
         if now.hosts > 1 || now.hosts_parked > 0 {
-            tell(5, format!("hosts {}{}", count(now.hosts as u64), parked(now)));
+            let rank = if now.hosts_parked > 0 { 9 } else { 5 };
+            tell(rank, format!("hosts {}{}", count(now.hosts as u64), parked(now)));
         }
         if now.rows_spilled > 0 {
             tell(1, format!("on disk {}", short(now.rows_spilled)));
@@ -84,7 +85,11 @@ impl Line {
         Some(if all > 0.0 { done / all } else { 0.0 })
     }
 
+    /// `None` while rows wait for their hosts: the speed so far says nothing about when these return.
     fn left(&self, now: &Progress) -> Option<Duration> {
+        if matches!(now.held, Held::Away | Held::Parked | Held::Retry | Held::Network) {
+            return None;
+        }
         let rows_s = self.rows_s.filter(|rows_s| *rows_s > 0.0)?;
         Duration::try_from_secs_f64(rows_left(now)? as f64 / rows_s).ok()
     }
@@ -146,9 +151,11 @@ pub(super) fn held(held: Held) -> Option<String> {
     match (held, held.flag()) {
         (Held::Nothing, _) => None,
         (Held::Away, _) => Some("waiting for hosts that are away (--host-down-after)".to_owned()),
+        (Held::Adaptive, _) => Some("slowed for hosts that struggle (--no-adaptive turns it off)".to_owned()),
         (_, Some(flag)) => Some(format!("held by {flag}")),
         (Held::Retry, None) => Some("waiting to try again".to_owned()),
-        (_, None) => Some("hosts asked for a pause".to_owned()),
+        (Held::Network, None) => Some("waiting for the network".to_owned()),
+        (_, None) => Some("hosts paused after 429/503".to_owned()),
     }
 }
 
@@ -219,10 +226,22 @@ mod tests {
             120 - 13,
             "40.0 %  40,000  400/s · ok 37k 4xx 2.1k 5xx 41 err 959 · hosts 3,811 (412 parked) · ETA 2m30",
         );
-        check(&now, 80 - 13, "40.0 %  40,000  400/s · ok 37k 4xx 2.1k 5xx 41 err 959 · ETA 2m30");
+        check(&now, 80 - 13, "40.0 % · ok 37k err 3.1k · hosts 3,811 (412 parked) · ETA 2m30");
+        let well = Progress { hosts_parked: 0, ..now.clone() };
+        check(&well, 80 - 13, "40.0 %  40,000  400/s · ok 37k 4xx 2.1k 5xx 41 err 959 · ETA 2m30");
         check(&now, 40, "40.0 % · ok 37k err 3.1k · ETA 2m30");
-        let calm = Progress { by_class: [0; 6], failed: 0, bad: 0, ok: 40_000, ..now };
+        let calm = Progress { by_class: [0; 6], failed: 0, bad: 0, ok: 40_000, hosts_parked: 0, ..now };
         check(&calm, 40, "40.0 %  400/s · ok 40k · ETA 2m30");
+    }
+
+    #[test]
+    fn rows_that_wait_for_their_hosts_have_no_eta() {
+        for held in [Held::Away, Held::Parked, Held::Retry, Held::Network] {
+            let text = Line::default().text(&Progress { held, ..progress() }, 200);
+            assert!(!text.contains("ETA") && text.contains("(412 parked)"), "{text}");
+        }
+        assert_eq!(super::held(Held::Parked).as_deref(), Some("hosts paused after 429/503"));
+        assert!(super::held(Held::Adaptive).is_some_and(|text| !text.contains("held by")));
     }
 
     #[test]

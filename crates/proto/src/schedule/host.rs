@@ -327,15 +327,15 @@ mod tests {
     const FINE: Ending = Ending::Response { status: 200, retry_after: None };
 
     #[test]
-    fn parking_doubles_to_a_day_and_ends() {
-        let days = [0, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15_360, 30_720, 61_440, 86_400];
-        let down = |refusals, expected: &[u64], expected_down| {
-            assert_eq!(check(20, &vec![REFUSED; refusals], 0, expected).down, expected_down, "{refusals}");
-        };
-        down(12, &days[..12], false);
-        down(13, &days, true);
-        check(20, &[REFUSED, REFUSED, FINE, REFUSED, REFUSED], 0, &[0, 60, 0, 0, 60]);
-        check(20, &[REFUSED, REFUSED, REFUSED], u64::MAX, &[0, 74, 149]);
+    fn parking_doubles_from_a_second_to_a_minute_and_ends() {
+        // Two days come to 2,879 parkings of a minute after the first six.
+        for (refusals, expected_down) in [(2_885, false), (2_886, true)] {
+            let spans = [0, 1, 2, 4, 8, 16, 32].into_iter().chain(std::iter::repeat(60));
+            let expected: Vec<u64> = spans.take(refusals).collect();
+            assert_eq!(check(20, &vec![REFUSED; refusals], 0, &expected).down, expected_down, "{refusals}");
+        }
+        check(20, &[REFUSED, REFUSED, FINE, REFUSED, REFUSED], 0, &[0, 1, 0, 0, 1]);
+        check(20, &[REFUSED; 5], u64::MAX, &[0, 1, 2, 4, 9]);
         check(19, &[REFUSED, REFUSED, REFUSED], 0, &[0, 0, 0]);
     }
 

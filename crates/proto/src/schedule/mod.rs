@@ -9,15 +9,16 @@
 //!
 //! - `Retry-After` on a status that is retried *parks* the host: none of its rows starts before, for at most ten minutes.
 //! - 429 or 503 without `Retry-After`: the row backs off by itself. The host is parked as well if that is the second
-//!   such answer in a row, from another row, and if twenty or more rows wait for it: then for 60 s, doubling to a day,
-//!   with jitter, until it answers well. Answers that come in during a parking do not lengthen it. So a single URL, a
-//!   short list or one broken page does not cause a pause of a minute.
+//!   such answer in a row, from another row, and if twenty or more rows wait for it: then for 1 s, doubling to 60 s,
+//!   with jitter, until it answers well. Answers that come in during a parking do not lengthen it. So one broken page
+//!   does not pause its host.
 //! - 429, 503 and timeouts halve the host's concurrency limit; good answers raise it by one (AIMD).
 //! - `host_errors_max` failures in a row to reach an *origin* (scheme, host, port) park it: for 1 s, doubling to 60 s,
 //!   with jitter. At the end of each parking one of its rows probes it. A probe that fails does not count as an attempt
 //!   of its row, nor does the failure of a row that was in flight when the origin was parked. Any answer ends the
 //!   parking, and the waiting rows go on by slow start: two at a time, one more with each answer. Rows of other origins
 //!   of the host are not affected.
+//! - An attempt whose first byte times out counts against its origin as well, and as an attempt of its row.
 //! - An origin that gave no answer for `host_down_after` from its first failure on is *given up*: its rows fail at once,
 //!   with no attempt. One whose name does not exist is given up instead of being parked.
 //! - Until an origin has accepted a connection, and again from the first failure on, the attempts in flight are limited
@@ -141,7 +142,7 @@ pub enum Held {
     RateHost,
     /// The lowered concurrency of hosts that answer slowly or refuse.
     Adaptive,
-    /// Hosts that asked for a pause.
+    /// Hosts that are paused after 429 or 503, whether or not they asked for it.
     Parked,
     /// Rows wait for their retry.
     Retry,

@@ -694,8 +694,12 @@ enum End {
     Back,
 }
 
-/// The event for the origin of an attempt that ended with `ending`.
+/// The event for the origin of an attempt that ended with `ending`. An accepted connection without an answer is no answer,
+/// although it counts as an attempt of its row, because the request was sent.
 fn reached(ending: Ending, row: u32) -> Option<Event> {
+    if let Ending::Failed(kind @ ErrorKind::TimeoutFirstByte) = ending {
+        return Some(Event::Failed { row, kind });
+    }
     match (reach::contact(ending)?, ending) {
         (false, Ending::Failed(kind)) => Some(Event::Failed { row, kind }),
         (false, Ending::Response { .. }) | (true, _) => Some(Event::Answered),
