@@ -71,6 +71,25 @@ fn results_come_in_the_order_of_the_list() {
     );
 }
 
+/// The engine tried three times where the other arms tried once, and the speed-up said that it was slow.
+#[test]
+fn a_url_that_fails_has_one_attempt_in_every_arm() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let path = directory.path("compare.json");
+    let url = server.url("/status/503");
+    let ran = run(&["compare", "--runs", "1", "--summary", &path, &url]);
+    ran.check_code(1);
+    assert_eq!(server.requests(), 3, "one of each arm");
+    assert!(!ran.stdout.contains('×'), "{}", ran.stdout);
+    let summary: serde_json::Value = serde_json::from_str(&directory.read("compare.json")).unwrap();
+    for arm in summary["arms"].as_array().unwrap() {
+        assert!(arm["speed_up"].is_null() && arm["wall_s"].is_number(), "{arm}");
+    }
+    let refused = overlapped_testkit::refused();
+    run(&["compare", "--runs", "1", &refused.url("/")]).check_code(1);
+}
+
 #[test]
 fn figures_fit_a_narrow_terminal() {
     let output = program::command(&["compare", "--scale", "0", "--runs", "1", "--many", "3"])

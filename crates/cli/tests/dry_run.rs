@@ -19,7 +19,7 @@ fn a_list_is_counted_and_nothing_is_sent_or_written() {
     let ran = run(&words);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
     for line in [
-        "rows      42, of which 1 bad",
+        "rows      42, of which 1 is bad",
         "  line 43: input.url",
         "hosts     3",
         "             20  127.0.0.1",

@@ -120,11 +120,13 @@ fn bash_completes_without_the_word_fetch_and_files_behind_an_at_sign() {
 
 #[test]
 fn examples_of_the_manual_page_keep_their_lines() {
-    let page = run(&["man"]).stdout;
-    let (_, examples) = page.split_once(".SH EXAMPLES\n.nf\n").unwrap();
-    let (examples, _) = examples.split_once("\n.fi\n").unwrap();
-    assert!(examples.lines().count() >= 5, "{examples}");
-    assert!(examples.lines().all(|line| line.starts_with("overlapped ")), "{examples}");
+    for words in [&["man"][..], &["man", "fetch"]] {
+        let page = run(words).stdout;
+        let (_, examples) = page.split_once(".SH EXAMPLES\n.nf\n").unwrap();
+        let (examples, _) = examples.split_once("\n.fi\n").unwrap();
+        assert!(examples.lines().count() >= 5, "{examples}");
+        assert!(examples.lines().all(|line| line.starts_with("overlapped ")), "{examples}");
+    }
 }
 
 /// The documentation, as far as it tells of the command line.

@@ -87,6 +87,9 @@ fn what_helps_with_tls_is_told() {
     run(&["--cacert", &garbage, &url]).check_refused(2, "there is no certificate in the file");
     let other = directory.write("other.pem", Server::builder().tls().start().ca_pem().unwrap());
     run(&["--cacert", &other, &url]).check_refused(1, "--insecure-host 127.0.0.1");
+    let pin = "elsewhere.test:443:127.0.0.1";
+    let ran = run(&["--insecure-host", "127.0.0.1", "--resolve", pin, &url]);
+    ran.check_refused(0, "--resolve elsewhere.test:443 was not needed");
     let ran = run(&["--insecure-host", "127.0.0.1", "--insecure-host", "localhost", &url]);
     ran.check_refused(0, "--insecure-host localhost was not needed");
     run(&["-s", "--insecure-host", "127.0.0.1", &url]).check_code(0);
@@ -102,7 +105,7 @@ fn limits_hold() {
     run(&["-s", "--parallel-max-host", "2", &url]).check_code(0);
     assert!(server.max_in_flight() <= 2, "{}", server.max_in_flight());
     run(&["--max-filesize", "100", &server.url("/bytes/1000")]).check_refused(1, "body.too_large");
-    run(&["-m", "200ms", "--retry", "0", &server.url("/silent")]).check_refused(1, "timeout.total");
+    run(&["-m", "200ms", "--retry", "0", &server.url("/silent")]).check_refused(1, "200ms (-m)");
     run(&["-H", "Host: a b", &server.url("/ok")]).check_refused(2, "names no host");
     run(&["--public-only", &server.url("/ok")]).check_refused(1, "policy.address");
     run(&["--public-only", "--allow-address", "127.0.0.0/8", &server.url("/ok")]).check_code(0);

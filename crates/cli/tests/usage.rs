@@ -57,6 +57,25 @@ fn flags_that_are_wrong_are_refused() {
         (&["waterfall", "/dev/null/x"], "/dev/null/x"),
         (&["example.org:8080/a"], "https://example.org:8080/a"),
         (&["http://a/[1-"], "never closed"),
+        (&["-", "-"], "- is given twice"),
+        (&["-", "@-"], "- is given twice"),
+        (&["--", "-x"], "behind `--`"),
+        (&["127.0.0.1:8080/a"], "perhaps http://127.0.0.1:8080/a"),
+        (&["localhost:8080"], "perhaps http://localhost:8080"),
+        (&["[::1]:8080/a"], "perhaps http://[::1]:8080/a"),
+        (&["--json", "{bad", url], "--json: this is no JSON"),
+        (&["--json", "", "--json", "{\"a\":", url], "--json: this is no JSON"),
+        (&["-o", "/nowhere/at/all/out.ndjson", url], "no directory /nowhere/at/all:"),
+        (&["-o", "/nowhere/x", url], "no directory /nowhere:"),
+        (&["-o", "/nowhere/x.CSV", url, url], "no directory /nowhere:"),
+        (&["-D", "/nowhere/x", url], "-D /nowhere/x: there is no directory /nowhere:"),
+        (&["-s", "--summary", "/nowhere/at/all.json", url], "no directory /nowhere/at:"),
+        (&["--waterfall", "w.png", url], "SVG only"),
+        (&["waterfall", "r.ndjson", "-o", "w.png"], "SVG only"),
+        (&["waterfall", "r.CSV"], "only NDJSON"),
+        (&["-o", "x.json", url, url], "perhaps -o x.ndjson is meant"),
+        (&["-o", "x.PARQUET", url], "not built yet"),
+        (&["@urls.txt.XZ"], "unpack"),
         (&["compare", "--scale", "100"], "--scale"),
         (&["compare", "--runs", "0"], "--runs"),
         (&["waterfall", "results.har"], "NDJSON"),
@@ -117,14 +136,34 @@ fn the_last_line_is_a_command_that_fetches_the_failed_rows_again() {
         server.forget();
         let ran = run(&["-o", &output, &list]);
         ran.check_code(1);
-        let last = ran.stderr.lines().last().unwrap();
-        assert!(last.starts_with("  2 rows failed"), "{last}");
+        let (_, last) = ran.stderr.split_once("\n  2 rows failed").unwrap();
         assert_eq!(last.contains("-o F.ndjson"), output.ends_with('/'), "{last}");
         assert_eq!(server.requests(), 3);
-        let (_, told) = last.split_once("again:  overlapped ").unwrap();
+        // Behind what is told, or on the next line: it depends on the length of the path.
+        let (_, told) = last.split_once("again:").unwrap();
+        let told = told.trim().strip_prefix("overlapped ").unwrap();
         let shell = format!("{} {told}", env!("CARGO_BIN_EXE_overlapped"));
         let again = Command::new("sh").args(["-c", &shell]).output().unwrap();
         assert_eq!(again.status.code(), Some(1), "{shell}: {again:?}");
         assert_eq!((server.requests(), server.count("/ok")), (5, 1), "{shell}");
+    }
+}
+
+/// It was lost at the end of a line of several hundred columns.
+#[test]
+fn a_long_command_has_a_line_of_its_own_or_is_not_repeated() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let url = server.url("/status/404");
+    for (urls, expected) in [(8, "  overlapped "), (40, "  the same command with --retry-failed")] {
+        let out = directory.path(&format!("{urls}.ndjson"));
+        let mut words = vec!["-o", &*out];
+        words.extend(vec![&*url; urls]);
+        let ran = run(&words);
+        ran.check_code(1);
+        let last = ran.stderr.lines().last().unwrap();
+        assert!(last.contains(expected), "{last}");
+        assert_eq!(last.starts_with("  overlapped "), urls == 8, "{last}");
+        assert_eq!((last.contains("rows failed"), last.len() > 500), (urls == 40, false), "{last}");
     }
 }

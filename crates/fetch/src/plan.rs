@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::error::ErrorKind;
@@ -44,7 +45,7 @@ pub(crate) struct Plan {
     pub(crate) shards: usize,
     pub(crate) run: RunId,
     family: Option<Family>,
-    pinned: Vec<(String, u16, Vec<IpAddr>)>,
+    pinned: Vec<Pin>,
     addresses: address::Policy,
 }
 
@@ -57,6 +58,22 @@ pub(crate) struct Limits {
     pub(crate) first_byte: Option<Nanos>,
     pub(crate) speed: Option<(u64, Nanos)>,
     pub(crate) total: Option<Nanos>,
+}
+
+/// Addresses that the caller has set for a host and port.
+#[derive(Debug)]
+struct Pin {
+    host: String,
+    port: u16,
+    addresses: Vec<IpAddr>,
+    /// A row had this host and port.
+    met: AtomicBool,
+}
+
+impl Pin {
+    fn of((host, port, addresses): (String, u16, Vec<IpAddr>)) -> Self {
+        Self { host, port, addresses, met: AtomicBool::new(false) }
+    }
 }
 
 impl Plan {
@@ -94,7 +111,7 @@ impl Plan {
             shards,
             run: RunId::draw(),
             family: network.family,
-            pinned: network.resolve,
+            pinned: network.resolve.into_iter().map(Pin::of).collect(),
             addresses: policy(network.public_only, &network.allow_addresses)?,
             response,
         })
@@ -114,9 +131,16 @@ impl Plan {
 
     /// The addresses configured for a name.
     pub(crate) fn pinned(&self, name: &str, port: Option<u16>) -> Option<&[IpAddr]> {
-        let is_it =
-            |pin: &&(String, u16, Vec<IpAddr>)| Some(pin.1) == port && pin.0.eq_ignore_ascii_case(name);
-        self.pinned.iter().find(is_it).map(|(_, _, addresses)| addresses.as_slice())
+        let is_it = |pin: &&Pin| Some(pin.port) == port && pin.host.eq_ignore_ascii_case(name);
+        let pin = self.pinned.iter().find(is_it)?;
+        pin.met.store(true, Ordering::Relaxed);
+        Some(&pin.addresses)
+    }
+
+    /// The names, with their ports, for which the caller has set addresses and that no row has had.
+    pub(crate) fn pins_unmet(&self) -> Vec<String> {
+        let unmet = self.pinned.iter().filter(|pin| !pin.met.load(Ordering::Relaxed));
+        unmet.map(|pin| format!("{}:{}", pin.host, pin.port)).collect()
     }
 
     /// Applies the address policy to `addresses`.

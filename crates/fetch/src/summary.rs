@@ -92,6 +92,8 @@ pub struct Summary {
     pub spill_failure: Option<String>,
     /// Names of `insecure_hosts` that no TLS request has matched.
     pub insecure_unmet: Vec<String>,
+    /// `HOST:PORT` with addresses of their own ([`crate::Network::resolve`]) to which no row has connected.
+    pub resolve_unmet: Vec<String>,
     /// Redirects that were followed.
     pub redirects: u64,
     /// The hosts with the longest mean time of a request, as in `total_ms` but also of those that failed, slowest first;
@@ -251,6 +253,7 @@ impl Tally {
             parallel_least,
             spill_failure: shared.spill_failure.get().cloned(),
             insecure_unmet: Vec::new(),
+            resolve_unmet: Vec::new(),
             redirects: sum(|gauges| &gauges.redirects),
             slowest_hosts: counts.slowest_hosts(),
             failing_hosts: counts.failing_hosts(),

@@ -24,8 +24,8 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
 }
 
 fn read(path: &Path) -> Result<Chart, Error> {
-    let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
-    if matches!(suffix, "har" | "parquet" | "csv" | "gz") {
+    let suffix = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    if matches!(suffix.as_str(), "har" | "parquet" | "csv" | "gz") {
         return Err(Error::Usage(format!(
             "{}: only NDJSON results are drawn so far: run it with a further -o F.ndjson",
             path.display()

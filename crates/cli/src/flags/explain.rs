@@ -44,8 +44,9 @@ fn no_command(error: &clap::Error, word: &str) -> String {
     } else if let Some(known) = context(error, ContextKind::SuggestedSubcommand) {
         format!("`{word}` is no command; perhaps `{known}` is meant")
     } else if word.chars().all(host) {
+        let scheme = if word == "localhost" { "http" } else { "https" };
         format!(
-            "`{word}` is no command (overlapped help lists them), and no URL without its scheme: https://{word}"
+            "`{word}` is no command (overlapped help lists them), and no URL without its scheme: {scheme}://{word}"
         )
     } else {
         let word = shown(word);
@@ -112,7 +113,8 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
         return Some(text);
     }
     let ContextValue::Strings(texts) = value else { return None };
-    texts.first().map(String::as_str)
+    // Of several suggestions clap puts the likeliest last.
+    texts.last().map(String::as_str)
 }
 
 /// clap's own words, without the usage.

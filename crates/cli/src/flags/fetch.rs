@@ -67,7 +67,7 @@ pub(crate) struct Flags {
     #[arg(long)]
     pub(crate) ordered: bool,
     /// Draw the run into an SVG picture.
-    #[arg(long, value_name = "F.svg")]
+    #[arg(long, value_name = "F.svg", value_parser = values::picture)]
     pub(crate) waterfall: Option<PathBuf>,
     /// Write the figures of the run, as JSON.
     #[arg(long, value_name = "F.json")]
@@ -284,6 +284,13 @@ pub(crate) struct Flags {
 }
 
 const DEFAULTS: &str = "\
+Examples:
+  overlapped https://example.org/ -o page.html      the body into a file
+  overlapped @urls.txt -o results.ndjson -j 100     one record a row, 100 requests at once
+  overlapped @urls.txt -o results.ndjson --resume   goes on after a crash or ^C
+  overlapped @urls.txt -o pages/ --name '{row}{ext}'    a file a row
+  overlapped @urls.txt -w '%{http_code} %{url}\\n'   a line a row
+
 One URL: its body goes to standard output, or to -o NAME, while it comes. More: one record a row, as NDJSON where a program reads it, as a short \
 line where a person does. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 takes a limit away.
 

@@ -49,14 +49,18 @@ pub(crate) enum Globbing {
 ///
 /// A URL without its scheme, with a hint: on a command line it is a slip, not a row. A pattern that cannot be read.
 pub(crate) fn sources(words: &[String], globbing: Globbing) -> Result<Vec<Source>, Error> {
-    words.iter().map(|word| source(word, globbing)).collect()
+    let sources = words.iter().map(|word| source(word, globbing)).collect::<Result<Vec<_>, _>>()?;
+    if sources.iter().filter(|source| matches!(source, Source::Stdin)).count() > 1 {
+        return Err(Error::Usage("- is given twice: standard input is one list".to_owned()));
+    }
+    Ok(sources)
 }
 
 fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
     match word.strip_prefix('@') {
         Some("-") => return Ok(Source::Stdin),
         Some("") => return Err(Error::Usage("@ needs the name of a file: @urls.txt".to_owned())),
-        Some(path) if [".xz", ".bz2", ".parquet"].iter().any(|suffix| path.ends_with(suffix)) => {
+        Some(path) if is_packed(path) => {
             return Err(Error::Usage(format!(
                 "{path}: only plain lists, .gz and .zst are read so far: unpack it into `overlapped -`"
             )));
@@ -95,6 +99,12 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
     };
     url::parse(&first.unwrap_or_default()).map_err(|failure| refused(&failure.message))?;
     Ok(source)
+}
+
+/// True for the name of a file that is not read yet.
+fn is_packed(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    [".xz", ".bz2", ".parquet"].iter().any(|suffix| path.ends_with(suffix))
 }
 
 /// Why a word is no URL, and what to do where no hint says so.

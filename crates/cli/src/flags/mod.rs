@@ -87,7 +87,13 @@ pub(crate) enum Asked {
 ///
 /// [`Error::Usage`] in one line.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
-    let words = with_command(words.into_iter().collect());
+    let words: Vec<_> = words.into_iter().collect();
+    if let [first, second, ..] = words.as_slice()
+        && let Some(text) = slips::no_help(&first.to_string_lossy(), &second.to_string_lossy())
+    {
+        return Err(Error::Usage(text));
+    }
+    let words = with_command(words);
     let command = words.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
     match read(std::iter::once(OsString::from("overlapped")).chain(words)) {
         Ok(cli) => Ok(Asked::Run(cli)),
@@ -100,7 +106,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, 
 
 /// As clap's own `try_parse_from`, and in which order data was given: it has several flags, and becomes one body.
 fn read(words: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches_from(words)?;
+    let matches = declaration().try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Command::Fetch(flags), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
         flags.data_order = data::order(given);
@@ -119,7 +125,7 @@ fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
             words.truncate(1);
             words.push("--help".into());
         }
-        (Some("help"), None) => words = vec!["--help".into()],
+        (Some("help"), None | Some("help")) => words = vec!["--help".into()],
         (Some("version"), None) => words = vec!["--version".into()],
         (Some("-h" | "--help" | "-V" | "--version"), _) => {}
         // A word that cannot be a command: `@list`, `-o`, `https://example.org`, and `example.org` for its hint.
@@ -137,9 +143,15 @@ pub(crate) fn fetch_flag(is_it: impl Fn(&clap::Arg) -> bool) -> Option<(String, 
     Some((arg.get_long()?.to_owned(), value))
 }
 
-/// The command line as clap sees it, for completions and manual pages.
+/// The command line as clap sees it.
 pub(crate) fn declaration() -> clap::Command {
-    Cli::command()
+    // So -1 is a value out of range, and no unknown flag.
+    Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| {
+            let is_flag = !arg.is_positional() && arg.get_action().takes_values();
+            if is_flag { arg.allow_negative_numbers(true) } else { arg }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -177,8 +189,15 @@ mod tests {
         check_error("shard list", "not built yet");
         check_error("-k http://a/", "--insecure-host");
         check_error("--fial http://a/", "--fail");
-        check_error("localhost", "https://localhost");
+        check_error("localhost", "http://localhost");
+        check_error("intranet", "https://intranet");
         check_error("fecth", "fetch");
+        check_error("comapre", "perhaps `compare` is meant");
+        check_error("help nothing", "fetch, compare, waterfall, journal, completions, man");
+        check_error("-j -1 http://a/", "--parallel-max: `-1`: from 1 to");
+        check_error("--limit -1 http://a/", "--limit: `-1`: a whole number is wanted");
+        check_error("-m -1 http://a/", "--max-time: `-1`: a time is written like");
+        check_error("compare --runs -1", "--runs");
         check_error("", "nothing to do");
         check_error("-j many http://a/", "--parallel-max");
         check_error("--progress sometimes http://a/", "auto, bar, plain, none");

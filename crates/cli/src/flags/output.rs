@@ -32,7 +32,8 @@ impl FromStr for Output {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| text.ends_with(suffix));
+        let lower = text.to_ascii_lowercase();
+        let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| lower.ends_with(suffix));
         if text == "-" {
             Ok(Self::Stdout)
         } else if ends(&["/"]) {
@@ -64,10 +65,12 @@ mod tests {
         check("a.jsonl", Some(Output::Ndjson("a.jsonl".into())));
         check("/dev/null", Some(Output::Ndjson("/dev/null".into())));
         check("x/a.csv", Some(Output::Csv("x/a.csv".into())));
+        check("A.NDJSON", Some(Output::Ndjson("A.NDJSON".into())));
+        check("a.Csv", Some(Output::Csv("a.Csv".into())));
         check("pages/", Some(Output::Directory("pages/".into())));
         check("a.html", Some(Output::Body("a.html".into())));
         check("a", Some(Output::Body("a".into())));
-        for refused in ["a.parquet", "a.warc.gz", "a.har", ""] {
+        for refused in ["a.parquet", "a.PARQUET", "a.warc.gz", "a.har", ""] {
             check(refused, None);
         }
     }

@@ -3,6 +3,7 @@
 //! Whatever cannot be is refused here, before anything is opened for writing.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -137,6 +138,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     };
     let one = url.is_some();
     let mut sinks = sinks(&mut flags, url.as_deref())?;
+    check_directories(&flags, &sinks)?;
     let durable = durable(&flags, &sinks)?;
     sinks.kept = kept(&flags, &sinks, &sources)?;
     sinks.kept.extend(durable.iter().map(|durable| durable.directory.clone()));
@@ -315,7 +317,15 @@ fn one(flags: &mut Flags, url: Option<&str>) -> Result<Option<One>, Error> {
     let Some(url) = url.filter(|_| flags.outputs.is_empty() || (printed && named.is_none())) else {
         return match (named, head) {
             (Some((_, flag)), _) => {
-                Err(Error::Usage(format!("{flag} is for the body of one URL, without another -o: {LISTS}")))
+                let json = |path: &&PathBuf| {
+                    path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("json"))
+                };
+                let meant = names.iter().find(json).map_or_else(String::new, |path| {
+                    format!("; perhaps -o {} is meant", path.with_extension("ndjson").display())
+                });
+                Err(Error::Usage(format!(
+                    "{flag} is for the body of one URL, without another -o: {LISTS}{meant}"
+                )))
             }
             (None, Some((_, flag))) => {
                 Err(Error::Usage(format!("{flag} is for one URL without -o records, which have the headers")))
@@ -393,6 +403,32 @@ fn kept(flags: &Flags, sinks: &Sinks, sources: &[Source]) -> Result<Vec<PathBuf>
         }
     }
     Ok(all.into_iter().map(|(_, path)| path.to_owned()).collect())
+}
+
+/// What is written has a directory to be in, before anything is fetched.
+fn check_directories(flags: &Flags, sinks: &Sinks) -> Result<(), Error> {
+    let outputs = sinks.outputs.iter().filter(|output| !matches!(output, Output::Directory(_)));
+    let target = sinks.one.iter().filter_map(|one| match &one.target {
+        Target::File(path) => Some(path.as_path()),
+        Target::Screen | Target::Stdout => None,
+    });
+    let head = sinks.one.as_ref().and_then(|one| one.dump_header.as_deref());
+    let flagged =
+        [("-D", head), ("--summary", flags.summary.as_deref()), ("--waterfall", flags.waterfall.as_deref())];
+    let flagged = flagged.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
+    for (flag, path) in outputs.filter_map(Output::path).chain(target).map(|path| ("-o", path)).chain(flagged)
+    {
+        let above = path.parent().unwrap_or(Path::new(""));
+        let missing = above.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if missing && above != Path::new("") {
+            return Err(Error::Usage(format!(
+                "{flag} {}: there is no directory {}: make it first (mkdir -p)",
+                path.display(),
+                above.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// True if both are one file, or will be. A device may be named as often as one likes.

@@ -9,6 +9,7 @@ use overlapped_fetch::Request;
 use overlapped_proto::httpdate::http_date;
 use overlapped_proto::job::Method;
 use overlapped_proto::retry;
+use serde::de::IgnoredAny;
 
 use super::data::{self, read};
 use super::fetch::Flags;
@@ -73,7 +74,15 @@ fn body(flags: &Flags) -> Result<Option<Body>, Error> {
     }
     if !flags.json.is_empty() {
         let parts: Vec<Vec<u8>> = flags.json.iter().map(|value| json(value)).collect::<Result<_, _>>()?;
-        return Ok(of("application/json", parts.concat()));
+        let bytes = parts.concat();
+        let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter::<IgnoredAny>();
+        // What is wrong is told by its place: the data may be secret.
+        if let Some(Err(error)) = values.find(Result::is_err) {
+            return Err(Error::Usage(format!(
+                "--json: this is no JSON: {error}; to send it as it is, use --data-binary and -H 'Content-Type: application/json'"
+            )));
+        }
+        return Ok(of("application/json", bytes));
     }
     if !flags.form.is_empty() {
         let form = form::form(&flags.form)?;

@@ -28,13 +28,13 @@ pub(super) fn slip(word: &str) -> Option<String> {
         )
     } else if COMMANDS.contains(&word) || word == "help" {
         format!("`{word}` is a command, which goes first: overlapped {word}")
-    } else if let Some(text) = later::explain(word) {
-        text
     } else if word.starts_with('-') {
         format!(
             "`{}` is read as a URL, because it comes behind `--`: flags go before that",
             sanitize::shown(word)
         )
+    } else if let Some(text) = later::explain(word) {
+        text
     } else if word.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("`{word}` is no URL: a number belongs to a flag, as in -j 5, -m 30 or --fail=404")
     } else if is_path(word) {
@@ -47,12 +47,24 @@ pub(super) fn slip(word: &str) -> Option<String> {
     })
 }
 
+/// Why there is no help on `word`, where `first` asks for it.
+pub(super) fn no_help(first: &str, word: &str) -> Option<String> {
+    let is_known = word == "help" || word.starts_with('-') || COMMANDS.contains(&word);
+    (first == "help" && !is_known).then(|| {
+        format!(
+            "`{}` is no command; there are {} (overlapped help)",
+            sanitize::shown(word),
+            COMMANDS.join(", ")
+        )
+    })
+}
+
 /// True for what looks like the name of a file and not like that of a host.
 fn is_path(word: &str) -> bool {
     const LISTS: [&str; 12] =
         [".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".gz", ".zst", ".xz", ".bz2", ".zip", ".list"];
     let is_below = word.starts_with(['/', '~', '.']) && !word.starts_with("//");
-    is_below || !word.contains('/') && LISTS.iter().any(|suffix| word.ends_with(suffix))
+    is_below || !word.contains('/') && LISTS.iter().any(|suffix| word.to_ascii_lowercase().ends_with(suffix))
 }
 
 #[cfg(test)]
@@ -72,7 +84,7 @@ mod tests {
         check("src/", "-o src/ ");
         check("compare", "goes first");
         check("404", "--fail=404");
-        check("-x", "not built yet");
+        check("-x", "behind `--`");
         check("-j", "behind `--`");
         check("urls.txt", "there is no file");
         check("./urls", "there is no file");

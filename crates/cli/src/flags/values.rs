@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -198,6 +199,12 @@ impl FromStr for Resolve {
             addresses: addresses.split(',').map(address).collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// The file of a picture.
+pub(crate) fn picture(text: &str) -> Result<PathBuf, &'static str> {
+    let is_svg = text.to_ascii_lowercase().ends_with(".svg") || text.starts_with("/dev/");
+    is_svg.then(|| text.into()).ok_or("a picture is written as SVG only: give a name that ends with .svg")
 }
 
 /// Requests at once.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::values;
+
 /// `overlapped waterfall`.
 #[derive(Args, Debug)]
 #[command(after_help = ROWS)]
@@ -11,7 +13,7 @@ pub(crate) struct Flags {
     /// The result: an .ndjson file, or - for standard input.
     pub(crate) results: PathBuf,
     /// Write an SVG picture here instead of text to the terminal.
-    #[arg(short, long, value_name = "F.svg")]
+    #[arg(short, long, value_name = "F.svg", value_parser = values::picture)]
     pub(crate) output: Option<PathBuf>,
     /// Characters in a line [default: the terminal's width].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(40..=1000))]

@@ -15,6 +15,11 @@ pub(crate) fn count(n: u64) -> String {
     out
 }
 
+/// A count of rows: `1 row`, `2,000 rows`.
+pub(crate) fn rows(n: u64) -> String {
+    format!("{} {}", count(n), if n == 1 { "row" } else { "rows" })
+}
+
 /// A count in at most five characters: `999`, `41k`, `1.1M`.
 pub(crate) fn short(n: u64) -> String {
     match n {

@@ -8,7 +8,7 @@ use overlapped_proto::sanitize::escape;
 use overlapped_proto::schedule::Held;
 use serde_json::{Value, json};
 
-use super::figures::{bytes, count, millis, span};
+use super::figures::{self, bytes, count, millis, span};
 use super::line as progress;
 
 /// For a person.
@@ -16,8 +16,8 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
     let now = &run.progress;
     let seconds = now.elapsed.as_secs_f64().max(1e-9);
     let mut text = format!(
-        "{} rows in {} ({}/s), {} ({}/s)",
-        count(now.rows_done),
+        "{} in {} ({}/s), {} ({}/s)",
+        figures::rows(now.rows_done),
         span(now.elapsed),
         count((now.rows_done as f64 / seconds) as u64),
         bytes(now.bytes as f64),
@@ -180,6 +180,7 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         "by_error": run.by_error,
         "by_note": run.by_note,
         "insecure_unmet": run.insecure_unmet,
+        "resolve_unmet": run.resolve_unmet,
         "total_ms": percentiles(&run.total_ms),
         "first_byte_ms": percentiles(&run.first_byte_ms),
         "connections_new": run.connections_new,

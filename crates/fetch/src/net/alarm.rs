@@ -27,20 +27,22 @@ pub(crate) struct Alarm {
 pub(crate) struct Deadline {
     at: Nanos,
     kind: ErrorKind,
+    /// The span that it ends, where that is known.
+    limit: Option<Nanos>,
 }
 
 impl Deadline {
     /// No deadline beside that of the whole attempt.
-    pub(crate) const NEVER: Self = Self { at: Nanos::MAX, kind: ErrorKind::TimeoutTotal };
+    pub(crate) const NEVER: Self = Self { at: Nanos::MAX, kind: ErrorKind::TimeoutTotal, limit: None };
 
     /// `limit` after `now`; never if there is none.
     pub(crate) fn after(now: Nanos, limit: Option<Nanos>, kind: ErrorKind) -> Self {
-        Self { at: limit.map_or(Nanos::MAX, |limit| now + limit), kind }
+        Self { at: limit.map_or(Nanos::MAX, |limit| now + limit), kind, limit }
     }
 
     /// At a point in time.
     pub(crate) fn at(at: Nanos, kind: ErrorKind) -> Self {
-        Self { at, kind }
+        Self { at, kind, limit: None }
     }
 
     fn earlier(self, other: Self) -> Self {
@@ -50,7 +52,7 @@ impl Deadline {
 
 impl Alarm {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, timer: None, total: Deadline { at: Nanos::MAX, kind: ErrorKind::TimeoutTotal } }
+        Self { clock, timer: None, total: Deadline::NEVER }
     }
 
     /// Begins an attempt.
@@ -68,7 +70,7 @@ impl Alarm {
         let mut work = pin!(work);
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending => self.poll_at(deadline.at, cx).map(|()| Err(timed_out(deadline.kind))),
+            Poll::Pending => self.poll_at(deadline.at, cx).map(|()| Err(timed_out(deadline))),
         })
         .await
     }
@@ -99,6 +101,20 @@ impl Alarm {
     }
 }
 
-fn timed_out(kind: ErrorKind) -> Failure {
-    Failure::new(kind, kind.meaning())
+fn timed_out(Deadline { kind, limit, .. }: Deadline) -> Failure {
+    let flag = FLAGS.iter().find(|(of, _)| *of == kind);
+    match limit.zip(flag) {
+        Some((limit, (_, flag))) => {
+            let meaning = kind.meaning().trim_end_matches('.');
+            Failure::new(kind, format!("{meaning}: {:?} ({flag})", std::time::Duration::from(limit)))
+        }
+        None => Failure::new(kind, kind.meaning()),
+    }
 }
+
+/// The flags that set the limits.
+const FLAGS: [(ErrorKind, &str); 3] = [
+    (ErrorKind::TimeoutTotal, "-m"),
+    (ErrorKind::ConnectTimeout, "--connect-timeout"),
+    (ErrorKind::TimeoutFirstByte, "--first-byte-timeout"),
+];

@@ -3,6 +3,8 @@
 //! The URL parser is that of the WHATWG standard. This module only adds refusals and does not repair a URL: a corrected
 //! one is a hint in the message.
 
+use std::net::Ipv6Addr;
+
 use url::{Host, ParseError, Url};
 
 use crate::error::ErrorKind;
@@ -126,16 +128,35 @@ fn no_scheme(text: &str) -> Failure {
     // As it is copied from a table, from code or from prose.
     let around =
         |c: char| c.is_whitespace() || "\"'`<>()[]{},;\u{feff}\u{201c}\u{201d}\u{2018}\u{2019}".contains(c);
-    let bare = text.trim_matches(around);
+    let bare = if is_bracketed(text) { text } else { text.trim_matches(around) };
     let is_path = text.starts_with('/') && !text.starts_with("//");
     let hint = if is_path {
         None
     } else if Url::parse(bare).is_ok_and(|url| Scheme::of(&url).is_some()) {
         Some(bare.to_owned())
     } else {
-        Some(format!("https://{}", bare.trim_start_matches(['/', '\\'])))
+        let rest = bare.trim_start_matches(['/', '\\']);
+        let http = format!("http://{rest}");
+        Some(if Url::parse(&http).is_ok_and(|url| is_local(&url)) { http } else { format!("https://{rest}") })
     };
     with_hint(format!("{} has no scheme", quote(text)), hint)
+}
+
+/// True for an IPv6 address in brackets, which belong to it.
+fn is_bracketed(text: &str) -> bool {
+    let inner = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    inner.is_some_and(|(inner, _)| inner.parse::<Ipv6Addr>().is_ok())
+}
+
+/// True for a server of this machine, or a private address, which seldom has a certificate.
+fn is_local(url: &Url) -> bool {
+    let is_private = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback() || address.is_private(),
+        Some(Host::Ipv6(address)) => address.is_loopback() || address.is_unique_local(),
+        None => false,
+    };
+    is_private && url.port() != Some(443)
 }
 
 /// The URL without the text in the place of a port.
@@ -233,7 +254,13 @@ mod tests {
         hint("example.org", "https://example.org/".trim_end_matches('/'));
         hint("//example.org/a", "https://example.org/a");
         hint("example.org:80", "https://example.org:80");
-        hint("localhost:8080/a", "https://localhost:8080/a");
+        hint("localhost:8080/a", "http://localhost:8080/a");
+        hint("localhost:443", "https://localhost:443");
+        hint("127.0.0.1:8080/a", "http://127.0.0.1:8080/a");
+        hint("192.168.1.1", "http://192.168.1.1");
+        hint("[::1]", "http://[::1]");
+        hint("[::1]:8080/a", "http://[::1]:8080/a");
+        hint("[2001:db8::1]/a", "https://[2001:db8::1]/a");
         check("/a/path", Err("input.url: /a/path has no scheme"));
         check("word", Err("input.url: word has no scheme"));
         check("", Err("input.empty: there is no URL"));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use overlapped::{Executor, block_on, gather};
-use overlapped_fetch::{Bulk, Config, Input, Pace, Response, Sink};
+use overlapped_fetch::{Bulk, Config, Input, Pace, Response, Retry, Sink};
 use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use ureq::Agent;
@@ -59,8 +59,11 @@ fn native(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), 
         pace: Pace {
             parallel_max: workers.max(limits::PARALLEL_MAX),
             parallel_max_host: (workers > limits::PARALLEL_MAX_HOST).then_some(workers),
+            // As in the other arms each URL has one attempt, and no wait for a host that is away.
+            max_host_errors: 0,
             ..Pace::default()
         },
+        retry: Retry { retries: 0, ..Retry::default() },
         response: Response { body: false, ..Response::default() },
         ordered: true,
         ..Config::default()

@@ -166,6 +166,13 @@ fn medians(measured: &[Measured]) -> Result<Vec<(&Measured, &Run)>, Error> {
 }
 
 impl Scene<'_> {
+    /// `None` if a row of any arm failed: a failure may come sooner or later than the answer would have.
+    fn speed_up(&self, run: &Run) -> Option<f64> {
+        let mut runs = self.arms.iter().flat_map(|(arm, _)| &arm.runs);
+        let all_ok = runs.all(|run| run.account.bars.iter().all(|bar| bar.ok));
+        all_ok.then(|| self.sequential_s / run.wall.as_secs_f64())
+    }
+
     /// A line an arm, its name first.
     fn figures(&self) -> impl Iterator<Item = [String; 7]> {
         self.arms.iter().map(|(arm, run)| {
@@ -176,7 +183,7 @@ impl Scene<'_> {
                 name(arm.arm).to_owned(),
                 format!("{wall:.3} s"),
                 format!("{:+.1} ms", (wall - self.ideal_s) * 1e3),
-                format!("{:.2} ×", self.sequential_s / wall),
+                known(self.speed_up(run).map(|times| format!("{times:.2} ×"))),
                 known(cpu_s.map(|s| format!("{:.1} ms", s * 1e3))),
                 known(threads.map(|count| count.to_string())),
                 known(memory_bytes.map(|bytes| figures::bytes(bytes as f64))),
@@ -191,7 +198,7 @@ impl Scene<'_> {
                 "arm": flag(arm.arm),
                 "wall_s": wall,
                 "over_ideal_s": wall - self.ideal_s,
-                "speed_up": self.sequential_s / wall,
+                "speed_up": self.speed_up(run),
                 "cpu_s": run.account.cpu_s,
                 "threads": run.account.threads,
                 "memory_bytes": run.account.memory_bytes,

@@ -30,7 +30,9 @@ pub(super) fn run(plan: Plan) -> Result<Ending, Error> {
 }
 
 fn text(survey: &Survey, pace: &Pace) -> String {
-    let mut text = format!("rows      {}, of which {} bad\n", count(survey.rows()), count(survey.bad()));
+    let (all, bad) = (count(survey.rows()), survey.bad());
+    let mut text =
+        format!("rows      {all}, of which {} {} bad\n", count(bad), if bad == 1 { "is" } else { "are" });
     for (line, bad) in survey.bad_rows() {
         let _ = writeln!(text, "  line {line}: {} {}", bad.failure.kind, escape(&bad.failure.message));
     }

@@ -20,7 +20,7 @@ use crate::flags::fetch::Flags;
 use crate::flags::output::Output;
 use crate::flags::plan::{Main, Plan, plan};
 use crate::picture::{Chart, svg};
-use crate::report::figures::count;
+use crate::report::figures::rows;
 use crate::report::watch::{Seen, Watch};
 use crate::report::{summary, write_whole};
 use crate::terminal;
@@ -96,13 +96,19 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     if plan.show.summary {
         terminal::say_lines(&summary::text(&run, seen.held));
         if let Some(next) = next(&run, earlier.as_ref(), writes_only_files) {
-            terminal::say(format_args!("{next}"));
+            terminal::say_lines(&next);
         }
     }
     for name in &run.insecure_unmet {
         terminal::say(format_args!(
             "overlapped: --insecure-host {} was not needed: no row of this run asked for https at this host",
             escape(name)
+        ));
+    }
+    for pin in &run.resolve_unmet {
+        terminal::say(format_args!(
+            "overlapped: --resolve {} was not needed: no row of this run had this host and port",
+            escape(pin)
         ));
     }
     if run.stopped_by == Some(Stop::MaxErrors) {
@@ -131,28 +137,42 @@ fn resumable(error: Error, durable: bool) -> Error {
     }
 }
 
-/// What to do next, as the last line: how a run that was stopped goes on, and how failed rows are fetched again.
+/// What to do next, at the end: how a run that was stopped goes on, and how failed rows are fetched again.
 fn next(run: &Summary, earlier: Option<&Earlier>, writes_only_files: bool) -> Option<String> {
-    // A word that is no UTF-8 is told with U+FFFD in it.
-    let words = || std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let failed = run.progress.rows_done - run.progress.ok + earlier.map_or(0, |earlier| earlier.failed);
     match (earlier, run.finished, failed) {
-        (Some(_), false, _) => Some(format!("  go on with  {}", again::command(words(), "--resume"))),
+        (Some(_), false, _) => Some(with_command("  go on with", "--resume")),
         (None, false, _) | (_, true, 0) => None,
         (Some(_), true, failed) => {
-            let command = again::command(words(), "--retry-failed");
             let untold = match writes_only_files {
                 true => "; which and why is told by records, with a further -o F.ndjson",
                 false => "",
             };
-            Some(format!("  {} rows failed{untold}; to fetch them again:  {command}", count(failed)))
+            let told = format!("  {} failed{untold}; to fetch them again:", rows(failed));
+            Some(with_command(&told, "--retry-failed"))
         }
-        (None, true, failed) => Some(format!(
-            "  {} rows failed; with -o FILE, --retry-failed would fetch them again",
-            count(failed)
-        )),
+        (None, true, failed) => {
+            Some(format!("  {} failed; with -o FILE, --retry-failed would fetch them again", rows(failed)))
+        }
     }
 }
+
+/// What is told, and the command that was given with `flag`: on the same line, or the next where it is long.
+fn with_command(told: &str, flag: &str) -> String {
+    // A word that is no UTF-8 is told with U+FFFD in it.
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let command = again::command(words, flag);
+    match command.chars().count() {
+        0..=COMMAND_SHORT => format!("{told}  {command}"),
+        ..=COMMAND_LONG => format!("{told}\n  {command}"),
+        _ => format!("{told}  the same command with {flag}"),
+    }
+}
+
+/// Characters of a command that has room behind what is told of it.
+const COMMAND_SHORT: usize = 100;
+/// Characters of the longest command that is repeated.
+const COMMAND_LONG: usize = 500;
 
 /// With fewer open files than requests the run goes on with fewer requests, and says so.
 fn fit_open_files(plan: &mut Plan) {
