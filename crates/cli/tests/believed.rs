@@ -145,7 +145,7 @@ fn an_entry_that_says_too_much_is_refused() {
     let mut list = group(ROWS..ROWS + 1);
     list.listed = Some(Listed { bytes: 1 << 30, sum: 0 });
     let many = group(0..(1 << 24) - 1);
-    for (frame, what) in [(many, "rows are done"), (beyond, "bytes"), (other, "changed")] {
+    for (frame, what) in [(many, "rows as done"), (beyond, "bytes"), (other, "changed")] {
         run.forge(&Frame::Done(frame));
         run.check_refused(what);
         fs::write(&journal, &whole).unwrap();
@@ -387,7 +387,7 @@ fn a_planted_snapshot_does_not_make_rows_done() {
     fs::write(run.state("snapshot-1"), bytes).unwrap();
     run.change(&run.state("journal-1.log"), |bytes| bytes.truncate(Head::BYTES));
     fs::write(run.directory.path("out.ndjson"), "").unwrap();
-    run.check_refused("rows are done");
+    run.check_refused("rows as done");
 }
 
 /// While failed rows are taken out of an output, the new one stands beside it.
