@@ -162,10 +162,13 @@ fn with_command(told: &str, flag: &str) -> String {
     // A word that is no UTF-8 is told with U+FFFD in it.
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let command = again::command(words, flag);
-    match command.chars().count() {
-        0..=COMMAND_SHORT => format!("{told}  {command}"),
-        ..=COMMAND_LONG => format!("{told}\n  {command}"),
-        _ => format!("{told}  the same command with {flag}"),
+    let length = command.chars().count();
+    if length <= COMMAND_SHORT {
+        format!("{told}  {command}")
+    } else if length <= COMMAND_LONG {
+        format!("{told}\n  {command}")
+    } else {
+        format!("{told}  the same command with {flag}")
     }
 }
 
