@@ -8,16 +8,35 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{Frame, Group, Head, Listed, State, read};
 use overlapped_proto::row_set::RowSet;
-use overlapped_testkit::Server;
+use overlapped_testkit::{Script, Server};
 use program::{Directory, Ran, command, records, run, run_with};
 
 const LONG: Duration = Duration::from_secs(30);
 const ROWS: u64 = 120;
+
+/// A server that answers the last row only once it is told to, so that no run ends before it is killed.
+fn holding() -> (Server, Arc<AtomicBool>) {
+    let released = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&released);
+    let held = move |_: &_| match answers.load(Ordering::SeqCst) {
+        true => Script::response(200, &[], "released"),
+        false => Script::new().silence(),
+    };
+    (Server::builder().handler("/held", held).start(), released)
+}
+
+/// A list of `ROWS` rows, the last of which is held.
+fn urls(server: &Server) -> String {
+    let rows = (0..ROWS - 1).map(|row| server.url(&format!("/row/{row}?delay_ms=20&n={row}\n")));
+    rows.chain([server.url("/held\n")]).collect()
+}
 
 /// A run that was killed in its midst.
 struct Stopped {
@@ -30,16 +49,15 @@ struct Stopped {
 
 impl Stopped {
     fn new(outputs: &[&str], words: &[&'static str]) -> Self {
-        let (directory, server) = (Directory::new(), Server::start());
-        let urls: String =
-            (0..ROWS).map(|row| server.url(&format!("/row/{row}?delay_ms=20&n={row}\n"))).collect();
-        let list = format!("@{}", directory.write("urls.txt", urls));
+        let (directory, (server, released)) = (Directory::new(), holding());
+        let list = format!("@{}", directory.write("urls.txt", urls(&server)));
         let outputs = outputs.iter().flat_map(|output| ["-o".to_owned(), directory.path(output)]).collect();
         let stopped = Self { directory, server, outputs, list, words: words.to_vec() };
         let mut child = command(&stopped.all(&["-j", "8"])).stderr(Stdio::null()).spawn().unwrap();
         assert!(stopped.server.wait_for_requests(60, LONG));
         child.kill().unwrap();
         child.wait().unwrap();
+        released.store(true, Ordering::SeqCst);
         stopped
     }
 
@@ -214,8 +232,8 @@ fn files_that_are_gone_are_noticed() {
 /// What comes through a pipe is there once, in the state.
 #[test]
 fn a_piped_list_that_was_damaged_is_refused() {
-    let (directory, server) = (Directory::new(), Server::start());
-    let list: String = (0..ROWS).map(|row| server.url(&format!("/row/{row}?delay_ms=20\n"))).collect();
+    let (directory, (server, released)) = (Directory::new(), holding());
+    let list = urls(&server);
     let out = directory.path("out.ndjson");
     let words = ["-s", "-j", "8", "--durability", "each", "-o", &out, "-"];
     let mut child = command(&words).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -223,6 +241,7 @@ fn a_piped_list_that_was_damaged_is_refused() {
     assert!(server.wait_for_requests(60, LONG));
     child.kill().unwrap();
     child.wait().unwrap();
+    released.store(true, Ordering::SeqCst);
     let whole = PathBuf::from(format!("{out}.run/list.whole"));
     let resume = ["-s", "-j", "64", "--resume", "-o", &out, "-"];
     for damaged in [&list[..list.len() - 40], &list.replace("/row/100", "/row/101"), "", &list.repeat(2)] {
