@@ -252,15 +252,22 @@ impl Pool {
         if self.is_forked() {
             return false;
         }
-        let removed = self.core().remove(job.place());
-        // A worker may have taken it already and be busy with the waker of the job before.
-        let Some((task, effects)) = removed else {
-            return matches!(job.place().stands(), Stands::Running(_)) && job.withdraw(why);
-        };
-        self.apply(effects);
-        task.discard(why);
-        guarded(move || drop(task));
-        true
+        loop {
+            let removed = self.core().remove(job.place());
+            if let Some((task, effects)) = removed {
+                self.apply(effects);
+                task.discard(why);
+                guarded(move || drop(task));
+                return true;
+            }
+            match job.place().stands() {
+                // A worker has taken it, and may still be busy with the waker of the job before.
+                Stands::Running(_) => return job.withdraw(why),
+                Stands::Gone => return false,
+                // That worker has put it back since.
+                Stands::Queued(_) => sync::relax(),
+            }
+        }
     }
 
     /// Does what the core has decided. The lock is not held.
