@@ -72,11 +72,15 @@ fn bodies_that_a_reader_does_not_take_are_not_held_in_memory() {
     check_records(&drain(child), 40, BODY, 96);
 }
 
-/// The first row is silent until it is given up; the others wait for it.
 fn behind_a_silent_row(path: &str, server: &Server, rows: usize, words: &[&str]) -> Vec<serde_json::Value> {
-    let directory = Directory::new();
+    let row = |row| format!(r#"{{"url":"{}"}}"#, server.url(&format!("{path}?{row}")));
+    rows_behind_a_silent_one(server, (1..rows).map(row).collect(), words)
+}
+
+/// The first row is silent until it is given up; the others wait for it.
+fn rows_behind_a_silent_one(server: &Server, others: Vec<String>, words: &[&str]) -> Vec<serde_json::Value> {
+    let (directory, rows) = (Directory::new(), others.len() + 1);
     let silent = format!(r#"{{"url":"{}","timeout_s":8}}"#, server.url("/silent"));
-    let others = (1..rows).map(|row| format!(r#"{{"url":"{}"}}"#, server.url(&format!("{path}?{row}"))));
     let list = list(&directory, std::iter::once(silent).chain(others));
     let always =
         ["--input-format", "ndjson", "-o", "-", "-s", "--ordered", "--max-memory", "16M", "--retry", "0"];
@@ -86,6 +90,38 @@ fn behind_a_silent_row(path: &str, server: &Server, rows: usize, words: &[&str])
     let records = program::records(std::str::from_utf8(&measured.stdout).unwrap());
     assert_eq!((records.len(), records[0]["error"].as_str()), (rows, Some("timeout.total")));
     records
+}
+
+/// Good and bad ones.
+#[test]
+fn long_rows_behind_a_silent_row_are_not_read_ahead() {
+    const META: usize = 60_000;
+    let server = Server::start();
+    let row = |row: usize| {
+        let url = if row % 2 == 0 { server.url("/ok") } else { "bad".to_owned() };
+        format!(r#"{{"url":"{url}","note":"{}"}}"#, "n".repeat(META))
+    };
+    let records = rows_behind_a_silent_one(&server, (0..2_500).map(row).collect(), &[]);
+    for (row, record) in records[1..].iter().enumerate() {
+        let note = record["meta"]["note"].as_str().map(str::len);
+        assert_eq!((record["ok"].as_bool(), note), (Some(row % 2 == 0), Some(META)));
+    }
+}
+
+#[test]
+fn chains_of_redirects_behind_a_silent_row_are_bounded() {
+    const ROWS: usize = 1_800;
+    let query = "q".repeat(8_000);
+    let hop = |hop: usize| {
+        let to = if hop == 1 { "/ok".to_owned() } else { format!("/hop{}", hop - 1) };
+        let location = format!("{to}?{query}");
+        (format!("/hop{hop}"), Script::response(302, &[("Location", &location)], ""))
+    };
+    let server =
+        (1..=10).map(hop).fold(Server::builder(), |server, (path, script)| server.route(&path, script));
+    let server = server.start();
+    let records = behind_a_silent_row("/hop10", &server, ROWS, &[]);
+    assert!(records[1..].iter().all(|record| record["status"] == 200));
 }
 
 #[test]

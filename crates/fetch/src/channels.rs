@@ -82,7 +82,8 @@ impl<J, R> Channels<J, R> {
         }
     }
 
-    fn stalls_while(&self, busy: impl Fn() -> bool) -> bool {
+    /// True while `busy`. The shards are woken when the conductor has taken results or written rows.
+    pub(crate) fn stalls_while(&self, busy: impl Fn() -> bool) -> bool {
         busy() && {
             self.stalled.store(true, Ordering::SeqCst);
             store_then_load();

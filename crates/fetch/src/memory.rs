@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use overlapped_proto::hold::Hold;
 use overlapped_proto::job::Row;
 use overlapped_proto::limits;
 
@@ -22,6 +23,8 @@ use overlapped_proto::limits;
 pub(crate) struct Memory {
     max: usize,
     used: AtomicUsize,
+    /// Bytes of the texts of long rows, from when they are dispatched until a sink has taken their records.
+    rows: AtomicUsize,
     peak: AtomicUsize,
     queue: Mutex<Queue>,
 }
@@ -43,6 +46,12 @@ pub(crate) struct Share {
     turn: Turn,
 }
 
+/// What the texts of one row have of it.
+struct RowShare {
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
 /// The state of a response towards the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
@@ -57,11 +66,38 @@ enum Turn {
 impl Memory {
     pub(crate) fn new(max: Option<u64>) -> Arc<Self> {
         let max = max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
-        Arc::new(Self { max, used: AtomicUsize::new(0), peak: AtomicUsize::new(0), queue: Mutex::default() })
+        Arc::new(Self {
+            max,
+            used: AtomicUsize::new(0),
+            rows: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            queue: Mutex::default(),
+        })
     }
 
     pub(crate) fn share(self: &Arc<Self>, row: Row) -> Share {
         Share { memory: Arc::clone(self), row, bytes: 0, turn: Turn::Free }
+    }
+
+    /// Counts the texts of a row, until the guard is dropped; short ones are not counted.
+    pub(crate) fn row(self: &Arc<Self>, bytes: usize) -> Hold {
+        if bytes < limits::MEMORY_COUNTED_ROW_BYTES {
+            return Hold::default();
+        }
+        self.rows.fetch_add(bytes, Ordering::SeqCst);
+        Hold::new(RowShare { memory: Arc::clone(self), bytes })
+    }
+
+    /// True if no further row should be dispatched. Every row that is counted ends without a further one: it waits for
+    /// nothing but its host, the sinks, and in ordered mode for earlier rows, which were dispatched before it.
+    pub(crate) fn has_many_rows(&self) -> bool {
+        self.rows.load(Ordering::SeqCst) > self.max / limits::MEMORY_ROWS_SHARE
+    }
+
+    /// True if the rows that were dispatched have grown so much by redirects that none should start beside those in
+    /// flight. A shard without any in flight starts one nevertheless.
+    pub(crate) fn has_long_chains(&self) -> bool {
+        self.rows.load(Ordering::SeqCst) > self.max / limits::MEMORY_DISK_SHARE
     }
 
     /// The peak of the bytes held.
@@ -177,6 +213,12 @@ impl Drop for Share {
     }
 }
 
+impl Drop for RowShare {
+    fn drop(&mut self) {
+        self.memory.rows.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,5 +267,20 @@ mod tests {
         rows[0].set(BYTES);
         assert!(may_read(&mut rows[2]) && !rows[2].is_full() && rows[2].is_short());
         assert_eq!(memory.peak(), 2 * BYTES);
+    }
+
+    #[test]
+    fn long_rows_are_counted_until_they_are_gone() {
+        let memory = Memory::new(Some(4 * BYTES as u64));
+        let short = memory.row(limits::MEMORY_COUNTED_ROW_BYTES - 1);
+        let rows = [memory.row(BYTES), memory.row(1 + BYTES)];
+        assert!(memory.has_many_rows() && memory.has_long_chains());
+        let [first, second] = rows;
+        drop((first, short));
+        let clone = second.clone();
+        drop(second);
+        assert!(memory.has_many_rows() && !memory.has_long_chains());
+        drop(clone);
+        assert!(!memory.has_many_rows());
     }
 }

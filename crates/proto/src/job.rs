@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use url::{Host, Url};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::hold::Hold;
 use crate::limits;
 use crate::origin::Endpoint;
 use crate::outcome::Hop;
@@ -209,6 +210,19 @@ pub struct Ask {
     pub meta_dropped: bool,
 }
 
+impl Ask {
+    /// Bytes of its texts.
+    fn bytes(&self) -> usize {
+        let Self {
+            id, method: _, headers, body, out, etag, last_modified, sha256: _, timeout: _, meta, ..
+        } = self;
+        let texts = [id, out, etag, last_modified, meta];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+        let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        texts + headers + body.as_ref().map_or(0, |body| body.len())
+    }
+}
+
 /// The byte range of a row in its list. Packed into one word, because every waiting row has one: 46 bits for the offset,
 /// 18 for the length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,6 +296,8 @@ pub struct Job {
     pub first_started: Option<Nanos>,
     /// The redirects so far.
     pub chain: Vec<Hop>,
+    /// A guard that goes on to the record: the engine's count of the bytes of a long row.
+    pub hold: Hold,
 }
 
 impl Job {
@@ -303,6 +319,7 @@ impl Job {
             first_ready: Nanos::ZERO,
             first_started: None,
             chain: Vec::new(),
+            hold: Hold::default(),
         }
     }
 
@@ -335,6 +352,14 @@ impl Job {
     #[must_use]
     pub fn given(&self) -> &str {
         self.given.as_deref().unwrap_or(self.url.as_str())
+    }
+
+    /// Bytes of its texts: what the list and the redirects say.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let given = self.given.as_ref().map_or(0, |given| given.len());
+        let chain: usize = self.chain.iter().map(|hop| hop.url.len()).sum();
+        self.url.as_str().len() + given + chain + self.ask.as_deref().map_or(0, Ask::bytes)
     }
 
     /// Redirects the row to `url`, and appends `hop` to its chain. The caller sets the consequences for method, body and

@@ -39,6 +39,7 @@ pub mod notes;
 pub mod sanitize;
 mod secret;
 pub mod job;
+pub mod hold;
 pub mod origin;
 pub mod outcome;
 pub mod timing;

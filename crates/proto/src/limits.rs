@@ -243,6 +243,11 @@ pub const MEMORY_BYTES: u64 = 512 << 20;
 pub const MEMORY_DISK_SHARE: usize = 2;
 /// Responses that hold less are not counted: the 10,000 that `REORDER_ROWS` allows are 20 MB.
 pub const MEMORY_COUNTED_BYTES: usize = 2 << 10;
+/// The part of it that the texts of rows may take (URLs, `meta`, bodies to send, redirects), as a divisor. Beyond it the
+/// list is not read any further.
+pub const MEMORY_ROWS_SHARE: usize = 4;
+/// Rows with shorter texts are not counted: the 100,000 of the largest window are 50 MB.
+pub const MEMORY_COUNTED_ROW_BYTES: usize = 512;
 /// Bytes that are read from a connection at once while memory is short.
 pub const READ_BYTES_SHORT: usize = 16 << 10;
 /// A body that goes to a file is held up to this size, and beyond it written while it arrives.

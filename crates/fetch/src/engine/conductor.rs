@@ -249,8 +249,12 @@ impl Conductor {
     }
 
     /// Rows that may still be dispatched. The window bounds the rows in memory; in ordered mode it also bounds the rows
-    /// that wait for an earlier one. Rows that return from disk may exceed it.
+    /// that wait for an earlier one. Rows that return from disk may exceed it. None may while long rows in memory have
+    /// their share of the budget.
     fn room(&self) -> usize {
+        if self.plan.memory.has_many_rows() {
+            return 0;
+        }
         let channels = &self.shared.channels;
         channels.window().min(self.plan.window_rows).saturating_sub(channels.in_memory())
     }
@@ -271,13 +275,18 @@ impl Conductor {
             if full && self.ahead.front().is_some_and(|row| row.job.is_err()) {
                 break;
             }
+            // The rows of one block may be much longer than all of the budget.
+            if count > 0 && self.plan.memory.has_many_rows() {
+                break;
+            }
             let row = self.ahead.pop_front().expect("the count is below the number of rows");
             count += 1;
             if let Some(order) = &mut self.order {
                 order.skip_to(row.row());
             }
             match row.job {
-                Ok(job) => {
+                Ok(mut job) => {
+                    job.hold = self.plan.memory.row(job.bytes());
                     let shard = job.host.thread(self.outgoing.len());
                     let outgoing = self.outgoing.get_mut(shard).expect("a batch for each shard");
                     outgoing.push(job);
@@ -287,7 +296,7 @@ impl Conductor {
                 }
                 Err(row) => {
                     bad_bytes += row.bytes();
-                    bad.push(bad_record(row));
+                    bad.push(bad_record(row, &self.plan.memory));
                 }
             }
         }

@@ -34,6 +34,7 @@ use crate::body::tap::Tap;
 use crate::clock::Clock;
 use crate::control::{Gauges, Shared, Stage, number_of};
 use crate::durable::log::Intents;
+use crate::memory::Memory;
 use crate::net::connect::Look;
 use crate::net::exchange::{Connection, ReadBlock};
 use crate::net::resolve::Resolver;
@@ -100,6 +101,10 @@ struct Outbox {
 }
 
 /// What a shard does next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is returned and taken apart once; a box would be an allocation a row"
+)]
 pub(crate) enum Turn {
     /// Make an attempt at this row.
     Start(Job),
@@ -229,8 +234,11 @@ impl Shard {
         let now = self.now();
         for row in back.rows {
             match row {
-                Ok(job) => self.scheduler.borrow_mut().submit(job, now),
-                Err(bad) => self.deliver(bad_record(bad)),
+                Ok(mut job) => {
+                    job.hold = self.plan.memory.row(job.bytes());
+                    self.scheduler.borrow_mut().submit(job, now);
+                }
+                Err(bad) => self.deliver(bad_record(bad, &self.plan.memory)),
             }
         }
         self.look_after(back.host);
@@ -267,6 +275,8 @@ impl Shard {
             return if queued == 0 { Turn::Idle } else { Turn::Wait(self.paused_until.get()) };
         }
         let nothing = queued == 0 || self.shared.channels.is_behind(limits::BATCHES_WAITING_MAX);
+        let memory = &self.plan.memory;
+        let nothing = nothing || held > 0 && self.shared.channels.stalls_while(|| memory.has_long_chains());
         if nothing || !self.shared.take_request(self.index, held) {
             return Turn::Idle;
         }
@@ -371,6 +381,7 @@ impl Shard {
         job.crossed_origin |= follow.crosses_origin;
         job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);
         job.redirect(follow.url, hop);
+        job.hold = self.plan.memory.row(job.bytes());
         let now = self.now();
         let owner = job.host.thread(self.shared.channels.shards());
         let mut scheduler = self.scheduler.borrow_mut();
@@ -430,6 +441,7 @@ impl Shard {
         record.failure = failure.into();
         record.attempts = job.attempts;
         record.chain = job.chain;
+        record.row_hold = job.hold;
         record.started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
         record.elapsed = now - job.first_ready;
         record
@@ -442,7 +454,8 @@ impl Shard {
             outbox.records.reserve(limits::BATCH_RECORDS);
         }
         let body = record.body.inline().unwrap_or_default();
-        outbox.bytes += record.headers.bytes() + body.len();
+        let texts = record.url.len() + record.meta.as_ref().map_or(0, |meta| meta.len());
+        outbox.bytes += record.headers.bytes() + body.len() + texts;
         outbox.records.push(record);
         if outbox.records.len() >= limits::BATCH_RECORDS || outbox.bytes >= limits::BATCH_BYTES {
             self.send(&mut outbox);
@@ -628,10 +641,12 @@ impl Shard {
 }
 
 /// The record of a row that cannot be parsed.
-pub(crate) fn bad_record(row: BadRow) -> Record {
+pub(crate) fn bad_record(row: BadRow, memory: &Arc<Memory>) -> Record {
+    let row_hold = memory.row(row.bytes());
     let mut record = Record::new(row.row, row.given);
     record.id = row.id;
     record.meta = row.meta;
+    record.row_hold = row_hold;
     record.failure = Some(row.failure);
     record
 }

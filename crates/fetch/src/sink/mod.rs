@@ -124,6 +124,8 @@ impl Sinks {
     }
 
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+        // Once this is over it is the sink's: a caller may keep records for as long as it likes.
+        let _row_hold = std::mem::take(&mut record.row_hold);
         restore(record)?;
         let spooled = match &record.body {
             Body::File(path) => Some(path.clone()),

@@ -4,7 +4,6 @@ pub mod csv;
 pub mod ndjson;
 pub mod column;
 pub mod spooled;
-mod hold;
 mod debug;
 pub(crate) mod text;
 
@@ -13,7 +12,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-pub use hold::Hold;
+pub use crate::hold::Hold;
 
 use self::spooled::Spooled;
 use crate::job::{Method, Row};
@@ -86,6 +85,8 @@ pub struct Record {
     pub meta: Option<Box<str>>,
     /// A guard that lives as long as the record: the engine's count of its memory.
     pub hold: Hold,
+    /// The same for the texts that the record has from the list and from redirects; given back when a sink has taken it.
+    pub row_hold: Hold,
 }
 
 impl Record {
@@ -118,6 +119,7 @@ impl Record {
             out: None,
             meta: None,
             hold: Hold::default(),
+            row_hold: Hold::default(),
         }
     }
 }

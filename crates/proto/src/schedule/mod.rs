@@ -118,6 +118,10 @@ pub enum Next {
 /// What happens to a row whose attempt ended.
 #[derive(Debug)]
 #[must_use = "a row that is returned must be delivered"]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is returned and taken apart once; a box would be an allocation a row"
+)]
 pub enum Finish {
     /// This was its last attempt.
     Deliver(Job),

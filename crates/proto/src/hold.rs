@@ -1,10 +1,10 @@
-//! A type-erased guard that lives as long as a record, such as its share of a memory budget.
+//! A type-erased guard that lives as long as a row or its record, such as its share of a memory budget.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-/// A guard that a record and its clones share; dropped with the last of them.
+/// A guard that a row or a record and its clones share; dropped with the last of them.
 #[derive(Clone, Default)]
 pub struct Hold(Option<Arc<dyn Any + Send + Sync>>);
 
