@@ -98,7 +98,7 @@ fn long_rows_behind_a_silent_row_are_not_read_ahead() {
     const META: usize = 60_000;
     let server = Server::start();
     let row = |row: usize| {
-        let url = if row % 2 == 0 { server.url("/ok") } else { "bad".to_owned() };
+        let url = if row.is_multiple_of(2) { server.url("/ok") } else { "bad".to_owned() };
         format!(r#"{{"url":"{url}","note":"{}"}}"#, "n".repeat(META))
     };
     let records = rows_behind_a_silent_one(&server, (0..2_500).map(row).collect(), &[]);
