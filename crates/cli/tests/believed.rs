@@ -7,7 +7,7 @@ mod program;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -128,7 +128,11 @@ fn an_output_that_was_changed_is_refused() {
     let whole = fs::read(&out).unwrap();
     let text = String::from_utf8(whole.clone()).unwrap();
     let (first, rest) = text.split_once('\n').unwrap();
+    let last_block = text.len() - 4_096;
+    assert!(text.find("127").is_some_and(|at| at < last_block), "the change is far from the end");
     let changes = [
+        // Its length and its last bytes alone were compared.
+        text.replacen("127", "126", 1),
         rest.to_owned(),
         format!("{rest}{first}\n{first}\n"),
         text.replace('\n', "\r\n"),
@@ -163,7 +167,7 @@ fn an_entry_that_says_too_much_is_refused() {
     let mut list = group(ROWS..ROWS + 1);
     list.listed = Some(Listed { bytes: 1 << 30, sum: 0 });
     let many = group(0..(1 << 24) - 1);
-    for (frame, what) in [(many, "rows as done"), (beyond, "bytes"), (other, "changed")] {
+    for (frame, what) in [(many, "rows are done"), (beyond, "bytes"), (other, "changed")] {
         run.forge(&Frame::Done(frame));
         run.check_refused(what);
         fs::write(&journal, &whole).unwrap();
@@ -406,7 +410,7 @@ fn a_planted_snapshot_does_not_make_rows_done() {
     fs::write(run.state("snapshot-1"), bytes).unwrap();
     run.change(&run.state("journal-1.log"), |bytes| bytes.truncate(Head::BYTES));
     fs::write(run.directory.path("out.ndjson"), "").unwrap();
-    run.check_refused("rows as done");
+    run.check_refused("rows are done");
 }
 
 /// While failed rows are taken out of an output, the new one stands beside it.
@@ -423,6 +427,102 @@ fn a_link_in_the_place_of_a_rewritten_output_is_not_followed() {
         (directory.read("theirs").as_str(), records(&directory.read("out.ndjson")).len()),
         ("theirs", 2)
     );
+}
+
+// --- what was put in the place of an output -------------------------------------------------------------------
+
+/// What can be planted at the path of an output, beside a file of another purpose.
+fn plants() -> [(&'static str, fn(&str, &str)); 5] {
+    [
+        ("a symbolic link", |theirs, out| symlink(theirs, out).unwrap()),
+        ("a symbolic link", |theirs, out| symlink(format!("{theirs}.none"), out).unwrap()),
+        ("a hard link", |theirs, out| fs::hard_link(theirs, out).unwrap()),
+        ("not a plain file", |_, out| assert!(Command::new("mkfifo").arg(out).status().unwrap().success())),
+        ("", |_, out| fs::create_dir(out).unwrap()),
+    ]
+}
+
+/// A link was written through, and a pipe was waited for.
+#[test]
+fn what_is_planted_in_the_place_of_an_output_is_refused() {
+    let begins: [&[&str]; 4] =
+        [&["--overwrite"], &["--resume"], &["--retry-failed"], &["--overwrite", "--durability=none"]];
+    for (what, plant) in plants() {
+        for begin in begins {
+            let (directory, server, list, out) = shared();
+            let theirs = directory.write("theirs", "theirs");
+            plant(&theirs, &out);
+            // A pipe is what a run without state may write to.
+            if begin.len() == 2 && what == "not a plain file" {
+                continue;
+            }
+            let before = directory.names();
+            let refused = run(&[&["-s", "-o", &out], begin, &[&list]].concat());
+            // A hard link is found as an output that exists, if nothing says that it goes.
+            let code = if begin[0] != "--overwrite" && what == "a hard link" { 2 } else { 3 };
+            refused.check_refused(code, if code == 2 { "exists" } else { what });
+            assert_eq!((directory.read("theirs").as_str(), server.requests()), ("theirs", 0), "{what}");
+            assert_eq!(directory.names(), before, "{what} {begin:?}");
+        }
+    }
+}
+
+/// The same between two runs of one list, with what the first has written as the other file.
+#[test]
+fn what_is_planted_in_the_place_of_an_output_ends_a_run_that_goes_on() {
+    let run = Stopped::new(&["out.ndjson"], &[]);
+    let [out, theirs] = ["out.ndjson", "theirs"].map(|name| run.directory.path(name));
+    for (what, plant) in plants() {
+        fs::rename(&out, &theirs).unwrap();
+        plant(&theirs, &out);
+        let before = fs::read(&theirs).unwrap();
+        for begin in ["--resume", "--retry-failed"] {
+            program::run(&run.all(&[begin])).check_refused(4, what);
+        }
+        assert_eq!(fs::read(&theirs).unwrap(), before, "{what}");
+        fs::remove_file(&out).or_else(|_| fs::remove_dir(&out)).unwrap();
+        fs::rename(&theirs, &out).unwrap();
+    }
+    run.check_goes_on();
+}
+
+#[test]
+fn a_run_without_state_writes_to_a_pipe() {
+    let (directory, _server, list, out) = shared();
+    assert!(Command::new("mkfifo").arg(&out).status().unwrap().success());
+    for more in ["--retry=0", "--overwrite"] {
+        let words = ["-s", "--durability=none", "-o", &out, more, &list];
+        let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
+        assert!(!records(&directory.read("out.ndjson")).is_empty());
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+/// The run ended with exit code 0, and no record named a file that was there.
+#[test]
+fn a_directory_of_outputs_that_is_moved_away_ends_the_run() {
+    for durability in ["each", "group", "none"] {
+        let directory = Directory::new();
+        let [pages, away, to] = ["pages", "away", "elsewhere"].map(|name| directory.path(name));
+        fs::create_dir(&to).unwrap();
+        let (from, link) = (pages.clone(), to.clone());
+        let moved = std::sync::Once::new();
+        let server = Server::builder()
+            .handler("/moves", move |_| {
+                moved.call_once(|| {
+                    fs::rename(&from, &away).unwrap();
+                    symlink(&link, &from).unwrap();
+                });
+                Script::response(200, &[], "after")
+            })
+            .start();
+        let urls: String = ["/row/0\n", "/moves\n", "/row/2\n"].map(|path| server.url(path)).concat();
+        let list = format!("@{}", directory.write("urls.txt", urls));
+        let (pages, out) = (format!("{pages}/"), directory.path("out.ndjson"));
+        let words = ["-s", "-j", "1", "--durability", durability, "-o", &pages, "-o", &out, &list];
+        run(&words).check_refused(3, "put it back");
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 0, "{durability}");
+    }
 }
 
 // --- a refused command leaves nothing behind -----------------------------------------------------------------

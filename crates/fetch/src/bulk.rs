@@ -134,7 +134,7 @@ impl Bulk {
     /// let bulk = Bulk::new(Config::default())?.input(Input::Urls(Box::new(urls.into_iter())));
     /// let (bulk, earlier) = bulk.durable(Durable { begin: Begin::Resume, ..Durable::beside(&output) })?;
     /// let file = match earlier.offset(0) {
-    ///     Some(length) => OutputFile::resume(output.clone(), length)?,
+    ///     Some(end) => OutputFile::resume(output.clone(), end)?,
     ///     None => OutputFile::create(output.clone(), Existing::Keep)?,
     /// };
     /// bulk.sink(Box::new(Lines::ndjson(file, Fields::default()).durable())).start()?.wait()?;

@@ -114,7 +114,7 @@ fn worker() {
     let (bulk, earlier) = bulk.durable(durable).unwrap();
     let files = Files::open(pages, Template::default(), Existing::Keep).unwrap();
     let file = match earlier.offset(1) {
-        Some(length) => OutputFile::resume(place.output(), length),
+        Some(end) => OutputFile::resume(place.output(), end),
         None => OutputFile::create(place.output(), Existing::Replace),
     };
     let lines = Lines::ndjson(file.unwrap(), Fields::default()).durable();

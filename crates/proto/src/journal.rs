@@ -13,7 +13,7 @@ use crate::row_set::{RowSet, decode_ranges, encode_ranges};
 use crate::varint;
 
 /// The version of the format. Another one is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 const MAGIC: &[u8; 8] = b"ovlp-run";
 /// Length and kind.
@@ -97,13 +97,21 @@ pub struct Group {
     pub listed: Option<Listed>,
 }
 
-/// The end of an output: its length, and a checksum of its last bytes by which recovery recognizes it.
+/// The end of an output: its length, and a checksum of all of it by which recovery recognizes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct End {
     /// Its length.
     pub bytes: u64,
-    /// The checksum (CRC-32C) of its last [`OUTPUT_END_BYTES`](crate::limits::OUTPUT_END_BYTES) bytes, or of all of it if it is shorter.
+    /// The checksum (CRC-32C) of its bytes.
     pub sum: u32,
+}
+
+impl End {
+    /// Adds what is written behind it.
+    pub fn append(&mut self, written: &[u8]) {
+        self.bytes += written.len() as u64;
+        self.sum = crc32c::crc32c_append(self.sum, written);
+    }
 }
 
 /// A prefix of a list: its length, and a hash by which recovery recognizes it.

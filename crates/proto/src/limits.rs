@@ -364,8 +364,6 @@ pub const SYNCED_FILES_MAX: usize = 8;
 pub const RENAMES_A_TURN: usize = 64;
 /// Tries to take the lock of a run: its holder may be removing it.
 pub const LOCK_TRIES: usize = 10;
-/// Bytes at the end of an output whose checksum a resumed run compares: some lines, and cheap to keep at each commit.
-pub const OUTPUT_END_BYTES: usize = 4 << 10;
 /// The shortest record of a row in an output. If an output has fewer bytes a row, the state is wrong.
 pub const RECORD_BYTES_MIN: u64 = 8;
 /// Bytes by which the file of intents is extended, with zeros, before it is written; so a truncated file is detected.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use overlapped_proto::limits;
 use super::Output;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::sink::{at, ends_with};
+use crate::sink::{at, begins_with, is_of_the_system, open_own};
 
 /// Compares the outputs with the state.
 ///
@@ -41,16 +41,17 @@ fn records(path: &Path, end: Option<End>, rows: u64) -> Result<(), Error> {
         let advice = "put it back as the run left it, or begin anew with --overwrite";
         Err(Error::journal(path, &format!("{what}: {advice}")))
     };
-    let file = match File::open(path) {
+    let file = match open_own(path, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && rows == 0 => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return disagrees(&format!("the output is missing, but {rows} rows are done"));
         }
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return disagrees(&error.to_string()),
         opened => opened.map_err(|error| Error::output_path(path, error))?,
     };
     let meta = file.metadata().map_err(|error| Error::output_path(path, error))?;
     // A device has no content to compare.
-    if !meta.is_file() {
+    if is_of_the_system(path) && !meta.is_file() {
         return Ok(());
     }
     let end = end.unwrap_or_default();
@@ -58,9 +59,9 @@ fn records(path: &Path, end: Option<End>, rows: u64) -> Result<(), Error> {
         let found = meta.len();
         return disagrees(&format!("it has {found} bytes, but the run has written {}", end.bytes));
     }
-    if !ends_with(&file, end).map_err(|error| Error::output_path(path, error))? {
+    if !begins_with(&file, end).map_err(|error| Error::output_path(path, error))? {
         return disagrees(&format!(
-            "it was changed: before byte {} is not what the run has written",
+            "it was changed: the first {} bytes are not what the run has written",
             end.bytes
         ));
     }

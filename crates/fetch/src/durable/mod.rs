@@ -28,7 +28,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::job::Method;
-use overlapped_proto::journal::Head;
+use overlapped_proto::journal::{End, Head};
 use overlapped_proto::limits;
 use overlapped_proto::prefix::Prefix;
 use serde_json::Value;
@@ -147,8 +147,8 @@ pub struct Earlier {
     pub failed: u64,
     /// Failed rows that are fetched once more. Their records have been removed from [`Durable::outputs`].
     pub again: RowSet,
-    /// For each sink the durable length of its file. What follows is not durable; its rows are fetched again.
-    pub offsets: Vec<Option<u64>>,
+    /// For each sink the durable end of its file. What follows is not durable; its rows are fetched again.
+    pub offsets: Vec<Option<End>>,
     /// Identifies the files of this run, for [`crate::sink::Files::durable`].
     pub run: RunId,
     /// When the run began, for [`crate::sink::Files::since`].
@@ -160,11 +160,11 @@ pub struct Earlier {
 }
 
 impl Earlier {
-    /// The length to which a sink's file is to be truncated, by the sink's index; `None`: the run begins.
+    /// The end to which a sink's file is to be truncated, by the sink's index; `None`: the run begins.
     #[must_use]
-    pub fn offset(&self, sink: usize) -> Option<u64> {
+    pub fn offset(&self, sink: usize) -> Option<End> {
         // A run stopped before its first checkpoint resumes with empty outputs.
-        self.begun.then(|| self.offsets.get(sink).copied().flatten().unwrap_or(0))
+        self.begun.then(|| self.offsets.get(sink).copied().flatten().unwrap_or_default())
     }
 }
 
@@ -315,7 +315,7 @@ impl Opened {
             failed: state.failed.len(),
             finished: ended && again.is_empty(),
             again,
-            offsets: state.offsets.iter().map(|end| end.map(|end| end.bytes)).collect(),
+            offsets: state.offsets.clone(),
             run,
             began: manifest::began(&manifest),
             grown_from: same.grown_from,

@@ -5,18 +5,18 @@
 //! the rename is completed, otherwise the new file is removed.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::job::Row;
-use overlapped_proto::journal::{End, checksum};
+use overlapped_proto::journal::End;
 use overlapped_proto::limits;
 use overlapped_proto::row_set::RowSet;
 
 use super::Output;
 use crate::folder::Folder;
-use crate::sink::{at, ends_with, sync_name};
+use crate::sink::{at, begins_with, open_own, sync_name};
 
 /// Writes copies of the outputs without the records of these rows, and sets the offsets to their lengths.
 ///
@@ -59,9 +59,12 @@ pub struct Recorded {
 ///
 /// On the disk, for all of the output.
 pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
-    let file = match (output, File::open(output.path())) {
+    let file = match (output, open_own(output.path(), OpenOptions::new().read(true))) {
         (Output::Other(_), _) => return Ok(None),
-        (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // What is no plain file is refused when it is opened to be written to.
+        (_, Err(error)) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+            return Ok(None);
+        }
         (Output::Ndjson(_) | Output::Csv(_), opened) => opened?,
     };
     if !file.metadata()?.is_file() {
@@ -122,7 +125,7 @@ fn finish_one(folder: &Folder, path: &Path, end: Option<End>) -> io::Result<()> 
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user: remove it"));
     }
     let is_known = match end {
-        Some(end) if found.is_file() && found.bytes == end.bytes => ends_with(&folder.read(&new)?, end)?,
+        Some(end) if found.is_file() && found.bytes == end.bytes => begins_with(&folder.read(&new)?, end)?,
         Some(_) | None => false,
     };
     if is_known {
@@ -148,23 +151,21 @@ fn copy_without(
     length: u64,
     row_of: fn(&[u8]) -> Option<u64>,
 ) -> io::Result<End> {
-    let old = File::open(output.path())?;
+    let old = open_own(output.path(), OpenOptions::new().read(true))?;
     let permissions = old.metadata()?.permissions();
     let mut old = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, old.take(length));
     let file = Folder::of(output.path())?.create_anew(&name_beside(output.path()), 0o600)?;
     file.set_permissions(permissions)?;
     let mut new = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
-    let (mut record, mut bytes, mut last) = (Vec::new(), 0, Vec::new());
+    let (mut record, mut end) = (Vec::new(), End::default());
     while read_record(&mut old, output, &mut record)? {
         if !row_of(&record).is_some_and(|row| rows.contains(Row(row))) {
             new.write_all(&record)?;
-            bytes += record.len() as u64;
-            last.extend_from_slice(&record);
-            last.drain(..last.len().saturating_sub(limits::OUTPUT_END_BYTES));
+            end.append(&record);
         }
     }
     new.into_inner()?.sync_all()?;
-    Ok(End { bytes, sum: checksum(&last) })
+    Ok(end)
 }
 
 /// Reads the next record with its line end; false at the end. In CSV a quoted cell may contain line ends.
@@ -206,7 +207,7 @@ mod tests {
         std::fs::write(output.path(), format!("{before}not durable")).unwrap();
         let mut again = RowSet::default();
         [2..3, 30..31].into_iter().for_each(|row| again.insert_range(row));
-        let end = End { bytes: before.len() as u64, sum: checksum(before.as_bytes()) };
+        let end = end_of(before);
         let mut offsets = [Some(end)];
         take_out(std::slice::from_ref(&output), &again, &mut offsets).unwrap();
         // A crash before the state knows of it, and once more.
@@ -216,9 +217,14 @@ mod tests {
         take_out(std::slice::from_ref(&output), &again, &mut offsets).unwrap();
         finish(std::slice::from_ref(&output), &offsets).unwrap();
         assert_eq!(std::fs::read_to_string(output.path()).unwrap(), after);
-        let end = End { bytes: after.len() as u64, sum: checksum(after.as_bytes()) };
-        assert_eq!(offsets, [Some(end)]);
+        assert_eq!(offsets, [Some(end_of(after))]);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    fn end_of(text: &str) -> End {
+        let mut end = End::default();
+        end.append(text.as_bytes());
+        end
     }
 
     #[test]

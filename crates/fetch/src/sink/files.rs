@@ -244,22 +244,35 @@ impl Sink for Files {
     }
 
     fn commit(&mut self) -> io::Result<()> {
-        Ok(())
+        still_there(&self.root)
     }
 
     fn cut(&mut self) -> io::Result<Cut> {
+        still_there(&self.root)?;
         let pending = self.naming.pending();
         if pending.is_empty() {
             return Ok(Cut::default());
         }
         let names = pending.iter().map(|file| file.named(&self.root)).collect::<io::Result<_>>()?;
         let (root, reserved) = (Arc::clone(&self.root), Arc::clone(&self.reserved));
-        let sync = move || settle(&root, &pending, &reserved);
+        let sync = move || settle(&root, &pending, &reserved).and_then(|()| still_there(&root));
         Ok(Cut { end: None, names, sync: Some(Box::new(sync)) })
     }
 
     fn moves_bodies(&self) -> bool {
         true
+    }
+}
+
+/// An error if the path of the directory leads elsewhere by now: the records that were written name files by this path.
+fn still_there(root: &Folder) -> io::Result<()> {
+    match Folder::open(root.path()).and_then(|there| Ok(there.found()?.id == root.found()?.id)) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let what = "it was moved, and something else has its name: put it back";
+            Err(at(root.path(), &io::Error::other(what)))
+        }
+        Err(error) => Err(at(root.path(), &error)),
     }
 }
 

@@ -20,7 +20,7 @@ pub use collect::{Collected, collect};
 pub use files::Files;
 pub use lines::Lines;
 pub use output::OutputFile;
-pub(crate) use output::ends_with;
+pub(crate) use output::{begins_with, is_of_the_system, open_own};
 pub use overlapped_proto::filename::{Template, TemplateError};
 pub use overlapped_proto::journal::{End, Named};
 pub use overlapped_proto::record::column::Fields;

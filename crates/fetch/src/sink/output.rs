@@ -2,23 +2,25 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use overlapped_proto::journal::{End, checksum};
-use overlapped_proto::limits::OUTPUT_END_BYTES;
+use overlapped_proto::journal::End;
+use overlapped_proto::limits::OUTPUT_BUFFER_BYTES;
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 
 use super::{Cut, Existing, at, sync_name};
+use crate::folder::found;
 
 /// A file that records are appended to.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
     file: Arc<File>,
-    length: u64,
-    /// Its last bytes, for the checksum of its end.
-    last: Vec<u8>,
+    /// Its length, and the checksum of all of it.
+    end: End,
     /// Its directory entry may not be synced yet.
     fresh: bool,
     /// It has old content, which is truncated by the first write, not when a command is refused.
@@ -26,43 +28,68 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    /// A new file. An existing file without content, or a device, is used as it is. Content to be replaced is kept until
-    /// the run begins to write.
+    /// A new file. An empty file, or whatever is below `/dev`, is used as it is. Content to be replaced is kept until the
+    /// run begins to write. A file is replaced by writing to it, so it must be a plain file of this user with one name:
+    /// what a link or a second name leads to would be lost.
     ///
     /// # Errors
     ///
-    /// It exists and is to be kept ([`io::ErrorKind::AlreadyExists`]), or it cannot be created.
+    /// It exists and is to be kept ([`io::ErrorKind::AlreadyExists`]); it is something else than such a file
+    /// ([`io::ErrorKind::InvalidInput`]); it cannot be created.
     ///
     /// # Blocking
     ///
-    /// On the disk, like all of this type.
+    /// On the disk, like all of this type. A named pipe is not waited for; [`OutputFile::pipe`] does that.
     pub fn create(path: PathBuf, existing: Existing) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true);
-        match existing {
-            Existing::Replace => options.create(true).truncate(false),
-            Existing::Keep => options.create_new(true),
-        };
-        let file = match options.open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && holds_nothing(&path) => {
-                OpenOptions::new().write(true).open(&path)
-            }
-            opened => opened,
+        let file = match existing {
+            Existing::Replace => open_own(&path, options.create(true).truncate(false)),
+            Existing::Keep => match options.clone().create_new(true).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !holds_records(&path) => {
+                    open_own(&path, &mut options)
+                }
+                opened => opened,
+            },
         }?;
         let meta = file.metadata()?;
         let replaces = meta.is_file() && meta.len() > 0;
-        Ok(Self { file: Arc::new(file), path, length: 0, last: Vec::new(), fresh: true, replaces })
+        if replaces && existing == Existing::Keep {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Ok(Self { file: Arc::new(file), path, end: End::default(), fresh: true, replaces })
     }
 
-    /// The file of a resumed run, truncated to `length`; what followed is written again.
+    /// A named pipe, once it has a reader. It keeps nothing, so a run that writes to it cannot be durable.
     ///
     /// # Errors
     ///
-    /// It is shorter than that, or cannot be opened.
-    pub fn resume(path: PathBuf, length: u64) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(length == 0).truncate(false).open(&path)?;
-        let found = file.metadata()?.len();
+    /// It is no named pipe, or cannot be opened.
+    ///
+    /// # Blocking
+    ///
+    /// Until the pipe has a reader.
+    pub fn pipe(path: PathBuf) -> io::Result<Self> {
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        let file = OpenOptions::new().write(true).custom_flags(flags).open(&path)?;
+        if found(&file)?.kind != FileType::Fifo {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a named pipe any more"));
+        }
+        Ok(Self { file: Arc::new(file), path, end: End::default(), fresh: false, replaces: false })
+    }
+
+    /// The file of a resumed run, truncated to `end`; what followed is written again. Its content was compared with the
+    /// checksum when the state was opened.
+    ///
+    /// # Errors
+    ///
+    /// It is shorter than that; it is no plain file of this user with one name; it cannot be opened.
+    pub fn resume(path: PathBuf, end: End) -> io::Result<Self> {
+        let (mut options, length) = (OpenOptions::new(), end.bytes);
+        options.read(true).write(true).create(length == 0).truncate(false);
+        let mut file = open_own(&path, &mut options)?;
+        let meta = file.metadata()?;
+        let found = meta.len();
         if found < length {
             let what =
                 format!("it has {found} bytes, but the run has written {length}: it was changed since");
@@ -72,9 +99,10 @@ impl OutputFile {
             file.set_len(length)?;
             file.sync_all()?;
         }
-        let last = last_bytes(&file, length)?;
-        file.seek(SeekFrom::Start(length))?;
-        Ok(Self { file: Arc::new(file), path, length, last, fresh: length == 0, replaces: false })
+        if meta.is_file() {
+            file.seek(SeekFrom::Start(length))?;
+        }
+        Ok(Self { file: Arc::new(file), path, end, fresh: length == 0, replaces: false })
     }
 
     fn make_room(&mut self) -> io::Result<()> {
@@ -84,18 +112,8 @@ impl OutputFile {
         Ok(())
     }
 
-    /// Records the last bytes.
-    fn note(&mut self, written: &[u8]) {
-        self.length += written.len() as u64;
-        let kept = OUTPUT_END_BYTES.saturating_sub(written.len()).min(self.last.len());
-        self.last.drain(..self.last.len() - kept);
-        self.last.extend_from_slice(
-            written.get(written.len().saturating_sub(OUTPUT_END_BYTES)..).unwrap_or_default(),
-        );
-    }
-
     pub(super) fn is_empty(&self) -> bool {
-        self.length == 0
+        self.end.bytes == 0
     }
 
     /// Its end so far, and how to sync it.
@@ -109,20 +127,20 @@ impl OutputFile {
             file.sync_data().map_err(|error| at(&path, &error))?;
             if fresh { sync_name(&path) } else { Ok(()) }
         };
-        let end = End { bytes: self.length, sum: checksum(&self.last) };
-        Ok(Cut { end: Some(end), names: Vec::new(), sync: Some(Box::new(sync)) })
+        Ok(Cut { end: Some(self.end), names: Vec::new(), sync: Some(Box::new(sync)) })
     }
 }
 
-fn holds_nothing(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| !found.is_dir() && (!found.is_file() || found.len() == 0))
+/// True if it is a file with something in it.
+fn holds_records(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() > 0)
 }
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.make_room()?;
         let written = (&*self.file).write(bytes).map_err(|error| at(&self.path, &error))?;
-        self.note(bytes.get(..written).unwrap_or_default());
+        self.end.append(bytes.get(..written).unwrap_or_default());
         Ok(written)
     }
 
@@ -132,37 +150,84 @@ impl Write for OutputFile {
     }
 }
 
-/// True if the file has at least this length, and the bytes before it have this checksum.
-pub(crate) fn ends_with(file: &File, end: End) -> io::Result<bool> {
-    let last = last_bytes(file, end.bytes)?;
-    let whole = usize::try_from(end.bytes).unwrap_or(usize::MAX).min(OUTPUT_END_BYTES);
-    Ok(last.len() == whole && checksum(&last) == end.sum)
+/// Opens the file of an output, which is a plain file of this user with one name. No link is followed, and no named pipe
+/// waited for: either may have been put there by another user. What is below `/dev`, such as `/dev/stdout`, is the
+/// system's, and is opened as it is.
+///
+/// # Errors
+///
+/// It is something else ([`io::ErrorKind::InvalidInput`]), or cannot be opened.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    if is_of_the_system(path) {
+        return options.open(path);
+    }
+    // O_NONBLOCK means nothing to a plain file, and so it need not be cleared.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let opened = options.custom_flags(flags).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::LOOP | Errno::MLINK) => refused("it is a symbolic link, and an output is a plain file"),
+        // A named pipe without a reader, or a socket.
+        Some(Errno::NXIO) => refused(NO_FILE),
+        _ => error,
+    })?;
+    let found = found(&file)?;
+    if !found.is_file() {
+        return Err(refused(NO_FILE));
+    }
+    if found.owner != rustix::process::geteuid().as_raw() {
+        return Err(refused("it belongs to another user"));
+    }
+    if found.links > 1 {
+        return Err(refused("it has a second name (a hard link), and what is written would be there too"));
+    }
+    Ok(file)
 }
 
-/// The last bytes of the first `length`, or fewer if the file is shorter.
-fn last_bytes(file: &File, length: u64) -> io::Result<Vec<u8>> {
-    let from = length.saturating_sub(OUTPUT_END_BYTES as u64);
-    let mut last = vec![0; usize::try_from(length - from).unwrap_or(OUTPUT_END_BYTES)];
-    let mut read = 0;
-    while let Some(rest) = last.get_mut(read..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, from + read as u64) {
-            Ok(0) => break,
-            Ok(count) => read += count,
+const NO_FILE: &str = "it is not a plain file (only a run with --durability none writes to a named pipe)";
+
+fn refused(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+/// True if the path is below `/dev`.
+pub(crate) fn is_of_the_system(path: &Path) -> bool {
+    path.starts_with("/dev")
+}
+
+/// True if the file has at least this length, and everything up to there has this checksum.
+///
+/// # Blocking
+///
+/// On the disk, for all of the file.
+pub(crate) fn begins_with(file: &File, end: End) -> io::Result<bool> {
+    let mut block = vec![0; OUTPUT_BUFFER_BYTES];
+    let mut read = End::default();
+    while read.bytes < end.bytes {
+        let rest = usize::try_from(end.bytes - read.bytes).unwrap_or(usize::MAX).min(block.len());
+        let into = block.get_mut(..rest).expect("no more than the block");
+        match file.read_at(into, read.bytes) {
+            Ok(0) => return Ok(false),
+            Ok(count) => read.append(into.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    last.truncate(read);
-    Ok(last)
+    Ok(read == end)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
     use super::*;
 
-    /// However it was written, the end is that of the file.
+    /// However it was written, the checksum is that of the file, and any other byte has another one.
     #[test]
-    fn the_end_is_known_again() {
+    fn what_was_written_is_known_again() {
         let path = std::env::temp_dir().join(format!("overlapped-output-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let mut output = OutputFile::create(path.clone(), Existing::Keep).unwrap();
@@ -172,11 +237,16 @@ mod tests {
             length += bytes as u64;
             let end = output.cut().unwrap().end.unwrap();
             let file = File::open(&path).unwrap();
-            assert!(end.bytes == length && ends_with(&file, end).unwrap(), "{length}");
+            assert!(end.bytes == length && begins_with(&file, end).unwrap(), "{length}");
             let other = End { bytes: length + 1, ..end };
-            assert!(!ends_with(&file, other).unwrap(), "{length}");
-            drop(std::mem::replace(&mut output, OutputFile::resume(path.clone(), length).unwrap()));
+            assert!(!begins_with(&file, other).unwrap(), "{length}");
+            drop(std::mem::replace(&mut output, OutputFile::resume(path.clone(), end).unwrap()));
         }
+        let end = output.cut().unwrap().end.unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[2_000] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(!begins_with(&File::open(&path).unwrap(), end).unwrap(), "a bit of an early record");
         std::fs::remove_file(&path).unwrap();
     }
 

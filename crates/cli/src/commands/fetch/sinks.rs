@@ -1,12 +1,13 @@
 //! Where the records of a run go: the outputs that the plan names, opened, and what a person is told of each row.
 
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::Sink;
 use overlapped_fetch::durable::Earlier;
-use overlapped_fetch::sink::{self, Existing, Files, Lines, OutputFile};
+use overlapped_fetch::sink::{self, End, Existing, Files, Lines, OutputFile};
 use overlapped_proto::record::{Headers, HttpVersion, Record, column::Fields};
 use overlapped_proto::sanitize::{escape, shown};
 
@@ -85,7 +86,7 @@ pub(super) fn open(
     let fields = Fields::default();
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     for (place, output) in plan.ordered().into_iter().enumerate() {
-        let length = earlier.and_then(|earlier| earlier.offset(place));
+        let from = Beginning::of(earlier, place);
         sinks.push(match output {
             Output::Directory(path) => {
                 made.expects_folder(path);
@@ -94,11 +95,11 @@ pub(super) fn open(
             }
             Output::Ndjson(path) => {
                 made.expects_file(path);
-                lines(Lines::ndjson(file(path, existing, length)?, fields), earlier)
+                lines(Lines::ndjson(file(path, existing, from)?, fields), earlier)
             }
             Output::Csv(path) => {
                 made.expects_file(path);
-                lines(Lines::csv(file(path, existing, length)?, fields, plan.csv), earlier)
+                lines(Lines::csv(file(path, existing, from)?, fields, plan.csv), earlier)
             }
             Output::Stdout | Output::Body(_) => continue,
         });
@@ -133,22 +134,49 @@ fn lines(lines: Lines<OutputFile>, earlier: Option<&Earlier>) -> Box<dyn Sink> {
     Box::new(if earlier.is_some() { lines.durable() } else { lines })
 }
 
-/// A new file, or that of a run that goes on, cut to its length.
-fn file(path: &Path, existing: Existing, length: Option<u64>) -> Result<OutputFile, Error> {
-    let opened = match length {
-        Some(length) => OutputFile::resume(path.to_owned(), length),
-        None => OutputFile::create(path.to_owned(), existing),
+/// How a run comes to an output.
+#[derive(Clone, Copy)]
+enum Beginning {
+    /// It begins, and keeps no state.
+    NoState,
+    /// It begins, and keeps its state.
+    Begun,
+    /// It goes on from here.
+    Earlier(End),
+}
+
+impl Beginning {
+    fn of(earlier: Option<&Earlier>, place: usize) -> Self {
+        match earlier.map(|earlier| earlier.offset(place)) {
+            None => Self::NoState,
+            Some(None) => Self::Begun,
+            Some(Some(end)) => Self::Earlier(end),
+        }
+    }
+}
+
+/// A new file, or that of a run that goes on, cut to its length. A named pipe that the user made waits for its reader.
+fn file(path: &Path, existing: Existing, from: Beginning) -> Result<OutputFile, Error> {
+    let is_pipe = || path.symlink_metadata().is_ok_and(|found| found.file_type().is_fifo());
+    let opened = match from {
+        Beginning::Earlier(end) => OutputFile::resume(path.to_owned(), end),
+        Beginning::NoState if is_pipe() => OutputFile::pipe(path.to_owned()),
+        Beginning::NoState | Beginning::Begun => OutputFile::create(path.to_owned(), existing),
     };
+    let goes_on = matches!(from, Beginning::Earlier(_));
     let refused = |kind| {
         use io::ErrorKind::{AlreadyExists, InvalidData, NotFound};
-        kind == AlreadyExists || length.is_some() && matches!(kind, InvalidData | NotFound)
+        kind == AlreadyExists || goes_on && matches!(kind, InvalidData | NotFound)
     };
     opened.map_err(|error| {
         let shown = path.display();
-        match (refused(error.kind()), length) {
+        match (refused(error.kind()), goes_on) {
+            (false, _) if error.kind() == io::ErrorKind::InvalidInput => {
+                Error::Output(format!("cannot write to {shown}: {error}: remove it, or name another -o"))
+            }
             (false, _) => Error::writing(path, &error),
-            (true, Some(_)) => Error::Usage(format!("cannot go on with {shown}: {error}")),
-            (true, None) => {
+            (true, true) => Error::Usage(format!("cannot go on with {shown}: {error}")),
+            (true, false) => {
                 Error::Usage(format!("{shown} exists: --overwrite replaces it, another -o keeps it"))
             }
         }
