@@ -431,8 +431,10 @@ fn a_link_in_the_place_of_a_rewritten_output_is_not_followed() {
 
 // --- what was put in the place of an output -------------------------------------------------------------------
 
-/// What can be planted at the path of an output, beside a file of another purpose.
-fn plants() -> [(&'static str, fn(&str, &str)); 5] {
+/// What can be planted at the path of an output: how it is refused, and what plants it, given another file and the path.
+type Plant = (&'static str, fn(&str, &str));
+
+fn plants() -> [Plant; 5] {
     [
         ("a symbolic link", |theirs, out| symlink(theirs, out).unwrap()),
         ("a symbolic link", |theirs, out| symlink(format!("{theirs}.none"), out).unwrap()),
