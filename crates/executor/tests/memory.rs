@@ -46,7 +46,9 @@ fn queued_jobs_are_light_and_cancelled_ones_weigh_nothing() {
     let before = LIVE.load(Ordering::SeqCst);
     jobs.extend((0..100_000).map(|_| executor.submit(|| ())));
     let each = (LIVE.load(Ordering::SeqCst) - before) as f64 / 100_000.0;
-    assert!(each <= 144.0, "a queued job weighs {each} bytes");
+    // With the feature `tracing` a job has its span, of 40 bytes.
+    let max = if cfg!(feature = "tracing") { 192.0 } else { 144.0 };
+    assert!(each <= max, "a queued job weighs {each} bytes");
 
     // Every second one first: what is given back must not depend on the order.
     let mut odd = false;
