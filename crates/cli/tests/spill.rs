@@ -9,10 +9,12 @@ mod program;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use disk::{Act, EIO, Trip, watch};
-use overlapped_testkit::Server;
+use overlapped_testkit::{Script, Server};
 use program::{Directory, command, finish, records};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -26,19 +28,28 @@ struct Sorted {
     server: Server,
     list: String,
     out: String,
+    /// Set while the first host is so slow that no run ends before it is stopped.
+    slow: Arc<AtomicBool>,
 }
 
 impl Sorted {
     /// Of which the first host takes its time.
     fn new() -> Self {
-        let server = Server::builder().hosts(HOSTS as u16).start();
+        let slow = Arc::new(AtomicBool::new(false));
+        let is_slow = Arc::clone(&slow);
+        let first = move |_: &_| {
+            let pause = if is_slow.load(Ordering::SeqCst) { 30 } else { 5 };
+            Script::new()
+                .pause(Duration::from_millis(pause))
+                .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        };
+        let server = Server::builder().hosts(HOSTS as u16).handler("/first/", first).start();
         let directory = Directory::new();
-        let path =
-            |row| if row < ROWS { format!("/row/{row}?delay_ms=5\n") } else { format!("/row/{row}\n") };
+        let path = |row| if row < ROWS { format!("/first/{row}\n") } else { format!("/row/{row}\n") };
         let urls: String = (0..ALL).map(|row| server.url_on((row / ROWS) as usize, &path(row))).collect();
         let list = directory.write("urls.txt", urls);
         let out = directory.path("out.ndjson");
-        Self { directory, server, list, out }
+        Self { directory, server, list, out, slow }
     }
 
     fn state(&self) -> String {
@@ -51,6 +62,7 @@ impl Sorted {
 
     /// Starts the run, and waits until the last host is asked and rows are on disk.
     fn start(&self) -> Child {
+        self.slow.store(true, Ordering::SeqCst);
         let words = [&PACE[..], &["-s", "-o", &self.out, "-"]].concat();
         let child = command(&words).stdin(self.open()).stderr(Stdio::null()).spawn().unwrap();
         let last = self.server.addresses().last().unwrap().to_string();
@@ -60,6 +72,7 @@ impl Sorted {
     }
 
     fn resume(&self) {
+        self.slow.store(false, Ordering::SeqCst);
         let words = [&PACE[..], &["-s", "--resume", "-o", &self.out, "-"]].concat();
         assert!(command(&words).stdin(self.open()).status().unwrap().success());
         check(&self.directory.read("out.ndjson"));
