@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use overlapped_fetch::{Bulk, Config, Input, InputOptions};
 use overlapped_proto::job::Shard;
@@ -13,7 +14,9 @@ use support::{Fetched, config, run};
 
 const ROWS: u64 = 300;
 
-fn part(config: Config, urls: Vec<String>, options: InputOptions) -> Fetched {
+fn part(mut config: Config, urls: Vec<String>, options: InputOptions) -> Fetched {
+    // Only the first host answers.
+    config.pace.host_down_after = Some(Duration::from_millis(50));
     let input = Input::Urls(Box::new(urls.into_iter()));
     run(Bulk::new(config).unwrap().input(input).input_options(options))
 }

@@ -134,7 +134,7 @@ kinds! {
     TimeoutTotal = "timeout.total", Run, transient, 28;
     /// There were more redirects than the limit.
     RedirectTooMany = "redirect.too_many", Head, permanent, 47;
-    /// The redirect points to something that is not a URL.
+    /// The redirect points to something that is not a URL, or to one of more than 8 KiB.
     RedirectInvalid = "redirect.invalid", Head, permanent, 3;
     /// The redirect would lose its protection: from https to http with a credential or a body.
     RedirectDowngrade = "redirect.downgrade", Head, permanent, 1;
