@@ -231,7 +231,9 @@ impl Executor {
     /// way. A view of a view keeps to both limits. The view's queue is bounded as its executor's is.
     ///
     /// A job of the view that waits for another job keeps its place. If the awaited job, or one that this waits for, needs a place in the
-    /// same view, it is lent that one, as in a direct call. So jobs of a view of limit 1 exclude each other also across waits.
+    /// same view, it is lent that one, as in a direct call. So jobs of a view of limit 1 exclude each other also across waits. Nothing
+    /// is lent to a job that is awaited with a deadline, through [`as_completed`](crate::as_completed), [`wait`](crate::wait()) or a
+    /// [`JobSet`](crate::JobSet), or inside an [`Unblock`](crate::Unblock): it waits until a place is free, in a view of limit 1 for ever.
     ///
     /// A wait may end before the job that has the place: a [`gather`](crate::gather) that fails early, a future that drops a job, a wait
     /// that is told that it [would deadlock](JobError::WouldDeadlock). Its result is that, but the job that waited goes on only with its

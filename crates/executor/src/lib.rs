@@ -78,10 +78,12 @@
 //!   are started first.
 //! - **Cancelling gives back.** A job that is cancelled while it is queued is gone at once: its closure is dropped there and then.
 //!   One that runs is [asked](Executor::submit_cancellable) to stop.
-//! - **No deadlock.** A job may wait for another of its own executor. While it sleeps, another thread takes its place, and begins with
+//! - **Waits in jobs.** A job may wait for another of its own executor. While it sleeps, another thread takes its place, and begins with
 //!   what is waited for. Only if none can come, [`Job::wait`], [`Gather::wait`] and [`scope`](Executor::scope) run that very job inside
-//!   the wait. Jobs that wait for each other in a circle are found, and one of the waits is
-//!   [an error](JobError::WouldDeadlock), not a hang.
+//!   the wait. Jobs of one executor that wait for each other in a circle by [`Job::wait`], [`Gather::wait`] or [`block_on`] of a job are
+//!   found, and one of the waits is [an error](JobError::WouldDeadlock). Not found, and so a hang, are circles that go through a
+//!   deadline, through several results of which one comes first ([`as_completed`], [`wait`](wait()), [`JobSet`]), over two executors, or only
+//!   through the ends of scopes.
 //! - **Threads come and go.** The last to fall asleep is the first to be woken, so the others are let go after their `keep_alive`. An
 //!   idle executor wakes nobody, ever.
 //! - **Panics stay where they belong.** A panic of a closure reaches whoever awaits it. One in a `Drop`, a waker or a hook ends no
