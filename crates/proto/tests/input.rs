@@ -652,6 +652,22 @@ fn any_list() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
 }
 
+#[test]
+fn a_cut_of_the_blocks_beside_the_limit_for_a_row_never_shows() {
+    let filling = "x".repeat(limits::INPUT_ROW_BYTES_MAX - 10);
+    for lines in ["", "\n", "y\nz\n"] {
+        let list = format!("url,x\n\"{lines}{filling}\n0123456789abcdefghij,\"k\nhttp://a.example/,1\n");
+        for format in [Format::Csv, Format::Tsv] {
+            let whole = format!("{:?}", read_blocks(format, &Options::default(), [list.as_bytes()]));
+            for cut in limits::INPUT_ROW_BYTES_MAX - 10..limits::INPUT_ROW_BYTES_MAX + 40 {
+                let (before, after) = list.as_bytes().split_at(cut);
+                let blocks = [before, after];
+                assert_eq!(whole, format!("{:?}", read_blocks(format, &Options::default(), blocks)), "{cut}");
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn the_cut_of_the_blocks_never_shows(

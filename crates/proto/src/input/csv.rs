@@ -109,7 +109,8 @@ pub(super) struct Csv {
     /// Set once the row is known to be malformed.
     lost: Option<Why>,
     ready: Ready,
-    /// A line that is read once more, as a row.
+    /// What goes on after the lost lines were returned: the line that is read once more, as a row, or the bytes of the
+    /// line that is lost too.
     again: Vec<u8>,
     text: Vec<u8>,
     ends: Vec<usize>,
@@ -355,6 +356,11 @@ impl Csv {
 
     fn hold(&mut self, bytes: &[u8]) {
         self.pass(bytes);
+        self.keep(bytes);
+    }
+
+    /// Holds bytes of the row, up to the limit.
+    fn keep(&mut self, bytes: &[u8]) {
         let room = self.bytes_max().saturating_sub(self.held.len());
         self.held.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         match bytes.get(room..) {
@@ -374,9 +380,11 @@ impl Csv {
             self.lose(Why::Long, After::Again);
             return;
         }
-        self.cut = true;
         if in_cell && !self.pieces.is_empty() {
+            self.again = more.to_vec();
             self.lose(Why::Long, After::GoOn);
+        } else {
+            self.cut = true;
         }
     }
 
@@ -535,6 +543,8 @@ impl Csv {
         self.piece.held = 0;
         self.cut = false;
         self.ready = Ready::Nothing;
+        let more = std::mem::take(&mut self.again);
+        self.keep(&more);
     }
 
     /// Goes back to the beginning of the line that is being read.
