@@ -35,7 +35,7 @@ pub(crate) struct Place {
 
 /// How far the pool has come with a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stands {
+pub(crate) enum Position {
     /// In the queue of this lane.
     Queued(u32),
     /// On the worker of this number.
@@ -49,11 +49,11 @@ impl Place {
         Place { lane, origin, at: AtomicU32::new(lane), ticket: AtomicU64::new(GONE), id: AtomicU64::new(0) }
     }
 
-    pub(crate) fn stands(&self) -> Stands {
+    pub(crate) fn position(&self) -> Position {
         match self.ticket() {
-            GONE => Stands::Gone,
-            running if running >= RUNNING => Stands::Running(running as u32),
-            _ => Stands::Queued(self.at()),
+            GONE => Position::Gone,
+            running if running >= RUNNING => Position::Running(running as u32),
+            _ => Position::Queued(self.at()),
         }
     }
 
@@ -79,22 +79,22 @@ impl Place {
         self.id.store(self.id() | AWAITED, Ordering::Relaxed);
     }
 
-    pub(crate) fn queued(&self, at: u32, ticket: u64) {
+    pub(crate) fn set_queued(&self, at: u32, ticket: u64) {
         self.at.store(at, Ordering::Relaxed);
         self.ticket.store(ticket, Ordering::Relaxed);
     }
 
     /// A worker has taken it out of its queue to run it.
-    pub(crate) fn runs_on(&self, worker: u32) {
+    pub(crate) fn set_running(&self, worker: u32) {
         self.ticket.store(RUNNING | u64::from(worker), Ordering::Relaxed);
     }
 
     /// It stands nowhere any more. The number of a view, and so its tickets, may come again.
-    pub(crate) fn left(&self) {
+    pub(crate) fn set_gone(&self) {
         self.ticket.store(GONE, Ordering::Relaxed);
     }
 
-    pub(crate) fn name(&self, id: u64) {
+    pub(crate) fn set_id(&self, id: u64) {
         self.id.store(id, Ordering::Relaxed);
     }
 }

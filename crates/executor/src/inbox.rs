@@ -85,13 +85,13 @@ impl State {
         self.room -= 1;
         self.own += 1;
         self.submitted += 1;
-        task.place().name(self.next_id());
+        task.place().set_id(self.next_id());
         self.push(task);
         Ok(if std::mem::take(&mut self.call) { Brought::Call } else { Brought::In })
     }
 
     pub(crate) fn push(&mut self, task: Arc<dyn Task>) {
-        task.place().queued(ROOT, self.queue.next_ticket());
+        task.place().set_queued(ROOT, self.queue.next_ticket());
         self.queue.push(task);
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::block_on::{Awaits, Stop, drive};
 use crate::cancel::CancelToken;
-use crate::cell::{Awaited, Look, Stands, Task};
+use crate::cell::{Awaited, Look, Position, Task};
 use crate::error::{JobError, Rejected};
 use crate::group::Group;
 use crate::guard::guarded;
@@ -345,7 +345,7 @@ impl CancelHandle {
 impl CancelHandle {
     /// Whether the job has ended or was never let in.
     pub(crate) fn is_over(&self) -> bool {
-        self.task.upgrade().is_none_or(|task| task.place().stands() == Stands::Gone)
+        self.task.upgrade().is_none_or(|task| task.place().position() == Position::Gone)
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 
 use crate::block_on::{Awaits, Stop, drive};
-use crate::cell::{Stands, Task};
+use crate::cell::{Position, Task};
 use crate::error::JobError;
 use crate::fork;
 use crate::group::{Group, Wake};
@@ -88,7 +88,7 @@ impl<R: Send + 'static> Gather<R> {
         let pool = self.many.pool();
         let tasks = pool.as_ref().filter(|pool| pool::is_worker(pool)).map(|_| self.many.tasks());
         let jobs = || {
-            let left = tasks.iter().flatten().filter(|task| task.place().stands() != Stands::Gone);
+            let left = tasks.iter().flatten().filter(|task| task.place().position() != Position::Gone);
             tasks.is_some().then(|| left.cloned().collect())
         };
         let awaits = match &pool {

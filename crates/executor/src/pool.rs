@@ -9,8 +9,8 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
-use crate::cell::{Ended, Ending, Place, Stands, Task};
-use crate::core::{Bounds, Core, Done, Effects, Entry, From, Next, On, Tally, Unit, Verdict, Woken};
+use crate::cell::{Ended, Ending, Place, Position, Task};
+use crate::core::{Bounds, CameFrom, Core, Done, Effects, Entry, Next, On, Tally, Unit, Verdict, Woken};
 use crate::error::{JobError, Panic, Rejected};
 use crate::fork;
 use crate::guard::guarded;
@@ -260,12 +260,12 @@ impl Pool {
                 guarded(move || drop(task));
                 return true;
             }
-            match job.place().stands() {
+            match job.place().position() {
                 // A worker has taken it, and may still be busy with the waker of the job before.
-                Stands::Running(_) => return job.withdraw(why),
-                Stands::Gone => return false,
+                Position::Running(_) => return job.withdraw(why),
+                Position::Gone => return false,
                 // That worker has put it back since.
-                Stands::Queued(_) => sync::relax(),
+                Position::Queued(_) => sync::relax(),
             }
         }
     }
@@ -397,7 +397,7 @@ impl Pool {
 
     fn work(self: &Arc<Self>, me: &Arc<Worker>) {
         let mut tally = Tally::new();
-        let mut next = self.next(me, From::Start, &mut tally);
+        let mut next = self.next(me, CameFrom::Start, &mut tally);
         let mut now = self.now();
         loop {
             self.timers.help();
@@ -407,7 +407,7 @@ impl Pool {
                     if alone {
                         self.search();
                     }
-                    let next = self.next(me, From::Search, &mut tally);
+                    let next = self.next(me, CameFrom::Search, &mut tally);
                     now = self.now();
                     next
                 }
@@ -418,8 +418,8 @@ impl Pool {
                         None => reap.then_some(self.settings.keep_alive),
                     };
                     let from = match me.sleep(wait) {
-                        Some(Signal::Work) => From::Search,
-                        Some(Signal::Close) => From::Close,
+                        Some(Signal::Work) => CameFrom::Search,
+                        Some(Signal::Close) => CameFrom::Close,
                         Some(Signal::Look) => {
                             next = Next::Park { reap };
                             continue;
@@ -445,7 +445,7 @@ impl Pool {
         }
     }
 
-    fn next(self: &Arc<Self>, me: &Arc<Worker>, from: From, tally: &mut Tally) -> Next {
+    fn next(self: &Arc<Self>, me: &Arc<Worker>, from: CameFrom, tally: &mut Tally) -> Next {
         let (next, effects) = self.core().next(me, from, tally);
         self.apply(effects);
         self.retry_if_due();
@@ -472,7 +472,7 @@ impl Pool {
         match take_next() {
             Some(next) => next,
             None => {
-                let next = self.next(me, From::Job, tally);
+                let next = self.next(me, CameFrom::Job, tally);
                 *now = self.now();
                 next
             }
@@ -564,7 +564,7 @@ impl Ending for Round<'_> {
                 core.add(self.tally);
                 (core.called(), wakers)
             } else {
-                let (next, effects) = core.next(self.me, From::Job, self.tally);
+                let (next, effects) = core.next(self.me, CameFrom::Job, self.tally);
                 NEXT.with(|slot| *slot.borrow_mut() = Some(next));
                 (effects, wakers)
             }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::block_on::{Awaits, block_on, drive};
-use crate::cell::{Stands, Task};
+use crate::cell::{Position, Task};
 use crate::error::{JobError, Panic, Rejected};
 use crate::executor::Executor;
 use crate::guard::{guarded, wake_guarded};
@@ -191,7 +191,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let on_worker = self.executor.is_worker();
         let jobs = || {
             let mut tasks = self.tasks.lock();
-            tasks.retain(|task| task.place().stands() != Stands::Gone);
+            tasks.retain(|task| task.place().position() != Position::Gone);
             on_worker.then(|| tasks.clone())
         };
         // In a forked child no thread borrows from this stack.

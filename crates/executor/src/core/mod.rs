@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::cell::{Finish, Place, Stands, Task};
+use crate::cell::{Finish, Place, Position, Task};
 use crate::error::Rejected;
 use crate::inbox::Inbox;
 use crate::lane::{Lane, ROOT};
@@ -108,7 +108,7 @@ pub(crate) enum Next {
 
 /// How a worker comes to the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum CameFrom {
     /// From a job. It may not sleep yet: the result must first be seen.
     Job,
     /// It is one of those counted as searching.
@@ -208,7 +208,7 @@ impl Core {
         if number == ROOT {
             incoming.room = self.root.waiting_max.saturating_sub(self.root.waiting + own);
         }
-        task.place().name(incoming.next_id());
+        task.place().set_id(incoming.next_id());
         drop(incoming);
         self.enter(task, number);
         self.lend();
@@ -252,13 +252,13 @@ impl Core {
             return self.inbox.tell(&inbox);
         }
         let queue = &mut self.lane(at).queue;
-        task.place().queued(at, queue.next_ticket());
+        task.place().set_queued(at, queue.next_ticket());
         queue.push(task);
     }
 
     /// Puts a job where it is taken next. Its place in the queue is counted in its lane.
     fn push_first(&mut self, task: Arc<dyn Task>) {
-        task.place().queued(ROOT, self.first.next_ticket());
+        task.place().set_queued(ROOT, self.first.next_ticket());
         self.first.push(task);
     }
 
@@ -287,7 +287,7 @@ impl Core {
 
     /// Takes a job out of the queue where it stands.
     fn take_out(&mut self, place: &Place) -> Option<Arc<dyn Task>> {
-        let Stands::Queued(at) = place.stands() else { return None };
+        let Position::Queued(at) = place.position() else { return None };
         let ticket = place.ticket();
         if at != ROOT {
             // A view that is gone had no jobs.
@@ -352,15 +352,15 @@ impl Core {
     // A worker's round.
 
     /// What `me` does next.
-    pub(crate) fn next(&mut self, me: &Arc<Worker>, from: From, tally: &mut Tally) -> (Next, Effects) {
+    pub(crate) fn next(&mut self, me: &Arc<Worker>, from: CameFrom, tally: &mut Tally) -> (Next, Effects) {
         let mut effects = Effects::default();
         match from {
-            From::Search => self.searching -= 1,
-            From::Start => {
+            CameFrom::Search => self.searching -= 1,
+            CameFrom::Start => {
                 self.preparing -= 1;
                 me.preparing.store(false, Ordering::Relaxed);
             }
-            From::Job | From::Close => {}
+            CameFrom::Job | CameFrom::Close => {}
         }
         // A sleeper that was replaced has gone on.
         let crowded = self.active() > self.bounds.max;
@@ -379,7 +379,7 @@ impl Core {
                     self.threads -= 1;
                     self.leaving += 1;
                     Next::Exit
-                } else if from == From::Job {
+                } else if from == CameFrom::Job {
                     self.searching += 1;
                     Next::Search { alone: self.searching == 1 }
                 } else {
@@ -422,7 +422,7 @@ impl Core {
     /// A job was taken out of its queue to be run.
     fn started(&mut self, task: &Arc<dyn Task>, me: &Worker, effects: &mut Effects) {
         let place = task.place();
-        place.runs_on(me.number);
+        place.set_running(me.number);
         let lane = self.lane(place.lane);
         lane.running += 1;
         lane.vacate(&mut effects.wake);
@@ -430,7 +430,7 @@ impl Core {
 
     /// A job has ended; its result is not yet seen.
     pub(crate) fn finish(&mut self, place: &Place, done: &Done, tally: &mut Tally) -> Vec<Waker> {
-        place.left();
+        place.set_gone();
         let lane = self.lane(place.lane);
         lane.running -= 1;
         match done.how {
@@ -630,7 +630,7 @@ impl Core {
 
     /// A job was taken out of the queue of lane `at`, and will not run.
     fn cancelled(&mut self, place: &Place, at: u32) -> Vec<Waker> {
-        place.left();
+        place.set_gone();
         let lane = self.lane(place.lane);
         lane.counts.cancelled += 1;
         let mut wakers = Vec::new();
@@ -669,7 +669,7 @@ impl Core {
             tasks.extend(view.queue.extract(wanted));
         }
         // Nor is any of them lent a place.
-        tasks.iter().for_each(|task| task.place().left());
+        tasks.iter().for_each(|task| task.place().set_gone());
         let mut wakers = Vec::new();
         for task in &tasks {
             wakers.extend(self.cancelled(task.place(), task.place().at()));

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::{Core, Effects};
-use crate::cell::{Place, Stands, Task};
+use crate::cell::{Place, Position, Task};
 use crate::lane::ROOT;
 use crate::worker::{Sleeper, Worker};
 
@@ -147,7 +147,7 @@ impl Wait {
         if self.is_taking_back() {
             return self.lent.is_empty();
         }
-        let gone = |unit: &Unit| unit.jobs.iter().all(|job| job.place().stands() == Stands::Gone);
+        let gone = |unit: &Unit| unit.jobs.iter().all(|job| job.place().position() == Position::Gone);
         self.on.units.iter().any(gone)
     }
 
@@ -171,14 +171,14 @@ impl Wait {
             _ if self.is_taking_back() => None,
             How::Unknown | How::Told => None,
             How::Inline | How::InlineAlways => {
-                self.jobs().find(|job| job.place().stands() == Stands::Queued(ROOT))
+                self.jobs().find(|job| job.place().position() == Position::Queued(ROOT))
             }
         }
     }
 
     /// How those stand that it sleeps on.
-    fn stands_of_jobs(&self) -> impl Iterator<Item = Stands> {
-        self.jobs().map(|job| job.place().stands())
+    fn positions_of_jobs(&self) -> impl Iterator<Item = Position> {
+        self.jobs().map(|job| job.place().position())
     }
 
     fn can_be_told(&self) -> bool {
@@ -245,7 +245,7 @@ impl Core {
             } else if self.lane(view).has_place() {
                 // The borrower has one of its own from now on.
                 self.repay(job.place(), view, &mut effects.wake);
-            } else if let Stands::Queued(_) = job.place().stands() {
+            } else if let Position::Queued(_) = job.place().position() {
                 self.queue_again(view, job.place(), &mut effects.wake);
             }
         }
@@ -267,7 +267,7 @@ impl Core {
         let task = self.take_out(place).expect("what is queued can be taken out");
         let lane = self.lane(view);
         let parent = lane.parent;
-        place.queued(view, lane.queue.push_front(task));
+        place.set_queued(view, lane.queue.push_front(task));
         self.repay(place, view, wakers);
         self.lane(view).admitted -= 1;
         self.release(place, parent, at, wakers);
@@ -279,14 +279,14 @@ impl Core {
         if place.is_awaited() {
             return;
         }
-        match place.stands() {
-            Stands::Running(_) | Stands::Gone => {}
-            Stands::Queued(ROOT) => {
+        match place.position() {
+            Position::Running(_) | Position::Gone => {}
+            Position::Queued(ROOT) => {
                 place.set_awaited();
                 let task = self.take_out(place).expect("what is queued can be taken out");
                 self.push_first(task);
             }
-            Stands::Queued(_) => place.set_awaited(),
+            Position::Queued(_) => place.set_awaited(),
         }
     }
 
@@ -382,7 +382,7 @@ impl Core {
     /// Lets jobs through views whose places are held by those that sleep on them.
     pub(super) fn lend(&mut self) {
         while let Some((lender, job)) = self.loan() {
-            let Stands::Queued(view) = job.place().stands() else {
+            let Position::Queued(view) = job.place().position() else {
                 unreachable!("a loan is for a queued job")
             };
             let task = self.take_out(job.place()).expect("what is queued can be taken out");
@@ -402,7 +402,7 @@ impl Core {
         }
         for wait in self.waits.list.iter().filter(|wait| wait.is_asleep()) {
             for job in wait.jobs() {
-                let Stands::Queued(view) = job.place().stands() else { continue };
+                let Position::Queued(view) = job.place().position() else { continue };
                 if view == ROOT || !self.waits.list.iter().any(|wait| self.can_spare(wait, view)) {
                     continue;
                 }
@@ -431,7 +431,7 @@ impl Core {
     fn running_in_own_place(&self, view: u32) -> usize {
         let running: usize = self.views_of(view).iter().map(|view| self.seen(*view).running).sum();
         let lent = self.waits.list.iter().flat_map(|wait| &wait.lent).filter(|(lane, _)| *lane == view);
-        running - lent.filter(|(_, job)| matches!(job.place().stands(), Stands::Running(_))).count()
+        running - lent.filter(|(_, job)| matches!(job.place().position(), Position::Running(_))).count()
     }
 
     /// Whether a job has its place in the view from a sleeper.
@@ -447,7 +447,7 @@ impl Core {
         while let Some(worker) = found.get(next).map(|wait| wait.worker.number) {
             next += 1;
             for other in self.waits.list.iter().filter(|other| other.is_asleep()) {
-                let sleeps_on = |job: &Arc<dyn Task>| job.place().stands() == Stands::Running(worker);
+                let sleeps_on = |job: &Arc<dyn Task>| job.place().position() == Position::Running(worker);
                 if !found.iter().any(|seen| seen.id == other.id) && other.jobs().any(sleeps_on) {
                     found.push(other);
                 }
@@ -498,16 +498,18 @@ impl Core {
         let mut next = 0;
         while let Some(id) = order.get(next).copied() {
             next += 1;
-            let on: Vec<Stands> =
-                stuck.iter().filter(|wait| wait.id == id).flat_map(|wait| wait.stands_of_jobs()).collect();
-            let awaited = stuck.iter().filter(|other| on.contains(&Stands::Running(other.worker.number)));
+            let on: Vec<Position> =
+                stuck.iter().filter(|wait| wait.id == id).flat_map(|wait| wait.positions_of_jobs()).collect();
+            let awaited = stuck.iter().filter(|other| on.contains(&Position::Running(other.worker.number)));
             order.extend(awaited.map(|wait| wait.id).filter(|id| !order.contains(id)).collect::<Vec<_>>());
         }
         order.extend(stuck.iter().map(|wait| wait.id));
         // One that could not go on, because its place is lent to another that is stuck, would be told in vain.
         let lent_to_stuck = |wait: &Wait| {
-            let running = wait.lent.iter().map(|(_, job)| job.place().stands());
-            running.into_iter().any(|at| stuck.iter().any(|other| at == Stands::Running(other.worker.number)))
+            let running = wait.lent.iter().map(|(_, job)| job.place().position());
+            running
+                .into_iter()
+                .any(|at| stuck.iter().any(|other| at == Position::Running(other.worker.number)))
         };
         let of = |id: u64| stuck.iter().copied().find(move |wait| wait.id == id);
         order.into_iter().find(|id| of(*id).is_some_and(|wait| wait.can_be_told() && !lent_to_stuck(wait)))
@@ -576,17 +578,17 @@ impl<'a> Chart<'a> {
     }
 
     fn will_end(&self, job: &Arc<dyn Task>, sleeper: &Wait) -> bool {
-        match job.place().stands() {
-            Stands::Gone => true,
-            Stands::Running(worker) => self.goes_on(worker),
-            Stands::Queued(lane) => self.will_be_let_through(lane, sleeper),
+        match job.place().position() {
+            Position::Gone => true,
+            Position::Running(worker) => self.goes_on(worker),
+            Position::Queued(lane) => self.will_be_let_through(lane, sleeper),
         }
     }
 
     /// Whether a place in the view that is lent to the job, which had begun, will come back to a sleeper that waits for it.
     fn will_return(&self, view: u32, job: &Arc<dyn Task>, lender: &Wait) -> bool {
         // One that has been given back by its worker is taken back as soon as the lender wakes.
-        let queued = matches!(job.place().stands(), Stands::Queued(_));
+        let queued = matches!(job.place().position(), Position::Queued(_));
         queued || self.will_end(job, lender) || self.will_have_place(view)
     }
 
@@ -630,14 +632,14 @@ impl<'a> Chart<'a> {
     /// Whether a job that has a place in the lane, and is queued further on, is awaited by one that will lend it the next place.
     fn an_awaited_goes_on(&self, lane: u32) -> bool {
         self.core.waits.list.iter().any(|wait| {
-            wait.jobs().any(|job| match job.place().stands() {
-                Stands::Queued(at) => {
+            wait.jobs().any(|job| match job.place().position() {
+                Position::Queued(at) => {
                     at != lane
                         && self.core.within(job.place().lane, lane)
                         && self.core.within(lane, at)
                         && self.will_be_let_through(at, wait)
                 }
-                Stands::Running(_) | Stands::Gone => false,
+                Position::Running(_) | Position::Gone => false,
             })
         })
     }
@@ -658,11 +660,11 @@ impl<'a> Chart<'a> {
         lent.map(|(_, job)| job).any(|job| {
             let on_it = |wait: &&Wait| wait.jobs().any(|other| std::ptr::eq(other.place(), job.place()));
             let sleepers = self.core.waits.list.iter().filter(on_it);
-            match job.place().stands() {
-                Stands::Gone => true,
-                Stands::Running(worker) => self.goes_on(worker),
+            match job.place().position() {
+                Position::Gone => true,
+                Position::Running(worker) => self.goes_on(worker),
                 // It has passed this lane, so this ends at the root.
-                Stands::Queued(next) => {
+                Position::Queued(next) => {
                     sleepers.into_iter().any(|wait| next != lane && self.will_be_let_through(next, wait))
                 }
             }
