@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::error::JobError;
-use crate::executor::{Executor, Permit};
+use crate::executor::Executor;
 use crate::guard::guarded;
 use crate::job::Job;
+use crate::reserve::Permit;
 use crate::sync::Mutex;
 
 /// The owner's side. `D` is what an operation brings back.

@@ -116,6 +116,8 @@ mod join;
 mod shutdown;
 #[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
 mod export;
+mod builder;
+mod reserve;
 mod executor;
 mod job;
 mod block_on;
@@ -136,12 +138,14 @@ mod fork;
 mod queue;
 mod error;
 mod panic_site;
+mod limits;
 mod sync;
 
 pub use crate::block_on::block_on;
+pub use crate::builder::Builder;
 pub use crate::cancel::{CancelToken, Cancelled, CancelledFuture, HookGuard};
 pub use crate::error::{Full, JobError, Panic, Rejected};
-pub use crate::executor::{Builder, Executor, Permit, Reserve};
+pub use crate::executor::Executor;
 #[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
 pub use crate::export::Exporter;
 pub use crate::job::{CancelHandle, CancelOutcome, Job, JobState};
@@ -150,6 +154,7 @@ pub use crate::join::{AsCompleted, Gather, GatherAll, Until, Wait, Waited, as_co
 pub use crate::map::Map;
 pub use crate::metrics::{Histogram, Metrics, StillRunning, Timings};
 pub use crate::pool::NewThread;
+pub use crate::reserve::{Permit, Reserve};
 pub use crate::scope::{Scope, ScopedJob};
 pub use crate::shutdown::{Report, Shutdown, ShuttingDown};
 pub use crate::try_scope::TryScope;

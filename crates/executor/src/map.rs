@@ -13,8 +13,10 @@ use futures_core::Stream;
 
 use crate::cancel::CancelToken;
 use crate::error::JobError;
-use crate::executor::{Executor, Reserve};
+use crate::executor::Executor;
 use crate::job::Job;
+use crate::limits;
+use crate::reserve::Reserve;
 
 impl Executor {
     /// Calls `function` with every item on the pool; a stream of the results, in the order of the items.
@@ -50,7 +52,7 @@ impl Executor {
             executor: self.located(),
             items: items.into_iter(),
             function: Arc::new(function),
-            window: 64,
+            window: limits::MAP_WINDOW,
             jobs: VecDeque::new(),
             reserve: None,
             exhausted: false,

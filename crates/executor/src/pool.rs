@@ -16,6 +16,7 @@ use crate::fork;
 use crate::guard::guarded;
 use crate::inbox::{Brought, Inbox};
 use crate::lane::ROOT;
+use crate::limits;
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering, local, thread};
 use crate::timer::{self, Timer, Timers};
@@ -79,10 +80,6 @@ struct Refusal {
     until: Instant,
     timer: Option<Timer>,
 }
-
-/// The first pause, long enough for a burst of other threads to end; and the longest, which a queue that only waits for this may wait.
-const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(10);
-const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 local!(CURRENT: Current);
 // A worker's next step, from the end of a job until its result is delivered. Apart from the rest, since every job comes by here.
@@ -304,7 +301,7 @@ impl Pool {
     fn back_off(self: &Arc<Self>) {
         let pause = {
             let mut refusal = self.refusal.lock();
-            refusal.pause = (refusal.pause * 2).clamp(REFUSAL_PAUSE_MIN, REFUSAL_PAUSE_MAX);
+            refusal.pause = (refusal.pause * 2).clamp(limits::REFUSAL_PAUSE_MIN, limits::REFUSAL_PAUSE_MAX);
             refusal.until = Instant::now() + refusal.pause;
             refusal.pause
         };

@@ -4,8 +4,7 @@
 
 use std::collections::VecDeque;
 
-/// Entries a segment: 256 of a job's 16 bytes are one page.
-const SEGMENT: usize = 256;
+use crate::limits::QUEUE_SEGMENT as SEGMENT;
 
 /// A row of segments; each entry is known by its ticket, a number that is never given twice.
 ///

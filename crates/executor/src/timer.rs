@@ -17,23 +17,12 @@ use std::time::{Duration, Instant};
 
 use crate::fork;
 use crate::guard::guarded;
+use crate::limits;
 
 type Key = (Instant, u64);
 type Action = Box<dyn FnOnce() + Send>;
 pub(crate) type Spawn = Box<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
 pub(crate) type Rouse = Box<dyn Fn() + Send + Sync>;
-
-/// How long the last thread stays when there is nothing left to wait for: a thread costs less than this keeps it.
-const LINGER: Duration = Duration::from_millis(100);
-/// The longest sleep of the thread on watch.
-const LOOK: Duration = Duration::from_secs(1);
-/// At most so many threads of one executor. While all of them are busy, as with 16 slow `Drop`s at once, further deadlines are late.
-const THREADS_MAX: usize = 16;
-/// The exponential back-off after a refused thread.
-const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(10);
-const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How soon to look again at deadlines of another executor whose lock is held at the moment.
-const CONTENDED: Duration = Duration::from_millis(1);
 
 pub(crate) struct Timers {
     state: Mutex<State>,
@@ -121,7 +110,7 @@ impl Timers {
             // The new deadline may be the first.
             drop(state);
             (self.rouse)();
-        } else if state.threads < THREADS_MAX {
+        } else if state.threads < limits::TIMER_THREADS_MAX {
             state.threads += 1;
             // From here on the new thread is counted on.
             state.watched = true;
@@ -137,7 +126,7 @@ impl Timers {
         let mut state = self.lock();
         state.threads -= 1;
         state.watched = false;
-        state.pause = (state.pause * 2).clamp(REFUSAL_PAUSE_MIN, REFUSAL_PAUSE_MAX);
+        state.pause = (state.pause * 2).clamp(limits::REFUSAL_PAUSE_MIN, limits::REFUSAL_PAUSE_MAX);
         state.ask_at = Some(Instant::now() + state.pause);
         drop(state);
         if !self.refused.swap(true, Ordering::SeqCst) {
@@ -177,9 +166,9 @@ impl Timers {
                     }
                 }
                 // It looks now and then, because a deadline that is taken back wakes nobody.
-                Some((&(at, _), _)) => state = self.watch(state, (at - now).min(LOOK)).0,
+                Some((&(at, _), _)) => state = self.watch(state, (at - now).min(limits::TIMER_SLEEP_MAX)).0,
                 None => {
-                    let (woken, timed_out) = self.watch(state, LINGER);
+                    let (woken, timed_out) = self.watch(state, limits::TIMER_LINGER);
                     state = woken;
                     if timed_out && state.entries.is_empty() {
                         state.threads -= 1;
@@ -197,7 +186,7 @@ impl Timers {
         let mut timed_out = false;
         while state.watched && state.spares == 0 && !timed_out {
             state.spares += 1;
-            (state, timed_out) = self.sleep(state, LINGER);
+            (state, timed_out) = self.sleep(state, limits::TIMER_LINGER);
             state.spares -= 1;
         }
         if state.watched {
@@ -309,7 +298,7 @@ pub(crate) fn wake_by() -> Option<Instant> {
     // In a forked child a thread of the parent may hold the lock for ever.
     match UNWATCHED.try_lock() {
         Ok(all) => all.iter().filter_map(Weak::upgrade).filter_map(|timers| timers.help_by()).min(),
-        Err(_) => Some(Instant::now() + CONTENDED),
+        Err(_) => Some(Instant::now() + limits::TIMER_CONTENDED),
     }
 }
 

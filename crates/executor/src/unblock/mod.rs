@@ -37,8 +37,10 @@ use self::accepted::Accepted;
 use self::read::Reading;
 use self::seek::Seeking;
 use crate::error::{JobError, Rejected};
-use crate::executor::{Executor, Reserve};
+use crate::executor::Executor;
 use crate::lend::Loan;
+use crate::limits;
+use crate::reserve::Reserve;
 use crate::sync::Mutex;
 
 /// A blocking object (`Read`, `Write`, `Seek` or `Iterator`) as an asynchronous one (`AsyncRead`, `AsyncBufRead`, `AsyncWrite`,
@@ -194,7 +196,7 @@ impl<T: Send + 'static> Unblock<T> {
         Unblock {
             loan: Loan::new(&executor.located(), object),
             stage: Stage::Rest,
-            block_bytes: 256 * 1024,
+            block_bytes: limits::BLOCK_BYTES,
             reading: Reading::new(),
             rewind: read::rewind_of_a_file(),
             accepted: Arc::new(Mutex::new(Accepted::new())),

@@ -13,20 +13,9 @@ use std::task::{Context, Poll, ready};
 use super::listener::Listener;
 use super::seek::rewind;
 use super::{Done, Operation, Rewind, Stage, Unblock};
+use crate::limits;
 use crate::pool::{self, Pool};
 use crate::sync::{AtomicBool, Mutex, Ordering};
-
-/// The first block of a reader, and the first after a seek: each of those that follow is twice as long.
-const FIRST_BYTES: usize = 16 * 1024;
-/// A reader that asks for more than a block gets as much in one, up to this.
-const ONE_READ_BYTES: usize = 1024 * 1024;
-/// So much in whole blocks, in a row, makes an object one that is read ahead; and so many blocks.
-const BULK_BYTES: usize = 512 * 1024;
-const BULK_BLOCKS: usize = 3;
-/// Empty blocks that are kept.
-const SPARE_BLOCKS: usize = 4;
-/// How many blocks such an object is read ahead.
-const BULK_AHEAD: usize = 2;
 
 /// The reader's side.
 pub(super) struct Reading {
@@ -97,9 +86,9 @@ impl Reading {
             at: 0,
             stock: Arc::new(stock),
             ahead: None,
-            next_bytes: FIRST_BYTES,
+            next_bytes: limits::FIRST_READ_BYTES,
             wanted: 0,
-            one_read_bytes: ONE_READ_BYTES,
+            one_read_bytes: limits::ONE_READ_BYTES,
         }
     }
 
@@ -161,7 +150,7 @@ impl Reading {
             stock.spare.push(block);
         }
         stock.whole = (0, 0);
-        self.next_bytes = FIRST_BYTES;
+        self.next_bytes = limits::FIRST_READ_BYTES;
         let after = stock.after.take();
         drop(stock);
         // To drop an error may be the user's code: not under the lock.
@@ -217,7 +206,7 @@ impl Stock {
 
     fn give_back(&self, block: Block) {
         let mut stock = self.blocks.lock();
-        if stock.spare.len() < SPARE_BLOCKS && !block.bytes.is_empty() {
+        if stock.spare.len() < limits::SPARE_BLOCKS && !block.bytes.is_empty() {
             stock.spare.push(block);
         }
     }
@@ -347,8 +336,8 @@ impl<T: Read + Send + 'static> Unblock<T> {
     fn ahead(&self) -> usize {
         self.reading.ahead.unwrap_or_else(|| {
             let (blocks, bytes) = self.reading.stock.blocks.lock().whole;
-            let bulk = blocks >= BULK_BLOCKS && bytes >= BULK_BYTES;
-            if bulk && !self.accepted.lock().is_written_to() { BULK_AHEAD } else { 0 }
+            let bulk = blocks >= limits::BULK_BLOCKS && bytes >= limits::BULK_BYTES;
+            if bulk && !self.accepted.lock().is_written_to() { limits::BULK_READ_AHEAD } else { 0 }
         })
     }
 

@@ -12,6 +12,7 @@ use futures_core::Stream;
 
 use super::{Done, Operation, Stage, Unblock};
 use crate::error::{JobError, Rejected};
+use crate::limits;
 use crate::sync::Mutex;
 
 struct Items<I>(Mutex<Stock<I>>);
@@ -114,7 +115,7 @@ where
             this.failed = Some(JobError::Rejected(Rejected::Forked).into());
             return Poll::Ready(None);
         }
-        let room = (this.block_bytes / 1000).max(1);
+        let room = (this.block_bytes / limits::ITEM_BYTES).max(1);
         let items = this.stock();
         loop {
             let (mut item, mut over, mut low) = items.take(room);

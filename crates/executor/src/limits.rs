@@ -1,0 +1,68 @@
+//! The defaults and the fixed bounds of an executor.
+//!
+//! Must never hold anything but numbers: what they mean for a caller is said where they are used.
+
+use std::time::Duration;
+
+// Defaults of the builder.
+
+/// `max_workers`.
+pub(crate) const MAX_WORKERS: usize = 512;
+/// `queue_limit`.
+pub(crate) const QUEUE_JOBS: usize = 1 << 20;
+/// `keep_alive`.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// `stand_in_workers`: enough for a tree of jobs that wait for jobs, however few workers there are.
+pub(crate) fn stand_in_workers(max_workers: usize) -> usize {
+    max_workers.saturating_mul(4).max(256)
+}
+
+/// More threads than this are refused as a mistake: no supported system can start as many.
+pub(crate) const THREADS_MAX: usize = 1 << 20;
+
+// After a refused thread.
+
+/// The first pause of the exponential back-off, long enough for a burst of other threads to end; and the longest, which a queue that
+/// only waits for a thread may wait.
+pub(crate) const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(10);
+pub(crate) const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+// Deadlines.
+
+/// How long the last timer thread stays when there is nothing left to wait for: a thread costs less than this keeps it.
+pub(crate) const TIMER_LINGER: Duration = Duration::from_millis(100);
+/// The longest sleep of the thread on watch.
+pub(crate) const TIMER_SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Timer threads of one executor. While all of them are busy, as with 16 slow `Drop`s at once, further deadlines are late.
+pub(crate) const TIMER_THREADS_MAX: usize = 16;
+/// When to look again at deadlines of another executor whose mutex is held at the moment.
+pub(crate) const TIMER_CONTENDED: Duration = Duration::from_millis(1);
+
+// Streams.
+
+/// Items of a `Map` in flight.
+pub(crate) const MAP_WINDOW: usize = 64;
+
+// `Unblock`.
+
+/// Bytes that one job moves.
+pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
+/// What an item of an iterator counts for in such a block.
+pub(crate) const ITEM_BYTES: usize = 1000;
+/// The first block of a reader, and the first after a seek. Each of those that follow is twice as long.
+pub(crate) const FIRST_READ_BYTES: usize = 16 * 1024;
+/// A reader that asks for more than a block gets it from one job, up to this.
+pub(crate) const ONE_READ_BYTES: usize = 1024 * 1024;
+/// An object is read ahead once this many bytes, in at least this many whole blocks, came in a row.
+pub(crate) const BULK_BYTES: usize = 512 * 1024;
+pub(crate) const BULK_BLOCKS: usize = 3;
+/// How many blocks such an object is read ahead.
+pub(crate) const BULK_READ_AHEAD: usize = 2;
+/// Empty blocks that are kept.
+pub(crate) const SPARE_BLOCKS: usize = 4;
+
+// Memory.
+
+/// Entries in a segment of a queue: 256 of a job's 16 bytes are one page.
+pub(crate) const QUEUE_SEGMENT: usize = 256;
