@@ -1,4 +1,4 @@
-//! How a command ends: the exit codes, and the one line that says why. Nothing here prints.
+//! How a command ends: its exit code, and its error message of one line. Nothing here prints.
 
 use std::fmt;
 use std::io;
@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use overlapped_proto::sanitize::shown;
 
-/// How a command that did its work ended.
+/// The result of a command that ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// Every row succeeded.
     Succeeded,
-    /// Some row failed.
+    /// At least one row failed.
     RowsFailed,
     /// A limit stopped the run before the end of the list.
     Stopped,
@@ -26,22 +26,22 @@ impl From<Ending> for ExitCode {
             Ending::Succeeded => Self::SUCCESS,
             Ending::RowsFailed => Self::from(1),
             Ending::Stopped => Self::from(4),
-            // As a shell reports a process that the signal killed.
+            // The exit status that a shell reports for a process killed by this signal.
             Ending::Interrupted(signal) => Self::from(signal.saturating_add(128)),
         }
     }
 }
 
-/// Why a command could not do its work.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// A flag, a setting or an input is wrong; the text says which and what to do.
+    /// A flag, a setting or an input is wrong; the text names it and the remedy.
     Usage(String),
-    /// Something could not be written; the text says what.
+    /// An output could not be written; the text names it.
     Output(String),
-    /// The state of a run is damaged; the text says where.
+    /// The state of a run is damaged; the text says at which place.
     Journal(String),
-    /// Whoever read the output went away, as in `| head -1`. Nobody is left to tell.
+    /// The reader of standard output has closed it, as in `| head -1`. This is no failure, and prints no message.
     OutputClosed,
 }
 
@@ -91,13 +91,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The name of a file, or of a URL that was given for one, without what is secret in it.
+/// The name of a file for a message. If a URL was given by mistake, its secrets are removed.
 fn name(path: &Path) -> String {
     let text = path.display().to_string();
     if text.contains("://") { shown(&text) } else { text }
 }
 
-/// The operating system's words without "(os error 2)", which helps nobody.
+/// The message of the operating system, without its suffix "(os error 2)".
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {

@@ -1,8 +1,8 @@
-//! Words as a POSIX shell takes them, for commands that a person is to copy.
+//! Quotes words for a POSIX shell, for commands that a user copies.
 
 use std::borrow::Cow;
 
-/// The word as it is where that is safe, else in single quotes.
+/// The word unchanged if that is safe, else in single quotes.
 pub(crate) fn quote(word: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@,=+%".contains(c);
     match word.chars().all(plain) && !word.is_empty() {

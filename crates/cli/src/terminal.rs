@@ -1,38 +1,37 @@
-//! Standard output and standard error: their width, whether a person reads them, and what a person may be shown.
+//! Standard output and standard error: their width, whether they are terminals, and escaping.
 //!
-//! This is the border at which text from strangers (URLs, header fields, names of files, arguments) reaches a
-//! terminal: nothing that could steer it, or reorder what is read, gets past here. Bodies alone are written as they
-//! came.
+//! All untrusted text (URLs, header fields, file names, arguments) reaches a terminal through this module, which escapes
+//! control and bidirectional characters. Only bodies are written unchanged.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use overlapped_proto::sanitize::{escape, is_unsafe};
 
-/// The width where nobody tells one: of a page, or of a log.
+/// The default width, of a page or a log.
 const WIDTH: usize = 100;
 
-/// A line on standard error; a line end within it is escaped like any other control character. A failure to write it
-/// is not told: there is nobody left to tell.
+/// Writes a line to standard error, with control characters and line ends escaped. A write error is ignored, because
+/// there is no other place to report it.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{}", escape(&line.to_string()));
 }
 
-/// Several lines on standard error, as [`say`].
+/// Writes several lines to standard error, each as [`say`] does.
 pub(crate) fn say_lines(text: &str) {
     text.lines().for_each(|line| say(format_args!("{line}")));
 }
 
-/// Standard output for text: as it is for a program that reads it, escaped for a person.
+/// Standard output for text: escaped if it is a terminal, else unchanged.
 pub(crate) fn stdout() -> Box<dyn Write + Send> {
     if stdout_is_seen() { Box::new(Screen::new(io::stdout())) } else { Box::new(io::stdout()) }
 }
 
-/// A writer that shows text on a terminal: what could steer it becomes `\u…`, as JSON has it, so that a record is still
-/// the same record. Bytes that are no UTF-8 become U+FFFD. LF, CRLF and tabs pass.
+/// A writer that escapes text for a terminal: control characters become `\uXXXX` as in JSON, so that a record keeps its
+/// meaning. Bytes that are not UTF-8 become U+FFFD. LF, CRLF and tabs are kept.
 struct Screen<W> {
     out: W,
-    /// The beginning of a character, or of a CRLF, whose rest has not come yet.
+    /// The incomplete character or CRLF at the end of the last write.
     cut: Vec<u8>,
 }
 
@@ -57,7 +56,7 @@ impl<W: Write> Write for Screen<W> {
     }
 }
 
-/// How many bytes at the end are only the beginning of a character or of a CRLF.
+/// The number of bytes at the end that are an incomplete character or CRLF.
 fn cut_at_end(text: &[u8]) -> usize {
     if text.ends_with(b"\r") {
         return 1;
@@ -91,13 +90,13 @@ fn shown(text: &[u8]) -> String {
     safe
 }
 
-/// The characters that a line on standard output has room for.
+/// The width of standard output, in columns.
 pub(crate) fn width() -> usize {
     let asked = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     asked.or_else(|| columns(io::stdout())).unwrap_or(WIDTH).clamp(40, 1000)
 }
 
-/// The characters that a line on standard error has room for.
+/// The width of standard error, in columns.
 pub(crate) fn stderr_width() -> usize {
     columns(io::stderr()).unwrap_or(WIDTH).max(2)
 }
@@ -113,17 +112,17 @@ fn columns(_: impl Sized) -> Option<usize> {
     None
 }
 
-/// True if a person sees what goes to standard output.
+/// True if standard output is a terminal.
 pub(crate) fn stdout_is_seen() -> bool {
     io::stdout().is_terminal()
 }
 
-/// True if a person sees what goes to standard error as it comes. `TERM=dumb` cannot redraw a line.
+/// True if standard error is a terminal that can redraw a line, which `TERM=dumb` cannot.
 pub(crate) fn stderr_is_seen() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// True if colour on standard output helps. <https://no-color.org>
+/// True if standard output may be coloured. <https://no-color.org>
 pub(crate) fn colour() -> bool {
     stdout_is_seen() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

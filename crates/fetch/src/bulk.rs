@@ -2,11 +2,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 
-use overlapped::{Executor, Job as Task, block_on};
+use overlapped::Executor;
 use overlapped_proto::commit::{Commit, Durability};
 use overlapped_proto::job::Row;
 use overlapped_proto::limits;
@@ -16,20 +14,20 @@ use crate::body::store::Store;
 use crate::body::tap::{Receiver, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{Shared, Stage, Stop};
 use crate::durable::{self, Durable, Earlier, Opened, Settings, Spooled};
+use crate::engine::checkpoints::Checkpoints;
 use crate::engine::conductor::{Conductor, Reading, Writing};
 use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
-use crate::engine::ledger::Ledger;
-use crate::engine::listed::Listed;
+use crate::engine::list_file::ListFile;
 use crate::engine::shard::{Shard, Views};
 use crate::engine::spill::Outside;
 use crate::error::Error;
-use crate::memory::Memory;
 use crate::plan::Plan;
+use crate::run::{Control, Run};
+use crate::shared::Shared;
 use crate::sink::{Sink, Sinks};
-use crate::summary::{Progress, Summary, Tally};
+use crate::summary::Tally;
 
 /// A run before its start: settings, a list, and sinks for the records.
 ///
@@ -65,7 +63,7 @@ pub struct Bulk {
 }
 
 /// An open list: its feed, its length, and the handle for reading spilled rows again.
-type Opening = (Feed, Option<u64>, Arc<OnceLock<Listed>>);
+type Opening = (Feed, Option<u64>, Arc<OnceLock<ListFile>>);
 
 impl Bulk {
     /// Checks the settings.
@@ -200,23 +198,23 @@ impl Bulk {
     ///
     /// Until the first rows are read, which may take long for a pipe.
     pub fn check_list(mut self) -> Result<Self, Error> {
-        let (mut feed, bytes, listed) = self.open_list()?;
+        let (mut feed, bytes, list_file) = self.open_list()?;
         feed.prime()?;
-        self.feed = Some((feed, bytes, listed));
+        self.feed = Some((feed, bytes, list_file));
         Ok(self)
     }
 
     fn open_list(&mut self) -> Result<Opening, Error> {
         let method = self.plan.template.own_method();
         let passed = self.durable.as_ref().map(|opened| opened.passed(method)).unwrap_or_default();
-        let (listed, options) = (Arc::default(), std::mem::take(&mut self.input_options));
+        let (list_file, options) = (Arc::default(), std::mem::take(&mut self.input_options));
         self.first = Row(options.skip);
         let input = std::mem::replace(&mut self.input, Input::Urls(Box::new(std::iter::empty())));
-        let (mut feed, bytes) = Feed::open(input, options, passed, Arc::clone(&listed))?;
+        let (mut feed, bytes) = Feed::open(input, options, passed, Arc::clone(&list_file))?;
         if feed.is_plain() {
             feed.prime()?;
         }
-        Ok((feed, bytes, listed))
+        Ok((feed, bytes, list_file))
     }
 
     /// Starts the run on its own threads, and returns at once.
@@ -235,7 +233,7 @@ impl Bulk {
         }
         let moves_bodies = sinks.moves_bodies();
         let clock = Clock::start();
-        let (feed, input_bytes, listed) = match self.feed.take() {
+        let (feed, input_bytes, list_file) = match self.feed.take() {
             Some(opened) => opened,
             None => self.open_list()?,
         };
@@ -245,7 +243,7 @@ impl Bulk {
         let outside = Outside {
             folder: self.durable.as_ref().map_or_else(std::env::temp_dir, |opened| opened.path().to_owned()),
             run: plan.run,
-            listed,
+            list_file,
             bytes_max: limits::SPILL_BYTES_MAX / plan.shards as u64,
         };
         let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
@@ -279,7 +277,7 @@ impl Bulk {
             })
             .collect();
         let order = if plan.ordered { Some(Reorder::new(first, plan.window_rows)) } else { None };
-        let ledger = log.map(|(log, commit)| Ledger::new(log, commit, clock, views.disk.clone()));
+        let checkpoints = log.map(|(log, commit)| Checkpoints::new(log, commit, clock, views.disk.clone()));
         let conductor = Conductor {
             outgoing: vec![Vec::new(); plan.shards],
             plan,
@@ -291,7 +289,7 @@ impl Bulk {
             failure: None,
             // Dirty: the first flush truncates old content and writes the header of a table, even without records.
             sinks: Writing::Open { sinks, dirty: true },
-            ledger,
+            checkpoints,
             order,
             fed: 0,
             read: 0,
@@ -301,7 +299,7 @@ impl Bulk {
             finished: Default::default(),
         };
         let conductor = executor.submit(move || run_conductor(conductor));
-        Ok(Run { conductor, control: Control { shared, tally, memory }, plan: planned, executor })
+        Ok(Run::new(conductor, Control::new(shared, tally, memory), planned, executor))
     }
 }
 
@@ -319,7 +317,7 @@ fn executor(shards: usize) -> std::io::Result<Executor> {
     Executor::builder().max_workers(threads).thread_name("overlapped").build()
 }
 
-/// On its own runtime, not on [`block_on`]: on a worker of the executor that counts as blocking inside a job, so that
+/// On its own runtime, not on [`overlapped::block_on`]: on a worker of the executor that counts as blocking inside a job, so that
 /// another thread would replace this one at every wait.
 ///
 /// # Blocking
@@ -349,84 +347,4 @@ fn run_shard(
     let runtime = runtime.expect("the system provides an event queue for a shard");
     let seed = clock.unix_us(clock.now()).unsigned_abs() ^ ((index as u64) << 32);
     runtime.block_on(drive(Shard::new(index, plan, shared, views, outside, clock, seed)));
-}
-
-/// A running run: a future of its summary.
-///
-/// Dropping it aborts the run: requests in flight are dropped, finished records are written.
-#[must_use = "a run that is dropped ends at once"]
-pub struct Run {
-    conductor: Task<Result<(), Error>>,
-    control: Control,
-    plan: Arc<Plan>,
-    /// Dropped with the run, which ends its threads.
-    #[expect(dead_code, reason = "kept for its drop")]
-    executor: Executor,
-}
-
-impl Run {
-    /// A handle to observe and stop the run, from any thread.
-    #[must_use]
-    pub fn control(&self) -> Control {
-        self.control.clone()
-    }
-
-    /// Waits for the end of the run.
-    ///
-    /// # Errors
-    ///
-    /// The list could not be read to its end, or the results could not be written.
-    ///
-    /// # Blocking
-    ///
-    /// Until the run is over.
-    pub fn wait(self) -> Result<Summary, Error> {
-        block_on(self)
-    }
-}
-
-impl Future for Run {
-    type Output = Result<Summary, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.conductor).poll(cx).map(|result| {
-            result.map_err(|error| Error::internal(format!("the run has ended: {error}")))??;
-            let summary = self.control.tally.summary(&self.control.shared);
-            let (body_bytes_peak, insecure_unmet) = (self.control.memory.peak(), self.plan.trust.unmet());
-            let resolve_unmet = self.plan.pins_unmet();
-            Ok(Summary { body_bytes_peak, insecure_unmet, resolve_unmet, ..summary })
-        })
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        self.control.abort();
-    }
-}
-
-/// A handle to observe and stop a run.
-#[derive(Clone)]
-pub struct Control {
-    shared: Arc<Shared>,
-    tally: Arc<Tally>,
-    memory: Arc<Memory>,
-}
-
-impl Control {
-    /// The progress of the run.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        self.tally.progress(&self.shared)
-    }
-
-    /// Drains the run: nothing new starts, requests in flight are finished.
-    pub fn stop(&self) {
-        self.shared.stop(Stage::Draining, Stop::Asked);
-    }
-
-    /// Aborts the run: requests in flight are dropped, finished records are written.
-    pub fn abort(&self) {
-        self.shared.stop(Stage::Aborting, Stop::Asked);
-    }
 }

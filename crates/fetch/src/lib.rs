@@ -30,6 +30,7 @@
 
 mod stream;
 mod bulk;
+mod run;
 mod survey;
 mod engine;
 pub mod durable;
@@ -39,7 +40,7 @@ mod body;
 mod net;
 mod memory;
 mod summary;
-mod control;
+mod shared;
 mod channels;
 mod budget;
 mod mailbox;
@@ -54,9 +55,8 @@ mod clock;
 mod error;
 
 pub use body::tap::{Begun, Receiver};
-pub use bulk::{Bulk, Control, Run};
+pub use bulk::Bulk;
 pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
-pub use control::Stop;
 pub use engine::feed::{Input, InputOptions};
 pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};
@@ -71,6 +71,8 @@ pub use overlapped_proto::survey::Survey;
 pub use record::{Bytes, ErrorKind, Failure, Method, Record};
 pub use rlimit::raise_open_files_limit;
 pub use row::Row;
+pub use run::{Control, Run};
+pub use shared::Stop;
 pub use sink::Sink;
 pub use stream::Records;
 pub use summary::{Percentiles, Progress, Summary};

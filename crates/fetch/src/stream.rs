@@ -10,8 +10,9 @@ use futures_core::Stream;
 use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 
-use crate::bulk::{Bulk, Run};
+use crate::bulk::Bulk;
 use crate::error::Error;
+use crate::run::Run;
 use crate::sink::Sink;
 use crate::summary::Summary;
 

@@ -13,7 +13,7 @@ use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
 
 use crate::clock::Clock;
-use crate::control::{Gauges, Shared, Stop, held_of};
+use crate::shared::{Gauges, Shared, Stop, held_of};
 
 /// The progress of a run at one point in time.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! Completions and manual pages, made from the declaration of the flags, so that they cannot differ from it.
+//! Shell completions and manual pages, generated from the declaration of the flags.
 
 use std::fmt::Write as _;
 
@@ -143,13 +143,13 @@ pub(super) fn man(command: Option<&str>) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// How the command is called, in lines as they are.
+/// The synopsis, one line as written for each usage.
 fn synopsis(usage: &str) -> String {
     let lines = usage.lines().map(|line| line.strip_prefix("Usage:").unwrap_or(line).trim());
     format!(".SH SYNOPSIS\n.nf\n{}\n.fi\n", lines.map(roff).collect::<Vec<_>>().join("\n"))
 }
 
-/// What stands below the flags: examples, which are indented, as they are, and paragraphs.
+/// The text after the flags: examples, as written, and paragraphs.
 fn notes(text: &str) -> String {
     let mut out = String::new();
     for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
@@ -167,7 +167,7 @@ fn notes(text: &str) -> String {
     out
 }
 
-/// A line of text for roff: nothing in it is a request or becomes another character.
+/// A line of text escaped for roff.
 fn roff(line: &str) -> String {
     let line = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq").replace('`', "\\(ga");
     let line = line.replace('~', "\\(ti").replace('^', "\\(ha");

@@ -1,4 +1,4 @@
-//! `journal`: looks into the state of a run.
+//! `journal`: inspects and repairs the state of a run.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
     }
 }
 
-/// Prints as it reads: what is sound before a damage is worth seeing too.
+/// Prints while it reads, so that valid entries before a damaged one are shown.
 fn cat(run: &Path) -> Result<Ending, Error> {
     let mut printed = Ok(Ending::Succeeded);
     let checked = check(run, |file, at, frame| {
@@ -65,7 +65,7 @@ fn told(frame: &Frame) -> String {
     }
 }
 
-/// Rows that stand in order, as `1-4,7`.
+/// Ascending rows as ranges: `1-4,7`.
 fn ranges(rows: &[Row]) -> String {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for row in rows {
@@ -80,21 +80,21 @@ fn ranges(rows: &[Row]) -> String {
     if runs.is_empty() { "-".to_owned() } else { shown.collect::<Vec<_>>().join(",") }
 }
 
-/// More rows in doubt than any run has sent: the intents were damaged, and all rows that are not done are.
+/// This number of rows in doubt means that the intents were damaged: then every row that is not done is in doubt.
 const DOUBTS_COUNTED_MAX: u64 = 1 << 31;
 
 fn report(checked: &Checked) -> String {
     let Checked { done, failed, in_doubt, ended, files } = checked;
     let mut text = String::new();
     for (file, bytes, torn) in files {
-        let tail = if *torn { ", then the beginning of an entry, which says nothing" } else { "" };
+        let tail = if *torn { ", then a torn write, which is ignored" } else { "" };
         let _ = writeln!(text, "{file}: {bytes} bytes{tail}");
     }
     let _ = write!(text, "{done} rows are done, {failed} of them failed");
     if *in_doubt > DOUBTS_COUNTED_MAX {
-        text.push_str("; which others were sent is not known: no POST is sent again");
+        text.push_str("; which others were sent is unknown: no POST is sent again");
     } else if *in_doubt > 0 {
-        let _ = write!(text, "; of {in_doubt} nobody knows whether they were sent");
+        let _ = write!(text, "; {in_doubt} may have been sent");
     }
     text.push_str(if *ended { "; the list is done\n" } else { "; the list is not done\n" });
     text

@@ -1,4 +1,4 @@
-//! The commands, one a file. Each takes its flags and answers with how it ended.
+//! The commands, one per file. Each takes its parsed flags and returns how it ended.
 
 mod fetch;
 mod compare;
@@ -12,11 +12,11 @@ use std::io::{self, Write as _};
 use crate::exit::{Ending, Error};
 use crate::flags::{self, Asked, Command};
 
-/// Runs what the words ask for.
+/// Runs a parsed command.
 ///
 /// # Errors
 ///
-/// Why it could not be done; the text is one line.
+/// Why it failed; the message is one line.
 pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> Result<Ending, Error> {
     match flags::parse(words)? {
         Asked::Print(text) => print(text.as_bytes()),

@@ -1,4 +1,4 @@
-//! `waterfall`: the picture of a run from its NDJSON result. Reads a line at a time and keeps only times.
+//! `waterfall`: draws a run from its NDJSON output. It reads line by line and keeps only the times.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

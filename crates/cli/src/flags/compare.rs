@@ -1,4 +1,4 @@
-//! The flags of `compare`, as typed.
+//! The flags of `compare`, as parsed.
 
 use std::path::PathBuf;
 
@@ -17,10 +17,10 @@ pub(crate) struct Flags {
     /// Runs of each arm; the medians are printed.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) runs: u16,
-    /// How long the built-in server takes: 1 is the experiment's own 1.3 to 2.4 s.
+    /// Scale of the built-in server's delays: 1 is 1.3 to 2.4 s.
     #[arg(long, value_name = "FACTOR", default_value_t = 0.1, conflicts_with = "inputs", value_parser = scale)]
     pub(crate) scale: f64,
-    /// Requests at once in the second comparison, on the built-in server; 0: none.
+    /// Concurrent requests of the second comparison, on the built-in server; 0: none.
     #[arg(long, value_name = "N", default_value_t = 400, conflicts_with = "inputs", value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub(crate) many: u16,
     /// Print the Start and End lines and the list of responses.
@@ -29,7 +29,7 @@ pub(crate) struct Flags {
     /// Write the figures here, as JSON.
     #[arg(long, value_name = "F.json")]
     pub(crate) summary: Option<PathBuf>,
-    /// Run one arm on the URLs of standard input and print what it saw, as JSON: how the arms are started.
+    /// Run one arm on the URLs of standard input and print its measurements as JSON. Used to start the arms.
     #[arg(long, hide = true, conflicts_with_all = ["inputs", "summary"])]
     pub(crate) arm: Option<Arm>,
 }

@@ -1,4 +1,5 @@
-//! What requests carry: the data of `-d` and its like, joined in the order in which it was given, and the file of `-T`.
+//! Request bodies: the values of `-d` and the other data flags, joined in the order of the command line, and the file of
+//! `-T`.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -9,7 +10,7 @@ use clap::ArgMatches;
 use super::fetch::{DataKind, Flags};
 use crate::exit::Error;
 
-/// In which order the flags for data were given.
+/// The order in which the data flags were given.
 pub(super) fn order(given: &ArgMatches) -> Vec<DataKind> {
     let ids = [
         ("data", DataKind::Form),
@@ -23,7 +24,7 @@ pub(super) fn order(given: &ArgMatches) -> Vec<DataKind> {
     places.into_iter().map(|(_, kind)| kind).collect()
 }
 
-/// The form that the flags for data make together; `None`: there are none.
+/// The form that the data flags make together; `None` if there are none.
 ///
 /// # Errors
 ///
@@ -52,7 +53,7 @@ pub(super) fn form(flags: &Flags) -> Result<Option<Vec<u8>>, Error> {
     Ok(form)
 }
 
-/// What a value is, or the file that `@FILE` names.
+/// A literal value, or the content of the file that `@FILE` names.
 pub(super) fn of_file(value: &str) -> Result<Vec<u8>, Error> {
     match value.strip_prefix('@') {
         Some(path) => read(path),
@@ -60,7 +61,7 @@ pub(super) fn of_file(value: &str) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// As in curl, a form's file loses its line ends.
+/// Removes line ends and NULs, as curl does for the file of a form.
 fn without_line_ends(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
     bytes
@@ -90,7 +91,7 @@ fn percent_encoded(value: &str) -> Result<Vec<u8>, Error> {
     Ok(encoded)
 }
 
-/// A file that a flag names; `-` is standard input.
+/// Reads the file that a flag names; `-` is standard input.
 pub(super) fn read(path: &str) -> Result<Vec<u8>, Error> {
     let path = Path::new(path);
     let mut bytes = Vec::new();

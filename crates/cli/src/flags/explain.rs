@@ -1,4 +1,4 @@
-//! What is wrong with the words, in one line that says what to do: clap's paragraphs, told shorter.
+//! Error messages of the command line: clap's paragraphs rewritten as one line that names the remedy.
 
 use std::error::Error as _;
 use std::num::{IntErrorKind, ParseIntError};
@@ -6,14 +6,14 @@ use std::num::{IntErrorKind, ParseIntError};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use overlapped_proto::sanitize::shown;
 
-use super::later;
 use super::slips::slip;
+use super::unknown;
 
-/// Flags whose values are not repeated: they may be secret.
+/// Flags whose values are not printed, because they may be secret.
 const SECRET: [&str; 6] = ["--user", "--oauth2-bearer", "--header", "--cookie", "--data", "--json"];
 
-/// The one line for an error of clap; `command` is the first word.
-#[allow(clippy::wildcard_enum_match_arm, reason = "clap adds kinds of errors; its own words do for those")]
+/// The message for an error of clap; `command` is the first argument.
+#[allow(clippy::wildcard_enum_match_arm, reason = "clap may add kinds of errors, which keep clap's message")]
 pub(super) fn explain(error: &clap::Error, command: &str) -> String {
     let told = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingRequiredArgument => {
@@ -36,7 +36,7 @@ pub(super) fn explain(error: &clap::Error, command: &str) -> String {
     told.unwrap_or_else(|| format!("{} (overlapped {command} --help)", first_lines(error)))
 }
 
-/// A word that is no command.
+/// The first argument is no command.
 fn no_command(error: &clap::Error, word: &str) -> String {
     let host = |c: char| c.is_ascii_alphanumeric() || c == '-';
     if let Some(text) = slip(word) {
@@ -54,7 +54,7 @@ fn no_command(error: &clap::Error, word: &str) -> String {
     }
 }
 
-/// What a command cannot do without, by an example.
+/// A required argument is missing; the message shows an example.
 fn missing(command: &str) -> String {
     let (what, example) = match command {
         "waterfall" => ("the result of a run", "waterfall results.ndjson"),
@@ -65,16 +65,16 @@ fn missing(command: &str) -> String {
     format!("{command} needs {what}, as in: overlapped {example}")
 }
 
-/// A flag that is not there, or a word too many.
+/// An unknown flag, or one argument too many.
 fn unknown(error: &clap::Error, word: &str, command: &str) -> String {
     let word = &*shown(word);
     if !word.starts_with('-') {
         return format!("`{word}` is one word too many (overlapped {command} --help)");
     }
-    if let Some(text) = later::explain(word) {
+    if let Some(text) = unknown::explain(word) {
         return text;
     }
-    let instead = match (later::elsewhere(word), context(error, ContextKind::SuggestedArg)) {
+    let instead = match (unknown::equivalent(word), context(error, ContextKind::SuggestedArg)) {
         (Some(ours), _) => format!("; here it is {ours}"),
         (None, Some(known)) => format!("; perhaps {known} is meant"),
         (None, None) => String::new(),
@@ -82,7 +82,7 @@ fn unknown(error: &clap::Error, word: &str, command: &str) -> String {
     format!("{word} is no flag of overlapped {command}{instead} (overlapped {command} --help lists them)")
 }
 
-/// A value that a flag cannot take, or none where one is needed.
+/// An invalid or missing value of a flag.
 fn value(error: &clap::Error, arg: &str) -> String {
     let flag = arg.split([' ', '=', '[']).next().unwrap_or(arg);
     let given = context(error, ContextKind::InvalidValue).unwrap_or_default();
@@ -113,11 +113,11 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
         return Some(text);
     }
     let ContextValue::Strings(texts) = value else { return None };
-    // Of several suggestions clap puts the likeliest last.
+    // clap sorts suggestions by rising similarity.
     texts.last().map(String::as_str)
 }
 
-/// clap's own words, without the usage.
+/// clap's message without the usage.
 fn first_lines(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let asides = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");

@@ -1,5 +1,5 @@
-//! The flags of `fetch`, as typed: curl's names and letters for curl's things, in the groups of the guide
-//! (`docs/guide/command-line.md`). What they mean together is decided in [`super::plan`].
+//! The flags of `fetch`, as parsed. They have curl's names where curl has the feature, and the groups of the guide
+//! (`docs/guide/command-line.md`). [`super::plan`] combines them.
 
 use std::path::PathBuf;
 
@@ -73,16 +73,16 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "F.json")]
     pub(crate) summary: Option<PathBuf>,
 
-    /// Go on with the run that was stopped; without one, begin it.
+    /// Resume the run that was stopped; without one, start it.
     #[arg(long, conflicts_with = "overwrite", help_heading = "Run")]
     pub(crate) resume: bool,
-    /// Go on, and fetch the rows that failed once more.
+    /// Resume, and fetch the rows that failed again.
     #[arg(long, conflicts_with = "overwrite", help_heading = "Run")]
     pub(crate) retry_failed: bool,
-    /// Replace an output that exists, and throw away what an earlier run has left.
+    /// Replace an output that exists, and discard the state of an earlier run.
     #[arg(long, help_heading = "Run")]
     pub(crate) overwrite: bool,
-    /// What a crash may cost: each, group (about a second of results), none (the run cannot go on).
+    /// What a crash may cost: each, group (about a second of results), none (the run cannot be resumed).
     #[arg(long, value_name = "WHEN", default_value = "group", help_heading = "Run")]
     pub(crate) durability: Durability,
 
@@ -98,26 +98,26 @@ pub(crate) struct Flags {
     /// The same for each host.
     #[arg(long, value_name = "N/U", help_heading = "Pace")]
     pub(crate) rate_host: Option<Rate>,
-    /// Do not slow down for a host that struggles.
+    /// Do not lower the concurrency for a host that is overloaded.
     #[arg(long, help_heading = "Pace")]
     pub(crate) no_adaptive: bool,
-    /// Ask each site's robots.txt first, and keep to it.
+    /// Fetch each site's robots.txt first, and obey it.
     #[arg(long, help_heading = "Pace")]
     pub(crate) robots: bool,
     /// --robots --parallel-max-host 1 --rate-host 1/s.
     #[arg(long, help_heading = "Pace")]
     pub(crate) polite: bool,
-    /// Failures in a row to reach a host and port before it is only probed now and then; 0: never.
+    /// Consecutive failures to reach a host and port before its rows are held and it is only probed; 0: never.
     #[arg(long, value_name = "N", default_value_t = limits::HOST_ERRORS_MAX, help_heading = "Pace")]
     pub(crate) max_host_errors: u32,
-    /// How long a host and port may give no answer before its rows fail as host.down; 0: for ever.
+    /// How long a host and port may not respond before its rows fail as host.down; 0: for ever.
     #[arg(long, value_name = "TIME", default_value_t = limits::HOST_DOWN_AFTER.into(), help_heading = "Pace")]
     pub(crate) host_down_after: Span,
     /// Accepted: requests overlap anyway.
     #[arg(short = 'Z', long, hide = true)]
     pub(crate) parallel: bool,
 
-    /// Further attempts after a failure that may pass.
+    /// Further attempts after a transient failure.
     #[arg(long, value_name = "N", default_value_t = limits::RETRIES, help_heading = "Retry")]
     pub(crate) retry: u16,
     /// No further attempt this long after the first.
@@ -164,22 +164,22 @@ pub(crate) struct Flags {
     /// End the run at the first failed row.
     #[arg(long, conflicts_with = "max_errors", help_heading = "Run")]
     pub(crate) fail_early: bool,
-    /// Bytes of responses held in memory; beyond half of it they wait on disk.
+    /// Bytes of responses held in memory; beyond half of it they are spilled to disk.
     #[arg(long, value_name = "SIZE", default_value_t = Size(limits::MEMORY_BYTES), help_heading = "Run")]
     pub(crate) max_memory: Size,
-    /// Rows to keep in memory ahead of the fetching; further ones may wait on disk.
+    /// Rows to read ahead into memory; further ones may be spilled to disk.
     #[arg(long, value_name = "ROWS", default_value_t = limits::WINDOW_ROWS, value_parser = values::rows, help_heading = "Run")]
     pub(crate) window: usize,
     /// Count rows, bad rows and hosts, and send nothing.
     #[arg(long, help_heading = "Run")]
     pub(crate) dry_run: bool,
-    /// How a run shows itself on standard error.
+    /// How progress is shown on standard error.
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Run")]
     pub(crate) progress: Progress,
-    /// No progress and no summary; errors are still told.
+    /// No progress and no summary; errors are still printed.
     #[arg(short, long, help_heading = "Run")]
     pub(crate) silent: bool,
-    /// Accepted: errors are told even with -s.
+    /// Accepted: errors are printed even with -s.
     #[arg(short = 'S', long, hide = true)]
     pub(crate) show_error: bool,
     /// A line on standard error for every row.
@@ -192,13 +192,13 @@ pub(crate) struct Flags {
     /// The method.
     #[arg(short = 'X', long, value_name = "METHOD", help_heading = "HTTP")]
     pub(crate) request: Option<String>,
-    /// A header field 'Name: value', or @FILE with one a line, or '$NAME' for a variable; 'Name:' takes a default away.
+    /// A header field 'Name: value', or @FILE with one a line, or '$NAME' for a variable; 'Name:' removes a default.
     #[arg(short = 'H', long = "header", value_name = "FIELD|@FILE|$NAME", help_heading = "HTTP")]
     pub(crate) headers: Vec<String>,
     /// A form to POST, or @FILE; repeated values are joined with &.
     #[arg(short, long, value_name = "DATA|@FILE", help_heading = "HTTP")]
     pub(crate) data: Vec<String>,
-    /// The same, where @ means nothing.
+    /// The same, where @ has no meaning.
     #[arg(long, value_name = "DATA", help_heading = "HTTP")]
     pub(crate) data_raw: Vec<String>,
     /// The same, the file with its line ends.
@@ -207,7 +207,7 @@ pub(crate) struct Flags {
     /// The same, percent-encoded: TEXT, NAME=TEXT, @FILE or NAME@FILE.
     #[arg(long, value_name = "DATA|@FILE", help_heading = "HTTP")]
     pub(crate) data_urlencode: Vec<String>,
-    /// In which order these were given.
+    /// The order in which these were given.
     #[arg(skip)]
     pub(crate) data_order: Vec<DataKind>,
     /// A part of a form to POST: NAME=TEXT, NAME=@FILE to upload it, NAME=<FILE for its text.
@@ -256,7 +256,7 @@ pub(crate) struct Flags {
     /// Accepted: compressed bodies are asked for anyway.
     #[arg(long, hide = true)]
     pub(crate) compressed: bool,
-    /// Refuse faults in the head of a response that browsers overlook.
+    /// Refuse errors in the head of a response that browsers accept.
     #[arg(long, help_heading = "HTTP")]
     pub(crate) strict_http: bool,
 
@@ -275,7 +275,7 @@ pub(crate) struct Flags {
     /// Do not verify this host's certificate.
     #[arg(long = "insecure-host", value_name = "NAME", help_heading = "Network")]
     pub(crate) insecure_hosts: Vec<String>,
-    /// Refuse private, loopback and link-local addresses: for lists that strangers wrote.
+    /// Refuse private, loopback and link-local addresses: for lists from untrusted sources.
     #[arg(long, help_heading = "Network")]
     pub(crate) public_only: bool,
     /// Addresses to allow nevertheless.
@@ -287,28 +287,28 @@ const DEFAULTS: &str = "\
 Examples:
   overlapped https://example.org/ -o page.html      the body into a file
   overlapped @urls.txt -o results.ndjson -j 100     one record a row, 100 requests at once
-  overlapped @urls.txt -o results.ndjson --resume   goes on after a crash or ^C
+  overlapped @urls.txt -o results.ndjson --resume   resumes after a crash or ^C
   overlapped @urls.txt -o pages/ --name '{row}{ext}'    a file a row
   overlapped @urls.txt -w '%{http_code} %{url}\\n'   a line a row
 
-One URL: its body goes to standard output, or to -o NAME, while it comes. More: one record a row, as NDJSON where a program reads it, as a short \
-line where a person does. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 takes a limit away.
+One URL: its body is streamed to standard output, or to -o NAME. More: one record a row, as NDJSON to a pipe or file, as a short \
+line to a terminal. Times are seconds, or 500ms, 2m, 1h; sizes are bytes, or 64k, 10M, 1G; 0 removes a limit.
 
-Exit codes: 0 every row succeeded, 1 some row failed, 2 usage or input, 3 output, 4 stopped by a limit or \
+Exit codes: 0 every row succeeded, 1 a row failed, 2 usage or input, 3 output, 4 stopped by a limit or \
 a damaged journal, 129, 130 or 143 interrupted.";
 
 /// When results are made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Durability {
-    /// As soon as the disk is free for them.
+    /// Each as soon as the previous sync has finished.
     Each,
-    /// Together, about every second.
+    /// In groups, about once a second.
     Group,
     /// Never: no state is kept.
     None,
 }
 
-/// The flags that data comes from.
+/// The flag that a piece of data comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DataKind {
     /// `-d`
@@ -321,7 +321,7 @@ pub(crate) enum DataKind {
     Encoded,
 }
 
-/// What a list is written in.
+/// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ListFormat {
     /// One URL a line.
@@ -348,7 +348,7 @@ impl From<ListFormat> for Format {
     }
 }
 
-/// How a run shows itself.
+/// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Progress {
     /// A bar on a terminal, else plain lines.

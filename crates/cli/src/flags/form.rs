@@ -1,5 +1,5 @@
-//! `-F`: a form of several parts (RFC 7578), as curl has it: `NAME=TEXT`, `NAME=@FILE` to upload it and `NAME=<FILE` for
-//! its text; behind a file or a text `;type=` and `;filename=` may follow.
+//! `-F`: a multipart form (RFC 7578) in curl's syntax: `NAME=TEXT`, `NAME=@FILE` to upload a file and `NAME=<FILE` for
+//! its text, each optionally followed by `;type=` and `;filename=`.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::data::read;
 use crate::exit::Error;
 
-/// A form, and what separates its parts.
+/// An encoded form.
 pub(super) struct Form {
     pub(super) boundary: String,
     pub(super) body: Vec<u8>,
@@ -24,7 +24,7 @@ struct Part {
 ///
 /// # Errors
 ///
-/// A value is not what it must be, or a file cannot be read.
+/// A value is invalid, or a file cannot be read.
 pub(super) fn form(values: &[String]) -> Result<Form, Error> {
     let parts: Vec<Part> = values.iter().map(|value| part(value)).collect::<Result<_, _>>()?;
     let boundary = boundary(&parts);
@@ -66,7 +66,7 @@ fn part(value: &str) -> Result<Part, Error> {
     Ok(part)
 }
 
-/// Takes `;type=…` and `;filename=…` off the end. What looks otherwise is part of the text.
+/// Splits trailing `;type=…` and `;filename=…` off. Any other `;` belongs to the text.
 fn split_options(content: &str) -> (&str, Vec<(&'static str, &str)>) {
     let (mut content, mut options) = (content, Vec::new());
     while let Some((before, last)) = content.rsplit_once(';') {
@@ -92,12 +92,12 @@ fn head(part: &Part) -> String {
     head
 }
 
-/// As browsers write names: they end with the quote.
+/// Percent-encodes what would end a quoted name, as browsers do.
 fn escaped(name: &str) -> String {
     name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// The same for the same parts, so that a run that goes on asks as before, and in none of them.
+/// A boundary that occurs in no part. It is a hash of the parts, so that a resumed run sends the same request.
 fn boundary(parts: &[Part]) -> String {
     let mut hasher = DefaultHasher::new();
     parts.iter().for_each(|part| hasher.write(&part.content));

@@ -1,5 +1,5 @@
-//! Where rows come from: the words URL, @FILE and -. Nothing here reads a list;
-//! one of several is opened, so that all are known to be there before the first is read.
+//! The sources of rows: the arguments URL, @FILE and -. Nothing here reads a list. Of several lists each is opened, so
+//! that a missing one is reported before the first is read.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,15 +14,15 @@ use overlapped_proto::sanitize::shown;
 use super::slips::slip;
 use crate::exit::Error;
 
-/// URLs that one pattern may stand for: they are held in memory, unlike those of a list.
+/// The most URLs of one pattern: they are held in memory, unlike those of a list.
 const URLS_MAX: u64 = 1_000_000;
 
-/// One word that names rows.
+/// One argument that names rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// One URL.
     Url(String),
-    /// A pattern that stands for several.
+    /// A pattern for several URLs.
     Urls(Glob),
     /// A list in a file.
     List(PathBuf),
@@ -36,18 +36,19 @@ impl Source {
     }
 }
 
-/// Whether {a,b} and [1-9] in a URL stand for several.
+/// Whether {a,b} and [1-9] in a URL are expanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Globbing {
     On,
     Off,
 }
 
-/// Reads the words, in order.
+/// Parses the arguments, in order.
 ///
 /// # Errors
 ///
-/// A URL without its scheme, with a hint: on a command line it is a slip, not a row. A pattern that cannot be read.
+/// A URL without a scheme: on the command line it is refused with a hint, in a list it would be a bad row. An invalid
+/// pattern.
 pub(crate) fn sources(words: &[String], globbing: Globbing) -> Result<Vec<Source>, Error> {
     let sources = words.iter().map(|word| source(word, globbing)).collect::<Result<Vec<_>, _>>()?;
     if sources.iter().filter(|source| matches!(source, Source::Stdin)).count() > 1 {
@@ -86,7 +87,7 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
             match (glob.count(), &first) {
                 (URLS_MAX.., _) => {
                     let problem = format!(
-                        "{} stands for {} URLs; write them to a list instead",
+                        "{} expands to {} URLs; write them to a list instead",
                         shown(word),
                         glob.count()
                     );
@@ -101,13 +102,13 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
     Ok(source)
 }
 
-/// True for the name of a file that is not read yet.
+/// True for a file format that is not supported.
 fn is_packed(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     [".xz", ".bz2", ".parquet"].iter().any(|suffix| path.ends_with(suffix))
 }
 
-/// Why a word is no URL, and what to do where no hint says so.
+/// The error for an argument that is no URL, with a remedy if the message has none.
 fn refused(message: &str) -> Error {
     let what = if message.ends_with("has no scheme") {
         ": a URL begins with https:// or http://, and a list is given as @FILE"
@@ -117,7 +118,7 @@ fn refused(message: &str) -> Error {
     Error::Usage(format!("{message}{what}"))
 }
 
-/// The list that the sources make together, and its format where that is known; `query` goes behind every URL.
+/// The list that the sources make together, and its format if known; `query` is appended to every URL.
 ///
 /// # Errors
 ///
@@ -152,7 +153,7 @@ pub(crate) fn list(
     }
 }
 
-/// The format of several sources, which must be one whose lines stand for themselves.
+/// The common format of several sources. Only formats without a header and with one row per line can be joined.
 fn common_format(sources: &[Source], given: Option<Format>) -> Result<Format, Error> {
     let by_name = |path: &PathBuf| path.file_name().and_then(|name| Format::of_name(name.to_str()?));
     let format = |source: &Source| match source {
@@ -167,7 +168,7 @@ fn common_format(sources: &[Source], given: Option<Format>) -> Result<Format, Er
             Ok(first)
         }
         _ => Err(Error::Usage(
-            "only lists of one format can be joined, text or NDJSON; a table stands alone".into(),
+            "only lists of one format can be joined, text or NDJSON; a table cannot be joined".into(),
         )),
     }
 }
@@ -185,7 +186,7 @@ fn open(source: Source) -> Result<Box<dyn Read + Send>, Error> {
     })
 }
 
-/// One of several lists, which names itself when it cannot be read.
+/// One of several lists. Its errors contain its name.
 struct Part {
     read: Unpack,
     name: String,
@@ -205,7 +206,7 @@ impl Read for Part {
     }
 }
 
-/// Several lists as one, each ended by a line end: a file may lack its last one, and an empty line is no row.
+/// Several lists concatenated, with a line end after each: a file may lack its last one, and empty lines are skipped.
 struct Joined {
     parts: VecDeque<Box<dyn Read + Send>>,
 }
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_stands_before_the_fragment() {
+    fn a_query_is_inserted_before_the_fragment() {
         assert_eq!(with_query("http://a/", "x=1"), "http://a/?x=1");
         assert_eq!(with_query("http://a/?y=2#z", "x=1"), "http://a/?y=2&x=1#z");
     }

@@ -14,13 +14,13 @@ pub(crate) struct Flags {
     pub(crate) run: PathBuf,
 }
 
-/// What is done with the state of a run.
+/// The subcommands of `journal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Look {
     /// Print every entry: its file, its byte, what it says.
     Cat,
-    /// Read all of it, and say whether it is sound.
+    /// Read all of it, and say whether it is intact.
     Verify,
-    /// Cut a damaged journal where the damage begins; what stood behind it is fetched again.
+    /// Cut a damaged journal where the damage begins; the results after it are fetched again.
     Repair,
 }

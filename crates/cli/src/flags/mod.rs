@@ -1,9 +1,9 @@
-//! The command line: from words to a checked plan. The flags are declared here and nowhere else.
+//! The command line: parses arguments into a validated plan. All flags are declared here.
 //!
-//! Two steps. clap reads the words into the structs of [`fetch`], [`compare`] and [`waterfall`], which hold the
-//! flags as typed; [`plan`] turns those into what the engine takes, and refuses what cannot be. So no command ever
-//! asks whether a flag was right, and no flag is ever dropped in silence: one that the design knows and the program
-//! does not do yet is refused by name ([`later`]).
+//! There are two steps. clap parses the arguments into the structs of [`fetch`], [`compare`] and [`waterfall`], which
+//! hold the flags as typed. [`plan`] combines them into the settings of the engine and refuses invalid combinations, so
+//! that a command never validates a flag. No flag is silently ignored: one that is not built yet is refused with a
+//! message ([`unknown`]).
 
 pub(crate) mod plan;
 mod request;
@@ -17,7 +17,7 @@ pub(crate) mod input;
 pub(crate) mod output;
 mod explain;
 mod slips;
-mod later;
+mod unknown;
 pub(crate) mod write_out;
 pub(crate) mod values;
 
@@ -44,12 +44,12 @@ const EXAMPLES: &str = "\
 Examples:
   overlapped https://example.org/                   the body, as curl prints it
   overlapped @urls.txt -o results.ndjson            one record a row
-  overlapped @urls.txt -o results.ndjson --resume   goes on after a crash or ^C
+  overlapped @urls.txt -o results.ndjson --resume   resumes after a crash or ^C
   overlapped @urls.txt -o pages/ --name '{row}{ext}'    a file a row
-  overlapped compare                                why overlapping pays, in numbers
+  overlapped compare                                what overlapping gains, in numbers
 
 @FILE is a list with one URL a line, or .csv, .tsv, .ndjson; - is the list on standard input. The flags of fetch have \
-curl's names where curl has the thing, as -H, -d, -u, -m and --retry; -j 50 makes 50 requests at once.";
+curl's names where curl has the feature, as -H, -d, -u, -m and --retry; -j 50 makes 50 requests at once.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -57,9 +57,9 @@ pub(crate) enum Command {
     Fetch(Box<fetch::Flags>),
     /// Time sequential, thread pool and native async, side by side.
     Compare(compare::Flags),
-    /// Draw the run that an NDJSON result tells of.
+    /// Draw a run from its NDJSON output.
     Waterfall(waterfall::Flags),
-    /// Look into the state that a run keeps beside its output.
+    /// Inspect the state that a run keeps beside its output.
     Journal(journal::Flags),
     /// Print completions for a shell.
     Completions {
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What the words ask for.
+/// What the arguments ask for.
 pub(crate) enum Asked {
     /// A command to run.
     Run(Cli),
@@ -81,11 +81,11 @@ pub(crate) enum Asked {
     Print(String),
 }
 
-/// Reads the words after the program's own name.
+/// Parses the arguments after the program's name.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] in one line.
+/// [`Error::Usage`], with a message of one line.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
     let words: Vec<_> = words.into_iter().collect();
     if let [first, second, ..] = words.as_slice()
@@ -104,7 +104,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, 
     }
 }
 
-/// As clap's own `try_parse_from`, and in which order data was given: it has several flags, and becomes one body.
+/// As clap's `try_parse_from`, and records the order of the data flags, which are joined into one body.
 fn read(words: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let matches = declaration().try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
@@ -114,7 +114,7 @@ fn read(words: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// Puts `fetch` in front where it was left out: before a flag, a URL, a list or standard input. `help COMMAND` and
+/// Inserts `fetch` where it was omitted: before a flag, a URL, a list or standard input. `help COMMAND` and
 /// `--help COMMAND` become `COMMAND --help`.
 fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
     let word = |at: usize| words.get(at).and_then(|word| word.to_str());
@@ -128,14 +128,14 @@ fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
         (Some("help"), None | Some("help")) => words = vec!["--help".into()],
         (Some("version"), None) => words = vec!["--version".into()],
         (Some("-h" | "--help" | "-V" | "--version"), _) => {}
-        // A word that cannot be a command: `@list`, `-o`, `https://example.org`, and `example.org` for its hint.
+        // A possible name of a command. Others, such as `@list`, `-o`, `https://example.org` and `example.org`, are not.
         (Some(word), _) if !word.starts_with(['-', '@']) && !word.contains([':', '.', '/']) => {}
         (None | Some(_), _) => words.insert(0, "fetch".into()),
     }
     words
 }
 
-/// How a flag of `fetch` is written: its long name, and whether a value follows; `None` if there is no such flag.
+/// The long name of a flag of `fetch`, and whether a value follows; `None` if there is no such flag.
 pub(crate) fn fetch_flag(is_it: impl Fn(&clap::Arg) -> bool) -> Option<(String, bool)> {
     let program = declaration();
     let arg = program.find_subcommand("fetch")?.get_arguments().find(|arg| is_it(arg))?;
@@ -143,9 +143,9 @@ pub(crate) fn fetch_flag(is_it: impl Fn(&clap::Arg) -> bool) -> Option<(String, 
     Some((arg.get_long()?.to_owned(), value))
 }
 
-/// The command line as clap sees it.
+/// The declaration of the command line.
 pub(crate) fn declaration() -> clap::Command {
-    // So -1 is a value out of range, and no unknown flag.
+    // With this, -1 is reported as a value out of range, not as an unknown flag.
     Cli::command().mut_subcommands(|command| {
         command.mut_args(|arg| {
             let is_flag = !arg.is_positional() && arg.get_action().takes_values();

@@ -1,4 +1,4 @@
-//! Where records go: the kinds of `-o`, told by the suffix. Nothing here opens a file.
+//! The outputs of `-o`, whose kind is determined by the suffix. Nothing here opens a file.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,12 +14,12 @@ pub(crate) enum Output {
     Csv(PathBuf),
     /// A directory that gets a file for every body.
     Directory(PathBuf),
-    /// A file for the body of one URL, as curl has it.
+    /// A file for the body of one URL, as in curl.
     Body(PathBuf),
 }
 
 impl Output {
-    /// Where it is, but for standard output.
+    /// Its path; `None` for standard output.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Stdout => None,
@@ -39,7 +39,7 @@ impl FromStr for Output {
         } else if ends(&["/"]) {
             Ok(Self::Directory(text.into()))
         } else if ends(&[".ndjson", ".jsonl"]) || text.starts_with("/dev/") {
-            // A device has no suffix: `-o /dev/null` measures a run without its disk.
+            // A device has no suffix: `-o /dev/null` measures a run without disk writes.
             Ok(Self::Ndjson(text.into()))
         } else if ends(&[".csv"]) {
             Ok(Self::Csv(text.into()))

@@ -1,6 +1,6 @@
-//! What every request says: method, header fields and body, from the flags that curl has for them.
+//! The request template: method, header fields and body, from curl's flags.
 //!
-//! Files that flags name (`-d @file`, `-H @file`) are read here, because their content is part of the settings.
+//! The files that flags name (`-d @file`, `-H @file`) are read here, because their content is part of the settings.
 
 use std::fs;
 use std::time::UNIX_EPOCH;
@@ -19,7 +19,7 @@ use crate::exit::Error;
 
 /// # Errors
 ///
-/// A header, a method or a file is not what it must be.
+/// A header field or a method is invalid, or a file cannot be read.
 pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     let mut headers = Vec::new();
     let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
@@ -41,7 +41,7 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     if flags.cookie.as_ref().is_some_and(|cookies| !cookies.contains('=')) {
         return Err(Error::Usage("-b reads no cookie file yet; it sends cookies: -b 'a=1; b=2'".to_owned()));
     }
-    // What -H says wins over what other flags imply.
+    // -H overrides the fields that other flags imply.
     let given = header_fields(&flags.headers)?;
     headers.retain(|(implied, _)| !given.iter().any(|Header(name, _)| name.eq_ignore_ascii_case(implied)));
     headers.extend(given.into_iter().map(|Header(name, value)| (name, value)));
@@ -61,12 +61,12 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
 
 /// The body of every request.
 struct Body {
-    /// `None`: it is not known.
+    /// `None`: unknown.
     content_type: Option<String>,
     bytes: Vec<u8>,
 }
 
-/// Of a file, of JSON, or of a form that does not go into the query.
+/// The body from a file, JSON, or a form that is not moved to the query.
 fn body(flags: &Flags) -> Result<Option<Body>, Error> {
     let of = |content_type: &str, bytes| Some(Body { content_type: Some(content_type.to_owned()), bytes });
     if let Some(path) = &flags.upload_file {
@@ -76,7 +76,7 @@ fn body(flags: &Flags) -> Result<Option<Body>, Error> {
         let parts: Vec<Vec<u8>> = flags.json.iter().map(|value| json(value)).collect::<Result<_, _>>()?;
         let bytes = parts.concat();
         let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter::<IgnoredAny>();
-        // What is wrong is told by its place: the data may be secret.
+        // The message gives the position only, because the data may be secret.
         if let Some(Err(error)) = values.find(Result::is_err) {
             return Err(Error::Usage(format!(
                 "--json: this is no JSON: {error}; to send it as it is, use --data-binary and -H 'Content-Type: application/json'"
@@ -131,7 +131,7 @@ fn header_fields(values: &[String]) -> Result<Vec<Header>, Error> {
     Ok(fields)
 }
 
-/// JSON does not begin with a `$`, so that it may be in a variable; a form may.
+/// JSON does not begin with `$`, so `$NAME` can mean a variable here. A form may begin with it.
 fn json(value: &str) -> Result<Vec<u8>, Error> {
     match variable(value) {
         Some(_) => elsewhere("--json", value).map(String::into_bytes),
@@ -140,18 +140,18 @@ fn json(value: &str) -> Result<Vec<u8>, Error> {
 }
 
 fn user(value: &str) -> Result<(String, String), Error> {
-    // A name may begin with @ too, but then a password follows.
+    // A user name may begin with @, but then a colon and a password follow.
     let text = if value.contains(':') { value.to_owned() } else { elsewhere("-u", value)? };
     let User(name, password) = text.parse().map_err(|what| Error::Usage(format!("-u: {what}")))?;
     Ok((name, password))
 }
 
-/// A value that is better not given on the command line, where others of the machine may see it: in a file, as `@FILE`,
-/// or in a variable of the environment, as `$NAME` between quotes that keep the shell from it. Else it is itself.
+/// A value that may be read from a file (`@FILE`) or from an environment variable (`$NAME`, quoted from the shell), since
+/// other users of the machine can read the command line. Any other value is literal.
 fn elsewhere(flag: &str, value: &str) -> Result<String, Error> {
     if let Some(name) = variable(value) {
         return std::env::var(name).map_err(|_| {
-            Error::Usage(format!("{flag} {value}: the environment has no such variable, or it is no text"))
+            Error::Usage(format!("{flag} {value}: the environment variable is not set, or is not UTF-8 text"))
         });
     }
     let Some(path) = value.strip_prefix('@') else { return Ok(value.to_owned()) };
@@ -160,7 +160,7 @@ fn elsewhere(flag: &str, value: &str) -> Result<String, Error> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// The field of `-z`: the date of a file, or a date as HTTP writes them.
+/// The header field of `-z`: with the modification time of a file, or an HTTP date.
 fn condition(value: &str) -> Result<(&'static str, String), Error> {
     let (name, value) = match value.strip_prefix('-') {
         Some(value) => ("if-unmodified-since", value),

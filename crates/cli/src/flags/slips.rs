@@ -1,17 +1,16 @@
-//! Words of the command line that are no URL, and what was probably meant by them. Looks whether a file is there, and
-//! opens none.
+//! Hints for arguments that are no URL. It checks whether a file exists, and opens none.
 
 use std::path::Path;
 
 use overlapped_proto::sanitize;
 
-use super::later;
+use super::unknown;
 use crate::shell::quote;
 
-/// The commands, as the first word names them.
+/// The names of the commands.
 pub(super) const COMMANDS: [&str; 6] = ["fetch", "compare", "waterfall", "journal", "completions", "man"];
 
-/// What a word is that is no URL, and what to write instead; `None`: it may be a URL, or lack only its scheme.
+/// The message for an argument that is no URL; `None` if it may be a URL, possibly without its scheme.
 pub(super) fn slip(word: &str) -> Option<String> {
     if word.contains("://") {
         return None;
@@ -33,7 +32,7 @@ pub(super) fn slip(word: &str) -> Option<String> {
             "`{}` is read as a URL, because it comes behind `--`: flags go before that",
             sanitize::shown(word)
         )
-    } else if let Some(text) = later::explain(word) {
+    } else if let Some(text) = unknown::explain(word) {
         text
     } else if word.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("`{word}` is no URL: a number belongs to a flag, as in -j 5, -m 30 or --fail=404")
@@ -47,7 +46,7 @@ pub(super) fn slip(word: &str) -> Option<String> {
     })
 }
 
-/// Why there is no help on `word`, where `first` asks for it.
+/// The message if `first` asks for help on `word`, which is no command.
 pub(super) fn no_help(first: &str, word: &str) -> Option<String> {
     let is_known = word == "help" || word.starts_with('-') || COMMANDS.contains(&word);
     (first == "help" && !is_known).then(|| {
@@ -59,7 +58,7 @@ pub(super) fn no_help(first: &str, word: &str) -> Option<String> {
     })
 }
 
-/// True for what looks like the name of a file and not like that of a host.
+/// True if it looks like the name of a file and not like a host name.
 fn is_path(word: &str) -> bool {
     const LISTS: [&str; 12] =
         [".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".gz", ".zst", ".xz", ".bz2", ".zip", ".list"];

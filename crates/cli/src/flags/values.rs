@@ -1,7 +1,7 @@
-//! The values that flags take, from their text: durations, sizes, status ranges and the like.
+//! Parsers of flag values: durations, sizes, status ranges and others.
 //!
-//! Each is read once, at the border, into a type that cannot be wrong any more. What a value must look like is told
-//! in its error, because that is where a person looks it up. Nothing here reads a file.
+//! Each value is parsed once, into a type that only holds valid values. The error of a parser shows the expected syntax.
+//! Nothing here reads a file.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -54,7 +54,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// A number of bytes: `4096`, `64k`, `10M`, `1G`, in powers of 1024 as curl has them.
+/// A number of bytes: `4096`, `64k`, `10M`, `1G`, in powers of 1024 as in curl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) u64);
 
@@ -116,7 +116,7 @@ impl FromStr for Ranges {
     }
 }
 
-/// One header field: `Name: value`; `Name:` takes away a default.
+/// One header field: `Name: value`; `Name:` removes a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header(pub(crate) String, pub(crate) String);
 
@@ -126,7 +126,7 @@ impl FromStr for Header {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             Some((name, value)) if !name.is_empty() => Ok(Self(name.to_owned(), value.trim().to_owned())),
-            // It is not repeated: a token is easily given without its name.
+            // The value is not printed: it may be a token that was given without a field name.
             _ => Err("a header is written like 'Name: value', or @FILE, or $NAME for a variable"),
         }
     }
@@ -153,7 +153,7 @@ impl fmt::Debug for User {
     }
 }
 
-/// User name and password, or where they are: which of them is told when files are read.
+/// User name and password, or the source of both, which is resolved when files are read.
 pub(crate) fn user(text: &str) -> Result<String, &'static str> {
     if !text.starts_with('@') && variable(text).is_none() {
         text.parse::<User>()?;
@@ -161,7 +161,7 @@ pub(crate) fn user(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-/// The name of the variable that a value like `$NAME` stands for.
+/// The name of the environment variable in a value like `$NAME`.
 pub(crate) fn variable(value: &str) -> Option<&str> {
     let name = value.strip_prefix('$')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -187,7 +187,7 @@ impl FromStr for Resolve {
         let (Some(host), Some(port), Some(addresses)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(WANTED);
         };
-        // curl's `*:443:…`, `+host` and `-host` mean more than we do.
+        // curl's `*:443:…`, `+host` and `-host` are not supported.
         if host.is_empty() || host.starts_with(['*', '+', '-']) {
             return Err(WANTED);
         }
@@ -230,7 +230,7 @@ pub(crate) fn shard(text: &str) -> Result<Shard, &'static str> {
 /// Failed rows: `10`, `5%`.
 pub(crate) fn max_errors(text: &str) -> Result<MaxErrors, &'static str> {
     MaxErrors::parse(text)
-        .ok_or("it is written like 10, for so many rows, or 5%, for a share of those that are done")
+        .ok_or("it is written like 10, for a number of rows, or 5%, for a share of the rows done")
 }
 
 fn number_and_unit(text: &str) -> (&str, &str) {

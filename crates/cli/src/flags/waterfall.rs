@@ -1,4 +1,4 @@
-//! The flags of `waterfall`, as typed.
+//! The flags of `waterfall`, as parsed.
 
 use std::path::PathBuf;
 

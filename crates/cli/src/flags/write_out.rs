@@ -1,4 +1,4 @@
-//! `-w FORMAT`: curl's `%{…}` names, read once and filled in for each row.
+//! `-w FORMAT`: a format with curl's `%{…}` variables, parsed once and rendered for each row.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use overlapped_proto::record::{HttpVersion, Record, ndjson};
 use overlapped_proto::sanitize::redact;
 use overlapped_proto::time::Nanos;
 
-/// A format, read.
+/// A parsed format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WriteOut(Vec<Piece>);
 
@@ -15,7 +15,7 @@ pub(crate) struct WriteOut(Vec<Piece>);
 enum Piece {
     Text(String),
     Variable(Variable),
-    /// `%header{name}`: the first value of a field, in lower case.
+    /// `%header{name}`: the first value of a header field; the name is in lower case.
     Header(String),
 }
 
@@ -68,11 +68,11 @@ variables! {
 }
 
 impl WriteOut {
-    /// Reads a format. `\n`, `\t` and `\r` are what they are in C; `%%` is one.
+    /// Parses a format. `\n`, `\t` and `\r` are escapes as in C; `%%` is a percent sign.
     ///
     /// # Errors
     ///
-    /// A name that curl has and this program has no figure for, or that neither knows.
+    /// A variable that is not supported.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut plain = String::new();
@@ -102,7 +102,7 @@ impl WriteOut {
         Ok(Self(pieces))
     }
 
-    /// What is written of a row.
+    /// Renders a row.
     pub(crate) fn render(&self, record: &Record) -> Vec<u8> {
         let mut out = Vec::new();
         for piece in &self.0 {
@@ -126,7 +126,7 @@ fn known(name: &str) -> Result<Variable, String> {
     })
 }
 
-/// The record as `-o -` has it, without its body and its line end.
+/// The record as `-o -` writes it, without its body and its line end.
 fn push_json(record: &Record, out: &mut Vec<u8>) {
     ndjson::write(record, &Fields { body: false, ..Fields::default() }, out);
     out.pop();
@@ -183,7 +183,7 @@ fn value(variable: Variable, record: &Record) -> String {
     }
 }
 
-/// With six digits, as curl has them.
+/// Seconds with six digits, as in curl.
 fn seconds(span: Nanos) -> String {
     let mut text = String::new();
     let us = span.0 / 1_000;

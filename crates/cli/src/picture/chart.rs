@@ -1,35 +1,35 @@
-//! A run as a picture has it: its rows, bounded, and which of them are always drawn.
+//! The data of a picture: a bounded number of rows, and the choice of those that are always drawn.
 
 use std::cmp::Ordering;
 
 use super::{BARS_MAX, Bar};
 
-/// Rows that a picture remembers. Beyond it they are counted, not drawn: a picture must not grow with the list.
+/// The most rows that are kept. Further rows are only counted, so that the memory does not grow with the list.
 const ROWS_MAX: usize = 100_000;
-/// Rows that it remembers beyond those because they failed.
+/// The most failed rows that are kept beyond [`ROWS_MAX`].
 const FAILED_MAX: usize = 10_000;
-/// The slowest rows: those that get a bar when others share lanes.
+/// The number of slowest rows that get a bar when the others are packed into lanes.
 const SLOWEST: usize = 8;
-/// The failed rows that get one beside them; further ones are marked.
+/// The number of failed rows that get a bar besides; further ones are marked.
 const FAILED_BARS: usize = 16;
 
-/// A run: its rows, with time counted from its start.
+/// The rows of a run; time starts with the run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chart {
     pub(super) bars: Vec<Bar>,
-    /// Of the rows beyond [`ROWS_MAX`]: those that failed, and the slowest.
+    /// The failed and the slowest of the rows beyond [`ROWS_MAX`].
     failed_beyond: Vec<Bar>,
     slowest_beyond: Vec<Bar>,
     /// Rows that were never started, such as a line that is no URL.
     never_started: u64,
-    /// Rows that are counted alone, and how many of them failed.
+    /// Rows that are only counted, and the number of them that failed.
     not_drawn: u64,
     failed_not_drawn: u64,
 }
 
 impl Chart {
-    /// Takes one row, `None` if it was never started. Beyond [`ROWS_MAX`] it is remembered only if it failed, or is one
-    /// of the slowest.
+    /// Adds a row, `None` if it was never started. Beyond [`ROWS_MAX`] it is kept only if it failed or is one of the
+    /// slowest.
     pub(crate) fn add(&mut self, bar: Option<Bar>) {
         let Some(bar) = bar else {
             self.never_started += 1;
@@ -50,7 +50,7 @@ impl Chart {
         }
     }
 
-    /// The rows in the order in which they began, with time counted from the earliest.
+    /// Sorts the rows by their start, and moves the origin of time to the earliest.
     pub(crate) fn since_start(mut self) -> Self {
         self.bars.append(&mut self.failed_beyond);
         self.bars.append(&mut self.slowest_beyond);
@@ -77,7 +77,7 @@ impl Chart {
         self.bars.iter().filter(|bar| !bar.ok).count() as u64 + self.failed_not_drawn
     }
 
-    /// The rows that get a bar of their own, and what they are: all, or the slowest and the failed.
+    /// The rows that get a bar of their own, and the title of that section if these are not all rows.
     pub(super) fn with_bars(&self) -> (Vec<&Bar>, Option<String>) {
         if self.bars.len() <= BARS_MAX {
             return (self.bars.iter().collect(), None);
@@ -103,7 +103,7 @@ impl Chart {
         (chosen, Some(format!("the {SLOWEST} slowest rows{failures}")))
     }
 
-    /// What the picture leaves out, in words.
+    /// A sentence on the rows that are not drawn.
     pub(super) fn left_out(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.never_started > 0 {

@@ -1,4 +1,4 @@
-//! Where things go in a picture, whatever it is drawn with: ticks, lanes, cells, and the curve of what is in flight.
+//! The layout of a picture, for text and for SVG: ticks, lanes, cells, and the curve of the requests in flight.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,7 +9,7 @@ use super::{Bar, Phase};
 
 /// The marks of a time axis.
 pub(super) struct Axis {
-    /// Seconds that the whole width stands for.
+    /// The seconds of the whole width.
     pub(super) span_s: f64,
     step_s: f64,
 }
@@ -24,7 +24,7 @@ impl Axis {
         Self { span_s, step_s: step_s.unwrap_or(10.0 * decade) }
     }
 
-    /// Each mark: where it stands, as a part of the width, and what it says.
+    /// Each tick: its position as a fraction of the width, and its label.
     pub(super) fn ticks(&self) -> impl Iterator<Item = (f64, String)> {
         let count = (self.span_s / self.step_s + 1e-6).floor() as usize;
         (0..=count).map(|i| {
@@ -45,7 +45,7 @@ impl Axis {
     }
 }
 
-/// A time for a person: three figures and a unit.
+/// A time with three significant digits and a unit.
 pub(super) fn seconds(s: f64) -> String {
     match s {
         s if s < 0.999_5 => format!("{:.*} ms", if s < 0.099_95 { 1 } else { 0 }, s * 1e3),
@@ -56,13 +56,13 @@ pub(super) fn seconds(s: f64) -> String {
     }
 }
 
-/// Packs bars into lanes such that no two in a lane overlap: as few as there were ever in flight.
+/// Packs bars into lanes so that no two in a lane overlap. The number of lanes is the peak of the requests in flight.
 pub(super) fn lanes(bars: &[Bar]) -> Vec<Vec<&Bar>> {
     let mut order: Vec<&Bar> = bars.iter().collect();
     order.sort_by(|a, b| a.active_s().total_cmp(&b.active_s()));
     let mut lanes: Vec<Vec<&Bar>> = Vec::new();
-    // Nanoseconds, because a heap needs a total order. The lowest free lane is taken, so that long-lived ones lie
-    // at the top and the picture is the same for the same run.
+    // Nanoseconds, because a heap needs a total order. A bar takes the lowest free lane, so that busy lanes are at the
+    // top and the picture is deterministic.
     let nanos = |s: f64| (s * 1e9) as i64;
     let mut busy: BinaryHeap<Reverse<(i64, usize)>> = BinaryHeap::new();
     let mut free: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
@@ -84,8 +84,8 @@ pub(super) fn lanes(bars: &[Bar]) -> Vec<Vec<&Bar>> {
     lanes
 }
 
-/// Stamps in records are rounded to a microsecond each, so that a row may seem to begin before the one ended whose
-/// place it took.
+/// The times in records are rounded to microseconds, so a row may seem to begin before the end of the row whose slot it
+/// took.
 const ROUNDING_S: f64 = 5e-6;
 
 /// The most requests in flight within each of `cells` equal stretches of the span.
@@ -96,12 +96,12 @@ pub(super) fn in_flight(bars: &[Bar], span_s: f64, cells: usize) -> Vec<u32> {
         events.push((bar.active_s(), true));
         events.push((bar.end_s() - ROUNDING_S, false));
     }
-    // An end comes before a start at the same moment: one took the other's place.
+    // At equal times an end is counted before a start: the second row took the slot of the first.
     events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut peaks = vec![0; cells];
     let (mut now, mut at) = (0_u32, 0);
     for (time, starts) in events {
-        // What was in flight before this moment was so in every cell up to here, but not in one that begins here.
+        // The count before this moment holds for every cell up to here, but not for one that begins here.
         let until = cell(time);
         let begun = time / span_s * cells as f64 > until as f64;
         for peak in peaks.iter_mut().take(until + usize::from(begun)).skip(at) {
@@ -116,18 +116,18 @@ pub(super) fn in_flight(bars: &[Bar], span_s: f64, cells: usize) -> Vec<u32> {
     peaks
 }
 
-/// What a picture's rows are: each a bar of its own, or many in lanes.
+/// How rows are drawn: one bar per line, or packed into lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rows {
-    /// Its wait for a place is drawn; its failure is told beside it.
+    /// The time in the queue is drawn; a failure is written beside the bar.
     Bars,
-    /// Others run while it waits for its place; its failure is marked where it ends.
+    /// The time in the queue is left out, since other rows use the lane then; a failure is marked at the end of the bar.
     Lanes,
 }
 
-/// What fills each of `cells` equal stretches of the span: the phase that lasts longest within it.
+/// The phase of each of `cells` equal parts of the span: the one with the longest share of it.
 ///
-/// Every bar gets at least one cell, however short it was.
+/// Every bar gets at least one cell.
 pub(super) fn cells(bars: &[&Bar], span_s: f64, cells: usize, rows: Rows) -> Vec<Option<Phase>> {
     let scale = cells as f64 / span_s;
     let cell = |s: f64| ((s * scale) as usize).min(cells.saturating_sub(1));
@@ -166,7 +166,7 @@ pub(super) fn cells(bars: &[&Bar], span_s: f64, cells: usize, rows: Rows) -> Vec
     drawn
 }
 
-/// Where rows failed, in `cells` equal stretches of the span.
+/// The failures in `cells` equal parts of the span.
 pub(super) fn failures(bars: &[Bar], span_s: f64, cells: usize) -> Vec<Option<Phase>> {
     let mut marks = vec![None; cells];
     for bar in bars.iter().filter(|bar| !bar.ok) {
@@ -195,14 +195,14 @@ impl Drawn {
         self.0.get(phase as usize) == Some(&true)
     }
 
-    /// In the order in which they happen.
+    /// In chronological order.
     pub(super) fn phases(&self) -> impl Iterator<Item = Phase> {
         Phase::ALL.into_iter().filter(|phase| self.has(*phase))
     }
 }
 
-/// What all labels begin with, and what is left of each: told once instead of in every line. It is at least a whole
-/// origin, and ends before a slash.
+/// The common prefix of all labels, which is printed once, and the rest of each. The prefix is at least an origin, and
+/// ends before a slash.
 pub(super) fn labels<'a>(bars: &[&'a Bar]) -> (&'a str, Vec<&'a str>) {
     let first = bars.first().map_or("", |bar| &*bar.label);
     let same = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
@@ -213,12 +213,12 @@ pub(super) fn labels<'a>(bars: &[&'a Bar]) -> (&'a str, Vec<&'a str>) {
     (prefix, bars.iter().map(|bar| bar.label.get(prefix.len()..).unwrap_or(&bar.label)).collect())
 }
 
-/// The columns that a text takes on a terminal: two for a wide character.
+/// The columns of a text on a terminal; a wide character has two.
 pub(super) fn columns(text: &str) -> usize {
     text.width()
 }
 
-/// The text in lines of at most `columns_max`, all of it.
+/// Splits the text into lines of at most `columns_max` columns.
 pub(super) fn wrap(text: &str, columns_max: usize) -> Vec<&str> {
     let mut lines = Vec::new();
     let (mut start, mut used) = (0, 0);
@@ -236,7 +236,7 @@ pub(super) fn wrap(text: &str, columns_max: usize) -> Vec<&str> {
 
 fn longest(shares: &[f32; Phase::COUNT]) -> Option<Phase> {
     let (phase, share) = Phase::ALL.into_iter().zip(*shares).max_by(|a, b| a.1.total_cmp(&b.1))?;
-    // A sliver at the end of a bar would make it a cell too long.
+    // A tiny remainder at the end of a bar must not take a cell.
     (share >= 0.5 || (share > 0.0 && shares.iter().sum::<f32>() >= 0.5)).then_some(phase)
 }
 

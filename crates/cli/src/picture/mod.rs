@@ -1,8 +1,8 @@
-//! Pictures of a run: who waited for what, and when. Plain data in, text or SVG out; no file, no clock.
+//! Waterfalls of a run, from plain data to text or SVG. There is no I/O and no clock here.
 //!
-//! A [`Chart`] holds one [`Bar`] a row. Up to [`BARS_MAX`] rows are drawn a bar a row; more are packed into lanes
-//! under a curve of the requests in flight, and of those the slowest and the failed get bars as well. Phases differ by glyph or shape as well as by colour, because colour
-//! alone tells nothing to some readers and nothing at all in a log.
+//! A [`Chart`] holds a [`Bar`] for each row. Up to [`BARS_MAX`] rows are drawn as one bar per line; more are packed into
+//! lanes under a curve of the requests in flight, and the slowest and the failed ones get bars as well. Phases differ by
+//! glyph or shape as well as by colour, for colour-blind readers and for logs without colour.
 
 pub(crate) mod source;
 pub(crate) mod svg;
@@ -15,20 +15,20 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use chart::Chart;
 
-/// Rows that get a bar of their own; what fits a screen or a page.
+/// The most rows that are drawn one per line, so that they fit a screen or a page.
 const BARS_MAX: usize = 80;
 
-/// Characters of a label: no URL that a person writes is longer, and a picture holds the labels of all its rows.
+/// The most characters of a label, which bounds the memory of a picture.
 const LABEL_CHARS_MAX: usize = 2_048;
-/// Characters of a result: the longest name of an error has 24.
+/// The most characters of a result; the longest name of an error has 24.
 const RESULT_CHARS_MAX: usize = 64;
-/// The longest phase that is drawn, in seconds: some thirty years. A number beyond it is a mistake, or malice.
+/// The longest phase that is drawn, in seconds: about thirty years. A larger number in a file is invalid.
 const PHASE_S_MAX: f64 = 1e9;
 
-/// What fills a stretch of a bar, in the order in which it happens.
+/// The phases of a bar, in chronological order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Waiting for a place to run.
+    /// In the queue.
     Blocked,
     /// Earlier attempts, redirects, and the waits between them.
     Earlier,
@@ -46,14 +46,14 @@ pub(crate) enum Phase {
     Wait,
     /// Receiving the response.
     Receive,
-    /// No time at all: where a row failed, marked in a picture whose rows have no line of their own.
+    /// Not a duration: the mark of a failed row in a lane.
     Failed,
 }
 
 impl Phase {
     const COUNT: usize = 10;
 
-    /// Every phase, in the order in which it happens.
+    /// Every phase, in chronological order.
     const ALL: [Self; Self::COUNT] = [
         Self::Blocked,
         Self::Earlier,
@@ -88,28 +88,28 @@ impl Phase {
 pub(crate) struct Bar {
     /// Its number in the list, from 0, as in its record.
     pub(crate) row: u64,
-    /// What it is called: its URL.
+    /// Its URL.
     pub(crate) label: String,
     /// Its status, or the name of its error.
     pub(crate) result: String,
     /// False if it failed.
     pub(crate) ok: bool,
-    /// When its first phase began, in seconds; from 1970 or from any other moment, the same for all.
+    /// When its first phase began, in seconds since an origin that all bars share, such as 1970.
     pub(crate) start_s: f64,
-    /// How long each phase took, in the order of [`Phase::ALL`]. They follow each other without a gap.
+    /// The duration of each phase, in the order of [`Phase::ALL`]. There are no gaps between phases.
     pub(crate) phases_s: [f32; Phase::COUNT],
 }
 
 impl Bar {
-    /// A row whose phases are still to be set. URLs and, in a file, names of errors are strangers' text: here they are
-    /// made fit for a terminal, without a password.
+    /// A row without phases. URLs and, in a file, names of errors are untrusted text: they are escaped for a terminal
+    /// here, and passwords are removed.
     pub(crate) fn new(row: u64, label: &str, result: &str, ok: bool, start_s: f64) -> Self {
         let label = bounded(&shown(label), LABEL_CHARS_MAX);
         let result = bounded(&escape(result), RESULT_CHARS_MAX);
         Self { row, label, result, ok, start_s, phases_s: [0.0; Phase::COUNT] }
     }
 
-    /// Sets how long a phase took. What is no time, such as a negative number, is none.
+    /// Sets the duration of a phase. An invalid one, such as a negative number, counts as zero.
     pub(crate) fn set(&mut self, phase: Phase, seconds: f64) {
         let seconds = if seconds.is_finite() { seconds.clamp(0.0, PHASE_S_MAX) } else { 0.0 };
         if let Some(slot) = self.phases_s.get_mut(phase as usize) {
@@ -117,7 +117,7 @@ impl Bar {
         }
     }
 
-    /// The phases that took time: which, from, to.
+    /// The phases with a duration: phase, start, end.
     fn segments(&self) -> impl Iterator<Item = (Phase, f64, f64)> {
         let mut at = self.start_s;
         Phase::ALL.into_iter().zip(self.phases_s).filter(|(_, length)| *length > 0.0).map(
@@ -133,7 +133,7 @@ impl Bar {
         self.phases_s.get(phase as usize).copied().map_or(0.0, f64::from)
     }
 
-    /// When it got its place and the first attempt began.
+    /// When it left the queue and its first attempt began.
     pub(crate) fn active_s(&self) -> f64 {
         self.start_s + self.length(Phase::Blocked)
     }
@@ -149,7 +149,7 @@ impl Bar {
     }
 }
 
-/// The beginning of a text that is longer than anything that makes sense.
+/// Truncates a text to a number of characters.
 fn bounded(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
         Some((end, _)) => [text.get(..end).unwrap_or(text), "…"].concat(),

@@ -1,4 +1,4 @@
-//! Bars from records: from a finished row of a run, and from a line of its NDJSON.
+//! Converts records to bars: a finished row of a run, or a line of NDJSON.
 
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::{Bar, Phase};
 
-/// The fields of a record that a picture needs. Everything else of the line, bodies too, is skipped unread. But for the
-/// URL each may be missing or of any kind: what cannot be understood is not known.
+/// The fields of a record that a picture needs; all others, such as bodies, are skipped. Except for the URL each may be
+/// missing or have another type, and is unknown then.
 #[derive(Debug, Deserialize)]
 struct Line<'a> {
     url: String,
@@ -44,12 +44,12 @@ struct Line<'a> {
     elapsed_ms: Field<'a>,
 }
 
-/// A value that is looked at only when it is asked for.
+/// A value whose type is checked only when it is used.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 struct Field<'a>(#[serde(borrow)] Option<&'a RawValue>);
 
 impl Field<'_> {
-    /// `None` if it is missing, null or of another kind.
+    /// `None` if it is missing, null or of another type.
     fn get<T: DeserializeOwned>(self) -> Option<T> {
         serde_json::from_str(self.0?.get()).ok()
     }
@@ -59,12 +59,11 @@ impl Field<'_> {
     }
 }
 
-/// What a row tells of its time, whoever tells it: in seconds.
+/// The times of a row, in seconds, from either source.
 struct Times {
     started: Option<f64>,
     attempts: u16,
-    /// Of the last attempt, as in [`Phase::ALL`] without what it does not know: blocked, dns, connect, tls, send,
-    /// wait, receive.
+    /// The phases of the last attempt: blocked, dns, connect, tls, send, wait, receive.
     last: [Option<f64>; 7],
     elapsed: Option<f64>,
 }
@@ -84,18 +83,18 @@ impl Bar {
         Self::timed(record.row.0, &record.url, &result(record.status, error), record.ok, &times)
     }
 
-    /// A record as NDJSON tells it, in the line `number`, from 0; `Ok(None)` if its row was never started, or does not
-    /// tell when.
+    /// The bar of an NDJSON record in line `number`, from 0; `Ok(None)` if its row was never started, or its start time
+    /// is missing.
     ///
     /// # Errors
     ///
-    /// What is wrong with the line: it is not a record.
+    /// The line is not a record.
     pub(crate) fn of_line(line: &[u8], number: u64) -> Result<Option<Self>, String> {
         let spelled;
         let line: Line<'_> = match serde_json::from_slice(line) {
             Ok(line) => line,
             Err(error) => {
-                // Python writes NaN and Infinity, which are no JSON.
+                // Python writes NaN and Infinity, which are not JSON.
                 spelled = nulled(line);
                 serde_json::from_slice(&spelled).map_err(|_| wrong(&error))?
             }
@@ -129,7 +128,7 @@ impl Bar {
             bar.set(phase, seconds);
         }
         if times.attempts > 1 {
-            // `started` is the first attempt's, the phases are the last one's: what lies between is earlier.
+            // `started` is that of the first attempt, the phases are those of the last: the time between is `Earlier`.
             let last: f64 = rest.iter().sum();
             bar.set(Phase::Earlier, times.elapsed.unwrap_or(last) - last);
         } else {
@@ -140,7 +139,7 @@ impl Bar {
     }
 }
 
-/// What is wrong with a line, in words; where in the line is of no use to a reader of a list.
+/// The message for an invalid line, without the column, which does not help in a list.
 fn wrong(error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Syntax | Category::Eof | Category::Io => "it is no JSON object".to_owned(),
@@ -159,7 +158,7 @@ fn result(status: Option<u16>, error: Option<&str>) -> String {
     }
 }
 
-/// The line with null in the place of NaN and the infinities, outside its texts.
+/// The line with NaN and the infinities outside of strings replaced by null.
 fn nulled(line: &[u8]) -> Vec<u8> {
     const NONE: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
     let mut spelled = Vec::with_capacity(line.len());
@@ -190,7 +189,7 @@ fn unix_seconds(text: &str) -> Option<f64> {
     if !is_time || !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    // Days of the proleptic Gregorian calendar, with years that begin in March, so that a leap day comes last.
+    // Days of the proleptic Gregorian calendar; years begin in March, so that the leap day is the last day.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
     Some(days as f64 * 86_400.0 + hours * 3_600.0 + minutes * 60.0 + seconds)

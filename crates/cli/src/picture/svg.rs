@@ -1,4 +1,5 @@
-//! A chart as one self-contained SVG file: no script, no font, no address. Safe to open whatever a server sent.
+//! Draws a chart as a self-contained SVG file without scripts, fonts or links. All text is escaped, so that the file is
+//! safe to open.
 
 use std::fmt::Write as _;
 
@@ -7,24 +8,24 @@ use overlapped_proto::sanitize::is_unsafe;
 use super::layout::{self, Axis, Drawn, Rows, columns, seconds};
 use super::{Bar, Chart, Phase};
 
-/// Width of the picture, and what is left free at its right, in pixels.
+/// The width of the picture and its right margin, in pixels.
 const WIDTH: usize = 1_200;
 const RIGHT: usize = 90;
-/// Where text begins.
+/// The left margin.
 const MARGIN: usize = 24;
-/// Height of the line of one row, of a line of a long label, and of one lane.
+/// The heights of a row, of a line of a long label, and of a lane.
 const ROW: usize = 22;
 const LINE: usize = 15;
 const LANE: usize = 6;
-/// Columns that a label has beside its bar; a longer one stands above it, in lines of so many.
+/// The columns for a label beside its bar; a longer label is placed above, wrapped to the second number of columns.
 const LABEL_COLUMNS: usize = 40;
 const LINE_COLUMNS: usize = 160;
-/// Columns of what all labels begin with, if that is told once.
+/// The most columns of the common prefix in the header.
 const PREFIX_COLUMNS: usize = 110;
-/// Lanes drawn; the curve above them counts what is beyond.
+/// The most lanes that are drawn; the curve above them counts all requests.
 const LANES_MAX: usize = 100;
 const CURVE: usize = 140;
-/// Where the plot begins, below the title and the legend.
+/// The top of the plot, below the title and the legend.
 const TOP: usize = 116;
 
 /// Draws a chart under a title.
@@ -42,7 +43,7 @@ pub(crate) fn draw(chart: &Chart, title: &str) -> String {
         bottom += 8;
     }
     bottom = page.bars(&bars, &names, bottom);
-    // What lies behind the bars, and what tells of them, is known only now.
+    // The grid and the header depend on the height, which is known only now.
     let drawn = std::mem::take(&mut page.out);
     page.head(prefix);
     page.grid(bottom);
@@ -61,11 +62,11 @@ pub(crate) fn draw(chart: &Chart, title: &str) -> String {
     )
 }
 
-/// A picture while it is drawn.
+/// The state of the drawing.
 struct Page<'a> {
     chart: &'a Chart,
     span_s: f64,
-    /// Where labels and the time axis begin, and how long it is.
+    /// The left end and the length of the time axis.
     labels: usize,
     left: usize,
     plot: usize,
@@ -84,7 +85,7 @@ impl<'a> Page<'a> {
         Self { chart, span_s, labels, left, plot, drawn: Drawn::default(), out: String::new() }
     }
 
-    /// A line a row, from `top` on. Returns where it ends.
+    /// Draws one row per line from `top` on. Returns the bottom.
     fn bars(&mut self, bars: &[&Bar], names: &[&str], top: usize) -> usize {
         let mut y = top + 4;
         for (bar, name) in bars.iter().zip(names) {
@@ -112,7 +113,7 @@ impl<'a> Page<'a> {
         y
     }
 
-    /// Beside a bar: how long it took, and what went wrong. Inside the picture even at its right edge.
+    /// Writes the duration and the error beside a bar. The text stays within the right edge.
     fn told(&mut self, bar: &Bar, y: usize) {
         let end = (self.x(bar.end_s()) as usize).min(WIDTH - RIGHT) + 6;
         let took = seconds(bar.took_s());
@@ -127,7 +128,7 @@ impl<'a> Page<'a> {
                 } else if begin > self.left + length {
                     (begin, "label bad end")
                 } else {
-                    // The bar fills the line: the text stands on it, on paper of its own.
+                    // The bar fills the line: the text is drawn over it, with a background.
                     (WIDTH - 8, "label bad end on-bar")
                 };
                 self.text(x, y, class, &text);
@@ -139,7 +140,7 @@ impl<'a> Page<'a> {
         self.drawn.note([phase]);
         let (x, end) = (self.x(from), self.x(to));
         let (top, tall) = shape(phase, y, ROW - 8);
-        // Half a pixel is the least that is seen.
+        // Half a pixel is the smallest visible width.
         let wide = (end - x).max(0.5);
         let class = class(phase);
         let _ = write!(
@@ -148,8 +149,7 @@ impl<'a> Page<'a> {
         );
     }
 
-    /// From `top` on the curve of what was in flight, and below it where rows failed and the rows packed into lanes.
-    /// Returns where it ends.
+    /// Draws the curve of the requests in flight from `top` on, below it the failures and the lanes. Returns the bottom.
     fn lanes(&mut self, top: usize) -> usize {
         let chart = self.chart;
         self.curve();
@@ -171,11 +171,12 @@ impl<'a> Page<'a> {
             lanes.len().to_string()
         };
         self.text(self.left - 12, y + 10, "dim end", &format!("{count} lanes"));
-        // The name beside them takes a line, however few they are.
+        // The label beside the lanes takes at least one line.
         y + (drawn.len() * LANE + 4).max(LINE)
     }
 
-    /// Lanes of `height` from `top` on, one path a phase: a rectangle a row would make the file grow with the list.
+    /// Draws lanes of `height` from `top` on, as one path per phase. A rectangle per row would let the file grow with the
+    /// list.
     fn paths(&mut self, lanes: &[Vec<Option<Phase>>], top: usize, height: usize) {
         for phase in Phase::ALL {
             let mut path = String::new();
@@ -213,7 +214,7 @@ impl<'a> Page<'a> {
         self.text(self.left - 12, bottom, "dim end", "in flight");
     }
 
-    /// What is told of the whole, and what the shapes mean.
+    /// Writes the totals and the legend.
     fn head(&mut self, prefix: &str) {
         let (rows, failed, took) = (self.chart.rows(), self.chart.failed(), seconds(self.chart.span_s()));
         let of = if prefix.is_empty() { String::new() } else { format!(" · {prefix}") };
@@ -233,7 +234,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// The marks of the time axis, down to `bottom`.
+    /// Draws the grid of the time axis, down to `bottom`.
     fn grid(&mut self, bottom: usize) {
         for (share, name) in Axis::new(self.span_s, 8).ticks() {
             let x = self.x(share * self.span_s);
@@ -251,13 +252,13 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The pixels that so many columns of a label take.
+/// The width of a label of `columns` columns, in pixels.
 const fn wide(columns: usize) -> usize {
     columns * 67 / 10
 }
 
-/// Where a phase lies within the height of its bar: what waits is thin, what works is tall. So phases can be told
-/// apart without their colours.
+/// The offset and height of a phase within its bar: waiting phases are thin, working phases are tall, so that they
+/// differ without colour.
 fn shape(phase: Phase, y: usize, height: usize) -> (f64, f64) {
     let share = match phase {
         Phase::Blocked => 0.12,
@@ -285,7 +286,7 @@ const fn class(phase: Phase) -> &'static str {
     }
 }
 
-/// Colours that the common kinds of colour blindness keep apart, on paper and on a dark screen.
+/// Colours that are distinct with the common kinds of colour blindness, in light and dark mode.
 const STYLE: &str = "\
 text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#1c2430}\
 .label{font:11px 'DejaVu Sans Mono',Menlo,Consolas,monospace}.title{font-size:18px;font-weight:600}.dim{fill:#66707d}.bad{fill:#b3261e;font-weight:600}\
@@ -304,7 +305,7 @@ fn tooltip(bar: &Bar) -> String {
     text
 }
 
-/// The end of a text, where URLs of one host differ, in at most `width` characters.
+/// The end of a text in at most `width` characters: URLs of one host differ at their ends.
 fn ending(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {
@@ -313,7 +314,7 @@ fn ending(text: &str, width: usize) -> String {
     ['…'].into_iter().chain(text.chars().skip(length - width + 1)).collect()
 }
 
-/// Text for XML. Control characters have no place in it at all, and what would reorder the text is escaped.
+/// Escapes text for XML. Control characters, which XML does not allow, and bidirectional controls are written as `\u{…}`.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

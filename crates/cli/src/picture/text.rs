@@ -1,15 +1,15 @@
-//! A chart as lines of text, for a terminal or a log. Never wider than it is told to be.
+//! Draws a chart as lines of text of a given width, for a terminal or a log.
 
 use std::fmt::Write as _;
 
 use super::layout::{self, Axis, Drawn, Rows, columns, seconds};
 use super::{Bar, Chart, Phase};
 
-/// Lines that lanes may take; the curve above them counts what is beyond.
+/// The most lines of lanes; the curve above them counts all requests.
 const LANES_MAX: usize = 24;
 /// Lines of the curve.
 const CURVE_LINES: usize = 6;
-/// The glyphs of an eighth to eight eighths of a line.
+/// Glyphs from one eighth to a full line.
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// How text is drawn.
@@ -19,7 +19,7 @@ pub(crate) struct Style {
     pub(crate) width: usize,
     /// Colour beside the glyphs.
     pub(crate) colour: bool,
-    /// Seconds that the width stands for; `None`: as many as the run took. Charts to be compared share it.
+    /// The seconds of the whole width; `None`: the duration of the run. Charts that are compared use the same.
     pub(crate) span_s: Option<f64>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn draw(chart: &Chart, style: &Style) -> String {
     page.out
 }
 
-/// A picture while it is drawn.
+/// The state of the drawing.
 struct Page<'a> {
     style: &'a Style,
     span_s: f64,
@@ -52,7 +52,7 @@ struct Page<'a> {
     out: String,
 }
 
-/// What is left of the bars, in columns of the terminal.
+/// The columns to the left of the bars.
 struct Left {
     rows: usize,
     results: usize,
@@ -60,7 +60,7 @@ struct Left {
 }
 
 impl Left {
-    /// Room for what fits; a row with more has a line above its bar.
+    /// Columns for labels that fit; a longer label gets a line of its own above the bar.
     fn new(bars: &[&Bar], names: &[&str], width: usize) -> Self {
         let longest = |texts: &mut dyn Iterator<Item = usize>, most: usize| {
             texts.filter(|length| *length <= most).max().unwrap_or(0)
@@ -78,7 +78,7 @@ impl Left {
 }
 
 impl Page<'_> {
-    /// A line a row: number, result, label, bar, time.
+    /// Draws one line per row: number, result, label, bar, time.
     fn bars(&mut self, bars: &[&Bar]) {
         let width = self.style.width;
         let (prefix, names) = layout::labels(bars);
@@ -96,7 +96,7 @@ impl Page<'_> {
         }
     }
 
-    /// What a row is called, up to where its bar begins; whole, if need be in lines of its own.
+    /// Writes the number, result and label of a row, in lines of their own if they do not fit.
     fn label(&mut self, bar: &Bar, name: &str, left: &Left) {
         let Left { rows, results, names } = *left;
         let _ = write!(self.out, "{:>rows$}  ", bar.row);
@@ -124,7 +124,7 @@ impl Page<'_> {
         say(&mut self.out, self.style.width, text);
     }
 
-    /// The curve of what was in flight, and below it the rows packed into lanes.
+    /// Draws the curve of the requests in flight, and below it the lanes.
     fn lanes(&mut self, chart: &Chart) {
         let left = 10;
         let cells = self.style.width.saturating_sub(left + 1).max(8);
@@ -157,7 +157,7 @@ impl Page<'_> {
         paint(&mut self.out, cells, self.style.colour);
     }
 
-    /// The phases that are drawn, with their glyphs, in as many lines as they need.
+    /// Writes the legend of the phases.
     fn legend(&mut self) {
         let mut used = 0;
         for phase in self.drawn.phases() {
@@ -177,7 +177,7 @@ impl Page<'_> {
     }
 }
 
-/// Lines of prose, none too wide; a word that is too wide by itself, such as a URL, goes on in the next line.
+/// Writes wrapped text. A word that is wider than a line, such as a URL, is split.
 pub(crate) fn say(out: &mut String, width: usize, text: &str) {
     let mut line = String::new();
     for word in text.split(' ').flat_map(|word| layout::wrap(word, width)) {
@@ -246,7 +246,7 @@ const fn glyph(phase: Phase) -> char {
     }
 }
 
-/// The colour of a phase, as an ANSI number of the terminal's own palette.
+/// The colour of a phase in the terminal's ANSI palette.
 const fn ansi(phase: Phase) -> u8 {
     match phase {
         Phase::Blocked => 90,

@@ -15,7 +15,7 @@ use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
 use overlapped_proto::timing::Stopwatch;
 
-use super::answer::Answer;
+use super::outcome::Outcome;
 use super::shard::Shard;
 use crate::body::decode::Decoder;
 use crate::body::drain::{Overflow, Rules, drain};
@@ -27,12 +27,12 @@ use crate::net::connect::{self, Look};
 use crate::net::exchange::{Connection, Request};
 
 /// Makes one attempt at `job`.
-pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answer {
+pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Outcome {
     make(shard, alarm, job, Purpose::Row).await
 }
 
 /// Makes one attempt at a robots.txt, with the limits of robots.txt for redirects and for the body.
-pub(crate) async fn attempt_robots(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Answer {
+pub(crate) async fn attempt_robots(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Outcome {
     make(shard, alarm, job, Purpose::Robots).await
 }
 
@@ -43,29 +43,29 @@ enum Purpose {
     Robots,
 }
 
-async fn make(shard: &Shard, alarm: &mut Alarm, job: &Job, purpose: Purpose) -> Answer {
+async fn make(shard: &Shard, alarm: &mut Alarm, job: &Job, purpose: Purpose) -> Outcome {
     let now = shard.now();
     let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
     // As with curl, the limit covers a row with its redirects: an attempt gets what the redirects before it have left.
     let limit = own_limit.or(shard.plan.timeouts.total);
     alarm.begin(now, limit.map(|limit| limit - job.spent()));
-    let answer = Answer::new(Stopwatch::start(job.ready, now));
-    let mut attempt = Attempt { shard, alarm, job, answer, purpose };
+    let outcome = Outcome::new(Stopwatch::start(job.ready, now));
+    let mut attempt = Attempt { shard, alarm, job, outcome, purpose };
     let failure = attempt.run().await.err();
     if let Some(failure) = failure.as_ref().filter(|failure| failure.kind != ErrorKind::Resource)
-        && attempt.answer.watch.timing().receive.is_none()
+        && attempt.outcome.watch.timing().receive.is_none()
     {
-        attempt.answer.watch.fail(failure.kind.phase(), shard.now());
+        attempt.outcome.watch.fail(failure.kind.phase(), shard.now());
     }
-    attempt.answer.failure = failure;
-    attempt.answer
+    attempt.outcome.failure = failure;
+    attempt.outcome
 }
 
 struct Attempt<'a> {
     shard: &'a Shard,
     alarm: &'a mut Alarm,
     job: &'a Job,
-    answer: Answer,
+    outcome: Outcome,
     purpose: Purpose,
 }
 
@@ -76,24 +76,24 @@ impl Attempt<'_> {
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
         let mut share = self.shard.plan.memory.share(self.job.row);
         let (mut connection, head) = self.exchange(&key, &mut share).await?;
-        self.answer.status = Some(head.status);
-        self.answer.wire.http_version = Some(head.version);
-        self.answer.headers = head.headers;
-        self.answer.notes = head.notes;
+        self.outcome.status = Some(head.status);
+        self.outcome.wire.http_version = Some(head.version);
+        self.outcome.headers = head.headers;
+        self.outcome.notes = head.notes;
         let kept = match self.judge(head.status) {
             Decision::Follow(follow) => {
-                self.answer.redirect = Some(follow);
+                self.outcome.redirect = Some(follow);
                 Ok(self.pass_over(&mut connection).await)
             }
             Decision::Fail(failure) => Err(failure),
             Decision::Stay => self.keep(&mut connection, &mut share).await,
         };
         if kept.is_ok() {
-            self.answer.watch.receive(self.shard.stamp());
+            self.outcome.watch.receive(self.shard.stamp());
         }
-        if self.answer.redirect.is_none() {
-            let (Answer { headers, drained, .. }, views) = (&mut self.answer, &self.shard.views);
-            self.answer.hold = rest(share, headers, drained, &views.store, &views.disk).await?;
+        if self.outcome.redirect.is_none() {
+            let (Outcome { headers, drained, .. }, views) = (&mut self.outcome, &self.shard.views);
+            self.outcome.hold = rest(share, headers, drained, &views.store, &views.disk).await?;
         }
         let whole = kept?;
         if whole && connection.has_unasked() {
@@ -114,7 +114,7 @@ impl Attempt<'_> {
         let mut request = self.shard.plan.template.build(self.job)?;
         if let Some(mut connection) = self.lease(key).await? {
             self.shard.count_reuse();
-            self.answer.wire =
+            self.outcome.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
             match self.send(&mut connection, request, share).await {
                 Ok(head) => return Ok((connection, head)),
@@ -175,26 +175,26 @@ impl Attempt<'_> {
     }
 
     async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
-        let Self { shard, alarm, job, answer, .. } = self;
+        let Self { shard, alarm, job, outcome, .. } = self;
         let timeouts = &shard.plan.timeouts;
         let name = key.origin.host();
-        answer.wire = Wire { reused: Some(false), ..Wire::default() };
+        outcome.wire = Wire { reused: Some(false), ..Wire::default() };
 
         let deadline = Deadline::after(shard.now(), timeouts.dns, ErrorKind::DnsTimeout);
-        let addresses = alarm.within(deadline, shard.addresses(job, &mut answer.watch)).await??;
+        let addresses = alarm.within(deadline, shard.addresses(job, &mut outcome.watch)).await??;
 
         let deadline = Deadline::after(shard.now(), timeouts.connect, ErrorKind::ConnectTimeout);
         let tcp = alarm.within(deadline, connect::dial(&addresses, key.origin.port())).await??;
-        answer.watch.connect(shard.stamp());
+        outcome.watch.connect(shard.stamp());
         let remote = tcp
             .peer_addr()
             .map_err(|error| Failure::new(ErrorKind::ConnectReset, format!("{name}: {error}")))?;
-        answer.wire.remote = Some(remote);
+        outcome.wire.remote = Some(remote);
 
         let stream = if key.origin.scheme() == Scheme::Https {
             let deadline = Deadline::after(shard.now(), timeouts.tls, ErrorKind::TlsTimeout);
             let tls = alarm.within(deadline, shard.plan.trust.handshake(name, tcp)).await??;
-            answer.watch.tls(shard.stamp());
+            outcome.watch.tls(shard.stamp());
             connect::Stream::Tls(Box::new(tls))
         } else {
             connect::Stream::Plain(tcp)
@@ -214,10 +214,10 @@ impl Attempt<'_> {
         self.intend().await?;
         let limit = self.shard.plan.timeouts.first_byte;
         let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
-        let watch = &mut self.answer.watch;
-        let answer = connection.send(request, shard.plan.strictness, share, || watch.send(shard.stamp()));
-        let head = self.alarm.within(deadline, answer).await??;
-        self.answer.watch.wait(shard.stamp());
+        let watch = &mut self.outcome.watch;
+        let outcome = connection.send(request, shard.plan.strictness, share, || watch.send(shard.stamp()));
+        let head = self.alarm.within(deadline, outcome).await??;
+        self.outcome.watch.wait(shard.stamp());
         Ok(head)
     }
 
@@ -235,9 +235,9 @@ impl Attempt<'_> {
     /// Applies the redirect policy to the response.
     fn judge(&mut self, status: u16) -> Decision {
         let plan = &self.shard.plan;
-        let (shard, headers) = (self.shard, &self.answer.headers);
+        let (shard, headers) = (self.shard, &self.outcome.headers);
         let after = |value| retry::after(value, shard.clock.unix_s(shard.now()));
-        self.answer.retry_after = headers.first("retry-after").and_then(after);
+        self.outcome.retry_after = headers.first("retry-after").and_then(after);
         let location = headers.first("location");
         let policy = match self.purpose {
             Purpose::Row => plan.redirect,
@@ -265,27 +265,27 @@ impl Attempt<'_> {
     }
 
     async fn keep(&mut self, connection: &mut Connection, share: &mut Share) -> Result<bool, Failure> {
-        let Self { shard, alarm, job, answer, purpose } = self;
+        let Self { shard, alarm, job, outcome, purpose } = self;
         let plan = &shard.plan;
-        let codings = answer.headers.all("content-encoding");
+        let codings = outcome.headers.all("content-encoding");
         let max_bytes = match purpose {
             Purpose::Row => plan.response.max_bytes,
             Purpose::Robots => limits::ROBOTS_BYTES_MAX as u64,
         };
         // A range of an encoded body (206) cannot be decoded.
         let decodes =
-            plan.decodes && answer.status != Some(206) && !keeps_coding(shard, job, &answer.headers);
+            plan.decodes && outcome.status != Some(206) && !keeps_coding(shard, job, &outcome.headers);
         let decoder = if decodes { Decoder::new(codings, max_bytes)? } else { None };
         let counts = |status: u16| plan.response.body && plan.judge_status(status).is_none();
         let tap = shard
             .views
             .tap
             .as_ref()
-            .filter(|_| *purpose == Purpose::Row && answer.status.is_some_and(counts));
-        if let (Some(tap), Some(status), Some(version)) = (tap, answer.status, answer.wire.http_version) {
+            .filter(|_| *purpose == Purpose::Row && outcome.status.is_some_and(counts));
+        if let (Some(tap), Some(status), Some(version)) = (tap, outcome.status, outcome.wire.http_version) {
             let bytes = if decoder.is_some() { None } else { connection.bytes_left() };
-            let begun = Begun { status, version, headers: answer.headers.clone(), bytes };
-            answer.handed_on = true;
+            let begun = Begun { status, version, headers: outcome.headers.clone(), bytes };
+            outcome.handed_on = true;
             tap.begin(&shard.views.disk, begun).await?;
         }
         let rules = Rules {
@@ -311,20 +311,20 @@ impl Attempt<'_> {
                 Rules { keep: true, sha256: false, overflow: Overflow::Nowhere, cut: true, ..rules }
             }
         };
-        answer.drained = drain(connection, decoder, &rules, share, alarm, shard.clock, shard.now()).await;
-        match answer.drained.failure.take() {
-            None => match (job.ask.as_deref().and_then(|ask| ask.sha256), answer.drained.sha256) {
+        outcome.drained = drain(connection, decoder, &rules, share, alarm, shard.clock, shard.now()).await;
+        match outcome.drained.failure.take() {
+            None => match (job.ask.as_deref().and_then(|ask| ask.sha256), outcome.drained.sha256) {
                 (Some(wanted), Some(found)) if wanted != found => {
-                    answer.drained.forget_body();
+                    outcome.drained.forget_body();
                     Err(Failure::new(
                         ErrorKind::BodyHashMismatch,
                         "the SHA-256 is not the one the row asks for",
                     ))
                 }
-                _ => Ok(answer.drained.truncated != Some(true)),
+                _ => Ok(outcome.drained.truncated != Some(true)),
             },
             Some(failure) => {
-                answer.watch.receive(shard.stamp());
+                outcome.watch.receive(shard.stamp());
                 Err(failure)
             }
         }

@@ -16,13 +16,13 @@ use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_proto::reorder::Reorder;
 
+use super::checkpoints::Checkpoints;
 use super::feed::{Block, Feed};
-use super::ledger::Ledger;
 use super::shard::{Views, bad_record};
 use crate::body::tap::Tap;
-use crate::control::{Shared, Stage, Stop};
 use crate::error::Error;
 use crate::plan::Plan;
+use crate::shared::{Shared, Stage, Stop};
 use crate::sink::{Cut, Sinks};
 use crate::summary::Tally;
 
@@ -41,7 +41,7 @@ pub(crate) struct Conductor {
     pub(crate) failure: Option<Error>,
     pub(crate) sinks: Writing,
     /// The group commit of a durable run.
-    pub(crate) ledger: Option<Ledger>,
+    pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) order: Option<Reorder<Record>>,
     /// Rows handed to the shards, and bad rows, which need no shard.
     pub(crate) fed: u64,
@@ -95,8 +95,8 @@ impl Conductor {
         self.discard().await;
         result?;
         let complete = self.shared.stopped_by().is_none();
-        if let Some(ledger) = self.ledger.take() {
-            ledger.end(complete.then_some(self.read + self.passed)).await?;
+        if let Some(checkpoints) = self.checkpoints.take() {
+            checkpoints.end(complete.then_some(self.read + self.passed)).await?;
         }
         match complete && self.read != self.written {
             true => Err(Error::sum(&format!(
@@ -157,7 +157,7 @@ impl Conductor {
 
     fn is_done(&self, shards_ended: bool) -> bool {
         let written = matches!(self.sinks, Writing::Open { dirty: false, .. }) && self.finished.is_empty();
-        let settled = self.ledger.as_ref().is_none_or(Ledger::is_settled);
+        let settled = self.checkpoints.as_ref().is_none_or(Checkpoints::is_settled);
         written && settled && self.nothing_to_come(shards_ended)
     }
 
@@ -232,8 +232,8 @@ impl Conductor {
                     self.read += block.rows.len() as u64;
                     self.passed += block.passed;
                     self.ahead = block.rows.into();
-                    if let Some(ledger) = &mut self.ledger {
-                        ledger.read(block.mark, block.listed);
+                    if let Some(checkpoints) = &mut self.checkpoints {
+                        checkpoints.read(block.mark, block.listed);
                     }
                     if !block.ended {
                         self.feed = Reading::Open(feed);
@@ -362,7 +362,7 @@ impl Conductor {
 
     /// Polls the running task of the sinks, or starts the next one.
     fn write(&mut self, shards_ended: bool, cx: &mut Context<'_>) -> Result<bool, Error> {
-        let settled = self.ledger.as_mut().map_or(Ok(false), |ledger| ledger.poll(cx))?;
+        let settled = self.checkpoints.as_mut().map_or(Ok(false), |checkpoints| checkpoints.poll(cx))?;
         match std::mem::replace(&mut self.sinks, Writing::Lost) {
             Writing::Open { sinks, dirty } => Ok(settled | self.write_next(sinks, dirty, shards_ended, cx)),
             Writing::Accepting(mut away, count) => match Pin::new(&mut away).poll(cx) {
@@ -398,8 +398,8 @@ impl Conductor {
                 Poll::Ready(back) => {
                     let (sinks, cuts) = back_with(back)?;
                     self.sinks = Writing::Open { sinks, dirty: false };
-                    if let Some(ledger) = &mut self.ledger {
-                        ledger.commit(cuts);
+                    if let Some(checkpoints) = &mut self.checkpoints {
+                        checkpoints.commit(cuts);
                     }
                     Ok(true)
                 }
@@ -411,12 +411,12 @@ impl Conductor {
     /// Starts the next task of the idle sinks: a checkpoint, a batch or a flush; false if there is none.
     fn write_next(&mut self, sinks: Sinks, dirty: bool, shards_ended: bool, cx: &mut Context<'_>) -> bool {
         let last = self.finished.is_empty() && self.nothing_to_come(shards_ended);
-        let cuts = self.ledger.as_mut().is_some_and(|ledger| ledger.wants_cut(last, cx));
+        let cuts = self.checkpoints.as_mut().is_some_and(|checkpoints| checkpoints.wants_cut(last, cx));
         if cuts {
             self.sinks = Writing::Cutting(self.views.disk.submit(move || sinks.cut()));
             return true;
         }
-        let has_room = self.ledger.as_ref().is_none_or(Ledger::has_room);
+        let has_room = self.checkpoints.as_ref().is_none_or(Checkpoints::has_room);
         let batch = if has_room { self.finished.pop_front() } else { None };
         match batch {
             Some(batch) => self.accept(sinks, batch),
@@ -433,8 +433,8 @@ impl Conductor {
 
     fn accept(&mut self, sinks: Sinks, batch: Vec<Record>) {
         let count = batch.len() as u64;
-        if let Some(ledger) = &mut self.ledger {
-            ledger.note(&batch);
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.note(&batch);
         }
         let task = self.views.disk.submit(move || sinks.accepted(batch));
         self.sinks = Writing::Accepting(task, count);

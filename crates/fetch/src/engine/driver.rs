@@ -17,12 +17,12 @@ use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
 
-use super::answer::Answer;
 use super::attempt::attempt;
+use super::outcome::Outcome;
 use super::robots::{Admission, Robots, Unknown};
 use super::shard::{Shard, Turn};
-use crate::control::Stage;
 use crate::net::alarm::Alarm;
+use crate::shared::Stage;
 
 /// Runs a shard until its run is over.
 pub(crate) async fn drive(shard: Rc<Shard>) {
@@ -128,11 +128,11 @@ async fn attempt_loop(shard: Rc<Shard>, robots: Option<Rc<Robots>>, mut job: Job
         let turn =
             AssertUnwindSafe(turn(&shard, robots.as_deref(), &mut alarm, &mut job)).catch_unwind().await;
         match turn {
-            Ok(Some(answer)) => shard.conclude(job, answer),
+            Ok(Some(outcome)) => shard.conclude(job, outcome),
             Ok(None) => shard.put_back(job),
             Err(_) => {
                 let failure = Failure::new(ErrorKind::Internal, "a defect in this program");
-                shard.conclude(job, Answer::failed(ready, now, failure));
+                shard.conclude(job, Outcome::failed(ready, now, failure));
             }
         }
         match shard.next() {
@@ -148,19 +148,19 @@ async fn turn(
     robots: Option<&Robots>,
     alarm: &mut Alarm,
     job: &mut Job,
-) -> Option<Answer> {
+) -> Option<Outcome> {
     let Some(robots) = robots else { return Some(attempt(shard, alarm, job).await) };
     let ready = job.ready;
     match robots.admit(job).await {
         Admission::Go => Some(attempt(shard, alarm, job).await),
         Admission::Again => None,
         Admission::Unknown(Unknown { failure, refusal }) => {
-            Some(Answer { refusal, ..Answer::failed(ready, shard.now(), failure) })
+            Some(Outcome { refusal, ..Outcome::failed(ready, shard.now(), failure) })
         }
         Admission::Refused(failure) => {
             // Nothing was sent, so the attempt does not count.
             job.attempts = job.attempts.checked_sub(1).expect("starting a row counts an attempt");
-            Some(Answer::failed(ready, shard.now(), failure))
+            Some(Outcome::failed(ready, shard.now(), failure))
         }
     }
 }

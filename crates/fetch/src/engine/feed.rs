@@ -15,7 +15,7 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::prefix::Prefix;
 use overlapped_proto::unread::{Extent, Position};
 
-use super::listed;
+use super::list_file::ListFile;
 use super::unpack::Unpack;
 use crate::durable::{DiskFailed, Passed};
 use crate::error::Error;
@@ -99,9 +99,9 @@ pub(crate) struct Feed {
     passed: Passed,
     /// True for a regular file, in which reading can resume at any row; still false if it turns out to be compressed.
     plain: bool,
-    /// A second handle of the file for reading spilled rows again, until it is published in `listed`.
+    /// A second handle of the file for reading spilled rows again, until it is published in `list_file`.
     again: Option<File>,
-    listed: Arc<OnceLock<listed::Listed>>,
+    list_file: Arc<OnceLock<ListFile>>,
     /// The offset at which reading began, and the number of rows before it that are not reported yet.
     began: u64,
     before: u64,
@@ -136,7 +136,7 @@ impl Feed {
         input: Input,
         options: InputOptions,
         passed: Passed,
-        listed: Arc<OnceLock<listed::Listed>>,
+        list_file: Arc<OnceLock<ListFile>>,
     ) -> Result<(Self, Option<u64>), Error> {
         let bytes = |read, name: &str| Source::Bytes(Unpack::new(read, name));
         let (mut reader, mut plain, mut began, mut before, mut again) = (None, false, 0, 0, None);
@@ -177,7 +177,7 @@ impl Feed {
             passed,
             plain,
             again,
-            listed,
+            list_file,
             began,
             before,
             prefix,
@@ -310,7 +310,7 @@ impl Feed {
         let (options, passed) = (&self.options, &self.passed);
         let (seen, own) = (&mut self.seen, &mut self.own);
         let plain = self.plain && matches!(&self.source, Source::Bytes(read) if !read.is_packed());
-        let again = plain && (self.again.is_some() || self.listed.get().is_some());
+        let again = plain && (self.again.is_some() || self.list_file.get().is_some());
         let mut take = |mut row: RowRead| {
             // A row without bytes reports damage to a JSON array; reading cannot resume there.
             if plain && block.mark.is_none() && row.bytes > 0 {
@@ -339,7 +339,7 @@ impl Feed {
             && let Some(reread) = reader.reread()
             && let Some(file) = self.again.take()
         {
-            let _ = self.listed.set(listed::Listed { file, reread });
+            let _ = self.list_file.set(ListFile { file, reread });
         }
         parsed
     }

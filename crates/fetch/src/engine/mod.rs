@@ -4,7 +4,7 @@
 //! per-host state needs no lock. The *conductor* feeds the shards and collects their results.
 
 pub(crate) mod conductor;
-pub(crate) mod ledger;
+pub(crate) mod checkpoints;
 pub(crate) mod feed;
 pub(crate) mod unpack;
 pub(crate) mod driver;
@@ -12,5 +12,5 @@ mod robots;
 pub(crate) mod attempt;
 pub(crate) mod shard;
 pub(crate) mod spill;
-pub(crate) mod listed;
-pub(crate) mod answer;
+pub(crate) mod list_file;
+pub(crate) mod outcome;

@@ -21,8 +21,8 @@ use overlapped_proto::robots::Rules;
 use overlapped_proto::time::Nanos;
 use url::{Position, Url};
 
-use super::answer::Answer;
 use super::attempt::attempt_robots;
+use super::outcome::Outcome;
 use super::shard::Shard;
 use crate::net::alarm::Alarm;
 
@@ -139,7 +139,7 @@ impl Robots {
 async fn fetch(shard: Rc<Shard>, agent: Rc<str>, mut job: Job) -> Result<Rc<Standing>, Unknown> {
     let mut alarm = Alarm::new(shard.clock);
     loop {
-        let Answer { watch, wire, status, retry_after, redirect, drained, failure, .. } =
+        let Outcome { watch, wire, status, retry_after, redirect, drained, failure, .. } =
             attempt_robots(&shard, &mut alarm, &job).await;
         match (failure, redirect, status) {
             (None, Some(follow), Some(status)) => {

@@ -27,12 +27,11 @@ use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 use url::Host;
 
-use super::answer::Answer;
+use super::outcome::Outcome;
 use super::spill::{Back, Outside, Spilling};
 use crate::body::store::Store;
 use crate::body::tap::Tap;
 use crate::clock::Clock;
-use crate::control::{Gauges, Shared, Stage, number_of};
 use crate::durable::log::Intents;
 use crate::memory::Memory;
 use crate::net::connect::Look;
@@ -40,6 +39,7 @@ use crate::net::exchange::{Connection, ReadBlock};
 use crate::net::resolve::Resolver;
 use crate::plan::Plan;
 use crate::rlimit::idle_connections_max;
+use crate::shared::{Gauges, Shared, Stage, number_of};
 
 /// Views of the executor for blocking work, one for each resource with its own limit, and what that work shares.
 #[derive(Clone, Debug)]
@@ -313,9 +313,9 @@ impl Shard {
     }
 
     /// Ends an attempt: the row is delivered, retried, or redirected.
-    pub(crate) fn conclude(&self, mut job: Job, mut answer: Answer) {
+    pub(crate) fn conclude(&self, mut job: Job, mut outcome: Outcome) {
         self.shared.give_request(self.index);
-        if answer.is_shortage() {
+        if outcome.is_shortage() {
             match self.run_short(job) {
                 Some(failed) => job = failed,
                 None => return,
@@ -323,11 +323,11 @@ impl Shard {
         } else {
             self.shared.run_well(self.now());
         }
-        match (answer.redirect.take(), answer.status) {
-            (Some(follow), Some(status)) => self.follow(job, status, &answer, follow),
+        match (outcome.redirect.take(), outcome.status) {
+            (Some(follow), Some(status)) => self.follow(job, status, &outcome, follow),
             _ => {
                 let now = self.now();
-                match self.scheduler.borrow_mut().finish(job, answer.ending(), now, self.random()) {
+                match self.scheduler.borrow_mut().finish(job, outcome.ending(), now, self.random()) {
                     Finish::Deliver(done) => job = done,
                     Finish::RetryAt(_) => {
                         bump(&self.counts.retries);
@@ -335,7 +335,7 @@ impl Shard {
                     }
                     Finish::PutBack => return,
                 }
-                self.deliver(self.record(job, answer));
+                self.deliver(self.record(job, outcome));
             }
         }
     }
@@ -371,11 +371,11 @@ impl Shard {
         }
     }
 
-    fn follow(&self, mut job: Job, status: u16, answer: &Answer, follow: Follow) {
+    fn follow(&self, mut job: Job, status: u16, outcome: &Outcome, follow: Follow) {
         bump(&self.counts.redirects);
         let from = job.target();
-        let remote = answer.wire.remote.map(|remote| remote.ip());
-        let total = answer.watch.timing().total();
+        let remote = outcome.wire.remote.map(|remote| remote.ip());
+        let total = outcome.watch.timing().total();
         let hop = Hop { url: job.url.as_str().into(), status, total, remote };
         job.became_get |= follow.becomes_get;
         job.crossed_origin |= follow.crosses_origin;
@@ -395,25 +395,25 @@ impl Shard {
 
     // --- records ---------------------------------------------------------------------------------------------
 
-    fn record(&self, job: Job, answer: Answer) -> Record {
-        let mut failure = answer.failure;
-        if let (None, Some(status)) = (&failure, answer.status) {
+    fn record(&self, job: Job, outcome: Outcome) -> Record {
+        let mut failure = outcome.failure;
+        if let (None, Some(status)) = (&failure, outcome.status) {
             failure = self.plan.judge_status(status);
         }
         let mut record = self.unstarted(job, None);
         record.ok = failure.is_none();
         record.failure = failure;
-        record.status = answer.status;
-        record.connection = answer.wire;
-        record.headers = answer.headers;
-        record.notes.extend(answer.notes);
-        record.bytes = answer.drained.bytes;
-        record.wire_bytes = answer.drained.wire_bytes;
-        record.sha256 = answer.drained.sha256;
-        record.truncated = answer.drained.truncated;
-        record.body = answer.drained.into_body();
-        record.hold = answer.hold;
-        record.timing = answer.watch.timing();
+        record.status = outcome.status;
+        record.connection = outcome.wire;
+        record.headers = outcome.headers;
+        record.notes.extend(outcome.notes);
+        record.bytes = outcome.drained.bytes;
+        record.wire_bytes = outcome.drained.wire_bytes;
+        record.sha256 = outcome.drained.sha256;
+        record.truncated = outcome.drained.truncated;
+        record.body = outcome.drained.into_body();
+        record.hold = outcome.hold;
+        record.timing = outcome.watch.timing();
         record
     }
 

@@ -20,7 +20,7 @@ use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::limits;
 use overlapped_proto::spill::{Block, Entry, Lost, Refill, Refilled, Spill};
 
-use super::listed::{Listed, Rereading};
+use super::list_file::{ListFile, RowReader};
 use crate::body::spool::RunId;
 use crate::error::Error;
 use crate::unnamed::unnamed;
@@ -32,7 +32,7 @@ pub(crate) struct Outside {
     pub(crate) folder: PathBuf,
     pub(crate) run: RunId,
     /// The list, once it turned out to be a plain file that can be read again.
-    pub(crate) listed: Arc<OnceLock<Listed>>,
+    pub(crate) list_file: Arc<OnceLock<ListFile>>,
     /// Bytes that each shard may write.
     pub(crate) bytes_max: u64,
 }
@@ -211,21 +211,21 @@ impl Scratch {
 
     fn read(&mut self, refills: Vec<Refill>) -> Result<Vec<(Back, Refilled)>, Error> {
         let outside = self.outside.clone();
-        let mut rereading = outside.listed.get().map(Listed::rereading);
-        refills.into_iter().map(|refill| self.read_host(refill, rereading.as_mut())).collect()
+        let mut reader = outside.list_file.get().map(ListFile::row_reader);
+        refills.into_iter().map(|refill| self.read_host(refill, reader.as_mut())).collect()
     }
 
     fn read_host(
         &mut self,
         refill: Refill,
-        rereading: Option<&mut Rereading<'_>>,
+        reader: Option<&mut RowReader<'_>>,
     ) -> Result<(Back, Refilled), Error> {
         let host = refill.host;
         let (entries, refilled) = refill.run(|number| self.load(number)).map_err(lost)?;
         refilled.freed.iter().for_each(|number| drop(self.kept.remove(number)));
         let places: Vec<_> = entries.iter().filter_map(Entry::place).collect();
-        let again = match rereading {
-            Some(rereading) => rereading.rows(host, &places).map_err(Error::reread)?,
+        let again = match reader {
+            Some(reader) => reader.rows(host, &places).map_err(Error::reread)?,
             None => {
                 assert!(places.is_empty(), "rows are spilled by offset only if the list can be read again");
                 Vec::new()

@@ -1,6 +1,6 @@
-//! The three arms: the same list, one after the other, on a pool of threads, and on the engine.
+//! The three arms of a comparison: the same list fetched sequentially, on a thread pool, and by the engine.
 //!
-//! An arm runs in a process that does nothing else. It reads its URLs from standard input, one a line.
+//! Each arm runs in a process of its own, and reads its URLs from standard input, one a line.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +17,13 @@ use crate::exit::Error;
 use crate::flags::compare::Arm;
 use crate::picture::{Bar, Phase};
 
-/// Runs one arm and tells what it saw.
+/// Runs one arm and returns its measurements.
 ///
 /// # Errors
 ///
-/// It could not run at all. A URL that fails is a row.
+/// The arm could not run at all. A URL that fails is a row of its results, not an error.
 pub(super) fn run(arm: Arm, workers: usize) -> Result<Account, Error> {
-    // A connection for each of them may be open.
+    // Each thread may have a connection open.
     overlapped_fetch::raise_open_files_limit(workers);
     let urls: Vec<String> =
         io::stdin().lines().collect::<Result<_, _>>().map_err(|error| Error::stdin(&error))?;
@@ -38,7 +38,7 @@ pub(super) fn run(arm: Arm, workers: usize) -> Result<Account, Error> {
     Ok(Account { bars, cpu_s: cpu_s(), threads, memory_bytes: memory_bytes() })
 }
 
-/// The article's way: a blocking call for each URL on a pool of threads, the results in the order of the list.
+/// A blocking call for each URL on a thread pool; the results are in the order of the list.
 fn pool(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Error> {
     let executor = Executor::builder().max_workers(workers).build();
     let executor = executor.map_err(|error| Error::Usage(format!("no thread can be started: {error}")))?;
@@ -48,18 +48,18 @@ fn pool(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Er
         executor.submit(move || get(&agent, row, &url))
     });
     let bars = block_on(gather(jobs)).map_err(|error| Error::Usage(error.to_string()))?;
-    // Idle threads stay for a while, so they can still be counted.
+    // Idle threads are kept alive for a while, so they can still be counted here.
     Ok((bars, threads()))
 }
 
-/// The engine. It may ask one host as often at once as the pool may, or the arms would not be alike; for this machine
-/// itself it has no limit.
+/// The engine. Its limit per host is the number of threads of the pool, so that both arms have the same concurrency;
+/// loopback hosts have no limit.
 fn native(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), Error> {
     let config = Config {
         pace: Pace {
             parallel_max: workers.max(limits::PARALLEL_MAX),
             parallel_max_host: (workers > limits::PARALLEL_MAX_HOST).then_some(workers),
-            // As in the other arms each URL has one attempt, and no wait for a host that is away.
+            // As in the other arms, each URL gets one attempt, and no host is parked.
             max_host_errors: 0,
             ..Pace::default()
         },
@@ -74,12 +74,12 @@ fn native(urls: Vec<String>, workers: usize) -> Result<(Vec<Bar>, Option<u32>), 
     Ok(std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
-/// Keeps the times of rows, and counts threads while there are some.
+/// A sink that keeps the times of rows, and samples the number of threads.
 struct Bars(Arc<Mutex<(Vec<Bar>, Option<u32>)>>);
 
 impl Sink for Bars {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
-        // A row that never started still has its place in the list.
+        // A row that was never started keeps its place in the list.
         let never = || Bar::new(record.row.0, &record.url, "never started", false, now_s());
         let bar = Bar::of(record).unwrap_or_else(never);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0.push(bar);
@@ -93,7 +93,7 @@ impl Sink for Bars {
     }
 }
 
-/// The honest blocking client: connections are kept, as any program would.
+/// The blocking client of the first two arms. It reuses connections, so that the comparison is fair.
 fn agent() -> Agent {
     let total: Duration = limits::TOTAL_TIMEOUT.into();
     Agent::config_builder().timeout_global(Some(total)).http_status_as_error(false).build().into()
@@ -122,7 +122,7 @@ fn now_s() -> f64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64()
 }
 
-/// Processor time of this process since it started.
+/// The CPU time of this process since its start.
 #[cfg(unix)]
 fn cpu_s() -> Option<f64> {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -134,17 +134,17 @@ fn cpu_s() -> Option<f64> {
     None
 }
 
-/// Threads of this process now, where the system tells.
+/// The number of threads of this process, on systems with /proc.
 fn threads() -> Option<u32> {
     status("Threads:")
 }
 
-/// The most memory that this process had, where the system tells.
+/// The peak resident memory of this process, on systems with /proc.
 fn memory_bytes() -> Option<u64> {
     status("VmHWM:").map(|kib: u64| kib << 10)
 }
 
-/// A number that the system knows of this process.
+/// A number from /proc/self/status.
 fn status<T: std::str::FromStr>(name: &str) -> Option<T> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let value = status.lines().find_map(|line| line.strip_prefix(name))?;

@@ -1,11 +1,10 @@
-//! `compare`: the experiment this project grew from. Three ways to fetch a list, timed side by side.
+//! `compare`: three ways to fetch a list, measured side by side.
 //!
-//! Each arm runs in a process of its own, started by this one: so its time includes its start, its processor time
-//! and its threads are its own, and the server's are not among them. The arms take turns, so that a noisy moment of
-//! the machine falls on all of them.
+//! Each arm runs in a child process: its wall time includes the start of the process, and its CPU time and threads are
+//! not mixed with those of the server. The arms alternate, so that noise of the machine affects all of them.
 //!
-//! Five requests show that the waits overlap. What a thread for each request costs shows only with many: so the
-//! built-in server then answers some hundreds at once, to as many threads and to the engine.
+//! Five requests show that the waits overlap. The cost of a thread per request shows only with many requests, so
+//! hundreds of concurrent requests are measured too, once with a thread for each and once with the engine.
 
 mod arms;
 mod report;
@@ -27,24 +26,24 @@ use crate::picture::Bar;
 use crate::report::write_whole;
 use crate::terminal;
 
-/// URLs of one comparison: the sequential arm fetches each alone, several times over.
+/// The most URLs of one comparison: the sequential arm fetches them one by one in every run.
 const URLS_MAX: usize = 10_000;
 const ARMS: [Arm; 3] = [Arm::Sequential, Arm::Pool, Arm::Native];
 
-/// What an arm tells of its run, on its standard output.
+/// The measurements of one run of an arm, which it writes to its standard output.
 #[derive(Debug, Deserialize, Serialize)]
 struct Account {
     /// The rows, in the order of the list; times since 1970.
     bars: Vec<Bar>,
-    /// Processor time of the whole process, where the system tells.
+    /// The CPU time of the process, where the system provides it.
     cpu_s: Option<f64>,
-    /// The most threads it had, where the system tells.
+    /// The peak number of threads, where the system provides it.
     threads: Option<u32>,
-    /// The most memory it had, likewise.
+    /// The peak resident memory, where the system provides it.
     memory_bytes: Option<u64>,
 }
 
-/// One run of an arm, as seen from outside.
+/// One run of an arm, as measured by the parent process.
 struct Run {
     /// From before its process was started until after it ended.
     wall: Duration,
@@ -53,12 +52,12 @@ struct Run {
     account: Account,
 }
 
-/// How long the built-in server takes.
+/// The response times of the built-in server.
 #[derive(Clone, Copy)]
 struct Times {
-    /// For the longest of the five answers: no way to fetch all can take less.
+    /// The longest of the five responses: a lower bound for every arm.
     longest: Duration,
-    /// For each of the many.
+    /// Each of the many responses.
     many: Duration,
 }
 
@@ -106,7 +105,7 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
     Ok(if report.all_ok() { Ending::Succeeded } else { Ending::RowsFailed })
 }
 
-/// The URLs that the words name, in order.
+/// The URLs that the arguments name, in order.
 fn urls(words: &[String]) -> Result<Vec<String>, Error> {
     let mut urls = Vec::new();
     for source in input::sources(words, Globbing::On)? {
@@ -133,7 +132,7 @@ fn urls(words: &[String]) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Runs every arm in turn, so many times.
+/// Runs every arm `rounds` times, alternating.
 fn measure(arms: &[Arm], rounds: u16, workers: u16, urls: &[String]) -> Result<Vec<Measured>, Error> {
     let style =
         ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -158,7 +157,7 @@ fn measure(arms: &[Arm], rounds: u16, workers: u16, urls: &[String]) -> Result<V
 /// Runs one arm in a process of its own.
 fn start(arm: Arm, workers: u16, urls: &[String]) -> Result<Run, Error> {
     let failed = |what: String| Error::Usage(format!("the arm {} could not run: {what}", report::name(arm)));
-    // The file that runs, even if another took its name meanwhile.
+    // The executable of this process, even if the file was replaced meanwhile.
     let program =
         if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
     let program = program.map_err(|error| failed(error.to_string()))?;
@@ -171,7 +170,7 @@ fn start(arm: Arm, workers: u16, urls: &[String]) -> Result<Run, Error> {
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // An arm that ended early says why itself.
+        // If the arm has exited early, it has reported the reason itself.
         let _ = stdin.write_all(urls.join("\n").as_bytes());
     }
     let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;

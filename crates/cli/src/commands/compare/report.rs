@@ -1,4 +1,4 @@
-//! What a comparison found: as text with three waterfalls on one time axis, and as JSON.
+//! The report of a comparison: text with three waterfalls on one time axis, or JSON.
 
 use serde_json::json;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use crate::picture::text::{self, Style};
 use crate::picture::{Bar, Chart};
 use crate::report::figures;
 
-/// An arm's name for people.
+/// The display name of an arm.
 pub(super) const fn name(arm: Arm) -> &'static str {
     match arm {
         Arm::Sequential => "sequential",
@@ -19,7 +19,7 @@ pub(super) const fn name(arm: Arm) -> &'static str {
     }
 }
 
-/// An arm's name as the flag `--arm` and the JSON have it.
+/// The name of an arm in the flag `--arm` and in the JSON.
 pub(super) const fn flag(arm: Arm) -> &'static str {
     match arm {
         Arm::Sequential => "sequential",
@@ -38,16 +38,16 @@ pub(super) struct Report<'a> {
 
 /// The arms that fetched one list.
 struct Scene<'a> {
-    /// The longest single answer: no way to fetch all can take less.
+    /// The longest single response: a lower bound for every arm.
     ideal_s: f64,
-    /// What one request after the other takes, or would take.
+    /// The time of sequential requests, measured or computed.
     sequential_s: f64,
     arms: Vec<(&'a Measured, &'a Run)>,
 }
 
 impl<'a> Report<'a> {
-    /// `times`: of the built-in server. Without it the longest answer is the longest that the sequential arm saw: there
-    /// each answer has the network to itself.
+    /// `times`: those of the built-in server. Without it, the lower bound is the longest response of the sequential arm,
+    /// whose requests do not compete for the network.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl<'a> Report<'a> {
         runs.all(|run| run.account.bars.iter().all(|bar| bar.ok))
     }
 
-    /// For people.
+    /// The report as text.
     pub(super) fn text(&self, width: usize, colour: bool) -> String {
         let mut out = String::new();
         let walls = self.few.arms.iter().map(|(_, run)| run.wall.as_secs_f64());
@@ -130,7 +130,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// For machines.
+    /// The report as JSON.
     pub(super) fn json(&self) -> String {
         let mut report = json!({
             "ideal_s": self.few.ideal_s,
@@ -151,7 +151,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// What to do with what was seen.
+/// The commands to try next.
 const NEXT: &str = "
 next:
   overlapped compare @urls.txt              the same with your own list
@@ -166,14 +166,14 @@ fn medians(measured: &[Measured]) -> Result<Vec<(&Measured, &Run)>, Error> {
 }
 
 impl Scene<'_> {
-    /// `None` if a row of any arm failed: a failure may come sooner or later than the answer would have.
+    /// `None` if a row of any arm failed, because the time of a failure is not comparable.
     fn speed_up(&self, run: &Run) -> Option<f64> {
         let mut runs = self.arms.iter().flat_map(|(arm, _)| &arm.runs);
         let all_ok = runs.all(|run| run.account.bars.iter().all(|bar| bar.ok));
         all_ok.then(|| self.sequential_s / run.wall.as_secs_f64())
     }
 
-    /// A line an arm, its name first.
+    /// One line per arm, its name first.
     fn figures(&self) -> impl Iterator<Item = [String; 7]> {
         self.arms.iter().map(|(arm, run)| {
             let wall = run.wall.as_secs_f64();
@@ -212,7 +212,7 @@ impl Scene<'_> {
 
 const HEADINGS: [&str; 7] = ["", "wall", "over ideal", "speed-up", "CPU", "threads", "memory"];
 
-/// An arm a line; where that is too wide, an arm a column, with the short names and without what the others tell.
+/// A table with one line per arm. If it is too wide, transposed, with short names and without the derived figures.
 fn table(out: &mut String, scene: &Scene<'_>, width: usize) {
     const WIDE: [usize; 7] = [12, 10, 12, 10, 11, 9, 10];
     const NARROW: [usize; 4] = [10; 4];
@@ -240,7 +240,7 @@ fn row(out: &mut String, cells: &[String], widths: &[usize]) {
     out.push('\n');
 }
 
-/// The bars of a run, with time counted from the start of its process.
+/// The bars of a run; time starts with its process.
 fn chart(run: &Run) -> Chart {
     let mut chart = Chart::default();
     for bar in &run.account.bars {
@@ -249,8 +249,7 @@ fn chart(run: &Run) -> Chart {
     chart
 }
 
-/// The lines of the experiment: when each request started and ended, in the order of time, then the responses in
-/// the order of the list.
+/// One line for each start and end of a request, by time, then the responses in the order of the list.
 fn lines(out: &mut String, bars: &[Bar]) {
     let start = |bar: &Bar| (bar.active_s(), format!("Start: {}: {:.6}", bar.label, bar.active_s()));
     let end = |bar: &Bar| (bar.end_s(), format!("End: {}: {}: {:.6}", bar.label, bar.result, bar.end_s()));

@@ -1,8 +1,8 @@
-//! The other end of the experiment, on this machine: answers `/1` to `/5` after the experiment's delays, and anything
-//! below `/many/` after one of half a second, scaled as well.
+//! The built-in server: answers `/1` to `/5` after a fixed delay each, and `/many/*` after half a second. All delays
+//! are scaled.
 //!
-//! Plain `std::net`, a thread a connection, and nothing of the engine, so that what is measured is not measured
-//! with itself. It listens on 127.0.0.1 alone and ends with the process.
+//! It uses `std::net` with a thread per connection, and no code of the engine, so that the engine is not measured
+//! against itself. It listens on 127.0.0.1 only and ends with the process.
 
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// The times of the experiment's five requests, one after the other, in seconds.
+/// The delays of `/1` to `/5`, in seconds.
 const DELAYS_S: [f64; 5] = [1.904, 1.293, 2.078, 2.381, 2.218];
-/// The time of each of many requests, in seconds.
+/// The delay of each request below `/many/`, in seconds.
 const MANY_S: f64 = 0.5;
-/// Connections that wait to be accepted: many come at once, and one that is turned away comes back only a second later.
+/// The listen backlog. Many connections arrive at once, and the client retries a dropped SYN only after a second.
 const BACKLOG: i32 = 4_096;
-/// The stack of a thread that answers: it calls nothing deep.
+/// The stack size of a connection's thread, whose call depth is small.
 const STACK_BYTES: usize = 128 << 10;
-/// Bytes of a request's head; ours have about 100.
+/// The largest request head that is accepted; those of the arms have about 100 bytes.
 const HEAD_BYTES_MAX: u64 = 16 << 10;
 
 /// A running server.
@@ -27,7 +27,7 @@ pub(super) struct Server {
     delays: Arc<Delays>,
 }
 
-/// How long answers take.
+/// The delays of its responses.
 struct Delays {
     five: [Duration; 5],
     many: Duration,
@@ -53,7 +53,7 @@ impl Server {
         let scaled = |s: f64| Duration::from_secs_f64(s * scale);
         let delays = Arc::new(Delays { five: DELAYS_S.map(scaled), many: scaled(MANY_S) });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        // Once more, with a longer queue than the standard library asks for.
+        // Listens again with a longer backlog than that of the standard library.
         #[cfg(unix)]
         rustix::net::listen(&listener, BACKLOG)?;
         let address = listener.local_addr()?;
@@ -66,7 +66,7 @@ impl Server {
         (1..=self.delays.five.len()).map(|i| format!("http://{}/{i}", self.address)).collect()
     }
 
-    /// So many others, which all take the same time.
+    /// `count` URLs with equal delays.
     pub(super) fn many(&self, count: u16) -> Vec<String> {
         (0..count).map(|i| format!("http://{}/many/{i}", self.address)).collect()
     }
@@ -75,7 +75,7 @@ impl Server {
         self.delays.many
     }
 
-    /// The longest delay: no way to fetch all can take less.
+    /// The longest delay: a lower bound for every arm.
     pub(super) fn longest(&self) -> Duration {
         self.delays.five.iter().copied().max().unwrap_or_default()
     }
@@ -84,7 +84,7 @@ impl Server {
 fn accept(listener: &TcpListener, delays: &Arc<Delays>) {
     for stream in listener.incoming().flatten() {
         let delays = Arc::clone(delays);
-        // A refused thread closes the connection, which the client reports.
+        // If no thread can be started, the connection is closed, and the client reports that.
         let thread = thread::Builder::new().name("answer".into()).stack_size(STACK_BYTES);
         let _ = thread.spawn(move || answer(stream, &delays));
     }

@@ -1,5 +1,4 @@
-//! The command that goes on with a run, as a person may copy it: the words that were given, quoted for a shell, without
-//! what is secret.
+//! The command that resumes a run, for copying: the arguments of this process, quoted for a shell, with secrets masked.
 
 use std::ops::Range;
 
@@ -11,10 +10,10 @@ use crate::flags::fetch_flag;
 use crate::flags::values::variable;
 use crate::shell::quote;
 
-/// Stands for what is not repeated.
+/// The mask of a secret.
 const HIDDEN: &str = "***";
 
-/// The same command with `flag` at its end; in the place of anything secret there is `***`.
+/// The command of this process with `flag` added; secrets are masked by `***`.
 pub(super) fn command(words: impl Iterator<Item = String>, flag: &str) -> String {
     let begins = |word: &String| matches!(word.as_str(), "--resume" | "--retry-failed" | "--overwrite");
     let mut words = words.filter(|word| !begins(word));
@@ -41,16 +40,16 @@ pub(super) fn command(words: impl Iterator<Item = String>, flag: &str) -> String
     format!("{}{note}", escape(&told.join(" ")))
 }
 
-/// A flag that takes a value, as it was written: the value in the same word, or in the next.
+/// A flag that takes a value, as it was written: the value is in the same argument, or in the next.
 pub(super) struct Cut<'a> {
     /// The long name of the flag.
     pub(super) name: String,
-    /// What stands before the value.
+    /// The text before the value.
     pub(super) head: &'a str,
     pub(super) value: Option<&'a str>,
 }
 
-/// `None` for a word that is no flag, or flags without a value.
+/// `None` if the argument is no flag, or flags without a value.
 pub(super) fn cut(word: &str) -> Option<Cut<'_>> {
     if let Some(long) = word.strip_prefix("--") {
         let (long, value) = long.split_once('=').map_or((long, None), |(long, value)| (long, Some(value)));
@@ -66,7 +65,7 @@ pub(super) fn cut(word: &str) -> Option<Cut<'_>> {
     })
 }
 
-/// A value with `***` for what may be secret in it.
+/// A value with its secrets masked by `***`.
 fn harmless(name: &str, value: &str) -> String {
     match secret_in_value(name, value).as_slice() {
         [] => value.to_owned(),
@@ -79,7 +78,7 @@ fn harmless(name: &str, value: &str) -> String {
     }
 }
 
-/// What may be secret in the value of a flag. The name of a file or of a variable is none.
+/// The byte ranges of a flag's value that may be secret. The name of a file or of an environment variable is not secret.
 pub(super) fn secret_in_value(name: &str, value: &str) -> Vec<Range<usize>> {
     let file = value.starts_with('@') && (name != "user" || !value.contains(':'));
     if file || !name.starts_with("data") && variable(value).is_some() {

@@ -1,4 +1,4 @@
-//! `fetch --dry-run`: what a list would ask for, without asking. Nothing is sent and no output is touched.
+//! `fetch --dry-run`: summarizes a list. Nothing is sent and no output is touched.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -45,7 +45,7 @@ fn text(survey: &Survey, pace: &Pace) -> String {
         0 => writeln!(text, "hosts     {hosts}"),
         rows => writeln!(
             text,
-            "hosts     more than {hosts}: these are counted, those that came later ({} rows) are not",
+            "hosts     more than {hosts}: only these are counted, not those that follow ({} rows)",
             count(rows)
         ),
     };
@@ -54,7 +54,7 @@ fn text(survey: &Survey, pace: &Pace) -> String {
     }
     let _ = match time_min(survey, pace) {
         Some(time) => writeln!(text, "time      at least {}, by --rate and --rate-host", span(time)),
-        None => writeln!(text, "time      no rate limits it: --rate or --rate-host would"),
+        None => writeln!(text, "time      not limited by a rate: --rate or --rate-host sets one"),
     };
     text
 }

@@ -1,4 +1,4 @@
-//! `fetch`: hands the plan to the engine, shows how it goes, and says how it went.
+//! `fetch`: runs the engine with the settings of the command line, shows the progress, and prints the summary.
 
 mod dry;
 mod title;
@@ -129,7 +129,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     Ok(ending(&run, &seen, failed_before))
 }
 
-/// What was written until then is durable, and the run can go on once the cause is gone.
+/// The error of a durable run: its results are durable, and it can be resumed when the cause is removed.
 fn resumable(error: Error, durable: bool) -> Error {
     match error {
         Error::Output(text) if durable => Error::Output(format!("{text}; --resume goes on from here")),
@@ -137,7 +137,7 @@ fn resumable(error: Error, durable: bool) -> Error {
     }
 }
 
-/// What to do next, at the end: how a run that was stopped goes on, and how failed rows are fetched again.
+/// The hint at the end of a run: how to resume it if it was stopped, or how to fetch its failed rows again.
 fn next(run: &Summary, earlier: Option<&Earlier>, writes_only_files: bool) -> Option<String> {
     let failed = run.progress.rows_done - run.progress.ok + earlier.map_or(0, |earlier| earlier.failed);
     match (earlier, run.finished, failed) {
@@ -157,9 +157,9 @@ fn next(run: &Summary, earlier: Option<&Earlier>, writes_only_files: bool) -> Op
     }
 }
 
-/// What is told, and the command that was given with `flag`: on the same line, or the next where it is long.
+/// The hint `told`, followed by this command with `flag`: on the same line, or on the next if it is long.
 fn with_command(told: &str, flag: &str) -> String {
-    // A word that is no UTF-8 is told with U+FFFD in it.
+    // An argument that is not UTF-8 is shown with U+FFFD.
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let command = again::command(words, flag);
     let length = command.chars().count();
@@ -172,12 +172,12 @@ fn with_command(told: &str, flag: &str) -> String {
     }
 }
 
-/// Characters of a command that has room behind what is told of it.
+/// The longest command, in characters, that is printed on the line of its hint.
 const COMMAND_SHORT: usize = 100;
-/// Characters of the longest command that is repeated.
+/// The longest command, in characters, that is printed at all.
 const COMMAND_LONG: usize = 500;
 
-/// With fewer open files than requests the run goes on with fewer requests, and says so.
+/// Reduces the number of concurrent requests to what the limit on open files allows, with a warning.
 fn fit_open_files(plan: &mut Plan) {
     let wanted = plan.config.pace.parallel_max;
     let room = raise_open_files_limit(wanted);

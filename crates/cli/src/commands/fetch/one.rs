@@ -1,4 +1,4 @@
-//! One URL, as with curl: its body goes to standard output, or to a file, while it comes.
+//! A single URL, as with curl: its body is streamed to standard output or to a file.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -15,13 +15,13 @@ use super::sinks::head_text;
 use crate::flags::plan::{One as Plan, Target};
 use crate::terminal;
 
-/// Bytes of a body by which it is known to be no text, as curl looks at them.
+/// The prefix of a body that is checked for binary data, as curl does.
 const LOOKED_AT_BYTES: usize = 2_000;
 
-/// How much of a body is copied at once.
+/// The size of a copied block.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// Takes the body while it comes, and the record when all of it is there.
+/// Receives the body as a stream, and the record at its end.
 #[derive(Clone)]
 pub(super) struct One(Arc<Mutex<State>>);
 
@@ -31,9 +31,9 @@ struct State {
     bar: ProgressBar,
 }
 
-/// Where the body goes.
+/// The destination of the body.
 enum Out {
-    /// None has come.
+    /// No body has arrived.
     Waiting,
     Stdout {
         begun: bool,
@@ -41,7 +41,7 @@ enum Out {
     File(Part),
 }
 
-/// A file under a temporary name, which goes with it unless it is finished.
+/// A file under a temporary name. It is removed on drop unless it is finished.
 struct Part {
     file: File,
     path: PathBuf,
@@ -53,14 +53,14 @@ impl One {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// Clears what is shown, and removes a file that is not whole.
+    /// Clears the progress bar, and removes an incomplete file.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.bar.finish_and_clear();
         state.out = Out::Waiting;
     }
 
-    /// What is behind a panic is half a file, which gets no name.
+    /// After a panic the file is incomplete, and is removed on drop.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,8 +102,7 @@ impl State {
         }
     }
 
-    /// Takes a response whose body did not come piece by piece: that of a status that fails the row. False: there is
-    /// nothing to take.
+    /// Writes the body of a record that was not streamed: that of a status that fails the row. False if there is none.
     fn take_whole(&mut self, record: &Record) -> io::Result<bool> {
         const NOT_MODIFIED: u16 = 304;
         let Some(status) = record.status else { return Ok(false) };
@@ -181,7 +180,7 @@ impl State {
 }
 
 impl Part {
-    /// A new file beside `path`. A link of its name is not followed, and no other file is replaced.
+    /// A new file beside `path`, opened with `O_EXCL`: it follows no link and replaces no file.
     fn create(path: &Path) -> io::Result<Self> {
         let mut name = OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
@@ -198,12 +197,12 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // After a rename there is none of this name.
+        // After the rename the temporary name no longer exists.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// True if the response is not whole, or there was none: a status that fails a row is an answer nevertheless.
+/// True if there is no complete response. A status that fails the row is a complete response.
 fn is_broken(record: &Record) -> bool {
     record.failure.as_ref().is_some_and(|failure| failure.kind != ErrorKind::Status)
 }
@@ -212,7 +211,7 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// What a person sees of a body that goes elsewhere.
+/// The progress bar of a body that does not go to the terminal.
 fn bar(bytes: Option<u64>) -> ProgressBar {
     let (text, bar) = match bytes {
         Some(bytes) => ("{bytes} of {total_bytes}  {bytes_per_sec}  {eta} left", ProgressBar::new(bytes)),

@@ -1,4 +1,4 @@
-//! A run that is over: `--resume` and `--retry-failed` of one that has nothing left to do say so, and do nothing.
+//! `--resume` and `--retry-failed` of a run that is complete: they report that nothing is left to do.
 
 use std::fmt::Write as _;
 
@@ -10,12 +10,12 @@ use crate::flags::plan::{Plan, Show};
 use crate::report::figures::count;
 use crate::terminal;
 
-/// A run whose rows all succeeded has removed its state. Then its outputs tell: if each holds every row of the list, there
-/// is nothing to do. `None`: there is, or a state says more.
+/// A run whose rows all succeeded has removed its state. Then the outputs decide: if each holds every row of the list,
+/// nothing is left to do. `None`: rows are left, or there is a state that decides.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`]: an output is there that is not that of this run.
+/// [`Error::Usage`]: an existing output does not belong to this run.
 pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
     let Some(durable) = &plan.durable else { return Ok(None) };
     let goes_on = matches!(durable.begin, Begin::Resume | Begin::RetryFailed);
@@ -27,7 +27,7 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
         let held = recorded(output).map_err(|error| Error::reading(output.path(), &error))?;
         found.extend(held.map(|held| (output.path().to_owned(), held)));
     }
-    // An output that holds nothing is taken as a new one.
+    // An empty output counts as new.
     if found.iter().all(|(_, held)| held.rows.is_empty() && held.others == 0) {
         return Ok(None);
     }
@@ -44,7 +44,7 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
             Ok(Some(Ending::Succeeded))
         }
         Some((path, held)) => Err(Error::Usage(format!(
-            "{} exists, and no state of a run is beside it to go on with; it holds {} of the {} rows of the list: \
+            "{} exists, but there is no state of a run beside it to resume; it holds {} of the {} rows of the list: \
              --overwrite replaces it, another -o keeps it",
             path.display(),
             count(held.rows.len()),
@@ -53,7 +53,7 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
     }
 }
 
-/// Says that the list is done, and what can be done about the rows that failed.
+/// Reports that the list is done, and how to fetch its failed rows again.
 pub(super) fn told(found: &Earlier, show: Show) -> Ending {
     let mut text = format!("overlapped: nothing to do: all {} rows are done", count(found.rows));
     if found.failed > 0 {

@@ -1,4 +1,4 @@
-//! Where the records of a run go: the outputs that the plan names, opened, and what a person is told of each row.
+//! Opens the outputs of a run, and the sinks that print each row.
 
 use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -19,7 +19,7 @@ use crate::picture::{Bar, Chart};
 use crate::report::figures;
 use crate::terminal;
 
-/// What was made for a run that has not begun. Dropped, it goes again: a command that is refused leaves nothing behind.
+/// The files created before the run starts. They are removed on drop, so that a refused command leaves nothing behind.
 #[derive(Debug, Default)]
 pub(super) struct Made {
     files: Vec<PathBuf>,
@@ -27,17 +27,17 @@ pub(super) struct Made {
 }
 
 impl Made {
-    /// The run has begun, and all of it stays.
+    /// Keeps them, because the run has started.
     pub(super) fn keep(&mut self) {
         self.files.clear();
         self.folders.clear();
     }
 
-    /// Makes the directory in which that of `-o DIR/` is, beside which the state is kept.
+    /// Creates the parent directory of `-o DIR/`, where the state of the run is kept.
     ///
     /// # Errors
     ///
-    /// [`Error::Output`]: it cannot be made.
+    /// [`Error::Output`]: it cannot be created.
     pub(super) fn parents(&mut self, plan: &Sinks) -> Result<(), Error> {
         plan.outputs.iter().try_for_each(|output| match output {
             Output::Directory(path) => {
@@ -64,13 +64,13 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        // What is not empty is not ours alone.
+        // A directory that is not empty holds files of others, and is left.
         self.files.iter().for_each(|path| drop(std::fs::remove_file(path)));
         self.folders.iter().rev().for_each(|path| drop(std::fs::remove_dir(path)));
     }
 }
 
-/// Opens everything that is written to.
+/// Opens every output.
 ///
 /// # Errors
 ///
@@ -134,14 +134,14 @@ fn lines(lines: Lines<OutputFile>, earlier: Option<&Earlier>) -> Box<dyn Sink> {
     Box::new(if earlier.is_some() { lines.durable() } else { lines })
 }
 
-/// How a run comes to an output.
+/// How an output is opened.
 #[derive(Clone, Copy)]
 enum Beginning {
-    /// It begins, and keeps no state.
+    /// By a new run without a state.
     NoState,
-    /// It begins, and keeps its state.
+    /// By a new run with a state.
     Begun,
-    /// It goes on from here.
+    /// By a resumed run, at this length.
     Earlier(End),
 }
 
@@ -155,7 +155,7 @@ impl Beginning {
     }
 }
 
-/// A new file, or that of a run that goes on, cut to its length. A named pipe that the user made waits for its reader.
+/// Creates a file, or truncates that of a resumed run to its length. Opening a named pipe blocks until it has a reader.
 fn file(path: &Path, existing: Existing, from: Beginning) -> Result<OutputFile, Error> {
     let is_pipe = || path.symlink_metadata().is_ok_and(|found| found.file_type().is_fifo());
     let opened = match from {
@@ -175,7 +175,7 @@ fn file(path: &Path, existing: Existing, from: Beginning) -> Result<OutputFile, 
                 Error::Output(format!("cannot write to {shown}: {error}: remove it, or name another -o"))
             }
             (false, _) => Error::writing(path, &error),
-            (true, true) => Error::Usage(format!("cannot go on with {shown}: {error}")),
+            (true, true) => Error::Usage(format!("cannot continue {shown}: {error}")),
             (true, false) => {
                 Error::Usage(format!("{shown} exists: --overwrite replaces it, another -o keeps it"))
             }
@@ -196,7 +196,7 @@ pub(super) fn head_text(version: HttpVersion, status: u16, headers: &Headers) ->
     head
 }
 
-/// What `-w` says of each row.
+/// Prints the text of `-w` for each row.
 struct Written<W>(W, WriteOut);
 
 impl<W: Write + Send> Sink for Written<W> {
@@ -209,7 +209,7 @@ impl<W: Write + Send> Sink for Written<W> {
     }
 }
 
-/// A line a row, for a person: status, size, time, URL, and what went wrong.
+/// Prints a line for each row: status, size, time, URL, and the error.
 struct Told<W>(W);
 
 impl<W: Write + Send> Sink for Told<W> {
@@ -226,7 +226,7 @@ impl<W: Write + Send> Sink for Told<W> {
     }
 }
 
-/// One line on standard error if the row failed.
+/// Prints a line on standard error for each failed row.
 struct Failure;
 
 impl Sink for Failure {
@@ -242,7 +242,7 @@ impl Sink for Failure {
     }
 }
 
-/// The URL of a row, and why it failed: text from strangers, fit for a terminal.
+/// The URL of a row and its error, escaped for a terminal, since both come from a peer.
 fn row(record: &Record) -> String {
     let url = shown(&record.url);
     match &record.failure {
@@ -251,7 +251,7 @@ fn row(record: &Record) -> String {
     }
 }
 
-/// Remembers the times of the rows, for `--waterfall`.
+/// Records the times of the rows, for `--waterfall`.
 pub(super) struct Picture(pub(super) Arc<Mutex<Chart>>);
 
 impl Sink for Picture {

@@ -1,8 +1,8 @@
-//! The words of the command line as the system shows them to every user of the machine (`ps`, `/proc/PID/cmdline`): what
-//! is secret in them is overwritten, as curl does.
+//! Overwrites secrets in the process title, which every user of the machine can read (`ps`, `/proc/PID/cmdline`), as
+//! curl does.
 //!
-//! That takes a moment after the start, and works on Linux alone; a file or a variable of the environment is the safe
-//! way to give a secret.
+//! They are visible for a moment after the start, and only Linux is supported; a file or an environment variable is the
+//! safe way to pass a secret.
 
 use std::ops::Range;
 
@@ -10,13 +10,13 @@ use overlapped_proto::sanitize;
 
 use super::again::{Cut, cut, secret_in_value};
 
-/// Overwrites what is secret in the process title, where the system allows it.
+/// Overwrites the secrets in the process title, where the system allows it.
 ///
 /// # Blocking
 ///
 /// On /proc.
 pub(super) fn hide_secrets() {
-    // A system that does not allow it, such as one without /proc, shows them as it shows those of any other program.
+    // A failure, such as a system without /proc, is ignored: the title stays readable, as that of any other program.
     let _ = overwrite();
 }
 
@@ -27,7 +27,7 @@ fn overwrite() -> std::io::Result<()> {
     use std::os::unix::fs::FileExt;
 
     let unknown = || Error::from(ErrorKind::Unsupported);
-    // proc_pid_stat(5): the 48th and 49th value; the second, a name in parentheses, may hold anything.
+    // proc_pid_stat(5): the 48th and 49th fields. The second, the name in parentheses, may hold any bytes.
     let stat = fs::read_to_string("/proc/self/stat")?;
     let values: Vec<_> = stat.rsplit_once(')').ok_or_else(unknown)?.1.split_ascii_whitespace().collect();
     let value = |number: usize| values.get(number - 3).and_then(|value| value.parse::<u64>().ok());
@@ -48,14 +48,14 @@ fn overwrite() -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
 
-/// The words, each ended by a NUL, with `*` for every byte that is secret.
+/// The arguments, NUL-terminated, with every secret byte replaced by `*`.
 fn hide(words: &[u8]) -> Vec<u8> {
     let mut hidden = Vec::with_capacity(words.len());
     let mut flag = None;
     for (i, word) in words.split_inclusive(|byte| *byte == 0).enumerate() {
         let from = hidden.len();
         hidden.extend_from_slice(word);
-        // A word that is no text is no flag of ours.
+        // An argument that is not UTF-8 is no flag.
         let Ok(word) = std::str::from_utf8(word.strip_suffix(b"\0").unwrap_or(word)) else { continue };
         if i == 0 {
             continue;
@@ -69,7 +69,7 @@ fn hide(words: &[u8]) -> Vec<u8> {
     hidden
 }
 
-/// What is secret in a word; `flag` is the name of the one that this is the value of, and then that of the next.
+/// The secret ranges of an argument. `flag`: in, the flag whose value it is; out, the flag whose value the next one is.
 fn secrets(word: &str, flag: &mut Option<String>) -> Vec<Range<usize>> {
     if let Some(name) = flag.take() {
         return secret_in_value(&name, word);

@@ -18,7 +18,7 @@ use crate::net::alarm::Alarm;
 use crate::sink::Cut;
 
 /// The checkpoints of a durable run.
-pub(crate) struct Ledger {
+pub(crate) struct Checkpoints {
     clock: Clock,
     disk: Executor,
     alarm: Alarm,
@@ -44,7 +44,7 @@ enum Keeping {
     Lost,
 }
 
-impl Ledger {
+impl Checkpoints {
     pub(crate) fn new(log: Log, commit: Commit, clock: Clock, disk: Executor) -> Self {
         let low = log.low();
         Self {

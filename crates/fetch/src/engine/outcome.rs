@@ -1,4 +1,4 @@
-//! The result of an attempt, as plain data: the attempt fills it in, the shard turns it into a record.
+//! The outcome of an attempt, as plain data: the attempt fills it in, the shard turns it into a record.
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::notes::Notes;
@@ -10,8 +10,8 @@ use overlapped_proto::timing::Stopwatch;
 
 use crate::body::drain::Drained;
 
-/// The result of one attempt.
-pub(crate) struct Answer {
+/// The outcome of one attempt.
+pub(crate) struct Outcome {
     pub(crate) watch: Stopwatch,
     pub(crate) wire: Wire,
     pub(crate) status: Option<u16>,
@@ -30,7 +30,7 @@ pub(crate) struct Answer {
     pub(crate) refusal: Option<Ending>,
 }
 
-impl Answer {
+impl Outcome {
     pub(crate) fn new(watch: Stopwatch) -> Self {
         Self {
             watch,

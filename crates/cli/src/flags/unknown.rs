@@ -1,8 +1,8 @@
-//! Flags and commands that the design has and the program does not do yet, or never will. Each is refused by name,
-//! with what to do meanwhile: a flag that is taken and ignored costs its user a run.
+//! Names that the command line does not have: flags that are not built yet, and what other programs call our flags. An
+//! unknown flag is refused, and the message says what to use instead.
 
-/// Names as typed, and what they belong to.
-const LATER: &[(&[&str], &str)] = &[
+/// Flags and commands that are not built yet, and the feature that each belongs to.
+const NOT_BUILT: &[(&[&str], &str)] = &[
     (&["-x", "--proxy", "--noproxy"], "proxies"),
     (&["--http1.1", "--http2", "--http2-prior-knowledge"], "HTTP/2; HTTP/1.1 is what is spoken"),
     (&["-c", "--cookie-jar"], "cookie jars; -b 'name=value' sends cookies"),
@@ -20,8 +20,8 @@ const LATER: &[(&[&str], &str)] = &[
     (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),
 ];
 
-/// Names that other programs have for what is here.
-const ELSEWHERE: &[(&[&str], &str)] = &[
+/// What other programs call a flag, and what it is called here.
+const RENAMED: &[(&[&str], &str)] = &[
     (
         &[
             "--concurrency",
@@ -57,16 +57,16 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["--auth"], "-u NAME:PASSWORD"),
 ];
 
-/// What another program's flag is called here.
-pub(super) fn elsewhere(name: &str) -> Option<&'static str> {
-    ELSEWHERE.iter().find(|(names, _)| names.contains(&name)).map(|(_, ours)| *ours)
+/// Our name of another program's flag.
+pub(super) fn equivalent(name: &str) -> Option<&'static str> {
+    RENAMED.iter().find(|(names, _)| names.contains(&name)).map(|(_, ours)| *ours)
 }
 
-/// The one line for a name that is unknown to clap and known to us.
+/// The message for a flag that is not built, or that is left out on purpose.
 pub(super) fn explain(name: &str) -> Option<String> {
     if matches!(name, "-k" | "--insecure") {
         return Some(format!("{name} would trust everybody: name the host instead, --insecure-host NAME"));
     }
-    let (_, what) = LATER.iter().find(|(names, _)| names.contains(&name))?;
+    let (_, what) = NOT_BUILT.iter().find(|(names, _)| names.contains(&name))?;
     Some(format!("{name} is not built yet ({what})"))
 }

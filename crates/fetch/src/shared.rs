@@ -16,7 +16,6 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// Rows are fetched.
-    /// Rows are fetched.
     Running,
     /// Requests in flight are finished; nothing new starts.
     Draining,

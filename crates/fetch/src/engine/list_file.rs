@@ -15,13 +15,13 @@ use overlapped_proto::outcome::Failure;
 
 /// A list with random access.
 #[derive(Debug)]
-pub(crate) struct Listed {
+pub(crate) struct ListFile {
     pub(crate) file: File,
     pub(crate) reread: Reread,
 }
 
 /// A reader of such rows.
-pub(crate) struct Rereading<'a> {
+pub(crate) struct RowReader<'a> {
     file: &'a File,
     reread: Reread,
     last: Loaded,
@@ -34,13 +34,13 @@ struct Loaded {
     from: u64,
 }
 
-impl Listed {
-    pub(crate) fn rereading(&self) -> Rereading<'_> {
-        Rereading { file: &self.file, reread: self.reread.another(), last: Loaded::default() }
+impl ListFile {
+    pub(crate) fn row_reader(&self) -> RowReader<'_> {
+        RowReader { file: &self.file, reread: self.reread.another(), last: Loaded::default() }
     }
 }
 
-impl Rereading<'_> {
+impl RowReader<'_> {
     /// The rows of `host` at these offsets, in this order.
     ///
     /// # Errors
