@@ -39,15 +39,19 @@ fn lists(server: &Server) -> [(&'static str, String); 5] {
     let text = format!(
         "me:s3cr3t@h.example/\nftp:me:s3cr3t@h\nhttp://me:s3cr3t@h o st/?token=qu3ry\n\
          http://me:s3cr3t@h.example/\u{1}\n//me:s3cr3t/x@h\nhttp://h:99999/?api_key=qu3ry\n\
-         http://me:s3cr3t@{host}?signature=qu3ry\n"
+         http://me:s3cr3t@{host}?signature=qu3ry\nh/http:/me:s3cr3t@h/\n\
+         http://h o/?redirect=http%3A%2F%2Fme%3As3cr3t%40h%2F\nh?u=http%253A%252F%252Fme%253As3cr3t%2540h\n\
+         http://h:99999/?u=me%3As3cr3t%40h\n"
     );
     let ndjson = format!(
         "{{\"url\":\"http://me:s3cr3t\\u0040h o st/\"}}\n{{\"headers\":{{\"Authorization\":\"Bearer s3cr3t\"}}\n\
-         {{\"url\":\"{good}\",\"headers\":{{\"Cookie\":\"a=s3cr3t\\n\"}}}}\n{{\"url\":\"me:s3cr3t@h\"\n"
+         {{\"url\":\"{good}\",\"headers\":{{\"Cookie\":\"a=s3cr3t\\n\"}}}}\n{{\"url\":\"me:s3cr3t@h\"\n\
+         {{\"url\":\"h o?u=http:%5C/me%3As3cr3t%40h\"}}\n"
     );
     let csv = format!(
         "id,url,headers\n1,me:s3cr3t@h,\n2,http://me:s3cr3t@h o/,x,y\n3,{good},\"{{\"\"Cookie\"\":\"\"a=s3cr3t\"\"\"\n\
-         4,{good},\"{{\"\"Authorization\"\":\"\"s3cr3t\"\"}}\n"
+         4,{good},\"{{\"\"Authorization\"\":\"\"s3cr3t\"\"}}\n\
+         5,h/http:/me:s3cr3t@h/,x,y,z\n"
     );
     let array = format!("[\"me:s3cr3t@h\", {{\"url\":\"{good}?key=qu3ry\"}}, \"http://me:s3cr3t@h");
     [

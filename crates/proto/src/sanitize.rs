@@ -92,13 +92,13 @@ pub fn redact(url: &str) -> Cow<'_, str> {
 /// ```
 #[must_use]
 pub fn shown(url: &str) -> String {
-    render(url.as_bytes(), Secrets::ALL, usize::MAX)
+    render(url.as_bytes(), Secrets::OF_URL, usize::MAX)
 }
 
 /// The bytes of a text that [`shown`] hides, in order.
 #[must_use]
 pub fn secrets(text: &str) -> Vec<Range<usize>> {
-    secret::find(text.as_bytes(), Secrets::ALL).into_iter().map(|(range, _)| range).collect()
+    secret::find(text.as_bytes(), Secrets::OF_URL).into_iter().map(|(range, _)| range).collect()
 }
 
 fn render(bytes: &[u8], mut secrets: Secrets, bytes_max: usize) -> String {

@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use url::Url;
 
+use crate::limits;
+
 /// Which secrets are searched for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Secrets {
@@ -16,35 +18,53 @@ pub(crate) struct Secrets {
     pub(crate) queries: bool,
     /// Values of header fields and members.
     pub(crate) fields: bool,
+    /// `user:password@` without a scheme, even if all is a URL. In what is no URL it is always searched for.
+    pub(crate) bare: bool,
     /// The text is only the beginning of a longer one: a userinfo may have no end in it.
     pub(crate) cut: bool,
 }
 
 impl Secrets {
-    pub(crate) const ALL: Self = Self { queries: true, fields: true, cut: false };
+    /// Those of a text that may be anything.
+    pub(crate) const ALL: Self = Self { queries: true, fields: true, bare: true, cut: false };
+    /// Those of a text that is probably a URL.
+    pub(crate) const OF_URL: Self = Self { bare: false, ..Self::ALL };
 }
 
 /// The secrets of a text in order, each with its replacement.
 pub(crate) fn find(text: &[u8], secrets: Secrets) -> Vec<(Range<usize>, &'static str)> {
-    let mut found: Vec<_> = userinfo(text, secrets.cut).into_iter().map(|range| (range, "")).collect();
-    let behind = found.first().map_or(0, |(range, _)| range.end);
-    // One that parses may carry another URL, with a userinfo of its own.
-    if let Some(nested) = nested(text, behind) {
-        found.push((nested, ""));
+    let mut found = as_written(text, secrets);
+    // A URL inside a parameter of another one is percent-encoded, once for each URL around it.
+    let mut decoded = Decoded::of(text);
+    for _ in 0..limits::NESTED_ENCODINGS_MAX {
+        let Some(plain) = decoded else { break };
+        let inner = as_written(&plain.text, secrets).into_iter();
+        found.extend(inner.map(|(range, instead)| (plain.in_original(range), instead)));
+        decoded = plain.again();
     }
+    if let Some(first) = decoded.and_then(|deeper| deeper.first) {
+        found.push((first..text.len(), HIDDEN));
+    }
+    found.retain(|(range, _)| !range.is_empty());
+    found.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+    found.dedup_by(|(range, _), (before, instead)| {
+        let apart = range.start >= before.end;
+        if !apart && range.end > before.end {
+            (before.end, *instead) = (range.end, HIDDEN);
+        }
+        !apart
+    });
+    found
+}
+
+/// The secrets of a text as it is written, in any order.
+fn as_written(text: &[u8], secrets: Secrets) -> Vec<(Range<usize>, &'static str)> {
+    let mut found: Vec<_> = userinfos(text, secrets).into_iter().map(|range| (range, "")).collect();
     let mut at = 0;
     while let Some(value) = next_value(text, at, secrets) {
         at = value.end.max(at + 1);
         found.push((value, HIDDEN));
     }
-    found.retain(|(range, _)| !range.is_empty());
-    found.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
-    let mut end = 0;
-    found.retain(|(range, _)| {
-        let apart = range.start >= end;
-        end = end.max(range.end);
-        apart
-    });
     found
 }
 
@@ -59,9 +79,31 @@ pub(crate) fn userinfo(text: &[u8], cut: bool) -> Option<Range<usize>> {
     }
     match std::str::from_utf8(text).ok().and_then(|text| Url::parse(text).ok()) {
         Some(url) if url.has_host() && url.username().is_empty() && url.password().is_none() => None,
-        Some(url) if url.has_host() && is_http(url.scheme().as_bytes()) => in_authority(text, start(text)),
+        Some(url) if is_web(&url) => in_authority(text, start(text)),
         _ => anywhere(text, start(text), cut),
     }
+}
+
+/// The userinfo of a text and of the URLs that are parts of it.
+fn userinfos(text: &[u8], Secrets { cut, bare: also_bare, .. }: Secrets) -> Vec<Range<usize>> {
+    if !cut && last_at(text).is_none() {
+        return Vec::new();
+    }
+    let own = userinfo(text, cut);
+    let behind = own.as_ref().map_or(0, |own| own.end);
+    let bare = if also_bare || !is_row(text) { bare(text, behind) } else { None };
+    [own, nested(text, behind, cut), bare].into_iter().flatten().collect()
+}
+
+/// True for a URL that a row may have.
+fn is_row(text: &[u8]) -> bool {
+    let url = std::str::from_utf8(text).ok().and_then(|text| Url::parse(text).ok());
+    let has_control = text.iter().any(|byte| *byte < 0x20);
+    !has_control && url.is_some_and(|url| is_web(&url) && url.port() != Some(0))
+}
+
+fn is_web(url: &Url) -> bool {
+    url.has_host() && is_http(url.scheme().as_bytes())
 }
 
 /// Up to the last `@` before the path, as browsers read it.
@@ -82,18 +124,37 @@ fn anywhere(text: &[u8], mut start: usize, cut: bool) -> Option<Range<usize>> {
             };
         }
         start += authority.len();
-        start += behind_slashes(text.get(start..)?)?;
+        start = next_start(text, start)?;
     }
 }
 
 /// The userinfo of a URL that is part of another one.
-fn nested(text: &[u8], from: usize) -> Option<Range<usize>> {
-    let rest = text.get(from..)?;
-    last_at(rest)?;
+fn nested(text: &[u8], from: usize, cut: bool) -> Option<Range<usize>> {
     let first = from + if from == 0 { start(text) } else { 0 };
-    let authority = authority(text.get(first..)?).len();
-    let behind = first + authority + behind_slashes(text.get(first + authority..)?)?;
-    anywhere(text, behind, false)
+    let behind = first + authority(text.get(first..)?).len();
+    anywhere(text, next_start(text, behind)?, cut)
+}
+
+/// `user:password@` without a scheme, in a text that is no URL: from the first part with a colon that is not before a
+/// port to the last `@` of all.
+fn bare(text: &[u8], from: usize) -> Option<Range<usize>> {
+    let last = last_at(text)?;
+    let mut at = from;
+    while at < last {
+        let chunk = authority(text.get(at..)?);
+        if let Some(colon) = memchr::memchr(b':', chunk) {
+            let begins =
+                |byte: &u8| byte.is_ascii_whitespace() || is_quote(byte) || b"=&;,(<[{|".contains(byte);
+            let start = chunk.get(..colon)?.iter().rposition(begins).map_or(0, |before| before + 1);
+            let part = chunk.get(start..)?;
+            let is_user = memchr::memrchr(b'@', part).is_none_or(|at| at + start > colon);
+            if is_user && !is_host(part) {
+                return Some(at + start..last);
+            }
+        }
+        at += chunk.len() + 1;
+    }
+    None
 }
 
 /// The text before the path.
@@ -141,11 +202,32 @@ fn slashes(text: &[u8]) -> usize {
     if text.get(..taken).is_some_and(|taken| taken.iter().any(is_slash)) { taken } else { 0 }
 }
 
-/// How far it is to what follows the next two slashes.
-fn behind_slashes(text: &[u8]) -> Option<usize> {
-    let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
-    let at = text.windows(2).position(|pair| pair.iter().all(is_slash))?;
-    Some(at + slashes(text.get(at..)?))
+/// Where the next authority may begin: behind two slashes, behind a scheme with a slash, or behind `http:`.
+fn next_start(text: &[u8], from: usize) -> Option<usize> {
+    let is_slash = |byte: Option<&u8>| matches!(byte, Some(b'/' | b'\\'));
+    for (at, byte) in text.iter().enumerate().skip(from) {
+        let (next, behind) = (at + 1, text.get(at + 1..)?);
+        let starts = match byte {
+            b'/' | b'\\' => is_slash(behind.first()),
+            b':' => slashes(behind) > 0 || ends_with_http(text.get(..at)?),
+            _ => false,
+        };
+        if starts {
+            return Some(next + slashes(behind));
+        }
+    }
+    None
+}
+
+fn ends_with_http(text: &[u8]) -> bool {
+    let ends_with = |scheme: &[u8]| {
+        let at = text.len().checked_sub(scheme.len());
+        let tail = at.and_then(|at| text.split_at_checked(at));
+        tail.is_some_and(|(before, tail)| {
+            tail.eq_ignore_ascii_case(scheme) && !before.last().is_some_and(u8::is_ascii_alphanumeric)
+        })
+    };
+    ends_with(b"http") || ends_with(b"https")
 }
 
 /// The end of the last `@`, in any spelling.
@@ -170,6 +252,77 @@ fn holds(text: &[u8], spellings: &[&[u8]]) -> bool {
     spellings
         .iter()
         .any(|spelling| text.windows(spelling.len()).any(|part| part.eq_ignore_ascii_case(spelling)))
+}
+
+// --- encodings ---------------------------------------------------------------------------------------------------
+
+/// A text with its escapes decoded once more, such as `%3A`, `\x3a` and `&#58;`.
+struct Decoded {
+    text: Vec<u8>,
+    /// Where each of its bytes begins in the original text, and the end of that.
+    places: Vec<usize>,
+    /// Where the first of the escapes that were decoded begins in the original text.
+    first: Option<usize>,
+}
+
+impl Decoded {
+    /// `None` if there is no escape.
+    fn of(text: &[u8]) -> Option<Self> {
+        memchr::memchr3(b'%', b'\\', b'&', text)?;
+        Self::from(text, |at| at)
+    }
+
+    fn again(&self) -> Option<Self> {
+        Self::from(&self.text, |at| self.place(at))
+    }
+
+    fn from(text: &[u8], place: impl Fn(usize) -> usize) -> Option<Self> {
+        let mut decoded = Self { text: Vec::new(), places: Vec::new(), first: None };
+        let mut at = 0;
+        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            let escape = escape(rest);
+            if escape.is_some() && decoded.first.is_none() {
+                decoded.first = Some(place(at));
+            }
+            let (byte, length) = escape.or_else(|| Some((*rest.first()?, 1)))?;
+            decoded.text.push(byte);
+            decoded.places.push(place(at));
+            at += length;
+        }
+        decoded.places.push(place(at));
+        decoded.first.is_some().then_some(decoded)
+    }
+
+    fn in_original(&self, range: Range<usize>) -> Range<usize> {
+        self.place(range.start)..self.place(range.end)
+    }
+
+    fn place(&self, at: usize) -> usize {
+        *self.places.get(at).expect("each byte and the end have a place")
+    }
+}
+
+/// The byte that an escape at the front stands for, and the length of the escape.
+fn escape(text: &[u8]) -> Option<(u8, usize)> {
+    let number = |digits: &[u8], radix| u8::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok();
+    let hex = |from: usize| {
+        let digits = text.get(from..from + 2)?;
+        digits.iter().all(u8::is_ascii_hexdigit).then(|| number(digits, 16))?
+    };
+    match text {
+        [b'%', ..] => Some((hex(1)?, 3)),
+        [b'\\', b'x', ..] => Some((hex(2)?, 4)),
+        [b'\\', b'u', b'0', b'0', ..] => Some((hex(4)?, 6)),
+        [b'&', b'#', rest @ ..] => {
+            let end = rest.iter().take(limits::ENTITY_BYTES_MAX).position(|byte| *byte == b';')?;
+            let code = match rest.get(..end)? {
+                [b'x' | b'X', digits @ ..] => number(digits, 16)?,
+                digits => number(digits, 10)?,
+            };
+            Some((code, end + 3))
+        }
+        _ => None,
+    }
 }
 
 // --- values ------------------------------------------------------------------------------------------------------

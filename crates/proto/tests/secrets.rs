@@ -5,6 +5,9 @@
 use overlapped_proto::input::{Format, Options, Reader, url};
 use overlapped_proto::record::{Record, csv, ndjson};
 use overlapped_proto::sanitize;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 
 const CANARIES: [&str; 2] = ["s3cr3t", "p4ss"];
 
@@ -215,12 +218,136 @@ fn what_is_no_secret_is_shown() {
         "http://h.example/@user?author=1&monkey=2&keyboard=3",
         "https://medium.example/@me/https://h.example/@you",
         "exa mple.org/@user",
-        "http://h.example/a:b c/@x",
         "C:\\lists\\urls.txt",
         "http://h.example:8080/x?redirect=http://a.example:80/@b",
         "{\"url\":\"http://a/\",\"status\":200}",
     ] {
         assert_eq!(sanitize::quote(text.as_bytes(), 1_000), text);
         assert!(sanitize::secrets(text).is_empty(), "{text}");
+    }
+    assert_eq!(sanitize::shown("http://h.example/a:b c/@x"), "http://h.example/a:b c/@x");
+}
+
+#[test]
+fn no_userinfo_of_a_nested_url_is_written() {
+    let deep = (0..9).fold("http://me:s3cr3t@h/".to_owned(), |inner, _| percent(&inner));
+    for text in [
+        "http://h o st/?redirect=http%3A%2F%2Fme%3As3cr3t%40h%2F",
+        "http://h:99999/?redirect=http%3a%2f%2fme%3as3cr3t%40h%2f",
+        "h/?redirect=http%253A%252F%252Fme%253As3cr3t%2540h%252F",
+        "h/http:/me:s3cr3t@h/",
+        "h/http:me:s3cr3t@h/",
+        "h/ftp:/me:s3cr3t@h/",
+        "h/me:s3cr3t@h/",
+        "h o?u=me:s3cr3t@h",
+        "h o?a=1&u=me:s3cr3t/p4ss@h",
+        "h o?u=http:%5C/me%3As3cr3t@h",
+        "h o?u=http&#58;//me&#x3a;s3cr3t&#64;h",
+        "h o?u=me\\x3as3cr3t\\x40h",
+        "http://h.example/\u{1}?u=me:s3cr3t@h",
+        "http://h.example:0/?u=me:s3cr3t@h",
+        "http%3A//me%3As3cr3t%40h/",
+        "http://h o/?r=http%3A%2F%2Fme%3A12%252Fs3cr3t%40h",
+        &*deep,
+    ] {
+        check(Format::Text, text.as_bytes());
+        check(Format::Ndjson, format!("{{\"link\":{}}}", serde_json::to_string(text).unwrap()).as_bytes());
+        check(Format::Csv, format!("id,url\n1,\"{text}\"\n1,{text},3\n").as_bytes());
+        assert!(!has_canary(&sanitize::quote(text.as_bytes(), 1_000)), "{text}");
+    }
+    for url in [
+        "http://h.example/?redirect=http%3A%2F%2Fme%3As3cr3t%40h%2F",
+        "http://h.example/http:/me:s3cr3t@h/",
+        "http://h.example/?redirect=http%3A%2F%2Fh%2F%3Ftoken%3Ds3cr3t",
+    ] {
+        assert!(!has_canary(&sanitize::shown(url)), "{}", sanitize::shown(url));
+    }
+}
+
+#[test]
+fn secrets_that_overlap_are_hidden_whole() {
+    for text in ["a b?token=x http://me:s3cr3t@h", "a b?key=1:p4ss?s3cr3t@h", "me:token=s3cr3t?p4ss@h o"] {
+        let shown = sanitize::quote(text.as_bytes(), 1_000);
+        assert!(!has_canary(&shown), "{text}: {shown}");
+    }
+}
+
+/// All that is not a letter or a digit percent-encoded.
+fn percent(text: &str) -> String {
+    let encode = |byte: u8| match byte.is_ascii_alphanumeric() {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+fn entities(text: &str) -> String {
+    text.replace(':', "&#58;").replace('/', "&#x2f;").replace('@', "&#64;")
+}
+
+/// A text that carries a userinfo: `(what is before it, how often all is encoded)` from the inside out.
+fn carriers() -> impl Strategy<Value = String> {
+    let schemes =
+        select(vec!["http://", "HTTPS://", "http:/", "http:", "http:\\/", "ftp://", "ftp:/", "//", ""]);
+    let users = select(vec![
+        "me:s3cr3t@",
+        ":s3cr3t@",
+        "me:p4sss3cr3t@",
+        "m.e+x:s3cr3t!@",
+        "a:b:s3cr3t@",
+        "me:s3cr3t@x@",
+    ]);
+    let hosts = select(vec!["h", "h.example/", "h/a b", "", "[::1]/x", "h:80/?q=1#f"]);
+    let around = select(vec![
+        "",
+        "h/",
+        "h o st/",
+        "http://h:99999/",
+        "http://h.example/a b?redirect=",
+        "http://h.example/@user?a=1&u=",
+        "x?u=",
+        "/path/",
+        "see <",
+        "{\"a\":\"",
+        "a,b,",
+        "http://h.example/#",
+        "?a=1;b=",
+        "//h/",
+        "view-source:",
+        "C:\\x\\",
+        "http://[::1/",
+        "100%",
+        "h:80/",
+    ]);
+    let layers = vec((around, 0..3_u8), 0..4);
+    (schemes, users, hosts, layers).prop_map(|(scheme, user, host, layers)| {
+        layers.into_iter().fold(format!("{scheme}{user}{host}"), |inner, (before, encoding)| {
+            let inner = match encoding {
+                0 => inner,
+                1 => percent(&inner),
+                _ => entities(&inner),
+            };
+            format!("{before}{inner}")
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_userinfo_is_written_wherever_it_is_nested(
+        text in carriers(),
+        behind in select(vec!["", " x", "\u{1}", "\"}", "/@me", "&c=d", "%"]),
+    ) {
+        let row = format!("{text}{behind}");
+        let bad = format!("h o/{row}");
+        for format in [Format::Text, Format::Ndjson, Format::Csv, Format::Tsv, Format::Json] {
+            for list in [&row, &bad, &format!("url\n{row}\n{bad}\n"), &format!("[\"{bad}\", \"{row}")] {
+                for told in written(format, list.as_bytes()) {
+                    prop_assert!(!has_canary(&told), "{:?} {}: {}", format, list, told);
+                }
+            }
+        }
+        prop_assert!(!has_canary(&sanitize::quote(bad.as_bytes(), 10_000)), "{}", bad);
+        prop_assert!(!has_canary(&sanitize::given(bad.as_bytes(), true, 10_000)), "{}", bad);
     }
 }
