@@ -101,6 +101,37 @@ fn an_origin_that_answered_unasked_has_no_connection_used_again() {
     assert_eq!(connections(&server), [0, 0, 0, 1, 2, 3]);
 }
 
+/// Bytes that come while a connection is idle, with its end or without.
+#[test]
+fn what_a_server_sends_on_an_idle_connection_is_told_apart() {
+    let own = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown";
+    let pause = Duration::from_millis(20);
+    let idle = |bytes: &'static str| Script::new().send(own).pause(pause).send(bytes);
+    let late = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    for (what, script, expected) in [
+        ("a 408 and the end", idle(late).close(), [0, 0, 1, 1, 1]),
+        ("a 408", idle(late), [0, 0, 1, 1, 1]),
+        ("an empty line", idle("\r\n"), [0, 0, 0, 0, 0]),
+        ("an empty line behind the body", Script::new().send(format!("{own}\r\n")), [0, 0, 0, 0, 0]),
+        ("an answer", idle(evil), [0, 0, 1, 2, 3]),
+        ("an answer behind an empty line", idle("\r\nHTTP/1.1 200 OK\r\n\r\n"), [0, 0, 1, 2, 3]),
+        ("anything else", idle("x"), [0, 0, 1, 2, 3]),
+    ] {
+        for server in [Server::builder(), Server::builder().tls()] {
+            let server = server.route("/idle", script.clone()).start();
+            let mut config = one_by_one();
+            config.network.ca_pem = server.ca_pem().map(Into::into);
+            config.pace.rate = Some(Rate { count: 1, per: Nanos::from_millis(150) });
+            let paths = ["/ok", "/idle", "/ok", "/ok", "/ok"];
+            let fetched = fetch(config, paths.map(|path| server.url(path)));
+            let texts: Vec<_> = fetched.records.iter().map(text).collect();
+            assert_eq!(texts, ["ok\n", "own", "ok\n", "ok\n", "ok\n"], "{what}");
+            assert_eq!(connections(&server), expected, "{what}");
+        }
+    }
+}
+
 /// Each connection is closed behind its answer without a word, and the end comes a moment after the answer.
 #[test]
 fn a_post_is_not_put_at_risk_on_a_connection_that_the_server_closes() {

@@ -32,17 +32,35 @@ fn a_connect_that_is_never_answered_ends() {
 fn each_phase_has_its_own_name() {
     let server = Server::start();
     let tls = Server::builder().raw([Script::new().silence()]).start();
-    let check = |timeouts: Timeouts, url: String, expected: &str, status: Option<u16>| {
+    let check = |timeouts: Timeouts, url: String, expected: &str, status: Option<u16>, flag: &str| {
         let record = fetch_one(Config { timeouts, ..config() }, url);
         assert_eq!((error(&record), record.status), (expected, status), "{}", record.url);
+        let message = record.failure.unwrap().message;
+        assert!(message.ends_with(&format!("({flag})")), "{expected}: {message}");
     };
-    check(Timeouts { first_byte: SHORT, ..never() }, server.url("/silent"), "timeout.first_byte", None);
-    check(Timeouts { total: SHORT, ..never() }, server.url("/silent"), "timeout.total", None);
-    check(Timeouts { total: SHORT, ..never() }, server.url("/stall"), "timeout.total", Some(200));
+    let first_byte = "--first-byte-timeout";
+    check(
+        Timeouts { first_byte: SHORT, ..never() },
+        server.url("/silent"),
+        "timeout.first_byte",
+        None,
+        first_byte,
+    );
+    check(Timeouts { total: SHORT, ..never() }, server.url("/silent"), "timeout.total", None, "-m");
+    check(Timeouts { total: SHORT, ..never() }, server.url("/stall"), "timeout.total", Some(200), "-m");
     let speed = Some((100, Duration::from_secs(1)));
-    check(Timeouts { speed, ..never() }, server.url("/stall"), "timeout.slow", Some(200));
+    let flags = "--speed-limit, --speed-time";
+    check(Timeouts { speed, ..never() }, server.url("/stall"), "timeout.slow", Some(200), flags);
     let stalled = format!("https://{}/", tls.addr());
-    check(Timeouts { tls: SHORT, ..never() }, stalled, "tls.timeout", None);
+    check(Timeouts { tls: SHORT, ..never() }, stalled, "tls.timeout", None, "--connect-timeout");
+    let hole = blackhole();
+    check(
+        Timeouts { connect: SHORT, ..never() },
+        hole.url("/"),
+        "connect.timeout",
+        None,
+        "--connect-timeout",
+    );
 }
 
 #[test]

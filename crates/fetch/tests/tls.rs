@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+
 use overlapped_fetch::{Bulk, Config, ErrorClass, Network};
 use overlapped_testkit::{Certificate, Script, Server, row_of};
 use support::{body, config, error, fetch, fetch_one, one_by_one, retrying};
@@ -126,11 +129,45 @@ fn plain_http_on_a_tls_port_and_the_other_way_round() {
 
 #[test]
 fn a_handshake_that_breaks_off_is_named() {
-    for script in [Script::new().close(), Script::new().send("\x15\x03\x01\0\x02\x02\x28")] {
-        let server = Server::builder().raw([script]).start();
-        let record = fetch_one(config(), server.url("/").replace("http:", "https:"));
-        assert_eq!(error(&record), "tls.handshake");
+    let alert = |number: u8| Script::new().send([b"\x15\x03\x01\0\x02\x02", &[number][..]].concat());
+    const HANDSHAKE_FAILURE: u8 = 40;
+    const INTERNAL_ERROR: u8 = 80;
+    for (script, expected) in [
+        (Script::new().close(), ("tls.reset", 2)),
+        (Script::new().reset(), ("tls.reset", 2)),
+        (alert(INTERNAL_ERROR), ("tls.reset", 2)),
+        (alert(HANDSHAKE_FAILURE), ("tls.handshake", 1)),
+    ] {
+        let server = Server::builder().raw([script.clone(), script]).start();
+        let record = fetch_one(retrying(1), server.url("/").replace("http:", "https:"));
+        assert_eq!((error(&record), record.attempts), expected, "{:?}", record.failure);
     }
+}
+
+/// A server that is restarted may have accepted a connection that nobody serves.
+#[test]
+fn a_row_whose_handshake_was_closed_is_tried_again() {
+    let server = Server::builder().tls().start();
+    let (before, served) = (TcpListener::bind("127.0.0.1:0").unwrap(), server.addr());
+    let url = server
+        .url("/ok")
+        .replace(&served.port().to_string(), &before.local_addr().unwrap().port().to_string());
+    let relay = std::thread::spawn(move || {
+        let (mut first, _) = before.accept().unwrap();
+        first.read_exact(&mut [0; 5]).unwrap();
+        drop(first);
+        let (mut second, _) = before.accept().unwrap();
+        let mut server = TcpStream::connect(served).unwrap();
+        let (mut up, mut down) = (second.try_clone().unwrap(), server.try_clone().unwrap());
+        let forth = std::thread::spawn(move || std::io::copy(&mut up, &mut down).map(drop));
+        let _ = std::io::copy(&mut server, &mut second);
+        let _ = second.shutdown(std::net::Shutdown::Both);
+        drop(forth.join());
+    });
+    let record = fetch_one(Config { network: trusting(&server), ..retrying(1) }, url);
+    assert_eq!((error(&record), record.attempts, record.ok), ("", 2, true), "{:?}", record.failure);
+    drop(server);
+    relay.join().unwrap();
 }
 
 /// Whoever cuts the connection could cut the body: without a length or `close_notify` its end is not proven.

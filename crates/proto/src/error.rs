@@ -114,6 +114,8 @@ kinds! {
     TlsCertificate = "tls.certificate", Tls, permanent, 60;
     /// The TLS handshake failed.
     TlsHandshake = "tls.handshake", Tls, permanent, 35;
+    /// The server, or the network, broke the TLS handshake off.
+    TlsReset = "tls.reset", Tls, transient, 35;
     /// The TLS handshake took too long.
     TlsTimeout = "tls.timeout", Tls, transient, 28;
     /// The connection ended before a byte of the response came.

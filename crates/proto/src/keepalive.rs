@@ -25,9 +25,44 @@ pub enum Habit {
     },
     /// It has closed a connection within a second of its response.
     Closes,
-    /// It has sent bytes that no request had asked for. They may arrive at any time, so on a connection that is used
-    /// again they would be read as the answer of the next request.
+    /// It has sent bytes that no request had asked for, other than those of [`Extra`]. They may arrive at any time, so on
+    /// a connection that is used again they would be read as the answer of the next request.
     Unasked,
+}
+
+/// Bytes on an idle connection that are no answer to anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extra {
+    /// Empty lines, which some servers send behind a body.
+    EmptyLines,
+    /// A 408, with which a server says that it closes the connection (RFC 9110, section 15.5.9).
+    Timeout,
+}
+
+impl Extra {
+    /// What the first bytes that came are, at most [`limits::IDLE_BYTES_LOOKED_AT`]; `None`: anything else.
+    ///
+    /// ```
+    /// use overlapped_proto::keepalive::Extra;
+    ///
+    /// assert_eq!(Extra::of(b"\r\n"), Some(Extra::EmptyLines));
+    /// assert_eq!(Extra::of(b"HTTP/1.1 408 Request Timeout\r\n"), Some(Extra::Timeout));
+    /// assert_eq!(Extra::of(b"\r\nHTTP/1.1 200 OK\r\n"), None);
+    /// ```
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        match bytes {
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', b'4', b'0', b'8', rest @ ..]
+                if !rest.first().is_some_and(u8::is_ascii_alphanumeric) =>
+            {
+                Some(Self::Timeout)
+            }
+            // More than these may be anything.
+            _ if bytes.len() >= limits::IDLE_BYTES_LOOKED_AT => None,
+            _ => bytes.iter().all(is_line_end).then_some(Self::EmptyLines),
+        }
+    }
 }
 
 /// How a request that must not be sent twice treats an idle connection.
@@ -282,6 +317,20 @@ mod tests {
         ] {
             assert_eq!(habit.care(answers, Nanos(5), now), expected, "{habit:?} after {answers} at {now:?}");
         }
+    }
+
+    #[test]
+    fn extra_bytes_are_told_from_an_answer() {
+        let check = |bytes: &[u8], expected| assert_eq!(Extra::of(bytes), expected, "{bytes:?}");
+        check(b"\n", Some(Extra::EmptyLines));
+        check(b"\r\n\r\n", Some(Extra::EmptyLines));
+        check(&b"\r\n".repeat(limits::IDLE_BYTES_LOOKED_AT), None);
+        check(b"HTTP/1.0 408", Some(Extra::Timeout));
+        check(b"HTTP/1.1 4080", None);
+        check(b"HTTP/1.1 40", None);
+        check(b"HTTP/1.1 200 408\r\n", None);
+        check(b"\r\nHTTP/1.1 408 Late\r\n", None);
+        check(b"x\r\n", None);
     }
 
     #[test]

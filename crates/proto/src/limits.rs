@@ -134,6 +134,8 @@ pub const CONNECTION_TRIES: usize = 2;
 pub const HABITS_MAX: usize = 10_000;
 /// Reads from an idle TLS connection that yield no data, such as session tickets, before it is closed.
 pub const IDLE_TLS_READS_MAX: u32 = 16;
+/// Bytes on an idle connection that are looked at to find out what they are.
+pub const IDLE_BYTES_LOOKED_AT: usize = 64;
 /// The longest life of a connection, so that a change of address is seen.
 pub const CONNECTION_AGE_MAX: Nanos = Nanos::from_secs(600);
 
@@ -323,6 +325,10 @@ pub const GIVEN_BYTES_MAX: usize = 1 << 10;
 /// The longest part of a foreign text that is searched for secrets. Of a longer text, what may be one at the cut is not
 /// shown.
 pub const REDACTED_BYTES_MAX: usize = 8 << 10;
+/// How many times over a text may be percent-encoded to be searched for secrets. What is encoded more often is not shown.
+pub const NESTED_ENCODINGS_MAX: usize = 6;
+/// The longest number in an entity such as `&#0064;` that is decoded in such a search.
+pub const ENTITY_BYTES_MAX: usize = 9;
 /// The longest file name that is made from a URL or a template.
 pub const FILE_NAME_BYTES_MAX: usize = 150;
 /// Directories, with the file itself, in a path made from a template or a row.

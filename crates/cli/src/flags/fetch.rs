@@ -127,7 +127,7 @@ pub(crate) struct Flags {
     #[arg(long, help_heading = "Retry")]
     pub(crate) retry_all_errors: bool,
 
-    /// To open a connection.
+    /// For each step of opening a connection: name resolution (5 s unless this is given), connecting, TLS handshake.
     #[arg(long, value_name = "TIME", default_value_t = limits::CONNECT_TIMEOUT.into(), help_heading = "Time and size")]
     pub(crate) connect_timeout: Span,
     /// From the request to the first byte of the response.

@@ -14,6 +14,7 @@ use overlapped_proto::bucket::Rate;
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
 use overlapped_proto::input::url::parse as parse_url;
+use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::record::csv;
 use overlapped_proto::sanitize::{redact, shown};
@@ -223,12 +224,15 @@ fn timeouts(flags: &Flags) -> Result<Timeouts, Error> {
         }
         (bytes, Some(span)) => Some((bytes, span)),
     };
+    let is_default = flags.connect_timeout == limits::CONNECT_TIMEOUT.into();
+    let given = |default: Nanos| if is_default { Some(default.into()) } else { flags.connect_timeout.0 };
     Ok(Timeouts {
+        dns: given(limits::DNS_TIMEOUT),
         connect: flags.connect_timeout.0,
+        tls: given(limits::TLS_TIMEOUT),
         first_byte: flags.first_byte_timeout.0,
         speed,
         total: flags.max_time.0,
-        ..Timeouts::default()
     })
 }
 

@@ -486,7 +486,8 @@ impl Pace {
             let wanted = bytes.saturating_mul(span.0 / 1_000_000_000).max(1);
             let bytes = received - self.before;
             if bytes < wanted {
-                let message = format!("{bytes} bytes in {span}; the minimum is {wanted}");
+                let message =
+                    format!("{bytes} bytes in {span}; the minimum is {wanted} (--speed-limit, --speed-time)");
                 return Err(Failure::new(ErrorKind::TimeoutSlow, message));
             }
         }

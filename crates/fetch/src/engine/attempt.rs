@@ -164,8 +164,9 @@ impl Attempt<'_> {
     async fn fresh(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
         for _ in 0..limits::CONNECTION_TRIES {
             let mut connection = self.connect(key).await?;
-            if connection.look() != Look::Spoke {
-                return Ok(connection);
+            match connection.look() {
+                Look::Quiet | Look::Ended => return Ok(connection),
+                Look::Spoke | Look::Parting => {}
             }
         }
         Err(Failure::new(

@@ -493,7 +493,7 @@ impl Shard {
                     self.learn(key, Habit::Closes);
                 }
                 Look::Spoke => self.learn(key, Habit::Unasked),
-                Look::Ended => {}
+                Look::Ended | Look::Parting => {}
             }
         }
         None

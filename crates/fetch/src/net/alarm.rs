@@ -113,8 +113,29 @@ fn timed_out(Deadline { kind, limit, .. }: Deadline) -> Failure {
 }
 
 /// The flags that set the limits.
-const FLAGS: [(ErrorKind, &str); 3] = [
+const FLAGS: [(ErrorKind, &str); 5] = [
     (ErrorKind::TimeoutTotal, "-m"),
+    (ErrorKind::DnsTimeout, "--connect-timeout"),
     (ErrorKind::ConnectTimeout, "--connect-timeout"),
+    (ErrorKind::TlsTimeout, "--connect-timeout"),
     (ErrorKind::TimeoutFirstByte, "--first-byte-timeout"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_timeout_names_the_flag_that_moves_it() {
+        // A body that is slow is judged where it is read.
+        let is_here = |kind: &&ErrorKind| kind.name().contains("timeout") && **kind != ErrorKind::TimeoutSlow;
+        let kinds: Vec<_> = ErrorKind::ALL.iter().filter(is_here).collect();
+        assert_eq!(kinds.len(), FLAGS.len());
+        for kind in kinds {
+            let limit = Some(Nanos::from_millis(1_500));
+            let failure = timed_out(Deadline::after(Nanos::ZERO, limit, *kind));
+            let (_, flag) = FLAGS.iter().find(|(of, _)| of == kind).unwrap();
+            assert!(failure.message.ends_with(&format!(": 1.5s ({flag})")), "{failure}");
+        }
+    }
+}

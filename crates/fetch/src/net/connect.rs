@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::keepalive::Extra;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use rustix::io::Errno;
@@ -35,8 +36,22 @@ pub(crate) enum Look {
     Quiet,
     /// The connection was closed.
     Ended,
+    /// The server has said that it closes it.
+    Parting,
     /// Data that no request has asked for.
     Spoke,
+}
+
+impl Look {
+    /// What data means. `skip` takes that many bytes of it from the connection.
+    fn at(data: &[u8], skip: impl FnOnce(usize) -> io::Result<()>) -> Self {
+        match Extra::of(data) {
+            Some(Extra::EmptyLines) if skip(data.len()).is_ok() => Self::Quiet,
+            Some(Extra::EmptyLines) => Self::Ended,
+            Some(Extra::Timeout) => Self::Parting,
+            None => Self::Spoke,
+        }
+    }
 }
 
 impl Stream {
@@ -44,11 +59,17 @@ impl Stream {
     /// as its last wait.
     pub(crate) fn look(&mut self) -> Look {
         match self {
-            Self::Plain(tcp) => match recv(&*tcp, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                Err(Errno::AGAIN) => Look::Quiet,
-                Ok((_, 0)) | Err(_) => Look::Ended,
-                Ok(_) => Look::Spoke,
-            },
+            Self::Plain(tcp) => {
+                let mut block = [0; limits::IDLE_BYTES_LOOKED_AT];
+                match recv(&*tcp, &mut block, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                    Err(Errno::AGAIN) => Look::Quiet,
+                    Ok((_, 0)) | Err(_) => Look::Ended,
+                    Ok((data, _)) => {
+                        let data = block.get(..data).unwrap_or_default();
+                        Look::at(data, |bytes| Unwaited(tcp).read_exact(&mut vec![0; bytes]))
+                    }
+                }
+            }
             Self::Tls(tls) => {
                 let (tcp, session) = tls.get_mut();
                 look_tls(tcp, session)
@@ -61,7 +82,10 @@ impl Stream {
 fn look_tls(tcp: &TcpStream, session: &mut ClientConnection) -> Look {
     for _ in 0..limits::IDLE_TLS_READS_MAX {
         match session.process_new_packets() {
-            Ok(state) if state.plaintext_bytes_to_read() > 0 => return Look::Spoke,
+            Ok(state) if state.plaintext_bytes_to_read() > 0 => match look_plaintext(session) {
+                Look::Quiet => {}
+                known @ (Look::Ended | Look::Parting | Look::Spoke) => return known,
+            },
             Ok(state) if state.peer_has_closed() => return Look::Ended,
             Ok(_) => {}
             Err(_) => return Look::Ended,
@@ -73,6 +97,14 @@ fn look_tls(tcp: &TcpStream, session: &mut ClientConnection) -> Look {
         }
     }
     Look::Ended
+}
+
+fn look_plaintext(session: &mut ClientConnection) -> Look {
+    let mut block = [0; limits::IDLE_BYTES_LOOKED_AT];
+    match session.reader().read(&mut block) {
+        Ok(data) => Look::at(block.get(..data).unwrap_or_default(), |_| Ok(())),
+        Err(_) => Look::Ended,
+    }
 }
 
 /// Reads from the socket directly, past the runtime's readiness cache.
@@ -275,6 +307,7 @@ mod tests {
             assert_eq!((stream.look(), stream.look()), (expected, expected));
         };
         check(|server| server.write_all(b"x").unwrap(), Look::Spoke);
+        check(|server| server.write_all(b"HTTP/1.1 408 Late\r\n").unwrap(), Look::Parting);
         check(|server| server.shutdown(std::net::Shutdown::Write).unwrap(), Look::Ended);
     }
 

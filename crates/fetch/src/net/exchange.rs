@@ -17,6 +17,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::{Body, Head, HeadReader, Piece, Strictness};
 use overlapped_proto::job::Method;
+use overlapped_proto::keepalive::Extra;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
@@ -94,9 +95,16 @@ impl Connection {
         self.keeps_alive && done && sent
     }
 
-    /// True if the response is complete and followed by bytes that no request asked for.
-    pub(crate) fn has_unasked(&self) -> bool {
-        self.body.as_ref().is_some_and(Body::is_done) && !self.unread.is_empty()
+    /// True if the response is complete and followed by bytes that no request asked for. Empty lines are passed over.
+    pub(crate) fn has_unasked(&mut self) -> bool {
+        if self.unread.is_empty() || !self.body.as_ref().is_some_and(Body::is_done) {
+            return false;
+        }
+        let extra = Extra::of(&self.unread);
+        if extra == Some(Extra::EmptyLines) {
+            self.unread.clear();
+        }
+        extra.is_none()
     }
 
     /// Checks for unsolicited bytes or a close before a request is sent. Such bytes would be taken for the response.

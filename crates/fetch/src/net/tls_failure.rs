@@ -31,7 +31,8 @@ pub(super) fn of_handshake(error: &io::Error, host: &str) -> Failure {
             true => format!("{host} ended the connection during the TLS handshake"),
             false => format!("the connection to {host} broke during the TLS handshake: {error}"),
         };
-        return Failure::new(ErrorKind::TlsHandshake, what);
+        // A server that restarts, or has no room, closes what it has accepted.
+        return Failure::new(ErrorKind::TlsReset, what);
     };
     match tls {
         rustls::Error::InvalidCertificate(certificate) => {
@@ -44,7 +45,30 @@ pub(super) fn of_handshake(error: &io::Error, host: &str) -> Failure {
             let what = format!("what {host} sends is not TLS; if it speaks plain HTTP there, use http://");
             Failure::new(ErrorKind::TlsHandshake, what)
         }
-        other => Failure::new(ErrorKind::TlsHandshake, format!("no TLS with {host}: {}", words(other))),
+        other => {
+            let kind = if is_transient(other) { ErrorKind::TlsReset } else { ErrorKind::TlsHandshake };
+            Failure::new(kind, format!("no TLS with {host}: {}", words(other)))
+        }
+    }
+}
+
+/// True for what says nothing about how the server is set up: it had an error or gave up, or a record was damaged on
+/// its way.
+#[expect(clippy::wildcard_enum_match_arm, reason = "kinds come with new versions of the library")]
+fn is_transient(error: &rustls::Error) -> bool {
+    use AlertDescription as A;
+    match error {
+        rustls::Error::DecryptError => true,
+        rustls::Error::AlertReceived(alert) => matches!(
+            alert,
+            A::CloseNotify
+                | A::UserCanceled
+                | A::InternalError
+                | A::BadRecordMac
+                | A::DecryptionFailed
+                | A::DecryptError
+        ),
+        _ => false,
     }
 }
 
@@ -187,6 +211,8 @@ fn day(time: UnixTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use AlertDescription as A;
+
     use super::*;
 
     fn told_of(error: rustls::Error) -> String {
@@ -221,6 +247,34 @@ mod tests {
             let told = told_of(rustls::Error::InvalidCertificate(error));
             assert!(told.contains(words) && told.contains("--insecure-host a.test"), "{told}");
         }
+    }
+
+    #[test]
+    fn what_may_go_better_is_told_apart() {
+        use io::ErrorKind as I;
+        use rustls::{Error as E, InvalidMessage, PeerIncompatible};
+        let kind = |error: E| of_handshake(&io::Error::new(I::InvalidData, error), "a.test").kind;
+        let transient = [A::InternalError, A::UserCanceled, A::CloseNotify, A::BadRecordMac, A::DecryptError];
+        let permanent = [A::HandshakeFailure, A::ProtocolVersion, A::UnrecognisedName, A::AccessDenied];
+        for alert in transient {
+            assert_eq!(kind(E::AlertReceived(alert)), ErrorKind::TlsReset, "{alert:?}");
+        }
+        for alert in permanent {
+            assert_eq!(kind(E::AlertReceived(alert)), ErrorKind::TlsHandshake, "{alert:?}");
+        }
+        for broken in [I::UnexpectedEof, I::ConnectionReset, I::ConnectionAborted, I::BrokenPipe, I::TimedOut]
+        {
+            assert_eq!(of_handshake(&broken.into(), "a.test").kind, ErrorKind::TlsReset, "{broken:?}");
+        }
+        assert_eq!(kind(E::DecryptError), ErrorKind::TlsReset);
+        for settled in [
+            E::InvalidMessage(InvalidMessage::InvalidContentType),
+            E::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+            E::NoApplicationProtocol,
+        ] {
+            assert_eq!(kind(settled), ErrorKind::TlsHandshake);
+        }
+        assert_eq!(kind(E::NoCertificatesPresented), ErrorKind::TlsCertificate);
     }
 
     /// The names of variants have capitals inside; words do not.
