@@ -192,6 +192,36 @@ fn a_changed_list_or_setting_is_refused() {
     job.check_complete(300);
 }
 
+/// They were no part of the identity, and the run went on with half of its rows fetched under other rules.
+#[test]
+fn a_run_begun_with_other_rules_for_what_is_asked_is_refused() {
+    let job = Job::new(300, slow);
+    let begun = ["-j", "8", "--durability", "each", "-X", "PUT", "-d", "a=1"];
+    job.killed_after(100, &begun);
+    let requests = job.server.requests();
+    let changes = [
+        (["--robots"].as_slice(), "robots.txt was not fetched and is followed"),
+        (&["--resolve", "a.test:80:127.0.0.1"], "resolved hosts was empty and is a.test:80:127.0.0.1"),
+        (&["--public-only"], "public addresses only was false and is true"),
+        (&["--allow-address", "10.0.0.0/8"], "allowed addresses was empty and is 10.0.0.0/8"),
+        (&["-u", "me:s3cret"], "credentials was none and is a user and password (not kept)"),
+    ];
+    for (change, difference) in changes {
+        let refused = job.run(&[&begun, change, &["--resume"]].concat());
+        refused.check_refused(2, difference);
+        refused.check_refused(2, "Give the same again to go on with it");
+        refused.check_refused(2, "--overwrite begins anew");
+    }
+    let other = ["-j", "8", "-X", "PUT", "-d", "a=2", "--resume"];
+    job.run(&other).check_refused(2, "request body was 3 bytes, check c22f and is 3 bytes, check");
+    assert_eq!(job.server.requests(), requests, "nothing was sent");
+    // More patience, another pace and other certificates are no other run.
+    let patience =
+        ["-j", "64", "--retry", "5", "-m", "99", "--rate", "9000/s", "-4", "--insecure-host", "a.test"];
+    job.run(&[&begun[2..], &patience, &["--resume"]].concat());
+    assert_eq!(job.rows().len(), 300);
+}
+
 /// A copy, a checkout or a move to a larger disk change the time, and it was refused.
 #[test]
 fn a_list_with_another_time_or_another_place_is_the_same() {

@@ -14,7 +14,7 @@ use crate::body::store::Store;
 use crate::body::tap::{Receiver, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::durable::{self, Durable, Earlier, Opened, Settings, Spooled};
+use crate::durable::{self, Durable, Earlier, Identity, Opened, Spooled};
 use crate::engine::checkpoints::Checkpoints;
 use crate::engine::conductor::{Conductor, Reading, Writing};
 use crate::engine::driver::drive;
@@ -54,7 +54,7 @@ pub struct Bulk {
     input: Input,
     input_options: InputOptions,
     sinks: Vec<Box<dyn Sink>>,
-    settings: Settings,
+    settings: Identity,
     durable: Option<Opened>,
     tap: Option<Tap>,
     feed: Option<Opening>,
@@ -72,7 +72,7 @@ impl Bulk {
     ///
     /// A setting is wrong; the message names it.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let settings = durable::settings(&config);
+        let settings = Identity::of(&config);
         Ok(Self {
             plan: Plan::new(config)?,
             settings,
@@ -155,15 +155,7 @@ impl Bulk {
         }
         let mut settings = self.settings.clone();
         let InputOptions { format, columns, skip, limit, shard } = &self.input_options;
-        for (name, value) in [
-            ("list format", format!("{format:?}")),
-            ("list columns", format!("{columns:?}")),
-            ("skip", skip.to_string()),
-            ("limit", format!("{limit:?}")),
-            ("shard", format!("{shard:?}")),
-        ] {
-            settings.push((name.to_owned(), value));
-        }
+        settings.list(*format, columns, *skip, *limit, *shard);
         let listed = match &self.input {
             Input::File(path) => durable::Listed::File(path.clone()),
             Input::Urls(_) | Input::Rows(_) => durable::Listed::Elsewhere("the caller"),

@@ -187,7 +187,7 @@ pub(crate) struct Flags {
     pub(crate) verbose: bool,
     /// Print help.
     #[arg(short, long, action = ArgAction::HelpShort, help_heading = "Run")]
-    help: Option<bool>,
+    pub(super) help: Option<bool>,
 
     /// The method.
     #[arg(short = 'X', long, value_name = "METHOD", help_heading = "HTTP")]

@@ -17,10 +17,11 @@ use overlapped_proto::input::url::parse as parse_url;
 use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::record::csv;
-use overlapped_proto::sanitize::{redact, shown};
+use overlapped_proto::sanitize::shown;
 use overlapped_proto::time::Nanos;
 
 use super::fetch::{self, Flags, Progress};
+use super::identity::identity;
 use super::input::{self, Globbing, Source};
 use super::output::Output;
 use super::request::{query, request};
@@ -140,7 +141,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     let one = url.is_some();
     let mut sinks = sinks(&mut flags, url.as_deref())?;
     check_directories(&flags, &sinks)?;
-    let durable = durable(&flags, &sinks)?;
+    let durable = durable(&flags, query.as_deref(), &sinks)?;
     sinks.kept = kept(&flags, &sinks, &sources)?;
     sinks.kept.extend(durable.iter().map(|durable| durable.directory.clone()));
     let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
@@ -450,7 +451,7 @@ fn is_same(a: &Path, b: &Path) -> bool {
 
 /// The state is beside the first output that is a file or a directory: a device and standard output have nothing to go on
 /// with.
-fn durable(flags: &Flags, sinks: &Sinks) -> Result<Option<Durable>, Error> {
+fn durable(flags: &Flags, query: Option<&str>, sinks: &Sinks) -> Result<Option<Durable>, Error> {
     let goes_on = flags.resume || flags.retry_failed;
     let durability = match flags.durability {
         fetch::Durability::Each => Durability::Each,
@@ -473,12 +474,6 @@ fn durable(flags: &Flags, sinks: &Sinks) -> Result<Option<Durable>, Error> {
         (_, _, true) => Begin::Resume,
         (false, false, false) => Begin::Anew,
     };
-    let mut settings = vec![("--name".to_owned(), flags.name.clone().unwrap_or_default())];
-    let urls = flags.inputs.iter().filter(|word| !word.starts_with('@') && *word != "-");
-    let urls: Vec<_> = urls.map(|word| redact(word).into_owned()).collect();
-    settings.push(("URLs".to_owned(), urls.join(" ")));
-    settings.push(("-G".to_owned(), flags.get.to_string()));
-    settings.push(("--csv-safe".to_owned(), flags.csv_safe.to_string()));
     // The outputs may have been given in another order when the run began.
     let has_run = |path: &&Path| Durable::beside(path).directory.join("job.json").symlink_metadata().is_ok();
     let beside = outputs.find(has_run).unwrap_or(first);
@@ -486,7 +481,7 @@ fn durable(flags: &Flags, sinks: &Sinks) -> Result<Option<Durable>, Error> {
         begin,
         durability,
         outputs: sinks.durable_outputs(),
-        settings,
+        settings: identity(flags, query),
         ..Durable::beside(beside)
     }))
 }

@@ -8,21 +8,18 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::journal;
+use overlapped_proto::limits;
 use overlapped_proto::prefix::Prefix;
-use overlapped_proto::{limits, redirect};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::identity::{self, Identity};
 use crate::body::spool::RunId;
-use crate::config::Config;
 use crate::error::Error;
 use crate::folder::Moment;
 
 /// The version of the manifest. Other versions are refused.
-const FORMAT: u64 = 2;
-
-/// Settings that change the meaning of results, by name.
-pub(crate) type Settings = Vec<(String, String)>;
+const FORMAT: u64 = 3;
 
 /// The source of the list, as far as it can be identified again.
 #[derive(Clone, Debug)]
@@ -37,7 +34,7 @@ pub(crate) enum Listed {
 pub(super) fn new(
     run: u64,
     listed: &Listed,
-    settings: &[(String, String)],
+    settings: &Identity,
     replaces: bool,
     began: Moment,
 ) -> Result<Value, Error> {
@@ -47,15 +44,14 @@ pub(super) fn new(
         }
         Listed::Elsewhere(what) => json!({ "from": what }),
     };
-    let settings: Map<_, _> =
-        settings.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let version = env!("CARGO_PKG_VERSION");
     Ok(json!({
         "format": FORMAT,
         "program": format!("overlapped {version}"),
         "run": format!("{run:016x}"),
         "input": input,
-        "settings": settings,
+        IDENTITY: identity::VERSION,
+        "settings": settings.encode(),
         REPLACES: replaces,
         BEGAN: [json!(began.0), json!(began.1)],
     }))
@@ -108,6 +104,7 @@ pub(super) fn replaces(manifest: &Value) -> bool {
     manifest.get(REPLACES).and_then(Value::as_bool).unwrap_or(false)
 }
 
+const IDENTITY: &str = "settings_version";
 const REPLACES: &str = "replaces_files";
 const BEGAN: &str = "began";
 const SUM: &str = "crc32c";
@@ -234,48 +231,20 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The settings that change the meaning of results. Those that change only the speed are left out.
-pub(crate) fn settings(config: &Config) -> Settings {
-    let request = &config.request;
-    let headers: Vec<_> = request
-        .headers
-        .iter()
-        .map(|(name, value)| match redirect::harmless(name) {
-            true => format!("{name}: {value}"),
-            false => format!("{name}: (not kept)"),
-        })
-        .collect();
-    let body = request.body.as_ref().map(|body| format!("{} bytes", body.len()));
-    let fail: Vec<_> =
-        config.response.fail.iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
-    [
-        ("method", request.method.to_string()),
-        ("headers", headers.join(", ")),
-        ("request body", body.unwrap_or_default()),
-        ("compressed", request.compressed.to_string()),
-        ("strict HTTP", config.response.strict_http.to_string()),
-        ("redirects", config.max_redirects.to_string()),
-        ("bodies", config.response.body.to_string()),
-        ("sha256", config.response.sha256.to_string()),
-        ("largest body", config.response.max_bytes.to_string()),
-        ("failing statuses", fail.join(",")),
-        ("ordered", config.ordered.to_string()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
-}
-
 /// Compares the manifest of an earlier run with the one of this run.
 ///
 /// # Errors
 ///
 /// They differ; the message names each difference.
 pub(super) fn compare(earlier: &Value, now: &Value) -> Result<(), Error> {
-    if earlier.get("format") != now.get("format") {
-        let found = earlier.get("format").unwrap_or(&Value::Null);
-        return Err(Error::state(format!(
-            "the run was begun by another version: its job.json has format {found}, but this program reads {FORMAT}"
-        )));
+    for (what, reads) in [("format", FORMAT), (IDENTITY, identity::VERSION)] {
+        if earlier.get(what) != Some(&reads.into()) {
+            let found = earlier.get(what).unwrap_or(&Value::Null);
+            return Err(Error::state(format!(
+                "the run was begun by another version: its job.json has {what} {found}, but this program reads {reads}: \
+                 go on with the program that began the run, or begin anew with --overwrite"
+            )));
+        }
     }
     let mut differences = Vec::new();
     // The content of a file is compared elsewhere.
@@ -297,7 +266,11 @@ pub(super) fn compare(earlier: &Value, now: &Value) -> Result<(), Error> {
     if differences.is_empty() {
         return Ok(());
     }
-    Err(Error::state(format!("this is not the run that was begun: {}", differences.join("; "))))
+    Err(Error::state(format!(
+        "this is not the run that was begun: {}. Give the same again to go on with it, or fetch with another -o; \
+         --overwrite begins anew",
+        differences.join("; ")
+    )))
 }
 
 fn shown(value: Option<&Value>) -> String {
@@ -314,28 +287,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_secret_is_kept() {
-        let mut config = Config::default();
-        config.request.headers =
-            vec![("X-Api-Key".into(), "s3cret".into()), ("Accept-Language".into(), "de".into())];
-        config.request.user = Some(("me".into(), "s3cret".into()));
-        config.request.bearer = Some("s3cret".into());
-        config.request.body = Some("s3cret".into());
-        let text = format!("{:?}", settings(&config));
-        assert!(!text.contains("s3cret") && text.contains("X-Api-Key") && text.contains("de"), "{text}");
-    }
-
-    #[test]
     fn a_difference_is_named() {
-        let manifest = |from: &str, method: &str| json!({"format": 2, "run": "x", "input": {"from": from}, "settings": {"method": method}});
+        let manifest = |from: &str, method: &str| {
+            json!({
+                "format": FORMAT,
+                IDENTITY: identity::VERSION,
+                "run": "x",
+                "input": {"from": from},
+                "settings": {"method": method},
+            })
+        };
         assert!(compare(&manifest("a pipe", "GET"), &manifest("a pipe", "GET")).is_ok());
         let error = compare(&manifest("a pipe", "GET"), &manifest("a tape", "POST")).unwrap_err().to_string();
         assert!(
-            error.ends_with("the list from was a pipe and is a tape; method was GET and is POST"),
+            error.contains(
+                "the list from was a pipe and is a tape; method was GET and is POST. Give the same"
+            ),
             "{error}"
         );
-        let newer = json!({"format": 3});
-        assert!(compare(&newer, &manifest("a pipe", "GET")).unwrap_err().to_string().contains("format 3"));
+        let older = json!({"format": 2});
+        let error = compare(&older, &manifest("a pipe", "GET")).unwrap_err().to_string();
+        assert!(error.contains("has format 2, but") && error.contains("the program that began"), "{error}");
+        let mut newer = manifest("a pipe", "GET");
+        newer[IDENTITY] = json!(identity::VERSION + 1);
+        assert!(compare(&newer, &manifest("a pipe", "GET")).unwrap_err().to_string().contains(IDENTITY));
     }
 
     #[test]

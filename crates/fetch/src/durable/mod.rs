@@ -23,6 +23,7 @@ mod rewrite;
 mod directory;
 mod spool;
 mod manifest;
+mod identity;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -35,7 +36,9 @@ use serde_json::Value;
 
 pub use crate::body::spool::RunId;
 pub use directory::{Checked, check};
-pub(crate) use manifest::{Listed, Settings, settings};
+pub(crate) use identity::Identity;
+pub use identity::fingerprint;
+pub(crate) use manifest::Listed;
 pub use overlapped_proto::commit::Durability;
 pub use overlapped_proto::journal::{Frame, Group, Mark, Named, State};
 pub use overlapped_proto::row_set::RowSet;
@@ -202,12 +205,16 @@ impl Opened {
     /// # Blocking
     ///
     /// On the disk.
-    pub(crate) fn open(durable: Durable, run: RunId, listed: &Listed, own: Settings) -> Result<Self, Error> {
-        let mut settings = own;
-        settings.extend(durable.settings.iter().cloned());
+    pub(crate) fn open(
+        durable: Durable,
+        run: RunId,
+        listed: &Listed,
+        mut settings: Identity,
+    ) -> Result<Self, Error> {
         let names = durable.outputs.iter().map(|output| output.path().file_name().unwrap_or_default());
         let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
-        settings.push(("outputs".to_owned(), names.join(", ")));
+        settings.set("outputs", names.join(", "));
+        settings.further(&durable.settings)?;
         let mut directory = Directory::open(&durable.directory)?;
         let replaces = durable.begin == Begin::Overwrite;
         let failed = |error| Error::output_path(&durable.directory, error);
