@@ -1,21 +1,20 @@
-//! Asking a running job to stop: a flag that it can look at, and hooks that pull it out of whatever it waits for.
-//!
-//! Must never run a hook while a lock is held.
+//! Cooperative cancellation of running jobs: a flag to poll, and hooks that interrupt a blocking call. Hooks and wakers run, and are
+//! dropped, without a lock.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::guard::guarded;
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, ThreadId, local, thread, wait};
 
-/// Told to stop when the job's handle is dropped or cancelled, and by a shutdown that cancels all.
+/// Cancelled when the job's handle is dropped or cancelled, and by a shutdown that cancels all.
 ///
-/// A thread cannot be stopped from outside; the job has to look. Between two steps it asks [`check`](CancelToken::check); before a
-/// step that blocks it registers with [`on_cancel`](CancelToken::on_cancel) what will end the step: shut a socket down, interrupt a
-/// database. Clones share one flag.
+/// A thread cannot be stopped from outside, so cancellation is cooperative: between two steps the job calls
+/// [`check`](CancelToken::check); before a step that blocks it registers a hook with [`on_cancel`](CancelToken::on_cancel) that interrupts
+/// the step, such as shutting down a socket or interrupting a database. Clones share one flag.
 ///
 /// ```
 /// use overlapped::{Executor, block_on};
@@ -40,7 +39,7 @@ pub struct CancelToken(Arc<Token>);
 struct Token {
     cancelled: AtomicBool,
     listeners: Mutex<Listeners>,
-    /// A hook has ended for which somebody may wait.
+    /// Notified when a hook has returned, for the drop of its guard.
     hook_ended: Condvar,
 }
 
@@ -80,6 +79,17 @@ impl From<Cancelled> for std::io::Error {
     }
 }
 
+/// A reference to a token that does not keep it alive.
+pub(crate) struct WeakToken(Weak<Token>);
+
+impl WeakToken {
+    pub(crate) fn cancel(&self) {
+        if let Some(token) = self.0.upgrade() {
+            CancelToken(token).cancel();
+        }
+    }
+}
+
 local!(CURRENT: CancelToken);
 
 impl CancelToken {
@@ -94,6 +104,10 @@ impl CancelToken {
             }),
             hook_ended: Condvar::new(),
         }))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakToken {
+        WeakToken(Arc::downgrade(&self.0))
     }
 
     /// The token of the job that this thread runs, if it was submitted with
@@ -140,12 +154,12 @@ impl CancelToken {
     ///
     /// # Blocking
     ///
-    /// The hook delays whoever cancels, and the drop of its guard if it is running at that moment on another thread. It should only
-    /// poke.
+    /// The hook runs on the thread that cancels, which waits for it; so does the drop of its guard if another thread is running it. It
+    /// should return quickly.
     pub fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) -> HookGuard {
         let number = {
             let mut listeners = self.0.listeners.lock();
-            // Looked at under the lock: `cancel` sets the flag before it takes the lock, so either it sees the hook or we see the flag.
+            // Read under the lock: `cancel` sets the flag before it takes the lock, so it sees the hook or this sees the flag.
             if self.is_cancelled() {
                 None
             } else {
@@ -164,7 +178,7 @@ impl CancelToken {
         for (_, waker) in wakers {
             guarded(move || waker.wake());
         }
-        // One by one: a hook that was taken back meanwhile does not run.
+        // One by one, because a hook may be removed while an earlier one runs.
         while let Some(hook) = self.begin_hook() {
             guarded(hook);
             self.0.listeners.lock().running = None;
@@ -172,7 +186,7 @@ impl CancelToken {
         }
     }
 
-    /// The next hook that nobody runs. While another thread runs one, the rest is that thread's.
+    /// Takes the next hook. `None` while another thread runs one: that thread runs the rest.
     fn begin_hook(&self) -> Option<Hook> {
         let mut listeners = self.0.listeners.lock();
         if listeners.running.is_some() || listeners.hooks.is_empty() {
@@ -226,7 +240,7 @@ impl Future for CancelledFuture<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // To clone or to drop a waker is the user's code: not under the lock.
+        // Cloning and dropping a waker is user code: not under the lock.
         let waker = cx.waker().clone();
         let mut listeners = self.token.0.listeners.lock();
         if self.token.is_cancelled() {

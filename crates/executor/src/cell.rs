@@ -1,7 +1,7 @@
-//! The one allocation of a job: where it stands, its closure and then its result, and who is to be told.
+//! The one allocation of a job: its place in the pool, its closure and then its result, and the waker or group to notify.
 //!
-//! Must never touch a queue: whoever took the job out of its queue, under the pool's lock, owns the closure and calls `run` or
-//! `discard` here, once.
+//! This file knows no queue. Taking the job out of its queue, under the pool's lock, transfers ownership of the closure: that caller
+//! calls `run` or `discard` once.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +24,10 @@ const GONE: u64 = u64::MAX;
 /// In `id`: a worker sleeps on the job, or did.
 const AWAITED: u64 = 1 << 63;
 
-/// Where a job stands. Written under the lock of the queue that it enters, and else under the pool's.
+/// In `id`: it was detached, so its deadlines are void.
+const DETACHED: u64 = 1 << 62;
+
+/// The pool's bookkeeping of one job. Written under the lock of the inbox while the job enters it, otherwise under the pool's.
 pub(crate) struct Place {
     pub(crate) lane: u32,
     pub(crate) origin: Origin,
@@ -33,7 +36,7 @@ pub(crate) struct Place {
     id: AtomicU64,
 }
 
-/// How far the pool has come with a job.
+/// Where in the pool a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
     /// In the queue of this lane.
@@ -57,7 +60,7 @@ impl Place {
         }
     }
 
-    /// The lane in whose queue it stands.
+    /// The lane in whose queue the job is.
     pub(crate) fn at(&self) -> u32 {
         self.at.load(Ordering::Relaxed)
     }
@@ -67,7 +70,7 @@ impl Place {
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.id.load(Ordering::Relaxed) & !AWAITED
+        self.id.load(Ordering::Relaxed) & !(AWAITED | DETACHED)
     }
 
     pub(crate) fn is_awaited(&self) -> bool {
@@ -76,7 +79,16 @@ impl Place {
 
     /// Under the pool's lock, once the job is in a queue.
     pub(crate) fn set_awaited(&self) {
-        self.id.store(self.id() | AWAITED, Ordering::Relaxed);
+        self.id.store(self.id.load(Ordering::Relaxed) | AWAITED, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.id.load(Ordering::Relaxed) & DETACHED != 0
+    }
+
+    /// Under the pool's lock, once the job is in a queue.
+    pub(crate) fn set_detached(&self) {
+        self.id.store(self.id.load(Ordering::Relaxed) | DETACHED, Ordering::Relaxed);
     }
 
     pub(crate) fn set_queued(&self, at: u32, ticket: u64) {
@@ -89,7 +101,8 @@ impl Place {
         self.ticket.store(RUNNING | u64::from(worker), Ordering::Relaxed);
     }
 
-    /// It stands nowhere any more. The number of a view, and so its tickets, may come again.
+    /// The job is in no queue and on no worker. Its old ticket must not be used again: the number of a view is reused, and so are its
+    /// tickets.
     pub(crate) fn set_gone(&self) {
         self.ticket.store(GONE, Ordering::Relaxed);
     }
@@ -99,36 +112,38 @@ impl Place {
     }
 }
 
-/// What the pool knows of a job.
+/// The operations of the pool on a job.
 pub(crate) trait Task: Send + Sync {
     fn place(&self) -> &Place;
 
     fn look(&self) -> Look;
 
-    /// Runs the closure, and tells `worker` of its end before the result can be seen. Says whether that result is the user's to drop.
+    /// Runs the closure, and calls `worker.ended` before the result becomes visible. Returns whether dropping the result may run user
+    /// code.
     fn run(&self, started: u64, worker: &mut dyn Ending) -> bool;
 
     /// Drops the closure instead of running it.
     fn discard(&self, why: JobError);
 
-    /// As `discard`, if the closure has not been started: also when a worker has taken the job out of its queue already. Says whether.
+    /// As `discard`, if the closure has not been started, even if a worker has taken the job out of its queue. Returns whether it was
+    /// discarded.
     fn withdraw(&self, why: JobError) -> bool;
 
-    /// Lets go of a job that is being run: whoever waits gets `why`, and the result will be dropped.
+    /// Settles a running job with `why`. Its result will be dropped.
     fn give_up(&self, why: JobError);
 }
 
-/// Who runs a job.
+/// The worker that runs a job.
 pub(crate) trait Ending {
-    /// The closure has returned; the result is not yet seen. Says what time it is. The worker is free for its next job from here on:
-    /// who waits for the result and submits the next job needs no second thread.
+    /// The closure has returned; the result is not visible yet. Returns the time. From here on the worker counts as free, so a caller that
+    /// waits for the result and then submits the next job needs only one thread.
     fn ended(&mut self, end: Ended<'_>) -> u64;
 
-    /// A result that nobody takes is about to be dropped, which is the user's code and may take any time.
+    /// A result without a handle is about to be dropped, which is user code and may block.
     fn dropping(&mut self);
 }
 
-/// How a job ended that a worker had taken out of its queue.
+/// How a job ended after a worker had taken it out of its queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finish {
     Returned,
@@ -137,21 +152,21 @@ pub(crate) enum Finish {
     Withdrawn,
 }
 
-/// What `run` tells before the result is seen.
+/// What `run` reports before the result becomes visible.
 pub(crate) struct Ended<'a> {
     pub(crate) how: Finish,
     pub(crate) submitted: u64,
     pub(crate) panic: Option<&'a Panic>,
 }
 
-/// What a handle knows of a job.
+/// The operations of a job's handle.
 pub(crate) trait Awaited<R>: Task {
     fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, JobError>>;
     fn take(&self) -> Option<Result<R, JobError>>;
     fn attach(&self, group: &Arc<Group>, number: u32);
 }
 
-/// A look at a job from outside. Times are nanoseconds on the pool's clock.
+/// A snapshot of a job's progress. Times are nanoseconds on the pool's clock.
 pub(crate) enum Look {
     Queued { submitted: u64 },
     Running { waited: u64, started: u64 },
@@ -173,26 +188,44 @@ struct State<F, R> {
 
 const NEVER: u64 = u64::MAX;
 
+/// The `u32` is the job's number in its group. It is not part of the listener because here it occupies padding: a queued job is 8 bytes
+/// smaller.
 enum Phase<F, R> {
-    Queued(F, Trace, Listener),
-    Running(Listener),
+    Queued(F, Trace, u32, Listener),
+    Running(u32, Listener),
     Settled(Result<R, JobError>),
     /// The result was handed out.
     Taken,
 }
 
-/// Who is told when the job has settled.
+/// What is notified when the job settles. Before the first poll it is the no-op waker: a variant for "none" would make this three words
+/// instead of two, because the niche of `Waker` holds one other variant.
 enum Listener {
-    Nobody,
     Waker(Waker),
-    Group(Arc<Group>, u32),
+    Group(Arc<Group>),
+}
+
+impl Listener {
+    fn none() -> Self {
+        Listener::Waker(Waker::noop().clone())
+    }
+
+    fn tell(self, number: u32, ok: bool) {
+        match self {
+            Listener::Waker(waker) if waker.will_wake(Waker::noop()) => {}
+            Listener::Waker(waker) => wake_guarded(Some(waker)),
+            Listener::Group(group) => group.complete(number, ok),
+        }
+    }
 }
 
 impl<F, R> Phase<F, R> {
     /// `None` once it has settled.
-    fn listener(&mut self) -> Option<&mut Listener> {
+    fn listener(&mut self) -> Option<(&mut u32, &mut Listener)> {
         match self {
-            Phase::Queued(_, _, listener) | Phase::Running(listener) => Some(listener),
+            Phase::Queued(_, _, number, listener) | Phase::Running(number, listener) => {
+                Some((number, listener))
+            }
             Phase::Settled(_) | Phase::Taken => None,
         }
     }
@@ -206,7 +239,7 @@ where
         Cell {
             place: Place::new(lane, origin),
             state: Mutex::new(State {
-                phase: Phase::Queued(closure, trace, Listener::Nobody),
+                phase: Phase::Queued(closure, trace, 0, Listener::none()),
                 waited: now,
                 ran: 0,
             }),
@@ -218,7 +251,7 @@ where
         let phase = mem::replace(&mut self.state.lock().phase, Phase::Taken);
         match phase {
             Phase::Queued(closure, ..) => Some(closure),
-            Phase::Running(_) | Phase::Settled(_) | Phase::Taken => None,
+            Phase::Running(..) | Phase::Settled(_) | Phase::Taken => None,
         }
     }
 
@@ -226,21 +259,22 @@ where
     fn start(&self, started: u64) -> Option<(F, Trace, u64)> {
         let mut state = self.state.lock();
         match mem::replace(&mut state.phase, Phase::Taken) {
-            Phase::Queued(closure, trace, listener) => {
-                state.phase = Phase::Running(listener);
+            Phase::Queued(closure, trace, number, listener) => {
+                state.phase = Phase::Running(number, listener);
                 let submitted = state.waited;
                 state.waited = started.saturating_sub(submitted);
                 state.ran = started;
                 Some((closure, trace, submitted))
             }
-            other @ (Phase::Running(_) | Phase::Settled(_) | Phase::Taken) => {
+            other @ (Phase::Running(..) | Phase::Settled(_) | Phase::Taken) => {
                 state.phase = other;
                 None
             }
         }
     }
 
-    /// Queued or Running -> Settled, and tells the listener. A job that was given up is settled already: its late result comes back.
+    /// Queued or Running -> Settled, and notifies the listener. If the job is settled already, because it was given up, returns the late
+    /// result.
     fn settle(&self, result: Result<R, JobError>, ended: Option<u64>) -> Option<Result<R, JobError>> {
         self.settle_if(result, ended, |_| true)
     }
@@ -253,15 +287,15 @@ where
         may: impl FnOnce(&Phase<F, R>) -> bool,
     ) -> Option<Result<R, JobError>> {
         let ok = result.is_ok();
-        let (closure, listener) = {
+        let (closure, number, listener) = {
             let mut state = self.state.lock();
             if !may(&state.phase) {
                 return Some(result);
             }
             match state.phase {
-                Phase::Queued(..) | Phase::Running(_) if ended.is_some() => {}
+                Phase::Queued(..) | Phase::Running(..) if ended.is_some() => {}
                 Phase::Queued(..) => (state.waited, state.ran) = (0, NEVER),
-                Phase::Running(_) => state.ran = NEVER,
+                Phase::Running(..) => state.ran = NEVER,
                 Phase::Settled(_) | Phase::Taken => {
                     return Some(result);
                 }
@@ -270,18 +304,16 @@ where
                 state.ran = ended.saturating_sub(state.ran);
             }
             match mem::replace(&mut state.phase, Phase::Settled(result)) {
-                Phase::Queued(closure, trace, listener) => (Some((closure, trace)), listener),
-                Phase::Running(listener) => (None, listener),
+                Phase::Queued(closure, trace, number, listener) => (Some((closure, trace)), number, listener),
+                Phase::Running(number, listener) => (None, number, listener),
                 Phase::Settled(_) | Phase::Taken => unreachable!("it was neither a moment ago"),
             }
         };
-        // The closure of a job that never ran: its captures are the user's code too.
-        guarded(move || drop(closure));
-        match listener {
-            Listener::Nobody => {}
-            Listener::Waker(waker) => wake_guarded(Some(waker)),
-            Listener::Group(group, number) => group.complete(number, ok),
+        // Dropping the closure of a job that never ran drops its captures, which is user code.
+        if let Some(closure) = closure {
+            guarded(move || drop(closure));
         }
+        listener.tell(number, ok);
         None
     }
 }
@@ -299,7 +331,7 @@ where
         let state = self.state.lock();
         match state.phase {
             Phase::Queued(..) => Look::Queued { submitted: state.waited },
-            Phase::Running(_) => Look::Running { waited: state.waited, started: state.ran },
+            Phase::Running(..) => Look::Running { waited: state.waited, started: state.ran },
             Phase::Settled(_) | Phase::Taken => {
                 Look::Settled { waited: state.waited, ran: (state.ran != NEVER).then_some(state.ran) }
             }
@@ -354,7 +386,7 @@ where
         {
             let mut state = self.state.lock();
             match state.phase.listener() {
-                Some(Listener::Waker(old)) if old.will_wake(cx.waker()) => return Poll::Pending,
+                Some((_, Listener::Waker(old))) if old.will_wake(cx.waker()) => return Poll::Pending,
                 Some(_) => {}
                 None => return Poll::Ready(take_settled(&mut state.phase).expect("it is given once")),
             }
@@ -362,7 +394,7 @@ where
         // To clone or to drop a waker is the user's code: not under the lock.
         let new = Listener::Waker(cx.waker().clone());
         let mut state = self.state.lock();
-        let Some(listener) = state.phase.listener() else {
+        let Some((_, listener)) = state.phase.listener() else {
             let result = take_settled(&mut state.phase).expect("it is given once");
             drop(state);
             return Poll::Ready(result);
@@ -385,8 +417,9 @@ where
                 drop(state);
                 group.complete(number, ok);
             }
-            Phase::Queued(_, _, listener) | Phase::Running(listener) => {
-                let old = mem::replace(listener, Listener::Group(Arc::clone(group), number));
+            Phase::Queued(_, _, place, listener) | Phase::Running(place, listener) => {
+                *place = number;
+                let old = mem::replace(listener, Listener::Group(Arc::clone(group)));
                 drop(state);
                 drop(old);
             }
@@ -401,6 +434,6 @@ fn take_settled<F, R>(phase: &mut Phase<F, R>) -> Option<Result<R, JobError>> {
     }
     match mem::replace(phase, Phase::Taken) {
         Phase::Settled(result) => Some(result),
-        Phase::Queued(..) | Phase::Running(_) | Phase::Taken => None,
+        Phase::Queued(..) | Phase::Running(..) | Phase::Taken => None,
     }
 }

@@ -1,6 +1,4 @@
-//! The executor's handle and its views.
-//!
-//! Must never start a thread or take a decision: it names what `pool` and `core` do.
+//! The executor's handle and its views: the public names of what `pool` and `core` do.
 
 use std::fmt;
 use std::panic::Location;
@@ -36,9 +34,9 @@ use crate::trace::Trace;
 #[derive(Clone)]
 pub struct Executor {
     handle: Arc<Handle>,
-    /// What is submitted here is called so.
+    /// The label of the jobs that are submitted through this handle.
     label: Option<Label>,
-    /// What is submitted here comes from there, and not from the call itself.
+    /// The place that these jobs are attributed to, instead of the call of `submit`.
     at: Option<&'static Location<'static>>,
 }
 
@@ -179,8 +177,8 @@ impl Executor {
 
     /// A view: the same threads, with a limit, a queue and metrics of its own.
     ///
-    /// At most `max_concurrency` jobs of the view run at a time; the others wait in the view's own queue, where they are in nobody's
-    /// way. A view of a view keeps to both limits. The view's queue is bounded as its executor's is.
+    /// At most `max_concurrency` jobs of the view run at a time; the others wait in the view's own queue, where they occupy no thread and
+    /// delay no other job. A view of a view keeps to both limits. The view's queue is bounded as its executor's is.
     ///
     /// A job of the view that waits for another job keeps its place. If the awaited job, or one that this waits for, needs a place in the
     /// same view, it is lent that one, as in a direct call. So jobs of a view of limit 1 exclude each other also across waits. Nothing
@@ -274,7 +272,7 @@ impl Executor {
     /// What the executor, or the view, has counted.
     pub fn metrics(&self) -> Metrics {
         if self.is_forked() {
-            return Metrics::none();
+            return Metrics::default();
         }
         self.handle.pool.core().metrics(self.handle.lane)
     }

@@ -1,13 +1,12 @@
-//! With the feature `metrics`: what an executor has counted, for the recorder of the crate `metrics`.
-//!
-//! Must never be on the way of a job: it reads the counts that there are, when it is told to.
+//! With the feature `metrics`: exports the counters of an executor to the recorder of the crate `metrics`. It reads the counters when
+//! `export` is called, so a job costs nothing more.
 
 use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::executor::Executor;
 use crate::metrics::{Histogram, Metrics};
 
-/// Gives the [`Metrics`] of an executor, or of a view, to the recorder of the crate `metrics`, each time it is told to.
+/// Exports the [`Metrics`] of an executor, or of a view, to the recorder of the crate `metrics`.
 ///
 /// | name | kind | what it is |
 /// | --- | --- | --- |
@@ -67,7 +66,7 @@ const HISTOGRAMS: [(&str, &str, HistogramOf); 2] = [
 impl Exporter {
     /// For this executor, or view, under this value of the label `executor`.
     pub fn new(executor: &Executor, name: impl Into<String>) -> Self {
-        Exporter { executor: executor.clone(), name: name.into(), last: Metrics::none() }
+        Exporter { executor: executor.clone(), name: name.into(), last: Metrics::default() }
     }
 
     /// Sets the gauges and counters, and adds to the histograms what was counted since the last time. Does nothing in a forked child.

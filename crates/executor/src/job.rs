@@ -1,6 +1,4 @@
-//! The handle of a job: await it, wait for it, cancel it, let it go.
-//!
-//! Must never outlive what it promises: dropping the handle cancels what has not started and asks what runs to stop.
+//! The handle of a job: await it, wait for it, cancel it, detach it. Dropping the handle cancels the job.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +15,7 @@ use crate::group::Group;
 use crate::guard::guarded;
 use crate::metrics::Timings;
 use crate::pool::{self, Pool};
-use crate::timer::Timer;
+use crate::timer::DeadlineOf;
 
 /// A blocking call on its way: a future of its result.
 ///
@@ -34,17 +32,11 @@ use crate::timer::Timer;
 pub struct Job<R> {
     cell: Arc<dyn Awaited<R>>,
     pool: Arc<Pool>,
-    extras: Option<Box<Extras>>,
-    /// The result was handed out, or the job was let go: nothing is left to cancel.
-    over: bool,
-}
-
-#[derive(Default)]
-struct Extras {
     token: Option<CancelToken>,
-    timer: Option<Timer>,
-    /// Further ones, which are rare.
-    timers: Vec<Timer>,
+    /// How many deadlines it has.
+    deadlines: u32,
+    /// The result was handed out, or the job was detached: there is nothing to cancel.
+    over: bool,
 }
 
 /// How far a job has come.
@@ -95,7 +87,7 @@ impl<R: Send + 'static> Job<R> {
         }
     }
 
-    /// Blocks this thread until the job has ended, or for this long: then `None`, and the job goes on.
+    /// Blocks this thread until the job has ended, or for this long: then `None`, and the job continues.
     ///
     /// # Errors
     ///
@@ -117,39 +109,23 @@ impl<R: Send + 'static> Job<R> {
     /// executor's other deadlines are late. If the system refuses such a thread, idle workers, workers between two jobs, and threads that
     /// block in a wait of this crate keep the deadlines until it gives one.
     pub fn timeout(mut self, wait: Duration) -> Job<R> {
-        let (pool, token) = (Arc::clone(&self.pool), self.token().cloned());
-        let task = Arc::downgrade(&self.task());
-        let timer = self.pool.timers().after(wait, move || {
-            let Some(task) = task.upgrade() else { return };
-            if !pool.cancel(&*task, JobError::TimedOut { started: false }) {
-                if let Some(token) = token {
-                    token.cancel();
-                }
-                task.give_up(JobError::TimedOut { started: true });
-            }
-        });
-        self.timer(timer);
+        self.add_deadline(wait, DeadlineOf::End);
         self
     }
 
     /// Gives the job this long, from now, to start. If it is still queued then, it is removed and resolves to
     /// [`JobError::TimedOut`] with `started: false`; once started it has all the time it needs.
     pub fn expires_in(mut self, wait: Duration) -> Job<R> {
-        let pool = Arc::clone(&self.pool);
-        let task = Arc::downgrade(&self.task());
-        let timer = self.pool.timers().after(wait, move || {
-            if let Some(task) = task.upgrade() {
-                pool.cancel(&*task, JobError::TimedOut { started: false });
-            }
-        });
-        self.timer(timer);
+        self.add_deadline(wait, DeadlineOf::Start);
         self
     }
 
-    fn timer(&mut self, timer: Option<Timer>) {
-        let extras = self.extras.get_or_insert_default();
-        let first = std::mem::replace(&mut extras.timer, timer);
-        extras.timers.extend(first);
+    fn add_deadline(&mut self, wait: Duration, of: DeadlineOf) {
+        let job = Arc::downgrade(&self.cell) as Weak<dyn Task>;
+        let token = self.token.as_ref().map(CancelToken::downgrade);
+        if self.pool.timers().expire_after(wait, job, of, token) {
+            self.deadlines += 1;
+        }
     }
 
     pub(crate) fn task(&self) -> Arc<dyn Task> {
@@ -159,26 +135,22 @@ impl<R: Send + 'static> Job<R> {
 
 impl<R> Job<R> {
     pub(crate) fn new(cell: Arc<dyn Awaited<R>>, pool: Arc<Pool>, token: Option<CancelToken>) -> Self {
-        let extras = token.map(|token| Box::new(Extras { token: Some(token), ..Extras::default() }));
-        Job { cell, pool, extras, over: false }
+        Job { cell, pool, token, deadlines: 0, over: false }
     }
 
-    pub(crate) fn with_token(mut self, token: CancelToken) -> Self {
-        self.extras.get_or_insert_default().token = Some(token);
-        self
+    pub(crate) fn with_token(self, token: CancelToken) -> Self {
+        let mut job = self;
+        job.token = Some(token);
+        job
     }
 
-    /// A handle that cancels the job while another awaits it.
+    /// A handle that cancels the job while another task awaits it.
     pub fn cancel_handle(&self) -> CancelHandle
     where
         R: Send + 'static,
     {
         let task = Arc::clone(&self.cell) as Arc<dyn Task>;
-        CancelHandle {
-            task: Arc::downgrade(&task),
-            pool: Arc::clone(&self.pool),
-            token: self.token().cloned(),
-        }
+        CancelHandle { task: Arc::downgrade(&task), pool: Arc::clone(&self.pool), token: self.token.clone() }
     }
 
     /// Takes the job out of the queue, or asks it to stop.
@@ -191,7 +163,7 @@ impl<R> Job<R> {
         if self.pool.cancel(&*self.cell, JobError::Cancelled) {
             return CancelOutcome::Removed;
         }
-        ask_to_stop(&self.cell.look(), self.token())
+        ask_to_stop(&self.cell.look(), self.token.as_ref())
     }
 
     /// Lets the job run without a handle. Its result is dropped; a panic goes to the builder's `on_panic` hook.
@@ -199,6 +171,9 @@ impl<R> Job<R> {
     /// Deadlines set on the handle are gone with it.
     pub fn detach(mut self) {
         self.over = true;
+        if self.deadlines > 0 && !self.pool.is_forked() {
+            self.pool.detach(self.cell.place());
+        }
         // If it has ended already, its result is dropped here.
         guarded(move || drop(self));
     }
@@ -238,11 +213,7 @@ impl<R> Job<R> {
         &self.pool
     }
 
-    fn token(&self) -> Option<&CancelToken> {
-        self.extras.as_ref().and_then(|extras| extras.token.as_ref())
-    }
-
-    /// From now on the group is told, and nobody else.
+    /// From now on the group is notified, instead of a waker.
     pub(crate) fn attach(&self, group: &Arc<Group>, number: u32) {
         if self.pool.is_forked() {
             return group.complete(number, false);
@@ -264,7 +235,7 @@ impl<R> Job<R> {
 impl<R> Job<R> {
     /// It will settle by itself, whatever becomes of it.
     pub(crate) fn has_deadline(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| extras.timer.is_some())
+        self.deadlines > 0
     }
 
     /// The result was handed out.
@@ -305,7 +276,7 @@ fn ask_to_stop(job: &Look, token: Option<&CancelToken>) -> CancelOutcome {
     }
 }
 
-/// Cancels a job that another awaits; see [`Job::cancel_handle`]. It keeps neither the job nor its result.
+/// Cancels a job while another task awaits it; see [`Job::cancel_handle`]. It keeps neither the job nor its result alive.
 ///
 /// ```
 /// use overlapped::{Executor, block_on};
@@ -359,6 +330,9 @@ impl<R> Drop for Job<R> {
     fn drop(&mut self) {
         if !self.over {
             self.cancel();
+        }
+        for _ in 0..self.deadlines {
+            self.pool.timers().let_go();
         }
     }
 }

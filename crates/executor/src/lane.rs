@@ -42,7 +42,7 @@ pub(crate) struct Lane {
     pub(crate) counts: Counts,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Counts {
     pub(crate) submitted: u64,
     pub(crate) completed: u64,
@@ -54,18 +54,6 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn new() -> Self {
-        Counts {
-            submitted: 0,
-            completed: 0,
-            cancelled: 0,
-            rejected: 0,
-            panicked: 0,
-            wait: Histogram::new(),
-            run: Histogram::new(),
-        }
-    }
-
     /// Adds what another lane has counted.
     pub(crate) fn absorb(&mut self, mut other: Counts) {
         self.submitted += other.submitted;
@@ -96,7 +84,7 @@ impl Lane {
             stopping: false,
             end: Vec::new(),
             handles: 1,
-            counts: Counts::new(),
+            counts: Counts::default(),
         }
     }
 

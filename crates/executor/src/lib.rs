@@ -2,8 +2,8 @@
 //!
 //! # The story in five steps
 //!
-//! A list of five addresses is to be fetched, and the only client at hand blocks. One after the other, the program stands still while
-//! each request waits, and the whole takes as long as the sum:
+//! Five addresses are to be fetched with a client that blocks. One after the other, the program waits for each request, and all of them
+//! take as long as the sum:
 //!
 //! ```
 //! # use std::time::Duration;
@@ -14,8 +14,7 @@
 //! ```
 //!
 //! An [`Executor`] has threads for such calls. [`submit`](Executor::submit) hands one over and gives a [`Job`], which is a future of
-//! the result; [`gather`] awaits many and keeps the order of the input, whatever order they end in. Now the whole takes as long as the
-//! longest:
+//! the result; [`gather`] awaits many and returns their results in input order. Now all of them take as long as the longest:
 //!
 //! ```
 //! # use std::time::Duration;
@@ -65,46 +64,45 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! And when one no longer wants to wait, a job can be dropped, [cancelled](Job::cancel), given a [deadline](Job::timeout), and the
-//! whole executor [shut down](Executor::shutdown), with a report of what would not end: where each such job was submitted, and its
+//! A job can be dropped, [cancelled](Job::cancel), given a [deadline](Job::timeout), and the
+//! whole executor [shut down](Executor::shutdown), with a report of the jobs that did not end: where each was submitted, and its
 //! [label](Executor::labelled).
 //!
 //! # What one may rely on
 //!
-//! - **Bounds.** At most `max_workers` jobs run, at most `queue_limit` wait; who wants to wait for a place, [can](Executor::reserve).
-//!   A job that has waited for another goes on beside the one that took its place, until that one ends.
+//! - **Bounds.** At most `max_workers` jobs run, at most `queue_limit` wait; [`reserve`](Executor::reserve) waits for a place in the queue.
+//!   A job that has waited for another continues beside the one that took its place, until that one ends.
 //!   [Views](Executor::limited) put a limit of their own on one kind of job, and share the threads; no wait goes beyond that limit.
 //! - **Order.** Jobs of one submitter start in the order in which they were submitted, but for those that another job waits for: these
 //!   are started first.
-//! - **Cancelling gives back.** A job that is cancelled while it is queued is gone at once: its closure is dropped there and then.
-//!   One that runs is [asked](Executor::submit_cancellable) to stop.
+//! - **Cancellation frees memory.** A job that is cancelled while it is queued is removed at once and its closure dropped, on the thread
+//!   that cancels. One that runs is [asked](Executor::submit_cancellable) to stop.
 //! - **Waits in jobs.** A job may wait for another of its own executor. While it sleeps, another thread takes its place, and begins with
 //!   what is waited for. Only if none can come, [`Job::wait`], [`Gather::wait`] and [`scope`](Executor::scope) run that very job inside
 //!   the wait. Jobs of one executor that wait for each other in a circle by [`Job::wait`], [`Gather::wait`] or [`block_on`] of a job are
 //!   found, and one of the waits is [an error](JobError::WouldDeadlock). Not found, and so a hang, are circles that go through a
 //!   deadline, through several results of which one comes first ([`as_completed`], [`wait`](wait()), [`JobSet`]), over two executors, or only
 //!   through the ends of scopes.
-//! - **Threads come and go.** The last to fall asleep is the first to be woken, so the others are let go after their `keep_alive`. An
-//!   idle executor wakes nobody, ever.
-//! - **Panics stay where they belong.** A panic of a closure reaches whoever awaits it. One in a `Drop`, a waker or a hook ends no
-//!   thread.
-//! - **Forks.** In a forked child the executor has no threads, and says so ([`Rejected::Forked`]); build a new one there.
+//! - **The pool shrinks.** Idle threads are woken in LIFO order, so those that are not needed end after `keep_alive`. An idle executor
+//!   causes no wake-ups.
+//! - **Panics are contained.** A panic of a closure is returned by its job. One in a `Drop`, a waker or a hook ends no thread.
+//! - **Forks.** In a forked child the executor has no threads, and every call returns an error ([`Rejected::Forked`]); build a new one there.
 //!
 //! # Features
 //!
-//! All are off by default, and only add.
+//! All are off by default, and only add API.
 //!
 //! - `tokio`: tokio's traits for [`Unblock`], and jobs that run in the runtime of their submitter.
 //! - `tracing`: each job is a span `job` of level `DEBUG` and target `overlapped`, a child of the span it was submitted in: created when
-//!   it is queued, entered when it starts, closed when it has ended or will not run. Its fields are `label`, `view`, `submitted_at`, `job`
+//!   it is queued, entered when it starts, closed when it has ended or was discarded. Its fields are `label`, `view`, `submitted_at`, `job`
 //!   (the number), `waited_us`, `ran_us` and `outcome` (`returned`, `panicked`, `not run`). Threads that start, end (`DEBUG`) and are
-//!   refused (`WARN`) are events. A subscriber's code runs on the threads of the executor, so a slow one makes jobs late.
-//! - `metrics`: `Exporter` gives what [`Metrics`] has to the recorder of the crate `metrics`.
+//!   refused (`WARN`) are events. A subscriber runs on the threads of the executor, so a slow one delays jobs.
+//! - `metrics`: `Exporter` exports [`Metrics`] to the recorder of the crate `metrics`.
 //!
 //! # When not to use it
 //!
 //! Threads hide waiting; they do not remove it. For thousands of sockets at a time, an asynchronous client costs a fraction. For long
-//! computations, as many threads as processors are enough, and a pool that splits work, as rayon does, does it better.
+//! computations, one thread per processor is enough, and a work-stealing pool such as rayon's does it better.
 
 mod unblock;
 mod lend;
@@ -125,6 +123,7 @@ mod pool;
 mod core;
 mod worker;
 mod timer;
+mod deadlines;
 mod inbox;
 mod lane;
 mod cell;

@@ -1,6 +1,4 @@
-//! The defaults and the fixed bounds of an executor.
-//!
-//! Must never hold anything but numbers: what they mean for a caller is said where they are used.
+//! All defaults and fixed bounds of an executor. What a caller can set is documented at `Builder`, `Map` and `Unblock`.
 
 use std::time::Duration;
 
@@ -23,20 +21,22 @@ pub(crate) const THREADS_MAX: usize = 1 << 20;
 
 // After a refused thread.
 
-/// The first pause of the exponential back-off, long enough for a burst of other threads to end; and the longest, which a queue that
-/// only waits for a thread may wait.
+/// The first pause of the exponential back-off, enough for a burst of other threads to end, and the longest, which bounds how long a
+/// queue waits after threads have become available.
 pub(crate) const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(10);
 pub(crate) const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 // Deadlines.
 
-/// How long the last timer thread stays when there is nothing left to wait for: a thread costs less than this keeps it.
+/// How long a timer thread stays without timers, so that a program with one deadline at a time does not start a thread for each.
 pub(crate) const TIMER_LINGER: Duration = Duration::from_millis(100);
-/// The longest sleep of the thread on watch.
+/// The longest sleep of the thread on watch. When it wakes it removes the deadlines of jobs that have ended.
 pub(crate) const TIMER_SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Timer threads of one executor. While all of them are busy, as with 16 slow `Drop`s at once, further deadlines are late.
 pub(crate) const TIMER_THREADS_MAX: usize = 16;
-/// When to look again at deadlines of another executor whose mutex is held at the moment.
+/// Deleted deadlines are removed when they reach this number and half of what the previous sweep left.
+pub(crate) const DEADLINES_SWEEP_MIN: usize = 64;
+/// How long to wait before trying again to lock the list of executors without a timer thread.
 pub(crate) const TIMER_CONTENDED: Duration = Duration::from_millis(1);
 
 // Streams.

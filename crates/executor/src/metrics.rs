@@ -1,6 +1,5 @@
-//! What an executor counts, and the histograms of how long jobs waited and ran.
-//!
-//! Must never cost a lock or a shared cache line of its own on the way of a job: the pool counts under the lock it already holds.
+//! The counters of an executor, and the histograms of how long jobs waited and ran. They are updated under a lock that the pool already
+//! holds, so counting takes no lock and no atomic operation of its own.
 
 use std::fmt;
 use std::panic::Location;
@@ -10,7 +9,7 @@ use std::time::Duration;
 ///
 /// `threads`, `idle` and `blocked` are those of the pool, which views share. All else is of the executor's own jobs and those of its
 /// views, also of views that are gone; or of the view and its views.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Jobs that wait to be run.
     pub queued: usize,
@@ -38,32 +37,14 @@ pub struct Metrics {
     pub run: Histogram,
 }
 
-impl Metrics {
-    /// Of an executor that has nothing, as in a forked child.
-    pub(crate) fn none() -> Self {
-        Metrics {
-            queued: 0,
-            running: 0,
-            threads: 0,
-            idle: 0,
-            blocked: 0,
-            submitted: 0,
-            completed: 0,
-            cancelled: 0,
-            rejected: 0,
-            panicked: 0,
-            wait: Histogram::new(),
-            run: Histogram::new(),
-        }
-    }
-}
-
 /// Durations, counted in classes whose borders are powers of two of a nanosecond.
 ///
 /// A worker that runs one short job after another adds its counts in groups of 64, so the newest few may be missing.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     classes: [u64; CLASSES],
+    /// A bit for each class that is not 0: a worker adds up few jobs at a time, and these are in few classes.
+    used: u64,
     /// Nanoseconds.
     sum: u64,
 }
@@ -71,25 +52,33 @@ pub struct Histogram {
 /// The last class holds everything from 2^46 ns, some 20 hours, on.
 const CLASSES: usize = 48;
 
-impl Histogram {
-    pub(crate) fn new() -> Self {
-        Histogram { classes: [0; CLASSES], sum: 0 }
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram { classes: [0; CLASSES], used: 0, sum: 0 }
     }
+}
 
+impl Histogram {
     /// Class k holds the durations below 2^k ns that class k - 1 does not.
     pub(crate) fn record(&mut self, nanos: u64) {
         self.sum = self.sum.saturating_add(nanos);
-        let class = (u64::BITS - nanos.leading_zeros()) as usize;
-        if let Some(count) = self.classes.get_mut(class.min(CLASSES - 1)) {
+        let class = ((u64::BITS - nanos.leading_zeros()) as usize).min(CLASSES - 1);
+        if let Some(count) = self.classes.get_mut(class) {
             *count += 1;
+            self.used |= 1 << class;
         }
     }
 
     /// Moves everything that `other` has counted here.
     pub(crate) fn absorb(&mut self, other: &mut Histogram) {
         self.sum = self.sum.saturating_add(std::mem::take(&mut other.sum));
-        for (mine, theirs) in self.classes.iter_mut().zip(other.classes.iter_mut()) {
-            *mine += std::mem::take(theirs);
+        self.used |= other.used;
+        while other.used != 0 {
+            let class = other.used.trailing_zeros() as usize;
+            other.used &= other.used - 1;
+            if let (Some(mine), Some(theirs)) = (self.classes.get_mut(class), other.classes.get_mut(class)) {
+                *mine += std::mem::take(theirs);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelToken, WeakToken};
 use crate::cell::{Ended, Ending, Place, Position, Task};
 use crate::core::{Bounds, CameFrom, Core, Done, Effects, Entry, Next, On, Tally, Unit, Verdict, Woken};
 use crate::error::{JobError, Panic, Rejected};
@@ -19,7 +19,7 @@ use crate::lane::ROOT;
 use crate::limits;
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering, local, thread};
-use crate::timer::{self, Timer, Timers};
+use crate::timer::{self, DeadlineOf, Timer, Timers};
 use crate::trace;
 use crate::worker::{Signal, Sleeper, Worker};
 
@@ -153,6 +153,14 @@ fn rouse_of(pool: Weak<Pool>) -> timer::Rouse {
     })
 }
 
+fn expire_of(pool: Weak<Pool>) -> timer::Expire {
+    Box::new(move |job, of, token| {
+        if let Some(pool) = pool.upgrade() {
+            pool.expire(job, of, token);
+        }
+    })
+}
+
 /// Starts a thread in the ordinary way.
 pub(crate) fn spawn_std(new: NewThread, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     let mut builder = thread::Builder::new().name(new.name);
@@ -172,7 +180,11 @@ impl Pool {
             settings,
             epoch: Instant::now(),
             generation: fork::generation(),
-            timers: Timers::new(timer_thread_of(Weak::clone(pool)), rouse_of(Weak::clone(pool))),
+            timers: Timers::new(
+                timer_thread_of(Weak::clone(pool)),
+                rouse_of(Weak::clone(pool)),
+                expire_of(Weak::clone(pool)),
+            ),
             started: AtomicUsize::new(0),
             stops: AtomicUsize::new(0),
             ends: AtomicUsize::new(0),
@@ -205,8 +217,10 @@ impl Pool {
     pub(crate) fn in_context<F: FnOnce() -> R, R>(&self, closure: F) -> impl FnOnce() -> R + use<F, R> {
         let runtime =
             if self.settings.tokio_context { tokio::runtime::Handle::try_current().ok() } else { None };
+        // In a box: one word in each job for those that do not ask for it.
+        let runtime = runtime.map(Box::new);
         move || {
-            let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            let _entered = runtime.as_deref().map(tokio::runtime::Handle::enter);
             closure()
         }
     }
@@ -267,8 +281,33 @@ impl Pool {
         }
     }
 
-    /// Does what the core has decided. The lock is not held.
+    /// The job was to have started, or ended, by now.
+    fn expire(self: &Arc<Self>, job: &dyn Task, of: DeadlineOf, token: Option<WeakToken>) {
+        if self.cancel(job, JobError::TimedOut { started: false }) || of == DeadlineOf::Start {
+            return;
+        }
+        if let Some(token) = token {
+            token.cancel();
+        }
+        job.give_up(JobError::TimedOut { started: true });
+    }
+
+    /// The job has no handle, and so no deadline, any more.
+    pub(crate) fn detach(&self, job: &Place) {
+        let core = self.core();
+        job.set_detached();
+        drop(core);
+    }
+
+    /// Does what the core has decided, which is mostly nothing. The lock is not held.
+    #[inline]
     pub(crate) fn apply(self: &Arc<Self>, effects: Effects) {
+        if !effects.is_empty() {
+            self.apply_all(effects);
+        }
+    }
+
+    fn apply_all(self: &Arc<Self>, effects: Effects) {
         if let Some(worker) = effects.unpark {
             worker.unpark();
         }
@@ -321,6 +360,7 @@ impl Pool {
     }
 
     /// Asks for a thread again if it is time: the timer may itself have been refused its thread.
+    #[inline]
     fn retry_if_due(self: &Arc<Self>) {
         if self.held_off.load(Ordering::Relaxed) && self.refusal.lock().until <= Instant::now() {
             self.retry();
@@ -334,7 +374,14 @@ impl Pool {
     }
 
     /// Wakes workers and others that the core has named.
+    #[inline]
     pub(crate) fn notify(&self, workers: &[Arc<Worker>], wakers: Vec<Waker>) {
+        if !(workers.is_empty() && wakers.is_empty()) {
+            Self::notify_all(workers, wakers);
+        }
+    }
+
+    fn notify_all(workers: &[Arc<Worker>], wakers: Vec<Waker>) {
         for worker in workers {
             worker.unpark();
         }

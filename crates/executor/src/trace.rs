@@ -1,6 +1,5 @@
-//! With the feature `tracing`: a span for each job, and events of the pool's threads. Without it: nothing, of no size.
-//!
-//! Must never be called while a lock is held: a subscriber is the user's code.
+//! With the feature `tracing`: a span for each job, and events for the pool's threads. Without it: zero-sized no-ops. Never called while a
+//! lock is held, because a subscriber is user code.
 
 pub(crate) use imp::{Trace, thread_ended, thread_refused, thread_started};
 
@@ -16,10 +15,10 @@ mod imp {
     use crate::origin::Origin;
 
     /// The span of one job, from its submission to the end of its closure.
-    pub(crate) struct Trace {
-        span: Span,
-        has_ended: bool,
-    }
+    pub(crate) struct Trace(
+        /// None if it is disabled. In a box, since most jobs of most programs have none.
+        Option<Box<Span>>,
+    );
 
     impl Trace {
         /// The job is about to be submitted. Its span is a child of the submitter's.
@@ -36,7 +35,7 @@ mod imp {
                 ran_us = Empty,
                 outcome = Empty,
             );
-            Trace { span, has_ended: false }
+            Trace((!span.is_disabled()).then(|| Box::new(span)))
         }
 
         /// Runs the closure inside the span. `panicked` looks at its result.
@@ -47,34 +46,30 @@ mod imp {
             closure: impl FnOnce() -> R,
             panicked: impl FnOnce(&R) -> bool,
         ) -> R {
-            self.has_ended = true;
-            if self.span.is_disabled() {
-                return closure();
-            }
+            let Some(span) = self.0.take() else { return closure() };
             guarded(|| {
-                self.span.record("job", job);
-                self.span.record("waited_us", waited_nanos / 1000);
+                span.record("job", job);
+                span.record("waited_us", waited_nanos / 1000);
             });
             let started = Instant::now();
-            let entered = self.span.enter();
+            let entered = span.enter();
             let result = closure();
             let ran = started.elapsed();
             guarded(move || drop(entered));
             guarded(|| {
-                self.span.record("ran_us", ran.as_micros() as u64);
-                self.span.record("outcome", if panicked(&result) { "panicked" } else { "returned" });
+                span.record("ran_us", ran.as_micros() as u64);
+                span.record("outcome", if panicked(&result) { "panicked" } else { "returned" });
             });
+            guarded(move || drop(span));
             result
         }
     }
 
     impl Drop for Trace {
         fn drop(&mut self) {
-            let span = std::mem::replace(&mut self.span, Span::none());
-            guarded(|| {
-                if !self.has_ended {
-                    span.record("outcome", "not run");
-                }
+            let Some(span) = self.0.take() else { return };
+            guarded(move || {
+                span.record("outcome", "not run");
                 drop(span);
             });
         }

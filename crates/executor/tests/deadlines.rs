@@ -85,6 +85,47 @@ fn a_drop_that_waits_for_another_deadline_gets_it() {
 }
 
 #[test]
+fn a_detached_job_has_no_deadline() {
+    let (executor, open, first) = busy();
+    let (tell, told) = mpsc::channel();
+    executor.submit(move || tell.send(()).unwrap()).timeout(SOON).detach();
+    // A later deadline has passed, so the first has, too.
+    let late = executor.submit(|| ()).timeout(SOON).expires_in(2 * SOON).timeout(4 * SOON);
+    assert!(matches!(block_on(late), Err(JobError::TimedOut { started: false })));
+    drop(open);
+    block_on(first).unwrap();
+    told.recv().unwrap();
+}
+
+#[test]
+fn a_job_may_have_several_deadlines_and_the_first_counts() {
+    let (executor, open, first) = busy();
+    let far = Duration::from_secs(3600);
+    let jobs = [
+        executor.submit(|| ()).timeout(far).timeout(SOON),
+        executor.submit(|| ()).timeout(SOON).timeout(far),
+        executor.submit(|| ()).timeout(far).expires_in(SOON),
+        executor.submit(|| ()).expires_in(SOON).timeout(far),
+    ];
+    for job in jobs {
+        assert!(matches!(block_on(job), Err(JobError::TimedOut { started: false })));
+    }
+    // One that has started in time may still not end in time.
+    let (begun, begins) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let slow = executor.submit(move || {
+        begun.send(()).unwrap();
+        let _ = gate.recv();
+    });
+    drop(open);
+    begins.recv().unwrap();
+    let slow = slow.expires_in(SOON).timeout(2 * SOON);
+    assert!(matches!(block_on(slow), Err(JobError::TimedOut { started: true })));
+    drop(go);
+    block_on(first).unwrap();
+}
+
+#[test]
 fn the_thread_ends_with_the_last_deadline() {
     let executor = Executor::builder().max_workers(1).build().unwrap();
     for _ in 0..100 {

@@ -183,7 +183,7 @@ impl Core {
     pub(crate) fn metrics(&self, number: u32) -> Metrics {
         let (threads, idle, blocked) = (self.threads, self.idle.len() + self.searching, self.waits.asleep());
         let lanes = self.views_of(number);
-        let mut counts = Counts::new();
+        let mut counts = Counts::default();
         lanes.iter().for_each(|lane| counts.absorb(self.seen(*lane).counts.clone()));
         if number == ROOT {
             let inbox = self.inbox.lock();

@@ -91,6 +91,12 @@ pub(crate) struct Effects {
     pub(crate) wake: Vec<Waker>,
 }
 
+impl Effects {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unpark.is_none() && !self.start_thread && self.wake.is_empty()
+    }
+}
+
 /// What a worker does next.
 pub(crate) enum Next {
     Run(Arc<dyn Task>),
@@ -128,7 +134,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        Tally { wait: Histogram::new(), run: Histogram::new(), jobs: 0 }
+        Tally { wait: Histogram::default(), run: Histogram::default(), jobs: 0 }
     }
 }
 
