@@ -112,6 +112,36 @@ fn reading_ahead_gives_the_same_bytes() {
     }
 }
 
+/// Gives `answer` a while to come, so that a hang is a failure.
+fn in_time<T: Send + 'static>(answer: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(answer()));
+    told.recv_timeout(std::time::Duration::from_secs(20)).expect("an answer")
+}
+
+#[test]
+fn a_pipe_was_read_a_second_time_before_that_was_asked_for() {
+    let executor = Executor::builder().max_workers(1).build().unwrap();
+    let (pipe, mut input) = io::pipe().unwrap();
+    // As a file, too: only a regular one is read on to its end.
+    for file in [false, true] {
+        input.write_all(b"some").unwrap();
+        let pipe = pipe.try_clone().unwrap();
+        let executor = executor.clone();
+        // The second read would hold the object, and the only thread, until somebody writes.
+        let used = in_time(move || {
+            if file {
+                let mut file = Unblock::on(&executor, std::fs::File::from(std::os::fd::OwnedFd::from(pipe)));
+                block_on(async { (read(&mut file, 10).await.unwrap(), file.with(|_| 7).await.unwrap()) })
+            } else {
+                let mut pipe = Unblock::on(&executor, pipe);
+                block_on(async { (read(&mut pipe, 10).await.unwrap(), pipe.with(|_| 7).await.unwrap()) })
+            }
+        });
+        assert_eq!(used, (b"some".to_vec(), 7));
+    }
+}
+
 #[test]
 fn a_cancelled_read_loses_nothing() {
     let (send, receive) = mpsc::channel::<Vec<u8>>();

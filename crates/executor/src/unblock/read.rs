@@ -1,6 +1,4 @@
-//! Reading: a block at a time, ahead if asked to, or if the object proves to be a file or its like.
-//!
-//! Must never drop a block that was not given.
+//! Reading: a block at a time, with read-ahead on request, or when the object is detected to be read sequentially in bulk.
 
 use std::any::{Any, TypeId};
 use std::collections::VecDeque;
@@ -53,7 +51,14 @@ impl Block {
     }
 }
 
-/// Blocks between the job that reads and the reader.
+/// What a job does after a short read, one that gave less than it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ShortRead {
+    Ends,
+    Continues,
+}
+
+/// The blocks that are shared by the job that reads and the reader.
 pub(super) struct Stock {
     blocks: Mutex<Blocks>,
     /// The task that waits for a block, or for an item.
@@ -163,8 +168,9 @@ impl Stock {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// The job: reads until `room` bytes are in stock, a block at a time; at least once, unless it is stopped before.
-    fn fill<T: Read + 'static>(&self, object: &mut T, room: usize, bytes: usize) {
+    /// The job: reads until `room` bytes are in stock, a block at a time; at least once, unless it is stopped before. A read that gave less
+    /// than it was asked for is the last, unless more were asked for ahead: the next one may block, as a pipe does until its other end is written to.
+    fn fill<T: Read + 'static>(&self, object: &mut T, room: usize, bytes: usize, short: ShortRead) {
         if TypeId::of::<T>() == TypeId::of::<File>() && self.blocks.lock().regular.is_none() {
             let regular = is_regular_file(object);
             self.blocks.lock().regular = Some(regular);
@@ -185,7 +191,9 @@ impl Stock {
                 assert!(n <= bytes, "a reader said that it gave more than there was room for");
                 block.len = n;
             }
-            let more = self.blocks.lock().put(&mut block, read, room, bytes);
+            let may_block =
+                matches!(read, Ok(n) if n < bytes) && short == ShortRead::Ends && !self.is_regular();
+            let more = self.blocks.lock().put(&mut block, read, room, bytes) && !may_block;
             self.listener.wake();
             if !more {
                 break;
@@ -194,6 +202,11 @@ impl Stock {
         if !block.bytes.is_empty() {
             self.give_back(block);
         }
+    }
+
+    /// A regular file never blocks. Read once more, it tells its end without another job.
+    fn is_regular(&self) -> bool {
+        self.blocks.lock().regular == Some(true)
     }
 
     fn empty_block(&self, bytes: usize) -> Block {
@@ -364,9 +377,14 @@ impl<T: Read + Send + 'static> Unblock<T> {
         let bytes = self.reading.next_bytes.max(self.reading.wanted).min(most);
         self.reading.next_bytes = (bytes * 2).min(most);
         let blocks = ahead + usize::from(operation.is_awaited());
+        let short = if self.reading.ahead.is_some_and(|blocks| blocks > 0) {
+            ShortRead::Continues
+        } else {
+            ShortRead::Ends
+        };
         let stock = self.reading.go();
         self.start(operation, move |object| {
-            stock.fill(object, blocks.max(1) * bytes, bytes);
+            stock.fill(object, blocks.max(1) * bytes, bytes, short);
             Done::Used
         });
     }
