@@ -15,45 +15,31 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncSeek, AsyncWrite};
-use overlapped::{Executor, Job, JobError, Shutdown, Unblock, block_on};
+use overlapped::{Executor, JobError, Shutdown, Unblock, block_on};
 
-/// An executor of one thread, which is busy, and a queue of one job, which is full, until this is told to go on.
-struct Jam {
-    executor: Executor,
-    open: Option<mpsc::Sender<()>>,
-    jobs: Vec<Job<()>>,
+use jam::Jam;
+
+mod jam;
+
+/// Lets all jobs run, and the executor end.
+fn end(mut jam: Jam) {
+    jam.clear();
+    assert!(jam.executor.shutdown_blocking(Shutdown::Drain, None).is_complete());
 }
 
-impl Jam {
-    fn new() -> Self {
-        let executor = Executor::builder().max_workers(1).queue_limit(1).build().unwrap();
-        Jam { executor, open: None, jobs: Vec::new() }
-    }
+/// An object that has accepted `abc`, on an executor that takes no further job.
+fn accepted_and_jammed() -> (Jam, Unblock<Object>, Arc<Mutex<Log>>) {
+    let mut jam = Jam::new();
+    let (object, log) = Object::new(|_| Ok(()));
+    let mut object = Unblock::on(&jam.executor, object);
+    block_on(write(&mut object, b"abc")).unwrap();
+    jam.jam();
+    (jam, object, log)
+}
 
-    fn jam(&mut self) {
-        let (open, gate) = mpsc::channel::<()>();
-        let (begun, begins) = mpsc::channel();
-        let busy = move || {
-            begun.send(()).unwrap();
-            let _ = gate.recv();
-        };
-        self.jobs.push(block_on(self.executor.reserve()).unwrap().submit(busy));
-        begins.recv().unwrap();
-        self.jobs.push(self.executor.submit(|| ()));
-        self.open = Some(open);
-    }
-
-    fn clear(&mut self) {
-        self.open = None;
-        for job in self.jobs.drain(..) {
-            job.wait().unwrap();
-        }
-    }
-
-    fn end(mut self) {
-        self.clear();
-        assert!(self.executor.shutdown_blocking(Shutdown::Drain, None).is_complete());
-    }
+/// Whether the object was dropped, and not by this thread.
+fn was_dropped_elsewhere(log: &Mutex<Log>) -> bool {
+    log.lock().unwrap().dropped_on.is_some_and(|thread| thread != std::thread::current().id())
 }
 
 fn once<F: Future>(future: F) -> Poll<F::Output> {
@@ -305,41 +291,32 @@ fn a_write_after_a_panic_is_an_error() {
     assert!(block_on(write(&mut object, b"abc")).is_err());
     assert!(block_on(flush(&mut object)).is_err());
     assert!(block_on(close(&mut object)).is_err());
-    assert!(log.lock().unwrap().dropped_on.is_some_and(|thread| thread != std::thread::current().id()));
+    assert!(was_dropped_elsewhere(&log));
 }
 
 #[test]
 fn a_drop_with_a_full_queue_does_not_wait_and_writes_all_the_same() {
-    let mut jam = Jam::new();
-    let (object, log) = Object::new(|_| Ok(()));
-    let mut object = Unblock::on(&jam.executor, object);
-    block_on(write(&mut object, b"abc")).unwrap();
-    jam.jam();
+    let (jam, object, log) = accepted_and_jammed();
     // Would hang here if it waited for the thread, which this thread holds up.
     drop(object);
     assert_eq!(log.lock().unwrap().writes, 0);
-    jam.end();
+    end(jam);
+    assert!(was_dropped_elsewhere(&log));
     let log = log.lock().unwrap();
     assert_eq!((log.written.as_slice(), log.writes), (b"abc".as_slice(), 1));
-    assert!(log.dropped_on.is_some_and(|thread| thread != std::thread::current().id()));
 }
 
 #[test]
 fn a_drop_while_a_write_is_queued_writes_once() {
-    let mut jam = Jam::new();
-    let (object, log) = Object::new(|_| Ok(()));
-    let mut object = Unblock::on(&jam.executor, object);
-    block_on(write(&mut object, b"abc")).unwrap();
-    jam.jam();
+    let (mut jam, mut object, log) = accepted_and_jammed();
     let queued = jam.jobs.pop().unwrap();
     queued.cancel();
     assert!(once(flush(&mut object)).is_pending());
     block_on(write(&mut object, b"def")).unwrap();
     drop(object);
-    jam.end();
-    let log = log.lock().unwrap();
-    assert_eq!(log.written, b"abcdef");
-    assert!(log.dropped_on.is_some_and(|thread| thread != std::thread::current().id()));
+    end(jam);
+    assert!(was_dropped_elsewhere(&log));
+    assert_eq!(log.lock().unwrap().written, b"abcdef");
 }
 
 #[test]
@@ -350,16 +327,12 @@ fn an_object_that_was_only_read_is_dropped_on_the_executor() {
     block_on(read(&mut object, 1)).unwrap();
     drop(object);
     executor.shutdown_blocking(Shutdown::Drain, None);
-    assert!(log.lock().unwrap().dropped_on.is_some_and(|thread| thread != std::thread::current().id()));
+    assert!(was_dropped_elsewhere(&log));
 }
 
 #[test]
 fn a_shutdown_that_cancels_what_is_queued_cancels_no_last_write() {
-    let mut jam = Jam::new();
-    let (object, log) = Object::new(|_| Ok(()));
-    let mut object = Unblock::on(&jam.executor, object);
-    block_on(write(&mut object, b"abc")).unwrap();
-    jam.jam();
+    let (mut jam, object, log) = accepted_and_jammed();
     drop(object);
     let end = jam.executor.shutdown(Shutdown::CancelQueued);
     jam.open = None;

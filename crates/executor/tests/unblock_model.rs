@@ -7,12 +7,16 @@
 use std::future::{Future, poll_fn};
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use futures_io::{AsyncRead, AsyncSeek, AsyncWrite};
-use overlapped::{Executor, Job, Shutdown, Unblock, block_on};
+use overlapped::{Shutdown, Unblock, block_on};
 use proptest::prelude::*;
+
+use jam::Jam;
+
+mod jam;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -107,34 +111,6 @@ impl Drop for Object {
     }
 }
 
-struct Jam {
-    executor: Executor,
-    open: Option<mpsc::Sender<()>>,
-    jobs: Vec<Job<()>>,
-}
-
-impl Jam {
-    fn jam(&mut self) {
-        if self.open.is_none() {
-            let (open, gate) = mpsc::channel::<()>();
-            let (begun, begins) = mpsc::channel();
-            let busy = move || {
-                begun.send(()).unwrap();
-                let _ = gate.recv();
-            };
-            self.jobs.push(block_on(self.executor.reserve()).unwrap().submit(busy));
-            begins.recv().unwrap();
-            self.jobs.push(block_on(self.executor.reserve()).unwrap().submit(|| ()));
-            self.open = Some(open);
-        }
-    }
-
-    fn clear(&mut self) {
-        self.open = None;
-        self.jobs.drain(..).for_each(|job| job.wait().unwrap());
-    }
-}
-
 /// Awaits it, or polls it once. While the queue is full, what is pending would be so for ever.
 fn run<F: Future>(future: F, patient: bool) -> Poll<F::Output> {
     if patient {
@@ -151,8 +127,8 @@ fn check(
     to_the_end: bool,
 ) -> Result<(), TestCaseError> {
     let start: Vec<u8> = (0..500).map(|i| (i % 251) as u8).collect();
-    let executor = Executor::builder().max_workers(1).queue_limit(1).build().unwrap();
-    let mut jam = Jam { executor: executor.clone(), open: None, jobs: Vec::new() };
+    let mut jam = Jam::new();
+    let executor = jam.executor.clone();
     let seen = Arc::new(Mutex::new(Seen { cursor: Cursor::new(start.clone()), ..Seen::default() }));
     let look = || seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut object = Unblock::on(&executor, Object(Arc::clone(&seen), flaky)).buffer(buffer);
@@ -226,7 +202,8 @@ fn check(
                     Poll::Ready(Err(_)) => {}
                 }
             }
-            Operation::Jam => jam.jam(),
+            Operation::Jam if jam.open.is_none() => jam.jam(),
+            Operation::Jam => {}
             Operation::Clear => jam.clear(),
             Operation::Break => {
                 jam.clear();
