@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::pools::{All, Blocking, Ours, OursGather, Pool, Rayon, Tokio, TokioTask};
+use crate::pools::{All, Blocking, Kind, Ours, OursGather, OursKind, Pool, Rayon, Tokio, TokioTask};
 use crate::{cpu_nanos, median};
 
 const OUTSTANDING: usize = 10_000;
 const ROUNDS: usize = 9;
+const KIND_ROUNDS: usize = 31;
 const NAMES: [&str; 9] = [
     "ours, gather",
     "ours, in turn",
@@ -74,12 +75,50 @@ pub fn run(workers: usize, submitters: usize, work: &str) {
     );
 }
 
+/// What jobs of each kind cost beside plain ones: ratios within a round.
+pub fn kinds() {
+    let ours = overlapped::Executor::builder().max_workers(2).build().expect("an executor");
+    let kinds = [Kind::Timeout, Kind::Cancellable, Kind::View].map(|kind| OursKind::new(&ours, kind));
+    let mut ratios: [Vec<f64>; 3] = Default::default();
+    for round in 0..=KIND_ROUNDS {
+        let plain = measure(&OursGather(ours.clone()), 1, noop).1;
+        let measured = kinds.each_ref().map(|kind| measure(kind, 1, noop).1 / plain);
+        if round > 0 {
+            ratios.iter_mut().zip(measured).for_each(|(ratios, ratio)| ratios.push(ratio));
+        }
+    }
+    println!("| CPU over that of a plain job | with a timeout | cancellable | in a view |");
+    println!("| --- | --- | --- | --- |");
+    let [timeout, cancellable, view] = ratios.map(median);
+    println!("| 2 workers, 1 submitter | {timeout:.2} | {cancellable:.2} | {view:.2} |");
+}
+
+/// A number of jobs of one kind, in batches, for a profiler that counts: `count timeout 100000`.
+pub fn count(kind: &str, jobs: usize) {
+    const BATCH: usize = 1_000;
+    let ours = overlapped::Executor::builder().max_workers(1).build().expect("an executor");
+    for _ in 0..jobs / BATCH {
+        match kind {
+            "plain" => OursGather(ours.clone()).batch(BATCH, noop),
+            "timeout" => OursKind::new(&ours, Kind::Timeout).batch(BATCH, noop),
+            "cancellable" => OursKind::new(&ours, Kind::Cancellable).batch(BATCH, noop),
+            "view" => OursKind::new(&ours, Kind::View).batch(BATCH, noop),
+            "turn" => Ours(ours.clone()).batch(BATCH, noop),
+            "trip" => (0..BATCH).for_each(|_| Ours(ours.clone()).batch(1, noop)),
+            _ => panic!("no such kind"),
+        }
+    }
+}
+
 /// One pool for a second, for a profiler: `ONLY=gather jobs 2 8 noop`.
 fn alone(only: &str, workers: usize, submitters: usize, work: fn()) {
     let executor = || overlapped::Executor::builder().max_workers(workers).build().expect("an executor");
     let (rate, cpu) = match only {
         "gather" => repeat(&OursGather(executor()), submitters, work),
         "turn" => repeat(&Ours(executor()), submitters, work),
+        "timeout" => repeat(&OursKind::new(&executor(), Kind::Timeout), submitters, work),
+        "cancellable" => repeat(&OursKind::new(&executor(), Kind::Cancellable), submitters, work),
+        "view" => repeat(&OursKind::new(&executor(), Kind::View), submitters, work),
         _ => repeat(&crate::pools::Bare::new(workers), submitters, work),
     };
     println!("{only} {workers} w, {submitters} s: {:.0} k ({cpu:.2})", rate / 1000.0);

@@ -22,8 +22,10 @@ fn main() {
         ["files"] => files::run(),
         ["memory"] => memory::run(),
         ["idle"] => idle::run(),
+        ["kinds"] => jobs::kinds(),
+        ["count", kind, jobs] => jobs::count(kind, number(jobs)),
         _ => {
-            eprintln!("usage: [all | jobs WORKERS SUBMITTERS noop|1us|10us | trip pinned|free | files | memory | idle]");
+            eprintln!("usage: [all | jobs WORKERS SUBMITTERS noop|1us|10us | trip pinned|free | files | memory | idle | kinds | count KIND JOBS]");
             std::process::exit(2);
         }
     }
@@ -45,7 +47,9 @@ fn all() {
         }
         println!();
     }
-    println!("## Round trip, one outstanding, 2 workers\n");
+    println!("## Jobs of other kinds\n");
+    child(&["kinds"], "2");
+    println!("\n## Round trip, one outstanding, 2 workers\n");
     trip::header();
     child(&["trip", "pinned"], "2");
     child(&["trip", "free"], "2");

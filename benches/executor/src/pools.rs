@@ -59,6 +59,41 @@ impl Pool for OursGather {
     }
 }
 
+/// Ours, with `gather`, for jobs that have or need more than a plain one.
+#[derive(Clone)]
+pub struct OursKind(pub overlapped::Executor, pub Kind);
+
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Timeout,
+    Cancellable,
+    View,
+}
+
+impl OursKind {
+    pub fn new(executor: &overlapped::Executor, kind: Kind) -> Self {
+        match kind {
+            Kind::Timeout | Kind::Cancellable => OursKind(executor.clone(), kind),
+            Kind::View => OursKind(executor.limited("view", 1_000), kind),
+        }
+    }
+}
+
+impl Pool for OursKind {
+    type Handle = Ignore<overlapped::Job<()>>;
+    fn submit(&self, work: fn()) -> Self::Handle {
+        Ignore(match self.1 {
+            Kind::Timeout => self.0.submit(work).timeout(std::time::Duration::from_secs(60)),
+            Kind::Cancellable => self.0.submit_cancellable(move |_| work()),
+            Kind::View => self.0.submit(work),
+        })
+    }
+    fn batch(&self, n: usize, work: fn()) {
+        let jobs: Vec<_> = (0..n).map(|_| self.submit(work).0).collect();
+        overlapped::block_on(overlapped::gather(jobs)).expect("no job fails");
+    }
+}
+
 #[derive(Clone)]
 pub struct Tokio(pub tokio::runtime::Handle);
 
