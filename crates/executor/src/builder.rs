@@ -1,6 +1,4 @@
-//! How an executor is built, and the process's common one.
-//!
-//! Must never start a thread itself: the pool does.
+//! Building an executor, and the process-wide one.
 
 use std::fmt;
 use std::io;
@@ -71,7 +69,7 @@ impl Builder {
         }
     }
 
-    /// At most this many jobs run at a time; at least 1, at most 1,048,576. One that has waited for another job goes on at once when
+    /// At most this many jobs run at a time; at least 1, at most 1,048,576. One that has waited for another job continues at once when
     /// its wait ends, beside the one that took its place.
     pub fn max_workers(mut self, threads: usize) -> Self {
         self.max_workers = threads.max(1);
@@ -127,7 +125,7 @@ impl Builder {
         self
     }
 
-    /// Sees every panic of a job, on its worker, before whoever waits does. The only one to see that of a detached job.
+    /// Called with every panic of a job, on its worker, before the job settles. For a detached job this is the only report.
     pub fn on_panic(mut self, hook: impl Fn(&Panic) + Send + Sync + 'static) -> Self {
         self.settings.on_panic = Some(Box::new(hook));
         self

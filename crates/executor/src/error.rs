@@ -1,6 +1,4 @@
-//! What can become of a job other than its result.
-//!
-//! Must never decide anything: these are words for what the files above have decided.
+//! The errors of a job.
 
 use std::any::Any;
 use std::fmt;
@@ -15,14 +13,14 @@ pub enum JobError {
     Cancelled,
     /// It never entered the queue.
     Rejected(Rejected),
-    /// Its time was over. `started` says whether it had begun to run: then its thread is still busy with it.
+    /// Its deadline has passed. If `started`, the closure had begun to run, and its thread is busy until it returns.
     TimedOut {
         /// Whether the closure had begun to run, and so may have had effects.
         started: bool,
     },
     /// The closure panicked.
     Panicked(Panic),
-    /// To wait for it would have hung for ever: it waits itself, directly or through other jobs, for the one that waits; or it is queued,
+    /// Waiting for it would have been a deadlock: it waits, directly or through other jobs, for the job that waits for it; or it is queued,
     /// and every thread of the pool waits for another job of the pool.
     WouldDeadlock,
 }
@@ -38,7 +36,7 @@ impl JobError {
         matches!(self, JobError::Panicked(_))
     }
 
-    /// Whether its time was over.
+    /// Whether its deadline has passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, JobError::TimedOut { .. })
     }
@@ -143,13 +141,13 @@ impl<F> fmt::Display for Full<F> {
 
 impl<F> std::error::Error for Full<F> {}
 
-/// A closure's panic, caught on the worker and carried to whoever waits.
+/// A closure's panic, caught on the worker and returned to the caller that awaits the job.
 pub struct Panic(Box<Caught>);
 
 struct Caught {
     message: String,
     location: Option<String>,
-    // The lock is what makes a payload that is only `Send` fit into an error that is `Sync`.
+    // The mutex makes a payload that is only `Send` `Sync`, as errors should be.
     payload: Mutex<Box<dyn Any + Send>>,
 }
 
@@ -160,7 +158,7 @@ impl Panic {
         Panic(Box::new(Caught { message, location, payload: Mutex::new(payload) }))
     }
 
-    /// What was said at the panic, if it was text.
+    /// The panic message, if the payload is a string.
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -176,7 +174,7 @@ impl Panic {
         self.0.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on panicking here, on the thread that waited.
+    /// Resumes the panic on this thread.
     ///
     /// # Panics
     ///

@@ -1,9 +1,9 @@
-//! Whether this process was forked, in one load: a count that the C library's fork raises in the child.
+//! Fork detection in one atomic load: a counter that a `pthread_atfork` handler increments in the child.
 //!
-//! Must never lock or allocate: the child runs the handler before anything else, and may have no other thread to wait for. The
-//! process's number would say the same, but costs a system call, a third of a whole job.
+//! The handler neither locks nor allocates: in the child, a mutex may be held by a thread that no longer exists. Comparing process ids
+//! would do as well, but costs a system call, a third of a whole job.
 
-// `pthread_atfork` is a foreign function; there is no safe way to hear of a fork.
+// `pthread_atfork` is a foreign function, and there is no safe interface to it.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

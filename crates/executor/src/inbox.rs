@@ -1,6 +1,5 @@
-//! Where jobs come in: a queue with a lock of its own, so that submitters and workers meet once a batch and not once a job.
-//!
-//! Must never be locked before the core is, by who needs both.
+//! The submission queue, with its own mutex, so that submitters and workers contend for the core's mutex once per batch and not once per
+//! job. Lock order: core, then inbox.
 
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use crate::sync::{AtomicUsize, Guard, Mutex, Ordering};
 
 pub(crate) struct Inbox {
     state: Mutex<State>,
-    /// How many jobs are in it, for a look without the lock.
+    /// The length of the queue, readable without the lock.
     len: AtomicUsize,
 }
 
@@ -24,7 +23,7 @@ pub(crate) struct State {
     pub(crate) own: usize,
     /// How many more the root's queue takes before the core must be asked. Never more than there is room for.
     pub(crate) room: usize,
-    /// Nobody is on the way to this queue: whoever puts a job in must call the core.
+    /// No worker is certain to look at this queue before it parks: after a push, the submitter must call the core.
     pub(crate) call: bool,
     pub(crate) closed: bool,
     pub(crate) submitted: u64,
@@ -32,11 +31,11 @@ pub(crate) struct State {
     last_id: u64,
 }
 
-/// What became of a job that was brought to the inbox.
+/// The outcome of [`State::bring`].
 pub(crate) enum Brought {
-    /// Somebody is on the way to it.
+    /// It is queued, and a worker will look.
     In,
-    /// It is in; the core must be told.
+    /// It is queued, and the core must be called.
     Call,
     /// The core must decide whether there is room.
     Ask(Arc<dyn Task>),
@@ -45,7 +44,7 @@ pub(crate) enum Brought {
 impl Inbox {
     pub(crate) fn new(room: usize) -> Self {
         let state = State {
-            // Tickets of the two queues that change places must never be the same.
+            // This queue and the core's are swapped, so their tickets must differ.
             queue: Queue::starting_at(1 << 63),
             own: 0,
             room,
@@ -62,7 +61,7 @@ impl Inbox {
         self.state.lock()
     }
 
-    /// Says to who looks without the lock what is in.
+    /// Publishes the length for readers without the lock.
     pub(crate) fn tell(&self, state: &State) {
         self.len.store(state.queue.len(), Ordering::Relaxed);
     }
@@ -73,7 +72,7 @@ impl Inbox {
 }
 
 impl State {
-    /// Takes in a job of the root.
+    /// Queues a job of the root lane.
     pub(crate) fn bring(&mut self, task: Arc<dyn Task>) -> Result<Brought, Rejected> {
         if self.closed {
             self.rejected += 1;

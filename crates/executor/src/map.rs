@@ -1,6 +1,5 @@
-//! One blocking function over many inputs: in order, with a bounded window in flight.
-//!
-//! Must never take more of the input than the window holds.
+//! One blocking function over many inputs: a stream of results in input order, with a bounded window in flight. No more of the input is
+//! taken than the window holds.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -124,7 +123,7 @@ where
 
     /// The next result, or `None` after the last.
     pub async fn next(&mut self) -> Option<Result<R, JobError>> {
-        /// Who no longer waits for the next result waits for no place either.
+        /// When `next` is dropped, it leaves the line for a place in the queue.
         struct Leave<'a, I, F, R>(&'a mut Map<I, F, R>);
         impl<I, F, R> Drop for Leave<'_, I, F, R> {
             fn drop(&mut self) {
@@ -151,7 +150,7 @@ where
     /// Submits until the window is full, the items are at their end, or the queue has no room.
     fn fill(&mut self, cx: &mut Context<'_>, place: Place) {
         while !self.exhausted && self.jobs.len() < self.window {
-            // Between two results the next may not be asked for: then no place is kept for it, and others get it.
+            // With results in hand, the stream may not be polled again soon: then it must hold no place in the line.
             let only_asks = place == Place::WhileAsking || !self.jobs.is_empty();
             self.reserve = self.reserve.take().filter(|reserve| reserve.only_asks() == only_asks);
             let executor = &self.executor;

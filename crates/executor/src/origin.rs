@@ -1,6 +1,4 @@
-//! Where a job comes from: the place in the program that submitted it, and its label.
-//!
-//! Must never cost a job without a label more than the copy of a reference.
+//! The source location that submitted a job, and its label. Without a label, storing one copies a reference.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -15,7 +13,7 @@ pub(crate) struct Origin {
 pub(crate) type Label = Arc<String>;
 
 impl Origin {
-    /// Two origins that live at the same time are equal if these addresses are.
+    /// The addresses of location and label: two live origins are equal if and only if these are.
     pub(crate) fn addresses(&self) -> (usize, usize) {
         let label = self.label.as_ref().map_or(0, |label| Arc::as_ptr(label) as usize);
         (std::ptr::from_ref(self.at) as usize, label)

@@ -1,6 +1,5 @@
-//! Where a panic happened: only the process's panic hook is told, so it notes the place for whoever catches the panic.
-//!
-//! Must never take the place of the hook that was there, which still runs.
+//! The location of a panic. Only the process's panic hook receives it, so a hook stores it in a thread-local for the code that catches the
+//! panic. The previous hook is still called.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -8,11 +7,11 @@ use std::panic;
 use std::sync::Once;
 
 std::thread_local! {
-    /// The last panic of this thread: what was said, and where.
+    /// The last panic of this thread: message and location.
     static LAST: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
 
-/// Notes places from now on, for as long as the program sets no other hook.
+/// Installs the hook, once per process. It records locations until the program sets another hook.
 pub(crate) fn watch() {
     static WATCHED: Once = Once::new();
     if std::thread::panicking() {
@@ -30,13 +29,14 @@ pub(crate) fn watch() {
     });
 }
 
-/// Where the panic that was caught just now, and said this, happened. One that was resumed has no place of its own.
+/// The location of the panic that was just caught, if its message is that of the last panic of this thread: a resumed panic does not call
+/// the hook, so it has no location.
 pub(crate) fn take(payload: &(dyn Any + Send)) -> Option<String> {
     let (last, place) = LAST.try_with(|last| last.borrow_mut().take()).ok()??;
     (last == text(payload).unwrap_or_default()).then_some(place)
 }
 
-/// What was said at a panic, if it was text.
+/// The panic message, if the payload is a string.
 pub(crate) fn text(payload: &(dyn Any + Send)) -> Option<&str> {
     payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }

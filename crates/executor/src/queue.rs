@@ -1,15 +1,13 @@
-//! A first-in, first-out queue out of which an entry can be taken anywhere in constant time.
-//!
-//! Must never lock, wait or run what it holds: it is plain data, and whoever owns it owns a lock.
+//! A FIFO queue with removal of any entry in constant time. Plain data: the owner holds a lock.
 
 use std::collections::VecDeque;
 
 use crate::limits::QUEUE_SEGMENT as SEGMENT;
 
-/// A row of segments; each entry is known by its ticket, a number that is never given twice.
+/// A list of segments. An entry is identified by its ticket, a number that the queue never reuses.
 ///
-/// A segment whose entries are all gone gives its memory back, wherever it stands in the row: so a hundred thousand cancelled
-/// jobs cost nothing, even behind one that still waits.
+/// A segment whose entries are all removed is freed, wherever it is in the list: a hundred thousand cancelled jobs hold no memory, even
+/// behind one that still waits.
 pub(crate) struct Queue<T> {
     segments: VecDeque<Segment<T>>,
     /// Ticket of the first slot of the first segment.

@@ -1,6 +1,5 @@
-//! Awaitable admission: waiting for a place in a queue, and the permit that holds one.
-//!
-//! Must never keep a place that nothing will use: what is dropped gives its place to the next in line.
+//! Awaitable admission: waiting for a place in a queue, and the permit that holds one. A dropped permit, or a dropped future that was
+//! granted one, passes the place to the next in line.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +16,7 @@ use crate::lane::{Admission, Applicant};
 use crate::pool;
 
 impl Executor {
-    /// Waits for a place in the queue. Those who wait get theirs in the order in which they came.
+    /// Waits for a place in the queue. Places are granted in FIFO order.
     ///
     /// ```
     /// use overlapped::{Executor, block_on};
@@ -46,7 +45,7 @@ impl Executor {
         Reserve { executor: self.clone(), state: Reserving::New, wants_to_know: false }
     }
 
-    /// As `reserve`, for one who may not come back: it gets a place only while it asks.
+    /// As `reserve`, for a caller that may not poll again: a place is granted only during a poll.
     pub(crate) fn ask_for_place(&self) -> Reserve {
         Reserve { executor: self.clone(), state: Reserving::New, wants_to_know: true }
     }
@@ -119,7 +118,7 @@ impl Drop for Reserve {
         let wakers = {
             let mut core = pool.core();
             core.lane(lane).admission.remove(*ticket);
-            // Granted, but never fetched: the place goes to the next.
+            // Granted, but not taken by a poll: the place goes to the next.
             match applicant.admission() {
                 Admission::Granted => core.give_back_permit(lane),
                 Admission::Waiting | Admission::Ask | Admission::Closed => Vec::new(),

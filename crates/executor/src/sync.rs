@@ -1,6 +1,4 @@
-//! The threads, locks and atomics that everything above is built on: std's, or loom's and shuttle's when the protocol is being checked.
-//!
-//! Must never hold anything but these names: whatever decides something belongs above.
+//! Threads, locks and atomics: those of std, or of loom or shuttle under the model checkers. No logic of the pool belongs here.
 
 #[cfg(not(any(loom, shuttle)))]
 use std as imp;
@@ -15,7 +13,7 @@ pub(crate) use imp::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, A
 pub(crate) use imp::thread;
 pub(crate) use imp::thread::ThreadId;
 
-/// A lock that does not know poison: no user code runs while one is held, so a panic cannot leave half a change behind.
+/// A mutex without poisoning: no user code runs while one is held, so a panic cannot leave a partial update.
 pub(crate) struct Mutex<T>(imp::sync::Mutex<T>);
 
 pub(crate) type Guard<'a, T> = imp::sync::MutexGuard<'a, T>;
@@ -30,16 +28,16 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Sleeps until the condition is notified; may wake for nothing.
+/// Waits until the condition variable is notified; wake-ups may be spurious.
 pub(crate) fn wait<'a, T>(condition: &Condvar, guard: Guard<'a, T>) -> Guard<'a, T> {
     condition.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Where one thread sleeps; may wake for nothing.
+/// Parks one thread; wake-ups may be spurious.
 pub(crate) struct Parker {
     #[cfg(not(loom))]
     thread: thread::Thread,
-    // loom forgets an unpark that meets a thread which waits for a lock.
+    // Under loom, an unpark of a thread that is blocked on a mutex is lost.
     #[cfg(loom)]
     token: (imp::sync::Mutex<bool>, imp::sync::Condvar),
 }
@@ -92,7 +90,7 @@ impl Parker {
     }
 }
 
-/// One step of waiting without sleeping.
+/// One step of a spin loop.
 pub(crate) fn relax() {
     #[cfg(not(any(loom, shuttle)))]
     std::hint::spin_loop();
@@ -100,7 +98,7 @@ pub(crate) fn relax() {
     thread::yield_now();
 }
 
-/// One value a thread, empty at first.
+/// Declares a thread-local `RefCell<Option<_>>` that starts empty.
 macro_rules! local {
     ($name:ident: $type:ty) => {
         #[cfg(not(any(loom, shuttle)))]

@@ -1,6 +1,5 @@
-//! Bytes that were accepted for writing and that the object has not taken yet.
-//!
-//! Must never drop one of them because of an error, nor write one twice after a panic.
+//! The write buffer: bytes that were accepted and that the object has not taken yet. After an error they stay; after a panic they are not
+//! written a second time.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -37,7 +36,7 @@ impl<T> Accepted<T> {
         }
     }
 
-    /// Takes in as many bytes as there is room for in a buffer of this size; says how many, and whether it is full now.
+    /// Buffers bytes while there is room in a buffer of this size; returns how many, and whether it is full now.
     pub(super) fn take_in(&mut self, bytes: &[u8], limit: usize) -> (usize, bool) {
         let (room, _) = bytes.split_at(bytes.len().min(limit.saturating_sub(self.bytes.len())));
         self.bytes.extend_from_slice(room);

@@ -1,7 +1,5 @@
-//! Reading, writing and seeking by methods of its own: for use without extension traits, or with those of two crates at once, whose
-//! methods have the same names.
-//!
-//! Must never do anything that the traits do not.
+//! Inherent methods for reading, writing and seeking: for use without extension traits, or with those of two crates at once, whose methods
+//! have the same names. They call the trait implementations.
 
 use std::future::poll_fn;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -29,7 +27,7 @@ impl<T: Read + Send + 'static> Unblock<T> {
     ///
     /// # Errors
     ///
-    /// See [`Unblock`]; and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if there are not as many bytes.
+    /// See [`Unblock`]; and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the object ends before.
     ///
     /// # Cancel safety
     ///

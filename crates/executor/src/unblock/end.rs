@@ -1,6 +1,5 @@
-//! The end: the object is given back, or left to the executor.
-//!
-//! Must never drop the object, or the bytes that it was to have, because something went wrong.
+//! `into_inner`, `into_parts` and drop: the object is returned, or finished on the executor. An error loses neither the object nor accepted
+//! bytes.
 
 use std::fmt;
 use std::io;

@@ -1,6 +1,6 @@
-//! The task that waits for what a job puts in stock.
+//! The waker of the task that waits for blocks or items of a job.
 //!
-//! Must never clone, drop or wake a waker under a lock: that is the user's code, and may wait for the very job that needs the lock.
+//! A waker is cloned, dropped and woken outside the mutex: that is user code, and may wait for the very job that needs the mutex.
 
 use std::task::{Context, Waker};
 

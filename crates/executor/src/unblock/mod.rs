@@ -1,6 +1,6 @@
-//! `Unblock`: a blocking object as an asynchronous one. The state and the one function that moves it; each trait has its own file.
+//! `Unblock`: a blocking object as an asynchronous one. The state and the one function that changes it; each trait has its own file.
 //!
-//! Must never hold the object while a job uses it, nor lose a byte that was read, or accepted for writing.
+//! No byte that was read, or accepted for writing, is lost.
 //!
 //! The object is [lent](crate::lend) to one operation at a time. Each operation first writes what was accepted before it. What an
 //! operation needs beyond the object is shared with its job and not moved into it, so a job that the executor does not take leaves
@@ -74,7 +74,7 @@ use crate::sync::Mutex;
 ///
 /// Dropping a future that reads or writes loses nothing: what the job brings is kept for the next. An operation that has been started
 /// takes effect, also if its future is dropped: a seek moves the object. Dropping an `Unblock` hands what was accepted for writing to
-/// the object all the same, and drops the object, on the executor; errors are then seen by nobody, so flush or close first. Only if
+/// the object all the same, and drops the object, on the executor; errors are then lost, so flush or close first. Only if
 /// the executor is shut down by then, the dropping thread does this itself.
 ///
 /// # Errors

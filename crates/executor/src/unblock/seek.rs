@@ -1,6 +1,5 @@
-//! Seeking: from where the reader is, not from where reading ahead has brought the object.
-//!
-//! Must never move an object whose accepted bytes are not yet written, nor answer a seek with what another has found.
+//! Seeking, relative to the reader's position: read-ahead has moved the object beyond it. Accepted bytes are written before the object is
+//! moved, and a seek is never answered with the result of another.
 
 use std::io::{self, Seek, SeekFrom};
 use std::pin::Pin;
@@ -40,8 +39,7 @@ impl<T: Seek + Send + 'static> Unblock<T> {
 }
 
 impl<T: Send + 'static> Unblock<T> {
-    /// Nothing waits for the seek any more. One under way still moves the object, but its answer is dropped; one that was not begun
-    /// never is.
+    /// Forgets the seek. One under way still moves the object, but its result is dropped; one that has not started never does.
     pub(super) fn abandon_seek(&mut self) {
         self.seeking = Seeking::Idle;
         #[cfg(feature = "tokio")]

@@ -1,6 +1,5 @@
-//! An iterator as a stream: a job pulls items until there are enough in stock.
-//!
-//! Must never keep a thread pulling for a stream that nobody reads, nor end the stream because the queue is full.
+//! An iterator as a stream: a job pulls items until a bounded number is buffered, and ends. While the stream is not read, no thread is
+//! held. When the queue is full, the stream waits for a place.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,6 +1,4 @@
-//! Writing: bytes are gathered into a block; while one is being written, the next is gathered.
-//!
-//! Must never say that bytes are accepted and then drop them.
+//! Writing: bytes are buffered in a block; while one block is written, the next is filled. Accepted bytes are never dropped.
 
 use std::io::{self, Write};
 use std::pin::Pin;
