@@ -29,6 +29,7 @@ pub mod adaptive_limit;
 mod slab;
 mod varint;
 pub mod http1;
+pub mod request;
 pub mod redirect;
 pub mod address;
 pub mod archive;

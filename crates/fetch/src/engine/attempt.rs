@@ -24,7 +24,8 @@ use crate::body::tap::Begun;
 use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::connect::{self, Look};
-use crate::net::exchange::{Connection, Request};
+use crate::net::exchange::Connection;
+use crate::net::request::Request;
 
 /// Makes one attempt at `job`.
 pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Outcome {
@@ -111,12 +112,12 @@ impl Attempt<'_> {
         share: &mut Share,
     ) -> Result<(Box<Connection>, Head), Failure> {
         // Built first, so that an invalid request fails before a connection is opened.
-        let mut request = self.shard.plan.template.build(self.job)?;
+        let request = self.shard.plan.template.build(self.job)?;
         if let Some(mut connection) = self.lease(key).await? {
             self.shard.count_reuse();
             self.outcome.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
-            match self.send(&mut connection, request, share).await {
+            match self.send(&mut connection, &request, share).await {
                 Ok(head) => return Ok((connection, head)),
                 // The keep-alive race: the server closed the idle connection as the request was sent. Nothing was
                 // received, so an idempotent request is sent again, once, on a new connection.
@@ -125,13 +126,12 @@ impl Attempt<'_> {
                     if !self.is_idempotent() {
                         return Err(failure);
                     }
-                    request = self.shard.plan.template.build(self.job)?;
                 }
                 Err(failure) => return Err(failure),
             }
         }
         let mut connection = self.fresh(key).await?;
-        let head = self.send(&mut connection, request, share).await?;
+        let head = self.send(&mut connection, &request, share).await?;
         Ok((connection, head))
     }
 
@@ -202,13 +202,13 @@ impl Attempt<'_> {
         };
         shard.count_connection();
         shard.accepted(job.target());
-        Ok(Box::new(Connection::new(stream, Rc::clone(&shard.block), remote, shard.now())))
+        Ok(Box::new(Connection::new(stream, Rc::clone(&shard.blocks), remote, shard.now())))
     }
 
     async fn send(
         &mut self,
         connection: &mut Connection,
-        request: Request,
+        request: &Request<'_>,
         share: &mut Share,
     ) -> Result<Head, Failure> {
         let shard = self.shard;

@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::durable::log::Intents;
 use crate::memory::Memory;
 use crate::net::connect::Look;
-use crate::net::exchange::{Connection, ReadBlock};
+use crate::net::exchange::{Blocks, Connection};
 use crate::net::resolve::Resolver;
 use crate::plan::Plan;
 use crate::rlimit::idle_connections_max;
@@ -71,8 +71,8 @@ pub(crate) struct Shard {
     habits: RefCell<Lru<ConnKey, Habit, RandomState>>,
     /// An origin has sent bytes unasked. Until then no habit is looked up for a request that may be sent twice.
     was_unasked: Cell<bool>,
-    /// The read buffer that all its connections share.
-    pub(crate) block: Rc<ReadBlock>,
+    /// The buffers that all its connections share.
+    pub(crate) blocks: Rc<Blocks>,
     outbox: RefCell<Outbox>,
     now: Cell<Nanos>,
     held_by_rate: Cell<bool>,
@@ -140,7 +140,7 @@ impl Shard {
             idle: RefCell::new(Keepalive::new(Bounds { idle_max, ..Bounds::default() })),
             habits: RefCell::default(),
             was_unasked: Cell::new(false),
-            block: Rc::default(),
+            blocks: Rc::default(),
             outbox: RefCell::default(),
             now: Cell::new(clock.now()),
             held_by_rate: Cell::new(false),

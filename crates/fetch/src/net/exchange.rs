@@ -1,8 +1,8 @@
 //! One request on one connection, in HTTP/1.1.
 //!
 //! The attempt loop that makes the request reads and writes the socket itself, without a second task or a channel. All
-//! connections of a shard share one read buffer, so that a waiting or idle connection holds only its socket. The codec is
-//! in `proto`.
+//! connections of a shard share one buffer to read into and one to write from, so that a waiting or idle connection holds
+//! only its socket. The codec is in `proto`.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,8 +15,7 @@ use std::task::{Context, Poll, ready};
 use bytes::buf::Chain;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::http1::{Body, Head, HeadReader, Piece, Strictness};
-use overlapped_proto::job::Method;
+use overlapped_proto::http1::{Body, Head, HeadReader, Piece, Strictness, TargetForm, write_request};
 use overlapped_proto::keepalive::Extra;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
@@ -24,27 +23,24 @@ use overlapped_proto::time::Nanos;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::connect::{Look, Stream};
+use super::request::Request;
 use super::tls_failure::told;
 use crate::memory::Share;
 
-/// A serialised request.
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) method: Method,
-    pub(crate) head: Vec<u8>,
-    pub(crate) body: Bytes,
-}
-
-/// The read buffer that all connections of a shard share.
+/// The buffers that all connections of a shard share.
 #[derive(Debug, Default)]
-pub(crate) struct ReadBlock(RefCell<BytesMut>);
+pub(crate) struct Blocks {
+    read: RefCell<BytesMut>,
+    /// Holds the head of a request while it is written, within one poll.
+    write: RefCell<Vec<u8>>,
+}
 
 /// An open connection that carries one request at a time.
 pub(crate) struct Connection {
     stream: Stream,
-    block: Rc<ReadBlock>,
-    /// The part of the request that is not sent yet.
-    unsent: Option<Chain<io::Cursor<Vec<u8>>, Bytes>>,
+    blocks: Rc<Blocks>,
+    /// The part of the request that the socket has not taken yet. Boxed, because it nearly always takes all at once.
+    unsent: Option<Box<Chain<Bytes, Bytes>>>,
     /// Bytes that were read but not consumed.
     unread: Bytes,
     /// The body of the last response; `None` until its head has been read.
@@ -69,10 +65,10 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// HTTP/1.1 over an open stream.
-    pub(crate) fn new(stream: Stream, block: Rc<ReadBlock>, remote: SocketAddr, opened: Nanos) -> Self {
+    pub(crate) fn new(stream: Stream, blocks: Rc<Blocks>, remote: SocketAddr, opened: Nanos) -> Self {
         Self {
             stream,
-            block,
+            blocks,
             unsent: None,
             unread: Bytes::new(),
             body: None,
@@ -127,18 +123,21 @@ impl Connection {
     /// A connection on which this future was dropped before it was ready must be closed.
     pub(crate) async fn send(
         &mut self,
-        request: Request,
+        request: &Request<'_>,
         strictness: Strictness,
         share: &mut Share,
         sent: impl FnOnce(),
     ) -> Result<Head, Failure> {
-        let mut reader = HeadReader::new(&request.method, strictness);
-        self.unsent = Some(Buf::chain(io::Cursor::new(request.head), request.body));
+        let mut reader = HeadReader::new(request.head.method(), strictness);
         (self.body, self.heard) = (None, false);
         let mut begun = Vec::new();
         let mut sent = Some(sent);
+        let mut request = Some(request);
         let head = poll_fn(|cx| {
-            self.poll_send(cx);
+            match request.take() {
+                Some(request) => self.poll_begin(request, cx),
+                None => self.poll_send(cx),
+            }
             if self.unsent.is_none() {
                 sent.take().into_iter().for_each(|sent| sent());
             }
@@ -253,10 +252,26 @@ impl Connection {
         }
     }
 
+    /// Writes the request from the buffer that all connections share, and keeps what the socket does not take.
+    fn poll_begin(&mut self, request: &Request<'_>, cx: &mut Context<'_>) {
+        let mut head = self.blocks.write.borrow_mut();
+        head.clear();
+        write_request(&request.head, TargetForm::Origin, &mut head);
+        let mut unsent = Buf::chain(&head[..], request.body.clone());
+        match poll_write_all(&mut self.stream, &mut unsent, cx) {
+            Poll::Pending => {
+                let (head, body) = unsent.into_inner();
+                self.unsent = Some(Box::new(Buf::chain(Bytes::copy_from_slice(head), body)));
+            }
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => self.broken = Some(error),
+        }
+    }
+
     /// Sends the rest of the request. A write error is kept until a read: the server may have answered before it closed.
     fn poll_send(&mut self, cx: &mut Context<'_>) {
         let Some(unsent) = &mut self.unsent else { return };
-        match poll_write_all(&mut self.stream, unsent, cx) {
+        match poll_write_all(&mut self.stream, &mut **unsent, cx) {
             Poll::Pending => return,
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => self.broken = Some(error),
@@ -266,7 +281,7 @@ impl Connection {
 
     /// Reads at most `most` bytes; empty at the end of the stream.
     fn poll_read(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let block = ready!(self.block.poll_read(&mut self.stream, most, cx))?;
+        let block = ready!(self.blocks.poll_read(&mut self.stream, most, cx))?;
         match &self.broken {
             // The system reports a reset once, and the write has received it.
             Some(error) if block.is_empty() => Poll::Ready(Err(error.kind().into())),
@@ -275,10 +290,10 @@ impl Connection {
     }
 }
 
-impl ReadBlock {
-    /// Splits off what was read. The buffer reuses its memory once no such slice is left.
+impl Blocks {
+    /// Splits off what was read. The read buffer reuses its memory once no such slice is left.
     fn poll_read(&self, stream: &mut Stream, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let mut block = self.0.borrow_mut();
+        let mut block = self.read.borrow_mut();
         block.reserve(limits::READ_BYTES);
         ready!(pin!(stream.read_buf(&mut (&mut *block).limit(most))).poll(cx))?;
         Poll::Ready(Ok(block.split().freeze()))

@@ -1,20 +1,29 @@
-//! Builds the request of a row from the settings of the run and of the row, without what a redirect forbids.
+//! Builds the request of a row from the settings of the run and of the row, without what a redirect forbids. It is a
+//! structure until the protocol of its connection writes it.
+
 use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use overlapped_proto::http1::request_head;
+use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Ask, Job, Method};
+use overlapped_proto::origin::Scheme;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::request::{Field, RequestHead};
 use overlapped_proto::{header, redirect};
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
-use super::exchange::Request;
 use crate::config;
 use crate::error::Error;
+
+/// A request. It borrows from the run and from the row, and can be sent again on another connection.
+pub(crate) struct Request<'a> {
+    pub(crate) head: RequestHead<'a>,
+    pub(crate) body: Bytes,
+}
 
 /// The part that all requests of a run share, checked once.
 #[derive(Debug)]
@@ -47,7 +56,7 @@ impl Template {
         fields.give(request.headers.iter().map(|(n, v)| (&**n, &**v))).map_err(config_error)?;
         let mut harmless = fields.clone();
         harmless.0.retain(|(name, _)| redirect::harmless(name));
-        let has_secret = fields.but_host().count() > harmless.0.len();
+        let has_secret = fields.0.iter().filter(|(name, _)| **name != *"host").count() > harmless.0.len();
         Ok(Self { method: request.method.clone(), fields, harmless, has_secret, body: request.body.clone() })
     }
 
@@ -79,7 +88,7 @@ impl Template {
     }
 
     /// The request of the next attempt.
-    pub(crate) fn build(&self, job: &Job) -> Result<Request, Failure> {
+    pub(crate) fn build<'a>(&'a self, job: &'a Job) -> Result<Request<'a>, Failure> {
         let mut fields = Cow::Borrowed(if job.crossed_origin { &self.harmless } else { &self.fields });
         if has_userinfo(&job.url) && !job.crossed_origin {
             fields.to_mut().set("authorization", userinfo(&job.url));
@@ -95,18 +104,24 @@ impl Template {
             body = None;
             fields.to_mut().0.retain(|(name, _)| redirect::may_send(name, job));
         }
-        let method = self.method_now(job).clone();
         let body = body.unwrap_or_default();
-        let target = &job.url[Position::BeforePath..Position::AfterQuery];
-        let host = fields.host().unwrap_or(&job.url[Position::BeforeHost..Position::AfterPort]);
-        let head = request_head(&method, target, host, fields.but_host(), body.len())?;
-        Ok(Request { method, head, body })
+        let fields: Cow<'_, [Field]> = match fields {
+            Cow::Borrowed(fields) => (&*fields.0).into(),
+            Cow::Owned(fields) => fields.0.into(),
+        };
+        let not_http = || Failure::new(ErrorKind::PolicyScheme, "the scheme is not http or https");
+        let scheme = Scheme::of(&job.url).ok_or_else(not_http)?;
+        let authority = &job.url[Position::BeforeHost..Position::AfterPort];
+        let path = &job.url[Position::BeforePath..Position::AfterQuery];
+        let head =
+            RequestHead::new(self.method_now(job), scheme, authority, path, fields, body.len() as u64)?;
+        Ok(Request { head, body })
     }
 }
 
 /// Header fields, names in lower case. A `Host` among them was set by the caller.
 #[derive(Clone, Default)]
-struct Fields(Vec<(Box<str>, Box<str>)>);
+struct Fields(Vec<Field>);
 
 impl Fields {
     /// Sets a field, replacing those of the same name.
@@ -135,14 +150,6 @@ impl Fields {
             }
         }
         Ok(())
-    }
-
-    fn host(&self) -> Option<&str> {
-        self.0.iter().find(|(name, _)| **name == *"host").map(|(_, value)| &**value)
-    }
-
-    fn but_host(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        self.0.iter().map(|(name, value)| (&**name, &**value)).filter(|(name, _)| *name != "host")
     }
 }
 
@@ -187,6 +194,7 @@ fn userinfo(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
+    use overlapped_proto::http1::{TargetForm, write_request};
     use overlapped_proto::job::Row;
 
     use super::*;
@@ -194,7 +202,9 @@ mod tests {
     fn built(config: &config::Request, change: impl FnOnce(&mut Job)) -> Vec<String> {
         let mut job = Job::new(Row(0), Url::parse("http://u:p%40@a.example:81/x?y#z").unwrap());
         change(&mut job);
-        let head = Template::new(config).unwrap().build(&job).unwrap().head;
+        let template = Template::new(config).unwrap();
+        let mut head = Vec::new();
+        write_request(&template.build(&job).unwrap().head, TargetForm::Origin, &mut head);
         String::from_utf8(head).unwrap().split_terminator("\r\n").map(str::to_owned).collect()
     }
 
@@ -275,6 +285,9 @@ mod tests {
     #[test]
     fn nothing_secret_is_in_a_debug_print() {
         let bearer = config::Request { bearer: Some("hidden".to_owned()), ..config() };
-        assert!(!format!("{:?}", Template::new(&bearer).unwrap()).contains("hidden"));
+        let template = Template::new(&bearer).unwrap();
+        assert!(!format!("{template:?}").contains("hidden"));
+        let job = Job::new(Row(0), Url::parse("http://me:hidden@a.example/?token=hidden").unwrap());
+        assert!(!format!("{:?}", template.build(&job).unwrap().head).contains("hidden"));
     }
 }

@@ -30,4 +30,4 @@ pub use body::Body;
 pub use chunked::Piece;
 pub use framing::Strictness;
 pub use head::{Head, HeadReader};
-pub use request::request_head;
+pub use request::{TargetForm, write_request};

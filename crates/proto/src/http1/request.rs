@@ -1,77 +1,78 @@
-//! Writes the head of a request. Its parts are validated, so that a row cannot smuggle a second request.
+//! Writes the head of a request.
 
-use crate::error::ErrorKind;
-use crate::header::is_token;
-use crate::job::Method;
-use crate::outcome::Failure;
+use crate::origin::Scheme;
+use crate::request::RequestHead;
 
-/// The head of a request for `target` at `host`, with `fields` in their order and the length of its body.
-///
-/// The fields must have passed [`header::check`](crate::header::check), which also refuses those that frame a message.
-///
-/// # Errors
-///
-/// `input.format`: the method is not a token. `input.url`: the host or the target has a character that would end it early.
-pub fn request_head<'a>(
-    method: &Method,
-    target: &str,
-    host: &str,
-    fields: impl Iterator<Item = (&'a str, &'a str)> + Clone,
-    body_bytes: usize,
-) -> Result<Vec<u8>, Failure> {
-    if !method.as_str().bytes().all(is_token) {
-        return Err(Failure::new(ErrorKind::InputFormat, format!("{method} is not a method")));
-    }
-    if !is_visible(host) || !is_visible(target) {
-        return Err(Failure::new(ErrorKind::InputUrl, "the URL cannot be sent in a request"));
-    }
-    let bytes: usize = fields.clone().map(|(name, value)| name.len() + value.len() + 4).sum();
-    let mut head = Vec::with_capacity(bytes + method.as_str().len() + target.len() + host.len() + 64);
-    push(&mut head, [method.as_str(), " ", target, " HTTP/1.1\r\n"]);
-    push(&mut head, ["host: ", host, "\r\n", ""]);
-    for (name, value) in fields {
-        push(&mut head, [name, ": ", value, "\r\n"]);
-    }
-    if body_bytes > 0 || has_body(method) {
-        push(&mut head, ["content-length: ", itoa::Buffer::new().format(body_bytes), "\r\n", ""]);
-    }
-    head.extend_from_slice(b"\r\n");
-    Ok(head)
+/// How the request line names what is asked for (RFC 9112, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetForm {
+    /// By its path: to an origin, also through a tunnel.
+    Origin,
+    /// By its whole URL: to a proxy that forwards the request.
+    Absolute,
 }
 
-fn push(head: &mut Vec<u8>, parts: [&str; 4]) {
-    parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
+/// Appends a request, up to its body, to `out`.
+///
+/// ```
+/// use overlapped_proto::http1::{TargetForm, write_request};
+/// use overlapped_proto::job::Method;
+/// use overlapped_proto::origin::Scheme;
+/// use overlapped_proto::request::RequestHead;
+///
+/// let head = RequestHead::new(&Method::Get, Scheme::Http, "a.test", "/", &[][..], 0)?;
+/// let mut out = Vec::new();
+/// write_request(&head, TargetForm::Origin, &mut out);
+/// assert_eq!(out, b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+/// # Ok::<(), overlapped_proto::outcome::Failure>(())
+/// ```
+pub fn write_request(head: &RequestHead<'_>, form: TargetForm, out: &mut Vec<u8>) {
+    push(out, [head.method().as_str(), " ", "", ""]);
+    match form {
+        TargetForm::Origin => {}
+        TargetForm::Absolute => push(out, [scheme(head.scheme()), "://", head.authority(), ""]),
+    }
+    push(out, [head.path(), " HTTP/1.1\r\nhost: ", head.host(), "\r\n"]);
+    for (name, value) in head.fields() {
+        push(out, [name, ": ", value, "\r\n"]);
+    }
+    if let Some(bytes) = head.body_length() {
+        push(out, ["content-length: ", itoa::Buffer::new().format(bytes), "\r\n", ""]);
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
-fn is_visible(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+fn push(out: &mut Vec<u8>, parts: [&str; 4]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
-/// True for methods whose semantics anticipate a body; then `Content-Length: 0` is sent if there is none (RFC 9110,
-/// section 8.6).
-fn has_body(method: &Method) -> bool {
-    match method {
-        Method::Post | Method::Put | Method::Patch => true,
-        Method::Get | Method::Head | Method::Delete | Method::Options | Method::Other(_) => false,
+const fn scheme(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::Method;
+    use crate::request::Field;
 
-    fn head(method: Method, target: &str, host: &str, body_bytes: usize) -> Option<String> {
-        let fields = [("accept", "*/*"), ("x-a", "\u{e4}")].into_iter();
-        let head = request_head(&method, target, host, fields, body_bytes).ok()?;
-        Some(String::from_utf8(head).unwrap())
+    fn written(method: &Method, form: TargetForm, fields: &[Field], body_bytes: u64) -> String {
+        let head = RequestHead::new(method, Scheme::Http, "a:81", "/x?y", fields, body_bytes).unwrap();
+        let mut out = b"before ".to_vec();
+        write_request(&head, form, &mut out);
+        String::from_utf8(out).unwrap().strip_prefix("before ").unwrap().to_owned()
     }
 
     #[test]
     fn what_is_sent() {
+        let fields = [("accept", "*/*"), ("x-a", "\u{e4}")].map(|(name, value)| (name.into(), value.into()));
         let check = |method, body, line: &str, length: &str| {
             let expected =
                 format!("{line} HTTP/1.1\r\nhost: a:81\r\naccept: */*\r\nx-a: \u{e4}\r\n{length}\r\n");
-            assert_eq!(head(method, "/x?y", "a:81", body), Some(expected));
+            assert_eq!(written(&method, TargetForm::Origin, &fields, body), expected);
         };
         check(Method::Get, 0, "GET /x?y", "");
         check(Method::Get, 3, "GET /x?y", "content-length: 3\r\n");
@@ -84,12 +85,11 @@ mod tests {
         }
     }
 
+    /// The host that the caller sets goes into the field. A proxy connects to that of the URL.
     #[test]
-    fn what_would_be_two_requests_is_none() {
-        for (target, host) in
-            [("/a b", "a"), ("/\r\n", "a"), ("", "a"), ("/", "a\r\nx: y"), ("/", ""), ("/\0", "a")]
-        {
-            assert_eq!(head(Method::Get, target, host, 0), None, "{target:?} at {host:?}");
-        }
+    fn a_proxy_is_told_the_whole_url() {
+        let fields = [("host", "b"), ("accept", "*/*")].map(|(name, value)| (name.into(), value.into()));
+        let expected = "GET http://a:81/x?y HTTP/1.1\r\nhost: b\r\naccept: */*\r\n\r\n";
+        assert_eq!(written(&Method::Get, TargetForm::Absolute, &fields, 0), expected);
     }
 }
