@@ -1,10 +1,11 @@
 //! The pool of idle connections: which one to reuse, which to close.
 //!
 //! LIFO: the connection that became idle last is reused first, so that surplus ones reach their idle timeout and are
-//! closed. A connection leaves the pool when it is checked out, so it is never shared. The pool does no I/O; the caller
-//! closes a connection by dropping it.
+//! closed. A connection that carries one request at a time leaves the pool while it is leased; one that carries several
+//! stays, and each request gets a stream of it. The pool does no I/O; the caller closes a connection by dropping it.
 
 use std::hash::{BuildHasher, Hash};
+use std::ops::{Deref, DerefMut};
 
 use foldhash::fast::FixedState;
 
@@ -120,6 +121,44 @@ impl Habit {
     }
 }
 
+/// What a request gets to be sent on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lease<C> {
+    /// A connection, which is not in the pool until it is checked in: HTTP/1.1.
+    Exclusive(C),
+    /// One of several streams of a connection that stays in the pool: HTTP/2. It ends with its drop.
+    Stream(C),
+}
+
+impl<C> Deref for Lease<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        match self {
+            Self::Exclusive(connection) | Self::Stream(connection) => connection,
+        }
+    }
+}
+
+impl<C> DerefMut for Lease<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        match self {
+            Self::Exclusive(connection) | Self::Stream(connection) => connection,
+        }
+    }
+}
+
+/// What a connection in the pool has for another request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Room<C> {
+    /// Itself: it carries one request at a time.
+    Whole,
+    /// Another stream.
+    Stream(C),
+    /// Nothing before one of its streams ends.
+    Full,
+}
+
 /// The limits of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -140,15 +179,15 @@ impl Default for Bounds {
 /// Idle connections `C` by the key `K` that a request must match to reuse them.
 ///
 /// ```
-/// use overlapped_proto::keepalive::{Bounds, Keepalive};
+/// use overlapped_proto::keepalive::{Bounds, Keepalive, Lease, Room};
 /// use overlapped_proto::time::Nanos;
 ///
 /// let mut idle = Keepalive::new(Bounds::default());
 /// let opened = Nanos::ZERO;
 /// assert!(idle.checkin("a.test", "older", opened, Nanos::from_secs(1)).is_none());
 /// assert!(idle.checkin("a.test", "newer", opened, Nanos::from_secs(2)).is_none());
-/// assert_eq!(idle.checkout(&"a.test", Nanos::from_secs(3)), Some("newer"));
-/// assert_eq!(idle.checkout(&"b.test", Nanos::from_secs(3)), None);
+/// assert_eq!(idle.lease(&"a.test", Nanos::from_secs(3), |_| Room::Whole), Some(Lease::Exclusive("newer")));
+/// assert_eq!(idle.lease(&"b.test", Nanos::from_secs(3), |_| Room::Whole), None);
 /// assert_eq!(idle.next_expiry(), Some(Nanos::from_secs(16)));
 /// assert_eq!(idle.expire(Nanos::from_secs(16)).collect::<Vec<_>>(), ["older"]);
 /// ```
@@ -169,6 +208,8 @@ struct Idle<K, C> {
     connection: C,
     /// When it expires.
     until: Nanos,
+    /// When its age ends.
+    aged: Nanos,
     /// The next in its chain.
     below: u32,
 }
@@ -193,25 +234,48 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
         self.slab.len() == 0
     }
 
-    /// Removes the connection for `key` that became idle last. An expired one is not returned; it stays in the pool
-    /// until [`Keepalive::expire`].
-    pub fn checkout(&mut self, key: &K, now: Nanos) -> Option<C> {
+    /// A lease of the connection for `key` that became idle last and, according to `room`, has room for a request. An
+    /// expired one is not leased; it stays in the pool until [`Keepalive::expire`].
+    pub fn lease(
+        &mut self,
+        key: &K,
+        now: Nanos,
+        mut room: impl FnMut(&mut C) -> Room<C>,
+    ) -> Option<Lease<C>> {
         let hash = hash(key);
         let mut at = self.chain(hash);
         while at != NONE {
-            let idle = self.slab.get(at);
+            let idle = self.slab.get_mut(at);
+            let below = idle.below;
             if idle.hash == hash && idle.until > now && idle.key == *key {
-                return Some(self.take(at));
+                match room(&mut idle.connection) {
+                    Room::Whole => return Some(Lease::Exclusive(self.take(at))),
+                    Room::Stream(stream) => {
+                        self.keep_on(at, now);
+                        return Some(Lease::Stream(stream));
+                    }
+                    Room::Full => {}
+                }
             }
-            at = idle.below;
+            at = below;
         }
         None
+    }
+
+    /// Starts the idle time of a connection again, because a stream of it was leased.
+    fn keep_on(&mut self, at: u32, now: Nanos) {
+        let idle = self.slab.get_mut(at);
+        let until = (now + self.bounds.idle).min(idle.aged);
+        idle.until = until;
+        self.slab.unlink(&mut self.by_time, at);
+        self.slab.insert_sorted(&mut self.by_time, at, |other| other.until > until);
     }
 
     /// Adds a connection that is idle from `now`. Returns a connection to close if the pool is full, the one that would
     /// expire first, or this one if it has expired itself.
     pub fn checkin(&mut self, key: K, connection: C, opened_at: Nanos, now: Nanos) -> Option<C> {
-        let until = (now + self.bounds.idle).min(opened_at + self.bounds.age);
+        let aged = opened_at + self.bounds.age;
+        let until = (now + self.bounds.idle).min(aged);
         if until <= now || self.bounds.idle_max == 0 {
             return Some(connection);
         }
@@ -219,7 +283,7 @@ impl<K: Hash + Eq, C> Keepalive<K, C> {
         let oldest = self.by_time.front().filter(|_| full).map(|at| self.take(at));
         let hash = hash(&key);
         let below = self.chain(hash);
-        let at = self.slab.insert(Idle { key, hash, connection, until, below });
+        let at = self.slab.insert(Idle { key, hash, connection, until, aged, below });
         // Nearly always at the end: only a connection near its maximum age expires before those that were idle earlier.
         self.slab.insert_sorted(&mut self.by_time, at, |other| other.until > until);
         self.set_chain(hash, at);
@@ -285,6 +349,13 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { idle_max: 3, idle: Nanos(10), age: Nanos(100) };
 
+    fn checkout<K: Hash + Eq, C>(idle: &mut Keepalive<K, C>, key: K, now: u64) -> Option<C> {
+        match idle.lease(&key, Nanos(now), |_| Room::Whole)? {
+            Lease::Exclusive(connection) => Some(connection),
+            Lease::Stream(_) => panic!("the connection has no streams"),
+        }
+    }
+
     /// Checks connections in, each given as (key, name, opened, idle since), then asks for `key` at `now` until none
     /// is left.
     fn check(connections: &[(u8, &'static str, u64, u64)], key: u8, now: u64, expected: &[&str]) {
@@ -292,7 +363,7 @@ mod tests {
         for &(key, name, opened, since) in connections {
             idle.checkin(key, name, Nanos(opened), Nanos(since));
         }
-        let got: Vec<_> = std::iter::from_fn(|| idle.checkout(&key, Nanos(now))).collect();
+        let got: Vec<_> = std::iter::from_fn(|| checkout(&mut idle, key, now)).collect();
         assert_eq!(got, expected);
     }
 
@@ -382,6 +453,38 @@ mod tests {
         assert!(idle.is_empty());
     }
 
+    /// A connection of two streams, as the number of those that are open.
+    fn two_streams(open: &mut u32) -> Room<u32> {
+        if *open == 2 {
+            return Room::Full;
+        }
+        *open += 1;
+        Room::Stream(*open)
+    }
+
+    #[test]
+    fn a_connection_with_streams_stays_until_it_is_full() {
+        let mut idle = Keepalive::new(BOUNDS);
+        idle.checkin(1, 0, Nanos(0), Nanos(0));
+        idle.checkin(1, 1, Nanos(0), Nanos(0));
+        let leased: Vec<_> = std::iter::from_fn(|| idle.lease(&1, Nanos(1), two_streams)).collect();
+        assert_eq!(leased, [2, 1, 2].map(Lease::Stream), "of the second connection, then of the first");
+        assert_eq!(idle.len(), 2);
+        assert_eq!(checkout(&mut idle, 1, 1), Some(2), "one that is full is not removed");
+    }
+
+    #[test]
+    fn a_connection_with_streams_expires_after_its_last_lease_or_by_age() {
+        let mut idle = Keepalive::new(BOUNDS);
+        idle.checkin(1, 0, Nanos(0), Nanos(85)); // until 95
+        idle.checkin(2, 9, Nanos(50), Nanos(86)); // until 96
+        assert!(idle.lease(&1, Nanos(94), two_streams).is_some());
+        assert_eq!(idle.expire(Nanos(99)).collect::<Vec<_>>(), [9]);
+        assert_eq!(idle.lease(&1, Nanos(100), two_streams), None);
+        assert_eq!(idle.expire(Nanos(100)).collect::<Vec<_>>(), [1]);
+        assert!(idle.is_empty());
+    }
+
     /// Many keys in few chains, against a plain list.
     #[test]
     fn no_connection_is_lost_or_given_twice() {
@@ -405,7 +508,7 @@ mod tests {
                 2 => {
                     let usable = model.iter().filter(|&&(k, _, until)| k == key && until > now);
                     let found = usable.map(|idle| idle.1).max(); // the last idle has the highest number
-                    assert_eq!(idle.checkout(&key, Nanos(now)), found);
+                    assert_eq!(checkout(&mut idle, key, now), found);
                     model.retain(|idle| Some(idle.1) != found);
                 }
                 _ => {

@@ -24,7 +24,7 @@ use super::tap::Tap;
 use crate::clock::Clock;
 use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
-use crate::net::exchange::Connection;
+use crate::net::exchange::Exchange;
 
 /// How a body is to be processed.
 pub(crate) struct Rules<'a> {
@@ -126,7 +126,7 @@ impl Drained {
 
 /// Reads a body until it ends or fails. `share` already counts the head.
 pub(crate) async fn drain(
-    connection: &mut Connection,
+    connection: &mut impl Exchange,
     decoder: Option<Decoder>,
     rules: &Rules<'_>,
     share: &mut Share,
@@ -142,7 +142,7 @@ pub(crate) async fn drain(
         place: Place::Nowhere,
         head_bytes: share.bytes(),
         share,
-        pace: Pace { limit: rules.speed, since: now, before: connection.body_bytes },
+        pace: Pace { limit: rules.speed, since: now, before: connection.body_bytes() },
         wire_bytes: 0,
         frames: 0,
         connection,
@@ -154,7 +154,7 @@ pub(crate) async fn drain(
     drain.finish(failure).await
 }
 
-struct Drain<'a, 'r> {
+struct Drain<'a, 'r, C> {
     rules: &'a Rules<'r>,
     /// `None` while a task on the executor owns it, and after that task failed.
     intake: Option<Intake>,
@@ -165,7 +165,7 @@ struct Drain<'a, 'r> {
     pace: Pace,
     wire_bytes: u64,
     frames: u32,
-    connection: &'a mut Connection,
+    connection: &'a mut C,
     alarm: &'a mut Alarm,
     clock: Clock,
 }
@@ -181,7 +181,7 @@ enum Taken {
     Over,
 }
 
-impl Drain<'_, '_> {
+impl<C: Exchange> Drain<'_, '_, C> {
     async fn run(&mut self) -> Result<(), Failure> {
         while let Some(frame) = self.next().await? {
             self.wire_bytes += len(&frame);
@@ -209,7 +209,7 @@ impl Drain<'_, '_> {
             match self.alarm.within(deadline, frame).await {
                 Ok(frame) => return frame,
                 Err(failure) if failure.kind == ErrorKind::TimeoutSlow => {
-                    self.pace.judge(self.clock.now(), self.connection.body_bytes)?
+                    self.pace.judge(self.clock.now(), self.connection.body_bytes())?
                 }
                 Err(failure) => return Err(failure),
             }
@@ -288,7 +288,7 @@ impl Drain<'_, '_> {
     }
 
     fn restart_pace(&mut self) {
-        let before = self.connection.body_bytes;
+        let before = self.connection.body_bytes();
         self.pace = Pace { since: self.clock.now(), before, ..self.pace };
     }
 
@@ -497,7 +497,7 @@ impl Pace {
 }
 
 /// Bytes to preallocate: the announced length, up to one block.
-fn expected_bytes(connection: &Connection) -> usize {
+fn expected_bytes(connection: &impl Exchange) -> usize {
     let announced = connection.bytes_left().unwrap_or(0);
     usize::try_from(announced).unwrap_or(usize::MAX).min(limits::BODY_INLINE_BYTES)
 }

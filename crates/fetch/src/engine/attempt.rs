@@ -6,7 +6,7 @@ use overlapped_proto::archive::is_archive;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Head;
 use overlapped_proto::job::{Job, Method};
-use overlapped_proto::keepalive::{Care, Habit};
+use overlapped_proto::keepalive::{Care, Habit, Lease};
 use overlapped_proto::limits;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
@@ -22,10 +22,12 @@ use crate::body::drain::{Overflow, Rules, drain};
 use crate::body::rest::rest;
 use crate::body::tap::Begun;
 use crate::memory::Share;
+use crate::net::Connection;
 use crate::net::alarm::{Alarm, Deadline};
-use crate::net::connect::{self, Look};
-use crate::net::exchange::Connection;
+use crate::net::connect;
+use crate::net::exchange::{After, Exchange};
 use crate::net::request::Request;
+use crate::net::stream::{Look, Stream};
 
 /// Makes one attempt at `job`.
 pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Outcome {
@@ -96,11 +98,10 @@ impl Attempt<'_> {
             let (Outcome { headers, drained, .. }, views) = (&mut self.outcome, &self.shard.views);
             self.outcome.hold = rest(share, headers, drained, &views.store, &views.disk).await?;
         }
-        let whole = kept?;
-        if whole && connection.has_unasked() {
-            self.shard.learn(&key, Habit::Unasked);
-        } else if whole && connection.is_reusable() {
-            self.shard.check_in(key, connection);
+        match if kept? { connection.after() } else { After::Close } {
+            After::Reuse => self.shard.check_in(key, connection),
+            After::Unasked => self.shard.learn(&key, Habit::Unasked),
+            After::Close => {}
         }
         Ok(())
     }
@@ -110,7 +111,7 @@ impl Attempt<'_> {
         &mut self,
         key: &ConnKey,
         share: &mut Share,
-    ) -> Result<(Box<Connection>, Head), Failure> {
+    ) -> Result<(Lease<Box<Connection>>, Head), Failure> {
         // Built first, so that an invalid request fails before a connection is opened.
         let request = self.shard.plan.template.build(self.job)?;
         if let Some(mut connection) = self.lease(key).await? {
@@ -121,7 +122,7 @@ impl Attempt<'_> {
                 Ok(head) => return Ok((connection, head)),
                 // The keep-alive race: the server closed the idle connection as the request was sent. Nothing was
                 // received, so an idempotent request is sent again, once, on a new connection.
-                Err(failure) if is_idle_race(failure.kind) && !connection.heard => {
+                Err(failure) if is_idle_race(failure.kind) && !connection.is_answered() => {
                     self.shard.learn(key, Habit::Closes);
                     if !self.is_idempotent() {
                         return Err(failure);
@@ -132,11 +133,11 @@ impl Attempt<'_> {
         }
         let mut connection = self.fresh(key).await?;
         let head = self.send(&mut connection, &request, share).await?;
-        Ok((connection, head))
+        Ok((Lease::Exclusive(connection), head))
     }
 
     /// An idle connection that is safe for this request, if there is one.
-    async fn lease(&mut self, key: &ConnKey) -> Result<Option<Box<Connection>>, Failure> {
+    async fn lease(&mut self, key: &ConnKey) -> Result<Option<Lease<Box<Connection>>>, Failure> {
         let Some(mut connection) = self.shard.check_out(key) else { return Ok(None) };
         if self.is_idempotent() {
             return Ok(Some(connection));
@@ -196,9 +197,9 @@ impl Attempt<'_> {
             let deadline = Deadline::after(shard.now(), timeouts.tls, ErrorKind::TlsTimeout);
             let tls = alarm.within(deadline, shard.plan.trust.handshake(name, tcp)).await??;
             outcome.watch.tls(shard.stamp());
-            connect::Stream::Tls(Box::new(tls))
+            Stream::Tls(Box::new(tls))
         } else {
-            connect::Stream::Plain(tcp)
+            Stream::Plain(tcp)
         };
         shard.count_connection();
         shard.accepted(job.target());

@@ -14,7 +14,7 @@ use overlapped_proto::adaptive_limit::Verdict;
 use overlapped_proto::address::Reach;
 use overlapped_proto::input::BadRow;
 use overlapped_proto::job::{HostKey, Job, Target};
-use overlapped_proto::keepalive::{Bounds, Habit, Keepalive};
+use overlapped_proto::keepalive::{Bounds, Habit, Keepalive, Lease};
 use overlapped_proto::limits;
 use overlapped_proto::lru::Lru;
 use overlapped_proto::notes::Note;
@@ -34,9 +34,10 @@ use crate::body::tap::Tap;
 use crate::clock::Clock;
 use crate::durable::log::Intents;
 use crate::memory::Memory;
-use crate::net::connect::Look;
-use crate::net::exchange::{Blocks, Connection};
+use crate::net::Connection;
+use crate::net::http1::Blocks;
 use crate::net::resolve::Resolver;
+use crate::net::stream::Look;
 use crate::plan::Plan;
 use crate::rlimit::idle_connections_max;
 use crate::shared::{Gauges, Shared, Stage, number_of};
@@ -484,9 +485,10 @@ impl Shard {
     // --- connections -----------------------------------------------------------------------------------------
 
     /// Takes an idle connection for another request.
-    pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Box<Connection>> {
+    pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Lease<Box<Connection>>> {
         while self.may_reuse(key) {
-            let mut connection = self.idle.borrow_mut().checkout(key, self.now())?;
+            let room = |connection: &mut Box<Connection>| connection.room();
+            let mut connection = self.idle.borrow_mut().lease(key, self.now(), room)?;
             match connection.look() {
                 Look::Quiet => return Some(connection),
                 Look::Ended if self.now() - connection.idle_since <= limits::REUSE_ONCE_IDLE_MAX => {
@@ -521,10 +523,11 @@ impl Shard {
         }
     }
 
-    pub(crate) fn check_in(&self, key: ConnKey, mut connection: Box<Connection>) {
-        if !self.may_reuse(&key) {
-            return;
-        }
+    pub(crate) fn check_in(&self, key: ConnKey, lease: Lease<Box<Connection>>) {
+        let mut connection = match lease {
+            Lease::Exclusive(connection) if self.may_reuse(&key) => connection,
+            Lease::Exclusive(_) | Lease::Stream(_) => return,
+        };
         let opened = connection.opened;
         connection.idle_since = self.now();
         let mut idle = self.idle.borrow_mut();

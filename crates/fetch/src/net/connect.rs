@@ -3,118 +3,18 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::keepalive::Extra;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use rustls::ClientConnection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use crate::rlimit::is_out_of_files;
-
-/// An open connection, with or without TLS.
-pub(crate) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// What was received on an idle connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// Nothing: it can be used.
-    Quiet,
-    /// The connection was closed.
-    Ended,
-    /// The server has said that it closes it.
-    Parting,
-    /// Data that no request has asked for.
-    Spoke,
-}
-
-impl Look {
-    /// What data means. `skip` takes that many bytes of it from the connection.
-    fn at(data: &[u8], skip: impl FnOnce(usize) -> io::Result<()>) -> Self {
-        match Extra::of(data) {
-            Some(Extra::EmptyLines) if skip(data.len()).is_ok() => Self::Quiet,
-            Some(Extra::EmptyLines) => Self::Ended,
-            Some(Extra::Timeout) => Self::Parting,
-            None => Self::Spoke,
-        }
-    }
-}
-
-impl Stream {
-    /// Checks an idle connection without waiting. This is a system call, because the runtime's readiness is only as new
-    /// as its last wait.
-    pub(crate) fn look(&mut self) -> Look {
-        match self {
-            Self::Plain(tcp) => {
-                let mut block = [0; limits::IDLE_BYTES_LOOKED_AT];
-                match recv(&*tcp, &mut block, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                    Err(Errno::AGAIN) => Look::Quiet,
-                    Ok((_, 0)) | Err(_) => Look::Ended,
-                    Ok((data, _)) => {
-                        let data = block.get(..data).unwrap_or_default();
-                        Look::at(data, |bytes| Unwaited(tcp).read_exact(&mut vec![0; bytes]))
-                    }
-                }
-            }
-            Self::Tls(tls) => {
-                let (tcp, session) = tls.get_mut();
-                look_tls(tcp, session)
-            }
-        }
-    }
-}
-
-/// Consumes records without data, such as session tickets.
-fn look_tls(tcp: &TcpStream, session: &mut ClientConnection) -> Look {
-    for _ in 0..limits::IDLE_TLS_READS_MAX {
-        match session.process_new_packets() {
-            Ok(state) if state.plaintext_bytes_to_read() > 0 => match look_plaintext(session) {
-                Look::Quiet => {}
-                known @ (Look::Ended | Look::Parting | Look::Spoke) => return known,
-            },
-            Ok(state) if state.peer_has_closed() => return Look::Ended,
-            Ok(_) => {}
-            Err(_) => return Look::Ended,
-        }
-        match session.read_tls(&mut Unwaited(tcp)) {
-            Ok(1..) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Look::Quiet,
-            Ok(0) | Err(_) => return Look::Ended,
-        }
-    }
-    Look::Ended
-}
-
-fn look_plaintext(session: &mut ClientConnection) -> Look {
-    let mut block = [0; limits::IDLE_BYTES_LOOKED_AT];
-    match session.reader().read(&mut block) {
-        Ok(data) => Look::at(block.get(..data).unwrap_or_default(), |_| Ok(())),
-        Err(_) => Look::Ended,
-    }
-}
-
-/// Reads from the socket directly, past the runtime's readiness cache.
-struct Unwaited<'a>(&'a TcpStream);
-
-impl io::Read for Unwaited<'_> {
-    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.0, block, RecvFlags::DONTWAIT)?.1)
-    }
-}
 
 /// Dials `addresses` with staggered starts; the first connection wins.
 pub(crate) async fn dial(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Failure> {
@@ -225,60 +125,8 @@ fn source_for(address: SocketAddr) -> io::Result<()> {
     UdpSocket::bind(SocketAddr::new(any, 0))?.connect(address)
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(tcp) => tcp.is_write_vectored(),
-            Self::Tls(tls) => tls.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     #[test]
@@ -287,28 +135,6 @@ mod tests {
         let mixed = ["::1", "::2", "10.0.0.1", "10.0.0.2", "10.0.0.3"].map(address);
         let expected = ["::1", "10.0.0.1", "::2", "10.0.0.2", "10.0.0.3"].map(address);
         assert_eq!(interleave(&mixed), expected);
-    }
-
-    /// The runtime has not waited for the sockets meanwhile, so its readiness is stale.
-    #[test]
-    fn what_came_before_a_request_is_seen() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-        let check = |serve: fn(&mut std::net::TcpStream), expected| {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            let tcp = runtime.block_on(TcpStream::connect(address)).unwrap();
-            let (mut server, _) = listener.accept().unwrap();
-            let mut stream = Stream::Plain(tcp);
-            assert_eq!(stream.look(), Look::Quiet);
-            serve(&mut server);
-            while stream.look() == Look::Quiet {
-                std::thread::yield_now();
-            }
-            assert_eq!((stream.look(), stream.look()), (expected, expected));
-        };
-        check(|server| server.write_all(b"x").unwrap(), Look::Spoke);
-        check(|server| server.write_all(b"HTTP/1.1 408 Late\r\n").unwrap(), Look::Parting);
-        check(|server| server.shutdown(std::net::Shutdown::Write).unwrap(), Look::Ended);
     }
 
     #[test]

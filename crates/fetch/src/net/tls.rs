@@ -14,7 +14,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
 };
 use rustls_platform_verifier::Verifier;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
@@ -70,12 +70,12 @@ impl Trust {
         unmet.map(|exception| exception.given.clone()).collect()
     }
 
-    /// Performs the handshake with `host`, verifying its certificate unless [`Trust::is_insecure`].
-    pub(crate) async fn handshake(
+    /// Performs the handshake with `host` over any stream, verifying its certificate unless [`Trust::is_insecure`].
+    pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         host: &str,
-        tcp: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Failure> {
+        stream: S,
+    ) -> Result<TlsStream<S>, Failure> {
         let config = if self.is_insecure(host) {
             self.unverified.get_or_init(unverified)
         } else {
@@ -86,7 +86,7 @@ impl Trust {
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| {
             Failure::new(ErrorKind::TlsHandshake, format!("{host} is not a name TLS can ask for"))
         })?;
-        TlsConnector::from(config).connect(name, tcp).await.map_err(|error| of_handshake(&error, bare))
+        TlsConnector::from(config).connect(name, stream).await.map_err(|error| of_handshake(&error, bare))
     }
 }
 
