@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use overlapped_proto::address::Dialable;
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Strictness;
@@ -144,18 +145,18 @@ impl Plan {
     }
 
     /// Applies the address policy to `addresses`.
-    pub(crate) fn dialable(&self, mut addresses: Vec<IpAddr>, job: &Job) -> Result<Vec<IpAddr>, Failure> {
+    pub(crate) fn dialable(&self, mut addresses: Vec<IpAddr>, job: &Job) -> Result<Vec<Dialable>, Failure> {
         match self.family {
             Some(Family::V4) => addresses.retain(IpAddr::is_ipv4),
             Some(Family::V6) => addresses.retain(IpAddr::is_ipv6),
             None => {}
         }
         // One forbidden address refuses the row: a mixture of allowed and forbidden ones indicates DNS rebinding.
-        addresses.iter().try_for_each(|&address| match job.from_public {
+        let judge = |address| match job.from_public {
             false => self.addresses.judge(address),
             true => self.addresses.judge_from_public(address),
-        })?;
-        Ok(addresses)
+        };
+        addresses.into_iter().map(judge).collect()
     }
 
     /// The failure that a status counts as, if any.

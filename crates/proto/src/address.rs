@@ -1,6 +1,6 @@
-//! The address policy: which IP addresses may be dialled (protection against SSRF). The engine checks each address just
-//! before each `connect`, on every hop and for every answer of the resolver, and dials exactly that address; so a name
-//! that changes its address between check and use (DNS rebinding) gains nothing.
+//! The address policy: which IP addresses may be dialled (protection against SSRF). The engine can dial only a
+//! [`Dialable`], which only a [`Policy`] makes; so each address is checked before each `connect`, on every hop and for
+//! every answer of the resolver, and a name that changes its address between check and use (DNS rebinding) gains nothing.
 //!
 //! An IPv6 address that embeds an IPv4 address (mapped, compatible, NAT64, 6to4) is checked as both.
 
@@ -73,14 +73,20 @@ pub struct Policy {
 impl Policy {
     /// Checks an address to which a row's own URL leads.
     ///
+    /// ```compile_fail
+    /// // There is no other way to a `Dialable`.
+    /// let address: std::net::IpAddr = "127.0.0.1".parse().unwrap();
+    /// let unjudged = overlapped_proto::address::Dialable(address);
+    /// ```
+    ///
     /// # Errors
     ///
     /// `policy.address`, saying what the address is and how to allow it.
-    pub fn judge(&self, address: IpAddr) -> Result<(), Failure> {
+    pub fn judge(&self, address: IpAddr) -> Result<Dialable, Failure> {
         match Reach::of(address) {
             Reach::Private(what) if self.public_only => self.unless_allowed(address, what, ""),
             Reach::Guarded(what) => self.unless_allowed(address, what, ""),
-            Reach::Public | Reach::Private(_) => Ok(()),
+            Reach::Public | Reach::Private(_) => Ok(Dialable(address)),
         }
     }
 
@@ -89,7 +95,7 @@ impl Policy {
     /// # Errors
     ///
     /// `policy.address`, saying what the address is and how to allow it.
-    pub fn judge_from_public(&self, address: IpAddr) -> Result<(), Failure> {
+    pub fn judge_from_public(&self, address: IpAddr) -> Result<Dialable, Failure> {
         match Reach::of(address) {
             Reach::Private(what) => {
                 self.unless_allowed(address, what, " by a redirect from a public address")
@@ -98,13 +104,33 @@ impl Policy {
         }
     }
 
-    fn unless_allowed(&self, address: IpAddr, what: &str, why: &str) -> Result<(), Failure> {
+    fn unless_allowed(&self, address: IpAddr, what: &str, why: &str) -> Result<Dialable, Failure> {
         if self.allow.iter().any(|network| network.contains(address)) {
-            return Ok(());
+            return Ok(Dialable(address));
         }
         let message =
             format!("{address} ({what}) may not be dialled{why}; --allow-address {address} allows it");
         Err(Failure::new(ErrorKind::PolicyAddress, message))
+    }
+}
+
+/// An address that a [`Policy`] allows to be dialled.
+///
+/// ```
+/// use overlapped_proto::address::Policy;
+///
+/// let dialable = Policy::default().judge("192.0.2.7".parse()?)?;
+/// assert_eq!(dialable.address(), "192.0.2.7".parse::<std::net::IpAddr>()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialable(IpAddr);
+
+impl Dialable {
+    /// The address.
+    #[must_use]
+    pub const fn address(self) -> IpAddr {
+        self.0
     }
 }
 

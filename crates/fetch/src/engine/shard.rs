@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use overlapped::Executor;
 use overlapped_proto::adaptive_limit::Verdict;
-use overlapped_proto::address::Reach;
+use overlapped_proto::address::{Dialable, Reach};
 use overlapped_proto::input::BadRow;
 use overlapped_proto::job::{HostKey, Job, Target};
 use overlapped_proto::keepalive::{Bounds, Habit, Keepalive, Lease};
@@ -573,7 +573,7 @@ impl Shard {
     }
 
     /// The addresses of a row's host that the address policy allows.
-    pub(crate) async fn addresses(&self, job: &Job, watch: &mut Stopwatch) -> Result<Vec<IpAddr>, Failure> {
+    pub(crate) async fn addresses(&self, job: &Job, watch: &mut Stopwatch) -> Result<Vec<Dialable>, Failure> {
         let found: Vec<IpAddr> = match job.url.host() {
             Some(Host::Ipv4(address)) => vec![address.into()],
             Some(Host::Ipv6(address)) => vec![address.into()],

@@ -1,14 +1,15 @@
-//! Opens a connection to one of several addresses by Happy Eyeballs (RFC 8305). The caller has applied the address
-//! policy to them.
+//! Opens a connection to one of several addresses by Happy Eyeballs (RFC 8305). It takes only addresses that the address
+//! policy has judged.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::task::Poll;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use overlapped_proto::address::Dialable;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
@@ -17,10 +18,10 @@ use tokio::net::TcpStream;
 use crate::rlimit::is_out_of_files;
 
 /// Dials `addresses` with staggered starts; the first connection wins.
-pub(crate) async fn dial(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Failure> {
+pub(crate) async fn dial(addresses: &[Dialable], port: u16) -> Result<TcpStream, Failure> {
     let tcp = match addresses {
         [] => return Err(Failure::new(ErrorKind::DnsNotFound, "no address of the selected family")),
-        [only] => open(SocketAddr::new(*only, port)).await?,
+        [only] => open(*only, port).await?,
         several => race(interleave(several), port).await?,
     };
     // A request is written in one piece, so Nagle's algorithm would only delay it.
@@ -28,16 +29,17 @@ pub(crate) async fn dial(addresses: &[IpAddr], port: u16) -> Result<TcpStream, F
     Ok(tcp)
 }
 
-async fn open(address: SocketAddr) -> Result<TcpStream, Failure> {
+async fn open(address: Dialable, port: u16) -> Result<TcpStream, Failure> {
+    let address = SocketAddr::new(address.address(), port);
     TcpStream::connect(address).await.map_err(|error| failure(address, &error))
 }
 
-async fn race(mut waiting: VecDeque<IpAddr>, port: u16) -> Result<TcpStream, Failure> {
+async fn race(mut waiting: VecDeque<Dialable>, port: u16) -> Result<TcpStream, Failure> {
     let mut dialling = FuturesUnordered::new();
     let mut worst = None;
     loop {
         match waiting.pop_front() {
-            Some(address) => dialling.push(open(SocketAddr::new(address, port))),
+            Some(address) => dialling.push(open(address, port)),
             None if dialling.is_empty() => {
                 let unknown = || Failure::new(ErrorKind::ConnectFailed, "no address answered");
                 return Err(worst.unwrap_or_else(unknown));
@@ -69,10 +71,11 @@ fn weightier(before: Option<Failure>, last: Failure) -> Failure {
 }
 
 /// Alternates the address families, beginning with the one the resolver prefers.
-fn interleave(addresses: &[IpAddr]) -> VecDeque<IpAddr> {
-    let preferred = addresses.first().is_some_and(IpAddr::is_ipv6);
-    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) =
-        addresses.iter().partition(|a| a.is_ipv6() == preferred);
+fn interleave(addresses: &[Dialable]) -> VecDeque<Dialable> {
+    let is_v6 = |address: &Dialable| address.address().is_ipv6();
+    let preferred = addresses.first().is_some_and(is_v6);
+    let (first, second): (Vec<Dialable>, Vec<Dialable>) =
+        addresses.iter().partition(|address| is_v6(address) == preferred);
     let mut ordered = VecDeque::new();
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     loop {
@@ -127,11 +130,13 @@ fn source_for(address: SocketAddr) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use overlapped_proto::address::Policy;
+
     use super::*;
 
     #[test]
     fn families_take_turns() {
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let address = |text: &str| Policy::default().judge(text.parse().unwrap()).unwrap();
         let mixed = ["::1", "::2", "10.0.0.1", "10.0.0.2", "10.0.0.3"].map(address);
         let expected = ["::1", "10.0.0.1", "::2", "10.0.0.2", "10.0.0.3"].map(address);
         assert_eq!(interleave(&mixed), expected);
