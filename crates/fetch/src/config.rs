@@ -73,14 +73,15 @@ pub struct Pace {
     pub rate: Option<Rate>,
     /// Requests per span, to each host.
     pub rate_host: Option<Rate>,
-    /// Adapt a host's concurrency to its responses.
+    /// Adapt a host's concurrency and rate to its responses, and pause it while it answers 429 or 502 to 504.
     pub adaptive: bool,
     /// Fetch each site's robots.txt first, and follow it (RFC 9309).
     pub robots: bool,
     /// Consecutive failures to reach an origin (scheme, host, port) before it is parked and only probed now and then; 0:
     /// never.
     pub max_host_errors: u32,
-    /// How long an origin may be unreachable before its rows fail as `host.down`; `None`: no limit.
+    /// How long an origin may be unreachable, or a host answer nothing but 429, 502, 503 or 504, before its rows fail as
+    /// `host.down`; `None`: no limit.
     pub host_down_after: Option<Duration>,
 }
 

@@ -7,7 +7,7 @@ mod support;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use overlapped_fetch::{Bulk, Config, Input, Request, Response, Sink, sink};
+use overlapped_fetch::{Bulk, Config, Input, Pace, Request, Response, Sink, sink};
 use overlapped_proto::filename::Template;
 use overlapped_proto::record::{Body, Record};
 use overlapped_testkit::{Script, Server, bytes_of, text_of};
@@ -210,7 +210,9 @@ fn a_spooled_body_of_an_attempt_that_is_repeated_leaves_no_file() {
     let scratch = Scratch::new();
     let failure = Script::response(503, &[], vec![b'x'; 1 << 20]);
     let server = Server::builder().route("/busy", failure).start();
-    let record = fetch_one(Config { response: spooling(&scratch), ..retrying(2) }, server.url("/busy"));
+    let pace = Pace { max_host_errors: 0, ..Pace::default() };
+    let config = Config { response: spooling(&scratch), pace, ..retrying(2) };
+    let record = fetch_one(config, server.url("/busy"));
     assert_eq!((error(&record), record.attempts), ("status", 3));
     assert_eq!(scratch.files(), [""; 0]);
 }

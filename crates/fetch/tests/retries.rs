@@ -4,7 +4,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use overlapped_fetch::{Config, Pace, Retry};
 use overlapped_proto::input::Format;
@@ -18,7 +21,7 @@ fn on_its_own_host(server: &Server, paths: &[&str]) -> Vec<String> {
 
 #[test]
 fn what_breaks_once_is_tried_again() {
-    let paths = ["/flaky", "/flaky?status=429", "/flaky/close", "/flaky/reset", "/flaky/truncate"];
+    let paths = ["/flaky", "/flaky?status=408", "/flaky/close", "/flaky/reset", "/flaky/truncate"];
     let server = Server::builder().hosts(5).start();
     let urls = on_its_own_host(&server, &paths);
     let fetched = fetch(retrying(2), urls);
@@ -85,13 +88,93 @@ fn a_host_that_asks_for_a_pause_is_left_alone() {
         let pace = Pace { parallel_max: 1, ..Pace::default() };
         let fetched = fetch(Config { pace, ..retrying(2) }, std::iter::once(asks).chain(later));
         assert_eq!(fetched.errors(), [""; 21]);
-        assert_eq!((fetched.records[0].attempts, server.requests()), (2, 22));
+        assert_eq!((fetched.records[0].attempts, server.requests()), (1, 22));
         let seen = server.seen();
         let pause = seen[1].at - seen[0].at;
         // A date has whole seconds, so up to one of the two is gone when it is written.
         let least = Duration::from_millis(if date.is_empty() { 1_990 } else { 900 });
         assert!(pause >= least, "the host was asked again after {pause:?}");
     }
+}
+
+/// Takes twenty requests in a second, or one each 50 ms, and answers `status` to the others, without `Retry-After`.
+fn limited(status: u16, count: usize, per: Duration) -> Server {
+    let taken = Mutex::new(VecDeque::new());
+    Server::builder()
+        .handler("/row/", move |_| {
+            let (now, mut taken) = (Instant::now(), taken.lock().unwrap());
+            while taken.front().is_some_and(|at| now - *at >= per) {
+                taken.pop_front();
+            }
+            if taken.len() >= count {
+                return Script::response(status, &[], "");
+            }
+            taken.push_back(now);
+            Script::response(200, &[], "ok")
+        })
+        .start()
+}
+
+#[test]
+fn rows_of_a_host_that_limits_its_requests_were_lost() {
+    for (status, count, per_ms, rows) in [(429, 20, 1_000, 200), (503, 1, 50, 40)] {
+        let server = limited(status, count, Duration::from_millis(per_ms));
+        let pace = Pace { parallel_max_host: Some(6), ..Pace::default() };
+        let urls = (0..rows).map(|row| server.url(&format!("/row/{row}")));
+        let fetched = fetch(Config { pace, ..retrying(2) }, urls);
+        assert_eq!(fetched.summary.progress.ok, rows, "{status}: {:?}", fetched.summary.by_error);
+        assert!(server.requests() < 6 * rows, "{status}: {} requests", server.requests());
+    }
+}
+
+/// Its pauses take seven seconds in all, longer than the attempts of a row.
+#[test]
+fn rows_of_a_host_without_a_backend_were_lost() {
+    for rows in [1, 5, 100] {
+        let asked = AtomicUsize::new(0);
+        let server = Server::builder()
+            .handler("/row/", move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+                ..2 => Script::response(502, &[], ""),
+                2 => Script::response(503, &[], ""),
+                3 => Script::response(504, &[], ""),
+                _ => Script::response(200, &[], "ok"),
+            })
+            .start();
+        let pace = Pace { parallel_max_host: Some(2), ..Pace::default() };
+        let urls = (0..rows).map(|row| server.url(&format!("/row/{row}")));
+        let fetched = fetch(Config { pace, ..retrying(2) }, urls);
+        assert_eq!(fetched.summary.progress.ok, rows, "{:?}", fetched.summary.by_error);
+        assert!(fetched.records.iter().all(|record| record.attempts <= 3));
+    }
+}
+
+#[test]
+fn a_host_that_refuses_for_ever_is_given_up_and_the_flag_named() {
+    for status in [429, 502] {
+        let server = Server::builder().route("/no", Script::response(status, &[], "")).start();
+        let pace = Pace { host_down_after: Some(Duration::from_secs(2)), ..Pace::default() };
+        let urls = (0..1_000).map(|row| server.url(&format!("/no?{row}")));
+        let fetched = fetch(Config { pace, ..retrying(2) }, urls);
+        assert_eq!(fetched.summary.progress.ok, 0);
+        let down = fetched.records.iter().filter(|record| error(record) == "host.down").collect::<Vec<_>>();
+        assert!(down.len() > 700, "{:?}", fetched.summary.by_error);
+        let told = down[0].failure.as_ref().unwrap().message.to_string();
+        assert!(told.contains("2 s (--host-down-after)"), "{told}");
+        assert!(server.requests() < 300, "{} requests", server.requests());
+    }
+}
+
+#[test]
+fn a_broken_page_fails_after_its_attempts_while_its_host_answers() {
+    let server = Server::builder().route("/no", Script::response(503, &[], "")).start();
+    let urls = (0..60).map(|row| match row {
+        5 => server.url("/no"),
+        _ => server.url(&format!("/delay/200?{row}")),
+    });
+    let pace = Pace { parallel_max_host: Some(2), ..Pace::default() };
+    let fetched = fetch(Config { pace, ..retrying(2) }, urls);
+    assert_eq!((fetched.summary.progress.ok, error(&fetched.records[5])), (59, "status"));
+    assert_eq!((fetched.records[5].attempts, server.count("/no")), (3, 3));
 }
 
 #[test]

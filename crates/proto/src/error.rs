@@ -158,7 +158,7 @@ kinds! {
     DecodeWindow = "decode.window", Body, permanent, 61;
     /// The status counts as a failure.
     Status = "status", Head, permanent, 22;
-    /// The row was not tried: its origin gave no answer for the time of `--host-down-after`, or its host refused for two days.
+    /// The row was not tried: its origin gave no answer for the time of `--host-down-after`, or its host none but 429 and 5xx.
     HostDown = "host.down", Connect, permanent, 7;
     /// The result could not be written.
     SinkIo = "sink.io", Sink, permanent, 23;

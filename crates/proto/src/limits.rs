@@ -31,7 +31,7 @@ pub const WINDOW_ROWS: usize = 100_000;
 /// The initial window: a fifth of a second at the highest rate. It doubles when no host in it can start.
 pub const WINDOW_ROWS_FIRST: usize = 16_384;
 /// Rows of one host that stay in memory when its others are spilled: ten times its requests in flight, so that they last
-/// until spilled rows are read back. Rows are requested at half of it, which is above `PARK_ROWS_MIN`.
+/// until spilled rows are read back. Rows are requested at half of it.
 pub const WINDOW_ROWS_HOST: usize = 64;
 /// The part of the window that is freed at once by spilling, as a divisor.
 pub const SPILL_SHARE: usize = 4;
@@ -177,20 +177,32 @@ pub const RETRY_BUDGET_PERCENT: u64 = 10;
 pub const RETRY_BUDGET_FLOOR: u64 = 1_000;
 /// Retries that may be saved up while all goes well.
 pub const RETRY_BUDGET_MAX: u64 = 10_000;
-/// First parking of a host that answers 429 or 503 without `Retry-After`; doubles each time. Most limits are of requests a
-/// second.
+/// First parking of a host that refuses (429, 502, 503, 504, 522, 524) without `Retry-After`; doubles each time. Most
+/// limits are of requests a second.
 pub const PARK_BASE: Nanos = Nanos::from_secs(1);
 /// The longest parking that a host did not ask for: some limits are of requests a minute.
 pub const PARK_MAX: Nanos = Nanos::from_secs(60);
-/// Answers 429 or 503 in a row, from different rows, before a host is parked without its asking: one broken page must
-/// not stop a healthy host.
+/// Refusals in a row, from different rows, before a host is parked without its asking: one broken page must not stop a
+/// healthy host. A 429 parks at once, because it speaks of the host.
 pub const PARK_STRIKES: u8 = 2;
-/// Rows that wait for a host before it is parked without its asking. For fewer, backing off row by row costs the
-/// host less than a hundred requests.
-pub const PARK_ROWS_MIN: usize = 20;
-/// Time that a host may stay parked, over all its parkings since its last good answer, before it counts as down, so
-/// that a run ends.
+/// How long a row is refused, while its host answers others, before that tells of the row's page and no more of the host.
+pub const PAGE_AFTER: Nanos = Nanos::from_secs(8);
+/// Parkings in a row before a host is given up for its refusals (`--host-down-after`): what few rows got may be chance.
+pub const PARKINGS_MIN: u8 = 2;
+/// Parkings in a row whose time does not count against `--host-down-after`, because the host asked for it. With more of
+/// them, a host that always answers 429 with `Retry-After` would never be given up.
+pub const PARK_ASKED_MAX: u8 = 10;
+/// Time that a host may stay parked, over all its parkings since its last good answer, before it counts as down, so that
+/// a run ends that gives up no host (`--host-down-after 0`).
 pub const PARKED_SUM_MAX: Nanos = Nanos::from_secs(2 * 86_400);
+/// The lowest rate to which answers 429 slow a host, in starts in a thousand seconds: 6 a minute. Lower limits of a host
+/// are met by parking it.
+pub const SLOWED_RATE_MIN: u32 = 100;
+/// The same for other refusals: they may speak of single pages, and many broken pages must not stop a healthy host.
+pub const SLOWED_RATE_MIN_PAGES: u32 = 1_000;
+/// The rate from which on a host is not slowed any more, in starts in a thousand seconds: more than a host of this
+/// machine takes.
+pub const SLOWED_RATE_MAX: u32 = 10_000_000;
 /// Hosts that fail in a row, with no answer from any, before the local network counts as down.
 pub const NETWORK_HOSTS_MIN: u32 = 10;
 /// The same before anything was reached: a short list of dead hosts must not wait.

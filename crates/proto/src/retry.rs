@@ -37,9 +37,7 @@ impl Policy {
     /// the request can have been sent: the failure came before the connection was established.
     #[must_use]
     pub fn allows(&self, job: &Job, ending: Ending) -> bool {
-        retries(job) < self.retries
-            && self.is_worth_it(ending)
-            && (self.all_errors || self.is_safe(job, ending))
+        retries(job) < self.retries && self.may_repeat(job, ending)
     }
 
     /// True if a retry that starts at `due` is still within the time of the row.
@@ -47,6 +45,12 @@ impl Policy {
     pub fn in_time(&self, job: &Job, due: Nanos) -> bool {
         let first = job.first_started.unwrap_or(due);
         self.max_time.is_none_or(|max| due - first <= max)
+    }
+
+    /// True if a row that ended so may be repeated at all, whatever the number of its attempts.
+    #[must_use]
+    pub fn may_repeat(&self, job: &Job, ending: Ending) -> bool {
+        self.retries > 0 && self.is_worth_it(ending) && (self.all_errors || self.is_safe(job, ending))
     }
 
     fn is_worth_it(&self, ending: Ending) -> bool {
@@ -76,6 +80,13 @@ pub fn retries(job: &Job) -> u16 {
 #[must_use]
 pub const fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504 | 522 | 524)
+}
+
+/// True for a status with which a host, or a proxy before it, refuses for now: too many requests, or no backend. It may
+/// also speak of one page; the scheduler tells that from what other rows get.
+#[must_use]
+pub const fn is_refusal(status: u16) -> bool {
+    matches!(status, 429 | 502 | 503 | 504 | 522 | 524)
 }
 
 /// True if the failure came from the server or the network, not from the row, the policy or the disk.

@@ -199,28 +199,67 @@ fn failures_are_tried_again() {
 
 #[test]
 fn retry_after_parks_the_host() {
-    check(each(1), "a a b * 429=7:0 * +7000 * 200:0 *", "a0 b2 . ~7000:0 @7000 a0 . =0 a1 .");
-    check(each(2), "a a a * 503=7:0 429=2:1 * +7000 *", "a0 a1 . ~7000:0 ~7000:1 @7000 a0 .");
+    // After 429 it is no attempt, nor when other rows are refused as well.
+    check(each(1), "a a b * 429=7:0 * +7000 * 200:0 *", "a0 b2 . ^0 @7000 a0 . =0 a1 .");
+    check(each(2), "a a a * 503=7:0 429=2:1 * +7000 *", "a0 a1 . ~7000:0 ^1 @7000 a0 .");
     check(each(1), "a a * 404=7:0 *", "a0 . =0 a1 ."); // not tried again, so not meant so
     check(each(1), "a a * 503=0:0 *", "a0 . ~0:0 a0 .");
     check(each(1), "a * 503=99999:0 *", "a0 . ~600000:0 @600000");
+    // With --no-adaptive the pause is kept, and the attempt counts.
+    let dull = Pace { adaptive: false, ..each(1) };
+    check(dull, "a a * 429=7:0 * +7000 * 200:0 *", "a0 . ~7000:0 @7000 a0 . =0 a1 .");
 }
 
 #[test]
-fn refusals_without_a_word_park_only_a_crowded_host() {
-    let one = || each(1);
-    check(one(), "a * 503:0 * 503:0 * 503:0 *", "a0 . ~0:0 a0 . ~0:0 a0 . =0 idle");
-    // Two rows, and each of them as often as it may be.
-    check(one(), "a a * 503:0 ? 503:0 ? 503:0 ? 503:1 ?", "a0 . ~0:0 a0 ~0:0 a0 =0 a1 ~0:1 a1");
-    // With 21 behind it, the second row in a row that is refused parks the host, then twice as long.
-    let crowd = "a ".repeat(23);
-    let refuse = "? 503:0 ? 503:0 ? 503:0 ? 503:1 ? +1000 ? 503:1 ?";
-    let expected = "a0 ~0:0 a0 ~0:0 a0 =0 a1 ~1000:1 @1000 a1 ~3000:1 @3000";
-    check(one(), &format!("{crowd} {refuse}"), expected);
-    // Not with good answers in between, nor with --no-adaptive.
-    check(one(), &format!("{crowd} ? 503:0 ? 200:0 ? 503:1 ? 200:1 ?"), "a0 ~0:0 a0 =0 a1 ~0:1 a1 =1 a2");
-    let dull = Pace { adaptive: false, ..one() };
-    check(dull, &format!("{crowd} ? 503:0 ? 503:0 ? 503:0 ? 503:1 ?"), "a0 ~0:0 a0 ~0:0 a0 =0 a1 ~0:1 a1");
+fn a_host_that_refuses_all_its_rows_loses_none() {
+    let span = |s| Pace { host_down_after: Some(Nanos::from_secs(s)), ..each(1) };
+    // One row uses its attempts, then waits by itself for the span.
+    check(
+        span(2),
+        "a * 503:0 * 503:0 * 503:0 * +1000 * 503:0 * +1000 * 503:0 *",
+        "a0 . ~0:0 a0 . ~0:0 a0 . ^0 @1000 a0 . ^0 @2000 a0 . =0 idle",
+    );
+    check(
+        span(2),
+        "a * 502:0 * 502:0 * 502:0 * +1000 * 200:0 *",
+        "a0 . ~0:0 a0 . ~0:0 a0 . ^0 @1000 a0 . =0 idle",
+    );
+    // Of two rows the second parks the host, for 1 s and then twice as long. From then on no attempt is used, and
+    // the first and the last row try it in turn.
+    let two = Pace { parallel_max_host: Some(2), ..span(60) };
+    check(
+        two,
+        "a a a * 503:0 504:1 ? +1000 * 502:0 ? +2000 * 200:2 *",
+        "a0 a1 . ~0:0 ^1 @1000 a0 @1125 ^0 @1125 a2 @3125 =2 @3125",
+    );
+    // Too many requests, says even the first 429.
+    check(each(1), "a a * 429:0 ? +1000 * 200:0 *", "a0 . ^0 @1000 a0 . =0 @3000");
+    // A host that refuses for longer is given up; the row that tried it last has its own answer.
+    check(
+        span(2),
+        "a a a * 429:0 * +1000 * 429:0 * +1000 * +1000 * 429:0 * a *",
+        "a0 . ^0 @1000 a0 . ^0 @2000 @3000 a0 . =0 !a1 !a2 idle !a3 idle",
+    );
+    // Pauses that it asked for do not count, but only so many of them.
+    check(
+        span(2),
+        "a a * 429=5:0 * +5000 * 429=5:0 * +5000 * 429:0 * +2000 * 200:0",
+        "a0 . ^0 @5000 a0 . ~10000:0 @10000 a0 . ~12000:0 @12000 a0 . =0",
+    );
+}
+
+#[test]
+fn a_page_that_is_refused_alone_fails_after_its_attempts() {
+    // Another page of its host was served since its first attempt.
+    check(each(2), "a a a ? ? +1 200:1 503:0 ? 503:0 ? 503:0 ?", "a0 a1 =1 ~1:0 a0 ~1:0 a0 =0 a2");
+    // With --no-adaptive, and without a limit of failures, each row uses its own attempts.
+    let dull = Pace { adaptive: false, ..each(1) };
+    check(dull, "a a ? 503:0 ? 503:0 ? 429:0 ? 503:1 ?", "a0 ~0:0 a0 ~0:0 a0 =0 a1 ~0:1 a1");
+    let never = Pace { host_errors_max: 0, ..each(1) };
+    check(never, "a ? 503:0 ? 503:0 ? 503:0 ?", "a0 ~0:0 a0 ~0:0 a0 =0 idle");
+    // Nor does anything wait without retries.
+    let policy = overlapped_proto::retry::Policy { retries: 0, ..Default::default() };
+    check(Pace { retry: policy, ..each(1) }, "a a * 429:0 +1000 *", "a0 . =0 a1 .");
 }
 
 /// No more than three failures in a row.
@@ -454,6 +493,7 @@ fn the_limit_that_holds_is_named() {
     check(each(2), "a a a * slow:0 *", Held::Adaptive);
     check(each(1), "a a * 429=5:0 *", Held::Parked);
     check(each(1), "a a b b * 200:0 ? 429=5:2", Held::Parked);
+    check(each(1), "a a * 429:0 ? +1000 ? 200:0 *", Held::Adaptive);
     check(three(), "a a a b * refused:0 refused:1 refused:2 *", Held::Away);
 }
 

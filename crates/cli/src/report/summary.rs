@@ -129,7 +129,7 @@ fn down(run: &Summary) -> String {
     match run.by_error.get("host.down") {
         None => String::new(),
         Some(rows) => format!(
-            "{} rows not tried: their hosts gave no answer for the time of --host-down-after; \
+            "{} rows not tried: their hosts gave no answer, or none but 429 and 5xx, for the time of --host-down-after; \
              --retry-failed fetches them again",
             count(*rows)
         ),

@@ -25,7 +25,7 @@ pub(super) struct Hosts {
     idle: List,
     /// Hosts in [`Place::Kept`], least recently used first.
     kept: List,
-    /// When hosts in [`Place::Spaced`] and [`Place::Parked`] are due. Entries are deleted lazily: one is valid while its
+    /// When hosts in [`Place::Spaced`], [`Place::Slowed`] and [`Place::Parked`] are due. Entries are deleted lazily: one is valid while its
     /// host is in that place with exactly that time.
     timers: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// Hosts with more evictable rows than `window_rows_host`, unordered.
@@ -45,6 +45,7 @@ pub(super) struct Census {
     pub(super) full: usize,
     pub(super) throttled: usize,
     pub(super) spaced: usize,
+    pub(super) slowed: usize,
     pub(super) parked: usize,
 }
 
@@ -121,7 +122,12 @@ impl Hosts {
             Place::Ready => self.slab.unlink(&mut self.ready, at),
             Place::Idle => self.slab.unlink(&mut self.idle, at),
             Place::Kept => self.slab.unlink(&mut self.kept, at),
-            Place::Busy | Place::Full | Place::Throttled | Place::Spaced(_) | Place::Parked(_) => {}
+            Place::Busy
+            | Place::Full
+            | Place::Throttled
+            | Place::Spaced(_)
+            | Place::Slowed(_)
+            | Place::Parked(_) => {}
         }
         match new {
             Place::Ready => self.slab.push_back(&mut self.ready, at),
@@ -130,7 +136,7 @@ impl Hosts {
                 let list = if new == Place::Idle { &mut self.idle } else { &mut self.kept };
                 self.slab.push_back(list, at);
             }
-            Place::Spaced(due) | Place::Parked(due) => self.set_timer(due, at),
+            Place::Spaced(due) | Place::Slowed(due) | Place::Parked(due) => self.set_timer(due, at),
             Place::Busy | Place::Full | Place::Throttled => {}
         }
         *self.census.of(old) -= 1;
@@ -232,7 +238,8 @@ impl Hosts {
 }
 
 fn is_live(slab: &Slab<Host>, due: Nanos, at: u32) -> bool {
-    slab.peek(at).is_some_and(|host| host.place == Place::Spaced(due) || host.place == Place::Parked(due))
+    let places = [Place::Spaced(due), Place::Slowed(due), Place::Parked(due)];
+    slab.peek(at).is_some_and(|host| places.contains(&host.place))
 }
 
 impl Census {
@@ -244,6 +251,7 @@ impl Census {
             Place::Full => &mut self.full,
             Place::Throttled => &mut self.throttled,
             Place::Spaced(_) => &mut self.spaced,
+            Place::Slowed(_) => &mut self.slowed,
             Place::Parked(_) => &mut self.parked,
         }
     }

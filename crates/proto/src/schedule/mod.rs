@@ -8,11 +8,19 @@
 //! # What answers and failures do
 //!
 //! - `Retry-After` on a status that is retried *parks* the host: none of its rows starts before, for at most ten minutes.
-//! - 429 or 503 without `Retry-After`: the row backs off by itself. The host is parked as well if that is the second
-//!   such answer in a row, from another row, and if twenty or more rows wait for it: then for 1 s, doubling to 60 s,
-//!   with jitter, until it answers well. Answers that come in during a parking do not lengthen it. So one broken page
-//!   does not pause its host.
-//! - 429, 503 and timeouts halve the host's concurrency limit; good answers raise it by one (AIMD).
+//! - A host *refuses* if it answers 429, or 502, 503, 504, 522 or 524 to two rows in a row; while its rate is lowered, with
+//!   any of these. Then it is parked for 1 s, doubling to 60 s, with jitter, until another answer comes. Answers that come
+//!   in during a parking do not lengthen it. The first parking that it did not ask for halves its rate; other answers raise it
+//!   (AIMD). So one broken page does not pause its host.
+//! - A row that is refused with its host uses no attempt: it waits as long as it has waited, for `host_down_after` at most.
+//!   From then on it uses its attempts, as a row does that alone is refused. One whose attempts are used up goes on waiting
+//!   if its host has given no other answer since the row's first attempt.
+//! - After a refusal that is not 429, the first and the last row of the queue probe in turn, so that broken pages at the
+//!   front do not hide good ones. A row that is refused for eight seconds, while others are answered, tells of its page
+//!   only.
+//! - A host that has given no other answer for `host_down_after`, and was parked twice, is *down*: its rows fail at once.
+//!   The first ten parkings that it asked for do not count. Without that limit it is down after two days of parkings.
+//! - Refusals and timeouts halve the host's concurrency limit; good answers raise it by one (AIMD).
 //! - `host_errors_max` failures in a row to reach an *origin* (scheme, host, port) park it: for 1 s, doubling to 60 s,
 //!   with jitter. At the end of each parking one of its rows probes it. A probe that fails does not count as an attempt
 //!   of its row, nor does the failure of a row that was in flight when the origin was parked. Any answer ends the
@@ -26,7 +34,6 @@
 //!   probes. A row whose last attempt failed to reach the origin parks it earlier, from the third failure in a row on,
 //!   or waits by itself while the origin answers others; so no row is lost before `host_down_after` is over, however few
 //!   there are. Without retries the first two failures in a row are those of their rows.
-//! - A host that was parked for two days for its refusals, without a good answer in between, is down too.
 //! - When ten hosts in a row fail as they do when the local network or resolver is down, and nothing answers in between,
 //!   only a probe starts from time to time, and no row fails for it, for up to an hour. Before anything was reached in a
 //!   run, this takes a hundred hosts.
@@ -35,13 +42,14 @@
 //!
 //! `poll` and `finish` take constant time for a host that may start; a host or an origin that waits for a time goes
 //! through a heap, O(log hosts). Only giving up a host or an origin scans the rows that wait for a retry. Memory: one slab
-//! of rows (200 bytes and the URL each), one slab of hosts (about 170 bytes each, with one origin). Idle hosts are evicted
+//! of rows (200 bytes and the URL each), one slab of hosts (about 200 bytes each, with one origin). Idle hosts are evicted
 //! in LRU order once there are `hosts_max`; those that are parked, failing or down only when there is no other.
 
 mod scheduler;
 mod network;
 mod hosts;
 mod host;
+mod refusals;
 mod reach;
 
 pub use scheduler::Scheduler;
@@ -71,11 +79,11 @@ pub struct Pace {
     pub rate: Option<Rate>,
     /// Starts, for each host.
     pub rate_host: Option<Rate>,
-    /// True to lower the concurrency of a host that answers 429 or 503 or times out, and to park it.
+    /// True to lower the concurrency and the rate of a host that refuses or times out, and to park it.
     pub adaptive: bool,
     /// Failures in a row to reach an origin before it is parked. 0: never.
     pub host_errors_max: u32,
-    /// How long an origin may give no answer before its rows fail. `None`: no limit.
+    /// How long an origin may give no answer, or a host nothing but refusals, before its rows fail. `None`: no limit.
     pub host_down_after: Option<Nanos>,
     /// Which failures are retried.
     pub retry: retry::Policy,
@@ -127,7 +135,8 @@ pub enum Finish {
     Deliver(Job),
     /// It stays in the scheduler and starts again, not before this time.
     RetryAt(Nanos),
-    /// It stays in the scheduler until its origin, or the network, can be reached. The attempt is not counted.
+    /// It stays in the scheduler until its origin, or the network, can be reached, or its host answers again. The attempt
+    /// is not counted.
     PutBack,
 }
 
@@ -146,7 +155,7 @@ pub enum Held {
     RateHost,
     /// The lowered concurrency of hosts that answer slowly or refuse.
     Adaptive,
-    /// Hosts that are paused after 429 or 503, whether or not they asked for it.
+    /// Hosts that are paused because they refuse, whether or not they asked for it.
     Parked,
     /// Rows wait for their retry.
     Retry,

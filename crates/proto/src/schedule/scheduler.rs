@@ -19,6 +19,7 @@ use crate::time::Nanos;
 use super::hosts::Hosts;
 use super::network::Network;
 use super::reach::{self, Admission, Event, Reach, Rules};
+use super::refusals::Tried;
 use super::{Finish, Held, Next, Pace};
 
 /// The rows that are not in flight, and the state of their hosts.
@@ -185,11 +186,12 @@ impl Scheduler {
         }
         let (target, row) = (job.target(), job.row.0 as u32);
         self.free_slot(at, target.endpoint);
-        self.hosts.get_mut(at).record(ending, row, &self.pace, now, draw);
+        let tried = Tried { row, first_started: job.first_started.unwrap_or(now) };
+        self.hosts.get_mut(at).record(ending, tried, &self.pace, now, draw);
         if let Some(event) = reached(ending, row) {
             self.apply(at, target.endpoint, event, now, draw);
         }
-        if self.hosts.get(at).down {
+        if self.hosts.get(at).refusals.is_down() {
             self.give_up(at, None);
         }
         let finish = self.judge(at, job, ending, now, draw);
@@ -221,7 +223,7 @@ impl Scheduler {
         self.free_slot(at, from.endpoint);
         let host = self.hosts.get_mut(at);
         self.network.record(moved, &mut host.network_round, now);
-        host.record(moved, 0, &self.pace, now, 0);
+        host.record(moved, Tried { row: 0, first_started: now }, &self.pace, now, 0);
         self.apply(at, from.endpoint, Event::Answered, now, 0);
         self.relax(at, from.endpoint, now);
         self.hosts.settle(at, &self.pace, now);
@@ -334,7 +336,7 @@ impl Scheduler {
         let hosts = [
             (self.hosts.away, Held::Away),
             (census.parked, Held::Parked),
-            (census.throttled, Held::Adaptive),
+            (census.throttled + census.slowed, Held::Adaptive),
             (census.full, Held::ParallelMaxHost),
             (census.spaced, Held::RateHost),
         ];
@@ -368,7 +370,9 @@ impl Scheduler {
             self.rows.unlink(&mut self.doomed, row);
             let target = self.rows.get(row).target();
             let host = self.hosts.find(target.host);
-            let Some(failure) = host.map_or(Some(refused()), |at| self.failure_of(at, target.endpoint))
+            let refused = || refused(&self.pace);
+            let Some(failure) =
+                host.map_or_else(|| Some(refused()), |at| self.failure_of(at, target.endpoint))
             else {
                 let at = self.host_of_row(row, now);
                 self.enqueue(at, row, End::Back);
@@ -392,7 +396,7 @@ impl Scheduler {
                 | Reach::Parked { .. }
                 | Reach::Returning { .. },
             )
-            | None => host.down.then(refused),
+            | None => host.refusals.is_down().then(|| refused(&self.pace)),
         }
     }
 
@@ -401,7 +405,7 @@ impl Scheduler {
     fn next_row(&mut self, at: u32, now: Nanos) -> Option<u32> {
         loop {
             let host = self.hosts.get_mut(at);
-            let row = host.queue.front()?;
+            let row = if host.refusals.tries_last() { host.queue.back() } else { host.queue.front() }?;
             let site = host.sites.get_mut(self.rows.get(row).target().endpoint);
             site.called = site.called.saturating_sub(1); // `called` is an upper bound: not every row here was called.
             match site.reach.admits(site.in_flight, &self.pace, now) {
@@ -485,20 +489,35 @@ impl Scheduler {
 
     /// What happens to a row whose attempt ended with `ending`. The states of its host and its origin are updated before.
     fn judge(&mut self, at: u32, job: Job, ending: Ending, now: Nanos, draw: u64) -> Finish {
+        if let Ending::Response { status: ..400, .. } = ending {
+            return Finish::Deliver(job);
+        }
         let endpoint = job.target().endpoint;
-        let back_off = retry::back_off(retry::retries(&job), draw.rotate_left(32));
         let host = self.hosts.get(at);
-        let due = (now + back_off).max(host.parked_until());
-        let policy = &self.pace.retry;
-        let in_time = policy.in_time(&job, due);
-        let down = host.down || self.reach_of(at, endpoint).is_given_up();
         let missed = reach::contact(ending) == Some(false);
         if missed && self.reach_of(at, endpoint).is_parked() {
             return self.spare(job, now);
         }
+        let refused = matches!(ending, Ending::Response { status, .. } if retry::is_refusal(status));
+        if let Ending::Response { status, .. } = ending
+            && refused
+            && host.refusals.spares(status)
+            && let Some(due) = self.waits_out(at, &job, ending, now, draw)
+        {
+            return self.set_aside(at, job, due);
+        }
+        let back_off = retry::back_off(retry::retries(&job), draw.rotate_left(32));
+        let due = (now + back_off).max(host.refusals.parked_until());
+        let policy = &self.pace.retry;
+        let in_time = policy.in_time(&job, due);
+        let down = host.refusals.is_down() || self.reach_of(at, endpoint).is_given_up();
+        let is_alone = refused && host.refusals.has_served_nothing_since(job.first_started.unwrap_or(now));
         if !down && policy.allows(&job, ending) && in_time && self.budget.spend() {
             self.retry(at, job, due);
             return Finish::RetryAt(due);
+        }
+        if is_alone && let Some(due) = self.waits_out(at, &job, ending, now, draw) {
+            return self.set_aside(at, job, due);
         }
         let transient = matches!(ending, Ending::Failed(kind) if kind.is_transient());
         if missed && transient && in_time {
@@ -508,24 +527,42 @@ impl Scheduler {
                 return self.spare(job, now);
             }
             if let Some(due) = self.lingers(at, &job, now, draw) {
-                let attempts = job.attempts.saturating_sub(1);
-                self.retry(at, Job { attempts, ..job }, due);
-                return Finish::PutBack;
+                return self.set_aside(at, job, due);
             }
         }
         Finish::Deliver(job)
     }
 
+    /// The time until which a row waits that was refused together with its host's other rows: not for itself, so it uses
+    /// no attempt. `None`: it has waited for `host_down_after` already, or may not be sent again.
+    fn waits_out(&self, at: u32, job: &Job, ending: Ending, now: Nanos, draw: u64) -> Option<Nanos> {
+        let host = self.hosts.get(at);
+        let policy = &self.pace.retry;
+        let waits = self.pace.adaptive
+            && self.pace.host_errors_max > 0
+            && !host.refusals.is_down()
+            && policy.may_repeat(job, ending);
+        let span = self.pace.host_down_after.unwrap_or(limits::PARKED_SUM_MAX);
+        let pause = pause(job, span, now, draw.rotate_left(32))?;
+        let due = (now + pause).max(host.refusals.again(pause));
+        (waits && policy.in_time(job, due)).then_some(due)
+    }
+
     /// The time until which a row without attempts left waits by itself, because its origin is not parked: it failed too
     /// seldom for that, or it refuses new connections while it still answers on others, as some servers do when they
-    /// restart. The wait doubles the time since the row's first attempt, up to `host_down_after`.
+    /// restart.
     fn lingers(&self, at: u32, job: &Job, now: Nanos, draw: u64) -> Option<Nanos> {
         let is_doubtful = matches!(self.reach_of(at, job.target().endpoint), Reach::Doubtful { .. });
-        let waited = now - job.first_started.unwrap_or(now);
-        let left = self.pace.host_down_after.map_or(Nanos::MAX, |span| span - waited);
-        let pause = waited.max(limits::REACH_PAUSE_BASE).min(limits::REACH_PAUSE_MAX).min(left);
-        let due = now + pause + retry::fraction(Nanos(pause.0 / 4), draw);
-        (is_doubtful && self.pace.retry.retries > 0 && left > Nanos::ZERO).then_some(due)
+        let waits = is_doubtful && self.pace.retry.retries > 0;
+        let due = now + pause(job, self.pace.host_down_after.unwrap_or(Nanos::MAX), now, draw)?;
+        waits.then_some(due)
+    }
+
+    /// Keeps a row until `due`. The attempt is not counted, but the row counts as tried.
+    fn set_aside(&mut self, at: u32, job: Job, due: Nanos) -> Finish {
+        let attempts = job.attempts.checked_sub(1).expect("a row in flight has an attempt");
+        self.retry(at, Job { attempts, ..job }, due);
+        Finish::PutBack
     }
 
     /// Puts back a row that failed because its origin is away. The attempt is not counted.
@@ -597,7 +634,7 @@ impl Scheduler {
         let endpoint = self.rows.get(row).target().endpoint;
         let reach = host.sites.get(endpoint).map_or(Reach::Untried, |site| site.reach);
         match (end, reach) {
-            _ if host.down || reach.is_given_up() => self.rows.push_back(&mut self.doomed, row),
+            _ if host.refusals.is_down() || reach.is_given_up() => self.rows.push_back(&mut self.doomed, row),
             (_, Reach::Parked { .. }) => self.hold(at, row),
             (End::Back, _) => self.rows.push_back(&mut host.queue, row),
             (End::Front, _) => self.rows.push_front(&mut host.queue, row),
@@ -714,8 +751,22 @@ fn uncount(job: &mut Job) {
     }
 }
 
-fn refused() -> Failure {
-    Failure::new(ErrorKind::HostDown, "not tried: the host has refused for two days, with 429 or 503")
+/// The pause of a row that waits by itself: as long as it has waited since its first attempt, so that its tries double
+/// their distance. `None`: it has waited for `span`.
+fn pause(job: &Job, span: Nanos, now: Nanos, draw: u64) -> Option<Nanos> {
+    let waited = now - job.first_started.unwrap_or(now);
+    let left = span - waited;
+    let pause = waited.max(limits::REACH_PAUSE_BASE).min(limits::REACH_PAUSE_MAX).min(left);
+    (left > Nanos::ZERO).then_some(pause + retry::fraction(Nanos(pause.0 / 4), draw))
+}
+
+fn refused(pace: &Pace) -> Failure {
+    let what = "not tried: the host has answered nothing but 429 or 5xx";
+    let message = match pace.host_down_after {
+        Some(span) => format!("{what} for {} s (--host-down-after)", span.as_secs_f64()),
+        None => format!("{what} while it was paused for two days"),
+    };
+    Failure::new(ErrorKind::HostDown, message)
 }
 
 fn given_up(last: ErrorKind, pace: &Pace) -> Failure {
