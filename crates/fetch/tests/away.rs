@@ -12,7 +12,7 @@ use std::time::Duration;
 use overlapped_fetch::{Bulk, Config, Input, Pace, Timeouts, sink};
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::time::Nanos;
-use overlapped_testkit::{Server, refused_on};
+use overlapped_testkit::{Server, blackhole, refused_on};
 use support::{LONG, config, error, fetch, retrying, wait};
 
 /// An address of this machine that no other test uses, for a port that is given back and taken again.
@@ -104,6 +104,19 @@ fn a_dead_host_of_ten_thousand_rows_costs_at_most_thirty_connects() {
     let untried = fetched.records.iter().find(|record| error(record) == "host.down").unwrap();
     let told = untried.failure.as_ref().unwrap().message.to_string();
     assert!(told.contains("4 s (--host-down-after)") && told.contains("tls.timeout"), "{told}");
+}
+
+#[test]
+fn a_total_timeout_while_connecting_hid_that_an_origin_is_away() {
+    let hole = blackhole();
+    let timeouts = Timeouts { total: Some(Duration::from_millis(50)), ..Timeouts::default() };
+    let pace = Pace { host_down_after: Some(Duration::from_secs(1)), ..Pace::default() };
+    let urls = (0..400).map(|row| hole.url(&format!("/{row}")));
+    let fetched = fetch(Config { pace, timeouts, ..retrying(2) }, urls);
+    // The rows that tried it have their own failure.
+    let own = fetched.summary.by_error["timeout.total"];
+    assert_eq!(own + fetched.summary.by_error["host.down"], 400, "{:?}", fetched.summary.by_error);
+    assert!((1..=20).contains(&own), "{:?}", fetched.summary.by_error);
 }
 
 #[test]

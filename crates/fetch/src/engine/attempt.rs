@@ -182,9 +182,13 @@ impl Attempt<'_> {
         let name = key.origin.host();
         outcome.wire = Wire { reused: Some(false), ..Wire::default() };
 
+        // A row that was redirected may have little time left, which tells nothing of the origin.
+        let step = |kind| job.chain.is_empty().then_some(kind);
+        outcome.connecting = step(ErrorKind::DnsTimeout);
         let deadline = Deadline::after(shard.now(), timeouts.dns, ErrorKind::DnsTimeout);
         let addresses = alarm.within(deadline, shard.addresses(job, &mut outcome.watch)).await??;
 
+        outcome.connecting = step(ErrorKind::ConnectTimeout);
         let deadline = Deadline::after(shard.now(), timeouts.connect, ErrorKind::ConnectTimeout);
         let tcp = alarm.within(deadline, connect::dial(&addresses, key.origin.port())).await??;
         outcome.watch.connect(shard.stamp());
@@ -194,6 +198,7 @@ impl Attempt<'_> {
         outcome.wire.remote = Some(remote);
 
         let stream = if key.origin.scheme() == Scheme::Https {
+            outcome.connecting = step(ErrorKind::TlsTimeout);
             let deadline = Deadline::after(shard.now(), timeouts.tls, ErrorKind::TlsTimeout);
             let tls = alarm.within(deadline, shard.plan.trust.handshake(name, tcp)).await??;
             outcome.watch.tls(shard.stamp());
@@ -201,6 +206,7 @@ impl Attempt<'_> {
         } else {
             Stream::Plain(tcp)
         };
+        outcome.connecting = None;
         shard.count_connection();
         shard.accepted(job.target());
         Ok(Box::new(Connection::new(stream, Rc::clone(&shard.blocks), remote, shard.now())))

@@ -26,6 +26,8 @@ pub(crate) struct Outcome {
     /// The body was streamed to the receiver, so a retry would deliver it twice.
     pub(crate) handed_on: bool,
     pub(crate) failure: Option<Failure>,
+    /// The timeout of the step of connecting that is under way.
+    pub(crate) connecting: Option<ErrorKind>,
     /// The failed robots.txt request that stopped this row. The scheduler judges the row by it.
     pub(crate) refusal: Option<Ending>,
 }
@@ -44,6 +46,7 @@ impl Outcome {
             hold: Hold::default(),
             handed_on: false,
             failure: None,
+            connecting: None,
             refusal: None,
         }
     }
@@ -53,10 +56,15 @@ impl Outcome {
         let ended = match (&self.failure, self.status) {
             (Some(_), Some(status)) if self.handed_on => Ending::Response { status, retry_after: None },
             (None, Some(status)) => Ending::Response { status, retry_after: self.retry_after },
-            (Some(failure), _) => Ending::Failed(failure.kind),
+            (Some(failure), _) => Ending::Failed(self.reachability(failure.kind)),
             (None, None) => Ending::Failed(ErrorKind::Internal),
         };
         self.refusal.unwrap_or(ended)
+    }
+
+    /// A total timeout that strikes while connecting is a failure to reach the origin.
+    fn reachability(&self, kind: ErrorKind) -> ErrorKind {
+        self.connecting.filter(|_| kind == ErrorKind::TimeoutTotal).unwrap_or(kind)
     }
 
     /// True if nothing was sent, because this machine had no file or port for it.
