@@ -63,14 +63,21 @@ impl Line {
         let mut tell = |rank, text: String| parts.push(Part { gap: " · ", text, rank, short: None });
         tell(2, format!("live {}", count(now.in_flight as u64)));
         if now.hosts > 1 || now.hosts_parked > 0 {
-            let rank = if now.hosts_parked > 0 { 9 } else { 5 };
-            tell(rank, format!("hosts {}{}", count(now.hosts as u64), parked(now)));
+            let text = format!("hosts {}{}", count(now.hosts as u64), parked(now));
+            let (rank, short) = match now.hosts_parked {
+                0 => (5, None),
+                parked => (9, Some(format!("{} parked", short(parked as u64)))),
+            };
+            parts.push(Part { gap: " · ", text, rank, short });
         }
+        let mut tell = |rank, text: String| parts.push(Part { gap: " · ", text, rank, short: None });
         if now.rows_spilled > 0 {
             tell(1, format!("on disk {}", short(now.rows_spilled)));
         }
         if let Some(left) = self.left(now) {
-            tell(0, format!("ETA {}", span(left)));
+            // The rows of a parked host may take longer than the others, whose speed this is.
+            let (rank, more) = if now.hosts_parked > 0 { (10, "+") } else { (0, "") };
+            tell(rank, format!("ETA {}{more}", span(left)));
         }
         if let Some(held) = held(now.held) {
             tell(4, held);
@@ -198,7 +205,7 @@ mod tests {
             &progress(),
             160,
             "40.0 %  40,000  400/s  61 MB/s · ok 37k 4xx 2.1k 5xx 41 err 959 · live 251 \
-             · hosts 3,811 (412 parked) · on disk 9.0k · ETA 2m30 · held by --rate-host",
+             · hosts 3,811 (412 parked) · on disk 9.0k · ETA 2m30+ · held by --rate-host",
         );
     }
 
@@ -224,12 +231,15 @@ mod tests {
         check(
             &now,
             120 - 13,
-            "40.0 %  40,000  400/s · ok 37k 4xx 2.1k 5xx 41 err 959 · hosts 3,811 (412 parked) · ETA 2m30",
+            "40.0 %  40,000  400/s · ok 37k 4xx 2.1k 5xx 41 err 959 · hosts 3,811 (412 parked) · ETA 2m30+",
         );
-        check(&now, 80 - 13, "40.0 % · ok 37k err 3.1k · hosts 3,811 (412 parked) · ETA 2m30");
+        check(&now, 80 - 13, "40.0 % · ok 37k err 3.1k · hosts 3,811 (412 parked) · ETA 2m30+");
         let well = Progress { hosts_parked: 0, ..now.clone() };
         check(&well, 80 - 13, "40.0 %  40,000  400/s · ok 37k 4xx 2.1k 5xx 41 err 959 · ETA 2m30");
-        check(&now, 40, "40.0 % · ok 37k err 3.1k · ETA 2m30");
+        check(&now, 55, "40.0 % · ok 37k err 3.1k · 412 parked · ETA 2m30+");
+        check(&now, 40, "40.0 % · ok 37k err 3.1k · 412 parked");
+        check(&Progress { hosts_parked: 12_345, ..now.clone() }, 39, "40.0 % · ok 37k err 3.1k · 12k parked");
+        check(&well, 40, "40.0 % · ok 37k err 3.1k · ETA 2m30");
         let calm = Progress { by_class: [0; 6], failed: 0, bad: 0, ok: 40_000, hosts_parked: 0, ..now };
         check(&calm, 40, "40.0 %  400/s · ok 40k · ETA 2m30");
     }
