@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use overlapped_proto::job::Row;
-use overlapped_proto::journal::{End, Frame, Group, Head, Listed, Mark, Named, State, read};
+use overlapped_proto::journal::{
+    Checkpoint, Frame, Group, Head, Listed, Mark, Named, SinkCheckpoints, SinkId, State, read,
+};
 
 use crate::take::Take;
 
@@ -78,13 +80,16 @@ pub(crate) fn frame(take: &mut Take<'_>) -> Frame {
     match take.byte() % 8 {
         0..4 => {
             let (ok, failed) = (rows(take), rows(take));
-            let mut end = || End { bytes: take.below(1 << 16) as u64, sum: take.byte().into() };
-            let offsets = (0..3).map(|at| (at > 0).then(&mut end)).collect();
+            let mut checkpoints = SinkCheckpoints::default();
+            for name in ["a.ndjson", "b.csv"] {
+                let (position, data) = (take.below(1 << 16) as u64, [take.byte()].into());
+                checkpoints.set(SinkId::new(name), Checkpoint { position, data });
+            }
             let mark = (take.byte() > 128)
                 .then(|| Mark { row: Row(take.byte().into()), offset: take.below(1 << 16) as u64 });
             let listed = (take.byte() > 128)
                 .then(|| Listed { bytes: take.below(1 << 16) as u64, sum: take.byte().into() });
-            Frame::Done(Group { ok, failed, offsets, mark, listed })
+            Frame::Done(Group { ok, failed, checkpoints, mark, listed })
         }
         4 => {
             let count = take.below(4);

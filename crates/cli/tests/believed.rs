@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use overlapped_proto::job::Row;
-use overlapped_proto::journal::{Frame, Group, Head, Listed, State, read};
+use overlapped_proto::journal::{Checkpoint, Frame, Group, Head, Listed, SinkId, State, read};
 use overlapped_proto::row_set::RowSet;
 use overlapped_testkit::{Script, Server};
 use program::{Directory, Ran, command, records, run, run_with};
@@ -160,14 +160,23 @@ fn an_entry_that_says_too_much_is_refused() {
         failed: Vec::new(),
         ..last.clone()
     };
+    let sink = SinkId::new("out.ndjson");
+    let at = last.checkpoints.of(&sink).unwrap().clone();
     let mut beyond = group(ROWS..ROWS + 1);
-    beyond.offsets[0].as_mut().unwrap().bytes += 1 << 20;
+    beyond.checkpoints.set(sink.clone(), Checkpoint { position: at.position + (1 << 20), ..at.clone() });
     let mut other = group(ROWS..ROWS + 1);
-    other.offsets[0].as_mut().unwrap().sum ^= 1;
+    other.checkpoints.set(sink.clone(), Checkpoint { data: [at.data[0] ^ 1, 0, 0, 0].into(), ..at.clone() });
+    let mut foreign = group(ROWS..ROWS + 1);
+    foreign.checkpoints.set(sink, Checkpoint { data: b"of a table".as_slice().into(), ..at });
     let mut list = group(ROWS..ROWS + 1);
     list.listed = Some(Listed { bytes: 1 << 30, sum: 0 });
     let many = group(0..(1 << 24) - 1);
-    for (frame, what) in [(many, "rows are done"), (beyond, "bytes"), (other, "changed")] {
+    for (frame, what) in [
+        (many, "rows are done"),
+        (beyond, "bytes"),
+        (other, "changed"),
+        (foreign, "the state has no length of it"),
+    ] {
         run.forge(&Frame::Done(frame));
         run.check_refused(what);
         fs::write(&journal, &whole).unwrap();

@@ -119,25 +119,24 @@ impl Bulk {
     /// was read to its end, it must be given again from its beginning, and is compared with the copy.
     ///
     /// ```
-    /// use overlapped_fetch::durable::{Begin, Durable};
-    /// use overlapped_fetch::sink::{Existing, Lines, OutputFile};
+    /// use overlapped_fetch::durable::{Begin, Durable, Output};
+    /// use overlapped_fetch::sink::{Format, FormatOptions};
     /// use overlapped_fetch::{Bulk, Config, Input};
-    /// use overlapped_proto::record::column::Fields;
     /// # let server = overlapped_testkit::Server::start();
     /// # let urls = vec![server.url("/ok"), server.url("/status/404")];
     /// # let folder = std::env::temp_dir().join(format!("overlapped-doc-{}", std::process::id()));
     /// # std::fs::create_dir_all(&folder)?;
-    /// # let output = folder.join("results.ndjson");
+    /// # let results = folder.join("results.ndjson");
     ///
     /// let bulk = Bulk::new(Config::default())?.input(Input::Urls(Box::new(urls.into_iter())));
-    /// let (bulk, earlier) = bulk.durable(Durable { begin: Begin::Resume, ..Durable::beside(&output) })?;
-    /// let file = match earlier.offset(0) {
-    ///     Some(end) => OutputFile::resume(output.clone(), end)?,
-    ///     None => OutputFile::create(output.clone(), Existing::Keep)?,
-    /// };
-    /// bulk.sink(Box::new(Lines::ndjson(file, Fields::default()).durable())).start()?.wait()?;
+    /// let output = Output::new(Format::Ndjson, results.clone());
+    /// let outputs = vec![output.clone()];
+    /// let durable = Durable { begin: Begin::Resume, outputs, ..Durable::beside(&results) };
+    /// let (bulk, earlier) = bulk.durable(durable)?;
+    /// let sink = output.open(Some(&earlier), FormatOptions::default())?;
+    /// bulk.sink(sink).start()?.wait()?;
     ///
-    /// assert_eq!(std::fs::read_to_string(&output)?.lines().count(), 2);
+    /// assert_eq!(std::fs::read_to_string(&results)?.lines().count(), 2);
     /// # std::fs::remove_dir_all(&folder)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -213,16 +212,14 @@ impl Bulk {
     ///
     /// # Errors
     ///
-    /// Two sinks move bodies; the list cannot be opened; no thread can be started.
+    /// Two sinks move bodies or have the same name; the list cannot be opened; no thread can be started.
     ///
     /// # Blocking
     ///
     /// Until the list is open.
     pub fn start(mut self) -> Result<Run, Error> {
         let sinks = Sinks::new(std::mem::take(&mut self.sinks));
-        if sinks.contend() {
-            return Err(Error::config("two sinks write bodies to files of their own: a body has one file"));
-        }
+        sinks.check()?;
         let moves_bodies = sinks.moves_bodies();
         let clock = Clock::start();
         let (feed, input_bytes, list_file) = match self.feed.take() {

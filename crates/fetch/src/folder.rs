@@ -276,6 +276,12 @@ fn open(folder: BorrowedFd<'_>, name: &Path, flags: OFlags, mode: Mode) -> io::R
     patiently(|| Ok(retry_on_intr(|| openat(folder, name, flags, mode))?.into()))
 }
 
+/// True if it is a named pipe.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode as _) == FileType::Fifo)
+}
+
 /// Sets the permission bits.
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     Ok(fchmod(file, Mode::from_raw_mode(mode))?)

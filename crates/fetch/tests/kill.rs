@@ -14,12 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlapped_fetch::durable::{self, Begin, Durability, Durable, Output};
-use overlapped_fetch::sink::{Existing, Files, Lines, OutputFile};
+use overlapped_fetch::sink::{Format, FormatOptions, SinkId};
 use overlapped_fetch::{Bulk, Config, ErrorClass, Input, Pace, Response, Timeouts};
-use overlapped_proto::filename::Template;
 use overlapped_proto::journal::Frame;
 use overlapped_proto::limits;
-use overlapped_proto::record::column::Fields;
 use overlapped_testkit::{Script, Server, row_of};
 
 const PARALLEL: usize = 32;
@@ -109,16 +107,13 @@ fn worker() {
     let bulk = Bulk::new(config).unwrap().input(Input::File(place.0.join("urls.txt")));
     // A generation every few groups, so that changes of generation are hit as well.
     let beside = Durable::beside(&place.output());
-    let outputs = vec![Output::Other(pages.clone()), Output::Ndjson(place.output())];
+    let outputs = vec![Output::new(Format::Files, pages), Output::new(Format::Ndjson, place.output())];
+    let opened = outputs.clone();
     let durable = Durable { begin: Begin::Resume, durability, journal_bytes: 2_000, outputs, ..beside };
-    let (bulk, earlier) = bulk.durable(durable).unwrap();
-    let files = Files::open(pages, Template::default(), Existing::Keep).unwrap();
-    let file = match earlier.offset(1) {
-        Some(end) => OutputFile::resume(place.output(), end),
-        None => OutputFile::create(place.output(), Existing::Replace),
-    };
-    let lines = Lines::ndjson(file.unwrap(), Fields::default()).durable();
-    let bulk = bulk.sink(Box::new(files.durable(earlier.run).unwrap())).sink(Box::new(lines));
+    let (mut bulk, earlier) = bulk.durable(durable).unwrap();
+    for output in opened {
+        bulk = bulk.sink(output.open(Some(&earlier), FormatOptions::default()).unwrap());
+    }
     bulk.start().unwrap().wait().unwrap();
     std::process::exit(0);
 }
@@ -184,10 +179,10 @@ fn check_state(place: &Place, before: u64) -> u64 {
         assert_eq!(before, 0, "a state that was there is gone");
         return 0;
     }
-    let mut length = 0;
+    let (mut length, sink) = (0, SinkId::new("out.ndjson"));
     let checked = durable::check(&place.state(), |_, _, frame| match frame {
-        Frame::Done(group) => length = group.offsets[1].unwrap().bytes,
-        Frame::Snapshot(state) => length = state.offsets.get(1).copied().flatten().unwrap_or_default().bytes,
+        Frame::Done(group) => length = group.checkpoints.of(&sink).unwrap().position,
+        Frame::Snapshot(state) => length = state.checkpoints.of(&sink).map_or(0, |at| at.position),
         Frame::Names(_) | Frame::Intent(_) | Frame::Ended => {}
     });
     let checked = checked.unwrap_or_else(|error| panic!("{error}"));

@@ -8,12 +8,12 @@
 use std::fmt;
 
 use crate::job::Row;
-use crate::limits::{DURABLE_ROWS_MAX, FRAME_BYTES_MAX, GROUP_ROWS_MAX};
+use crate::limits::{DURABLE_ROWS_MAX, FRAME_BYTES_MAX, GROUP_ROWS_MAX, SINKS_MAX};
 use crate::row_set::{RowSet, decode_ranges, encode_ranges};
 use crate::varint;
 
 /// The version of the format. Another one is refused.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 const MAGIC: &[u8; 8] = b"ovlp-run";
 /// Length and kind.
@@ -89,12 +89,97 @@ pub struct Group {
     pub ok: Vec<Row>,
     /// The rows that failed, in order.
     pub failed: Vec<Row>,
-    /// For each sink the end of its file, if it has one.
-    pub offsets: Vec<Option<End>>,
+    /// How far each sink has come.
+    pub checkpoints: SinkCheckpoints,
     /// Where a resumed run starts to read: a row at or below the low-water mark.
     pub mark: Option<Mark>,
     /// The part of the list read so far, if it is a file.
     pub listed: Option<Listed>,
+}
+
+/// The name of a sink, by which the journal knows it: that of its output. Each sink of a run has another one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SinkId(Box<str>);
+
+impl SinkId {
+    /// The sink of this name.
+    pub fn new(name: impl Into<Box<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How far a sink has come: where it goes on if the run resumes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// A position that never goes back, in a unit of the sink's own, such as bytes of its file.
+    pub position: u64,
+    /// What else the sink needs to go on from there. No other part of the program reads it.
+    pub data: Box<[u8]>,
+}
+
+/// The checkpoints of the sinks of a run, by name. A sink without one, such as standard output, is not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkCheckpoints(Vec<(SinkId, Checkpoint)>);
+
+impl SinkCheckpoints {
+    /// The checkpoint of a sink; `None`: it has none.
+    #[must_use]
+    pub fn of(&self, sink: &SinkId) -> Option<&Checkpoint> {
+        self.0.iter().find(|(id, _)| id == sink).map(|(_, checkpoint)| checkpoint)
+    }
+
+    /// Sets the checkpoint of a sink.
+    pub fn set(&mut self, sink: SinkId, checkpoint: Checkpoint) {
+        match self.0.iter_mut().find(|(id, _)| *id == sink) {
+            Some((_, old)) => *old = checkpoint,
+            None => {
+                assert!(self.0.len() < SINKS_MAX, "a run has at most SINKS_MAX sinks");
+                self.0.push((sink, checkpoint));
+            }
+        }
+    }
+
+    /// All of them, in the order in which they were set.
+    pub fn iter(&self) -> impl Iterator<Item = (&SinkId, &Checkpoint)> {
+        self.0.iter().map(|(id, checkpoint)| (id, checkpoint))
+    }
+
+    /// True if a sink has gone back since `earlier`, or is missing.
+    fn go_back_behind(&self, earlier: &Self) -> bool {
+        earlier.iter().any(|(id, was)| self.of(id).is_none_or(|is| is.position < was.position))
+    }
+}
+
+/// The checkpoint of a file that is only appended to.
+impl From<End> for Checkpoint {
+    fn from(End { bytes, sum }: End) -> Self {
+        Self { position: bytes, data: sum.to_le_bytes().into() }
+    }
+}
+
+impl Checkpoint {
+    /// The end of a file that is only appended to; `None`: it is the checkpoint of a sink of another kind. The default is
+    /// that of an empty file.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        if *self == Self::default() {
+            return Some(End::default());
+        }
+        let sum = <[u8; 4]>::try_from(&*self.data).ok()?;
+        Some(End { bytes: self.position, sum: u32::from_le_bytes(sum) })
+    }
 }
 
 /// The end of an output: its length, and a checksum of all of it by which recovery recognizes it.
@@ -152,8 +237,8 @@ pub struct State {
     pub failed: RowSet,
     /// Rows whose requests may have been sent; those of them that are not done are in doubt.
     pub intended: RowSet,
-    /// For each sink the end of its file, if it has one.
-    pub offsets: Vec<Option<End>>,
+    /// How far each sink has come.
+    pub checkpoints: SinkCheckpoints,
     /// Where a resumed run starts to read.
     pub mark: Option<Mark>,
     /// The part of the list read so far, if it is a file.
@@ -178,7 +263,7 @@ impl State {
                 for row in group.ok {
                     self.done.insert(row);
                 }
-                self.offsets = group.offsets;
+                self.checkpoints = group.checkpoints;
                 self.mark = group.mark.or(self.mark);
                 self.listed = group.listed.or(self.listed);
                 if !self.named.is_empty() {
@@ -195,7 +280,7 @@ impl State {
     }
 
     /// True if the frame is inconsistent with the state, so that no correct run has written it: a row is done twice, a
-    /// file becomes shorter, or reading would start behind a row that is not done.
+    /// sink goes back, or reading would start behind a row that is not done.
     #[must_use]
     pub fn contradicts(&self, frame: &Frame) -> bool {
         match frame {
@@ -205,20 +290,11 @@ impl State {
                 let both = group.ok.iter().any(|row| group.failed.binary_search(row).is_ok());
                 let beyond =
                     group.ok.last().max(group.failed.last()).is_some_and(|r| r.0 >= DURABLE_ROWS_MAX);
-                let shorter = |(was, is): (&Option<End>, &Option<End>)| {
-                    was.is_some_and(|was| is.is_none_or(|is| is.bytes < was.bytes))
-                };
                 let less = self.listed.zip(group.listed).is_some_and(|(was, is)| is.bytes < was.bytes);
                 // The mark is taken before the group is applied.
                 let early = group.mark.is_some_and(|mark| mark.row > self.done.low());
-                let count = !self.offsets.is_empty() && self.offsets.len() != group.offsets.len();
-                twice
-                    || both
-                    || beyond
-                    || less
-                    || early
-                    || count
-                    || self.offsets.iter().zip(&group.offsets).any(shorter)
+                let back = group.checkpoints.go_back_behind(&self.checkpoints);
+                twice || both || beyond || less || early || back
             }
             Frame::Snapshot(state) => {
                 let early = state.mark.is_some_and(|mark| mark.row > state.done.low());
@@ -246,7 +322,7 @@ impl Frame {
             Self::Done(group) => {
                 encode_rows(&group.ok, out);
                 encode_rows(&group.failed, out);
-                encode_offsets(&group.offsets, out);
+                encode_checkpoints(&group.checkpoints, out);
                 encode_mark(group.mark, out);
                 encode_listed(group.listed, out);
                 DONE
@@ -309,7 +385,7 @@ fn encode_state(state: &State, out: &mut Vec<u8>) {
     state.done.encode(out);
     state.failed.encode(out);
     state.in_doubt().encode(out);
-    encode_offsets(&state.offsets, out);
+    encode_checkpoints(&state.checkpoints, out);
     encode_mark(state.mark, out);
     encode_listed(state.listed, out);
     encode_names(&state.kept, out);
@@ -319,8 +395,7 @@ fn encode_state(state: &State, out: &mut Vec<u8>) {
 fn encode_names(named: &[Named], out: &mut Vec<u8>) {
     varint::put(named.len() as u64, out);
     for Named { path, device, inode } in named {
-        varint::put(path.len() as u64, out);
-        out.extend_from_slice(path);
+        encode_bytes(path, out);
         varint::put(*device, out);
         varint::put(*inode, out);
     }
@@ -344,18 +419,18 @@ fn encode_rows(rows: &[Row], out: &mut Vec<u8>) {
     encode_ranges(ranges.into_iter(), out);
 }
 
-fn encode_offsets(offsets: &[Option<End>], out: &mut Vec<u8>) {
-    varint::put(offsets.len() as u64, out);
-    for offset in offsets {
-        match offset {
-            None => out.push(0),
-            Some(offset) => {
-                out.push(1);
-                varint::put(offset.bytes, out);
-                out.extend_from_slice(&offset.sum.to_le_bytes());
-            }
-        }
+fn encode_checkpoints(SinkCheckpoints(checkpoints): &SinkCheckpoints, out: &mut Vec<u8>) {
+    varint::put(checkpoints.len() as u64, out);
+    for (SinkId(name), Checkpoint { position, data }) in checkpoints {
+        encode_bytes(name.as_bytes(), out);
+        varint::put(*position, out);
+        encode_bytes(data, out);
     }
+}
+
+fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    varint::put(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
 }
 
 fn encode_mark(mark: Option<Mark>, out: &mut Vec<u8>) {
@@ -493,7 +568,7 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Frame> {
         DONE => Frame::Done(Group {
             ok: decode_rows(bytes)?,
             failed: decode_rows(bytes)?,
-            offsets: decode_offsets(bytes)?,
+            checkpoints: decode_checkpoints(bytes)?,
             mark: decode_mark(bytes)?,
             listed: decode_listed(bytes)?,
         }),
@@ -503,7 +578,7 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Frame> {
             done: RowSet::decode(bytes)?,
             failed: RowSet::decode(bytes)?,
             intended: RowSet::decode(bytes)?,
-            offsets: decode_offsets(bytes)?,
+            checkpoints: decode_checkpoints(bytes)?,
             mark: decode_mark(bytes)?,
             listed: decode_listed(bytes)?,
             named: Vec::new(),
@@ -528,16 +603,23 @@ fn decode_rows(bytes: &mut &[u8]) -> Option<Vec<Row>> {
     Some(rows)
 }
 
-fn decode_offsets(bytes: &mut &[u8]) -> Option<Vec<Option<End>>> {
-    let count = varint::take(bytes)?;
-    (0..count).map(|_| decode_end(bytes)).collect()
+fn decode_checkpoints(bytes: &mut &[u8]) -> Option<SinkCheckpoints> {
+    let mut checkpoints = SinkCheckpoints::default();
+    let count = varint::take(bytes).filter(|&count| count <= SINKS_MAX as u64)?;
+    for _ in 0..count {
+        let sink = SinkId::new(std::str::from_utf8(decode_bytes(bytes)?).ok()?);
+        let (position, data) = (varint::take(bytes)?, decode_bytes(bytes)?.into());
+        if checkpoints.of(&sink).is_some() {
+            return None;
+        }
+        checkpoints.set(sink, Checkpoint { position, data });
+    }
+    Some(checkpoints)
 }
 
-fn decode_end(bytes: &mut &[u8]) -> Option<Option<End>> {
-    if !decode_flag(bytes)? {
-        return Some(None);
-    }
-    Some(Some(End { bytes: varint::take(bytes)?, sum: take_u32(bytes)? }))
+fn decode_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = varint::take(bytes)?;
+    varint::take_bytes(bytes, length)
 }
 
 fn decode_listed(bytes: &mut &[u8]) -> Option<Option<Listed>> {
@@ -550,8 +632,7 @@ fn decode_listed(bytes: &mut &[u8]) -> Option<Option<Listed>> {
 fn decode_names(bytes: &mut &[u8]) -> Option<Vec<Named>> {
     let count = varint::take(bytes)?;
     let one = |_| {
-        let length = varint::take(bytes)?;
-        let path = varint::take_bytes(bytes, length)?.to_vec();
+        let path = decode_bytes(bytes)?.to_vec();
         Some(Named { path, device: varint::take(bytes)?, inode: varint::take(bytes)? })
     };
     (0..count).map(one).collect()

@@ -370,6 +370,8 @@ pub const COMMIT_BYTES: u64 = 4 << 20;
 pub const COMMIT_DELAY: Nanos = Nanos::from_millis(500);
 /// Rows of one frame of a journal that are decoded: a hundred times what may be in flight. More is a malformed frame.
 pub const GROUP_ROWS_MAX: u64 = 1 << 24;
+/// Sinks of one run that have a checkpoint.
+pub const SINKS_MAX: usize = 64;
 /// Bytes of a journal and its intents before a snapshot replaces them: a resumed run reads them whole.
 pub const JOURNAL_BYTES: u64 = 64 << 20;
 /// Positions of a list that are remembered, at which a resumed run may start reading.

@@ -4,7 +4,8 @@
 
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{
-    Damage, End, Frame, Group, Head, Listed, Mark, Named, Sound, State, VERSION, Wrong, is_unsynced, read,
+    Checkpoint, Damage, End, Frame, Group, Head, Listed, Mark, Named, SinkCheckpoints, SinkId, Sound, State,
+    VERSION, Wrong, is_unsynced, read,
 };
 use overlapped_proto::row_set::RowSet;
 use proptest::prelude::*;
@@ -16,16 +17,23 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
-    let end = (any::<u64>(), any::<u32>()).prop_map(|(bytes, sum)| End { bytes, sum });
-    let offsets = proptest::collection::vec(proptest::option::of(end), 0..4);
+    let data = proptest::collection::vec(any::<u8>(), 0..9);
+    let checkpoint =
+        (any::<u64>(), data).prop_map(|(position, data)| Checkpoint { position, data: data.into() });
+    let checkpoints = proptest::collection::btree_map("[a-ü]{0,5}", checkpoint, 0..4).prop_map(|by_name| {
+        let mut checkpoints = SinkCheckpoints::default();
+        by_name.into_iter().for_each(|(name, at)| checkpoints.set(SinkId::new(name), at));
+        checkpoints
+    });
     let listed = (any::<u64>(), any::<u64>()).prop_map(|(bytes, sum)| Listed { bytes, sum });
     let listed = proptest::option::of(listed);
     let mark = proptest::option::of(
         (0_u64..400, any::<u64>()).prop_map(|(row, offset)| Mark { row: Row(row), offset }),
     );
-    let group = (rows(), rows(), offsets, mark, listed).prop_map(|(ok, failed, offsets, mark, listed)| {
-        Frame::Done(Group { ok, failed, offsets, mark, listed })
-    });
+    let group =
+        (rows(), rows(), checkpoints, mark, listed).prop_map(|(ok, failed, checkpoints, mark, listed)| {
+            Frame::Done(Group { ok, failed, checkpoints, mark, listed })
+        });
     let named = (proptest::collection::vec(any::<u8>(), 0..20), any::<u64>(), any::<u64>())
         .prop_map(|(path, device, inode)| Named { path, device, inode });
     prop_oneof![
@@ -152,13 +160,19 @@ fn rows_without_their_end_are_in_doubt() {
     );
 }
 
+fn at(sink: &str, bytes: u64) -> SinkCheckpoints {
+    let mut checkpoints = SinkCheckpoints::default();
+    checkpoints.set(SinkId::new(sink), End { bytes, sum: 0 }.into());
+    checkpoints
+}
+
 /// Each was believed: a row that is done twice, a file that has become shorter, a mark beyond what is done.
 #[test]
 fn an_entry_that_cannot_follow_is_told() {
-    let end = |bytes| vec![Some(End { bytes, sum: 0 })];
+    let end = |bytes| at("out", bytes);
     let group = |ok: &[u64], failed: &[u64], bytes| {
         let rows = |rows: &[u64]| rows.iter().copied().map(Row).collect();
-        Frame::Done(Group { ok: rows(ok), failed: rows(failed), offsets: end(bytes), ..Group::default() })
+        Frame::Done(Group { ok: rows(ok), failed: rows(failed), checkpoints: end(bytes), ..Group::default() })
     };
     let mut state = State::default();
     state.apply(group(&[1, 2], &[7], 100));
@@ -170,9 +184,15 @@ fn an_entry_that_cannot_follow_is_told() {
     check(group(&[3], &[], 99), true);
     check(group(&[1 << 40], &[], 200), true);
     check(Frame::Done(Group { ok: vec![Row(3)], ..Group::default() }), true);
+    check(Frame::Done(Group { ok: vec![Row(3)], checkpoints: at("other", 200), ..Group::default() }), true);
+    let mut both = end(200);
+    both.set(SinkId::new("other"), Checkpoint::default());
+    check(Frame::Done(Group { ok: vec![Row(3)], checkpoints: both, ..Group::default() }), false);
     let mark = |row| Some(Mark { row: Row(row), offset: 0 });
-    let marked =
-        |row| Frame::Done(Group { ok: vec![Row(3)], offsets: end(200), mark: mark(row), ..Group::default() });
+    let marked = |row| {
+        let (ok, checkpoints) = (vec![Row(3)], end(200));
+        Frame::Done(Group { ok, checkpoints, mark: mark(row), ..Group::default() })
+    };
     check(marked(0), false);
     check(marked(1), true);
     let snapshot = |state: &State| Frame::Snapshot(Box::new(state.clone()));

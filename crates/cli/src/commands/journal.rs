@@ -6,6 +6,7 @@ use std::path::Path;
 use overlapped_fetch::durable::{Checked, check, repair};
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::Frame;
+use overlapped_proto::sanitize::escape;
 
 use super::print;
 use crate::exit::{Ending, Error};
@@ -44,13 +45,11 @@ fn cat(run: &Path) -> Result<Ending, Error> {
 fn told(frame: &Frame) -> String {
     match frame {
         Frame::Done(group) => {
-            let lengths: Vec<_> = group
-                .offsets
-                .iter()
-                .map(|offset| offset.map_or("-".to_owned(), |end| end.bytes.to_string()))
-                .collect();
+            let sinks = group.checkpoints.iter();
+            let sinks: Vec<_> =
+                sinks.map(|(id, at)| format!("{}:{}", escape(id.name()), at.position)).collect();
             let (ok, failed) = (ranges(&group.ok), ranges(&group.failed));
-            format!("done  ok {ok}  failed {failed}  lengths {}", lengths.join(" "))
+            format!("done  ok {ok}  failed {failed}  sinks {}", sinks.join(" "))
         }
         Frame::Names(named) => format!("names  {} files", named.len()),
         Frame::Intent(rows) => format!("intent  {}", ranges(rows)),

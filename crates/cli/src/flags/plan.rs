@@ -2,6 +2,8 @@
 //!
 //! Whatever cannot be is refused here, before anything is opened for writing.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overlapped_fetch::durable::{self, Begin, Durability, Durable};
+use overlapped_fetch::sink::{Format, Needs, SinkId};
 use overlapped_fetch::{Config, Family, Input, InputOptions, Network, Pace, Response, Retry, Timeouts};
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::filename::Template;
@@ -54,8 +57,8 @@ pub(crate) struct Sinks {
     /// For [`Main::One`].
     pub(crate) one: Option<One>,
     pub(crate) write_out: Option<WriteOut>,
-    /// What `-o` names, without standard output.
-    pub(crate) outputs: Vec<Output>,
+    /// The outputs with records that `-o` names, in the order given, without standard output.
+    pub(crate) outputs: Vec<durable::Output>,
     pub(crate) overwrite: bool,
     pub(crate) name: Template,
     pub(crate) csv: csv::Guard,
@@ -172,8 +175,8 @@ fn title(inputs: &[String]) -> String {
 }
 
 fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Config, Error> {
-    let reads_body =
-        !matches!(sinks.main, Main::Lines | Main::Written | Main::Nothing) || !sinks.outputs.is_empty();
+    let needs = sinks.outputs.iter().fold(Needs::default(), |needs, output| needs.and(output.format.needs()));
+    let reads_body = !matches!(sinks.main, Main::Lines | Main::Written | Main::Nothing) || needs.body;
     Ok(Config {
         request: request(flags)?,
         pace: pace(flags, one),
@@ -279,7 +282,9 @@ fn sinks(flags: &mut Flags, url: Option<&str>) -> Result<Sinks, Error> {
     if outputs.iter().enumerate().any(|(i, output)| outputs.iter().skip(i + 1).any(|other| other == output)) {
         return Err(Error::Usage("-o names the same output twice".to_owned()));
     }
-    let has_directory = match outputs.iter().filter(|output| matches!(output, Output::Directory(_))).count() {
+    let outputs = named(outputs);
+    let is_in = |format| move |output: &&durable::Output| output.format == format;
+    let has_directory = match outputs.iter().filter(is_in(Format::Files)).count() {
         0 => false,
         1 => true,
         _ => return Err(Error::Usage("a body has one file: -o DIR/ is given twice".to_owned())),
@@ -290,7 +295,7 @@ fn sinks(flags: &mut Flags, url: Option<&str>) -> Result<Sinks, Error> {
     if flags.no_body && (has_directory || main == Main::One && !flags.head) {
         return Err(Error::Usage("--no-body leaves nothing to write: add -o - or -o F.ndjson".to_owned()));
     }
-    if flags.csv_safe && !outputs.iter().any(|output| matches!(output, Output::Csv(_))) {
+    if flags.csv_safe && outputs.iter().find(is_in(Format::Csv)).is_none() {
         return Err(Error::Usage("--csv-safe is for -o F.csv, which is not given".to_owned()));
     }
     let csv = if flags.csv_safe { csv::Guard::Formulas } else { csv::Guard::Off };
@@ -312,7 +317,7 @@ fn one(flags: &mut Flags, url: Option<&str>) -> Result<Option<One>, Error> {
             names.push(path.clone());
             false
         }
-        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) | Output::Directory(_) => true,
+        Output::Stdout | Output::Records(..) => true,
     });
     let named =
         [(!names.is_empty(), "-o NAME"), (flags.remote_name, "-O")].into_iter().find(|(given, _)| *given);
@@ -391,8 +396,7 @@ fn remote_name(url: &str) -> Result<PathBuf, Error> {
 ///
 /// [`Error::Usage`]: two of them are the same file, in whatever spelling.
 fn kept(flags: &Flags, sinks: &Sinks, sources: &[Source]) -> Result<Vec<PathBuf>, Error> {
-    let outputs = sinks.outputs.iter().filter(|output| !matches!(output, Output::Directory(_)));
-    let written = outputs.filter_map(Output::path).map(|path| ("-o", path));
+    let written = sinks.files().map(|path| ("-o", path));
     let reports = [("--summary", flags.summary.as_deref()), ("--waterfall", flags.waterfall.as_deref())];
     let reports = reports.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
     let lists = sources.iter().filter_map(|source| match source {
@@ -412,7 +416,6 @@ fn kept(flags: &Flags, sinks: &Sinks, sources: &[Source]) -> Result<Vec<PathBuf>
 
 /// What is written has a directory to be in, before anything is fetched.
 fn check_directories(flags: &Flags, sinks: &Sinks) -> Result<(), Error> {
-    let outputs = sinks.outputs.iter().filter(|output| !matches!(output, Output::Directory(_)));
     let target = sinks.one.iter().filter_map(|one| match &one.target {
         Target::File(path) => Some(path.as_path()),
         Target::Screen | Target::Stdout => None,
@@ -421,8 +424,7 @@ fn check_directories(flags: &Flags, sinks: &Sinks) -> Result<(), Error> {
     let flagged =
         [("-D", head), ("--summary", flags.summary.as_deref()), ("--waterfall", flags.waterfall.as_deref())];
     let flagged = flagged.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
-    for (flag, path) in outputs.filter_map(Output::path).chain(target).map(|path| ("-o", path)).chain(flagged)
-    {
+    for (flag, path) in sinks.files().chain(target).map(|path| ("-o", path)).chain(flagged) {
         let above = path.parent().unwrap_or(Path::new(""));
         let missing = above.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if missing && above != Path::new("") {
@@ -463,7 +465,8 @@ fn durable(flags: &Flags, query: Option<&str>, sinks: &Sinks) -> Result<Option<D
         }
         fetch::Durability::None => return Ok(None),
     };
-    let mut outputs = sinks.outputs.iter().filter_map(Output::path).filter(|path| !path.starts_with("/dev"));
+    let outputs = sinks.outputs.iter().map(|output| output.path.as_path());
+    let mut outputs = outputs.filter(|path| !path.starts_with("/dev"));
     let Some(first) = outputs.clone().next() else {
         let what = "--resume and --retry-failed need an output to go on with: -o FILE or -o DIR/";
         return if goes_on { Err(Error::Usage(what.to_owned())) } else { Ok(None) };
@@ -480,7 +483,7 @@ fn durable(flags: &Flags, query: Option<&str>, sinks: &Sinks) -> Result<Option<D
     Ok(Some(Durable {
         begin,
         durability,
-        outputs: sinks.durable_outputs(),
+        outputs: sinks.ordered().into_iter().cloned().collect(),
         settings: identity(flags, query),
         ..Durable::beside(beside)
     }))
@@ -489,33 +492,50 @@ fn durable(flags: &Flags, query: Option<&str>, sinks: &Sinks) -> Result<Option<D
 impl Sinks {
     /// The outputs in the order in which they are opened, however they were given. A directory comes first: it gives a
     /// body its place, which the records that follow tell.
-    pub(crate) fn ordered(&self) -> Vec<&Output> {
+    pub(crate) fn ordered(&self) -> Vec<&durable::Output> {
         let mut outputs: Vec<_> = self.outputs.iter().collect();
-        outputs.sort_by_key(|output| {
-            let path = output.path();
-            (!matches!(output, Output::Directory(_)), path.and_then(Path::file_name), path)
-        });
+        outputs.sort_by_key(|output| rank(output));
         outputs
     }
 
-    fn durable_outputs(&self) -> Vec<durable::Output> {
-        let outputs = self.ordered().into_iter();
-        let durable = outputs.filter_map(|output| match output {
-            Output::Stdout | Output::Body(_) => None,
-            Output::Ndjson(path) => Some(durable::Output::Ndjson(path.clone())),
-            Output::Csv(path) => Some(durable::Output::Csv(path.clone())),
-            Output::Directory(path) => Some(durable::Output::Other(path.clone())),
-        });
-        durable.collect()
+    /// Those that are files.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.outputs.iter().filter(|output| output.format != Format::Files);
+        files.map(|output| output.path.as_path())
     }
+}
+
+fn rank(output: &durable::Output) -> (bool, Option<&OsStr>, &Path) {
+    (output.format != Format::Files, output.path.file_name(), &output.path)
+}
+
+/// The outputs, each with a name of its own: files of the same name in several directories are numbered, in the order of
+/// their paths.
+fn named(outputs: Vec<Output>) -> Vec<durable::Output> {
+    let of = |output| match output {
+        Output::Records(format, path) => Some(durable::Output::new(format, path)),
+        Output::Stdout | Output::Body(_) => None,
+    };
+    let mut outputs: Vec<_> = outputs.into_iter().filter_map(of).collect();
+    let mut by_rank: Vec<_> = outputs.iter_mut().collect();
+    by_rank.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    let mut taken = BTreeSet::new();
+    for output in by_rank {
+        let name = output.id.name().to_owned();
+        let free = |number: &u32| !taken.contains(&SinkId::new(format!("{name}~{number}")));
+        if taken.contains(&output.id) {
+            let number = (2..).find(free).expect("fewer outputs than numbers");
+            output.id = SinkId::new(format!("{name}~{number}"));
+        }
+        taken.insert(output.id.clone());
+    }
+    outputs
 }
 
 /// Where a body goes that is too large to hold: a file of `-o DIR/` must begin in DIR, because it is only renamed.
 fn spool(sinks: &Sinks) -> Option<PathBuf> {
-    sinks.outputs.iter().find_map(|output| match output {
-        Output::Directory(path) => Some(path.clone()),
-        Output::Stdout | Output::Ndjson(_) | Output::Csv(_) | Output::Body(_) => None,
-    })
+    let directory = sinks.outputs.iter().find(|output| output.format == Format::Files);
+    directory.map(|output| output.path.clone())
 }
 
 fn show(flags: &Flags, one: bool, main: Main) -> Show {

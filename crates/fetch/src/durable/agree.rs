@@ -8,13 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use overlapped_proto::filename::is_safe;
-use overlapped_proto::journal::{End, Named, State};
+use overlapped_proto::journal::{Checkpoint, Named, State};
 use overlapped_proto::limits;
 
 use super::Output;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::sink::{at, begins_with, is_of_the_system, open_own};
+use crate::sink::{Format, at, begins_with, is_of_the_system, open_own};
 
 /// Compares the outputs with the state.
 ///
@@ -26,17 +26,16 @@ use crate::sink::{at, begins_with, is_of_the_system, open_own};
 ///
 /// On the disk.
 pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
-    let ends = state.offsets.iter().copied().chain(std::iter::repeat(None));
-    for (output, end) in outputs.iter().zip(ends) {
-        match output {
-            Output::Ndjson(path) | Output::Csv(path) => records(path, end, state.done.len())?,
-            Output::Other(path) => files(path, state)?,
+    for Output { id, format, path } in outputs {
+        match format {
+            Format::Ndjson | Format::Csv => records(path, state.checkpoints.of(id), state.done.len())?,
+            Format::Files => files(path, state)?,
         }
     }
     Ok(())
 }
 
-fn records(path: &Path, end: Option<End>, rows: u64) -> Result<(), Error> {
+fn records(path: &Path, checkpoint: Option<&Checkpoint>, rows: u64) -> Result<(), Error> {
     let disagrees = |what: &str| {
         let advice = "put it back as the run left it, or begin anew with --overwrite";
         Err(Error::journal(path, &format!("{what}: {advice}")))
@@ -54,7 +53,9 @@ fn records(path: &Path, end: Option<End>, rows: u64) -> Result<(), Error> {
     if is_of_the_system(path) && !meta.is_file() {
         return Ok(());
     }
-    let end = end.unwrap_or_default();
+    let Some(end) = checkpoint.cloned().unwrap_or_default().end() else {
+        return disagrees("the state has no length of it");
+    };
     if meta.len() < end.bytes {
         let found = meta.len();
         return disagrees(&format!("it has {found} bytes, but the run has written {}", end.bytes));
@@ -114,8 +115,7 @@ fn look(root: &Folder, named: &Named) -> io::Result<bool> {
 ///
 /// On the disk.
 pub(super) fn take_back(outputs: &[Output], named: &[Named]) -> Result<(), Error> {
-    for output in outputs {
-        let Output::Other(path) = output else { continue };
+    for Output { path, .. } in outputs.iter().filter(|output| output.format == Format::Files) {
         if named.is_empty() || !path.is_dir() {
             continue;
         }

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_proto::job::Row;
-use overlapped_proto::journal::{Frame, Group, Head, Listed, Mark, State};
+use overlapped_proto::journal::{Frame, Group, Head, Listed, Mark, SinkCheckpoints, State};
 use overlapped_proto::limits;
 use overlapped_proto::row_set::RowSet;
 use serde_json::Value;
 
 use super::directory::{Directory, INTENTS, JOURNAL, SNAPSHOT, name};
 use crate::error::Error;
-use crate::sink::{Cut, at};
+use crate::sink::{Cuts, at};
 
 /// The open state of a run.
 pub(crate) struct Log {
@@ -92,25 +92,27 @@ impl Log {
     /// # Errors
     ///
     /// The disk failed. The commit must not be retried: after a failed fsync the content of the file is undefined.
-    pub(crate) fn commit(&mut self, cuts: Vec<Cut>, mut taken: Taken) -> Result<(), Error> {
+    pub(crate) fn commit(&mut self, cuts: Cuts, mut taken: Taken) -> Result<(), Error> {
         taken.ok.sort_unstable();
         taken.failed.sort_unstable();
         self.write(cuts, taken).map_err(Error::output)
     }
 
-    fn write(&mut self, cuts: Vec<Cut>, taken: Taken) -> io::Result<()> {
+    fn write(&mut self, mut cuts: Cuts, taken: Taken) -> io::Result<()> {
         self.intents.check(&self.intents.lock())?;
-        let mut cuts = cuts;
-        let names: Vec<_> = cuts.iter_mut().flat_map(|cut| std::mem::take(&mut cut.names)).collect();
+        let names: Vec<_> = cuts.iter_mut().flat_map(|(_, cut)| std::mem::take(&mut cut.names)).collect();
         if !names.is_empty() {
             self.append(Frame::Names(names))?;
         }
-        let offsets = cuts.iter().map(|cut| cut.end).collect();
-        for sync in cuts.into_iter().filter_map(|cut| cut.sync) {
-            sync()?;
+        let mut checkpoints = SinkCheckpoints::default();
+        for (id, cut) in cuts {
+            if let (Some(id), Some(checkpoint)) = (id, cut.checkpoint) {
+                checkpoints.set(id, checkpoint);
+            }
+            cut.sync.map_or(Ok(()), |sync| sync())?;
         }
         let Taken { ok, failed, mark, listed } = taken;
-        self.append(Frame::Done(Group { ok, failed, offsets, mark, listed }))?;
+        self.append(Frame::Done(Group { ok, failed, checkpoints, mark, listed }))?;
         if self.bytes + self.intents.lock().bytes >= self.bytes_max {
             self.rotate()?;
         }
@@ -286,12 +288,13 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use overlapped_proto::journal::End;
+    use overlapped_proto::journal::{Checkpoint, SinkId};
     use serde_json::json;
 
     use super::super::directory::check;
     use super::super::{RunId, repair};
     use super::*;
+    use crate::sink::Cut;
 
     /// The run directory of a test.
     struct Place(PathBuf);
@@ -355,11 +358,15 @@ mod tests {
         Taken { ok, failed, mark: None, listed: None }
     }
 
+    fn at(rows: u64) -> Checkpoint {
+        Checkpoint { position: rows, data: Box::default() }
+    }
+
     fn commit(log: &mut Log, rows: impl Iterator<Item = u64>) {
         let taken = group(rows);
-        let end = Some(End { bytes: log.state.done.len() + taken.len(), sum: 0 });
-        let cut = Cut { end, ..Cut::default() };
-        log.commit(vec![cut], taken).unwrap();
+        let checkpoint = Some(at(log.state.done.len() + taken.len()));
+        let cut = Cut { checkpoint, ..Cut::default() };
+        log.commit(vec![(Some(SinkId::new("out")), cut)], taken).unwrap();
     }
 
     fn files_of(generation: u64) -> Vec<String> {
@@ -397,7 +404,7 @@ mod tests {
         let (state, _) = place.recovered();
         assert_eq!((state.done.low().0, state.done.len()), (200 * GROUP, 200 * GROUP));
         assert_eq!(state.failed.len(), 20 * GROUP);
-        assert_eq!(state.offsets, [Some(End { bytes: 200 * GROUP, sum: 0 })]);
+        assert_eq!(state.checkpoints.of(&SinkId::new("out")), Some(&at(200 * GROUP)));
     }
 
     /// Intents make a file grow too.
@@ -470,7 +477,11 @@ mod tests {
         assert_eq!(place.files(), files, "{what}: reading changes nothing");
         let (found, generation) = place.recovered();
         assert_eq!(found.done, expected.done, "{what}");
-        assert_eq!((found.in_doubt(), &found.offsets), (expected.in_doubt(), &expected.offsets), "{what}");
+        assert_eq!(
+            (found.in_doubt(), &found.checkpoints),
+            (expected.in_doubt(), &expected.checkpoints),
+            "{what}"
+        );
         let mut log = place.open(u64::MAX);
         commit(&mut log, 100..200);
         drop(log);

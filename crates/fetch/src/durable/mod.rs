@@ -29,7 +29,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::job::Method;
-use overlapped_proto::journal::{End, Head};
+use overlapped_proto::journal::Head;
 use overlapped_proto::limits;
 use overlapped_proto::prefix::Prefix;
 use serde_json::Value;
@@ -40,13 +40,14 @@ pub(crate) use identity::Identity;
 pub use identity::fingerprint;
 pub(crate) use manifest::Listed;
 pub use overlapped_proto::commit::Durability;
-pub use overlapped_proto::journal::{Frame, Group, Mark, Named, State};
+pub use overlapped_proto::journal::{Frame, Group, Mark, Named, SinkCheckpoints, State};
 pub use overlapped_proto::row_set::RowSet;
 pub use rewrite::{Recorded, recorded};
 
 use crate::body::spool::Part;
 use crate::error::Error;
 use crate::folder::{Folder, Moment};
+use crate::sink::{Beginning, Format, FormatOptions, Opening, Sink, SinkId};
 use directory::{Directory, Found};
 use log::Log;
 pub(crate) use spool::{DiskFailed, Spooled};
@@ -107,32 +108,46 @@ impl Durable {
     }
 }
 
-/// An output, by the format that resuming it depends on.
+/// An output of a durable run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// One JSON object a line.
-    Ndjson(PathBuf),
-    /// Comma-separated values with a header line.
-    Csv(PathBuf),
-    /// Any format in which a failed row leaves no record.
-    Other(PathBuf),
+pub struct Output {
+    /// The name of its sink in the journal.
+    pub id: SinkId,
+    /// Its format.
+    pub format: Format,
+    /// Its path.
+    pub path: PathBuf,
 }
 
 impl Output {
-    /// Its path.
+    /// The output at `path`. Its sink has the name of the file, wherever that is.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Ndjson(path) | Self::Csv(path) | Self::Other(path) => path,
-        }
+    pub fn new(format: Format, path: PathBuf) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { id: SinkId::new(name), format, path }
+    }
+
+    /// Opens its sink, for a run that resumes if there is an `earlier` state to resume from, or for one without a state.
+    ///
+    /// # Errors
+    ///
+    /// As [`Format::open`].
+    ///
+    /// # Blocking
+    ///
+    /// As [`Format::open`].
+    pub fn open(&self, earlier: Option<&Earlier>, options: FormatOptions) -> io::Result<Box<dyn Sink>> {
+        let (id, path) = (self.id.clone(), self.path.clone());
+        let beginning = earlier.map_or(Beginning::NoState, |earlier| earlier.beginning(&self.id));
+        self.format.open(Opening { id, path, beginning, options })
     }
 
     /// True for a directory with something in it.
     fn holds_files(&self) -> bool {
-        match self {
+        match self.format {
             // One that is there is refused when it is opened.
-            Self::Ndjson(_) | Self::Csv(_) => false,
-            Self::Other(path) => path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
+            Format::Ndjson | Format::Csv => false,
+            Format::Files => self.path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
         }
     }
 }
@@ -150,8 +165,8 @@ pub struct Earlier {
     pub failed: u64,
     /// Failed rows that are fetched once more. Their records have been removed from [`Durable::outputs`].
     pub again: RowSet,
-    /// For each sink the durable end of its file. What follows is not durable; its rows are fetched again.
-    pub offsets: Vec<Option<End>>,
+    /// How far each sink has come. What follows is not durable; its rows are fetched again.
+    pub checkpoints: SinkCheckpoints,
     /// Identifies the files of this run, for [`crate::sink::Files::durable`].
     pub run: RunId,
     /// When the run began, for [`crate::sink::Files::since`].
@@ -163,11 +178,15 @@ pub struct Earlier {
 }
 
 impl Earlier {
-    /// The end to which a sink's file is to be truncated, by the sink's index; `None`: the run begins.
+    /// How this run comes to the output of a sink.
     #[must_use]
-    pub fn offset(&self, sink: usize) -> Option<End> {
+    pub fn beginning(&self, sink: &SinkId) -> Beginning {
+        if !self.begun {
+            return Beginning::Begun(self.run);
+        }
         // A run stopped before its first checkpoint resumes with empty outputs.
-        self.begun.then(|| self.offsets.get(sink).copied().flatten().unwrap_or_default())
+        let checkpoint = self.checkpoints.of(sink).cloned().unwrap_or_default();
+        Beginning::Resumed { run: self.run, checkpoint, began: self.began }
     }
 }
 
@@ -211,8 +230,12 @@ impl Opened {
         listed: &Listed,
         mut settings: Identity,
     ) -> Result<Self, Error> {
-        let names = durable.outputs.iter().map(|output| output.path().file_name().unwrap_or_default());
-        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        let names: Vec<_> = durable.outputs.iter().map(|output| output.id.name()).collect();
+        if let Some(twice) =
+            names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|n| n == *name))
+        {
+            return Err(Error::config(format!("two outputs are called {}", twice.1)));
+        }
         settings.set("outputs", names.join(", "));
         settings.further(&durable.settings)?;
         let mut directory = Directory::open(&durable.directory)?;
@@ -272,7 +295,7 @@ impl Opened {
                 rows: 0,
                 failed: 0,
                 again: RowSet::default(),
-                offsets: Vec::new(),
+                checkpoints: SinkCheckpoints::default(),
                 run,
                 began: Some(began),
                 finished: false,
@@ -296,7 +319,7 @@ impl Opened {
         if let (Some(fields), Some(input)) = (manifest.as_object_mut(), now.get("input")) {
             fields.insert("input".to_owned(), input.clone());
         }
-        rewrite::finish(&durable.outputs, &state.offsets).map_err(Error::output)?;
+        rewrite::finish(&durable.outputs, &state.checkpoints).map_err(Error::output)?;
         agree::outputs(&durable.outputs, &state)?;
         agree::take_back(&durable.outputs, &state.named)?;
         let ended = state.ended && same.grown_from.is_none();
@@ -310,9 +333,9 @@ impl Opened {
             state.mark = state.mark.filter(|mark| mark.row <= state.done.low());
             generation += 1;
             let head = Head { run: run.0, generation, process: std::process::id() };
-            rewrite::take_out(&durable.outputs, &again, &mut state.offsets)
+            rewrite::take_out(&durable.outputs, &again, &mut state.checkpoints)
                 .and_then(|()| log::publish(&directory, &state, head))
-                .and_then(|()| rewrite::finish(&durable.outputs, &state.offsets))
+                .and_then(|()| rewrite::finish(&durable.outputs, &state.checkpoints))
                 .map_err(Error::output)?;
         }
         let earlier = Earlier {
@@ -322,7 +345,7 @@ impl Opened {
             failed: state.failed.len(),
             finished: ended && again.is_empty(),
             again,
-            offsets: state.offsets.clone(),
+            checkpoints: state.checkpoints.clone(),
             run,
             began: manifest::began(&manifest),
             grown_from: same.grown_from,
@@ -403,12 +426,12 @@ impl Opened {
 
 /// True if the outputs are body files only. Files of records show which rows are done even without the state.
 fn stays(outputs: &[Output]) -> bool {
-    !outputs.is_empty() && outputs.iter().all(|output| matches!(output, Output::Other(_)))
+    !outputs.is_empty() && outputs.iter().all(|output| output.format == Format::Files)
 }
 
 /// Removes the temporary files of a run, and syncs the removal.
 fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
-    let mut folders = outputs.iter().map(Output::path).filter(|path| path.is_dir());
+    let mut folders = outputs.iter().map(|output| &output.path).filter(|path| path.is_dir());
     folders.try_for_each(|path| {
         let folder = Folder::open(path)?;
         Part::remove_of(&folder, run)?;

@@ -10,34 +10,46 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::job::Row;
-use overlapped_proto::journal::End;
+use overlapped_proto::journal::{Checkpoint, End, SinkCheckpoints};
 use overlapped_proto::limits;
+use overlapped_proto::record::mark::is_record;
 use overlapped_proto::row_set::RowSet;
+use serde_json::{Map, Value};
 
 use super::Output;
 use crate::folder::Folder;
-use crate::sink::{at, begins_with, open_own, sync_name};
+use crate::sink::{Format, at, begins_with, open_own, sync_name};
 
-/// Writes copies of the outputs without the records of these rows, and sets the offsets to their lengths.
+/// Writes copies of the outputs without the records of these rows, and sets the checkpoints to their lengths. That they
+/// are outputs of this run was shown by their checksums before.
 ///
 /// # Blocking
 ///
 /// On the disk, like the other functions.
-pub(super) fn take_out(outputs: &[Output], rows: &RowSet, offsets: &mut [Option<End>]) -> io::Result<()> {
-    for (output, offset) in outputs.iter().zip(offsets) {
-        let row_of: fn(&[u8]) -> Option<u64> = match output {
-            Output::Ndjson(_) => row_of_json,
-            Output::Csv(_) => row_of_csv,
-            Output::Other(_) => continue,
+pub(super) fn take_out(
+    outputs: &[Output],
+    rows: &RowSet,
+    checkpoints: &mut SinkCheckpoints,
+) -> io::Result<()> {
+    for output in outputs {
+        let row_of: fn(&[u8]) -> Option<u64> = match output.format {
+            Format::Ndjson => row_of_json,
+            Format::Csv => row_of_csv,
+            Format::Files => continue,
         };
-        if let Some(offset) = offset {
-            let copied = copy_without(output, rows, offset.bytes, row_of);
-            *offset = copied.map_err(|error| at(&beside(output.path()), &error))?;
+        if let Some(end) = end(output, checkpoints) {
+            let copied = copy_without(output, rows, end.bytes, row_of);
+            let end = copied.map_err(|error| at(&beside(&output.path), &error))?;
             // Synced before the state has its length, to which the old file would be truncated if the new one was lost.
-            sync_name(&beside(output.path()))?;
+            sync_name(&beside(&output.path))?;
+            checkpoints.set(output.id.clone(), end.into());
         }
     }
     Ok(())
+}
+
+fn end(output: &Output, checkpoints: &SinkCheckpoints) -> Option<End> {
+    checkpoints.of(&output.id).and_then(Checkpoint::end)
 }
 
 /// The rows in an output, read from the output itself.
@@ -59,39 +71,63 @@ pub struct Recorded {
 ///
 /// On the disk, for all of the output.
 pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
-    let file = match (output, open_own(output.path(), OpenOptions::new().read(true))) {
-        (Output::Other(_), _) => return Ok(None),
+    let row_of: fn(&Columns, &[u8]) -> Option<u64> = match output.format {
+        Format::Ndjson => row_done_of_json,
+        Format::Csv => row_done_of_csv,
+        Format::Files => return Ok(None),
+    };
+    let file = match open_own(&output.path, OpenOptions::new().read(true)) {
         // What is no plain file is refused when it is opened to be written to.
-        (_, Err(error)) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
             return Ok(None);
         }
-        (Output::Ndjson(_) | Output::Csv(_), opened) => opened?,
+        opened => opened?,
     };
     if !file.metadata()?.is_file() {
         return Ok(None);
     }
     let mut file = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
-    let (mut recorded, mut record, mut column) = (Recorded::default(), Vec::new(), None);
-    while read_record(&mut file, output, &mut record)? {
-        let row = match (output, column) {
-            (Output::Csv(_), None) => {
-                column = Some(cells(&record).position(|cell| cell == b"ok").unwrap_or(usize::MAX));
-                continue;
-            }
-            (Output::Csv(_), Some(ok)) => {
-                row_of_csv(&record).filter(|_| cells(&record).nth(ok).is_some_and(|cell| cell == b"true"))
-            }
-            _ => row_of_json(&record).filter(|_| is_ok(&record)),
-        };
+    let (mut recorded, mut record, mut columns) = (Recorded::default(), Vec::new(), Columns::default());
+    if output.format == Format::Csv && read_record(&mut file, output.format, &mut record)? {
+        columns = Columns::of(&record);
+        recorded.others += u64::from(!columns.marked);
+    }
+    while read_record(&mut file, output.format, &mut record)? {
+        let row = row_of(&columns, &record);
         let new = row.is_some_and(|row| record.ends_with(b"\n") && recorded.rows.insert(Row(row)));
         recorded.others += u64::from(!new);
     }
     Ok(Some(recorded))
 }
 
-fn is_ok(record: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Value>(record)
-        .is_ok_and(|record| record.get("ok") == Some(&true.into()))
+/// What the header line of a table says.
+#[derive(Default)]
+struct Columns {
+    /// They are those of a record.
+    marked: bool,
+    row: Option<usize>,
+    ok: Option<usize>,
+}
+
+impl Columns {
+    fn of(header: &[u8]) -> Self {
+        let names = || cells(header).map(|name| std::str::from_utf8(name).unwrap_or_default());
+        let at = |wanted| names().position(|name| name == wanted);
+        Self { marked: is_record(names().collect::<Vec<_>>().iter().copied()), row: at("row"), ok: at("ok") }
+    }
+}
+
+/// The row of a line that is the record of a row that succeeded.
+fn row_done_of_csv(columns: &Columns, record: &[u8]) -> Option<u64> {
+    let cell = |column: Option<usize>| cells(record).nth(column?);
+    let done = columns.marked && cell(columns.ok) == Some(b"true");
+    cell(columns.row).filter(|_| done).and_then(number)
+}
+
+fn row_done_of_json(_: &Columns, record: &[u8]) -> Option<u64> {
+    let record: Map<String, Value> = serde_json::from_slice(record).ok()?;
+    let done = is_record(record.keys().map(String::as_str)) && record.get("ok") == Some(&true.into());
+    record.get("row").filter(|_| done).and_then(Value::as_u64)
 }
 
 /// The cells of a record, with their quotes. A quoted cell may contain commas.
@@ -105,15 +141,14 @@ fn cells(record: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Renames new files over the old ones if the state has their lengths; otherwise removes them. A file of another user is
 /// an error.
-pub(super) fn finish(outputs: &[Output], offsets: &[Option<End>]) -> io::Result<()> {
-    let ends = offsets.iter().copied().chain(std::iter::repeat(None));
-    for (output, end) in outputs.iter().zip(ends) {
-        let new = beside(output.path());
+pub(super) fn finish(outputs: &[Output], checkpoints: &SinkCheckpoints) -> io::Result<()> {
+    for output in outputs {
+        let new = beside(&output.path);
         let folder = match Folder::of(&new) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened.map_err(|error| at(&new, &error))?,
         };
-        finish_one(&folder, output.path(), end).map_err(|error| at(&new, &error))?;
+        finish_one(&folder, &output.path, end(output, checkpoints)).map_err(|error| at(&new, &error))?;
     }
     Ok(())
 }
@@ -151,15 +186,22 @@ fn copy_without(
     length: u64,
     row_of: fn(&[u8]) -> Option<u64>,
 ) -> io::Result<End> {
-    let old = open_own(output.path(), OpenOptions::new().read(true))?;
+    let old = open_own(&output.path, OpenOptions::new().read(true))?;
     let permissions = old.metadata()?.permissions();
     let mut old = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, old.take(length));
-    let file = Folder::of(output.path())?.create_anew(&name_beside(output.path()), 0o600)?;
+    let file = Folder::of(&output.path)?.create_anew(&name_beside(&output.path), 0o600)?;
     file.set_permissions(permissions)?;
     let mut new = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
     let (mut record, mut end) = (Vec::new(), End::default());
-    while read_record(&mut old, output, &mut record)? {
-        if !row_of(&record).is_some_and(|row| rows.contains(Row(row))) {
+    while read_record(&mut old, output.format, &mut record)? {
+        let row = row_of(&record);
+        let is_header = output.format == Format::Csv && end == End::default();
+        if row.is_none() && !is_header {
+            let what =
+                format!("the record at byte {} has no row, although the file is that of this run", end.bytes);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        if !row.is_some_and(|row| rows.contains(Row(row))) {
             new.write_all(&record)?;
             end.append(&record);
         }
@@ -169,12 +211,12 @@ fn copy_without(
 }
 
 /// Reads the next record with its line end; false at the end. In CSV a quoted cell may contain line ends.
-fn read_record(from: &mut impl BufRead, output: &Output, record: &mut Vec<u8>) -> io::Result<bool> {
+fn read_record(from: &mut impl BufRead, format: Format, record: &mut Vec<u8>) -> io::Result<bool> {
     record.clear();
     loop {
         let count = from.read_until(b'\n', record)?;
         let quotes = record.iter().filter(|&&byte| byte == b'"').count();
-        let whole = !matches!(output, Output::Csv(_)) || quotes % 2 == 0;
+        let whole = format != Format::Csv || quotes % 2 == 0;
         if count == 0 || whole {
             return Ok(!record.is_empty());
         }
@@ -199,25 +241,29 @@ fn number(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn check(output: fn(PathBuf) -> Output, before: &str, after: &str) {
+    fn check(format: Format, before: &str, after: &str) {
         let folder =
             std::env::temp_dir().join(format!("overlapped-rewrite-{}-{}", std::process::id(), before.len()));
         std::fs::create_dir_all(&folder).unwrap();
-        let output = output(folder.join("out"));
-        std::fs::write(output.path(), format!("{before}not durable")).unwrap();
+        let output = Output::new(format, folder.join("out"));
+        std::fs::write(&output.path, format!("{before}not durable")).unwrap();
         let mut again = RowSet::default();
         [2..3, 30..31].into_iter().for_each(|row| again.insert_range(row));
         let end = end_of(before);
-        let mut offsets = [Some(end)];
-        take_out(std::slice::from_ref(&output), &again, &mut offsets).unwrap();
+        let at = |end: End| {
+            let mut checkpoints = SinkCheckpoints::default();
+            checkpoints.set(output.id.clone(), end.into());
+            checkpoints
+        };
+        take_out(std::slice::from_ref(&output), &again, &mut at(end)).unwrap();
         // A crash before the state knows of it, and once more.
-        finish(std::slice::from_ref(&output), &[Some(end)]).unwrap();
-        assert!(std::fs::read_to_string(output.path()).unwrap().starts_with(before));
-        offsets = [Some(end)];
-        take_out(std::slice::from_ref(&output), &again, &mut offsets).unwrap();
-        finish(std::slice::from_ref(&output), &offsets).unwrap();
-        assert_eq!(std::fs::read_to_string(output.path()).unwrap(), after);
-        assert_eq!(offsets, [Some(end_of(after))]);
+        finish(std::slice::from_ref(&output), &at(end)).unwrap();
+        assert!(std::fs::read_to_string(&output.path).unwrap().starts_with(before));
+        let mut checkpoints = at(end);
+        take_out(std::slice::from_ref(&output), &again, &mut checkpoints).unwrap();
+        finish(std::slice::from_ref(&output), &checkpoints).unwrap();
+        assert_eq!(std::fs::read_to_string(&output.path).unwrap(), after);
+        assert_eq!(checkpoints, at(end_of(after)));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
@@ -231,12 +277,12 @@ mod tests {
     fn records_of_json() {
         let record = |row| format!("{{\"row\":{row},\"url\":\"x\"}}\n");
         let all = [1, 2, 3, 30, 300].map(record).concat();
-        check(Output::Ndjson, &all, &[1, 3, 300].map(record).concat());
+        check(Format::Ndjson, &all, &[1, 3, 300].map(record).concat());
     }
 
     #[test]
     fn records_of_a_table() {
         let before = "row,body\n1,a\n2,\"b\n30,\"\"\n\"\n30,c\n3,\"d\n2,\"\n";
-        check(Output::Csv, before, "row,body\n1,a\n3,\"d\n2,\"\n");
+        check(Format::Csv, before, "row,body\n1,a\n3,\"d\n2,\"\n");
     }
 }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::durable::log::{Log, Taken};
 use crate::error::Error;
 use crate::net::alarm::Alarm;
-use crate::sink::Cut;
+use crate::sink::Cuts;
 
 /// The checkpoints of a durable run.
 pub(crate) struct Checkpoints {
@@ -103,7 +103,7 @@ impl Checkpoints {
     }
 
     /// Starts to make durable what the sinks had taken before these cuts.
-    pub(crate) fn commit(&mut self, cuts: Vec<Cut>) {
+    pub(crate) fn commit(&mut self, cuts: Cuts) {
         let mut taken = std::mem::take(&mut self.taken);
         self.commit.take();
         taken.mark = self.marks.take(self.low);

@@ -23,7 +23,7 @@ use crate::body::tap::Tap;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::shared::{Shared, Stage, Stop};
-use crate::sink::{Cut, Sinks};
+use crate::sink::{Cuts, Sinks};
 use crate::summary::Tally;
 
 /// A value lent to a task on the executor, which gives it back together with its result.
@@ -74,7 +74,7 @@ pub(crate) enum Writing {
     /// Flushing.
     Committing(Away<Sinks, Result<(), Error>>),
     /// Flushing, as the first step of a checkpoint.
-    Cutting(Away<Sinks, Result<Vec<Cut>, Error>>),
+    Cutting(Away<Sinks, Result<Cuts, Error>>),
     /// A task failed and did not give them back. Its error has been returned.
     Lost,
 }
@@ -95,6 +95,9 @@ impl Conductor {
         self.discard().await;
         result?;
         let complete = self.shared.stopped_by().is_none();
+        if complete || self.checkpoints.is_none() {
+            self.seal().await?;
+        }
         if let Some(checkpoints) = self.checkpoints.take() {
             checkpoints.end(complete.then_some(self.read + self.passed)).await?;
         }
@@ -105,6 +108,14 @@ impl Conductor {
             ))),
             false => Ok(()),
         }
+    }
+
+    /// Completes the outputs, after everything was written and is durable.
+    async fn seal(&mut self) -> Result<(), Error> {
+        let Writing::Open { sinks, dirty: false } = std::mem::replace(&mut self.sinks, Writing::Lost) else {
+            unreachable!("a run succeeds only after its last flush");
+        };
+        self.views.disk.submit(move || sinks.seal()).await.map_err(stopped)?
     }
 
     /// Removes the body files of results that a failed sink will not write.

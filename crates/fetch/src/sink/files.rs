@@ -256,7 +256,7 @@ impl Sink for Files {
         let names = pending.iter().map(|file| file.named(&self.root)).collect::<io::Result<_>>()?;
         let (root, reserved) = (Arc::clone(&self.root), Arc::clone(&self.reserved));
         let sync = move || settle(&root, &pending, &reserved).and_then(|()| still_there(&root));
-        Ok(Cut { end: None, names, sync: Some(Box::new(sync)) })
+        Ok(Cut { checkpoint: None, names, sync: Some(Box::new(sync)) })
     }
 
     fn moves_bodies(&self) -> bool {

@@ -6,7 +6,7 @@ use overlapped_proto::limits;
 use overlapped_proto::record::column::{Fields, Gap};
 use overlapped_proto::record::{Body, Record, csv, ndjson};
 
-use super::{Cut, OutputFile, Sink};
+use super::{Cut, OutputFile, Sink, SinkId};
 
 /// Writes one line for each record.
 pub struct Lines<W> {
@@ -14,6 +14,7 @@ pub struct Lines<W> {
     buffer: Vec<u8>,
     fields: Fields,
     format: Format,
+    id: Option<SinkId>,
     cut: fn(&mut W) -> io::Result<Cut>,
 }
 
@@ -28,14 +29,14 @@ enum Format {
 impl<W: Write + Send> Lines<W> {
     /// JSON, one object a line.
     pub fn ndjson(writer: W, fields: Fields) -> Self {
-        Self { writer, buffer: Vec::new(), fields, format: Format::Ndjson, cut: no_cut }
+        Self { writer, buffer: Vec::new(), fields, format: Format::Ndjson, id: None, cut: no_cut }
     }
 
     /// Comma-separated values, with a header line.
     pub fn csv(writer: W, fields: Fields, guard: csv::Guard) -> Self {
         let mut buffer = Vec::new();
         csv::header(&fields, &mut buffer);
-        Self { writer, buffer, fields, format: Format::Csv(guard), cut: no_cut }
+        Self { writer, buffer, fields, format: Format::Csv(guard), id: None, cut: no_cut }
     }
 
     /// Writes a line whose body is encoded in pieces: `buffer` holds the rest of it, and `gap` is the position of the
@@ -80,9 +81,10 @@ impl<W: Write + Send> Lines<W> {
 }
 
 impl Lines<OutputFile> {
-    /// For a durable run. A file that is not empty already has its header.
+    /// For a durable run, under this name. A file that is not empty already has its header.
     #[must_use]
-    pub fn durable(mut self) -> Self {
+    pub fn durable(mut self, id: SinkId) -> Self {
+        self.id = Some(id);
         if !self.writer.is_empty() {
             self.buffer.clear();
         }
@@ -112,6 +114,10 @@ impl<W: Write + Send> Sink for Lines<W> {
     fn commit(&mut self) -> io::Result<()> {
         self.write_out()?;
         self.writer.flush()
+    }
+
+    fn id(&self) -> Option<&SinkId> {
+        self.id.as_ref()
     }
 
     fn cut(&mut self) -> io::Result<Cut> {

@@ -1,5 +1,6 @@
 //! Sinks: where records go. A sink is a plain blocking object; the conductor lends it to tasks on the executor.
 
+mod format;
 mod body;
 mod collect;
 mod files;
@@ -12,17 +13,19 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use overlapped_proto::limits::SINKS_MAX;
 use overlapped_proto::record::{Body, Record};
 
 pub use crate::folder::Moment;
 pub use body::BodyTo;
 pub use collect::{Collected, collect};
 pub use files::Files;
+pub use format::{Beginning, Format, FormatOptions, Needs, Opening};
 pub use lines::Lines;
 pub use output::OutputFile;
 pub(crate) use output::{begins_with, is_of_the_system, open_own};
 pub use overlapped_proto::filename::{Template, TemplateError};
-pub use overlapped_proto::journal::{End, Named};
+pub use overlapped_proto::journal::{Checkpoint, End, Named, SinkId};
 pub use overlapped_proto::record::column::Fields;
 pub use overlapped_proto::record::csv::Guard;
 
@@ -61,6 +64,23 @@ pub trait Sink: Send {
         self.commit().map(|()| Cut::default())
     }
 
+    /// Its name in the journal; `None`: it has no checkpoint.
+    fn id(&self) -> Option<&SinkId> {
+        None
+    }
+
+    /// Completes the output after the last record, for a format that is built at the end: from what was spooled, under
+    /// a temporary name, and renamed when it is whole and synced. Called after the last [`Sink::commit`], or when the last
+    /// [`Sink::cut`] is durable; in a durable run only if the list is done, otherwise the run may be resumed. After a crash
+    /// it may be called once more, also when the output already has its final name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::commit`].
+    fn seal(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// True if the sink moves bodies to files of their own. A run has at most one such sink.
     fn moves_bodies(&self) -> bool {
         false
@@ -70,17 +90,23 @@ pub trait Sink: Send {
 /// What a sink has taken since its last cut, to be made durable by a checkpoint.
 #[derive(Default)]
 pub struct Cut {
-    /// The end of its file, if it only appends to one. The file is truncated there if the run resumes from this cut.
-    pub end: Option<End>,
+    /// Where the sink goes on if the run resumes from this cut. Only a sink with a name has one.
+    pub checkpoint: Option<Checkpoint>,
     /// Files that `sync` renames to their final names.
     pub names: Vec<Named>,
     /// Syncs everything (fsync). Runs on a thread of the executor, and is not retried.
     pub sync: Option<Box<dyn FnOnce() -> io::Result<()> + Send>>,
 }
 
+/// The cuts of all sinks, each with the name of its sink.
+pub(crate) type Cuts = Vec<(Option<SinkId>, Cut)>;
+
 impl fmt::Debug for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cut").field("end", &self.end).field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Cut")
+            .field("checkpoint", &self.checkpoint)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,9 +127,24 @@ impl Sinks {
         Self(sinks)
     }
 
-    /// True if more than one sink moves bodies.
-    pub(crate) fn contend(&self) -> bool {
-        self.0.iter().filter(|sink| sink.moves_bodies()).count() > 1
+    /// Checks that they can be the sinks of one run.
+    ///
+    /// # Errors
+    ///
+    /// More than one sink moves bodies; two have the same name, or there are too many.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.0.iter().filter(|sink| sink.moves_bodies()).count() > 1 {
+            return Err(Error::config("two sinks write bodies to files of their own: a body has one file"));
+        }
+        let mut ids: Vec<_> = self.0.iter().filter_map(|sink| sink.id()).collect();
+        if ids.len() > SINKS_MAX {
+            return Err(Error::config(format!("a run has at most {SINKS_MAX} durable sinks")));
+        }
+        ids.sort_unstable();
+        match ids.iter().zip(ids.iter().skip(1)).find(|(id, next)| id == next) {
+            Some((id, _)) => Err(Error::config(format!("two sinks are called {id}"))),
+            None => Ok(()),
+        }
     }
 
     /// True if one of them moves bodies.
@@ -150,9 +191,21 @@ impl Sinks {
     /// # Blocking
     ///
     /// As its sinks do.
-    pub(crate) fn cut(mut self) -> (Self, Result<Vec<Cut>, Error>) {
-        let cuts: io::Result<_> = self.0.iter_mut().map(|sink| sink.cut()).collect();
+    pub(crate) fn cut(mut self) -> (Self, Result<Cuts, Error>) {
+        let cut = |sink: &mut Box<dyn Sink>| {
+            let cut = sink.cut()?;
+            assert!(cut.checkpoint.is_none() || sink.id().is_some(), "a sink with a checkpoint has a name");
+            Ok((sink.id().cloned(), cut))
+        };
+        let cuts: io::Result<_> = self.0.iter_mut().map(cut).collect();
         (self, cuts.map_err(Error::output))
+    }
+
+    /// # Blocking
+    ///
+    /// As its sinks do.
+    pub(crate) fn seal(mut self) -> Result<(), Error> {
+        self.0.iter_mut().try_for_each(|sink| sink.seal()).map_err(Error::output)
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use overlapped_proto::journal::End;
+use overlapped_proto::journal::{Checkpoint, End};
 use overlapped_proto::limits::OUTPUT_BUFFER_BYTES;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -78,13 +78,16 @@ impl OutputFile {
         Ok(Self { file: Arc::new(file), path, end: End::default(), fresh: false, replaces: false })
     }
 
-    /// The file of a resumed run, truncated to `end`; what followed is written again. Its content was compared with the
-    /// checksum when the state was opened.
+    /// The file of a resumed run, truncated to its `checkpoint`; what followed is written again. Its content was compared
+    /// with the checksum when the state was opened.
     ///
     /// # Errors
     ///
-    /// It is shorter than that; it is no plain file of this user with one name; it cannot be opened.
-    pub fn resume(path: PathBuf, end: End) -> io::Result<Self> {
+    /// It is shorter than that; it is no plain file of this user with one name; it cannot be opened; the checkpoint is
+    /// that of another kind of sink.
+    pub fn resume(path: PathBuf, checkpoint: &Checkpoint) -> io::Result<Self> {
+        let other = || io::Error::new(io::ErrorKind::InvalidData, "the state has no length of it");
+        let end = checkpoint.end().ok_or_else(other)?;
         let (mut options, length) = (OpenOptions::new(), end.bytes);
         options.read(true).write(true).create(length == 0).truncate(false);
         let mut file = open_own(&path, &mut options)?;
@@ -127,7 +130,7 @@ impl OutputFile {
             file.sync_data().map_err(|error| at(&path, &error))?;
             if fresh { sync_name(&path) } else { Ok(()) }
         };
-        Ok(Cut { end: Some(self.end), names: Vec::new(), sync: Some(Box::new(sync)) })
+        Ok(Cut { checkpoint: Some(self.end.into()), names: Vec::new(), sync: Some(Box::new(sync)) })
     }
 }
 
@@ -235,14 +238,14 @@ mod tests {
         for (number, bytes) in [1, 4_000, 3, 200, 4_096, 9_000, 0, 5].into_iter().enumerate() {
             output.write_all(&vec![number as u8 + b'a'; bytes]).unwrap();
             length += bytes as u64;
-            let end = output.cut().unwrap().end.unwrap();
+            let end = output.cut().unwrap().checkpoint.unwrap().end().unwrap();
             let file = File::open(&path).unwrap();
             assert!(end.bytes == length && begins_with(&file, end).unwrap(), "{length}");
             let other = End { bytes: length + 1, ..end };
             assert!(!begins_with(&file, other).unwrap(), "{length}");
-            drop(std::mem::replace(&mut output, OutputFile::resume(path.clone(), end).unwrap()));
+            drop(std::mem::replace(&mut output, OutputFile::resume(path.clone(), &end.into()).unwrap()));
         }
-        let end = output.cut().unwrap().end.unwrap();
+        let end = output.cut().unwrap().checkpoint.unwrap().end().unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[2_000] ^= 1;
         std::fs::write(&path, bytes).unwrap();

@@ -12,6 +12,7 @@ use crate::header;
 use crate::job::{Ask, Job, Method, Row};
 use crate::limits::{INPUT_ROW_BYTES_MAX, QUOTE_BYTES_MAX};
 use crate::outcome::Failure;
+use crate::record::mark::{MARKS, is_record};
 use crate::record::text::{from_base64, push_json};
 use crate::sanitize;
 use crate::time::Nanos;
@@ -70,10 +71,7 @@ pub(super) const OPTIONS: &[(&str, Column)] = &[
 
 /// The columns of a record that are used when it is a row again, beside the URL, and the two that identify a record.
 pub(super) const RECORD_COLUMNS: [&str; 7] =
-    ["id", "method", "etag", "last_modified", "meta", RECORD_MARKS[0], RECORD_MARKS[1]];
-
-/// Two names that only our records have.
-const RECORD_MARKS: [&str; 2] = ["exitcode", "wire_bytes"];
+    ["id", "method", "etag", "last_modified", "meta", MARKS[0], MARKS[1]];
 
 /// The meaning of the columns of a list.
 #[derive(Clone, Copy, Debug)]
@@ -86,8 +84,7 @@ pub(super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     pub(super) fn new<'n>(options: &'a Options, names: impl Iterator<Item = &'n str> + Clone) -> Self {
-        let has = |name| names.clone().any(|other| other == name);
-        Self { options, record: RECORD_MARKS.into_iter().all(has) }
+        Self { options, record: is_record(names) }
     }
 
     pub(super) fn are_of_a_record(self) -> bool {

@@ -1,5 +1,6 @@
 //! `Record`: one finished row as plain data, the same for every format. This file holds no format.
 
+pub mod mark;
 pub mod csv;
 pub mod ndjson;
 pub mod column;

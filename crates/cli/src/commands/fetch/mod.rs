@@ -11,13 +11,13 @@ use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::durable::Earlier;
+use overlapped_fetch::sink::Format;
 use overlapped_fetch::{Bulk, ErrorClass, Input, Stop, Summary, raise_open_files_limit};
 use overlapped_proto::sanitize::escape;
 
 use self::one::One;
 use crate::exit::{Ending, Error};
 use crate::flags::fetch::Flags;
-use crate::flags::output::Output;
 use crate::flags::plan::{Main, Plan, plan};
 use crate::picture::{Chart, svg};
 use crate::report::figures::rows;
@@ -57,7 +57,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     }
     fit_open_files(&mut plan);
     let writes_only_files = plan.sinks.main == Main::Nothing
-        && plan.sinks.outputs.iter().all(|output| matches!(output, Output::Directory(_)));
+        && plan.sinks.outputs.iter().all(|output| output.format == Format::Files);
     let chart = Arc::new(Mutex::new(Chart::default()));
     let mut made = sinks::Made::default();
     // The settings and the list are checked before an output is touched.

@@ -24,8 +24,8 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
     }
     let mut found = Vec::new();
     for output in &durable.outputs {
-        let held = recorded(output).map_err(|error| Error::reading(output.path(), &error))?;
-        found.extend(held.map(|held| (output.path().to_owned(), held)));
+        let held = recorded(output).map_err(|error| Error::reading(&output.path, &error))?;
+        found.extend(held.map(|held| (output.path.clone(), held)));
     }
     // An empty output counts as new.
     if found.iter().all(|(_, held)| held.rows.is_empty() && held.others == 0) {

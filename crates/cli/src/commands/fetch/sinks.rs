@@ -1,18 +1,16 @@
 //! Opens the outputs of a run, and the sinks that print each row.
 
 use std::io::{self, Write};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::Sink;
-use overlapped_fetch::durable::Earlier;
-use overlapped_fetch::sink::{self, End, Existing, Files, Lines, OutputFile};
+use overlapped_fetch::durable::{Earlier, Output};
+use overlapped_fetch::sink::{self, Existing, Format, FormatOptions, Lines};
 use overlapped_proto::record::{Headers, HttpVersion, Record, column::Fields};
 use overlapped_proto::sanitize::{escape, shown};
 
 use crate::exit::Error;
-use crate::flags::output::Output;
 use crate::flags::plan::{Main, Show, Sinks};
 use crate::flags::write_out::WriteOut;
 use crate::picture::{Bar, Chart};
@@ -39,13 +37,10 @@ impl Made {
     ///
     /// [`Error::Output`]: it cannot be created.
     pub(super) fn parents(&mut self, plan: &Sinks) -> Result<(), Error> {
-        plan.outputs.iter().try_for_each(|output| match output {
-            Output::Directory(path) => {
-                let above = path.parent().unwrap_or(Path::new(""));
-                self.expects_folder(above);
-                sink::make_directory(above).map_err(|error| Error::writing(path, &error))
-            }
-            Output::Stdout | Output::Ndjson(_) | Output::Csv(_) | Output::Body(_) => Ok(()),
+        plan.outputs.iter().filter(|output| output.format == Format::Files).try_for_each(|output| {
+            let above = output.path.parent().unwrap_or(Path::new(""));
+            self.expects_folder(above);
+            sink::make_directory(above).map_err(|error| Error::writing(&output.path, &error))
         })
     }
 
@@ -82,27 +77,23 @@ pub(super) fn open(
     made: &mut Made,
 ) -> Result<Vec<Box<dyn Sink>>, Error> {
     let replaces = plan.overwrite || earlier.is_some_and(|earlier| earlier.replaces);
-    let existing = if replaces { Existing::Replace } else { Existing::Keep };
     let fields = Fields::default();
-    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    for (place, output) in plan.ordered().into_iter().enumerate() {
-        let from = Beginning::of(earlier, place);
-        sinks.push(match output {
-            Output::Directory(path) => {
-                made.expects_folder(path);
-                let files = files(path, plan, existing, earlier);
-                Box::new(files.map_err(|error| Error::writing(path, &error))?)
-            }
-            Output::Ndjson(path) => {
-                made.expects_file(path);
-                lines(Lines::ndjson(file(path, existing, from)?, fields), earlier)
-            }
-            Output::Csv(path) => {
-                made.expects_file(path);
-                lines(Lines::csv(file(path, existing, from)?, fields, plan.csv), earlier)
-            }
-            Output::Stdout | Output::Body(_) => continue,
-        });
+    let options = FormatOptions {
+        existing: if replaces { Existing::Replace } else { Existing::Keep },
+        fields,
+        guard: plan.csv,
+        template: plan.name.clone(),
+        kept: plan.kept.clone(),
+    };
+    let mut sinks = Vec::new();
+    for output in plan.ordered() {
+        match output.format {
+            Format::Ndjson | Format::Csv => made.expects_file(&output.path),
+            Format::Files => made.expects_folder(&output.path),
+        }
+        let opened = output.open(earlier, options.clone());
+        let goes_on = earlier.is_some_and(|earlier| earlier.begun);
+        sinks.push(opened.map_err(|error| refused(output, goes_on, &error))?);
     }
     match plan.main {
         Main::Lines => sinks.push(Box::new(Told(terminal::stdout()))),
@@ -120,67 +111,22 @@ pub(super) fn open(
     Ok(sinks)
 }
 
-fn files(path: &Path, plan: &Sinks, existing: Existing, earlier: Option<&Earlier>) -> io::Result<Files> {
-    let files = Files::open(path.to_owned(), plan.name.clone(), existing)?.keep_out(&plan.kept)?;
-    let Some(earlier) = earlier else { return Ok(files) };
-    let files = files.durable(earlier.run)?;
-    Ok(match earlier.began {
-        Some(began) if earlier.begun => files.since(began),
-        _ => files,
-    })
-}
-
-fn lines(lines: Lines<OutputFile>, earlier: Option<&Earlier>) -> Box<dyn Sink> {
-    Box::new(if earlier.is_some() { lines.durable() } else { lines })
-}
-
-/// How an output is opened.
-#[derive(Clone, Copy)]
-enum Beginning {
-    /// By a new run without a state.
-    NoState,
-    /// By a new run with a state.
-    Begun,
-    /// By a resumed run, at this length.
-    Earlier(End),
-}
-
-impl Beginning {
-    fn of(earlier: Option<&Earlier>, place: usize) -> Self {
-        match earlier.map(|earlier| earlier.offset(place)) {
-            None => Self::NoState,
-            Some(None) => Self::Begun,
-            Some(Some(end)) => Self::Earlier(end),
-        }
+/// What an output that cannot be opened means for the command.
+fn refused(output: &Output, goes_on: bool, error: &io::Error) -> Error {
+    use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound};
+    let (path, shown) = (&output.path, output.path.display());
+    let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
+    if output.format == Format::Files {
+        Error::writing(path, error)
+    } else if goes_on && is(&[AlreadyExists, InvalidData, NotFound]) {
+        Error::Usage(format!("cannot continue {shown}: {error}"))
+    } else if is(&[AlreadyExists]) {
+        Error::Usage(format!("{shown} exists: --overwrite replaces it, another -o keeps it"))
+    } else if is(&[InvalidInput]) {
+        Error::Output(format!("cannot write to {shown}: {error}: remove it, or name another -o"))
+    } else {
+        Error::writing(path, error)
     }
-}
-
-/// Creates a file, or truncates that of a resumed run to its length. Opening a named pipe blocks until it has a reader.
-fn file(path: &Path, existing: Existing, from: Beginning) -> Result<OutputFile, Error> {
-    let is_pipe = || path.symlink_metadata().is_ok_and(|found| found.file_type().is_fifo());
-    let opened = match from {
-        Beginning::Earlier(end) => OutputFile::resume(path.to_owned(), end),
-        Beginning::NoState if is_pipe() => OutputFile::pipe(path.to_owned()),
-        Beginning::NoState | Beginning::Begun => OutputFile::create(path.to_owned(), existing),
-    };
-    let goes_on = matches!(from, Beginning::Earlier(_));
-    let refused = |kind| {
-        use io::ErrorKind::{AlreadyExists, InvalidData, NotFound};
-        kind == AlreadyExists || goes_on && matches!(kind, InvalidData | NotFound)
-    };
-    opened.map_err(|error| {
-        let shown = path.display();
-        match (refused(error.kind()), goes_on) {
-            (false, _) if error.kind() == io::ErrorKind::InvalidInput => {
-                Error::Output(format!("cannot write to {shown}: {error}: remove it, or name another -o"))
-            }
-            (false, _) => Error::writing(path, &error),
-            (true, true) => Error::Usage(format!("cannot continue {shown}: {error}")),
-            (true, false) => {
-                Error::Usage(format!("{shown} exists: --overwrite replaces it, another -o keeps it"))
-            }
-        }
-    })
 }
 
 /// The head of a response, as `curl -I` prints it.

@@ -1,0 +1,207 @@
+//! The formats of outputs: one table of them, with their suffixes, what they need of a record, and how they are opened.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use overlapped_proto::filename::Template;
+use overlapped_proto::journal::{Checkpoint, SinkId};
+use overlapped_proto::record::column::Fields;
+use overlapped_proto::record::csv::Guard;
+
+use super::{Existing, Files, Lines, OutputFile, Sink};
+use crate::body::spool::RunId;
+use crate::folder::{Moment, is_pipe};
+
+/// A format of outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Ndjson,
+    /// Comma-separated values with a header line.
+    Csv,
+    /// A directory with a file for each body. A failed row leaves nothing in it.
+    Files,
+}
+
+/// What a format needs of a record beyond its plain fields. A run keeps what one of its outputs needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The decoded body.
+    pub body: bool,
+}
+
+/// A line of the table of formats.
+struct Entry {
+    format: Format,
+    /// The ends of the paths that select it, in lower case.
+    suffixes: &'static [&'static str],
+    needs: Needs,
+    open: fn(Opening) -> io::Result<Box<dyn Sink>>,
+}
+
+const FORMATS: [Entry; 3] = [
+    Entry {
+        format: Format::Ndjson,
+        suffixes: &[".ndjson", ".jsonl"],
+        needs: Needs { body: true },
+        open: |opening| lines(opening, |file, options| Lines::ndjson(file, options.fields)),
+    },
+    Entry {
+        format: Format::Csv,
+        suffixes: &[".csv"],
+        needs: Needs { body: true },
+        open: |opening| lines(opening, |file, options| Lines::csv(file, options.fields, options.guard)),
+    },
+    Entry { format: Format::Files, suffixes: &["/"], needs: Needs { body: true }, open: files },
+];
+
+impl Format {
+    /// The format that the end of a path selects, in any case.
+    ///
+    /// ```
+    /// use overlapped_fetch::sink::Format;
+    ///
+    /// assert_eq!(Format::of("results.NDJSON"), Some(Format::Ndjson));
+    /// assert_eq!(Format::of("pages/"), Some(Format::Files));
+    /// assert_eq!(Format::of("page.html"), None);
+    /// ```
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        let lower = path.to_ascii_lowercase();
+        let has = |entry: &&Entry| entry.suffixes.iter().any(|suffix| lower.ends_with(suffix));
+        FORMATS.iter().find(has).map(|entry| entry.format)
+    }
+
+    /// What it needs of a record.
+    #[must_use]
+    pub fn needs(self) -> Needs {
+        self.entry().needs
+    }
+
+    /// Opens an output of this format.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`OutputFile`] and [`Files`].
+    ///
+    /// # Blocking
+    ///
+    /// On the disk; for a named pipe, until it has a reader.
+    pub fn open(self, opening: Opening) -> io::Result<Box<dyn Sink>> {
+        (self.entry().open)(opening)
+    }
+
+    fn entry(self) -> &'static Entry {
+        FORMATS.iter().find(|entry| entry.format == self).expect("every format is in the table")
+    }
+}
+
+impl Needs {
+    /// What either needs.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { body: self.body || other.body }
+    }
+}
+
+/// An output that is to be opened.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The name of its sink.
+    pub id: SinkId,
+    /// Its path.
+    pub path: PathBuf,
+    /// How the run comes to it.
+    pub beginning: Beginning,
+    /// How it is written.
+    pub options: FormatOptions,
+}
+
+/// How outputs are written. Each format uses what applies to it.
+#[derive(Clone, Debug)]
+pub struct FormatOptions {
+    /// What to do with a file that is there already.
+    pub existing: Existing,
+    /// The fields of a record.
+    pub fields: Fields,
+    /// What a table does about formulas.
+    pub guard: Guard,
+    /// How the files of rows are named.
+    pub template: Template,
+    /// Files and directories of the run itself, which no file of a row replaces.
+    pub kept: Vec<PathBuf>,
+}
+
+impl Default for FormatOptions {
+    fn default() -> Self {
+        Self {
+            existing: Existing::Keep,
+            fields: Fields::default(),
+            guard: Guard::Off,
+            template: Template::default(),
+            kept: Vec::new(),
+        }
+    }
+}
+
+/// How a run comes to an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// The run begins and keeps no state.
+    NoState,
+    /// The run begins and keeps its state.
+    Begun(RunId),
+    /// The run resumes.
+    Resumed {
+        /// Identifies the files of the run.
+        run: RunId,
+        /// Where the output is resumed.
+        checkpoint: Checkpoint,
+        /// When the run began: files written since then are its own.
+        began: Option<Moment>,
+    },
+}
+
+fn lines(
+    Opening { id, path, beginning, options }: Opening,
+    of: fn(OutputFile, &FormatOptions) -> Lines<OutputFile>,
+) -> io::Result<Box<dyn Sink>> {
+    let file = file(&path, &beginning, options.existing)?;
+    let lines = of(file, &options);
+    Ok(Box::new(match beginning {
+        Beginning::NoState => lines,
+        Beginning::Begun(_) | Beginning::Resumed { .. } => lines.durable(id),
+    }))
+}
+
+fn file(path: &Path, beginning: &Beginning, existing: Existing) -> io::Result<OutputFile> {
+    match beginning {
+        Beginning::Resumed { checkpoint, .. } => OutputFile::resume(path.to_owned(), checkpoint),
+        Beginning::NoState if is_pipe(path) => OutputFile::pipe(path.to_owned()),
+        Beginning::NoState | Beginning::Begun(_) => OutputFile::create(path.to_owned(), existing),
+    }
+}
+
+fn files(Opening { path, beginning, options, .. }: Opening) -> io::Result<Box<dyn Sink>> {
+    let files = Files::open(path, options.template, options.existing)?.keep_out(&options.kept)?;
+    Ok(Box::new(match beginning {
+        Beginning::NoState => files,
+        Beginning::Begun(run) | Beginning::Resumed { run, began: None, .. } => files.durable(run)?,
+        Beginning::Resumed { run, began: Some(began), .. } => files.durable(run)?.since(began),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_is_in_the_table_once() {
+        for format in [Format::Ndjson, Format::Csv, Format::Files] {
+            assert_eq!(FORMATS.iter().filter(|entry| entry.format == format).count(), 1, "{format:?}");
+            for suffix in format.entry().suffixes {
+                assert_eq!(Format::of(&format!("a{suffix}")), Some(format), "{suffix}");
+            }
+        }
+    }
+}
