@@ -47,10 +47,8 @@ mod mailbox;
 mod sync;
 mod config;
 mod row;
-mod unnamed;
 pub mod record;
-mod folder;
-mod rlimit;
+mod fs;
 mod clock;
 mod error;
 
@@ -60,6 +58,7 @@ pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeou
 pub use engine::feed::{Input, InputOptions};
 pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};
+pub use fs::raise_open_files_limit;
 pub use futures_core::Stream;
 pub use overlapped_proto::bucket::{InvalidRate, Rate};
 pub use overlapped_proto::input::{BadRow, Format, Keep, Options as ColumnOptions};
@@ -69,7 +68,6 @@ pub use overlapped_proto::max_errors::MaxErrors;
 pub use overlapped_proto::schedule::Held;
 pub use overlapped_proto::survey::Survey;
 pub use record::{Bytes, ErrorKind, Failure, Method, Record};
-pub use rlimit::raise_open_files_limit;
 pub use row::Row;
 pub use run::{Control, Run};
 pub use shared::Stop;

@@ -13,7 +13,7 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Row;
 use overlapped_proto::outcome::Failure;
 
-use crate::folder::{Folder, Moment, found};
+use crate::fs::{Folder, Moment, found};
 
 /// The suffix of incomplete files.
 const PART: &str = "part";

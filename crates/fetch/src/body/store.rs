@@ -14,7 +14,7 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::record::spooled::{ReadAt, Seen, Spooled};
 
 use super::spool::{RunId, flatten};
-use crate::unnamed::unnamed;
+use crate::fs::{punch_hole, unnamed};
 
 /// The file, created by the first write.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Store {
             let _ = file.set_len(0);
             state.end = 0;
         } else {
-            punch(file, offset, bytes.next_multiple_of(limits::STORE_BLOCK_BYTES));
+            punch_hole(file, offset, bytes.next_multiple_of(limits::STORE_BLOCK_BYTES));
         }
     }
 
@@ -118,17 +118,6 @@ impl Store {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Punches a hole, which then reads as zeros.
-fn punch(file: &File, offset: u64, bytes: u64) {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{FallocateFlags, fallocate};
-        let _ = fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, bytes);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (file, offset, bytes);
 }
 
 impl Drop for Extent {

@@ -13,8 +13,8 @@ use overlapped_proto::limits;
 
 use super::Output;
 use crate::error::Error;
-use crate::folder::Folder;
-use crate::sink::{Format, at, begins_with, is_of_the_system, open_own};
+use crate::fs::{Folder, Found, is_of_the_system, open_own};
+use crate::sink::{Format, at, begins_with};
 
 /// Compares the outputs with the state.
 ///
@@ -141,8 +141,7 @@ fn remove(root: &Folder, named: &[Named]) -> io::Result<()> {
         };
         folders.insert(above);
         let name = path.file_name().unwrap_or_default();
-        let is_ours =
-            |found: crate::folder::Found| found.is_file() && found.id == (named.device, named.inode);
+        let is_ours = |found: Found| found.is_file() && found.id == (named.device, named.inode);
         if folder.find(name)?.is_some_and(is_ours) {
             // A file that cannot be removed keeps its name; the new one gets another.
             let _ = folder.remove(name);

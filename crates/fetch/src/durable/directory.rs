@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 
 use overlapped_proto::journal::{self, Damage, Frame, Head, Sound, State, is_unsynced};
 use overlapped_proto::limits;
-use rustix::fs::{FlockOperation, OFlags, flock};
 use serde_json::Value;
 
 use super::manifest;
 use super::spool::{self, Spooled};
 use crate::body::spool::RunId;
 use crate::error::Error;
-use crate::folder::{Folder, Moment, found};
+use crate::fs::{Folder, Moment, found, try_lock};
 use crate::sink::at;
 
 const MANIFEST: &str = "job.json";
@@ -57,9 +56,8 @@ impl Directory {
             above.make(name, 0o700).map_err(failed)?;
             let Some(folder) = trusted(path, &above, name)? else { continue };
             let Some(lock) = open_lock(&folder)? else { continue };
-            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(path, lock)),
-                locked => locked.map_err(|error| failed(error.into()))?,
+            if !try_lock(&lock).map_err(failed)? {
+                return Err(taken(path, lock));
             }
             let there = folder.find(OsStr::new(LOCK)).map_err(failed)?;
             if there.map(|there| there.id) == Some(found(&lock).map_err(failed)?.id) {
@@ -215,7 +213,7 @@ fn trusted(path: &Path, above: &Folder, name: &OsStr) -> Result<Option<Folder>, 
     if !here.is_shared() || keeps_no_owners(&folder) {
         return Ok(Some(folder));
     }
-    match here.owner == rustix::process::geteuid().as_raw() {
+    match here.is_own() {
         true => refuse("can be written to by other users"),
         false => refuse(&format!("belongs to another user ({})", here.owner)),
     }
@@ -232,7 +230,7 @@ fn keeps_no_owners(folder: &Folder) -> bool {
 /// Opens the lock file; `None`: the directory has just been removed. Only a process number is ever written to it.
 fn open_lock(folder: &Folder) -> Result<Option<File>, Error> {
     let path = folder.path().join(LOCK);
-    let lock = match folder.file(OsStr::new(LOCK), OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK, 0o600) {
+    let lock = match folder.open_or_create(OsStr::new(LOCK), 0o600) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(|error| Error::output_path(&path, error))?,
     };

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::identity::{self, Identity};
 use crate::body::spool::RunId;
 use crate::error::Error;
-use crate::folder::Moment;
+use crate::fs::Moment;
 
 /// The version of the manifest. Other versions are refused.
 const FORMAT: u64 = 3;

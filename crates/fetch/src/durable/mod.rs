@@ -46,7 +46,7 @@ pub use rewrite::{Recorded, recorded};
 
 use crate::body::spool::Part;
 use crate::error::Error;
-use crate::folder::{Folder, Moment};
+use crate::fs::{Folder, Moment};
 use crate::sink::{Beginning, Format, FormatOptions, Opening, Sink, SinkId};
 use directory::{Directory, Found};
 use log::Log;

@@ -17,8 +17,8 @@ use overlapped_proto::row_set::RowSet;
 use serde_json::{Map, Value};
 
 use super::Output;
-use crate::folder::Folder;
-use crate::sink::{Format, at, begins_with, open_own, sync_name};
+use crate::fs::{Folder, open_own};
+use crate::sink::{Format, at, begins_with, sync_name};
 
 /// Writes copies of the outputs without the records of these rows, and sets the checkpoints to their lengths. That they
 /// are outputs of this run was shown by their checksums before.
@@ -156,7 +156,7 @@ pub(super) fn finish(outputs: &[Output], checkpoints: &SinkCheckpoints) -> io::R
 fn finish_one(folder: &Folder, path: &Path, end: Option<End>) -> io::Result<()> {
     let (new, old) = (name_beside(path), path.file_name().unwrap_or_default());
     let Some(found) = folder.find(&new)? else { return Ok(()) };
-    if found.owner != rustix::process::geteuid().as_raw() {
+    if !found.is_own() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user: remove it"));
     }
     let is_known = match end {

@@ -8,11 +8,10 @@ use std::path::PathBuf;
 
 use overlapped_proto::journal::{self, Listed};
 use overlapped_proto::prefix::Prefix;
-use rustix::fs::OFlags;
 
 use super::manifest::hash;
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::fs::Folder;
 use crate::sink::at;
 
 /// The copy while it grows, its checksum, and the complete copy.
@@ -53,7 +52,7 @@ pub(super) fn open(folder: &Folder, from: Box<dyn Read + Send>) -> Result<Spoole
             };
         }
     }
-    let file = folder.file(OsStr::new(LIST), OFlags::RDWR | OFlags::CREATE, 0o600).map_err(failed)?;
+    let file = folder.open_or_create(OsStr::new(LIST), 0o600).map_err(failed)?;
     let known = file.metadata().map_err(failed)?.len();
     let folder = folder.below(std::path::Path::new("")).map_err(failed)?;
     let tee = Tee { from, file, known, folder, path, written: 0, prefix: Prefix::default() };

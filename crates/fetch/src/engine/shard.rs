@@ -33,13 +33,13 @@ use crate::body::store::Store;
 use crate::body::tap::Tap;
 use crate::clock::Clock;
 use crate::durable::log::Intents;
+use crate::fs::idle_connections_max;
 use crate::memory::Memory;
 use crate::net::Connection;
 use crate::net::http1::Blocks;
 use crate::net::resolve::Resolver;
 use crate::net::stream::Look;
 use crate::plan::Plan;
-use crate::rlimit::idle_connections_max;
 use crate::shared::{Gauges, Shared, Stage, number_of};
 
 /// Views of the executor for blocking work, one for each resource with its own limit, and what that work shares.

@@ -23,7 +23,7 @@ use overlapped_proto::spill::{Block, Entry, Lost, Refill, Refilled, Spill};
 use super::list_file::{ListFile, RowReader};
 use crate::body::spool::RunId;
 use crate::error::Error;
-use crate::unnamed::unnamed;
+use crate::fs::unnamed;
 
 /// Where spilled rows are stored and read from.
 #[derive(Clone, Debug)]

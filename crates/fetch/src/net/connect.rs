@@ -15,7 +15,7 @@ use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use tokio::net::TcpStream;
 
-use crate::rlimit::is_out_of_files;
+use crate::fs::is_out_of_files;
 
 /// Dials `addresses` with staggered starts; the first connection wins.
 pub(crate) async fn dial(addresses: &[Dialable], port: u16) -> Result<TcpStream, Failure> {

@@ -19,7 +19,7 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
 
 use crate::clock::Clock;
-use crate::rlimit::is_out_of_files;
+use crate::fs::is_out_of_files;
 
 /// The addresses of a name, in the resolver's order of preference.
 pub(crate) type Addresses = Rc<[IpAddr]>;

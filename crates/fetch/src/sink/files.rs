@@ -17,7 +17,7 @@ use super::kept::Kept;
 use super::naming::{Naming, Reserved, settle};
 use super::{Cut, Existing, Sink, at, make_directory, sync_name};
 use crate::body::spool::{Part, RunId};
-use crate::folder::{Folder, Moment, set_mode};
+use crate::fs::{Folder, Moment, set_mode};
 
 /// Writes the body of every successful row to a file of its own, and notes its path in the record. A body has one such
 /// file, so a run takes at most one of these sinks.

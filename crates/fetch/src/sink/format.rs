@@ -10,7 +10,7 @@ use overlapped_proto::record::csv::Guard;
 
 use super::{Existing, Files, Lines, OutputFile, Sink};
 use crate::body::spool::RunId;
-use crate::folder::{Moment, is_pipe};
+use crate::fs::{Moment, is_pipe};
 
 /// A format of outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::at;
-use crate::folder::{FileId, Folder};
+use crate::fs::{FileId, Folder, file_id};
 
 /// The files and directories that no row may use.
 #[derive(Debug, Default)]
@@ -53,9 +53,7 @@ impl Kept {
 
     /// True if it is a reserved file, under any name.
     pub(super) fn has_file(&self, file: FileId) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let is_it = |path: &PathBuf| path.metadata().is_ok_and(|found| (found.dev(), found.ino()) == file);
-        self.paths.iter().any(is_it)
+        self.paths.iter().any(|path| file_id(path).is_ok_and(|found| found == file))
     }
 
     /// True if it is a reserved directory.

@@ -16,14 +16,14 @@ use std::path::Path;
 use overlapped_proto::limits::SINKS_MAX;
 use overlapped_proto::record::{Body, Record};
 
-pub use crate::folder::Moment;
+pub use crate::fs::Moment;
 pub use body::BodyTo;
 pub use collect::{Collected, collect};
 pub use files::Files;
 pub use format::{Beginning, Format, FormatOptions, Needs, Opening};
 pub use lines::Lines;
 pub use output::OutputFile;
-pub(crate) use output::{begins_with, is_of_the_system, open_own};
+pub(crate) use output::begins_with;
 pub use overlapped_proto::filename::{Template, TemplateError};
 pub use overlapped_proto::journal::{Checkpoint, End, Named, SinkId};
 pub use overlapped_proto::record::column::Fields;
@@ -31,7 +31,7 @@ pub use overlapped_proto::record::csv::Guard;
 
 use crate::body::rest::restore;
 use crate::error::Error;
-use crate::rlimit::open_patiently;
+use crate::fs::open_patiently;
 
 /// A destination of records.
 ///

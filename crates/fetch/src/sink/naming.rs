@@ -12,7 +12,7 @@ use overlapped_proto::limits::{RENAMES_A_TURN, SYNCED_FILES_MAX};
 
 use super::kept::Kept;
 use super::{Existing, at};
-use crate::folder::{Folder, Found, Moment, found};
+use crate::fs::{Folder, Found, Moment, found};
 
 /// Renames files below one directory to their final names.
 pub(super) struct Naming {
@@ -172,10 +172,10 @@ fn rename(root: &Folder, Pending { part, path, replaces }: &Pending) -> io::Resu
     folder.take(root.place(part), name, *replaces)
 }
 
-/// Syncs a few files one by one, more of them with the whole file system, which is faster.
+/// Syncs a few files one by one, more of them with the whole file system where it can be, which is faster.
 fn sync_files(root: &Folder, pending: &[Pending]) -> io::Result<()> {
-    if pending.len() > SYNCED_FILES_MAX {
-        return root.sync_system().map_err(|error| at(root.path(), &error));
+    if pending.len() > SYNCED_FILES_MAX && root.sync_system().map_err(|error| at(root.path(), &error))? {
+        return Ok(());
     }
     pending.iter().try_for_each(|file| {
         let synced = root.placed(&file.part).and_then(|part| part.sync_all());
@@ -185,8 +185,8 @@ fn sync_files(root: &Folder, pending: &[Pending]) -> io::Result<()> {
 
 fn sync_folders(root: &Folder, pending: &[Pending]) -> io::Result<()> {
     let folders: BTreeSet<&Path> = pending.iter().flat_map(|file| file.path.ancestors().skip(1)).collect();
-    if folders.len() > SYNCED_FILES_MAX {
-        return root.sync_system().map_err(|error| at(root.path(), &error));
+    if folders.len() > SYNCED_FILES_MAX && root.sync_system().map_err(|error| at(root.path(), &error))? {
+        return Ok(());
     }
     folders.into_iter().try_for_each(|folder| {
         let synced = root.below(folder).and_then(|open| open.sync());

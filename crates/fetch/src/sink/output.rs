@@ -2,17 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use overlapped_proto::journal::{Checkpoint, End};
 use overlapped_proto::limits::OUTPUT_BUFFER_BYTES;
-use rustix::fs::{FileType, OFlags};
-use rustix::io::Errno;
 
 use super::{Cut, Existing, at, sync_name};
-use crate::folder::found;
+use crate::fs::{open_own, open_pipe};
 
 /// A file that records are appended to.
 #[derive(Debug)]
@@ -70,11 +68,7 @@ impl OutputFile {
     ///
     /// Until the pipe has a reader.
     pub fn pipe(path: PathBuf) -> io::Result<Self> {
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let file = OpenOptions::new().write(true).custom_flags(flags).open(&path)?;
-        if found(&file)?.kind != FileType::Fifo {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a named pipe any more"));
-        }
+        let file = open_pipe(&path)?;
         Ok(Self { file: Arc::new(file), path, end: End::default(), fresh: false, replaces: false })
     }
 
@@ -151,54 +145,6 @@ impl Write for OutputFile {
     fn flush(&mut self) -> io::Result<()> {
         self.make_room()
     }
-}
-
-/// Opens the file of an output, which is a plain file of this user with one name. No link is followed, and no named pipe
-/// waited for: either may have been put there by another user. What is below `/dev`, such as `/dev/stdout`, is the
-/// system's, and is opened as it is.
-///
-/// # Errors
-///
-/// It is something else ([`io::ErrorKind::InvalidInput`]), or cannot be opened.
-///
-/// # Blocking
-///
-/// On the disk.
-pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    if is_of_the_system(path) {
-        return options.open(path);
-    }
-    // O_NONBLOCK means nothing to a plain file, and so it need not be cleared.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let opened = options.custom_flags(flags).open(path);
-    let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::LOOP | Errno::MLINK) => refused("it is a symbolic link, and an output is a plain file"),
-        // A named pipe without a reader, or a socket.
-        Some(Errno::NXIO) => refused(NO_FILE),
-        _ => error,
-    })?;
-    let found = found(&file)?;
-    if !found.is_file() {
-        return Err(refused(NO_FILE));
-    }
-    if found.owner != rustix::process::geteuid().as_raw() {
-        return Err(refused("it belongs to another user"));
-    }
-    if found.links > 1 {
-        return Err(refused("it has a second name (a hard link), and what is written would be there too"));
-    }
-    Ok(file)
-}
-
-const NO_FILE: &str = "it is not a plain file (only a run with --durability none writes to a named pipe)";
-
-fn refused(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, what)
-}
-
-/// True if the path is below `/dev`.
-pub(crate) fn is_of_the_system(path: &Path) -> bool {
-    path.starts_with("/dev")
 }
 
 /// True if the file has at least this length, and everything up to there has this checksum.

@@ -12,12 +12,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, mkdirat, openat,
-    renameat_with, statat, syncfs, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, Stat, fchmod, fstat, mkdirat, openat, renameat,
+    statat, unlinkat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::rlimit::patiently;
+use super::open_files::patiently;
+use super::system;
 
 /// An open directory.
 #[derive(Debug)]
@@ -57,9 +58,14 @@ impl Found {
         self.kind == FileType::Directory
     }
 
+    /// True if it belongs to the user of this process.
+    pub(crate) fn is_own(&self) -> bool {
+        self.owner == rustix::process::geteuid().as_raw()
+    }
+
     /// True if another user may change it.
     pub(crate) fn is_shared(&self) -> bool {
-        self.owner != rustix::process::geteuid().as_raw() || self.mode & 0o022 != 0
+        !self.is_own() || self.mode & 0o022 != 0
     }
 
     #[allow(clippy::unnecessary_cast, reason = "these fields have other types on other systems")]
@@ -152,16 +158,21 @@ impl Folder {
 
     /// Creates a directory in this one; false if the name is taken.
     pub(crate) fn make(&self, name: &OsStr, mode: u32) -> io::Result<bool> {
-        match mkdirat(&self.handle, name, Mode::from_raw_mode(mode)) {
+        match mkdirat(&self.handle, name, permissions(mode)) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Opens a file for reading and writing, or creates it with this mode. A named pipe does not block.
+    pub(crate) fn open_or_create(&self, name: &OsStr, mode: u32) -> io::Result<File> {
+        self.file(name, OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK, mode)
+    }
+
     /// Opens a file in this directory with these flags; `mode` is that of a new one.
-    pub(crate) fn file(&self, name: &OsStr, flags: OFlags, mode: u32) -> io::Result<File> {
-        let (flags, mode) = (flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
+    fn file(&self, name: &OsStr, flags: OFlags, mode: u32) -> io::Result<File> {
+        let (flags, mode) = (flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, permissions(mode));
         open(self.handle.as_fd(), Path::new(name), flags, mode)
     }
 
@@ -201,7 +212,7 @@ impl Folder {
 
     /// Renames a file, also into another directory, replacing what has that name.
     pub(crate) fn rename(&self, name: &OsStr, to: &Self, to_name: &OsStr) -> io::Result<()> {
-        Ok(renameat_with(&self.handle, name, &to.handle, to_name, RenameFlags::empty())?)
+        Ok(renameat(&self.handle, name, &to.handle, to_name)?)
     }
 
     /// Moves the file at `path` here, under this name.
@@ -210,8 +221,10 @@ impl Folder {
     ///
     /// [`io::ErrorKind::AlreadyExists`]: the name is taken, and `replace` is not set.
     pub(crate) fn take(&self, from: (BorrowedFd<'_>, &Path), name: &OsStr, replace: bool) -> io::Result<()> {
-        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        Ok(renameat_with(from.0, from.1, &self.handle, name, flags)?)
+        match replace {
+            true => Ok(renameat(from.0, from.1, &self.handle, name)?),
+            false => system::rename_new(from, self.handle.as_fd(), name),
+        }
     }
 
     /// The location of the file at `path`: relative to this directory if it is directly in it.
@@ -265,9 +278,9 @@ impl Folder {
         self.handle.sync_all()
     }
 
-    /// Syncs its whole file system.
-    pub(crate) fn sync_system(&self) -> io::Result<()> {
-        Ok(syncfs(&self.handle)?)
+    /// Syncs its whole file system; false: the system has no such call, and files are to be synced one by one.
+    pub(crate) fn sync_system(&self) -> io::Result<bool> {
+        system::sync_system(&self.handle)
     }
 }
 
@@ -276,15 +289,25 @@ fn open(folder: BorrowedFd<'_>, name: &Path, flags: OFlags, mode: Mode) -> io::R
     patiently(|| Ok(retry_on_intr(|| openat(folder, name, flags, mode))?.into()))
 }
 
+/// The file that a path leads to, through links.
+pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
+    Ok(Found::of(&statat(CWD, path, AtFlags::empty())?).id)
+}
+
 /// True if it is a named pipe.
 pub(crate) fn is_pipe(path: &Path) -> bool {
     statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode as _) == FileType::Fifo)
 }
 
+#[allow(clippy::unnecessary_cast, reason = "permission bits have another type on other systems")]
+fn permissions(bits: u32) -> Mode {
+    Mode::from_raw_mode((bits & 0o7777) as RawMode)
+}
+
 /// Sets the permission bits.
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
-    Ok(fchmod(file, Mode::from_raw_mode(mode))?)
+    Ok(fchmod(file, permissions(mode))?)
 }
 
 #[cfg(test)]

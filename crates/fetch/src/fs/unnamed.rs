@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::rlimit::{is_out_of_files, patiently};
+use super::open_files::patiently;
+use super::system;
 
-/// A new file in `folder`, with access for its owner only, since a row may hold a password. Where the file system does
-/// not support `O_TMPFILE`, the file is created as `name` and unlinked at once.
+/// A new file in `folder`, with access for its owner only, since a row may hold a password. Where the file system has no
+/// files without a name, the file is created as `name` and unlinked at once.
 ///
 /// # Errors
 ///
@@ -24,18 +25,16 @@ pub(crate) fn unnamed(folder: &Path, name: &str) -> io::Result<File> {
 }
 
 fn create(folder: &Path, name: &str, options: &OpenOptions) -> io::Result<File> {
-    #[cfg(target_os = "linux")]
-    {
-        let mut unnamed = options.clone();
-        unnamed.custom_flags(rustix::fs::OFlags::TMPFILE.bits().cast_signed());
-        // Not every file system supports this.
-        match unnamed.open(folder) {
-            Err(error) if !is_out_of_files(&error) => {}
-            opened => return opened,
-        }
+    if let Some(file) = system::unnamed(folder, options)? {
+        return Ok(file);
     }
     let path = folder.join(name);
     let file = options.clone().create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
+}
+
+/// Frees the space of a part of a file, where the file system can.
+pub(crate) fn punch_hole(file: &File, offset: u64, bytes: u64) {
+    system::punch_hole(file, offset, bytes);
 }
