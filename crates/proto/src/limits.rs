@@ -128,6 +128,9 @@ pub const REUSE_ONCE_WATCH: Nanos = Nanos::from_millis(100);
 /// Responses on one connection after each of which it is watched, once for each origin. Servers that limit the requests
 /// of a connection, and close it unannounced, mostly allow very few, or a hundred and more.
 pub const REUSE_ONCE_WATCHES: u32 = 4;
+/// Answers of a connection after each of which the system is asked whether more has come. Later it is not asked again in the
+/// step that has read the answer.
+pub const LOOKS_MIN: u32 = 8;
 /// Connections opened for a request before a server that sends data unasked fails it: the first may be an accident.
 pub const CONNECTION_TRIES: usize = 2;
 /// Origins whose habit of keeping connections open a thread remembers.

@@ -484,12 +484,12 @@ impl Shard {
 
     // --- connections -----------------------------------------------------------------------------------------
 
-    /// Takes an idle connection for another request.
-    pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Lease<Box<Connection>>> {
+    /// Takes an idle connection for another request, which `may_repeat` or must not be sent twice.
+    pub(crate) fn check_out(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
         while self.may_reuse(key) {
             let room = |connection: &mut Box<Connection>| connection.room();
             let mut connection = self.idle.borrow_mut().lease(key, self.now(), room)?;
-            match connection.look() {
+            match if may_repeat { connection.glance() } else { connection.look() } {
                 Look::Quiet => return Some(connection),
                 Look::Ended if self.now() - connection.idle_since <= limits::REUSE_ONCE_IDLE_MAX => {
                     self.learn(key, Habit::Closes);
