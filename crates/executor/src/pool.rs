@@ -307,6 +307,8 @@ impl Pool {
         }
     }
 
+    // Not inlined: a call that every job makes stays a few instructions.
+    #[inline(never)]
     fn apply_all(self: &Arc<Self>, effects: Effects) {
         if let Some(worker) = effects.unpark {
             worker.unpark();
@@ -381,6 +383,7 @@ impl Pool {
         }
     }
 
+    #[inline(never)]
     fn notify_all(workers: &[Arc<Worker>], wakers: Vec<Waker>) {
         for worker in workers {
             worker.unpark();
