@@ -171,7 +171,7 @@ where
             self.jobs.push_back(match permit {
                 Ok(permit) if self.cancellable => permit.submit_cancellable(move |_| call()),
                 Ok(permit) => permit.submit(call),
-                // Shut down: the job says so.
+                // Shut down: the job resolves to that error.
                 Err(_) => self.executor.submit(call),
             });
         }
