@@ -157,11 +157,10 @@ impl Conductor {
         }
     }
 
-    /// Publishes whether rows wait for room in the window; true if room appeared meanwhile. In ordered mode no room can
-    /// be made: a later row cannot be written before an earlier one.
+    /// Publishes whether rows wait for room in the window; true if room appeared meanwhile.
     fn ask_for_room(&mut self) -> bool {
         let more = !self.ahead.is_empty() || !matches!(self.feed, Reading::Ended);
-        let full = more && self.order.is_none() && self.room() == 0;
+        let full = more && self.room() == 0;
         self.shared.channels.set_full(full);
         full && self.room() > 0
     }

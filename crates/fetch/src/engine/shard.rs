@@ -222,6 +222,10 @@ impl Shard {
         if self.shared.channels.widen(self.plan.window_rows) {
             return;
         }
+        // In ordered mode a later row cannot be written before an earlier one, so eviction would make no room.
+        if self.plan.ordered {
+            return;
+        }
         let mut spilling = self.spilling.borrow_mut();
         if spilling.takes() {
             let count = (self.plan.window_rows / limits::SPILL_SHARE).max(1);
