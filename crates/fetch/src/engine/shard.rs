@@ -427,18 +427,17 @@ impl Shard {
         let now = self.now();
         let method = self.plan.template.method(&job).clone();
         let final_url = if job.chain.is_empty() { None } else { Some(job.url.as_str().into()) };
-        let ask = job.ask.map(|ask| *ask).unwrap_or_default();
         let host = job.url.host_str().map(Into::into);
         let url = match job.given {
             Some(given) => given,
             None => String::from(job.url).into(),
         };
         let mut record = Record::new(job.row, url);
-        record.id = ask.id;
-        record.out = ask.out;
-        record.meta = ask.meta;
-        if ask.meta_dropped {
-            record.notes.add(Note::MetaDropped);
+        if let Some(ask) = job.ask {
+            (record.id, record.out, record.meta) = (ask.id, ask.out, ask.meta);
+            if ask.meta_dropped {
+                record.notes.add(Note::MetaDropped);
+            }
         }
         record.host = host;
         record.final_url = final_url;

@@ -185,7 +185,7 @@ fn response(record: &Record, fields: Fields, cells: &mut impl Cells) {
     if fields.headers {
         cells.json(name!("headers"), |out| push_headers(headers, out));
     }
-    let [content_type, etag, last_modified] = headers.firsts(["content-type", "etag", "last-modified"]);
+    let [content_type, etag, last_modified] = own_columns(headers);
     cells.cell(name!("content_type"), Value::or_null(content_type, Value::Header));
     cells.cell(name!("etag"), Value::or_null(etag, Value::Header));
     cells.cell(name!("last_modified"), Value::or_null(last_modified, Value::Header));
@@ -198,6 +198,21 @@ fn response(record: &Record, fields: Fields, cells: &mut impl Cells) {
     cells.cell(name!("sha256"), Value::or_null(record.sha256.as_ref(), |digest| Value::Hex(digest)));
     cells.cell(name!("truncated"), Value::or_null(record.truncated, Value::Truth));
     cells.json(name!("notes"), |out| push_notes(record.notes, out));
+}
+
+/// The first values of the headers with columns of their own: `content_type`, `etag`, `last_modified`.
+fn own_columns(headers: &Headers) -> [Option<&[u8]>; 3] {
+    let [mut content_type, mut etag, mut last_modified] = [None; 3];
+    for (name, value) in headers.fields() {
+        let column = match name {
+            b"content-type" => &mut content_type,
+            b"etag" => &mut etag,
+            b"last-modified" => &mut last_modified,
+            _ => continue,
+        };
+        column.get_or_insert(value);
+    }
+    [content_type, etag, last_modified]
 }
 
 fn time(record: &Record, cells: &mut impl Cells) {

@@ -256,19 +256,6 @@ impl Headers {
         self.all(name).next()
     }
 
-    /// The first values of several fields, found in one pass.
-    pub(crate) fn firsts<const N: usize>(&self, names: [&str; N]) -> [Option<&[u8]>; N] {
-        let mut found = [None; N];
-        for (field, value) in self.fields() {
-            for (name, found) in names.iter().zip(&mut found) {
-                if found.is_none() && *field == *name.as_bytes() {
-                    *found = Some(value);
-                }
-            }
-        }
-        found
-    }
-
     /// The values of a field; `name` in lower case.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.fields().filter(move |(field, _)| *field == name.as_bytes()).map(|(_, value)| value)
