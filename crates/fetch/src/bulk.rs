@@ -16,13 +16,14 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::durable::{self, Durable, Earlier, Identity, Opened, Spooled};
 use crate::engine::checkpoints::Checkpoints;
-use crate::engine::conductor::{Conductor, Reading, Writing};
+use crate::engine::conductor::Conductor;
 use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
 use crate::engine::list_file::ListFile;
 use crate::engine::shard::{Shard, Views};
 use crate::engine::spill::Outside;
 use crate::error::Error;
+use crate::lent::Lent;
 use crate::plan::Plan;
 use crate::run::{Control, Run};
 use crate::shared::Shared;
@@ -274,10 +275,11 @@ impl Bulk {
             views,
             tally: tally.clone(),
             shards,
-            feed: Reading::Open(Box::new(feed)),
+            feed: Some(Lent::new(Box::new(feed))),
             failure: None,
             // Dirty: the first flush truncates old content and writes the header of a table, even without records.
-            sinks: Writing::Open { sinks, dirty: true },
+            dirty: true,
+            sinks: Lent::new(sinks),
             checkpoints,
             order,
             fed: 0,

@@ -49,6 +49,7 @@ mod config;
 mod row;
 pub mod record;
 mod fs;
+mod lent;
 mod clock;
 mod error;
 
