@@ -24,6 +24,7 @@ use crate::engine::shard::{Shard, Views};
 use crate::engine::spill::Outside;
 use crate::error::Error;
 use crate::lent::Lent;
+use crate::per_shard::{PerShard, ShardId};
 use crate::plan::Plan;
 use crate::run::{Control, Run};
 use crate::shared::Shared;
@@ -259,17 +260,17 @@ impl Bulk {
             moves_bodies,
             store: Store::new(outside.folder.clone(), plan.run),
         };
-        let shards = (0..plan.shards)
-            .map(|index| {
+        let shards = ShardId::all(plan.shards)
+            .map(|id| {
                 let (plan, shared, views) = (plan.clone(), shared.clone(), views.clone());
                 let outside = outside.clone();
-                executor.submit(move || run_shard(index, plan, shared, views, outside, clock))
+                executor.submit(move || run_shard(id, plan, shared, views, outside, clock))
             })
             .collect();
         let order = if plan.ordered { Some(Reorder::new(first, plan.window_rows)) } else { None };
         let checkpoints = log.map(|(log, commit)| Checkpoints::new(log, commit, clock, views.disk.clone()));
         let conductor = Conductor {
-            outgoing: vec![Vec::new(); plan.shards],
+            outgoing: PerShard::new(plan.shards, Vec::new),
             plan,
             shared: shared.clone(),
             views,
@@ -325,7 +326,7 @@ fn run_conductor(conductor: Conductor) -> Result<(), Error> {
 ///
 /// Until the run is over.
 fn run_shard(
-    index: usize,
+    id: ShardId,
     plan: Arc<Plan>,
     shared: Arc<Shared>,
     views: Views,
@@ -336,6 +337,6 @@ fn run_shard(
     // Without a runtime the shard ends here, and the conductor reports it.
     #[expect(clippy::expect_used, reason = "a panic here is carried to the conductor, which ends the run")]
     let runtime = runtime.expect("the system provides an event queue for a shard");
-    let seed = clock.unix_us(clock.now()).unsigned_abs() ^ ((index as u64) << 32);
-    runtime.block_on(drive(Shard::new(index, plan, shared, views, outside, clock, seed)));
+    let seed = clock.unix_us(clock.now()).unsigned_abs() ^ (id.bits() << 32);
+    runtime.block_on(drive(Shard::new(id, plan, shared, views, outside, clock, seed)));
 }

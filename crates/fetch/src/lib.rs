@@ -44,6 +44,7 @@ mod shared;
 mod channels;
 mod budget;
 mod mailbox;
+mod per_shard;
 mod sync;
 mod config;
 mod row;

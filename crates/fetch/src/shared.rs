@@ -11,6 +11,7 @@ use overlapped_proto::time::Nanos;
 use crate::budget::Budget;
 use crate::channels::Channels;
 use crate::error::Error;
+use crate::per_shard::{PerShard, ShardId};
 
 /// The stage of a run. It only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +45,7 @@ pub(crate) struct Shared {
     /// The token bucket over all shards.
     rate: Option<(Spacing, Mutex<Bucket>)>,
     /// The counters of each shard.
-    pub(crate) gauges: Box<[Gauges]>,
+    pub(crate) gauges: PerShard<Gauges>,
     /// The back-off while files or ports are short. Locked only then; `short` is checked first.
     shortage: Mutex<AdaptiveLimit>,
     short: AtomicBool,
@@ -78,7 +79,7 @@ impl Shared {
             channels: Channels::new(shards),
             budget: Budget::new(parallel_max, shards),
             rate: rate.map(|rate| (rate.spacing(), Mutex::default())),
-            gauges: (0..shards).map(|_| Gauges::default()).collect(),
+            gauges: PerShard::new(shards, Gauges::default),
             shortage: Mutex::new(AdaptiveLimit::new(parallel_max)),
             short: AtomicBool::new(false),
             relief: AtomicUsize::new(0),
@@ -130,12 +131,12 @@ impl Shared {
     }
 
     /// Takes a request from the budget for `shard`, which has `held` in flight; see [`Budget::take`].
-    pub(crate) fn take_request(&self, shard: usize, held: usize) -> bool {
+    pub(crate) fn take_request(&self, shard: ShardId, held: usize) -> bool {
         self.budget.take(shard, held)
     }
 
     /// Gives a request back. Wakes the other shards that wait for one; `shard` itself polls again in the same turn.
-    pub(crate) fn give_request(&self, shard: usize) {
+    pub(crate) fn give_request(&self, shard: ShardId) {
         self.budget.give(shard, |other| self.channels.inbox(other).wake());
     }
 

@@ -22,6 +22,7 @@ use super::shard::{Views, bad_record};
 use crate::body::tap::Tap;
 use crate::error::Error;
 use crate::lent::Lent;
+use crate::per_shard::{PerShard, ShardId};
 use crate::plan::Plan;
 use crate::shared::{Shared, Stage, Stop};
 use crate::sink::{Cuts, Sinks};
@@ -56,7 +57,7 @@ pub(crate) struct Conductor {
     /// Finished batches, queued for the sinks.
     pub(crate) finished: VecDeque<Vec<Record>>,
     /// The batch that is being filled for each shard.
-    pub(crate) outgoing: Vec<Vec<Job>>,
+    pub(crate) outgoing: PerShard<Vec<Job>>,
 }
 
 /// What a task has done with the sinks.
@@ -271,8 +272,8 @@ impl Conductor {
             match row.job {
                 Ok(mut job) => {
                     job.hold = self.plan.memory.row(job.bytes());
-                    let shard = job.host.thread(self.outgoing.len());
-                    let outgoing = self.outgoing.get_mut(shard).expect("a batch for each shard");
+                    let shard = ShardId::of(job.host, self.outgoing.len());
+                    let outgoing = self.outgoing.get_mut(shard);
                     outgoing.push(job);
                     if outgoing.len() >= limits::BATCH_RECORDS {
                         self.shared.channels.inbox(shard).send(outgoing);
@@ -286,7 +287,7 @@ impl Conductor {
         }
         self.fed += count as u64;
         self.shared.channels.set_out(self.fed - self.written);
-        for (shard, outgoing) in self.outgoing.iter_mut().enumerate() {
+        for (shard, outgoing) in self.outgoing.entries_mut() {
             if !outgoing.is_empty() {
                 self.shared.channels.inbox(shard).send(outgoing);
             }

@@ -39,6 +39,7 @@ use crate::net::Connection;
 use crate::net::http1::Blocks;
 use crate::net::resolve::Resolver;
 use crate::net::stream::Look;
+use crate::per_shard::ShardId;
 use crate::plan::Plan;
 use crate::shared::{Gauges, Shared, Stage, number_of};
 
@@ -60,7 +61,7 @@ pub(crate) struct Views {
 
 /// The state of one shard. Single-threaded: no borrow of a cell is held across an `await`.
 pub(crate) struct Shard {
-    pub(crate) index: usize,
+    pub(crate) id: ShardId,
     pub(crate) plan: Arc<Plan>,
     pub(crate) clock: Clock,
     pub(crate) views: Views,
@@ -117,7 +118,7 @@ pub(crate) enum Turn {
 
 impl Shard {
     pub(crate) fn new(
-        index: usize,
+        id: ShardId,
         plan: Arc<Plan>,
         shared: Arc<Shared>,
         views: Views,
@@ -128,9 +129,9 @@ impl Shard {
         let idle_max = (idle_connections_max(plan.pace.parallel_max) / plan.shards).max(1);
         let resolver = Resolver::new(views.dns.clone(), clock);
         let scheduler = RefCell::new(Scheduler::new(plan.pace.clone()));
-        let spilling = RefCell::new(Spilling::new(outside, index, views.disk.clone()));
+        let spilling = RefCell::new(Spilling::new(outside, id, views.disk.clone()));
         Rc::new(Self {
-            index,
+            id,
             plan,
             clock,
             views,
@@ -172,9 +173,9 @@ impl Shard {
     /// Takes rows that the conductor or other shards have sent.
     pub(crate) fn receive(&self) {
         let channels = &self.shared.channels;
-        let inbox = channels.inbox(self.index);
+        let inbox = channels.inbox(self.id);
         if inbox.len() > 0 {
-            channels.set_ready(self.index, true);
+            channels.set_ready(self.id, true);
         }
         let now = self.now();
         while let Some(mut jobs) = inbox.pop() {
@@ -259,7 +260,7 @@ impl Shard {
 
     fn publish_spilled(&self) {
         let mut spilling = self.spilling.borrow_mut();
-        self.shared.channels.set_spilled(self.index, spilling.report());
+        self.shared.channels.set_spilled(self.id, spilling.report());
         if let Some(failure) = spilling.failure() {
             self.shared.spill_failure.get_or_init(|| failure.to_owned());
         }
@@ -282,7 +283,7 @@ impl Shard {
         let nothing = queued == 0 || self.shared.channels.is_behind(limits::BATCHES_WAITING_MAX);
         let memory = &self.plan.memory;
         let nothing = nothing || held > 0 && self.shared.channels.stalls_while(|| memory.has_long_chains());
-        if nothing || !self.shared.take_request(self.index, held) {
+        if nothing || !self.shared.take_request(self.id, held) {
             return Turn::Idle;
         }
         let now = self.now();
@@ -294,7 +295,7 @@ impl Shard {
         self.held_by_rate.set(turn.is_err());
         let turn = turn.unwrap_or_else(Turn::Wait);
         if !matches!(turn, Turn::Start(_)) {
-            self.shared.give_request(self.index);
+            self.shared.give_request(self.id);
         }
         turn
     }
@@ -319,7 +320,7 @@ impl Shard {
 
     /// Ends an attempt: the row is delivered, retried, or redirected.
     pub(crate) fn conclude(&self, mut job: Job, mut outcome: Outcome) {
-        self.shared.give_request(self.index);
+        self.shared.give_request(self.id);
         if outcome.is_shortage() {
             match self.run_short(job) {
                 Some(failed) => job = failed,
@@ -347,7 +348,7 @@ impl Shard {
 
     /// Returns a started row to its queue without counting an attempt, because it cannot start yet.
     pub(crate) fn put_back(&self, job: Job) {
-        self.shared.give_request(self.index);
+        self.shared.give_request(self.id);
         self.scheduler.borrow_mut().put_back(job, self.now());
     }
 
@@ -388,9 +389,9 @@ impl Shard {
         job.redirect(follow.url, hop);
         job.hold = self.plan.memory.row(job.bytes());
         let now = self.now();
-        let owner = job.host.thread(self.shared.channels.shards());
+        let owner = ShardId::of(job.host, self.shared.channels.shards());
         let mut scheduler = self.scheduler.borrow_mut();
-        if owner == self.index {
+        if owner == self.id {
             scheduler.redirect(from, job, now);
         } else {
             scheduler.release(from, now);
@@ -544,7 +545,7 @@ impl Shard {
     }
 
     fn gauges(&self) -> &Gauges {
-        self.shared.gauges.get(self.index).expect("a shard's index is below their number")
+        self.shared.gauges.get(self.id)
     }
 
     pub(crate) fn count_connection(&self) {
@@ -606,7 +607,7 @@ impl Shard {
     }
 
     pub(crate) fn register(&self, waker: &std::task::Waker) {
-        self.shared.channels.inbox(self.index).register(waker);
+        self.shared.channels.inbox(self.id).register(waker);
     }
 
     /// Publishes the shard's counters.
@@ -624,7 +625,7 @@ impl Shard {
             redirects,
         } = self.gauges();
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
-        self.shared.channels.set_ready(self.index, scheduler.is_ready());
+        self.shared.channels.set_ready(self.id, scheduler.is_ready());
         hosts.store(scheduler.hosts(), Ordering::Relaxed);
         parked.store(scheduler.parked(), Ordering::Relaxed);
         let holds = if self.held_by_rate.get() { Held::Rate } else { scheduler.held(self.now()) };

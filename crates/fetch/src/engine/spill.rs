@@ -24,6 +24,7 @@ use crate::body::spool::RunId;
 use crate::error::Error;
 use crate::fs::unnamed;
 use crate::lent::Lent;
+use crate::per_shard::ShardId;
 
 /// Where spilled rows are stored and read from.
 #[derive(Clone, Debug)]
@@ -65,9 +66,9 @@ pub(crate) struct Back {
 }
 
 impl Spilling {
-    pub(crate) fn new(outside: Outside, index: usize, disk: Executor) -> Self {
+    pub(crate) fn new(outside: Outside, shard: ShardId, disk: Executor) -> Self {
         let bytes_max = outside.bytes_max;
-        let scratch = Scratch { outside, index, file: None, kept: HashMap::new(), failure: None };
+        let scratch = Scratch { outside, shard, file: None, kept: HashMap::new(), failure: None };
         Self {
             spill: Spill::default(),
             disk,
@@ -166,7 +167,7 @@ impl Spilling {
 /// The spill file. Every method blocks on the disk.
 struct Scratch {
     outside: Outside,
-    index: usize,
+    shard: ShardId,
     /// Created by the first write.
     file: Option<File>,
     /// Blocks that could not be written.
@@ -190,7 +191,7 @@ impl Scratch {
     fn write_block(&mut self, number: u32, bytes: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(self.outside.create(self.index)?),
+            none => none.insert(self.outside.create(self.shard)?),
         };
         file.write_all_at(bytes, offset(number))
     }
@@ -237,8 +238,8 @@ impl Scratch {
 }
 
 impl Outside {
-    fn create(&self, index: usize) -> io::Result<File> {
-        unnamed(&self.folder, &format!("{}{index}.spill", self.run.prefix()))
+    fn create(&self, shard: ShardId) -> io::Result<File> {
+        unnamed(&self.folder, &format!("{}{shard}.spill", self.run.prefix()))
     }
 }
 
