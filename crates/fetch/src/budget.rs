@@ -60,6 +60,11 @@ impl Budget {
         self.max.store(max, Ordering::SeqCst);
     }
 
+    #[cfg(all(test, model))]
+    pub(crate) fn max(&self) -> usize {
+        self.max.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn has_free(&self) -> bool {
         self.used() < self.max.load(Ordering::SeqCst)
     }
