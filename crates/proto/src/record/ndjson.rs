@@ -5,10 +5,11 @@
 pub use super::column::Fields;
 use super::column::{BodyNames, Cells, Form, Gap, Name, Value, in_pieces, visit};
 use super::text::{
-    push_address, push_base64, push_escaped, push_hex, push_json, push_json_header, push_millis, push_number,
+    push_address, push_escaped, push_hex, push_json, push_json_header, push_millis, push_number,
     push_plain, push_quoted, push_time,
 };
 use super::{Body, Record};
+use crate::base64;
 
 /// Appends the record as one line, `\n` included.
 ///
@@ -50,7 +51,7 @@ pub fn write_around(record: &Record, fields: &Fields, whole_max: usize, out: &mu
 pub fn push_piece(form: Form, piece: &[u8], out: &mut Vec<u8>) {
     match form {
         Form::Text => push_escaped(piece, out),
-        Form::Base64 => push_base64(piece, out),
+        Form::Base64 => base64::push(piece, out),
     }
 }
 
@@ -76,7 +77,7 @@ impl Line<'_> {
             Ok(text) => push_quoted(text.as_bytes(), self.out),
             Err(_) => {
                 self.out.truncate(start);
-                quoted(self.key(names.base64), |out| push_base64(bytes, out));
+                quoted(self.key(names.base64), |out| base64::push(bytes, out));
             }
         }
     }

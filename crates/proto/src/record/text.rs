@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use crate::calendar::civil;
 use crate::time::Nanos;
 
 /// A whole number. Short ones are most of those in a record, and are written with a copy of fixed size.
@@ -56,25 +54,6 @@ pub(crate) fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
     for byte in bytes {
         out.extend([digit(byte >> 4), digit(byte & 15)]);
     }
-}
-
-/// Base64 with padding (RFC 4648).
-pub(crate) fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let room = out.get_mut(start..).unwrap_or_default();
-    let written = STANDARD.encode_slice(bytes, room);
-    debug_assert_eq!(written, Ok(out.len() - start), "four characters for each three bytes begun");
-}
-
-/// Decodes Base64; padding may be missing.
-pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
-    const LENIENT: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::new(
-        &base64::alphabet::STANDARD,
-        base64::engine::GeneralPurposeConfig::new()
-            .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
-    );
-    LENIENT.decode(text).ok()
 }
 
 /// An address, without brackets.
@@ -229,24 +208,6 @@ fn push_escape(byte: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// Days since 1970-01-01 as year, month and day of the Gregorian calendar, for the years 0 to 9999.
-///
-/// The year is counted from March, so that the leap day is its last and the months before it have a fixed pattern of
-/// lengths (153 days in each five).
-pub(crate) fn civil(days: i64) -> (u64, u64, u64) {
-    const FIRST: i64 = -719_468; // 0000-03-01
-    const LAST: i64 = 2_932_896; // 9999-12-31
-    let days = (days.clamp(FIRST, LAST) - FIRST).unsigned_abs();
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let (month, next_year) =
-        if month_from_march < 10 { (month_from_march + 3, 0) } else { (month_from_march - 9, 1) };
-    (era * 400 + year_of_era + next_year, month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -290,11 +251,5 @@ mod tests {
             prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
         }
 
-        #[test]
-        fn base64_decodes_back(bytes: Vec<u8>) {
-            let text = written(|out| push_base64(&bytes, out));
-            prop_assert_eq!(from_base64(text.trim_end_matches('=')), Some(bytes.clone()));
-            prop_assert_eq!(from_base64(&text), Some(bytes));
-        }
     }
 }
