@@ -50,6 +50,7 @@ mod config;
 mod row;
 pub mod record;
 mod fs;
+mod single_flight;
 mod lent;
 mod clock;
 mod error;
