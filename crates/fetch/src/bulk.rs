@@ -219,7 +219,12 @@ impl Bulk {
     /// # Blocking
     ///
     /// Until the list is open.
-    pub fn start(mut self) -> Result<Run, Error> {
+    pub fn start(self) -> Result<Run, Error> {
+        self.assemble().map(Assembled::start)
+    }
+
+    /// Starts the shards, and prepares the conductor.
+    pub(crate) fn assemble(mut self) -> Result<Assembled, Error> {
         let sinks = Sinks::new(std::mem::take(&mut self.sinks));
         sinks.check()?;
         let moves_bodies = sinks.moves_bodies();
@@ -290,8 +295,24 @@ impl Bulk {
             ahead: Default::default(),
             finished: Default::default(),
         };
+        let control = Control::new(shared, tally, memory);
+        Ok(Assembled { conductor, control, plan: planned, executor })
+    }
+}
+
+/// A run whose conductor has not started.
+pub(crate) struct Assembled {
+    pub(crate) conductor: Conductor,
+    control: Control,
+    plan: Arc<Plan>,
+    executor: Executor,
+}
+
+impl Assembled {
+    pub(crate) fn start(self) -> Run {
+        let Self { conductor, control, plan, executor } = self;
         let conductor = executor.submit(move || run_conductor(conductor));
-        Ok(Run::new(conductor, Control::new(shared, tally, memory), planned, executor))
+        Run::new(conductor, control, plan, executor)
     }
 }
 
@@ -339,4 +360,65 @@ fn run_shard(
     let runtime = runtime.expect("the system provides an event queue for a shard");
     let seed = clock.unix_us(clock.now()).unsigned_abs() ^ (id.bits() << 32);
     runtime.block_on(drive(Shard::new(id, plan, shared, views, outside, clock, seed)));
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::error::ErrorClass;
+    use crate::durable::Output;
+    use crate::sink::{Format, FormatOptions, collect};
+    use overlapped_proto::record::Record;
+
+    const ROWS: [&str; 3] = ["no URL", "nor this", "nor that"];
+
+    fn bulk(config: Config) -> Bulk {
+        let urls = ROWS.map(str::to_owned).into_iter();
+        Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls)))
+    }
+
+    fn durable(output: &Path) -> Bulk {
+        let output = Output::new(Format::Ndjson, output.to_owned());
+        let outputs = vec![output.clone()];
+        let durable = Durable { outputs, ..Durable::beside(&output.path) };
+        let (bulk, earlier) = bulk(Config::default()).durable(durable).unwrap();
+        bulk.sink(output.open(Some(&earlier), FormatOptions::default()).unwrap())
+    }
+
+    /// The class of the run's error, after `defect` was done to the conductor.
+    fn run(bulk: Bulk, defect: impl FnOnce(&mut Conductor)) -> Option<ErrorClass> {
+        let mut assembled = bulk.assemble().unwrap();
+        defect(&mut assembled.conductor);
+        assembled.start().wait().err().map(|error| error.class())
+    }
+
+    #[test]
+    fn a_row_without_a_record_fails_the_run_in_every_mode() {
+        let folder = std::env::temp_dir().join(format!("overlapped-conservation-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let ordered = Config { ordered: true, ..Config::default() };
+        let lose = |conductor: &mut Conductor| conductor.read += 1;
+        for (number, defect) in [None, Some(lose)].into_iter().enumerate() {
+            let expected = defect.map(|_| ErrorClass::Sum);
+            let check = |mode: &str, bulk: Bulk| {
+                let found = run(bulk, |conductor| defect.into_iter().for_each(|defect| defect(conductor)));
+                assert_eq!(found, expected, "{mode}");
+            };
+            check("collected", bulk(Config::default()).sink(collect().0));
+            check("ordered", bulk(ordered.clone()).sink(collect().0));
+            check("durable", durable(&folder.join(format!("{number}.ndjson"))));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// More records than rows kept the run waiting for ever.
+    #[test]
+    fn a_record_too_many_fails_the_run() {
+        let double = |conductor: &mut Conductor| {
+            conductor.finished.push_back(vec![Record::new(Row(0), ROWS[0])]);
+        };
+        assert_eq!(run(bulk(Config::default()).sink(collect().0), double), Some(ErrorClass::Sum));
+    }
 }

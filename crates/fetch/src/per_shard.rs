@@ -24,7 +24,7 @@ impl ShardId {
         self.0 as u64
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, model))]
     pub(crate) fn numbered(number: usize) -> Self {
         Self(number)
     }

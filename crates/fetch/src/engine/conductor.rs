@@ -17,6 +17,7 @@ use overlapped_proto::record::Record;
 use overlapped_proto::reorder::Reorder;
 
 use super::checkpoints::Checkpoints;
+use super::conservation::{check_run, check_written};
 use super::feed::{Block, Feed};
 use super::shard::{Views, bad_record};
 use crate::body::tap::Tap;
@@ -86,27 +87,24 @@ impl Conductor {
         self.discard().await;
         result?;
         let complete = self.shared.stopped_by().is_none();
+        if complete {
+            check_run(self.read, self.written)?;
+        }
         if complete || self.checkpoints.is_none() {
             self.seal().await?;
         }
         if let Some(checkpoints) = self.checkpoints.take() {
             checkpoints.end(complete.then_some(self.read + self.passed)).await?;
         }
-        match complete && self.read != self.written {
-            true => Err(Error::sum(&format!(
-                "{} rows were read but {} records were written",
-                self.read, self.written
-            ))),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
     /// Completes the outputs, after everything was written and is durable.
     async fn seal(&mut self) -> Result<(), Error> {
-        let Writing::Open { sinks, dirty: false } = std::mem::replace(&mut self.sinks, Writing::Lost) else {
-            unreachable!("a run succeeds only after its last flush");
-        };
-        self.views.disk.submit(move || sinks.seal()).await.map_err(stopped)?
+        assert!(!self.dirty, "a run succeeds only after its last flush");
+        let sinks = self.sinks.take();
+        let sealed = self.views.disk.submit(move || sinks.seal()).await;
+        sealed.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?
     }
 
     /// Removes the body files of results that a failed sink will not write.
@@ -350,7 +348,7 @@ impl Conductor {
         let settled = self.checkpoints.as_mut().map_or(Ok(false), |checkpoints| checkpoints.poll(cx))?;
         let moved = match self.sinks.poll(cx)?.transpose()? {
             Some(written) => {
-                self.wrote(written);
+                self.wrote(written)?;
                 true
             }
             None => self.sinks.is_here() && self.write_next(shards_ended, cx),
@@ -358,12 +356,13 @@ impl Conductor {
         Ok(settled | moved)
     }
 
-    fn wrote(&mut self, written: Written) {
+    fn wrote(&mut self, written: Written) -> Result<(), Error> {
         match written {
             Written::Batch { emptied, count } => {
                 self.dirty = true;
                 self.shared.channels.results.reuse(emptied);
                 self.written += count;
+                check_written(self.fed, self.written)?;
                 self.shared.channels.set_out(self.fed - self.written);
                 self.shared.channels.caught_up();
             }
@@ -375,6 +374,7 @@ impl Conductor {
                 }
             }
         }
+        Ok(())
     }
 
     /// Starts the next task of the idle sinks: a checkpoint, a batch or a flush; false if there is none.

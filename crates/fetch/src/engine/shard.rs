@@ -27,6 +27,7 @@ use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 use url::Host;
 
+use super::conservation::Accounts;
 use super::outcome::Outcome;
 use super::spill::{Back, Outside, Spilling};
 use crate::body::store::Store;
@@ -83,6 +84,7 @@ pub(crate) struct Shard {
     relief: Cell<usize>,
     draw: Cell<u64>,
     counts: Counts,
+    accounts: Accounts,
 }
 
 #[derive(Default)]
@@ -150,6 +152,7 @@ impl Shard {
             relief: Cell::new(0),
             draw: Cell::new(seed | 1),
             counts: Counts::default(),
+            accounts: Accounts::default(),
         })
     }
 
@@ -179,6 +182,7 @@ impl Shard {
         }
         let now = self.now();
         while let Some(mut jobs) = inbox.pop() {
+            self.accounts.received.add(jobs.len());
             let (mut scheduler, mut spilling) = (self.scheduler.borrow_mut(), self.spilling.borrow_mut());
             for job in jobs.drain(..) {
                 if job.is_fresh() && spilling.has(job.host) {
@@ -395,6 +399,7 @@ impl Shard {
             scheduler.redirect(from, job, now);
         } else {
             scheduler.release(from, now);
+            self.accounts.moved.add(1);
             self.shared.channels.inbox(owner).push(vec![job]);
         }
     }
@@ -453,6 +458,7 @@ impl Shard {
     }
 
     fn deliver(&self, record: Record) {
+        self.accounts.delivered.add(1);
         let mut outbox = self.outbox.borrow_mut();
         if outbox.records.is_empty() {
             outbox.since = self.now();
@@ -603,16 +609,21 @@ impl Shard {
     /// Drops every row that has not started.
     pub(crate) fn forget_queued(&self) {
         self.receive();
-        self.scheduler.borrow_mut().drain().for_each(drop);
+        let dropped = self.scheduler.borrow_mut().drain().count();
+        self.accounts.dropped.add(dropped);
     }
 
     pub(crate) fn register(&self, waker: &std::task::Waker) {
         self.shared.channels.inbox(self.id).register(waker);
     }
 
-    /// Publishes the shard's counters.
+    /// Publishes the shard's counters, and checks that no row was lost. To be called at the end of each turn.
     pub(crate) fn publish(&self) {
         let scheduler = self.scheduler.borrow();
+        let held = (scheduler.queued() + scheduler.in_flight()) as u64 + self.spilling.borrow().rows();
+        if let Err(error) = self.accounts.check(held) {
+            self.shared.fail(error);
+        }
         let Gauges {
             in_flight,
             hosts,
@@ -660,4 +671,56 @@ pub(crate) fn bad_record(row: BadRow, memory: &Arc<Memory>) -> Record {
 
 fn bump(count: &Cell<u64>) {
     count.set(count.get() + 1);
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::sync::OnceLock;
+
+    use overlapped_proto::job::Row;
+    use url::Url;
+
+    use super::*;
+    use crate::body::spool::RunId;
+    use crate::config::Config;
+    use crate::error::ErrorClass;
+
+    fn shard() -> Rc<Shard> {
+        let plan = Arc::new(Plan::new(Config { shards: Some(1), ..Config::default() }).unwrap());
+        let executor = Executor::builder().max_workers(1).build().unwrap();
+        let (folder, run) = (std::env::temp_dir(), RunId(1));
+        let outside =
+            Outside { folder: folder.clone(), run, list_file: Arc::new(OnceLock::new()), bytes_max: 0 };
+        let views = Views {
+            dns: executor.clone(),
+            disk: executor.clone(),
+            cpu: executor,
+            moves_bodies: false,
+            tap: None,
+            store: Store::new(folder, run),
+            intents: None,
+        };
+        let id = ShardId::all(1).next().unwrap();
+        Shard::new(id, plan, Shared::new(1, 1, None), views, outside, Clock::start(), 1)
+    }
+
+    #[test]
+    fn a_row_that_a_shard_loses_fails_the_run() {
+        let shard = shard();
+        let url = Url::parse("http://a.test/").unwrap();
+        let jobs = (0..3).map(|row| Job::new(Row(row), url.clone())).collect();
+        shard.shared.channels.inbox(shard.id).push(jobs);
+        shard.receive();
+        shard.publish();
+        assert!(shard.shared.take_failure().is_none());
+        let Turn::Start(lost) = shard.next() else { panic!("a row can start") };
+        shard.publish();
+        assert!(shard.shared.take_failure().is_none());
+        shard.scheduler.borrow_mut().release(lost.target(), shard.now());
+        drop(lost);
+        shard.publish();
+        let failure = shard.shared.take_failure().expect("a row is missing");
+        assert_eq!(failure.class(), ErrorClass::Sum);
+        assert!(failure.to_string().contains("was given 3 rows; it has 2"), "{failure}");
+    }
 }

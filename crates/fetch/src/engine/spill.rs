@@ -85,6 +85,11 @@ impl Spilling {
         self.spill.has(host)
     }
 
+    /// Spilled rows, including those that a task is reading back.
+    pub(crate) fn rows(&self) -> u64 {
+        self.spill.rows()
+    }
+
     /// Spills a row that has not been tried.
     pub(crate) fn push(&mut self, job: &Job) {
         self.spill.push(job);
