@@ -362,7 +362,7 @@ fn run_shard(
     runtime.block_on(drive(Shard::new(id, plan, shared, views, outside, clock, seed)));
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(test)]
 mod tests {
     use std::path::Path;
 

@@ -114,7 +114,7 @@ impl<T: Send + 'static, R: Send + 'static> Lent<T, R> {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(test)]
 mod tests {
     use std::future::poll_fn;
 

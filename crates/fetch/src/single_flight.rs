@@ -106,7 +106,7 @@ impl<V, E> Entry<V, E> {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(test)]
 mod tests {
     use std::cell::Cell;
     use std::future::ready;
@@ -145,7 +145,7 @@ mod tests {
             .boxed_local()
         };
         let flights = [(); 3].map(|()| cache.get(&1, NOW, fetch).expect_err("it is not known yet"));
-        let results = flights.map(|flight| overlapped::block_on(flight));
+        let results = flights.map(overlapped::block_on);
         assert_eq!((results, fetches.get()), ([Ok(7); 3], 1));
         let first = results.map(|result| cache.learn(&1, &result, NOW));
         assert_eq!(first, [true, false, false]);

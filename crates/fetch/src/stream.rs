@@ -140,7 +140,7 @@ impl Queue {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(test)]
 mod tests {
     use std::future::poll_fn;
 

@@ -71,7 +71,7 @@ pub(crate) fn check_written(fed: u64, written: u64) -> Result<(), Error> {
     Err(Error::sum(&format!("{written} records were written for {fed} rows")))
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -673,7 +673,7 @@ fn bump(count: &Cell<u64>) {
     count.set(count.get() + 1);
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(test)]
 mod tests {
     use std::sync::OnceLock;
 
