@@ -367,8 +367,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::error::ErrorClass;
     use crate::durable::Output;
+    use crate::error::ErrorClass;
     use crate::sink::{Format, FormatOptions, collect};
     use overlapped_proto::record::Record;
 
