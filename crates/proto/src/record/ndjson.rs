@@ -5,8 +5,8 @@
 pub use super::column::Fields;
 use super::column::{BodyNames, Cells, Form, Gap, Name, Value, in_pieces, visit};
 use super::text::{
-    push_address, push_escaped, push_hex, push_json, push_json_header, push_millis, push_number,
-    push_plain, push_quoted, push_time,
+    push_address, push_escaped, push_hex, push_json, push_json_header, push_millis, push_number, push_plain,
+    push_quoted, push_time,
 };
 use super::{Body, Record};
 use crate::base64;
