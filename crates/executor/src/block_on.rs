@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use crate::cell::Task;
-use crate::core::{How, On, Unit};
+use crate::core::{Beside, On, Refusal, Runs, Unit};
 use crate::fork;
-use crate::pool::{self, Awaiting, Pool, Slept, Waiting};
+use crate::pool::{self, Awaiting, Noted, Pool, Slept, Waiting};
 use crate::sync::local;
 use crate::timer;
 use crate::worker::Sleeper;
@@ -20,9 +19,10 @@ use crate::worker::Sleeper;
 ///
 /// Inside a job it is safe to wait for other jobs of the same executor: while this thread sleeps, another takes its place, up to
 /// [`stand_in_workers`](crate::Builder::stand_in_workers) of them. No job is ever run inside the future: it may hold anything. If the
-/// future waits for jobs of the executor alone, and these could never end, each of them gives
-/// [`JobError::WouldDeadlock`](crate::JobError::WouldDeadlock); a future that something else can wake, too (a channel, a timer, a
-/// stream of many jobs), is not looked into.
+/// future waits for jobs alone, and these could never end, each of them gives
+/// [`JobError::WouldDeadlock`](crate::JobError::WouldDeadlock); a future that something else can wake, too (a channel, a timer, a combinator
+/// with wakers of its own), or that polls more than 64 jobs one by one, is not looked into. Places in views are lent to what it has polled in
+/// any case.
 ///
 /// ```
 /// use overlapped::{Executor, block_on};
@@ -55,8 +55,8 @@ pub(crate) enum Stop {
 pub(crate) enum Awaits<'a> {
     /// It shows when it is polled, or never.
     Unknown,
-    /// All of these jobs of this pool, and nothing else. A job with a deadline is none to be looked into: `jobs` gives `None`.
-    Jobs { pool: &'a Arc<Pool>, jobs: &'a dyn Fn() -> Option<Vec<Arc<dyn Task>>>, always: bool },
+    /// These jobs and nothing else, as they are seen from this pool, whose worker waits; what becomes of a wait that would never end.
+    Jobs { unit: &'a dyn Fn(&Arc<Pool>) -> Arc<Unit>, refusal: Refusal },
 }
 
 pub(crate) fn drive<F: Future>(
@@ -132,20 +132,17 @@ impl OnWorker {
         let waiting = self.waiting.as_ref().expect("this thread is a worker");
         let on = match awaits {
             Awaits::Unknown => self.noted(sleeper, deadline),
-            Awaits::Jobs { pool, jobs, always } if Arc::ptr_eq(pool, &self.pool) => {
-                let how = match always {
-                    true => How::InlineAlways,
-                    false if waiting.depth() < INSIDE_MAX => How::Inline,
-                    false => How::Told,
-                };
-                match jobs() {
-                    Some(jobs) => On { units: vec![Unit { jobs }], how },
-                    None => On { units: Vec::new(), how: How::Unknown },
+            Awaits::Jobs { unit, refusal } => {
+                let may_run = deadline.is_none() && waiting.depth() < INSIDE_MAX;
+                On {
+                    units: vec![unit(&self.pool)],
+                    beside: if deadline.is_some() { Beside::Something } else { Beside::Nothing },
+                    runs: if may_run { Runs::Awaited } else { Runs::Nothing },
+                    refusal: *refusal,
                 }
             }
-            Awaits::Jobs { .. } => On { units: Vec::new(), how: How::Unknown },
         };
-        let told = if on.how == How::Told { on.units.clone() } else { Vec::new() };
+        let told = if on.beside == Beside::Nothing { on.units.clone() } else { Vec::new() };
         match waiting.sleep(sleeper, on, deadline) {
             Slept::Woken => Ok(()),
             Slept::TimedOut => Err(Stop::TimedOut),
@@ -157,14 +154,18 @@ impl OnWorker {
         }
     }
 
-    /// What the last poll has come upon, if it is certain that nothing else can wake this thread: all that hold its waker are known.
+    /// What the last poll has come upon, and whether it is certain that nothing else can wake this thread: all that hold its waker are known.
     fn noted(&self, sleeper: &Arc<Sleeper>, deadline: Option<Instant>) -> On {
         // The sleeper itself, the waker, the copy by which units are known, and the registered wait.
         const OWN: usize = 4;
-        let (units, copies, all) = pool::take_awaited(&self.pool);
+        let Noted { mut units, copies, all, others } = pool::take_awaited(&self.pool);
         let known = all && deadline.is_none() && !units.is_empty();
         let alone = known && Arc::strong_count(sleeper) == OWN + copies;
-        On { units, how: if alone { How::Told } else { How::Unknown } }
+        if !alone {
+            units.extend(others);
+        }
+        let beside = if alone { Beside::Nothing } else { Beside::Something };
+        On { units, beside, runs: Runs::Nothing, refusal: Refusal::Error }
     }
 }
 

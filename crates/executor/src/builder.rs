@@ -15,7 +15,7 @@ use crate::pool::{NewThread, Pool, Settings, spawn_std};
 static GLOBAL: OnceLock<Executor> = OnceLock::new();
 
 impl Executor {
-    /// Settings of a new executor.
+    /// What an executor can be told when it is built.
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -28,7 +28,7 @@ impl Executor {
     }
 }
 
-/// The settings of an [`Executor`].
+/// What an [`Executor`] can be told when it is built.
 ///
 /// | setting | default |
 /// | --- | --- |

@@ -181,15 +181,15 @@ impl Executor {
     /// delay no other job. A view of a view keeps to both limits. The view's queue is bounded as its executor's is.
     ///
     /// A job of the view that waits for another job keeps its place. If the awaited job, or one that this waits for, needs a place in the
-    /// same view, it is lent that one, as in a direct call. So jobs of a view of limit 1 exclude each other also across waits. Nothing
-    /// is lent to a job that is awaited with a deadline, through [`as_completed`](crate::as_completed), [`wait`](crate::wait()) or a
-    /// [`JobSet`](crate::JobSet), or inside an [`Unblock`](crate::Unblock): it waits until a place is free, in a view of limit 1 for ever.
+    /// same view, it is lent that one, as in a direct call. So jobs of a view of limit 1 exclude each other also across waits. That is so
+    /// in every wait of this crate, with a deadline or without. In [`block_on`](crate::block_on) the awaited jobs are those that the future
+    /// has polled. A place is not lent to a job that waits for a place in a full queue, nor through a job of another executor.
     ///
     /// A wait may end before the job that has the place: a [`gather`](crate::gather) that fails early, a future that drops a job, a wait
     /// that is told that it [would deadlock](JobError::WouldDeadlock). Its result is that, but the job that waited goes on only with its
     /// place. If the borrower has not begun, it goes back to the front of the view's queue; otherwise the waiting job sleeps on until the
     /// borrower ends, or until another place of the view becomes free. What the borrower needs from the waiting job, such as a lock or a
-    /// message, it does not get meanwhile. A wait with a time limit lends nothing, and so ends in time.
+    /// message, it does not get meanwhile. So a wait with a time limit, in a job of a view, may end late.
     ///
     /// While a view lives, the same name gives the same view again, so that a limit holds for all who name it. Views without a name
     /// are each their own.
@@ -298,8 +298,8 @@ impl Executor {
     /// Hands over a call that is let in however full the queue is, and lets it go. If the executor is shut down, the closure is
     /// dropped here.
     #[track_caller]
-    pub(crate) fn submit_must_run(&self, closure: impl FnOnce() + Send + 'static) {
-        self.send(closure, None, Entry::MustRun).detach();
+    pub(crate) fn submit_must_run(&self, closure: impl FnOnce() + Send + 'static) -> Job<()> {
+        self.send(closure, None, Entry::MustRun)
     }
 
     /// Whether this process is a fork of the one that has the threads.

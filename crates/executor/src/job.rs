@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::block_on::{Awaits, Stop, drive};
 use crate::cancel::CancelToken;
 use crate::cell::{Awaited, Look, Position, Task};
+use crate::core::{Elsewhere, Need, Refusal, Settles, Target, Unit};
 use crate::error::{JobError, Rejected};
 use crate::group::Group;
 use crate::guard::guarded;
@@ -22,7 +23,7 @@ use crate::timer::DeadlineOf;
 /// # Cancel safety
 ///
 /// Dropping a job that waits in the queue removes it: its closure is dropped at once, on this thread, and its memory is given back.
-/// One that runs cannot be stopped from outside; its [`CancelToken`], if it has one, is cancelled, and its result is dropped.
+/// One that runs cannot be stopped from outside; its [`CancelToken`], if it has one, is told, and its result is dropped when it comes.
 /// [`detach`](Job::detach) lets it run on without a handle. Polling through `&mut job` and dropping the reference cancels nothing.
 ///
 /// # Panics
@@ -35,6 +36,8 @@ pub struct Job<R> {
     token: Option<CancelToken>,
     /// How many deadlines it has.
     deadlines: u32,
+    /// One of them ends the job, whether it has begun or not.
+    in_time: bool,
     /// The result was handed out, or the job was detached: there is nothing to cancel.
     over: bool,
 }
@@ -55,7 +58,7 @@ pub enum JobState {
 pub enum CancelOutcome {
     /// It was still queued. It will not run; its closure has been dropped; awaiting it gives [`JobError::Cancelled`].
     Removed,
-    /// It runs, and its token was cancelled. Awaiting it gives what the closure returns.
+    /// It runs, and its token was told. Awaiting it gives whatever the closure makes of that.
     Requested,
     /// It has ended, or runs and has no token.
     TooLate,
@@ -67,7 +70,8 @@ impl<R: Send + 'static> Job<R> {
     /// Inside a job of the same executor this never deadlocks. While the thread sleeps, another takes its place, up to
     /// [`stand_in_workers`](crate::Builder::stand_in_workers) of them. Only if none can come, and the awaited job is still queued, it
     /// is run here and now, as a direct call would be: whatever the caller holds (a lock, a borrow of a thread-local value) is held
-    /// meanwhile. A job with a [deadline](Job::timeout) is never run here.
+    /// meanwhile. A job with a [timeout](Job::timeout) is never run here: it could not end by that. One that
+    /// [expires](Job::expires_in) may be.
     ///
     /// # Errors
     ///
@@ -78,10 +82,10 @@ impl<R: Send + 'static> Job<R> {
     ///
     /// Until the job has ended.
     pub fn wait(mut self) -> Result<R, JobError> {
-        let pool = Arc::clone(&self.pool);
-        let task = (pool::is_worker(&pool) && !self.has_deadline()).then(|| self.task());
-        let jobs = || task.clone().map(|task| vec![task]);
-        match drive(Pin::new(&mut self), None, Awaits::Jobs { pool: &pool, jobs: &jobs, always: false }) {
+        let (task, pool, settles) = self.awaited();
+        let unit = |own: &_| Unit::new(Need::All, vec![target_of(&task, &pool, settles, own)]);
+        let awaits = Awaits::Jobs { unit: &unit, refusal: Refusal::Error };
+        match drive(Pin::new(&mut self), None, awaits) {
             Ok(result) => result,
             Err(Stop::TimedOut | Stop::Deadlock) => Err(JobError::WouldDeadlock),
         }
@@ -95,14 +99,18 @@ impl<R: Send + 'static> Job<R> {
     ///
     /// # Blocking
     ///
-    /// At most for `timeout`. The job is never run on this thread: it might take longer.
+    /// At most for `timeout`. The job is never run on this thread: it might take longer. In a job of a view, the place that was lent to the
+    /// job must come back first: see [`limited`](crate::Executor::limited).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<R, JobError>> {
         let deadline = Instant::now().checked_add(timeout);
-        drive(Pin::new(self), deadline, Awaits::Unknown).ok()
+        let (task, pool, settles) = self.awaited();
+        let unit = |own: &_| Unit::new(Need::All, vec![target_of(&task, &pool, settles, own)]);
+        let awaits = Awaits::Jobs { unit: &unit, refusal: Refusal::Error };
+        drive(Pin::new(self), deadline, awaits).ok()
     }
 
     /// Gives the job this long, from now, to end. After that it resolves to [`JobError::TimedOut`]: removed if it was queued; if it
-    /// runs, its token is cancelled, and its thread stays busy until the closure ends.
+    /// runs, its token is told, and its thread stays busy until the closure ends.
     ///
     /// What a deadline makes the user's code do (wakers, hooks of tokens, a `Drop` of what a closure owns) runs on one of at most 16 threads
     /// of the executor that are for deadlines alone. While all of them are busy, as when more than 15 slow `Drop`s are due at once, the
@@ -125,17 +133,34 @@ impl<R: Send + 'static> Job<R> {
         let token = self.token.as_ref().map(CancelToken::downgrade);
         if self.pool.timers().expire_after(wait, job, of, token) {
             self.deadlines += 1;
+            self.in_time |= of == DeadlineOf::End;
         }
     }
 
     pub(crate) fn task(&self) -> Arc<dyn Task> {
         Arc::clone(&self.cell) as Arc<dyn Task>
     }
+
+    /// What is waited for when the job is: it, its pool, and what settles it.
+    pub(crate) fn awaited(&self) -> (Arc<dyn Task>, Arc<Pool>, Settles) {
+        let settles = match (self.deadlines, self.in_time) {
+            (_, true) => Settles::InTime,
+            (0, false) => Settles::ByItself,
+            (_, false) => Settles::UnlessBegun,
+        };
+        (self.task(), Arc::clone(&self.pool), settles)
+    }
+
+    /// The job as a worker of the pool `own` sees it, when it waits for it.
+    pub(crate) fn target(&self, own: &Arc<Pool>) -> Target {
+        let (task, pool, settles) = self.awaited();
+        target_of(&task, &pool, settles, own)
+    }
 }
 
 impl<R> Job<R> {
     pub(crate) fn new(cell: Arc<dyn Awaited<R>>, pool: Arc<Pool>, token: Option<CancelToken>) -> Self {
-        Job { cell, pool, token, deadlines: 0, over: false }
+        Job { cell, pool, token, deadlines: 0, in_time: false, over: false }
     }
 
     pub(crate) fn with_token(self, token: CancelToken) -> Self {
@@ -232,12 +257,13 @@ impl<R> Job<R> {
     }
 }
 
-impl<R> Job<R> {
-    /// It will settle by itself, whatever becomes of it.
-    pub(crate) fn has_deadline(&self) -> bool {
-        self.deadlines > 0
-    }
+/// A job of `pool` as a worker of the pool `own` sees it, when it waits for it.
+pub(crate) fn target_of(task: &Arc<dyn Task>, pool: &Arc<Pool>, settles: Settles, own: &Arc<Pool>) -> Target {
+    let elsewhere = (!Arc::ptr_eq(pool, own)).then(|| Arc::clone(pool) as Arc<dyn Elsewhere>);
+    Target::new(Arc::clone(task), settles, elsewhere)
+}
 
+impl<R> Job<R> {
     /// The result was handed out.
     pub(crate) fn is_over(&self) -> bool {
         self.over
@@ -257,7 +283,7 @@ impl<R: Send + 'static> Future for Job<R> {
             self.over = true;
             return Poll::Ready(result);
         }
-        if !self.has_deadline() && pool::note_awaited(&self.pool, cx, || vec![self.task()]) {
+        if pool::note_awaited(cx, |own| Unit::new(Need::All, vec![self.target(own)])) {
             return Poll::Ready(Err(JobError::WouldDeadlock));
         }
         Poll::Pending

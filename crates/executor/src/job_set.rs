@@ -1,6 +1,6 @@
 //! Jobs that come in while others are awaited, and leave as they end.
 //!
-//! Must never look at each job to find the one that has ended, nor keep anything of one that was given.
+//! Must never look at each job to find the one that has ended, nor keep the result of one that was given.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,10 +9,12 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
+use crate::core::{Need, Unit};
 use crate::error::JobError;
 use crate::fork;
 use crate::group::{Group, Wake};
 use crate::job::Job;
+use crate::pool::{self, Pool};
 
 /// A set of jobs that grows while it is awaited, as tokio's `JoinSet`.
 ///
@@ -46,6 +48,10 @@ pub struct JobSet<R> {
     group: Arc<Group>,
     /// Jobs that are done and not yet given, the next one last.
     ready: Vec<u32>,
+    /// Places of jobs whose wait was refused, and which have not told their end.
+    refused: Vec<u32>,
+    /// The jobs as a worker of that pool sees them that waits for them, with the place of each; made again when jobs were added.
+    unit: Option<(Arc<Unit>, Vec<u32>, Arc<Pool>)>,
     generation: u32,
 }
 
@@ -57,6 +63,8 @@ impl<R: Send + 'static> JobSet<R> {
             free: Vec::new(),
             group: Arc::new(Group::growing(Wake::Each)),
             ready: Vec::new(),
+            refused: Vec::new(),
+            unit: None,
             generation: fork::generation(),
         }
     }
@@ -70,6 +78,7 @@ impl<R: Send + 'static> JobSet<R> {
         assert!(!job.is_over(), "a job was added to a set after it had given its result");
         let number = self.free.pop().unwrap_or(self.jobs.len() as u32);
         job.attach(&self.group, number);
+        self.unit = None;
         match self.jobs.get_mut(number as usize) {
             Some(place) => *place = Some(job),
             None => self.jobs.push(Some(job)),
@@ -78,7 +87,7 @@ impl<R: Send + 'static> JobSet<R> {
 
     /// How many jobs are in it: those whose results were not given yet.
     pub fn len(&self) -> usize {
-        self.jobs.len() - self.free.len()
+        self.jobs.len() - self.free.len() - self.refused.len()
     }
 
     /// Whether all were given.
@@ -86,7 +95,8 @@ impl<R: Send + 'static> JobSet<R> {
         self.len() == 0
     }
 
-    /// The result of the next job to end; `None` if the set is empty.
+    /// The result of the next job to end; `None` if the set is empty. In a job of an executor, when none of the jobs could end while this
+    /// waits for them, one after the other gives [`JobError::WouldDeadlock`].
     pub async fn next(&mut self) -> Option<Result<R, JobError>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -101,6 +111,37 @@ impl<R: Send + 'static> JobSet<R> {
     /// Lets all jobs run without the set.
     pub fn detach_all(&mut self) {
         std::mem::take(self).jobs.into_iter().flatten().for_each(Job::detach);
+    }
+}
+
+impl<R: Send + 'static> JobSet<R> {
+    fn unit(&mut self, own: &Arc<Pool>) -> Arc<Unit> {
+        if let Some((unit, ..)) = self.unit.as_ref().filter(|(_, _, pool)| Arc::ptr_eq(pool, own)) {
+            return Arc::clone(unit);
+        }
+        let open = || (0..).zip(&self.jobs).filter_map(|(number, job)| Some((number, job.as_ref()?)));
+        let unit = Unit::new(Need::Any, open().map(|(_, job)| job.target(own)).collect());
+        let numbers = open().map(|(number, _)| number).collect();
+        self.unit = Some((Arc::clone(&unit), numbers, Arc::clone(own)));
+        unit
+    }
+
+    fn set_given(&self, number: u32) {
+        if let Some((unit, numbers, _)) = &self.unit
+            && let Ok(at) = numbers.binary_search(&number)
+        {
+            unit.set_given(at);
+        }
+    }
+
+    /// Lets go of a job that would never end while it is waited for. Its place is not another's before it has told its end.
+    fn refuse(&mut self) -> Result<R, JobError> {
+        let number = self.jobs.iter().position(Option::is_some).expect("a set that waits has a job");
+        let job = self.jobs.get_mut(number).and_then(Option::take);
+        drop(job);
+        self.refused.push(number as u32);
+        self.set_given(number as u32);
+        Err(JobError::WouldDeadlock)
     }
 }
 
@@ -126,25 +167,37 @@ impl<R: Send + 'static> Stream for JobSet<R> {
         if this.is_empty() {
             return Poll::Ready(None);
         }
-        if this.ready.is_empty() {
-            this.group.listen(cx);
-            this.group.drain(&mut this.ready);
-            this.ready.reverse();
+        loop {
+            if this.ready.is_empty() {
+                this.group.listen(cx);
+                this.group.drain(&mut this.ready);
+                this.ready.reverse();
+            }
+            let Some(number) = this.ready.pop() else { break };
+            this.free.push(number);
+            if let Some(at) = this.refused.iter().position(|refused| *refused == number) {
+                this.refused.swap_remove(at);
+                continue;
+            }
+            this.set_given(number);
+            let job = this.jobs.get_mut(number as usize).and_then(Option::take);
+            let result = job.and_then(|mut job| job.take());
+            return Poll::Ready(Some(result.expect("the group said that the job has ended")));
         }
-        let Some(number) = this.ready.pop() else { return Poll::Pending };
-        let job = this.jobs.get_mut(number as usize).and_then(Option::take);
-        this.free.push(number);
-        let result = job.and_then(|mut job| job.take());
-        Poll::Ready(Some(result.expect("the group said that the job has ended")))
+        if pool::note_awaited(cx, |own| this.unit(own)) {
+            Poll::Ready(Some(this.refuse()))
+        } else {
+            Poll::Pending
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.jobs.len() - self.free.len(), Some(self.jobs.len() - self.free.len()))
+        (self.len(), Some(self.len()))
     }
 }
 
 impl<R> fmt::Debug for JobSet<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobSet").field("jobs", &(self.jobs.len() - self.free.len())).finish_non_exhaustive()
+        f.debug_struct("JobSet").field("jobs", &self.jobs.iter().flatten().count()).finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Must never be woken once per job where one wake-up will do.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,11 +13,12 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 
 use crate::block_on::{Awaits, Stop, drive};
-use crate::cell::{Position, Task};
+use crate::cell::Task;
+use crate::core::{Need, Refusal, Settles, Unit};
 use crate::error::JobError;
 use crate::fork;
 use crate::group::{Group, Wake};
-use crate::job::Job;
+use crate::job::{Job, target_of};
 use crate::pool::{self, Pool};
 use crate::timer::Timer;
 
@@ -85,16 +87,15 @@ impl<R: Send + 'static> Gather<R> {
     ///
     /// Until all jobs have ended.
     pub fn wait(mut self) -> Result<Vec<R>, JobError> {
-        let pool = self.many.pool();
-        let tasks = pool.as_ref().filter(|pool| pool::is_worker(pool)).map(|_| self.many.tasks());
-        let jobs = || {
-            let left = tasks.iter().flatten().filter(|task| task.place().position() != Position::Gone);
-            tasks.is_some().then(|| left.cloned().collect())
+        let targets = self.many.awaited();
+        let unit = OnceCell::new();
+        let unit = |own: &Arc<Pool>| {
+            Arc::clone(unit.get_or_init(|| {
+                let target = |(task, pool, settles): &_| target_of(task, pool, *settles, own);
+                Unit::new(Need::All, targets.iter().map(target).collect())
+            }))
         };
-        let awaits = match &pool {
-            Some(pool) => Awaits::Jobs { pool, jobs: &jobs, always: false },
-            None => Awaits::Unknown,
-        };
+        let awaits = Awaits::Jobs { unit: &unit, refusal: Refusal::Error };
         match drive(Pin::new(&mut self), None, awaits) {
             Ok(results) => results,
             Err(Stop::TimedOut | Stop::Deadlock) => Err(JobError::WouldDeadlock),
@@ -160,6 +161,8 @@ impl<R: Send + 'static> Future for GatherAll<R> {
 /// # Cancel safety
 ///
 /// `next` loses nothing when it is dropped. Dropping the stream drops the jobs that it has not given.
+///
+/// In a job of an executor, when none of the jobs could end while this waits for them, each gives [`JobError::WouldDeadlock`].
 pub fn as_completed<R, I>(jobs: I) -> AsCompleted<R>
 where
     I: IntoIterator<Item = Job<R>>,
@@ -192,14 +195,24 @@ impl<R: Send + 'static> Stream for AsCompleted<R> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        if self.ready.is_empty() {
-            let group = self.many.group(cx);
-            group.drain(&mut self.ready);
-            self.ready.reverse();
+        loop {
+            if self.ready.is_empty() {
+                let group = self.many.group(cx);
+                group.drain(&mut self.ready);
+                self.ready.reverse();
+            }
+            let Some(number) = self.ready.pop() else { break };
+            // One whose wait was refused tells its end later.
+            if let Some(given) = self.many.take(number) {
+                self.left -= 1;
+                return Poll::Ready(Some(given));
+            }
         }
-        let Some(number) = self.ready.pop() else { return Poll::Pending };
+        if !self.many.is_dead(cx) {
+            return Poll::Pending;
+        }
         self.left -= 1;
-        Poll::Ready(self.many.take(number))
+        Poll::Ready(self.many.refuse())
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -234,6 +247,9 @@ pub enum Until {
 /// assert_eq!(waited.pending.len(), 1);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// In a job of an executor, jobs that could never end while this waits for them are among those that have ended, with
+/// [`JobError::WouldDeadlock`]; with a [time limit](Wait::within), they are pending when it is over.
 pub fn wait<R, I>(jobs: I, until: Until) -> Wait<R>
 where
     I: IntoIterator<Item = Job<R>>,
@@ -293,7 +309,10 @@ impl<R: Send + 'static> Future for Wait<R> {
         };
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let expired = left.is_some_and(|left| left.is_zero());
-        if !enough && !expired && !group.all_done() {
+        let over = enough || expired || group.all_done();
+        // With a deadline, which has the waker as well, it is never so.
+        let dead = !over && self.many.is_dead(cx);
+        if !over && !dead {
             let waker = cx.waker().clone();
             let timers = self.many.jobs.iter().flatten().next().map(|job| job.pool().timers());
             self.timer = timers.zip(left).and_then(|(timers, left)| timers.after(left, move || waker.wake()));
@@ -304,6 +323,7 @@ impl<R: Send + 'static> Future for Wait<R> {
             let Some(mut job) = job else { continue };
             match job.take() {
                 Some(result) => waited.done.push((number, result)),
+                None if dead => waited.done.push((number, Err(JobError::WouldDeadlock))),
                 None => waited.pending.push((number, job)),
             }
         }
@@ -316,8 +336,18 @@ struct Many<R> {
     jobs: Vec<Option<Job<R>>>,
     wake: Wake,
     group: Option<Arc<Group>>,
+    /// The jobs as a worker sees them that waits for them.
+    unit: Option<Seen>,
     /// Forks before the group was made.
     generation: u32,
+}
+
+struct Seen {
+    unit: Arc<Unit>,
+    /// The number of each job in it.
+    numbers: Vec<u32>,
+    /// Whose worker waits.
+    pool: Arc<Pool>,
 }
 
 impl<R: Send + 'static> Many<R> {
@@ -325,7 +355,7 @@ impl<R: Send + 'static> Many<R> {
         let jobs: Vec<Option<Job<R>>> = jobs.into_iter().map(Some).collect();
         let used = jobs.iter().flatten().any(Job::is_over);
         assert!(!used, "a job was awaited after it had given its result");
-        Many { jobs, wake, group: None, generation: fork::generation() }
+        Many { jobs, wake, group: None, unit: None, generation: fork::generation() }
     }
 
     /// The group, which from now on wakes this task; all jobs tell it.
@@ -350,27 +380,52 @@ impl<R: Send + 'static> Many<R> {
         group
     }
 
-    /// The result of a job that the group has named.
+    /// The result of a job that the group has named; `None` if it was refused before.
     fn take(&mut self, number: u32) -> Option<(usize, Result<R, JobError>)> {
-        let slot = self.jobs.get_mut(number as usize)?;
-        slot.take().map(|job| (number as usize, finished(job)))
+        let job = self.jobs.get_mut(number as usize)?.take()?;
+        self.set_given(number);
+        Some((number as usize, finished(job)))
     }
 
-    /// The pool of the jobs, if nothing but that pool can settle them.
-    fn pool(&self) -> Option<Arc<Pool>> {
-        let mut jobs = self.jobs.iter().flatten();
-        let first = jobs.next()?;
-        let alike = |job: &Job<R>| Arc::ptr_eq(job.pool(), first.pool()) && !job.has_deadline();
-        (alike(first) && jobs.all(alike)).then(|| Arc::clone(first.pool()))
+    /// Lets go of a job that would never end while it is waited for.
+    fn refuse(&mut self) -> Option<(usize, Result<R, JobError>)> {
+        let number = self.jobs.iter().position(Option::is_some)?;
+        let job = self.jobs.get_mut(number).and_then(Option::take);
+        drop(job);
+        self.set_given(number as u32);
+        Some((number, Err(JobError::WouldDeadlock)))
     }
 
-    fn tasks(&self) -> Vec<Arc<dyn Task>> {
-        self.jobs.iter().flatten().map(Job::task).collect()
+    fn set_given(&self, number: u32) {
+        if let Some(seen) = &self.unit
+            && let Ok(at) = seen.numbers.binary_search(&number)
+        {
+            seen.unit.set_given(at);
+        }
     }
 
-    /// Tells an enclosing `block_on` of a worker what is awaited: all of it. Says whether it would never end.
-    fn is_dead(&self, cx: &Context<'_>) -> bool {
-        self.pool().is_some_and(|pool| pool::note_awaited(&pool, cx, || self.tasks()))
+    fn awaited(&self) -> Vec<(Arc<dyn Task>, Arc<Pool>, Settles)> {
+        self.jobs.iter().flatten().map(Job::awaited).collect()
+    }
+
+    fn unit(&mut self, own: &Arc<Pool>) -> Arc<Unit> {
+        let need = match self.wake {
+            Wake::Each => Need::Any,
+            Wake::Failure | Wake::All => Need::All,
+        };
+        if let Some(seen) = self.unit.as_ref().filter(|seen| Arc::ptr_eq(&seen.pool, own)) {
+            return Arc::clone(&seen.unit);
+        }
+        let open = || (0..).zip(&self.jobs).filter_map(|(number, job)| Some((number, job.as_ref()?)));
+        let unit = Unit::new(need, open().map(|(_, job)| job.target(own)).collect());
+        let numbers = open().map(|(number, _)| number).collect();
+        self.unit = Some(Seen { unit: Arc::clone(&unit), numbers, pool: Arc::clone(own) });
+        unit
+    }
+
+    /// Tells an enclosing `block_on` of a worker what is awaited. Says whether it would never end.
+    fn is_dead(&mut self, cx: &Context<'_>) -> bool {
+        pool::note_awaited(cx, |own| self.unit(own))
     }
 }
 

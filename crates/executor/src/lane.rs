@@ -30,6 +30,9 @@ pub(crate) struct Lane {
     pub(crate) waiting: usize,
     pub(crate) permits: usize,
     pub(crate) running: usize,
+    /// How many jobs of a view, and of views of it, run; and how many of these are on threads that sleep in the middle of a job.
+    pub(crate) inside: usize,
+    pub(crate) asleep: usize,
     /// Those who wait for a place in the queue, first come, first served.
     pub(crate) admission: Queue<Arc<Applicant>>,
     pub(crate) closed: bool,
@@ -79,6 +82,8 @@ impl Lane {
             waiting: 0,
             permits: 0,
             running: 0,
+            inside: 0,
+            asleep: 0,
             admission: Queue::new(),
             closed: false,
             stopping: false,

@@ -158,7 +158,7 @@ impl<T: Send + 'static, D: Send + 'static> Loan<T, D> {
             job.detach();
         }
         if let Some(lease) = lease {
-            self.executor.submit_must_run(move || lease.end());
+            self.executor.submit_must_run(move || lease.end()).detach();
         }
     }
 }

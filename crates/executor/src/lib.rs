@@ -79,10 +79,11 @@
 //!   that cancels. One that runs is [asked](Executor::submit_cancellable) to stop.
 //! - **Waits in jobs.** A job may wait for another of its own executor. While it sleeps, another thread takes its place, and begins with
 //!   what is waited for. Only if none can come, [`Job::wait`], [`Gather::wait`] and [`scope`](Executor::scope) run that very job inside
-//!   the wait. Jobs of one executor that wait for each other in a circle by [`Job::wait`], [`Gather::wait`] or [`block_on`] of a job are
-//!   found, and one of the waits is [an error](JobError::WouldDeadlock). Not found, and so a hang, are circles that go through a
-//!   deadline, through several results of which one comes first ([`as_completed`], [`wait`](wait()), [`JobSet`]), over two executors, or only
-//!   through the ends of scopes.
+//!   the wait. While it sleeps in any wait of this crate, its places in [views](Executor::limited) are lent to what it waits for. Jobs
+//!   that wait for each other in a circle, also over views, ends of scopes, several results of which one is enough, and several executors,
+//!   are found, and one of the waits is [an error](JobError::WouldDeadlock); a circle with a deadline in it ends at the deadline at the
+//!   latest. Not found is what the executor cannot look into: circles through a mutex, a channel, a place in a full queue
+//!   ([`reserve`](Executor::reserve)), or a [`block_on`] that something else can wake as well; and waits of threads that are no workers.
 //! - **The pool shrinks.** Idle threads are woken in LIFO order, so those that are not needed end after `keep_alive`. An idle executor
 //!   causes no wake-ups.
 //! - **Panics are contained.** A panic of a closure is returned by its job. One in a `Drop`, a waker or a hook ends no thread.

@@ -2,6 +2,7 @@
 //!
 //! Must never run the user's code (a job, a waker, a hook, a `Drop`) while the lock is held.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -10,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::{CancelToken, WeakToken};
 use crate::cell::{Ended, Ending, Place, Position, Task};
-use crate::core::{Bounds, CameFrom, Core, Done, Effects, Entry, Next, On, Tally, Unit, Verdict, Woken};
+use crate::core::{
+    Across, Bounds, CameFrom, Core, Done, Effects, Elsewhere, Entry, Next, On, Tally, Unit, Verdict, Woken,
+    refuse_across,
+};
 use crate::error::{JobError, Panic, Rejected};
 use crate::fork;
 use crate::guard::guarded;
@@ -96,6 +100,7 @@ struct Current {
     depth: usize,
     /// What the innermost `block_on` has come upon; none outside a `block_on`.
     awaited: Option<Awaiting>,
+    others: Others,
     /// It has had its last job.
     leaving: bool,
 }
@@ -110,21 +115,67 @@ impl Drop for Current {
     }
 }
 
-/// What a `block_on` on a worker has come upon in the last poll.
+/// What a `block_on` on a worker has come upon.
 pub(crate) struct Awaiting {
-    /// Its waker: only what registers this very one is noted.
     waker: Waker,
-    units: Vec<Unit>,
+    /// In the last poll, with this very waker.
+    units: Vec<Arc<Unit>>,
     /// Where else the waker is kept, for one of these to use and for nothing else.
     beside: Vec<usize>,
     /// More than it is worth to look at.
     many: bool,
-    /// Jobs that would never end while this thread waits for them: they say so at the next poll.
-    dead: Vec<Unit>,
+    /// Units that would never be done while this thread waits for them: they say so at the next poll.
+    dead: Vec<Arc<Unit>>,
 }
 
-/// A `block_on` that polls more jobs than this with its own waker is not looked into.
+/// A `block_on` that polls more units than this with its own waker is not looked into.
 const NOTED_MAX: usize = 64;
+
+impl Awaiting {
+    fn new(waker: Waker) -> Self {
+        Awaiting { waker, units: Vec::new(), beside: Vec::new(), many: false, dead: Vec::new() }
+    }
+}
+
+/// What a job that has a place to lend has polled with other wakers than that of its `block_on`, since it began: what has a waker of its
+/// own, as in `FuturesUnordered`, is not polled each time.
+#[derive(Default)]
+struct Others {
+    units: BTreeMap<usize, Arc<Unit>>,
+    /// At so many, those that are over are dropped.
+    sweep_at: usize,
+}
+
+impl Others {
+    /// Gives back what is to be dropped while nothing is borrowed.
+    fn note(&mut self, unit: Arc<Unit>) -> Vec<Arc<Unit>> {
+        let mut dropped: Vec<Arc<Unit>> = self.units.insert(unit.key(), unit).into_iter().collect();
+        if self.units.len() >= self.sweep_at {
+            dropped.extend(self.sweep());
+            self.sweep_at = (self.units.len() * 2).max(NOTED_MAX);
+        }
+        dropped
+    }
+
+    /// Takes out those that are over.
+    fn sweep(&mut self) -> Vec<Arc<Unit>> {
+        let (over, open): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut self.units).into_iter().partition(|(_, unit)| unit.is_over());
+        self.units = open;
+        over.into_values().collect()
+    }
+}
+
+/// What is known of a poll.
+pub(crate) struct Noted {
+    pub(crate) units: Vec<Arc<Unit>>,
+    /// How many copies of the waker these keep.
+    pub(crate) copies: usize,
+    /// Whether that is all that was polled with it.
+    pub(crate) all: bool,
+    /// What was polled with other wakers.
+    pub(crate) others: Vec<Arc<Unit>>,
+}
 
 /// Starts a thread for deadlines: in the ordinary way, because a spawner may refuse threads; if the system refuses that, as a worker's.
 fn timer_thread_of(pool: Weak<Pool>) -> timer::Spawn {
@@ -168,6 +219,12 @@ pub(crate) fn spawn_std(new: NewThread, run: Box<dyn FnOnce() + Send>) -> io::Re
         builder = builder.stack_size(bytes);
     }
     builder.spawn(run).map(drop)
+}
+
+impl Elsewhere for Pool {
+    fn core(&self) -> Guard<'_, Core> {
+        self.core.lock()
+    }
 }
 
 impl Pool {
@@ -307,8 +364,6 @@ impl Pool {
         }
     }
 
-    // Not inlined: a call that every job makes stays a few instructions.
-    #[inline(never)]
     fn apply_all(self: &Arc<Self>, effects: Effects) {
         if let Some(worker) = effects.unpark {
             worker.unpark();
@@ -383,7 +438,6 @@ impl Pool {
         }
     }
 
-    #[inline(never)]
     fn notify_all(workers: &[Arc<Worker>], wakers: Vec<Waker>) {
         for worker in workers {
             worker.unpark();
@@ -528,9 +582,9 @@ impl Pool {
 
     /// Runs a job here and now, inside the job that waits for it.
     pub(crate) fn run_inside(self: &Arc<Self>, me: &Arc<Worker>, task: Arc<dyn Task>) {
-        let awaited = with_current(self, |current| {
+        let outer = with_current(self, |current| {
             current.depth += 1;
-            current.awaited.take()
+            (current.awaited.take(), std::mem::take(&mut current.others))
         });
         let (now, mut tally) = (self.now(), Tally::new());
         let mut round =
@@ -538,10 +592,13 @@ impl Pool {
         round.begin();
         task.run(now, &mut round);
         guarded(move || drop(task));
-        with_current(self, |current| {
+        let (awaited, others) = outer.expect("it is a worker that runs a job");
+        let inner = with_current(self, |current| {
             current.depth -= 1;
-            current.awaited = awaited.flatten();
+            current.awaited = awaited;
+            std::mem::replace(&mut current.others, others)
         });
+        guarded(move || drop(inner));
     }
 
     /// Looks for work for a little while, without sleeping: a thread that sleeps costs its waker a system call.
@@ -595,7 +652,11 @@ impl Ending for Round<'_> {
             guarded(|| hook(panic));
         }
         if self.place.lane != ROOT {
-            with_current(self.pool, |current| current.lanes.pop());
+            let others = with_current(self.pool, |current| {
+                current.lanes.pop();
+                std::mem::take(&mut current.others)
+            });
+            guarded(move || drop(others));
         }
         self.me.end(self.inside);
         let done = Done {
@@ -655,6 +716,7 @@ impl Start {
                 lanes: Vec::new(),
                 depth: 0,
                 awaited: None,
+                others: Others::default(),
                 leaving: false,
             });
         });
@@ -744,32 +806,32 @@ pub(crate) fn current_pool() -> Option<Arc<Pool>> {
     pool.filter(|pool| !pool.is_forked())
 }
 
-/// A future that this thread polls waits for jobs, all of which it needs. Says whether one of them would never end while this thread
-/// waits: then it must say so.
-pub(crate) fn note_awaited(
-    pool: &Arc<Pool>,
-    cx: &Context<'_>,
-    jobs: impl FnOnce() -> Vec<Arc<dyn Task>>,
-) -> bool {
-    let noting = with_current(pool, |current| {
-        current.awaited.as_ref().is_some_and(|awaited| !awaited.many && awaited.waker.will_wake(cx.waker()))
+/// A future that this thread polls waits for jobs. Says whether they would never end while this thread waits: then it must say so.
+pub(crate) fn note_awaited(cx: &Context<'_>, unit: impl FnOnce(&Arc<Pool>) -> Arc<Unit>) -> bool {
+    let noting = with_any(|current| {
+        let awaited = current.awaited.as_ref()?;
+        let in_full = !awaited.many && awaited.waker.will_wake(cx.waker());
+        (in_full || !current.lanes.is_empty()).then(|| Arc::clone(&current.pool))
     });
-    if noting != Some(true) {
-        return false;
-    }
+    let Some(pool) = noting.flatten() else { return false };
     // Made, and dropped, while nothing is borrowed.
-    let mut unit = Some(Unit { jobs: jobs() });
-    with_current(pool, |current| {
-        let (Some(awaited), Some(new)) = (&mut current.awaited, &unit) else { return false };
-        if awaited.dead.iter().any(|dead| dead.is(new)) {
-            return true;
+    let unit = unit(&pool);
+    let noted = with_current(&pool, |current| {
+        let awaited = current.awaited.as_mut()?;
+        let (in_full, in_view) = (awaited.waker.will_wake(cx.waker()), !current.lanes.is_empty());
+        if in_full && awaited.dead.iter().any(|dead| dead.is(&unit)) {
+            return None;
         }
-        awaited.many |= awaited.units.len() >= NOTED_MAX;
-        if !awaited.many && !awaited.units.iter().any(|other| other.is(new)) {
-            awaited.units.extend(unit.take());
+        awaited.many |= in_full && awaited.units.len() >= NOTED_MAX;
+        if in_full && !awaited.many {
+            if !awaited.units.iter().any(|other| other.is(&unit)) {
+                awaited.units.push(Arc::clone(&unit));
+            }
+            return Some(Vec::new());
         }
-        false
-    }) == Some(true)
+        Some(if in_view { current.others.note(Arc::clone(&unit)) } else { Vec::new() })
+    });
+    noted.is_some_and(|noted| noted.is_none())
 }
 
 /// The waker is also kept at this address, where only a job that was noted uses it.
@@ -784,13 +846,7 @@ pub(crate) fn note_beside(pool: &Arc<Pool>, cx: &Context<'_>, address: usize) {
 
 /// A `block_on` begins, or with `None` something else that polls; gives back what was noted outside it.
 pub(crate) fn swap_awaited(pool: &Arc<Pool>, waker: Option<&Waker>) -> Option<Awaiting> {
-    let new = waker.cloned().map(|waker| Awaiting {
-        waker,
-        units: Vec::new(),
-        beside: Vec::new(),
-        many: false,
-        dead: Vec::new(),
-    });
+    let new = waker.cloned().map(Awaiting::new);
     with_current(pool, |current| std::mem::replace(&mut current.awaited, new)).flatten()
 }
 
@@ -800,21 +856,26 @@ pub(crate) fn restore_awaited(pool: &Arc<Pool>, outer: Option<Awaiting>) {
     drop(inner);
 }
 
-/// What the last poll has come upon, how many copies of the waker these keep, and whether that is all.
-pub(crate) fn take_awaited(pool: &Arc<Pool>) -> (Vec<Unit>, usize, bool) {
+/// What the last poll has come upon.
+pub(crate) fn take_awaited(pool: &Arc<Pool>) -> Noted {
     let taken = with_current(pool, |current| {
         let awaited = current.awaited.as_mut()?;
         let (units, dead) = (std::mem::take(&mut awaited.units), std::mem::take(&mut awaited.dead));
-        let copies = units.len() + std::mem::take(&mut awaited.beside).len();
-        Some((units, copies, dead, std::mem::take(&mut awaited.many)))
+        let over = current.others.sweep();
+        let noted = Noted {
+            copies: units.len() + std::mem::take(&mut awaited.beside).len(),
+            units,
+            all: !std::mem::take(&mut awaited.many),
+            others: current.others.units.values().cloned().collect(),
+        };
+        Some((noted, dead, over))
     });
-    let Some((units, copies, dead, many)) = taken.flatten() else { return (Vec::new(), 0, false) };
-    drop(dead);
-    (units, copies, !many)
+    let nothing = || Noted { units: Vec::new(), copies: 0, all: false, others: Vec::new() };
+    taken.flatten().map_or_else(nothing, |(noted, ..)| noted)
 }
 
 /// In the next poll, these are to say that they would never end.
-pub(crate) fn set_dead(pool: &Arc<Pool>, units: Vec<Unit>) {
+pub(crate) fn set_dead(pool: &Arc<Pool>, units: Vec<Arc<Unit>>) {
     let old = with_current(pool, |current| {
         current.awaited.as_mut().map(|awaited| std::mem::replace(&mut awaited.dead, units))
     });
@@ -860,8 +921,10 @@ impl Waiting {
         let (verdict, effects) = self.pool.core().sleeps(self.id, &mut on);
         drop(on);
         self.pool.apply(effects);
-        if verdict == Verdict::Deadlock {
-            return Slept::Deadlock;
+        match verdict {
+            Verdict::Sleep => {}
+            Verdict::Deadlock => return Slept::Deadlock,
+            Verdict::Ask(others) => self.ask(others),
         }
         let help_by = timer::wake_by();
         let in_time = sleeper.sleep(deadline.into_iter().chain(help_by).min());
@@ -879,6 +942,32 @@ impl Waiting {
                 Slept::Woken
             }
             Woken::Deadlock => Slept::Deadlock,
+        }
+    }
+
+    /// Whether it would sleep for ever depends on other pools, too. All are looked at together, so that two who look at the same time refuse
+    /// one wait and not two. The mutexes are taken in the order of their addresses.
+    fn ask(&self, mut unknown: Vec<Arc<dyn Elsewhere>>) {
+        let address = |pool: &Arc<dyn Elsewhere>| Arc::as_ptr(pool).addr();
+        let own = Arc::clone(&self.pool) as Arc<dyn Elsewhere>;
+        let first = address(&own);
+        let mut pools = BTreeMap::from([(first, own)]);
+        loop {
+            pools.extend(unknown.into_iter().map(|pool| (address(&pool), pool)));
+            let mut guards: Vec<(usize, Guard<'_, Core>)> =
+                pools.iter().map(|(address, pool)| (*address, pool.core())).collect();
+            // The one that asks is the first of the chart.
+            guards.sort_by_key(|(address, _)| *address != first);
+            let mut cores: Vec<(usize, &mut Core)> =
+                guards.iter_mut().map(|(address, core)| (*address, &mut **core)).collect();
+            let answer = refuse_across(&mut cores, self.id);
+            drop(cores);
+            drop(guards);
+            match answer {
+                Across::Live => return,
+                Across::Ask(more) => unknown = more,
+                Across::Refused(waker) => return guarded(move || waker.wake()),
+            }
         }
     }
 

@@ -48,7 +48,7 @@ impl<T> Queue<T> {
         self.tail
     }
 
-    /// Appends an entry; returns its ticket.
+    /// Puts an entry at the end and says under which ticket.
     pub(crate) fn push(&mut self, item: T) -> u64 {
         let ticket = self.tail;
         if ticket - self.base == (self.segments.len() * SEGMENT) as u64 {
@@ -62,7 +62,7 @@ impl<T> Queue<T> {
         ticket
     }
 
-    /// Prepends an entry; returns its ticket, which an entry that was removed had before.
+    /// Puts an entry before all others and says under which ticket: that of an entry which is gone.
     pub(crate) fn push_front(&mut self, item: T) -> u64 {
         while self.segments.front().is_some_and(|first| first.live == 0) {
             self.segments.pop_front();
@@ -121,6 +121,11 @@ impl<T> Queue<T> {
         self.live -= 1;
         self.tidy();
         Some(item)
+    }
+
+    /// All entries, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.segments.iter().flat_map(|segment| segment.slots.iter().flatten())
     }
 
     /// Takes every entry that `wanted` names, and leaves the others in their order.

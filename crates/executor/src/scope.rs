@@ -14,11 +14,13 @@ use std::task::{Context, Poll, Waker};
 
 use crate::block_on::{Awaits, block_on, drive};
 use crate::cell::{Position, Task};
+use crate::core::{Need, Refusal, Settles, Unit};
 use crate::error::{JobError, Panic, Rejected};
 use crate::executor::Executor;
 use crate::guard::{guarded, wake_guarded};
-use crate::job::{CancelHandle, CancelOutcome, Job};
-use crate::pool;
+use crate::job::{CancelHandle, CancelOutcome, Job, target_of};
+use crate::pool::{self, Pool};
+use crate::reserve::Permit;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 
 impl Executor {
@@ -61,13 +63,14 @@ impl Executor {
     /// # Panics
     ///
     /// Goes on panicking if `f` does, after the jobs are done; and if a job panicked whose handle was dropped without waiting for it. If
-    /// such a job did not run at all, because the executor was shut down, that is a panic as well: no job is lost in silence.
+    /// such a job did not run at all, because the executor was shut down or a circle of waits had to be broken, that is a panic as well: no job is lost in silence.
     ///
     /// # Blocking
     ///
     /// Until all jobs are done; where a failure is to end the others, there is [`try_scope`](Executor::try_scope). On a worker of this
     /// executor another thread takes the place of this one meanwhile; if none can come, jobs of the scope that are still queued are run
-    /// here and now.
+    /// here and now, up to 64 deep. Queued jobs that could never begin while this waits for them are discarded: their handles give
+    /// [`JobError::WouldDeadlock`], and without one it is a panic.
     pub fn scope<'env, F, T>(&self, f: F) -> T
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -86,7 +89,8 @@ impl Executor {
 pub struct Scope<'scope, 'env: 'scope> {
     executor: Executor,
     latch: Arc<Latch>,
-    /// On a worker: what may have to be run here at the end.
+    /// It ends on a worker; then the jobs, some of which may have to be run here at the end.
+    on_worker: bool,
     tasks: Mutex<Vec<Arc<dyn Task>>>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
@@ -102,6 +106,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
                 waker: Mutex::new(None),
                 panic: Mutex::new(None),
             }),
+            on_worker: pool::current_pool().is_some(),
             tasks: Mutex::new(Vec::new()),
             scope: PhantomData,
             env: PhantomData,
@@ -122,7 +127,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Blocking
     ///
     /// While the queue is full: until there is a place. In a job of the same executor (of the same view, if this is one) the closure is
-    /// then run here and now, as a direct call.
+    /// then run here and now, as a direct call. In another job of the executor of this view, until a job of the scope has begun, which may
+    /// be run here; if none is queued, the closure goes in beyond the limit.
     #[track_caller]
     pub fn submit<F, R>(&'scope self, closure: F) -> ScopedJob<'scope, R>
     where
@@ -156,7 +162,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             mem::transmute::<Box<dyn FnOnce() + Send + 'scope>, Box<dyn FnOnce() + Send + 'static>>(borrowing)
         };
         let job = self.enter(owning);
-        if let Some(job) = job.as_ref().filter(|_| self.executor.is_worker()) {
+        if let Some(job) = job.as_ref().filter(|_| self.on_worker) {
             self.tasks.lock().push(job.task());
             // A job of the scope has submitted another: if the end of the scope waits already, it is to know.
             self.latch.wake();
@@ -179,27 +185,58 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             (full.closure)();
             return None;
         }
-        Some(match block_on(self.executor.reserve()) {
-            Ok(permit) => permit.submit(full.closure),
-            Err(_) => self.executor.submit(full.closure),
+        let place = match self.executor.is_worker() {
+            false => Some(block_on(self.executor.reserve())),
+            true => self.place_after_others(),
+        };
+        Some(match place {
+            Some(Ok(permit)) => permit.submit(full.closure),
+            Some(Err(_)) => self.executor.submit(full.closure),
+            None => self.executor.submit_must_run(full.closure),
         })
+    }
+
+    /// On a worker: a place in the full queue of a view that this is no job of, once one of the scope's own jobs has begun there, if need
+    /// be on this thread. `None` if none of them is queued, or can begin: the queue may never get shorter.
+    fn place_after_others(&self) -> Option<Result<Permit, Rejected>> {
+        let queued = self.tasks(|position| matches!(position, Position::Queued(_)));
+        if queued.is_empty() {
+            return None;
+        }
+        let unit = |own: &Arc<Pool>| self.unit(Need::Any, &queued, own);
+        drive(pin!(self.executor.reserve()), None, Awaits::Jobs { unit: &unit, refusal: Refusal::Error }).ok()
+    }
+
+    /// The jobs of the scope that stand so.
+    fn tasks(&self, wanted: impl Fn(Position) -> bool) -> Vec<Arc<dyn Task>> {
+        let mut tasks = self.tasks.lock();
+        tasks.retain(|task| task.place().position() != Position::Gone);
+        tasks.iter().filter(|task| wanted(task.place().position())).cloned().collect()
+    }
+
+    fn unit(&self, need: Need, tasks: &[Arc<dyn Task>], own: &Arc<Pool>) -> Arc<Unit> {
+        let target = |task| target_of(task, self.executor.pool(), Settles::ByItself, own);
+        Unit::new(need, tasks.iter().map(target).collect())
     }
 
     /// Waits for all jobs.
     pub(crate) fn finish(&self) {
         let never_unwind = Abort;
-        let on_worker = self.executor.is_worker();
-        let jobs = || {
-            let mut tasks = self.tasks.lock();
-            tasks.retain(|task| task.place().position() != Position::Gone);
-            on_worker.then(|| tasks.clone())
-        };
+        let unit = |own: &Arc<Pool>| self.unit(Need::All, &self.tasks(|_| true), own);
         // In a forked child no thread borrows from this stack.
         let forked = || self.executor.is_forked();
-        let all_done =
-            std::future::poll_fn(|cx| if forked() { Poll::Ready(()) } else { self.latch.poll(cx) });
-        let awaits = Awaits::Jobs { pool: self.executor.pool(), jobs: &jobs, always: true };
-        let _ = drive(pin!(all_done), None, awaits);
+        loop {
+            let all_done =
+                std::future::poll_fn(|cx| if forked() { Poll::Ready(()) } else { self.latch.poll(cx) });
+            let awaits = Awaits::Jobs { unit: &unit, refusal: Refusal::Discard };
+            if drive(pin!(all_done), None, awaits).is_ok() {
+                break;
+            }
+            // What is queued would never begin while this waits for it.
+            for task in self.tasks(|position| matches!(position, Position::Queued(_))) {
+                self.executor.pool().cancel(&*task, JobError::WouldDeadlock);
+            }
+        }
         mem::forget(never_unwind);
     }
 }
@@ -390,7 +427,8 @@ impl Latch {
     /// A job did not run, and there is no handle that would say so.
     fn did_not_run(&self) {
         if !self.cancelled.load(Ordering::Acquire) {
-            let why = "a job of the scope did not run: the executor was shut down, or has no thread";
+            let why = "a job of the scope did not run: the executor was shut down or has no thread, or it would have \
+                       waited for ever";
             self.keep(Panic::new(Box::new(why)));
         }
     }

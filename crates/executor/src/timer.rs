@@ -323,7 +323,6 @@ impl Timers {
         }
     }
 
-    #[cold]
     fn help_refused(self: &Arc<Self>) {
         if self.is_forked() {
             return;

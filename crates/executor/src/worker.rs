@@ -12,8 +12,11 @@ use crate::lane::ROOT;
 use crate::origin::Origin;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, Parker};
 
-/// A thread that waits for a future: its waker.
-pub(crate) struct Sleeper {
+/// A thread that waits for a future: its waker. Whoever wakes it by value lets go of it first, so that the thread, once awake, can tell by
+/// the count of copies who may still wake it.
+pub(crate) struct Sleeper(Arc<Flag>);
+
+struct Flag {
     parker: Parker,
     woken: AtomicBool,
 }
@@ -21,12 +24,12 @@ pub(crate) struct Sleeper {
 impl Sleeper {
     /// For the current thread.
     pub(crate) fn new() -> Self {
-        Sleeper { parker: Parker::new(), woken: AtomicBool::new(false) }
+        Sleeper(Arc::new(Flag { parker: Parker::new(), woken: AtomicBool::new(false) }))
     }
 
     /// Whether it was woken since it last asked.
     pub(crate) fn take_woken(&self) -> bool {
-        self.woken.swap(false, Ordering::AcqRel)
+        self.0.woken.swap(false, Ordering::AcqRel)
     }
 
     /// Sleeps until woken; says whether it was, before the deadline.
@@ -39,21 +42,29 @@ impl Sleeper {
             if left.is_some_and(|left| left.is_zero()) {
                 return false;
             }
-            self.parker.park(left);
+            self.0.parker.park(left);
+        }
+    }
+}
+
+impl Flag {
+    fn set(&self) {
+        // Who is awake already need not be woken again: one system call less.
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.parker.unpark();
         }
     }
 }
 
 impl Wake for Sleeper {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        let flag = Arc::clone(&self.0);
+        drop(self);
+        flag.set();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Who is awake already need not be woken again: one system call less.
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            self.parker.unpark();
-        }
+        self.0.set();
     }
 }
 

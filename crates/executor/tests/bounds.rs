@@ -6,13 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
-use overlapped::{Executor, Job, JobError, JobState, block_on, gather};
+use overlapped::{Executor, Job, JobError, JobSet, JobState, Until, as_completed, block_on, gather, wait};
 
 /// How many jobs of one view run.
 struct Count {
@@ -253,7 +254,7 @@ fn tree(lanes: &Lanes, mut seed: u64, depth: u32) -> Job<()> {
                 jobs.extend(lanes.pot.lock().unwrap().pop());
             }
             away();
-            match next(&mut seed) % 6 {
+            match next(&mut seed) % 12 {
                 0 => drop(gather(jobs).wait()),
                 1 => drop(gather(jobs).keep_going().wait()),
                 2 => jobs.into_iter().for_each(|job| drop(job.wait())),
@@ -265,7 +266,50 @@ fn tree(lanes: &Lanes, mut seed: u64, depth: u32) -> Job<()> {
                     away();
                     if over { Poll::Ready(()) } else { Poll::Pending }
                 })),
-                _ => drop(block_on(jobs.remove(0))),
+                5 => drop(block_on(jobs.remove(0))),
+                6 => jobs.iter_mut().for_each(|job| drop(job.wait_timeout(Duration::from_micros(50)))),
+                7 => {
+                    let soon = |job: Job<()>| job.timeout(Duration::from_micros(200));
+                    let later = |job: Job<()>| job.expires_in(Duration::from_millis(20));
+                    let late = next(&mut seed).is_multiple_of(2);
+                    drop(
+                        gather(jobs.into_iter().map(|job| if late { later(job) } else { soon(job) })).wait(),
+                    );
+                }
+                8 => {
+                    let mut results = as_completed(jobs);
+                    let enough = next(&mut seed) % 4;
+                    block_on(async {
+                        for _ in 0..enough {
+                            results.next().await;
+                        }
+                    });
+                }
+                9 => {
+                    let mut set = JobSet::new();
+                    jobs.into_iter().for_each(|job| set.insert(job));
+                    while block_on(set.next()).is_some() {}
+                }
+                10 => {
+                    let until = [Until::First, Until::FirstError, Until::All][next(&mut seed) as usize % 3];
+                    drop(block_on(wait(jobs, until)));
+                }
+                _ => {
+                    // A job of the scope is one of that lane.
+                    let (lane, counts) = lanes.lanes[next(&mut seed) as usize % lanes.lanes.len()].clone();
+                    let scope = catch_unwind(AssertUnwindSafe(|| {
+                        lane.scope(|scope| {
+                            for job in jobs {
+                                scope.submit(|| {
+                                    counts.iter().for_each(|count| count.enter());
+                                    counts.iter().for_each(|count| count.leave());
+                                    let _ = job.wait();
+                                });
+                            }
+                        });
+                    }));
+                    drop(scope);
+                }
             }
             back();
         }

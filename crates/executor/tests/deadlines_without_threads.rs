@@ -4,7 +4,6 @@
 // Helpers of tests, too, may do what tests may.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
-use std::ffi::c_ulong;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::mpsc;
@@ -15,8 +14,8 @@ use overlapped::{Executor, Job, JobError, block_on};
 
 #[repr(C)]
 struct Limit {
-    soft: c_ulong,
-    hard: c_ulong,
+    soft: u64,
+    hard: u64,
 }
 
 unsafe extern "C" {
@@ -33,11 +32,11 @@ struct Tight(Limit);
 impl Tight {
     fn begin() -> Self {
         let mut limit = Limit { soft: 0, hard: 0 };
-        // SAFETY: the call writes the struct that it is given, which has the layout of the C library's on Linux.
+        // SAFETY: the call writes the struct that it is given, which has the layout of the C library's on 64-bit Linux.
         unsafe { assert_eq!(getrlimit(ADDRESS_SPACE, &mut limit), 0) };
         // Room for what this test allocates, but not for a stack of 2 MiB.
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let pages: c_ulong = pages.split(' ').next().unwrap().parse().unwrap();
+        let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
         let tight = Limit { soft: pages * 4096 + (1 << 20), hard: limit.hard };
         // SAFETY: the call reads the struct. Memory that is already mapped stays.
         unsafe { assert_eq!(setrlimit(ADDRESS_SPACE, &tight), 0) };

@@ -13,7 +13,7 @@ use std::task::{Context, Wake, Waker};
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use overlapped::{CancelOutcome, Executor, Job, JobError, Shutdown, block_on, gather};
+use overlapped::{CancelOutcome, Executor, Job, JobError, Shutdown, as_completed, block_on, gather};
 
 fn model(f: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -263,6 +263,39 @@ fn a_place_in_a_view_is_lent_to_what_its_holder_sleeps_on() {
         let inner = view.clone();
         let job = view.submit(move || inner.submit(|| 1).wait().unwrap() + 1);
         assert_eq!(block_on(job).unwrap(), 2);
+        drop(view);
+        end(&executor);
+    });
+}
+
+#[test]
+fn a_place_in_a_view_is_lent_to_the_first_of_several_results() {
+    model(|| {
+        let executor = executor(1);
+        let view = executor.limited("one", 1);
+        let inner = view.clone();
+        let job = view.submit(move || {
+            let mut results = as_completed([inner.submit(|| 1)]);
+            block_on(results.next()).unwrap().1.unwrap() + 1
+        });
+        assert_eq!(block_on(job).unwrap(), 2);
+        drop(view);
+        end(&executor);
+    });
+}
+
+#[test]
+fn a_job_that_is_slept_on_goes_before_one_that_has_its_place_and_no_thread() {
+    model(|| {
+        let executor = without_stand_ins(1);
+        let view = executor.limited("one", 1);
+        let inner = view.clone();
+        let job = executor.submit(move || {
+            let stranger = inner.submit(|| 1);
+            (inner.submit(|| 2).wait(), stranger)
+        });
+        let (result, stranger) = block_on(job).unwrap();
+        assert_eq!((result.unwrap(), block_on(stranger).unwrap()), (2, 1));
         drop(view);
         end(&executor);
     });

@@ -7,11 +7,12 @@
 #![cfg(shuttle)]
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use overlapped::{Executor, Job, JobError, Shutdown, block_on, gather};
+use overlapped::{Executor, Job, JobError, JobSet, Shutdown, Until, as_completed, block_on, gather, wait};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread;
@@ -171,8 +172,35 @@ fn tree(views: &[Counted], pot: &Pot, depth: u32) -> Job<()> {
             let other = pot.lock().unwrap().pop();
             jobs.extend(other);
             me.leave();
-            match thread_rng().gen_range(0..5) {
+            match thread_rng().gen_range(0..9) {
                 0 => drop(gather(jobs).wait()),
+                5 => block_on(async {
+                    let mut results = as_completed(jobs);
+                    for _ in 0..thread_rng().gen_range(0..3) {
+                        results.next().await;
+                    }
+                }),
+                6 => {
+                    let mut set = JobSet::new();
+                    jobs.into_iter().for_each(|job| set.insert(job));
+                    while block_on(set.next()).is_some() {}
+                }
+                7 => drop(block_on(wait(jobs, Until::First))),
+                8 => {
+                    let view = &views[thread_rng().gen_range(0..views.len())];
+                    // A job of it may be discarded.
+                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                        view.0.scope(|scope| {
+                            for job in jobs {
+                                scope.submit(|| {
+                                    view.enter();
+                                    view.leave();
+                                    let _ = job.wait();
+                                });
+                            }
+                        });
+                    }));
+                }
                 1 => drop(gather(jobs).keep_going().wait()),
                 2 => jobs.into_iter().for_each(|job| drop(job.wait())),
                 3 => block_on(std::future::poll_fn(|cx| {
@@ -240,6 +268,54 @@ fn of_three_jobs_in_a_circle_one_is_told() {
             *slots[(n + 2) % 3].lock().unwrap() = Some(job);
         }
         end(&executor, Shutdown::Drain);
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn of_two_scopes_that_wait_for_each_others_places_one_is_refused() {
+    check(|| {
+        let stand_ins = thread_rng().gen_range(0..3);
+        let executor = Executor::builder().max_workers(2).stand_in_workers(stand_ins).build().unwrap();
+        let views = [executor.limited("one", 1), executor.limited("other", 1)];
+        let jobs: Vec<_> = (0..2)
+            .map(|n| {
+                let other = views[1 - n].clone();
+                views[n].submit(move || other.scope(|scope| scope.submit(|| ()).wait()))
+            })
+            .collect();
+        let results = block_on(gather(jobs)).unwrap();
+        let refused = results.iter().filter(|result| matches!(result, Err(JobError::WouldDeadlock))).count();
+        // One may have ended before the other began.
+        assert!(refused <= 1);
+        drop(views);
+        end(&executor, Shutdown::Drain);
+    });
+}
+
+#[test]
+fn of_two_jobs_of_two_executors_that_wait_for_each_other_one_is_told() {
+    check(|| {
+        let executors = [executor(1), executor(1)];
+        let slots = [(); 2].map(|()| Arc::new(shuttle::sync::Mutex::new(None::<Job<()>>)));
+        let told = Arc::new(AtomicUsize::new(0));
+        let jobs = [0, 1].map(|n| {
+            let (slot, told) = (Arc::clone(&slots[n]), Arc::clone(&told));
+            executors[n].submit(move || {
+                let other = loop {
+                    if let Some(job) = slot.lock().unwrap().take() {
+                        break job;
+                    }
+                    thread::yield_now();
+                };
+                let dead = matches!(other.wait(), Err(JobError::WouldDeadlock));
+                told.fetch_add(usize::from(dead), Ordering::SeqCst);
+            })
+        });
+        let [first, second] = jobs;
+        *slots[0].lock().unwrap() = Some(second);
+        *slots[1].lock().unwrap() = Some(first);
+        executors.iter().for_each(|executor| end(executor, Shutdown::Drain));
         assert_eq!(told.load(Ordering::SeqCst), 1);
     });
 }

@@ -1,32 +1,32 @@
-//! A request as received, and a minimal parser of HTTP/1.
+//! One request as it came over the wire, and the little of HTTP/1 that is needed to read it.
 //!
-//! The parser is lenient, since a test server is to record what a client sent, not to refuse it. The head is kept byte for byte.
+//! It is lenient: a server of tests must show what a client sent, not refuse it. It must never lose or rewrite a byte of the head.
 
 use bytes::Bytes;
 
-/// A request; its head is kept byte for byte.
+/// A request, byte for byte where that matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// `GET`, as received.
+    /// `GET`, as it was written.
     pub method: String,
-    /// The request target, as received: `/path?query`, or a URL (absolute form) if the client uses the server as a proxy.
+    /// The request target, as it was written: `/path?query`, or a whole URL when the client takes us for a proxy.
     pub target: String,
-    /// `HTTP/1.1`, as received.
+    /// `HTTP/1.1`, as it was written.
     pub version: String,
-    /// Names and values as received, in order; bytes that are not UTF-8 are replaced (see `head`).
+    /// Names and values in the order and spelling of the wire; bytes that are not UTF-8 are replaced (see `head`).
     pub headers: Vec<(String, String)>,
     /// The head from the method to the empty line.
     pub head: Bytes,
     /// The body without its transfer coding, at most the first [`BODY_KEPT_BYTES_MAX`] bytes of it.
     pub body: Bytes,
-    /// The length of the body.
+    /// How long the body was.
     pub body_bytes: u64,
 }
 
-/// The prefix of a request body that is kept; the rest is only counted.
+/// How much of a request body is kept; the rest is counted and dropped.
 pub const BODY_KEPT_BYTES_MAX: usize = 1 << 20;
 
-/// The framing of a request body.
+/// How the body of a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length(u64),
@@ -34,12 +34,12 @@ pub(crate) enum Framing {
 }
 
 impl Request {
-    /// The first header of this name, ignoring case.
+    /// The first header of this name in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.all_headers(name).next()
     }
 
-    /// Every header of this name, ignoring case, in order.
+    /// Every header of this name in any case, in order.
     pub fn all_headers(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers
             .iter()
@@ -47,7 +47,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Path and query, also of a target in absolute form.
+    /// Path and query, also of a target that is a whole URL.
     pub fn path_and_query(&self) -> &str {
         match self.target.split_once("://") {
             Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
@@ -72,7 +72,7 @@ impl Request {
         })
     }
 
-    /// True if the client keeps the connection alive.
+    /// Whether the client lets the connection live on.
     pub(crate) fn keep_alive(&self) -> bool {
         let says = |word: &str| {
             self.all_headers("connection")
@@ -124,7 +124,7 @@ impl Request {
     }
 }
 
-/// Decodes `%41` and `+`. An invalid escape is kept as it is.
+/// `%41` and `+`, leniently: what is not an escape stays as it is.
 fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,7 +1,7 @@
-//! The server: its builder, and accessors for what it has recorded.
+//! The server: its builder, and the questions a test asks it.
 //!
-//! A server owns a background thread with a runtime. Dropping the server drops the runtime with all connections, and joins the
-//! thread, so that nothing outlives the test.
+//! A server owns one background thread with one runtime. Dropping the server drops the runtime with every connection, and joins
+//! the thread; nothing of it outlives the test.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -23,7 +23,7 @@ use crate::service::{self, Handler, Shared};
 #[cfg(feature = "tls")]
 use crate::tls::{Certificate, Tls};
 
-/// The default of the builder's `record_limit`.
+/// How many requests are kept when the builder says nothing else.
 pub const RECORD_LIMIT: usize = 100_000;
 
 /// A running server on loopback.
@@ -33,7 +33,7 @@ pub const RECORD_LIMIT: usize = 100_000;
 ///
 /// let server = Server::start();
 /// let url = server.url("/delay/10"); // http://127.0.0.1:PORT/delay/10
-/// // … fetch it with the client under test, then check what the server has recorded:
+/// // … fetch it with the client under test, then ask what the server saw:
 /// assert_eq!(server.count("/delay"), 0);
 /// assert_eq!(server.max_in_flight(), 0);
 /// # let _ = url;
@@ -46,7 +46,7 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The settings of a [`Server`].
+/// How to start a [`Server`].
 ///
 /// ```
 /// use overlapped_testkit::{Script, Server};
@@ -77,14 +77,14 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Listens on this loopback address, such as `127.0.0.2` or `::1`, instead of `127.0.0.1`. If called several times, the server
-    /// listens on all of them with the same port.
+    /// Listens on this loopback address, such as `127.0.0.2` or `::1`, in place of `127.0.0.1`. Given several times, the server
+    /// listens on all of them on the same port.
     pub fn address(mut self, address: impl Into<IpAddr>) -> Builder {
         self.addresses.push(address.into());
         self
     }
 
-    /// Listens on `count` addresses, 127.0.0.1, 127.0.0.2, …, with the same port. To a client each is a host of its own.
+    /// Listens on so many addresses, 127.0.0.1, 127.0.0.2, …, on one port: as many hosts to a client.
     pub fn hosts(mut self, count: u16) -> Builder {
         for host in 1..=count {
             let [high, low] = host.to_be_bytes();
@@ -93,38 +93,37 @@ impl Builder {
         self
     }
 
-    /// Listens on this port instead of any free one.
+    /// Listens on this port in place of one that is free.
     pub fn port(mut self, port: u16) -> Builder {
         self.port = port;
         self
     }
 
-    /// Scales the delays of `/experiment/0..4`; the default is 0.1.
+    /// Multiplies the delays of `/experiment/0..4`; 0.1 if it is not called, 1 is real time.
     pub fn scale(mut self, scale: f64) -> Builder {
         self.scale = Some(scale);
         self
     }
 
-    /// Sets the text of `/robots.txt`, which is 404 by default.
+    /// The text of `/robots.txt`, which is 404 if this is not called.
     pub fn robots(mut self, text: impl Into<String>) -> Builder {
         self.robots = Some(text.into());
         self
     }
 
-    /// Sets the most requests that are kept for [`Server::seen`]. Counts are not affected.
+    /// Keeps at most so many requests for [`Server::seen`]; counts are kept all the same.
     pub fn record_limit(mut self, requests: usize) -> Builder {
         self.record_limit = Some(requests);
         self
     }
 
-    /// Responds to this path, with any query, by a script. It takes precedence over the built-in routes.
+    /// Answers this path, whatever its query, with a script; goes before the built-in routes.
     pub fn route(mut self, path: impl Into<String>, script: Script) -> Builder {
         self.routes.insert(path.into(), script);
         self
     }
 
-    /// Responds to every path with this prefix by the script that the closure returns; the first match counts. The closure must
-    /// not block.
+    /// Answers every path that starts so with what this closure makes of the request; the first that fits is taken. It must not block.
     pub fn handler(
         mut self,
         path_prefix: impl Into<String>,
@@ -134,8 +133,8 @@ impl Builder {
         self
     }
 
-    /// Plays scripts on whole connections instead of routes: the first on the first connection and so on, the last on all
-    /// further ones.
+    /// Plays scripts on whole connections in place of all routes: the first on the first connection, and so on, and the last on all
+    /// that follow.
     ///
     /// # Panics
     ///
@@ -146,8 +145,8 @@ impl Builder {
         self
     }
 
-    /// Sets the number of concurrent connections, so that the limit on open files is raised if it is too low for both ends of
-    /// each in this process.
+    /// Says how many connections will be open at the same time, so that the limit of open files is raised if it is too low for them and
+    /// for as many clients in this process.
     pub fn connections(mut self, count: u64) -> Builder {
         self.connections = count;
         self
@@ -159,14 +158,14 @@ impl Builder {
         self.tls_with(Certificate::Valid)
     }
 
-    /// Speaks TLS with a certificate of this kind.
+    /// Speaks TLS with such a certificate.
     #[cfg(feature = "tls")]
     pub fn tls_with(mut self, certificate: Certificate) -> Builder {
         self.certificate = Some(certificate);
         self
     }
 
-    /// Adds a name for which the certificate is valid, besides `localhost` and the addresses.
+    /// A further name for which the certificate is valid, beside `localhost` and the addresses.
     #[cfg(feature = "tls")]
     pub fn tls_name(mut self, name: impl Into<String>) -> Builder {
         self.names.push(name.into());
@@ -177,7 +176,7 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// When the server cannot listen on the addresses: a test needs its server.
+    /// When the addresses can't be listened on: a test can't go on without its server.
     pub fn start(self) -> Server {
         self.try_start().expect("the loopback server starts")
     }
@@ -237,7 +236,7 @@ impl Server {
         Server::builder().start()
     }
 
-    /// A builder for other settings.
+    /// How to start one otherwise.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -257,45 +256,45 @@ impl Server {
         self.url_at(self.addr(), path)
     }
 
-    /// The URL of a path on the address with this index, modulo the number of addresses. It spreads rows over hosts.
+    /// The URL of a path on the address with this index, modulo their number: spreads rows over hosts.
     pub fn url_on(&self, host: usize, path: &str) -> String {
         let index = host % self.addresses.len();
         self.url_at(*self.addresses.get(index).expect("the index is below the length"), path)
     }
 
-    /// The certificate authority of this server, as PEM; `None` without TLS.
+    /// The certificate authority that vouches for this server, as PEM; `None` without TLS.
     #[cfg(feature = "tls")]
     pub fn ca_pem(&self) -> Option<&str> {
         self.shared.tls.as_ref().map(Tls::ca_pem)
     }
 
-    /// The number of connections whose TLS handshake failed, for example because the client refused the certificate.
+    /// How many connections ended in the TLS handshake, because the client refused the certificate for instance.
     #[cfg(feature = "tls")]
     pub fn failed_handshakes(&self) -> u64 {
         self.shared.recorder.failed_handshakes()
     }
 
-    /// The requests in the order of arrival, up to the `record_limit`.
+    /// The requests in the order they came, up to the `record_limit`.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.recorder.seen()
     }
 
-    /// Clears the record, including the counts but not the number of connections. Requests in flight stay in flight.
+    /// Forgets what was seen so far, counts too (but not the number of connections); what is in flight stays so.
     pub fn forget(&self) {
         self.shared.recorder.forget();
     }
 
-    /// The number of requests.
+    /// How many requests came.
     pub fn requests(&self) -> u64 {
         self.shared.recorder.counts().requests
     }
 
-    /// The number of requests whose path and query have this prefix.
+    /// How many requests came whose path and query start so.
     ///
     /// # Panics
     ///
-    /// When there were more requests than the `record_limit`, and the prefix extends beyond the first segment (`/bytes/`, `/ok`):
-    /// the count is unknown then.
+    /// When more requests came than the `record_limit` keeps, and the prefix is neither a whole first part (`/bytes/`, `/ok`) nor a
+    /// piece of one: a wrong count would be worse.
     pub fn count(&self, path_prefix: &str) -> u64 {
         let count = self.shared.recorder.count(path_prefix);
         count.expect(
@@ -303,47 +302,47 @@ impl Server {
         )
     }
 
-    /// The number of requests of each `/row/N`, by N (below [`ROWS_MAX`](crate::ROWS_MAX)); the `record_limit` does not apply.
+    /// How often each `/row/N` was asked for, by N (below [`ROWS_MAX`](crate::ROWS_MAX)); kept whatever the `record_limit`.
     pub fn row_hits(&self) -> Vec<u16> {
         self.shared.recorder.row_hits()
     }
 
-    /// The number of requests in flight now.
+    /// How many requests are in flight now.
     pub fn in_flight(&self) -> usize {
         self.shared.recorder.counts().in_flight
     }
 
-    /// The peak number of requests in flight.
+    /// How many requests were in flight at the same time, at most.
     pub fn max_in_flight(&self) -> usize {
         self.shared.recorder.counts().max_in_flight
     }
 
-    /// The number of accepted connections.
+    /// How many connections were accepted.
     pub fn connections(&self) -> u64 {
         self.shared.recorder.counts().connections
     }
 
-    /// The number of open connections.
+    /// How many connections are open now.
     pub fn open_connections(&self) -> usize {
         self.shared.recorder.counts().open_connections
     }
 
-    /// The peak number of open connections.
+    /// How many connections were open at the same time, at most.
     pub fn max_open_connections(&self) -> usize {
         self.shared.recorder.counts().max_open_connections
     }
 
-    /// The number of requests that could not be parsed.
+    /// How many requests could not be understood.
     pub fn malformed(&self) -> u64 {
         self.shared.recorder.counts().malformed
     }
 
-    /// The record of one host, by its Host header in lower case, such as `127.0.0.2:8080`.
+    /// What was seen of one host, by its Host header in lower case, such as `127.0.0.2:8080`.
     pub fn host(&self, host: &str) -> HostRecord {
         self.shared.recorder.host(host)
     }
 
-    /// The record of every host.
+    /// What was seen of every host.
     pub fn hosts(&self) -> BTreeMap<String, HostRecord> {
         self.shared.recorder.hosts()
     }
@@ -353,7 +352,7 @@ impl Server {
         self.shared.recorder.elapsed()
     }
 
-    /// Waits until `requests` requests have arrived; true if they did within the time.
+    /// Waits until so many requests have come, and says whether they did within the time.
     ///
     /// # Blocking
     ///
@@ -362,7 +361,7 @@ impl Server {
         self.wait_until(time, |server| server.requests() >= requests)
     }
 
-    /// Waits until a condition on the server holds; true if it did within the time.
+    /// Waits until something holds of the server, and says whether it did within the time.
     ///
     /// # Blocking
     ///
@@ -378,7 +377,7 @@ impl Server {
         true
     }
 
-    /// Writes a JSON line for each kept request: url, host, method, time_s, in_flight, connection, body_bytes, ending, ended_s.
+    /// Writes a JSON line for each request that is kept: url, host, method, time_s, in_flight, connection, body_bytes, ending, ended_s.
     ///
     /// # Errors
     ///
@@ -390,7 +389,7 @@ impl Server {
         out.flush()
     }
 
-    /// True if the head or body of any kept request contains these bytes, such as a secret that must not be sent.
+    /// Whether these bytes came in any request that is kept, in its head or its body: for secrets that must not arrive here.
     pub fn received(&self, needle: impl Into<Bytes>) -> bool {
         let needle = needle.into();
         let holds =
@@ -409,7 +408,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // The thread has printed its panic. A second one here would hide which test failed.
+            // A panic of the thread was printed by the thread; a second one here would hide which test failed.
             let _ = thread.join();
         }
     }

@@ -1,6 +1,6 @@
-//! TLS for a server: a certificate authority, created for each server, with valid and deliberately invalid leaf certificates.
+//! TLS for a server: a certificate authority of its own, made anew for each server, and leaves that are right or wrong on purpose.
 //!
-//! Only this file uses rcgen and rustls.
+//! This is the only file that knows rcgen and rustls.
 
 use std::io;
 use std::net::IpAddr;
@@ -15,22 +15,22 @@ use tokio_rustls::server::TlsStream;
 
 use crate::wire::Transport;
 
-/// The kind of a server's certificate.
+/// What the certificate of a TLS server is like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Certificate {
-    /// Valid for `localhost`, all names of the builder and all addresses of the server; signed by the server's CA.
+    /// For `localhost`, every name the builder was given and every address the server listens on; signed by the CA of the server.
     #[default]
     Valid,
-    /// The same, but expired in 2001.
+    /// The same, but out of date since 2001.
     Expired,
-    /// The same, but not valid before 2100.
+    /// The same, but for the year 2100 and later.
     NotYetValid,
-    /// Valid for `wrong.example` only.
+    /// For `wrong.example` alone.
     WrongName,
-    /// Signed by an unknown CA.
+    /// Signed by a CA that nobody knows.
     UnknownIssuer,
-    /// Self-signed, without a CA.
+    /// Signed by itself, without a CA.
     SelfSigned,
 }
 
@@ -49,7 +49,7 @@ impl Transport for TlsStream<TcpStream> {
 impl Tls {
     /// # Panics
     ///
-    /// When a name is not allowed in a certificate.
+    /// When a name can't stand in a certificate.
     pub(crate) fn new(certificate: Certificate, names: &[String], addresses: &[IpAddr]) -> Tls {
         const MADE: &str = "a certificate for these names can be made";
         let ca = authority("overlapped-testkit CA");

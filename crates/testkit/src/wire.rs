@@ -1,8 +1,8 @@
-//! A connection: reads requests and plays scripts.
+//! One connection: reads requests from it and plays scripts on it.
 //!
-//! Only this file uses an open socket. While a script waits (a pause, silence) the connection is still read, so that a
-//! disconnect is noticed; pipelined bytes are kept for later. A client that closes its sending direction while it waits for a
-//! response counts as disconnected.
+//! This is the only file that touches a socket once it is open. While the server waits (a pause, silence) it goes on reading, so that it
+//! notices when the client leaves; what a pipelining client sent meanwhile is kept for later. A client that closes its
+//! direction while it waits for an answer counts as gone.
 
 use std::io;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::script::{Delivery, Script, Step};
 /// The longest head that is read.
 const HEAD_BYTES_MAX: usize = 4 << 20;
 
-/// The most bytes that are read ahead while a script waits.
+/// How much is read ahead while the server waits.
 const AHEAD_BYTES_MAX: usize = 64 << 10;
 
-/// The size of a write of a long body.
+/// How much of a long body is written at once.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// A stream over TCP that can be reset.
+/// A stream over TCP, which can be told to reset.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn tcp(&self) -> &TcpStream;
 }
@@ -38,16 +38,16 @@ impl Transport for TcpStream {
     }
 }
 
-/// The reason why there is no further request.
+/// Why there is no further request.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The client closed, or the connection broke.
     Gone,
-    /// The bytes are not HTTP/1.
+    /// What came is not HTTP/1.
     Malformed(&'static str),
 }
 
-/// The state of the connection after a script.
+/// Whether a script left the connection open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
     Open,
@@ -76,13 +76,13 @@ impl<S: Transport> Wire<S> {
         self.connection.number()
     }
 
-    /// Closes cleanly.
+    /// Closes in good order.
     pub(crate) async fn close(mut self) {
-        // After an error the drop closes it.
+        // It is closed either way, now that it is dropped.
         let _ = self.stream.shutdown().await;
     }
 
-    /// Reads one request and records it, unless it requests the record.
+    /// Reads one request and records it, unless it asks for the record.
     pub(crate) async fn request(&mut self) -> Result<(Arc<Request>, Option<Ticket>), End> {
         let mut request = self.head().await?;
         let framing = request.framing().map_err(|why| self.malformed(why))?;
@@ -102,7 +102,7 @@ impl<S: Transport> Wire<S> {
         Ok((request, ticket))
     }
 
-    /// Plays a script as the response to a request that has been read, or from the start of a connection.
+    /// Plays a script as the answer to a request that has been read, or from the start of a connection.
     pub(crate) async fn play(&mut self, script: &Script, ticket: Option<Ticket>) -> Result<After, End> {
         let mut playing = Playing { script, ticket, position: 0, completes: false };
         for (index, step) in script.steps.iter().enumerate() {
@@ -151,7 +151,7 @@ impl<S: Transport> Wire<S> {
         Ok(After::Open)
     }
 
-    /// Writes in segments. If these bytes complete the response, the request counts as answered just before the last segment.
+    /// Writes in the segments that were asked for; if these bytes complete the answer, it counts as answered just before the last one.
     async fn send(&mut self, bytes: &[u8], playing: &mut Playing<'_>) -> Result<(), End> {
         let mut rest = bytes;
         loop {
@@ -228,7 +228,7 @@ impl<S: Transport> Wire<S> {
         Ok(())
     }
 
-    /// Waits for a time, or for ever, and reads meanwhile. Ends with `Gone` when the client disconnects.
+    /// Waits for so long, or for ever, and reads what comes meanwhile. Ends with `Gone` when the client leaves.
     async fn wait(&mut self, time: Option<Duration>) -> Result<(), End> {
         let deadline = time.map(|time| Instant::now() + time);
         let alarm = async {
@@ -249,8 +249,8 @@ impl<S: Transport> Wire<S> {
         Ok(())
     }
 
-    /// Closes a connection after an invalid request. It waits until the client has read the response: closing a socket with
-    /// unread bytes sends a reset, which may discard the response.
+    /// Ends a connection on which something senseless came: waits a little until the client has read the answer, since closing with
+    /// unread bytes would reset the connection and take the answer along.
     pub(crate) async fn refuse(&mut self, why: &str) {
         let answer = format!(
             "HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{why}",
@@ -275,13 +275,13 @@ impl<S: Transport> Wire<S> {
     async fn head(&mut self) -> Result<Request, End> {
         let mut searched = 0_usize;
         loop {
-            // Empty lines before a request are ignored (RFC 9112, section 2.2).
+            // Empty lines before a request are allowed, and ignored.
             while searched == 0 && self.inbox.starts_with(b"\r\n") {
                 self.inbox.advance(2);
             }
             let unsearched = self.inbox.get(searched..).unwrap_or_default();
             if let Some(found) = unsearched.windows(4).position(|window| window == b"\r\n\r\n") {
-                // A copy, so that the record does not keep the read buffers.
+                // A copy: a record of requests must not hold on to the buffers they were read into.
                 let head = Bytes::copy_from_slice(&self.inbox.split_to(searched + found + 4));
                 return Request::parse(head).map_err(|why| self.malformed(why));
             }
@@ -369,14 +369,14 @@ impl Body {
     }
 }
 
-/// The progress of a script.
+/// How far a script is.
 struct Playing<'a> {
     script: &'a Script,
-    /// The request of the current response.
+    /// The request that is being answered.
     ticket: Option<Ticket>,
-    /// The number of bytes of the script that have been sent.
+    /// How many bytes of the script have been sent.
     position: u64,
-    /// True if the next bytes complete the response.
+    /// Whether what is sent next completes the answer.
     completes: bool,
 }
 
@@ -389,7 +389,7 @@ impl Playing<'_> {
         }
     }
 
-    /// The length of the next segment.
+    /// How many of the next bytes go into one segment.
     fn segment(&self, length: usize) -> usize {
         match self.script.delivery {
             Delivery::Whole => length,

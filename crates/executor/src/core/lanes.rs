@@ -126,9 +126,11 @@ impl Core {
     /// The jobs of the lane, and of its views, that run now, and on which worker; without `ending`, but for those that themselves wait
     /// for an end.
     pub(crate) fn running(&self, number: u32, ending: bool) -> Vec<(Running, Arc<Worker>)> {
+        let skipped = if ending { Vec::new() } else { self.ending() };
         let mut jobs = Vec::new();
         for worker in &self.workers {
-            let skipped = if ending { 0 } else { worker.ending().len() };
+            let skipped = skipped.iter().find(|(number, _)| *number == worker.number);
+            let skipped = skipped.map_or(0, |(_, jobs)| jobs.len());
             let of_lane =
                 worker.stack().into_iter().skip(skipped).filter(|job| self.within(job.lane, number));
             jobs.extend(of_lane.map(|job| (job, Arc::clone(worker))));
@@ -156,6 +158,7 @@ impl Core {
             Some((_, old)) => (false, Some(std::mem::replace(old, waker))),
             None => {
                 end.push((id, waker));
+                self.enders += 1;
                 (false, None)
             }
         }
@@ -165,7 +168,9 @@ impl Core {
     pub(crate) fn forget_end(&mut self, number: u32, id: u64) -> Option<Waker> {
         let end = &mut self.lane(number).end;
         let at = end.iter().position(|(other, _)| *other == id)?;
-        Some(end.swap_remove(at).1)
+        let (_, waker) = end.swap_remove(at);
+        self.enders -= 1;
+        Some(waker)
     }
 
     /// Who is to be woken now that a job of the lane waits for an end itself.

@@ -18,6 +18,8 @@
 //!   needs no second thread.
 
 mod lanes;
+mod deadlock;
+mod lending;
 mod waits;
 
 use std::collections::HashMap;
@@ -31,10 +33,11 @@ use crate::lane::{Lane, ROOT};
 use crate::metrics::Histogram;
 use crate::queue::Queue;
 use crate::sync::Ordering;
-use crate::worker::{Signal, Worker};
+use crate::worker::{Running, Signal, Worker};
 
+pub(crate) use deadlock::{Across, refuse_across};
 use waits::Waits;
-pub(crate) use waits::{How, On, Unit, Verdict, Woken};
+pub(crate) use waits::{Beside, Elsewhere, Need, On, Refusal, Runs, Settles, Target, Unit, Verdict, Woken};
 
 /// How many threads the pool may have.
 pub(crate) struct Bounds {
@@ -67,6 +70,12 @@ pub(crate) struct Core {
     waits: Waits,
     /// Threads on their way out.
     leaving: usize,
+    /// Those who wait for the end of some lane.
+    enders: usize,
+    /// A place went back to a sleeper, or a sleeper ended its wait early: others may have counted on that place.
+    place_went_back: bool,
+    /// A job that was let through before others, and has not begun.
+    ahead: Option<u64>,
     /// The system has refused a thread: none is asked for until `retry`.
     pub(crate) held_off: bool,
 }
@@ -164,12 +173,30 @@ impl Core {
             preparing: 0,
             waits: Waits::new(),
             leaving: 0,
+            enders: 0,
+            place_went_back: false,
+            ahead: None,
             held_off: false,
         }
     }
 
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
+    }
+
+    /// The view itself, and each that it is a view of; the root is none.
+    fn lanes_of(&self, first: u32) -> impl Iterator<Item = u32> {
+        let view = |at: u32| (at != ROOT).then_some(at);
+        std::iter::successors(view(first), move |at| view(self.seen(*at).parent))
+    }
+
+    fn for_each_lane(&mut self, view: u32, change: impl Fn(&mut Lane)) {
+        let mut at = view;
+        while at != ROOT {
+            let lane = self.lane(at);
+            change(lane);
+            at = lane.parent;
+        }
     }
 
     /// The lane of that number. A number is only used by who keeps its lane alive: a handle, a view of it, or a job in it.
@@ -216,8 +243,8 @@ impl Core {
         }
         task.place().set_id(incoming.next_id());
         drop(incoming);
+        // Nobody sleeps on it yet, so no place is lent to it.
         self.enter(task, number);
-        self.lend();
         let mut effects = Effects::default();
         self.baton(&mut effects);
         Ok(effects)
@@ -319,6 +346,9 @@ impl Core {
 
     /// If a runnable job waits and nobody is on the way to the queue, sends somebody. If none waits, the next to come in must call.
     fn baton(&mut self, effects: &mut Effects) {
+        if std::mem::take(&mut self.place_went_back) {
+            self.refuse_held_up(effects);
+        }
         if self.searching > 0 {
             return;
         }
@@ -390,9 +420,6 @@ impl Core {
                     Next::Search { alone: self.searching == 1 }
                 } else {
                     self.idle.push(Arc::clone(me));
-                    if self.waits.asleep() > 0 && self.active() == 0 {
-                        self.break_deadlocks(&mut effects);
-                    }
                     Next::Park { reap: self.threads > self.bounds.min }
                 }
             }
@@ -407,9 +434,11 @@ impl Core {
         match next {
             Next::Run(task) => {
                 // Its place in the queue may have been given to another already; then there is one job too many for a moment.
-                let lane = self.lane(task.place().lane);
+                let number = task.place().lane;
+                let lane = self.lane(number);
                 lane.running -= 1;
                 lane.waiting += 1;
+                self.for_each_lane(number, |lane| lane.inside -= 1);
                 let given_back = Arc::clone(&task);
                 self.push_first(task);
                 self.unclaimed(given_back.place(), &mut effects.wake);
@@ -428,10 +457,20 @@ impl Core {
     /// A job was taken out of its queue to be run.
     fn started(&mut self, task: &Arc<dyn Task>, me: &Worker, effects: &mut Effects) {
         let place = task.place();
+        self.is_no_longer_ahead(place);
         place.set_running(me.number);
         let lane = self.lane(place.lane);
         lane.running += 1;
         lane.vacate(&mut effects.wake);
+        self.for_each_lane(place.lane, |lane| lane.inside += 1);
+    }
+
+    /// If that job was let through before others, another may be now.
+    fn is_no_longer_ahead(&mut self, job: &Place) {
+        if self.ahead == Some(job.id()) {
+            self.ahead = None;
+            self.place_went_back = true;
+        }
     }
 
     /// A job has ended; its result is not yet seen.
@@ -458,6 +497,7 @@ impl Core {
         if place.lane == ROOT {
             return Vec::new();
         }
+        self.for_each_lane(place.lane, |lane| lane.inside -= 1);
         let mut wakers = Vec::new();
         self.release(place, place.lane, ROOT, &mut wakers);
         wakers.extend(self.ended(place.lane));
@@ -498,48 +538,89 @@ impl Core {
         task
     }
 
-    /// Says who wants to know if lane `number`, or one that it is a view of, has come to its end; frees a view that nobody can
-    /// reach any more.
+    /// Says who wants to know if lane `number`, or one that it is a view of, has come to its end; frees views that nobody can reach any
+    /// more.
     fn ended(&mut self, number: u32) -> Vec<Waker> {
         let mut wakers = Vec::new();
         let mut at = number;
-        loop {
-            if self.lane(at).closed && !self.lane(at).end.is_empty() && self.is_over(at) {
-                wakers.extend(self.lane(at).end.drain(..).map(|(_, waker)| waker));
-            }
+        while self.enders > 0 {
+            self.tell_end(at, &mut wakers);
             if at == ROOT {
                 break;
             }
             at = self.lane(at).parent;
         }
-        if number != ROOT && self.lane(number).handles == 0 && self.lane(number).is_empty() {
-            let (parent, name) = (self.lane(number).parent, Arc::clone(&self.lane(number).name));
+        let mut at = number;
+        while at != ROOT && self.lane(at).handles == 0 && self.lane(at).is_empty() {
+            let (parent, name) = (self.lane(at).parent, Arc::clone(&self.lane(at).name));
             // A view that was shut down may have been followed by another of its name.
-            if self.names.get(&(parent, Arc::clone(&name))) == Some(&number) {
+            if self.names.get(&(parent, Arc::clone(&name))) == Some(&at) {
                 self.names.remove(&(parent, name));
             }
-            let gone = self.views.get_mut(number as usize - 1).and_then(Option::take);
+            let gone = self.views.get_mut(at as usize - 1).and_then(Option::take);
             let gone = gone.expect("a lane in use is kept");
+            self.enders -= gone.end.len();
             self.lane(parent).counts.absorb(gone.counts);
-            self.free.push(number);
-            wakers.extend(self.drop_handle(parent));
+            self.lane(parent).handles -= 1;
+            self.free.push(at);
+            at = parent;
+        }
+        wakers
+    }
+
+    /// Says who is to be woken because lane `number` has come to its end.
+    fn tell_end(&mut self, number: u32, wakers: &mut Vec<Waker>) {
+        if self.lane(number).closed && !self.lane(number).end.is_empty() && self.is_over(number) {
+            let end = std::mem::take(&mut self.lane(number).end);
+            self.enders -= end.len();
+            wakers.extend(end.into_iter().map(|(_, waker)| waker));
+        }
+    }
+
+    /// A worker has fallen asleep. If that is on a job that waits for an end itself, it is not waited for either.
+    fn ended_by_a_sleep(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        if self.enders > 0 {
+            for lane in self.views_of(ROOT) {
+                self.tell_end(lane, &mut wakers);
+            }
         }
         wakers
     }
 
     /// Whether nothing of the lane is left: of the root, no thread and no job; of a view, no job in it or in a view of it. What itself
-    /// waits for such an end is not waited for.
+    /// waits for such an end is not waited for, nor is what sleeps on that.
     fn is_over(&self, number: u32) -> bool {
+        let ending = self.ending();
         if number == ROOT {
             // A job that has come in, and has not called yet, will start a thread.
-            let ending = self.workers.iter().filter(|worker| worker.is_ending()).count();
-            return self.runnable() == 0 && self.threads + self.leaving <= ending;
+            return self.runnable() == 0 && self.threads + self.leaving <= ending.len();
         }
         let lanes = self.views_of(number);
         let running: usize = lanes.iter().map(|view| self.seen(*view).running).sum();
-        let ending = self.workers.iter().flat_map(|worker| worker.ending());
-        let ending = ending.filter(|job| self.within(job.lane, number)).count();
-        running <= ending && self.queued(&lanes) == 0
+        let ending = ending.iter().flat_map(|(_, jobs)| jobs).filter(|job| self.within(job.lane, number));
+        running <= ending.count() && self.queued(&lanes) == 0
+    }
+
+    /// The workers that cannot end before a wait for an end does, with the jobs on them of which that is true.
+    fn ending(&self) -> Vec<(u32, Vec<Running>)> {
+        let ending = self.workers.iter().filter(|worker| worker.is_ending());
+        let mut found: Vec<(u32, Vec<Running>)> =
+            ending.map(|worker| (worker.number, worker.ending())).collect();
+        while !found.is_empty() {
+            let is_found = |worker: u32| found.iter().any(|(number, _)| *number == worker);
+            let new: Vec<_> = self
+                .waits
+                .sleepers()
+                .filter(|wait| !is_found(wait.worker.number) && wait.needs_one_of(is_found))
+                .map(|wait| (wait.worker.number, wait.worker.stack()))
+                .collect();
+            if new.is_empty() {
+                break;
+            }
+            found.extend(new);
+        }
+        found
     }
 
     /// How many jobs of these lanes wait to be run.
@@ -636,6 +717,7 @@ impl Core {
 
     /// A job was taken out of the queue of lane `at`, and will not run.
     fn cancelled(&mut self, place: &Place, at: u32) -> Vec<Waker> {
+        self.is_no_longer_ahead(place);
         place.set_gone();
         let lane = self.lane(place.lane);
         lane.counts.cancelled += 1;

@@ -1,74 +1,210 @@
-//! Workers that sleep in the middle of a job: who waits for which jobs, who can be helped, and which waits would never end.
+//! Workers that sleep in the middle of a job: what can wake each of them, and what becomes of it.
 //!
-//! Must never wait or wake itself: as the rest of `core`, it is plain data under the pool's lock.
+//! Must never wait or wake itself: as the rest of `core`, it is plain data under the pool's mutex.
 //!
-//! The rules, which the models in `tests/` check:
+//! One rule covers every wait of this crate (`Job::wait`, `gather`, `as_completed`, `wait`, `JobSet`, a scope's end, `Unblock`,
+//! `block_on` of anything): *a thread that sleeps registers what can wake it, is replaced, and lends its places in views to what it
+//! sleeps on, for as long as it sleeps.* In detail, as the models in `tests/` check it:
 //!
-//! - A worker that sleeps is not active. So another thread takes what is queued: an idle one, or a new one up to the bound.
-//! - What a worker sleeps on is taken before all else that is queued: the thread that takes its place begins with that.
-//! - Only if no thread can come, a sleeper in [`Job::wait`](crate::Job::wait), `gather(…).wait()` or at the end of a scope is woken when
-//!   a job that it sleeps on is runnable, and runs that one itself. It is active from the moment of that decision. A job becomes runnable
-//!   when it is queued, or later when its views let it through; each such moment ends in `baton`, which comes here.
-//! - A job of a view that sleeps keeps its place in the view, and lends it to the job that it sleeps on, directly or through other
-//!   sleepers; to one job at a time. So a view of limit 1 may wait for itself, and no two of its jobs run at once.
+//! - What can wake a sleeper is a set of **units**, any of which is enough; a unit needs all or any of its jobs. Beside them there may be
+//!   something that the pool cannot look into (a deadline, a channel, a timer).
+//! - A sleeper is not active. So another thread takes what is queued: an idle one, or a new one up to the bound. It begins with what is
+//!   slept on.
+//! - Only if no thread can come, a sleeper in [`Job::wait`](crate::Job::wait), `gather(…).wait()` or at the end of a scope is called to run
+//!   a job that it sleeps on, once that job is runnable. It is active from the moment of that decision. It runs no job that has a deadline
+//!   to end by: it could not end by it. A job becomes runnable when it is queued, or later when its views let it through; each such
+//!   moment ends in `baton`, which comes here.
+//! - A job of a view that sleeps keeps its place in the view, and lends it (`lending`).
 //! - A sleeper goes on only with all its places: one that is awake has lent nothing (`takes_back`). If a wait ends before the job that has
-//!   borrowed, that job goes back into the view's queue if it has not begun. Otherwise the sleeper sleeps on, until that job ends or
-//!   another place of the view becomes free: that one goes to the borrower, before all that is queued.
-//! - A wait that could never end is found when the last of its circle falls asleep, and is refused to that one: everything that sleeps
-//!   is taken for stuck, and what can go on is taken out until nothing changes. What is left is a deadlock. It is refused to one that
-//!   can go on then: to a borrower before its lender. Loans go to jobs that begin later than the lender, so there is such a one.
+//!   borrowed, a deadline included, that job goes back into the view's queue if it has not begun. Otherwise the sleeper sleeps on, until
+//!   that job ends or another place of the view becomes free: that one goes to the borrower, before all that is queued.
+//! - A wait that could never end is found when the last of its circle falls asleep, and is refused to one of the circle (`deadlock`).
+//!
+//! What has a deadline beside it always ends, at the deadline, and is never refused.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+// Changed under the pool's mutex alone: no order for the checkers to try.
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use super::{Core, Effects};
 use crate::cell::{Place, Position, Task};
 use crate::lane::ROOT;
+use crate::sync::Guard;
 use crate::worker::{Sleeper, Worker};
 
-/// What a worker sleeps on: it goes on as soon as one of the units is done.
+/// What a worker sleeps on: it goes on as soon as one of the units is done, or by what is beside them.
 pub(crate) struct On {
-    pub(crate) units: Vec<Unit>,
-    pub(crate) how: How,
+    pub(crate) units: Vec<Arc<Unit>>,
+    pub(crate) beside: Beside,
+    pub(crate) runs: Runs,
+    pub(crate) refusal: Refusal,
+}
+
+/// What else may wake a sleeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    /// A deadline, or something that the pool cannot look into.
+    Something,
+}
+
+/// Which jobs a sleeper may run itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// None: it is inside a future, which may hold anything, or has a time limit, or jobs are run inside waits there too deep already.
+    Nothing,
+    /// Those that it sleeps on.
+    Awaited,
+}
+
+/// What becomes of a wait that would never end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is an error.
+    Error,
+    /// The queued jobs that it waits for are discarded; those that run are waited for in any case.
+    Discard,
 }
 
 /// Jobs that are awaited together.
-#[derive(Clone)]
 pub(crate) struct Unit {
-    pub(crate) jobs: Vec<Arc<dyn Task>>,
+    need: Need,
+    targets: Vec<Target>,
+    /// The targets before this one are over.
+    first: AtomicUsize,
+    /// A worker has slept on it, and so its jobs are taken before others.
+    preferred: AtomicBool,
 }
 
-impl Unit {
-    /// Whether both begin with the same job.
-    pub(crate) fn is(&self, other: &Unit) -> bool {
-        let same = self.jobs.first().zip(other.jobs.first());
-        same.is_some_and(|(one, another)| std::ptr::eq(one.place(), another.place()))
+/// When a unit is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// When all of its jobs are.
+    All,
+    /// When one is, of those that were not given.
+    Any,
+}
+
+/// A job that a unit waits for.
+pub(crate) struct Target {
+    task: Arc<dyn Task>,
+    settles: Settles,
+    /// `None`: of the pool whose worker waits.
+    pool: Option<Arc<dyn Elsewhere>>,
+    /// Its result was taken: nobody waits for it any more.
+    given: AtomicBool,
+}
+
+/// What makes a job settle beside its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settles {
+    ByItself,
+    /// A deadline, unless it has begun by then.
+    UnlessBegun,
+    /// A deadline.
+    InTime,
+}
+
+/// Another pool than the one that asks.
+pub(crate) trait Elsewhere: Send + Sync {
+    fn core(&self) -> Guard<'_, Core>;
+}
+
+impl Target {
+    pub(crate) fn new(task: Arc<dyn Task>, settles: Settles, pool: Option<Arc<dyn Elsewhere>>) -> Self {
+        Target { task, settles, pool, given: AtomicBool::new(false) }
+    }
+
+    pub(super) fn task(&self) -> &Arc<dyn Task> {
+        &self.task
+    }
+
+    pub(super) fn settles(&self) -> Settles {
+        self.settles
+    }
+
+    pub(super) fn elsewhere(&self) -> Option<&Arc<dyn Elsewhere>> {
+        self.pool.as_ref()
+    }
+
+    fn is_given(&self) -> bool {
+        self.given.load(Ordering::Relaxed)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.task.place().position() == Position::Gone
+    }
+
+    fn is_own(&self) -> bool {
+        self.pool.is_none()
     }
 }
 
-/// What is done for such a sleeper.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
-    /// Nothing: something else may wake it, too, that the pool cannot look into (a timer, a channel, a job of another pool).
-    Unknown,
-    /// It runs no job itself: it is inside a future, which may hold anything.
-    Told,
-    /// It may run one of the jobs itself.
-    Inline,
-    /// As `Inline`, but it cannot be told that its wait would never end: another of the circle is.
-    InlineAlways,
+impl Unit {
+    pub(crate) fn new(need: Need, targets: Vec<Target>) -> Arc<Self> {
+        Arc::new(Unit { need, targets, first: AtomicUsize::new(0), preferred: AtomicBool::new(false) })
+    }
+
+    pub(super) fn need(&self) -> Need {
+        self.need
+    }
+
+    /// The result of that job was taken.
+    pub(crate) fn set_given(&self, number: usize) {
+        if let Some(target) = self.targets.get(number) {
+            target.given.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The address of its first job.
+    pub(crate) fn key(&self) -> usize {
+        self.targets.first().map_or(0, |target| std::ptr::from_ref(target.task.place()).addr())
+    }
+
+    /// Whether nobody waits for any of its jobs any more, or all are gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.open().all(Target::is_gone)
+    }
+
+    /// Whether both are the same, or begin with the same job.
+    pub(crate) fn is(&self, other: &Unit) -> bool {
+        self.key() == other.key()
+    }
+
+    /// The jobs that are waited for, without those at the beginning that are over.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Target> {
+        let over = |target: &Target| target.is_given() || (self.need == Need::All && target.is_gone());
+        let mut first = self.first.load(Ordering::Relaxed);
+        while self.targets.get(first).is_some_and(over) {
+            first += 1;
+        }
+        self.first.store(first, Ordering::Relaxed);
+        self.targets.iter().skip(first).filter(|target| !target.is_given())
+    }
+
+    fn is_done(&self) -> bool {
+        match self.need {
+            Need::All => self.open().all(Target::is_gone),
+            Need::Any => self.open().any(Target::is_gone),
+        }
+    }
 }
 
-struct Wait {
-    id: u64,
-    worker: Arc<Worker>,
+pub(super) struct Wait {
+    pub(super) id: u64,
+    pub(super) worker: Arc<Worker>,
     sleeper: Arc<Sleeper>,
-    on: Arc<On>,
+    pub(super) on: Arc<On>,
     /// The views of the jobs that its thread is in the middle of.
-    held: Vec<u32>,
+    pub(super) held: Vec<u32>,
+    /// How many places these jobs have: each has one in its view, and in each that this is a view of.
+    places: usize,
     /// Places in views that are lent, and to which job.
-    lent: Vec<(u32, Arc<dyn Task>)>,
+    pub(super) lent: Vec<(u32, Arc<dyn Task>)>,
+    /// It has gone on before a job that had a place of it.
+    ended_early: bool,
     state: State,
 }
 
@@ -86,10 +222,11 @@ enum State {
 }
 
 /// What becomes of a worker that wants to sleep.
-#[derive(PartialEq, Eq)]
 pub(crate) enum Verdict {
     Sleep,
     Deadlock,
+    /// It sleeps; whether for ever, these pools know.
+    Ask(Vec<Arc<dyn Elsewhere>>),
 }
 
 /// Why a worker was woken, other than by what it waits for.
@@ -100,96 +237,200 @@ pub(crate) enum Woken {
     Deadlock,
 }
 
-pub(crate) struct Waits {
-    list: Vec<Wait>,
+pub(super) struct Waits {
+    list: BTreeMap<u64, Wait>,
+    threads: BTreeMap<u32, Thread>,
     asleep: usize,
+    /// How many of the sleepers have something beside their units.
+    beside: usize,
+    taking_back: usize,
+    /// How many places sleepers have and have not lent.
+    unlent: usize,
     last: u64,
 }
 
+/// A thread that is in the middle of waits.
+#[derive(Default)]
+struct Thread {
+    /// Each inside a job that the one before runs.
+    waits: Vec<u64>,
+    /// How many places they have lent.
+    lent: usize,
+}
+
 impl Waits {
-    pub(crate) fn new() -> Self {
-        Waits { list: Vec::new(), asleep: 0, last: 0 }
+    pub(super) fn new() -> Self {
+        Waits {
+            list: BTreeMap::new(),
+            threads: BTreeMap::new(),
+            asleep: 0,
+            beside: 0,
+            taking_back: 0,
+            unlent: 0,
+            last: 0,
+        }
     }
 
-    pub(crate) fn asleep(&self) -> usize {
+    pub(super) fn asleep(&self) -> usize {
         self.asleep
     }
 
-    /// Whether nothing but jobs of this pool can wake any sleeper.
-    pub(crate) fn are_hopeless(&self) -> bool {
-        self.list.iter().all(|wait| wait.is_asleep() && !wait.is_unknown())
+    pub(super) fn some_taking_back(&self) -> bool {
+        self.taking_back > 0
     }
 
-    fn at(&mut self, id: u64) -> &mut Wait {
-        self.list.iter_mut().find(|wait| wait.id == id).expect("a wait is kept until it is forgotten")
+    pub(super) fn some_beside(&self) -> bool {
+        self.beside > 0
+    }
+
+    pub(super) fn some_unlent(&self) -> bool {
+        self.unlent > 0
+    }
+
+    /// Whether one of them is being woken.
+    pub(super) fn some_waking(&self) -> bool {
+        // Those that fell asleep last are most often the first to be woken.
+        self.list.values().rev().any(|wait| wait.is_asleep() && wait.is_waking())
+    }
+
+    /// Whether nothing but jobs of this pool can wake any sleeper.
+    pub(super) fn are_hopeless(&self) -> bool {
+        let foreign = |wait: &Wait| wait.on.units.iter().any(|unit| unit.open().any(|job| !job.is_own()));
+        self.beside == 0 && self.list.values().all(|wait| wait.is_asleep() && !foreign(wait))
+    }
+
+    pub(super) fn get(&self, id: u64) -> &Wait {
+        self.list.get(&id).expect("a wait is kept until it is forgotten")
+    }
+
+    pub(super) fn at(&mut self, id: u64) -> &mut Wait {
+        self.list.get_mut(&id).expect("a wait is kept until it is forgotten")
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Wait> {
+        self.list.values()
+    }
+
+    pub(super) fn sleepers(&self) -> impl Iterator<Item = &Wait> {
+        self.list.values().filter(|wait| wait.is_asleep())
+    }
+
+    /// The wait that the worker sleeps in, if it sleeps.
+    pub(super) fn sleeper_of(&self, worker: u32) -> Option<&Wait> {
+        let innermost = self.threads.get(&worker)?.waits.last()?;
+        Some(self.get(*innermost)).filter(|wait| wait.is_asleep())
+    }
+
+    /// The waits that the worker is in the middle of.
+    pub(super) fn of_worker(&self, worker: u32) -> impl Iterator<Item = &Wait> {
+        self.threads.get(&worker).into_iter().flat_map(|thread| &thread.waits).map(|id| self.get(*id))
+    }
+
+    fn thread(&mut self, worker: u32) -> &mut Thread {
+        self.threads.get_mut(&worker).expect("a thread is kept as long as a wait of it")
+    }
+
+    /// A sleeper lends a place.
+    pub(super) fn lends(&mut self, id: u64, view: u32, job: Arc<dyn Task>) {
+        let wait = self.at(id);
+        assert!(wait.is_asleep(), "who is awake has lent nothing");
+        wait.lent.push((view, job));
+        let worker = wait.worker.number;
+        self.thread(worker).lent += 1;
+        self.unlent -= 1;
+    }
+
+    /// Of the wait that has lent a place in the view to the job: whom to wake about it.
+    pub(super) fn is_repaid(&mut self, view: u32, job: &Place) -> Option<Option<Waker>> {
+        let mut waits = self.list.values_mut();
+        let (wait, at) = waits.find_map(|wait| wait.loan_to(view, job).map(|at| (wait, at)))?;
+        // Who runs the job, or takes it out of its queue, holds it as well: this is not the last of it.
+        wait.lent.swap_remove(at);
+        let worker = wait.worker.number;
+        let waker = wait.is_taking_back().then(|| wait.waker());
+        self.thread(worker).lent -= 1;
+        // The thread may sleep further in, in a job that it runs inside this wait.
+        self.unlent += usize::from(self.sleeper_of(worker).is_some());
+        Some(waker)
     }
 }
 
 impl Wait {
-    fn is_asleep(&self) -> bool {
+    pub(super) fn is_asleep(&self) -> bool {
         match self.state {
             State::Asleep | State::TakingBack => true,
             State::Awake | State::Called | State::Doomed => false,
         }
     }
 
-    fn is_taking_back(&self) -> bool {
+    pub(super) fn is_taking_back(&self) -> bool {
         self.state == State::TakingBack
     }
 
     /// Whether something that the pool cannot look into may wake it.
-    fn is_unknown(&self) -> bool {
-        !self.is_taking_back() && self.on.how == How::Unknown
+    pub(super) fn has_beside(&self) -> bool {
+        !self.is_taking_back() && self.on.beside == Beside::Something
     }
 
     /// Whether what it sleeps on is over: it is being woken.
-    fn is_waking(&self) -> bool {
-        if self.is_taking_back() {
-            return self.lent.is_empty();
+    pub(super) fn is_waking(&self) -> bool {
+        match self.is_taking_back() {
+            true => self.lent.is_empty(),
+            false => self.on.units.iter().any(|unit| unit.is_done()),
         }
-        let gone = |unit: &Unit| unit.jobs.iter().all(|job| job.place().position() == Position::Gone);
-        self.on.units.iter().any(gone)
     }
 
-    fn borrower(&self, view: u32, job: &Place) -> Option<usize> {
+    pub(super) fn loan_to(&self, view: u32, job: &Place) -> Option<usize> {
         self.lent.iter().position(|(lent, task)| *lent == view && std::ptr::eq(task.place(), job))
     }
 
-    /// The jobs that it sleeps on, if it sleeps on nothing else.
-    fn jobs(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
-        let (lent, units): (&[_], &[Unit]) = match (self.is_taking_back(), self.on.how) {
-            (true, _) => (&self.lent, &[]),
-            (false, How::Unknown) => (&[], &[]),
-            (false, How::Told | How::Inline | How::InlineAlways) => (&[], &self.on.units),
-        };
-        lent.iter().map(|(_, job)| job).chain(units.iter().flat_map(|unit| &unit.jobs))
+    /// What it sleeps on; nothing while it only takes back what it has lent.
+    pub(super) fn units(&self) -> &[Arc<Unit>] {
+        if self.is_taking_back() { &[] } else { &self.on.units }
     }
 
-    /// A job that it could run itself.
+    /// The jobs of its own pool that can wake it.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
+        let lent: &[_] = if self.is_taking_back() { &self.lent } else { &[] };
+        let awaited = self.units().iter().flat_map(|unit| unit.open()).filter(|target| target.is_own());
+        lent.iter().map(|(_, job)| job).chain(awaited.map(Target::task))
+    }
+
+    /// The jobs that it may run itself, once they are runnable.
+    pub(super) fn may_run(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
+        let units = if self.on.runs == Runs::Awaited { self.units() } else { &[] };
+        let in_no_time = |target: &&Target| target.is_own() && target.settles != Settles::InTime;
+        units.iter().flat_map(|unit| unit.open()).filter(in_no_time).map(Target::task)
+    }
+
     fn runnable(&self) -> Option<&Arc<dyn Task>> {
-        match self.on.how {
-            _ if self.is_taking_back() => None,
-            How::Unknown | How::Told => None,
-            How::Inline | How::InlineAlways => {
-                self.jobs().find(|job| job.place().position() == Position::Queued(ROOT))
-            }
+        self.may_run().find(|job| job.place().position() == Position::Queued(ROOT))
+    }
+
+    /// Whether nothing can wake it before a job has ended that runs on one of these workers.
+    pub(super) fn needs_one_of(&self, is_one: impl Fn(u32) -> bool) -> bool {
+        let runs_there = |target: &Target| match target.task.place().position() {
+            Position::Running(worker) => target.is_own() && is_one(worker),
+            Position::Queued(_) | Position::Gone => false,
+        };
+        let needs = |unit: &Unit| match unit.need {
+            Need::All => unit.open().any(runs_there),
+            Need::Any => unit.open().all(runs_there),
+        };
+        !self.is_taking_back() && !self.has_beside() && self.on.units.iter().all(|unit| needs(unit))
+    }
+
+    /// Whether the wait can be refused.
+    pub(super) fn can_be_refused(&self) -> bool {
+        let mut queued = self.jobs().map(|job| matches!(job.place().position(), Position::Queued(_)));
+        match self.on.refusal {
+            _ if self.is_taking_back() || self.has_beside() => false,
+            Refusal::Error => true,
+            Refusal::Discard => queued.any(|queued| queued),
         }
     }
 
-    /// How those stand that it sleeps on.
-    fn positions_of_jobs(&self) -> impl Iterator<Item = Position> {
-        self.jobs().map(|job| job.place().position())
-    }
-
-    fn can_be_told(&self) -> bool {
-        match self.on.how {
-            _ if self.is_taking_back() => false,
-            How::Unknown | How::InlineAlways => false,
-            How::Told | How::Inline => true,
-        }
-    }
-
-    fn waker(&self) -> Waker {
+    pub(super) fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.sleeper))
     }
 }
@@ -199,48 +440,51 @@ impl Core {
     pub(crate) fn waits(&mut self, me: &Arc<Worker>, sleeper: &Arc<Sleeper>, held: Vec<u32>) -> u64 {
         self.waits.last += 1;
         let id = self.waits.last;
-        self.waits.list.push(Wait {
+        let places = held.iter().map(|view| self.lanes_of(*view).count()).sum();
+        let nothing =
+            On { units: Vec::new(), beside: Beside::Something, runs: Runs::Nothing, refusal: Refusal::Error };
+        let wait = Wait {
             id,
             worker: Arc::clone(me),
             sleeper: Arc::clone(sleeper),
-            on: Arc::new(On { units: Vec::new(), how: How::Unknown }),
+            on: Arc::new(nothing),
             held,
+            places,
             lent: Vec::new(),
+            ended_early: false,
             state: State::Awake,
-        });
+        };
+        self.waits.list.insert(id, wait);
+        self.waits.threads.entry(me.number).or_default().waits.push(id);
         id
     }
 
     /// It falls asleep on `on`, unless it would sleep for ever. What it slept on the last time is left there, to be dropped outside the
-    /// lock: it may hold the last of a result.
+    /// mutex: it may hold the last of a result.
     pub(crate) fn sleeps(&mut self, id: u64, on: &mut Arc<On>) -> (Verdict, Effects) {
         let wait = self.waits.at(id);
         std::mem::swap(&mut wait.on, on);
         let on = Arc::clone(&wait.on);
         self.falls_asleep(id, State::Asleep);
-        on.units.iter().flat_map(|unit| &unit.jobs).for_each(|job| self.prefer(job));
+        on.units.iter().for_each(|unit| self.prefer(unit));
         self.lend();
         let mut effects = Effects::default();
         self.baton(&mut effects);
-        match self.deadlock(id) {
-            Some(victim) if victim == id => {
-                self.wakes(id);
-                return (Verdict::Deadlock, effects);
-            }
-            Some(victim) => effects.wake.push(self.doom(victim)),
-            None => {}
-        }
-        (Verdict::Sleep, effects)
+        let verdict = self.refuse(id, &mut effects);
+        effects.wake.extend(self.ended_by_a_sleep());
+        (verdict, effects)
     }
 
     /// Before a sleeper goes on: whether all places that it has lent are its own again. If not, it sleeps, and asks again when it is woken.
     pub(crate) fn takes_back(&mut self, id: u64) -> (bool, Effects) {
         let mut effects = Effects::default();
-        if self.waits.at(id).is_taking_back() {
+        if self.waits.get(id).is_taking_back() {
             self.wakes(id);
         }
-        for (view, job) in self.waits.at(id).lent.clone() {
-            if self.waits.at(id).borrower(view, job.place()).is_none() {
+        let lent = self.waits.get(id).lent.clone();
+        self.waits.at(id).ended_early |= !lent.is_empty();
+        for (view, job) in lent {
+            if self.waits.get(id).loan_to(view, job.place()).is_none() {
                 // It has come back with a place further in.
             } else if self.lane(view).has_place() {
                 // The borrower has one of its own from now on.
@@ -249,51 +493,46 @@ impl Core {
                 self.queue_again(view, job.place(), &mut effects.wake);
             }
         }
-        let all = self.waits.at(id).lent.is_empty();
+        let all = self.waits.get(id).lent.is_empty();
         if !all {
             self.falls_asleep(id, State::TakingBack);
             self.lend();
         }
         self.baton(&mut effects);
-        if !all && let Some(victim) = self.deadlock(id) {
-            effects.wake.push(self.doom(victim));
+        if !all {
+            let verdict = self.refuse(id, &mut effects);
+            assert!(
+                !matches!(verdict, Verdict::Deadlock),
+                "who takes back its places has no wait to be refused"
+            );
         }
         (all, effects)
     }
 
-    /// A job has a place in the view from a sleeper that wants it back, and has not begun: it goes to the front of the view's queue.
-    fn queue_again(&mut self, view: u32, place: &Place, wakers: &mut Vec<Waker>) {
-        let at = place.at();
-        let task = self.take_out(place).expect("what is queued can be taken out");
-        let lane = self.lane(view);
-        let parent = lane.parent;
-        place.set_queued(view, lane.queue.push_front(task));
-        self.repay(place, view, wakers);
-        self.lane(view).admitted -= 1;
-        self.release(place, parent, at, wakers);
-    }
-
-    /// A worker sleeps on the job: it is the next to be taken once it is runnable.
-    fn prefer(&mut self, job: &Arc<dyn Task>) {
-        let place = job.place();
-        if place.is_awaited() {
+    /// Workers sleep on these jobs: they are the next to be taken once they are runnable.
+    fn prefer(&mut self, unit: &Unit) {
+        if unit.preferred.swap(true, Ordering::Relaxed) {
             return;
         }
-        match place.position() {
-            Position::Running(_) | Position::Gone => {}
-            Position::Queued(ROOT) => {
-                place.set_awaited();
-                let task = self.take_out(place).expect("what is queued can be taken out");
-                self.push_first(task);
+        for job in unit.open().filter(|target| target.is_own()).map(Target::task) {
+            let place = job.place();
+            match place.position() {
+                Position::Running(_) | Position::Gone => {}
+                Position::Queued(_) if place.is_awaited() => {}
+                Position::Queued(ROOT) => {
+                    place.set_awaited();
+                    let task = self.take_out(place).expect("what is queued can be taken out");
+                    self.push_first(task);
+                }
+                Position::Queued(_) => place.set_awaited(),
             }
-            Position::Queued(_) => place.set_awaited(),
         }
     }
 
     /// It is awake. It goes on once it `takes_back` what it has lent.
     pub(crate) fn woken(&mut self, id: u64) -> (Woken, Effects) {
         let mut effects = Effects::default();
-        let woken = match self.waits.at(id).state {
+        let woken = match self.waits.get(id).state {
             State::Awake | State::TakingBack => unreachable!("it was asleep"),
             State::Asleep => {
                 self.wakes(id);
@@ -301,7 +540,7 @@ impl Core {
             }
             State::Doomed => Woken::Deadlock,
             State::Called => {
-                let wait = self.waits.at(id);
+                let wait = self.waits.get(id);
                 let me = Arc::clone(&wait.worker);
                 let job = wait.runnable().cloned();
                 let claimed = job.and_then(|job| self.take_out(job.place()));
@@ -317,40 +556,37 @@ impl Core {
         (woken, effects)
     }
 
-    /// The wait is over. What it slept on is to be dropped outside the lock.
+    /// The wait is over. What it slept on is to be dropped outside the mutex.
     pub(crate) fn forget(&mut self, id: u64) -> (Arc<On>, Effects) {
-        let at = self.waits.list.iter().position(|wait| wait.id == id);
-        let wait = self.waits.list.remove(at.expect("a wait is kept until it is forgotten"));
+        let wait = self.waits.list.remove(&id).expect("a wait is kept until it is forgotten");
         assert!(wait.state == State::Awake, "who sleeps does not leave");
         assert!(wait.lent.is_empty(), "who goes on has taken back what it had lent");
+        let thread = self.waits.thread(wait.worker.number);
+        let innermost = thread.waits.pop();
+        assert!(innermost == Some(id), "the innermost wait ends first");
+        if thread.waits.is_empty() {
+            self.waits.threads.remove(&wait.worker.number);
+        }
         let mut effects = Effects::default();
-        if !wait.held.is_empty() {
+        if wait.ended_early {
             // A sleeper may have counted on a place that this one would have lent next.
-            self.break_deadlocks(&mut effects);
+            self.place_went_back = true;
+            self.baton(&mut effects);
         }
         (wait.on, effects)
     }
 
     /// Wakes a sleeper that can run what it sleeps on.
     pub(super) fn help(&mut self) -> Option<Waker> {
-        let wait = self.waits.list.iter().find(|wait| wait.is_asleep() && wait.runnable().is_some())?;
+        let wait = self.waits.sleepers().find(|wait| wait.runnable().is_some())?;
         let (id, waker) = (wait.id, wait.waker());
         self.wakes(id);
         self.waits.at(id).state = State::Called;
         Some(waker)
     }
 
-    /// Tells sleepers that can never be woken, until the others can. A deadlock is complete when a sleeper falls asleep, and found then;
-    /// but for what borrowed places leave behind.
-    pub(super) fn break_deadlocks(&mut self, effects: &mut Effects) {
-        let asleep = self.waits.list.iter().filter(|wait| wait.is_asleep()).map(|wait| wait.id);
-        for id in asleep.collect::<Vec<u64>>() {
-            let victim = self.deadlock(id);
-            effects.wake.extend(victim.map(|victim| self.doom(victim)));
-        }
-    }
-
-    fn doom(&mut self, id: u64) -> Waker {
+    /// The wait of a sleeper is refused: it is woken to be told.
+    pub(super) fn doom(&mut self, id: u64) -> Waker {
         self.wakes(id);
         let wait = self.waits.at(id);
         wait.state = State::Doomed;
@@ -362,312 +598,31 @@ impl Core {
         let wait = self.waits.at(id);
         assert!(wait.state == State::Awake, "who falls asleep was awake");
         wait.state = state;
-        let preparing = wait.worker.is_preparing();
-        self.waits.asleep += 1;
-        self.preparing -= usize::from(preparing);
+        self.preparing -= usize::from(self.waits.get(id).worker.is_preparing());
+        self.count_sleeper(id, |count, one| *count += one);
     }
 
     /// Asleep -> awake.
-    fn wakes(&mut self, id: u64) {
-        let wait = self.waits.at(id);
-        assert!(wait.is_asleep(), "who is woken slept");
-        wait.state = State::Awake;
-        let preparing = wait.worker.is_preparing();
-        self.waits.asleep -= 1;
-        self.preparing += usize::from(preparing);
+    pub(super) fn wakes(&mut self, id: u64) {
+        assert!(self.waits.get(id).is_asleep(), "who is woken slept");
+        self.preparing += usize::from(self.waits.get(id).worker.is_preparing());
+        self.count_sleeper(id, |count, one| *count -= one);
+        self.waits.at(id).state = State::Awake;
     }
 
-    // Lending.
-
-    /// Lets jobs through views whose places are held by those that sleep on them.
-    pub(super) fn lend(&mut self) {
-        while let Some((lender, job)) = self.loan() {
-            let Position::Queued(view) = job.place().position() else {
-                unreachable!("a loan is for a queued job")
-            };
-            let task = self.take_out(job.place()).expect("what is queued can be taken out");
-            self.waits.at(lender).lent.push((view, job));
-            let lane = self.lane(view);
-            lane.admitted += 1;
-            lane.borrowed += 1;
-            let parent = lane.parent;
-            self.enter(task, parent);
+    /// One sleeper more or less, in all that is counted of them.
+    fn count_sleeper(&mut self, id: u64, change: fn(&mut usize, usize)) {
+        let wait = self.waits.get(id);
+        let (beside, taking_back) = (wait.has_beside(), wait.is_taking_back());
+        let (held, places, worker) = (wait.held.clone(), wait.places, wait.worker.number);
+        let waits = &mut self.waits;
+        let unlent = places - waits.thread(worker).lent;
+        change(&mut waits.asleep, 1);
+        change(&mut waits.beside, usize::from(beside));
+        change(&mut waits.taking_back, usize::from(taking_back));
+        change(&mut waits.unlent, unlent);
+        for view in held {
+            self.for_each_lane(view, |lane| change(&mut lane.asleep, 1));
         }
-    }
-
-    /// A job that is held up by a view, and a sleeper with a place in that view that sleeps on this job.
-    fn loan(&self) -> Option<(u64, Arc<dyn Task>)> {
-        if self.waits.list.iter().all(|wait| wait.held.is_empty()) {
-            return None;
-        }
-        for wait in self.waits.list.iter().filter(|wait| wait.is_asleep()) {
-            for job in wait.jobs() {
-                let Position::Queued(view) = job.place().position() else { continue };
-                if view == ROOT || !self.waits.list.iter().any(|wait| self.can_spare(wait, view)) {
-                    continue;
-                }
-                let sleepers = self.behind(wait);
-                if let Some(lender) = sleepers.into_iter().find(|wait| self.can_spare(wait, view)) {
-                    return Some((lender.id, Arc::clone(job)));
-                }
-            }
-        }
-        None
-    }
-
-    /// Whether a sleeper holds a place in the view that it has not lent, and will not want at once.
-    fn can_spare(&self, wait: &Wait, view: u32) -> bool {
-        let of_thread = self.waits.list.iter().filter(|other| other.worker.number == wait.worker.number);
-        let lent = of_thread.flat_map(|wait| &wait.lent).filter(|(lane, _)| *lane == view).count();
-        wait.is_asleep() && !wait.is_waking() && self.held(wait, view) > lent
-    }
-
-    /// How many jobs in the middle of which a thread sleeps have a place in the view.
-    fn held(&self, wait: &Wait, view: u32) -> usize {
-        wait.held.iter().filter(|lane| self.within(**lane, view)).count()
-    }
-
-    /// How many jobs run that have a place of their own in the view.
-    fn running_in_own_place(&self, view: u32) -> usize {
-        let running: usize = self.views_of(view).iter().map(|view| self.seen(*view).running).sum();
-        let lent = self.waits.list.iter().flat_map(|wait| &wait.lent).filter(|(lane, _)| *lane == view);
-        running - lent.filter(|(_, job)| matches!(job.place().position(), Position::Running(_))).count()
-    }
-
-    /// Whether a job has its place in the view from a sleeper.
-    fn has_borrowed(&self, job: u64, view: u32) -> bool {
-        let lent = self.waits.list.iter().flat_map(|wait| &wait.lent);
-        lent.into_iter().any(|(lane, task)| *lane == view && task.place().id() == job)
-    }
-
-    /// The sleeper itself, and all that sleep on it, directly or not.
-    fn behind<'a>(&'a self, wait: &'a Wait) -> Vec<&'a Wait> {
-        let mut found = vec![wait];
-        let mut next = 0;
-        while let Some(worker) = found.get(next).map(|wait| wait.worker.number) {
-            next += 1;
-            for other in self.waits.list.iter().filter(|other| other.is_asleep()) {
-                let sleeps_on = |job: &Arc<dyn Task>| job.place().position() == Position::Running(worker);
-                if !found.iter().any(|seen| seen.id == other.id) && other.jobs().any(sleeps_on) {
-                    found.push(other);
-                }
-            }
-        }
-        found
-    }
-
-    /// A job no longer has its place in the view from a sleeper, if it had: that one has it again.
-    pub(super) fn repay(&mut self, job: &Place, view: u32, wakers: &mut Vec<Waker>) {
-        for wait in &mut self.waits.list {
-            if let Some(at) = wait.borrower(view, job) {
-                // Who runs the job, or takes it out of its queue, holds it as well: this is not the last of it.
-                wait.lent.swap_remove(at);
-                wakers.extend(wait.is_taking_back().then(|| wait.waker()));
-                return self.lane(view).borrowed -= 1;
-            }
-        }
-    }
-
-    /// A view may have a free place: it goes to a sleeper that waits for its own, by way of the borrower, which keeps that one.
-    pub(super) fn give_back(&mut self, view: u32, wakers: &mut Vec<Waker>) {
-        while self.seen(view).has_place() {
-            let mut lent =
-                self.waits.list.iter().filter(|wait| wait.is_taking_back()).flat_map(|wait| &wait.lent);
-            let Some(job) = lent.find(|(lane, _)| *lane == view).map(|(_, job)| Arc::clone(job)) else {
-                return;
-            };
-            self.repay(job.place(), view, wakers);
-        }
-    }
-
-    /// A job that had been claimed is queued again. A sleeper that wants its place back from it can have it now.
-    pub(super) fn unclaimed(&mut self, job: &Place, wakers: &mut Vec<Waker>) {
-        let lenders = self.waits.list.iter().filter(|wait| wait.is_taking_back());
-        let lenders =
-            lenders.filter(|wait| wait.lent.iter().any(|(_, task)| std::ptr::eq(task.place(), job)));
-        wakers.extend(lenders.map(Wait::waker));
-    }
-
-    // Deadlocks.
-
-    /// If sleeper `id` can never be woken again: whom to tell about it.
-    fn deadlock(&self, id: u64) -> Option<u64> {
-        let stuck = self.stuck_with(id);
-        // Itself, or one that it waits for, or else any that is stuck.
-        let mut order = vec![id];
-        let mut next = 0;
-        while let Some(id) = order.get(next).copied() {
-            next += 1;
-            let on: Vec<Position> =
-                stuck.iter().filter(|wait| wait.id == id).flat_map(|wait| wait.positions_of_jobs()).collect();
-            let awaited = stuck.iter().filter(|other| on.contains(&Position::Running(other.worker.number)));
-            order.extend(awaited.map(|wait| wait.id).filter(|id| !order.contains(id)).collect::<Vec<_>>());
-        }
-        order.extend(stuck.iter().map(|wait| wait.id));
-        // One that could not go on, because its place is lent to another that is stuck, would be told in vain.
-        let lent_to_stuck = |wait: &Wait| {
-            let running = wait.lent.iter().map(|(_, job)| job.place().position());
-            running
-                .into_iter()
-                .any(|at| stuck.iter().any(|other| at == Position::Running(other.worker.number)))
-        };
-        let of = |id: u64| stuck.iter().copied().find(move |wait| wait.id == id);
-        order.into_iter().find(|id| of(*id).is_some_and(|wait| wait.can_be_told() && !lent_to_stuck(wait)))
-    }
-
-    /// The sleepers that can never be woken again, if `id` is one of them.
-    fn stuck_with(&self, id: u64) -> Vec<&Wait> {
-        let at = self.waits.list.iter().position(|wait| wait.id == id);
-        let at = at.expect("a wait is kept until it is forgotten");
-        let mut chart = Chart::new(self);
-        loop {
-            if chart.live.get(at) == Some(&true) {
-                return Vec::new();
-            }
-            let before = chart.live.iter().filter(|live| **live).count();
-            chart.advance(at);
-            // Those that fell asleep last are most often waited for.
-            (0..self.waits.list.len()).rev().for_each(|wait| chart.advance(wait));
-            if chart.live.iter().filter(|live| **live).count() == before {
-                let all = self.waits.list.iter().zip(chart.live);
-                return all.filter(|(wait, live)| wait.is_asleep() && !live).map(|(wait, _)| wait).collect();
-            }
-        }
-    }
-}
-
-/// Which sleepers can still be woken, as far as it is known.
-struct Chart<'a> {
-    core: &'a Core,
-    live: Vec<bool>,
-    /// The sleeper of each worker that sleeps.
-    of_worker: HashMap<u32, usize>,
-    thread_can_come: bool,
-}
-
-impl<'a> Chart<'a> {
-    fn new(core: &'a Core) -> Self {
-        let waits = &core.waits.list;
-        let asleep = waits.iter().zip(0..).filter(|(wait, _)| wait.is_asleep());
-        let of_worker: HashMap<u32, usize> = asleep.map(|(wait, at)| (wait.worker.number, at)).collect();
-        // One that is awake is live, unless its thread sleeps further in, in a job that it runs inside.
-        let live = waits.iter().map(|wait| match wait.is_asleep() {
-            true => wait.is_unknown(),
-            false => !of_worker.contains_key(&wait.worker.number),
-        });
-        Chart {
-            core,
-            live: live.collect(),
-            of_worker,
-            thread_can_come: core.active() > 0 || !core.idle.is_empty() || core.may_start(),
-        }
-    }
-
-    /// Marks a sleeper as live if one of the units that it sleeps on will be done.
-    fn advance(&mut self, at: usize) {
-        let Some(wait) = self.core.waits.list.get(at) else { return };
-        let will_wake = if wait.is_taking_back() {
-            wait.lent.iter().all(|(view, job)| self.will_return(*view, job, wait))
-        } else {
-            let will_end = |unit: &Unit| unit.jobs.iter().all(|job| self.will_end(job, wait));
-            wait.is_asleep() && wait.on.units.iter().any(will_end)
-        };
-        if let Some(live) = self.live.get_mut(at).filter(|_| will_wake) {
-            *live = true;
-        }
-    }
-
-    fn will_end(&self, job: &Arc<dyn Task>, sleeper: &Wait) -> bool {
-        match job.place().position() {
-            Position::Gone => true,
-            Position::Running(worker) => self.goes_on(worker),
-            Position::Queued(lane) => self.will_be_let_through(lane, sleeper),
-        }
-    }
-
-    /// Whether a place in the view that is lent to the job, which had begun, will come back to a sleeper that waits for it.
-    fn will_return(&self, view: u32, job: &Arc<dyn Task>, lender: &Wait) -> bool {
-        // One that has been given back by its worker is taken back as soon as the lender wakes.
-        let queued = matches!(job.place().position(), Position::Queued(_));
-        queued || self.will_end(job, lender) || self.will_have_place(view)
-    }
-
-    fn goes_on(&self, worker: u32) -> bool {
-        self.of_worker.get(&worker).is_none_or(|at| self.live.get(*at) == Some(&true))
-    }
-
-    /// Whether a job that `sleeper` sleeps on will get a place in the lane, and in each that it is a view of; at last, a thread.
-    fn will_be_let_through(&self, mut lane: u32, sleeper: &Wait) -> bool {
-        while lane != ROOT {
-            if !self.will_have_place(lane) && !self.will_be_lent(lane, sleeper) {
-                return false;
-            }
-            lane = self.core.seen(lane).parent;
-        }
-        self.thread_can_come || self.live.contains(&true)
-    }
-
-    /// Whether one that holds a place in the lane will give it back, for the next in the queue.
-    fn will_have_place(&self, lane: u32) -> bool {
-        let seen = self.core.seen(lane);
-        let places = seen.admitted - seen.borrowed;
-        let (queued, stuck) = (places - self.core.running_in_own_place(lane), self.stuck_places(lane));
-        if stuck + queued < seen.limit {
-            return true;
-        }
-        // Those that are queued further on go on as any job there, or one of them as a job that is awaited.
-        stuck < seen.limit && (self.others_go_on(seen.parent) || self.an_awaited_goes_on(lane))
-    }
-
-    fn others_go_on(&self, mut lane: u32) -> bool {
-        while lane != ROOT {
-            if !self.will_have_place(lane) {
-                return false;
-            }
-            lane = self.core.seen(lane).parent;
-        }
-        self.thread_can_come || self.live.contains(&true)
-    }
-
-    /// Whether a job that has a place in the lane, and is queued further on, is awaited by one that will lend it the next place.
-    fn an_awaited_goes_on(&self, lane: u32) -> bool {
-        self.core.waits.list.iter().any(|wait| {
-            wait.jobs().any(|job| match job.place().position() {
-                Position::Queued(at) => {
-                    at != lane
-                        && self.core.within(job.place().lane, lane)
-                        && self.core.within(lane, at)
-                        && self.will_be_let_through(at, wait)
-                }
-                Position::Running(_) | Position::Gone => false,
-            })
-        })
-    }
-
-    /// Places of the lane that are held by those that are stuck. A borrowed one goes back to its lender, and to no one in the queue.
-    fn stuck_places(&self, lane: u32) -> usize {
-        let stuck = self.core.waits.list.iter().zip(&self.live);
-        let stuck = stuck.filter(|(wait, live)| wait.is_asleep() && !**live).map(|(wait, _)| wait);
-        let jobs = stuck.flat_map(|wait| wait.worker.stack());
-        let holding = jobs.filter(|job| self.core.within(job.lane, lane));
-        holding.filter(|job| !self.core.has_borrowed(job.job, lane)).count()
-    }
-
-    /// Whether a place that is lent will come back to one that would lend it to this sleeper next.
-    fn will_be_lent(&self, lane: u32, sleeper: &Wait) -> bool {
-        let lenders = self.core.behind(sleeper);
-        let lent = lenders.iter().flat_map(|wait| &wait.lent).filter(|(lent, _)| *lent == lane);
-        lent.map(|(_, job)| job).any(|job| {
-            let on_it = |wait: &&Wait| wait.jobs().any(|other| std::ptr::eq(other.place(), job.place()));
-            let sleepers = self.core.waits.list.iter().filter(on_it);
-            match job.place().position() {
-                Position::Gone => true,
-                Position::Running(worker) => self.goes_on(worker),
-                // It has passed this lane, so this ends at the root.
-                Position::Queued(next) => {
-                    sleepers.into_iter().any(|wait| next != lane && self.will_be_let_through(next, wait))
-                }
-            }
-        })
     }
 }

@@ -43,7 +43,7 @@ impl<T: Read + Send + 'static> Unblock<T> {
         Ok(())
     }
 
-    /// Reads to the end; returns how many bytes were appended.
+    /// Reads to the end; says how many bytes were added.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl<T: Read + Send + 'static> Unblock<T> {
 }
 
 impl<T: Write + Send + 'static> Unblock<T> {
-    /// Accepts some bytes for writing; returns how many.
+    /// Accepts some bytes for writing; says how many.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl<T: Write + Send + 'static> Unblock<T> {
 }
 
 impl<T: Seek + Send + 'static> Unblock<T> {
-    /// Seeks; returns the new position.
+    /// Moves to a place; says which.
     ///
     /// # Errors
     ///

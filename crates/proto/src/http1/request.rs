@@ -27,33 +27,23 @@ pub enum TargetForm {
 /// # Ok::<(), overlapped_proto::outcome::Failure>(())
 /// ```
 pub fn write_request(head: &RequestHead<'_>, form: TargetForm, out: &mut Vec<u8>) {
-    out.extend_from_slice(head.method().as_str().as_bytes());
-    out.push(b' ');
+    push(out, [head.method().as_str(), " ", "", ""]);
     match form {
         TargetForm::Origin => {}
-        TargetForm::Absolute => {
-            out.extend_from_slice(scheme(head.scheme()).as_bytes());
-            out.extend_from_slice(b"://");
-            out.extend_from_slice(head.authority().as_bytes());
-        }
+        TargetForm::Absolute => push(out, [scheme(head.scheme()), "://", head.authority(), ""]),
     }
-    out.extend_from_slice(head.path().as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    push_field("host", head.host(), out);
+    push(out, [head.path(), " HTTP/1.1\r\nhost: ", head.host(), "\r\n"]);
     for (name, value) in head.fields() {
-        push_field(name, value, out);
+        push(out, [name, ": ", value, "\r\n"]);
     }
     if let Some(bytes) = head.body_length() {
-        push_field("content-length", itoa::Buffer::new().format(bytes), out);
+        push(out, ["content-length: ", itoa::Buffer::new().format(bytes), "\r\n", ""]);
     }
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_field(name: &str, value: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
+fn push(out: &mut Vec<u8>, parts: [&str; 4]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
 const fn scheme(scheme: Scheme) -> &'static str {

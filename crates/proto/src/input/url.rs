@@ -71,9 +71,8 @@ pub fn parse(text: &str) -> Result<Url, Failure> {
 /// ```
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// The part of the last URL before its path.
+    /// The part of the last URL before its path; empty if it cannot be reused.
     before: String,
-    /// The last URL; `None` if the part before its path cannot be reused.
     last: Option<Url>,
 }
 
@@ -84,8 +83,9 @@ impl Parser {
     ///
     /// As [`parse`].
     pub fn parse(&mut self, text: &str) -> Result<Url, Failure> {
-        if let Some(path) = text.strip_prefix(&*self.before)
-            && is_path(path)
+        let (before, path) = text.split_at(path_start(text).unwrap_or(0));
+        if !before.is_empty()
+            && before == self.before
             && !has_control(text)
             && let Some(last) = &self.last
             && let Ok(url) = last.join(path)
@@ -93,9 +93,8 @@ impl Parser {
             return Ok(url);
         }
         let url = parse(text)?;
-        let before = path_start(text).and_then(|end| text.get(..end));
-        before.unwrap_or_default().clone_into(&mut self.before);
-        self.last = before.map(|_| url.clone());
+        before.clone_into(&mut self.before);
+        self.last = Some(url.clone());
         Ok(url)
     }
 }
@@ -104,12 +103,10 @@ impl Parser {
 fn path_start(text: &str) -> Option<usize> {
     let authority = text.find("://")? + 3;
     let end = authority + text.get(authority..)?.find(['/', '\\', '?', '#'])?;
-    (end > authority && is_path(text.get(end..)?)).then_some(end)
-}
-
-/// True if it means the same after any `scheme://authority`: with two slashes it could be read as the authority.
-fn is_path(text: &str) -> bool {
-    text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\")
+    let mut path = text.get(end..)?.bytes();
+    // Without an authority, or with two slashes, what follows could be read as the authority.
+    (end > authority && path.next() == Some(b'/') && !matches!(path.next(), Some(b'/' | b'\\')))
+        .then_some(end)
 }
 
 fn has_control(text: &str) -> bool {

@@ -1,0 +1,415 @@
+//! Waits that would never end: how they are found, and to whom they are refused.
+//!
+//! Must never refuse a wait that can end, nor look at more sleepers than a wait depends on.
+//!
+//! Sleepers, units and views are a graph of AND and OR: a sleeper goes on if any of its units is done, or by what is beside them; a unit is
+//! done if all, or any, of its jobs are; a job ends if it runs on a thread that goes on, or gets a place in each of its views, and a
+//! thread. A sleeper is *live* if that follows from what is known: a thread that is awake goes on, a deadline comes, a job that has not
+//! begun will end. The others are stuck. When a sleeper falls asleep, and is stuck, it has completed a circle, and one of it is refused:
+//! itself, or the first that it waits for and that can be told. If it is live, all others are as live as they were before.
+//!
+//! From the sleeper in question on, only what it depends on is looked at: each of these once, and again when one that it asked for turns
+//! out to be live. In a chain of waits that is the last link, whatever the length.
+//!
+//! A wait for a job of another pool is looked into with the mutexes of both held (`across`), in the order of their addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::waits::{Beside, Elsewhere, Need, Runs, Settles, Target, Verdict, Wait};
+use super::{Core, Effects};
+use crate::cell::{Position, Task};
+use crate::lane::ROOT;
+
+impl Core {
+    /// If sleeper `id` can never be woken again, its wait is refused, or that of another that it waits for.
+    pub(super) fn refuse(&mut self, id: u64, effects: &mut Effects) -> Verdict {
+        match self.resolve(&[id], effects) {
+            Found::Live(unknown) if unknown.is_empty() => Verdict::Sleep,
+            Found::Live(unknown) => Verdict::Ask(unknown),
+            Found::Stuck(Some(victim)) if victim == id => {
+                self.wakes(id);
+                Verdict::Deadlock
+            }
+            Found::Stuck(victim) => {
+                effects.wake.extend(victim.map(|victim| self.doom(victim)));
+                Verdict::Sleep
+            }
+        }
+    }
+
+    /// A place has gone back to a sleeper that had lent it, and not to the next in the queue: what waited for that one may wait for ever
+    /// now, although nobody has fallen asleep.
+    pub(super) fn refuse_held_up(&mut self, effects: &mut Effects) {
+        let held_up = |wait: &Wait| {
+            let mut positions = wait.jobs().map(|job| job.place().position());
+            positions.any(|position| matches!(position, Position::Queued(lane) if lane != ROOT))
+        };
+        loop {
+            let goals: Vec<u64> =
+                self.waits.sleepers().filter(|wait| held_up(wait)).map(|wait| wait.id).collect();
+            match self.resolve(&goals, effects) {
+                Found::Stuck(Some(victim)) => effects.wake.push(self.doom(victim)),
+                Found::Live(_) | Found::Stuck(None) => return,
+            }
+        }
+    }
+
+    /// Looks whether these sleepers are stuck. If a job can be let through instead of a refusal, it is.
+    fn resolve(&mut self, goals: &[u64], effects: &mut Effects) -> Found {
+        let mut tried = false;
+        loop {
+            let mut chart = Chart::new(vec![(0, &*self)]);
+            let stuck: Vec<u64> = goals.iter().copied().filter(|id| !chart.is_live((0, *id))).collect();
+            if stuck.is_empty() {
+                return Found::Live(chart.unknown);
+            }
+            let stuck: Vec<u64> = chart.stuck().into_iter().map(|(_, id)| id).collect();
+            let displacing = if tried { None } else { chart.displacing(&stuck) };
+            let Some(job) = displacing else { return Found::Stuck(self.victim(&stuck)) };
+            if self.ahead.is_some() {
+                // One at a time. When that one has begun, all is looked at again.
+                return Found::Live(Vec::new());
+            }
+            self.ahead = Some(job.place().id());
+            self.let_through_before_others(&job, &mut effects.wake);
+            if job.place().position() != Position::Queued(ROOT) {
+                // A place that was to be lent to it was lent to another.
+                (self.ahead, tried) = (None, true);
+            }
+            self.baton(effects);
+        }
+    }
+
+    /// Of sleepers that are stuck: whose wait is refused.
+    fn victim(&self, stuck: &[u64]) -> Option<u64> {
+        // One that could not go on, because its place is lent to another that is stuck, would be told in vain.
+        let lent_to_stuck = |wait: &Wait| {
+            let sleepers = wait.lent.iter().filter_map(|(_, job)| match job.place().position() {
+                Position::Running(worker) => self.waits.sleeper_of(worker),
+                Position::Queued(_) | Position::Gone => None,
+            });
+            sleepers.into_iter().any(|other| stuck.contains(&other.id))
+        };
+        let mut waits = stuck.iter().map(|id| self.waits.get(*id));
+        waits.find(|wait| wait.can_be_refused() && !lent_to_stuck(wait)).map(|wait| wait.id)
+    }
+}
+
+/// Whether sleeper `id` of the first pool can be woken, as far as that depends on the others; if not, who is to be woken to be told. The
+/// address of each pool is that under which its jobs are known to the others.
+pub(crate) fn refuse_across(pools: &mut [(usize, &mut Core)], id: u64) -> Across {
+    let seen: Vec<(usize, &Core)> = pools.iter().map(|(address, core)| (*address, &**core)).collect();
+    let mut chart = Chart::new(seen);
+    if chart.is_live((0, id)) {
+        let unknown = std::mem::take(&mut chart.unknown);
+        return if unknown.is_empty() { Across::Live } else { Across::Ask(unknown) };
+    }
+    let stuck = chart.stuck();
+    for (number, (_, core)) in pools.iter_mut().enumerate() {
+        let own: Vec<u64> = stuck.iter().filter(|(pool, _)| *pool == number).map(|(_, id)| *id).collect();
+        if let Some(victim) = core.victim(&own) {
+            return Across::Refused(core.doom(victim));
+        }
+    }
+    Across::Live
+}
+
+/// What is known of some sleepers.
+enum Found {
+    /// They can be woken; if their jobs in these pools can end.
+    Live(Vec<Arc<dyn Elsewhere>>),
+    /// Some are stuck. The wait of this one is to be refused.
+    Stuck(Option<u64>),
+}
+
+pub(crate) enum Across {
+    Live,
+    /// Not before these pools are looked into as well.
+    Ask(Vec<Arc<dyn Elsewhere>>),
+    /// A wait was refused.
+    Refused(Waker),
+}
+
+/// A sleeper: the number of its pool, and its own.
+type Node = (usize, u64);
+
+/// Which sleepers can still be woken, as far as it is known.
+struct Chart<'a> {
+    pools: Vec<Known<'a>>,
+    live: BTreeSet<Node>,
+    /// All that were asked for, in the order in which they were.
+    order: Vec<Node>,
+    seen: BTreeSet<Node>,
+    /// Those that the sleeper which is looked at depends on.
+    asked: Vec<Node>,
+    /// Pools that are not in the chart; their jobs are taken to end.
+    unknown: Vec<Arc<dyn Elsewhere>>,
+}
+
+struct Known<'a> {
+    address: usize,
+    core: &'a Core,
+    by_worker: Option<BTreeMap<u32, Vec<u64>>>,
+    /// Whether a thread is there for what is queued, or will be: as far as no other pool must be asked.
+    thread: Option<bool>,
+}
+
+impl<'a> Chart<'a> {
+    fn new(pools: Vec<(usize, &'a Core)>) -> Self {
+        let known =
+            |(address, core): (usize, &'a Core)| Known { address, core, by_worker: None, thread: None };
+        Chart {
+            pools: pools.into_iter().map(known).collect(),
+            live: BTreeSet::new(),
+            order: Vec::new(),
+            seen: BTreeSet::new(),
+            asked: Vec::new(),
+            unknown: Vec::new(),
+        }
+    }
+
+    fn pool(&mut self, number: usize) -> &mut Known<'a> {
+        self.pools.get_mut(number).expect("a sleeper is of a pool in the chart")
+    }
+
+    fn core(&mut self, number: usize) -> &'a Core {
+        self.pool(number).core
+    }
+
+    /// Whether the sleeper can still be woken. All sleepers that this depends on are in `order` afterwards.
+    fn is_live(&mut self, goal: Node) -> bool {
+        let mut dependents: BTreeMap<Node, Vec<Node>> = BTreeMap::new();
+        if self.seen.insert(goal) {
+            self.order.push(goal);
+        }
+        let mut open = vec![goal];
+        while let Some(node) = open.pop() {
+            if self.live.contains(&node) {
+                continue;
+            }
+            self.asked.clear();
+            if self.will_wake(node) {
+                self.live.insert(node);
+                if node == goal {
+                    return true;
+                }
+                open.extend(dependents.remove(&node).unwrap_or_default());
+                continue;
+            }
+            for asked in std::mem::take(&mut self.asked) {
+                if !dependents.contains_key(&asked) {
+                    // Asked for the first time on the way to this goal.
+                    open.push(asked);
+                }
+                if self.seen.insert(asked) {
+                    self.order.push(asked);
+                }
+                dependents.entry(asked).or_default().push(node);
+            }
+        }
+        false
+    }
+
+    /// Those that were asked for, and are not live.
+    fn stuck(&self) -> Vec<Node> {
+        self.order.iter().filter(|node| !self.live.contains(node)).copied().collect()
+    }
+
+    /// A job that a stuck sleeper waits for, and that would run if it had the places of others that have not begun.
+    fn displacing(&mut self, stuck: &[u64]) -> Option<Arc<dyn Task>> {
+        let core = self.core(0);
+        let stuck = stuck.iter().map(|id| core.waits.get(*id)).filter(|wait| !wait.is_taking_back());
+        let targets = stuck
+            .flat_map(|wait| wait.units().iter().flat_map(|unit| unit.open()).map(move |job| (wait, job)));
+        let mut own = targets.filter(|(_, target)| target.elsewhere().is_none());
+        let found = own.find(|(wait, target)| {
+            let place = target.task().place();
+            let Position::Queued(view) = place.position() else { return false };
+            if view == ROOT || self.will_be_let_through(0, view, Some(*wait)) {
+                return false;
+            }
+            let by_worker = core.sleepers_by_worker();
+            let lenders = core.behind(wait, &by_worker);
+            core.lanes_of(view).all(|lane| {
+                core.seen(lane).has_place()
+                    || core.stranger(lane, place).is_some()
+                    || lenders.iter().any(|lender| core.can_spare(lender, lane))
+            }) && (wait.on.runs == Runs::Awaited || self.a_thread_will_come(0))
+        });
+        found.map(|(_, target)| Arc::clone(target.task()))
+    }
+
+    fn asks(&mut self, node: Node) -> bool {
+        let live = self.live.contains(&node);
+        if !live {
+            self.asked.push(node);
+        }
+        live
+    }
+
+    fn will_wake(&mut self, (pool, id): Node) -> bool {
+        let wait = self.core(pool).waits.get(id);
+        if !wait.is_asleep() {
+            return true;
+        }
+        if wait.is_taking_back() {
+            return wait.lent.iter().all(|(view, job)| self.will_return(pool, *view, job, wait));
+        }
+        wait.on.beside == Beside::Something
+            || wait.units().iter().any(|unit| match unit.need() {
+                Need::All => unit.open().all(|target| self.will_settle(pool, target, wait)),
+                Need::Any => unit.open().any(|target| self.will_settle(pool, target, wait)),
+            })
+    }
+
+    fn will_settle(&mut self, pool: usize, target: &Target, wait: &'a Wait) -> bool {
+        if target.settles() == Settles::InTime {
+            return true;
+        }
+        let (pool, sleeper) = match target.elsewhere() {
+            None => (pool, Some(wait)),
+            Some(other) => match self.pools.iter().position(|pool| pool.address == address(other)) {
+                Some(other) => (other, None),
+                None => {
+                    self.unknown.push(Arc::clone(other));
+                    return true;
+                }
+            },
+        };
+        let queued = matches!(target.task().place().position(), Position::Queued(_));
+        (queued && target.settles() == Settles::UnlessBegun) || self.will_end(pool, target.task(), sleeper)
+    }
+
+    fn will_end(&mut self, pool: usize, job: &Arc<dyn Task>, sleeper: Option<&'a Wait>) -> bool {
+        match job.place().position() {
+            Position::Gone => true,
+            Position::Running(worker) => self.goes_on(pool, worker),
+            Position::Queued(lane) => self.will_be_let_through(pool, lane, sleeper),
+        }
+    }
+
+    /// Whether a place in the view that is lent to the job, which had begun, will come back to a sleeper that waits for it.
+    fn will_return(&mut self, pool: usize, view: u32, job: &Arc<dyn Task>, lender: &'a Wait) -> bool {
+        // One that has been given back by its worker is taken back as soon as the lender wakes.
+        let queued = matches!(job.place().position(), Position::Queued(_));
+        queued || self.will_end(pool, job, Some(lender)) || self.will_have_place(pool, view)
+    }
+
+    fn goes_on(&mut self, pool: usize, worker: u32) -> bool {
+        let sleeper = self.core(pool).waits.sleeper_of(worker).map(|wait| wait.id);
+        sleeper.is_none_or(|id| self.asks((pool, id)))
+    }
+
+    /// Whether a job that `sleeper` sleeps on will get a place in the lane, and in each that it is a view of; at last, a thread.
+    fn will_be_let_through(&mut self, pool: usize, lane: u32, sleeper: Option<&'a Wait>) -> bool {
+        let core = self.core(pool);
+        let mut lanes = core.lanes_of(lane);
+        let runs = sleeper.is_some_and(|wait| !wait.is_taking_back() && wait.on.runs == Runs::Awaited);
+        lanes.all(|lane| {
+            self.will_have_place(pool, lane)
+                || sleeper.is_some_and(|wait| self.will_be_lent(pool, lane, wait))
+        }) && (runs || self.a_thread_will_come(pool))
+    }
+
+    /// Whether a thread can come for what is queued: now, or when a sleeper has gone on and its job has ended.
+    fn a_thread_will_come(&mut self, pool: usize) -> bool {
+        let core = self.core(pool);
+        let known = *self.pool(pool).thread.get_or_insert_with(|| {
+            let can_come = core.active() > 0 || !core.idle.is_empty() || core.may_start();
+            can_come || core.waits.some_beside() || core.waits.some_waking()
+        });
+        if known {
+            return true;
+        }
+        let foreign = |wait: &&Wait| {
+            let mut targets = wait.units().iter().flat_map(|unit| unit.open());
+            targets.any(|target| target.elsewhere().is_some())
+        };
+        core.waits.sleepers().filter(foreign).any(|wait| self.asks((pool, wait.id)))
+    }
+
+    /// Whether one that holds a place in the lane will give it back, for the next in the queue.
+    fn will_have_place(&mut self, pool: usize, lane: u32) -> bool {
+        let core = self.core(pool);
+        let seen = core.seen(lane);
+        if seen.has_place() {
+            return true;
+        }
+        // On which workers jobs run in borrowed places. These go back to their lenders, and to no one in the queue.
+        let waits = if seen.borrowed > 0 { Some(core.waits.all()) } else { None };
+        let lent = waits.into_iter().flatten().flat_map(|wait| &wait.lent).filter(|(view, _)| *view == lane);
+        let lent: Vec<u32> = lent
+            .filter_map(|(_, job)| match job.place().position() {
+                Position::Running(worker) => Some(worker),
+                Position::Queued(_) | Position::Gone => None,
+            })
+            .collect();
+        let own = |wait: &Wait| {
+            core.held(wait, lane) - lent.iter().filter(|worker| **worker == wait.worker.number).count()
+        };
+        let asleep = match lent.is_empty() {
+            true => seen.asleep,
+            false => core.waits.sleepers().map(own).sum(),
+        };
+        // A job in a place of its own runs on a thread that is awake.
+        if seen.inside - lent.len() > asleep {
+            return true;
+        }
+        let mut holding = core.waits.sleepers().filter(|wait| own(wait) > 0);
+        if holding.any(|wait| self.asks((pool, wait.id))) {
+            return true;
+        }
+        // Those that are queued further on go on as any job there, or one of them as a job that is awaited.
+        let queued = seen.admitted - seen.borrowed + lent.len() > seen.inside;
+        queued && (self.others_go_on(pool, seen.parent) || self.an_awaited_goes_on(pool, lane))
+    }
+
+    fn others_go_on(&mut self, pool: usize, lane: u32) -> bool {
+        let mut lanes = self.core(pool).lanes_of(lane);
+        lanes.all(|lane| self.will_have_place(pool, lane)) && self.a_thread_will_come(pool)
+    }
+
+    /// Whether a job that has a place in the lane, and is queued further on, is awaited by one that will lend it the next place.
+    fn an_awaited_goes_on(&mut self, pool: usize, lane: u32) -> bool {
+        let core = self.core(pool);
+        core.waits.sleepers().any(|wait| {
+            wait.jobs().any(|job| match job.place().position() {
+                Position::Queued(at) => {
+                    at != lane
+                        && core.within(job.place().lane, lane)
+                        && core.within(lane, at)
+                        && self.will_be_let_through(pool, at, Some(wait))
+                }
+                Position::Running(_) | Position::Gone => false,
+            })
+        })
+    }
+
+    /// Whether a place that is lent will come back to one that would lend it to this sleeper next.
+    fn will_be_lent(&mut self, pool: usize, lane: u32, sleeper: &'a Wait) -> bool {
+        let core = self.core(pool);
+        let by_worker = self.pool(pool).by_worker.get_or_insert_with(|| core.sleepers_by_worker());
+        let lenders = core.behind(sleeper, by_worker);
+        let threads = lenders.iter().flat_map(|wait| core.waits.of_worker(wait.worker.number));
+        let mut lent = threads.flat_map(|wait| &wait.lent).filter(|(lent, _)| *lent == lane);
+        lent.any(|(_, job)| {
+            let on_it = |wait: &&Wait| wait.jobs().any(|other| std::ptr::eq(other.place(), job.place()));
+            match job.place().position() {
+                Position::Gone => true,
+                Position::Running(worker) => self.goes_on(pool, worker),
+                // It has passed this lane, so this ends at the root.
+                Position::Queued(next) => core
+                    .waits
+                    .sleepers()
+                    .filter(on_it)
+                    .any(|wait| next != lane && self.will_be_let_through(pool, next, Some(wait))),
+            }
+        })
+    }
+}
+
+fn address(pool: &Arc<dyn Elsewhere>) -> usize {
+    Arc::as_ptr(pool).addr()
+}
