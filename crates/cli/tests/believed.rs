@@ -422,7 +422,7 @@ fn a_planted_snapshot_does_not_make_rows_done() {
     run.check_refused("rows are done");
 }
 
-/// While failed rows are taken out of an output, the new one stands beside it.
+/// While failed rows are removed from an output, the new file is beside it.
 #[test]
 fn a_link_in_the_place_of_a_rewritten_output_is_not_followed() {
     let (directory, server) = (Directory::new(), Server::start());

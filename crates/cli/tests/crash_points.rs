@@ -1,4 +1,4 @@
-//! A durable run that is killed at any call to the disk, and again while it goes on: every row once, none lost.
+//! A durable run that is killed at any call to the disk, and again while it is resumed: every row once, none lost.
 //!
 //! `OVERLAPPED_DISK=all` kills at each call of a small run of every kind; else a sample is taken.
 
@@ -43,14 +43,14 @@ fn survives(kind: Kind, trips: &[Trip]) -> usize {
     kills
 }
 
-/// At the first, the second and the 17th call of a name, as far as there are so many.
+/// At the first, the second and the 17th call of a name, if there are that many calls.
 fn check(kind: Kind, calls: &'static str, file: &'static str, act: Act) {
     let killed = |&at: &usize| survives(kind, &[Trip { calls, file, at, act }]) == 1;
     let reached = COUNTS.iter().take_while(|at| killed(at)).count();
     assert!(reached > 0, "{kind:?} never calls {calls} for {file}");
 }
 
-/// The same in a process that goes on with a run whose journal ends in half a frame.
+/// The same in a process that resumes a run whose journal ends in half a frame.
 fn check_recovery(kind: Kind, calls: &'static str, file: &'static str, act: Act) {
     let torn = Trip { calls: "write", file: "journal-", at: 4, act: Act::KillHalf };
     let killed = |&at: &usize| survives(kind, &[torn, Trip { calls, file, at, act }]) == 2;
@@ -203,7 +203,7 @@ fn while_a_journal_is_repaired() {
     }
 }
 
-/// Killed at call after call, and again at another one while it goes on.
+/// Killed at call after call, and again at another one while it is resumed.
 fn torture(kind: Kind, some: usize) {
     let scene = Scene::new(kind);
     let before = scene.record().len();

@@ -1,5 +1,5 @@
 //! The disk fails at any call of a durable run: the run ends with one line that names the file, says nothing is done
-//! that is not there, and goes on once the disk works. What is only interrupted, or written in part, nobody notices.
+//! that is not there, and can be resumed once the disk works. Interrupted and partial calls are retried.
 //!
 //! `OVERLAPPED_DISK=all` tries every call of a small run of every kind; else a sample is taken.
 
@@ -23,7 +23,7 @@ fn calls_of(kind: Kind) -> usize {
     scene.record().len() - before
 }
 
-/// What the run says of a fault must help whoever reads it.
+/// The message for a fault names the cause and the remedy.
 fn check_told(ran: &Ran, record: &[Call], why: &str) {
     // A file is known by the name it is to have; a part has none yet, and the lock is known by what it locks.
     let name = |path: &str| {

@@ -1,4 +1,4 @@
-//! How a run ended is told by its exit code, and by one line where there is something to tell.
+//! The exit codes of a run, and the messages of one line.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -187,14 +187,14 @@ fn two_signals_at_once_end_the_run_in_order() {
     assert!(server.wait_for_requests(2, Duration::from_secs(20)));
     assert!(server.wait_until(Duration::from_secs(20), |server| server.in_flight() == 1));
     let pid = Pid::from_child(&child);
-    // Both wait for the program when it goes on. They differ: two of one kind that wait are one.
+    // Both are pending when the program continues. They differ, because two pending signals of one kind are one.
     for signal in [Signal::STOP, Signal::TERM, Signal::HUP, Signal::CONT] {
         kill_process(pid, signal).unwrap();
     }
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(matches!(output.status.code(), Some(129 | 143)), "{output:?} {told}", output = output.status);
-    assert!(told.contains("go on with"), "{told}");
+    assert!(told.contains("resume with"), "{told}");
     assert_eq!(program::records(&directory.read("out.ndjson"))[0]["status"], 200, "{told}");
     run(&[&words[..], &["-s", "--resume", "-m", "200ms", "--retry", "0"]].concat()).check_code(1);
     assert_eq!(program::records(&directory.read("out.ndjson")).len(), 2);

@@ -157,7 +157,7 @@ fn a_place_that_takes_no_bodies_is_named() {
     assert!(stderr.contains("/nowhere/at/all") && stderr.lines().count() == 1, "{stderr}");
 }
 
-/// They came in batches as large as what was read at once, and cost ten times as much as good ones.
+/// They were sent in batches as large as a block of the list, and cost ten times as much as good rows.
 #[test]
 fn bad_rows_are_not_held_in_memory() {
     const ROWS: usize = 150_000;

@@ -90,7 +90,7 @@ fn check_names(kind: Kind, world: &World, why: &str) {
     }
 }
 
-/// Runs, with these kills on the way; then takes the power away at many moments, and goes on.
+/// Runs with these kills; then simulates power loss at many moments, and resumes.
 fn loses_power(kind: Kind, trips: &[Trip]) {
     let scene = Scene::new(kind);
     for &trip in trips {

@@ -45,7 +45,7 @@ impl Job {
         run(&self.words(more))
     }
 
-    /// Starts the run and kills it once the server has seen so many requests more.
+    /// Starts the run and kills it once the server has seen this many more requests.
     fn killed_after(&self, requests: u64, more: &[&str]) {
         let before = self.server.requests();
         let mut child = command(&self.words(more)).stderr(Stdio::null()).spawn().unwrap();
@@ -320,7 +320,7 @@ fn outputs_in_another_order_are_the_same_run() {
     let csv = job.directory.path("out.csv");
     job.killed_after(100, &["-j", "8", "--durability", "each", "-o", &csv]);
     let ran = run(&["-s", "-j", "64", "-o", &csv, "-o", &job.out, &job.list]);
-    ran.check_refused(2, "--resume goes on with it");
+    ran.check_refused(2, "--resume resumes it");
     run(&["-s", "-j", "64", "-o", &csv, "-o", &job.out, "--resume", &job.list]).check_code(0);
     job.check_complete(300);
     assert_eq!(job.directory.read("out.csv").matches("127.0.0.1:").count() % 300, 0);
@@ -341,7 +341,7 @@ fn rows_that_failed_are_fetched_once_more() {
         go(&[]).check_code(1);
         assert!(Path::new(&format!("{out}.run")).exists(), "failed rows may be asked for again");
         go(&["--resume"]).check_code(1);
-        assert_eq!(job.server.requests(), 300, "a run that is done has nothing to go on with");
+        assert_eq!(job.server.requests(), 300, "a run that is done has nothing left");
         go(&["--retry-failed"]).check_code(0);
         assert_eq!(job.server.requests(), 400);
         let mut text = job.directory.read(output);

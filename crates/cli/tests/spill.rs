@@ -121,7 +121,7 @@ fn interrupted_while_rows_are_on_disk() {
     sorted.resume();
 }
 
-/// Nobody knows which rows these were, and they are not done: the run ends, and goes on from its journal.
+/// These rows are unknown and not done: the run ends with an error, and can be resumed from its journal.
 #[test]
 fn rows_that_cannot_be_read_back_end_the_run() {
     for (input, file, says) in
@@ -137,7 +137,7 @@ fn rows_that_cannot_be_read_back_end_the_run() {
         watch(&mut failing, root, Path::new(&sorted.directory.path("record")), Some(trip));
         let ran = finish(&mut failing, &list);
         ran.check_refused(3, says);
-        assert!(ran.stderr.contains("--resume goes on"), "{ran:?}");
+        assert!(ran.stderr.contains("--resume continues"), "{ran:?}");
         finish(&mut command(&words), &list).check_code(0);
         check(&sorted.directory.read("out.ndjson"));
         assert!(!Path::new(&sorted.state()).exists());

@@ -15,7 +15,7 @@ use crate::pool::{NewThread, Pool, Settings, spawn_std};
 static GLOBAL: OnceLock<Executor> = OnceLock::new();
 
 impl Executor {
-    /// What an executor can be told when it is built.
+    /// Settings of a new executor.
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -28,7 +28,7 @@ impl Executor {
     }
 }
 
-/// What an [`Executor`] can be told when it is built.
+/// The settings of an [`Executor`].
 ///
 /// | setting | default |
 /// | --- | --- |

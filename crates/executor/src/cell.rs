@@ -15,7 +15,7 @@ use crate::origin::Origin;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::trace::Trace;
 
-/// Tickets from here on are given by no queue: the job runs, and the rest of the number says on which worker.
+/// In `ticket`, above all tickets of queues: the job runs. The low half is the number of the worker.
 const RUNNING: u64 = u64::MAX << 32;
 
 /// The job has ended, or was taken out of its queue for good.

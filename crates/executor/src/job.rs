@@ -23,7 +23,7 @@ use crate::timer::DeadlineOf;
 /// # Cancel safety
 ///
 /// Dropping a job that waits in the queue removes it: its closure is dropped at once, on this thread, and its memory is given back.
-/// One that runs cannot be stopped from outside; its [`CancelToken`], if it has one, is told, and its result is dropped when it comes.
+/// One that runs cannot be stopped from outside; its [`CancelToken`], if it has one, is cancelled, and its result is dropped.
 /// [`detach`](Job::detach) lets it run on without a handle. Polling through `&mut job` and dropping the reference cancels nothing.
 ///
 /// # Panics
@@ -58,7 +58,7 @@ pub enum JobState {
 pub enum CancelOutcome {
     /// It was still queued. It will not run; its closure has been dropped; awaiting it gives [`JobError::Cancelled`].
     Removed,
-    /// It runs, and its token was told. Awaiting it gives whatever the closure makes of that.
+    /// It runs, and its token was cancelled. Awaiting it gives what the closure returns.
     Requested,
     /// It has ended, or runs and has no token.
     TooLate,
@@ -110,7 +110,7 @@ impl<R: Send + 'static> Job<R> {
     }
 
     /// Gives the job this long, from now, to end. After that it resolves to [`JobError::TimedOut`]: removed if it was queued; if it
-    /// runs, its token is told, and its thread stays busy until the closure ends.
+    /// runs, its token is cancelled, and its thread stays busy until the closure ends.
     ///
     /// What a deadline makes the user's code do (wakers, hooks of tokens, a `Drop` of what a closure owns) runs on one of at most 16 threads
     /// of the executor that are for deadlines alone. While all of them are busy, as when more than 15 slow `Drop`s are due at once, the

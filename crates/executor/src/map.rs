@@ -97,13 +97,13 @@ pub struct Map<I, F, R> {
     cancellable: bool,
 }
 
-/// How the first of the calls gets its place in the queue.
+/// How the first of the calls gets a place in the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// It waits in line, and leaves it when `next` is dropped.
-    InTurn,
-    /// Only if there is one while it asks.
-    WhileAsking,
+enum Queueing {
+    /// It waits in line, until `next` is dropped.
+    InLine,
+    /// Only if there is a place during a poll.
+    WhilePolled,
 }
 
 impl<I, F, R> Unpin for Map<I, F, R> {}
@@ -131,11 +131,11 @@ where
             }
         }
         let leave = Leave(self);
-        std::future::poll_fn(|cx| leave.0.poll_result(cx, Place::InTurn)).await
+        std::future::poll_fn(|cx| leave.0.poll_result(cx, Queueing::InLine)).await
     }
 
-    fn poll_result(&mut self, cx: &mut Context<'_>, place: Place) -> Poll<Option<Result<R, JobError>>> {
-        self.fill(cx, place);
+    fn poll_result(&mut self, cx: &mut Context<'_>, queueing: Queueing) -> Poll<Option<Result<R, JobError>>> {
+        self.fill(cx, queueing);
         let Some(first) = self.jobs.front_mut() else {
             return if self.exhausted { Poll::Ready(None) } else { Poll::Pending };
         };
@@ -148,10 +148,10 @@ where
     }
 
     /// Submits until the window is full, the items are at their end, or the queue has no room.
-    fn fill(&mut self, cx: &mut Context<'_>, place: Place) {
+    fn fill(&mut self, cx: &mut Context<'_>, queueing: Queueing) {
         while !self.exhausted && self.jobs.len() < self.window {
             // With results in hand, the stream may not be polled again soon: then it must hold no place in the line.
-            let only_asks = place == Place::WhileAsking || !self.jobs.is_empty();
+            let only_asks = queueing == Queueing::WhilePolled || !self.jobs.is_empty();
             self.reserve = self.reserve.take().filter(|reserve| reserve.only_asks() == only_asks);
             let executor = &self.executor;
             let reserve = self
@@ -171,7 +171,7 @@ where
             self.jobs.push_back(match permit {
                 Ok(permit) if self.cancellable => permit.submit_cancellable(move |_| call()),
                 Ok(permit) => permit.submit(call),
-                // Shut down: the job says so.
+                // Shut down: the job resolves to that error.
                 Err(_) => self.executor.submit(call),
             });
         }
@@ -190,7 +190,7 @@ where
     type Item = Result<R, JobError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().poll_result(cx, Place::WhileAsking)
+        self.get_mut().poll_result(cx, Queueing::WhilePolled)
     }
 }
 

@@ -364,6 +364,8 @@ impl Pool {
         }
     }
 
+    // Not inlined: a call that every job makes stays a few instructions.
+    #[inline(never)]
     fn apply_all(self: &Arc<Self>, effects: Effects) {
         if let Some(worker) = effects.unpark {
             worker.unpark();
@@ -438,6 +440,7 @@ impl Pool {
         }
     }
 
+    #[inline(never)]
     fn notify_all(workers: &[Arc<Worker>], wakers: Vec<Waker>) {
         for worker in workers {
             worker.unpark();

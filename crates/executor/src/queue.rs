@@ -48,7 +48,7 @@ impl<T> Queue<T> {
         self.tail
     }
 
-    /// Puts an entry at the end and says under which ticket.
+    /// Appends an entry; returns its ticket.
     pub(crate) fn push(&mut self, item: T) -> u64 {
         let ticket = self.tail;
         if ticket - self.base == (self.segments.len() * SEGMENT) as u64 {
@@ -62,7 +62,7 @@ impl<T> Queue<T> {
         ticket
     }
 
-    /// Puts an entry before all others and says under which ticket: that of an entry which is gone.
+    /// Prepends an entry; returns its ticket, which an entry that was removed had before.
     pub(crate) fn push_front(&mut self, item: T) -> u64 {
         while self.segments.front().is_some_and(|first| first.live == 0) {
             self.segments.pop_front();

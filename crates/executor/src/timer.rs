@@ -323,6 +323,7 @@ impl Timers {
         }
     }
 
+    #[cold]
     fn help_refused(self: &Arc<Self>) {
         if self.is_forked() {
             return;

@@ -4,6 +4,7 @@
 // Helpers of tests, too, may do what tests may.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
+use std::ffi::c_ulong;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::mpsc;
@@ -14,8 +15,8 @@ use overlapped::{Executor, Job, JobError, block_on};
 
 #[repr(C)]
 struct Limit {
-    soft: u64,
-    hard: u64,
+    soft: c_ulong,
+    hard: c_ulong,
 }
 
 unsafe extern "C" {
@@ -32,11 +33,11 @@ struct Tight(Limit);
 impl Tight {
     fn begin() -> Self {
         let mut limit = Limit { soft: 0, hard: 0 };
-        // SAFETY: the call writes the struct that it is given, which has the layout of the C library's on 64-bit Linux.
+        // SAFETY: the call writes the struct that it is given, which has the layout of the C library's on Linux.
         unsafe { assert_eq!(getrlimit(ADDRESS_SPACE, &mut limit), 0) };
         // Room for what this test allocates, but not for a stack of 2 MiB.
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+        let pages: c_ulong = pages.split(' ').next().unwrap().parse().unwrap();
         let tight = Limit { soft: pages * 4096 + (1 << 20), hard: limit.hard };
         // SAFETY: the call reads the struct. Memory that is already mapped stays.
         unsafe { assert_eq!(setrlimit(ADDRESS_SPACE, &tight), 0) };

@@ -1,6 +1,7 @@
 //! Requests in flight over all shards. The budget is not divided beforehand, because one busy host should be able to
 //! use what the other shards do not.
 
+use crate::per_shard::{PerShard, ShardId};
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, store_then_load};
 
 /// A counting semaphore that shards take requests from without a lock.
@@ -10,25 +11,24 @@ pub(crate) struct Budget {
     /// What may be used at once; less than `used` for a while after it was lowered.
     max: AtomicUsize,
     /// For each shard: it has a row that could start and found nothing free.
-    waiting: Box<[AtomicBool]>,
+    waiting: PerShard<AtomicBool>,
 }
 
 impl Budget {
     pub(crate) fn new(requests: usize, shards: usize) -> Self {
-        let waiting = (0..shards).map(|_| AtomicBool::new(false)).collect();
+        let waiting = PerShard::new(shards, || AtomicBool::new(false));
         Self { used: AtomicUsize::new(0), max: AtomicUsize::new(requests), waiting }
     }
 
     /// Takes a request for `shard`, which has `held` of them. False: none is free, or the shard is over its share while
     /// another waits. It is woken when one is given back ([`Budget::give`]), or has requests of its own after which it
     /// asks again.
-    pub(crate) fn take(&self, shard: usize, held: usize) -> bool {
+    pub(crate) fn take(&self, shard: ShardId, held: usize) -> bool {
         if held >= self.share() && self.others(shard).any(|(_, waiting)| waiting.load(Ordering::SeqCst)) {
             return false;
         }
         self.try_take() || {
-            let waiting = self.waiting.get(shard).expect("a shard's index is below their number");
-            waiting.store(true, Ordering::SeqCst);
+            self.waiting.get(shard).store(true, Ordering::SeqCst);
             store_then_load();
             self.try_take()
         }
@@ -39,7 +39,7 @@ impl Budget {
     /// # Panics
     ///
     /// More is given back than was taken.
-    pub(crate) fn give(&self, shard: usize, wake: impl Fn(usize)) {
+    pub(crate) fn give(&self, shard: ShardId, wake: impl Fn(ShardId)) {
         let before = self.used.fetch_sub(1, Ordering::SeqCst);
         assert!(before > 0, "a request is given back once");
         store_then_load();
@@ -60,6 +60,11 @@ impl Budget {
         self.max.store(max, Ordering::SeqCst);
     }
 
+    #[cfg(all(test, model))]
+    pub(crate) fn max(&self) -> usize {
+        self.max.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn has_free(&self) -> bool {
         self.used() < self.max.load(Ordering::SeqCst)
     }
@@ -76,7 +81,7 @@ impl Budget {
     }
 
     /// The other shards, and whether each waits.
-    fn others(&self, shard: usize) -> impl Iterator<Item = (usize, &AtomicBool)> {
-        self.waiting.iter().enumerate().filter(move |(other, _)| *other != shard)
+    fn others(&self, shard: ShardId) -> impl Iterator<Item = (ShardId, &AtomicBool)> {
+        self.waiting.entries().filter(move |(other, _)| *other != shard)
     }
 }

@@ -16,13 +16,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::durable::{self, Durable, Earlier, Identity, Opened, Spooled};
 use crate::engine::checkpoints::Checkpoints;
-use crate::engine::conductor::{Conductor, Reading, Writing};
+use crate::engine::conductor::Conductor;
 use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
 use crate::engine::list_file::ListFile;
 use crate::engine::shard::{Shard, Views};
 use crate::engine::spill::Outside;
 use crate::error::Error;
+use crate::lent::Lent;
+use crate::per_shard::{PerShard, ShardId};
 use crate::plan::Plan;
 use crate::run::{Control, Run};
 use crate::shared::Shared;
@@ -217,7 +219,12 @@ impl Bulk {
     /// # Blocking
     ///
     /// Until the list is open.
-    pub fn start(mut self) -> Result<Run, Error> {
+    pub fn start(self) -> Result<Run, Error> {
+        self.assemble().map(Assembled::start)
+    }
+
+    /// Starts the shards, and prepares the conductor.
+    pub(crate) fn assemble(mut self) -> Result<Assembled, Error> {
         let sinks = Sinks::new(std::mem::take(&mut self.sinks));
         sinks.check()?;
         let moves_bodies = sinks.moves_bodies();
@@ -258,26 +265,27 @@ impl Bulk {
             moves_bodies,
             store: Store::new(outside.folder.clone(), plan.run),
         };
-        let shards = (0..plan.shards)
-            .map(|index| {
+        let shards = ShardId::all(plan.shards)
+            .map(|id| {
                 let (plan, shared, views) = (plan.clone(), shared.clone(), views.clone());
                 let outside = outside.clone();
-                executor.submit(move || run_shard(index, plan, shared, views, outside, clock))
+                executor.submit(move || run_shard(id, plan, shared, views, outside, clock))
             })
             .collect();
         let order = if plan.ordered { Some(Reorder::new(first, plan.window_rows)) } else { None };
         let checkpoints = log.map(|(log, commit)| Checkpoints::new(log, commit, clock, views.disk.clone()));
         let conductor = Conductor {
-            outgoing: vec![Vec::new(); plan.shards],
+            outgoing: PerShard::new(plan.shards, Vec::new),
             plan,
             shared: shared.clone(),
             views,
             tally: tally.clone(),
             shards,
-            feed: Reading::Open(Box::new(feed)),
+            feed: Some(Lent::new(Box::new(feed))),
             failure: None,
             // Dirty: the first flush truncates old content and writes the header of a table, even without records.
-            sinks: Writing::Open { sinks, dirty: true },
+            dirty: true,
+            sinks: Lent::new(sinks),
             checkpoints,
             order,
             fed: 0,
@@ -287,8 +295,24 @@ impl Bulk {
             ahead: Default::default(),
             finished: Default::default(),
         };
+        let control = Control::new(shared, tally, memory);
+        Ok(Assembled { conductor, control, plan: planned, executor })
+    }
+}
+
+/// A run whose conductor has not started.
+pub(crate) struct Assembled {
+    pub(crate) conductor: Conductor,
+    control: Control,
+    plan: Arc<Plan>,
+    executor: Executor,
+}
+
+impl Assembled {
+    pub(crate) fn start(self) -> Run {
+        let Self { conductor, control, plan, executor } = self;
         let conductor = executor.submit(move || run_conductor(conductor));
-        Ok(Run::new(conductor, Control::new(shared, tally, memory), planned, executor))
+        Run::new(conductor, control, plan, executor)
     }
 }
 
@@ -323,7 +347,7 @@ fn run_conductor(conductor: Conductor) -> Result<(), Error> {
 ///
 /// Until the run is over.
 fn run_shard(
-    index: usize,
+    id: ShardId,
     plan: Arc<Plan>,
     shared: Arc<Shared>,
     views: Views,
@@ -334,6 +358,67 @@ fn run_shard(
     // Without a runtime the shard ends here, and the conductor reports it.
     #[expect(clippy::expect_used, reason = "a panic here is carried to the conductor, which ends the run")]
     let runtime = runtime.expect("the system provides an event queue for a shard");
-    let seed = clock.unix_us(clock.now()).unsigned_abs() ^ ((index as u64) << 32);
-    runtime.block_on(drive(Shard::new(index, plan, shared, views, outside, clock, seed)));
+    let seed = clock.unix_us(clock.now()).unsigned_abs() ^ (id.bits() << 32);
+    runtime.block_on(drive(Shard::new(id, plan, shared, views, outside, clock, seed)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::durable::Output;
+    use crate::error::ErrorClass;
+    use crate::sink::{Format, FormatOptions, collect};
+    use overlapped_proto::record::Record;
+
+    const ROWS: [&str; 3] = ["no URL", "nor this", "nor that"];
+
+    fn bulk(config: Config) -> Bulk {
+        let urls = ROWS.map(str::to_owned).into_iter();
+        Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls)))
+    }
+
+    fn durable(output: &Path) -> Bulk {
+        let output = Output::new(Format::Ndjson, output.to_owned());
+        let outputs = vec![output.clone()];
+        let durable = Durable { outputs, ..Durable::beside(&output.path) };
+        let (bulk, earlier) = bulk(Config::default()).durable(durable).unwrap();
+        bulk.sink(output.open(Some(&earlier), FormatOptions::default()).unwrap())
+    }
+
+    /// The class of the run's error, after `defect` was done to the conductor.
+    fn run(bulk: Bulk, defect: impl FnOnce(&mut Conductor)) -> Option<ErrorClass> {
+        let mut assembled = bulk.assemble().unwrap();
+        defect(&mut assembled.conductor);
+        assembled.start().wait().err().map(|error| error.class())
+    }
+
+    #[test]
+    fn a_row_without_a_record_fails_the_run_in_every_mode() {
+        let folder = std::env::temp_dir().join(format!("overlapped-conservation-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let ordered = Config { ordered: true, ..Config::default() };
+        let lose = |conductor: &mut Conductor| conductor.read += 1;
+        for (number, defect) in [None, Some(lose)].into_iter().enumerate() {
+            let expected = defect.map(|_| ErrorClass::Sum);
+            let check = |mode: &str, bulk: Bulk| {
+                let found = run(bulk, |conductor| defect.into_iter().for_each(|defect| defect(conductor)));
+                assert_eq!(found, expected, "{mode}");
+            };
+            check("collected", bulk(Config::default()).sink(collect().0));
+            check("ordered", bulk(ordered.clone()).sink(collect().0));
+            check("durable", durable(&folder.join(format!("{number}.ndjson"))));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// More records than rows kept the run waiting for ever.
+    #[test]
+    fn a_record_too_many_fails_the_run() {
+        let double = |conductor: &mut Conductor| {
+            conductor.finished.push_back(vec![Record::new(Row(0), ROWS[0])]);
+        };
+        assert_eq!(run(bulk(Config::default()).sink(collect().0), double), Some(ErrorClass::Sum));
+    }
 }

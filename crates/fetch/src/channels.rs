@@ -12,19 +12,20 @@ use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 
 use crate::mailbox::Mailbox;
+use crate::per_shard::{PerShard, ShardId};
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, store_then_load};
 
 /// The queues of a run. `J` and `R` are small in models.
 #[derive(Debug)]
 pub(crate) struct Channels<J = Job, R = Record> {
     /// Rows for each shard.
-    inboxes: Box<[Mailbox<J>]>,
+    inboxes: PerShard<Mailbox<J>>,
     /// Finished rows for the conductor.
     pub(crate) results: Mailbox<R>,
     /// For each shard: a host could start, or rows have come in that it has not looked at.
-    ready: Box<[AtomicBool]>,
+    ready: PerShard<AtomicBool>,
     /// For each shard: rows spilled to disk, which do not count against the window.
-    spilled: Box<[AtomicU64]>,
+    spilled: PerShard<AtomicU64>,
     /// A shard waits for the conductor, which is behind or has too many rows out.
     stalled: AtomicBool,
     /// Rows that were handed out and are not written yet.
@@ -38,10 +39,10 @@ pub(crate) struct Channels<J = Job, R = Record> {
 impl<J, R> Channels<J, R> {
     pub(crate) fn new(shards: usize) -> Self {
         Self {
-            inboxes: (0..shards).map(|_| Mailbox::new()).collect(),
+            inboxes: PerShard::new(shards, Mailbox::new),
             results: Mailbox::new(),
-            ready: (0..shards).map(|_| AtomicBool::new(false)).collect(),
-            spilled: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            ready: PerShard::new(shards, || AtomicBool::new(false)),
+            spilled: PerShard::new(shards, || AtomicU64::new(0)),
             stalled: AtomicBool::new(false),
             out: AtomicU64::new(0),
             window: AtomicUsize::new(limits::WINDOW_ROWS_FIRST),
@@ -54,12 +55,8 @@ impl<J, R> Channels<J, R> {
     }
 
     /// The queue of rows for a shard.
-    ///
-    /// # Panics
-    ///
-    /// There is no such shard.
-    pub(crate) fn inbox(&self, shard: usize) -> &Mailbox<J> {
-        self.inboxes.get(shard).expect("a shard's index is below their number")
+    pub(crate) fn inbox(&self, shard: ShardId) -> &Mailbox<J> {
+        self.inboxes.get(shard)
     }
 
     pub(crate) fn wake_shards(&self) {
@@ -112,8 +109,8 @@ impl<J, R> Channels<J, R> {
         self.full.load(Ordering::SeqCst) && !coming() && !ready()
     }
 
-    pub(crate) fn set_ready(&self, shard: usize, ready: bool) {
-        self.ready.get(shard).expect("a shard's index is below their number").store(ready, Ordering::SeqCst);
+    pub(crate) fn set_ready(&self, shard: ShardId, ready: bool) {
+        self.ready.get(shard).store(ready, Ordering::SeqCst);
     }
 
     /// Rows that may be in memory: as few as keep all hosts busy, up to the run's window.
@@ -158,9 +155,8 @@ impl<J, R> Channels<J, R> {
 
     /// Sets how many rows of a shard wait on disk. More than before are room in the window: the conductor is woken if
     /// it waits for some.
-    pub(crate) fn set_spilled(&self, shard: usize, rows: u64) {
-        let spilled = self.spilled.get(shard).expect("a shard's index is below their number");
-        if spilled.swap(rows, Ordering::SeqCst) < rows {
+    pub(crate) fn set_spilled(&self, shard: ShardId, rows: u64) {
+        if self.spilled.get(shard).swap(rows, Ordering::SeqCst) < rows {
             store_then_load();
             if self.full.load(Ordering::SeqCst) {
                 self.results.wake();
@@ -181,6 +177,7 @@ mod models {
 
     use super::Channels;
     use crate::budget::Budget;
+    use crate::per_shard::ShardId;
 
     type Small = Channels<u8, u8>;
 
@@ -211,7 +208,7 @@ mod models {
                 conductor.caught_up();
             });
             block_on(poll_fn(|cx| {
-                channels.inbox(0).register(cx.waker());
+                channels.inbox(ShardId::numbered(0)).register(cx.waker());
                 if channels.is_behind(1) { Poll::Pending } else { Poll::Ready(()) }
             }));
             conductor.join().unwrap();
@@ -221,7 +218,7 @@ mod models {
     /// The conductor hands out rows again once a shard has moved some to disk.
     #[test]
     fn room_made_on_disk_is_seen() {
-        check_room(|channels| channels.set_spilled(0, 1), 1);
+        check_room(|channels| channels.set_spilled(ShardId::numbered(0), 1), 1);
     }
 
     #[test]
@@ -252,17 +249,18 @@ mod models {
     fn a_request_given_back_reaches_the_shard_that_waits() {
         loom::model(|| {
             let shared = Arc::new((Small::new(2), Budget::new(1, 2)));
-            assert!(shared.1.take(0, 0));
+            let (first, second) = (ShardId::numbered(0), ShardId::numbered(1));
+            assert!(shared.1.take(first, 0));
             let other = Arc::clone(&shared);
             let give = |shared: &(Small, Budget), shard| shared.1.give(shard, |to| shared.0.inbox(to).wake());
             let other = thread::spawn(move || {
                 block_on(poll_fn(|cx| {
-                    other.0.inbox(1).register(cx.waker());
-                    if other.1.take(1, 0) { Poll::Ready(()) } else { Poll::Pending }
+                    other.0.inbox(second).register(cx.waker());
+                    if other.1.take(second, 0) { Poll::Ready(()) } else { Poll::Pending }
                 }));
-                give(&other, 1);
+                give(&other, second);
             });
-            give(&shared, 0);
+            give(&shared, first);
             other.join().unwrap();
             assert_eq!(shared.1.used(), 0);
         });

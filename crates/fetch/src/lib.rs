@@ -44,11 +44,14 @@ mod shared;
 mod channels;
 mod budget;
 mod mailbox;
+mod per_shard;
 mod sync;
 mod config;
 mod row;
 pub mod record;
 mod fs;
+mod single_flight;
+mod lent;
 mod clock;
 mod error;
 

@@ -22,6 +22,8 @@ use overlapped_proto::limits;
 #[derive(Debug)]
 pub(crate) struct Memory {
     max: usize,
+    /// Responses that hold less are not counted.
+    counted: usize,
     used: AtomicUsize,
     /// Bytes of the texts of long rows, from when they are dispatched until a sink has taken their records.
     rows: AtomicUsize,
@@ -65,9 +67,19 @@ enum Turn {
 
 impl Memory {
     pub(crate) fn new(max: Option<u64>) -> Arc<Self> {
+        Self::counting(limits::MEMORY_COUNTED_BYTES, max)
+    }
+
+    /// A budget of a run whose responses wait for those of earlier rows, so that many small ones count as well.
+    pub(crate) fn ordered(max: Option<u64>) -> Arc<Self> {
+        Self::counting(limits::MEMORY_COUNTED_BYTES_ORDERED, max)
+    }
+
+    fn counting(counted: usize, max: Option<u64>) -> Arc<Self> {
         let max = max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
         Arc::new(Self {
             max,
+            counted,
             used: AtomicUsize::new(0),
             rows: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
@@ -127,7 +139,7 @@ impl Memory {
 impl Share {
     /// Sets the bytes that the response holds. Amounts below a threshold are not counted.
     pub(crate) fn set(&mut self, bytes: usize) {
-        let bytes = if bytes < limits::MEMORY_COUNTED_BYTES { 0 } else { bytes };
+        let bytes = if bytes < self.memory.counted { 0 } else { bytes };
         let before = std::mem::replace(&mut self.bytes, bytes);
         if bytes > before {
             let used = self.memory.used.fetch_add(bytes - before, Ordering::SeqCst) + bytes - before;

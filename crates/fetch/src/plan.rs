@@ -102,7 +102,11 @@ impl Plan {
             },
             strictness: if response.strict_http { Strictness::Strict } else { Strictness::Lenient },
             decodes: request.compressed,
-            memory: Memory::new(response.memory_max),
+            memory: if ordered {
+                Memory::ordered(response.memory_max)
+            } else {
+                Memory::new(response.memory_max)
+            },
             robots: pace.robots.then(|| robot(&request)),
             rate: pace.rate,
             trust: Trust::new(network.ca_pem.as_deref(), network.insecure_hosts)?,

@@ -139,3 +139,30 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use overlapped::block_on;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::feed::Input;
+    use crate::error::ErrorClass;
+
+    #[test]
+    fn a_row_without_a_record_ends_the_stream_with_an_error() {
+        let urls = ["no URL", "nor this"].map(str::to_owned).into_iter();
+        let bulk = Bulk::new(Config::default()).unwrap().input(Input::Urls(Box::new(urls)));
+        let queue = Arc::new(Queue::default());
+        let mut assembled = bulk.sink(Box::new(Sender(queue.clone()))).assemble().unwrap();
+        assembled.conductor.read += 1;
+        let mut records = Records { queue, run: Some(assembled.start()), summary: None, failure: None };
+        let mut next = || block_on(poll_fn(|cx| Pin::new(&mut records).poll_next(cx)));
+        assert!(next().unwrap().is_ok());
+        assert!(next().unwrap().is_ok());
+        assert_eq!(next().unwrap().unwrap_err().class(), ErrorClass::Sum);
+        assert!(next().is_none());
+    }
+}

@@ -136,7 +136,7 @@ struct Counts {
     bad: u64,
     bytes: u64,
     wire_bytes: u64,
-    by_status: HashMap<u16, u64>,
+    by_status: BTreeMap<u16, u64>,
     by_error: BTreeMap<&'static str, u64>,
     by_note: BTreeMap<&'static str, u64>,
     total: Histogram<u64>,
@@ -166,7 +166,7 @@ impl Tally {
             bad: 0,
             bytes: 0,
             wire_bytes: 0,
-            by_status: HashMap::new(),
+            by_status: BTreeMap::new(),
             by_error: BTreeMap::new(),
             by_note: BTreeMap::new(),
             // Microseconds, to two digits.
@@ -195,6 +195,8 @@ impl Tally {
     pub(crate) fn add(&self, batch: &[Record]) {
         let mut counts = self.lock();
         batch.iter().for_each(|record| counts.add(record));
+        // In many lists neighbours are of one host, which is then looked up once.
+        batch.chunk_by(|a, b| a.host == b.host).for_each(|records| counts.add_host(records));
     }
 
     /// True if the number of failed rows has reached the limit.
@@ -240,7 +242,7 @@ impl Tally {
             progress,
             finished: shared.stopped_by().is_none(),
             stopped_by: shared.stopped_by(),
-            by_status: counts.by_status.iter().map(|(status, count)| (*status, *count)).collect(),
+            by_status: counts.by_status.clone(),
             by_error: counts.by_error.clone(),
             by_note: counts.by_note.clone(),
             total_ms: percentiles(&counts.total),
@@ -289,7 +291,6 @@ impl Counts {
         if let Some(wait) = record.timing.wait {
             let _ = self.first_byte.record(wait.0 / 1_000);
         }
-        self.add_host(record, total.as_millis_f64());
     }
 
     /// The counter for a failed row. Each one is counted once.
@@ -306,15 +307,18 @@ impl Counts {
         }
     }
 
-    fn add_host(&mut self, record: &Record, total_ms: f64) {
-        let Some(name) = record.host.as_deref() else { return };
+    /// Counts records of one host.
+    fn add_host(&mut self, records: &[Record]) {
+        let Some(name) = records.first().and_then(|record| record.host.as_deref()) else { return };
         if !self.hosts.contains_key(name) && self.hosts.len() < limits::HOSTS_TALLIED_MAX {
             self.hosts.insert(name.into(), HostCounts::default());
         }
         let Some(host) = self.hosts.get_mut(name) else { return };
-        host.requests += u64::from(record.timing.blocked.is_some());
-        host.failed += u64::from(!record.ok);
-        host.total_ms += total_ms;
+        for record in records {
+            host.requests += u64::from(record.timing.blocked.is_some());
+            host.failed += u64::from(!record.ok);
+            host.total_ms += record.timing.total().as_millis_f64();
+        }
     }
 
     fn slowest_hosts(&self) -> Vec<(String, f64)> {

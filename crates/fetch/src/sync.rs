@@ -1,6 +1,6 @@
 //! Locks and atomics of what the threads of a run share: std's, or loom's where a model checks the protocol.
 //!
-//! Only the modules that have a model use these names: `mailbox`, `budget` and `channels`.
+//! The modules that have a model use these names: `mailbox`, `budget`, `channels` and `shared`.
 
 #[cfg(model)]
 use loom as imp;
@@ -11,7 +11,7 @@ use std as imp;
 pub(crate) use atomic_waker::AtomicWaker;
 #[cfg(model)]
 pub(crate) use imp::future::AtomicWaker;
-pub(crate) use imp::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use imp::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// A mutex without poisoning: no user code runs while one is held, so a panic cannot leave half a change behind.
 #[derive(Debug)]

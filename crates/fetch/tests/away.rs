@@ -129,6 +129,29 @@ fn many_dead_hosts_are_waited_for_at_the_same_time() {
     assert!(fetched.summary.by_error["host.down"] > 60, "{:?}", fetched.summary.by_error);
 }
 
+/// Three dead hosts, each more than 10,000 rows behind the one before: while the first holds the records back, the list is
+/// read on, until all three are waited for at the same time.
+#[test]
+fn in_order_dead_hosts_were_met_one_after_the_other() {
+    let dead: Vec<_> = (0..3).map(|host| refused_on(Ipv4Addr::new(127, 0, 80, host + 1))).collect();
+    let server = Server::builder().hosts(4).start();
+    let healthy: Vec<_> = (0..4).map(|host| server.url_on(host, "/ok")).collect();
+    let urls = (0..20_500_usize).map(move |row| match row % 10_200 {
+        place @ ..100 => dead[row / 10_200].url(&format!("/{place}")),
+        place => healthy[place % 4].clone(),
+    });
+    let pace = Pace { host_down_after: Some(Duration::from_secs(120)), ..Pace::default() };
+    let config = Config { pace, ordered: true, ..config() };
+    let run = Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls))).start().unwrap();
+    let control = run.control();
+    while control.progress().hosts_parked < 3 {
+        assert!(control.progress().rows_done < 20_500, "they were given up one by one");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    control.abort();
+    let _ = wait(run);
+}
+
 /// Nothing listens until the row has waited for its origin, which the counts of the run show.
 #[test]
 fn a_row_of_a_host_of_one_row_waits_while_it_is_away() {

@@ -1,6 +1,6 @@
 //! Dates as HTTP writes them (RFC 9110, section 5.6.7).
 
-use crate::record::text::civil;
+use crate::calendar::civil;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, from seconds since 1970.
 ///

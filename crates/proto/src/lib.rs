@@ -4,6 +4,9 @@
 //! arguments, and the return value is the next action. So tests, simulations and fuzzers can drive all of it, and the
 //! engine (`overlapped-fetch`) only performs the actions.
 //!
+//! This crate is internal: its items may change in any release. Use `overlapped-fetch`, which exports the types that its
+//! signatures need.
+//!
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
 pub mod survey;
@@ -47,3 +50,5 @@ pub mod timing;
 pub mod error;
 pub mod limits;
 pub mod time;
+pub mod calendar;
+pub mod base64;

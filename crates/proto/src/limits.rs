@@ -128,6 +128,9 @@ pub const REUSE_ONCE_WATCH: Nanos = Nanos::from_millis(100);
 /// Responses on one connection after each of which it is watched, once for each origin. Servers that limit the requests
 /// of a connection, and close it unannounced, mostly allow very few, or a hundred and more.
 pub const REUSE_ONCE_WATCHES: u32 = 4;
+/// Answers of a connection after each of which the system is asked whether more has come. Later it is not asked again in the
+/// step that has read the answer.
+pub const LOOKS_MIN: u32 = 8;
 /// Connections opened for a request before a server that sends data unasked fails it: the first may be an accident.
 pub const CONNECTION_TRIES: usize = 2;
 /// Origins whose habit of keeping connections open a thread remembers.
@@ -255,8 +258,10 @@ pub const MEMORY_BYTES: u64 = 512 << 20;
 /// The part of it beyond which bodies go to disk, as a divisor. The rest is for heads in transit and decoders, which
 /// cannot.
 pub const MEMORY_DISK_SHARE: usize = 2;
-/// Responses that hold less are not counted: the 10,000 that `REORDER_ROWS` allows are 20 MB.
+/// Responses that hold less are not counted: there are as many as requests in flight, and those of a few batches.
 pub const MEMORY_COUNTED_BYTES: usize = 2 << 10;
+/// The same in ordered mode, where up to `REORDER_ROWS` finished responses wait for an earlier row.
+pub const MEMORY_COUNTED_BYTES_ORDERED: usize = 256;
 /// The part of it that the texts of rows may take (URLs, `meta`, bodies to send, redirects), as a divisor. Beyond it the
 /// list is not read any further.
 pub const MEMORY_ROWS_SHARE: usize = 4;
@@ -326,8 +331,9 @@ pub const BATCHES_WAITING_MAX: usize = 2;
 pub const BATCHES_SPARE_MAX: usize = 4;
 /// How long a finished record may wait for its batch to fill.
 pub const BATCH_DELAY: Nanos = Nanos::from_millis(5);
-/// The reorder window, in rows, in ordered mode.
-pub const REORDER_ROWS: usize = 10_000;
+/// The largest window in ordered mode: finished rows that wait for an earlier one take about a KiB each, and what counts of
+/// their responses goes to disk.
+pub const REORDER_ROWS: usize = 65_536;
 /// The longest error message.
 pub const ERROR_MESSAGE_BYTES: usize = 1 << 10;
 /// The longest quotation of foreign text, such as a bad row or a `Location`, in a message.

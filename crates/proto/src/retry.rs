@@ -4,6 +4,7 @@
 //! The consequences of a failure for other rows of the host (parking, a lower concurrency limit, giving the host up) are
 //! in `schedule`.
 
+use crate::calendar::days_since_1970;
 use crate::error::{ErrorKind, Phase};
 use crate::job::{Job, Method};
 use crate::limits;
@@ -227,13 +228,6 @@ fn nearest_century(year: i64, unix_now_s: i64) -> i64 {
     let now = 1970 + unix_now_s / 31_556_952;
     let year = now - now.rem_euclid(100) + year;
     if year > now + 50 { year - 100 } else { year }
-}
-
-/// Days from 1970-01-01, in the Gregorian calendar (months counted from March, so that the leap day is the last).
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! What sockets alone cost: fetches a list of `http://` URLs of one server over so many connections, on one thread, and
-//! prints how many were answered with 200. It trusts the server (a `Content-Length`, nothing unasked), follows nothing,
-//! keeps nothing and times nothing: no client can be cheaper by much, so it is the floor that `benches/` measures from.
+//! A lower bound for a client: fetches a list of `http://` URLs of one server over N connections on one thread, and
+//! prints the number of responses with status 200. It trusts the server (a `Content-Length`, no unsolicited bytes), follows
+//! no redirects, and keeps and times nothing. `benches/` compares clients with it.
 //!
 //! ```text
 //! cargo run --release -p overlapped-testkit --example bare_sockets -- urls.txt 64
@@ -36,7 +36,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Fetches one URL after the other on a connection of its own.
+/// Fetches URLs sequentially on one connection.
 async fn lane(list: List, good: Rc<Cell<u64>>) -> io::Result<()> {
     let mut stream: Option<TcpStream> = None;
     while let Some(url) = next(&list)? {
@@ -59,7 +59,7 @@ fn next(list: &List) -> io::Result<Option<String>> {
     list.borrow_mut().next().transpose()
 }
 
-/// Reads one answer; true if its status is 200. Nothing is held while it is waited for.
+/// Reads one response; true if its status is 200. No buffer is allocated while it waits.
 async fn answered_well(stream: &mut TcpStream) -> io::Result<bool> {
     stream.readable().await?;
     let mut buffer = Vec::with_capacity(4 << 10);

@@ -1,6 +1,6 @@
-//! A proper response: its parts, and the one place where they become bytes.
+//! A well-formed response, and its encoding as bytes.
 //!
-//! What is common to all answers (framing, HEAD, the end of the connection) is decided here and in no route.
+//! What all responses have in common (framing, HEAD, closing the connection) is decided here and not in the routes.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use crate::oracle::Pattern;
 use crate::request::Request;
 use crate::script::{Delivery, Script, Step, reason};
 
-/// A response before it is made bytes: what is common to all routes is added in one place.
+/// A response before it is encoded.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Lines of the head, each with its CRLF.
@@ -21,11 +21,11 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<Step>,
 }
 
-/// How the client can tell where the body ends.
+/// The framing of the body.
 pub(crate) enum Length {
     Known(u64),
     Chunked,
-    /// Statuses that have no body, and no header about it.
+    /// No body and no framing header, for statuses without a body.
     None,
 }
 
@@ -90,7 +90,7 @@ impl Answer {
     }
 }
 
-/// A date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
+/// An HTTP date: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
 pub(crate) fn http_date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =

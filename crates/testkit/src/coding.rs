@@ -1,4 +1,4 @@
-//! Content codings: bodies packed as a server packs them, damaged as asked, and bombs of any size that cost nothing to make.
+//! Content codings: encoded bodies, damaged bodies, and decompression bombs of any size that need little memory here.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ use crate::script::Step;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
     Gzip,
-    /// The zlib format, which is what `deflate` means.
+    /// The zlib format, which RFC 9110 calls `deflate`.
     Deflate,
     /// Deflate without the zlib wrapper, which some servers send under the same name.
     RawDeflate,
@@ -30,7 +30,7 @@ impl Coding {
         }
     }
 
-    /// The word in `Content-Encoding`.
+    /// The name in `Content-Encoding`.
     pub(crate) fn token(self) -> &'static str {
         match self {
             Coding::Gzip => "gzip",
@@ -69,19 +69,19 @@ impl Coding {
     }
 }
 
-/// Something wrong with an encoded body.
+/// A defect of an encoded body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Damage {
     None,
     /// The second half is missing.
     Truncated,
-    /// A byte in the middle is another.
+    /// A byte in the middle is changed.
     Corrupt,
-    /// The last byte, of a checksum where there is one, is another.
+    /// The last byte, which belongs to the checksum if there is one, is changed.
     Tail,
-    /// Nine bytes of something else follow.
+    /// Nine bytes of garbage follow.
     Garbage,
-    /// The body comes in two members, where the coding has such.
+    /// The body is split into two members, if the coding has members.
     Members,
     /// The body is not encoded at all.
     Plain,
@@ -141,11 +141,11 @@ impl Damage {
     }
 }
 
-/// How many zeros one block of a bomb unpacks to.
+/// The number of zeros to which one block of a bomb decodes.
 const BOMB_BLOCK_BYTES: u64 = 1 << 20;
 
-/// The steps that send `bytes` zeros, packed as far as the coding can, with no more than a few kilobytes in memory here: one packed block
-/// of a mebibyte that stands on its own, many times, and what the coding wants before and behind.
+/// The steps that send `bytes` zeros at the coding's best compression, with a few kilobytes of memory: one self-contained
+/// block of a mebibyte is repeated between the header and the trailer of the coding.
 pub(crate) fn bomb(coding: Coding, bytes: u64) -> Vec<Step> {
     let times = bytes / BOMB_BLOCK_BYTES;
     let rest = zeros(bytes % BOMB_BLOCK_BYTES);
@@ -169,7 +169,7 @@ pub(crate) fn bomb(coding: Coding, bytes: u64) -> Vec<Step> {
         }
         Coding::Brotli => brotli_bomb(times, &rest),
         Coding::Zstd => {
-            // A window of 128 KiB, then blocks of the type "one byte so many times".
+            // A window of 128 KiB, then RLE blocks.
             let of_zeros = |bytes: u32| {
                 let [low, middle, high, _] = (bytes << 3 | 2).to_le_bytes();
                 vec![low, middle, high, 0]
@@ -186,7 +186,7 @@ pub(crate) fn bomb(coding: Coding, bytes: u64) -> Vec<Step> {
     }
 }
 
-/// A frame of zstd that demands a window of 2^`window_log` bytes to unpack this body, which it does not need at all.
+/// A zstd frame whose header declares a window of 2^`window_log` bytes, which the body does not need.
 pub(crate) fn zstd_with_window(window_log: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, window_log.saturating_sub(10) << 3];
     for part in body.chunks(1 << 10) {
@@ -203,7 +203,7 @@ fn zeros(bytes: u64) -> Vec<u8> {
 }
 
 fn deflated_block(times: u64) -> Step {
-    // A full flush ends on a byte and forgets what was before, so that the block can follow itself.
+    // A full flush ends on a byte boundary and resets the window, so that the block can be repeated.
     Step::Repeat(Bytes::from(deflate(&zeros(BOMB_BLOCK_BYTES), flate2::FlushCompress::Full)), times)
 }
 
@@ -214,7 +214,7 @@ fn deflate(body: &[u8], flush: flate2::FlushCompress) -> Vec<u8> {
     packed
 }
 
-/// The checksum of 1, 2, 4, … zeros comes from that of half as many, so that this takes no time even for terabytes.
+/// Computes the checksum of 1, 2, 4, … zeros by doubling, which is fast even for terabytes.
 fn crc_of_zeros(bytes: u64) -> u32 {
     let mut whole = flate2::Crc::new();
     let mut part = flate2::Crc::new();
@@ -233,8 +233,8 @@ fn crc_of_zeros(bytes: u64) -> u32 {
     whole.sum()
 }
 
-/// The blocks between two flushes of the encoder are equal once its window is full: the first carries the rest and fills the
-/// window, the second is sent again and again.
+/// Once the encoder's window is full, the blocks between two flushes are equal: the first block also holds the remainder and
+/// fills the window, the second is repeated.
 fn brotli_bomb(times: u64, rest: &[u8]) -> Vec<Step> {
     const FITS: &str = "writing to memory does not fail";
     let block = zeros(BOMB_BLOCK_BYTES);

@@ -1,7 +1,7 @@
-//! The limit of open files, which ten thousand connections reach.
+//! The limit on open files, which tests with thousands of connections reach.
 
-/// Raises the soft limit of open files of this process to its hard limit, and says what it is now; `None` means without limit, or
-/// unknown on this system. Never lowers it.
+/// Raises the soft limit on open files of this process to its hard limit, and returns the limit; `None` if there is none or it
+/// is unknown on this system. It never lowers the limit.
 pub fn raise_open_files() -> Option<u64> {
     raise()
 }

@@ -1,4 +1,4 @@
-//! JSON out of what the server saw, written by hand: the crate needs no reader of it.
+//! JSON output of the record, written by hand, so that the crate needs no JSON library.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use crate::request::Request;
 
 const FITS: &str = "a String takes all";
 
-/// The answer of `/echo`.
+/// The body of `/echo`.
 pub(crate) fn of_request(request: &Request) -> String {
     let mut out = String::from("{\"method\":");
     string(&mut out, &request.method);
@@ -31,7 +31,8 @@ pub(crate) fn of_request(request: &Request) -> String {
     out
 }
 
-/// A line of the record, with its line feed. Times are seconds since the server's start; what has not happened is null.
+/// A line of the record, with its line feed. Times are seconds since the server's start; an event that has not happened is
+/// null.
 pub(crate) fn of_seen(seen: &Seen, scheme: &str) -> String {
     let (ending, ended) = match seen.ending {
         Ending::Pending => ("pending", None),
@@ -55,7 +56,7 @@ pub(crate) fn of_seen(seen: &Seen, scheme: &str) -> String {
     out
 }
 
-/// The answer of `/testkit/counts`.
+/// The body of `/testkit/counts`.
 pub(crate) fn of_counts(counts: Counts, hosts: &BTreeMap<String, HostRecord>) -> String {
     let mut out = String::from("{");
     for (name, count) in [

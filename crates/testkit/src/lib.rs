@@ -1,12 +1,11 @@
 //! A real loopback HTTP server that misbehaves on request, and records what it saw.
 //!
-//! Tests of a client should not ask a mock what it was told, but a server what arrived: how many requests, in which order, over how many
-//! connections, how many at the same time, with which bytes. [`Server`] is such a server, on 127.0.0.1 or any other loopback
-//! addresses, over TCP or TLS, with a [table of routes](#routes) for whatever an HTTP server can do to its clients. [`Script`] sends
-//! any bytes in any segments, as the answer of a route or on a whole connection ([`RawServer`]). [`blackhole`] and [`refused`] are
-//! addresses without a server.
+//! A test of a client asserts what reached a server: the number of requests, their order and bytes, the connections and the
+//! concurrency. [`Server`] is such a server, on 127.0.0.1 or other loopback addresses, over TCP or TLS, with a
+//! [table of routes](#routes) for the faults of real servers. [`Script`] sends any bytes in any segments, as the response of
+//! a route or on a whole connection ([`RawServer`]). [`blackhole`] and [`refused`] are addresses without a server.
 //!
-//! Nothing here may know the crates under test, assert a time, or pretend: every byte goes through a socket.
+//! This crate imports none of the crates under test and asserts no times. Every byte goes through a socket; there are no mocks.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -36,10 +35,10 @@
 
 // From the outside in; a module imports only modules listed below it.
 
-// A server that plays a script from the moment of the connect.
+// A server whose connections are scripts.
 mod raw;
 
-// The server: its builder, and the questions a test asks it.
+// The server: its builder, and accessors for what it has recorded.
 mod server;
 
 // The server's thread: listens, accepts, serves.
@@ -48,39 +47,39 @@ mod service;
 // The built-in routes: a request in, a script out.
 mod routes;
 
-// A proper response, and how it becomes bytes.
+// A well-formed response and its encoding.
 mod answer;
 
-// A certificate authority of its own, and leaves that are right or wrong.
+// A certificate authority, with valid and invalid leaf certificates.
 #[cfg(feature = "tls")]
 mod tls;
 
 // One connection: reads requests from it and plays scripts on it.
 mod wire;
 
-// Packed bodies, damaged bodies, bombs.
+// Encoded bodies, damaged bodies, decompression bombs.
 mod coding;
 
-// What to do on a connection, step by step.
+// The steps that the server performs on a connection.
 mod script;
 
-// JSON out of what the server saw.
+// JSON output of the record.
 mod json;
 
-// What the server saw.
+// The record of requests.
 mod record;
 
-// One request, byte for byte.
+// A request as received.
 mod request;
 
-// The bodies that a test can compute for itself.
+// The expected bodies, computed by a test.
 mod oracle;
 
-// Addresses where no server is.
+// Addresses without a server.
 #[cfg(unix)]
 mod void;
 
-// The limit of open files.
+// The limit on open files.
 mod files;
 
 pub use files::raise_open_files;

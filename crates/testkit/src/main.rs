@@ -1,5 +1,5 @@
-//! The server as a program, for tests and benchmarks in other languages. It prints its URLs, one a line, and stops by itself: after its time,
-//! at SIGINT or SIGTERM, or when its standard input ends.
+//! The server as a program, for tests and benchmarks in other languages. It prints its URLs, one a line, and stops after a
+//! given time, at SIGINT or SIGTERM, or at the end of its standard input.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -24,7 +24,7 @@ usage: overlapped-testkit [OPTIONS]
   --ca-file FILE     write the certificate authority there, as PEM
 ";
 
-/// The command line, as it was given.
+/// The command line, as parsed.
 #[derive(Default)]
 struct Options {
     listen: Vec<SocketAddr>,
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            // Nobody is left to be told when this fails.
+            // A failure cannot be reported anywhere else.
             let _ = io::stdout().write_all(USAGE.as_bytes());
             return ExitCode::SUCCESS;
         }
@@ -118,10 +118,10 @@ fn write_ca(_: &Server, _: &str) -> io::Result<()> {
 /// Waits for the first reason to stop.
 fn wait(options: &Options) -> io::Result<()> {
     let (ended, input) = tokio::sync::oneshot::channel();
-    // Without the flag the sender lives, and says nothing, to the end of this function.
+    // Without the flag the sender is kept to the end of this function, and sends nothing.
     let _silent = if options.until_eof {
         std::thread::spawn(move || {
-            // An input that can't be read has ended as well.
+            // A read error counts as the end of the input.
             let _ = io::copy(&mut io::stdin(), &mut io::sink());
             let _ = ended.send(());
         });

@@ -1,9 +1,9 @@
-//! The bodies that a test can compute for itself: what a row or a target must answer.
+//! The expected bodies: what the server sends for a row or a target.
 //!
-//! Every body is a pure function of its address, so that a test that mixes up two rows, loses a byte or writes one twice notices.
-//! Nothing here depends on a server; a block of any body can be made from its position alone, so gigabytes need no memory.
+//! Every body is a pure function of its target, so that a test detects swapped rows, lost bytes and duplicated bytes. A block of
+//! a body is computed from its position, so that bodies of gigabytes need no memory.
 
-/// How the bytes of a body look.
+/// The alphabet of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alphabet {
     /// All 256 values.
@@ -12,14 +12,14 @@ pub(crate) enum Alphabet {
     Text,
 }
 
-/// A body without end: the first so many bytes of it are what a route serves.
+/// An infinite body. A route serves a prefix of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     pub(crate) seed: u64,
     pub(crate) alphabet: Alphabet,
 }
 
-/// The body of `/bytes/N` for this target: the path and the query as they were asked for, such as `/bytes/1024?i=7`.
+/// The body of `/bytes/N` for this target, which is the path and the query as requested, such as `/bytes/1024?i=7`.
 ///
 /// ```
 /// assert_eq!(overlapped_testkit::bytes_of("/bytes/3", 3).len(), 3);
@@ -33,7 +33,7 @@ pub fn text_of(target: &str, length: usize) -> Vec<u8> {
     Pattern { seed: hash(target), alphabet: Alphabet::Text }.prefix(length)
 }
 
-/// The body of `/row/N`: its number on a line of its own, then 0 to 1,023 bytes of text, as many as the number says.
+/// The body of `/row/N`: a line with its number, then 0 to 1,023 bytes of text; the length depends on the number.
 ///
 /// ```
 /// assert!(overlapped_testkit::row_of(17).starts_with(b"row 17\n"));
@@ -89,7 +89,7 @@ fn letter(byte: u8, position: u64) -> u8 {
     }
 }
 
-/// FNV-1a: small, and the same everywhere.
+/// FNV-1a: a small hash that is the same on every platform.
 fn hash(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

@@ -1,11 +1,11 @@
-//! A server that plays a script from the moment of the connect, without reading a request unless the script says so.
+//! A server whose connections are scripts from the start: it reads a request only if the script says so.
 
 use std::ops::Deref;
 
 use crate::script::Script;
 use crate::server::Server;
 
-/// A server whose connections are scripts. It derefs to its [`Server`], which records the requests that the script expects.
+/// A server whose connections are scripts. It derefs to its [`Server`], which records the requests that the script reads.
 ///
 /// ```
 /// use std::io::{Read, Write};

@@ -1,8 +1,8 @@
-//! What the server saw: every count, and the requests themselves up to a limit.
+//! The record of a server: all counts, and the requests up to a limit.
 //!
-//! Counts are kept for ever and stay small; requests are kept up to the `record_limit` and never beyond. A request is in flight from the
-//! moment it has been read until the moment before the last byte of its answer is handed to the socket: a client can't know
-//! of the answer any earlier, so a client that keeps its limits is never seen to break them.
+//! Counts are never dropped; requests are kept up to the `record_limit`. A request is in flight from when it has been read until
+//! just before the last byte of its response is written to the socket. A client cannot have the whole response earlier, so a
+//! client that keeps its limits is never recorded as exceeding them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -13,64 +13,64 @@ use std::time::{Duration, Instant};
 
 use crate::request::Request;
 
-/// A request that the server read, and what became of it. It derefs to its [`Request`].
+/// A request that the server has read, with its outcome. It derefs to its [`Request`].
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The request itself.
     pub request: Arc<Request>,
-    /// Which connection it came over; they are numbered from 0 in the order of their acceptance.
+    /// The number of its connection, from 0 in the order of acceptance.
     pub connection: u64,
-    /// The address on our side: which of several loopback addresses was asked.
+    /// The server's address, which is one of several if the server listens on several.
     pub local: SocketAddr,
-    /// The address on the client's side.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// The host that was asked: the Host header in lower case, without it `local`.
+    /// The Host header in lower case; without one, the server's address.
     pub host: Arc<str>,
-    /// When its last byte was read, since the server's start.
+    /// The time at which its last byte was read, since the server's start.
     pub at: Duration,
-    /// How many requests were in flight as it arrived, itself among them.
+    /// The number of requests in flight on its arrival, including itself.
     pub in_flight: usize,
-    /// What became of it by now.
+    /// Its outcome so far.
     pub ending: Ending,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Its answer is not complete yet.
+    /// Its response is not complete yet.
     Pending,
-    /// Its answer, whole or cut short as asked, went out at this time since the server's start.
+    /// Its response, complete or truncated as scripted, was sent at this time since the server's start.
     Answered(Duration),
-    /// The client went away at this time, before the answer was complete.
+    /// The client disconnected at this time, before the response was complete.
     Left(Duration),
 }
 
-/// What the server saw of one host; see [`Seen::host`].
+/// The record of one host; see [`Seen::host`].
 #[derive(Clone, Debug, Default)]
 pub struct HostRecord {
-    /// How many requests.
+    /// The number of requests.
     pub requests: u64,
-    /// How many are in flight now.
+    /// The number in flight now.
     pub in_flight: usize,
-    /// How many were in flight at the same time at most.
+    /// The peak number in flight.
     pub max_in_flight: usize,
-    /// When each request came, in order, up to [`ARRIVALS_MAX`] over all hosts.
+    /// The arrival time of each request, in order, up to [`ARRIVALS_MAX`] over all hosts.
     pub arrivals: Vec<Duration>,
 }
 
-/// How many arrival times a server keeps over all hosts: 16 bytes each.
+/// The most arrival times that a server keeps over all hosts, 16 bytes each.
 pub const ARRIVALS_MAX: u64 = 4_000_000;
 
-/// How many rows of `/row/N` are counted one by one: those below this number.
+/// Rows of `/row/N` below this number are counted individually.
 pub const ROWS_MAX: u64 = 1 << 24;
 
-/// How many different hosts are told apart; the requests of further ones are counted only as a whole.
+/// The most hosts that are counted individually; the requests of further ones count only in the total.
 pub const HOSTS_MAX: usize = 100_000;
 
-/// How many different first parts of paths are counted apart.
+/// The most first path segments that are counted individually.
 const GROUPS_MAX: usize = 10_000;
 
-/// The counts that are kept for ever.
+/// The counts, which are never dropped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counts {
     pub(crate) requests: u64,
@@ -91,7 +91,7 @@ impl Deref for Seen {
 }
 
 impl HostRecord {
-    /// The most requests that arrived within any span of this length, its end excluded: what a rate limit has to bound.
+    /// The most requests that arrived within any interval of this length, its end excluded: what a rate limit bounds.
     pub fn max_arrivals_within(&self, span: Duration) -> usize {
         let mut first = 0;
         let mut most = 0;
@@ -125,7 +125,7 @@ struct Book {
     max_open: usize,
     arrivals: u64,
     hosts: HashMap<Arc<str>, HostRecord>,
-    /// Requests by the first part of their path, with the slash that ends it: `/bytes/` or `/ok`.
+    /// Requests by the first segment of their path, with the slash after it: `/bytes/` or `/ok`.
     groups: BTreeMap<String, u64>,
     ungrouped: u64,
     rows: Vec<u16>,
@@ -145,7 +145,7 @@ impl Recorder {
         self.start.elapsed()
     }
 
-    /// A connection was accepted; it is open until the guard drops.
+    /// Records an accepted connection, which is open until the guard is dropped.
     pub(crate) fn open(self: &Arc<Self>, local: SocketAddr, peer: SocketAddr) -> Connection {
         let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let mut book = self.book();
@@ -218,7 +218,7 @@ impl Recorder {
         self.book().rows.clone()
     }
 
-    /// `None` where neither the kept requests nor the counts by first part can tell.
+    /// `None` if neither the kept requests nor the counts by segment determine it.
     pub(crate) fn count(&self, prefix: &str) -> Option<u64> {
         let book = self.book();
         if book.seen.len() as u64 == book.requests {
@@ -238,7 +238,7 @@ impl Recorder {
     }
 }
 
-/// An open connection, as the record sees it.
+/// An open connection of the record.
 pub(crate) struct Connection {
     recorder: Arc<Recorder>,
     number: u64,
@@ -251,7 +251,7 @@ impl Connection {
         self.number
     }
 
-    /// Records a request. Those that ask for the record itself are not part of it, and get no ticket.
+    /// Records a request. Requests for the record itself are not recorded, and get no ticket.
     pub(crate) fn arrived(&self, request: &Arc<Request>) -> Option<Ticket> {
         if request.path().starts_with("/testkit/") {
             return None;
@@ -294,7 +294,7 @@ impl Drop for Connection {
     }
 }
 
-/// A request in flight; dropped without [`Ticket::answered`], its client left.
+/// A request in flight. If it is dropped without [`Ticket::answered`], the client has disconnected.
 pub(crate) struct Ticket {
     recorder: Arc<Recorder>,
     host: Arc<str>,
@@ -317,7 +317,7 @@ impl Ticket {
         if let Some(host) = book.hosts.get_mut(&self.host) {
             host.in_flight -= 1;
         }
-        // The record may have been forgotten, and begun anew, since the request came.
+        // The record may have been cleared since the request arrived.
         let seen = self.kept.and_then(|index| book.seen.get_mut(index));
         if let Some(seen) = seen.filter(|seen| Arc::ptr_eq(&seen.request, &self.request)) {
             seen.ending = ending;
@@ -335,7 +335,7 @@ impl Drop for Ticket {
 }
 
 impl Book {
-    /// Gives back the name as it is kept, so that a million requests share it.
+    /// Returns the interned name, so that requests share it.
     fn count_host(&mut self, name: String, at: Duration) -> Arc<str> {
         let name = match self.hosts.get_key_value(name.as_str()) {
             Some((name, _)) => Arc::clone(name),
@@ -380,7 +380,7 @@ impl Book {
     }
 }
 
-/// The first part of a path with the slash behind it, or the whole path if it has no second slash.
+/// The first segment of a path with the slash after it, or the whole path if it has no second slash.
 fn group_of(path: &str) -> &str {
     let second = path.get(1..).and_then(|rest| rest.find('/'));
     second.and_then(|slash| path.get(..slash + 2)).unwrap_or(path)

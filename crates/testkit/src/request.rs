@@ -1,32 +1,32 @@
-//! One request as it came over the wire, and the little of HTTP/1 that is needed to read it.
+//! A request as received, and a minimal parser of HTTP/1.
 //!
-//! It is lenient: a server of tests must show what a client sent, not refuse it. It must never lose or rewrite a byte of the head.
+//! The parser is lenient, since a test server is to record what a client sent, not to refuse it. The head is kept byte for byte.
 
 use bytes::Bytes;
 
-/// A request, byte for byte where that matters.
+/// A request; its head is kept byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// `GET`, as it was written.
+    /// `GET`, as received.
     pub method: String,
-    /// The request target, as it was written: `/path?query`, or a whole URL when the client takes us for a proxy.
+    /// The request target, as received: `/path?query`, or a URL (absolute form) if the client uses the server as a proxy.
     pub target: String,
-    /// `HTTP/1.1`, as it was written.
+    /// `HTTP/1.1`, as received.
     pub version: String,
-    /// Names and values in the order and spelling of the wire; bytes that are not UTF-8 are replaced (see `head`).
+    /// Names and values as received, in order; bytes that are not UTF-8 are replaced (see `head`).
     pub headers: Vec<(String, String)>,
     /// The head from the method to the empty line.
     pub head: Bytes,
     /// The body without its transfer coding, at most the first [`BODY_KEPT_BYTES_MAX`] bytes of it.
     pub body: Bytes,
-    /// How long the body was.
+    /// The length of the body.
     pub body_bytes: u64,
 }
 
-/// How much of a request body is kept; the rest is counted and dropped.
+/// The prefix of a request body that is kept; the rest is only counted.
 pub const BODY_KEPT_BYTES_MAX: usize = 1 << 20;
 
-/// How the body of a request ends.
+/// The framing of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length(u64),
@@ -34,12 +34,12 @@ pub(crate) enum Framing {
 }
 
 impl Request {
-    /// The first header of this name in any case.
+    /// The first header of this name, ignoring case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.all_headers(name).next()
     }
 
-    /// Every header of this name in any case, in order.
+    /// Every header of this name, ignoring case, in order.
     pub fn all_headers(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers
             .iter()
@@ -47,7 +47,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Path and query, also of a target that is a whole URL.
+    /// Path and query, also of a target in absolute form.
     pub fn path_and_query(&self) -> &str {
         match self.target.split_once("://") {
             Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
@@ -72,7 +72,7 @@ impl Request {
         })
     }
 
-    /// Whether the client lets the connection live on.
+    /// True if the client keeps the connection alive.
     pub(crate) fn keep_alive(&self) -> bool {
         let says = |word: &str| {
             self.all_headers("connection")
@@ -124,7 +124,7 @@ impl Request {
     }
 }
 
-/// `%41` and `+`, leniently: what is not an escape stays as it is.
+/// Decodes `%41` and `+`. An invalid escape is kept as it is.
 fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

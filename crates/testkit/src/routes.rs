@@ -1,6 +1,6 @@
-//! The built-in routes: a request in, a script out. The table is in `ROUTES.md`.
+//! The built-in routes, each a function from a request to a script. The table is in `ROUTES.md`.
 //!
-//! A route decides and never waits: it must not touch a socket, and knows time only as a number in a script.
+//! A route never waits and never touches a socket; delays are steps of its script.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,16 +16,16 @@ use crate::record::Recorder;
 use crate::request::Request;
 use crate::script::{Delivery, Script, Step};
 
-/// The five delays of the experiment, in milliseconds.
+/// The delays of `/experiment/0` to `/experiment/4`, in milliseconds.
 pub const EXPERIMENT_MS: [u32; 5] = [1904, 1293, 2078, 2381, 2218];
 
 /// The longest body that a route makes in memory; `/bytes/N`, `/text/N`, `/endless` and `/bomb` have no such limit.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
-/// How many different keys `/retry-after` and `/flaky` count.
+/// The most keys that `/retry-after` and `/flaky` count.
 const KEYS_MAX: usize = 1_000_000;
 
-/// What the routes need to know beside the request.
+/// What the routes use besides the request.
 pub(crate) struct World {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) scheme: &'static str,
@@ -36,7 +36,7 @@ pub(crate) struct World {
 
 type Routed = Result<Answer, String>;
 
-/// The script that answers a request.
+/// The script for a request.
 pub(crate) fn answer(request: &Request, world: &World) -> Script {
     let path = request.path().to_owned();
     let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(&path).split('/').collect();
@@ -50,7 +50,7 @@ pub(crate) fn answer(request: &Request, world: &World) -> Script {
     })
 }
 
-/// The parameters that every well-behaved route understands: `delay_ms`, `deliver` and `gap_ms`.
+/// The parameters of every route with a well-formed response: `delay_ms`, `deliver` and `gap_ms`.
 fn common(request: &Request, mut answer: Answer) -> Result<Script, String> {
     let delivery = match request.query("deliver").as_deref() {
         None | Some("whole") => Delivery::Whole,
@@ -65,7 +65,7 @@ fn common(request: &Request, mut answer: Answer) -> Result<Script, String> {
     Ok(answer.script(request, delivery, gap))
 }
 
-/// The routes whose answer is a proper response.
+/// The routes with a well-formed response.
 fn cooked(request: &Request, parts: &[&str], world: &World) -> Routed {
     let target = request.path_and_query();
     match *parts {
@@ -133,7 +133,7 @@ fn cooked(request: &Request, parts: &[&str], world: &World) -> Routed {
     }
 }
 
-/// The routes that break off in the middle, or never begin.
+/// The routes that break off in the middle, or send nothing.
 fn raw(request: &Request, parts: &[&str], world: &World) -> Result<Option<Script>, String> {
     let script = match *parts {
         ["close"] => Script::new().close(),
@@ -159,8 +159,8 @@ fn raw(request: &Request, parts: &[&str], world: &World) -> Result<Option<Script
     Ok(Some(script))
 }
 
-/// The start of a response that promises `length` bytes (by default 1,000), or chunks with `chunked=1`: its head and the first `sent`
-/// bytes of its body.
+/// The start of a response that announces `length` bytes (by default 1,000), or chunks with `chunked=1`: its head and the first
+/// `sent` bytes of its body.
 fn promised(request: &Request, sent: u64) -> Result<Vec<u8>, String> {
     let length: u64 = parameter(request, "length", 1000)?;
     let sent = small(sent.min(length))?;
@@ -277,7 +277,7 @@ fn retry_after(request: &Request, seconds: u64, world: &World) -> Routed {
     Ok(Answer::text(parameter(request, "status", 429)?, "not yet\n").header("Retry-After", &value))
 }
 
-/// A host that is overloaded by more than so many requests at a time: what a client that adapts has to find out.
+/// A host that is overloaded above a number of concurrent requests, which an adaptive client has to find out.
 fn capacity(request: &Request, limit: u64, world: &World) -> Routed {
     let host = request.header("host").unwrap_or_default().to_ascii_lowercase();
     if world.recorder.in_flight_of(&host) as u64 > limit {
@@ -319,7 +319,7 @@ fn etag(request: &Request, value: &str) -> Answer {
     answer.header("ETag", &tag)
 }
 
-/// A body with a strong ETag that can be asked for in one range, with If-Range.
+/// A body with a strong ETag that supports single ranges and If-Range.
 fn range(request: &Request, length: usize) -> Routed {
     let body = Bytes::from(Pattern::text(request.path()).prefix(length));
     let tag = format!("\"range-{length}\"");
@@ -345,12 +345,12 @@ fn range(request: &Request, length: usize) -> Routed {
 }
 
 impl World {
-    /// Whether this request is among the first `fail` (by default 1) of its key.
+    /// True if this request is one of the first `fail` (by default 1) of its key.
     fn fails(&self, request: &Request) -> Result<bool, String> {
         Ok(self.hit(request)? <= parameter(request, "fail", 1)?)
     }
 
-    /// How often this key was asked for, this time included. The key is `key=`, or else the whole target.
+    /// The number of requests with this key, including this one. The key is `key=`, or else the whole target.
     fn hit(&self, request: &Request) -> Result<u32, String> {
         let key = request.query("key").unwrap_or_else(|| request.path_and_query().to_owned());
         let mut hits = self.hits.lock().expect("no code panics while it counts");
@@ -387,7 +387,7 @@ fn milliseconds(request: &Request, name: &str, default: u64) -> Result<Duration,
 mod tests {
     use super::*;
 
-    /// The first bytes of the answer to this target; empty if there are none.
+    /// The first bytes of the response to this target; empty if there are none.
     fn start(target: &str) -> String {
         let world = World {
             recorder: Arc::new(Recorder::new(0)),

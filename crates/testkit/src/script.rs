@@ -1,6 +1,6 @@
-//! A script: what the server does on a connection, step by step, and how its bytes are cut into segments.
+//! A script: the steps that the server performs on a connection, and how its bytes are split into segments.
 //!
-//! Every answer of the server is a script, those of the built-in routes too; `wire` plays them. A script knows nothing of sockets.
+//! Every response of the server is a script, including those of the built-in routes; `wire` plays them. A script is plain data.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use crate::oracle::Pattern;
 
-/// What to do on a connection, in order. Bytes are sent as they are given: nothing is added, checked or corrected.
+/// Steps on a connection, in order. Bytes are sent as given: nothing is added, checked or corrected.
 ///
-/// As the answer of a route (see [`Builder::route`](crate::Builder::route)) it starts when the request has been read, and the
-/// connection goes on with its next request at the end, unless a step closes it. As a whole connection
-/// (see [`RawServer`](crate::RawServer)) it starts when the connection is accepted, and the connection is closed at the end.
+/// As the response of a route (see [`Builder::route`](crate::Builder::route)) it starts when the request has been read; at its
+/// end the next request is read, unless a step closes the connection. As a whole connection (see
+/// [`RawServer`](crate::RawServer)) it starts when the connection is accepted, and the connection is closed at its end.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,34 +32,34 @@ pub struct Script {
     pub(crate) gap: Duration,
 }
 
-/// How the bytes of a script are cut into segments. Each segment is one write on a socket without Nagle's delay; a client that is slow
-/// to read may still get two at once unless there is a [`Script::gap`].
+/// How the bytes of a script are split into segments. Each segment is one write on a socket with TCP_NODELAY; a client may still
+/// receive two in one read unless there is a [`Script::gap`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
-    /// Each step is written at once.
+    /// Each step is one segment.
     #[default]
     Whole,
-    /// Each byte is written on its own.
+    /// Each byte is a segment.
     ByteByByte,
-    /// The bytes before and from this offset, counted over the whole script, are written apart.
+    /// The bytes are split at this offset, which counts over the whole script.
     SplitAt(u64),
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Send(Bytes),
-    /// The first so many bytes of a pattern, which need no memory.
+    /// A prefix of a pattern, which is computed and needs no memory.
     Fill(Pattern, u64),
-    /// A block so many times.
+    /// A repeated block.
     Repeat(Bytes, u64),
-    /// Some bytes at a time, with a pause between.
+    /// Pieces of a number of bytes, with a pause between them.
     Drip {
         bytes: Bytes,
         each: usize,
         every: Duration,
     },
     Pause(Duration),
-    /// Waits until the client goes away.
+    /// Waits until the client disconnects.
     Silence,
     ExpectRequest,
     ExpectHead,
@@ -70,12 +70,12 @@ pub(crate) enum Step {
 }
 
 impl Script {
-    /// A script without a step: as a route it never answers this request and goes on with the next.
+    /// A script without steps: as a route it does not respond to this request and reads the next.
     pub fn new() -> Script {
         Script::default()
     }
 
-    /// A well-formed response of HTTP/1.1 with this body, `Content-Length` included.
+    /// A well-formed HTTP/1.1 response with this body and a `Content-Length`.
     pub fn response(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Script {
         let body = body.into();
         let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
@@ -93,47 +93,47 @@ impl Script {
         self.step(Step::Send(bytes.into()))
     }
 
-    /// Sends this block so many times, without holding more of it than once.
+    /// Sends this block `times` times, with one copy of it in memory.
     pub fn repeat(self, block: impl Into<Bytes>, times: u64) -> Script {
         self.step(Step::Repeat(block.into(), times))
     }
 
-    /// Sends `each` bytes at a time, with a pause of `every` between.
+    /// Sends `each` bytes at a time, with a pause of `every` between them.
     pub fn drip(self, bytes: impl Into<Bytes>, each: usize, every: Duration) -> Script {
         self.step(Step::Drip { bytes: bytes.into(), each, every })
     }
 
-    /// Waits. If the client goes away meanwhile, the script ends.
+    /// Waits. If the client disconnects meanwhile, the script ends.
     pub fn pause(self, time: Duration) -> Script {
         self.step(Step::Pause(time))
     }
 
-    /// Waits until the client goes away, and ends the script.
+    /// Waits until the client disconnects, and ends the script.
     pub fn silence(self) -> Script {
         self.step(Step::Silence)
     }
 
-    /// Reads a whole request and records it. If the client goes away instead, the script ends.
+    /// Reads a whole request and records it. If the client disconnects instead, the script ends.
     pub fn expect_request(self) -> Script {
         self.step(Step::ExpectRequest)
     }
 
-    /// Reads the head of a request, records it and leaves its body unread.
+    /// Reads the head of a request and records it; its body stays unread.
     pub fn expect_head(self) -> Script {
         self.step(Step::ExpectHead)
     }
 
-    /// Ends our direction (FIN; over TLS `close_notify` first) and goes on reading.
+    /// Closes the sending direction (FIN; over TLS `close_notify` first) and keeps reading.
     pub fn half_close(self) -> Script {
         self.step(Step::HalfClose)
     }
 
-    /// Closes the connection in good order: over TLS `close_notify`, then FIN.
+    /// Closes the connection cleanly: over TLS `close_notify`, then FIN.
     pub fn close(self) -> Script {
         self.step(Step::Close)
     }
 
-    /// Closes the TCP connection at once: over TLS without `close_notify`, which is how a truncation looks.
+    /// Closes the TCP connection at once: over TLS without `close_notify`, as in a truncation attack.
     pub fn cut(self) -> Script {
         self.step(Step::Cut)
     }
@@ -143,29 +143,29 @@ impl Script {
         self.step(Step::Reset)
     }
 
-    /// Every byte in a segment of its own.
+    /// Sends every byte in its own segment.
     pub fn byte_by_byte(self) -> Script {
         self.delivered(Delivery::ByteByByte)
     }
 
-    /// The bytes before and from this offset in segments of their own.
+    /// Splits the bytes into two segments at this offset.
     pub fn split_at(self, offset: u64) -> Script {
         self.delivered(Delivery::SplitAt(offset))
     }
 
-    /// Cuts the bytes so.
+    /// Sets how the bytes are split.
     pub fn delivered(mut self, delivery: Delivery) -> Script {
         self.delivery = delivery;
         self
     }
 
-    /// Waits so long between two segments that [`Delivery`] made.
+    /// Sets the pause between two segments of a [`Delivery`].
     pub fn gap(mut self, gap: Duration) -> Script {
         self.gap = gap;
         self
     }
 
-    /// How many bytes the script sends: the number of offsets at which [`Script::split_at`] makes a difference, and one more.
+    /// The number of bytes that the script sends. [`Script::split_at`] has an effect at the offsets from 1 to one less.
     pub fn bytes(&self) -> u64 {
         let lengths = self.steps.iter().map(|step| match step {
             Step::Send(bytes) | Step::Drip { bytes, .. } => bytes.len() as u64,
@@ -182,8 +182,8 @@ impl Script {
         self
     }
 
-    /// Whether the answer to the current request is complete once the step at this index is done: what follows, up to the next
-    /// request, neither sends nor waits.
+    /// True if the response to the current request is complete after the step at this index: the steps up to the next request
+    /// neither send nor wait.
     pub(crate) fn completes_answer(&self, index: usize) -> bool {
         for step in self.steps.iter().skip(index + 1) {
             match step {
@@ -197,7 +197,7 @@ impl Script {
     }
 }
 
-/// The usual phrase for a status.
+/// The standard reason phrase of a status.
 pub(crate) fn reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",

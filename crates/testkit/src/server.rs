@@ -1,7 +1,7 @@
-//! The server: its builder, and the questions a test asks it.
+//! The server: its builder, and accessors for what it has recorded.
 //!
-//! A server owns one background thread with one runtime. Dropping the server drops the runtime with every connection, and joins
-//! the thread; nothing of it outlives the test.
+//! A server owns a background thread with a runtime. Dropping the server drops the runtime with all connections, and joins the
+//! thread, so that nothing outlives the test.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -23,7 +23,7 @@ use crate::service::{self, Handler, Shared};
 #[cfg(feature = "tls")]
 use crate::tls::{Certificate, Tls};
 
-/// How many requests are kept when the builder says nothing else.
+/// The default of the builder's `record_limit`.
 pub const RECORD_LIMIT: usize = 100_000;
 
 /// A running server on loopback.
@@ -33,7 +33,7 @@ pub const RECORD_LIMIT: usize = 100_000;
 ///
 /// let server = Server::start();
 /// let url = server.url("/delay/10"); // http://127.0.0.1:PORT/delay/10
-/// // … fetch it with the client under test, then ask what the server saw:
+/// // … fetch it with the client under test, then check what the server has recorded:
 /// assert_eq!(server.count("/delay"), 0);
 /// assert_eq!(server.max_in_flight(), 0);
 /// # let _ = url;
@@ -46,7 +46,7 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// How to start a [`Server`].
+/// The settings of a [`Server`].
 ///
 /// ```
 /// use overlapped_testkit::{Script, Server};
@@ -77,14 +77,14 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Listens on this loopback address, such as `127.0.0.2` or `::1`, in place of `127.0.0.1`. Given several times, the server
-    /// listens on all of them on the same port.
+    /// Listens on this loopback address, such as `127.0.0.2` or `::1`, instead of `127.0.0.1`. If called several times, the server
+    /// listens on all of them with the same port.
     pub fn address(mut self, address: impl Into<IpAddr>) -> Builder {
         self.addresses.push(address.into());
         self
     }
 
-    /// Listens on so many addresses, 127.0.0.1, 127.0.0.2, …, on one port: as many hosts to a client.
+    /// Listens on `count` addresses, 127.0.0.1, 127.0.0.2, …, with the same port. To a client each is a host of its own.
     pub fn hosts(mut self, count: u16) -> Builder {
         for host in 1..=count {
             let [high, low] = host.to_be_bytes();
@@ -93,37 +93,38 @@ impl Builder {
         self
     }
 
-    /// Listens on this port in place of one that is free.
+    /// Listens on this port instead of any free one.
     pub fn port(mut self, port: u16) -> Builder {
         self.port = port;
         self
     }
 
-    /// Multiplies the delays of `/experiment/0..4`; 0.1 if it is not called, 1 is real time.
+    /// Scales the delays of `/experiment/0..4`; the default is 0.1.
     pub fn scale(mut self, scale: f64) -> Builder {
         self.scale = Some(scale);
         self
     }
 
-    /// The text of `/robots.txt`, which is 404 if this is not called.
+    /// Sets the text of `/robots.txt`, which is 404 by default.
     pub fn robots(mut self, text: impl Into<String>) -> Builder {
         self.robots = Some(text.into());
         self
     }
 
-    /// Keeps at most so many requests for [`Server::seen`]; counts are kept all the same.
+    /// Sets the most requests that are kept for [`Server::seen`]. Counts are not affected.
     pub fn record_limit(mut self, requests: usize) -> Builder {
         self.record_limit = Some(requests);
         self
     }
 
-    /// Answers this path, whatever its query, with a script; goes before the built-in routes.
+    /// Responds to this path, with any query, by a script. It takes precedence over the built-in routes.
     pub fn route(mut self, path: impl Into<String>, script: Script) -> Builder {
         self.routes.insert(path.into(), script);
         self
     }
 
-    /// Answers every path that starts so with what this closure makes of the request; the first that fits is taken. It must not block.
+    /// Responds to every path with this prefix by the script that the closure returns; the first match counts. The closure must
+    /// not block.
     pub fn handler(
         mut self,
         path_prefix: impl Into<String>,
@@ -133,8 +134,8 @@ impl Builder {
         self
     }
 
-    /// Plays scripts on whole connections in place of all routes: the first on the first connection, and so on, and the last on all
-    /// that follow.
+    /// Plays scripts on whole connections instead of routes: the first on the first connection and so on, the last on all
+    /// further ones.
     ///
     /// # Panics
     ///
@@ -145,8 +146,8 @@ impl Builder {
         self
     }
 
-    /// Says how many connections will be open at the same time, so that the limit of open files is raised if it is too low for them and
-    /// for as many clients in this process.
+    /// Sets the number of concurrent connections, so that the limit on open files is raised if it is too low for both ends of
+    /// each in this process.
     pub fn connections(mut self, count: u64) -> Builder {
         self.connections = count;
         self
@@ -158,14 +159,14 @@ impl Builder {
         self.tls_with(Certificate::Valid)
     }
 
-    /// Speaks TLS with such a certificate.
+    /// Speaks TLS with a certificate of this kind.
     #[cfg(feature = "tls")]
     pub fn tls_with(mut self, certificate: Certificate) -> Builder {
         self.certificate = Some(certificate);
         self
     }
 
-    /// A further name for which the certificate is valid, beside `localhost` and the addresses.
+    /// Adds a name for which the certificate is valid, besides `localhost` and the addresses.
     #[cfg(feature = "tls")]
     pub fn tls_name(mut self, name: impl Into<String>) -> Builder {
         self.names.push(name.into());
@@ -176,7 +177,7 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// When the addresses can't be listened on: a test can't go on without its server.
+    /// When the server cannot listen on the addresses: a test needs its server.
     pub fn start(self) -> Server {
         self.try_start().expect("the loopback server starts")
     }
@@ -236,7 +237,7 @@ impl Server {
         Server::builder().start()
     }
 
-    /// How to start one otherwise.
+    /// A builder for other settings.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -256,45 +257,45 @@ impl Server {
         self.url_at(self.addr(), path)
     }
 
-    /// The URL of a path on the address with this index, modulo their number: spreads rows over hosts.
+    /// The URL of a path on the address with this index, modulo the number of addresses. It spreads rows over hosts.
     pub fn url_on(&self, host: usize, path: &str) -> String {
         let index = host % self.addresses.len();
         self.url_at(*self.addresses.get(index).expect("the index is below the length"), path)
     }
 
-    /// The certificate authority that vouches for this server, as PEM; `None` without TLS.
+    /// The certificate authority of this server, as PEM; `None` without TLS.
     #[cfg(feature = "tls")]
     pub fn ca_pem(&self) -> Option<&str> {
         self.shared.tls.as_ref().map(Tls::ca_pem)
     }
 
-    /// How many connections ended in the TLS handshake, because the client refused the certificate for instance.
+    /// The number of connections whose TLS handshake failed, for example because the client refused the certificate.
     #[cfg(feature = "tls")]
     pub fn failed_handshakes(&self) -> u64 {
         self.shared.recorder.failed_handshakes()
     }
 
-    /// The requests in the order they came, up to the `record_limit`.
+    /// The requests in the order of arrival, up to the `record_limit`.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.recorder.seen()
     }
 
-    /// Forgets what was seen so far, counts too (but not the number of connections); what is in flight stays so.
+    /// Clears the record, including the counts but not the number of connections. Requests in flight stay in flight.
     pub fn forget(&self) {
         self.shared.recorder.forget();
     }
 
-    /// How many requests came.
+    /// The number of requests.
     pub fn requests(&self) -> u64 {
         self.shared.recorder.counts().requests
     }
 
-    /// How many requests came whose path and query start so.
+    /// The number of requests whose path and query have this prefix.
     ///
     /// # Panics
     ///
-    /// When more requests came than the `record_limit` keeps, and the prefix is neither a whole first part (`/bytes/`, `/ok`) nor a
-    /// piece of one: a wrong count would be worse.
+    /// When there were more requests than the `record_limit`, and the prefix extends beyond the first segment (`/bytes/`, `/ok`):
+    /// the count is unknown then.
     pub fn count(&self, path_prefix: &str) -> u64 {
         let count = self.shared.recorder.count(path_prefix);
         count.expect(
@@ -302,47 +303,47 @@ impl Server {
         )
     }
 
-    /// How often each `/row/N` was asked for, by N (below [`ROWS_MAX`](crate::ROWS_MAX)); kept whatever the `record_limit`.
+    /// The number of requests of each `/row/N`, by N (below [`ROWS_MAX`](crate::ROWS_MAX)); the `record_limit` does not apply.
     pub fn row_hits(&self) -> Vec<u16> {
         self.shared.recorder.row_hits()
     }
 
-    /// How many requests are in flight now.
+    /// The number of requests in flight now.
     pub fn in_flight(&self) -> usize {
         self.shared.recorder.counts().in_flight
     }
 
-    /// How many requests were in flight at the same time, at most.
+    /// The peak number of requests in flight.
     pub fn max_in_flight(&self) -> usize {
         self.shared.recorder.counts().max_in_flight
     }
 
-    /// How many connections were accepted.
+    /// The number of accepted connections.
     pub fn connections(&self) -> u64 {
         self.shared.recorder.counts().connections
     }
 
-    /// How many connections are open now.
+    /// The number of open connections.
     pub fn open_connections(&self) -> usize {
         self.shared.recorder.counts().open_connections
     }
 
-    /// How many connections were open at the same time, at most.
+    /// The peak number of open connections.
     pub fn max_open_connections(&self) -> usize {
         self.shared.recorder.counts().max_open_connections
     }
 
-    /// How many requests could not be understood.
+    /// The number of requests that could not be parsed.
     pub fn malformed(&self) -> u64 {
         self.shared.recorder.counts().malformed
     }
 
-    /// What was seen of one host, by its Host header in lower case, such as `127.0.0.2:8080`.
+    /// The record of one host, by its Host header in lower case, such as `127.0.0.2:8080`.
     pub fn host(&self, host: &str) -> HostRecord {
         self.shared.recorder.host(host)
     }
 
-    /// What was seen of every host.
+    /// The record of every host.
     pub fn hosts(&self) -> BTreeMap<String, HostRecord> {
         self.shared.recorder.hosts()
     }
@@ -352,7 +353,7 @@ impl Server {
         self.shared.recorder.elapsed()
     }
 
-    /// Waits until so many requests have come, and says whether they did within the time.
+    /// Waits until `requests` requests have arrived; true if they did within the time.
     ///
     /// # Blocking
     ///
@@ -361,7 +362,7 @@ impl Server {
         self.wait_until(time, |server| server.requests() >= requests)
     }
 
-    /// Waits until something holds of the server, and says whether it did within the time.
+    /// Waits until a condition on the server holds; true if it did within the time.
     ///
     /// # Blocking
     ///
@@ -377,7 +378,7 @@ impl Server {
         true
     }
 
-    /// Writes a JSON line for each request that is kept: url, host, method, time_s, in_flight, connection, body_bytes, ending, ended_s.
+    /// Writes a JSON line for each kept request: url, host, method, time_s, in_flight, connection, body_bytes, ending, ended_s.
     ///
     /// # Errors
     ///
@@ -389,7 +390,7 @@ impl Server {
         out.flush()
     }
 
-    /// Whether these bytes came in any request that is kept, in its head or its body: for secrets that must not arrive here.
+    /// True if the head or body of any kept request contains these bytes, such as a secret that must not be sent.
     pub fn received(&self, needle: impl Into<Bytes>) -> bool {
         let needle = needle.into();
         let holds =
@@ -408,7 +409,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was printed by the thread; a second one here would hide which test failed.
+            // The thread has printed its panic. A second one here would hide which test failed.
             let _ = thread.join();
         }
     }

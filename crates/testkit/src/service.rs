@@ -1,6 +1,6 @@
-//! The life of the server's thread: listens, accepts, and serves each connection in a task of its own.
+//! The server's thread: listens, accepts, and serves each connection in a task of its own.
 //!
-//! Nothing here is kept after the end: when the runtime drops, every task and every socket goes with it.
+//! All tasks and sockets belong to its runtime, and are dropped with it.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,16 +19,16 @@ use crate::script::Script;
 use crate::tls::Tls;
 use crate::wire::{After, End, Transport, Wire};
 
-/// An answer made by a test.
+/// A route of a test.
 pub(crate) type Handler = Box<dyn Fn(&Request) -> Script + Send + Sync>;
 
-/// What the connections share.
+/// The state shared by all connections.
 pub(crate) struct Shared {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) world: World,
     pub(crate) routes: HashMap<String, Script>,
     pub(crate) handlers: Vec<(String, Handler)>,
-    /// If there is any: what is played on whole connections.
+    /// The scripts of whole connections; empty: the routes are used.
     pub(crate) raw: Vec<Script>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
@@ -53,7 +53,8 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// The life of the server's thread. The runtime is made and dropped here: the caller may be inside a runtime of its own, which allows neither.
+/// Runs the server's thread. The runtime is created and dropped here, because the caller may be inside another runtime, where
+/// neither is allowed.
 pub(crate) fn run(
     addresses: &[IpAddr],
     port: u16,
@@ -64,7 +65,7 @@ pub(crate) fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            // The one who waits for this is gone only if it panicked.
+            // The receiver is dropped only if its thread panicked.
             let _ = started.send(Err(error));
             return;
         }
@@ -76,7 +77,7 @@ pub(crate) fn run(
                     tokio::spawn(accept(listener, Arc::clone(shared)));
                 }
                 let _ = started.send(Ok(addresses));
-                // An error means that the sender is gone, which says the same.
+                // An error means that the sender was dropped, which also means stop.
                 let _ = stopped.await;
             }
             Err(error) => {
@@ -86,8 +87,8 @@ pub(crate) fn run(
     });
 }
 
-/// Listens on all addresses on one port. If the port is ours to choose, and the one that is free on the first address is not on
-/// another, the next is tried.
+/// Listens on all addresses with the same port. Without a given port, ports that are free on the first address are tried until
+/// one is free on all.
 fn listen(addresses: &[IpAddr], port: u16) -> io::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
     let mut tries = if port == 0 { 100 } else { 1 };
     loop {
@@ -114,7 +115,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    // The kernel cuts this down to its own limit: ten thousand clients may come at once.
+    // The kernel lowers this to its own limit. Thousands of clients may connect at once.
     socket.listen(65_535)
 }
 
@@ -124,7 +125,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             Ok((stream, peer)) => {
                 tokio::spawn(connection(stream, peer, Arc::clone(&shared)));
             }
-            // Out of files, or a client that left while it waited: the next one may do better.
+            // Out of file descriptors, or the client has disconnected: the next accept may succeed.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }

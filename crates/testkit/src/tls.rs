@@ -1,6 +1,6 @@
-//! TLS for a server: a certificate authority of its own, made anew for each server, and leaves that are right or wrong on purpose.
+//! TLS for a server: a certificate authority, created for each server, with valid and deliberately invalid leaf certificates.
 //!
-//! This is the only file that knows rcgen and rustls.
+//! Only this file uses rcgen and rustls.
 
 use std::io;
 use std::net::IpAddr;
@@ -15,22 +15,22 @@ use tokio_rustls::server::TlsStream;
 
 use crate::wire::Transport;
 
-/// What the certificate of a TLS server is like.
+/// The kind of a server's certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Certificate {
-    /// For `localhost`, every name the builder was given and every address the server listens on; signed by the CA of the server.
+    /// Valid for `localhost`, all names of the builder and all addresses of the server; signed by the server's CA.
     #[default]
     Valid,
-    /// The same, but out of date since 2001.
+    /// The same, but expired in 2001.
     Expired,
-    /// The same, but for the year 2100 and later.
+    /// The same, but not valid before 2100.
     NotYetValid,
-    /// For `wrong.example` alone.
+    /// Valid for `wrong.example` only.
     WrongName,
-    /// Signed by a CA that nobody knows.
+    /// Signed by an unknown CA.
     UnknownIssuer,
-    /// Signed by itself, without a CA.
+    /// Self-signed, without a CA.
     SelfSigned,
 }
 
@@ -49,7 +49,7 @@ impl Transport for TlsStream<TcpStream> {
 impl Tls {
     /// # Panics
     ///
-    /// When a name can't stand in a certificate.
+    /// When a name is not allowed in a certificate.
     pub(crate) fn new(certificate: Certificate, names: &[String], addresses: &[IpAddr]) -> Tls {
         const MADE: &str = "a certificate for these names can be made";
         let ca = authority("overlapped-testkit CA");

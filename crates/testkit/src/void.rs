@@ -1,4 +1,4 @@
-//! Addresses where no server is: one that never answers a connect, and one that refuses it.
+//! Addresses without a server: one that does not respond to a connect, and one that refuses it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 
-/// How long a connect may take until the backlog counts as full. On loopback an answer takes microseconds.
+/// The time after which a pending connect means that the backlog is full. On loopback a connect takes microseconds.
 const FULL_AFTER: Duration = Duration::from_millis(250);
 
-/// How many connections it takes at most to fill the shortest backlog.
+/// The most connections that are opened to fill the shortest backlog.
 const FILL_MAX: usize = 64;
 
 /// An address on which a connect neither succeeds nor fails: a listener that never accepts and whose backlog is full.
@@ -28,14 +28,14 @@ pub struct Blackhole {
     _backlog: Vec<TcpStream>,
 }
 
-/// An address that refuses connections as long as this lives: its port is taken, and nobody listens.
+/// An address that refuses connections until this is dropped: its port is bound, and not listening.
 #[derive(Debug)]
 pub struct Refused {
     address: SocketAddr,
     _socket: OwnedFd,
 }
 
-/// An address on 127.0.0.1 that swallows connects.
+/// An address on 127.0.0.1 where a connect neither succeeds nor fails.
 ///
 /// # Panics
 ///
@@ -44,7 +44,7 @@ pub fn blackhole() -> Blackhole {
     blackhole_on(Ipv4Addr::LOCALHOST)
 }
 
-/// An address on this loopback address that swallows connects.
+/// The same on another loopback address.
 ///
 /// # Panics
 ///
@@ -69,7 +69,7 @@ pub fn refused() -> Refused {
     refused_on(Ipv4Addr::LOCALHOST)
 }
 
-/// An address on this loopback address that refuses connects.
+/// The same on another loopback address.
 ///
 /// # Panics
 ///

@@ -1,8 +1,8 @@
-//! One connection: reads requests from it and plays scripts on it.
+//! A connection: reads requests and plays scripts.
 //!
-//! This is the only file that touches a socket once it is open. While the server waits (a pause, silence) it goes on reading, so that it
-//! notices when the client leaves; what a pipelining client sent meanwhile is kept for later. A client that closes its
-//! direction while it waits for an answer counts as gone.
+//! Only this file uses an open socket. While a script waits (a pause, silence) the connection is still read, so that a
+//! disconnect is noticed; pipelined bytes are kept for later. A client that closes its sending direction while it waits for a
+//! response counts as disconnected.
 
 use std::io;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::script::{Delivery, Script, Step};
 /// The longest head that is read.
 const HEAD_BYTES_MAX: usize = 4 << 20;
 
-/// How much is read ahead while the server waits.
+/// The most bytes that are read ahead while a script waits.
 const AHEAD_BYTES_MAX: usize = 64 << 10;
 
-/// How much of a long body is written at once.
+/// The size of a write of a long body.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// A stream over TCP, which can be told to reset.
+/// A stream over TCP that can be reset.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn tcp(&self) -> &TcpStream;
 }
@@ -38,16 +38,16 @@ impl Transport for TcpStream {
     }
 }
 
-/// Why there is no further request.
+/// The reason why there is no further request.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The client closed, or the connection broke.
     Gone,
-    /// What came is not HTTP/1.
+    /// The bytes are not HTTP/1.
     Malformed(&'static str),
 }
 
-/// Whether a script left the connection open.
+/// The state of the connection after a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
     Open,
@@ -76,13 +76,13 @@ impl<S: Transport> Wire<S> {
         self.connection.number()
     }
 
-    /// Closes in good order.
+    /// Closes cleanly.
     pub(crate) async fn close(mut self) {
-        // It is closed either way, now that it is dropped.
+        // After an error the drop closes it.
         let _ = self.stream.shutdown().await;
     }
 
-    /// Reads one request and records it, unless it asks for the record.
+    /// Reads one request and records it, unless it requests the record.
     pub(crate) async fn request(&mut self) -> Result<(Arc<Request>, Option<Ticket>), End> {
         let mut request = self.head().await?;
         let framing = request.framing().map_err(|why| self.malformed(why))?;
@@ -102,7 +102,7 @@ impl<S: Transport> Wire<S> {
         Ok((request, ticket))
     }
 
-    /// Plays a script as the answer to a request that has been read, or from the start of a connection.
+    /// Plays a script as the response to a request that has been read, or from the start of a connection.
     pub(crate) async fn play(&mut self, script: &Script, ticket: Option<Ticket>) -> Result<After, End> {
         let mut playing = Playing { script, ticket, position: 0, completes: false };
         for (index, step) in script.steps.iter().enumerate() {
@@ -151,7 +151,7 @@ impl<S: Transport> Wire<S> {
         Ok(After::Open)
     }
 
-    /// Writes in the segments that were asked for; if these bytes complete the answer, it counts as answered just before the last one.
+    /// Writes in segments. If these bytes complete the response, the request counts as answered just before the last segment.
     async fn send(&mut self, bytes: &[u8], playing: &mut Playing<'_>) -> Result<(), End> {
         let mut rest = bytes;
         loop {
@@ -228,7 +228,7 @@ impl<S: Transport> Wire<S> {
         Ok(())
     }
 
-    /// Waits for so long, or for ever, and reads what comes meanwhile. Ends with `Gone` when the client leaves.
+    /// Waits for a time, or for ever, and reads meanwhile. Ends with `Gone` when the client disconnects.
     async fn wait(&mut self, time: Option<Duration>) -> Result<(), End> {
         let deadline = time.map(|time| Instant::now() + time);
         let alarm = async {
@@ -249,8 +249,8 @@ impl<S: Transport> Wire<S> {
         Ok(())
     }
 
-    /// Ends a connection on which something senseless came: waits a little until the client has read the answer, since closing with
-    /// unread bytes would reset the connection and take the answer along.
+    /// Closes a connection after an invalid request. It waits until the client has read the response: closing a socket with
+    /// unread bytes sends a reset, which may discard the response.
     pub(crate) async fn refuse(&mut self, why: &str) {
         let answer = format!(
             "HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{why}",
@@ -275,13 +275,13 @@ impl<S: Transport> Wire<S> {
     async fn head(&mut self) -> Result<Request, End> {
         let mut searched = 0_usize;
         loop {
-            // Empty lines before a request are allowed, and ignored.
+            // Empty lines before a request are ignored (RFC 9112, section 2.2).
             while searched == 0 && self.inbox.starts_with(b"\r\n") {
                 self.inbox.advance(2);
             }
             let unsearched = self.inbox.get(searched..).unwrap_or_default();
             if let Some(found) = unsearched.windows(4).position(|window| window == b"\r\n\r\n") {
-                // A copy: a record of requests must not hold on to the buffers they were read into.
+                // A copy, so that the record does not keep the read buffers.
                 let head = Bytes::copy_from_slice(&self.inbox.split_to(searched + found + 4));
                 return Request::parse(head).map_err(|why| self.malformed(why));
             }
@@ -369,14 +369,14 @@ impl Body {
     }
 }
 
-/// How far a script is.
+/// The progress of a script.
 struct Playing<'a> {
     script: &'a Script,
-    /// The request that is being answered.
+    /// The request of the current response.
     ticket: Option<Ticket>,
-    /// How many bytes of the script have been sent.
+    /// The number of bytes of the script that have been sent.
     position: u64,
-    /// Whether what is sent next completes the answer.
+    /// True if the next bytes complete the response.
     completes: bool,
 }
 
@@ -389,7 +389,7 @@ impl Playing<'_> {
         }
     }
 
-    /// How many of the next bytes go into one segment.
+    /// The length of the next segment.
     fn segment(&self, length: usize) -> usize {
         match self.script.delivery {
             Delivery::Whole => length,

@@ -459,16 +459,14 @@ fn durable(flags: &Flags, query: Option<&str>, sinks: &Sinks) -> Result<Option<D
         fetch::Durability::Each => Durability::Each,
         fetch::Durability::Group => Durability::Group,
         fetch::Durability::None if goes_on => {
-            return Err(Error::Usage(
-                "--durability none keeps no state that a run could go on with".to_owned(),
-            ));
+            return Err(Error::Usage("--durability none keeps no state to resume from".to_owned()));
         }
         fetch::Durability::None => return Ok(None),
     };
     let outputs = sinks.outputs.iter().map(|output| output.path.as_path());
     let mut outputs = outputs.filter(|path| !path.starts_with("/dev"));
     let Some(first) = outputs.clone().next() else {
-        let what = "--resume and --retry-failed need an output to go on with: -o FILE or -o DIR/";
+        let what = "--resume and --retry-failed need an output: -o FILE or -o DIR/";
         return if goes_on { Err(Error::Usage(what.to_owned())) } else { Ok(None) };
     };
     let begin = match (flags.overwrite, flags.retry_failed, flags.resume) {

@@ -1,5 +1,6 @@
 //! Converts records to bars: a finished row of a run, or a line of NDJSON.
 
+use overlapped_proto::calendar::days_since_1970;
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
 use serde::Deserialize;
@@ -189,10 +190,7 @@ fn unix_seconds(text: &str) -> Option<f64> {
     if !is_time || !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    // Days of the proleptic Gregorian calendar; years begin in March, so that the leap day is the last day.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
-    Some(days as f64 * 86_400.0 + hours * 3_600.0 + minutes * 60.0 + seconds)
+    Some(days_since_1970(year, month, day) as f64 * 86_400.0 + hours * 3_600.0 + minutes * 60.0 + seconds)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Stands between the program and the disk: takes down what it does there, kills it at any call, makes any call fail.
+//! Intercepts the program's calls to the disk: logs them, kills the program at a call, or lets a call fail.
 
 #![allow(dead_code, reason = "no test file needs all of it")]
 
@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 pub(crate) struct Trip {
     /// The names of the calls that count; empty: all but a read.
     pub(crate) calls: &'static str,
-    /// What stands in the paths that count.
+    /// A part of the paths that count.
     pub(crate) file: &'static str,
     /// The how manieth of them, from 1.
     pub(crate) at: usize,
@@ -83,7 +83,7 @@ pub(crate) fn sample(all: usize, some: usize) -> impl Iterator<Item = usize> {
     (1..=all).step_by(if whole { 1 } else { (all / some).max(1) })
 }
 
-/// For whoever reads the log of a test.
+/// For the log of a test.
 #[expect(clippy::print_stderr, reason = "a test's log is what it is for")]
 pub(crate) fn tell(text: &str) {
     eprintln!("{text}");

@@ -133,7 +133,7 @@ impl Scene {
         words
     }
 
-    /// Begins the run or goes on with it, each result durable at once.
+    /// Starts or resumes the run; each result is made durable at once.
     pub(crate) fn run(&self, trip: Option<Trip>) -> Ran {
         self.begin(self.kind.begin(), trip)
     }
@@ -160,7 +160,7 @@ impl Scene {
 
     // --- what must be true ---------------------------------------------------------------------------------------
 
-    /// What the state says now; nothing, if there is none, or if whoever begins throws it away.
+    /// The content of the state; nothing if there is none, or if a new run would discard it.
     pub(crate) fn known(&self) -> Known {
         let mut known = Known::default();
         if self.kind == Kind::Overwrite || !self.state().join("job.json").exists() {
@@ -192,7 +192,7 @@ impl Scene {
         hits
     }
 
-    /// Goes on to the end; what is known beforehand is not fetched again. `why` tells of what came before.
+    /// Resumes the run to its end; rows that are done are not fetched again. `why` describes what happened before.
     pub(crate) fn finish(&self, why: &str) {
         let known = self.known();
         let over = self.is_over();
@@ -205,7 +205,7 @@ impl Scene {
         let ran = self.run(None);
         match ran.code {
             Some(2) if over && ran.stderr.contains("exists") => {}
-            // Requests of which nobody knows whether they were sent have failed.
+            // Requests that may have been sent have failed.
             Some(0) => {}
             Some(1) if self.kind == Kind::Post => {}
             _ => panic!("{why}: {ran:?}"),

@@ -61,7 +61,7 @@ impl<T> Accepted<T> {
         self.bytes.is_empty() && self.sealed.is_empty()
     }
 
-    /// Marks what is here to be written by the next job; says whether there is anything.
+    /// Marks what is buffered as to be written by the next job; returns whether there is anything.
     pub(super) fn seal(&mut self) -> bool {
         if self.sealed.is_empty() {
             std::mem::swap(&mut self.sealed, &mut self.bytes);
@@ -115,7 +115,7 @@ impl<T> Accepted<T> {
     }
 }
 
-/// Writes all of it; says how much was written.
+/// Writes all bytes; returns how many were written.
 pub(super) fn write_all<T: Write>(object: &mut T, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {

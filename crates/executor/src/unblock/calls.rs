@@ -43,7 +43,7 @@ impl<T: Read + Send + 'static> Unblock<T> {
         Ok(())
     }
 
-    /// Reads to the end; says how many bytes were added.
+    /// Reads to the end; returns how many bytes were appended.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl<T: Read + Send + 'static> Unblock<T> {
 }
 
 impl<T: Write + Send + 'static> Unblock<T> {
-    /// Accepts some bytes for writing; says how many.
+    /// Accepts some bytes for writing; returns how many.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl<T: Write + Send + 'static> Unblock<T> {
 }
 
 impl<T: Seek + Send + 'static> Unblock<T> {
-    /// Moves to a place; says which.
+    /// Seeks; returns the new position.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use super::{Done, Operation, Unblock, gone};
 impl<T: Send + 'static> Unblock<T> {
     /// Gives the object back, and the bytes that were read from it but not yet asked for.
     ///
-    /// What was accepted for writing is written before; the object is not told to flush.
+    /// What was accepted for writing is written before; the object is not flushed.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ pub struct Parts<T> {
     pub unread: Vec<u8>,
     /// Bytes that were accepted for writing but not written.
     pub unwritten: Vec<u8>,
-    /// An error that was not told yet.
+    /// An error that no operation has returned yet.
     pub error: Option<io::Error>,
 }
 

@@ -81,7 +81,7 @@ use crate::sync::Mutex;
 ///
 /// The object's own; and, with a [`JobError`](crate::JobError) inside, when the executor does not take the job or the object panics. After
 /// a job that was not taken, or a write that failed, everything is as it was before, and the operation may be tried again: bytes that
-/// were accepted stay accepted until the object has taken them. An error of an operation whose future was dropped is told by the next.
+/// were accepted stay accepted until the object has taken them. An error of an operation whose future was dropped is returned by the next.
 /// After a panic the object is not used again.
 pub struct Unblock<T: Send + 'static> {
     loan: Loan<T, Done>,
@@ -92,7 +92,7 @@ pub struct Unblock<T: Send + 'static> {
     /// How the object moves back over unread bytes, if it is known to have one position for reading and writing.
     rewind: Option<Rewind<T>>,
     accepted: Arc<Mutex<Accepted<T>>>,
-    /// The object has been told to flush since it was last used to write.
+    /// The object was flushed after the last write.
     clean: bool,
     /// An error of a write that ran behind.
     failed: Option<io::Error>,
@@ -268,7 +268,7 @@ impl<T: Send + 'static> Unblock<T> {
                 let rest = ready!(self.poll_rest(cx));
                 match (swap(&call, Call::Taken), rest) {
                     (Call::Done(result), rest) => {
-                        // What the operation before has to tell is told by the next.
+                        // An error of the operation before is returned by the next.
                         self.failed = self.failed.take().or(rest.err());
                         return Poll::Ready(Ok(result));
                     }

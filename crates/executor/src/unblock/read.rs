@@ -111,7 +111,7 @@ impl Reading {
         self.stock.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Lets the next job run, and says how it will hear of a stop.
+    /// Resets the stop flag, and returns the stock for the next job.
     pub(super) fn go(&self) -> Arc<Stock> {
         self.stock.stop.store(false, Ordering::Relaxed);
         Arc::clone(&self.stock)
@@ -204,7 +204,7 @@ impl Stock {
         }
     }
 
-    /// A regular file never blocks. Read once more, it tells its end without another job.
+    /// A regular file does not block, so one more read finds its end without another job.
     fn is_regular(&self) -> bool {
         self.blocks.lock().regular == Some(true)
     }
@@ -246,7 +246,7 @@ impl Blocks {
     }
 }
 
-/// How a file moves back: known from its type, because nothing else says that reading and writing share a position.
+/// How a file moves back. Decided by its type, because no trait tells whether reading and writing share a position.
 pub(super) fn rewind_of_a_file<T: 'static>() -> Option<Rewind<T>> {
     fn of_a_file<T: 'static>(object: &mut T, by: u64) -> io::Result<()> {
         (object as &mut dyn Any).downcast_mut::<File>().map_or(Ok(()), |file| rewind(file, by))

@@ -22,7 +22,7 @@ struct Stock<I> {
 }
 
 impl<I> Items<I> {
-    /// Adds an item, or the end. Says whether there is room for more.
+    /// Adds an item, or the end. Returns whether there is room for more.
     fn put(&self, item: Option<I>, room: usize) -> bool {
         let mut stock = self.0.lock();
         stock.over = item.is_none();
@@ -100,7 +100,7 @@ where
 }
 
 /// When the queue is full, the stream waits for a place. A panic of the iterator and a shutdown of the executor end the stream, and
-/// [`take_error`](Unblock::take_error) says so.
+/// [`take_error`](Unblock::take_error) returns the reason.
 impl<T> Stream for Unblock<T>
 where
     T: Iterator + Send + 'static,

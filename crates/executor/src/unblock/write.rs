@@ -36,7 +36,7 @@ impl<T: Write + Send + 'static> Unblock<T> {
         }
     }
 
-    /// Starts to write a full block, if nothing else is under way. An error is told by the next operation.
+    /// Starts to write a full block, if nothing else is under way. An error is returned by the next operation.
     fn write_behind(&mut self, cx: &mut Context<'_>) {
         match self.poll_rest(cx) {
             Poll::Ready(Ok(())) => self.start(Operation::WriteBehind, |_| Done::Used),

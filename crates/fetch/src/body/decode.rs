@@ -128,7 +128,7 @@ impl Decoder {
                 next.waiting.truncate(step.written);
             }
             if taken > 0 && step.read == 0 && step.written == 0 {
-                return Err(corrupt("the coded data does not go on"));
+                return Err(corrupt("the decoder makes no progress"));
             }
             stage.note(&step, restarts, self.max_bytes)?;
             if before.is_empty() {

@@ -73,6 +73,8 @@ pub(crate) struct Drained {
     pub(crate) sha256: Option<[u8; 32]>,
     /// `None`: there was no body, or a truncation could not be detected.
     pub(crate) truncated: Option<bool>,
+    /// It had arrived with its head, and no time has passed since.
+    pub(crate) at_once: bool,
     pub(crate) failure: Option<Failure>,
 }
 
@@ -134,6 +136,9 @@ pub(crate) async fn drain(
     clock: Clock,
     now: Nanos,
 ) -> Drained {
+    if let Some(drained) = at_once(connection, decoder.as_ref(), rules, share) {
+        return drained;
+    }
     // While memory is short, nothing is preallocated.
     let expected = if share.is_short() { 0 } else { expected_bytes(connection) };
     let mut drain = Drain {
@@ -152,6 +157,31 @@ pub(crate) async fn drain(
     drain.count();
     let failure = drain.run().await.err();
     drain.finish(failure).await
+}
+
+/// A body that has arrived with its head and needs no work, as most small ones: it is copied, and nothing is waited for.
+fn at_once(
+    connection: &mut impl Exchange,
+    decoder: Option<&Decoder>,
+    rules: &Rules<'_>,
+    share: &Share,
+) -> Option<Drained> {
+    let is_tapped = matches!(rules.overflow, Overflow::Tap(_));
+    let bytes = connection.bytes_left()?;
+    let is_small = bytes < limits::BODY_INLINE_BYTES as u64 && bytes <= rules.max_bytes;
+    if decoder.is_some() || rules.sha256 || is_tapped || !is_small || share.is_short() {
+        return None;
+    }
+    let body = connection.take_arrived()?;
+    let place = if rules.keep { Place::Memory(body.to_vec()) } else { Place::Nowhere };
+    Some(Drained {
+        place,
+        bytes,
+        wire_bytes: bytes,
+        truncated: Some(false),
+        at_once: true,
+        ..Drained::default()
+    })
 }
 
 struct Drain<'a, 'r, C> {
@@ -377,7 +407,7 @@ impl<C: Exchange> Drain<'_, '_, C> {
         };
         let sha256 = intake.digest.map(|digest| digest.finalize().into());
         let truncated = if cut || proven { Some(cut) } else { None };
-        Drained { place, bytes, wire_bytes, sha256, truncated, failure: None }
+        Drained { place, bytes, wire_bytes, sha256, truncated, at_once: false, failure: None }
     }
 }
 

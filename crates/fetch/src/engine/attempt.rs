@@ -92,7 +92,8 @@ impl Attempt<'_> {
             Decision::Stay => self.keep(&mut connection, &mut share).await,
         };
         if kept.is_ok() {
-            self.outcome.watch.receive(self.shard.stamp());
+            let now = if self.outcome.drained.at_once { self.shard.now() } else { self.shard.stamp() };
+            self.outcome.watch.receive(now);
         }
         if self.outcome.redirect.is_none() {
             let (Outcome { headers, drained, .. }, views) = (&mut self.outcome, &self.shard.views);
@@ -138,8 +139,9 @@ impl Attempt<'_> {
 
     /// An idle connection that is safe for this request, if there is one.
     async fn lease(&mut self, key: &ConnKey) -> Result<Option<Lease<Box<Connection>>>, Failure> {
-        let Some(mut connection) = self.shard.check_out(key) else { return Ok(None) };
-        if self.is_idempotent() {
+        let may_repeat = self.is_idempotent();
+        let Some(mut connection) = self.shard.check_out(key, may_repeat) else { return Ok(None) };
+        if may_repeat {
             return Ok(Some(connection));
         }
         let answers = connection.answers;

@@ -1,10 +1,9 @@
-//! Group commit: records which rows the sinks have taken, and makes them durable a group at a time while the sinks go
-//! on.
+//! Group commit: records which rows the sinks have taken, and makes them durable a group at a time, while the sinks take
+//! further ones.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 
-use overlapped::{Executor, Job as Task};
+use overlapped::Executor;
 use overlapped_proto::commit::{Commit, When};
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{Listed, Mark};
@@ -14,6 +13,7 @@ use overlapped_proto::resume_marks::ResumeMarks;
 use crate::clock::Clock;
 use crate::durable::log::{Log, Taken};
 use crate::error::Error;
+use crate::lent::Lent;
 use crate::net::alarm::Alarm;
 use crate::sink::Cuts;
 
@@ -23,7 +23,8 @@ pub(crate) struct Checkpoints {
     disk: Executor,
     alarm: Alarm,
     commit: Commit,
-    log: Keeping,
+    /// The journal. The task of a running checkpoint has it.
+    log: Lent<Box<Log>, Result<Group, Error>>,
     /// What the sinks have taken since their last cut.
     taken: Taken,
     /// Offsets of blocks of the list that are not completely done, in order.
@@ -36,12 +37,11 @@ pub(crate) struct Checkpoints {
     rows: u64,
 }
 
-/// The state of the journal.
-enum Keeping {
-    AtRest(Box<Log>),
-    Away(Task<(Box<Log>, Result<(), Error>)>, u64),
-    /// The task failed and did not give it back. Its error has been returned.
-    Lost,
+/// A group that has become durable.
+struct Group {
+    rows: u64,
+    /// The low-water mark after it.
+    low: Row,
 }
 
 impl Checkpoints {
@@ -52,7 +52,7 @@ impl Checkpoints {
             disk,
             alarm: Alarm::new(clock),
             commit,
-            log: Keeping::AtRest(Box::new(log)),
+            log: Lent::new(Box::new(log)),
             taken: Taken::default(),
             marks: ResumeMarks::default(),
             listed: None,
@@ -91,7 +91,7 @@ impl Checkpoints {
 
     /// True if a checkpoint is due; `last`: no more records will come. Otherwise registers the waker for the due time.
     pub(crate) fn wants_cut(&mut self, last: bool, cx: &mut Context<'_>) -> bool {
-        if !matches!(self.log, Keeping::AtRest(_)) || self.taken.len() == 0 {
+        if !self.log.is_here() || self.taken.len() == 0 {
             return false;
         }
         match self.commit.when() {
@@ -109,14 +109,11 @@ impl Checkpoints {
         taken.mark = self.marks.take(self.low);
         taken.listed = self.listed;
         let rows = taken.len();
-        let Keeping::AtRest(mut log) = std::mem::replace(&mut self.log, Keeping::Lost) else {
-            unreachable!("a checkpoint begins only while the journal is at rest");
-        };
-        let task = self.disk.submit(move || {
+        self.log.lend(&self.disk, move |mut log| {
             let done = log.commit(cuts, taken);
-            (log, done)
+            let low = log.low();
+            (log, done.map(|()| Group { rows, low }))
         });
-        self.log = Keeping::Away(task, rows);
     }
 
     /// Polls a running checkpoint; true if it has completed.
@@ -125,22 +122,15 @@ impl Checkpoints {
     ///
     /// The results could not be made durable.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
-        let Keeping::Away(task, rows) = &mut self.log else { return Ok(false) };
-        let rows = *rows;
-        let Poll::Ready(back) = Pin::new(task).poll(cx) else { return Ok(false) };
-        self.log = Keeping::Lost;
-        let (log, done) =
-            back.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?;
-        done?;
-        self.low = log.low();
+        let Some(Group { rows, low }) = self.log.poll(cx)?.transpose()? else { return Ok(false) };
+        self.low = low;
         self.rows += rows;
-        self.log = Keeping::AtRest(log);
         Ok(true)
     }
 
     /// True if everything that was taken is durable.
     pub(crate) fn is_settled(&self) -> bool {
-        matches!(self.log, Keeping::AtRest(_)) && self.taken.len() == 0
+        self.log.is_here() && self.taken.len() == 0
     }
 
     /// Ends the run. `list_rows` is the length of the list if it was read to its end.
@@ -148,11 +138,12 @@ impl Checkpoints {
     /// # Errors
     ///
     /// The disk fails, or the counts of rows and records differ.
-    pub(crate) async fn end(self, list_rows: Option<u64>) -> Result<(), Error> {
-        let Keeping::AtRest(log) = self.log else {
-            unreachable!("a run succeeds only after its last checkpoint");
-        };
-        let rows = self.rows;
+    ///
+    /// # Panics
+    ///
+    /// A checkpoint is running: a run succeeds only after its last one.
+    pub(crate) async fn end(mut self, list_rows: Option<u64>) -> Result<(), Error> {
+        let (log, rows) = (self.log.take(), self.rows);
         let ended = self.disk.submit(move || log.end(rows, list_rows)).await;
         ended.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?
     }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use overlapped::{Job as Task, JobError};
+use overlapped::Job as Task;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::RowRead;
 use overlapped_proto::job::Job;
@@ -17,17 +17,17 @@ use overlapped_proto::record::Record;
 use overlapped_proto::reorder::Reorder;
 
 use super::checkpoints::Checkpoints;
+use super::conservation::{check_run, check_written};
 use super::feed::{Block, Feed};
 use super::shard::{Views, bad_record};
 use crate::body::tap::Tap;
 use crate::error::Error;
+use crate::lent::Lent;
+use crate::per_shard::{PerShard, ShardId};
 use crate::plan::Plan;
 use crate::shared::{Shared, Stage, Stop};
 use crate::sink::{Cuts, Sinks};
 use crate::summary::Tally;
-
-/// A value lent to a task on the executor, which gives it back together with its result.
-type Away<T, R> = Task<(T, R)>;
 
 /// The state of the conductor.
 pub(crate) struct Conductor {
@@ -36,10 +36,13 @@ pub(crate) struct Conductor {
     pub(crate) views: Views,
     pub(crate) tally: Arc<Tally>,
     pub(crate) shards: Vec<Task<()>>,
-    pub(crate) feed: Reading,
+    /// `None`: it was read to its end.
+    pub(crate) feed: Option<Lent<Box<Feed>, Block>>,
     /// The first error of the list or of a sink. Requests in flight are finished before the run fails with it.
     pub(crate) failure: Option<Error>,
-    pub(crate) sinks: Writing,
+    pub(crate) sinks: Lent<Sinks, Result<Written, Error>>,
+    /// True if the sinks hold buffered output that is not flushed.
+    pub(crate) dirty: bool,
     /// The group commit of a durable run.
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) order: Option<Reorder<Record>>,
@@ -55,28 +58,17 @@ pub(crate) struct Conductor {
     /// Finished batches, queued for the sinks.
     pub(crate) finished: VecDeque<Vec<Record>>,
     /// The batch that is being filled for each shard.
-    pub(crate) outgoing: Vec<Vec<Job>>,
+    pub(crate) outgoing: PerShard<Vec<Job>>,
 }
 
-/// The state of the list.
-pub(crate) enum Reading {
-    Open(Box<Feed>),
-    Away(Away<Box<Feed>, Block>),
-    Ended,
-}
-
-/// The state of the sinks.
-pub(crate) enum Writing {
-    /// No task is running. `dirty`: the sinks hold buffered output that is not flushed.
-    Open { sinks: Sinks, dirty: bool },
-    /// Writing a batch of this many records.
-    Accepting(Away<Sinks, Result<Vec<Record>, Error>>, u64),
-    /// Flushing.
-    Committing(Away<Sinks, Result<(), Error>>),
-    /// Flushing, as the first step of a checkpoint.
-    Cutting(Away<Sinks, Result<Cuts, Error>>),
-    /// A task failed and did not give them back. Its error has been returned.
-    Lost,
+/// What a task has done with the sinks.
+pub(crate) enum Written {
+    /// Written a batch of `count` records, which is returned empty.
+    Batch { emptied: Vec<Record>, count: u64 },
+    /// Flushed.
+    Flushed,
+    /// Flushed, as the first step of a checkpoint.
+    Cut(Cuts),
 }
 
 impl Conductor {
@@ -95,27 +87,24 @@ impl Conductor {
         self.discard().await;
         result?;
         let complete = self.shared.stopped_by().is_none();
+        if complete {
+            check_run(self.read, self.written)?;
+        }
         if complete || self.checkpoints.is_none() {
             self.seal().await?;
         }
         if let Some(checkpoints) = self.checkpoints.take() {
             checkpoints.end(complete.then_some(self.read + self.passed)).await?;
         }
-        match complete && self.read != self.written {
-            true => Err(Error::sum(&format!(
-                "{} rows were read but {} records were written",
-                self.read, self.written
-            ))),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
     /// Completes the outputs, after everything was written and is durable.
     async fn seal(&mut self) -> Result<(), Error> {
-        let Writing::Open { sinks, dirty: false } = std::mem::replace(&mut self.sinks, Writing::Lost) else {
-            unreachable!("a run succeeds only after its last flush");
-        };
-        self.views.disk.submit(move || sinks.seal()).await.map_err(stopped)?
+        assert!(!self.dirty, "a run succeeds only after its last flush");
+        let sinks = self.sinks.take();
+        let sealed = self.views.disk.submit(move || sinks.seal()).await;
+        sealed.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?
     }
 
     /// Removes the body files of results that a failed sink will not write.
@@ -157,17 +146,16 @@ impl Conductor {
         }
     }
 
-    /// Publishes whether rows wait for room in the window; true if room appeared meanwhile. In ordered mode no room can
-    /// be made: a later row cannot be written before an earlier one.
+    /// Publishes whether rows wait for room in the window; true if room appeared meanwhile.
     fn ask_for_room(&mut self) -> bool {
-        let more = !self.ahead.is_empty() || !matches!(self.feed, Reading::Ended);
-        let full = more && self.order.is_none() && self.room() == 0;
+        let more = !self.ahead.is_empty() || self.feed.is_some();
+        let full = more && self.room() == 0;
         self.shared.channels.set_full(full);
         full && self.room() > 0
     }
 
     fn is_done(&self, shards_ended: bool) -> bool {
-        let written = matches!(self.sinks, Writing::Open { dirty: false, .. }) && self.finished.is_empty();
+        let written = self.sinks.is_here() && !self.dirty && self.finished.is_empty();
         let settled = self.checkpoints.as_ref().is_none_or(Checkpoints::is_settled);
         written && settled && self.nothing_to_come(shards_ended)
     }
@@ -175,9 +163,7 @@ impl Conductor {
     /// True if every record that the run will produce has been received.
     fn nothing_to_come(&self, shards_ended: bool) -> bool {
         match self.shared.stage() {
-            Stage::Running => {
-                matches!(self.feed, Reading::Ended) && self.ahead.is_empty() && self.fed == self.written
-            }
+            Stage::Running => self.feed.is_none() && self.ahead.is_empty() && self.fed == self.written,
             Stage::Draining | Stage::Aborting => shards_ended && self.shared.channels.results.len() == 0,
         }
     }
@@ -221,42 +207,28 @@ impl Conductor {
     /// Reads the next block once all rows of the last one are dispatched.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let wanted = self.ahead.is_empty() && self.room() > 0 && self.shared.stage() == Stage::Running;
-        match std::mem::replace(&mut self.feed, Reading::Ended) {
-            Reading::Open(mut feed) if wanted => {
-                let spare = Vec::from(std::mem::take(&mut self.ahead));
-                let block = self.views.disk.submit(move || {
-                    let block = feed.read(spare);
-                    (feed, block)
-                });
-                self.feed = Reading::Away(block);
-                Ok(true)
-            }
-            Reading::Away(mut away) => match Pin::new(&mut away).poll(cx) {
-                Poll::Pending => {
-                    self.feed = Reading::Away(away);
-                    Ok(false)
-                }
-                Poll::Ready(back) => {
-                    let (feed, block) = back.map_err(stopped)?;
-                    self.failure = self.failure.take().or(block.failure);
-                    self.tally.read(block.bytes_read, block.rows.len(), block.unread);
-                    self.read += block.rows.len() as u64;
-                    self.passed += block.passed;
-                    self.ahead = block.rows.into();
-                    if let Some(checkpoints) = &mut self.checkpoints {
-                        checkpoints.read(block.mark, block.listed);
-                    }
-                    if !block.ended {
-                        self.feed = Reading::Open(feed);
-                    }
-                    Ok(true)
-                }
-            },
-            unchanged @ (Reading::Open(_) | Reading::Ended) => {
-                self.feed = unchanged;
-                Ok(false)
-            }
+        let Some(feed) = &mut self.feed else { return Ok(false) };
+        if feed.is_here() && wanted {
+            let spare = Vec::from(std::mem::take(&mut self.ahead));
+            feed.lend(&self.views.disk, move |mut feed| {
+                let block = feed.read(spare);
+                (feed, block)
+            });
+            return Ok(true);
         }
+        let Some(block) = feed.poll(cx)? else { return Ok(false) };
+        self.failure = self.failure.take().or(block.failure);
+        self.tally.read(block.bytes_read, block.rows.len(), block.unread);
+        self.read += block.rows.len() as u64;
+        self.passed += block.passed;
+        self.ahead = block.rows.into();
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.read(block.mark, block.listed);
+        }
+        if block.ended {
+            self.feed = None;
+        }
+        Ok(true)
     }
 
     /// Rows that may still be dispatched. The window bounds the rows in memory; in ordered mode it also bounds the rows
@@ -298,8 +270,8 @@ impl Conductor {
             match row.job {
                 Ok(mut job) => {
                     job.hold = self.plan.memory.row(job.bytes());
-                    let shard = job.host.thread(self.outgoing.len());
-                    let outgoing = self.outgoing.get_mut(shard).expect("a batch for each shard");
+                    let shard = ShardId::of(job.host, self.outgoing.len());
+                    let outgoing = self.outgoing.get_mut(shard);
                     outgoing.push(job);
                     if outgoing.len() >= limits::BATCH_RECORDS {
                         self.shared.channels.inbox(shard).send(outgoing);
@@ -313,7 +285,7 @@ impl Conductor {
         }
         self.fed += count as u64;
         self.shared.channels.set_out(self.fed - self.written);
-        for (shard, outgoing) in self.outgoing.iter_mut().enumerate() {
+        for (shard, outgoing) in self.outgoing.entries_mut() {
             if !outgoing.is_empty() {
                 self.shared.channels.inbox(shard).send(outgoing);
             }
@@ -374,90 +346,66 @@ impl Conductor {
     /// Polls the running task of the sinks, or starts the next one.
     fn write(&mut self, shards_ended: bool, cx: &mut Context<'_>) -> Result<bool, Error> {
         let settled = self.checkpoints.as_mut().map_or(Ok(false), |checkpoints| checkpoints.poll(cx))?;
-        match std::mem::replace(&mut self.sinks, Writing::Lost) {
-            Writing::Open { sinks, dirty } => Ok(settled | self.write_next(sinks, dirty, shards_ended, cx)),
-            Writing::Accepting(mut away, count) => match Pin::new(&mut away).poll(cx) {
-                Poll::Pending => {
-                    self.sinks = Writing::Accepting(away, count);
-                    Ok(settled)
+        let moved = match self.sinks.poll(cx)?.transpose()? {
+            Some(written) => {
+                self.wrote(written)?;
+                true
+            }
+            None => self.sinks.is_here() && self.write_next(shards_ended, cx),
+        };
+        Ok(settled | moved)
+    }
+
+    fn wrote(&mut self, written: Written) -> Result<(), Error> {
+        match written {
+            Written::Batch { emptied, count } => {
+                self.dirty = true;
+                self.shared.channels.results.reuse(emptied);
+                self.written += count;
+                check_written(self.fed, self.written)?;
+                self.shared.channels.set_out(self.fed - self.written);
+                self.shared.channels.caught_up();
+            }
+            Written::Flushed => self.dirty = false,
+            Written::Cut(cuts) => {
+                self.dirty = false;
+                if let Some(checkpoints) = &mut self.checkpoints {
+                    checkpoints.commit(cuts);
                 }
-                Poll::Ready(back) => {
-                    let (sinks, emptied) = back_with(back)?;
-                    self.sinks = Writing::Open { sinks, dirty: true };
-                    self.shared.channels.results.reuse(emptied);
-                    self.written += count;
-                    self.shared.channels.set_out(self.fed - self.written);
-                    self.shared.channels.caught_up();
-                    Ok(true)
-                }
-            },
-            Writing::Committing(mut away) => match Pin::new(&mut away).poll(cx) {
-                Poll::Pending => {
-                    self.sinks = Writing::Committing(away);
-                    Ok(settled)
-                }
-                Poll::Ready(back) => {
-                    self.sinks = Writing::Open { sinks: back_with(back)?.0, dirty: false };
-                    Ok(true)
-                }
-            },
-            Writing::Cutting(mut away) => match Pin::new(&mut away).poll(cx) {
-                Poll::Pending => {
-                    self.sinks = Writing::Cutting(away);
-                    Ok(settled)
-                }
-                Poll::Ready(back) => {
-                    let (sinks, cuts) = back_with(back)?;
-                    self.sinks = Writing::Open { sinks, dirty: false };
-                    if let Some(checkpoints) = &mut self.checkpoints {
-                        checkpoints.commit(cuts);
-                    }
-                    Ok(true)
-                }
-            },
-            Writing::Lost => Ok(settled),
+            }
         }
+        Ok(())
     }
 
     /// Starts the next task of the idle sinks: a checkpoint, a batch or a flush; false if there is none.
-    fn write_next(&mut self, sinks: Sinks, dirty: bool, shards_ended: bool, cx: &mut Context<'_>) -> bool {
+    fn write_next(&mut self, shards_ended: bool, cx: &mut Context<'_>) -> bool {
+        let disk = &self.views.disk;
         let last = self.finished.is_empty() && self.nothing_to_come(shards_ended);
-        let cuts = self.checkpoints.as_mut().is_some_and(|checkpoints| checkpoints.wants_cut(last, cx));
-        if cuts {
-            self.sinks = Writing::Cutting(self.views.disk.submit(move || sinks.cut()));
+        if self.checkpoints.as_mut().is_some_and(|checkpoints| checkpoints.wants_cut(last, cx)) {
+            self.sinks.lend(disk, |sinks| {
+                let (sinks, cuts) = sinks.cut();
+                (sinks, cuts.map(Written::Cut))
+            });
             return true;
         }
         let has_room = self.checkpoints.as_ref().is_none_or(Checkpoints::has_room);
-        let batch = if has_room { self.finished.pop_front() } else { None };
-        match batch {
-            Some(batch) => self.accept(sinks, batch),
-            None if dirty => {
-                self.sinks = Writing::Committing(self.views.disk.submit(move || sinks.committed()));
+        if has_room && let Some(batch) = self.finished.pop_front() {
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.note(&batch);
             }
-            None => {
-                self.sinks = Writing::Open { sinks, dirty };
-                return false;
-            }
+            let count = batch.len() as u64;
+            self.sinks.lend(disk, move |sinks| {
+                let (sinks, emptied) = sinks.accepted(batch);
+                (sinks, emptied.map(|emptied| Written::Batch { emptied, count }))
+            });
+            return true;
         }
-        true
-    }
-
-    fn accept(&mut self, sinks: Sinks, batch: Vec<Record>) {
-        let count = batch.len() as u64;
-        if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.note(&batch);
+        if self.dirty {
+            self.sinks.lend(disk, |sinks| {
+                let (sinks, flushed) = sinks.committed();
+                (sinks, flushed.map(|()| Written::Flushed))
+            });
         }
-        let task = self.views.disk.submit(move || sinks.accepted(batch));
-        self.sinks = Writing::Accepting(task, count);
+        self.dirty
     }
-}
-
-/// Unpacks what a task gives back.
-fn back_with<T, R>(back: Result<(T, Result<R, Error>), JobError>) -> Result<(T, R), Error> {
-    let (thing, done) = back.map_err(stopped)?;
-    done.map(|done| (thing, done))
-}
-
-fn stopped(error: JobError) -> Error {
-    Error::internal(format!("a thread of the engine has stopped: {error}"))
 }

@@ -54,6 +54,7 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
         // Registered before the queues are read, so that no wake-up is lost.
         self.shard.register(cx.waker());
         self.shard.stamp();
+        self.shard.blocks.step();
         match self.shard.stage() {
             Stage::Running => {}
             Stage::Draining => self.drain(),

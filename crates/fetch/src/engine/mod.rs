@@ -14,3 +14,4 @@ pub(crate) mod shard;
 pub(crate) mod spill;
 pub(crate) mod list_file;
 pub(crate) mod outcome;
+pub(crate) mod conservation;

@@ -4,17 +4,14 @@
 //! Rows that waited for it return to the scheduler and start again, so that the rate limits and a `Crawl-delay` apply to
 //! them. The rules are parsed in `proto`.
 
-use std::cell::RefCell;
-use std::hash::RandomState;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use futures_util::future::{LocalBoxFuture, Shared};
+use futures_util::future::LocalBoxFuture;
 use overlapped_proto::address::Reach;
 use overlapped_proto::error::{ErrorKind, Phase};
-use overlapped_proto::job::{HostKey, Job};
+use overlapped_proto::job::Job;
 use overlapped_proto::limits;
-use overlapped_proto::lru::Lru;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::robots::Rules;
@@ -25,13 +22,14 @@ use super::attempt::attempt_robots;
 use super::outcome::Outcome;
 use super::shard::Shard;
 use crate::net::alarm::Alarm;
+use crate::single_flight::{Bounds, SingleFlight};
 
 /// The rules of one shard's origins, keyed like connections: a row redirected by a public address must not cause a
 /// request to an address that is forbidden to it.
 pub(crate) struct Robots {
     shard: Rc<Shard>,
     agent: Rc<str>,
-    cache: RefCell<Cache>,
+    cache: SingleFlight<ConnKey, Rc<Standing>, Unknown>,
 }
 
 /// Whether a row may be fetched.
@@ -61,47 +59,45 @@ pub(crate) struct Unknown {
     pub(crate) refusal: Option<Ending>,
 }
 
-type Flight = Shared<LocalBoxFuture<'static, Result<Rc<Standing>, Unknown>>>;
-
-enum Entry {
-    Known { standing: Rc<Standing>, until: Nanos },
-    Asked(Flight),
-}
-
-#[derive(Default)]
-struct Cache {
-    entries: Lru<ConnKey, Entry, RandomState>,
-    bytes: usize,
-}
+const BOUNDS: Bounds = Bounds {
+    entries_max: limits::ROBOTS_ORIGINS_MAX,
+    weight_max: limits::ROBOTS_CACHE_BYTES_MAX,
+    ttl: limits::ROBOTS_TTL,
+};
 
 impl Robots {
     /// `None` if the run does not use robots.txt.
     pub(crate) fn new(shard: &Rc<Shard>) -> Option<Rc<Self>> {
         let agent = shard.plan.robots.as_deref()?.into();
-        Some(Rc::new(Self { shard: Rc::clone(shard), agent, cache: RefCell::default() }))
+        Some(Rc::new(Self {
+            shard: Rc::clone(shard),
+            agent,
+            cache: SingleFlight::new(BOUNDS, |standing| standing.bytes()),
+        }))
     }
 
     /// Whether `job`, which has been started, may be fetched.
     pub(crate) async fn admit(&self, job: &Job) -> Admission {
         let route = self.shard.plan.route(job);
         let Some(key) = ConnKey::new(&job.url, route) else { return Admission::Go };
-        let asked = match self.cache.borrow_mut().entries.get(&key) {
-            Some(Entry::Known { standing, until }) if self.shard.now() < *until => {
-                return standing.judge(&job.url);
-            }
-            Some(Entry::Asked(flight)) => Some(flight.clone()),
-            Some(Entry::Known { .. }) | None => None,
+        let flight = match self.cache.get(&key, self.shard.now(), || self.ask(job)) {
+            Ok(standing) => return standing.judge(&job.url),
+            Err(flight) => flight,
         };
-        let flight = asked.unwrap_or_else(|| self.ask(&key, job));
         let answer = flight.await;
-        self.learn(&key, job.host, &answer);
+        let is_first = self.cache.learn(&key, &answer, self.shard.now());
         match answer {
-            Ok(_) => Admission::Again,
+            Ok(standing) => {
+                if let Some(delay) = standing.delay().filter(|_| is_first) {
+                    self.shard.set_host_interval(job.host, delay);
+                }
+                Admission::Again
+            }
             Err(unknown) => Admission::Unknown(unknown),
         }
     }
 
-    fn ask(&self, key: &ConnKey, job: &Job) -> Flight {
+    fn ask(&self, job: &Job) -> LocalBoxFuture<'static, Result<Rc<Standing>, Unknown>> {
         let mut url = job.url.clone();
         url.set_path("/robots.txt");
         url.set_query(None);
@@ -111,27 +107,7 @@ impl Robots {
         (asking.became_get, asking.crossed_origin) = (true, true);
         asking.from_public = job.from_public;
         asking.ready = self.shard.now();
-        let flight = fetch(Rc::clone(&self.shard), Rc::clone(&self.agent), asking).boxed_local().shared();
-        self.cache.borrow_mut().insert(key, Entry::Asked(flight.clone()));
-        flight
-    }
-
-    /// Replaces the pending fetch by its result. Called by every waiter; the first one does it. Failures are not cached.
-    fn learn(&self, key: &ConnKey, host: HostKey, answer: &Result<Rc<Standing>, Unknown>) {
-        let mut cache = self.cache.borrow_mut();
-        if !matches!(cache.entries.get(key), Some(Entry::Asked(_))) {
-            return;
-        }
-        match answer {
-            Err(_) => cache.remove(key),
-            Ok(standing) => {
-                if let Standing::Rules(rules) = &**standing {
-                    rules.delay().into_iter().for_each(|delay| self.shard.set_host_interval(host, delay));
-                }
-                let until = self.shard.now() + limits::ROBOTS_TTL;
-                cache.insert(key, Entry::Known { standing: Rc::clone(standing), until });
-            }
-        }
+        fetch(Rc::clone(&self.shard), Rc::clone(&self.agent), asking).boxed_local()
     }
 }
 
@@ -199,76 +175,19 @@ impl Standing {
             }
         }
     }
-}
 
-impl Entry {
+    /// The `Crawl-delay`, if there is one.
+    fn delay(&self) -> Option<Nanos> {
+        match self {
+            Self::Rules(rules) => rules.delay(),
+            Self::Everything => None,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
-            Self::Asked(_) => 0,
-            Self::Known { standing, .. } => match &**standing {
-                Standing::Rules(rules) => rules.bytes(),
-                Standing::Everything => 0,
-            },
+            Self::Rules(rules) => rules.bytes(),
+            Self::Everything => 0,
         }
-    }
-}
-
-impl Cache {
-    fn insert(&mut self, key: &ConnKey, entry: Entry) {
-        self.bytes += entry.bytes();
-        let before = self.entries.insert(key.clone(), entry);
-        self.bytes -= before.map_or(0, |entry| entry.bytes());
-        let is_full = |cache: &Self| {
-            cache.entries.len() > limits::ROBOTS_ORIGINS_MAX || cache.bytes > limits::ROBOTS_CACHE_BYTES_MAX
-        };
-        while is_full(self) && self.entries.len() > 1 {
-            let gone = self.entries.pop_oldest();
-            self.bytes -= gone.map_or(0, |(_, entry)| entry.bytes());
-        }
-    }
-
-    fn remove(&mut self, key: &ConnKey) {
-        let gone = self.entries.remove(key);
-        self.bytes -= gone.map_or(0, |entry| entry.bytes());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use overlapped_proto::origin::Route;
-
-    use super::*;
-
-    fn origin(site: usize) -> ConnKey {
-        ConnKey::new(&Url::parse(&format!("http://{site}.test/")).unwrap(), Route::default()).unwrap()
-    }
-
-    fn known(standing: Standing) -> Entry {
-        Entry::Known { standing: Rc::new(standing), until: Nanos::MAX }
-    }
-
-    #[test]
-    fn what_is_asked_again_and_again_stays() {
-        let mut cache = Cache::default();
-        cache.insert(&origin(0), known(Standing::Everything));
-        for site in 1..3 * limits::ROBOTS_ORIGINS_MAX {
-            cache.insert(&origin(site), known(Standing::Everything));
-            assert!(cache.entries.get(&origin(0)).is_some(), "gone after {site} others");
-        }
-        assert_eq!(cache.entries.len(), limits::ROBOTS_ORIGINS_MAX);
-        assert!(cache.entries.get(&origin(1)).is_none());
-    }
-
-    #[test]
-    fn the_rules_that_are_kept_take_so_much_and_no_more() {
-        let text = format!("User-agent: *\nDisallow: /{}", "x".repeat(400 << 10));
-        let mut cache = Cache::default();
-        for site in 0..200 {
-            cache.insert(&origin(site), known(Standing::Rules(Rules::parse(text.as_bytes(), "overlapped"))));
-            assert!(cache.bytes <= limits::ROBOTS_CACHE_BYTES_MAX);
-        }
-        assert!(cache.entries.len() > 10);
-        (0..200).for_each(|site| cache.remove(&origin(site)));
-        assert_eq!((cache.entries.len(), cache.bytes), (0, 0));
     }
 }

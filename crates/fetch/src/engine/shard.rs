@@ -27,6 +27,7 @@ use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 use url::Host;
 
+use super::conservation::Accounts;
 use super::outcome::Outcome;
 use super::spill::{Back, Outside, Spilling};
 use crate::body::store::Store;
@@ -39,6 +40,7 @@ use crate::net::Connection;
 use crate::net::http1::Blocks;
 use crate::net::resolve::Resolver;
 use crate::net::stream::Look;
+use crate::per_shard::ShardId;
 use crate::plan::Plan;
 use crate::shared::{Gauges, Shared, Stage, number_of};
 
@@ -60,7 +62,7 @@ pub(crate) struct Views {
 
 /// The state of one shard. Single-threaded: no borrow of a cell is held across an `await`.
 pub(crate) struct Shard {
-    pub(crate) index: usize,
+    pub(crate) id: ShardId,
     pub(crate) plan: Arc<Plan>,
     pub(crate) clock: Clock,
     pub(crate) views: Views,
@@ -82,6 +84,7 @@ pub(crate) struct Shard {
     relief: Cell<usize>,
     draw: Cell<u64>,
     counts: Counts,
+    accounts: Accounts,
 }
 
 #[derive(Default)]
@@ -117,7 +120,7 @@ pub(crate) enum Turn {
 
 impl Shard {
     pub(crate) fn new(
-        index: usize,
+        id: ShardId,
         plan: Arc<Plan>,
         shared: Arc<Shared>,
         views: Views,
@@ -128,9 +131,9 @@ impl Shard {
         let idle_max = (idle_connections_max(plan.pace.parallel_max) / plan.shards).max(1);
         let resolver = Resolver::new(views.dns.clone(), clock);
         let scheduler = RefCell::new(Scheduler::new(plan.pace.clone()));
-        let spilling = RefCell::new(Spilling::new(outside, index, views.disk.clone()));
+        let spilling = RefCell::new(Spilling::new(outside, id, views.disk.clone()));
         Rc::new(Self {
-            index,
+            id,
             plan,
             clock,
             views,
@@ -149,6 +152,7 @@ impl Shard {
             relief: Cell::new(0),
             draw: Cell::new(seed | 1),
             counts: Counts::default(),
+            accounts: Accounts::default(),
         })
     }
 
@@ -172,12 +176,13 @@ impl Shard {
     /// Takes rows that the conductor or other shards have sent.
     pub(crate) fn receive(&self) {
         let channels = &self.shared.channels;
-        let inbox = channels.inbox(self.index);
+        let inbox = channels.inbox(self.id);
         if inbox.len() > 0 {
-            channels.set_ready(self.index, true);
+            channels.set_ready(self.id, true);
         }
         let now = self.now();
         while let Some(mut jobs) = inbox.pop() {
+            self.accounts.received.add(jobs.len());
             let (mut scheduler, mut spilling) = (self.scheduler.borrow_mut(), self.spilling.borrow_mut());
             for job in jobs.drain(..) {
                 if job.is_fresh() && spilling.has(job.host) {
@@ -222,6 +227,10 @@ impl Shard {
         if self.shared.channels.widen(self.plan.window_rows) {
             return;
         }
+        // In ordered mode a later row cannot be written before an earlier one, so eviction would make no room.
+        if self.plan.ordered {
+            return;
+        }
         let mut spilling = self.spilling.borrow_mut();
         if spilling.takes() {
             let count = (self.plan.window_rows / limits::SPILL_SHARE).max(1);
@@ -255,7 +264,7 @@ impl Shard {
 
     fn publish_spilled(&self) {
         let mut spilling = self.spilling.borrow_mut();
-        self.shared.channels.set_spilled(self.index, spilling.report());
+        self.shared.channels.set_spilled(self.id, spilling.report());
         if let Some(failure) = spilling.failure() {
             self.shared.spill_failure.get_or_init(|| failure.to_owned());
         }
@@ -278,7 +287,7 @@ impl Shard {
         let nothing = queued == 0 || self.shared.channels.is_behind(limits::BATCHES_WAITING_MAX);
         let memory = &self.plan.memory;
         let nothing = nothing || held > 0 && self.shared.channels.stalls_while(|| memory.has_long_chains());
-        if nothing || !self.shared.take_request(self.index, held) {
+        if nothing || !self.shared.take_request(self.id, held) {
             return Turn::Idle;
         }
         let now = self.now();
@@ -290,7 +299,7 @@ impl Shard {
         self.held_by_rate.set(turn.is_err());
         let turn = turn.unwrap_or_else(Turn::Wait);
         if !matches!(turn, Turn::Start(_)) {
-            self.shared.give_request(self.index);
+            self.shared.give_request(self.id);
         }
         turn
     }
@@ -315,7 +324,7 @@ impl Shard {
 
     /// Ends an attempt: the row is delivered, retried, or redirected.
     pub(crate) fn conclude(&self, mut job: Job, mut outcome: Outcome) {
-        self.shared.give_request(self.index);
+        self.shared.give_request(self.id);
         if outcome.is_shortage() {
             match self.run_short(job) {
                 Some(failed) => job = failed,
@@ -343,7 +352,7 @@ impl Shard {
 
     /// Returns a started row to its queue without counting an attempt, because it cannot start yet.
     pub(crate) fn put_back(&self, job: Job) {
-        self.shared.give_request(self.index);
+        self.shared.give_request(self.id);
         self.scheduler.borrow_mut().put_back(job, self.now());
     }
 
@@ -384,12 +393,13 @@ impl Shard {
         job.redirect(follow.url, hop);
         job.hold = self.plan.memory.row(job.bytes());
         let now = self.now();
-        let owner = job.host.thread(self.shared.channels.shards());
+        let owner = ShardId::of(job.host, self.shared.channels.shards());
         let mut scheduler = self.scheduler.borrow_mut();
-        if owner == self.index {
+        if owner == self.id {
             scheduler.redirect(from, job, now);
         } else {
             scheduler.release(from, now);
+            self.accounts.moved.add(1);
             self.shared.channels.inbox(owner).push(vec![job]);
         }
     }
@@ -423,18 +433,17 @@ impl Shard {
         let now = self.now();
         let method = self.plan.template.method(&job).clone();
         let final_url = if job.chain.is_empty() { None } else { Some(job.url.as_str().into()) };
-        let ask = job.ask.map(|ask| *ask).unwrap_or_default();
         let host = job.url.host_str().map(Into::into);
         let url = match job.given {
             Some(given) => given,
             None => String::from(job.url).into(),
         };
         let mut record = Record::new(job.row, url);
-        record.id = ask.id;
-        record.out = ask.out;
-        record.meta = ask.meta;
-        if ask.meta_dropped {
-            record.notes.add(Note::MetaDropped);
+        if let Some(ask) = job.ask {
+            (record.id, record.out, record.meta) = (ask.id, ask.out, ask.meta);
+            if ask.meta_dropped {
+                record.notes.add(Note::MetaDropped);
+            }
         }
         record.host = host;
         record.final_url = final_url;
@@ -449,6 +458,7 @@ impl Shard {
     }
 
     fn deliver(&self, record: Record) {
+        self.accounts.delivered.add(1);
         let mut outbox = self.outbox.borrow_mut();
         if outbox.records.is_empty() {
             outbox.since = self.now();
@@ -484,12 +494,12 @@ impl Shard {
 
     // --- connections -----------------------------------------------------------------------------------------
 
-    /// Takes an idle connection for another request.
-    pub(crate) fn check_out(&self, key: &ConnKey) -> Option<Lease<Box<Connection>>> {
+    /// Takes an idle connection for another request, which `may_repeat` or must not be sent twice.
+    pub(crate) fn check_out(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
         while self.may_reuse(key) {
             let room = |connection: &mut Box<Connection>| connection.room();
             let mut connection = self.idle.borrow_mut().lease(key, self.now(), room)?;
-            match connection.look() {
+            match if may_repeat { connection.glance() } else { connection.look() } {
                 Look::Quiet => return Some(connection),
                 Look::Ended if self.now() - connection.idle_since <= limits::REUSE_ONCE_IDLE_MAX => {
                     self.learn(key, Habit::Closes);
@@ -541,7 +551,7 @@ impl Shard {
     }
 
     fn gauges(&self) -> &Gauges {
-        self.shared.gauges.get(self.index).expect("a shard's index is below their number")
+        self.shared.gauges.get(self.id)
     }
 
     pub(crate) fn count_connection(&self) {
@@ -599,16 +609,21 @@ impl Shard {
     /// Drops every row that has not started.
     pub(crate) fn forget_queued(&self) {
         self.receive();
-        self.scheduler.borrow_mut().drain().for_each(drop);
+        let dropped = self.scheduler.borrow_mut().drain().count();
+        self.accounts.dropped.add(dropped);
     }
 
     pub(crate) fn register(&self, waker: &std::task::Waker) {
-        self.shared.channels.inbox(self.index).register(waker);
+        self.shared.channels.inbox(self.id).register(waker);
     }
 
-    /// Publishes the shard's counters.
+    /// Publishes the shard's counters, and checks that no row was lost. To be called at the end of each turn.
     pub(crate) fn publish(&self) {
         let scheduler = self.scheduler.borrow();
+        let held = (scheduler.queued() + scheduler.in_flight()) as u64 + self.spilling.borrow().rows();
+        if let Err(error) = self.accounts.check(held) {
+            self.shared.fail(error);
+        }
         let Gauges {
             in_flight,
             hosts,
@@ -621,7 +636,7 @@ impl Shard {
             redirects,
         } = self.gauges();
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
-        self.shared.channels.set_ready(self.index, scheduler.is_ready());
+        self.shared.channels.set_ready(self.id, scheduler.is_ready());
         hosts.store(scheduler.hosts(), Ordering::Relaxed);
         parked.store(scheduler.parked(), Ordering::Relaxed);
         let holds = if self.held_by_rate.get() { Held::Rate } else { scheduler.held(self.now()) };
@@ -656,4 +671,56 @@ pub(crate) fn bad_record(row: BadRow, memory: &Arc<Memory>) -> Record {
 
 fn bump(count: &Cell<u64>) {
     count.set(count.get() + 1);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use overlapped_proto::job::Row;
+    use url::Url;
+
+    use super::*;
+    use crate::body::spool::RunId;
+    use crate::config::Config;
+    use crate::error::ErrorClass;
+
+    fn shard() -> Rc<Shard> {
+        let plan = Arc::new(Plan::new(Config { shards: Some(1), ..Config::default() }).unwrap());
+        let executor = Executor::builder().max_workers(1).build().unwrap();
+        let (folder, run) = (std::env::temp_dir(), RunId(1));
+        let outside =
+            Outside { folder: folder.clone(), run, list_file: Arc::new(OnceLock::new()), bytes_max: 0 };
+        let views = Views {
+            dns: executor.clone(),
+            disk: executor.clone(),
+            cpu: executor,
+            moves_bodies: false,
+            tap: None,
+            store: Store::new(folder, run),
+            intents: None,
+        };
+        let id = ShardId::all(1).next().unwrap();
+        Shard::new(id, plan, Shared::new(1, 1, None), views, outside, Clock::start(), 1)
+    }
+
+    #[test]
+    fn a_row_that_a_shard_loses_fails_the_run() {
+        let shard = shard();
+        let url = Url::parse("http://a.test/").unwrap();
+        let jobs = (0..3).map(|row| Job::new(Row(row), url.clone())).collect();
+        shard.shared.channels.inbox(shard.id).push(jobs);
+        shard.receive();
+        shard.publish();
+        assert!(shard.shared.take_failure().is_none());
+        let Turn::Start(lost) = shard.next() else { panic!("a row can start") };
+        shard.publish();
+        assert!(shard.shared.take_failure().is_none());
+        shard.scheduler.borrow_mut().release(lost.target(), shard.now());
+        drop(lost);
+        shard.publish();
+        let failure = shard.shared.take_failure().expect("a row is missing");
+        assert_eq!(failure.class(), ErrorClass::Sum);
+        assert!(failure.to_string().contains("was given 3 rows; it has 2"), "{failure}");
+    }
 }

@@ -10,11 +10,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use overlapped::{Executor, Job as Task};
+use overlapped::Executor;
 use overlapped_proto::input::BadRow;
 use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::limits;
@@ -24,6 +23,8 @@ use super::list_file::{ListFile, RowReader};
 use crate::body::spool::RunId;
 use crate::error::Error;
 use crate::fs::unnamed;
+use crate::lent::Lent;
+use crate::per_shard::ShardId;
 
 /// Where spilled rows are stored and read from.
 #[derive(Clone, Debug)]
@@ -42,7 +43,8 @@ pub(crate) struct Spilling {
     spill: Spill,
     disk: Executor,
     bytes_max: u64,
-    scratch: Place,
+    /// The file. The task that writes and reads blocks has it.
+    scratch: Lent<Box<Scratch>, Trip>,
     /// Blocks in the running task.
     writing: usize,
     /// Rows last reported as not counting against the window.
@@ -51,14 +53,10 @@ pub(crate) struct Spilling {
     failure: Option<String>,
 }
 
-/// The result of a task.
-type Trip = (Box<Scratch>, Result<Vec<(Back, Refilled)>, Error>);
-
-enum Place {
-    Here(Box<Scratch>),
-    Away(Task<Trip>),
-    /// The task failed and did not give it back. Its error has been returned.
-    Gone,
+/// The result of a task: the rows that were read back, and the first write error so far.
+struct Trip {
+    back: Result<Vec<(Back, Refilled)>, Error>,
+    failure: Option<String>,
 }
 
 /// Rows of a host, read back.
@@ -68,14 +66,14 @@ pub(crate) struct Back {
 }
 
 impl Spilling {
-    pub(crate) fn new(outside: Outside, index: usize, disk: Executor) -> Self {
+    pub(crate) fn new(outside: Outside, shard: ShardId, disk: Executor) -> Self {
         let bytes_max = outside.bytes_max;
-        let scratch = Scratch { outside, index, file: None, kept: HashMap::new(), failure: None };
+        let scratch = Scratch { outside, shard, file: None, kept: HashMap::new(), failure: None };
         Self {
             spill: Spill::default(),
             disk,
             bytes_max,
-            scratch: Place::Here(Box::new(scratch)),
+            scratch: Lent::new(Box::new(scratch)),
             writing: 0,
             reported: 0,
             failure: None,
@@ -85,6 +83,11 @@ impl Spilling {
     /// True if the host has spilled rows. Its further rows must be spilled too, to keep their order.
     pub(crate) fn has(&self, host: HostKey) -> bool {
         self.spill.has(host)
+    }
+
+    /// Spilled rows, including those that a task is reading back.
+    pub(crate) fn rows(&self) -> u64 {
+        self.spill.rows()
     }
 
     /// Spills a row that has not been tried.
@@ -99,7 +102,7 @@ impl Spilling {
 
     /// True if nothing is spilled, no task is running, and that was reported.
     pub(crate) fn is_idle(&self) -> bool {
-        self.spill.rows() == 0 && self.reported == 0 && matches!(self.scratch, Place::Here(_))
+        self.spill.rows() == 0 && self.reported == 0 && self.scratch.is_here()
     }
 
     /// True if rows may be evicted: the disk keeps up, has room, and has not failed.
@@ -131,17 +134,11 @@ impl Spilling {
         crowded: impl FnOnce() -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Vec<Back>, Error>> {
-        match std::mem::replace(&mut self.scratch, Place::Gone) {
-            Place::Here(scratch) => self.set_out(scratch, rows_of, crowded),
-            place @ (Place::Away(_) | Place::Gone) => self.scratch = place,
+        if self.scratch.is_here() {
+            self.set_out(rows_of, crowded);
         }
-        let Place::Away(trip) = &mut self.scratch else { return Poll::Pending };
-        let Poll::Ready(back) = Pin::new(trip).poll(cx) else { return Poll::Pending };
-        self.scratch = Place::Gone;
-        let (scratch, back) =
-            back.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?;
-        self.failure = scratch.failure.as_ref().map(ToString::to_string);
-        self.scratch = Place::Here(scratch);
+        let Some(Trip { back, failure }) = self.scratch.poll(cx)? else { return Poll::Pending };
+        self.failure = failure;
         self.writing = 0;
         let (backs, refilled): (_, Vec<_>) = back?.into_iter().unzip();
         refilled.iter().for_each(|refilled| self.spill.refilled(refilled));
@@ -149,26 +146,21 @@ impl Spilling {
     }
 
     /// Starts a task, if there is something to write or to read.
-    fn set_out(
-        &mut self,
-        mut scratch: Box<Scratch>,
-        rows_of: impl Fn(HostKey) -> usize,
-        crowded: impl FnOnce() -> bool,
-    ) {
+    fn set_out(&mut self, rows_of: impl Fn(HostKey) -> usize, crowded: impl FnOnce() -> bool) {
         let room = |host| limits::WINDOW_ROWS_HOST.saturating_sub(rows_of(host));
         let hosts = if self.spill.wants() && !crowded() { limits::SPILL_HOSTS_A_TRIP } else { 0 };
         let refills = self.spill.take_wanted(hosts, room);
         let blocks = self.spill.take_sealed();
         if blocks.is_empty() && refills.is_empty() {
-            self.scratch = Place::Here(scratch);
             return;
         }
         self.writing = blocks.len();
-        self.scratch = Place::Away(self.disk.submit(move || {
+        self.scratch.lend(&self.disk, |mut scratch| {
             scratch.write(blocks);
             let back = scratch.read(refills);
-            (scratch, back)
-        }));
+            let failure = scratch.failure.as_ref().map(ToString::to_string);
+            (scratch, Trip { back, failure })
+        });
     }
 
     /// The first write error.
@@ -180,7 +172,7 @@ impl Spilling {
 /// The spill file. Every method blocks on the disk.
 struct Scratch {
     outside: Outside,
-    index: usize,
+    shard: ShardId,
     /// Created by the first write.
     file: Option<File>,
     /// Blocks that could not be written.
@@ -204,7 +196,7 @@ impl Scratch {
     fn write_block(&mut self, number: u32, bytes: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(self.outside.create(self.index)?),
+            none => none.insert(self.outside.create(self.shard)?),
         };
         file.write_all_at(bytes, offset(number))
     }
@@ -251,8 +243,8 @@ impl Scratch {
 }
 
 impl Outside {
-    fn create(&self, index: usize) -> io::Result<File> {
-        unnamed(&self.folder, &format!("{}{index}.spill", self.run.prefix()))
+    fn create(&self, shard: ShardId) -> io::Result<File> {
+        unnamed(&self.folder, &format!("{}{shard}.spill", self.run.prefix()))
     }
 }
 

@@ -3,12 +3,12 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::clock::Clock;
 
@@ -17,9 +17,17 @@ pub(crate) struct Alarm {
     clock: Clock,
     /// Lazily re-armed: it fires at `armed`, which may be earlier than the deadline, and is then set again. A deadline
     /// that moves with every request costs one reset per timeout, not one per request.
-    timer: Option<(Pin<Box<Sleep>>, Nanos)>,
+    timer: Option<Timer>,
     /// The deadline of the whole attempt.
     total: Deadline,
+}
+
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// When it fires.
+    armed: Nanos,
+    /// Who is woken then; `None` if it was not polled since it was set.
+    waker: Option<Waker>,
 }
 
 /// A point in time, and the error when it is missed.
@@ -81,23 +89,40 @@ impl Alarm {
             return Poll::Pending;
         }
         loop {
-            let (timer, armed) = match &mut self.timer {
-                Some(timer) => timer,
-                empty @ None => empty.insert((Box::pin(sleep_until(self.clock.instant(at))), at)),
-            };
-            if at < *armed {
-                timer.as_mut().reset(self.clock.instant(at));
-                *armed = at;
+            let clock = self.clock;
+            let timer = self.timer.get_or_insert_with(|| {
+                let sleep = Box::pin(sleep_until(clock.instant(at)));
+                Timer { sleep, armed: at, waker: None }
+            });
+            if at < timer.armed {
+                timer.set(at, clock.instant(at));
             }
-            if timer.as_mut().poll(cx).is_pending() {
+            if timer.poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if self.clock.now() >= at {
+            if clock.now() >= at {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(self.clock.instant(at));
-            *armed = at;
+            timer.set(at, clock.instant(at));
         }
+    }
+}
+
+impl Timer {
+    fn set(&mut self, at: Nanos, instant: Instant) {
+        self.sleep.as_mut().reset(instant);
+        (self.armed, self.waker) = (at, None);
+    }
+
+    /// Ready when it has fired. It is asked again only if that may have happened, or another task is to be woken.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_registered = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_registered && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        let polled = self.sleep.as_mut().poll(cx);
+        self.waker = polled.is_pending().then(|| cx.waker().clone());
+        polled
     }
 }
 
@@ -136,6 +161,24 @@ mod tests {
             let failure = timed_out(Deadline::after(Nanos::ZERO, limit, *kind));
             let (_, flag) = FLAGS.iter().find(|(of, _)| of == kind).unwrap();
             assert!(failure.message.ends_with(&format!(": 1.5s ({flag})")), "{failure}");
+        }
+    }
+
+    /// Whoever asked before, and whatever the timer was set to.
+    #[tokio::test]
+    async fn the_task_that_asks_last_is_woken() {
+        let clock = Clock::start();
+        let mut alarm = Alarm::new(clock);
+        for before in [Nanos::ZERO, Nanos::from_secs(3_600), Nanos::MAX] {
+            let at = clock.now() + Nanos::from_millis(20);
+            let _ = alarm.poll_at(before.max(at), &mut Context::from_waker(Waker::noop()));
+            // Asked twice, as after a wake-up for something else.
+            let asked = poll_fn(|cx| {
+                let first = alarm.poll_at(at, cx);
+                if first.is_ready() { first } else { alarm.poll_at(at, cx) }
+            });
+            tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.expect("it is woken");
+            assert!(clock.now() >= at);
         }
     }
 }

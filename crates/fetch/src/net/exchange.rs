@@ -35,6 +35,9 @@ pub(crate) trait Exchange {
     /// A connection on which this future was dropped before it was ready must be closed.
     async fn frame(&mut self, most: usize) -> Result<Option<Bytes>, Failure>;
 
+    /// The whole body, if its length is known and it has arrived with the head.
+    fn take_arrived(&mut self) -> Option<Bytes>;
+
     /// Copies unread bytes out of a shared read buffer. To be called before a long wait, because the buffer can be used
     /// again only when no slice of it is left.
     fn leave_block(&mut self);

@@ -4,7 +4,7 @@
 //! connections of a shard share one buffer to read into and one to write from, so that a waiting or idle connection holds
 //! only its socket. The codec is in `proto`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -34,6 +34,8 @@ pub(crate) struct Blocks {
     read: RefCell<BytesMut>,
     /// Holds the head of a request while it is written, within one poll.
     write: RefCell<Vec<u8>>,
+    /// Reads so far, and turns of the shard.
+    steps: Cell<u64>,
 }
 
 /// An open connection that carries one request at a time.
@@ -44,6 +46,8 @@ pub(crate) struct Connection<S> {
     unsent: Option<Box<Chain<Bytes, Bytes>>>,
     /// Bytes that were read but not consumed.
     unread: Bytes,
+    /// The step of the shard in which the last read emptied the socket; `None` if it may not have.
+    emptied_in: Option<u64>,
     /// The body of the last response; `None` until its head has been read.
     body: Option<Body>,
     /// True if the server accepts another request after the body.
@@ -102,6 +106,21 @@ impl<S: Socket> Exchange for Connection<S> {
         .await
     }
 
+    fn take_arrived(&mut self) -> Option<Bytes> {
+        let bytes = usize::try_from(self.bytes_left()?).ok()?;
+        if self.unsent.is_some() || self.unread.len() < bytes {
+            return None;
+        }
+        let body = self.body.as_mut().expect("a body is read after its head");
+        let piece = body.next(&self.unread);
+        assert!(
+            matches!(piece, Ok(Piece { framing: 0, data }) if data == bytes),
+            "a body of known length is all data"
+        );
+        self.body_bytes += bytes as u64;
+        Some(self.unread.split_to(bytes))
+    }
+
     fn leave_block(&mut self) {
         if !self.unread.is_unique() {
             self.unread = Bytes::copy_from_slice(&self.unread);
@@ -147,6 +166,7 @@ impl<S: Socket> Connection<S> {
             blocks,
             unsent: None,
             unread: Bytes::new(),
+            emptied_in: None,
             body: None,
             keeps_alive: true,
             broken: None,
@@ -167,6 +187,17 @@ impl<S: Socket> Connection<S> {
     /// Checks for unsolicited bytes or a close before a request is sent. Such bytes would be taken for the response.
     pub(crate) fn look(&mut self) -> Look {
         self.stream.look()
+    }
+
+    /// The same for a request that may be sent again. The system call is left out if the last read has emptied the socket
+    /// in this very step of the shard, some microseconds ago, and the runtime has been told of nothing since. The first
+    /// answers of a connection are excepted, because an origin that sends bytes unasked shows it there.
+    pub(crate) fn glance(&mut self) -> Look {
+        let is_settled = self.answers >= limits::LOOKS_MIN;
+        if is_settled && self.emptied_in == Some(self.blocks.steps.get()) && !self.stream.is_told_ready() {
+            return Look::Quiet;
+        }
+        self.look()
     }
 
     /// Waits until an idle connection receives something or is closed.
@@ -276,6 +307,9 @@ impl<S: Socket> Connection<S> {
     /// Reads at most `most` bytes; empty at the end of the stream.
     fn poll_read(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let block = ready!(self.blocks.poll_read(&mut self.stream, most, cx))?;
+        // What is read of TLS says nothing of the socket.
+        let emptied = matches!(self.stream, Stream::Plain(_)) && !block.is_empty() && block.len() < most;
+        self.emptied_in = emptied.then(|| self.blocks.steps.get());
         match &self.broken {
             // The system reports a reset once, and the write has received it.
             Some(error) if block.is_empty() => Poll::Ready(Err(error.kind().into())),
@@ -295,7 +329,13 @@ impl Blocks {
         let mut block = self.read.borrow_mut();
         block.reserve(limits::READ_BYTES);
         ready!(pin!(stream.read_buf(&mut (&mut *block).limit(most))).poll(cx))?;
+        self.step();
         Poll::Ready(Ok(block.split().freeze()))
+    }
+
+    /// Begins a step: a turn of the shard, or what follows a read.
+    pub(crate) fn step(&self) {
+        self.steps.set(self.steps.get() + 1);
     }
 }
 
@@ -354,13 +394,14 @@ fn body_failure(error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::net::Ipv4Addr;
+    use std::io::Write as _;
+    use std::net::{Ipv4Addr, TcpListener};
 
     use overlapped_proto::job::{Method, Row};
     use overlapped_proto::origin::Scheme;
     use overlapped_proto::request::RequestHead;
     use overlapped_testkit::{Server, row_of};
-    use tokio::io::{DuplexStream, ReadBuf, copy_bidirectional, duplex};
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, ReadBuf, copy_bidirectional, duplex};
     use tokio::net::TcpStream;
 
     use super::*;
@@ -398,6 +439,10 @@ mod tests {
 
         fn read_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
             Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn is_told_ready(&self) -> bool {
+            false
         }
     }
 
@@ -443,6 +488,10 @@ mod tests {
 
         fn read_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
             Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn is_told_ready(&self) -> bool {
+            false
         }
     }
 
@@ -598,5 +647,74 @@ mod tests {
             ended = copy_bidirectional(&mut far, &mut tcp) => panic!("the relay has ended: {ended:?}"),
         }
         assert_eq!(server.connections(), 1);
+    }
+
+    /// A connection to a server in the same thread, which has given `answers` before their requests came, so that each was
+    /// read in one step.
+    async fn answered(answers: u32) -> (Connection<TcpStream>, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut connection = connection(Stream::Plain(tcp));
+        let head = RequestHead::new(&Method::Get, Scheme::Http, "a.test", "/", &[], 0).unwrap();
+        let request = Request { head, body: Bytes::new() };
+        for _ in 0..answers {
+            server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+            let mut share = Memory::new(None).share(Row(0));
+            connection.send(&request, Strictness::Strict, &mut share, || ()).await.unwrap();
+            assert_eq!(connection.take_arrived().unwrap(), "ok");
+            assert_eq!((connection.after(), connection.glance()), (After::Reuse, Look::Quiet));
+        }
+        (connection, server)
+    }
+
+    fn wait_for(connection: &mut Connection<TcpStream>, expected: Look) {
+        while connection.look() != expected {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Without a system call in the step that has read the answer, but not for the first answers of a connection.
+    #[tokio::test]
+    async fn what_comes_unasked_is_seen_in_the_next_step() {
+        let end = |server: &mut std::net::TcpStream| server.shutdown(std::net::Shutdown::Write).unwrap();
+        for answers in [1, limits::LOOKS_MIN - 1, limits::LOOKS_MIN, 3 * limits::LOOKS_MIN] {
+            let in_step = |expected| if answers < limits::LOOKS_MIN { expected } else { Look::Quiet };
+            let (mut connection, mut server) = answered(answers).await;
+            server.write_all(b"unasked").unwrap();
+            wait_for(&mut connection, Look::Spoke);
+            assert_eq!(connection.glance(), in_step(Look::Spoke), "after {answers}");
+            connection.blocks.step();
+            assert_eq!(connection.glance(), Look::Spoke, "after {answers}");
+
+            let (mut connection, mut server) = answered(answers).await;
+            end(&mut server);
+            wait_for(&mut connection, Look::Ended);
+            assert_eq!(connection.glance(), in_step(Look::Ended), "after {answers}");
+            connection.blocks.step();
+            assert_eq!(connection.glance(), Look::Ended, "after {answers}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_runtime_was_told_of_is_looked_at_in_the_same_step() {
+        let (mut connection, mut server) = answered(limits::LOOKS_MIN).await;
+        server.write_all(b"unasked").unwrap();
+        plain(&mut connection).readable().await.unwrap();
+        assert_eq!(connection.glance(), Look::Spoke);
+    }
+
+    /// A second read of the shard, of whatever connection, is another step.
+    #[tokio::test]
+    async fn a_connection_that_was_read_before_another_is_looked_at() {
+        let (mut connection, mut server) = answered(limits::LOOKS_MIN).await;
+        server.write_all(b"unasked").unwrap();
+        wait_for(&mut connection, Look::Spoke);
+        let (near, mut far) = duplex(64);
+        far.write_all(b"x").await.unwrap();
+        let mut other =
+            Connection { blocks: Rc::clone(&connection.blocks), ..self::connection(Stream::Plain(near)) };
+        other.stirred().await;
+        assert_eq!(connection.glance(), Look::Spoke);
     }
 }

@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use overlapped_proto::base64;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Ask, Job, Method};
 use overlapped_proto::origin::Scheme;
@@ -180,7 +179,7 @@ fn config_error(failure: Failure) -> Error {
 }
 
 fn basic(user: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+    format!("Basic {}", base64::encode(format!("{user}:{password}").as_bytes()))
 }
 
 fn has_userinfo(url: &Url) -> bool {
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn origin_form_host_and_userinfo() {
-        let authorization = format!("authorization: Basic {}", STANDARD.encode("u:p@"));
+        let authorization = format!("authorization: Basic {}", base64::encode(b"u:p@"));
         let expected = [
             "GET /x?y HTTP/1.1",
             "host: a.example:81",

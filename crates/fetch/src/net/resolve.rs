@@ -3,47 +3,38 @@
 //! It is the system's resolver, because no other reads `/etc/hosts`, search domains and VPN settings. It blocks and
 //! cannot be cancelled, so each call occupies a thread of the dns view until it returns.
 
-use std::cell::RefCell;
-use std::hash::RandomState;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 use futures_util::FutureExt;
-use futures_util::future::{LocalBoxFuture, Shared};
+use futures_util::future::LocalBoxFuture;
 use overlapped::Executor;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
-use overlapped_proto::lru::Lru;
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::time::Nanos;
 
 use crate::clock::Clock;
 use crate::fs::is_out_of_files;
+use crate::single_flight::{Bounds, SingleFlight};
 
 /// The addresses of a name, in the resolver's order of preference.
 pub(crate) type Addresses = Rc<[IpAddr]>;
 
-type Flight = Shared<LocalBoxFuture<'static, Result<Addresses, Failure>>>;
-
-enum Entry {
-    Known { addresses: Addresses, until: Nanos },
-    Asked(Flight),
-}
+const BOUNDS: Bounds =
+    Bounds { entries_max: limits::DNS_CACHE_MAX, weight_max: 0, ttl: limits::DNS_CACHE_TTL };
 
 /// The resolver of one shard.
 pub(crate) struct Resolver {
     view: Executor,
     clock: Clock,
-    cache: RefCell<Cache>,
+    cache: SingleFlight<Box<str>, Addresses, Failure>,
 }
-
-type Cache = Lru<Box<str>, Entry, RandomState>;
 
 impl Resolver {
     /// Resolves on `view`, which bounds the threads blocked in the system's resolver.
     pub(crate) fn new(view: Executor, clock: Clock) -> Self {
-        Self { view, clock, cache: RefCell::default() }
+        Self { view, clock, cache: SingleFlight::new(BOUNDS, |_| 0) }
     }
 
     /// The addresses of `host`.
@@ -52,20 +43,18 @@ impl Resolver {
     ///
     /// Dropping the future does not cancel the lookup, which others may wait for.
     pub(crate) async fn resolve(&self, host: &str) -> Result<Addresses, Failure> {
-        let flight = match self.cache.borrow_mut().get(host) {
-            Some(Entry::Known { addresses, until }) if self.clock.now() < *until => {
-                return Ok(addresses.clone());
+        let key = host.into();
+        match self.cache.get(&key, self.clock.now(), || self.ask(host)) {
+            Ok(addresses) => Ok(addresses),
+            Err(flight) => {
+                let answer = flight.await;
+                self.cache.learn(&key, &answer, self.clock.now());
+                answer
             }
-            Some(Entry::Asked(flight)) => Some(flight.clone()),
-            Some(Entry::Known { .. }) | None => None,
-        };
-        let flight = flight.unwrap_or_else(|| self.ask(host));
-        let answer = flight.await;
-        self.learn(host, &answer);
-        answer
+        }
     }
 
-    fn ask(&self, host: &str) -> Flight {
+    fn ask(&self, host: &str) -> LocalBoxFuture<'static, Result<Addresses, Failure>> {
         let name = host.to_owned();
         let job = self.view.submit(move || look_up(&name));
         let answer = async move {
@@ -76,30 +65,7 @@ impl Resolver {
                 }
             }
         };
-        let flight = answer.boxed_local().shared();
-        keep(&mut self.cache.borrow_mut(), host, Entry::Asked(flight.clone()));
-        flight
-    }
-
-    /// Replaces the pending lookup by its result. Called by every waiter; the first one does it. Failures are not cached.
-    fn learn(&self, host: &str, answer: &Result<Addresses, Failure>) {
-        let mut cache = self.cache.borrow_mut();
-        if let Some(Entry::Asked(_)) = cache.get(host) {
-            match answer {
-                Ok(addresses) => {
-                    let until = self.clock.now() + limits::DNS_CACHE_TTL;
-                    keep(&mut cache, host, Entry::Known { addresses: addresses.clone(), until });
-                }
-                Err(_) => drop(cache.remove(host)),
-            }
-        }
-    }
-}
-
-fn keep(cache: &mut Cache, host: &str, entry: Entry) {
-    cache.insert(host.into(), entry);
-    if cache.len() > limits::DNS_CACHE_MAX {
-        cache.pop_oldest();
+        answer.boxed_local()
     }
 }
 

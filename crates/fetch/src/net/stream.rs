@@ -9,7 +9,7 @@ use overlapped_proto::keepalive::Extra;
 use overlapped_proto::limits;
 use rustix::net::{RecvFlags, recv};
 use rustls::ClientConnection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
@@ -21,6 +21,10 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
 
     /// Reads without waiting, past the runtime's readiness; `WouldBlock` if there is nothing.
     fn read_now(&mut self, block: &mut [u8]) -> io::Result<usize>;
+
+    /// True if the runtime, when it last waited, was told of something to read that was not read since. This is no system
+    /// call.
+    fn is_told_ready(&self) -> bool;
 }
 
 /// What was received on an idle connection.
@@ -56,6 +60,10 @@ impl Socket for TcpStream {
     fn read_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
         receive(&*self, block, RecvFlags::empty())
     }
+
+    fn is_told_ready(&self) -> bool {
+        self.try_io(Interest::READABLE, || Ok(())).is_ok()
+    }
 }
 
 impl Socket for UnixStream {
@@ -65,6 +73,10 @@ impl Socket for UnixStream {
 
     fn read_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
         receive(&*self, block, RecvFlags::empty())
+    }
+
+    fn is_told_ready(&self) -> bool {
+        self.try_io(Interest::READABLE, || Ok(())).is_ok()
     }
 }
 
@@ -84,6 +96,14 @@ impl<S: Socket> Stream<S> {
         match self {
             Self::Plain(_) => false,
             Self::Tls(_) => true,
+        }
+    }
+
+    /// True if the runtime was told of something to read; see [`Socket::is_told_ready`].
+    pub(crate) fn is_told_ready(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_told_ready(),
+            Self::Tls(tls) => tls.get_ref().0.is_told_ready(),
         }
     }
 

@@ -43,24 +43,24 @@ enum Coding {
 }
 
 impl Signs {
-    /// Records a field.
-    pub(super) fn note(&mut self, name: &str, value: &[u8]) {
-        // Most fields are told apart by their length alone.
-        match name.len() {
-            10 if name.eq_ignore_ascii_case("connection") => {
+    /// Records a field; `name` in lower case.
+    pub(super) fn note(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"connection" if value == b"keep-alive" => self.keep_alive = true,
+            b"connection" => {
                 for token in tokens(value) {
                     self.close |= token.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            14 if name.eq_ignore_ascii_case("content-length") => {
+            b"content-length" => {
                 for length in tokens(value).map(number) {
                     self.length_is_unclear |=
                         length.is_none() || self.length.is_some_and(|known| Some(known) != length);
                     self.length = self.length.or(length);
                 }
             }
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+            b"transfer-encoding" => {
                 for token in tokens(value) {
                     self.coding = Some(Coding::with(self.coding, token));
                 }

@@ -188,31 +188,31 @@ impl HeadReader {
         notes: Notes,
         doubtful_length: bool,
     ) -> Result<Parsed, Failure> {
+        let bytes_kept = fields.clone().map(|(name, value)| Headers::size_of(name, value)).sum();
+        let mut headers = Headers::with_capacity(bytes_kept);
+        fields.for_each(|(name, value)| headers.push(name, value));
         let mut signs = Signs::default();
         signs.doubtful_length = doubtful_length;
-        fields.clone().for_each(|(name, value)| signs.note(name, value));
+        headers.fields().for_each(|(name, value)| signs.note(name, value));
         match status {
             101 => Err(not_http("the server switches to another protocol, which was not asked for")),
             100..=199 => Ok(Parsed::Interim { bytes, announces_body: signs.announces_body(), notes }),
             200..=999 => {
-                let (head, body) = self.head(status, version, fields, &signs, notes)?;
+                let (head, body) = self.head(status, version, headers, &signs, notes)?;
                 Ok(Parsed::Final(bytes, head, body))
             }
             _ => Err(not_http("the response has no valid status")),
         }
     }
 
-    fn head<'a>(
+    fn head(
         &self,
         status: u16,
         version: HttpVersion,
-        fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+        headers: Headers,
         signs: &Signs,
         mut notes: Notes,
     ) -> Result<(Head, Body), Failure> {
-        let bytes = fields.clone().map(|(name, value)| Headers::size_of(name, value)).sum();
-        let mut headers = Headers::with_capacity(bytes);
-        fields.for_each(|(name, value)| headers.push(name, value));
         notes.extend(self.notes);
         let without_body = self.asked_head || matches!(status, 204 | 304);
         let body = match without_body {

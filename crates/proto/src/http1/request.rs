@@ -27,23 +27,33 @@ pub enum TargetForm {
 /// # Ok::<(), overlapped_proto::outcome::Failure>(())
 /// ```
 pub fn write_request(head: &RequestHead<'_>, form: TargetForm, out: &mut Vec<u8>) {
-    push(out, [head.method().as_str(), " ", "", ""]);
+    out.extend_from_slice(head.method().as_str().as_bytes());
+    out.push(b' ');
     match form {
         TargetForm::Origin => {}
-        TargetForm::Absolute => push(out, [scheme(head.scheme()), "://", head.authority(), ""]),
+        TargetForm::Absolute => {
+            out.extend_from_slice(scheme(head.scheme()).as_bytes());
+            out.extend_from_slice(b"://");
+            out.extend_from_slice(head.authority().as_bytes());
+        }
     }
-    push(out, [head.path(), " HTTP/1.1\r\nhost: ", head.host(), "\r\n"]);
+    out.extend_from_slice(head.path().as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    push_field("host", head.host(), out);
     for (name, value) in head.fields() {
-        push(out, [name, ": ", value, "\r\n"]);
+        push_field(name, value, out);
     }
     if let Some(bytes) = head.body_length() {
-        push(out, ["content-length: ", itoa::Buffer::new().format(bytes), "\r\n", ""]);
+        push_field("content-length", itoa::Buffer::new().format(bytes), out);
     }
     out.extend_from_slice(b"\r\n");
 }
 
-fn push(out: &mut Vec<u8>, parts: [&str; 4]) {
-    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+fn push_field(name: &str, value: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 const fn scheme(scheme: Scheme) -> &'static str {

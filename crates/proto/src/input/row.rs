@@ -7,13 +7,14 @@ use std::borrow::Cow;
 
 use url::Url;
 
+use crate::base64::decode as from_base64;
 use crate::error::ErrorKind;
 use crate::header;
 use crate::job::{Ask, Job, Method, Row};
 use crate::limits::{INPUT_ROW_BYTES_MAX, QUOTE_BYTES_MAX};
 use crate::outcome::Failure;
 use crate::record::mark::{MARKS, is_record};
-use crate::record::text::{from_base64, push_json};
+use crate::record::text::push_json;
 use crate::sanitize;
 use crate::time::Nanos;
 

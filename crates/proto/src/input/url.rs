@@ -71,8 +71,9 @@ pub fn parse(text: &str) -> Result<Url, Failure> {
 /// ```
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// The part of the last URL before its path; empty if it cannot be reused.
+    /// The part of the last URL before its path.
     before: String,
+    /// The last URL; `None` if the part before its path cannot be reused.
     last: Option<Url>,
 }
 
@@ -83,9 +84,8 @@ impl Parser {
     ///
     /// As [`parse`].
     pub fn parse(&mut self, text: &str) -> Result<Url, Failure> {
-        let (before, path) = text.split_at(path_start(text).unwrap_or(0));
-        if !before.is_empty()
-            && before == self.before
+        if let Some(path) = text.strip_prefix(&*self.before)
+            && is_path(path)
             && !has_control(text)
             && let Some(last) = &self.last
             && let Ok(url) = last.join(path)
@@ -93,8 +93,9 @@ impl Parser {
             return Ok(url);
         }
         let url = parse(text)?;
-        before.clone_into(&mut self.before);
-        self.last = Some(url.clone());
+        let before = path_start(text).and_then(|end| text.get(..end));
+        before.unwrap_or_default().clone_into(&mut self.before);
+        self.last = before.map(|_| url.clone());
         Ok(url)
     }
 }
@@ -103,10 +104,12 @@ impl Parser {
 fn path_start(text: &str) -> Option<usize> {
     let authority = text.find("://")? + 3;
     let end = authority + text.get(authority..)?.find(['/', '\\', '?', '#'])?;
-    let mut path = text.get(end..)?.bytes();
-    // Without an authority, or with two slashes, what follows could be read as the authority.
-    (end > authority && path.next() == Some(b'/') && !matches!(path.next(), Some(b'/' | b'\\')))
-        .then_some(end)
+    (end > authority && is_path(text.get(end..)?)).then_some(end)
+}
+
+/// True if it means the same after any `scheme://authority`: with two slashes it could be read as the authority.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\")
 }
 
 fn has_control(text: &str) -> bool {

@@ -35,11 +35,13 @@ pub struct Name {
     pub plain: &'static str,
     /// Such as `,"url":`.
     pub(super) json: &'static str,
+    /// Such as `,"url":null`.
+    pub(super) json_null: &'static str,
 }
 
 macro_rules! name {
     ($name:literal) => {
-        Name { plain: $name, json: concat!(",\"", $name, "\":") }
+        Name { plain: $name, json: concat!(",\"", $name, "\":"), json_null: concat!(",\"", $name, "\":null") }
     };
 }
 
@@ -183,9 +185,10 @@ fn response(record: &Record, fields: Fields, cells: &mut impl Cells) {
     if fields.headers {
         cells.json(name!("headers"), |out| push_headers(headers, out));
     }
-    cells.cell(name!("content_type"), Value::or_null(headers.first("content-type"), Value::Header));
-    cells.cell(name!("etag"), Value::or_null(headers.first("etag"), Value::Header));
-    cells.cell(name!("last_modified"), Value::or_null(headers.first("last-modified"), Value::Header));
+    let [content_type, etag, last_modified] = own_columns(headers);
+    cells.cell(name!("content_type"), Value::or_null(content_type, Value::Header));
+    cells.cell(name!("etag"), Value::or_null(etag, Value::Header));
+    cells.cell(name!("last_modified"), Value::or_null(last_modified, Value::Header));
     cells.cell(name!("bytes"), Value::Number(record.bytes));
     cells.cell(name!("wire_bytes"), Value::Number(record.wire_bytes));
     if fields.body {
@@ -195,6 +198,21 @@ fn response(record: &Record, fields: Fields, cells: &mut impl Cells) {
     cells.cell(name!("sha256"), Value::or_null(record.sha256.as_ref(), |digest| Value::Hex(digest)));
     cells.cell(name!("truncated"), Value::or_null(record.truncated, Value::Truth));
     cells.json(name!("notes"), |out| push_notes(record.notes, out));
+}
+
+/// The first values of the headers with columns of their own: `content_type`, `etag`, `last_modified`.
+fn own_columns(headers: &Headers) -> [Option<&[u8]>; 3] {
+    let [mut content_type, mut etag, mut last_modified] = [None; 3];
+    for (name, value) in headers.fields() {
+        let column = match name {
+            b"content-type" => &mut content_type,
+            b"etag" => &mut etag,
+            b"last-modified" => &mut last_modified,
+            _ => continue,
+        };
+        column.get_or_insert(value);
+    }
+    [content_type, etag, last_modified]
 }
 
 fn time(record: &Record, cells: &mut impl Cells) {
@@ -236,6 +254,9 @@ fn push_chain(chain: &[Hop], out: &mut Vec<u8>) {
 }
 
 fn push_notes(notes: Notes, out: &mut Vec<u8>) {
+    if notes.is_empty() {
+        return out.extend_from_slice(b"[]");
+    }
     out.push(b'[');
     for (i, note) in notes.iter().enumerate() {
         out.extend_from_slice(if i == 0 { b"\"" } else { b",\"" });

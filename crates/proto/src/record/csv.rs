@@ -7,8 +7,9 @@ use crate::job::Row;
 
 pub use super::column::Fields;
 use super::column::{BodyNames, Cells, Form, Gap, Name, Value, in_pieces, visit};
-use super::text::{header_text, push_address, push_base64, push_hex, push_millis, push_number, push_time};
+use super::text::{header_text, push_address, push_hex, push_millis, push_number, push_time};
 use super::{Body, Record};
+use crate::base64;
 
 /// Protection against CSV injection: whether text that a spreadsheet would run as a formula is escaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub fn write_around(
 pub fn push_piece(form: Form, piece: &[u8], out: &mut Vec<u8>) {
     match form {
         Form::Text => push_doubled(piece, out),
-        Form::Base64 => push_base64(piece, out),
+        Form::Base64 => base64::push(piece, out),
     }
 }
 
@@ -179,7 +180,7 @@ impl Cells for Line<'_> {
                     self.next();
                 } else {
                     self.next();
-                    push_base64(bytes, self.next());
+                    base64::push(bytes, self.next());
                 }
                 self.next();
             }

@@ -220,9 +220,10 @@ impl Headers {
     pub fn push(&mut self, name: &str, value: &[u8]) {
         let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX);
         let value_len = u32::try_from(value.len()).unwrap_or(u32::MAX);
-        self.packed.extend_from_slice(&name_len.to_le_bytes());
-        self.packed.extend_from_slice(&value_len.to_le_bytes());
-        self.packed.extend(name.bytes().take(usize::from(name_len)).map(|byte| byte.to_ascii_lowercase()));
+        let ([n0, n1], [v0, v1, v2, v3]) = (name_len.to_le_bytes(), value_len.to_le_bytes());
+        self.packed.extend_from_slice(&[n0, n1, v0, v1, v2, v3]);
+        let name = name.as_bytes();
+        push_lower_case(name.get(..usize::from(name_len)).unwrap_or(name), &mut self.packed);
         self.packed.extend_from_slice(value.get(..value_len as usize).unwrap_or(value));
     }
 
@@ -244,7 +245,7 @@ impl Headers {
         self.packed.len()
     }
 
-    /// The fields in order: name, value.
+    /// The fields in order: name in lower case, value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
     }
@@ -261,7 +262,7 @@ impl Headers {
     }
 
     /// As [`Headers::iter`], without looking at the names.
-    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.packed.as_slice();
         std::iter::from_fn(move || {
             let (prefix, tail) = rest.split_first_chunk::<{ Self::PREFIX }>()?;
@@ -278,5 +279,49 @@ impl Headers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.packed.is_empty()
+    }
+}
+
+/// Appends a name in lower case, a word at a time; the last word overlaps the one before it.
+fn push_lower_case(name: &[u8], out: &mut Vec<u8>) {
+    let (words, rest) = name.as_chunks::<8>();
+    for word in words {
+        out.extend_from_slice(&lower_case(*word));
+    }
+    match (rest, name.last_chunk::<8>()) {
+        ([], _) => {}
+        (rest, Some(last)) => {
+            let known = 8 - rest.len();
+            out.extend_from_slice(lower_case(*last).get(known..).expect("a part of a word"));
+        }
+        (rest, None) => out.extend(rest.iter().map(u8::to_ascii_lowercase)),
+    }
+}
+
+/// Eight bytes in lower case. Only ASCII letters are changed.
+const fn lower_case(word: [u8; 8]) -> [u8; 8] {
+    const EACH: u64 = u64::MAX / 0xff;
+    let word = u64::from_le_bytes(word);
+    let low = word & (EACH * 0x7f);
+    let from_a = low + EACH * (0x80 - b'A' as u64);
+    let above_z = low + EACH * (0x7f - b'Z' as u64);
+    let is_upper = from_a & !above_z & !word & (EACH * 0x80);
+    (word | (is_upper >> 2)).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_lower_case() {
+        let all: Vec<u8> = (0..=255).collect();
+        for bytes in 1..40 {
+            for name in all.windows(bytes) {
+                let mut out = Vec::new();
+                push_lower_case(name, &mut out);
+                assert_eq!(out, name.to_ascii_lowercase());
+            }
+        }
     }
 }

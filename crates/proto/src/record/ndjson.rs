@@ -5,10 +5,11 @@
 pub use super::column::Fields;
 use super::column::{BodyNames, Cells, Form, Gap, Name, Value, in_pieces, visit};
 use super::text::{
-    push_address, push_base64, push_escaped, push_hex, push_json, push_json_header, push_millis, push_number,
-    push_time,
+    push_address, push_escaped, push_hex, push_json, push_json_header, push_millis, push_number, push_plain,
+    push_quoted, push_time,
 };
 use super::{Body, Record};
+use crate::base64;
 
 /// Appends the record as one line, `\n` included.
 ///
@@ -50,7 +51,7 @@ pub fn write_around(record: &Record, fields: &Fields, whole_max: usize, out: &mu
 pub fn push_piece(form: Form, piece: &[u8], out: &mut Vec<u8>) {
     match form {
         Form::Text => push_escaped(piece, out),
-        Form::Base64 => push_base64(piece, out),
+        Form::Base64 => base64::push(piece, out),
     }
 }
 
@@ -66,14 +67,31 @@ impl Line<'_> {
         self.out.extend_from_slice(name.json.as_bytes());
         self.out
     }
+
+    fn inline(&mut self, names: BodyNames, bytes: &[u8]) {
+        let start = self.out.len();
+        if push_plain(bytes, self.key(names.text)) {
+            return;
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => push_quoted(text.as_bytes(), self.out),
+            Err(_) => {
+                self.out.truncate(start);
+                quoted(self.key(names.base64), |out| base64::push(bytes, out));
+            }
+        }
+    }
 }
 
 impl Cells for Line<'_> {
     #[inline(always)]
     fn cell(&mut self, name: Name, value: Value<'_>) {
+        if matches!(value, Value::Null) {
+            return self.out.extend_from_slice(name.json_null.as_bytes());
+        }
         let out = self.key(name);
         match value {
-            Value::Null => out.extend_from_slice(b"null"),
+            Value::Null => unreachable!("it was written with its name"),
             Value::Truth(true) => out.extend_from_slice(b"true"),
             Value::Truth(false) => out.extend_from_slice(b"false"),
             Value::Number(number) => push_number(number, out),
@@ -105,10 +123,7 @@ impl Cells for Line<'_> {
         }
         match body {
             Body::None | Body::Spooled(_) => self.cell(names.text, Value::Null),
-            Body::Inline(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => push_json(text, self.key(names.text)),
-                Err(_) => quoted(self.key(names.base64), |out| push_base64(bytes, out)),
-            },
+            Body::Inline(bytes) => self.inline(names, bytes),
             Body::File(path) => push_json(&path.to_string_lossy(), self.key(names.path)),
         }
     }

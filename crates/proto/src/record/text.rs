@@ -3,22 +3,29 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use crate::calendar::civil;
 use crate::time::Nanos;
 
-/// A whole number.
+/// A whole number. Short ones are most of those in a record, and are written with a copy of fixed size.
 pub(crate) fn push_number(number: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    match number {
+        0..10 => out.push(digit(number)),
+        10..100 => out.extend_from_slice(&[digit(number / 10), digit(number)]),
+        100..1_000 => out.extend_from_slice(&[digit(number / 100), digit(number / 10), digit(number)]),
+        _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+    }
+}
+
+/// The last decimal digit.
+const fn digit(number: u64) -> u8 {
+    b'0' + (number % 10) as u8
 }
 
 /// Milliseconds with three decimals, cut to whole microseconds.
 pub(crate) fn push_millis(span: Nanos, out: &mut Vec<u8>) {
     let us = span.0 / 1_000;
     push_number(us / 1_000, out);
-    out.push(b'.');
-    push_digits::<3>(us % 1_000, out);
+    out.extend_from_slice(&[b'.', digit(us / 100), digit(us / 10), digit(us)]);
 }
 
 /// RFC 3339 in UTC with microseconds, such as `2026-11-22T13:40:00.000001Z`.
@@ -26,20 +33,18 @@ pub(crate) fn push_time(unix_us: i64, out: &mut Vec<u8>) {
     let (days, us) = (unix_us.div_euclid(86_400_000_000), unix_us.rem_euclid(86_400_000_000));
     let (year, month, day) = civil(days);
     let (us, seconds) = (us.unsigned_abs() % 1_000_000, us.unsigned_abs() / 1_000_000);
-    push_digits::<4>(year, out);
-    out.push(b'-');
-    push_digits::<2>(month, out);
-    out.push(b'-');
-    push_digits::<2>(day, out);
-    out.push(b'T');
-    push_digits::<2>(seconds / 3_600, out);
-    out.push(b':');
-    push_digits::<2>(seconds / 60 % 60, out);
-    out.push(b':');
-    push_digits::<2>(seconds % 60, out);
-    out.push(b'.');
-    push_digits::<6>(us, out);
-    out.push(b'Z');
+    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let digits = |number: u64| [digit(number / 10), digit(number)];
+    let ([century_0, century_1], [year_0, year_1]) = (digits(year / 100), digits(year));
+    let ([month_0, month_1], [day_0, day_1]) = (digits(month), digits(day));
+    out.extend_from_slice(&[
+        century_0, century_1, year_0, year_1, b'-', month_0, month_1, b'-', day_0, day_1,
+    ]);
+    let ([hour_0, hour_1], [minute_0, minute_1]) = (digits(hour), digits(minute));
+    let [second_0, second_1] = digits(second);
+    out.extend_from_slice(&[b'T', hour_0, hour_1, b':', minute_0, minute_1, b':', second_0, second_1, b'.']);
+    let ([us_0, us_1], [us_2, us_3], [us_4, us_5]) = (digits(us / 10_000), digits(us / 100), digits(us));
+    out.extend_from_slice(&[us_0, us_1, us_2, us_3, us_4, us_5, b'Z']);
 }
 
 /// Lower-case hexadecimal.
@@ -49,25 +54,6 @@ pub(crate) fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
     for byte in bytes {
         out.extend([digit(byte >> 4), digit(byte & 15)]);
     }
-}
-
-/// Base64 with padding (RFC 4648).
-pub(crate) fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let room = out.get_mut(start..).unwrap_or_default();
-    let written = STANDARD.encode_slice(bytes, room);
-    debug_assert_eq!(written, Ok(out.len() - start), "four characters for each three bytes begun");
-}
-
-/// Decodes Base64; padding may be missing.
-pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
-    const LENIENT: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::new(
-        &base64::alphabet::STANDARD,
-        base64::engine::GeneralPurposeConfig::new()
-            .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
-    );
-    LENIENT.decode(text).ok()
 }
 
 /// An address, without brackets.
@@ -87,15 +73,27 @@ pub(crate) fn push_address(address: IpAddr, out: &mut Vec<u8>) {
 
 /// A JSON string, with its quotes.
 pub(crate) fn push_json(text: &str, out: &mut Vec<u8>) {
-    push_quoted(text.as_bytes(), out);
+    if !push_plain(text.as_bytes(), out) {
+        push_quoted(text.as_bytes(), out);
+    }
+}
+
+/// Bytes as a JSON string if they are ASCII that needs no escape, as most are; false if nothing was written.
+pub(crate) fn push_plain(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    let plain = is_plain(bytes);
+    if plain {
+        out.reserve(bytes.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+    }
+    plain
 }
 
 /// A header value as a JSON string; see [`header_text`].
 pub(crate) fn push_json_header(value: &[u8], out: &mut Vec<u8>) {
-    if value.is_ascii() {
-        push_quoted(value, out);
-    } else {
-        push_json(&header_text(value), out);
+    if !push_plain(value, out) {
+        push_quoted(header_text(value).as_bytes(), out);
     }
 }
 
@@ -107,8 +105,8 @@ pub(crate) fn header_text(value: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// UTF-8 as a JSON string.
-fn push_quoted(utf8: &[u8], out: &mut Vec<u8>) {
+/// UTF-8 as a JSON string, escaped where it must be.
+pub(crate) fn push_quoted(utf8: &[u8], out: &mut Vec<u8>) {
     out.reserve(utf8.len() + 2);
     out.push(b'"');
     push_escaped(utf8, out);
@@ -130,8 +128,8 @@ pub(crate) fn push_escaped(mut utf8: &[u8], out: &mut Vec<u8>) {
 /// The index of the first byte that must be escaped: searched in blocks that the compiler vectorizes, then in words, the
 /// last of which overlaps the one before it.
 fn first_escape(text: &[u8]) -> Option<usize> {
-    let is_clean = |block: &&[u8; 32]| !block.iter().fold(false, |any, &byte| any | needs_escape(byte));
-    let clean = text.as_chunks::<32>().0.iter().take_while(is_clean).count() * 32;
+    let is_clean = |block: &&[u8; 64]| !any(block, needs_escape);
+    let clean = text.as_chunks::<64>().0.iter().take_while(is_clean).count() * 64;
     let (words, rest) = text.get(clean..)?.as_chunks::<8>();
     let first_in = |word: &[u8; 8]| {
         let found = escapes_in(u64::from_le_bytes(*word));
@@ -145,14 +143,50 @@ fn first_escape(text: &[u8]) -> Option<usize> {
     }
 }
 
+/// True if every byte is ASCII that needs no escape in JSON. The last word overlaps the one before it.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    if blocks.iter().any(|block| any(block, is_odd)) {
+        return false;
+    }
+    let is_odd_word = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        (word & HIGH) | escapes_in(word) != 0
+    };
+    match bytes.last_chunk::<8>() {
+        Some(last) => !rest.as_chunks::<8>().0.iter().any(is_odd_word) && !is_odd_word(last),
+        None => !bytes.iter().any(|&byte| is_odd(byte)),
+    }
+}
+
+/// True for a byte that is not plain: signed, all that is not ASCII is below a blank, like the control characters.
+const fn is_odd(byte: u8) -> bool {
+    (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+/// True if a byte of the block is `found`. Its quarters are combined lane by lane, which the compiler vectorizes.
+#[inline(always)]
+fn any(block: &[u8; 64], found: impl Fn(u8) -> bool) -> bool {
+    let mask = |byte: u8| if found(byte) { u8::MAX } else { 0 };
+    let mut lanes = [0_u8; 16];
+    if let [a, b, c, d] = block.as_chunks::<16>().0 {
+        for ((((lane, &a), &b), &c), &d) in lanes.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *lane = mask(a) | mask(b) | mask(c) | mask(d);
+        }
+    }
+    u128::from_ne_bytes(lanes) != 0
+}
+
 const fn needs_escape(byte: u8) -> bool {
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
+const EACH: u64 = u64::MAX / 0xff;
+const HIGH: u64 = EACH << 7;
+
 /// The high bit of each byte of `word` that must be escaped; only the lowest is sure, for a borrow may set those above.
 const fn escapes_in(word: u64) -> u64 {
-    const EACH: u64 = u64::MAX / 0xff;
-    const HIGH: u64 = EACH << 7;
     const fn below(word: u64, limit: u64) -> u64 {
         word.wrapping_sub(EACH * limit) & !word
     }
@@ -172,34 +206,6 @@ fn push_escape(byte: u8, out: &mut Vec<u8>) {
             push_hex(&[other], out);
         }
     }
-}
-
-/// The last `N` decimal digits.
-fn push_digits<const N: usize>(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [b'0'; N];
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-    }
-    out.extend_from_slice(&digits);
-}
-
-/// Days since 1970-01-01 as year, month and day of the Gregorian calendar, for the years 0 to 9999.
-///
-/// The year is counted from March, so that the leap day is its last and the months before it have a fixed pattern of
-/// lengths (153 days in each five).
-pub(crate) fn civil(days: i64) -> (u64, u64, u64) {
-    const FIRST: i64 = -719_468; // 0000-03-01
-    const LAST: i64 = 2_932_896; // 9999-12-31
-    let days = (days.clamp(FIRST, LAST) - FIRST).unsigned_abs();
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let (month, next_year) =
-        if month_from_march < 10 { (month_from_march + 3, 0) } else { (month_from_march - 9, 1) };
-    (era * 400 + year_of_era + next_year, month, day)
 }
 
 #[cfg(test)]
@@ -245,11 +251,5 @@ mod tests {
             prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
         }
 
-        #[test]
-        fn base64_decodes_back(bytes: Vec<u8>) {
-            let text = written(|out| push_base64(&bytes, out));
-            prop_assert_eq!(from_base64(text.trim_end_matches('=')), Some(bytes.clone()));
-            prop_assert_eq!(from_base64(&text), Some(bytes));
-        }
     }
 }

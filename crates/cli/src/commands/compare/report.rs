@@ -155,7 +155,7 @@ impl<'a> Report<'a> {
 const NEXT: &str = "
 next:
   overlapped compare @urls.txt              the same with your own list
-  overlapped @urls.txt -o results.ndjson    fetch it; --resume goes on
+  overlapped @urls.txt -o results.ndjson    fetch it; --resume resumes
   overlapped waterfall results.ndjson       a picture of that run
   overlapped help                           what else there is
 ";

@@ -36,7 +36,7 @@ pub(super) fn command(words: impl Iterator<Item = String>, flag: &str) -> String
     told.insert(at, flag.to_owned());
     let hidden = told.iter().any(|word| word.contains(HIDDEN));
     let told: Vec<_> = told.iter().map(|word| quote(word)).collect();
-    let note = if hidden { "  (with what *** stands for)" } else { "" };
+    let note = if hidden { "  (replace *** by the secret)" } else { "" };
     format!("{}{note}", escape(&told.join(" ")))
 }
 
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_repeated() {
-        const NOTE: &str = " @l --retry-failed  (with what *** stands for)";
+        const NOTE: &str = " @l --retry-failed  (replace *** by the secret)";
         for (words, expected) in [
             (&["-u", "me:s3cret"][..], "-u 'me:***'"),
             (&["-ume:s3cret"], "'-ume:***'"),

@@ -31,8 +31,8 @@ impl From<overlapped_fetch::Error> for Error {
             ErrorClass::Config | ErrorClass::Input | ErrorClass::Internal => Self::Usage(error.to_string()),
             ErrorClass::State => Self::Usage(error.to_string()),
             ErrorClass::StateExists => Self::Usage(format!(
-                "{error}: --resume goes on with it, --retry-failed also fetches the failed rows again, \
-                 --overwrite throws it away"
+                "{error}: --resume resumes it, --retry-failed also fetches the failed rows again, \
+                 --overwrite discards it"
             )),
             ErrorClass::Journal | ErrorClass::Sum => Self::Journal(error.to_string()),
             ErrorClass::Output => Self::Output(error.to_string()),
@@ -114,7 +114,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     if run.stopped_by == Some(Stop::MaxErrors) {
         let failed = run.progress.rows_done - run.progress.ok;
         terminal::say(format_args!(
-            "overlapped: stopped by a limit: {failed} of {} rows failed (--max-errors); what is written stays",
+            "overlapped: stopped by a limit: {failed} of {} rows failed (--max-errors); what is written is kept",
             run.progress.rows_done
         ));
     }
@@ -132,7 +132,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
 /// The error of a durable run: its results are durable, and it can be resumed when the cause is removed.
 fn resumable(error: Error, durable: bool) -> Error {
     match error {
-        Error::Output(text) if durable => Error::Output(format!("{text}; --resume goes on from here")),
+        Error::Output(text) if durable => Error::Output(format!("{text}; --resume continues from here")),
         other @ (Error::Output(_) | Error::Usage(_) | Error::Journal(_) | Error::OutputClosed) => other,
     }
 }
@@ -141,11 +141,11 @@ fn resumable(error: Error, durable: bool) -> Error {
 fn next(run: &Summary, earlier: Option<&Earlier>, writes_only_files: bool) -> Option<String> {
     let failed = run.progress.rows_done - run.progress.ok + earlier.map_or(0, |earlier| earlier.failed);
     match (earlier, run.finished, failed) {
-        (Some(_), false, _) => Some(with_command("  go on with", "--resume")),
+        (Some(_), false, _) => Some(with_command("  resume with", "--resume")),
         (None, false, _) | (_, true, 0) => None,
         (Some(_), true, failed) => {
             let untold = match writes_only_files {
-                true => "; which and why is told by records, with a further -o F.ndjson",
+                true => "; records name them and their errors, with a further -o F.ndjson",
                 false => "",
             };
             let told = format!("  {} failed{untold}; to fetch them again:", rows(failed));
