@@ -93,7 +93,7 @@ impl Plan {
         let window_rows =
             if ordered { config.window_rows.min(limits::REORDER_ROWS) } else { config.window_rows };
         Ok(Self {
-            pace: scheduling(&pace, &retry, &request),
+            pace: scheduling(&pace, &retry, &request, shards),
             template: Template::new(&request)?,
             timeouts: Limits::new(&timeouts),
             redirect: redirect::Policy {
@@ -188,9 +188,10 @@ impl Limits {
     }
 }
 
-fn scheduling(pace: &Pace, retry: &Retry, request: &Request) -> schedule::Pace {
+fn scheduling(pace: &Pace, retry: &Retry, request: &Request, shards: usize) -> schedule::Pace {
     schedule::Pace {
         parallel_max: pace.parallel_max,
+        connects_max: (pace.parallel_max * limits::CONNECTS_QUARTERS / 4 / shards).max(2),
         parallel_max_host: match pace.parallel_max_host {
             None => Some(limits::PARALLEL_MAX_HOST),
             Some(0) => None,

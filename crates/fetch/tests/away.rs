@@ -12,7 +12,7 @@ use std::time::Duration;
 use overlapped_fetch::{Bulk, Config, Input, Pace, Timeouts, sink};
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::time::Nanos;
-use overlapped_testkit::{Server, blackhole, refused_on};
+use overlapped_testkit::{Server, blackhole, blackhole_on, refused_on};
 use support::{LONG, config, error, fetch, retrying, wait};
 
 /// An address of this machine that no other test uses, for a port that is given back and taken again.
@@ -117,6 +117,23 @@ fn a_total_timeout_while_connecting_hid_that_an_origin_is_away() {
     let own = fetched.summary.by_error["timeout.total"];
     assert_eq!(own + fetched.summary.by_error["host.down"], 400, "{:?}", fetched.summary.by_error);
     assert!((1..=20).contains(&own), "{:?}", fetched.summary.by_error);
+}
+
+/// Each of them may have twenty connects under way, until they time out.
+#[test]
+fn hosts_that_swallow_connects_held_the_places_of_those_that_answer() {
+    let holes: Vec<_> = (0..12).map(|host| blackhole_on(Ipv4Addr::new(127, 0, 79, host + 1))).collect();
+    let server = Server::builder().hosts(20).start();
+    let urls = (0..20 * 32).map(|row| match row % 32 {
+        host @ ..12 => holes[host].url(&format!("/{row}")),
+        host => server.url_on(host - 12, &format!("/row/{row}")),
+    });
+    let timeouts = Timeouts { connect: Some(Duration::from_secs(6)), ..Timeouts::default() };
+    let pace = Pace { parallel_max: 64, host_down_after: Some(Duration::from_secs(7)), ..Pace::default() };
+    let fetched = fetch(Config { pace, timeouts, ordered: false, ..config() }, urls);
+    assert_eq!(fetched.summary.progress.ok, 400, "{:?}", fetched.summary.by_error);
+    let first_failed = fetched.records.iter().position(|record| !record.ok);
+    assert_eq!(first_failed, Some(400), "a row waited until a connect had timed out");
 }
 
 #[test]

@@ -81,6 +81,12 @@ pub const REACH_ROOM_MAX: u32 = 256;
 pub const ORIGINS_HOST_MAX: usize = 1_024;
 /// Hosts without rows that are remembered; beyond it the least recently used is forgotten.
 pub const HOSTS_MAX: usize = 100_000;
+/// The part of the requests at once that may go to origins that have not answered, in quarters: connects that nobody
+/// answers hold their places for `CONNECT_TIMEOUT`, and the rest is for origins that answer. Three of four, because in a
+/// list of many hosts most of the time may go into connecting.
+pub const CONNECTS_QUARTERS: usize = 3;
+/// How long no origin answers for the first time, while that part is used up, before rows of other hosts are read instead.
+pub const CONNECTS_SLOW: Nanos = Nanos::from_secs(1);
 /// `getaddrinfo` calls at once. Each holds a thread until it really ends.
 pub const DNS_PARALLEL_MAX: usize = 32;
 /// Names kept in the address cache.

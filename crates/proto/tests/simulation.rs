@@ -141,6 +141,10 @@ struct Report {
     refused: usize,
     /// The most attempts at one row.
     tries: u32,
+    /// When the last row ended whose host answers, and when nine of ten such rows had.
+    alive_end: Nanos,
+    alive_most: Nanos,
+    alive: usize,
     /// When the last row ended that is not the first host's.
     others_end: Nanos,
 }
@@ -182,6 +186,8 @@ struct World<'a> {
     tries: Vec<u32>,
     ended: Vec<bool>,
     starts: VecDeque<Nanos>,
+    /// Requests in flight to hosts that never answer.
+    to_dead: usize,
     now: Nanos,
     report: Report,
 }
@@ -321,6 +327,10 @@ impl World<'_> {
             })?;
         }
         let nature = server.nature;
+        if matches!(server.nature, Dead | Gone) && believed.host_errors_max > 0 {
+            self.to_dead += 1;
+            ensure(self.to_dead <= believed.connects_max, || says("connects"))?;
+        }
         window(&mut server.starts, believed.rate_host, now).map_err(|()| says("rate-host"))?;
         let peak = server.starts.len();
         let more = server.complained && peak > server.peak;
@@ -420,6 +430,9 @@ impl World<'_> {
     fn ending(&mut self, mut job: Job, answer: Answer) -> Result<(), String> {
         let at = self.by_key[&job.host];
         self.servers[at].in_flight -= 1;
+        if matches!(self.servers[at].nature, Dead | Gone) && self.believed.host_errors_max > 0 {
+            self.to_dead -= 1;
+        }
         match answer {
             Answer::NoFile => {
                 self.servers[at].attempts -= 1;
@@ -458,6 +471,13 @@ impl World<'_> {
     fn end(&mut self, job: &Job) -> Result<(), String> {
         let ended = &mut self.ended[job.row.0 as usize];
         let doubled = std::mem::replace(ended, true);
+        if !matches!(self.servers[self.by_key[&job.host]].nature, Dead | Gone) {
+            self.report.alive += 1;
+            self.report.alive_end = self.now;
+            if self.report.alive * 10 <= self.plan.rows * 7 {
+                self.report.alive_most = self.now;
+            }
+        }
         if self.by_key[&job.host] != 0 {
             self.report.others_end = self.now;
         }
@@ -548,6 +568,7 @@ fn run(seed: u64, plan: &Plan, believed: &Pace) -> Result<Report, String> {
         tries: vec![0; plan.rows],
         ended: vec![false; plan.rows],
         starts: VecDeque::new(),
+        to_dead: 0,
         now: Nanos::ZERO,
         report: Report::default(),
     };
@@ -790,6 +811,26 @@ fn dead_hosts_are_waited_for_together() {
     }
 }
 
+/// Some 25 hosts that swallow connects, among seven times as many that answer, of thirty rows each: without a limit they
+/// hold nearly all of the 64 places for ten seconds at a time.
+#[test]
+fn hosts_that_swallow_connects_held_all_places() {
+    let pace = |connects_max| Pace { parallel_max: 64, connects_max, ..few_hosts() };
+    let plan = |connects_max| {
+        let pace = pace(connects_max);
+        let natures = &[Dead, Fast, Fast, Fast, Fast, Fast, Fast, Fast];
+        Plan { window_rows: 100_000, ..Plan::new(natures, 200, 6_000, pace) }
+    };
+    for seed in 1..=4 {
+        let (held, free) = (plan(64 * 64), plan(48));
+        let held = run(seed, &held, &held.pace).unwrap();
+        let free = run(seed, &free, &free.pace).unwrap();
+        println!("seed {seed}: {held:?} {free:?}");
+        assert!(held.alive_end > Nanos::from_secs(10), "seed {seed}: {held:?}");
+        assert!(free.alive_end < Nanos::from_secs(8), "seed {seed}: {free:?}");
+    }
+}
+
 /// Nothing but hosts that cannot be reached: the run waits for an hour, then ends.
 #[test]
 fn a_dead_list_ends() {
@@ -814,6 +855,7 @@ fn canary() {
             Pace { rate_host: per_second(1), ..pace() },
         ),
         ("dead host", pace(), Pace { host_errors_max: 2, ..pace() }),
+        ("connects", Pace { connects_max: 9, ..pace() }, Pace { connects_max: 8, ..pace() }),
     ] {
         let plan = Plan::new(ALL, 200, 5_000, pace);
         run(1, &plan, &plan.pace).unwrap();

@@ -18,6 +18,8 @@
 //! - After a refusal that is not 429, the first and the last row of the queue probe in turn, so that broken pages at the
 //!   front do not hide good ones. A row that is refused for eight seconds, while others are answered, tells of its page
 //!   only.
+//! - Origins that have not answered hold at most `connects_max` of the requests in flight together; their other rows wait
+//!   in a queue of origins. So many hosts that swallow connects do not hold back those that answer.
 //! - A host that has given no other answer for `host_down_after`, and was parked twice, is *down*: its rows fail at once.
 //!   The first ten parkings that it asked for do not count. Without that limit it is down after two days of parkings.
 //! - Refusals and timeouts halve the host's concurrency limit; good answers raise it by one (AIMD).
@@ -67,6 +69,8 @@ use crate::time::Nanos;
 pub struct Pace {
     /// Requests in flight at once.
     pub parallel_max: usize,
+    /// Those of them to origins that have not answered, or not since they last failed. No limit if `host_errors_max` is 0.
+    pub connects_max: usize,
     /// Requests in flight at once to one host. `None`: no limit.
     pub parallel_max_host: Option<usize>,
     /// True if this machine itself is exempt from `parallel_max_host`.
@@ -93,6 +97,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             parallel_max: limits::PARALLEL_MAX,
+            connects_max: limits::PARALLEL_MAX * limits::CONNECTS_QUARTERS / 4,
             parallel_max_host: Some(limits::PARALLEL_MAX_HOST),
             local_unlimited: true,
             window_rows_host: limits::WINDOW_ROWS_HOST,

@@ -148,6 +148,14 @@ impl Reach {
         matches!(self, Self::GivenUp { .. })
     }
 
+    /// True if it has answered since its last failure, or has accepted a connection.
+    pub(super) fn is_proven(self) -> bool {
+        match self {
+            Self::Up | Self::Returning { .. } => true,
+            Self::Untried | Self::Doubtful { .. } | Self::Parked { .. } | Self::GivenUp { .. } => false,
+        }
+    }
+
     /// True if evicting it would repeat failures.
     pub(super) fn is_in_trouble(self) -> bool {
         match self {

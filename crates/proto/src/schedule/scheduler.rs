@@ -4,7 +4,7 @@
 //! to fail. The decisions about a host are in `host`, about an origin in `reach`, about a row in `retry`.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::bucket::{Bucket, Rate, Spacing};
 use crate::error::ErrorKind;
@@ -18,7 +18,7 @@ use crate::time::Nanos;
 
 use super::hosts::Hosts;
 use super::network::Network;
-use super::reach::{self, Admission, Event, Reach, Rules};
+use super::reach::{self, Admission, Event, Reach, Rules, Site};
 use super::refusals::Tried;
 use super::{Finish, Held, Next, Pace};
 
@@ -66,6 +66,17 @@ pub struct Scheduler {
     bucket: Bucket,
     budget: Budget,
     in_flight: usize,
+    /// Requests in flight to origins that are not proven.
+    unproven: usize,
+    /// How many of them have left since the crowd was last admitted.
+    vacated: usize,
+    /// Origins whose rows are held because of the limit of `unproven`. An entry is deleted lazily: it is valid while the
+    /// origin has held rows.
+    crowd: VecDeque<(u32, Endpoint)>,
+    /// When an origin was last proven.
+    proven: Nanos,
+    /// The time of the last poll.
+    polled: Nanos,
 }
 
 /// A row that waits for its retry. Ordered by time, then by slot.
@@ -87,7 +98,9 @@ struct Return {
 impl Scheduler {
     /// A scheduler without rows.
     #[must_use]
-    pub fn new(pace: Pace) -> Self {
+    pub fn new(mut pace: Pace) -> Self {
+        // Without a limit of failures nothing is known about origins.
+        pace.connects_max = if pace.host_errors_max == 0 { usize::MAX } else { pace.connects_max.max(1) };
         let spacing = |rate: Option<Rate>| rate.map_or(Spacing::NONE, Rate::spacing);
         Self {
             spacing: spacing(pace.rate),
@@ -102,6 +115,11 @@ impl Scheduler {
             bucket: Bucket::default(),
             budget: Budget::default(),
             in_flight: 0,
+            unproven: 0,
+            vacated: 0,
+            crowd: VecDeque::new(),
+            proven: Nanos::ZERO,
+            polled: Nanos::ZERO,
         }
     }
 
@@ -149,6 +167,7 @@ impl Scheduler {
     /// What to do next. To be called again after each `Start` and `Fail`, at the time of `WaitUntil`, and after every
     /// other call that changes the scheduler.
     pub fn poll(&mut self, now: Nanos) -> Next {
+        self.polled = now;
         loop {
             self.wake(now);
             if let Some((job, failure)) = self.next_doomed(now) {
@@ -265,6 +284,7 @@ impl Scheduler {
         }
         self.retries.clear();
         self.returns.clear();
+        self.crowd.clear();
         self.doomed = List::EMPTY;
         std::mem::replace(&mut self.rows, Slab::new()).into_values()
     }
@@ -294,10 +314,10 @@ impl Scheduler {
         self.rows.len()
     }
 
-    /// True if a host has a row that no limit of its own holds back.
+    /// True if a host has a row that no limit of its own holds back, or waits only while others connect.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.hosts.census().ready > 0
+        self.hosts.census().ready > 0 || self.crowd_moves_until() > self.polled
     }
 
     /// Hosts that have rows, queued or in flight.
@@ -334,7 +354,7 @@ impl Scheduler {
             };
         }
         let hosts = [
-            (self.hosts.away, Held::Away),
+            (self.hosts.away.max(self.crowd.len()), Held::Away),
             (census.parked, Held::Parked),
             (census.throttled + census.slowed, Held::Adaptive),
             (census.full, Held::ParallelMaxHost),
@@ -348,6 +368,7 @@ impl Scheduler {
     }
 
     fn evict_of(&mut self, at: u32, count: usize, evicted: &mut Vec<Job>, now: Nanos) {
+        let called = self.uncall(at);
         let (host, first) = (self.hosts.get_mut(at), evicted.len());
         let most = (count - first).min(host.evictable() - self.pace.window_rows_host);
         // Rows that were redirected here stay. A few are skipped, so that one at the end does not keep all others; the
@@ -355,13 +376,48 @@ impl Scheduler {
         let mut passes = self.pace.window_rows_host;
         evict_from(&mut self.rows, &mut host.queue, first + most, &mut passes, evicted);
         for site in host.sites.iter_mut() {
-            site.called = 0; // The called rows may be among the evicted.
             let before = site.held.len();
             evict_from(&mut self.rows, &mut site.held, first + most, &mut passes, evicted);
             host.held -= u32::try_from(before - site.held.len()).expect("a list has fewer rows");
         }
-        evicted.get_mut(first..).expect("rows were only appended").reverse();
+        evicted.get_mut(first..).expect("rows were only appended").sort_unstable_by_key(|job| job.row);
+        for endpoint in called {
+            self.relax(at, endpoint, now);
+        }
         self.hosts.settle(at, &self.pace, now);
+    }
+
+    /// Holds the called rows of a host again, and returns the origins with held rows. The called rows come before these in
+    /// the list, so they must not be evicted first.
+    fn uncall(&mut self, at: u32) -> Vec<Endpoint> {
+        let mut called = Vec::new();
+        for site in self.hosts.get_mut(at).sites.iter_mut().filter(|site| !site.held.is_empty()) {
+            site.called = 0;
+            called.push(site.endpoint);
+        }
+        if called.is_empty() {
+            return called;
+        }
+        let (mut kept, mut passes) = (List::EMPTY, self.pace.window_rows_host);
+        while passes > 0
+            && let Some(row) = self.hosts.get(at).queue.front()
+        {
+            let host = self.hosts.get_mut(at);
+            self.rows.unlink(&mut host.queue, row);
+            let (job, endpoint) = (self.rows.get(row), self.rows.get(row).target().endpoint);
+            let last = host.sites.get(endpoint).and_then(|site| site.held.back());
+            let is_called = last.is_some_and(|last| self.rows.get(last).row > job.row);
+            if is_called && job.is_fresh() {
+                self.hold_only(at, row);
+            } else {
+                self.rows.push_back(&mut kept, row);
+                passes -= 1;
+            }
+        }
+        let host = self.hosts.get_mut(at);
+        self.rows.append(&mut kept, &mut host.queue);
+        host.queue = kept;
+        called
     }
 
     /// The next row that is to fail, and why. Rows of a host or an origin that has answered since are queued again.
@@ -407,9 +463,24 @@ impl Scheduler {
             let host = self.hosts.get_mut(at);
             let row = if host.refusals.tries_last() { host.queue.back() } else { host.queue.front() }?;
             let site = host.sites.get_mut(self.rows.get(row).target().endpoint);
+            let is_called = site.called > 0;
             site.called = site.called.saturating_sub(1); // `called` is an upper bound: not every row here was called.
             match site.reach.admits(site.in_flight, &self.pace, now) {
-                Admission::Go => return Some(row),
+                Admission::Go if site.reach.is_proven() => return Some(row),
+                Admission::Go
+                    if has_room(self.unproven, site, &self.pace)
+                        && (is_called || !overtakes(&self.rows, site, row)) =>
+                {
+                    return Some(row);
+                }
+                Admission::Go => {
+                    let origin = (at, site.endpoint);
+                    self.rows.unlink(&mut host.queue, row);
+                    self.hold_only(at, row);
+                    if self.crowd.back() != Some(&origin) {
+                        self.crowd.push_back(origin);
+                    }
+                }
                 Admission::Wait => {
                     self.rows.unlink(&mut host.queue, row);
                     self.hold(at, row);
@@ -429,7 +500,9 @@ impl Scheduler {
         let (endpoint, number) = (job.target().endpoint, job.row.0 as u32);
         let host = self.hosts.get_mut(at);
         host.start(self.spacing_host, now);
-        host.sites.get_mut(endpoint).in_flight += 1;
+        let site = host.sites.get_mut(endpoint);
+        site.in_flight += 1;
+        self.unproven += usize::from(!site.reach.is_proven());
         self.rows.unlink(&mut host.queue, row);
         self.apply(at, endpoint, Event::Started { row: number }, now, 0);
         self.hosts.pass(at, &self.pace, now);
@@ -448,7 +521,8 @@ impl Scheduler {
     /// The answer of `poll` when no host may start.
     fn wait(&mut self) -> Next {
         let retry = self.retries.peek().map(|Reverse(retry)| retry.due);
-        match [self.hosts.next_due(), self.next_return(), retry].into_iter().flatten().min() {
+        let crowd = Some(self.crowd_moves_until()).filter(|until| *until > self.polled);
+        match [self.hosts.next_due(), self.next_return(), retry, crowd].into_iter().flatten().min() {
             Some(due) => Next::WaitUntil(due),
             None if self.in_flight > 0 || self.rows.len() > 0 => Next::WaitForEvent,
             None => Next::Idle,
@@ -472,7 +546,31 @@ impl Scheduler {
             self.relax(back.host, back.endpoint, now);
             self.hosts.settle(back.host, &self.pace, now);
         }
+        if self.vacated > 0 || (self.unproven == 0 && !self.crowd.is_empty()) {
+            self.admit_crowd(now);
+        }
         self.hosts.wake(&self.pace, now);
+    }
+
+    /// Queues rows of two origins of the crowd for each request that was in its way, or of one if there is none any more.
+    fn admit_crowd(&mut self, now: Nanos) {
+        let mut count = (2 * std::mem::take(&mut self.vacated)).max(1);
+        while count > 0
+            && let Some((at, endpoint)) = self.crowd.pop_front()
+        {
+            let site = self.hosts.peek(at).and_then(|host| host.sites.get(endpoint));
+            if site.is_some_and(|site| !site.held.is_empty()) {
+                self.relax(at, endpoint, now);
+                self.hosts.settle(at, &self.pace, now);
+                count -= 1;
+            }
+        }
+    }
+
+    /// Until when rows of the crowd are expected to start soon, because an origin was proven lately; in the past if none
+    /// was, or if there are no such rows.
+    fn crowd_moves_until(&self) -> Nanos {
+        if self.crowd.is_empty() { Nanos::ZERO } else { self.proven + limits::CONNECTS_SLOW }
     }
 
     /// When the next parked origin with rows is probed.
@@ -587,6 +685,15 @@ impl Scheduler {
         if old == new {
             return;
         }
+        match (old.is_proven(), new.is_proven()) {
+            (false, true) => {
+                self.unproven = self.unproven.checked_sub(site.in_flight as usize).expect(UNPROVEN);
+                self.vacated += site.in_flight as usize;
+                self.proven = now;
+            }
+            (true, false) => self.unproven += site.in_flight as usize,
+            (true, true) | (false, false) => {}
+        }
         self.hosts.away += usize::from(new.is_parked());
         self.hosts.away -= usize::from(old.is_parked());
         if let Some(due) = new.due() {
@@ -641,15 +748,22 @@ impl Scheduler {
         }
     }
 
-    /// Holds a row for its origin, sorted by row number.
+    /// Holds a row for its origin, until it is probed if it is parked.
     fn hold(&mut self, at: u32, row: u32) {
+        let endpoint = self.rows.get(row).target().endpoint;
+        let site = self.hosts.get_mut(at).sites.get_mut(endpoint);
+        if let Some(due) = site.reach.due().filter(|_| site.held.is_empty()) {
+            self.returns.push(Reverse(Return { due, host: at, endpoint }));
+        }
+        self.hold_only(at, row);
+    }
+
+    /// Holds a row for its origin, sorted by row number.
+    fn hold_only(&mut self, at: u32, row: u32) {
         let host = self.hosts.get_mut(at);
         let job = self.rows.get(row);
         let (number, endpoint) = (job.row, job.target().endpoint);
         let site = host.sites.get_mut(endpoint);
-        if let Some(due) = site.reach.due().filter(|_| site.held.is_empty()) {
-            self.returns.push(Reverse(Return { due, host: at, endpoint }));
-        }
         let last = site.held.back().is_none_or(|last| self.rows.get(last).row < number);
         if last {
             self.rows.push_back(&mut site.held, row);
@@ -668,6 +782,10 @@ impl Scheduler {
         host.in_flight -= 1;
         site.in_flight -= 1;
         self.in_flight -= 1;
+        if !site.reach.is_proven() {
+            self.unproven = self.unproven.checked_sub(1).expect(UNPROVEN);
+            self.vacated += 1;
+        }
     }
 
     /// Keeps a row until `due`.
@@ -724,6 +842,8 @@ impl Scheduler {
     }
 }
 
+const UNPROVEN: &str = "a request to an origin that is not proven is counted";
+
 /// The end of a queue at which a row is added.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -778,6 +898,17 @@ fn given_up(last: ErrorKind, pace: &Pace) -> Failure {
     let message =
         format!("not tried: no answer for {span} s (--host-down-after); the last failure was {last}");
     Failure::new(ErrorKind::HostDown, message)
+}
+
+/// True if an origin that is not proven may have one more of the requests to such origins: the more there are, the fewer
+/// for each, so that one that swallows connects takes no place from others.
+fn has_room(unproven: usize, site: &Site, pace: &Pace) -> bool {
+    unproven * (site.in_flight as usize + 1) < pace.connects_max
+}
+
+/// True if an earlier row is held for the origin of a row.
+fn overtakes(rows: &Slab<Job>, site: &Site, row: u32) -> bool {
+    site.held.front().is_some_and(|first| rows.get(first).row < rows.get(row).row)
 }
 
 /// Moves the rows held for an origin into the queue of its host: before the rows that were not tried yet and come later
