@@ -65,7 +65,7 @@ pub(super) fn equivalent(name: &str) -> Option<&'static str> {
 /// The message for a flag that is not built, or that is left out on purpose.
 pub(super) fn explain(name: &str) -> Option<String> {
     if matches!(name, "-k" | "--insecure") {
-        return Some(format!("{name} would trust everybody: name the host instead, --insecure-host NAME"));
+        return Some(format!("{name} would trust every host: name one instead, --insecure-host NAME"));
     }
     let (_, what) = NOT_BUILT.iter().find(|(names, _)| names.contains(&name))?;
     Some(format!("{name} is not built yet ({what})"))
