@@ -1,19 +1,17 @@
 //! The journal writer: a group of rows is durable once its frame is synced.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::Arc;
 
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{Frame, Group, Head, Listed, Mark, SinkCheckpoints, State};
-use overlapped_proto::limits;
-use overlapped_proto::row_set::RowSet;
 use serde_json::Value;
 
 use super::directory::{Directory, INTENTS, JOURNAL, SNAPSHOT, name};
+use super::intents::{Intents, append, encoded, preallocate};
 use crate::error::Error;
-use crate::sink::{Cuts, at};
+use crate::sink::Cuts;
 
 /// The open state of a run.
 pub(crate) struct Log {
@@ -72,8 +70,7 @@ impl Log {
         };
         let (file, intents) = { written }().map_err(Error::output)?;
         let path = directory.file(&name(INTENTS, head.generation));
-        let book = Book { file: intents, path, bytes: 0, room: INTENTS_ROOM, recorded, failed: false };
-        let intents = Arc::new(Intents { book: Mutex::new(book) });
+        let intents = Arc::new(Intents::begin(intents, path, recorded));
         Ok(Self { directory, state, head, file, bytes: 0, bytes_max, intents, before, stays: false })
     }
 
@@ -99,7 +96,7 @@ impl Log {
     }
 
     fn write(&mut self, mut cuts: Cuts, taken: Taken) -> io::Result<()> {
-        self.intents.check(&self.intents.lock())?;
+        self.intents.check()?;
         let names: Vec<_> = cuts.iter_mut().flat_map(|(_, cut)| std::mem::take(&mut cut.names)).collect();
         if !names.is_empty() {
             self.append(Frame::Names(names))?;
@@ -113,7 +110,7 @@ impl Log {
         }
         let Taken { ok, failed, mark, listed } = taken;
         self.append(Frame::Done(Group { ok, failed, checkpoints, mark, listed }))?;
-        if self.bytes + self.intents.lock().bytes >= self.bytes_max {
+        if self.bytes + self.intents.bytes() >= self.bytes_max {
             self.rotate()?;
         }
         Ok(())
@@ -136,12 +133,12 @@ impl Log {
     fn rotate(&mut self) -> io::Result<()> {
         let intents = Arc::clone(&self.intents);
         let mut book = intents.lock();
-        self.state.intended = book.recorded.without(&self.state.done);
+        self.state.intended = book.recorded().without(&self.state.done);
         self.head.generation += 1;
-        (self.file, book.file) = begin_generation(&self.directory, &self.state, self.head)?;
-        book.path = self.directory.file(&name(INTENTS, self.head.generation));
-        book.recorded = self.state.intended.clone();
-        (self.bytes, book.bytes, book.room) = (0, 0, INTENTS_ROOM);
+        let (file, intents) = begin_generation(&self.directory, &self.state, self.head)?;
+        let path = self.directory.file(&name(INTENTS, self.head.generation));
+        book.renew(intents, path, self.state.intended.clone());
+        (self.file, self.bytes) = (file, 0);
         Ok(())
     }
 
@@ -189,18 +186,9 @@ fn write_files(directory: &Directory, state: &State, head: Head) -> io::Result<(
     let file = directory.create(&name(JOURNAL, head.generation), head)?;
     let intents_name = name(INTENTS, head.generation);
     let intents = directory.create(&intents_name, head)?;
-    extend(&intents, limits::INTENTS_STEP_BYTES).map_err(|error| directory.at(&intents_name, &error))?;
+    preallocate(&intents).map_err(|error| directory.at(&intents_name, &error))?;
     directory.sync()?;
     Ok((file, intents))
-}
-
-/// The capacity for intents of a new file.
-const INTENTS_ROOM: u64 = limits::INTENTS_STEP_BYTES - Head::BYTES as u64;
-
-/// Extends the file with zeros, so that a truncated file is recognised as damaged.
-fn extend(intents: &File, bytes: u64) -> io::Result<()> {
-    intents.set_len(bytes)?;
-    intents.sync_all()
 }
 
 /// Publishes a snapshot by rename. The generation exists from then on.
@@ -208,77 +196,6 @@ pub(super) fn publish(directory: &Directory, state: &State, head: Head) -> io::R
     let mut snapshot = head.encode();
     state.encode(&mut snapshot);
     directory.publish(&name(SNAPSHOT, head.generation), &snapshot)
-}
-
-fn encoded(frame: &Frame) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    frame.encode(&mut bytes);
-    bytes
-}
-
-/// Appends and syncs a frame; returns its length.
-fn append(file: &mut File, bytes: &[u8]) -> io::Result<u64> {
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    Ok(bytes.len() as u64)
-}
-
-/// The write-ahead log of requests that must not be sent twice.
-#[derive(Debug)]
-pub(crate) struct Intents {
-    book: Mutex<Book>,
-}
-
-#[derive(Debug)]
-struct Book {
-    file: File,
-    path: PathBuf,
-    /// Bytes of its frames.
-    bytes: u64,
-    /// Bytes of frames that fit before the file is extended.
-    room: u64,
-    /// Rows recorded since the last snapshot, and those in doubt from before.
-    recorded: RowSet,
-    /// A write or sync has failed. The content of the file is undefined, so nothing more is recorded.
-    failed: bool,
-}
-
-impl Intents {
-    /// Records that the request of a row is about to be sent. The entry is synced when this returns.
-    ///
-    /// # Blocking
-    ///
-    /// On the disk.
-    pub(crate) fn record(&self, row: Row) -> io::Result<()> {
-        let mut book = self.lock();
-        self.check(&book)?;
-        let appended = book.append(&Frame::Intent(vec![row]));
-        book.failed = appended.is_err();
-        book.recorded.insert(row);
-        book.bytes += appended.map_err(|error| at(&book.path, &error))?;
-        Ok(())
-    }
-
-    fn check(&self, book: &Book) -> io::Result<()> {
-        let failed = || at(&book.path, &io::Error::other("an intent could not be written"));
-        if book.failed { Err(failed()) } else { Ok(()) }
-    }
-
-    /// After a panic with the lock held the file may end in an incomplete frame, which recovery ignores.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Book {
-    fn append(&mut self, frame: &Frame) -> io::Result<u64> {
-        let bytes = encoded(frame);
-        while self.bytes + bytes.len() as u64 > self.room {
-            extend(&self.file, Head::BYTES as u64 + self.room + limits::INTENTS_STEP_BYTES)?;
-            self.room += limits::INTENTS_STEP_BYTES;
-        }
-        append(&mut self.file, &bytes)
-    }
 }
 
 #[cfg(test)]
@@ -289,9 +206,10 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use overlapped_proto::journal::{Checkpoint, SinkId};
+    use overlapped_proto::limits;
     use serde_json::json;
 
-    use super::super::directory::check;
+    use super::super::recovery::{check, recover};
     use super::super::{RunId, repair};
     use super::*;
     use crate::sink::Cut;
@@ -320,13 +238,13 @@ mod tests {
         fn open(&self, bytes_max: u64) -> Log {
             let directory = Directory::open(&self.0).unwrap();
             let begun = directory.manifest().unwrap().is_some();
-            let found = if begun { directory.recover(RunId(7)).unwrap() } else { Default::default() };
+            let found = if begun { recover(&directory, RunId(7)).unwrap() } else { Default::default() };
             let head = Head { run: 7, generation: found.generation + 1, process: 1 };
             Log::begin(directory, &json!({}), found.state, head, bytes_max).unwrap()
         }
 
         fn recovered(&self) -> (State, u64) {
-            let found = Directory::open(&self.0).unwrap().recover(RunId(7)).unwrap();
+            let found = recover(&Directory::open(&self.0).unwrap(), RunId(7)).unwrap();
             (found.state, found.generation)
         }
 
@@ -421,7 +339,7 @@ mod tests {
                 commit(&mut log, row - 9..row + 1);
             }
         }
-        let length = log.intents.lock().bytes;
+        let length = log.intents.bytes();
         assert!(length < BYTES + 200, "{length} bytes of intents");
         drop(log);
         let (state, generation) = place.recovered();
@@ -502,7 +420,7 @@ mod tests {
         let (state, generation) = place.recovered();
         assert_eq!((state.done.len(), generation), (100, 2));
         leave(&place.path(&name(SNAPSHOT, 2)), &later.path(&name(SNAPSHOT, 2)), usize::MAX);
-        let recovered = Directory::open(&later.0).unwrap().recover(RunId(7));
+        let recovered = recover(&Directory::open(&later.0).unwrap(), RunId(7));
         assert!(recovered.is_err(), "without it recovery fails");
     }
 
@@ -531,7 +449,7 @@ mod tests {
                 None => fs::remove_file(place.path(&file)).unwrap(),
                 Some(bytes) => fs::write(place.path(&file), bytes).unwrap(),
             }
-            let refused = Directory::open(&place.0).unwrap().recover(RunId(7)).err();
+            let refused = recover(&Directory::open(&place.0).unwrap(), RunId(7)).err();
             let refused = refused.unwrap_or_else(|| panic!("{number} is believed"));
             assert!(refused.to_string().contains("journal repair"), "{refused}");
             assert_eq!(repair(&place.0).unwrap().len(), 1, "{number}");

@@ -1,7 +1,7 @@
 //! `job.json`, the manifest: identifies a run in readable form, so that a run is resumed only with the same list and
 //! settings.
 //!
-//! It holds no secrets: the values of headers that may carry one are left out, and so are passwords and tokens.
+//! It holds no secrets: see the resume identity.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -156,8 +156,9 @@ pub(super) fn same_list(
     listed: &Listed,
     read: Option<journal::Listed>,
 ) -> Result<SameList, Error> {
-    let input = earlier.get("input").cloned().unwrap_or_default();
-    let known = input.get("bytes").and_then(Value::as_u64).zip(input.get("ends_sha256"));
+    let input = earlier.get("input");
+    let of = |name| input.and_then(|input| input.get(name));
+    let known = of("bytes").and_then(Value::as_u64).zip(of("ends_sha256"));
     let (Listed::File(path), Some((bytes, ends_before))) = (listed, known) else {
         return Ok(SameList { prefix: None, grown_from: None });
     };

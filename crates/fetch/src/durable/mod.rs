@@ -3,7 +3,7 @@
 //! The state is a directory beside the first output, with access for its owner only:
 //!
 //! ```text
-//! job.json        the manifest: the list, and the settings that change the meaning of results
+//! job.json        the manifest: identifies the list, and holds the resume identity (the settings that change what a record says)
 //! lock            locked while a process uses the state
 //! snapshot-N      the complete state when journal-N begins; created by rename
 //! journal-N.log   what has become durable since: one frame for each group of rows
@@ -15,11 +15,13 @@
 //! Each file has checksums, and recovery checks all of them against each other, the list and the outputs (`agree`).
 //!
 //! A row is done only when its record is synced and then a journal frame with its number is synced. What a crash leaves
-//! beyond that (output behind the last offset, files with temporary names) is removed when the run resumes.
+//! beyond that (output behind the last checkpoint, files with temporary names) is removed when the run resumes.
 
 pub(crate) mod log;
+pub(crate) mod intents;
 mod agree;
 mod rewrite;
+mod recovery;
 mod directory;
 mod spool;
 mod manifest;
@@ -35,21 +37,22 @@ use overlapped_proto::prefix::Prefix;
 use serde_json::Value;
 
 pub use crate::body::spool::RunId;
-pub use directory::{Checked, check};
 pub(crate) use identity::Identity;
 pub use identity::fingerprint;
 pub(crate) use manifest::Listed;
 pub use overlapped_proto::commit::Durability;
 pub use overlapped_proto::journal::{Frame, Group, Mark, Named, SinkCheckpoints, State};
 pub use overlapped_proto::row_set::RowSet;
+pub use recovery::{Checked, check};
 pub use rewrite::{Recorded, recorded};
 
 use crate::body::spool::Part;
 use crate::error::Error;
 use crate::fs::{Folder, Moment};
 use crate::sink::{Beginning, Format, FormatOptions, Opening, Sink, SinkId};
-use directory::{Directory, Found};
+use directory::Directory;
 use log::Log;
+use recovery::{Found, recover};
 pub(crate) use spool::{DiskFailed, Spooled};
 
 /// What to do with the state of an earlier run.
@@ -75,8 +78,7 @@ pub struct Durable {
     pub begin: Begin,
     /// When results are made durable. [`Durability::None`] is not allowed: such a run has no state.
     pub durability: Durability,
-    /// The outputs, in the order of the sinks that write them. An output that is not listed here is neither checked nor
-    /// truncated when the run resumes.
+    /// The outputs, each with another name. One that is not listed here is neither checked nor truncated when the run resumes.
     pub outputs: Vec<Output>,
     /// Further settings, by name, that must be the same when the run resumes.
     pub settings: Vec<(String, String)>,
@@ -178,7 +180,7 @@ pub struct Earlier {
 }
 
 impl Earlier {
-    /// How this run comes to the output of a sink.
+    /// How the output of a sink is opened.
     #[must_use]
     pub fn beginning(&self, sink: &SinkId) -> Beginning {
         if !self.begun {
@@ -255,7 +257,7 @@ impl Opened {
             }
             (Err(error), _) => return Err(error),
             (Ok(Some(earlier)), begin) => {
-                let found = manifest::run(&earlier).and_then(|run| directory.recover(run).ok());
+                let found = manifest::run(&earlier).and_then(|run| recover(&directory, run).ok());
                 let is_over = |found: &Found| found.state.ended && found.state.failed.is_empty();
                 let over = found.as_ref().is_some_and(is_over);
                 let same = || {
@@ -314,7 +316,7 @@ impl Opened {
     ) -> Result<Self, Error> {
         let run = manifest::run(&manifest);
         let run = run.ok_or_else(|| Error::journal(directory.path(), "job.json names no run"))?;
-        let Found { mut state, mut generation, .. } = directory.recover(run)?;
+        let Found { mut state, mut generation, .. } = recover(&directory, run)?;
         let same = manifest::same_list(&manifest, listed, state.listed)?;
         if let (Some(fields), Some(input)) = (manifest.as_object_mut(), now.get("input")) {
             fields.insert("input".to_owned(), input.clone());
@@ -453,7 +455,7 @@ fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
 ///
 /// On the disk.
 pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
-    directory::repair(path, log::write_generation)
+    recovery::repair(path, log::write_generation)
 }
 
 fn exists(path: &Path, found: Option<Found>) -> Error {

@@ -223,7 +223,7 @@ fn read_record(from: &mut impl BufRead, format: Format, record: &mut Vec<u8>) ->
     }
 }
 
-/// The row number, with which every record begins.
+/// The row of a record of this run, which begins with its number.
 fn row_of_json(record: &[u8]) -> Option<u64> {
     number(record.strip_prefix(b"{\"row\":")?)
 }

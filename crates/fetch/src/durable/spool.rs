@@ -158,7 +158,7 @@ impl Read for Tee {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.known > 0 {
             let room = buffer.len().min(usize::try_from(self.known).unwrap_or(usize::MAX));
-            let count = self.from.read(buffer.get_mut(..room).unwrap_or_default())?;
+            let count = self.from.read(buffer.get_mut(..room).expect("the room is within the buffer"))?;
             self.note(buffer.get(..count).unwrap_or_default());
             self.compare(buffer.get(..count).unwrap_or_default())?;
             return Ok(count);

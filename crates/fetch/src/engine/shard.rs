@@ -33,7 +33,7 @@ use super::spill::{Back, Outside, Spilling};
 use crate::body::store::Store;
 use crate::body::tap::Tap;
 use crate::clock::Clock;
-use crate::durable::log::Intents;
+use crate::durable::intents::Intents;
 use crate::fs::idle_connections_max;
 use crate::memory::Memory;
 use crate::net::Connection;

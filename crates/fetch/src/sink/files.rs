@@ -286,7 +286,7 @@ fn write_body(body: &Body, part: &mut Part) -> io::Result<()> {
             loop {
                 match reader.read(&mut block)? {
                     0 => return Ok(()),
-                    n => part.write(block.get(..n).unwrap_or_default())?,
+                    n => part.write(block.get(..n).expect("a reader fills no more than the block"))?,
                 }
             }
         }

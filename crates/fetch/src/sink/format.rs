@@ -111,7 +111,7 @@ pub struct Opening {
     pub id: SinkId,
     /// Its path.
     pub path: PathBuf,
-    /// How the run comes to it.
+    /// By what kind of run.
     pub beginning: Beginning,
     /// How it is written.
     pub options: FormatOptions,
@@ -144,14 +144,14 @@ impl Default for FormatOptions {
     }
 }
 
-/// How a run comes to an output.
+/// How an output is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// The run begins and keeps no state.
+    /// By a run that begins and keeps no state.
     NoState,
-    /// The run begins and keeps its state.
+    /// By a run that begins and keeps its state.
     Begun(RunId),
-    /// The run resumes.
+    /// By a run that resumes.
     Resumed {
         /// Identifies the files of the run.
         run: RunId,

@@ -37,7 +37,7 @@ use crate::fs::open_patiently;
 ///
 /// # Blocking
 ///
-/// Both methods may block; they run on a thread of the executor, one call at a time.
+/// All methods but [`Sink::id`] and [`Sink::moves_bodies`] may block; they run on a thread of the executor, one call at a time.
 pub trait Sink: Send {
     /// Takes one record. It may move the body to a file and note that in the record, for the sinks that follow.
     ///
