@@ -271,7 +271,7 @@ fn a_second_process_is_refused() {
     let durable = Durable { begin: Begin::Resume, ..Durable::beside(&place.output()) };
     let error = bulk.durable(durable).err().unwrap();
     assert_eq!(error.class(), ErrorClass::State);
-    assert!(error.to_string().contains(&format!("process {} is at work", child.id())), "{error}");
+    assert!(error.to_string().contains(&format!("process {} uses this run", child.id())), "{error}");
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use overlapped_fetch::durable::{Begin, Durable, Earlier};
@@ -74,6 +74,8 @@ struct Table {
     bytes: u64,
     rows: u64,
     seals: Arc<AtomicU64>,
+    /// Fails once it has sealed, as a crash does.
+    fails: Arc<AtomicBool>,
 }
 
 impl Table {
@@ -82,10 +84,12 @@ impl Table {
         let checkpoint = earlier.and_then(|earlier| earlier.checkpoints.of(&id)).cloned().unwrap_or_default();
         let rows = checkpoint.data.first_chunk().map_or(0, |rows| u64::from_le_bytes(*rows));
         let spool = OpenOptions::new().create(true).append(true).open(place.spool()).unwrap();
-        assert!(spool.metadata().unwrap().len() >= checkpoint.position, "what is durable is there");
-        spool.set_len(checkpoint.position).unwrap();
-        let (place, seals) = (place.table(), Arc::clone(seals));
-        Self { id, place, spool: Arc::new(spool), bytes: checkpoint.position, rows, seals }
+        let is_sealed = place.table().exists();
+        let found = spool.metadata().unwrap().len();
+        assert!(is_sealed || found >= checkpoint.position, "what is durable is there");
+        spool.set_len(if is_sealed { 0 } else { checkpoint.position }).unwrap();
+        let (place, seals, fails) = (place.table(), Arc::clone(seals), Arc::default());
+        Self { id, place, spool: Arc::new(spool), bytes: checkpoint.position, rows, seals, fails }
     }
 }
 
@@ -116,13 +120,19 @@ impl Sink for Table {
     fn seal(&mut self) -> io::Result<()> {
         self.seals.fetch_add(1, Ordering::SeqCst);
         let (spool, new) = (self.place.with_extension("table.part"), self.place.with_extension("new"));
+        if self.place.exists() {
+            return fs::remove_file(&spool);
+        }
         let mut text = format!("{}\n", self.rows).into_bytes();
         text.extend(fs::read(&spool)?);
         let mut file = File::create(&new)?;
         file.write_all(&text)?;
         file.sync_all()?;
         fs::rename(&new, &self.place)?;
-        fs::remove_file(&spool)
+        match self.fails.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("it crashed")),
+            false => fs::remove_file(&spool),
+        }
     }
 }
 
@@ -153,6 +163,24 @@ fn a_durable_run_that_is_stopped_leaves_no_output_and_seals_it_when_it_is_done()
     bulk.sink(Box::new(Table::open(&place, Some(&earlier), &seals))).start().unwrap().wait().unwrap();
     place.check_whole();
     assert_eq!((server.requests(), seals.load(Ordering::SeqCst)), (ROWS, 1));
+}
+
+/// The output has its final name, and the journal does not say yet that the run has ended.
+#[test]
+fn a_crash_after_the_seal_leaves_a_run_that_seals_again() {
+    let (place, server, seals) = (Place::new("crash"), Server::start(), Arc::default());
+    let (bulk, earlier) = place.durable(&server);
+    let table = Table::open(&place, Some(&earlier), &seals);
+    table.fails.store(true, Ordering::SeqCst);
+    let failed = bulk.sink(Box::new(table)).start().unwrap().wait().err().unwrap();
+    assert!(failed.to_string().contains("it crashed"), "{failed}");
+    assert!(place.table().exists() && place.spool().exists());
+    let (bulk, earlier) = place.durable(&server);
+    assert_eq!((earlier.rows, earlier.finished), (ROWS, false));
+    bulk.sink(Box::new(Table::open(&place, Some(&earlier), &seals))).start().unwrap().wait().unwrap();
+    place.check_whole();
+    assert_eq!((server.requests(), seals.load(Ordering::SeqCst)), (ROWS, 2));
+    assert!(!Durable::beside(&place.table()).directory.exists(), "the run has ended");
 }
 
 #[test]
