@@ -20,7 +20,8 @@ use crate::engine::conductor::Conductor;
 use crate::engine::driver::drive;
 use crate::engine::feed::{Feed, Input, InputOptions};
 use crate::engine::list_file::ListFile;
-use crate::engine::shard::{Shard, Views};
+use crate::engine::requester::{Views, run_executor};
+use crate::engine::shard::Shard;
 use crate::engine::spill::Outside;
 use crate::error::Error;
 use crate::lent::Lent;
@@ -243,7 +244,7 @@ impl Bulk {
             bytes_max: limits::SPILL_BYTES_MAX / plan.shards as u64,
         };
         let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
-        let executor = executor(plan.shards).map_err(no_threads)?;
+        let executor = run_executor(plan.shards).map_err(no_threads)?;
         let shared = Shared::new(plan.shards, plan.pace.parallel_max, plan.rate);
         let earlier = self.durable.as_ref().map_or(0, |opened| opened.earlier.rows);
         let tally =
@@ -258,12 +259,9 @@ impl Bulk {
         };
         let views = Views {
             intents: log.as_ref().map(|(log, _)| log.intents()),
-            dns: executor.limited("dns", limits::DNS_PARALLEL_MAX),
-            disk: executor.limited("disk", limits::DISK_PARALLEL_MAX),
-            cpu: executor.limited("cpu", plan.shards),
             tap: self.tap,
             moves_bodies,
-            store: Store::new(outside.folder.clone(), plan.run),
+            ..Views::new(&executor, plan.shards, Store::new(outside.folder.clone(), plan.run))
         };
         let shards = ShardId::all(plan.shards)
             .map(|id| {
@@ -322,12 +320,6 @@ fn spooled(opened: &mut Opened, read: Box<dyn Read + Send>, name: String) -> Res
         Spooled::Whole(path) => Input::File(path),
         Spooled::Coming(read) => Input::Read(read, name),
     })
-}
-
-/// All threads of a run belong to this executor: shards, conductor, and blocking work.
-fn executor(shards: usize) -> std::io::Result<Executor> {
-    let threads = shards + 1 + limits::DNS_PARALLEL_MAX + limits::DISK_PARALLEL_MAX + shards;
-    Executor::builder().max_workers(threads).thread_name("overlapped").build()
 }
 
 /// On its own runtime, not on [`overlapped::block_on`]: on a worker of the executor that counts as blocking inside a job, so that

@@ -71,7 +71,7 @@ pub(crate) struct Gauges {
     pub(crate) hosts: atomic::AtomicUsize,
     pub(crate) parked: atomic::AtomicUsize,
     pub(crate) held: atomic::AtomicU8,
-    pub(crate) idle: atomic::AtomicUsize,
+    pub(crate) idle: Arc<atomic::AtomicUsize>,
     pub(crate) connections_new: atomic::AtomicU64,
     pub(crate) connections_reused: atomic::AtomicU64,
     pub(crate) retries: atomic::AtomicU64,

@@ -16,7 +16,7 @@ use overlapped_proto::retry;
 use overlapped_proto::timing::Stopwatch;
 
 use super::outcome::Outcome;
-use super::shard::Shard;
+use super::requester::Requester;
 use crate::body::decode::Decoder;
 use crate::body::drain::{Overflow, Rules, drain};
 use crate::body::rest::rest;
@@ -29,14 +29,24 @@ use crate::net::exchange::{After, Exchange};
 use crate::net::request::Request;
 use crate::net::stream::{Look, Stream};
 
-/// Makes one attempt at `job`.
-pub(crate) async fn attempt(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Outcome {
-    make(shard, alarm, job, Purpose::Row).await
+/// Makes one attempt at `job`. `accepted` is called when a connection was opened for it.
+pub(crate) async fn attempt(
+    requester: &Requester,
+    alarm: &mut Alarm,
+    job: &Job,
+    accepted: &dyn Fn(),
+) -> Outcome {
+    make(requester, alarm, job, accepted, Purpose::Row).await
 }
 
 /// Makes one attempt at a robots.txt, with the limits of robots.txt for redirects and for the body.
-pub(crate) async fn attempt_robots(shard: &Shard, alarm: &mut Alarm, job: &Job) -> Outcome {
-    make(shard, alarm, job, Purpose::Robots).await
+pub(crate) async fn attempt_robots(
+    requester: &Requester,
+    alarm: &mut Alarm,
+    job: &Job,
+    accepted: &dyn Fn(),
+) -> Outcome {
+    make(requester, alarm, job, accepted, Purpose::Robots).await
 }
 
 /// What an attempt is for.
@@ -46,28 +56,35 @@ enum Purpose {
     Robots,
 }
 
-async fn make(shard: &Shard, alarm: &mut Alarm, job: &Job, purpose: Purpose) -> Outcome {
-    let now = shard.now();
+async fn make(
+    requester: &Requester,
+    alarm: &mut Alarm,
+    job: &Job,
+    accepted: &dyn Fn(),
+    purpose: Purpose,
+) -> Outcome {
+    let now = requester.now();
     let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
     // As with curl, the limit covers a row with its redirects: an attempt gets what the redirects before it have left.
-    let limit = own_limit.or(shard.plan.timeouts.total);
+    let limit = own_limit.or(requester.plan.timeouts.total);
     alarm.begin(now, limit.map(|limit| limit - job.spent()));
     let outcome = Outcome::new(Stopwatch::start(job.ready, now));
-    let mut attempt = Attempt { shard, alarm, job, outcome, purpose };
+    let mut attempt = Attempt { requester, alarm, job, accepted, outcome, purpose };
     let failure = attempt.run().await.err();
     if let Some(failure) = failure.as_ref().filter(|failure| failure.kind != ErrorKind::Resource)
         && attempt.outcome.watch.timing().receive.is_none()
     {
-        attempt.outcome.watch.fail(failure.kind.phase(), shard.now());
+        attempt.outcome.watch.fail(failure.kind.phase(), requester.now());
     }
     attempt.outcome.failure = failure;
     attempt.outcome
 }
 
 struct Attempt<'a> {
-    shard: &'a Shard,
+    requester: &'a Requester,
     alarm: &'a mut Alarm,
     job: &'a Job,
+    accepted: &'a dyn Fn(),
     outcome: Outcome,
     purpose: Purpose,
 }
@@ -75,9 +92,9 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(&mut self) -> Result<(), Failure> {
         let invalid = || Failure::new(ErrorKind::InputUrl, "the URL has no host");
-        let route = self.shard.plan.route(self.job);
+        let route = self.requester.plan.route(self.job);
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
-        let mut share = self.shard.plan.memory.share(self.job.row);
+        let mut share = self.requester.plan.memory.share(self.job.row);
         let (mut connection, head) = self.exchange(&key, &mut share).await?;
         self.outcome.status = Some(head.status);
         self.outcome.wire.http_version = Some(head.version);
@@ -92,16 +109,17 @@ impl Attempt<'_> {
             Decision::Stay => self.keep(&mut connection, &mut share).await,
         };
         if kept.is_ok() {
-            let now = if self.outcome.drained.at_once { self.shard.now() } else { self.shard.stamp() };
+            let now =
+                if self.outcome.drained.at_once { self.requester.now() } else { self.requester.stamp() };
             self.outcome.watch.receive(now);
         }
         if self.outcome.redirect.is_none() {
-            let (Outcome { headers, drained, .. }, views) = (&mut self.outcome, &self.shard.views);
+            let (Outcome { headers, drained, .. }, views) = (&mut self.outcome, &self.requester.views);
             self.outcome.hold = rest(share, headers, drained, &views.store, &views.disk).await?;
         }
         match if kept? { connection.after() } else { After::Close } {
-            After::Reuse => self.shard.check_in(key, connection),
-            After::Unasked => self.shard.learn(&key, Habit::Unasked),
+            After::Reuse => self.requester.check_in(key, connection),
+            After::Unasked => self.requester.learn(&key, Habit::Unasked),
             After::Close => {}
         }
         Ok(())
@@ -114,9 +132,9 @@ impl Attempt<'_> {
         share: &mut Share,
     ) -> Result<(Lease<Box<Connection>>, Head), Failure> {
         // Built first, so that an invalid request fails before a connection is opened.
-        let request = self.shard.plan.template.build(self.job)?;
+        let request = self.requester.plan.template.build(self.job)?;
         if let Some(mut connection) = self.lease(key).await? {
-            self.shard.count_reuse();
+            self.requester.count_reuse();
             self.outcome.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
             match self.send(&mut connection, &request, share).await {
@@ -124,7 +142,7 @@ impl Attempt<'_> {
                 // The keep-alive race: the server closed the idle connection as the request was sent. Nothing was
                 // received, so an idempotent request is sent again, once, on a new connection.
                 Err(failure) if is_idle_race(failure.kind) && !connection.is_answered() => {
-                    self.shard.learn(key, Habit::Closes);
+                    self.requester.learn(key, Habit::Closes);
                     if !self.is_idempotent() {
                         return Err(failure);
                     }
@@ -140,25 +158,26 @@ impl Attempt<'_> {
     /// An idle connection that is safe for this request, if there is one.
     async fn lease(&mut self, key: &ConnKey) -> Result<Option<Lease<Box<Connection>>>, Failure> {
         let may_repeat = self.is_idempotent();
-        let Some(mut connection) = self.shard.check_out(key, may_repeat) else { return Ok(None) };
+        let Some(mut connection) = self.requester.check_out(key, may_repeat) else { return Ok(None) };
         if may_repeat {
             return Ok(Some(connection));
         }
         let answers = connection.answers;
-        let until = match self.shard.habit(key).care(answers, connection.idle_since, self.shard.now()) {
+        let until = match self.requester.habit(key).care(answers, connection.idle_since, self.requester.now())
+        {
             Care::Use => return Ok(Some(connection)),
             Care::Leave => return Ok(None),
             Care::Watch(until) => until,
         };
         let deadline = Deadline::at(until, ErrorKind::TimeoutFirstByte);
         let stirred = self.alarm.within(deadline, connection.stirred()).await;
-        self.shard.stamp();
+        self.requester.stamp();
         let keeps = match stirred {
             Ok(()) => false,
             Err(failure) if failure.kind == ErrorKind::TimeoutTotal => return Err(failure),
             Err(_) => connection.look() == Look::Quiet,
         };
-        self.shard.learn(key, if keeps { Habit::Keeps { answers } } else { Habit::Closes });
+        self.requester.learn(key, if keeps { Habit::Keeps { answers } } else { Habit::Closes });
         Ok(keeps.then_some(connection))
     }
 
@@ -179,21 +198,21 @@ impl Attempt<'_> {
     }
 
     async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
-        let Self { shard, alarm, job, outcome, .. } = self;
-        let timeouts = &shard.plan.timeouts;
+        let Self { requester, alarm, job, accepted, outcome, .. } = self;
+        let timeouts = &requester.plan.timeouts;
         let name = key.origin.host();
         outcome.wire = Wire { reused: Some(false), ..Wire::default() };
 
         // A row that was redirected may have little time left, which tells nothing of the origin.
         let step = |kind| job.chain.is_empty().then_some(kind);
         outcome.connecting = step(ErrorKind::DnsTimeout);
-        let deadline = Deadline::after(shard.now(), timeouts.dns, ErrorKind::DnsTimeout);
-        let addresses = alarm.within(deadline, shard.addresses(job, &mut outcome.watch)).await??;
+        let deadline = Deadline::after(requester.now(), timeouts.dns, ErrorKind::DnsTimeout);
+        let addresses = alarm.within(deadline, requester.addresses(job, &mut outcome.watch)).await??;
 
         outcome.connecting = step(ErrorKind::ConnectTimeout);
-        let deadline = Deadline::after(shard.now(), timeouts.connect, ErrorKind::ConnectTimeout);
+        let deadline = Deadline::after(requester.now(), timeouts.connect, ErrorKind::ConnectTimeout);
         let tcp = alarm.within(deadline, connect::dial(&addresses, key.origin.port())).await??;
-        outcome.watch.connect(shard.stamp());
+        outcome.watch.connect(requester.stamp());
         let remote = tcp
             .peer_addr()
             .map_err(|error| Failure::new(ErrorKind::ConnectReset, format!("{name}: {error}")))?;
@@ -201,17 +220,17 @@ impl Attempt<'_> {
 
         let stream = if key.origin.scheme() == Scheme::Https {
             outcome.connecting = step(ErrorKind::TlsTimeout);
-            let deadline = Deadline::after(shard.now(), timeouts.tls, ErrorKind::TlsTimeout);
-            let tls = alarm.within(deadline, shard.plan.trust.handshake(name, tcp)).await??;
-            outcome.watch.tls(shard.stamp());
+            let deadline = Deadline::after(requester.now(), timeouts.tls, ErrorKind::TlsTimeout);
+            let tls = alarm.within(deadline, requester.plan.trust.handshake(name, tcp)).await??;
+            outcome.watch.tls(requester.stamp());
             Stream::Tls(Box::new(tls))
         } else {
             Stream::Plain(tcp)
         };
         outcome.connecting = None;
-        shard.count_connection();
-        shard.accepted(job.target());
-        Ok(Box::new(Connection::new(stream, Rc::clone(&shard.blocks), remote, shard.now())))
+        requester.count_connection();
+        accepted();
+        Ok(Box::new(Connection::new(stream, Rc::clone(&requester.blocks), remote, requester.now())))
     }
 
     async fn send(
@@ -220,33 +239,34 @@ impl Attempt<'_> {
         request: &Request<'_>,
         share: &mut Share,
     ) -> Result<Head, Failure> {
-        let shard = self.shard;
+        let requester = self.requester;
         self.intend().await?;
-        let limit = self.shard.plan.timeouts.first_byte;
-        let deadline = Deadline::after(shard.now(), limit, ErrorKind::TimeoutFirstByte);
+        let limit = self.requester.plan.timeouts.first_byte;
+        let deadline = Deadline::after(requester.now(), limit, ErrorKind::TimeoutFirstByte);
         let watch = &mut self.outcome.watch;
-        let outcome = connection.send(request, shard.plan.strictness, share, || watch.send(shard.stamp()));
+        let outcome =
+            connection.send(request, requester.plan.strictness, share, || watch.send(requester.stamp()));
         let head = self.alarm.within(deadline, outcome).await??;
-        self.outcome.watch.wait(shard.stamp());
+        self.outcome.watch.wait(requester.stamp());
         Ok(head)
     }
 
     /// In a durable run, records a request that must not be sent twice in the write-ahead log.
     async fn intend(&self) -> Result<(), Failure> {
-        let views = &self.shard.views;
+        let views = &self.requester.views;
         let Some(intents) = views.intents.clone().filter(|_| !self.is_idempotent()) else { return Ok(()) };
         let row = self.job.row;
         let failed = |why: String| Failure::new(ErrorKind::SinkIo, format!("it was not sent: {why}"));
         let recorded = views.disk.submit(move || intents.record(row)).await;
-        self.shard.stamp();
+        self.requester.stamp();
         recorded.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
 
     /// Applies the redirect policy to the response.
     fn judge(&mut self, status: u16) -> Decision {
-        let plan = &self.shard.plan;
-        let (shard, headers) = (self.shard, &self.outcome.headers);
-        let after = |value| retry::after(value, shard.clock.unix_s(shard.now()));
+        let plan = &self.requester.plan;
+        let (requester, headers) = (self.requester, &self.outcome.headers);
+        let after = |value| retry::after(value, requester.clock.unix_s(requester.now()));
         self.outcome.retry_after = headers.first("retry-after").and_then(after);
         let location = headers.first("location");
         let policy = match self.purpose {
@@ -260,7 +280,7 @@ impl Attempt<'_> {
     async fn pass_over(&mut self, connection: &mut Connection) -> bool {
         let mut bytes = 0;
         let limit = Some(limits::REDIRECT_DRAIN_TIME);
-        let deadline = Deadline::after(self.shard.now(), limit, ErrorKind::TimeoutTotal);
+        let deadline = Deadline::after(self.requester.now(), limit, ErrorKind::TimeoutTotal);
         while let Ok(frame) = self.alarm.within(deadline, connection.frame(limits::READ_BYTES)).await {
             match frame {
                 Ok(None) => return true,
@@ -275,8 +295,8 @@ impl Attempt<'_> {
     }
 
     async fn keep(&mut self, connection: &mut Connection, share: &mut Share) -> Result<bool, Failure> {
-        let Self { shard, alarm, job, outcome, purpose } = self;
-        let plan = &shard.plan;
+        let Self { requester, alarm, job, outcome, purpose, .. } = self;
+        let plan = &requester.plan;
         let codings = outcome.headers.all("content-encoding");
         let max_bytes = match purpose {
             Purpose::Row => plan.response.max_bytes,
@@ -284,10 +304,10 @@ impl Attempt<'_> {
         };
         // A range of an encoded body (206) cannot be decoded.
         let decodes =
-            plan.decodes && outcome.status != Some(206) && !keeps_coding(shard, job, &outcome.headers);
+            plan.decodes && outcome.status != Some(206) && !keeps_coding(requester, job, &outcome.headers);
         let decoder = if decodes { Decoder::new(codings, max_bytes)? } else { None };
         let counts = |status: u16| plan.response.body && plan.judge_status(status).is_none();
-        let tap = shard
+        let tap = requester
             .views
             .tap
             .as_ref()
@@ -296,7 +316,7 @@ impl Attempt<'_> {
             let bytes = if decoder.is_some() { None } else { connection.bytes_left() };
             let begun = Begun { status, version, headers: outcome.headers.clone(), bytes };
             outcome.handed_on = true;
-            tap.begin(&shard.views.disk, begun).await?;
+            tap.begin(&requester.views.disk, begun).await?;
         }
         let rules = Rules {
             keep: plan.response.body,
@@ -306,10 +326,10 @@ impl Attempt<'_> {
             overflow: match (tap, &plan.response.spool) {
                 (Some(tap), _) => Overflow::Tap(tap),
                 (None, Some(directory)) => Overflow::File(directory),
-                (None, None) => Overflow::Store(&shard.views.store),
+                (None, None) => Overflow::Store(&requester.views.store),
             },
-            disk: &shard.views.disk,
-            cpu: &shard.views.cpu,
+            disk: &requester.views.disk,
+            cpu: &requester.views.cpu,
             run: plan.run,
             row: job.row,
             attempt: job.attempts,
@@ -321,7 +341,8 @@ impl Attempt<'_> {
                 Rules { keep: true, sha256: false, overflow: Overflow::Nowhere, cut: true, ..rules }
             }
         };
-        outcome.drained = drain(connection, decoder, &rules, share, alarm, shard.clock, shard.now()).await;
+        outcome.drained =
+            drain(connection, decoder, &rules, share, alarm, requester.clock, requester.now()).await;
         match outcome.drained.failure.take() {
             None => match (job.ask.as_deref().and_then(|ask| ask.sha256), outcome.drained.sha256) {
                 (Some(wanted), Some(found)) if wanted != found => {
@@ -334,23 +355,24 @@ impl Attempt<'_> {
                 _ => Ok(outcome.drained.truncated != Some(true)),
             },
             Some(failure) => {
-                outcome.watch.receive(shard.stamp());
+                outcome.watch.receive(requester.stamp());
                 Err(failure)
             }
         }
     }
 
     fn is_idempotent(&self) -> bool {
-        Method::is_idempotent(self.shard.plan.template.method_now(self.job))
+        Method::is_idempotent(self.requester.plan.template.method_now(self.job))
     }
 }
 
 /// True if the body is not decoded: it is an archive whose content coding is its own compression. Bodies in records are
 /// decoded nevertheless.
-fn keeps_coding(shard: &Shard, job: &Job, headers: &Headers) -> bool {
-    let plan = &shard.plan;
+fn keeps_coding(requester: &Requester, job: &Job, headers: &Headers) -> bool {
+    let plan = &requester.plan;
     let is_checked = job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some());
-    let is_file = plan.response.spool.is_some() || shard.views.tap.is_some() || shard.views.moves_bodies;
+    let is_file =
+        plan.response.spool.is_some() || requester.views.tap.is_some() || requester.views.moves_bodies;
     (is_checked || is_file) && is_archive(job.url.path(), headers)
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn drive(shard: Rc<Shard>) {
     let mut driver = Driver {
         robots,
         loops: FuturesUnordered::new(),
-        alarm: Alarm::new(shard.clock),
+        alarm: Alarm::new(shard.requester.clock),
         drain_until: None,
         shard,
     };
@@ -53,8 +53,8 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Registered before the queues are read, so that no wake-up is lost.
         self.shard.register(cx.waker());
-        self.shard.stamp();
-        self.shard.blocks.step();
+        self.shard.requester.stamp();
+        self.shard.requester.blocks.step();
         match self.shard.stage() {
             Stage::Running => {}
             Stage::Draining => self.drain(),
@@ -70,7 +70,7 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
             cx.waker().wake_by_ref();
         }
         let idle = self.loops.is_empty();
-        let over = self.drain_until.is_some_and(|until| idle || until <= self.shard.now());
+        let over = self.drain_until.is_some_and(|until| idle || until <= self.shard.requester.now());
         if over {
             self.shard.flush(true);
             self.shard.publish();
@@ -116,15 +116,15 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
 
     fn drain(&mut self) {
         self.shard.forget_queued();
-        self.drain_until.get_or_insert(self.shard.now() + limits::DRAIN_GRACE);
+        self.drain_until.get_or_insert(self.shard.requester.now() + limits::DRAIN_GRACE);
     }
 }
 
 /// Makes attempts one after another until no row can start.
 async fn attempt_loop(shard: Rc<Shard>, robots: Option<Rc<Robots>>, mut job: Job) {
-    let mut alarm = Alarm::new(shard.clock);
+    let mut alarm = Alarm::new(shard.requester.clock);
     loop {
-        let (ready, now) = (job.ready, shard.now());
+        let (ready, now) = (job.ready, shard.requester.now());
         // A panic is a defect in this program; it is contained here, so that it costs one row and not the run.
         let turn =
             AssertUnwindSafe(turn(&shard, robots.as_deref(), &mut alarm, &mut job)).catch_unwind().await;
@@ -150,18 +150,20 @@ async fn turn(
     alarm: &mut Alarm,
     job: &mut Job,
 ) -> Option<Outcome> {
-    let Some(robots) = robots else { return Some(attempt(shard, alarm, job).await) };
+    let (requester, target) = (&shard.requester, job.target());
+    let accepted = || shard.accepted(target);
+    let Some(robots) = robots else { return Some(attempt(requester, alarm, job, &accepted).await) };
     let ready = job.ready;
     match robots.admit(job).await {
-        Admission::Go => Some(attempt(shard, alarm, job).await),
+        Admission::Go => Some(attempt(requester, alarm, job, &accepted).await),
         Admission::Again => None,
         Admission::Unknown(Unknown { failure, refusal }) => {
-            Some(Outcome { refusal, ..Outcome::failed(ready, shard.now(), failure) })
+            Some(Outcome { refusal, ..Outcome::failed(ready, requester.now(), failure) })
         }
         Admission::Refused(failure) => {
             // Nothing was sent, so the attempt does not count.
             job.attempts = job.attempts.checked_sub(1).expect("starting a row counts an attempt");
-            Some(Outcome::failed(ready, shard.now(), failure))
+            Some(Outcome::failed(ready, requester.now(), failure))
         }
     }
 }

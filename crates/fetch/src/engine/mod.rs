@@ -11,6 +11,7 @@ pub(crate) mod driver;
 mod robots;
 pub(crate) mod attempt;
 pub(crate) mod shard;
+pub(crate) mod requester;
 pub(crate) mod spill;
 pub(crate) mod list_file;
 pub(crate) mod outcome;

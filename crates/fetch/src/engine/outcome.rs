@@ -1,8 +1,10 @@
 //! The outcome of an attempt, as plain data: the attempt fills it in, the shard turns it into a record.
 
+use overlapped_proto::address::Reach;
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::job::Job;
 use overlapped_proto::notes::Notes;
-use overlapped_proto::outcome::{Ending, Failure};
+use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::record::{Connection as Wire, Headers, Hold};
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::time::Nanos;
@@ -49,6 +51,17 @@ impl Outcome {
             connecting: None,
             refusal: None,
         }
+    }
+
+    /// Leads the row to where the response with `status` has redirected it.
+    pub(crate) fn follow(&self, job: &mut Job, status: u16, follow: Follow) {
+        let remote = self.wire.remote.map(|remote| remote.ip());
+        let total = self.watch.timing().total();
+        let hop = Hop { url: job.url.as_str().into(), status, total, remote };
+        job.became_get |= follow.becomes_get;
+        job.crossed_origin |= follow.crosses_origin;
+        job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);
+        job.redirect(follow.url, hop);
     }
 
     /// How the attempt ended, as the scheduler sees it.

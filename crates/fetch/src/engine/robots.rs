@@ -8,18 +8,16 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use overlapped_proto::address::Reach;
 use overlapped_proto::error::{ErrorKind, Phase};
 use overlapped_proto::job::Job;
 use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
-use overlapped_proto::outcome::{Ending, Failure, Hop};
+use overlapped_proto::outcome::{Ending, Failure};
 use overlapped_proto::robots::Rules;
 use overlapped_proto::time::Nanos;
 use url::{Position, Url};
 
 use super::attempt::attempt_robots;
-use super::outcome::Outcome;
 use super::shard::Shard;
 use crate::net::alarm::Alarm;
 use crate::single_flight::{Bounds, SingleFlight};
@@ -68,7 +66,7 @@ const BOUNDS: Bounds = Bounds {
 impl Robots {
     /// `None` if the run does not use robots.txt.
     pub(crate) fn new(shard: &Rc<Shard>) -> Option<Rc<Self>> {
-        let agent = shard.plan.robots.as_deref()?.into();
+        let agent = shard.requester.plan.robots.as_deref()?.into();
         Some(Rc::new(Self {
             shard: Rc::clone(shard),
             agent,
@@ -78,14 +76,14 @@ impl Robots {
 
     /// Whether `job`, which has been started, may be fetched.
     pub(crate) async fn admit(&self, job: &Job) -> Admission {
-        let route = self.shard.plan.route(job);
+        let route = self.shard.requester.plan.route(job);
         let Some(key) = ConnKey::new(&job.url, route) else { return Admission::Go };
-        let flight = match self.cache.get(&key, self.shard.now(), || self.ask(job)) {
+        let flight = match self.cache.get(&key, self.shard.requester.now(), || self.ask(job)) {
             Ok(standing) => return standing.judge(&job.url),
             Err(flight) => flight,
         };
         let answer = flight.await;
-        let is_first = self.cache.learn(&key, &answer, self.shard.now());
+        let is_first = self.cache.learn(&key, &answer, self.shard.requester.now());
         match answer {
             Ok(standing) => {
                 if let Some(delay) = standing.delay().filter(|_| is_first) {
@@ -106,27 +104,22 @@ impl Robots {
         // Without the credentials, body and headers of the row.
         (asking.became_get, asking.crossed_origin) = (true, true);
         asking.from_public = job.from_public;
-        asking.ready = self.shard.now();
+        asking.ready = self.shard.requester.now();
         fetch(Rc::clone(&self.shard), Rc::clone(&self.agent), asking).boxed_local()
     }
 }
 
 /// Fetches a robots.txt, following redirects.
 async fn fetch(shard: Rc<Shard>, agent: Rc<str>, mut job: Job) -> Result<Rc<Standing>, Unknown> {
-    let mut alarm = Alarm::new(shard.clock);
+    let mut alarm = Alarm::new(shard.requester.clock);
     loop {
-        let Outcome { watch, wire, status, retry_after, redirect, drained, failure, .. } =
-            attempt_robots(&shard, &mut alarm, &job).await;
-        match (failure, redirect, status) {
-            (None, Some(follow), Some(status)) => {
-                let remote = wire.remote.map(|remote| remote.ip());
-                let total = watch.timing().total();
-                job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);
-                let hop = Hop { url: job.url.as_str().into(), status, total, remote };
-                job.redirect(follow.url, hop);
-            }
+        let accepted = || shard.accepted(job.target());
+        let mut outcome = attempt_robots(&shard.requester, &mut alarm, &job, &accepted).await;
+        match (outcome.failure.take(), outcome.redirect.take(), outcome.status) {
+            (None, Some(follow), Some(status)) => outcome.follow(&mut job, status, follow),
             (None, _, Some(status)) => {
-                let body = drained.into_body();
+                let retry_after = outcome.retry_after;
+                let body = outcome.drained.into_body();
                 let standing = Standing::of(status, body.inline().unwrap_or_default(), &agent);
                 let message = || format!("robots.txt answered {status}, so for now nothing may be fetched");
                 return standing.map(Rc::new).ok_or_else(|| Unknown {

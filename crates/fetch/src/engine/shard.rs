@@ -1,96 +1,45 @@
-//! A shard: the state of its hosts, on one thread, with the operations that attempts need. The loop that drives it is
-//! in [`super::driver`].
+//! A shard: the state of its hosts, on one thread. What its attempts need is in [`super::requester`], the loop that drives
+//! it in [`super::driver`].
 
 use std::cell::{Cell, RefCell};
-use std::hash::RandomState;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use overlapped::Executor;
 use overlapped_proto::adaptive_limit::Verdict;
-use overlapped_proto::address::{Dialable, Reach};
 use overlapped_proto::input::BadRow;
 use overlapped_proto::job::{HostKey, Job, Target};
-use overlapped_proto::keepalive::{Bounds, Habit, Keepalive, Lease};
 use overlapped_proto::limits;
-use overlapped_proto::lru::Lru;
-use overlapped_proto::notes::Note;
-use overlapped_proto::origin::ConnKey;
-use overlapped_proto::outcome::{Failure, Hop};
 use overlapped_proto::record::Record;
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::schedule::{Finish, Held, Next, Scheduler};
 use overlapped_proto::time::Nanos;
-use overlapped_proto::timing::Stopwatch;
-use url::Host;
 
 use super::conservation::Accounts;
 use super::outcome::Outcome;
+use super::requester::{Requester, Views, bump};
 use super::spill::{Back, Outside, Spilling};
-use crate::body::store::Store;
-use crate::body::tap::Tap;
 use crate::clock::Clock;
-use crate::durable::intents::Intents;
 use crate::fs::idle_connections_max;
 use crate::memory::Memory;
-use crate::net::Connection;
-use crate::net::http1::Blocks;
-use crate::net::resolve::Resolver;
-use crate::net::stream::Look;
 use crate::per_shard::ShardId;
 use crate::plan::Plan;
 use crate::shared::{Gauges, Shared, Stage, number_of};
 
-/// Views of the executor for blocking work, one for each resource with its own limit, and what that work shares.
-#[derive(Clone, Debug)]
-pub(crate) struct Views {
-    pub(crate) dns: Executor,
-    pub(crate) disk: Executor,
-    pub(crate) cpu: Executor,
-    /// True if a sink gives each body a file of its own.
-    pub(crate) moves_bodies: bool,
-    /// Streams the body of a list of one row.
-    pub(crate) tap: Option<Tap>,
-    /// Bodies that are spooled to disk under memory pressure.
-    pub(crate) store: Arc<Store>,
-    /// The write-ahead log of non-idempotent requests, in a durable run.
-    pub(crate) intents: Option<Arc<Intents>>,
-}
-
 /// The state of one shard. Single-threaded: no borrow of a cell is held across an `await`.
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) clock: Clock,
-    pub(crate) views: Views,
+    pub(crate) requester: Requester,
     shared: Arc<Shared>,
-    resolver: Resolver,
     scheduler: RefCell<Scheduler>,
     spilling: RefCell<Spilling>,
-    idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
-    habits: RefCell<Lru<ConnKey, Habit, RandomState>>,
-    /// An origin has sent bytes unasked. Until then no habit is looked up for a request that may be sent twice.
-    was_unasked: Cell<bool>,
-    /// The buffers that all its connections share.
-    pub(crate) blocks: Rc<Blocks>,
     outbox: RefCell<Outbox>,
-    now: Cell<Nanos>,
     held_by_rate: Cell<bool>,
     /// Nothing starts before this time, because files or ports ran out.
     paused_until: Cell<Nanos>,
     relief: Cell<usize>,
-    draw: Cell<u64>,
-    counts: Counts,
     accounts: Accounts,
-}
-
-#[derive(Default)]
-struct Counts {
-    connections_new: Cell<u64>,
-    connections_reused: Cell<u64>,
     retries: Cell<u64>,
     redirects: Cell<u64>,
 }
@@ -129,46 +78,27 @@ impl Shard {
         seed: u64,
     ) -> Rc<Self> {
         let idle_max = (idle_connections_max(plan.pace.parallel_max) / plan.shards).max(1);
-        let resolver = Resolver::new(views.dns.clone(), clock);
         let scheduler = RefCell::new(Scheduler::new(plan.pace.clone()));
         let spilling = RefCell::new(Spilling::new(outside, id, views.disk.clone()));
+        let idle_gauge = Arc::clone(&shared.gauges.get(id).idle);
         Rc::new(Self {
             id,
-            plan,
-            clock,
-            views,
+            requester: Requester::new(plan, views, clock, idle_max, idle_gauge, seed),
             shared,
-            resolver,
             scheduler,
             spilling,
-            idle: RefCell::new(Keepalive::new(Bounds { idle_max, ..Bounds::default() })),
-            habits: RefCell::default(),
-            was_unasked: Cell::new(false),
-            blocks: Rc::default(),
             outbox: RefCell::default(),
-            now: Cell::new(clock.now()),
             held_by_rate: Cell::new(false),
             paused_until: Cell::new(Nanos::ZERO),
             relief: Cell::new(0),
-            draw: Cell::new(seed | 1),
-            counts: Counts::default(),
             accounts: Accounts::default(),
+            retries: Cell::new(0),
+            redirects: Cell::new(0),
         })
     }
 
-    // --- time ------------------------------------------------------------------------------------------------
-
-    /// Reads the clock and caches the time for [`Shard::now`].
-    pub(crate) fn stamp(&self) -> Nanos {
-        let now = self.clock.now();
-        self.now.set(now);
-        now
-    }
-
-    /// The time of the last clock reading, which was in the same turn of the loop. A reading for every decision would
-    /// cost more than the decisions.
-    pub(crate) fn now(&self) -> Nanos {
-        self.now.get()
+    fn now(&self) -> Nanos {
+        self.requester.now()
     }
 
     // --- rows ------------------------------------------------------------------------------------------------
@@ -207,7 +137,8 @@ impl Shard {
         loop {
             // Returning rows may exceed the window, otherwise they would starve behind new rows. Their number is bounded
             // too, because a redirect may move them to a slower host.
-            let crowded = || self.shared.channels.is_crowded(self.plan.window_rows.saturating_mul(2));
+            let crowded =
+                || self.shared.channels.is_crowded(self.requester.plan.window_rows.saturating_mul(2));
             let polled = self.spilling.borrow_mut().poll(queued_of, crowded, cx);
             match polled {
                 Poll::Ready(Ok(backs)) => backs.into_iter().for_each(|back| self.take_back(back)),
@@ -224,16 +155,16 @@ impl Shard {
         if !self.shared.wants_room() || self.scheduler.borrow().is_ready() {
             return;
         }
-        if self.shared.channels.widen(self.plan.window_rows) {
+        if self.shared.channels.widen(self.requester.plan.window_rows) {
             return;
         }
         // In ordered mode a later row cannot be written before an earlier one, so eviction would make no room.
-        if self.plan.ordered {
+        if self.requester.plan.ordered {
             return;
         }
         let mut spilling = self.spilling.borrow_mut();
         if spilling.takes() {
-            let count = (self.plan.window_rows / limits::SPILL_SHARE).max(1);
+            let count = (self.requester.plan.window_rows / limits::SPILL_SHARE).max(1);
             let spare = |host| spilling.has(host);
             let evicted = self.scheduler.borrow_mut().evict(count, spare, self.now());
             evicted.iter().for_each(|job| spilling.push(job));
@@ -245,10 +176,10 @@ impl Shard {
         for row in back.rows {
             match row {
                 Ok(mut job) => {
-                    job.hold = self.plan.memory.row(job.bytes());
+                    job.hold = self.requester.plan.memory.row(job.bytes());
                     self.scheduler.borrow_mut().submit(job, now);
                 }
-                Err(bad) => self.deliver(bad_record(bad, &self.plan.memory)),
+                Err(bad) => self.deliver(bad_record(bad, &self.requester.plan.memory)),
             }
         }
         self.look_after(back.host);
@@ -285,7 +216,7 @@ impl Shard {
             return if queued == 0 { Turn::Idle } else { Turn::Wait(self.paused_until.get()) };
         }
         let nothing = queued == 0 || self.shared.channels.is_behind(limits::BATCHES_WAITING_MAX);
-        let memory = &self.plan.memory;
+        let memory = &self.requester.plan.memory;
         let nothing = nothing || held > 0 && self.shared.channels.stalls_while(|| memory.has_long_chains());
         if nothing || !self.shared.take_request(self.id, held) {
             return Turn::Idle;
@@ -314,7 +245,7 @@ impl Shard {
                 }
                 Next::Fail(job, failure) => {
                     self.look_after(job.host);
-                    self.deliver(self.unstarted(job, failure));
+                    self.deliver(self.requester.unstarted(job, failure));
                 }
                 Next::WaitUntil(at) => return Turn::Wait(at),
                 Next::WaitForEvent | Next::Idle => return Turn::Idle,
@@ -337,15 +268,16 @@ impl Shard {
             (Some(follow), Some(status)) => self.follow(job, status, &outcome, follow),
             _ => {
                 let now = self.now();
-                match self.scheduler.borrow_mut().finish(job, outcome.ending(), now, self.random()) {
+                match self.scheduler.borrow_mut().finish(job, outcome.ending(), now, self.requester.random())
+                {
                     Finish::Deliver(done) => job = done,
                     Finish::RetryAt(_) => {
-                        bump(&self.counts.retries);
+                        bump(&self.retries);
                         return;
                     }
                     Finish::PutBack => return,
                 }
-                self.deliver(self.record(job, outcome));
+                self.deliver(self.requester.record(job, outcome));
             }
         }
     }
@@ -370,7 +302,7 @@ impl Shard {
     /// then it is given back to fail.
     fn run_short(&self, job: Job) -> Option<Job> {
         let now = self.now();
-        let closed = self.close_idle();
+        let closed = self.requester.close_idle();
         match self.shared.run_short(closed, now) {
             Verdict::Fail => Some(job),
             Verdict::Again(at) => {
@@ -382,16 +314,10 @@ impl Shard {
     }
 
     fn follow(&self, mut job: Job, status: u16, outcome: &Outcome, follow: Follow) {
-        bump(&self.counts.redirects);
+        bump(&self.redirects);
         let from = job.target();
-        let remote = outcome.wire.remote.map(|remote| remote.ip());
-        let total = outcome.watch.timing().total();
-        let hop = Hop { url: job.url.as_str().into(), status, total, remote };
-        job.became_get |= follow.becomes_get;
-        job.crossed_origin |= follow.crosses_origin;
-        job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);
-        job.redirect(follow.url, hop);
-        job.hold = self.plan.memory.row(job.bytes());
+        outcome.follow(&mut job, status, follow);
+        job.hold = self.requester.plan.memory.row(job.bytes());
         let now = self.now();
         let owner = ShardId::of(job.host, self.shared.channels.shards());
         let mut scheduler = self.scheduler.borrow_mut();
@@ -405,57 +331,6 @@ impl Shard {
     }
 
     // --- records ---------------------------------------------------------------------------------------------
-
-    fn record(&self, job: Job, outcome: Outcome) -> Record {
-        let mut failure = outcome.failure;
-        if let (None, Some(status)) = (&failure, outcome.status) {
-            failure = self.plan.judge_status(status);
-        }
-        let mut record = self.unstarted(job, None);
-        record.ok = failure.is_none();
-        record.failure = failure;
-        record.status = outcome.status;
-        record.connection = outcome.wire;
-        record.headers = outcome.headers;
-        record.notes.extend(outcome.notes);
-        record.bytes = outcome.drained.bytes;
-        record.wire_bytes = outcome.drained.wire_bytes;
-        record.sha256 = outcome.drained.sha256;
-        record.truncated = outcome.drained.truncated;
-        record.body = outcome.drained.into_body();
-        record.hold = outcome.hold;
-        record.timing = outcome.watch.timing();
-        record
-    }
-
-    /// A record with the fields that are known without a response.
-    fn unstarted(&self, job: Job, failure: impl Into<Option<Failure>>) -> Record {
-        let now = self.now();
-        let method = self.plan.template.method(&job).clone();
-        let final_url = if job.chain.is_empty() { None } else { Some(job.url.as_str().into()) };
-        let host = job.url.host_str().map(Into::into);
-        let url = match job.given {
-            Some(given) => given,
-            None => String::from(job.url).into(),
-        };
-        let mut record = Record::new(job.row, url);
-        if let Some(ask) = job.ask {
-            (record.id, record.out, record.meta) = (ask.id, ask.out, ask.meta);
-            if ask.meta_dropped {
-                record.notes.add(Note::MetaDropped);
-            }
-        }
-        record.host = host;
-        record.final_url = final_url;
-        record.method = method;
-        record.failure = failure.into();
-        record.attempts = job.attempts;
-        record.chain = job.chain;
-        record.row_hold = job.hold;
-        record.started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
-        record.elapsed = now - job.first_ready;
-        record
-    }
 
     fn deliver(&self, record: Record) {
         self.accounts.delivered.add(1);
@@ -492,112 +367,12 @@ impl Shard {
         self.shared.channels.results.send(&mut outbox.records);
     }
 
-    // --- connections -----------------------------------------------------------------------------------------
-
-    /// Takes an idle connection for another request, which `may_repeat` or must not be sent twice.
-    pub(crate) fn check_out(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
-        while self.may_reuse(key) {
-            let room = |connection: &mut Box<Connection>| connection.room();
-            let mut connection = self.idle.borrow_mut().lease(key, self.now(), room)?;
-            match if may_repeat { connection.glance() } else { connection.look() } {
-                Look::Quiet => return Some(connection),
-                Look::Ended if self.now() - connection.idle_since <= limits::REUSE_ONCE_IDLE_MAX => {
-                    self.learn(key, Habit::Closes);
-                }
-                Look::Spoke => self.learn(key, Habit::Unasked),
-                Look::Ended | Look::Parting => {}
-            }
-        }
-        None
-    }
-
-    fn may_reuse(&self, key: &ConnKey) -> bool {
-        !self.was_unasked.get() || self.habit(key).allows_reuse()
-    }
-
-    /// How the origin of `key` has treated idle connections so far.
-    pub(crate) fn habit(&self, key: &ConnKey) -> Habit {
-        self.habits.borrow_mut().get(key).copied().unwrap_or_default()
-    }
-
-    /// Records an observation of that; the least recently used entry is evicted above the limit.
-    pub(crate) fn learn(&self, key: &ConnKey, habit: Habit) {
-        if habit == Habit::Unasked {
-            self.was_unasked.set(true);
-        }
-        let known = self.habit(key);
-        let mut habits = self.habits.borrow_mut();
-        habits.insert(key.clone(), known.and(habit));
-        if habits.len() > limits::HABITS_MAX {
-            habits.pop_oldest();
-        }
-    }
-
-    pub(crate) fn check_in(&self, key: ConnKey, lease: Lease<Box<Connection>>) {
-        let mut connection = match lease {
-            Lease::Exclusive(connection) if self.may_reuse(&key) => connection,
-            Lease::Exclusive(_) | Lease::Stream(_) => return,
-        };
-        let opened = connection.opened;
-        connection.idle_since = self.now();
-        let mut idle = self.idle.borrow_mut();
-        drop(idle.checkin(key, connection, opened, self.now()));
-        self.publish_idle(idle.len());
-    }
-
-    /// Published at once, because other shards read it when files run out.
-    fn publish_idle(&self, count: usize) {
-        self.gauges().idle.store(count, Ordering::Relaxed);
-    }
-
-    fn gauges(&self) -> &Gauges {
-        self.shared.gauges.get(self.id)
-    }
-
-    pub(crate) fn count_connection(&self) {
-        bump(&self.counts.connections_new);
-    }
-
-    pub(crate) fn count_reuse(&self) {
-        bump(&self.counts.connections_reused);
-    }
-
-    /// Closes every idle connection and returns their number.
-    fn close_idle(&self) -> usize {
-        let mut idle = self.idle.borrow_mut();
-        let count = idle.len();
-        idle.clear().for_each(drop);
-        self.publish_idle(0);
-        count
-    }
-
     /// Closes connections that were idle for too long, or all of them while files are short. Returns the next expiry.
     pub(crate) fn expire(&self) -> Option<Nanos> {
         if self.relief.replace(self.shared.relief()) != self.shared.relief() {
-            self.close_idle();
+            self.requester.close_idle();
         }
-        let mut idle = self.idle.borrow_mut();
-        idle.expire(self.now()).for_each(drop);
-        self.publish_idle(idle.len());
-        idle.next_expiry()
-    }
-
-    /// The addresses of a row's host that the address policy allows.
-    pub(crate) async fn addresses(&self, job: &Job, watch: &mut Stopwatch) -> Result<Vec<Dialable>, Failure> {
-        let found: Vec<IpAddr> = match job.url.host() {
-            Some(Host::Ipv4(address)) => vec![address.into()],
-            Some(Host::Ipv6(address)) => vec![address.into()],
-            Some(Host::Domain(name)) => match self.plan.pinned(name, job.url.port_or_known_default()) {
-                Some(pinned) => pinned.to_vec(),
-                None => {
-                    let found = self.resolver.resolve(name).await;
-                    watch.dns(self.now());
-                    found?.to_vec()
-                }
-            },
-            None => Vec::new(),
-        };
-        self.plan.dialable(found, job)
+        self.requester.expire()
     }
 
     // --- the driver's view -----------------------------------------------------------------------------------
@@ -634,27 +409,18 @@ impl Shard {
             connections_reused,
             retries,
             redirects,
-        } = self.gauges();
+        } = self.shared.gauges.get(self.id);
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
         self.shared.channels.set_ready(self.id, scheduler.is_ready());
         hosts.store(scheduler.hosts(), Ordering::Relaxed);
         parked.store(scheduler.parked(), Ordering::Relaxed);
         let holds = if self.held_by_rate.get() { Held::Rate } else { scheduler.held(self.now()) };
         held.store(number_of(holds), Ordering::Relaxed);
-        connections_new.store(self.counts.connections_new.get(), Ordering::Relaxed);
-        connections_reused.store(self.counts.connections_reused.get(), Ordering::Relaxed);
-        retries.store(self.counts.retries.get(), Ordering::Relaxed);
-        redirects.store(self.counts.redirects.get(), Ordering::Relaxed);
-    }
-
-    /// xorshift64*, for retry jitter. Not cryptographic.
-    fn random(&self) -> u64 {
-        let mut x = self.draw.get();
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.draw.set(x);
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        let (new, reused) = self.requester.connections();
+        connections_new.store(new, Ordering::Relaxed);
+        connections_reused.store(reused, Ordering::Relaxed);
+        retries.store(self.retries.get(), Ordering::Relaxed);
+        redirects.store(self.redirects.get(), Ordering::Relaxed);
     }
 }
 
@@ -669,19 +435,17 @@ pub(crate) fn bad_record(row: BadRow, memory: &Arc<Memory>) -> Record {
     record
 }
 
-fn bump(count: &Cell<u64>) {
-    count.set(count.get() + 1);
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::OnceLock;
 
+    use overlapped::Executor;
     use overlapped_proto::job::Row;
     use url::Url;
 
     use super::*;
     use crate::body::spool::RunId;
+    use crate::body::store::Store;
     use crate::config::Config;
     use crate::error::ErrorClass;
 
@@ -691,15 +455,7 @@ mod tests {
         let (folder, run) = (std::env::temp_dir(), RunId(1));
         let outside =
             Outside { folder: folder.clone(), run, list_file: Arc::new(OnceLock::new()), bytes_max: 0 };
-        let views = Views {
-            dns: executor.clone(),
-            disk: executor.clone(),
-            cpu: executor,
-            moves_bodies: false,
-            tap: None,
-            store: Store::new(folder, run),
-            intents: None,
-        };
+        let views = Views::new(&executor, 1, Store::new(folder, run));
         let id = ShardId::all(1).next().unwrap();
         Shard::new(id, plan, Shared::new(1, 1, None), views, outside, Clock::start(), 1)
     }

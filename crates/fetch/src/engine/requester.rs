@@ -1,0 +1,311 @@
+//! What an attempt needs, on one thread: connections, names, time, and views for blocking work. A shard has one, and so
+//! has a client for single requests.
+
+use std::cell::{Cell, RefCell};
+use std::hash::RandomState;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use overlapped::Executor;
+use overlapped_proto::address::Dialable;
+use overlapped_proto::job::Job;
+use overlapped_proto::keepalive::{Bounds, Habit, Keepalive, Lease};
+use overlapped_proto::limits;
+use overlapped_proto::lru::Lru;
+use overlapped_proto::notes::Note;
+use overlapped_proto::origin::ConnKey;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::record::Record;
+use overlapped_proto::time::Nanos;
+use overlapped_proto::timing::Stopwatch;
+use url::Host;
+
+use super::outcome::Outcome;
+use crate::body::store::Store;
+use crate::body::tap::Tap;
+use crate::clock::Clock;
+use crate::durable::intents::Intents;
+use crate::net::Connection;
+use crate::net::http1::Blocks;
+use crate::net::resolve::Resolver;
+use crate::net::stream::Look;
+use crate::plan::Plan;
+
+/// Views of the executor for blocking work, one for each resource with its own limit, and what that work shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Views {
+    pub(crate) dns: Executor,
+    pub(crate) disk: Executor,
+    pub(crate) cpu: Executor,
+    /// True if a sink gives each body a file of its own.
+    pub(crate) moves_bodies: bool,
+    /// Streams the body of a list of one row.
+    pub(crate) tap: Option<Tap>,
+    /// Bodies that are spooled to disk under memory pressure.
+    pub(crate) store: Arc<Store>,
+    /// The write-ahead log of non-idempotent requests, in a durable run.
+    pub(crate) intents: Option<Arc<Intents>>,
+}
+
+/// The executor of a run with this number of shards. All of its threads belong to it: shards, conductor, and blocking
+/// work. They are started when they are needed.
+pub(crate) fn run_executor(shards: usize) -> io::Result<Executor> {
+    let threads = shards + 1 + limits::DNS_PARALLEL_MAX + limits::DISK_PARALLEL_MAX + shards;
+    Executor::builder().max_workers(threads).thread_name("overlapped").build()
+}
+
+impl Views {
+    /// The views for attempts on this number of threads, without a list of its own.
+    pub(crate) fn new(executor: &Executor, threads: usize, store: Arc<Store>) -> Self {
+        Self {
+            dns: executor.limited("dns", limits::DNS_PARALLEL_MAX),
+            disk: executor.limited("disk", limits::DISK_PARALLEL_MAX),
+            cpu: executor.limited("cpu", threads),
+            moves_bodies: false,
+            tap: None,
+            store,
+            intents: None,
+        }
+    }
+}
+
+/// The state that attempts on one thread have in common. No borrow of a cell is held across an `await`.
+pub(crate) struct Requester {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) clock: Clock,
+    pub(crate) views: Views,
+    /// The buffers that all its connections share.
+    pub(crate) blocks: Rc<Blocks>,
+    resolver: Resolver,
+    idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
+    /// The number of idle connections. Published at once, because other shards read it when files run out.
+    idle_gauge: Arc<AtomicUsize>,
+    habits: RefCell<Lru<ConnKey, Habit, RandomState>>,
+    /// An origin has sent bytes unasked. Until then no habit is looked up for a request that may be sent twice.
+    was_unasked: Cell<bool>,
+    now: Cell<Nanos>,
+    draw: Cell<u64>,
+    connections_new: Cell<u64>,
+    connections_reused: Cell<u64>,
+}
+
+impl Requester {
+    /// Keeps at most `idle_max` idle connections, and their number in `idle_gauge`. `seed` is for retry jitter.
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        views: Views,
+        clock: Clock,
+        idle_max: usize,
+        idle_gauge: Arc<AtomicUsize>,
+        seed: u64,
+    ) -> Self {
+        let bounds = Bounds { idle_max, ..Bounds::default() };
+        Self {
+            resolver: Resolver::new(views.dns.clone(), clock),
+            plan,
+            clock,
+            views,
+            blocks: Rc::default(),
+            idle: RefCell::new(Keepalive::new(bounds)),
+            idle_gauge,
+            habits: RefCell::default(),
+            was_unasked: Cell::new(false),
+            now: Cell::new(clock.now()),
+            draw: Cell::new(seed | 1),
+            connections_new: Cell::new(0),
+            connections_reused: Cell::new(0),
+        }
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------
+
+    /// Reads the clock and caches the time for [`Requester::now`].
+    pub(crate) fn stamp(&self) -> Nanos {
+        let now = self.clock.now();
+        self.now.set(now);
+        now
+    }
+
+    /// The time of the last clock reading, which was in the same turn of the loop. A reading for every decision would
+    /// cost more than the decisions.
+    pub(crate) fn now(&self) -> Nanos {
+        self.now.get()
+    }
+
+    // --- connections -----------------------------------------------------------------------------------------
+
+    /// Takes an idle connection for another request, which `may_repeat` or must not be sent twice.
+    pub(crate) fn check_out(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
+        while self.may_reuse(key) {
+            let room = |connection: &mut Box<Connection>| connection.room();
+            let mut connection = self.idle.borrow_mut().lease(key, self.now(), room)?;
+            match if may_repeat { connection.glance() } else { connection.look() } {
+                Look::Quiet => return Some(connection),
+                Look::Ended if self.now() - connection.idle_since <= limits::REUSE_ONCE_IDLE_MAX => {
+                    self.learn(key, Habit::Closes);
+                }
+                Look::Spoke => self.learn(key, Habit::Unasked),
+                Look::Ended | Look::Parting => {}
+            }
+        }
+        None
+    }
+
+    fn may_reuse(&self, key: &ConnKey) -> bool {
+        !self.was_unasked.get() || self.habit(key).allows_reuse()
+    }
+
+    /// How the origin of `key` has treated idle connections so far.
+    pub(crate) fn habit(&self, key: &ConnKey) -> Habit {
+        self.habits.borrow_mut().get(key).copied().unwrap_or_default()
+    }
+
+    /// Records an observation of that; the least recently used entry is evicted above the limit.
+    pub(crate) fn learn(&self, key: &ConnKey, habit: Habit) {
+        if habit == Habit::Unasked {
+            self.was_unasked.set(true);
+        }
+        let known = self.habit(key);
+        let mut habits = self.habits.borrow_mut();
+        habits.insert(key.clone(), known.and(habit));
+        if habits.len() > limits::HABITS_MAX {
+            habits.pop_oldest();
+        }
+    }
+
+    /// Keeps a connection whose last response has been read to its end.
+    pub(crate) fn check_in(&self, key: ConnKey, lease: Lease<Box<Connection>>) {
+        let mut connection = match lease {
+            Lease::Exclusive(connection) if self.may_reuse(&key) => connection,
+            Lease::Exclusive(_) | Lease::Stream(_) => return,
+        };
+        let opened = connection.opened;
+        connection.idle_since = self.now();
+        let mut idle = self.idle.borrow_mut();
+        drop(idle.checkin(key, connection, opened, self.now()));
+        self.publish_idle(idle.len());
+    }
+
+    fn publish_idle(&self, count: usize) {
+        self.idle_gauge.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_connection(&self) {
+        bump(&self.connections_new);
+    }
+
+    pub(crate) fn count_reuse(&self) {
+        bump(&self.connections_reused);
+    }
+
+    /// Connections that were opened, and requests on one that was open.
+    pub(crate) fn connections(&self) -> (u64, u64) {
+        (self.connections_new.get(), self.connections_reused.get())
+    }
+
+    /// Closes every idle connection and returns their number.
+    pub(crate) fn close_idle(&self) -> usize {
+        let mut idle = self.idle.borrow_mut();
+        let count = idle.len();
+        idle.clear().for_each(drop);
+        self.publish_idle(0);
+        count
+    }
+
+    /// Closes connections that were idle for too long. Returns the next expiry.
+    pub(crate) fn expire(&self) -> Option<Nanos> {
+        let mut idle = self.idle.borrow_mut();
+        idle.expire(self.now()).for_each(drop);
+        self.publish_idle(idle.len());
+        idle.next_expiry()
+    }
+
+    /// The addresses of a row's host that the address policy allows.
+    pub(crate) async fn addresses(&self, job: &Job, watch: &mut Stopwatch) -> Result<Vec<Dialable>, Failure> {
+        let found: Vec<IpAddr> = match job.url.host() {
+            Some(Host::Ipv4(address)) => vec![address.into()],
+            Some(Host::Ipv6(address)) => vec![address.into()],
+            Some(Host::Domain(name)) => match self.plan.pinned(name, job.url.port_or_known_default()) {
+                Some(pinned) => pinned.to_vec(),
+                None => {
+                    let found = self.resolver.resolve(name).await;
+                    watch.dns(self.now());
+                    found?.to_vec()
+                }
+            },
+            None => Vec::new(),
+        };
+        self.plan.dialable(found, job)
+    }
+
+    // --- records ---------------------------------------------------------------------------------------------
+
+    /// The record of a row whose last attempt has ended.
+    pub(crate) fn record(&self, job: Job, outcome: Outcome) -> Record {
+        let mut failure = outcome.failure;
+        if let (None, Some(status)) = (&failure, outcome.status) {
+            failure = self.plan.judge_status(status);
+        }
+        let mut record = self.unstarted(job, None);
+        record.ok = failure.is_none();
+        record.failure = failure;
+        record.status = outcome.status;
+        record.connection = outcome.wire;
+        record.headers = outcome.headers;
+        record.notes.extend(outcome.notes);
+        record.bytes = outcome.drained.bytes;
+        record.wire_bytes = outcome.drained.wire_bytes;
+        record.sha256 = outcome.drained.sha256;
+        record.truncated = outcome.drained.truncated;
+        record.body = outcome.drained.into_body();
+        record.hold = outcome.hold;
+        record.timing = outcome.watch.timing();
+        record
+    }
+
+    /// A record with the fields that are known without a response.
+    pub(crate) fn unstarted(&self, job: Job, failure: impl Into<Option<Failure>>) -> Record {
+        let now = self.now();
+        let method = self.plan.template.method(&job).clone();
+        let final_url = if job.chain.is_empty() { None } else { Some(job.url.as_str().into()) };
+        let host = job.url.host_str().map(Into::into);
+        let url = match job.given {
+            Some(given) => given,
+            None => String::from(job.url).into(),
+        };
+        let mut record = Record::new(job.row, url);
+        if let Some(ask) = job.ask {
+            (record.id, record.out, record.meta) = (ask.id, ask.out, ask.meta);
+            if ask.meta_dropped {
+                record.notes.add(Note::MetaDropped);
+            }
+        }
+        record.host = host;
+        record.final_url = final_url;
+        record.method = method;
+        record.failure = failure.into();
+        record.attempts = job.attempts;
+        record.chain = job.chain;
+        record.row_hold = job.hold;
+        record.started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
+        record.elapsed = now - job.first_ready;
+        record
+    }
+
+    /// xorshift64*, for retry jitter. Not cryptographic.
+    pub(crate) fn random(&self) -> u64 {
+        let mut x = self.draw.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.draw.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+pub(super) fn bump(count: &Cell<u64>) {
+    count.set(count.get() + 1);
+}
