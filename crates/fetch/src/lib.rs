@@ -2,6 +2,7 @@
 //!
 //! A [`Bulk`] takes settings, a list and sinks; [`Bulk::start`] runs it on threads of its own and gives back a [`Run`],
 //! which is a future of the [`Summary`] and belongs to no runtime. [`Bulk::stream`] gives the records themselves.
+//! A [`Client`] makes single requests.
 //!
 //! ```
 //! use overlapped_fetch::{Bulk, Config, Input, sink};
@@ -28,6 +29,7 @@
 //!
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
+mod client;
 mod stream;
 mod bulk;
 mod run;
@@ -57,6 +59,7 @@ mod error;
 
 pub use body::tap::{Begun, Receiver};
 pub use bulk::Bulk;
+pub use client::Client;
 pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
 pub use engine::feed::{Input, InputOptions};
 pub use engine::unpack::Unpack;
