@@ -55,6 +55,7 @@ mod fs;
 mod single_flight;
 mod lent;
 mod clock;
+mod trace;
 mod error;
 
 pub use body::tap::{Begun, Receiver};

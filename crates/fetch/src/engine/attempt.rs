@@ -28,6 +28,7 @@ use crate::net::connect;
 use crate::net::exchange::{After, Exchange};
 use crate::net::request::Request;
 use crate::net::stream::{Look, Stream};
+use crate::trace::Trace;
 
 /// Makes one attempt at `job`. `accepted` is called when a connection was opened for it.
 pub(crate) async fn attempt(
@@ -69,13 +70,15 @@ async fn make(
     let limit = own_limit.or(requester.plan.timeouts.total);
     alarm.begin(now, limit.map(|limit| limit - job.spent()));
     let outcome = Outcome::new(Stopwatch::start(job.ready, now));
-    let mut attempt = Attempt { requester, alarm, job, accepted, outcome, purpose };
+    let trace = Trace::attempt(job);
+    let mut attempt = Attempt { requester, alarm, job, accepted, outcome, purpose, trace };
     let failure = attempt.run().await.err();
     if let Some(failure) = failure.as_ref().filter(|failure| failure.kind != ErrorKind::Resource)
         && attempt.outcome.watch.timing().receive.is_none()
     {
         attempt.outcome.watch.fail(failure.kind.phase(), requester.now());
     }
+    attempt.trace.ended(attempt.outcome.status, failure.as_ref());
     attempt.outcome.failure = failure;
     attempt.outcome
 }
@@ -87,6 +90,7 @@ struct Attempt<'a> {
     accepted: &'a dyn Fn(),
     outcome: Outcome,
     purpose: Purpose,
+    trace: Trace,
 }
 
 impl Attempt<'_> {
@@ -135,6 +139,7 @@ impl Attempt<'_> {
         let request = self.requester.plan.template.build(self.job)?;
         if let Some(mut connection) = self.lease(key).await? {
             self.requester.count_reuse();
+            self.trace.reused(connection.remote);
             self.outcome.wire =
                 Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
             match self.send(&mut connection, &request, share).await {
@@ -198,7 +203,7 @@ impl Attempt<'_> {
     }
 
     async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
-        let Self { requester, alarm, job, accepted, outcome, .. } = self;
+        let Self { requester, alarm, job, accepted, outcome, trace, .. } = self;
         let timeouts = &requester.plan.timeouts;
         let name = key.origin.host();
         outcome.wire = Wire { reused: Some(false), ..Wire::default() };
@@ -229,6 +234,7 @@ impl Attempt<'_> {
         };
         outcome.connecting = None;
         requester.count_connection();
+        trace.connected(remote);
         accepted();
         Ok(Box::new(Connection::new(stream, Rc::clone(&requester.blocks), remote, requester.now())))
     }

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::lent::Lent;
 use crate::net::alarm::Alarm;
 use crate::sink::Cuts;
+use crate::trace;
 
 /// The checkpoints of a durable run.
 pub(crate) struct Checkpoints {
@@ -125,6 +126,7 @@ impl Checkpoints {
         let Some(Group { rows, low }) = self.log.poll(cx)?.transpose()? else { return Ok(false) };
         self.low = low;
         self.rows += rows;
+        trace::checkpoint(rows);
         Ok(true)
     }
 
