@@ -26,8 +26,27 @@ pub enum Phase {
     Run,
 }
 
+/// Who is to blame for a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// The row, its settings, this program or this machine: nothing was learned about the origin.
+    Us,
+    /// The network of this machine or its resolver, by which every host fails alike.
+    Network,
+    /// That network or the origin: the failure does not tell which.
+    Either,
+    /// The origin, or a server in front of it.
+    Origin,
+}
+
+/// The columns, in this order: the name; the phase; `transient` if another attempt may go better, or `permanent`; curl's
+/// exit code; who is to blame; whether the origin was `reached`, `unreached`, which counts towards parking it, or
+/// `untold`; and whether it is a sign of a `slow` host, whose concurrency is then lowered, or `plain`.
 macro_rules! kinds {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $phase:ident, $again:ident, $curl:literal;)+) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $variant:ident = $name:literal, $phase:ident, $again:ident, $curl:literal, $blame:ident, $contact:ident, $pace:ident;
+    )+) => {
         /// What went wrong with a row.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum ErrorKind {
@@ -67,107 +86,130 @@ macro_rules! kinds {
             pub const fn curl_code(self) -> u8 {
                 match self { $(Self::$variant => $curl,)+ }
             }
+
+            /// Who is to blame for it.
+            #[must_use]
+            pub const fn blame(self) -> Blame {
+                match self { $(Self::$variant => Blame::$blame,)+ }
+            }
+
+            /// Whether the origin was reached. `None`: it was not tried, or the failure does not tell.
+            #[must_use]
+            pub const fn reached(self) -> Option<bool> {
+                match self { $(Self::$variant => kinds!(@contact $contact),)+ }
+            }
+
+            /// True if it is a sign that the host is overloaded: a time limit has passed.
+            #[must_use]
+            pub const fn is_slow(self) -> bool {
+                match self { $(Self::$variant => kinds!(@pace $pace),)+ }
+            }
         }
     };
     (@again transient) => { true };
     (@again permanent) => { false };
+    (@contact reached) => { Some(true) };
+    (@contact unreached) => { Some(false) };
+    (@contact untold) => { None };
+    (@pace slow) => { true };
+    (@pace plain) => { false };
 }
 
 kinds! {
     /// The row is empty or its URL column is null.
-    InputEmpty = "input.empty", Input, permanent, 3;
+    InputEmpty = "input.empty", Input, permanent, 3, Us, untold, plain;
     /// The URL cannot be parsed.
-    InputUrl = "input.url", Input, permanent, 3;
+    InputUrl = "input.url", Input, permanent, 3, Us, untold, plain;
     /// The row is longer than the limit for one row.
-    InputTooLong = "input.too_long", Input, permanent, 3;
+    InputTooLong = "input.too_long", Input, permanent, 3, Us, untold, plain;
     /// The row is not UTF-8, or holds a NUL byte.
-    InputEncoding = "input.encoding", Input, permanent, 3;
+    InputEncoding = "input.encoding", Input, permanent, 3, Us, untold, plain;
     /// The row is not what its format promises, such as broken JSON or a missing CSV field.
-    InputFormat = "input.format", Input, permanent, 3;
+    InputFormat = "input.format", Input, permanent, 3, Us, untold, plain;
     /// A header name or value is not allowed, or would break the request apart.
-    InputHeader = "input.header", Input, permanent, 43;
+    InputHeader = "input.header", Input, permanent, 43, Us, untold, plain;
     /// The scheme is not http or https.
-    PolicyScheme = "policy.scheme", Input, permanent, 1;
+    PolicyScheme = "policy.scheme", Input, permanent, 1, Us, untold, plain;
     /// The port may not be dialled.
-    PolicyPort = "policy.port", Input, permanent, 3;
+    PolicyPort = "policy.port", Input, permanent, 3, Us, untold, plain;
     /// The site's robots.txt forbids it, or could not be had.
-    PolicyRobots = "policy.robots", Input, permanent, 9;
+    PolicyRobots = "policy.robots", Input, permanent, 9, Us, untold, plain;
     /// The address may not be dialled under the address policy.
-    PolicyAddress = "policy.address", Connect, permanent, 7;
+    PolicyAddress = "policy.address", Connect, permanent, 7, Us, untold, plain;
     /// The name does not exist or has no address.
-    DnsNotFound = "dns.not_found", Dns, permanent, 6;
+    DnsNotFound = "dns.not_found", Dns, permanent, 6, Origin, unreached, plain;
     /// The resolver failed for now.
-    DnsTemporary = "dns.temporary", Dns, transient, 6;
+    DnsTemporary = "dns.temporary", Dns, transient, 6, Network, unreached, plain;
     /// The resolver did not answer in time.
-    DnsTimeout = "dns.timeout", Dns, transient, 28;
+    DnsTimeout = "dns.timeout", Dns, transient, 28, Network, unreached, plain;
     /// The server refused the connection.
-    ConnectRefused = "connect.refused", Connect, transient, 7;
+    ConnectRefused = "connect.refused", Connect, transient, 7, Origin, unreached, plain;
     /// The host or network cannot be reached.
-    ConnectUnreachable = "connect.unreachable", Connect, transient, 7;
+    ConnectUnreachable = "connect.unreachable", Connect, transient, 7, Network, unreached, plain;
     /// The connection could not be opened in time.
-    ConnectTimeout = "connect.timeout", Connect, transient, 28;
+    ConnectTimeout = "connect.timeout", Connect, transient, 28, Either, unreached, slow;
     /// The connection was reset while it was opened.
-    ConnectReset = "connect.reset", Connect, transient, 7;
+    ConnectReset = "connect.reset", Connect, transient, 7, Origin, unreached, plain;
     /// The connection failed in another way.
-    ConnectFailed = "connect.failed", Connect, transient, 7;
+    ConnectFailed = "connect.failed", Connect, transient, 7, Either, unreached, plain;
     /// The server's certificate is not trusted for this name.
-    TlsCertificate = "tls.certificate", Tls, permanent, 60;
+    TlsCertificate = "tls.certificate", Tls, permanent, 60, Origin, reached, plain;
     /// The TLS handshake failed.
-    TlsHandshake = "tls.handshake", Tls, permanent, 35;
+    TlsHandshake = "tls.handshake", Tls, permanent, 35, Origin, reached, plain;
     /// The server, or the network, broke the TLS handshake off.
-    TlsReset = "tls.reset", Tls, transient, 35;
+    TlsReset = "tls.reset", Tls, transient, 35, Origin, reached, plain;
     /// The TLS handshake took too long.
-    TlsTimeout = "tls.timeout", Tls, transient, 28;
+    TlsTimeout = "tls.timeout", Tls, transient, 28, Either, unreached, slow;
     /// The connection ended before a byte of the response came.
-    HttpNoResponse = "http.no_response", Head, transient, 52;
+    HttpNoResponse = "http.no_response", Head, transient, 52, Origin, reached, plain;
     /// The connection broke while the request was sent or the head was read.
-    HttpReset = "http.reset", Head, transient, 56;
+    HttpReset = "http.reset", Head, transient, 56, Origin, reached, plain;
     /// The connection ended inside the head of the response.
-    HttpTruncated = "http.truncated", Head, transient, 56;
+    HttpTruncated = "http.truncated", Head, transient, 56, Origin, reached, plain;
     /// The head of the response is not HTTP.
-    HttpParse = "http.parse", Head, permanent, 8;
+    HttpParse = "http.parse", Head, permanent, 8, Origin, reached, plain;
     /// The head of the response is larger than the limit.
-    HttpLimit = "http.limit", Head, permanent, 56;
+    HttpLimit = "http.limit", Head, permanent, 56, Origin, reached, plain;
     /// No first byte of the response came in time.
-    TimeoutFirstByte = "timeout.first_byte", Head, transient, 28;
+    TimeoutFirstByte = "timeout.first_byte", Head, transient, 28, Either, reached, slow;
     /// The body came slower than the limit.
-    TimeoutSlow = "timeout.slow", Body, transient, 28;
+    TimeoutSlow = "timeout.slow", Body, transient, 28, Either, reached, slow;
     /// The whole request took longer than the limit.
-    TimeoutTotal = "timeout.total", Run, transient, 28;
+    TimeoutTotal = "timeout.total", Run, transient, 28, Either, untold, slow;
     /// There were more redirects than the limit.
-    RedirectTooMany = "redirect.too_many", Head, permanent, 47;
+    RedirectTooMany = "redirect.too_many", Head, permanent, 47, Origin, reached, plain;
     /// The redirect points to something that is not a URL, or to one of more than 8 KiB.
-    RedirectInvalid = "redirect.invalid", Head, permanent, 3;
+    RedirectInvalid = "redirect.invalid", Head, permanent, 3, Origin, reached, plain;
     /// The redirect would lose its protection: from https to http with a credential or a body.
-    RedirectDowngrade = "redirect.downgrade", Head, permanent, 1;
+    RedirectDowngrade = "redirect.downgrade", Head, permanent, 1, Origin, reached, plain;
     /// The connection ended before the body did.
-    BodyTruncated = "body.truncated", Body, transient, 18;
+    BodyTruncated = "body.truncated", Body, transient, 18, Origin, reached, plain;
     /// The connection broke while the body was read.
-    BodyReset = "body.reset", Body, transient, 56;
+    BodyReset = "body.reset", Body, transient, 56, Origin, reached, plain;
     /// The framing of the body is not HTTP.
-    BodyFraming = "body.framing", Body, permanent, 56;
+    BodyFraming = "body.framing", Body, permanent, 56, Origin, reached, plain;
     /// The body is larger than the limit.
-    BodyTooLarge = "body.too_large", Body, permanent, 63;
+    BodyTooLarge = "body.too_large", Body, permanent, 63, Origin, reached, plain;
     /// The body does not have the SHA-256 that the row asks for.
-    BodyHashMismatch = "body.hash_mismatch", Body, permanent, 56;
+    BodyHashMismatch = "body.hash_mismatch", Body, permanent, 56, Origin, reached, plain;
     /// The compressed body is damaged.
-    DecodeCorrupt = "decode.corrupt", Body, permanent, 61;
+    DecodeCorrupt = "decode.corrupt", Body, permanent, 61, Origin, reached, plain;
     /// The body has more encodings than the limit.
-    DecodeChain = "decode.chain", Body, permanent, 61;
+    DecodeChain = "decode.chain", Body, permanent, 61, Origin, reached, plain;
     /// The compressed body needs a larger window than the limit.
-    DecodeWindow = "decode.window", Body, permanent, 61;
+    DecodeWindow = "decode.window", Body, permanent, 61, Origin, reached, plain;
     /// The status counts as a failure.
-    Status = "status", Head, permanent, 22;
+    Status = "status", Head, permanent, 22, Origin, reached, plain;
     /// The row was not tried: its origin gave no answer for the time of `--host-down-after`, or its host none but 429 and 5xx.
-    HostDown = "host.down", Connect, permanent, 7;
+    HostDown = "host.down", Connect, permanent, 7, Us, untold, plain;
     /// The result could not be written.
-    SinkIo = "sink.io", Sink, permanent, 23;
+    SinkIo = "sink.io", Sink, permanent, 23, Us, untold, plain;
     /// The machine ran out of files, ports, threads or memory.
-    Resource = "resource", Run, transient, 27;
+    Resource = "resource", Run, transient, 27, Us, untold, plain;
     /// The request may have been sent by a run that was killed, and must not be sent twice.
-    RunUnconfirmed = "run.unconfirmed", Run, permanent, 56;
+    RunUnconfirmed = "run.unconfirmed", Run, permanent, 56, Us, untold, plain;
     /// A defect in this program ended the row.
-    Internal = "internal", Run, permanent, 2;
+    Internal = "internal", Run, permanent, 2, Us, untold, plain;
 }
 
 impl fmt::Display for ErrorKind {
@@ -186,6 +228,21 @@ mod tests {
             assert!(kind.name().bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'_'), "{kind}");
             assert!(ErrorKind::ALL[..i].iter().all(|other| other.name() != kind.name()), "{kind} twice");
             assert!(kind.meaning().ends_with('.'), "{kind}: {:?}", kind.meaning());
+        }
+    }
+
+    /// What is learned of an origin fits to who is to blame.
+    #[test]
+    fn the_columns_agree() {
+        for kind in ErrorKind::ALL {
+            match kind.blame() {
+                Blame::Us => assert!(kind.reached().is_none() && !kind.is_slow(), "{kind}"),
+                Blame::Network => {
+                    assert_eq!((kind.reached(), kind.is_slow()), (Some(false), false), "{kind}")
+                }
+                Blame::Either => assert!(kind.is_transient(), "{kind}"),
+                Blame::Origin => assert!(kind.reached().is_some() && !kind.is_slow(), "{kind}"),
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! in `schedule`.
 
 use crate::calendar::days_since_1970;
-use crate::error::{ErrorKind, Phase};
+use crate::error::{Blame, Phase};
 use crate::job::{Job, Method};
 use crate::limits;
 use crate::outcome::Ending;
@@ -57,7 +57,7 @@ impl Policy {
     fn is_worth_it(&self, ending: Ending) -> bool {
         match ending {
             Ending::Response { status, .. } => is_transient(status) || (self.all_errors && status >= 400),
-            Ending::Failed(kind) => kind.is_transient() || (self.all_errors && is_the_networks(kind)),
+            Ending::Failed(kind) => kind.is_transient() || (self.all_errors && kind.blame() != Blame::Us),
         }
     }
 
@@ -88,15 +88,6 @@ pub const fn is_transient(status: u16) -> bool {
 #[must_use]
 pub const fn is_refusal(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504 | 522 | 524)
-}
-
-/// True if the failure came from the server or the network, not from the row, the policy or the disk.
-fn is_the_networks(kind: ErrorKind) -> bool {
-    match kind.phase() {
-        Phase::Dns | Phase::Tls | Phase::Send | Phase::Head | Phase::Body => true,
-        Phase::Connect => !matches!(kind, ErrorKind::PolicyAddress | ErrorKind::HostDown),
-        Phase::Input | Phase::Sink | Phase::Run => false,
-    }
 }
 
 /// How long to wait before retry number `retry`, counted from 0: anything up to 0.5 s · 2^retry, at most 60 s.
@@ -235,6 +226,7 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::error::ErrorKind;
     use crate::job::{Ask, Row};
     use crate::outcome::Hop;
 

@@ -2,7 +2,6 @@
 //! origins in `reach`.
 
 use crate::bucket::{Bucket, Rate, Spacing};
-use crate::error::ErrorKind;
 use crate::job::HostKey;
 use crate::origin::Endpoint;
 use crate::outcome::Ending;
@@ -225,13 +224,10 @@ impl Host {
 }
 
 fn load(ending: Ending) -> Load {
-    use ErrorKind::{ConnectTimeout, TimeoutFirstByte, TimeoutSlow, TimeoutTotal, TlsTimeout};
     match ending {
         Ending::Response { status, .. } if retry::is_refusal(status) => Load::Refused,
         Ending::Response { .. } => Load::Fine,
-        Ending::Failed(ConnectTimeout | TlsTimeout | TimeoutFirstByte | TimeoutSlow | TimeoutTotal) => {
-            Load::Slow
-        }
+        Ending::Failed(kind) if kind.is_slow() => Load::Slow,
         Ending::Failed(_) => Load::Unknown,
     }
 }

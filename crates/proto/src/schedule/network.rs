@@ -4,7 +4,7 @@
 //! any host in between. While the network counts as down, only one probe at a time starts, and rows that fail are put
 //! back as if they had not started. After an hour without an answer rows fail as usual.
 
-use crate::error::{ErrorKind, Phase};
+use crate::error::Blame;
 use crate::limits;
 use crate::outcome::Ending;
 use crate::retry;
@@ -117,27 +117,15 @@ impl Network {
 
 impl Sign {
     fn of(ending: Ending) -> Self {
-        use ErrorKind::{
-            ConnectFailed, ConnectTimeout, ConnectUnreachable, DnsTemporary, DnsTimeout, HostDown,
-            PolicyAddress, TimeoutFirstByte, TimeoutSlow, TimeoutTotal, TlsTimeout,
-        };
         let kind = match ending {
             Ending::Response { .. } => return Self::Works,
             Ending::Failed(kind) => kind,
         };
-        if matches!(kind, ConnectUnreachable | DnsTemporary | DnsTimeout) {
-            return Self::Down;
-        }
-        if matches!(
-            kind,
-            ConnectTimeout | ConnectFailed | TlsTimeout | TimeoutFirstByte | TimeoutSlow | TimeoutTotal
-        ) {
-            return Self::Doubtful;
-        }
-        match kind.phase() {
-            Phase::Connect if matches!(kind, PolicyAddress | HostDown) => Self::Nothing,
-            Phase::Dns | Phase::Connect | Phase::Tls | Phase::Send | Phase::Head | Phase::Body => Self::Works,
-            Phase::Input | Phase::Sink | Phase::Run => Self::Nothing,
+        match kind.blame() {
+            Blame::Us => Self::Nothing,
+            Blame::Network => Self::Down,
+            Blame::Either => Self::Doubtful,
+            Blame::Origin => Self::Works,
         }
     }
 }

@@ -12,7 +12,7 @@
 //!                             Parked ──probe failed, no answer for `down_after`──▶ GivenUp
 //! ```
 
-use crate::error::{ErrorKind, Phase};
+use crate::error::ErrorKind;
 use crate::limits;
 use crate::origin::Endpoint;
 use crate::outcome::Ending;
@@ -83,16 +83,9 @@ pub(super) enum Admission {
 
 /// Whether an attempt that ended with `ending` has reached the origin. `None`: unknown.
 pub(super) fn contact(ending: Ending) -> Option<bool> {
-    let kind = match ending {
-        Ending::Response { .. } => return Some(true),
-        Ending::Failed(ErrorKind::PolicyAddress | ErrorKind::HostDown) => return None, // It was not tried.
-        Ending::Failed(kind) => kind,
-    };
-    match kind.phase() {
-        Phase::Dns | Phase::Connect => Some(false),
-        Phase::Tls => Some(kind != ErrorKind::TlsTimeout),
-        Phase::Send | Phase::Head | Phase::Body => Some(true),
-        Phase::Input | Phase::Sink | Phase::Run => None,
+    match ending {
+        Ending::Response { .. } => Some(true),
+        Ending::Failed(kind) => kind.reached(),
     }
 }
 
