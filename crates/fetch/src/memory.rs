@@ -22,7 +22,7 @@ use overlapped_proto::limits;
 #[derive(Debug)]
 pub(crate) struct Memory {
     max: usize,
-    /// Responses that hold less are not counted.
+    /// Finished responses that hold less are not counted.
     counted: usize,
     used: AtomicUsize,
     /// Bytes of the texts of long rows, from when they are dispatched until a sink has taken their records.
@@ -139,7 +139,16 @@ impl Memory {
 impl Share {
     /// Sets the bytes that the response holds. Amounts below a threshold are not counted.
     pub(crate) fn set(&mut self, bytes: usize) {
-        let bytes = if bytes < self.memory.counted { 0 } else { bytes };
+        self.count(bytes, limits::MEMORY_COUNTED_BYTES);
+    }
+
+    /// The same for a response that has finished.
+    pub(crate) fn rest(&mut self, bytes: usize) {
+        self.count(bytes, self.memory.counted);
+    }
+
+    fn count(&mut self, bytes: usize, counted: usize) {
+        let bytes = if bytes < counted { 0 } else { bytes };
         let before = std::mem::replace(&mut self.bytes, bytes);
         if bytes > before {
             let used = self.memory.used.fetch_add(bytes - before, Ordering::SeqCst) + bytes - before;

@@ -32,7 +32,7 @@ pub(crate) async fn rest(
     store: &Arc<Store>,
     disk: &Executor,
 ) -> Result<Hold, Failure> {
-    share.set(headers.bytes() + drained.held_bytes());
+    share.rest(headers.bytes() + drained.held_bytes());
     share.end();
     if share.bytes() == 0 {
         return Ok(Hold::default());
