@@ -73,7 +73,7 @@ impl Pool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150 * ProptestConfig::default().cases / 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn it_runs_what_a_plain_queue_would(operations in operations(), queue_limit in 1..20_usize) {

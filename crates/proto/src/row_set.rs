@@ -390,7 +390,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(ProptestConfig::with_cases(40 * ProptestConfig::default().cases / 256))]
 
         #[test]
         fn as_a_set(inserted in proptest::collection::vec(ranges(), 0..40)) {

@@ -61,7 +61,7 @@ fn recovered(bytes: &[u8]) -> (Vec<Frame>, Result<Sound, Damage>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(48 * ProptestConfig::default().cases / 256))]
 
     #[test]
     fn frames_come_back(frames in proptest::collection::vec(frame(), 0..8)) {

@@ -432,7 +432,7 @@ fn search(cases: u32, believed: impl Fn() -> Pace) -> Result<(), TestError<Vec<O
 
 #[test]
 fn any_operations() {
-    if let Err(found) = search(10_000, pace) {
+    if let Err(found) = search(10_000 * ProptestConfig::default().cases / 256, pace) {
         panic!("{found}");
     }
 }
