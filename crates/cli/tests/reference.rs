@@ -112,10 +112,29 @@ fn bash_completes_without_the_word_fetch_and_files_behind_an_at_sign() {
     check(&["fetch", "--retry-f"], "--retry-f", &["--retry-failed"]);
     check(&["compare", "--wor"], "--wor", &["--workers"]);
     check(&["comp"], "comp", &["compare", "completions"]);
+    check(&["--paral"], "--paral", &["--parallel-max", "--parallel-max-host"]);
+    check(&["--loc"], "--loc", &[""]);
+    check(&["compare", "--ar"], "--ar", &[""]);
     check(&["@", "ur"], "@ur", &["@urls.txt "]);
     check(&["@ur"], "@ur", &["@urls.txt "]);
     check(&["-o", "a.csv", "@", "my"], "@my", &["@my\\ urls.csv "]);
     check(&["@", "li"], "@li", &["@lists/"]);
+}
+
+#[test]
+fn no_completion_offers_a_hidden_flag() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]).stdout;
+        let words: BTreeSet<&str> =
+            script.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).collect();
+        let has = |flag: &str| words.contains(flag) || words.contains(flag.trim_start_matches('-'));
+        assert!(has("--parallel-max") && has("--no-location") && has("--retry-failed"), "{shell}");
+        for flag in ["--parallel", "--location", "--show-error", "--compressed", "--arm"] {
+            let is_there =
+                words.contains(flag) || script.contains(&format!("-l {} ", flag.trim_start_matches('-')));
+            assert!(!is_there, "{shell}: {flag}");
+        }
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::flags;
 /// line, and `@` is followed by the name of a file.
 pub(super) fn completions(shell: Shell) -> Vec<u8> {
     let mut out = Vec::new();
-    clap_complete::generate(shell, &mut flags::declaration(), "overlapped", &mut out);
+    clap_complete::generate(shell, &mut flags::shown(), "overlapped", &mut out);
     let commands: Vec<_> =
         flags::declaration().get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let outer = match shell {

@@ -155,6 +155,28 @@ pub(crate) fn declaration() -> clap::Command {
     })
 }
 
+/// The command line without its hidden flags, which the generators of completions do not leave out.
+pub(crate) fn shown() -> clap::Command {
+    let program = declaration();
+    let has = |command: &clap::Command, flag: &str| command.get_arguments().any(|arg| arg.get_id() == flag);
+    let commands = program.get_subcommands().map(|command| {
+        let name = slips::COMMANDS.iter().find(|name| **name == command.get_name());
+        let flags = command.get_arguments().filter(|arg| !arg.is_hide_set());
+        let about = command.get_about().cloned().unwrap_or_default();
+        clap::Command::new(*name.expect("every command is in the list"))
+            .about(about)
+            .disable_help_flag(has(command, "help"))
+            .args(flags.cloned())
+    });
+    clap::Command::new("overlapped")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_flag(has(&program, "help"))
+        .disable_version_flag(has(&program, "version"))
+        .disable_help_subcommand(program.is_disable_help_subcommand_set())
+        .args(program.get_arguments().cloned())
+        .subcommands(commands)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +195,7 @@ mod tests {
     #[test]
     fn declaration_is_sound() {
         declaration().debug_assert();
+        shown().debug_assert();
     }
 
     #[test]
