@@ -150,7 +150,7 @@ fn secrets_are_read_from_files_and_from_the_environment() {
     assert!(body(&[&url, "-u", "$PASS"]).contains(basic));
     let sent = body(&[&url, "-H", "$FIELDS", "--json", "$DATA", "--oauth2-bearer", "$TOKEN"]);
     assert!(sent.contains("x-a") && sent.contains("bearer t0k"), "{sent}");
-    run(&[&url, "-u", "$NOT_THERE"]).check_refused(2, "no such variable");
+    run(&[&url, "-u", "$NOT_THERE"]).check_refused(2, "environment variable is not set");
     run(&[&url, "-u", "@/nowhere/user"]).check_refused(2, "cannot read");
     let none = file("none", "s3cr3t");
     let refused = run(&[&url, "-u", &none]);
