@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::plural::counted;
 
 /// The part of a run that an [`Error`] concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl Error {
 
     /// The list cannot be read, or not beyond this number of rows.
     pub(crate) fn input(name: &str, rows: u64, source: io::Error) -> Self {
-        let after = if rows > 0 { format!(" after {rows} rows") } else { String::new() };
+        let after = if rows > 0 { format!(" after {}", counted(rows, "row")) } else { String::new() };
         Self::new(ErrorClass::Input, format!("cannot read the list {name}{after}"), Some(source))
     }
 

@@ -49,6 +49,7 @@ pub mod outcome;
 pub mod timing;
 pub mod error;
 pub mod limits;
+pub mod plural;
 pub mod time;
 pub mod calendar;
 pub mod base64;

@@ -14,6 +14,7 @@ use crate::job::{Job, Method};
 use crate::limits;
 use crate::origin::{self, Scheme};
 use crate::outcome::Failure;
+use crate::plural::counted;
 use crate::sanitize;
 
 /// The redirect policy of a run.
@@ -98,7 +99,8 @@ pub fn decide(job: &Job, sent: Sent<'_>, status: u16, location: Option<&[u8]>, p
         return Decision::Stay;
     };
     if job.chain.len() >= usize::from(max) {
-        let message = format!("more than {max} redirects; the next would be {}", shown(location));
+        let message =
+            format!("more than {}; the next would be {}", counted(max.into(), "redirect"), shown(location));
         return Decision::Fail(Failure::new(ErrorKind::RedirectTooMany, message));
     }
     match follow(job, sent, status, location, policy) {

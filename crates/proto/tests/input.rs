@@ -306,13 +306,13 @@ fn tables() {
         Format::Csv,
         "url,x\nhttp://a/\n",
         ErrorKind::InputFormat,
-        "the row has 1 cells; there are 2 columns",
+        "the row has 1 cell; there are 2 columns",
     );
     fails(
         Format::Csv,
         "url\nhttp://a/,2\n",
         ErrorKind::InputFormat,
-        "the row has 2 cells; there are 1 columns",
+        "the row has 2 cells; there is 1 column",
     );
     fails(
         Format::Csv,

@@ -6,6 +6,7 @@ use std::path::Path;
 use overlapped_fetch::durable::{Checked, check, repair};
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::Frame;
+use overlapped_proto::plural::{counted, plural};
 use overlapped_proto::sanitize::escape;
 
 use super::print;
@@ -51,7 +52,7 @@ fn told(frame: &Frame) -> String {
             let (ok, failed) = (ranges(&group.ok), ranges(&group.failed));
             format!("done  ok {ok}  failed {failed}  sinks {}", sinks.join(" "))
         }
-        Frame::Names(named) => format!("names  {} files", named.len()),
+        Frame::Names(named) => format!("names  {}", counted(named.len() as u64, "file")),
         Frame::Intent(rows) => format!("intent  {}", ranges(rows)),
         Frame::Snapshot(state) => {
             let (done, failed) = (state.done.len(), state.failed.len());
@@ -87,9 +88,14 @@ fn report(checked: &Checked) -> String {
     let mut text = String::new();
     for (file, bytes, torn) in files {
         let tail = if *torn { ", then a torn write, which is ignored" } else { "" };
-        let _ = writeln!(text, "{file}: {bytes} bytes{tail}");
+        let _ = writeln!(text, "{file}: {}{tail}", counted(*bytes, "byte"));
     }
-    let _ = write!(text, "{done} rows are done, {failed} of them failed");
+    let _ = write!(
+        text,
+        "{} {} done, {failed} of them failed",
+        counted(*done, "row"),
+        plural(*done, "is", "are")
+    );
     if *in_doubt > DOUBTS_COUNTED_MAX {
         text.push_str("; which others were sent is unknown: no POST is sent again");
     } else if *in_doubt > 0 {

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{BARS_MAX, Bar};
+use overlapped_proto::plural::{counted, plural};
 
 /// The most rows that are kept. Further rows are only counted, so that the memory does not grow with the list.
 const ROWS_MAX: usize = 100_000;
@@ -106,8 +107,9 @@ impl Chart {
     /// A sentence on the rows that are not drawn.
     pub(super) fn left_out(&self) -> Option<String> {
         let mut parts = Vec::new();
-        if self.never_started > 0 {
-            parts.push(format!("{} rows were never started", self.never_started));
+        let never = self.never_started;
+        if never > 0 {
+            parts.push(format!("{} {} never started", counted(never, "row"), plural(never, "was", "were")));
         }
         if self.not_drawn > 0 {
             let failed = match self.failed_not_drawn {

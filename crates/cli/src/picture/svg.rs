@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use overlapped_proto::plural::counted;
 use overlapped_proto::sanitize::is_unsafe;
 
 use super::layout::{self, Axis, Drawn, Rows, columns, seconds};
@@ -218,7 +219,7 @@ impl<'a> Page<'a> {
     fn head(&mut self, prefix: &str) {
         let (rows, failed, took) = (self.chart.rows(), self.chart.failed(), seconds(self.chart.span_s()));
         let of = if prefix.is_empty() { String::new() } else { format!(" · {prefix}") };
-        let told = format!("{rows} rows in {took}, {failed} failed{of}");
+        let told = format!("{} in {took}, {failed} failed{of}", counted(rows, "row"));
         self.text(MARGIN, 58, "label dim", &told);
         let mut x = MARGIN;
         let phases: Vec<_> = self.drawn.phases().collect();

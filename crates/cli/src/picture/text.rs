@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::layout::{self, Axis, Drawn, Rows, columns, seconds};
 use super::{Bar, Chart, Phase};
+use overlapped_proto::plural::{counted, plural};
 
 /// The most lines of lanes; the curve above them counts all requests.
 const LANES_MAX: usize = 24;
@@ -33,7 +34,11 @@ pub(crate) fn draw(chart: &Chart, style: &Style) -> String {
     } else {
         if let Some(told) = told {
             page.lanes(chart);
-            page.say(&format!("{} rows, {} failed; below them {told}", chart.rows(), chart.failed()));
+            page.say(&format!(
+                "{}, {} failed; below them {told}",
+                counted(chart.rows(), "row"),
+                chart.failed()
+            ));
         }
         page.bars(&bars);
         page.legend();
@@ -138,8 +143,9 @@ impl Page<'_> {
         if chart.failed() > 0 {
             self.lane("failed", left, &layout::failures(&chart.bars, self.span_s, cells));
         }
-        if lanes.len() > LANES_MAX {
-            self.say(&format!("{} more lanes are counted in the curve", lanes.len() - LANES_MAX));
+        let more = lanes.len().saturating_sub(LANES_MAX) as u64;
+        if more > 0 {
+            self.say(&format!("{more} more {} counted in the curve", plural(more, "lane is", "lanes are")));
         }
     }
 
@@ -398,6 +404,6 @@ mod tests {
         let mut chart = Chart::default();
         chart.add(None);
         let drawn = draw(&chart, &Style { width: 80, colour: false, span_s: None });
-        assert_eq!(drawn, "no row was started\n1 rows were never started\n");
+        assert_eq!(drawn, "no row was started\n1 row was never started\n");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use overlapped_proto::plural::plural;
+
 /// A count with its thousands apart: `38,214,022`.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -15,9 +17,14 @@ pub(crate) fn count(n: u64) -> String {
     out
 }
 
-/// A count of rows: `1 row`, `2,000 rows`.
-pub(crate) fn rows(n: u64) -> String {
-    format!("{} {}", count(n), if n == 1 { "row" } else { "rows" })
+/// A count and its noun: `1 row`, `2,000 rows`.
+pub(crate) fn counted(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(n), plural(n, "", "s"))
+}
+
+/// `1 row is`, `2,000 rows are`
+pub(crate) fn rows_are(n: u64) -> String {
+    format!("{} {}", counted(n, "row"), plural(n, "is", "are"))
 }
 
 /// A count in at most five characters: `999`, `41k`, `1.1M`.

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::{Percentiles, Progress, Stop, Summary};
+use overlapped_proto::plural::plural;
 use overlapped_proto::sanitize::escape;
 use overlapped_proto::schedule::Held;
 use serde_json::{Value, json};
 
-use super::figures::{self, bytes, count, millis, span};
+use super::figures::{bytes, count, counted, millis, rows_are, span};
 use super::line as progress;
 
 /// For a person.
@@ -17,21 +18,21 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
     let seconds = now.elapsed.as_secs_f64().max(1e-9);
     let mut text = format!(
         "{} in {} ({}/s), {} ({}/s)",
-        figures::rows(now.rows_done),
+        counted(now.rows_done, "row"),
         span(now.elapsed),
         count((now.rows_done as f64 / seconds) as u64),
         bytes(now.bytes as f64),
         bytes(now.bytes as f64 / seconds)
     );
     if !run.finished {
-        let left = count(now.rows_read.saturating_sub(now.rows_done));
+        let left = counted(now.rows_read.saturating_sub(now.rows_done), "row");
         let unread = now.input_bytes.is_none_or(|bytes| now.input_bytes_read < bytes);
         let rest = if unread { ", the rest of the list unread" } else { "" };
         let by = match run.stopped_by {
             Some(Stop::MaxErrors) => " by --max-errors",
             Some(Stop::Asked) | None => "",
         };
-        let _ = write!(text, "; stopped{by} with {left} rows not done{rest}");
+        let _ = write!(text, "; stopped{by} with {left} not done{rest}");
     }
     line(&mut text, "rows", &rows(run));
     line(&mut text, "errors", &named(run.by_error.iter().filter(|(name, _)| **name != "status")));
@@ -41,7 +42,10 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
     line(&mut text, "first byte", &percentiles(&run.first_byte_ms));
     let (new, reused) = (count(run.connections_new), count(run.connections_reused));
     let mut traffic = format!("{new} new, {reused} reused");
-    for (n, what) in [(run.retries, "retries"), (run.redirects, "redirects")] {
+    for (n, what) in [
+        (run.retries, plural(run.retries, "retry", "retries")),
+        (run.redirects, plural(run.redirects, "redirect", "redirects")),
+    ] {
         if n > 0 {
             let _ = write!(traffic, " · {} {what}", count(n));
         }
@@ -56,9 +60,9 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
     }
     if run.shortages > 0 {
         let told = format!(
-            "open files or local ports ran out {} times; it went on with {} requests at once (ulimit -n)",
-            count(run.shortages),
-            count(u64::try_from(run.parallel_least).unwrap_or(u64::MAX))
+            "open files or local ports ran out {}; it went on with {} at once (ulimit -n)",
+            counted(run.shortages, "time"),
+            counted(u64::try_from(run.parallel_least).unwrap_or(u64::MAX), "request")
         );
         line(&mut text, "warning", &told);
     }
@@ -76,10 +80,12 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
 
 /// What an earlier run has left, for a person.
 pub(crate) fn resumed(earlier: &Earlier) -> String {
-    let mut text = format!("going on: {} rows are done", count(earlier.rows));
-    for (rows, what) in
-        [(earlier.failed, "of them failed"), (earlier.again.len(), "failed and are fetched again")]
-    {
+    let mut text = format!("going on: {} done", rows_are(earlier.rows));
+    let again = earlier.again.len();
+    for (rows, what) in [
+        (earlier.failed, "of them failed"),
+        (again, plural(again, "failed and is fetched again", "failed and are fetched again")),
+    ] {
         if rows > 0 {
             let _ = write!(text, ", {} {what}", count(rows));
         }
@@ -87,8 +93,8 @@ pub(crate) fn resumed(earlier: &Earlier) -> String {
     if let Some(bytes) = earlier.grown_from {
         let _ = write!(
             text,
-            "; the list has grown by then: it had {} bytes, and its new rows are fetched too",
-            count(bytes)
+            "; the list has grown by then: it had {}, and its new rows are fetched too",
+            counted(bytes, "byte")
         );
     }
     text
@@ -129,9 +135,11 @@ fn down(run: &Summary) -> String {
     match run.by_error.get("host.down") {
         None => String::new(),
         Some(rows) => format!(
-            "{} rows not tried: their hosts gave no answer, or none but 429 and 5xx, for the time of --host-down-after; \
-             --retry-failed fetches them again",
-            count(*rows)
+            "{} not tried: {} gave no answer, or none but 429 and 5xx, for the time of --host-down-after; \
+             --retry-failed fetches {} again",
+            counted(*rows, "row"),
+            plural(*rows, "its host", "their hosts"),
+            plural(*rows, "it", "them")
         ),
     }
 }

@@ -7,6 +7,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::plural::counted;
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 /// Removes all content codings of one body.
@@ -193,7 +194,11 @@ impl Stage {
         let wanted = self.bytes_out.saturating_mul(limits::ENCODED_RATIO_MAX).min(max_bytes);
         if self.bytes_in > wanted.saturating_add(limits::ENCODED_BYTES_MIN) {
             let (bytes_in, bytes_out) = (self.bytes_in, self.bytes_out);
-            let message = format!("{bytes_in} bytes of coded data decode to only {bytes_out} bytes");
+            let message = format!(
+                "{} of coded data decode to only {}",
+                counted(bytes_in, "byte"),
+                counted(bytes_out, "byte")
+            );
             return Err(Failure::new(ErrorKind::BodyTooLarge, message));
         }
         Ok(())

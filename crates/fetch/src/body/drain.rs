@@ -13,6 +13,7 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Row;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::plural::counted;
 use overlapped_proto::record::Body;
 use overlapped_proto::time::Nanos;
 use sha2::{Digest, Sha256};
@@ -480,7 +481,8 @@ impl Intake {
                     usize::try_from(self.max_bytes).unwrap_or(usize::MAX).saturating_sub(self.held.len());
                 self.held.extend_from_slice(block.get(..room).unwrap_or(block));
             }
-            let message = format!("the body is larger than {} bytes (--max-filesize)", self.max_bytes);
+            let message =
+                format!("the body is larger than {} (--max-filesize)", counted(self.max_bytes, "byte"));
             return Err(Failure::new(ErrorKind::BodyTooLarge, message));
         }
         if let Some(digest) = &mut self.digest {
@@ -516,8 +518,10 @@ impl Pace {
             let wanted = bytes.saturating_mul(span.0 / 1_000_000_000).max(1);
             let bytes = received - self.before;
             if bytes < wanted {
-                let message =
-                    format!("{bytes} bytes in {span}; the minimum is {wanted} (--speed-limit, --speed-time)");
+                let message = format!(
+                    "{} in {span}; the minimum is {wanted} (--speed-limit, --speed-time)",
+                    counted(bytes, "byte")
+                );
                 return Err(Failure::new(ErrorKind::TimeoutSlow, message));
             }
         }

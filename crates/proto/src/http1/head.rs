@@ -14,6 +14,7 @@ use crate::job::Method;
 use crate::limits;
 use crate::notes::{Note, Notes};
 use crate::outcome::Failure;
+use crate::plural::counted;
 use crate::record::{Headers, HttpVersion};
 
 /// The head of a response.
@@ -121,8 +122,8 @@ impl HeadReader {
             Ok(_) => Failure::new(
                 ErrorKind::HttpTruncated,
                 format!(
-                    "the connection ended inside the head of the response, {} bytes into it",
-                    input.len()
+                    "the connection ended inside the head of the response, {} into it",
+                    counted(input.len() as u64, "byte")
                 ),
             ),
         }

@@ -4,6 +4,7 @@ use crate::error::ErrorKind;
 use crate::job::{Job, Row};
 use crate::limits::{INPUT_COLUMNS_MAX, INPUT_ROW_BYTES_MAX, QUOTE_BYTES_MAX};
 use crate::outcome::Failure;
+use crate::plural::{counted, plural};
 use crate::sanitize;
 
 use super::csv::{Cells, Lost, Shape, Why};
@@ -72,7 +73,7 @@ impl Header {
         let mut draft = Draft::default();
         if cells.ends.len() != self.columns.len() {
             let (has, expected) = (cells.ends.len(), self.columns.len());
-            let message = format!("the row has {has} cells; there are {expected} columns");
+            let message = format!("the row has {}; there {}", counted(has as u64, "cell"), columns(expected));
             draft.fail(Failure::new(ErrorKind::InputFormat, message));
         }
         for ((name, column), cell) in self.columns.iter().zip(split(text, cells.ends)) {
@@ -110,13 +111,18 @@ fn explain(why: Why, columns: Option<usize>) -> String {
         (Why::Long, _) => format!("has a quote that is not closed within {INPUT_ROW_BYTES_MAX} bytes"),
         (Why::Text, _) => "has a quoted cell of several lines with text behind its last quote".to_owned(),
         (Why::Cells(has), Some(columns)) => {
-            format!(
-                "has {has} cells over several lines; there are {columns} columns; perhaps a quote is not closed"
-            )
+            let (has, columns) = (counted(has as u64, "cell"), self::columns(columns));
+            format!("has {has} over several lines; there {columns}; perhaps a quote is not closed")
         }
-        (Why::Cells(has), None) => format!("has {has} cells over several lines"),
+        (Why::Cells(has), None) => format!("has {} over several lines", counted(has as u64, "cell")),
         (Why::Url, _) => "has a line end in its URL; perhaps a quote is not closed".to_owned(),
     }
+}
+
+/// `is 1 column`, `are 2 columns`
+fn columns(columns: usize) -> String {
+    let columns = columns as u64;
+    format!("{} {}", plural(columns, "is", "are"), counted(columns, "column"))
 }
 
 /// A cell of a line that was cut out of its row: the quotes around it may be those of the row.

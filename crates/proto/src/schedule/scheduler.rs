@@ -12,6 +12,7 @@ use crate::job::{self, HostKey, Job, Target};
 use crate::limits;
 use crate::origin::{Endpoint, Scheme};
 use crate::outcome::{Ending, Failure};
+use crate::plural::counted;
 use crate::retry::{self, Budget};
 use crate::slab::{List, Slab};
 use crate::time::Nanos;
@@ -891,7 +892,10 @@ fn refused(pace: &Pace) -> Failure {
 
 fn given_up(last: ErrorKind, pace: &Pace) -> Failure {
     if last == ErrorKind::DnsNotFound {
-        let message = format!("not tried: the name was not found {} times in a row", pace.host_errors_max);
+        let message = format!(
+            "not tried: the name was not found {} in a row",
+            counted(pace.host_errors_max.into(), "time")
+        );
         return Failure::new(last, message);
     }
     let span = pace.host_down_after.unwrap_or_default().as_secs_f64();

@@ -5,13 +5,14 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use overlapped_fetch::{Bulk, Pace, survey};
+use overlapped_proto::plural::plural;
 use overlapped_proto::sanitize::escape;
 use overlapped_proto::survey::Survey;
 use serde_json::{Value, json};
 
 use crate::exit::{Ending, Error};
 use crate::flags::plan::Plan;
-use crate::report::figures::{count, span};
+use crate::report::figures::{count, counted, span};
 use crate::report::write_whole;
 
 pub(super) fn run(plan: Plan) -> Result<Ending, Error> {
@@ -31,8 +32,7 @@ pub(super) fn run(plan: Plan) -> Result<Ending, Error> {
 
 fn text(survey: &Survey, pace: &Pace) -> String {
     let (all, bad) = (count(survey.rows()), survey.bad());
-    let mut text =
-        format!("rows      {all}, of which {} {} bad\n", count(bad), if bad == 1 { "is" } else { "are" });
+    let mut text = format!("rows      {all}, of which {} {} bad\n", count(bad), plural(bad, "is", "are"));
     for (line, bad) in survey.bad_rows() {
         let _ = writeln!(text, "  line {line}: {} {}", bad.failure.kind, escape(&bad.failure.message));
     }
@@ -45,8 +45,8 @@ fn text(survey: &Survey, pace: &Pace) -> String {
         0 => writeln!(text, "hosts     {hosts}"),
         rows => writeln!(
             text,
-            "hosts     more than {hosts}: only these are counted, not those that follow ({} rows)",
-            count(rows)
+            "hosts     more than {hosts}: only these are counted, not those that follow ({})",
+            counted(rows, "row")
         ),
     };
     for (host, rows) in survey.largest() {

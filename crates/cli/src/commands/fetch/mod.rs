@@ -20,7 +20,7 @@ use crate::exit::{Ending, Error};
 use crate::flags::fetch::Flags;
 use crate::flags::plan::{Main, Plan, plan};
 use crate::picture::{Chart, svg};
-use crate::report::figures::rows;
+use crate::report::figures::counted;
 use crate::report::watch::{Seen, Watch};
 use crate::report::{summary, write_whole};
 use crate::terminal;
@@ -114,8 +114,8 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     if run.stopped_by == Some(Stop::MaxErrors) {
         let failed = run.progress.rows_done - run.progress.ok;
         terminal::say(format_args!(
-            "overlapped: stopped by a limit: {failed} of {} rows failed (--max-errors); what is written is kept",
-            run.progress.rows_done
+            "overlapped: stopped by a limit: {failed} of {} failed (--max-errors); what is written is kept",
+            counted(run.progress.rows_done, "row")
         ));
     }
     if let Some(path) = &plan.summary {
@@ -148,12 +148,13 @@ fn next(run: &Summary, earlier: Option<&Earlier>, writes_only_files: bool) -> Op
                 true => "; records name them and their errors, with a further -o F.ndjson",
                 false => "",
             };
-            let told = format!("  {} failed{untold}; to fetch them again:", rows(failed));
+            let told = format!("  {} failed{untold}; to fetch them again:", counted(failed, "row"));
             Some(with_command(&told, "--retry-failed"))
         }
-        (None, true, failed) => {
-            Some(format!("  {} failed; with -o FILE, --retry-failed would fetch them again", rows(failed)))
-        }
+        (None, true, failed) => Some(format!(
+            "  {} failed; with -o FILE, --retry-failed would fetch them again",
+            counted(failed, "row")
+        )),
     }
 }
 
@@ -183,8 +184,9 @@ fn fit_open_files(plan: &mut Plan) {
     let room = raise_open_files_limit(wanted);
     if room < wanted {
         terminal::say(format_args!(
-            "overlapped: this system allows {room} requests at once instead of {wanted}: \
-             raise its limit on open files (ulimit -Hn) for more"
+            "overlapped: this system allows {} at once instead of {wanted}: \
+             raise its limit on open files (ulimit -Hn) for more",
+            counted(room as u64, "request")
         ));
         plan.config.pace.parallel_max = room.max(1);
     }

@@ -7,7 +7,7 @@ use overlapped_fetch::{Input, survey};
 
 use crate::exit::{Ending, Error};
 use crate::flags::plan::{Plan, Show};
-use crate::report::figures::count;
+use crate::report::figures::{count, counted, rows_are};
 use crate::terminal;
 
 /// A run whose rows all succeeded has removed its state. Then the outputs decide: if each holds every row of the list,
@@ -39,23 +39,23 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
     match found.iter().find(|(_, held)| !is_whole(held)) {
         None => {
             if plan.show.told {
-                terminal::say(format_args!("overlapped: nothing to do: all {} rows are done", count(rows)));
+                terminal::say(format_args!("overlapped: nothing to do: all {} done", rows_are(rows)));
             }
             Ok(Some(Ending::Succeeded))
         }
         Some((path, held)) => Err(Error::Usage(format!(
-            "{} exists, but there is no state of a run beside it to resume; it holds {} of the {} rows of the list: \
+            "{} exists, but there is no state of a run beside it to resume; it holds {} of the {} of the list: \
              --overwrite replaces it, another -o keeps it",
             path.display(),
             count(held.rows.len()),
-            count(rows)
+            counted(rows, "row")
         ))),
     }
 }
 
 /// Reports that the list is done, and how to fetch its failed rows again.
 pub(super) fn told(found: &Earlier, show: Show) -> Ending {
-    let mut text = format!("overlapped: nothing to do: all {} rows are done", count(found.rows));
+    let mut text = format!("overlapped: nothing to do: all {} done", rows_are(found.rows));
     if found.failed > 0 {
         let _ =
             write!(text, ", {} of them failed: --retry-failed fetches them once more", count(found.failed));
