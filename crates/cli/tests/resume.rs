@@ -5,14 +5,16 @@
 mod program;
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use overlapped_proto::journal::Head;
 use overlapped_testkit::{Script, Server};
 use program::{Directory, command, command_to_signal, records, run, run_with};
+use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -98,6 +100,63 @@ fn files_go_on_where_they_replace_others() {
     for row in 0..400 {
         assert_eq!(fs::read(format!("{pages}{row}")).unwrap(), overlapped_testkit::row_of(row));
     }
+}
+
+/// Killed twice while one of two servers is away: its rows wait, are not failed, and are fetched once it is back.
+#[test]
+fn a_run_that_is_killed_while_a_host_is_away_goes_on() {
+    const OWN: Ipv4Addr = Ipv4Addr::new(127, 0, 79, 1);
+    const ROWS: u64 = 400;
+    let (steady, away) = (Server::start(), Server::builder().address(OWN).start());
+    let port = away.addr().port();
+    let directory = Directory::new();
+    let row = |row: u64| match row % 2 {
+        0 => steady.url(&format!("/row/{row}?delay_ms=10\n")),
+        _ => away.url(&format!("/row/{row}?delay_ms=10\n")),
+    };
+    let list = format!("@{}", directory.write("urls.txt", (0..ROWS).map(row).collect::<String>()));
+    let out = directory.path("out.ndjson");
+    let words = ["-s", "--parallel-max-host", "4", "--durability", "each", "--resume", "-o", &out, &list];
+    let start = || command(&words).stderr(Stdio::null()).spawn().unwrap();
+    let kill = |mut child: Child| {
+        assert!(child.try_wait().unwrap().is_none(), "it waits for the host that is away");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    let of_away = |record: &&Value| record["url"].as_str().unwrap().contains("127.0.79.1");
+
+    let first = start();
+    assert!(away.wait_for_requests(40, LONG));
+    drop(away);
+    // The last line may not be whole yet.
+    let written = || {
+        let text = directory.read("out.ndjson");
+        records(text.rsplit_once('\n').map_or("", |(whole, _)| whole))
+    };
+    let deadline = std::time::Instant::now() + LONG;
+    while written().iter().filter(|record| !of_away(record)).count() < ROWS as usize / 2 {
+        assert!(std::time::Instant::now() < deadline, "the other host goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill(first);
+    let done = written().iter().filter(of_away).count() as u64;
+    assert!((1..ROWS / 2).contains(&done), "{done}");
+
+    let requests = steady.requests();
+    let second = start();
+    std::thread::sleep(Duration::from_millis(500));
+    kill(second);
+
+    let back = Server::builder().address(OWN).port(port).start();
+    run(&words).check_code(0);
+    let mut rows: Vec<_> =
+        written().iter().map(|record| (record["row"].as_u64(), record["ok"] == true)).collect();
+    rows.sort_unstable();
+    assert!(rows.into_iter().eq((0..ROWS).map(|row| (Some(row), true))), "each row once");
+    assert_eq!(steady.requests(), requests, "what was done is not fetched again");
+    // The last of the first server's answers may have been cut off.
+    let fetched = back.requests();
+    assert!((ROWS / 2 - done..=ROWS / 2 - done + 4).contains(&fetched), "{fetched} beside {done}");
 }
 
 /// Slow enough that a kill finds it half-way.

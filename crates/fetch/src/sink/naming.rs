@@ -158,7 +158,7 @@ pub(super) fn settle(root: &Folder, pending: &[Pending], reserved: &Reserved) ->
     for some in pending.chunks(RENAMES_A_TURN) {
         let mut reserved = reserved.lock();
         for file in some {
-            rename(root, file).map_err(|error| at(&root.path().join(&file.path), &error))?;
+            rename(root, file).map_err(|error| at(&root.path().join(&file.path), &replaced(error)))?;
             reserved.remove(&file.path);
         }
     }
@@ -170,6 +170,15 @@ fn rename(root: &Folder, Pending { part, path, replaces }: &Pending) -> io::Resu
     let folder = root.make_below(path.parent().unwrap_or(Path::new("")))?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     folder.take(root.place(part), name, *replaces)
+}
+
+/// The record of the file may be written, so that no other name can be chosen.
+fn replaced(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::NotADirectory {
+        return error;
+    }
+    let what = "a directory on the way was replaced by something else: put it back, then --resume goes on";
+    io::Error::new(error.kind(), what)
 }
 
 /// Syncs a few files one by one, more of them with the whole file system where it can be, which is faster.
@@ -192,4 +201,39 @@ fn sync_folders(root: &Folder, pending: &[Pending]) -> io::Result<()> {
         let synced = root.below(folder).and_then(|open| open.sync());
         synced.map_err(|error| at(&root.path().join(folder), &error))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A directory is replaced by a link when the records that name its files may be written, and the files are not there.
+    #[test]
+    fn a_directory_that_is_replaced_is_told_and_can_be_put_back() {
+        let place = std::env::temp_dir().join(format!("overlapped-naming-{}", std::process::id()));
+        let [inner, away, elsewhere] = ["root/a", "away", "elsewhere"].map(|name| place.join(name));
+        fs::create_dir_all(place.join("root")).unwrap();
+        fs::create_dir_all(&elsewhere).unwrap();
+        let root = Arc::new(Folder::open(&place.join("root")).unwrap());
+        let part = place.join("root/.part");
+        fs::write(&part, "whole").unwrap();
+        let mut naming = Naming::at_once(Arc::clone(&root), (0, 0));
+        naming.together();
+        let reserved = Reserved::default();
+        naming.take(&part, Path::new("a/0"), Existing::Keep, &mut reserved.lock()).unwrap();
+        let pending = naming.pending();
+        fs::rename(&inner, &away).unwrap();
+        symlink(&elsewhere, &inner).unwrap();
+        let failed = settle(&root, &pending, &reserved).unwrap_err().to_string();
+        assert!(failed.contains("root/a/0: ") && failed.contains("put it back"), "{failed}");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+        fs::remove_file(&inner).unwrap();
+        fs::rename(&away, &inner).unwrap();
+        settle(&root, &pending, &reserved).unwrap();
+        assert_eq!(fs::read(inner.join("0")).unwrap(), b"whole");
+        fs::remove_dir_all(&place).unwrap();
+    }
 }
