@@ -91,7 +91,7 @@ fn userinfos(text: &[u8], Secrets { cut, bare: also_bare, .. }: Secrets) -> Vec<
     }
     let own = userinfo(text, cut);
     let behind = own.as_ref().map_or(0, |own| own.end);
-    let bare = if also_bare || !is_row(text) { bare(text, behind) } else { None };
+    let bare = if also_bare || !is_row(text) { bare(text, start(text)) } else { None };
     [own, nested(text, behind, cut), bare].into_iter().flatten().collect()
 }
 

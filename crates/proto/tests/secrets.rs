@@ -240,6 +240,7 @@ fn no_userinfo_of_a_nested_url_is_written() {
         "h/ftp:/me:s3cr3t@h/",
         "h/me:s3cr3t@h/",
         "h o?u=me:s3cr3t@h",
+        "h o/me:s3cr3t@h.example//@me",
         "h o?a=1&u=me:s3cr3t/p4ss@h",
         "h o?u=http:%5C/me%3As3cr3t@h",
         "h o?u=http&#58;//me&#x3a;s3cr3t&#64;h",
