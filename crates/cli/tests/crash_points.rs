@@ -123,7 +123,7 @@ fn while_failed_rows_are_taken_out() {
 fn around_the_end() {
     check(Kind::Ndjson, "unlink", "job.json", Act::KillBefore);
     check(Kind::Ndjson, "unlink", "job.json", Act::KillAfter);
-    check(Kind::Files, "unlink", "lock", Act::KillAfter);
+    check(Kind::Csv, "unlink", "lock", Act::KillAfter);
 }
 
 /// It was: a run that was killed at its very end left the list that had come through a pipe.

@@ -97,7 +97,7 @@ fn the_suffix_tells_the_kind() {
     let urls = [server.url("/row/1"), server.url("/row/2")];
     let ran = run(&[&words[..], &urls.each_ref().map(String::as_str)].concat());
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""));
-    assert_eq!(directory.names(), ["a.csv", "a.ndjson", "pages"]);
+    assert_eq!(directory.names(), ["a.csv", "a.ndjson", "pages", "pages.run"]);
     assert_eq!(directory.read("a.csv").lines().count(), 3);
     assert_eq!(directory.read("pages/1.txt").as_bytes(), row_of(1).as_slice());
     let bodies = records(&directory.read("a.ndjson"));

@@ -159,6 +159,26 @@ fn a_run_that_is_killed_while_a_host_is_away_goes_on() {
     assert!((ROWS / 2 - done..=ROWS / 2 - done + 4).contains(&fetched), "{fetched} beside {done}");
 }
 
+/// The state went with the run, since its records told that it was over; the next run put its files beside the old ones.
+#[test]
+fn a_directory_is_known_to_have_the_files_of_a_run_beside_records_too() {
+    let job = Job::new(3, |row| format!("/row/{row}"));
+    let (pages, other) = (job.directory.path("pages/"), job.directory.path("other.ndjson"));
+    let files = || fs::read_dir(&pages).unwrap().count();
+    for order in [["-o", &pages, "-o", &job.out], ["-o", &job.out, "-o", &pages]] {
+        run(&[&["-s", "--overwrite", &job.list][..], &order].concat()).check_code(0);
+        let requests = job.server.requests();
+        assert!(Path::new(&job.directory.path("pages.run/job.json")).exists());
+        for words in [&order[..], &["-o", &pages], &["-o", &pages, "-o", &other]] {
+            run(&[&["-s", &job.list][..], words].concat()).check_refused(2, "--overwrite");
+        }
+        let again = run(&[&["--resume", &job.list][..], &order].concat());
+        assert!(again.code == Some(0) && again.stderr.contains("nothing to do: all 3 rows"), "{again:?}");
+        assert_eq!((files(), job.server.requests()), (3, requests));
+        assert!(!Path::new(&other).exists(), "a command that is refused leaves nothing behind");
+    }
+}
+
 /// Slow enough that a kill finds it half-way.
 fn slow(row: u64) -> String {
     format!("/row/{row}?delay_ms=20")

@@ -451,8 +451,8 @@ fn is_same(a: &Path, b: &Path) -> bool {
     a.file_name() == b.file_name() && folder(a).zip(folder(b)).is_some_and(|(a, b)| is_one(&a, &b))
 }
 
-/// The state is beside the first output that is a file or a directory: a device and standard output have nothing to go on
-/// with.
+/// The state is beside the directory of files, if there is one, as it stays there; else beside the first output that is a
+/// file: a device and standard output have nothing to go on with.
 fn durable(flags: &Flags, query: Option<&str>, sinks: &Sinks) -> Result<Option<Durable>, Error> {
     let goes_on = flags.resume || flags.retry_failed;
     let durability = match flags.durability {
@@ -477,7 +477,8 @@ fn durable(flags: &Flags, query: Option<&str>, sinks: &Sinks) -> Result<Option<D
     };
     // The outputs may have been given in another order when the run began.
     let has_run = |path: &&Path| Durable::beside(path).directory.join("job.json").symlink_metadata().is_ok();
-    let beside = outputs.find(has_run).unwrap_or(first);
+    let folder = sinks.outputs.iter().find(|output| output.format == Format::Files);
+    let beside = outputs.find(has_run).or(folder.map(|folder| folder.path.as_path())).unwrap_or(first);
     Ok(Some(Durable {
         begin,
         durability,

@@ -171,9 +171,14 @@ impl Scene {
         known
     }
 
-    /// True if the run came to its end, and its state went.
+    /// True if the run came to its end, and its state says so or went.
     pub(crate) fn is_over(&self) -> bool {
-        !self.state().join("job.json").exists() && self.is_complete()
+        let state = self.state();
+        // Where there are files, the state stays.
+        let ended = || {
+            self.kind.has_files() && durable::check(&state, |_, _, _| ()).is_ok_and(|checked| checked.ended)
+        };
+        (!state.join("job.json").exists() || ended()) && self.is_complete()
     }
 
     /// Has the server forget what it saw, once it has seen all that was sent.
@@ -220,13 +225,17 @@ impl Scene {
         self.check_no_rest(why);
     }
 
-    /// Nothing is left but the outputs.
+    /// Nothing is left but the outputs, and the state that tells whose files are there.
     pub(crate) fn check_no_rest(&self, why: &str) {
+        let stays = self.kind.has_files();
         let failed = self.kind == Kind::Post && self.state().join("job.json").exists();
         let files = files_below(&self.root());
         let stray = files.keys().find(|name| {
             let state = name.contains(".run/");
-            name.contains("/.") || name.ends_with(".retry") || name.ends_with(".new") || state && !failed
+            name.contains("/.")
+                || name.ends_with(".retry")
+                || name.ends_with(".new")
+                || state && !failed && !stays
         });
         assert_eq!(stray, None, "{why}: {:?}", files.keys());
         let pages = files.keys().filter(|name| name.starts_with("deep/pages/")).count();

@@ -1,6 +1,6 @@
 //! Durable runs: after a crash at any point a run resumes, loses no row and writes none twice.
 //!
-//! The state is a directory beside the first output, with access for its owner only:
+//! The state is a directory beside the outputs, with access for its owner only:
 //!
 //! ```text
 //! job.json        the manifest: identifies the list, and holds the resume identity (the settings that change what a record says)
@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use overlapped_proto::job::Method;
 use overlapped_proto::journal::Head;
 use overlapped_proto::limits;
+use overlapped_proto::plural::counted;
 use overlapped_proto::prefix::Prefix;
 use serde_json::Value;
 
@@ -201,7 +202,7 @@ pub(crate) struct Opened {
     run: RunId,
     journal_bytes: u64,
     prefix: Option<Prefix>,
-    /// Keep the state when all is done, because no output shows which rows it holds.
+    /// Keep the state when all is done, because nothing else shows that there are files of a run.
     stays: bool,
     /// The state of an earlier run, to be discarded when this one begins.
     thrown_away: Option<ThrownAway>,
@@ -426,9 +427,10 @@ impl Opened {
     }
 }
 
-/// True if the outputs are body files only. Files of records show which rows are done even without the state.
+/// True if there are body files. Only the state tells that they are those of a run; files of records show which rows are
+/// done even without it.
 fn stays(outputs: &[Output]) -> bool {
-    !outputs.is_empty() && outputs.iter().all(|output| output.format == Format::Files)
+    outputs.iter().any(|output| output.format == Format::Files)
 }
 
 /// Removes the temporary files of a run, and syncs the removal.
@@ -460,7 +462,7 @@ pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
 
 fn exists(path: &Path, found: Option<Found>) -> Error {
     let rows = found.map_or_else(String::new, |Found { state, .. }| {
-        format!(" ({} rows done, {} of them failed)", state.done.len(), state.failed.len())
+        format!(" ({} done, {} of them failed)", counted(state.done.len(), "row"), state.failed.len())
     });
     Error::state_exists(format!("an earlier run has left its state in {}{rows}", path.display()))
 }
