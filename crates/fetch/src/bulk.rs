@@ -335,6 +335,10 @@ fn run_conductor(conductor: Conductor) -> Result<(), Error> {
     runtime.block_on(conductor.run())
 }
 
+/// # Errors
+///
+/// The system has no event queue for it.
+///
 /// # Blocking
 ///
 /// Until the run is over.
@@ -345,13 +349,12 @@ fn run_shard(
     views: Views,
     outside: Outside,
     clock: Clock,
-) {
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    // Without a runtime the shard ends here, and the conductor reports it.
-    #[expect(clippy::expect_used, reason = "a panic here is carried to the conductor, which ends the run")]
-    let runtime = runtime.expect("the system provides an event queue for a shard");
+    let runtime = runtime.map_err(Error::event_queue)?;
     let seed = clock.unix_us(clock.now()).unsigned_abs() ^ (id.bits() << 32);
     runtime.block_on(drive(Shard::new(id, plan, shared, views, outside, clock, seed)));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -86,6 +86,12 @@ impl Error {
         Self::new(ErrorClass::Output, "cannot read rows of the list once more".into(), Some(source))
     }
 
+    /// A shard cannot wait for its sockets.
+    pub(crate) fn event_queue(source: io::Error) -> Self {
+        let message = "cannot wait for sockets; a higher limit of open files (ulimit -n) may help";
+        Self::new(ErrorClass::Output, message.into(), Some(source))
+    }
+
     /// An output that cannot be opened.
     #[must_use]
     pub fn output_path(path: &Path, source: io::Error) -> Self {

@@ -4,6 +4,8 @@
 
 mod support;
 
+use overlapped_fetch::sink::collect;
+use overlapped_fetch::{Bulk, ErrorClass, Input};
 use overlapped_proto::input::Format;
 use overlapped_testkit::Server;
 use support::{config, error, fetch, fetch_list, text};
@@ -41,6 +43,26 @@ fn each_bad_line_is_one_record() {
         assert_eq!((record.attempts, record.status, record.started_unix_us), (0, None, None));
         assert!(record.url.len() <= 1_100, "{} bytes of a bad row are shown", record.url.len());
     }
+}
+
+/// Its rows were fetched up to the cut, and the rest was lost without a word.
+#[test]
+fn a_list_that_is_cut_short_while_it_is_read_ends_the_run() {
+    let path = std::env::temp_dir().join(format!("overlapped-cut-short-{}", std::process::id()));
+    let list = "http://127.0.0.1:0/never-asked-for\n".repeat(10_000);
+    std::fs::write(&path, &list).unwrap();
+    let bulk = Bulk::new(config()).unwrap().input(Input::File(path.clone())).check_list().unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(list.len() as u64 / 2 + 10).unwrap();
+    let (sink, records) = collect();
+    let error = bulk.sink(sink).start().unwrap().wait().unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Input);
+    assert!(
+        error.to_string().contains("it had 350000 bytes when it was opened, and has 175010 now"),
+        "{error}"
+    );
+    assert!(records.take().iter().all(|record| record.url.ends_with("/never-asked-for")));
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

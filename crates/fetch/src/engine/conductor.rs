@@ -36,7 +36,7 @@ pub(crate) struct Conductor {
     pub(crate) shared: Arc<Shared>,
     pub(crate) views: Views,
     pub(crate) tally: Arc<Tally>,
-    pub(crate) shards: Vec<Task<()>>,
+    pub(crate) shards: Vec<Task<Result<(), Error>>>,
     /// `None`: it was read to its end.
     pub(crate) feed: Option<Lent<Box<Feed>, Block>>,
     /// The first error of the list or of a sink. Requests in flight are finished before the run fails with it.
@@ -83,7 +83,7 @@ impl Conductor {
         let result = result.and_then(|()| self.failure.take().map_or(Ok(()), Err));
         self.shared.advance(if result.is_ok() { Stage::Draining } else { Stage::Aborting });
         for shard in std::mem::take(&mut self.shards) {
-            shard.await.map_err(|error| Error::internal(format!("a shard has failed: {error}")))?;
+            shard.await.map_err(|error| Error::internal(format!("a shard has failed: {error}")))??;
         }
         self.discard().await;
         result?;
@@ -193,7 +193,7 @@ impl Conductor {
         for mut shard in std::mem::take(&mut self.shards) {
             match Pin::new(&mut shard).poll(cx) {
                 Poll::Pending => running.push(shard),
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(ended)) => ended?,
                 Poll::Ready(Err(error)) => {
                     return Err(Error::internal(format!("a shard has failed: {error}")));
                 }

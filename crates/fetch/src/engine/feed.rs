@@ -259,12 +259,20 @@ impl Feed {
                 self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
                 let count = read_some(read, &mut self.buffer);
                 block.bytes_read = self.began + read.taken();
-                match count {
-                    Ok(count) => {
+                let is_short =
+                    |was: &u64| matches!(count, Ok(0)) && !read.is_packed() && block.bytes_read < *was;
+                match (self.length.filter(is_short), count) {
+                    (Some(was), _) => {
+                        // Its last line may be a part of one.
+                        let now = block.bytes_read;
+                        let what = format!("it had {was} bytes when it was opened, and has {now} now");
+                        Err(Error::input(&self.name, self.rows(), io::Error::other(what)))
+                    }
+                    (None, Ok(count)) => {
                         self.buffer.truncate(count);
                         self.parse(&mut block).map_err(|failure| Error::list(&self.name, &failure))
                     }
-                    Err(error) => Err(match error.downcast() {
+                    (None, Err(error)) => Err(match error.downcast() {
                         Ok(DiskFailed(error)) => Error::output(error),
                         Err(error) => Error::input(&self.name, self.rows(), error),
                     }),

@@ -1,8 +1,8 @@
 //! An append-only output file. Its errors name the path.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,6 +109,25 @@ impl OutputFile {
         Ok(())
     }
 
+    /// Fails if another program has removed, replaced or truncated the file, so that records would be lost.
+    fn check(&self) -> io::Result<()> {
+        let own = self.file.metadata()?;
+        let is_own = |found: &Metadata| (found.dev(), found.ino()) == (own.dev(), own.ino());
+        let what = if !own.is_file() {
+            return Ok(());
+        } else if !self.path.metadata().as_ref().is_ok_and(is_own) {
+            "it was removed or replaced while the run wrote to it".to_owned()
+        } else if own.len() < self.end.bytes {
+            let (found, written) = (own.len(), self.end.bytes);
+            format!(
+                "it has {found} bytes, but the run has written {written}: another program has truncated it"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(at(&self.path, &io::Error::other(what)))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.end.bytes == 0
     }
@@ -136,14 +155,17 @@ fn holds_records(path: &Path) -> bool {
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.make_room()?;
+        self.check()?;
         let written = (&*self.file).write(bytes).map_err(|error| at(&self.path, &error))?;
         self.end.append(bytes.get(..written).unwrap_or_default());
         Ok(written)
     }
 
-    /// Nothing is buffered here. Truncates old content, so that a run without records has an empty output.
+    /// Nothing is buffered here. Truncates old content, so that a run without records has an empty output, and checks that
+    /// the file is still there.
     fn flush(&mut self) -> io::Result<()> {
-        self.make_room()
+        self.make_room()?;
+        self.check()
     }
 }
 
@@ -197,6 +219,31 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         assert!(!begins_with(&File::open(&path).unwrap(), end).unwrap(), "a bit of an early record");
         std::fs::remove_file(&path).unwrap();
+    }
+
+    /// The run ended as if all was well, and its records were gone.
+    #[test]
+    fn a_file_that_another_program_takes_away_is_noticed() {
+        let path = std::env::temp_dir().join(format!("overlapped-taken-{}", std::process::id()));
+        let aside = path.with_extension("aside");
+        let check = |take: &dyn Fn(), expected: &str| {
+            let _ = std::fs::remove_file(&path);
+            let mut output = OutputFile::create(path.clone(), Existing::Keep).unwrap();
+            output.write_all(b"a record").and_then(|()| output.flush()).unwrap();
+            take();
+            for error in [output.flush().unwrap_err(), output.write_all(b"another").unwrap_err()] {
+                assert!(error.to_string().contains(expected), "{error}");
+            }
+        };
+        check(&|| std::fs::remove_file(&path).unwrap(), "removed or replaced");
+        check(&|| std::fs::rename(&path, &aside).unwrap(), "removed or replaced");
+        let replace = || {
+            std::fs::rename(&path, &aside).unwrap();
+            std::fs::write(&path, "of somebody else").unwrap();
+        };
+        check(&replace, "removed or replaced");
+        check(&|| File::create(&path).unwrap().set_len(3).unwrap(), "has written 8");
+        std::fs::remove_file(&path).and_then(|()| std::fs::remove_file(&aside)).unwrap();
     }
 
     /// It was emptied though the command was refused afterwards.
