@@ -8,7 +8,7 @@ use overlapped_fetch::sink::collect;
 use overlapped_fetch::{Bulk, ErrorClass, Input};
 use overlapped_proto::input::Format;
 use overlapped_testkit::Server;
-use support::{config, error, fetch, fetch_list, text};
+use support::{config, error, fetch, fetch_list, run, text};
 
 #[test]
 fn each_bad_line_is_one_record() {
@@ -43,6 +43,27 @@ fn each_bad_line_is_one_record() {
         assert_eq!((record.attempts, record.status, record.started_unix_us), (0, None, None));
         assert!(record.url.len() <= 1_100, "{} bytes of a bad row are shown", record.url.len());
     }
+}
+
+/// The format was told by the first byte alone, so that an array behind a byte order mark or a blank was read as lines.
+#[test]
+fn a_list_behind_a_byte_order_mark_or_blanks_is_read_in_its_format() {
+    let path = std::env::temp_dir().join(format!("overlapped-begins-{}.json", std::process::id()));
+    let blanks = "\n".repeat(20_000);
+    for before in ["", "\u{feff}", "\n", " ", "\r\n\r\n", "\u{feff} \n", &blanks] {
+        let urls = ["http://127.0.0.1:0/a", "http://127.0.0.1:0/b"];
+        let [a, b] = urls;
+        let object = format!("{{\"url\":\"{a}\"}}\n{{\"url\":\"{b}\"}}\n");
+        for list in [format!("{before}[\"{a}\",\n\"{b}\"]"), format!("{before}{object}")] {
+            std::fs::write(&path, &list).unwrap();
+            let stream = Input::Read(Box::new(std::io::Cursor::new(list.clone())), "of the test".into());
+            for input in [stream, Input::File(path.clone())] {
+                let fetched = run(Bulk::new(config()).unwrap().input(input));
+                assert!(fetched.records.iter().map(|record| &*record.url).eq(urls), "{list:.20?}");
+            }
+        }
+    }
+    std::fs::remove_file(path).unwrap();
 }
 
 /// Its rows were fetched up to the cut, and the rest was lost without a word.

@@ -118,6 +118,8 @@ pub(crate) struct Feed {
     seen: u64,
     own: u64,
     buffer: Vec<u8>,
+    /// The beginning of the list, until it tells the format.
+    head: Vec<u8>,
 }
 
 enum Source {
@@ -188,6 +190,7 @@ impl Feed {
             seen: 0,
             own: 0,
             buffer: Vec::new(),
+            head: Vec::new(),
         };
         Ok((feed, length))
     }
@@ -315,6 +318,14 @@ impl Feed {
 
     /// Parses the buffer. An empty buffer is the end of the list.
     fn parse(&mut self, block: &mut Block) -> Result<(), Failure> {
+        let ended = self.buffer.is_empty();
+        if self.reader.is_none() {
+            self.head.append(&mut self.buffer);
+            if !ended && self.head.len() < limits::INPUT_BLOCK_BYTES && !Format::has_begun(&self.head) {
+                return Ok(());
+            }
+            self.buffer = std::mem::take(&mut self.head);
+        }
         let (options, passed) = (&self.options, &self.passed);
         let (seen, own) = (&mut self.seen, &mut self.own);
         let plain = self.plain && matches!(&self.source, Source::Bytes(read) if !read.is_packed());
@@ -334,13 +345,16 @@ impl Feed {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             empty @ None => {
-                let sniffed = || Format::sniff(&self.buffer, Some(&self.name));
+                let first = self.buffer.get(..limits::INPUT_BLOCK_BYTES).unwrap_or(&self.buffer);
+                let sniffed = || Format::sniff(first, Some(&self.name));
                 let format = self.options.format.unwrap_or_else(sniffed);
                 empty.insert(Reader::new(format, self.options.columns.clone()))
             }
         };
-        let ended = self.buffer.is_empty();
-        let parsed = if ended { reader.finish(&mut take) } else { reader.push(&self.buffer, &mut take) };
+        let mut parsed = reader.push(&self.buffer, &mut take);
+        if ended {
+            parsed = parsed.and_then(|()| reader.finish(&mut take));
+        }
         block.ended = ended || reader.rows() >= self.options.end();
         if plain
             && self.again.is_some()

@@ -16,6 +16,8 @@ pub mod url;
 pub use reader::{Reader, Reread};
 pub use row::typed;
 
+use reader::BYTE_ORDER_MARK;
+
 use crate::error::ErrorKind;
 use crate::job::{Job, Row};
 use crate::limits;
@@ -59,11 +61,18 @@ impl Format {
         }
     }
 
+    /// True if the list has begun, with more than a byte order mark and blanks, so that [`Format::sniff`] can tell.
+    #[must_use]
+    pub fn has_begun(first_bytes: &[u8]) -> bool {
+        let text = first_bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(first_bytes);
+        !text.trim_ascii_start().is_empty() && !BYTE_ORDER_MARK.starts_with(first_bytes)
+    }
+
     /// The format by the file's name, else by the first byte that is not blank: `{` begins NDJSON, `[` an array. A
     /// `.json` file may be either.
     #[must_use]
     pub fn sniff(first_bytes: &[u8], file_name: Option<&str>) -> Self {
-        let text = first_bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first_bytes);
+        let text = first_bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(first_bytes);
         let first = text.trim_ascii_start().first();
         match (file_name.and_then(Self::of_name), first) {
             (Some(Self::Ndjson), Some(b'[')) if !file_name.is_some_and(says_lines) => Self::Json,

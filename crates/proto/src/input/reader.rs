@@ -238,7 +238,7 @@ impl Reread {
 }
 
 const START_BYTES: usize = 4;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// By its mark, or, as every list begins with ASCII, by its zeros.
 fn is_utf16(start: &[u8]) -> bool {
