@@ -58,6 +58,8 @@ impl Stopped {
         child.kill().unwrap();
         child.wait().unwrap();
         released.store(true, Ordering::SeqCst);
+        // Until then the server may still count what the run has sent.
+        assert!(stopped.server.wait_until(LONG, |server| server.open_connections() == 0));
         stopped
     }
 

@@ -140,7 +140,8 @@ fn is_refused(error: &io::Error) -> bool {
 fn an_abandoned_seek_does_not_answer_a_later_one() {
     let mut object = Unblock::new(Cursor::new((0..100).collect::<Vec<u8>>()));
     let to = SeekFrom::Start(50);
-    assert!(once(seek(&mut object, to)).is_pending());
+    // Pending, unless the executor was faster.
+    let _ = once(seek(&mut object, to));
     assert_eq!(block_on(read(&mut object, 3)).unwrap(), [50, 51, 52]);
     assert_eq!(block_on(seek(&mut object, to)).unwrap(), 50);
     assert_eq!(block_on(read(&mut object, 1)).unwrap(), [50]);
