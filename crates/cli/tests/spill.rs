@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use disk::{Act, EIO, Trip, watch};
 use overlapped_testkit::{Script, Server};
-use program::{Directory, command, finish, records};
+use program::{Directory, command, command_to_signal, finish, records};
 
 const LONG: Duration = Duration::from_secs(30);
 const HOSTS: u64 = 4;
@@ -64,7 +64,7 @@ impl Sorted {
     fn start(&self) -> Child {
         self.slow.store(true, Ordering::SeqCst);
         let words = [&PACE[..], &["-s", "-o", &self.out, "-"]].concat();
-        let child = command(&words).stdin(self.open()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command_to_signal(&words).stdin(self.open()).stderr(Stdio::null()).spawn().unwrap();
         let last = self.server.addresses().last().unwrap().to_string();
         assert!(self.server.wait_until(LONG, |server| server.host(&last).requests > 0));
         assert!(self.server.requests() < ALL / 2, "the first host kept the others waiting");
