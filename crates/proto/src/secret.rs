@@ -91,7 +91,10 @@ fn userinfos(text: &[u8], Secrets { cut, bare: also_bare, .. }: Secrets) -> Vec<
     }
     let own = userinfo(text, cut);
     let behind = own.as_ref().map_or(0, |own| own.end);
-    let bare = if also_bare || !is_row(text) { bare(text, start(text)) } else { None };
+    // Text before the userinfo that was found may hold one too.
+    let begins = start(text);
+    let from = if own.as_ref().is_some_and(|own| own.start <= begins) { behind } else { begins };
+    let bare = if also_bare || !is_row(text) { bare(text, from) } else { None };
     [own, nested(text, behind, cut), bare].into_iter().flatten().collect()
 }
 
