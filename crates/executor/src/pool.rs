@@ -969,7 +969,11 @@ impl Waiting {
             match answer {
                 Across::Live => return,
                 Across::Ask(more) => unknown = more,
-                Across::Refused(waker) => return guarded(move || waker.wake()),
+                // If it was another's, this one may have completed another circle as well.
+                Across::Refused(waker) => {
+                    guarded(move || waker.wake());
+                    unknown = Vec::new();
+                }
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::error::{JobError, Panic, Rejected};
 use crate::executor::Executor;
 use crate::guard::{guarded, wake_guarded};
 use crate::job::{CancelHandle, CancelOutcome, Job, target_of};
+use crate::lane::ROOT;
 use crate::pool::{self, Pool};
 use crate::reserve::Permit;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
@@ -232,8 +233,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             if drive(pin!(all_done), None, awaits).is_ok() {
                 break;
             }
-            // What is queued would never begin while this waits for it.
-            for task in self.tasks(|position| matches!(position, Position::Queued(_))) {
+            // What a view holds up would never begin while this waits for it; or, if there is nothing of the kind, what has no thread.
+            let mut never = self.tasks(|position| matches!(position, Position::Queued(lane) if lane != ROOT));
+            if never.is_empty() {
+                never = self.tasks(|position| matches!(position, Position::Queued(_)));
+            }
+            for task in never {
                 self.executor.pool().cancel(&*task, JobError::WouldDeadlock);
             }
         }

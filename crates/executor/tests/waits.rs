@@ -88,6 +88,39 @@ fn scope_circle_is_an_error_where_the_job_of_the_scope_is_waited_for() {
     assert_eq!(dead, 1);
 }
 
+#[test]
+fn a_scope_that_completes_two_circles_at_once_has_both_refused() {
+    // Only the first was, and nobody fell asleep any more who would have found the second.
+    let refused = ends(|| {
+        let executor = executor(4);
+        let views = [executor.limited("one", 1), executor.limited("other", 1)];
+        let barrier = Arc::new(Barrier::new(2));
+        let (theirs, both) = (views[1].clone(), Arc::clone(&barrier));
+        let other = views[0].submit(move || {
+            both.wait();
+            theirs.submit(|| ()).wait().is_ok()
+        });
+        let (first, root) = (views[0].clone(), executor.clone());
+        let job = views[1].submit(move || {
+            barrier.wait();
+            let refused = AtomicUsize::new(0);
+            root.scope(|scope| {
+                for _ in 0..2 {
+                    scope.submit(|| {
+                        refused
+                            .fetch_add(usize::from(is_dead(&first.submit(|| ()).wait())), Ordering::SeqCst);
+                    });
+                }
+            });
+            refused.load(Ordering::SeqCst)
+        });
+        let refused = job.wait().unwrap();
+        // Either the two jobs of the scope, or the one that holds the place which they want.
+        (refused, other.wait().unwrap())
+    });
+    assert!(refused == (2, true) || refused == (0, false), "{refused:?}");
+}
+
 /// Two jobs; each is given a handle of the other, waits for it in this way, and tells what came of that.
 fn pair<R>(executors: [Executor; 2], wait: fn(&Executor, Job<()>) -> R) -> Vec<R>
 where

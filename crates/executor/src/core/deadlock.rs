@@ -25,16 +25,17 @@ use crate::lane::ROOT;
 impl Core {
     /// If sleeper `id` can never be woken again, its wait is refused, or that of another that it waits for.
     pub(super) fn refuse(&mut self, id: u64, effects: &mut Effects) -> Verdict {
-        match self.resolve(&[id], effects) {
-            Found::Live(unknown) if unknown.is_empty() => Verdict::Sleep,
-            Found::Live(unknown) => Verdict::Ask(unknown),
-            Found::Stuck(Some(victim)) if victim == id => {
-                self.wakes(id);
-                Verdict::Deadlock
-            }
-            Found::Stuck(victim) => {
-                effects.wake.extend(victim.map(|victim| self.doom(victim)));
-                Verdict::Sleep
+        loop {
+            match self.resolve(&[id], effects) {
+                Found::Live(unknown) if unknown.is_empty() => return Verdict::Sleep,
+                Found::Live(unknown) => return Verdict::Ask(unknown),
+                Found::Stuck(Some(victim)) if victim == id => {
+                    self.wakes(id);
+                    return Verdict::Deadlock;
+                }
+                // That one goes on. This one may have completed another circle as well.
+                Found::Stuck(Some(victim)) => effects.wake.push(self.doom(victim)),
+                Found::Stuck(None) => return Verdict::Sleep,
             }
         }
     }
@@ -47,8 +48,9 @@ impl Core {
             positions.any(|position| matches!(position, Position::Queued(lane) if lane != ROOT))
         };
         loop {
-            let goals: Vec<u64> =
-                self.waits.sleepers().filter(|wait| held_up(wait)).map(|wait| wait.id).collect();
+            let all = std::mem::take(&mut self.unsettled);
+            let goals = self.waits.sleepers().filter(|wait| all || held_up(wait)).map(|wait| wait.id);
+            let goals: Vec<u64> = goals.collect();
             match self.resolve(&goals, effects) {
                 Found::Stuck(Some(victim)) => effects.wake.push(self.doom(victim)),
                 Found::Live(_) | Found::Stuck(None) => return,
@@ -70,6 +72,7 @@ impl Core {
             let Some(job) = displacing else { return Found::Stuck(self.victim(&stuck)) };
             if self.ahead.is_some() {
                 // One at a time. When that one has begun, all is looked at again.
+                self.unsettled = true;
                 return Found::Live(Vec::new());
             }
             self.ahead = Some(job.place().id());

@@ -76,6 +76,8 @@ pub(crate) struct Core {
     place_went_back: bool,
     /// A job that was let through before others, and has not begun.
     ahead: Option<u64>,
+    /// Sleepers were stuck when it was let through, and may be when it has begun.
+    unsettled: bool,
     /// The system has refused a thread: none is asked for until `retry`.
     pub(crate) held_off: bool,
 }
@@ -176,6 +178,7 @@ impl Core {
             enders: 0,
             place_went_back: false,
             ahead: None,
+            unsettled: false,
             held_off: false,
         }
     }

@@ -422,11 +422,15 @@ impl Wait {
 
     /// Whether the wait can be refused.
     pub(super) fn can_be_refused(&self) -> bool {
-        let mut queued = self.jobs().map(|job| matches!(job.place().position(), Position::Queued(_)));
+        // What can be taken by any thread is not discarded, unless no thread can come.
+        let held_up = |job: &Arc<dyn Task>| match job.place().position() {
+            Position::Queued(lane) => lane != ROOT || self.on.runs == Runs::Nothing,
+            Position::Running(_) | Position::Gone => false,
+        };
         match self.on.refusal {
             _ if self.is_taking_back() || self.has_beside() => false,
             Refusal::Error => true,
-            Refusal::Discard => queued.any(|queued| queued),
+            Refusal::Discard => self.jobs().any(held_up),
         }
     }
 
