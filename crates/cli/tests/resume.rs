@@ -54,6 +54,8 @@ impl Job {
         assert!(self.server.wait_for_requests(before + requests, LONG));
         child.kill().unwrap();
         child.wait().unwrap();
+        // Until then the server may still count what the run has sent.
+        assert!(self.server.wait_until(LONG, |server| server.open_connections() == 0));
     }
 
     fn state(&self) -> String {
