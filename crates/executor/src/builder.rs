@@ -139,7 +139,7 @@ impl Builder {
     }
 
     /// Starts threads in a way of your own: with an affinity, attached to an interpreter, refused in a test. The closure is the
-    /// thread's whole life and must be run on a new thread, or dropped. A thread for [deadlines](Job::timeout) is asked for in this way only
+    /// thread's whole life and must be run on a new thread, or dropped. A thread for [deadlines](crate::Job::timeout) is asked for in this way only
     /// if the system has refused it.
     pub fn spawn_thread<S>(mut self, spawn: S) -> Self
     where
