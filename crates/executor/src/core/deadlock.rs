@@ -63,8 +63,7 @@ impl Core {
         let mut tried = false;
         loop {
             let mut chart = Chart::new(vec![(0, &*self)]);
-            let stuck: Vec<u64> = goals.iter().copied().filter(|id| !chart.is_live((0, *id))).collect();
-            if stuck.is_empty() {
+            if goals.iter().all(|id| chart.is_live((0, *id))) {
                 return Found::Live(chart.unknown);
             }
             let stuck: Vec<u64> = chart.stuck().into_iter().map(|(_, id)| id).collect();
@@ -142,7 +141,7 @@ type Node = (usize, u64);
 struct Chart<'a> {
     pools: Vec<Known<'a>>,
     live: BTreeSet<Node>,
-    /// All that were asked for, in the order in which they were.
+    /// All that were asked for on the way to the last goal, in the order in which they were.
     order: Vec<Node>,
     seen: BTreeSet<Node>,
     /// Those that the sleeper which is looked at depends on.
@@ -181,12 +180,17 @@ impl<'a> Chart<'a> {
         self.pool(number).core
     }
 
-    /// Whether the sleeper can still be woken. All sleepers that this depends on are in `order` afterwards.
+    /// Whether the sleeper can still be woken. If not, all sleepers that this depends on are in `order` afterwards. If it can, they were
+    /// looked at only as far as was necessary, and nothing is known of those that were not.
     fn is_live(&mut self, goal: Node) -> bool {
-        let mut dependents: BTreeMap<Node, Vec<Node>> = BTreeMap::new();
-        if self.seen.insert(goal) {
-            self.order.push(goal);
+        if self.live.contains(&goal) {
+            return true;
         }
+        self.order.clear();
+        self.seen.clear();
+        let mut dependents: BTreeMap<Node, Vec<Node>> = BTreeMap::new();
+        self.seen.insert(goal);
+        self.order.push(goal);
         let mut open = vec![goal];
         while let Some(node) = open.pop() {
             if self.live.contains(&node) {
@@ -215,7 +219,7 @@ impl<'a> Chart<'a> {
         false
     }
 
-    /// Those that were asked for, and are not live.
+    /// Those that the last goal depends on, and that are not live. Only if the goal is not live, either.
     fn stuck(&self) -> Vec<Node> {
         self.order.iter().filter(|node| !self.live.contains(node)).copied().collect()
     }
