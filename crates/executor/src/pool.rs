@@ -610,7 +610,16 @@ impl Pool {
             if !self.inbox.seems_empty() {
                 return;
             }
-            if step < SPIN_STEPS { sync::relax() } else { thread::yield_now() }
+            if step < SPIN_STEPS {
+                sync::relax();
+                continue;
+            }
+            // On a busy machine a yield can take many time slices, while idle workers are not woken because this one searches.
+            let before = Instant::now();
+            thread::yield_now();
+            if before.elapsed() > YIELD_MAX {
+                return;
+            }
         }
     }
 }
@@ -619,6 +628,8 @@ impl Pool {
 const SEARCH_STEPS: u32 = 40;
 #[cfg(not(any(loom, shuttle)))]
 const SPIN_STEPS: u32 = 32;
+/// A yield that takes longer than this has let other threads run: then a search ends.
+const YIELD_MAX: Duration = Duration::from_micros(50);
 // The checkers try the other orders themselves.
 #[cfg(any(loom, shuttle))]
 const SEARCH_STEPS: u32 = 0;
