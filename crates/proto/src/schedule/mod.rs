@@ -48,13 +48,17 @@
 //! in LRU order once there are `hosts_max`; those that are parked, failing or down only when there is no other.
 
 mod scheduler;
+mod eviction;
+mod selection;
+mod verdict;
+mod queues;
 mod network;
 mod hosts;
 mod host;
 mod refusals;
 mod reach;
 
-pub use scheduler::Scheduler;
+pub use queues::Scheduler;
 
 use crate::bucket::Rate;
 use crate::job::Job;
