@@ -35,6 +35,17 @@ fn a_trusted_server_is_fetched_and_its_connections_are_used_again() {
     assert_eq!(server.connections(), 1);
 }
 
+/// More hosts than the library remembers by default. Each connection has one response.
+#[test]
+fn the_sessions_of_forty_hosts_are_resumed() {
+    let closing = Script::response(200, &[("Connection", "close")], "closed");
+    let server = Server::builder().hosts(40).tls().route("/closing", closing).start();
+    let urls = (0..80).map(|row| server.url_on(row, &format!("/closing?{row}")));
+    let fetched = fetch(Config { network: trusting(&server), ..one_by_one() }, urls);
+    assert_eq!(fetched.errors(), [""; 80]);
+    assert_eq!((server.connections(), server.resumed_handshakes()), (80, 40));
+}
+
 #[test]
 fn names_are_verified_as_they_stand_in_the_url() {
     let server = Server::builder().tls().tls_name("a.test").start();

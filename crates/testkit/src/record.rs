@@ -119,6 +119,8 @@ struct Book {
     malformed: u64,
     #[cfg(feature = "tls")]
     failed_handshakes: u64,
+    #[cfg(feature = "tls")]
+    resumed_handshakes: u64,
     in_flight: usize,
     max_in_flight: usize,
     open: usize,
@@ -200,6 +202,16 @@ impl Recorder {
     #[cfg(feature = "tls")]
     pub(crate) fn saw_failed_handshake(&self) {
         self.book().failed_handshakes += 1;
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn resumed_handshakes(&self) -> u64 {
+        self.book().resumed_handshakes
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn saw_resumed_handshake(&self) {
+        self.book().resumed_handshakes += 1;
     }
 
     pub(crate) fn host(&self, name: &str) -> HostRecord {

@@ -275,6 +275,12 @@ impl Server {
         self.shared.recorder.failed_handshakes()
     }
 
+    /// The number of connections whose TLS session was resumed from an earlier connection.
+    #[cfg(feature = "tls")]
+    pub fn resumed_handshakes(&self) -> u64 {
+        self.shared.recorder.resumed_handshakes()
+    }
+
     /// The requests in the order of arrival, up to the `record_limit`.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.recorder.seen()

@@ -16,7 +16,7 @@ use crate::request::Request;
 use crate::routes::{self, World};
 use crate::script::Script;
 #[cfg(feature = "tls")]
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 use crate::wire::{After, End, Transport, Wire};
 
 /// A route of a test.
@@ -139,9 +139,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let recorder = Arc::clone(&shared.recorder);
     let connection = recorder.open(local, peer);
     #[cfg(feature = "tls")]
-    if let Some(tls) = &shared.tls {
-        match tls.accept(stream).await {
-            Ok(stream) => serve(Wire::new(stream, connection, recorder), &shared).await,
+    if let Some(server) = &shared.tls {
+        match server.accept(stream).await {
+            Ok(stream) => {
+                if tls::is_resumed(&stream) {
+                    recorder.saw_resumed_handshake();
+                }
+                serve(Wire::new(stream, connection, recorder), &shared).await;
+            }
             Err(_) => recorder.saw_failed_handshake(),
         }
         return;

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -139,6 +140,8 @@ fn config(verifier: Arc<dyn ServerCertVerifier>) -> Result<TlsConnectorConfig, F
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
+    let sessions = limits::TLS_HOSTS_MAX * limits::TLS_SESSIONS_HOST;
+    config.resumption = Resumption::in_memory_sessions(sessions);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
