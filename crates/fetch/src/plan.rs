@@ -93,7 +93,7 @@ impl Plan {
         let window_rows =
             if ordered { config.window_rows.min(limits::REORDER_ROWS) } else { config.window_rows };
         Ok(Self {
-            pace: scheduling(&pace, &retry, &request, shards),
+            pace: scheduling(&pace, &retry, &request, ordered, shards),
             template: Template::new(&request)?,
             timeouts: Limits::new(&timeouts),
             redirect: redirect::Policy {
@@ -188,7 +188,10 @@ impl Limits {
     }
 }
 
-fn scheduling(pace: &Pace, retry: &Retry, request: &Request, shards: usize) -> schedule::Pace {
+fn scheduling(pace: &Pace, retry: &Retry, request: &Request, ordered: bool, shards: usize) -> schedule::Pace {
+    // In ordered mode a row must not wait for later ones, and at a rate the cost of connections does not count: then hosts
+    // take turns row by row.
+    let turns = ordered || pace.rate.is_some();
     schedule::Pace {
         parallel_max: pace.parallel_max,
         connects_max: (pace.parallel_max * limits::CONNECTS_QUARTERS / 4 / shards).max(2),
@@ -199,6 +202,7 @@ fn scheduling(pace: &Pace, retry: &Retry, request: &Request, shards: usize) -> s
         },
         local_unlimited: pace.parallel_max_host.is_none(),
         rate_host: pace.rate_host,
+        warm_starts_max: if turns { 1 } else { limits::WARM_STARTS_MAX },
         adaptive: pace.adaptive,
         host_errors_max: pace.max_host_errors,
         host_down_after: pace.host_down_after.map(Into::into),

@@ -61,6 +61,14 @@ pub const PARALLEL_MAX_MAX: usize = 40_000;
 pub const SHARDS_MAX: usize = 256;
 /// Requests in flight to one host, as browsers do. There is no limit for this machine itself.
 pub const PARALLEL_MAX_HOST: usize = 6;
+/// Rows that a host starts in one turn, while hosts lose their idle connections between two turns: a new connection is opened
+/// once for so many rows. Another host waits for at most twice as many starts of each host before it: those of the turn it is
+/// in, and of one more.
+pub const WARM_STARTS_MAX: u16 = 32;
+/// How long such a turn lasts, so that slow hosts do not hold their places for 32 answers.
+pub const WARM_TIME_MAX: Nanos = Nanos::from_secs(1);
+/// How long turns are of more than one row after a host has lost an idle connection before its turn.
+pub const WARM_AFTER_LOSS: Nanos = IDLE_TIMEOUT;
 /// Failures in a row to reach an origin before it is parked.
 pub const HOST_ERRORS_MAX: u32 = 20;
 /// The least failures in a row before an origin is parked early, because a row would be lost, or given up, because
@@ -122,8 +130,13 @@ pub const MAX_ERRORS_ROWS_MIN: u64 = 100;
 
 // --- connections ---------------------------------------------------------------------------------------------
 
-/// Idle connections of a run, over all shards and origins. Each holds an open file.
-pub const IDLE_MAX: usize = 512;
+/// Idle connections of a run, over all shards and origins: one for each of some thousand hosts. Each holds an open file, so
+/// there are fewer where the system allows fewer.
+pub const IDLE_MAX: usize = 4_096;
+/// Hosts whose TLS sessions are kept to be resumed.
+pub const TLS_HOSTS_MAX: usize = 8_192;
+/// TLS sessions of one host that are kept: what the library allows.
+pub const TLS_SESSIONS_HOST: usize = 8;
 /// The idle timeout of a connection: below the common server settings, to avoid the race with their close.
 pub const IDLE_TIMEOUT: Nanos = Nanos::from_secs(15);
 /// How long a connection may have been idle for a request that must not be sent twice.

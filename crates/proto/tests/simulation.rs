@@ -333,7 +333,8 @@ impl World<'_> {
         }
         window(&mut server.starts, believed.rate_host, now).map_err(|()| says("rate-host"))?;
         let peak = server.starts.len();
-        let more = server.complained && peak > server.peak;
+        // Before a 429 is here one or two more requests are on their way.
+        let more = server.complained && peak > server.peak + 2;
         ensure(!more || nature != Metered, || format!("{peak} starts in a second after a 429: {}", job.url))?;
         server.peak = server.peak.max(peak);
         let tries = &mut self.tries[job.row.0 as usize];
@@ -453,8 +454,16 @@ impl World<'_> {
                     let server = &mut self.servers[at];
                     server.closed_until = server.closed_until.max(self.now + span);
                 }
-                let draw = self.random.next();
-                match self.scheduler.finish(job, ending, self.now, draw) {
+                let (draw, host, target) = (self.random.next(), job.host, job.target());
+                if matches!(ending, Ending::Response { .. }) && draw >> 60 == 0 {
+                    self.scheduler.accepted(target, self.now);
+                }
+                let finish = self.scheduler.finish(job, ending, self.now, draw);
+                // Most answers leave their connection open.
+                if matches!(ending, Ending::Response { status: ..400, .. }) && draw >> 62 > 0 {
+                    self.scheduler.kept(host, self.now);
+                }
+                match finish {
                     Finish::Deliver(job) => {
                         self.report.failed += usize::from(matches!(ending, Ending::Failed(_)));
                         let refused = matches!(ending, Ending::Response { status: 400.., .. });

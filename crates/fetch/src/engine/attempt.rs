@@ -122,7 +122,7 @@ impl Attempt<'_> {
             self.outcome.hold = rest(share, headers, drained, &views.store, &views.disk).await?;
         }
         match if kept? { connection.after() } else { After::Close } {
-            After::Reuse => self.requester.check_in(key, connection),
+            After::Reuse => self.outcome.is_warm = self.requester.check_in(key, connection),
             After::Unasked => self.requester.learn(&key, Habit::Unasked),
             After::Close => {}
         }

@@ -7,6 +7,7 @@ use overlapped_proto::notes::Notes;
 use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::record::{Connection as Wire, Headers, Hold};
 use overlapped_proto::redirect::Follow;
+use overlapped_proto::retry;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 
@@ -27,6 +28,8 @@ pub(crate) struct Outcome {
     pub(crate) hold: Hold,
     /// The body was streamed to the receiver, so a retry would deliver it twice.
     pub(crate) handed_on: bool,
+    /// True if the connection is idle now, and can be used for another request.
+    pub(crate) is_warm: bool,
     pub(crate) failure: Option<Failure>,
     /// The timeout of the step of connecting that is under way.
     pub(crate) connecting: Option<ErrorKind>,
@@ -47,6 +50,7 @@ impl Outcome {
             drained: Drained::default(),
             hold: Hold::default(),
             handed_on: false,
+            is_warm: false,
             failure: None,
             connecting: None,
             refusal: None,
@@ -62,6 +66,11 @@ impl Outcome {
         job.crossed_origin |= follow.crosses_origin;
         job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);
         job.redirect(follow.url, hop);
+    }
+
+    /// True if a further row of the host may follow at once on the connection.
+    pub(crate) fn invites_another(&self) -> bool {
+        self.is_warm && self.status.is_some_and(|status| !retry::is_refusal(status))
     }
 
     /// How the attempt ended, as the scheduler sees it.

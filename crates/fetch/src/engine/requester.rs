@@ -176,17 +176,19 @@ impl Requester {
         }
     }
 
-    /// Keeps a connection whose last response has been read to its end.
-    pub(crate) fn check_in(&self, key: ConnKey, lease: Lease<Box<Connection>>) {
+    /// Keeps a connection whose last response has been read to its end. True if it can be used for another request.
+    pub(crate) fn check_in(&self, key: ConnKey, lease: Lease<Box<Connection>>) -> bool {
         let mut connection = match lease {
             Lease::Exclusive(connection) if self.may_reuse(&key) => connection,
-            Lease::Exclusive(_) | Lease::Stream(_) => return,
+            Lease::Exclusive(_) => return false,
+            Lease::Stream(_) => return true,
         };
         let opened = connection.opened;
         connection.idle_since = self.now();
         let mut idle = self.idle.borrow_mut();
         drop(idle.checkin(key, connection, opened, self.now()));
         self.publish_idle(idle.len());
+        true
     }
 
     fn publish_idle(&self, count: usize) {

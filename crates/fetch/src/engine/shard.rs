@@ -264,21 +264,21 @@ impl Shard {
         } else {
             self.shared.run_well(self.now());
         }
+        let (host, invites_another) = (job.host, outcome.invites_another());
         match (outcome.redirect.take(), outcome.status) {
             (Some(follow), Some(status)) => self.follow(job, status, &outcome, follow),
             _ => {
-                let now = self.now();
-                match self.scheduler.borrow_mut().finish(job, outcome.ending(), now, self.requester.random())
-                {
-                    Finish::Deliver(done) => job = done,
-                    Finish::RetryAt(_) => {
-                        bump(&self.retries);
-                        return;
-                    }
-                    Finish::PutBack => return,
+                let (now, ending, draw) = (self.now(), outcome.ending(), self.requester.random());
+                let finish = self.scheduler.borrow_mut().finish(job, ending, now, draw);
+                match finish {
+                    Finish::Deliver(done) => self.deliver(self.requester.record(done, outcome)),
+                    Finish::RetryAt(_) => bump(&self.retries),
+                    Finish::PutBack => {}
                 }
-                self.deliver(self.requester.record(job, outcome));
             }
+        }
+        if invites_another {
+            self.scheduler.borrow_mut().kept(host, self.now());
         }
     }
 

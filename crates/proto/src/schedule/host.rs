@@ -3,6 +3,7 @@
 
 use crate::bucket::{Bucket, Rate, Spacing};
 use crate::job::HostKey;
+use crate::limits;
 use crate::origin::Endpoint;
 use crate::outcome::Ending;
 use crate::retry;
@@ -48,6 +49,9 @@ pub(super) struct Host {
     /// Rows that wait for their origin, over all its origins.
     pub(super) held: u32,
     pub(super) in_flight: u32,
+    pub(super) turn: Turn,
+    /// True if a row of it has left an idle connection. It may be lost since.
+    pub(super) has_idle: bool,
     /// Spaces the starts.
     bucket: Bucket,
     /// The least time between two starts that its robots.txt asks for, in milliseconds.
@@ -66,6 +70,35 @@ pub(super) struct Host {
     /// For [`Network::record`](super::network::Network::record).
     pub(super) network_round: u32,
     pub(super) sites: Sites,
+}
+
+/// A turn of a host: it begins with a start from the ring, and may go on while the host has an idle connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    /// When it ends.
+    until: Nanos,
+    /// Starts that are left in it.
+    left: u16,
+    /// True while the host is in the list of hosts that go on, and not in the ring.
+    pub(super) goes_on: bool,
+}
+
+impl Turn {
+    /// A turn whose first row starts.
+    pub(super) fn begin(pace: &Pace, now: Nanos) -> Self {
+        let until = now + limits::WARM_TIME_MAX;
+        Self { until, left: pace.warm_starts_max.saturating_sub(1), goes_on: false }
+    }
+
+    /// The same turn after another start.
+    pub(super) fn started(self) -> Self {
+        Self { left: self.left.saturating_sub(1), goes_on: false, ..self }
+    }
+
+    /// True if it allows another start.
+    pub(super) fn lasts(&self, now: Nanos) -> bool {
+        self.left > 0 && now < self.until
+    }
 }
 
 /// What the end of an attempt says about the load of the host.
@@ -90,6 +123,8 @@ impl Host {
             waiting: 0,
             held: 0,
             in_flight: 0,
+            turn: Turn::default(),
+            has_idle: false,
             bucket: Bucket::default(),
             interval_ms: 0,
             refusals: Refusals::default(),
@@ -238,6 +273,6 @@ mod tests {
 
     #[test]
     fn an_idle_host_is_small() {
-        assert!(size_of::<Host>() <= 192, "{}", size_of::<Host>());
+        assert!(size_of::<Host>() <= 208, "{}", size_of::<Host>());
     }
 }

@@ -1,5 +1,5 @@
-//! The table of hosts: a hash map by key, the round-robin ring of hosts that may start, the timers of hosts that must
-//! wait, and the LRU lists of idle hosts.
+//! The table of hosts: a hash map by key, the round-robin ring of hosts that may start, those whose turn goes on, the timers
+//! of hosts that must wait, and the LRU lists of idle hosts.
 //!
 //! No decision depends on the iteration order of the hash map; order comes from the lists and the heap.
 
@@ -12,15 +12,17 @@ use crate::slab::{List, NONE, Slab};
 use crate::time::Nanos;
 
 use super::Pace;
-use super::host::{Host, Place};
+use super::host::{Host, Place, Turn};
 
 /// All hosts of a scheduler.
 #[derive(Debug)]
 pub(super) struct Hosts {
     slab: Slab<Host>,
     index: HashMap<HostKey, u32, BuildHasherDefault<Folded>>,
-    /// The ring: hosts in [`Place::Ready`].
+    /// The ring: hosts in [`Place::Ready`] whose turn does not go on.
     ready: List,
+    /// Hosts in [`Place::Ready`] whose turn goes on: they come before the ring.
+    warm: List,
     /// Hosts in [`Place::Idle`], least recently used first.
     idle: List,
     /// Hosts in [`Place::Kept`], least recently used first.
@@ -55,6 +57,7 @@ impl Hosts {
             slab: Slab::new(),
             index: HashMap::default(),
             ready: List::EMPTY,
+            warm: List::EMPTY,
             idle: List::EMPTY,
             kept: List::EMPTY,
             timers: BinaryHeap::new(),
@@ -119,7 +122,7 @@ impl Hosts {
         }
         host.place = new;
         match old {
-            Place::Ready => self.slab.unlink(&mut self.ready, at),
+            Place::Ready => self.leave_queue(at),
             Place::Idle => self.slab.unlink(&mut self.idle, at),
             Place::Kept => self.slab.unlink(&mut self.kept, at),
             Place::Busy
@@ -170,17 +173,47 @@ impl Hosts {
     }
 
     /// The host whose turn it is.
-    pub(super) fn turn(&self) -> Option<u32> {
+    pub(super) fn turn(&mut self, now: Nanos) -> Option<u32> {
+        while let Some(at) = self.warm.front() {
+            if self.slab.get(at).turn.lasts(now) {
+                return Some(at);
+            }
+            self.join_ring(at);
+        }
         self.ready.front()
     }
 
-    /// Ends the turn of the host at the front of the ring: moves it to the end, then settles it.
+    /// Records the start of a row of the host whose turn it is: moves it to the end of the ring, then settles it.
     pub(super) fn pass(&mut self, at: u32, pace: &Pace, now: Nanos) {
-        if self.ready.len() > 1 {
-            self.slab.unlink(&mut self.ready, at);
-            self.slab.push_back(&mut self.ready, at);
+        let turn = self.slab.get(at).turn;
+        if turn.goes_on || self.ready.len() > 1 {
+            self.join_ring(at);
         }
+        let turn = if turn.goes_on { turn.started() } else { Turn::begin(pace, now) };
+        self.slab.get_mut(at).turn = turn;
         self.settle(at, pace, now);
+    }
+
+    /// Puts a host that may start before the ring, unless its turn is over.
+    pub(super) fn go_on(&mut self, at: u32, now: Nanos) {
+        let host = self.slab.get_mut(at);
+        if host.place == Place::Ready && !host.turn.goes_on && host.turn.lasts(now) {
+            host.turn.goes_on = true;
+            self.slab.unlink(&mut self.ready, at);
+            self.slab.push_back(&mut self.warm, at);
+        }
+    }
+
+    /// Moves a host that may start to the end of the ring.
+    fn join_ring(&mut self, at: u32) {
+        self.leave_queue(at);
+        self.slab.push_back(&mut self.ready, at);
+    }
+
+    /// Takes a host that may start out of the ring, or of the hosts whose turn goes on.
+    fn leave_queue(&mut self, at: u32) {
+        let goes_on = std::mem::replace(&mut self.slab.get_mut(at).turn.goes_on, false);
+        self.slab.unlink(if goes_on { &mut self.warm } else { &mut self.ready }, at);
     }
 
     /// Settles the hosts whose time has come.

@@ -5,6 +5,15 @@
 //! against every limit, be it a first attempt, a retry or a redirect. Every row comes back exactly once, by `Deliver`,
 //! `Fail`, `evict` or `drain`, or leaves by `release`.
 //!
+//! # Turns
+//!
+//! Hosts that may start take turns, in a ring: each starts one row. If hosts lose their idle connections between two turns,
+//! because they are more than idle connections may be kept, or their servers close them, nearly every row would need a new
+//! connection. So, while that happens, a turn *goes on*: when a row ends and leaves an idle connection ([`Scheduler::kept`]),
+//! the next row of its host starts before those of the ring. Such a turn has at most `warm_starts_max` starts, and lasts at
+//! most `WARM_TIME_MAX`. So while a host waits in the ring, no other starts more rows than those of the turn that it is in and
+//! of one more.
+//!
 //! # What answers and failures do
 //!
 //! - `Retry-After` on a status that is retried *parks* the host: none of its rows starts before, for at most ten minutes.
@@ -87,6 +96,8 @@ pub struct Pace {
     pub rate: Option<Rate>,
     /// Starts, for each host.
     pub rate_host: Option<Rate>,
+    /// Rows that a host starts in one turn that goes on ([`Scheduler::kept`]). 1: hosts always take turns row by row.
+    pub warm_starts_max: u16,
     /// True to lower the concurrency and the rate of a host that refuses or times out, and to park it.
     pub adaptive: bool,
     /// Failures in a row to reach an origin before it is parked. 0: never.
@@ -108,6 +119,7 @@ impl Default for Pace {
             hosts_max: limits::HOSTS_MAX,
             rate: None,
             rate_host: None,
+            warm_starts_max: limits::WARM_STARTS_MAX,
             adaptive: true,
             host_errors_max: limits::HOST_ERRORS_MAX,
             host_down_after: Some(limits::HOST_DOWN_AFTER),

@@ -69,6 +69,8 @@ pub struct Scheduler {
     pub(super) crowd: VecDeque<(u32, Endpoint)>,
     /// When an origin was last proven.
     pub(super) proven: Nanos,
+    /// When a host last needed a new connection instead of an idle one that it had after its last row.
+    pub(super) lost: Option<Nanos>,
     /// The time of the last poll.
     pub(super) polled: Nanos,
 }
@@ -113,6 +115,7 @@ impl Scheduler {
             vacated: 0,
             crowd: VecDeque::new(),
             proven: Nanos::ZERO,
+            lost: None,
             polled: Nanos::ZERO,
         }
     }

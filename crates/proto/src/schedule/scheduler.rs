@@ -3,6 +3,7 @@
 //! about a row in `retry`.
 
 use crate::job::{HostKey, Job, Target};
+use crate::limits;
 use crate::origin::{Endpoint, Scheme};
 use crate::outcome::Ending;
 use crate::slab::{List, Slab};
@@ -63,10 +64,24 @@ impl Scheduler {
         self.hosts.settle(at, &self.pace, now);
     }
 
+    /// Records that a row of this host has just ended and has left an idle connection. If such connections have lately been
+    /// lost before the next turn of their hosts, the turn of this one goes on with the next row that may start.
+    pub fn kept(&mut self, host: HostKey, now: Nanos) {
+        let Some(at) = self.hosts.find(host) else { return };
+        self.hosts.get_mut(at).has_idle = true;
+        if self.lost.is_some_and(|lost| now - lost < limits::WARM_AFTER_LOSS) {
+            self.hosts.go_on(at, now);
+        }
+    }
+
     /// Records that an origin has accepted a connection. It may be of a host without rows here: a robots.txt is
     /// redirected to other hosts without passing through the scheduler.
     pub fn accepted(&mut self, target: Target, now: Nanos) {
         if let Some(at) = self.hosts.find(target.host) {
+            let host = self.hosts.get_mut(at);
+            if host.in_flight == 1 && host.has_idle {
+                (host.has_idle, self.lost) = (false, Some(now));
+            }
             self.apply(at, target.endpoint, Event::Accepted, now, 0);
             self.relax(at, target.endpoint, now);
             self.hosts.settle(at, &self.pace, now);

@@ -25,7 +25,7 @@ impl Scheduler {
             if let Some((job, failure)) = self.next_doomed(now) {
                 return Next::Fail(job, failure);
             }
-            let Some(at) = self.hosts.turn() else {
+            let Some(at) = self.hosts.turn(now) else {
                 return self.wait();
             };
             if self.in_flight >= self.pace.parallel_max.max(1) {
