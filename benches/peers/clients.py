@@ -99,18 +99,19 @@ def ours(programs: Programs) -> list[Client]:
     if not programs.ours.is_file():
         return []
     return [
-        _fetch(OURS, programs.ours, note="a record a row to NDJSON, bodies included"),
-        _fetch(f"{OURS} --no-body", programs.ours, "--no-body", note="a record a row to NDJSON"),
+        fetching(OURS, programs.ours, note="a record a row to NDJSON, bodies included"),
+        fetching(f"{OURS} --no-body", programs.ours, "--no-body", note="a record a row to NDJSON"),
     ]
 
 
 def _baseline(programs: Programs) -> Client | None:
     if programs.baseline is None:
         return None
-    return _fetch("baseline", programs.baseline, note="the earlier build, records with bodies to NDJSON")
+    return fetching("baseline", programs.baseline, note="the earlier build, records with bodies to NDJSON")
 
 
-def _fetch(name: str, program: Path, *flags: str, note: str) -> Client:
+def fetching(name: str, program: Path, *flags: str, note: str) -> Client:
+    """Our program, or an earlier build of it, with these flags."""
     def command(task: Task) -> list[str]:
         words = [str(program), "fetch", f"@{task.lists.plain}", "-j", str(task.parallel)]
         return [*words, *flags, "-o", str(output_of(task))]
@@ -182,11 +183,12 @@ def _told_by_records(task: Task) -> Told:
 
 def peers(programs: Programs) -> list[Client]:
     """Every peer that is installed."""
-    finders = (_baseline, _bare, _wrk, _oha, _oha_from_list, _curl, _wget2, _aria2c, _aiohttp, _requests)
+    finders = (_baseline, bare, _wrk, _oha, _oha_from_list, _curl, _wget2, _aria2c, _aiohttp, _requests)
     return [client for find in finders if (client := find(programs)) is not None]
 
 
-def _bare(programs: Programs) -> Client | None:
+def bare(programs: Programs) -> Client | None:
+    """Sockets and nothing else."""
     program = programs.ours.parent / "examples" / BARE.replace(" ", "_")
     if not program.is_file():
         return None

@@ -13,6 +13,7 @@ import clients
 import measure
 import report
 from clients import OURS, Client, Lists, Task
+from hosts import hosts
 from runs import Measured, Settings, chosen_of, our_client, result, run_with_nginx, run_with_testkit, say
 from server import Missing, Nginx, Testkit
 
@@ -281,6 +282,7 @@ def _median(runs: Sequence[Measured], figure: str) -> float | None:
 SCENARIOS = {
     "list": list_of_urls,
     "bodies": bodies,
+    "hosts": hosts,
     "memory": memory,
     "durable": durable,
     "inflight": inflight,

@@ -61,9 +61,10 @@ http {{
     tcp_nodelay on;
     open_file_cache max=16;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen {address}:{port} backlog=4096;
         {location}
     }}
+    {tls}
     server {{
         listen 127.0.0.1:{status_port};
         location / {{ stub_status; }}
@@ -75,15 +76,24 @@ http {{
 class Nginx:
     """nginx with one worker and keep-alive, which answers every path with the same body of `body_bytes`."""
 
-    def __init__(self, folder: Path, body_bytes: int, parallel: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        body_bytes: int,
+        parallel: int,
+        address: str = "127.0.0.1",
+        connections: int = 1024,
+        certificate: Path | None = None,
+    ) -> None:
+        """With a `certificate`, and its key in the same file, it listens on `tls_port` as well."""
         program = find_nginx()
         if program is None:
             raise Missing("nginx is not installed: `apt-get install nginx-light` or the like, then run again")
         self._prefix = folder / "nginx"
         self._prefix.mkdir()
-        self.port, self._status_port = free_ports(2)
+        self.port, self.tls_port, self._status_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
-        self._write_config(body_bytes, connections=max(1024, 2 * parallel))
+        self._write_config(body_bytes, max(connections, 2 * parallel), address, certificate)
         command = [program, "-p", str(self._prefix), "-e", str(self._prefix / "error.log")]
         with open(self._prefix / "start.log", "wb") as log:
             self._process = subprocess.Popen(
@@ -93,7 +103,7 @@ class Nginx:
                 stderr=log,
             )
 
-    def _write_config(self, body_bytes: int, connections: int) -> None:
+    def _write_config(self, body_bytes: int, connections: int, address: str, certificate: Path | None) -> None:
         body = "x" * body_bytes
         if body_bytes <= 2048:  # a word of nginx's configuration is at most 4 KB
             location = f'location / {{ return 200 "{body}"; }}'
@@ -102,7 +112,14 @@ class Nginx:
             location = f"location / {{ root {self._prefix}; try_files /body =404; }}"
         # Started by root, a worker would become `nobody`, who may not read our temporary folder.
         user_line = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
+        tls = ""
+        if certificate:
+            listen = f"listen {address}:{self.tls_port} ssl backlog=4096;"
+            keys = f"ssl_certificate {certificate}; ssl_certificate_key {certificate};"
+            tls = f"server {{ {listen} {keys} {location} }}"
         text = NGINX_CONF.format(
+            address=address,
+            tls=tls,
             prefix=self._prefix,
             port=self.port,
             status_port=self._status_port,
