@@ -181,3 +181,28 @@ fn csv_for_spreadsheets_holds_no_formula() {
     }
     run(&["--csv-safe", "-o", &directory.path("x.ndjson"), &list]).check_refused(2, "-o F.csv");
 }
+
+/// It was accepted, and the files of rows were beside those of the state.
+#[test]
+fn an_output_where_the_run_keeps_its_state_is_refused() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let list = format!("@{}", directory.write("urls.txt", server.url("/ok\n")));
+    let out = directory.path("y.ndjson");
+    symlink(directory.path("."), directory.path("link")).unwrap();
+    let others = [
+        "y.ndjson.run/",
+        "./y.ndjson.run/",
+        "link//y.ndjson.run/",
+        "y.ndjson.run/deep/",
+        "y.ndjson.run/x.csv",
+    ];
+    for other in others {
+        let other = directory.path(other);
+        let refused = run(&["-o", &out, "-o", &other, &list]);
+        assert_eq!(refused.code, Some(2), "{other}: {refused:?}");
+    }
+    run(&["-o", &out, "-o", &directory.path("y.ndjson.run/"), &list])
+        .check_refused(2, "a run keeps its state");
+    assert_eq!((directory.names(), server.requests()), (vec!["link".to_owned(), "urls.txt".to_owned()], 0));
+}

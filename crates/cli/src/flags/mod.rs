@@ -6,6 +6,7 @@
 //! message ([`unknown`]).
 
 pub(crate) mod plan;
+mod place;
 mod identity;
 mod request;
 mod form;

@@ -4,9 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +24,7 @@ use super::fetch::{self, Flags, Progress};
 use super::identity::identity;
 use super::input::{self, Globbing, Source};
 use super::output::Output;
+use super::place::{self, Named};
 use super::request::{query, request};
 use super::values::Ranges;
 use super::write_out::WriteOut;
@@ -143,10 +141,19 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     };
     let one = url.is_some();
     let mut sinks = sinks(&mut flags, url.as_deref())?;
-    check_directories(&flags, &sinks)?;
+    place::check_directories(all_written(&flags, &sinks))?;
     let durable = durable(&flags, query.as_deref(), &sinks)?;
-    sinks.kept = kept(&flags, &sinks, &sources)?;
-    sinks.kept.extend(durable.iter().map(|durable| durable.directory.clone()));
+    let written: Vec<_> = sinks.files().map(|path| ("-o", path)).chain(reports(&flags)).collect();
+    let lists: Vec<_> = lists(&sources).collect();
+    let mut kept = place::distinct(&written, &lists)?;
+    if let Some(durable) = &durable {
+        let outputs = || sinks.outputs.iter().map(|output| output.path.as_path());
+        let named = outputs().map(|path| ("-o", path)).chain(written).chain(lists).collect::<Vec<_>>();
+        // Another command with one of these outputs keeps its state beside that one.
+        outputs().try_for_each(|output| place::check_apart(&Durable::beside(output).directory, &named))?;
+        kept.push(durable.directory.clone());
+    }
+    sinks.kept = kept;
     let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
     Ok(Plan {
         show: show(&flags, one, sinks.main),
@@ -242,7 +249,7 @@ fn timeouts(flags: &Flags) -> Result<Timeouts, Error> {
 
 fn network(flags: &mut Flags) -> Result<Network, Error> {
     let ca_pem = match &flags.cacert {
-        Some(path) => Some(fs::read(path).map_err(|error| Error::reading(path, &error))?),
+        Some(path) => Some(std::fs::read(path).map_err(|error| Error::reading(path, &error))?),
         None => None,
     };
     Ok(Network {
@@ -390,65 +397,27 @@ fn remote_name(url: &str) -> Result<PathBuf, Error> {
     Ok(name.into())
 }
 
-/// The files that the run reads and writes beside those of the rows.
-///
-/// # Errors
-///
-/// [`Error::Usage`]: two of them are the same file, in whatever spelling.
-fn kept(flags: &Flags, sinks: &Sinks, sources: &[Source]) -> Result<Vec<PathBuf>, Error> {
-    let written = sinks.files().map(|path| ("-o", path));
-    let reports = [("--summary", flags.summary.as_deref()), ("--waterfall", flags.waterfall.as_deref())];
-    let reports = reports.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
-    let lists = sources.iter().filter_map(|source| match source {
-        Source::List(path) => Some(("the list", path.as_path())),
-        Source::Url(_) | Source::Urls(_) | Source::Stdin => None,
-    });
-    let written: Vec<_> = written.chain(reports).collect();
-    let all: Vec<_> = written.iter().copied().chain(lists).collect();
-    for (at, (flag, path)) in written.iter().enumerate() {
-        if let Some((other, _)) = all.iter().skip(at + 1).find(|(_, other)| is_same(path, other)) {
-            let shown = path.display();
-            return Err(Error::Usage(format!("{flag} {shown} is the file of {other} as well: name another")));
-        }
-    }
-    Ok(all.into_iter().map(|(_, path)| path.to_owned()).collect())
-}
-
-/// What is written has a directory to be in, before anything is fetched.
-fn check_directories(flags: &Flags, sinks: &Sinks) -> Result<(), Error> {
+/// All that is written but the files of rows.
+fn all_written<'a>(flags: &'a Flags, sinks: &'a Sinks) -> impl Iterator<Item = Named<'a>> {
     let target = sinks.one.iter().filter_map(|one| match &one.target {
         Target::File(path) => Some(path.as_path()),
         Target::Screen | Target::Stdout => None,
     });
     let head = sinks.one.as_ref().and_then(|one| one.dump_header.as_deref());
-    let flagged =
-        [("-D", head), ("--summary", flags.summary.as_deref()), ("--waterfall", flags.waterfall.as_deref())];
-    let flagged = flagged.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
-    for (flag, path) in sinks.files().chain(target).map(|path| ("-o", path)).chain(flagged) {
-        let above = path.parent().unwrap_or(Path::new(""));
-        let missing = above.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        if missing && above != Path::new("") {
-            return Err(Error::Usage(format!(
-                "{flag} {}: there is no directory {}: make it first (mkdir -p)",
-                path.display(),
-                above.display()
-            )));
-        }
-    }
-    Ok(())
+    let outputs = sinks.files().chain(target).map(|path| ("-o", path));
+    outputs.chain(head.map(|path| ("-D", path))).chain(reports(flags))
 }
 
-/// True if both are one file, or will be. A device may be named as often as one likes.
-fn is_same(a: &Path, b: &Path) -> bool {
-    let is_one = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    if let (Ok(a), Ok(b)) = (a.metadata(), b.metadata()) {
-        return a.is_file() && is_one(&a, &b);
-    }
-    let folder = |path: &Path| match path.parent() {
-        Some(above) if !above.as_os_str().is_empty() => above.metadata().ok(),
-        _ => Path::new(".").metadata().ok(),
-    };
-    a.file_name() == b.file_name() && folder(a).zip(folder(b)).is_some_and(|(a, b)| is_one(&a, &b))
+fn reports(flags: &Flags) -> impl Iterator<Item = Named<'_>> {
+    let reports = [("--summary", flags.summary.as_deref()), ("--waterfall", flags.waterfall.as_deref())];
+    reports.into_iter().filter_map(|(flag, path)| Some((flag, path?)))
+}
+
+fn lists(sources: &[Source]) -> impl Iterator<Item = Named<'_>> {
+    sources.iter().filter_map(|source| match source {
+        Source::List(path) => Some(("the list", path.as_path())),
+        Source::Url(_) | Source::Urls(_) | Source::Stdin => None,
+    })
 }
 
 /// The state is beside the directory of files, if there is one, as it stays there; else beside the first output that is a
