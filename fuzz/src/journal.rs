@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{
-    Checkpoint, Frame, Group, Head, Listed, Mark, Named, SinkCheckpoints, SinkId, State, read,
+    Checkpoint, Frame, Group, Head, Listed, Mark, Named, SinkCheckpoints, SinkId, State, Waiting, read,
 };
 
 use crate::take::Take;
@@ -37,7 +37,9 @@ fn plain(frame: &Frame) -> Frame {
             let intended = state.in_doubt();
             Frame::Snapshot(Box::new(State { intended, ..(**state).clone() }))
         }
-        other @ (Frame::Done(_) | Frame::Names(_) | Frame::Intent(_) | Frame::Ended) => other.clone(),
+        other @ (Frame::Done(_) | Frame::Names(_) | Frame::Intent(_) | Frame::Waiting(_) | Frame::Ended) => {
+            other.clone()
+        }
     }
 }
 
@@ -100,7 +102,12 @@ pub(crate) fn frame(take: &mut Take<'_>) -> Frame {
             };
             Frame::Names((0..count).map(|_| named()).collect())
         }
-        5 | 6 => Frame::Intent(rows(take)),
+        5 => Frame::Intent(rows(take)),
+        6 => {
+            let rows = rows(take).into_iter();
+            let (offset, sum) = (take.byte().into(), take.byte().into());
+            Frame::Waiting(rows.map(|row| Waiting { row, ok: true, offset, bytes: 3, sum }).collect())
+        }
         _ => Frame::Ended,
     }
 }

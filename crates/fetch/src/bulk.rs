@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 use overlapped::Executor;
-use overlapped_proto::commit::{Commit, Durability};
+use overlapped_proto::commit::Durability;
 use overlapped_proto::job::Row;
 use overlapped_proto::limits;
 use overlapped_proto::reorder::Reorder;
@@ -253,8 +253,8 @@ impl Bulk {
         let log = match self.durable {
             None => None,
             Some(opened) => {
-                let commit = Commit::new(opened.durability);
-                Some((opened.begin()?, commit))
+                let durability = opened.durability;
+                Some((opened.begin()?, durability))
             }
         };
         let views = Views {
@@ -271,7 +271,9 @@ impl Bulk {
             })
             .collect();
         let order = if plan.ordered { Some(Reorder::new(first, plan.window_rows)) } else { None };
-        let checkpoints = log.map(|(log, commit)| Checkpoints::new(log, commit, clock, views.disk.clone()));
+        let waiting = log.as_ref().map(|(log, _)| log.waiting()).unwrap_or_default();
+        let checkpoints =
+            log.map(|(log, durability)| Checkpoints::new(log, durability, clock, views.disk.clone()));
         let conductor = Conductor {
             outgoing: PerShard::new(plan.shards, Vec::new),
             plan,
@@ -286,6 +288,7 @@ impl Bulk {
             sinks: Lent::new(sinks),
             checkpoints,
             order,
+            waiting,
             fed: 0,
             read: 0,
             passed: 0,

@@ -183,7 +183,7 @@ fn check_state(place: &Place, before: u64) -> u64 {
     let checked = durable::check(&place.state(), |_, _, frame| match frame {
         Frame::Done(group) => length = group.checkpoints.of(&sink).unwrap().position,
         Frame::Snapshot(state) => length = state.checkpoints.of(&sink).map_or(0, |at| at.position),
-        Frame::Names(_) | Frame::Intent(_) | Frame::Ended => {}
+        Frame::Names(_) | Frame::Intent(_) | Frame::Waiting(_) | Frame::Ended => {}
     });
     let checked = checked.unwrap_or_else(|error| panic!("{error}"));
     assert!(checked.done >= before, "{} rows were done, now {}", before, checked.done);

@@ -393,6 +393,11 @@ pub const COMMIT_RESULTS: u64 = 2_048;
 pub const COMMIT_BYTES: u64 = 4 << 20;
 /// The longest wait of a result for its checkpoint; a crash can lose the results of twice this.
 pub const COMMIT_DELAY: Nanos = Nanos::from_millis(500);
+/// How long the row that is next in order must be missing before many or large results behind it are written to the file
+/// of waiting records: without a host that is away, a result waits only a few milliseconds.
+pub const WAITS_BLOCKED: Nanos = Nanos::from_millis(100);
+/// Bytes of the file of waiting records. When it is full, further results wait in memory, and a crash loses them.
+pub const WAITING_BYTES_MAX: u64 = 16 << 30;
 /// Rows of one frame of a journal that are decoded: a hundred times what may be in flight. More is a malformed frame.
 pub const GROUP_ROWS_MAX: u64 = 1 << 24;
 /// Sinks of one run that have a checkpoint.

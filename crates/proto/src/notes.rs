@@ -85,6 +85,16 @@ impl Notes {
         Note::ALL.iter().copied().filter(move |&note| self.0 & Self::mark(note) != 0)
     }
 
+    /// The set as bits, for [`Notes::from_bits`].
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set that [`Notes::bits`] gave. Each bit is a note.
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     const fn mark(note: Note) -> u8 {
         1 << (note as u8)
     }

@@ -88,6 +88,24 @@ impl<T> Reorder<T> {
         Ok(())
     }
 
+    /// A finished row that waits.
+    #[must_use]
+    pub fn get(&self, row: Row) -> Option<&T> {
+        match self.window.get(self.offset(row)?)? {
+            Slot::Missing | Slot::Skipped => None,
+            Slot::Done(value) => Some(value),
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, row: Row) -> Option<&mut T> {
+        let offset = self.offset(row)?;
+        match self.window.get_mut(offset)? {
+            Slot::Missing | Slot::Skipped => None,
+            Slot::Done(value) => Some(value),
+        }
+    }
+
     /// Marks a row that will produce no value, such as one that an earlier run has finished. False if it is outside the
     /// window or was added before.
     pub fn skip(&mut self, row: Row) -> bool {
@@ -206,6 +224,19 @@ mod tests {
     #[test]
     fn a_row_comes_once() {
         check(3, "0 !0 !s0 2 !2 !s2 1", &[0, 1, 2]);
+    }
+
+    #[test]
+    fn a_row_that_waits_can_be_seen_and_changed() {
+        let mut reorder = Reorder::new(Row(0), 10);
+        reorder.skip_to(Row(0));
+        reorder.skip_to(Row(5));
+        reorder.push(Row(5), "five").unwrap();
+        assert_eq!([0, 3, 5, 6].map(|row| reorder.get(Row(row)).copied()), [None, None, Some("five"), None]);
+        *reorder.get_mut(Row(5)).unwrap() = "changed";
+        reorder.push(Row(0), "zero").unwrap();
+        assert_eq!((reorder.pop(), reorder.pop()), (Some("zero"), Some("changed")));
+        assert_eq!(reorder.get(Row(5)), None);
     }
 
     #[test]

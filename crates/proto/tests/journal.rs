@@ -5,7 +5,7 @@
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{
     Checkpoint, Damage, End, Frame, Group, Head, Listed, Mark, Named, SinkCheckpoints, SinkId, Sound, State,
-    VERSION, Wrong, is_unsynced, read,
+    VERSION, Waiting, Wrong, is_unsynced, read,
 };
 use overlapped_proto::row_set::RowSet;
 use proptest::prelude::*;
@@ -36,8 +36,12 @@ fn frame() -> impl Strategy<Value = Frame> {
         });
     let named = (proptest::collection::vec(any::<u8>(), 0..20), any::<u64>(), any::<u64>())
         .prop_map(|(path, device, inode)| Named { path, device, inode });
+    let waiting = (rows(), any::<(bool, u64, u64, u32)>()).prop_map(|(rows, (ok, offset, bytes, sum))| {
+        Frame::Waiting(rows.into_iter().map(|row| Waiting { row, ok, offset, bytes, sum }).collect())
+    });
     prop_oneof![
         4 => group,
+        1 => waiting,
         1 => proptest::collection::vec(named, 0..4).prop_map(Frame::Names),
         1 => rows().prop_map(Frame::Intent),
         1 => Just(Frame::Ended),

@@ -61,6 +61,9 @@ fn told(frame: &Frame) -> String {
                 state.done.low().0
             )
         }
+        Frame::Waiting(rows) => {
+            format!("waiting  {}", ranges(&rows.iter().map(|waiting| waiting.row).collect::<Vec<_>>()))
+        }
         Frame::Ended => "ended".to_owned(),
     }
 }
@@ -84,7 +87,7 @@ fn ranges(rows: &[Row]) -> String {
 const DOUBTS_COUNTED_MAX: u64 = 1 << 31;
 
 fn report(checked: &Checked) -> String {
-    let Checked { done, failed, in_doubt, ended, files } = checked;
+    let Checked { done, failed, waiting, in_doubt, ended, files } = checked;
     let mut text = String::new();
     for (file, bytes, torn) in files {
         let tail = if *torn { ", then a torn write, which is ignored" } else { "" };
@@ -96,6 +99,10 @@ fn report(checked: &Checked) -> String {
         counted(*done, "row"),
         plural(*done, "is", "are")
     );
+    if *waiting > 0 {
+        let (rows, wait) = (counted(*waiting, "row"), plural(*waiting, "waits", "wait"));
+        let _ = write!(text, "; {rows} more {wait} for an earlier row");
+    }
     if *in_doubt > DOUBTS_COUNTED_MAX {
         text.push_str("; which others were sent is unknown: no POST is sent again");
     } else if *in_doubt > 0 {

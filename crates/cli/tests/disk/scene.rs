@@ -28,21 +28,31 @@ pub(crate) enum Kind {
     Piped,
     /// Requests that must not be sent twice.
     Post,
+    /// In order, behind a row that takes long: a file a row, one of them large, and records.
+    Ordered,
     /// A file a row and records, over what a run of another list has left that was killed.
     Overwrite,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Ndjson, Self::Csv, Self::Files, Self::Retry, Self::Piped, Self::Post, Self::Overwrite];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Ndjson,
+        Self::Csv,
+        Self::Files,
+        Self::Retry,
+        Self::Piped,
+        Self::Post,
+        Self::Ordered,
+        Self::Overwrite,
+    ];
 
     fn has_files(self) -> bool {
-        matches!(self, Self::Files | Self::Overwrite)
+        matches!(self, Self::Files | Self::Ordered | Self::Overwrite)
     }
 
     fn begin(self) -> &'static str {
         match self {
-            Self::Ndjson | Self::Csv | Self::Files | Self::Piped | Self::Post => "--resume",
+            Self::Ndjson | Self::Csv | Self::Files | Self::Piped | Self::Post | Self::Ordered => "--resume",
             Self::Retry => "--retry-failed",
             Self::Overwrite => "--overwrite",
         }
@@ -102,7 +112,7 @@ impl Scene {
     /// The run directory.
     pub(crate) fn state(&self) -> PathBuf {
         self.root().join(match self.kind {
-            Kind::Files | Kind::Overwrite => "deep/pages.run",
+            Kind::Files | Kind::Ordered | Kind::Overwrite => "deep/pages.run",
             Kind::Csv => "out.csv.run",
             Kind::Ndjson | Kind::Retry | Kind::Piped | Kind::Post => "out.ndjson.run",
         })
@@ -113,7 +123,7 @@ impl Scene {
         let outputs: &[&str] = match self.kind {
             Kind::Ndjson | Kind::Piped | Kind::Post => &["/out.ndjson"],
             Kind::Csv => &["/out.csv"],
-            Kind::Files | Kind::Overwrite => &["/deep/pages/", "/out.ndjson"],
+            Kind::Files | Kind::Ordered | Kind::Overwrite => &["/deep/pages/", "/out.ndjson"],
             Kind::Retry => &["/out.ndjson", "/out.csv"],
         };
         let list = if self.kind == Kind::Piped {
@@ -123,9 +133,10 @@ impl Scene {
         };
         let mut words = vec!["-s", "-j", "2", begin];
         words.extend(match self.kind {
-            Kind::Files | Kind::Overwrite => &["--name", "{row}"],
+            Kind::Files | Kind::Overwrite => ["--name", "{row}"].as_slice(),
             Kind::Post => &["-X", "POST"],
-            Kind::Ndjson | Kind::Csv | Kind::Retry | Kind::Piped => [].as_slice(),
+            Kind::Ordered => &["--name", "{row}", "--ordered"],
+            Kind::Ndjson | Kind::Csv | Kind::Retry | Kind::Piped => &[],
         });
         let mut words: Vec<_> = words.into_iter().map(str::to_owned).collect();
         words.extend(outputs.iter().flat_map(|output| ["-o".to_owned(), format!("{root}{output}")]));
@@ -252,7 +263,9 @@ impl Scene {
         let json = || rows_of_json(&read("out.ndjson"), self.kind);
         let csv = || rows_of_csv(&read("out.csv"), self.kind);
         match self.kind {
-            Kind::Ndjson | Kind::Piped | Kind::Post | Kind::Files | Kind::Overwrite => rows(json()),
+            Kind::Ndjson | Kind::Piped | Kind::Post | Kind::Files | Kind::Ordered | Kind::Overwrite => {
+                rows(json())
+            }
             Kind::Csv => rows(csv()),
             Kind::Retry => rows(json()) && rows(csv()),
         }
@@ -287,8 +300,13 @@ impl Known {
         match frame {
             Frame::Done(group) => self.done.extend(group.ok.iter().map(|row| row.0)),
             Frame::Intent(rows) => self.intended.extend(rows.iter().map(|row| row.0)),
+            // These are not fetched again either.
+            Frame::Waiting(rows) => {
+                self.done.extend(rows.iter().filter(|row| row.ok).map(|row| row.row.0));
+            }
             Frame::Snapshot(state) => {
                 self.done = state.done.without(&state.failed).ranges().flatten().collect();
+                self.done.extend(state.waiting.values().filter(|row| row.ok).map(|row| row.row.0));
                 self.intended = state.intended.ranges().flatten().collect();
             }
             Frame::Names(_) | Frame::Ended => {}
@@ -316,6 +334,8 @@ fn target(kind: Kind, row: u64) -> String {
         format!("/text/{LARGE_BYTES}?n={row}")
     } else if fails_once(kind, row) {
         format!("/flaky?fail=1&status=404&key={row}&n={row}")
+    } else if kind == Kind::Ordered && row == 0 {
+        "/row/0?delay_ms=400&n=0".to_owned()
     } else {
         // Slow enough that not all rows are done together.
         format!("/row/{row}?delay_ms={}&n={row}", 2 + row * 7 % 5)

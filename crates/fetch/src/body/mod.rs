@@ -5,4 +5,5 @@ pub(crate) mod drain;
 pub(crate) mod decode;
 pub(crate) mod store;
 pub(crate) mod tap;
+pub(crate) mod waiting;
 pub(crate) mod spool;

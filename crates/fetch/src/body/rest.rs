@@ -10,6 +10,7 @@ use overlapped_proto::record::{Headers, Hold, Record};
 
 use super::drain::Drained;
 use super::store::{Store, Stored};
+use super::waiting;
 use crate::memory::Share;
 
 /// The resources that a record keeps until it is dropped.
@@ -47,7 +48,7 @@ pub(crate) async fn rest(
     Ok(Hold::new(Resting { share, head }))
 }
 
-/// Reads the headers of a record back into memory, for the sinks.
+/// Reads the headers of a record back into memory, for the sinks, or all of a record that waits on disk for an earlier one.
 ///
 /// # Errors
 ///
@@ -57,6 +58,7 @@ pub(crate) async fn rest(
 ///
 /// On the disk.
 pub(crate) fn restore(record: &mut Record) -> io::Result<()> {
+    waiting::restore(record)?;
     let head = record.hold.get::<Resting>().and_then(|resting| resting.head.as_ref());
     if let Some(packed) = head.map(Stored::read).transpose()? {
         record.headers = Headers::from_packed(packed);

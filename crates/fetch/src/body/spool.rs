@@ -1,6 +1,7 @@
 //! A body that is too large to hold, written to a file under a temporary name. A file gets its final name only when it is
 //! complete; an unused one is removed.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -93,15 +94,16 @@ impl Part {
         Ok((found.mode, found.changed))
     }
 
-    /// Removes the temporary files of a run in `directory`, and probe files of crashed processes. Removing a live probe
-    /// file does no harm, since its name is not used again.
-    pub(crate) fn remove_of(directory: &Folder, run: RunId) -> io::Result<()> {
+    /// Removes the temporary files of a run in `directory` but those with the names in `keep`, and probe files of crashed
+    /// processes. Removing a live probe file does no harm, since its name is not used again.
+    pub(crate) fn remove_of(directory: &Folder, run: RunId, keep: &HashSet<&OsStr>) -> io::Result<()> {
         let (prefix, probe) = (run.prefix(), ending(PROBE, 0));
         let names = directory.names().map_err(|error| named(directory.path(), &error))?;
         for entry in names {
             let name = entry.to_string_lossy();
             let probe = name.starts_with(PREFIX) && name.ends_with(&probe);
-            if probe || name.starts_with(&prefix) && name.ends_with(PART) {
+            let own = name.starts_with(&prefix) && name.ends_with(PART) && !keep.contains(entry.as_os_str());
+            if probe || own {
                 let removed = directory.remove(&entry);
                 removed.map_err(|error| named(&directory.path().join(&entry), &error))?;
             }
@@ -172,7 +174,7 @@ impl Spool {
     }
 }
 
-fn named(path: &Path, error: &io::Error) -> io::Error {
+pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

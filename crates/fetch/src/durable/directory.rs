@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::manifest;
 use super::spool::{self, Spooled};
+use crate::body::waiting;
 use crate::error::Error;
 use crate::fs::{Folder, Moment, found, try_lock};
 use crate::sink::at;
@@ -154,10 +155,13 @@ impl Directory {
     }
 
     fn clear(&self) -> io::Result<()> {
-        for list in spool::NAMES {
-            self.folder.remove_if_there(OsStr::new(list)).map_err(|error| self.at(list, &error))?;
-        }
+        spool::NAMES.into_iter().chain([waiting::NAME]).try_for_each(|name| self.remove(name))?;
         self.prune(u64::MAX)
+    }
+
+    /// Removes a file, if there is one.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        self.folder.remove_if_there(OsStr::new(name)).map_err(|error| self.at(name, &error))
     }
 
     /// Copies a damaged file to another name.

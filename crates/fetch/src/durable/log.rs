@@ -1,15 +1,20 @@
 //! The journal writer: a group of rows is durable once its frame is synced.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use overlapped_proto::job::Row;
-use overlapped_proto::journal::{Frame, Group, Head, Listed, Mark, SinkCheckpoints, State};
+use overlapped_proto::journal::{Frame, Group, Head, Listed, Mark, SinkCheckpoints, State, Waiting};
+use overlapped_proto::record::Record;
 use serde_json::Value;
 
 use super::directory::{Directory, INTENTS, JOURNAL, SNAPSHOT, name};
 use super::intents::{Intents, append, encoded, preallocate};
+use crate::body::rest::restore;
+use crate::body::waiting::{self, Extent, WaitingFile};
 use crate::error::Error;
 use crate::sink::Cuts;
 
@@ -28,6 +33,17 @@ pub(crate) struct Log {
     before: u64,
     /// Keep the state even if all rows have succeeded.
     stays: bool,
+    waiting: WaitingRows,
+}
+
+/// The records that wait for an earlier row.
+struct WaitingRows {
+    /// The directory in which bodies have files of their own.
+    bodies: PathBuf,
+    /// Created by the first record.
+    file: Option<Arc<WaitingFile>>,
+    /// The place of each row that is not done.
+    extents: BTreeMap<Row, Arc<Extent>>,
 }
 
 /// A group of rows that the sinks have taken.
@@ -59,19 +75,21 @@ impl Log {
         state: State,
         head: Head,
         bytes_max: u64,
+        bodies: PathBuf,
     ) -> Result<Self, Error> {
         let before = state.done.len();
         let recorded = state.intended.clone();
         let written = || {
+            let waiting = WaitingRows::open(&directory, &state, bodies)?;
             let (file, intents) = begin_generation(&directory, &state, head)?;
             // Written last: a run exists once it has a manifest.
             directory.publish_manifest(manifest)?;
-            Ok((file, intents))
+            Ok((file, intents, waiting))
         };
-        let (file, intents) = { written }().map_err(Error::output)?;
+        let (file, intents, waiting) = { written }().map_err(Error::output)?;
         let path = directory.file(&name(INTENTS, head.generation));
         let intents = Arc::new(Intents::begin(intents, path, recorded));
-        Ok(Self { directory, state, head, file, bytes: 0, bytes_max, intents, before, stays: false })
+        Ok(Self { directory, state, head, file, bytes: 0, bytes_max, intents, before, stays: false, waiting })
     }
 
     /// Keeps the state when all is done; it shows that the run has ended.
@@ -82,6 +100,48 @@ impl Log {
     /// The write-ahead log of requests.
     pub(crate) fn intents(&self) -> Arc<Intents> {
         Arc::clone(&self.intents)
+    }
+
+    /// The records that wait for an earlier row, for their places in order.
+    pub(crate) fn waiting(&self) -> BTreeMap<Row, Record> {
+        let stub = |(row, extent): (&Row, &Arc<Extent>)| {
+            let waiting = self.state.waiting.get(row).expect("a row with a place waits");
+            (*row, Arc::clone(extent).stub(waiting))
+        };
+        self.waiting.extents.iter().map(stub).collect()
+    }
+
+    /// Makes records durable that wait for an earlier row. Returns what takes their places in order; those that are not among
+    /// them wait in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::commit`].
+    pub(crate) fn wait(&mut self, records: Vec<Record>) -> Result<Waited, Error> {
+        self.write_waiting(records).map_err(Error::output)
+    }
+
+    fn write_waiting(&mut self, records: Vec<Record>) -> io::Result<Waited> {
+        self.intents.check()?;
+        let file = match &self.waiting.file {
+            Some(file) => Arc::clone(file),
+            None => {
+                let bodies = self.waiting.bodies.clone();
+                let file = WaitingFile::open(self.directory.folder(), bodies, &[])?;
+                Arc::clone(self.waiting.file.insert(file))
+            }
+        };
+        let waiting::Written { rows, extents, full } = file.write(records, restore)?;
+        let mut stubs = Vec::with_capacity(rows.len());
+        if !rows.is_empty() {
+            self.append(Frame::Waiting(rows.clone()))?;
+        }
+        for (waiting, extent) in rows.iter().zip(extents) {
+            self.waiting.extents.insert(waiting.row, Arc::clone(&extent));
+            stubs.push(extent.stub(waiting));
+        }
+        self.rotate_if_long()?;
+        Ok(Waited { stubs, full })
     }
 
     /// Checkpoint: syncs what the sinks have taken, then appends and syncs its frame.
@@ -109,11 +169,15 @@ impl Log {
             cut.sync.map_or(Ok(()), |sync| sync())?;
         }
         let Taken { ok, failed, mark, listed } = taken;
+        let waited: Vec<_> =
+            ok.iter().chain(&failed).filter_map(|row| self.waiting.extents.remove(row)).collect();
         self.append(Frame::Done(Group { ok, failed, checkpoints, mark, listed }))?;
-        if self.bytes + self.intents.bytes() >= self.bytes_max {
-            self.rotate()?;
-        }
-        Ok(())
+        waited.iter().for_each(|extent| extent.done());
+        self.rotate_if_long()
+    }
+
+    fn rotate_if_long(&mut self) -> io::Result<()> {
+        if self.bytes + self.intents.bytes() >= self.bytes_max { self.rotate() } else { Ok(()) }
     }
 
     /// The low-water mark: the first row that is not done.
@@ -164,9 +228,31 @@ impl Log {
         let ended = match self.state.failed.is_empty() && !self.stays {
             // A directory without a run in it is removed when its handle is dropped.
             true => self.directory.forget(),
-            false => self.append(Frame::Ended),
+            false => self.append(Frame::Ended).and_then(|()| self.directory.remove(waiting::NAME)),
         };
         ended.map_err(Error::output)
+    }
+}
+
+/// What [`Log::wait`] has done.
+pub(crate) struct Waited {
+    /// What takes the places of the records.
+    pub(crate) stubs: Vec<Record>,
+    /// The file is full.
+    pub(crate) full: bool,
+}
+
+impl WaitingRows {
+    /// Opens the file if rows wait, and removes one that a crash has left.
+    fn open(directory: &Directory, state: &State, bodies: PathBuf) -> io::Result<Self> {
+        let rows: Vec<Waiting> = state.waiting.values().copied().collect();
+        if rows.is_empty() {
+            directory.remove(waiting::NAME)?;
+            return Ok(Self { bodies, file: None, extents: BTreeMap::new() });
+        }
+        let file = WaitingFile::open(directory.folder(), bodies.clone(), &rows)?;
+        let extents = rows.iter().map(|waiting| (waiting.row, file.extent(waiting))).collect();
+        Ok(Self { bodies, file: Some(file), extents })
     }
 }
 
@@ -240,7 +326,7 @@ mod tests {
             let begun = directory.manifest().unwrap().is_some();
             let found = if begun { recover(&directory, RunId(7)).unwrap() } else { Default::default() };
             let head = Head { run: 7, generation: found.generation + 1, process: 1 };
-            Log::begin(directory, &json!({}), found.state, head, bytes_max).unwrap()
+            Log::begin(directory, &json!({}), found.state, head, bytes_max, PathBuf::new()).unwrap()
         }
 
         fn recovered(&self) -> (State, u64) {

@@ -8,6 +8,7 @@
 //! snapshot-N      the complete state when journal-N begins; created by rename
 //! journal-N.log   what has become durable since: one frame for each group of rows
 //! intents-N.log   write-ahead log of requests that must not be sent twice
+//! waiting         records that wait for an earlier row, in ordered mode
 //! list            a copy of a list that came through a pipe; renamed to list.whole when complete, with its checksum
 //!                 in list.sum
 //! ```
@@ -22,11 +23,13 @@ pub(crate) mod intents;
 mod agree;
 mod rewrite;
 mod recovery;
+mod waiting;
 mod directory;
 mod spool;
 mod manifest;
 mod identity;
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -42,7 +45,7 @@ pub(crate) use identity::Identity;
 pub use identity::fingerprint;
 pub(crate) use manifest::Listed;
 pub use overlapped_proto::commit::Durability;
-pub use overlapped_proto::journal::{Frame, Group, Mark, Named, SinkCheckpoints, State};
+pub use overlapped_proto::journal::{Frame, Group, Mark, Named, SinkCheckpoints, State, Waiting};
 pub use overlapped_proto::row_set::RowSet;
 pub use recovery::{Checked, check};
 pub use rewrite::{Recorded, recorded};
@@ -162,7 +165,7 @@ pub struct Earlier {
     pub begun: bool,
     /// True if the run was begun with [`Begin::Overwrite`], and so may replace files.
     pub replaces: bool,
-    /// Rows that are done.
+    /// Rows that are done, or have finished and wait for an earlier row.
     pub rows: u64,
     /// Rows that are done and failed, without those in `again`.
     pub failed: u64,
@@ -178,6 +181,8 @@ pub struct Earlier {
     pub finished: bool,
     /// The earlier length of the list in bytes, if rows were appended to it. These are fetched too.
     pub grown_from: Option<u64>,
+    /// Files of bodies whose records wait for an earlier row, for [`crate::sink::Files::durable_with`].
+    pub waiting: Vec<PathBuf>,
 }
 
 impl Earlier {
@@ -189,7 +194,8 @@ impl Earlier {
         }
         // A run stopped before its first checkpoint resumes with empty outputs.
         let checkpoint = self.checkpoints.of(sink).cloned().unwrap_or_default();
-        Beginning::Resumed { run: self.run, checkpoint, began: self.began }
+        let waiting = self.waiting.clone();
+        Beginning::Resumed { run: self.run, checkpoint, began: self.began, waiting }
     }
 }
 
@@ -204,6 +210,8 @@ pub(crate) struct Opened {
     prefix: Option<Prefix>,
     /// Keep the state when all is done, because nothing else shows that there are files of a run.
     stays: bool,
+    /// The directory in which bodies have files of their own; empty: none have.
+    bodies: PathBuf,
     /// The state of an earlier run, to be discarded when this one begins.
     thrown_away: Option<ThrownAway>,
     pub(crate) durability: Durability,
@@ -290,6 +298,7 @@ impl Opened {
             journal_bytes: durable.journal_bytes,
             prefix: Some(Prefix::default()),
             stays: stays(&durable.outputs),
+            bodies: bodies(&durable.outputs),
             thrown_away,
             durability: durable.durability,
             earlier: Earlier {
@@ -303,6 +312,7 @@ impl Opened {
                 began: Some(began),
                 finished: false,
                 grown_from: None,
+                waiting: Vec::new(),
             },
         })
     }
@@ -325,12 +335,20 @@ impl Opened {
         rewrite::finish(&durable.outputs, &state.checkpoints).map_err(Error::output)?;
         agree::outputs(&durable.outputs, &state)?;
         agree::take_back(&durable.outputs, &state.named)?;
+        let bodies = bodies(&durable.outputs);
+        let waiting = waiting::check(directory.folder(), &mut state.waiting, &bodies)
+            .map_err(|error| Error::output_path(directory.path(), error))?;
         let ended = state.ended && same.grown_from.is_none();
         state.intended = state.in_doubt();
         state.named.clear();
         state.ended = false;
         let mut again = RowSet::default();
-        if durable.begin == Begin::RetryFailed && !state.failed.is_empty() {
+        let waits = |waiting: &Waiting| waiting.ok;
+        if durable.begin == Begin::RetryFailed
+            && !(state.failed.is_empty() && state.waiting.values().all(waits))
+        {
+            // Those that wait have no record yet.
+            state.waiting.retain(|_, waiting| waits(waiting));
             again = std::mem::take(&mut state.failed);
             state.done = state.done.without(&again);
             state.mark = state.mark.filter(|mark| mark.row <= state.done.low());
@@ -344,7 +362,7 @@ impl Opened {
         let earlier = Earlier {
             begun: true,
             replaces: manifest::replaces(&manifest),
-            rows: state.done.len(),
+            rows: state.done.len() + state.waiting.len() as u64,
             failed: state.failed.len(),
             finished: ended && again.is_empty(),
             again,
@@ -352,6 +370,7 @@ impl Opened {
             run,
             began: manifest::began(&manifest),
             grown_from: same.grown_from,
+            waiting,
         };
         let Durable { durability, journal_bytes, .. } = *durable;
         Ok(Self {
@@ -363,6 +382,7 @@ impl Opened {
             journal_bytes,
             prefix: same.prefix,
             stays: stays(&durable.outputs),
+            bodies,
             thrown_away: None,
             durability,
             earlier,
@@ -412,7 +432,8 @@ impl Opened {
     pub(crate) fn begin(mut self) -> Result<Log, Error> {
         self.throw_away()?;
         let head = Head { run: self.run.0, generation: self.generation + 1, process: std::process::id() };
-        let log = Log::begin(self.directory, &self.manifest, self.state, head, self.journal_bytes)?;
+        let log =
+            Log::begin(self.directory, &self.manifest, self.state, head, self.journal_bytes, self.bodies)?;
         Ok(if self.stays { log.staying() } else { log })
     }
 
@@ -433,12 +454,18 @@ fn stays(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| output.format == Format::Files)
 }
 
+/// The directory of body files; empty: there is none.
+fn bodies(outputs: &[Output]) -> PathBuf {
+    let files = outputs.iter().find(|output| output.format == Format::Files);
+    files.map(|output| output.path.clone()).unwrap_or_default()
+}
+
 /// Removes the temporary files of a run, and syncs the removal.
 fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
     let mut folders = outputs.iter().map(|output| &output.path).filter(|path| path.is_dir());
     folders.try_for_each(|path| {
         let folder = Folder::open(path)?;
-        Part::remove_of(&folder, run)?;
+        Part::remove_of(&folder, run, &HashSet::new())?;
         folder.sync()
     })
 }

@@ -11,8 +11,9 @@ use overlapped_proto::limits;
 use super::directory::{
     Directory, INTENTS, JOURNAL, KINDS, Kind, MANIFEST, SNAPSHOT, generation, name, read_whole,
 };
-use super::manifest;
+use super::{manifest, waiting};
 use crate::body::spool::RunId;
+use crate::body::waiting::NAME;
 use crate::error::Error;
 use crate::fs::Folder;
 
@@ -38,6 +39,8 @@ pub struct Checked {
     pub done: u64,
     /// Those of them that failed.
     pub failed: u64,
+    /// Rows that have finished and wait for an earlier one.
+    pub waiting: u64,
     /// Rows in doubt: their requests may have been sent, and must not be sent twice.
     pub in_doubt: u64,
     /// The run has come to its end.
@@ -61,8 +64,8 @@ pub fn check(path: &Path, mut each: impl FnMut(&str, u64, &Frame)) -> Result<Che
     let mut recovery = Recovery { folder: &folder, run: None, each: &mut each, left_out: None };
     let (found, files) = recovery.run()?;
     let State { done, failed, ended, .. } = &found.state;
-    let in_doubt = found.state.in_doubt().len();
-    Ok(Checked { done: done.len(), failed: failed.len(), in_doubt, ended: *ended, files })
+    let (in_doubt, waiting) = (found.state.in_doubt().len(), found.state.waiting.len() as u64);
+    Ok(Checked { done: done.len(), failed: failed.len(), waiting, in_doubt, ended: *ended, files })
 }
 
 /// [`super::repair`]. `write` writes a generation and keeps the earlier ones.
@@ -120,6 +123,14 @@ impl Recovery<'_> {
             }
         }
         found.generation = *generations.last().expect("a snapshot was found");
+        let damaged = waiting::remove_damaged(self.folder, &mut found.state.waiting);
+        if let Some(at) = damaged.map_err(|error| unread(&self.folder.path().join(NAME), &error))? {
+            self.damaged(
+                NAME,
+                at,
+                &format!("it is damaged or was truncated: its record at byte {at} is not what was written"),
+            )?;
+        }
         Ok((found, files))
     }
 

@@ -4,14 +4,15 @@
 use std::task::Context;
 
 use overlapped::Executor;
-use overlapped_proto::commit::{Commit, When};
+use overlapped_proto::commit::{Commit, Durability, When};
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{Listed, Mark};
 use overlapped_proto::record::{Body, Record};
 use overlapped_proto::resume_marks::ResumeMarks;
+use overlapped_proto::waits::Waits;
 
 use crate::clock::Clock;
-use crate::durable::log::{Log, Taken};
+use crate::durable::log::{Log, Taken, Waited};
 use crate::error::Error;
 use crate::lent::Lent;
 use crate::net::alarm::Alarm;
@@ -24,8 +25,11 @@ pub(crate) struct Checkpoints {
     disk: Executor,
     alarm: Alarm,
     commit: Commit,
+    waits_alarm: Alarm,
+    /// The results that wait for an earlier row in memory only; `None`: none are made durable any more.
+    waits: Option<Waits>,
     /// The journal. The task of a running checkpoint has it.
-    log: Lent<Box<Log>, Result<Group, Error>>,
+    log: Lent<Box<Log>, Result<Written, Error>>,
     /// What the sinks have taken since their last cut.
     taken: Taken,
     /// Offsets of blocks of the list that are not completely done, in order.
@@ -38,21 +42,28 @@ pub(crate) struct Checkpoints {
     rows: u64,
 }
 
-/// A group that has become durable.
-struct Group {
-    rows: u64,
-    /// The low-water mark after it.
-    low: Row,
+/// What has become durable.
+enum Written {
+    /// A group of results.
+    Group {
+        rows: u64,
+        /// The low-water mark after it.
+        low: Row,
+    },
+    /// Results that wait for an earlier row.
+    Waiting(Waited),
 }
 
 impl Checkpoints {
-    pub(crate) fn new(log: Log, commit: Commit, clock: Clock, disk: Executor) -> Self {
+    pub(crate) fn new(log: Log, durability: Durability, clock: Clock, disk: Executor) -> Self {
         let low = log.low();
         Self {
             clock,
             disk,
             alarm: Alarm::new(clock),
-            commit,
+            commit: Commit::new(durability),
+            waits_alarm: Alarm::new(clock),
+            waits: Some(Waits::new(durability)),
             log: Lent::new(Box::new(log)),
             taken: Taken::default(),
             marks: ResumeMarks::default(),
@@ -76,11 +87,7 @@ impl Checkpoints {
         for record in batch {
             let rows = if record.ok { &mut self.taken.ok } else { &mut self.taken.failed };
             rows.push(record.row);
-            bytes += match &record.body {
-                Body::Inline(body) => body.len() as u64,
-                Body::Spooled(body) => body.len(),
-                Body::None | Body::File(_) => 0,
-            };
+            bytes += held_bytes(record);
         }
         self.commit.add(batch.len() as u64, bytes, self.clock.now());
     }
@@ -113,21 +120,65 @@ impl Checkpoints {
         self.log.lend(&self.disk, move |mut log| {
             let done = log.commit(cuts, taken);
             let low = log.low();
-            (log, done.map(|()| Group { rows, low }))
+            (log, done.map(|()| Written::Group { rows, low }))
         });
     }
 
-    /// Polls a running checkpoint; true if it has completed.
+    /// Polls a running checkpoint: what takes the places of results that wait for an earlier row and are durable now;
+    /// `None`: nothing has completed.
     ///
     /// # Errors
     ///
     /// The results could not be made durable.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
-        let Some(Group { rows, low }) = self.log.poll(cx)?.transpose()? else { return Ok(false) };
-        self.low = low;
-        self.rows += rows;
-        trace::checkpoint(rows);
-        Ok(true)
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Result<Option<Vec<Record>>, Error> {
+        Ok(match self.log.poll(cx)?.transpose()? {
+            None => None,
+            Some(Written::Group { rows, low }) => {
+                self.low = low;
+                self.rows += rows;
+                trace::checkpoint(rows);
+                Some(Vec::new())
+            }
+            Some(Written::Waiting(Waited { stubs, full })) => {
+                if full {
+                    self.waits = None;
+                }
+                Some(stubs)
+            }
+        })
+    }
+
+    /// Notes results that wait for an earlier row.
+    pub(crate) fn waits<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
+        let Some(waits) = &mut self.waits else { return };
+        let now = self.clock.now();
+        records.for_each(|record| waits.add(record.row, held_bytes(record), now));
+    }
+
+    /// True if further results may wait. What a crash may cost is bounded.
+    pub(crate) fn has_room_to_wait(&self) -> bool {
+        self.log.is_here() || self.waits.as_ref().is_none_or(|waits| !waits.is_full())
+    }
+
+    /// The rows whose results wait for row `next` and are to be made durable now. Otherwise registers the waker for the due
+    /// time.
+    pub(crate) fn wants_waiting(&mut self, next: Row, cx: &mut Context<'_>) -> Option<Vec<Row>> {
+        let waits = self.waits.as_mut().filter(|_| self.log.is_here())?;
+        let now = self.clock.now();
+        let due = match waits.when(next, now) {
+            When::Now => true,
+            When::At(at) => self.waits_alarm.poll_at(at, cx).is_ready(),
+            When::Never => false,
+        };
+        due.then(|| waits.take(next, now))
+    }
+
+    /// Starts to make results durable that wait for an earlier row.
+    pub(crate) fn wait(&mut self, records: Vec<Record>) {
+        self.log.lend(&self.disk, move |mut log| {
+            let waited = log.wait(records);
+            (log, waited.map(Written::Waiting))
+        });
     }
 
     /// True if everything that was taken is durable.
@@ -148,5 +199,14 @@ impl Checkpoints {
         let (log, rows) = (self.log.take(), self.rows);
         let ended = self.disk.submit(move || log.end(rows, list_rows)).await;
         ended.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?
+    }
+}
+
+/// The length of a body that has no file of its own.
+fn held_bytes(record: &Record) -> u64 {
+    match &record.body {
+        Body::Inline(body) => body.len() as u64,
+        Body::Spooled(body) => body.len(),
+        Body::None | Body::File(_) => 0,
     }
 }

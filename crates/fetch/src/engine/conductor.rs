@@ -1,7 +1,7 @@
 //! The conductor of a run: feeds the shards within the window, collects their results, restores the order of the list
 //! in ordered mode, and hands records to the sinks. All blocking work is submitted to the executor.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use overlapped::Job as Task;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::RowRead;
-use overlapped_proto::job::Job;
+use overlapped_proto::job::{Job, Row};
 use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_proto::reorder::Reorder;
@@ -47,6 +47,8 @@ pub(crate) struct Conductor {
     /// The group commit of a durable run.
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) order: Option<Reorder<Record>>,
+    /// Rows that an earlier process has finished and that wait on disk for an earlier row, until they are read from the list.
+    pub(crate) waiting: BTreeMap<Row, Record>,
     /// Rows handed to the shards, and bad rows, which need no shard.
     pub(crate) fed: u64,
     /// Rows read from the list, without those that an earlier run has completed, which are counted in `passed`.
@@ -127,6 +129,7 @@ impl Conductor {
         loop {
             let mut moved = self.write(shards_ended, cx)?;
             moved |= self.collect();
+            moved |= self.wait(cx);
             moved |= self.read(cx)?;
             moved |= self.dispatch();
             moved |= shards_ended && self.close_gaps();
@@ -219,7 +222,12 @@ impl Conductor {
         }
         let Some(block) = feed.poll(cx)? else { return Ok(false) };
         self.failure = self.failure.take().or(block.failure);
-        self.tally.read(block.bytes_read, block.rows.len(), block.unread);
+        // The others were counted by the process that fetched them.
+        let own = match self.waiting.is_empty() {
+            true => block.rows.len(),
+            false => block.rows.iter().filter(|row| !self.waiting.contains_key(&row.row())).count(),
+        };
+        self.tally.read(block.bytes_read, own, block.unread);
         self.read += block.rows.len() as u64;
         self.passed += block.passed;
         self.ahead = block.rows.into();
@@ -250,7 +258,7 @@ impl Conductor {
             self.ahead.clear();
             return false;
         }
-        let (mut bad, mut bad_bytes) = (Vec::new(), 0);
+        let (mut bad, mut bad_bytes, mut waiting) = (Vec::new(), 0, Vec::new());
         let room = self.room().min(self.ahead.len());
         let mut count = 0;
         while count < room && bad.len() < limits::BATCH_RECORDS && bad_bytes < limits::BATCH_BYTES {
@@ -267,6 +275,10 @@ impl Conductor {
             count += 1;
             if let Some(order) = &mut self.order {
                 order.skip_to(row.row());
+            }
+            if let Some(stub) = self.waiting.remove(&row.row()) {
+                waiting.push(stub);
+                continue;
             }
             match row.job {
                 Ok(mut job) => {
@@ -291,6 +303,7 @@ impl Conductor {
                 self.shared.channels.inbox(shard).send(outgoing);
             }
         }
+        self.hand_on(waiting);
         self.finish(bad);
         count > 0
     }
@@ -300,7 +313,8 @@ impl Conductor {
     /// Takes results from the shards while the queue to the sinks has room.
     fn collect(&mut self) -> bool {
         let mut moved = false;
-        while self.finished.len() < limits::BATCHES_WAITING_MAX {
+        let has_room = |this: &Self| this.checkpoints.as_ref().is_none_or(Checkpoints::has_room_to_wait);
+        while self.finished.len() < limits::BATCHES_WAITING_MAX && has_room(self) {
             let Some(batch) = self.shared.channels.results.pop() else { break };
             self.finish(batch);
             moved = true;
@@ -317,6 +331,16 @@ impl Conductor {
         if self.plan.max_errors.is_some_and(|max| self.tally.reached(max)) {
             self.shared.stop(Stage::Draining, Stop::MaxErrors);
         }
+        if let (Some(order), Some(checkpoints)) = (&self.order, &mut self.checkpoints) {
+            // The next row in order does not wait, and most rows come in order.
+            let waits = |record: &&Record| record.row > order.next();
+            checkpoints.waits(batch.iter().filter(waits));
+        }
+        self.hand_on(batch);
+    }
+
+    /// Hands results to the sinks, in ordered mode in the order of the list.
+    fn hand_on(&mut self, mut batch: Vec<Record>) {
         if let Some(order) = &mut self.order {
             for record in batch.drain(..) {
                 let pushed = order.push(record.row, record);
@@ -326,6 +350,28 @@ impl Conductor {
         }
         if !batch.is_empty() {
             self.finished.push_back(batch);
+        }
+    }
+
+    /// Starts to make results durable that wait for an earlier row.
+    fn wait(&mut self, cx: &mut Context<'_>) -> bool {
+        let (Some(order), Some(checkpoints)) = (&self.order, &mut self.checkpoints) else { return false };
+        let Some(rows) = checkpoints.wants_waiting(order.next(), cx) else { return false };
+        let records: Vec<_> = rows.into_iter().filter_map(|row| order.get(row)).cloned().collect();
+        if !records.is_empty() {
+            checkpoints.wait(records);
+        }
+        true
+    }
+
+    /// Results that wait for an earlier row are durable: their memory is freed.
+    fn waited(&mut self, stubs: Vec<Record>) {
+        let Some(order) = &mut self.order else { return };
+        for stub in stubs {
+            // It has come out meanwhile, unless it has a place.
+            if let Some(record) = order.get_mut(stub.row) {
+                *record = stub;
+            }
         }
     }
 
@@ -346,7 +392,9 @@ impl Conductor {
 
     /// Polls the running task of the sinks, or starts the next one.
     fn write(&mut self, shards_ended: bool, cx: &mut Context<'_>) -> Result<bool, Error> {
-        let settled = self.checkpoints.as_mut().map_or(Ok(false), |checkpoints| checkpoints.poll(cx))?;
+        let settled = self.checkpoints.as_mut().map_or(Ok(None), |checkpoints| checkpoints.poll(cx))?;
+        let is_settled = settled.is_some();
+        settled.into_iter().for_each(|stubs| self.waited(stubs));
         let moved = match self.sinks.poll(cx)?.transpose()? {
             Some(written) => {
                 self.wrote(written)?;
@@ -354,7 +402,7 @@ impl Conductor {
             }
             None => self.sinks.is_here() && self.write_next(shards_ended, cx),
         };
-        Ok(settled | moved)
+        Ok(is_settled | moved)
     }
 
     fn wrote(&mut self, written: Written) -> Result<(), Error> {

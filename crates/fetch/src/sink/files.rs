@@ -73,9 +73,23 @@ impl Files {
     /// # Blocking
     ///
     /// On the disk.
-    pub fn durable(mut self, run: RunId) -> io::Result<Self> {
+    pub fn durable(self, run: RunId) -> io::Result<Self> {
+        self.durable_with(run, &[])
+    }
+
+    /// The same for a run whose state names files of bodies: these are kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`Files::durable`].
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub fn durable_with(mut self, run: RunId, kept: &[PathBuf]) -> io::Result<Self> {
         self.run = run;
-        Part::remove_of(&self.root, run)?;
+        let kept = kept.iter().filter_map(|path| path.file_name()).collect();
+        Part::remove_of(&self.root, run, &kept)?;
         sync_name(self.root.path())?;
         self.naming.together();
         Ok(self)
@@ -216,7 +230,7 @@ impl Sink for Files {
         if !record.ok {
             // The file of a large body is not renamed then, so the record must not name it.
             if let Body::File(part) = &record.body {
-                fs::remove_file(part).map_err(|error| at(part, &error))?;
+                remove_if_there(part).map_err(|error| at(part, &error))?;
                 record.body = Body::None;
             }
             return Ok(());
@@ -290,6 +304,14 @@ fn write_body(body: &Body, part: &mut Part) -> io::Result<()> {
                 }
             }
         }
+    }
+}
+
+/// A file that is gone was removed when its record was written to disk to wait for an earlier one.
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

@@ -159,6 +159,8 @@ pub enum Beginning {
         checkpoint: Checkpoint,
         /// When the run began: files written since then are its own.
         began: Option<Moment>,
+        /// Files of bodies whose records wait for an earlier row.
+        waiting: Vec<PathBuf>,
     },
 }
 
@@ -186,8 +188,14 @@ fn files(Opening { path, beginning, options, .. }: Opening) -> io::Result<Box<dy
     let files = Files::open(path, options.template, options.existing)?.keep_out(&options.kept)?;
     Ok(Box::new(match beginning {
         Beginning::NoState => files,
-        Beginning::Begun(run) | Beginning::Resumed { run, began: None, .. } => files.durable(run)?,
-        Beginning::Resumed { run, began: Some(began), .. } => files.durable(run)?.since(began),
+        Beginning::Begun(run) => files.durable(run)?,
+        Beginning::Resumed { run, began, waiting, .. } => {
+            let files = files.durable_with(run, &waiting)?;
+            match began {
+                Some(began) => files.since(began),
+                None => files,
+            }
+        }
     }))
 }
 

@@ -1,6 +1,7 @@
 //! `Record`: one finished row as plain data, the same for every format. This file holds no format.
 
 pub mod mark;
+pub mod packed;
 pub mod csv;
 pub mod ndjson;
 pub mod column;

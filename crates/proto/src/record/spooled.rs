@@ -27,10 +27,33 @@ pub struct Spooled {
     blocks: Arc<dyn ReadAt>,
 }
 
+/// The length and the form of a body on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Its length.
+    pub bytes: u64,
+    /// Its first byte.
+    pub first: Option<u8>,
+    /// True if it is UTF-8.
+    pub is_text: bool,
+}
+
 impl Spooled {
     /// A body in `blocks`, whose bytes were passed to `seen`.
     pub fn new(seen: &Seen, blocks: impl ReadAt + 'static) -> Self {
         Self { bytes: seen.bytes, first: seen.first, is_text: seen.is_text(), blocks: Arc::new(blocks) }
+    }
+
+    /// A body in `blocks` of which this is known from [`Spooled::form`].
+    pub fn again(form: Form, blocks: impl ReadAt + 'static) -> Self {
+        let Form { bytes, first, is_text } = form;
+        Self { bytes, first, is_text, blocks: Arc::new(blocks) }
+    }
+
+    /// What is known of it without reading it.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        Form { bytes: self.bytes, first: self.first, is_text: self.is_text }
     }
 
     /// How many bytes it has.
