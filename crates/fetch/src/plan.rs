@@ -18,6 +18,7 @@ use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
 use crate::body::spool::RunId;
 use crate::config::{Config, Family, Pace, Request, Response, Retry, Timeouts};
 use crate::error::Error;
+use crate::fs::LastFiles;
 use crate::memory::Memory;
 use crate::net::request::Template;
 use crate::net::tls::Trust;
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) rate: Option<Rate>,
     pub(crate) trust: Trust,
     pub(crate) decodes: bool,
+    /// Who may use the last free file descriptors.
+    pub(crate) last_files: Arc<LastFiles>,
     /// The memory budget of responses.
     pub(crate) memory: Arc<Memory>,
     /// The product token for robots.txt; `None`: robots.txt is not fetched.
@@ -107,6 +110,7 @@ impl Plan {
             } else {
                 Memory::new(response.memory_max)
             },
+            last_files: Arc::default(),
             robots: pace.robots.then(|| robot(&request)),
             rate: pace.rate,
             trust: Trust::new(network.ca_pem.as_deref(), network.insecure_hosts)?,

@@ -113,6 +113,11 @@ pub const HOSTS_TALLIED_MAX: usize = 10_000;
 pub const FILES_RESERVED: u64 = 64;
 /// Open files that a run needs for itself at the least: the list, the outputs, the journal, the shards' event queues.
 pub const FILES_OWN: usize = 28;
+/// The last free file descriptors, which connections leave to bodies, sinks and the journal; half of those that are free,
+/// if there are few.
+pub const FILES_LAST: u64 = 16;
+/// Those of them that bodies leave to the sinks and the journal; a third, if there are few.
+pub const FILES_LAST_SINKS: u64 = 10;
 /// Tries to open a file of the run's own while connections hold all open files.
 pub const OPEN_TRIES: u32 = 2_000;
 /// The pause between two tries.

@@ -23,6 +23,7 @@ use super::spool::{RunId, Spool};
 use super::store::{Store, Storing};
 use super::tap::Tap;
 use crate::clock::Clock;
+use crate::fs::LastFiles;
 use crate::memory::Share;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Exchange;
@@ -55,8 +56,9 @@ pub(crate) struct Rules<'a> {
 /// Where a body is written that is too large to hold.
 #[derive(Clone, Copy)]
 pub(crate) enum Overflow<'a> {
-    /// To a file in this directory, which a sink renames.
-    File(&'a PathBuf),
+    /// To a file in this directory, which a sink renames. If no file descriptor is free for it, to the file that all bodies
+    /// share.
+    File(&'a PathBuf, &'a Arc<LastFiles>, &'a Arc<Store>),
     /// To the file that all bodies share, from which the sinks read it.
     Store(&'a Arc<Store>),
     /// To the receiver, as it arrives.
@@ -339,7 +341,7 @@ impl<C: Exchange> Drain<'_, '_, C> {
         match (&self.place, self.rules.overflow) {
             (_, Overflow::Tap(_)) => 1,
             (Place::Nowhere | Place::Memory(_), Overflow::Store(_)) => limits::BODY_HELD_BYTES_MAX,
-            (_, Overflow::File(_) | Overflow::Store(_)) => limits::BODY_INLINE_BYTES,
+            (_, Overflow::File(..) | Overflow::Store(_)) => limits::BODY_INLINE_BYTES,
             (_, Overflow::Nowhere) => usize::MAX,
         }
     }
@@ -350,7 +352,7 @@ impl<C: Exchange> Drain<'_, '_, C> {
 
     fn can_write_out(&self) -> bool {
         match self.rules.overflow {
-            Overflow::File(_) | Overflow::Store(_) | Overflow::Tap(_) => true,
+            Overflow::File(..) | Overflow::Store(_) | Overflow::Tap(_) => true,
             Overflow::Nowhere => false,
         }
     }
@@ -369,9 +371,11 @@ impl<C: Exchange> Drain<'_, '_, C> {
             }
             (Place::File(spool), _) => Place::File(spool.write(block).await?),
             (Place::Store(storing), _) => Place::Store(storing.write(disk, block).await?),
-            (Place::Nowhere | Place::Memory(_), Overflow::File(directory)) => {
-                let spool = Spool::create(disk, directory.clone(), run, row, attempt).await?;
-                Place::File(spool.write(block).await?)
+            (Place::Nowhere | Place::Memory(_), Overflow::File(directory, last, store)) => {
+                match Spool::create(disk, directory.clone(), run, row, attempt, last).await? {
+                    Some(spool) => Place::File(spool.write(block).await?),
+                    None => Place::Store(store.begin().write(disk, block).await?),
+                }
             }
             (Place::Nowhere | Place::Memory(_), Overflow::Store(store)) => {
                 Place::Store(store.begin().write(disk, block).await?)

@@ -3,10 +3,12 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use overlapped::Executor;
@@ -14,7 +16,7 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Row;
 use overlapped_proto::outcome::Failure;
 
-use crate::fs::{Folder, Moment, found};
+use crate::fs::{Folder, LastFiles, Moment, found, is_out_of_files};
 
 /// The suffix of incomplete files.
 const PART: &str = "part";
@@ -30,6 +32,11 @@ const PROBE: Row = Row(u64::MAX);
 /// The end of a temporary name.
 fn ending(row: Row, attempt: u16) -> String {
     format!("{}-{attempt}.{PART}", row.0)
+}
+
+/// A temporary name.
+fn name(run: RunId, row: Row, attempt: u16) -> String {
+    format!("{}{}", run.prefix(), ending(row, attempt))
 }
 
 /// Distinguishes the files of one run from those of another, also where process numbers repeat, as in containers.
@@ -62,17 +69,6 @@ impl Part {
     /// # Blocking
     ///
     /// On the disk, like all methods of this type.
-    pub(crate) fn create(
-        directory: &Path,
-        run: RunId,
-        row: Row,
-        attempt: u16,
-        mode: u32,
-    ) -> io::Result<Self> {
-        Self::create_in(&Folder::open(directory)?, run, row, attempt, mode)
-    }
-
-    /// The same in an open directory.
     pub(crate) fn create_in(
         directory: &Folder,
         run: RunId,
@@ -80,10 +76,29 @@ impl Part {
         attempt: u16,
         mode: u32,
     ) -> io::Result<Self> {
-        let name = format!("{}{}", run.prefix(), ending(row, attempt));
+        let name = name(run, row, attempt);
         // Waits for a free file descriptor: a run ends when it cannot write.
         let file = directory.create(OsStr::new(&name), mode)?;
         Ok(Self { file, path: Some(directory.path().join(name)) })
+    }
+
+    /// The same for its owner alone, if a file descriptor is free that others can spare; `None`: there is none. Does not wait for one.
+    fn create_spare(
+        directory: &Path,
+        run: RunId,
+        row: Row,
+        attempt: u16,
+        last: &LastFiles,
+    ) -> io::Result<Option<Self>> {
+        let path = directory.join(name(run, row, attempt));
+        let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(OWNER).open(&path) {
+            Err(error) if is_out_of_files(&error) => return Ok(None),
+            created => created?,
+        };
+        let spare = last.spare_body(&file);
+        let part = Self { file, path: Some(path) };
+        // Dropping it removes the file.
+        Ok(spare.then_some(part))
     }
 
     /// Creates a file and removes it, to check that the directory can be written. Returns the mode of a file that the
@@ -142,18 +157,22 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
+    /// `None`: no file descriptor is free.
     pub(crate) async fn create(
         view: &Executor,
         directory: PathBuf,
         run: RunId,
         row: Row,
         attempt: u16,
-    ) -> Result<Self, Failure> {
+        last: &Arc<LastFiles>,
+    ) -> Result<Option<Self>, Failure> {
+        let last = Arc::clone(last);
         let create = move || {
-            Part::create(&directory, run, row, attempt, OWNER).map_err(|error| named(&directory, &error))
+            let created = Part::create_spare(&directory, run, row, attempt, &last);
+            created.map_err(|error| named(&directory, &error))
         };
-        let part = view.submit(create).await;
-        Ok(Self { view: view.clone(), part: flatten(part)? })
+        let part = flatten(view.submit(create).await)?;
+        Ok(part.map(|part| Self { view: view.clone(), part }))
     }
 
     /// # Cancel safety

@@ -216,7 +216,8 @@ impl Attempt<'_> {
 
         outcome.connecting = step(ErrorKind::ConnectTimeout);
         let deadline = Deadline::after(requester.now(), timeouts.connect, ErrorKind::ConnectTimeout);
-        let tcp = alarm.within(deadline, connect::dial(&addresses, key.origin.port())).await??;
+        let dialled = connect::dial(&addresses, key.origin.port(), &requester.plan.last_files);
+        let tcp = alarm.within(deadline, dialled).await??;
         outcome.watch.connect(requester.stamp());
         let remote = tcp
             .peer_addr()
@@ -331,7 +332,9 @@ impl Attempt<'_> {
             speed: plan.timeouts.speed,
             overflow: match (tap, &plan.response.spool) {
                 (Some(tap), _) => Overflow::Tap(tap),
-                (None, Some(directory)) => Overflow::File(directory),
+                (None, Some(directory)) => {
+                    Overflow::File(directory, &plan.last_files, &requester.views.store)
+                }
                 (None, None) => Overflow::Store(&requester.views.store),
             },
             disk: &requester.views.disk,

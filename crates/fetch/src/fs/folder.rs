@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, Stat, fchmod, fstat, mkdirat, openat, renameat,
@@ -23,7 +24,8 @@ use super::system;
 /// An open directory.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    handle: File,
+    /// Shared with the directories that [`Folder::below`] returns for the same one, so that they take no other descriptor.
+    handle: Arc<File>,
     /// Its path when it was opened, for messages and records.
     path: PathBuf,
 }
@@ -52,6 +54,10 @@ pub(crate) struct Found {
 impl Found {
     pub(crate) fn is_file(&self) -> bool {
         self.kind == FileType::RegularFile
+    }
+
+    pub(crate) fn is_link(&self) -> bool {
+        self.kind == FileType::Symlink
     }
 
     pub(crate) fn is_dir(&self) -> bool {
@@ -94,7 +100,7 @@ impl Folder {
         let named = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = open(CWD, named, flags, Mode::empty())?;
-        Ok(Self { handle, path: path.to_owned() })
+        Ok(Self { handle: Arc::new(handle), path: path.to_owned() })
     }
 
     /// The parent directory of this path.
@@ -124,7 +130,7 @@ impl Folder {
             Some(Errno::LOOP | Errno::MLINK) => io::ErrorKind::NotADirectory.into(),
             _ => error,
         })?;
-        Ok(Self { handle, path: self.path.join(name) })
+        Ok(Self { handle: Arc::new(handle), path: self.path.join(name) })
     }
 
     /// Opens a directory below this one.
@@ -148,7 +154,7 @@ impl Folder {
     }
 
     fn walk(&self, relative: &Path, step: impl Fn(&Self, &OsStr) -> io::Result<Self>) -> io::Result<Self> {
-        let mut folder = Self { handle: self.handle.try_clone()?, path: self.path.clone() };
+        let mut folder = Self { handle: Arc::clone(&self.handle), path: self.path.clone() };
         for component in relative.components() {
             let Component::Normal(name) = component else { return Err(io::ErrorKind::InvalidInput.into()) };
             folder = step(&folder, name)?;

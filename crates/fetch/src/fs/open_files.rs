@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use overlapped_proto::limits;
 use rustix::io::Errno;
@@ -40,6 +42,56 @@ pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
     files.saturating_sub(parallel_max).saturating_sub(limits::FILES_OWN).clamp(2, limits::IDLE_MAX)
 }
 
+/// Who may use the last free file descriptors: connections leave some to bodies, and both leave some to the sinks and the
+/// journal, which cannot do without.
+///
+/// The system gives a new file the lowest number that is free. So a high number tells that nearly all are in use, and no
+/// count has to be kept.
+#[derive(Debug, Default)]
+pub(crate) struct LastFiles(OnceLock<Ends>);
+
+/// One past the highest number that may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends {
+    connections: u64,
+    bodies: u64,
+}
+
+impl LastFiles {
+    /// True if the run can do with the descriptors that are left when a connection has this one. To be asked first when
+    /// everything else is open.
+    pub(crate) fn spare_connection(&self, file: &impl AsFd) -> bool {
+        number(file) < self.ends(number(file)).connections
+    }
+
+    /// The same for the file of a body.
+    pub(crate) fn spare_body(&self, file: &impl AsFd) -> bool {
+        number(file) < self.ends(number(file)).bodies
+    }
+
+    fn ends(&self, used: u64) -> Ends {
+        *self.0.get_or_init(|| Ends::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), used))
+    }
+}
+
+impl Ends {
+    /// With a limit of `files`, of which `used` are in use.
+    fn of(files: u64, used: u64) -> Self {
+        let free = files.saturating_sub(used);
+        let kept = |most: u64, part: u64| files - most.min(free / part);
+        Self { connections: kept(limits::FILES_LAST, 2), bodies: kept(limits::FILES_LAST_SINKS, 3) }
+    }
+}
+
+fn number(file: &impl AsFd) -> u64 {
+    u64::try_from(file.as_fd().as_raw_fd()).expect("the number of an open file is positive")
+}
+
+/// The error of a system without a free file descriptor.
+pub(crate) fn out_of_files() -> io::Error {
+    Errno::MFILE.into()
+}
+
 /// Opens a file of the run, and retries for a while if connections use up all file descriptors.
 ///
 /// # Blocking
@@ -68,4 +120,24 @@ pub(crate) fn patiently(open: impl Fn() -> io::Result<File>) -> io::Result<File>
 pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_files_are_for_the_sinks() {
+        let check = |files, used, connections, bodies| {
+            let ends = Ends::of(files, used);
+            assert_eq!(ends, Ends { connections, bodies }, "{used} of {files}");
+            assert!(used >= files || used < ends.connections, "one connection is possible");
+        };
+        check(1_024, 20, 1_008, 1_014);
+        check(40, 20, 30, 34);
+        check(32, 23, 28, 29);
+        check(32, 31, 32, 32);
+        check(32, 40, 32, 32);
+        check(u64::MAX, 9, u64::MAX - 16, u64::MAX - 10);
+    }
 }

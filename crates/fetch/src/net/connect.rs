@@ -13,33 +13,39 @@ use overlapped_proto::address::Dialable;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::fs::is_out_of_files;
+use crate::fs::{LastFiles, is_out_of_files, out_of_files};
 
-/// Dials `addresses` with staggered starts; the first connection wins.
-pub(crate) async fn dial(addresses: &[Dialable], port: u16) -> Result<TcpStream, Failure> {
+/// Dials `addresses` with staggered starts; the first connection wins. It leaves the `last` file descriptors to others.
+pub(crate) async fn dial(addresses: &[Dialable], port: u16, last: &LastFiles) -> Result<TcpStream, Failure> {
     let tcp = match addresses {
         [] => return Err(Failure::new(ErrorKind::DnsNotFound, "no address of the selected family")),
-        [only] => open(*only, port).await?,
-        several => race(interleave(several), port).await?,
+        [only] => open(*only, port, last).await?,
+        several => race(interleave(several), port, last).await?,
     };
     // A request is written in one piece, so Nagle's algorithm would only delay it.
     let _ = tcp.set_nodelay(true);
     Ok(tcp)
 }
 
-async fn open(address: Dialable, port: u16) -> Result<TcpStream, Failure> {
+async fn open(address: Dialable, port: u16, last: &LastFiles) -> Result<TcpStream, Failure> {
     let address = SocketAddr::new(address.address(), port);
-    TcpStream::connect(address).await.map_err(|error| failure(address, &error))
+    let socket = socket(address, last).map_err(|error| failure(address, &error))?;
+    socket.connect(address).await.map_err(|error| failure(address, &error))
 }
 
-async fn race(mut waiting: VecDeque<Dialable>, port: u16) -> Result<TcpStream, Failure> {
+fn socket(address: SocketAddr, last: &LastFiles) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if last.spare_connection(&socket) { Ok(socket) } else { Err(out_of_files()) }
+}
+
+async fn race(mut waiting: VecDeque<Dialable>, port: u16, last: &LastFiles) -> Result<TcpStream, Failure> {
     let mut dialling = FuturesUnordered::new();
     let mut worst = None;
     loop {
         match waiting.pop_front() {
-            Some(address) => dialling.push(open(address, port)),
+            Some(address) => dialling.push(open(address, port, last)),
             None if dialling.is_empty() => {
                 let unknown = || Failure::new(ErrorKind::ConnectFailed, "no address answered");
                 return Err(worst.unwrap_or_else(unknown));
