@@ -216,6 +216,10 @@ fn a_killed_run_goes_on() {
     let path = job.list.trim_start_matches('@');
     fs::write(path, fs::read_to_string(path).unwrap() + &job.server.url("/ok\n")).unwrap();
     job.run(&["--resume"]).check_refused(2, "holds 600 of the 601 rows");
+    job.run(&["--resume"]).check_refused(2, "--skip 600 and another -o");
+    let more = job.directory.path("more.ndjson");
+    run(&["-s", "--skip", "600", "-o", &more, &job.list]).check_code(0);
+    assert_eq!(records(&job.directory.read("more.ndjson"))[0]["row"], 600);
     assert!(!job.has_state(), "a run that did not begin leaves nothing");
 }
 
@@ -612,4 +616,31 @@ fn a_run_that_goes_on_needs_an_output() {
     run(&["journal", "look", "x"]).check_refused(2, "cat, verify, repair");
     run(&["journal", "verify", "/nowhere"]).check_refused(2, "/nowhere");
     run(&["--resume", "--durability", "none", "-o", "x.ndjson", "@x"]).check_refused(2, "keeps no state");
+}
+
+/// The run ended with exit code 3.
+#[test]
+fn a_directory_of_rows_that_is_swapped_for_a_link_or_removed() {
+    for swap in ["link", "removed"] {
+        let job = Job::new(300, slow);
+        let (pages, elsewhere) = (job.directory.path("pages/"), job.directory.path("elsewhere"));
+        fs::create_dir(&elsewhere).unwrap();
+        let words = ["-s", "-j", "8", "--name", "a/{row}", "-o", &pages, "-o", &job.out, &job.list];
+        let child = command(&words).stderr(Stdio::piped()).spawn().unwrap();
+        assert!(job.server.wait_for_requests(100, LONG));
+        let inner = format!("{pages}a");
+        fs::rename(&inner, job.directory.path("away")).unwrap();
+        if swap == "link" {
+            std::os::unix::fs::symlink(&elsewhere, &inner).unwrap();
+        }
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{swap}: {ended:?}");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0, "{swap}: written outside");
+        job.check_complete(300);
+        let moved = fs::read_dir(job.directory.path("away")).unwrap().count();
+        let there = records(&job.directory.read("out.ndjson"));
+        let there =
+            there.iter().filter(|record| Path::new(record["body_path"].as_str().unwrap()).exists()).count();
+        assert_eq!(moved + there, 300, "{swap}: each file is where its record says, or was taken away");
+    }
 }

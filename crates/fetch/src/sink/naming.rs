@@ -2,13 +2,14 @@
 //! synced.
 
 use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use overlapped_proto::journal::Named;
-use overlapped_proto::limits::{RENAMES_A_TURN, SYNCED_FILES_MAX};
+use overlapped_proto::limits::{self, RENAMES_A_TURN, SYNCED_FILES_MAX};
 
 use super::kept::Kept;
 use super::{Existing, at};
@@ -166,10 +167,43 @@ pub(super) fn settle(root: &Folder, pending: &[Pending], reserved: &Reserved) ->
 }
 
 fn rename(root: &Folder, Pending { part, path, replaces }: &Pending) -> io::Result<()> {
+    let above = path.parent().unwrap_or(Path::new(""));
     // Created again if it was removed meanwhile.
-    let folder = root.make_below(path.parent().unwrap_or(Path::new("")))?;
+    let folder = match root.make_below(above) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            set_links_aside(root, above)?;
+            root.make_below(above)?
+        }
+        opened => opened?,
+    };
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     folder.take(root.place(part), name, *replaces)
+}
+
+/// Gives symbolic links on the way to a directory other names. They were put there after the names of these files were chosen, and
+/// the records that tell the names are written. The files go on in a new directory, and nothing is written where a link
+/// leads. Other things that are in the way are left as they are.
+fn set_links_aside(root: &Folder, path: &Path) -> io::Result<()> {
+    let mut folder = root.below(Path::new(""))?;
+    for name in path.iter() {
+        if folder.find(name)?.is_some_and(|found| found.is_link()) {
+            set_aside(&folder, name)?;
+        }
+        folder = folder.make_below(Path::new(name))?;
+    }
+    Ok(())
+}
+
+fn set_aside(folder: &Folder, name: &OsStr) -> io::Result<()> {
+    for number in 2..2 + limits::FILE_NAME_TRIES {
+        let mut other = name.to_owned();
+        other.push(format!("~{number}"));
+        match folder.take(folder.place(&folder.path().join(name)), &other, false) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            moved => return moved,
+        }
+    }
+    Err(io::ErrorKind::NotADirectory.into())
 }
 
 /// The record of the file may be written, so that no other name can be chosen.
@@ -198,7 +232,13 @@ fn sync_folders(root: &Folder, pending: &[Pending]) -> io::Result<()> {
         return Ok(());
     }
     folders.into_iter().try_for_each(|folder| {
-        let synced = root.below(folder).and_then(|open| open.sync());
+        let synced = match root.below(folder) {
+            // It was taken away with the files that are in it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(())
+            }
+            opened => opened.and_then(|open| open.sync()),
+        };
         synced.map_err(|error| at(&root.path().join(folder), &error))
     })
 }
@@ -210,9 +250,9 @@ mod tests {
 
     use super::*;
 
-    /// A directory is replaced by a link when the records that name its files may be written, and the files are not there.
+    /// A directory is replaced when the records that name its files may be written, and the files are not there.
     #[test]
-    fn a_directory_that_is_replaced_is_told_and_can_be_put_back() {
+    fn a_directory_that_is_replaced_is_told_or_made_anew() {
         let place = std::env::temp_dir().join(format!("overlapped-naming-{}", std::process::id()));
         let [inner, away, elsewhere] = ["root/a", "away", "elsewhere"].map(|name| place.join(name));
         fs::create_dir_all(place.join("root")).unwrap();
@@ -226,14 +266,24 @@ mod tests {
         naming.take(&part, Path::new("a/0"), Existing::Keep, &mut reserved.lock()).unwrap();
         let pending = naming.pending();
         fs::rename(&inner, &away).unwrap();
-        symlink(&elsewhere, &inner).unwrap();
+        fs::write(&inner, "of another program").unwrap();
         let failed = settle(&root, &pending, &reserved).unwrap_err().to_string();
         assert!(failed.contains("root/a/0: ") && failed.contains("put it back"), "{failed}");
-        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
         fs::remove_file(&inner).unwrap();
         fs::rename(&away, &inner).unwrap();
         settle(&root, &pending, &reserved).unwrap();
         assert_eq!(fs::read(inner.join("0")).unwrap(), b"whole");
+
+        // By a link: the run goes on in a new directory.
+        fs::write(&part, "whole").unwrap();
+        naming.take(&part, Path::new("a/b/1"), Existing::Keep, &mut reserved.lock()).unwrap();
+        let pending = naming.pending();
+        fs::rename(&inner, &away).unwrap();
+        symlink(&elsewhere, &inner).unwrap();
+        settle(&root, &pending, &reserved).unwrap();
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0, "nothing is written where the link leads");
+        assert_eq!(fs::read(inner.join("b/1")).unwrap(), b"whole");
+        assert_eq!(fs::read_link(place.join("root/a~2")).unwrap(), elsewhere);
         fs::remove_dir_all(&place).unwrap();
     }
 }

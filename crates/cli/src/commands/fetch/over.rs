@@ -43,13 +43,24 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
             }
             Ok(Some(Ending::Succeeded))
         }
-        Some((path, held)) => Err(Error::Usage(format!(
-            "{} exists, but there is no state of a run beside it to resume; it holds {} of the {} of the list: \
-             --overwrite replaces it, another -o keeps it",
-            path.display(),
-            count(held.rows.len()),
-            counted(rows, "row")
-        ))),
+        Some((path, held)) => {
+            let first = held.rows.len();
+            // The state of a run whose rows all succeeded is removed.
+            let grown = held.others == 0 && first < rows && held.rows.low().0 == first;
+            let further = match grown {
+                true => {
+                    format!("if rows were added to the list, --skip {first} and another -o fetch these; ")
+                }
+                false => String::new(),
+            };
+            Err(Error::Usage(format!(
+                "{} exists, but there is no state of a run beside it to resume; it holds {} of the {} of the list: \
+                 {further}--overwrite replaces it, another -o keeps it",
+                path.display(),
+                count(first),
+                counted(rows, "row")
+            )))
+        }
     }
 }
 
