@@ -668,9 +668,11 @@ impl Ending for Round<'_> {
         if self.place.lane != ROOT {
             let others = with_current(self.pool, |current| {
                 current.lanes.pop();
-                std::mem::take(&mut current.others)
+                (!current.others.units.is_empty()).then(|| std::mem::take(&mut current.others))
             });
-            guarded(move || drop(others));
+            if let Some(others) = others.flatten() {
+                guarded(move || drop(others));
+            }
         }
         self.me.end(self.inside);
         let done = Done {

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
@@ -92,7 +93,7 @@ pub struct Scope<'scope, 'env: 'scope> {
     latch: Arc<Latch>,
     /// It ends on a worker; then the jobs, some of which may have to be run here at the end.
     on_worker: bool,
-    tasks: Mutex<Vec<Arc<dyn Task>>>,
+    tasks: Mutex<Tasks>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
@@ -108,7 +109,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
                 panic: Mutex::new(None),
             }),
             on_worker: pool::current_pool().is_some(),
-            tasks: Mutex::new(Vec::new()),
+            tasks: Mutex::new(Tasks { open: Vec::new(), added: 0 }),
             scope: PhantomData,
             env: PhantomData,
         }
@@ -164,7 +165,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         };
         let job = self.enter(owning);
         if let Some(job) = job.as_ref().filter(|_| self.on_worker) {
-            self.tasks.lock().push(job.task());
+            let mut tasks = self.tasks.lock();
+            tasks.open.push(job.task());
+            tasks.added += 1;
+            drop(tasks);
             // A job of the scope has submitted another: if the end of the scope waits already, it is to know.
             self.latch.wake();
         }
@@ -211,8 +215,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// The jobs of the scope that stand so.
     fn tasks(&self, wanted: impl Fn(Position) -> bool) -> Vec<Arc<dyn Task>> {
         let mut tasks = self.tasks.lock();
-        tasks.retain(|task| task.place().position() != Position::Gone);
-        tasks.iter().filter(|task| wanted(task.place().position())).cloned().collect()
+        tasks.open.retain(|task| task.place().position() != Position::Gone);
+        tasks.open.iter().filter(|task| wanted(task.place().position())).cloned().collect()
     }
 
     fn unit(&self, need: Need, tasks: &[Arc<dyn Task>], own: &Arc<Pool>) -> Arc<Unit> {
@@ -223,7 +227,20 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Waits for all jobs.
     pub(crate) fn finish(&self) {
         let never_unwind = Abort;
-        let unit = |own: &Arc<Pool>| self.unit(Need::All, &self.tasks(|_| true), own);
+        // Made again only when jobs were added.
+        let made = RefCell::new(None::<(u64, Arc<Unit>)>);
+        let unit = |own: &Arc<Pool>| {
+            let added = self.tasks.lock().added;
+            let mut made = made.borrow_mut();
+            match &*made {
+                Some((of, unit)) if *of == added => Arc::clone(unit),
+                Some(_) | None => {
+                    let unit = self.unit(Need::All, &self.tasks(|_| true), own);
+                    *made = Some((added, Arc::clone(&unit)));
+                    unit
+                }
+            }
+        };
         // In a forked child no thread borrows from this stack.
         let forked = || self.executor.is_forked();
         loop {
@@ -250,6 +267,12 @@ impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope").finish_non_exhaustive()
     }
+}
+
+/// Jobs that were queued when they were last looked at, and how many there were in all.
+struct Tasks {
+    open: Vec<Arc<dyn Task>>,
+    added: u64,
 }
 
 /// To unwind out of the wait would free what jobs still borrow.

@@ -27,7 +27,10 @@ impl Core {
     pub(super) fn refuse(&mut self, id: u64, effects: &mut Effects) -> Verdict {
         loop {
             match self.resolve(&[id], effects) {
-                Found::Live(unknown) if unknown.is_empty() => return Verdict::Sleep,
+                Found::Live(unknown) if unknown.is_empty() => {
+                    self.waits.found_live(id);
+                    return Verdict::Sleep;
+                }
                 Found::Live(unknown) => return Verdict::Ask(unknown),
                 Found::Stuck(Some(victim)) if victim == id => {
                     self.wakes(id);
@@ -43,6 +46,7 @@ impl Core {
     /// A place has gone back to a sleeper that had lent it, and not to the next in the queue: what waited for that one may wait for ever
     /// now, although nobody has fallen asleep.
     pub(super) fn refuse_held_up(&mut self, effects: &mut Effects) {
+        self.waits.hopes_fall();
         let held_up = |wait: &Wait| {
             let mut positions = wait.jobs().map(|job| job.place().position());
             positions.any(|position| matches!(position, Position::Queued(lane) if lane != ROOT))
@@ -323,10 +327,10 @@ impl<'a> Chart<'a> {
     /// Whether a thread can come for what is queued: now, or when a sleeper has gone on and its job has ended.
     fn a_thread_will_come(&mut self, pool: usize) -> bool {
         let core = self.core(pool);
-        let known = *self.pool(pool).thread.get_or_insert_with(|| {
-            let can_come = core.active() > 0 || !core.idle.is_empty() || core.may_start();
-            can_come || core.waits.some_beside() || core.waits.some_waking()
-        });
+        let known = *self
+            .pool(pool)
+            .thread
+            .get_or_insert_with(|| core.has_thread() || core.waits.some_beside() || core.waits.some_waking());
         if known {
             return true;
         }

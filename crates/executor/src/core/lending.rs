@@ -33,13 +33,25 @@ impl Core {
             lane.admitted += 1;
             lane.borrowed += 1;
             let parent = lane.parent;
+            let lent = Arc::clone(&task);
             self.enter(task, parent);
+            if lent.place().position() == Position::Queued(ROOT) && self.has_thread() {
+                self.is_lent_again(view);
+            }
+        }
+    }
+
+    /// A place in the view was lent to a job that a thread will take. Who counted on a place that went back just now can count on this job's
+    /// end as well: nobody has less to hope for, and there is no need to look.
+    fn is_lent_again(&mut self, view: u32) {
+        if let Some(at) = self.went_back.iter().position(|other| *other == view) {
+            self.went_back.swap_remove(at);
         }
     }
 
     /// A job that is held up by a view, and a sleeper with a place in that view that sleeps on this job.
     fn loan(&self) -> Option<(u64, Arc<dyn Task>)> {
-        if !self.waits.some_unlent() {
+        if !self.waits.some_unlent() || !self.waits.sleepers().any(|wait| self.has_spare(wait)) {
             return None;
         }
         let mut by_worker = None;
@@ -70,6 +82,11 @@ impl Core {
         let of_thread = self.waits.of_worker(wait.worker.number);
         let lent = of_thread.flat_map(|wait| &wait.lent).filter(|(lane, _)| *lane == view).count();
         wait.is_asleep() && self.held(wait, view) > lent && !wait.is_waking()
+    }
+
+    /// Whether a sleeper holds any place that it has not lent, and will not want at once.
+    fn has_spare(&self, wait: &Wait) -> bool {
+        self.waits.unlent_of(wait) > 0 && !wait.is_waking()
     }
 
     /// How many jobs in the middle of which a thread sleeps have a place in the view.
@@ -114,7 +131,7 @@ impl Core {
         if let Some(waker) = self.waits.is_repaid(view, job) {
             wakers.extend(waker);
             self.lane(view).borrowed -= 1;
-            self.place_went_back = true;
+            self.went_back.push(view);
         }
     }
 

@@ -72,8 +72,11 @@ pub(crate) struct Core {
     leaving: usize,
     /// Those who wait for the end of some lane.
     enders: usize,
-    /// A place went back to a sleeper, or a sleeper ended its wait early: others may have counted on that place.
-    place_went_back: bool,
+    /// A sleeper ended its wait early, or a job that was let through before others has begun or is gone: others may have counted on a
+    /// place that this one would have lent next.
+    to_look_again: bool,
+    /// Views in which a place went back to the sleeper that had lent it, and was not lent again at once: others may have counted on it.
+    went_back: Vec<u32>,
     /// A job that was let through before others, and has not begun.
     ahead: Option<u64>,
     /// Sleepers were stuck when it was let through, and may be when it has begun.
@@ -176,7 +179,8 @@ impl Core {
             waits: Waits::new(),
             leaving: 0,
             enders: 0,
-            place_went_back: false,
+            to_look_again: false,
+            went_back: Vec::new(),
             ahead: None,
             unsettled: false,
             held_off: false,
@@ -349,7 +353,9 @@ impl Core {
 
     /// If a runnable job waits and nobody is on the way to the queue, sends somebody. If none waits, the next to come in must call.
     fn baton(&mut self, effects: &mut Effects) {
-        if std::mem::take(&mut self.place_went_back) {
+        if self.to_look_again || !self.went_back.is_empty() {
+            self.to_look_again = false;
+            self.went_back.clear();
             self.refuse_held_up(effects);
         }
         if self.searching > 0 {
@@ -380,6 +386,11 @@ impl Core {
             // Each that comes in may find that it is time to ask for a thread again.
             self.inbox.lock().call = self.held_off;
         }
+    }
+
+    /// Whether there is a thread for what is queued, or one can be started.
+    fn has_thread(&self) -> bool {
+        self.active() > 0 || !self.idle.is_empty() || self.may_start()
     }
 
     fn may_start(&self) -> bool {
@@ -472,7 +483,7 @@ impl Core {
     fn is_no_longer_ahead(&mut self, job: &Place) {
         if self.ahead == Some(job.id()) {
             self.ahead = None;
-            self.place_went_back = true;
+            self.to_look_again = true;
         }
     }
 
@@ -520,25 +531,33 @@ impl Core {
     fn release(&mut self, place: &Place, from: u32, until: u32, wakers: &mut Vec<Waker>) {
         let mut at = from;
         while at != until {
-            self.repay(place, at, wakers);
             let lane = self.lane(at);
-            let parent = lane.parent;
+            let (parent, borrowed) = (lane.parent, lane.borrowed > 0);
             lane.admitted -= 1;
-            self.give_back(at, wakers);
+            if borrowed {
+                self.repay(place, at, wakers);
+            }
+            if self.waits.some_taking_back() {
+                self.give_back(at, wakers);
+            }
             while let Some(next) = self.let_through(at) {
                 self.enter(next, parent);
             }
             at = parent;
         }
-        self.lend();
+        if self.waits.some_unlent() {
+            self.lend();
+        }
     }
 
     /// The next job that the view may let through, already counted.
     fn let_through(&mut self, view: u32) -> Option<Arc<dyn Task>> {
         let lane = self.lane(view);
-        let task = if lane.has_place() { lane.queue.pop() } else { None };
-        lane.admitted += usize::from(task.is_some());
-        task
+        if lane.queue.is_empty() || !lane.has_place() {
+            return None;
+        }
+        lane.admitted += 1;
+        lane.queue.pop()
     }
 
     /// Says who wants to know if lane `number`, or one that it is a view of, has come to its end; frees views that nobody can reach any
@@ -685,6 +704,7 @@ impl Core {
         self.threads -= 1;
         self.starting -= 1;
         self.held_off = true;
+        self.waits.hopes_fall();
         let (mut tasks, mut effects) = (Vec::new(), Effects::default());
         let orphaned = self.threads == 0 || {
             self.baton(&mut effects);
