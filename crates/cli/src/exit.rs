@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 use overlapped_proto::sanitize::shown;
 
@@ -20,14 +19,15 @@ pub(crate) enum Ending {
     Interrupted(u8),
 }
 
-impl From<Ending> for ExitCode {
-    fn from(ending: Ending) -> Self {
-        match ending {
-            Ending::Succeeded => Self::SUCCESS,
-            Ending::RowsFailed => Self::from(1),
-            Ending::Stopped => Self::from(4),
+impl Ending {
+    /// The program's exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Succeeded => 0,
+            Self::RowsFailed => 1,
+            Self::Stopped => 4,
             // The exit status that a shell reports for a process killed by this signal.
-            Ending::Interrupted(signal) => Self::from(signal.saturating_add(128)),
+            Self::Interrupted(signal) => signal.saturating_add(128),
         }
     }
 }
@@ -70,12 +70,12 @@ impl Error {
     }
 
     /// The program's exit code.
-    pub(crate) fn code(&self) -> ExitCode {
+    pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
-            Self::Output(_) => ExitCode::from(3),
-            Self::Journal(_) => ExitCode::from(4),
-            Self::OutputClosed => ExitCode::SUCCESS,
+            Self::Usage(_) => 2,
+            Self::Output(_) => 3,
+            Self::Journal(_) => 4,
+            Self::OutputClosed => 0,
         }
     }
 }

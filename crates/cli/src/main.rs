@@ -1,20 +1,7 @@
-//! The program `overlapped`: a list of URLs in, one record a row out.
-//!
-//! This file only starts the program, and maps its result to an exit code and an error message of one line. The
-//! commands are in `commands`, the flags in `flags`.
+//! The program `overlapped`: its allocator, and the start of the library.
 
-// From the outside in; a module imports only modules listed below it.
-mod commands;
-mod report;
-mod flags;
-mod picture;
-mod terminal;
-mod shell;
-mod exit;
-
+use std::ffi::OsString;
 use std::process::ExitCode;
-
-use exit::Error;
 
 // mimalloc instead of the system's allocator. A request makes many small allocations, nearly all of which its shard frees
 // again, and mimalloc serves those from a heap of the thread, without a lock.
@@ -25,16 +12,6 @@ use exit::Error;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match commands::run(std::env::args_os().skip(1)) {
-        Ok(ending) => ending.into(),
-        Err(error) => {
-            match &error {
-                Error::OutputClosed => {}
-                Error::Usage(text) | Error::Output(text) | Error::Journal(text) => {
-                    terminal::say(format_args!("overlapped: {text}"))
-                }
-            }
-            error.code()
-        }
-    }
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    overlapped_cli::run(&words).into()
 }

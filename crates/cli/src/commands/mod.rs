@@ -17,11 +17,11 @@ use crate::flags::{self, Asked, Command};
 /// # Errors
 ///
 /// Why it failed; the message is one line.
-pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> Result<Ending, Error> {
-    match flags::parse(words)? {
+pub(crate) fn run(words: &[OsString]) -> Result<Ending, Error> {
+    match flags::parse(words.iter().cloned())? {
         Asked::Print(text) => print(text.as_bytes()),
         Asked::Run(cli) => match cli.command {
-            Command::Fetch(flags) => fetch::run(*flags),
+            Command::Fetch(flags) => fetch::run(*flags, words),
             Command::Compare(flags) => compare::run(&flags),
             Command::Journal(flags) => journal::run(&flags),
             Command::Waterfall(flags) => waterfall::run(&flags),

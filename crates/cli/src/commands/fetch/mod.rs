@@ -7,6 +7,7 @@ mod one;
 mod over;
 mod sinks;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,7 +42,7 @@ impl From<overlapped_fetch::Error> for Error {
     }
 }
 
-pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
+pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     title::hide_secrets();
     let mut plan = plan(flags)?;
     if plan.dry_run {
@@ -95,7 +96,7 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     let run = result.map_err(|error| resumable(error.into(), earlier.is_some()))?;
     if plan.show.summary {
         terminal::say_lines(&summary::text(&run, seen.held));
-        if let Some(next) = next(&run, earlier.as_ref(), writes_only_files) {
+        if let Some(next) = next(&run, earlier.as_ref(), writes_only_files, words) {
             terminal::say_lines(&next);
         }
     }
@@ -138,10 +139,15 @@ fn resumable(error: Error, durable: bool) -> Error {
 }
 
 /// The hint at the end of a run: how to resume it if it was stopped, or how to fetch its failed rows again.
-fn next(run: &Summary, earlier: Option<&Earlier>, writes_only_files: bool) -> Option<String> {
+fn next(
+    run: &Summary,
+    earlier: Option<&Earlier>,
+    writes_only_files: bool,
+    words: &[OsString],
+) -> Option<String> {
     let failed = run.progress.rows_done - run.progress.ok + earlier.map_or(0, |earlier| earlier.failed);
     match (earlier, run.finished, failed) {
-        (Some(_), false, _) => Some(with_command("  resume with", "--resume")),
+        (Some(_), false, _) => Some(with_command("  resume with", "--resume", words)),
         (None, false, _) | (_, true, 0) => None,
         (Some(_), true, failed) => {
             let untold = match writes_only_files {
@@ -149,7 +155,7 @@ fn next(run: &Summary, earlier: Option<&Earlier>, writes_only_files: bool) -> Op
                 false => "",
             };
             let told = format!("  {} failed{untold}; to fetch them again:", counted(failed, "row"));
-            Some(with_command(&told, "--retry-failed"))
+            Some(with_command(&told, "--retry-failed", words))
         }
         (None, true, failed) => Some(format!(
             "  {} failed; with -o FILE, --retry-failed would fetch them again",
@@ -159,9 +165,9 @@ fn next(run: &Summary, earlier: Option<&Earlier>, writes_only_files: bool) -> Op
 }
 
 /// The hint `told`, followed by this command with `flag`: on the same line, or on the next if it is long.
-fn with_command(told: &str, flag: &str) -> String {
+fn with_command(told: &str, flag: &str, words: &[OsString]) -> String {
     // An argument that is not UTF-8 is shown with U+FFFD.
-    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words = words.iter().map(|word| word.to_string_lossy().into_owned());
     let command = again::command(words, flag);
     let length = command.chars().count();
     if length <= COMMAND_SHORT {
