@@ -160,7 +160,7 @@ impl Bulk {
         settings.list(*format, columns, *skip, *limit, *shard);
         let listed = match &self.input {
             Input::File(path) => durable::Listed::File(path.clone()),
-            Input::Urls(_) | Input::Rows(_) => durable::Listed::Elsewhere("the caller"),
+            Input::Urls(_) | Input::Rows(_) | Input::Batches(_) => durable::Listed::Elsewhere("the caller"),
             Input::Stdin => durable::Listed::Elsewhere("standard input"),
             Input::Read(..) => durable::Listed::Elsewhere("a stream"),
         };
@@ -173,7 +173,7 @@ impl Bulk {
                 let pipe = File::open(&path).map_err(|error| Error::input(&name, 0, error))?;
                 spooled(&mut opened, Box::new(pipe), name)?
             }
-            known @ (Input::File(_) | Input::Urls(_) | Input::Rows(_)) => known,
+            known @ (Input::File(_) | Input::Urls(_) | Input::Rows(_) | Input::Batches(_)) => known,
             Input::Stdin => spooled(&mut opened, Box::new(std::io::stdin()), "on standard input".to_owned())?,
             Input::Read(read, name) => spooled(&mut opened, read, name)?,
         };

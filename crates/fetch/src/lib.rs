@@ -62,7 +62,7 @@ pub use body::tap::{Begun, Receiver};
 pub use bulk::Bulk;
 pub use client::Client;
 pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
-pub use engine::feed::{Input, InputOptions};
+pub use engine::feed::{Batches, Input, InputOptions};
 pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};
 pub use fs::raise_open_files_limit;

@@ -69,3 +69,25 @@ fn a_typed_row_asks_for_all_that_a_list_can() {
     assert_eq!(seen[1].header("if-none-match"), Some("\"v1\""));
     assert_eq!(seen[1].header("if-modified-since"), Some("Tue, 15 Nov 1994 12:45:26 GMT"));
 }
+
+/// An iterator is asked for a whole block of rows before the first of them starts, and would wait here for ever.
+#[test]
+fn a_batch_is_fetched_before_the_next_one_is_asked_for() {
+    let server = Server::start();
+    let url = server.url("/ok");
+    let (records, collected) = sink::collect();
+    let (answers, mut asked) = (collected.clone(), 0);
+    let batches = Box::new(move |_most: usize| {
+        let mut seen = 0;
+        while asked > 0 && seen == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+            seen = answers.take().len();
+        }
+        asked += 1;
+        if asked > 5 { Vec::new() } else { vec![Row::new(&url)] }
+    });
+    let summary = Bulk::new(one_by_one()).unwrap().input(Input::Batches(batches)).sink(records);
+    let summary = summary.start().unwrap().wait().unwrap();
+    assert_eq!((summary.progress.rows_done, summary.progress.ok), (5, 5));
+    drop(collected);
+}

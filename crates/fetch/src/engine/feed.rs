@@ -26,6 +26,9 @@ pub enum Input {
     Urls(Box<dyn Iterator<Item = String> + Send>),
     /// Rows one by one, with their own headers, bodies and file names. Pulled in the same way.
     Rows(Box<dyn Iterator<Item = crate::row::Row> + Send>),
+    /// Rows in batches, for a list of which more comes only when earlier rows are done. It is called with the most rows that
+    /// are wanted, on a thread of the executor, and may wait for the first of them; an empty batch ends the list.
+    Batches(Batches),
     /// A file.
     File(PathBuf),
     /// Standard input.
@@ -33,6 +36,9 @@ pub enum Input {
     /// Any reader, and its name in messages.
     Read(Box<dyn Read + Send>, String),
 }
+
+/// The function of [`Input::Batches`].
+pub type Batches = Box<dyn FnMut(usize) -> Vec<crate::row::Row> + Send>;
 
 /// How a list is to be read.
 #[derive(Clone, Debug, Default)]
@@ -125,6 +131,7 @@ pub(crate) struct Feed {
 enum Source {
     Urls(Box<dyn Iterator<Item = String> + Send>),
     Rows(Box<dyn Iterator<Item = crate::row::Row> + Send>),
+    Batches(Batches),
     Bytes(Unpack),
 }
 
@@ -146,6 +153,7 @@ impl Feed {
         let (source, name, length) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
             Input::Rows(rows) => (Source::Rows(rows), "given as rows".to_owned(), None),
+            Input::Batches(batches) => (Source::Batches(batches), "given as rows".to_owned(), None),
             Input::Stdin => (bytes(Box::new(io::stdin()), ""), "on standard input".to_owned(), None),
             Input::Read(read, name) => (bytes(read, &name), name, None),
             Input::File(path) => {
@@ -250,12 +258,12 @@ impl Feed {
             }
             Source::Rows(rows) => {
                 let rows = rows.by_ref().take(block_rows(self.pulled)).collect::<Vec<_>>();
-                let ended = rows.is_empty();
-                for row in rows {
-                    let (url, ask) = row.into_parts();
-                    self.number(url.len(), |row| typed(row, url.trim(), ask), &mut block);
-                }
-                self.pulled(ended, &mut block);
+                self.take_rows(rows, &mut block);
+                Ok(())
+            }
+            Source::Batches(batches) => {
+                let rows = batches(limits::INPUT_BLOCK_ROWS);
+                self.take_rows(rows, &mut block);
                 Ok(())
             }
             Source::Bytes(read) => {
@@ -297,6 +305,16 @@ impl Feed {
     /// Rows read so far.
     fn rows(&self) -> u64 {
         self.reader.as_ref().map_or(self.pulled, Reader::rows)
+    }
+
+    /// Adds typed rows. None is the end of the list.
+    fn take_rows(&mut self, rows: Vec<crate::row::Row>, block: &mut Block) {
+        let ended = rows.is_empty();
+        for row in rows {
+            let (url, ask) = row.into_parts();
+            self.number(url.len(), |row| typed(row, url.trim(), ask), block);
+        }
+        self.pulled(ended, block);
     }
 
     /// Adds a row from an iterator. Blank values and comments are rows too, unlike in a file.
