@@ -1,0 +1,228 @@
+"""For asyncio: blocking objects made awaitable, and gathering with a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from typing import Any, TypeVar
+
+from ._executor import Executor
+
+T = TypeVar("T")
+
+_default: Executor | None = None
+
+_END = object()
+
+
+def _default_executor() -> Executor:
+    global _default
+    if _default is None or _default._shutdown:
+        _default = Executor(max_workers=64, thread_name_prefix="overlapped")
+    return _default
+
+
+def to_async(
+    target: Any,
+    *,
+    executor: Executor | None = None,
+    thread: str = "any",
+    serialize: bool = True,
+) -> Any:
+    """Makes a blocking function, class or object awaitable.
+
+    A function gives a coroutine function. An object gives an `AsyncProxy`, whose methods are coroutine functions; a class, a
+    coroutine function that makes such an object in the same thread.
+
+        connect = to_async(sqlite3.connect, thread="sticky")
+        async with await connect("data.db") as db:
+            async for row in await db.execute("select 1"):
+                print(row)
+
+    Args:
+        executor: Where the calls are made; by default one that all uses of `to_async` share.
+        thread: "any": in any thread of the executor. "sticky": always in the same thread, for objects such as those of
+            sqlite3 that belong to the thread that made them.
+        serialize: Make one call of an object at a time. Functions are not serialized.
+    """
+    if thread not in ("any", "sticky"):
+        raise ValueError("thread must be 'any' or 'sticky'")
+    is_class = isinstance(target, type)
+    is_function = inspect.isroutine(target) or isinstance(target, functools.partial)
+    if thread == "sticky":
+        executor = Executor(max_workers=1, thread_name_prefix="overlapped-sticky")
+    else:
+        executor = executor or _default_executor()
+        if serialize and not is_function:
+            executor = executor.limited(1)
+    if not is_class and not is_function:
+        return AsyncProxy(target, executor)
+    return _awaited(target, executor)
+
+
+def _awaited(function: Callable[..., Any], executor: Executor) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(function, updated=())
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return _wrapped(await executor.run(function, *args, **kwargs), executor)
+
+    return call
+
+
+def _wrapped(value: Any, executor: Executor) -> Any:
+    """An object that goes on blocking is made awaitable too: a cursor, a file, a generator."""
+    if hasattr(value, "__next__") or hasattr(type(value), "__enter__"):
+        return AsyncProxy(value, executor)
+    return value
+
+
+class AsyncProxy:
+    """A blocking object whose methods are coroutine functions. `async with` and `async for` work as `with` and `for`.
+
+    Attributes that are no methods are read without a thread. `proxy.__wrapped__` is the object itself.
+    """
+
+    __wrapped__: Any
+    _executor: Executor
+
+    def __init__(self, target: Any, executor: Executor) -> None:
+        self.__dict__["__wrapped__"] = target
+        self.__dict__["_executor"] = executor
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.__wrapped__, name)
+        if inspect.isroutine(value):
+            return _awaited(value, self._executor)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__wrapped__, name, value)
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _wrapped(await self._executor.run(self.__wrapped__, *args, **kwargs), self._executor)
+
+    async def __aenter__(self) -> Any:
+        entered = await self._executor.run(self.__wrapped__.__enter__)
+        return self if entered is self.__wrapped__ else _wrapped(entered, self._executor)
+
+    async def __aexit__(self, *error: Any) -> Any:
+        return await self._executor.run(self.__wrapped__.__exit__, *error)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        items = await self._executor.run(iter, self.__wrapped__)
+        while (item := await self._executor.run(next, items, _END)) is not _END:
+            yield item
+
+    async def __anext__(self) -> Any:
+        item = await self._executor.run(next, self.__wrapped__, _END)
+        if item is _END:
+            raise StopAsyncIteration
+        return item
+
+    def __repr__(self) -> str:
+        return f"<overlapped.AsyncProxy of {self.__wrapped__!r}>"
+
+
+async def gather(*aws: Awaitable[Any], limit: int | None = None, return_exceptions: bool = False) -> list[Any]:
+    """The results of awaitables, in their order, with at most `limit` of them running at a time.
+
+        pages = await overlapped.gather(*(load(url) for url in urls), limit=10)
+
+    The first error cancels the others and is raised, unless `return_exceptions`, which puts errors among the results.
+    """
+    _check_limit(limit)
+    results: list[Any] = [None] * len(aws)
+    waiting = iter(enumerate(aws))
+    running: dict[asyncio.Future[Any], int] = {}
+    try:
+        while True:
+            while limit is None or len(running) < limit:
+                index, awaitable = next(waiting, (-1, None))
+                if awaitable is None:
+                    break
+                running[asyncio.ensure_future(awaitable)] = index
+            if not running:
+                return results
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                index = running.pop(future)
+                results[index] = _outcome(future, return_exceptions)
+    finally:
+        await _abandon(running, (awaitable for _, awaitable in waiting))
+
+
+def _outcome(future: asyncio.Future[Any], return_exceptions: bool) -> Any:
+    if not return_exceptions:
+        return future.result()
+    if future.cancelled():
+        return asyncio.CancelledError()
+    return future.exception() or future.result()
+
+
+async def _abandon(running: Iterable[asyncio.Future[Any]], waiting: Iterable[Awaitable[Any]]) -> None:
+    """Cancels what runs and waits for its end; closes what has not started, so that nothing warns of it."""
+    running = list(running)
+    for future in running:
+        future.cancel()
+    for awaitable in waiting:
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+    if running:
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+class as_completed:
+    """The awaitables of an iterable as they complete, with at most `limit` of them running at a time.
+
+        async for done in overlapped.as_completed((load(url) for url in urls), limit=10):
+            page = await done
+
+    The iterable is read only so far as there is room, so it may be endless. Raises TimeoutError if not all have completed
+    after `timeout` seconds. Leaving the loop cancels what still runs when the iterator is closed.
+    """
+
+    def __init__(self, aws: Iterable[Awaitable[T]], *, limit: int | None = None, timeout: float | None = None) -> None:
+        _check_limit(limit)
+        self._completed = _completed(iter(aws), limit, timeout)
+
+    def __aiter__(self) -> as_completed:
+        return self
+
+    async def __anext__(self) -> asyncio.Future[Any]:
+        return await self._completed.__anext__()
+
+    async def aclose(self) -> None:
+        """Cancels what still runs."""
+        await self._completed.aclose()
+
+
+async def _completed(
+    aws: Any, limit: int | None, timeout: float | None
+) -> Any:
+    loop = asyncio.get_running_loop()
+    until = None if timeout is None else loop.time() + timeout
+    running: set[asyncio.Future[Any]] = set()
+    try:
+        while True:
+            while limit is None or len(running) < limit:
+                awaitable = next(aws, _END)
+                if awaitable is _END:
+                    break
+                running.add(asyncio.ensure_future(awaitable))
+            if not running:
+                return
+            left = None if until is None else max(0.0, until - loop.time())
+            done, running = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise TimeoutError
+            for future in done:
+                yield future
+    finally:
+        rest = () if isinstance(aws, Generator) else aws
+        await _abandon(running, rest)
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise ValueError("limit must be None or greater than 0")

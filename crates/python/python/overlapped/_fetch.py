@@ -1,0 +1,197 @@
+"""`fetch`: a list of URLs in, one record for each out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from types import EllipsisType
+from typing import Any, TypeAlias
+
+from . import _overlapped
+from ._overlapped import Record
+
+Row: TypeAlias = "str | dict[str, Any]"
+
+class Fetch(_overlapped.Fetch):
+    """The records of a run, as an iterable and an async iterable. Made by `fetch`."""
+
+    def batches(self, most: int = 1024) -> Iterator[list[Record]]:
+        """The records in lists of at most `most`, each as soon as there is one."""
+        while batch := self.take(most):
+            yield batch
+
+    def wait(self) -> dict[str, Any]:
+        """Drops the records, for a run with `out=`, and returns the figures at the end."""
+        for _ in self.batches():
+            pass
+        return self.stats
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """The figures so far: `done`, `ok`, `failed`, `bytes`, `elapsed`, ... At the end also `by_status` and `by_error`."""
+        return self.figures()
+
+    def __aiter__(self) -> AsyncIterator[Record]:
+        return self._records()
+
+    async def _records(self) -> AsyncIterator[Record]:
+        from ._loop import bridge_to_running
+
+        loop, bridge = bridge_to_running()
+        while True:
+            try:
+                record = self.next_now()
+            except StopAsyncIteration:
+                return
+            if record is not None:
+                yield record
+                continue
+            news = loop.create_future()
+            if self.subscribe(bridge, news):
+                await news
+
+    def __enter__(self) -> Fetch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Fetch:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        figures = self.figures()
+        return f"<overlapped.Fetch {figures['done']} done, {figures['failed']} failed>"
+
+
+def fetch(
+    urls: Iterable[Row] | os.PathLike[str] | str,
+    *,
+    ordered: bool = True,
+    limit: int | None = None,
+    per_host: int | None = None,
+    rate: float | None = None,
+    rate_per_host: float | None = None,
+    retries: int | None = None,
+    timeout: float | None | EllipsisType = ...,
+    connect_timeout: float | None | EllipsisType = ...,
+    method: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    auth: tuple[str, str] | None = None,
+    bearer: str | None = None,
+    max_body: int | None = None,
+    max_redirects: int | None = None,
+    max_memory: int | None = None,
+    keep_body: bool = True,
+    sha256: bool = False,
+    fail: Sequence[tuple[int, int]] | None = None,
+    robots: bool = False,
+    public_only: bool = False,
+    ca_file: str | os.PathLike[str] | None = None,
+    insecure_hosts: Sequence[str] = (),
+    threads: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+) -> Fetch:
+    """Fetches every URL of a list, and gives one record for each, failures included.
+
+        for record in overlapped.fetch(["https://example.org/", "https://example.com/"]):
+            print(record.url, record.status, record.error, len(record.body))
+
+    No event loop is needed; in one, `async for` does the same. Fetching begins with the call, on threads of its own, and is
+    held back when the records are not taken. Hosts are treated politely, and memory is bounded for a list of any length.
+
+    Args:
+        urls: URLs, or dicts with the columns `url`, `id`, `method`, `headers`, `body`, `timeout`, `etag`,
+            `last_modified`, `sha256`, `out` and `meta`: a list, or any iterable, which is read by a thread of its own and may
+            wait for earlier answers. A path: the file with the list, in any format of docs/reference/input.md. A str with
+            "://" in it is one URL, any other a path.
+        ordered: Give records in the order of the list; otherwise as they come.
+        limit: The most requests at a time; by default 256.
+        per_host: The most requests to one host at a time; by default 6, and any number for this machine. 0: any number.
+        rate, rate_per_host: The most requests per second.
+        retries: Further attempts after a transient failure; by default 2.
+        timeout: Seconds for one attempt; by default 300; None: no limit.
+        connect_timeout: Seconds for opening a connection; None: no limit.
+        method, headers, body: What every request sends, unless its row says otherwise.
+        auth: User name and password. `bearer`: a token. Sent to the host of the row's own URL only.
+        max_body: The most bytes of a body; a larger one fails its row.
+        max_redirects: By default 10; 0: the redirect itself is the result.
+        max_memory: The most bytes of responses in memory; beyond half of it, bodies go to disk.
+        keep_body: Whether records have the body. `sha256`: whether they have its SHA-256.
+        fail: Statuses that count as failures, as ranges; by default [(400, 999)].
+        robots: Obey robots.txt. `public_only`: refuse private addresses.
+        ca_file: Certificates to trust instead of the system's, as PEM.
+        insecure_hosts: Hosts whose certificate is not verified.
+        threads: Threads that fetch; by default one for each processor.
+        out: Also write the records: a path that ends in .ndjson or .csv, or a directory for the bodies. Such a run survives a
+            crash: `resume=True` goes on where it was, `retry_failed=True` also fetches the failed rows again,
+            `overwrite=True` discards what there is.
+    """
+    options = {
+        "ordered": ordered,
+        "limit": limit,
+        "per_host": per_host,
+        "rate": rate,
+        "rate_per_host": rate_per_host,
+        "retries": retries,
+        "timeout": _seconds(timeout),
+        "connect_timeout": _seconds(connect_timeout),
+        "method": method,
+        "headers": list((headers or {}).items()),
+        "body": body,
+        "user": auth,
+        "bearer": bearer,
+        "max_body": max_body,
+        "max_redirects": max_redirects,
+        "max_memory": max_memory,
+        "keep_body": keep_body,
+        "sha256": sha256,
+        "fail": None if fail is None else list(fail),
+        "robots": robots,
+        "public_only": public_only,
+        "ca_file": None if ca_file is None else os.fspath(ca_file),
+        "insecure_hosts": list(insecure_hosts),
+        "threads": threads,
+        "out": None if out is None else os.fspath(out),
+        "resume": resume,
+        "retry_failed": retry_failed,
+        "overwrite": overwrite,
+    }
+    if isinstance(urls, str):
+        urls = [urls] if "://" in urls else os.path.abspath(urls)
+    if isinstance(urls, (str, os.PathLike)):
+        return Fetch(options, path=os.fspath(urls))
+    if isinstance(urls, (list, tuple)):
+        return Fetch(options, list=list(urls))
+    items = iter(urls)
+    run = Fetch(options)
+    # The thread does not keep the run: when nobody has it any more, it ends, and the thread with it.
+    thread = threading.Thread(target=_feed, args=(run.feeder(), items), name="overlapped-feed", daemon=True)
+    thread.start()
+    return run
+
+
+def _seconds(timeout: float | None | EllipsisType) -> float | None:
+    if isinstance(timeout, EllipsisType):
+        return None
+    return float("inf") if timeout is None else timeout
+
+
+def _feed(feeder: _overlapped.Feeder, items: Iterator[Row]) -> None:
+    """Pulls rows from an iterable and hands over each at once: the next may have to wait for the answer to this one."""
+    try:
+        for item in items:
+            if not feeder.push(item):
+                break
+    except BaseException as error:
+        feeder.complete(error)
+    else:
+        feeder.complete()

@@ -1,0 +1,5 @@
+"""As the standard package `concurrent`, with an executor of Overlapped."""
+
+from . import futures
+
+__all__ = ["futures"]

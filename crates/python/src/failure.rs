@@ -1,0 +1,20 @@
+//! Errors of the engine as exceptions of Python.
+
+use overlapped_fetch::{Error, ErrorClass};
+use pyo3::PyErr;
+use pyo3::exceptions::{PyFileExistsError, PyOSError, PyRuntimeError, PyValueError};
+
+/// The exception for an error that ends a run. A row that fails is no such error: it has a record.
+pub(crate) fn exception(error: &Error) -> PyErr {
+    let text = error.to_string();
+    match error.class() {
+        ErrorClass::Config => PyValueError::new_err(text),
+        ErrorClass::StateExists => {
+            PyFileExistsError::new_err(format!("{text}: resume=True resumes it, overwrite=True discards it"))
+        }
+        ErrorClass::Input | ErrorClass::Output | ErrorClass::OutputClosed => PyOSError::new_err(text),
+        ErrorClass::State | ErrorClass::Journal | ErrorClass::Sum | ErrorClass::Internal => {
+            PyRuntimeError::new_err(text)
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! `Fetch`: a run of the engine whose list comes from Python and whose records go to Python.
+//!
+//! The list is a file, which the engine reads by itself; a `list` or `tuple`, from which rows are taken by whoever takes
+//! records, since that never waits; or any other iterable, which a thread of Python pulls from, since its next item may have
+//! to wait for an earlier answer.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use overlapped_fetch::durable::{Begin, Durable, Output};
+use overlapped_fetch::sink::{Existing, Format, FormatOptions};
+use overlapped_fetch::{Bulk, Control, Error, Input, Run, Sink, Summary, raise_open_files_limit};
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt as _;
+use pyo3::types::{PyDict, PyList};
+
+use crate::bridge::{Bridge, Waiter};
+use crate::exchange::{Exchange, News, Outlet};
+use crate::failure::exception;
+use crate::limits;
+use crate::record::Record;
+use crate::settings::{Options, row};
+
+/// A run of the engine.
+#[pyclass(frozen, subclass, module = "overlapped._overlapped")]
+pub(crate) struct Fetch {
+    exchange: Arc<Exchange>,
+    waker: Waker,
+    control: Control,
+    /// It has an output beside its records.
+    is_written: bool,
+    state: Mutex<State>,
+    /// What went wrong with the list, to be raised instead of the end.
+    bad_list: Arc<Mutex<Option<PyErr>>>,
+    /// The process that the threads are in.
+    process: u32,
+}
+
+/// What only the consumer uses.
+struct State {
+    run: Option<Run>,
+    summary: Option<Summary>,
+    /// Why the run has ended, to be raised once, after the last record.
+    failure: Option<PyErr>,
+    /// Records that were taken from the engine and not by the caller.
+    records: VecDeque<overlapped_fetch::Record>,
+    /// A list of which rows are left, and how many were taken.
+    list: Option<(Py<PyList>, usize)>,
+}
+
+/// What the consumer is to do next.
+enum Step {
+    Record(overlapped_fetch::Record),
+    Again,
+    Wait,
+    End,
+}
+
+/// Where results are written.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Written {
+    out: Option<PathBuf>,
+    resume: bool,
+    retry_failed: bool,
+    overwrite: bool,
+}
+
+#[pymethods]
+impl Fetch {
+    /// Starts a run. `list`: its rows; `path`: a file with them; neither: they come by `push`.
+    #[new]
+    #[pyo3(signature = (options, list=None, path=None))]
+    fn new(
+        py: Python<'_>,
+        options: &Bound<'_, PyAny>,
+        list: Option<Py<PyList>>,
+        path: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        let written = options.extract::<Written>()?;
+        let is_written = written.out.is_some();
+        let mut config = options.extract::<Options>()?.config()?;
+        let exchange = Arc::new(Exchange::default());
+        let source = Arc::clone(&exchange);
+        let input = match path {
+            Some(path) => Input::File(path),
+            None => Input::Batches(Box::new(move |most| source.batch(most))),
+        };
+        let outlet = Box::new(Outlet::new(Arc::clone(&exchange)));
+        let mut state = State {
+            run: None,
+            summary: None,
+            failure: None,
+            records: VecDeque::new(),
+            list: list.map(|list| (list, 0)),
+        };
+        let bad_list = Arc::default();
+        state.feed(py, &exchange, &bad_list);
+        let run = py.detach(|| {
+            let fitting = raise_open_files_limit(config.pace.parallel_max);
+            config.pace.parallel_max = config.pace.parallel_max.min(fitting.max(1));
+            let bulk = Bulk::new(config).map_err(|error| exception(&error))?.input(input);
+            let (bulk, sinks) = outputs(bulk, written)?;
+            let bulk = sinks.into_iter().fold(bulk, Bulk::sink);
+            bulk.sink(outlet).start().map_err(|error| exception(&error))
+        });
+        let run = run.inspect_err(|_| exchange.close())?;
+        let control = run.control();
+        state.run = Some(run);
+        let waker = Waker::from(Arc::clone(&exchange));
+        waker.wake_by_ref();
+        let process = std::process::id();
+        Ok(Self { exchange, waker, control, is_written, state: Mutex::new(state), bad_list, process })
+    }
+
+    fn __iter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Record>> {
+        self.next_record(py).map(|record| record.map(Record::new))
+    }
+
+    /// The next records, at least one unless the run is over, and at most `most`.
+    fn take(&self, py: Python<'_>, most: usize) -> PyResult<Vec<Record>> {
+        let first = self.next_record(py)?;
+        let mut state = self.lock(py);
+        let count = state.records.len().min(most.saturating_sub(1));
+        Ok(first.into_iter().chain(state.records.drain(..count)).map(Record::new).collect())
+    }
+
+    /// The next record, if it is there; None: `subscribe` says when to ask again. Raises StopAsyncIteration at the end.
+    fn next_now(&self, py: Python<'_>) -> PyResult<Option<Record>> {
+        self.check_process()?;
+        loop {
+            match self.step(py)? {
+                Step::Record(record) => return Ok(Some(Record::new(record))),
+                Step::Again => {}
+                Step::Wait => return Ok(None),
+                Step::End => return Err(PyStopAsyncIteration::new_err(())),
+            }
+        }
+    }
+
+    /// Resolves a future of asyncio when `next_now` is to be asked again. False: at once.
+    fn subscribe(&self, py: Python<'_>, bridge: &Bridge, future: Py<PyAny>) -> bool {
+        let wants_rows = self.lock(py).list.is_some();
+        let waiter = Waiter { shore: Arc::clone(&bridge.shore), future };
+        self.exchange.subscribe(wants_rows, waiter).is_none()
+    }
+
+    /// What the thread that pulls from an iterable is given. It does not keep the run.
+    fn feeder(&self) -> Feeder {
+        Feeder { exchange: Arc::clone(&self.exchange), failure: Arc::clone(&self.bad_list) }
+    }
+
+    /// Stops the run: requests in flight are dropped; records that are there can still be taken.
+    fn cancel(&self) {
+        if self.process == std::process::id() {
+            self.control.abort();
+            self.exchange.complete();
+        }
+    }
+
+    /// Stops the run and drops what is left of it. Waits until an output is written, so that the run can be resumed.
+    fn close(&self, py: Python<'_>) {
+        if self.process != std::process::id() {
+            return;
+        }
+        self.control.abort();
+        self.exchange.close();
+        let mut state = self.lock(py);
+        let (run, records) = (state.run.take(), std::mem::take(&mut state.records));
+        state.list = None;
+        drop(state);
+        py.detach(|| {
+            drop(records);
+            if let Some(run) = run.filter(|_| self.is_written) {
+                // An error of a run that is given up is nobody's.
+                let _ = run.wait();
+            }
+        });
+    }
+
+    /// The progress so far, and the summary at the end.
+    fn figures<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        let state = self.lock(py);
+        let progress = match &state.summary {
+            Some(summary) => summary.progress.clone(),
+            None => self.control.progress(),
+        };
+        dict.set_item("rows_read", progress.rows_read)?;
+        dict.set_item("done", progress.rows_done)?;
+        dict.set_item("ok", progress.ok)?;
+        dict.set_item("failed", progress.rows_done - progress.ok)?;
+        dict.set_item("in_flight", progress.in_flight)?;
+        dict.set_item("bytes", progress.bytes)?;
+        dict.set_item("wire_bytes", progress.wire_bytes)?;
+        dict.set_item("elapsed", progress.elapsed.as_secs_f64())?;
+        dict.set_item("rows_earlier", progress.rows_earlier)?;
+        let over = state.summary.as_ref();
+        dict.set_item("finished", over.map(|summary| summary.finished))?;
+        dict.set_item("by_status", over.map(|summary| summary.by_status.clone()).unwrap_or_default())?;
+        dict.set_item("by_error", over.map(|summary| summary.by_error.clone()).unwrap_or_default())?;
+        dict.set_item("retries", over.map(|summary| summary.retries))?;
+        dict.set_item("connections_new", over.map(|summary| summary.connections_new))?;
+        dict.set_item("connections_reused", over.map(|summary| summary.connections_reused))?;
+        Ok(dict)
+    }
+}
+
+/// The end of a run's list that a thread of Python has.
+#[pyclass(frozen, module = "overlapped._overlapped")]
+pub(crate) struct Feeder {
+    exchange: Arc<Exchange>,
+    failure: Arc<Mutex<Option<PyErr>>>,
+}
+
+#[pymethods]
+impl Feeder {
+    /// Adds a row, and waits while no more are wanted. False: none are wanted any more.
+    fn push(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if !self.exchange.push_one(row(item)?) {
+            return Ok(true);
+        }
+        loop {
+            if let Some(goes_on) = py.detach(|| self.exchange.wait_for_room(limits::SIGNALS_EVERY)) {
+                return Ok(goes_on);
+            }
+        }
+    }
+
+    /// Ends the list. `error`: it could not be read to its end; raised when the rows before it are done.
+    #[pyo3(signature = (error=None))]
+    fn complete(&self, py: Python<'_>, error: Option<Bound<'_, PyAny>>) {
+        if let Some(error) = error {
+            *lock(py, &self.failure) = Some(PyErr::from_value(error));
+        }
+        self.exchange.complete();
+    }
+}
+
+fn lock<'a, T>(py: Python<'_>, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+    mutex.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Fetch {
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        lock(py, &self.state)
+    }
+
+    fn check_process(&self) -> PyResult<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err(
+            "this run belongs to the process that has forked; start one in the child",
+        ))
+    }
+
+    /// The next record; `None` at the end.
+    fn next_record(&self, py: Python<'_>) -> PyResult<Option<overlapped_fetch::Record>> {
+        self.check_process()?;
+        loop {
+            match self.step(py)? {
+                Step::Record(record) => return Ok(Some(record)),
+                Step::Again => {}
+                Step::Wait => {
+                    let wants_rows = self.lock(py).list.is_some();
+                    let news = py.detach(|| self.exchange.wait(wants_rows, limits::SIGNALS_EVERY));
+                    match news {
+                        News::Records(records) => self.lock(py).records.extend(records),
+                        News::Roused | News::Room => {}
+                        News::Nothing => py.check_signals()?,
+                    }
+                }
+                Step::End => return Ok(None),
+            }
+        }
+    }
+
+    /// One step, without waiting.
+    fn step(&self, py: Python<'_>) -> PyResult<Step> {
+        let mut state = self.lock(py);
+        if let Some(record) = state.records.pop_front() {
+            return Ok(Step::Record(record));
+        }
+        let wants_rows = state.list.is_some();
+        match self.exchange.look(wants_rows) {
+            News::Records(records) => {
+                state.records = records;
+                state.feed(py, &self.exchange, &self.bad_list);
+                return Ok(Step::Again);
+            }
+            News::Room => {
+                state.feed(py, &self.exchange, &self.bad_list);
+                return Ok(Step::Again);
+            }
+            News::Nothing if state.run.is_some() => return Ok(Step::Wait),
+            News::Nothing | News::Roused => {}
+        }
+        let result = match &mut state.run {
+            None => return state.end(py, &self.bad_list),
+            Some(run) => Pin::new(run).poll(&mut Context::from_waker(&self.waker)),
+        };
+        let Poll::Ready(result) = result else { return Ok(Step::Wait) };
+        // Records that came before the end are taken before it.
+        state.over(result);
+        if let News::Records(records) = self.exchange.look(false) {
+            state.records = records;
+        }
+        Ok(Step::Again)
+    }
+}
+
+impl State {
+    /// Gives rows of the list to the engine, as many as there is room for.
+    fn feed(&mut self, py: Python<'_>, exchange: &Exchange, bad_list: &Mutex<Option<PyErr>>) {
+        let room = exchange.room();
+        let Some((list, taken)) = &mut self.list else { return };
+        let list = list.bind(py);
+        let mut rows = Vec::with_capacity(room.min(list.len()));
+        let mut failed = None;
+        while rows.len() < room && *taken < list.len() {
+            match list.get_item(*taken).and_then(|item| row(&item)) {
+                Ok(row) => rows.push(row),
+                Err(error) => failed = Some(error),
+            }
+            *taken += 1;
+            if failed.is_some() {
+                break;
+            }
+        }
+        let is_over = failed.is_some() || *taken >= list.len();
+        exchange.push(rows);
+        if is_over {
+            self.list = None;
+            if failed.is_some() {
+                *lock(py, bad_list) = failed;
+            }
+            exchange.complete();
+        }
+    }
+
+    fn over(&mut self, result: Result<Summary, Error>) {
+        self.run = None;
+        match result {
+            Ok(summary) => self.summary = Some(summary),
+            Err(error) => self.failure = Some(exception(&error)),
+        }
+    }
+
+    fn end(&mut self, py: Python<'_>, bad_list: &Mutex<Option<PyErr>>) -> PyResult<Step> {
+        match self.failure.take().or_else(|| lock(py, bad_list).take()) {
+            Some(error) => Err(error),
+            None => Ok(Step::End),
+        }
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            self.control.abort();
+            self.exchange.close();
+        } else if let Ok(state) = self.state.get_mut() {
+            // The threads of the run are not in this process: nothing waits for them.
+            std::mem::forget(state.run.take());
+        }
+    }
+}
+
+/// Opens the outputs of a run.
+fn outputs(bulk: Bulk, written: Written) -> PyResult<(Bulk, Vec<Box<dyn Sink>>)> {
+    let Written { out, resume, retry_failed, overwrite } = written;
+    let Some(path) = out else {
+        if resume || retry_failed || overwrite {
+            return Err(PyValueError::new_err("resume, retry_failed and overwrite need an output: out="));
+        }
+        return Ok((bulk, Vec::new()));
+    };
+    let named = path.to_string_lossy();
+    let format = Format::of(&named).or_else(|| path.is_dir().then_some(Format::Files)).ok_or_else(|| {
+        let message =
+            format!("out={named:?}: the name must end in .ndjson, .jsonl, .csv, or / for a directory");
+        PyValueError::new_err(message)
+    })?;
+    let begin = match (overwrite, retry_failed, resume) {
+        (true, false, false) => Begin::Overwrite,
+        (false, true, _) => Begin::RetryFailed,
+        (false, false, true) => Begin::Resume,
+        (false, false, false) => Begin::Anew,
+        (true, _, _) => {
+            return Err(PyValueError::new_err("overwrite=True discards what the others go on with"));
+        }
+    };
+    let output = Output::new(format, path.clone());
+    let durable = Durable { begin, outputs: vec![output.clone()], ..Durable::beside(&path) };
+    let (bulk, earlier) = bulk.durable(durable).map_err(|error| exception(&error))?;
+    let existing = if overwrite || earlier.replaces { Existing::Replace } else { Existing::Keep };
+    let sink = output.open(Some(&earlier), FormatOptions { existing, ..FormatOptions::default() });
+    Ok((bulk, vec![sink.map_err(|error| exception(&Error::output_path(&path, error)))?]))
+}

@@ -1,0 +1,48 @@
+//! The extension module `overlapped._overlapped`: what the Python package `overlapped` needs from Rust.
+//!
+//! Rules of the bridge between the two:
+//!
+//! - A thread of Rust's own never attaches to the interpreter. It puts what it has into a queue, and wakes whoever waits for
+//!   it: a thread that is detached from the interpreter, or an event loop, by one byte into a pipe ([`bridge`]).
+//! - A thread of Python detaches before it waits, and looks for signals while it does.
+//! - Lists and records cross in batches.
+//!
+//! The public names, their documentation and everything whose semantics are Python's are in `python/overlapped`.
+//!
+//! The modules are listed from the outside in; a module imports only modules listed below it.
+
+mod command;
+mod host;
+mod fetch;
+mod settings;
+mod pool;
+mod queue;
+mod bridge;
+mod exchange;
+mod record;
+mod failure;
+mod limits;
+
+/// The functions and classes that the Python side uses; none of them is public by itself.
+#[pyo3::pymodule(gil_used = false)]
+mod _overlapped {
+    #[pymodule_export]
+    use super::bridge::Bridge;
+    #[pymodule_export]
+    use super::command::main;
+    #[pymodule_export]
+    use super::fetch::{Feeder, Fetch};
+    #[pymodule_export]
+    use super::host::host_to_ascii;
+    #[pymodule_export]
+    use super::pool::Pool;
+    #[pymodule_export]
+    use super::record::{Record, Timings};
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,171 @@
+//! The options of `overlapped.fetch` as settings of the engine. Their defaults are the engine's.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use overlapped_fetch::record::Nanos;
+use overlapped_fetch::{Config, Method, Rate};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+
+/// The options, as the function `fetch` of the Python side passes them; None: the default.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Options {
+    ordered: bool,
+    limit: Option<usize>,
+    per_host: Option<usize>,
+    rate: Option<f64>,
+    rate_per_host: Option<f64>,
+    retries: Option<u16>,
+    /// Seconds for an attempt; infinity is no limit.
+    timeout: Option<f64>,
+    connect_timeout: Option<f64>,
+    max_body: Option<u64>,
+    max_redirects: Option<u16>,
+    max_memory: Option<u64>,
+    threads: Option<usize>,
+    method: Option<String>,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+    user: Option<(String, String)>,
+    bearer: Option<String>,
+    keep_body: bool,
+    sha256: bool,
+    robots: bool,
+    public_only: bool,
+    fail: Option<Vec<(u16, u16)>>,
+    ca_file: Option<PathBuf>,
+    insecure_hosts: Vec<String>,
+}
+
+impl Options {
+    /// The settings of the engine.
+    ///
+    /// # Errors
+    ///
+    /// A value is out of its range, or the file with certificates cannot be read.
+    pub(crate) fn config(self) -> PyResult<Config> {
+        let mut config = Config { ordered: self.ordered, ..Config::default() };
+        set(&mut config.pace.parallel_max, self.limit);
+        config.pace.parallel_max_host = self.per_host.or(config.pace.parallel_max_host);
+        config.pace.rate = self.rate.map(rate).transpose()?;
+        config.pace.rate_host = self.rate_per_host.map(rate).transpose()?;
+        config.pace.robots = self.robots;
+        set(&mut config.retry.retries, self.retries);
+        set(&mut config.timeouts.total, self.timeout.map(time).transpose()?);
+        set(&mut config.timeouts.connect, self.connect_timeout.map(time).transpose()?);
+        set(&mut config.response.max_bytes, self.max_body);
+        config.response.body = self.keep_body;
+        config.response.sha256 = self.sha256;
+        config.response.memory_max = self.max_memory.or(config.response.memory_max);
+        if let Some(fail) = self.fail {
+            let ranges = fail.into_iter().map(|(first, last)| RangeInclusive::new(first, last));
+            config.response.fail = ranges.collect();
+        }
+        set(&mut config.max_redirects, self.max_redirects);
+        config.shards = self.threads.or(config.shards);
+        set(&mut config.request.method, self.method.as_deref().map(method).transpose()?);
+        config.request.headers = self.headers;
+        config.request.body = self.body.map(Into::into);
+        config.request.user = self.user;
+        config.request.bearer = self.bearer;
+        config.network.public_only = self.public_only;
+        config.network.insecure_hosts = self.insecure_hosts;
+        config.network.ca_pem = self.ca_file.map(std::fs::read).transpose()?;
+        Ok(config)
+    }
+}
+
+fn set<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}
+
+fn method(text: &str) -> PyResult<Method> {
+    Method::parse(text).ok_or_else(|| PyValueError::new_err(format!("{text:?} is no method of HTTP")))
+}
+
+/// Seconds; infinity is no limit.
+fn time(seconds: f64) -> PyResult<Option<Duration>> {
+    if seconds == f64::INFINITY {
+        return Ok(None);
+    }
+    let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
+    let message = || PyValueError::new_err(format!("a timeout of {seconds} seconds; it must be above 0"));
+    time.ok_or_else(message).map(Some)
+}
+
+/// Requests per second.
+fn rate(per_second: f64) -> PyResult<Rate> {
+    if !(per_second.is_finite() && per_second > 0.0) {
+        return Err(PyValueError::new_err(format!("a rate of {per_second} per second; it must be above 0")));
+    }
+    Ok(Rate { count: 1, per: Nanos((1e9 / per_second).max(1.0) as u64) })
+}
+
+/// A row from an item of a list: the URL, or a dict with the columns of a list.
+///
+/// # Errors
+///
+/// It is neither, or a value has the wrong type. What is wrong with a URL is no error here: the row has a record.
+pub(crate) fn row(item: &Bound<'_, PyAny>) -> PyResult<overlapped_fetch::Row> {
+    if let Ok(url) = item.cast::<PyString>() {
+        return Ok(overlapped_fetch::Row::new(url.to_str()?));
+    }
+    let Ok(columns) = item.cast::<PyDict>() else {
+        let kind = item.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("a row is a str or a dict, not {kind}")));
+    };
+    let mut row = overlapped_fetch::Row::default();
+    for (name, value) in columns {
+        let name = name.cast::<PyString>()?.to_string();
+        if value.is_none() {
+            continue;
+        }
+        match name.as_str() {
+            "url" => row.url = value.extract()?,
+            "id" => row.id = Some(value.str()?.to_string()),
+            "method" => row.method = Some(method(&value.extract::<String>()?)?),
+            "headers" => row.headers = headers(&value)?,
+            "body" => row.body = Some(body(&value)?),
+            "out" => row.out = Some(value.str()?.to_string()),
+            "etag" => row.etag = Some(value.extract()?),
+            "last_modified" => row.last_modified = Some(value.extract()?),
+            "sha256" => row.sha256 = Some(digest(&value.extract::<String>()?)?),
+            "timeout" => row.timeout = Some(time(value.extract()?)?.unwrap_or_default()),
+            "meta" => row.meta = Some(dumps(&value)?),
+            _ => return Err(PyValueError::new_err(format!("a row has no column {name:?}"))),
+        }
+    }
+    Ok(row)
+}
+
+fn headers(value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
+    match value.cast::<PyDict>() {
+        Ok(dict) => dict.items().extract(),
+        Err(_) => value.extract(),
+    }
+}
+
+fn body(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    match (value.cast::<PyString>(), value.cast::<PyBytes>()) {
+        (Ok(text), _) => Ok(text.to_str()?.as_bytes().to_vec()),
+        (_, Ok(bytes)) => Ok(bytes.as_bytes().to_vec()),
+        _ => value.extract(),
+    }
+}
+
+fn digest(text: &str) -> PyResult<[u8; 32]> {
+    let byte = |at: usize| text.get(2 * at..2 * at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+    let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
+    let digest = bytes.filter(|_| text.len() == 64).and_then(|bytes| bytes.try_into().ok());
+    digest.ok_or_else(|| PyValueError::new_err("sha256 must be 64 hexadecimal digits"))
+}
+
+fn dumps(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    value.py().import("json")?.call_method1("dumps", (value,))?.extract()
+}

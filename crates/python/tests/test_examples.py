@@ -1,0 +1,37 @@
+"""The programs of examples/python do what they say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples/python"
+
+
+def run(name: str, *words: str) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_article_s_program_overlaps_its_waits(url: Callable[[str], str]) -> None:
+    urls = [url(f"/experiment/{number}") for number in range(5)]
+    output = run("article.py", *urls)
+    # Threads may write into each other's lines.
+    events = re.findall(r"(Start|End): http", output)
+    assert events[:10] == ["Start", "End"] * 5
+    assert events[10:12] == ["Start"] * 2 and sorted(events[10:]) == ["End"] * 5 + ["Start"] * 5
+    responses = str(["<Response [200]>"] * 5).replace("'", "")
+    assert output.count(responses) == 2
+    assert len(re.findall(r"(?:sequential|overlapped): \d+\.\d{3} s", output)) == 2
+
+
+def test_a_bulk_run_writes_its_results_and_goes_on(url: Callable[[str], str], tmp_path: Path) -> None:
+    urls, results = tmp_path / "urls.txt", tmp_path / "results.ndjson"
+    urls.write_text(f"{url('/ok')}\n" * 50)
+    assert run("bulk.py", str(urls), str(results)).startswith("50 of 50 succeeded")
+    assert len(results.read_text().splitlines()) == 50

@@ -1,0 +1,247 @@
+"""`overlapped.fetch`: lists in, records out."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import queue
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import overlapped
+import pytest
+
+Url = Callable[[str], str]
+
+
+def test_every_row_has_one_record_in_the_order_of_the_list(url: Url) -> None:
+    rows = [url("/ok"), "no url", url("/status/404"), url("/ok")]
+    records = list(overlapped.fetch(rows))
+    assert [record.row for record in records] == [0, 1, 2, 3]
+    assert [record.status for record in records] == [200, None, 404, 200]
+    assert [record.error for record in records] == [None, "input.url", "status", None]
+    assert [record.ok for record in records] == [True, False, False, True]
+
+
+def test_a_record_has_what_the_reference_says(url: Url) -> None:
+    body = {"url": url("/echo"), "id": 7, "body": "hello", "headers": {"x-one": "1"}, "meta": {"a": 1}}
+    (record,) = overlapped.fetch([body])
+    assert (record.id, record.method, record.status, record.meta) == ("7", "POST", 200, {"a": 1})
+    assert record.body and record.bytes == len(record.body)
+    assert record.content_type == record.headers["content-type"][0]
+    assert record.timings.total > 0 and record.timings.wait is not None
+    assert record.http_version == "1.1" and record.remote_ip == "127.0.0.1"
+    assert "echo" in repr(record)
+
+
+def test_a_redirect_is_followed_and_told(url: Url) -> None:
+    (record,) = overlapped.fetch([url("/redirect/2")])
+    assert (record.status, record.redirects, len(record.chain)) == (200, 2, 2)
+    assert record.final_url is not None
+
+
+def test_batches_have_all_records(url: Url) -> None:
+    batches = list(overlapped.fetch([url("/ok")] * 3_000, ordered=False).batches(100))
+    assert max(map(len, batches)) <= 100
+    assert sorted(record.row for batch in batches for record in batch) == list(range(3_000))
+
+
+async def test_async_for_gives_the_same(url: Url) -> None:
+    assert [record.status async for record in overlapped.fetch([url("/ok")] * 500)] == [200] * 500
+    records = [record.row async for record in overlapped.fetch(url("/ok") for _ in range(500))]
+    assert records == list(range(500))
+
+
+async def test_the_loop_goes_on_while_records_are_awaited(url: Url) -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.001)
+
+    ticking = asyncio.create_task(tick())
+    async for _ in overlapped.fetch([url("/delay/300")]):
+        pass
+    ticking.cancel()
+    assert ticks > 10
+
+
+def test_a_generator_may_wait_for_an_earlier_answer(url: Url) -> None:
+    answers: queue.Queue[int] = queue.Queue()
+
+    def chain() -> object:
+        yield url("/ok")
+        for _ in range(20):
+            assert answers.get(timeout=30) == 200
+            yield url("/ok")
+
+    count = 0
+    for record in overlapped.fetch(chain()):
+        answers.put(record.status)
+        count += 1
+    assert count == 21
+
+
+def test_an_error_of_the_generator_comes_after_the_records_before_it(url: Url) -> None:
+    def wrong() -> object:
+        yield url("/ok")
+        raise LookupError("no more")
+
+    run = overlapped.fetch(wrong())
+    assert next(run).status == 200
+    with pytest.raises(LookupError, match="no more"):
+        next(run)
+
+
+def test_a_row_of_another_type_is_a_type_error(url: Url) -> None:
+    for rows in ([url("/ok"), 7], iter([url("/ok"), 7])):
+        run = overlapped.fetch(rows)  # type: ignore[arg-type]
+        assert next(run).status == 200
+        with pytest.raises(TypeError, match="a row is a str or a dict, not int"):
+            next(run)
+
+
+def test_settings_out_of_range_are_refused_by_name(url: Url) -> None:
+    for options in ({"timeout": 0}, {"rate": -1.0}, {"limit": 0}, {"method": "A B"}, {"resume": True}):
+        with pytest.raises(ValueError):
+            overlapped.fetch([url("/ok")], **options)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        overlapped.fetch([url("/ok")], unknown=1)  # type: ignore[call-arg]
+
+
+def test_a_list_in_a_file_is_read_by_the_engine(url: Url, tmp_path: Path) -> None:
+    path = tmp_path / "urls.txt"
+    path.write_text(f"{url('/ok')}\n{url('/status/503')}\n")
+    assert [record.status for record in overlapped.fetch(path, retries=0)] == [200, 503]
+    assert [record.status for record in overlapped.fetch(str(path), retries=0)] == [200, 503]
+    with pytest.raises(OSError):
+        overlapped.fetch(tmp_path / "none.txt")
+
+
+def test_results_are_written_and_a_run_is_resumed(url: Url, tmp_path: Path) -> None:
+    path, out = tmp_path / "urls.txt", tmp_path / "results.ndjson"
+    path.write_text("".join(f"{url('/ok')}\n" for _ in range(200)))
+    run = overlapped.fetch(path, out=out)
+    for _ in range(5):
+        next(run)
+    run.close()
+    stats = overlapped.fetch(path, out=out, resume=True).wait()
+    assert stats["finished"] is True
+    rows = [json.loads(line)["row"] for line in out.read_text().splitlines()]
+    assert sorted(rows) == list(range(200))
+
+
+def test_figures_count_every_row(url: Url) -> None:
+    run = overlapped.fetch([url("/ok"), url("/status/404"), "no url"])
+    stats = run.wait()
+    assert (stats["done"], stats["ok"], stats["failed"]) == (3, 1, 2)
+    assert stats["by_status"] == {200: 1, 404: 1}
+    assert stats["by_error"] == {"status": 1, "input.url": 1}
+
+
+def test_a_run_that_is_cancelled_ends(url: Url) -> None:
+    run = overlapped.fetch(url("/delay/10000") for _ in range(100))
+    run.cancel()
+    assert len(list(run)) <= 100
+    assert run.stats["finished"] is False
+
+
+def test_a_run_that_is_dropped_ends_its_threads(url: Url) -> None:
+    def endless() -> object:
+        while True:
+            yield url("/ok")
+
+    before = threading.active_count()
+    run = overlapped.fetch(endless())
+    next(run)
+    del run
+    gc.collect()
+    for _ in range(500):
+        if threading.active_count() <= before:
+            break
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+def test_a_long_generator_is_read_only_so_far(url: Url) -> None:
+    taken = 0
+
+    def many() -> object:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield url("/ok")
+
+    run = overlapped.fetch(many())
+    next(run)
+    time.sleep(0.5)
+    bound = 60_000
+    assert taken < bound
+    run.close()
+
+
+def test_waiting_for_a_record_can_be_interrupted(url: Url) -> None:
+    code = textwrap.dedent(
+        f"""
+        import overlapped
+        run = overlapped.fetch([{url("/delay/30000")!r}])
+        print("ready", flush=True)
+        try:
+            next(run)
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        assert process.wait(timeout=20) == 0
+
+
+def test_the_interpreter_ends_with_work_in_flight(url: Url) -> None:
+    code = f"""
+import overlapped
+def endless():
+    while True:
+        yield {url("/delay/5000")!r}
+run = overlapped.fetch(endless())
+other = overlapped.fetch([{url("/ok")!r}] * 1000)
+next(other)
+"""
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_forked_child_gets_an_error(url: Url) -> None:
+    code = f"""
+import os, overlapped
+run = overlapped.fetch([{url("/ok")!r}] * 10)
+next(run)
+pid = os.fork()
+if pid == 0:
+    try:
+        next(run)
+    except RuntimeError as error:
+        print(error, flush=True)
+    print([record.status for record in overlapped.fetch([{url("/ok")!r}])], flush=True)
+    del run
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert len(list(run)) == 9
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("this run belongs to the process that has forked")
+    assert done.stdout.splitlines()[1] == "[200]"

@@ -1,0 +1,34 @@
+"""The package as a whole: its names, its command, and what importing it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import overlapped
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in overlapped.__all__:
+        value = getattr(overlapped, name)
+        assert name == "__version__" or value.__doc__, name
+    assert set(overlapped.__all__) <= set(dir(overlapped))
+
+
+def test_importing_it_imports_neither_asyncio_nor_an_http_client() -> None:
+    code = "import sys, overlapped; print(*sorted({'asyncio', 'http', 'ssl', 'email', 'requests'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
+def test_the_command_is_the_program() -> None:
+    version = f"overlapped {overlapped.__version__}\n"
+    command = Path(sysconfig.get_path("scripts")) / "overlapped"
+    for words in ([sys.executable, "-m", "overlapped"], [str(command)] if command.exists() else None):
+        if words is not None:
+            done = subprocess.run([*words, "--version"], capture_output=True, text=True, timeout=60)
+            assert (done.returncode, done.stdout) == (0, version)
+            done = subprocess.run([*words, "--no-such-flag"], capture_output=True, text=True, timeout=60)
+            assert done.returncode == 2 and done.stderr.startswith("overlapped: ")
