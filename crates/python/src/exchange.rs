@@ -153,7 +153,7 @@ impl Exchange {
         loop {
             match Self::found(&mut state, wants_rows, &self.room) {
                 News::Nothing => {}
-                news => return news,
+                news @ (News::Records(_) | News::Room | News::Roused) => return news,
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -54,7 +54,8 @@ struct State {
 
 /// What the consumer is to do next.
 enum Step {
-    Record(overlapped_fetch::Record),
+    /// There are records.
+    Take,
     Again,
     Wait,
     End,
@@ -138,7 +139,7 @@ impl Fetch {
         self.check_process()?;
         loop {
             match self.step(py)? {
-                Step::Record(record) => return Ok(Some(Record::new(record))),
+                Step::Take => return Ok(self.lock(py).records.pop_front().map(Record::new)),
                 Step::Again => {}
                 Step::Wait => return Ok(None),
                 Step::End => return Err(PyStopAsyncIteration::new_err(())),
@@ -268,7 +269,7 @@ impl Fetch {
         self.check_process()?;
         loop {
             match self.step(py)? {
-                Step::Record(record) => return Ok(Some(record)),
+                Step::Take => return Ok(self.lock(py).records.pop_front()),
                 Step::Again => {}
                 Step::Wait => {
                     let wants_rows = self.lock(py).list.is_some();
@@ -287,8 +288,8 @@ impl Fetch {
     /// One step, without waiting.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         let mut state = self.lock(py);
-        if let Some(record) = state.records.pop_front() {
-            return Ok(Step::Record(record));
+        if !state.records.is_empty() {
+            return Ok(Step::Take);
         }
         let wants_rows = state.list.is_some();
         match self.exchange.look(wants_rows) {
