@@ -9,9 +9,7 @@ import asyncio
 import sys
 import time
 
-import requests
-
-from overlapped import concurrent
+from overlapped import concurrent, requests
 
 
 def get(url: str) -> requests.Response:

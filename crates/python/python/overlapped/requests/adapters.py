@@ -1,0 +1,306 @@
+"""Adapters: how a prepared request is sent and a response made. A session has one for each prefix of URLs."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import _transport as transport
+from .auth import _basic_auth_str
+from .cookies import extract_cookies_to_jar
+from .exceptions import (
+    ConnectionError,
+    ConnectTimeout,
+    InvalidProxyURL,
+    InvalidSchema,
+    InvalidURL,
+    ProxyError,
+    ReadTimeout,
+    SSLError,
+)
+from .models import Response
+from .structures import CaseInsensitiveDict
+from .utils import (
+    DEFAULT_PORTS,
+    extract_zipped_paths,
+    get_auth_from_url,
+    get_encoding_from_headers,
+    prepend_scheme_if_needed,
+    select_proxy,
+    urldefragauth,
+)
+
+DEFAULT_POOLSIZE = 10
+DEFAULT_RETRIES = 0
+DEFAULT_POOLBLOCK = False
+
+
+class BaseAdapter:
+    """The interface of an adapter."""
+
+    def send(
+        self,
+        request: Any,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> Response:
+        """Sends a prepared request and returns the response."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Lets go of what the adapter holds."""
+        raise NotImplementedError
+
+
+class HTTPAdapter(BaseAdapter):
+    """Sends requests over HTTP, and keeps connections. Threads may share it.
+
+    Args:
+        pool_connections: Here for code that passes it.
+        pool_maxsize: The most connections to one place that are kept when they are free.
+        max_retries: How often opening a connection is tried again.
+        pool_block: Here for code that passes it: any number of connections may be in use.
+    """
+
+    __attrs__ = ["max_retries", "config", "_pool_connections", "_pool_maxsize", "_pool_block"]
+
+    def __init__(
+        self,
+        pool_connections: int = DEFAULT_POOLSIZE,
+        pool_maxsize: int = DEFAULT_POOLSIZE,
+        max_retries: Any = DEFAULT_RETRIES,
+        pool_block: bool = DEFAULT_POOLBLOCK,
+    ) -> None:
+        self.max_retries = max_retries
+        self.config: dict[str, Any] = {}
+        self._pool_connections = pool_connections
+        self._pool_maxsize = pool_maxsize
+        self._pool_block = pool_block
+        self._pool = transport.Pool(pool_maxsize)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name, None) for name in self.__attrs__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._pool = transport.Pool(self._pool_maxsize)
+
+    def send(
+        self,
+        request: Any,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> Response:
+        """Sends a prepared request and returns the response.
+
+        Args:
+            stream: Whether the body is left on the connection until it is asked for.
+            timeout: Seconds for opening a connection and for each wait for data, or a pair of these.
+            verify: False: the certificate is not verified; a path: what it is verified with.
+            cert: The path of a client certificate, or of it and its key.
+            proxies: Proxies by scheme.
+        """
+        connect_timeout, read_timeout = _timeouts(timeout)
+        endpoint, target = self._endpoint(request, verify, cert, proxies)
+        self.add_headers(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
+        try:
+            raw = self._exchange(request, endpoint, target, connect_timeout, read_timeout)
+        except transport.TLSError as error:
+            raise SSLError(error, request=request) from error
+        except transport.ProxyConnectError as error:
+            raise ProxyError(error, request=request) from error
+        except transport.ConnectTimeoutError as error:
+            raise ConnectTimeout(error, request=request) from error
+        except transport.ReadTimeoutError as error:
+            raise ReadTimeout(error, request=request) from error
+        except transport.TransportError as error:
+            raise ConnectionError(error, request=request) from error
+        return self.build_response(request, raw)
+
+    def _exchange(
+        self,
+        request: Any,
+        endpoint: transport.Endpoint,
+        target: str,
+        connect_timeout: float | None,
+        read_timeout: float | None,
+    ) -> transport.RawResponse:
+        headers = request.headers
+        if endpoint.proxy is not None and not endpoint.is_tunnel and endpoint.proxy_headers:
+            headers = CaseInsensitiveDict({**dict(endpoint.proxy_headers), **dict(headers.items())})
+        kept = self._pool.take(endpoint)
+        if kept is not None:
+            try:
+                return self._attempt(kept, request.method, target, headers, request.body, endpoint, read_timeout)
+            except transport.ProtocolError:
+                # The server has closed the connection while it was idle. That is not seen before something is sent, and a
+                # request that can be sent twice is sent again.
+                if request.method not in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"):
+                    raise
+                if not isinstance(request.body, (bytes, str, type(None))):
+                    raise
+        connection = self._connect(endpoint, connect_timeout)
+        return self._attempt(connection, request.method, target, headers, request.body, endpoint, read_timeout)
+
+    def _connect(self, endpoint: transport.Endpoint, timeout: float | None) -> http.client.HTTPConnection:
+        left = self.max_retries if isinstance(self.max_retries, int) else 0
+        while True:
+            try:
+                return transport.connect(endpoint, timeout)
+            except transport.ConnectError:
+                if left <= 0:
+                    raise
+                left -= 1
+
+    def _attempt(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        headers: Any,
+        body: Any,
+        endpoint: transport.Endpoint,
+        timeout: float | None,
+    ) -> transport.RawResponse:
+        try:
+            connection.sock.settimeout(timeout)
+            transport.send(connection, method, target, headers, body)
+            response = connection.getresponse()
+            # A connection that the server closes after this response has none any more; the response keeps the socket.
+            return transport.RawResponse(self._pool, endpoint, connection, response)
+        except TimeoutError as error:
+            connection.close()
+            message = f"{endpoint.host}:{endpoint.port}: Read timed out. (read timeout={timeout})"
+            raise transport.ReadTimeoutError(message) from error
+        except ssl.SSLError as error:
+            connection.close()
+            raise transport.TLSError(str(error)) from error
+        except (http.client.HTTPException, OSError) as error:
+            connection.close()
+            raise transport.ProtocolError(f"Connection aborted: {error!r}") from error
+        except BaseException:
+            # The body of the request was not whole.
+            connection.close()
+            raise
+
+    def _endpoint(self, request: Any, verify: Any, cert: Any, proxies: Any) -> tuple[transport.Endpoint, str]:
+        parts = urlsplit(request.url)
+        scheme = parts.scheme.lower()
+        try:
+            port = parts.port or DEFAULT_PORTS.get(scheme, 80)
+        except ValueError as error:
+            raise InvalidURL(error, request=request) from error
+        host = parts.hostname or ""
+        if not host or scheme not in DEFAULT_PORTS:
+            raise InvalidURL(f"Invalid URL {request.url!r}: No host supplied", request=request)
+        if scheme == "https":
+            verify, cert = _trust(verify), _client_cert(cert)
+        else:
+            verify, cert = True, None
+        proxy = select_proxy(request.url, proxies)
+        headers: tuple[tuple[str, str], ...] = ()
+        if proxy:
+            proxy = prepend_scheme_if_needed(proxy, "http")
+            try:
+                proxy_parts = urlsplit(proxy)
+                valid = bool(proxy_parts.hostname) and (proxy_parts.port is None or proxy_parts.port >= 0)
+            except ValueError:
+                valid = False
+            if not valid:
+                message = "Please check proxy URL. It is malformed and could be missing the host."
+                raise InvalidProxyURL(message, request=request)
+            if proxy_parts.scheme not in transport.PROXY_SCHEMES:
+                raise InvalidSchema(f"No support for proxies of the scheme {proxy_parts.scheme!r}", request=request)
+            headers = tuple(self.proxy_headers(proxy).items())
+        endpoint = transport.Endpoint(scheme, host, port, verify, cert, proxy or None, headers)
+        return endpoint, self.request_url(request, proxies)
+
+    def build_response(self, req: Any, resp: Any) -> Response:
+        """A response from what came on the connection."""
+        response = Response()
+        response.status_code = getattr(resp, "status", None)
+        response.headers = CaseInsensitiveDict(getattr(resp, "headers", {}))
+        response.encoding = get_encoding_from_headers(response.headers)
+        response.raw = resp
+        response.reason = getattr(resp, "reason", None)
+        response.url = req.url.decode("utf-8") if isinstance(req.url, bytes) else req.url
+        extract_cookies_to_jar(response.cookies, req, resp)
+        response.request = req
+        response.connection = self  # type: ignore[attr-defined]
+        return response
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        """What the request line asks for: the path, or the whole URL of a proxy that passes requests on."""
+        proxy = select_proxy(request.url, proxies)
+        passes_on = proxy and not proxy.lower().startswith("socks")
+        if passes_on and urlsplit(request.url).scheme.lower() != "https":
+            return urldefragauth(request.url)
+        path = str(request.path_url)
+        # A path of two slashes would be the name of a host.
+        return f"/{path.lstrip('/')}" if path.startswith("//") else path
+
+    def add_headers(self, request: Any, **kwargs: Any) -> None:
+        """Nothing; for classes that add headers to what is sent."""
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        """The headers for a proxy: what authenticates to it."""
+        username, password = get_auth_from_url(proxy)
+        return {"Proxy-Authorization": _basic_auth_str(username, password)} if username else {}
+
+    def close(self) -> None:
+        """Closes the connections that are free."""
+        self._pool.clear()
+
+
+def _timeouts(timeout: Any) -> tuple[float | None, float | None]:
+    if isinstance(timeout, tuple):
+        if len(timeout) != 2:
+            message = f"Invalid timeout {timeout}. Pass a (connect, read) timeout tuple, or a single float"
+            raise ValueError(f"{message} to set both timeouts to the same value.")
+        connect, read = timeout
+    elif hasattr(timeout, "connect_timeout"):
+        # A Timeout of urllib3.
+        connect, read = timeout.connect_timeout, timeout.read_timeout
+    else:
+        connect = read = timeout
+    for seconds in (connect, read):
+        if seconds is None:
+            continue
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise ValueError(f"Timeout value was {seconds!r}, but it must be an int, float or None.")
+        if seconds <= 0:
+            raise ValueError(f"Attempted to set a timeout of {seconds}, but it must be greater than 0.")
+    return connect, read
+
+
+def _trust(verify: Any) -> Any:
+    """What a certificate is verified with: True, False, or a file or directory."""
+    if isinstance(verify, bool) or verify is None:
+        return verify is not False
+    path = extract_zipped_paths(verify)
+    if not os.path.exists(path):
+        raise OSError(f"Could not find a suitable TLS CA certificate bundle, invalid path: {path}")
+    return ("capath" if os.path.isdir(path) else "cafile", path)
+
+
+def _client_cert(cert: Any) -> tuple[str, str | None] | None:
+    if not cert:
+        return None
+    file, key = (cert, None) if isinstance(cert, str) else (cert[0], cert[1])
+    if not os.path.exists(file):
+        raise OSError(f"Could not find the TLS certificate file, invalid path: {file}")
+    if key and not os.path.exists(key):
+        raise OSError(f"Could not find the TLS key file, invalid path: {key}")
+    return file, key
+
+
+__all__ = ["DEFAULT_POOLBLOCK", "DEFAULT_POOLSIZE", "DEFAULT_RETRIES", "BaseAdapter", "HTTPAdapter"]

@@ -1,0 +1,66 @@
+"""Names that code written for requests imports from here."""
+
+from __future__ import annotations
+
+import http.cookiejar as cookielib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, MutableMapping
+from http.cookies import Morsel
+from io import StringIO
+from json import JSONDecodeError
+from urllib.parse import (
+    quote,
+    quote_plus,
+    unquote,
+    unquote_plus,
+    urldefrag,
+    urlencode,
+    urljoin,
+    urlparse,
+    urlsplit,
+    urlunparse,
+)
+from urllib.request import getproxies, getproxies_environment, parse_http_list, proxy_bypass, proxy_bypass_environment
+
+builtin_str = str
+basestring = (str, bytes)
+numeric_types = (int, float)
+integer_types = (int,)
+is_py2 = False
+is_py3 = True
+is_urllib3_1 = False
+has_simplejson = False
+
+__all__ = [
+    "Callable",
+    "JSONDecodeError",
+    "Mapping",
+    "Morsel",
+    "MutableMapping",
+    "OrderedDict",
+    "StringIO",
+    "basestring",
+    "builtin_str",
+    "cookielib",
+    "getproxies",
+    "getproxies_environment",
+    "has_simplejson",
+    "integer_types",
+    "is_py2",
+    "is_py3",
+    "is_urllib3_1",
+    "numeric_types",
+    "parse_http_list",
+    "proxy_bypass",
+    "proxy_bypass_environment",
+    "quote",
+    "quote_plus",
+    "unquote",
+    "unquote_plus",
+    "urldefrag",
+    "urlencode",
+    "urljoin",
+    "urlparse",
+    "urlsplit",
+    "urlunparse",
+]

@@ -1,0 +1,464 @@
+"""Sessions: settings, cookies and connections that requests share."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from .adapters import HTTPAdapter
+from .auth import _basic_auth_str
+from .cookies import (
+    RequestsCookieJar,
+    cookiejar_from_dict,
+    extract_cookies_to_jar,
+    merge_cookies,
+)
+from .exceptions import ChunkedEncodingError, ContentDecodingError, InvalidSchema, TooManyRedirects
+from .hooks import default_hooks, dispatch_hook
+from .models import DEFAULT_REDIRECT_LIMIT, REDIRECT_STATI, PreparedRequest, Request, Response
+from .status_codes import codes
+from .structures import CaseInsensitiveDict
+from .utils import (
+    DEFAULT_PORTS,
+    default_headers,
+    get_auth_from_url,
+    get_environ_proxies,
+    get_netrc_auth,
+    requote_uri,
+    resolve_proxies,
+    rewind_body,
+    should_bypass_proxies,
+    to_key_val_list,
+)
+
+preferred_clock = time.perf_counter
+
+
+def merge_setting(request_setting: Any, session_setting: Any, dict_class: Any = OrderedDict) -> Any:
+    """The setting of a request, on top of that of its session; a None in a dict removes a key."""
+    if session_setting is None:
+        return request_setting
+    if request_setting is None:
+        return session_setting
+    if not (isinstance(session_setting, Mapping) and isinstance(request_setting, Mapping)):
+        return request_setting
+    merged = dict_class(to_key_val_list(session_setting))
+    merged.update(to_key_val_list(request_setting))
+    for key in [key for key, value in merged.items() if value is None]:
+        del merged[key]
+    return merged
+
+
+def merge_hooks(request_hooks: Any, session_hooks: Any, dict_class: Any = OrderedDict) -> Any:
+    """The hooks of a request, or if it has none those of its session."""
+    if session_hooks is None or session_hooks.get("response") == []:
+        return request_hooks
+    if request_hooks is None or request_hooks.get("response") == []:
+        return session_hooks
+    return merge_setting(request_hooks, session_hooks, dict_class)
+
+
+class SessionRedirectMixin:
+    """How redirects are followed."""
+
+    max_redirects: int
+    trust_env: bool
+    cookies: Any
+
+    def send(self, request: Any, **kwargs: Any) -> Response:
+        """Sends a prepared request."""
+        raise NotImplementedError
+
+    def get_redirect_target(self, resp: Response) -> str | None:
+        """Where a response leads; None if it is no redirect."""
+        if not resp.is_redirect:
+            return None
+        location = resp.headers["location"]
+        # The bytes of a header are read as ISO 8859-1, and are UTF-8 in practice.
+        return location.encode("latin1").decode("utf8", "replace")  # type: ignore[no-any-return]
+
+    def should_strip_auth(self, old_url: str, new_url: str) -> bool:
+        """Whether a redirect leads to another host, which must not get the credentials of this one."""
+        old, new = urlsplit(old_url), urlsplit(new_url)
+        if old.hostname != new.hostname:
+            return True
+        # From http to https on the ports of each is the same host, better protected.
+        if (old.scheme, new.scheme) == ("http", "https") and old.port in (80, None) and new.port in (443, None):
+            return False
+        ports = (DEFAULT_PORTS.get(old.scheme), None)
+        if old.scheme == new.scheme and old.port in ports and new.port in ports:
+            return False
+        return old.port != new.port or old.scheme != new.scheme
+
+    def resolve_redirects(
+        self,
+        resp: Response,
+        req: Any,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+        yield_requests: bool = False,
+        **adapter_kwargs: Any,
+    ) -> Iterator[Any]:
+        """The responses that a redirect leads to; with `yield_requests` the next request instead."""
+        history: list[Response] = []
+        fragment = urlsplit(req.url).fragment
+        while (target := self.get_redirect_target(resp)) is not None:
+            history.append(resp)
+            resp.history = history[1:] if len(history) > 1 else []
+            resp.history = [*history[:-1]]
+            try:
+                resp.content  # noqa: B018
+            except (ChunkedEncodingError, ContentDecodingError, RuntimeError):
+                resp.raw.read(decode_content=False)
+            if len(resp.history) >= self.max_redirects:
+                raise TooManyRedirects(f"Exceeded {self.max_redirects} redirects.", response=resp)
+            resp.close()
+            prepared = req.copy()
+            if target.startswith("//"):
+                target = f"{urlsplit(resp.url).scheme}:{target}"
+            parts = urlsplit(target)
+            if not parts.fragment and fragment:
+                parts = parts._replace(fragment=fragment)
+            elif parts.fragment:
+                fragment = parts.fragment
+            target = urlunsplit(parts)
+            target = requote_uri(target if parts.netloc else urljoin(resp.url, requote_uri(target)))
+            # A host is checked as that of any other request.
+            prepared.prepare_url(target, None)
+            self.rebuild_method(prepared, resp)
+            if resp.status_code not in (codes.temporary_redirect, codes.permanent_redirect):
+                for header in ("Content-Length", "Content-Type", "Transfer-Encoding"):
+                    prepared.headers.pop(header, None)
+                prepared.body = None
+            prepared.headers.pop("Cookie", None)
+            extract_cookies_to_jar(prepared._cookies, req, resp.raw)
+            merge_cookies(prepared._cookies, self.cookies)
+            prepared.prepare_cookies(prepared._cookies)
+            proxies = self.rebuild_proxies(prepared, proxies)
+            self.rebuild_auth(prepared, resp)
+            sends_body = "Content-Length" in prepared.headers or "Transfer-Encoding" in prepared.headers
+            if prepared._body_position is not None and sends_body:
+                rewind_body(prepared)
+            req = prepared
+            if yield_requests:
+                yield req
+                return
+            resp = self.send(
+                req,
+                stream=stream,
+                timeout=timeout,
+                verify=verify,
+                cert=cert,
+                proxies=proxies,
+                allow_redirects=False,
+                **adapter_kwargs,
+            )
+            extract_cookies_to_jar(self.cookies, prepared, resp.raw)
+            yield resp
+
+    def rebuild_auth(self, prepared_request: Any, response: Response) -> None:
+        """Takes credentials off that are not for the new host, and adds those that the netrc file has for it."""
+        headers, url = prepared_request.headers, prepared_request.url
+        if "Authorization" in headers and self.should_strip_auth(response.request.url, url):
+            del headers["Authorization"]
+        auth = get_netrc_auth(url) if self.trust_env and "Authorization" not in headers else None
+        if auth is not None:
+            prepared_request.prepare_auth(auth)
+
+    def rebuild_proxies(self, prepared_request: Any, proxies: Any) -> dict[str, Any]:
+        """The proxies for the new URL, and what authenticates to them."""
+        headers = prepared_request.headers
+        resolved = resolve_proxies(prepared_request, proxies, self.trust_env)
+        headers.pop("Proxy-Authorization", None)
+        scheme = urlsplit(prepared_request.url).scheme
+        username, password = get_auth_from_url(resolved[scheme]) if resolved.get(scheme) else ("", "")
+        # Within TLS it would be read by the server, not by the proxy.
+        if not scheme.startswith("https") and username and password:
+            headers["Proxy-Authorization"] = _basic_auth_str(username, password)
+        return resolved
+
+    def rebuild_method(self, prepared_request: Any, response: Response) -> None:
+        """The method after a redirect: 303 and 302 lead to a GET, and 301 does after a POST, as in browsers."""
+        method, status = prepared_request.method, response.status_code
+        if method == "HEAD":
+            return
+        if status in (codes.see_other, codes.found) or (status == codes.moved and method == "POST"):
+            prepared_request.method = "GET"
+
+
+class Session(SessionRedirectMixin):
+    """Settings, cookies and connections that requests share. Threads may share it.
+
+        with Session() as session:
+            session.headers["User-Agent"] = "mine"
+            response = session.get("https://example.org/")
+
+    Beyond requests: `timeout` is the limit of requests that have none of their own, `verify=False` is not overridden by the
+    environment, and an `Authorization` header that is given not by the netrc file.
+    """
+
+    __attrs__ = [
+        "headers",
+        "cookies",
+        "auth",
+        "proxies",
+        "hooks",
+        "params",
+        "verify",
+        "cert",
+        "adapters",
+        "stream",
+        "trust_env",
+        "max_redirects",
+        "timeout",
+    ]
+
+    def __init__(self) -> None:
+        #: Sent with each request.
+        self.headers: Any = default_headers()
+        #: A pair of user name and password, or an object of `auth`.
+        self.auth: Any = None
+        #: Proxies by scheme, or by scheme and host.
+        self.proxies: Any = {}
+        #: Called with each response.
+        self.hooks: Any = default_hooks()
+        #: Parameters of each URL.
+        self.params: Any = {}
+        #: Whether bodies are left on the connection until they are asked for.
+        self.stream = False
+        #: False: certificates are not verified; a path: what they are verified with.
+        self.verify: Any = True
+        #: The path of a client certificate, or of it and its key.
+        self.cert: Any = None
+        #: The most redirects of one request.
+        self.max_redirects: int = DEFAULT_REDIRECT_LIMIT
+        #: Whether proxies, certificates and credentials are taken from the environment.
+        self.trust_env = True
+        #: The limit in time of requests that have none of their own.
+        self.timeout: Any = None
+        #: The cookies.
+        self.cookies: Any = cookiejar_from_dict({})
+        self.adapters: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self.mount("https://", HTTPAdapter())
+        self.mount("http://", HTTPAdapter())
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.close()
+
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        """A request as it will be sent, with the settings of the session."""
+        cookies = request.cookies or {}
+        if not hasattr(cookies, "set_cookie"):
+            cookies = cookiejar_from_dict(cookies)
+        merged_cookies = merge_cookies(merge_cookies(RequestsCookieJar(), self.cookies), cookies)
+        headers = merge_setting(request.headers, self.headers, dict_class=CaseInsensitiveDict)
+        auth = request.auth
+        names = {name.lower() if isinstance(name, str) else name.decode("latin1").lower() for name in headers or {}}
+        if self.trust_env and not auth and not self.auth and "authorization" not in names:
+            auth = get_netrc_auth(request.url)
+        prepared = PreparedRequest()
+        prepared.prepare(
+            method=request.method.upper(),
+            url=request.url,
+            files=request.files,
+            data=request.data,
+            json=request.json,
+            headers=headers,
+            params=merge_setting(request.params, self.params),
+            auth=merge_setting(auth, self.auth),
+            cookies=merged_cookies,
+            hooks=merge_hooks(request.hooks, self.hooks),
+        )
+        return prepared
+
+    def request(
+        self,
+        method: Any,
+        url: Any,
+        params: Any = None,
+        data: Any = None,
+        headers: Any = None,
+        cookies: Any = None,
+        files: Any = None,
+        auth: Any = None,
+        timeout: Any = None,
+        allow_redirects: bool = True,
+        proxies: Any = None,
+        hooks: Any = None,
+        stream: bool | None = None,
+        verify: Any = None,
+        cert: Any = None,
+        json: Any = None,
+    ) -> Response:
+        """Makes a request and returns its response.
+
+        Args:
+            method, url: What is asked for.
+            params: Parameters of the URL: a dict, pairs or a text.
+            data: The body: a dict or pairs (a form), a text, bytes, a file, or an iterator of bytes.
+            json: An object to be sent as JSON.
+            files: Files to be sent as a multipart form, by name.
+            headers, cookies, auth: Beside those of the session.
+            timeout: Seconds for opening a connection and for each wait for data, or a pair of these.
+            allow_redirects: Whether redirects are followed.
+            proxies: Proxies by scheme.
+            hooks: Functions that are called with the response.
+            stream: Whether the body is left on the connection until it is asked for.
+            verify: False: the certificate is not verified; a path: what it is verified with.
+            cert: The path of a client certificate, or of it and its key.
+        """
+        prepared = self.prepare_request(
+            Request(
+                method=method.decode("ascii") if isinstance(method, bytes) else method,
+                url=url,
+                headers=headers,
+                files=files,
+                data=data or {},
+                json=json,
+                params=params or {},
+                auth=auth,
+                cookies=cookies,
+                hooks=hooks,
+            )
+        )
+        settings = self.merge_environment_settings(prepared.url, proxies or {}, stream, verify, cert)
+        return self.send(prepared, timeout=timeout, allow_redirects=allow_redirects, **settings)
+
+    def get(self, url: Any, **kwargs: Any) -> Response:
+        """A GET request."""
+        kwargs.setdefault("allow_redirects", True)
+        return self.request("GET", url, **kwargs)
+
+    def options(self, url: Any, **kwargs: Any) -> Response:
+        """An OPTIONS request."""
+        kwargs.setdefault("allow_redirects", True)
+        return self.request("OPTIONS", url, **kwargs)
+
+    def head(self, url: Any, **kwargs: Any) -> Response:
+        """A HEAD request. Redirects are not followed unless asked for."""
+        kwargs.setdefault("allow_redirects", False)
+        return self.request("HEAD", url, **kwargs)
+
+    def post(self, url: Any, data: Any = None, json: Any = None, **kwargs: Any) -> Response:
+        """A POST request."""
+        return self.request("POST", url, data=data, json=json, **kwargs)
+
+    def put(self, url: Any, data: Any = None, **kwargs: Any) -> Response:
+        """A PUT request."""
+        return self.request("PUT", url, data=data, **kwargs)
+
+    def patch(self, url: Any, data: Any = None, **kwargs: Any) -> Response:
+        """A PATCH request."""
+        return self.request("PATCH", url, data=data, **kwargs)
+
+    def delete(self, url: Any, **kwargs: Any) -> Response:
+        """A DELETE request."""
+        return self.request("DELETE", url, **kwargs)
+
+    def send(self, request: Any, **kwargs: Any) -> Response:
+        """Sends a prepared request."""
+        kwargs.setdefault("stream", self.stream)
+        kwargs.setdefault("verify", self.verify)
+        kwargs.setdefault("cert", self.cert)
+        if "proxies" not in kwargs:
+            kwargs["proxies"] = resolve_proxies(request, self.proxies, self.trust_env)
+        if kwargs.get("timeout") is None and self.timeout is not None:
+            kwargs["timeout"] = self.timeout
+        # What is sent is given to hooks, which would otherwise be called with a request that is not prepared.
+        if isinstance(request, Request):
+            raise ValueError("You can only send PreparedRequests.")
+        allow_redirects = kwargs.pop("allow_redirects", True)
+        stream = kwargs.get("stream")
+        adapter = self.get_adapter(url=request.url)
+        start = preferred_clock()
+        response = adapter.send(request, **kwargs)
+        response.elapsed = datetime.timedelta(seconds=preferred_clock() - start)
+        response = dispatch_hook("response", request.hooks, response, **kwargs)
+        with self._lock:
+            for earlier in response.history:
+                extract_cookies_to_jar(self.cookies, earlier.request, earlier.raw)
+            extract_cookies_to_jar(self.cookies, request, response.raw)
+        if allow_redirects:
+            followed = list(self.resolve_redirects(response, request, **kwargs))
+            if followed:
+                history = [response, *followed]
+                response = history.pop()
+                response.history = history
+        else:
+            response._next = next(self.resolve_redirects(response, request, yield_requests=True, **kwargs), None)
+        if not stream:
+            response.content  # noqa: B018
+        return response  # type: ignore[no-any-return]
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> dict[str, Any]:
+        """The settings of a request, with those of the environment and of the session. `verify=False`, of the request or of
+        the session, wins over the environment."""
+        if self.trust_env:
+            no_proxy = proxies.get("no_proxy") if proxies is not None else None
+            for scheme, proxy in get_environ_proxies(url, no_proxy=no_proxy).items():
+                proxies.setdefault(scheme, proxy)
+            if (verify is True or verify is None) and self.verify in (True, None):
+                verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or verify
+        return {
+            "proxies": merge_setting(proxies, self.proxies),
+            "stream": merge_setting(stream, self.stream),
+            "verify": merge_setting(verify, self.verify),
+            "cert": merge_setting(cert, self.cert),
+        }
+
+    def get_adapter(self, url: str) -> Any:
+        """The adapter that is mounted for the longest prefix of a URL."""
+        for prefix, adapter in self.adapters.items():
+            if url.lower().startswith(prefix.lower()):
+                return adapter
+        raise InvalidSchema(f"No connection adapters were found for {url!r}")
+
+    def close(self) -> None:
+        """Closes the connections that are free."""
+        for adapter in self.adapters.values():
+            adapter.close()
+
+    def mount(self, prefix: str, adapter: Any) -> None:
+        """Mounts an adapter for URLs that begin with a prefix. Longer prefixes come first."""
+        self.adapters[prefix] = adapter
+        for shorter in [other for other in self.adapters if len(other) < len(prefix)]:
+            self.adapters[shorter] = self.adapters.pop(shorter)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name, None) for name in self.__attrs__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def session() -> Session:
+    """A session."""
+    return Session()
+
+
+__all__ = [
+    "REDIRECT_STATI",
+    "Session",
+    "SessionRedirectMixin",
+    "merge_hooks",
+    "merge_setting",
+    "preferred_clock",
+    "session",
+    "should_bypass_proxies",
+]

@@ -1,0 +1,62 @@
+"""Containers: a dict that ignores the case of its keys, and one whose keys are attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+
+class CaseInsensitiveDict(MutableMapping):  # type: ignore[type-arg]
+    """A mapping of strings that ignores the case of keys, and remembers the case in which each was last set."""
+
+    def __init__(self, data: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, **kwargs: Any) -> None:
+        self._store: dict[Any, tuple[Any, Any]] = {}
+        self.update({} if data is None else data, **kwargs)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._store[key.lower()] = (key, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._store[key.lower()][1]
+
+    def __delitem__(self, key: Any) -> None:
+        del self._store[key.lower()]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (key for key, _ in self._store.values())
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def lower_items(self) -> Iterator[tuple[Any, Any]]:
+        """The items, with keys in lower case."""
+        return ((lower, value) for lower, (_, value) in self._store.items())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return dict(self.lower_items()) == dict(CaseInsensitiveDict(other).lower_items())
+
+    def copy(self) -> CaseInsensitiveDict:
+        """A copy that shares no state."""
+        return CaseInsensitiveDict(self._store.values())
+
+    def __repr__(self) -> str:
+        return str(dict(self.items()))
+
+
+class LookupDict(dict):  # type: ignore[type-arg]
+    """A dict whose items are its attributes; what is missing is None."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+        super().__init__()
+
+    def __repr__(self) -> str:
+        return f"<lookup '{self.name}'>"
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.__dict__.get(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self.__dict__.get(key, default)

@@ -1,0 +1,228 @@
+"""`overlapped.requests`, beside the tests of requests itself: what it keeps, and what it mends."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from overlapped import requests
+
+Url = Callable[[str], str]
+
+
+def sent(response: requests.Response) -> dict[str, Any]:
+    """What the server's /echo saw."""
+    seen: dict[str, Any] = response.json()
+    return seen
+
+
+def headers_of(response: requests.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in sent(response)["headers"]}
+
+
+def test_a_response_has_what_one_expects(url: Url) -> None:
+    response = requests.get(url("/echo"), params={"q": "a b", "n": [1, 2]}, headers={"X-One": "1"})
+    assert (response.status_code, response.ok, response.reason) == (200, True, "OK")
+    assert response.url == url("/echo?q=a+b&n=1&n=2")
+    assert sent(response)["target"] == "/echo?q=a+b&n=1&n=2"
+    assert headers_of(response)["x-one"] == "1"
+    assert headers_of(response)["user-agent"].startswith("python-overlapped/")
+    assert response.elapsed.total_seconds() > 0
+    assert repr(response) == "<Response [200]>"
+
+
+def test_bodies_of_every_kind_are_sent(url: Url) -> None:
+    def check(expected: str, content_type: str | None = None, **kwargs: Any) -> None:
+        response = requests.post(url("/echo"), **kwargs)
+        assert sent(response)["body"] == expected
+        assert headers_of(response).get("content-type") == content_type
+
+    form = "application/x-www-form-urlencoded"
+    check("a=1&b=2&b=3", form, data={"a": 1, "b": [2, 3]})
+    check("plain", data="plain")
+    check("bytes", data=b"bytes")
+    check('{"a": [1, null]}', "application/json", json={"a": [1, None]})
+    check("a file", data=io.BytesIO(b"a file"))
+    check("in parts", data=iter([b"in ", b"parts"]))
+    check("", data=iter([]))
+
+
+def test_files_are_sent_as_a_multipart_form(url: Url) -> None:
+    files = {"one": ("näme.txt", io.BytesIO(b"content"), "text/plain", {"X-Part": "1"}), "two": "text"}
+    response = requests.post(url("/echo"), data={"field": "ü"}, files=files)
+    content_type = headers_of(response)["content-type"]
+    boundary = content_type.partition("boundary=")[2]
+    body = sent(response)["body"]
+    assert content_type.startswith("multipart/form-data; boundary=")
+    assert body.count(f"--{boundary}\r\n") == 3 and body.endswith(f"--{boundary}--\r\n")
+    part = 'name="one"; filename="näme.txt"\r\nContent-Type: text/plain\r\nX-Part: 1\r\n\r\ncontent\r\n'
+    assert part in body
+    assert 'name="field"\r\n\r\nü\r\n' in body and 'name="two"; filename="two"\r\n\r\ntext\r\n' in body
+
+
+def test_redirects_are_followed_and_can_be_looked_at(url: Url) -> None:
+    response = requests.get(url("/redirect/3"))
+    assert [earlier.status_code for earlier in response.history] == [302, 302, 302]
+    response = requests.get(url("/redirect/1"), allow_redirects=False)
+    assert response.is_redirect and response.next is not None
+    session = requests.Session()
+    session.max_redirects = 2
+    with pytest.raises(requests.TooManyRedirects):
+        session.get(url("/redirect/3"))
+
+
+def test_errors_have_the_classes_of_requests(url: Url) -> None:
+    with pytest.raises(requests.ConnectionError):
+        requests.get("http://127.0.0.1:1/")
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(url("/delay/5000"), timeout=0.05)
+    with pytest.raises(requests.HTTPError) as error:
+        requests.get(url("/status/503")).raise_for_status()
+    assert error.value.response.status_code == 503
+    with pytest.raises(requests.exceptions.MissingSchema):
+        requests.get("no-url")
+    assert issubclass(requests.ReadTimeout, requests.Timeout)
+    assert issubclass(requests.RequestException, OSError)
+
+
+def test_a_session_has_a_default_timeout(url: Url) -> None:
+    session = requests.Session()
+    session.timeout = 0.05
+    with pytest.raises(requests.ReadTimeout):
+        session.get(url("/delay/5000"))
+    assert session.get(url("/delay/100"), timeout=30).status_code == 200
+
+
+def test_verify_false_is_not_overridden_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/some/path")
+    session = requests.Session()
+    settings = session.merge_environment_settings("https://h.example/", {}, None, None, None)
+    assert settings["verify"] == "/some/path"
+    session.verify = False
+    settings = session.merge_environment_settings("https://h.example/", {}, None, None, None)
+    assert settings["verify"] is False
+
+
+def test_netrc_does_not_replace_an_authorization_that_is_given(
+    url: Url, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert headers_of(requests.get(url("/echo")))["authorization"].startswith("Basic ")
+    given = requests.get(url("/echo"), headers={"authorization": "Bearer mine"})
+    assert headers_of(given)["authorization"] == "Bearer mine"
+
+
+def test_threads_share_a_session(url: Url) -> None:
+    session = requests.Session()
+    with ThreadPoolExecutor(8) as executor:
+        responses = list(executor.map(lambda n: session.get(url("/echo"), params={"n": n}), range(200)))
+    assert [sent(response)["target"] for response in responses] == [f"/echo?n={n}" for n in range(200)]
+
+
+def test_a_body_is_streamed_and_its_connection_used_again(url: Url) -> None:
+    with requests.Session() as session:
+        with session.get(url("/echo"), stream=True) as response:
+            assert json.loads(b"".join(response.iter_content(7)))["target"] == "/echo"
+            assert response.raw.closed
+        lines = session.post(url("/echo"), data="x", stream=True).iter_lines()
+        assert json.loads(b"".join(lines))["body"] == "x"
+
+
+def one_answer(answers: list[bytes]) -> Iterator[str]:
+    """A server that gives each connection these answers and then closes it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                for answer in answers:
+                    if not connection.recv(65536):
+                        break
+                    connection.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", requests.exceptions.ChunkedEncodingError),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n", requests.exceptions.ChunkedEncodingError),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\nwrong",
+            requests.exceptions.ContentDecodingError,
+        ),
+        (b"rubbish\r\n\r\n", requests.ConnectionError),
+        (b"", requests.ConnectionError),
+    ],
+)
+def test_a_response_that_is_not_whole_is_an_error(answer: bytes, error: type[Exception]) -> None:
+    for base in one_answer([answer]):
+        with pytest.raises(error):
+            requests.get(base)
+
+
+def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    for base in one_answer([answer]):
+        session = requests.Session()
+        for _ in range(5):
+            assert session.get(base).text == "ok"
+
+
+def test_cookies_live_as_long_as_the_session() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\n\r\n"
+    for base in one_answer([answer]):
+        session = requests.Session()
+        response = session.get(base)
+        assert response.cookies.get_dict() == {"a": "1", "b": "2"}
+        assert session.get(base).request.headers["Cookie"] == "a=1; b=2"
+        assert "Cookie" not in requests.get(base).request.headers
+
+
+def test_an_adapter_of_ones_own_answers_for_its_prefix() -> None:
+    class Canned(requests.adapters.BaseAdapter):
+        def send(self, request: Any, **kwargs: Any) -> requests.Response:
+            response = requests.Response()
+            response.status_code, response._content, response.request = 218, b"canned", request
+            response.url = request.url
+            return response
+
+        def close(self) -> None:
+            pass
+
+    session = requests.Session()
+    session.mount("mock://", Canned())
+    assert session.get("mock://anything").text == "canned"
+
+
+def test_responses_and_sessions_are_pickled(url: Url) -> None:
+    response = pickle.loads(pickle.dumps(requests.get(url("/echo"))))
+    assert response.json()["target"] == "/echo"
+    session = requests.Session()
+    session.headers["X-Mine"] = "1"
+    assert pickle.loads(pickle.dumps(session)).headers["x-mine"] == "1"
+
+
+def test_a_proxy_is_asked_and_its_failure_named(url: Url) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nproxy"
+    for base in one_answer([answer]):
+        assert requests.get("http://h.example/x", proxies={"http": base}).text == "proxy"
+    with pytest.raises(requests.exceptions.ProxyError):
+        requests.get("http://h.example/", proxies={"http": "http://127.0.0.1:1"})
