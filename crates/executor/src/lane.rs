@@ -3,6 +3,8 @@
 //! Must never know of threads: `core` decides who runs what a lane lets through.
 
 use std::sync::Arc;
+// Changed under the pool's mutex alone: no order for the checkers to try.
+use std::sync::atomic::AtomicBool;
 use std::task::Waker;
 
 use crate::cell::Task;
@@ -38,11 +40,20 @@ pub(crate) struct Lane {
     pub(crate) closed: bool,
     /// Its running jobs are to stop, also those that were just about to start.
     pub(crate) stopping: bool,
-    /// Who wants to know when the lane has come to its end, each under a number of its own.
-    pub(crate) end: Vec<(u64, Waker)>,
+    /// Who wants to know when the lane has come to its end.
+    pub(crate) end: Vec<Ender>,
     /// Handles and views of this lane. Nobody can submit to a lane without any.
     pub(crate) handles: usize,
     pub(crate) counts: Counts,
+}
+
+/// One that waits for the end of a lane.
+pub(crate) struct Ender {
+    /// No other has it.
+    pub(crate) id: u64,
+    pub(crate) waker: Waker,
+    /// Set when the end has come.
+    pub(crate) over: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Default)]

@@ -6,14 +6,16 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::block_on::{Awaits, drive};
+use crate::block_on::{Awaits, Stop, drive};
+use crate::core::{Elsewhere, Refusal, Unit};
 use crate::error::JobError;
 use crate::executor::Executor;
 use crate::metrics::StillRunning;
-use crate::pool::{self, Whom};
+use crate::pool::{self, Pool, Whom};
 use crate::timer::Timer;
 use crate::worker::Worker;
 
@@ -35,9 +37,9 @@ pub struct Report {
     pub cancelled: usize,
     /// Running jobs whose token was told.
     pub asked_to_stop: usize,
-    /// Jobs that were still running when the time was over. Jobs that themselves wait for a shutdown are not among them.
+    /// Jobs that were still running when the wait ended. Jobs that cannot end before it, such as the one that waits, are not among them.
     pub still_running: Vec<StillRunning>,
-    /// Jobs that were still queued when the time was over.
+    /// Jobs that were still queued when the wait ended.
     pub still_queued: usize,
 }
 
@@ -64,8 +66,16 @@ impl Executor {
     /// Shuts the executor down; on a view, the view alone. Resolves when the last job has ended and, but for a view, the last thread
     /// is gone; [`within`](ShuttingDown::within) sets a time after which it resolves anyway.
     ///
-    /// The shutdown begins with this call, not with the first poll. It may be called from anywhere, also from a job of the executor,
-    /// and more than once.
+    /// The shutdown begins with this call, not with the first poll. It may be called from anywhere, and more than once.
+    ///
+    /// # In jobs
+    ///
+    /// A job may wait for the end of its own executor, or of the view that it belongs to. A job cannot wait for its own end, so it is not
+    /// waited for; nor are jobs that wait for it, or that wait for the end of another view which it is in. All others are. While the job
+    /// sleeps, another thread takes its place, and its places in views go to the jobs that are queued there. If no thread can come,
+    /// [`shutdown_blocking`](Executor::shutdown_blocking) without a time limit runs what is queued inside the wait; any other wait ends with
+    /// a report of what is left, which runs after the job that waited: at once if nothing else can wake it
+    /// (see [`block_on`](crate::block_on())), otherwise at its time limit. The same becomes of a wait in a circle.
     ///
     /// ```
     /// use std::time::Duration;
@@ -83,14 +93,7 @@ impl Executor {
         let mut report =
             Report { cancelled: 0, asked_to_stop: 0, still_running: Vec::new(), still_queued: 0 };
         if pool.is_forked() {
-            return ShuttingDown {
-                executor: self.clone(),
-                report,
-                limit: None,
-                deadline: None,
-                timer: None,
-                wait: None,
-            };
+            return ShuttingDown::of(self, report);
         }
         let (workers, wakers) = pool.core().close(lane);
         pool.notify(&workers, wakers);
@@ -103,21 +106,31 @@ impl Executor {
         if how == Shutdown::CancelAll {
             report.asked_to_stop = pool.stop_running(lane);
         }
-        ShuttingDown { executor: self.clone(), report, limit: None, deadline: None, timer: None, wait: None }
+        ShuttingDown::of(self, report)
     }
 
     /// As [`shutdown`](Executor::shutdown), on this thread.
     ///
     /// # Blocking
     ///
-    /// Until the last job has ended, or for `timeout`.
+    /// Until the last job has ended, or for `timeout`; in a job of a view, until a place that was lent to another job of it has come back: see
+    /// [`limited`](Executor::limited).
     pub fn shutdown_blocking(&self, how: Shutdown, timeout: Option<Duration>) -> Report {
         let mut end = self.shutdown(how);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        match drive(Pin::new(&mut end), deadline, Awaits::Unknown) {
+        let over = Arc::clone(&end.over);
+        let unit = |own: &_| self.end_unit(&over, own);
+        match drive(Pin::new(&mut end), deadline, Awaits::Jobs { unit: &unit, refusal: Refusal::Error }) {
             Ok(report) => report,
-            Err(_) => end.report(),
+            Err(Stop::TimedOut | Stop::Deadlock) => end.report(),
         }
+    }
+
+    /// The end, as a worker of the pool `own` sees it when it waits for it.
+    fn end_unit(&self, over: &Arc<AtomicBool>, own: &Arc<Pool>) -> Arc<Unit> {
+        let elsewhere =
+            (!Arc::ptr_eq(self.pool(), own)).then(|| Arc::clone(self.pool()) as Arc<dyn Elsewhere>);
+        Unit::of_end(self.lane(), elsewhere, over)
     }
 
     /// The jobs of this executor, or of this view, that are running now, and for how long.
@@ -136,6 +149,8 @@ pub struct ShuttingDown {
     deadline: Option<Instant>,
     timer: Option<Timer>,
     wait: Option<WaitForEnd>,
+    /// Set when the end has come.
+    over: Arc<AtomicBool>,
 }
 
 /// What is known about this wait in other places.
@@ -147,7 +162,20 @@ struct WaitForEnd {
 }
 
 impl ShuttingDown {
-    /// Waits at most this long, counted from the first poll.
+    fn of(executor: &Executor, report: Report) -> Self {
+        ShuttingDown {
+            executor: executor.clone(),
+            report,
+            limit: None,
+            deadline: None,
+            timer: None,
+            wait: None,
+            over: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Waits at most this long, counted from the first poll; in a job of a view, until a place that was lent has come back, as in
+    /// [`shutdown_blocking`](Executor::shutdown_blocking).
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
@@ -168,12 +196,12 @@ impl ShuttingDown {
         let (pool, lane) = (self.executor.pool().clone(), self.executor.lane());
         let job = pool::current_job(&pool);
         if let Some((worker, job)) = &job {
-            worker.set_ending(*job, true);
+            worker.begins_ending(*job, lane);
         }
         match &mut self.wait {
             Some(wait) => {
                 if let Some((worker, job)) = std::mem::replace(&mut wait.job, job) {
-                    worker.set_ending(job, false);
+                    worker.stops_ending(job, lane);
                 }
             }
             None => {
@@ -181,7 +209,7 @@ impl ShuttingDown {
                 self.deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
             }
         }
-        let wakers = pool.core().enders_changed(lane);
+        let wakers = pool.core().ended_by_a_wait();
         pool.notify(&[], wakers);
     }
 }
@@ -202,13 +230,16 @@ impl Future for ShuttingDown {
         }
         // To clone or to drop a waker is the user's code: not under the lock.
         let waker = cx.waker().clone();
-        let (over, old) = pool.core().poll_end(lane, id, waker);
+        let (over, old) = pool.core().poll_end(lane, id, &self.over, waker);
         drop(old);
         if over {
             return Poll::Ready(self.report());
         }
         let waker = cx.waker().clone();
         self.timer = left.and_then(|left| pool.timers().after(left, move || waker.wake()));
+        if pool::note_awaited(cx, |own| self.executor.end_unit(&self.over, own)) {
+            return Poll::Ready(self.report());
+        }
         Poll::Pending
     }
 }
@@ -221,7 +252,7 @@ impl Drop for ShuttingDown {
             return;
         }
         if let Some((worker, job)) = &wait.job {
-            worker.set_ending(*job, false);
+            worker.stops_ending(*job, lane);
         }
         let old = pool.core().forget_end(lane, wait.id);
         drop(old);

@@ -102,8 +102,8 @@ pub(crate) struct Worker {
     origin_addresses: (AtomicUsize, AtomicUsize),
     /// Jobs of which that one is run inside, the outermost first.
     outer: Mutex<Vec<Running>>,
-    /// Jobs that wait for the end of the pool, or of a view; 0 for what runs here outside any job.
-    ending: Mutex<Vec<u64>>,
+    /// Jobs that wait for the end of a lane, and of which; 0 for what runs here outside any job.
+    ending: Mutex<Vec<(u64, u32)>>,
     /// The tokens of the jobs that run here, with their lanes, the innermost last.
     pub(crate) tokens: Mutex<Vec<(u32, CancelToken)>>,
     /// It is in the start hook, and has not yet come to the queue.
@@ -242,28 +242,38 @@ impl Worker {
         stack
     }
 
-    /// A job of this worker waits for the end of the pool, or of a view; or no longer.
-    pub(crate) fn set_ending(&self, job: u64, ending: bool) {
+    /// A job of this worker waits for the end of that lane.
+    pub(crate) fn begins_ending(&self, job: u64, lane: u32) {
+        self.ending.lock().push((job, lane));
+    }
+
+    /// It no longer does.
+    pub(crate) fn stops_ending(&self, job: u64, lane: u32) {
         let mut jobs = self.ending.lock();
-        if ending {
-            jobs.push(job);
-        } else if let Some(at) = jobs.iter().position(|other| *other == job) {
+        if let Some(at) = jobs.iter().position(|other| *other == (job, lane)) {
             jobs.swap_remove(at);
         }
     }
 
-    /// The jobs here that cannot end before such a wait does: the one that waits, and those it is run inside.
-    pub(crate) fn ending(&self) -> Vec<Running> {
-        let mut stack = self.stack();
-        let jobs = self.ending.lock();
-        let innermost = stack.iter().rposition(|running| jobs.contains(&running.job));
-        stack.truncate(innermost.map_or(0, |at| at + 1));
-        stack
+    /// The lanes whose end jobs here wait for.
+    pub(crate) fn ends(&self) -> Vec<u32> {
+        self.ending.lock().iter().map(|(_, lane)| *lane).collect()
     }
 
-    /// Whether this thread cannot end before such a wait does.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.ending.lock().contains(&0) || !self.ending().is_empty()
+    /// The jobs here that cannot end before such a wait, for one of these lanes, does: the one that waits, and those it is run inside.
+    /// `None` if there is no such wait.
+    pub(crate) fn ending(&self, of: impl Fn(u32) -> bool) -> Option<Vec<Running>> {
+        let waits: Vec<u64> = {
+            let jobs = self.ending.lock();
+            jobs.iter().filter(|(_, lane)| of(*lane)).map(|(job, _)| *job).collect()
+        };
+        if waits.is_empty() {
+            return None;
+        }
+        let mut stack = self.stack();
+        let innermost = stack.iter().rposition(|running| waits.contains(&running.job));
+        stack.truncate(innermost.map_or(0, |at| at + 1));
+        (waits.contains(&0) || !stack.is_empty()).then_some(stack)
     }
 
     pub(crate) fn is_preparing(&self) -> bool {

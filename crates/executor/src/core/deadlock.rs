@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::waits::{Beside, Elsewhere, Need, Runs, Settles, Target, Verdict, Wait};
+use super::waits::{Beside, Elsewhere, End, Need, Runs, Settles, Target, Verdict, Wait};
 use super::{Core, Effects};
 use crate::cell::{Position, Task};
 use crate::lane::ROOT;
@@ -50,6 +50,7 @@ impl Core {
         let held_up = |wait: &Wait| {
             let mut positions = wait.jobs().map(|job| job.place().position());
             positions.any(|position| matches!(position, Position::Queued(lane) if lane != ROOT))
+                || wait.ends().next().is_some()
         };
         loop {
             let all = std::mem::take(&mut self.unsettled);
@@ -232,11 +233,12 @@ impl<'a> Chart<'a> {
     fn displacing(&mut self, stuck: &[u64]) -> Option<Arc<dyn Task>> {
         let core = self.core(0);
         let stuck = stuck.iter().map(|id| core.waits.get(*id)).filter(|wait| !wait.is_taking_back());
-        let targets = stuck
-            .flat_map(|wait| wait.units().iter().flat_map(|unit| unit.open()).map(move |job| (wait, job)));
-        let mut own = targets.filter(|(_, target)| target.elsewhere().is_none());
-        let found = own.find(|(wait, target)| {
-            let place = target.task().place();
+        let mut jobs = stuck.flat_map(|wait| {
+            let jobs = wait.jobs().cloned().chain(core.held_up_before_ends(wait));
+            jobs.map(move |job| (wait, job))
+        });
+        let found = jobs.find(|(wait, job)| {
+            let place = job.place();
             let Position::Queued(view) = place.position() else { return false };
             if view == ROOT || self.will_be_let_through(0, view, Some(*wait)) {
                 return false;
@@ -249,7 +251,7 @@ impl<'a> Chart<'a> {
                     || lenders.iter().any(|lender| core.can_spare(lender, lane))
             }) && (wait.on.runs == Runs::Awaited || self.a_thread_will_come(0))
         });
-        found.map(|(_, target)| Arc::clone(target.task()))
+        found.map(|(_, job)| job)
     }
 
     fn asks(&mut self, node: Node) -> bool {
@@ -272,23 +274,38 @@ impl<'a> Chart<'a> {
             || wait.units().iter().any(|unit| match unit.need() {
                 Need::All => unit.open().all(|target| self.will_settle(pool, target, wait)),
                 Need::Any => unit.open().any(|target| self.will_settle(pool, target, wait)),
+                Need::End => unit.end().is_some_and(|end| self.will_come(pool, end, wait)),
             })
+    }
+
+    /// Whether all that stands in the way of an end will end: what runs, and what is queued.
+    fn will_come(&mut self, pool: usize, end: &End, wait: &'a Wait) -> bool {
+        let Some(of) = self.pool_of(pool, end.pool.as_ref()) else { return true };
+        let sleeper = (of == pool).then_some(wait);
+        let core = self.core(of);
+        core.workers_before_end(end.lane).into_iter().all(|worker| self.goes_on(of, worker))
+            && core
+                .queues_before_end(end.lane)
+                .into_iter()
+                .all(|at| self.will_be_let_through(of, at, sleeper))
+    }
+
+    /// The number of that pool, or of the one that asks. If it is not in the chart, it is noted.
+    fn pool_of(&mut self, own: usize, elsewhere: Option<&Arc<dyn Elsewhere>>) -> Option<usize> {
+        let Some(other) = elsewhere else { return Some(own) };
+        let found = self.pools.iter().position(|pool| pool.address == address(other));
+        if found.is_none() {
+            self.unknown.push(Arc::clone(other));
+        }
+        found
     }
 
     fn will_settle(&mut self, pool: usize, target: &Target, wait: &'a Wait) -> bool {
         if target.settles() == Settles::InTime {
             return true;
         }
-        let (pool, sleeper) = match target.elsewhere() {
-            None => (pool, Some(wait)),
-            Some(other) => match self.pools.iter().position(|pool| pool.address == address(other)) {
-                Some(other) => (other, None),
-                None => {
-                    self.unknown.push(Arc::clone(other));
-                    return true;
-                }
-            },
-        };
+        let Some(of) = self.pool_of(pool, target.elsewhere()) else { return true };
+        let (pool, sleeper) = (of, target.elsewhere().is_none().then_some(wait));
         let queued = matches!(target.task().place().position(), Position::Queued(_));
         (queued && target.settles() == Settles::UnlessBegun) || self.will_end(pool, target.task(), sleeper)
     }
@@ -334,10 +351,7 @@ impl<'a> Chart<'a> {
         if known {
             return true;
         }
-        let foreign = |wait: &&Wait| {
-            let mut targets = wait.units().iter().flat_map(|unit| unit.open());
-            targets.any(|target| target.elsewhere().is_some())
-        };
+        let foreign = |wait: &&Wait| wait.units().iter().any(|unit| unit.is_foreign());
         core.waits.sleepers().filter(foreign).any(|wait| self.asks((pool, wait.id)))
     }
 
@@ -385,6 +399,13 @@ impl<'a> Chart<'a> {
     /// Whether a job that has a place in the lane, and is queued further on, is awaited by one that will lend it the next place.
     fn an_awaited_goes_on(&mut self, pool: usize, lane: u32) -> bool {
         let core = self.core(pool);
+        let mut before_ends = core.waits.sleepers().filter(|wait| wait.ends().next().is_some());
+        if before_ends.any(|wait| {
+            let queues: Vec<u32> = wait.ends().flat_map(|end| core.queues_beyond(lane, end)).collect();
+            queues.into_iter().any(|at| self.will_be_let_through(pool, at, Some(wait)))
+        }) {
+            return true;
+        }
         core.waits.sleepers().any(|wait| {
             wait.jobs().any(|job| match job.place().position() {
                 Position::Queued(at) => {
@@ -406,7 +427,10 @@ impl<'a> Chart<'a> {
         let threads = lenders.iter().flat_map(|wait| core.waits.of_worker(wait.worker.number));
         let mut lent = threads.flat_map(|wait| &wait.lent).filter(|(lent, _)| *lent == lane);
         lent.any(|(_, job)| {
-            let on_it = |wait: &&Wait| wait.jobs().any(|other| std::ptr::eq(other.place(), job.place()));
+            let on_it = |wait: &&Wait| {
+                wait.jobs().any(|other| std::ptr::eq(other.place(), job.place()))
+                    || wait.ends().any(|lane| core.within(job.place().lane, lane))
+            };
             match job.place().position() {
                 Position::Gone => true,
                 Position::Running(worker) => self.goes_on(pool, worker),

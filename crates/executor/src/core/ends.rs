@@ -1,13 +1,21 @@
-//! The end of the pool or of a view: how it begins, when it has come, and who wants to know.
+//! The end of the pool or of a view: how it begins, when it has come, who wants to know, and what stands in its way.
 //!
 //! Must never wait: who waits for an end is told when it has come.
+//!
+//! A job cannot wait for its own end, so an end comes although jobs are left that cannot end before it: those that wait for it, those
+//! that sleep on such a job, and those that wait for the end of another lane which such a job is in. All other jobs are waited for, also if
+//! they wait for some end themselves. A worker that sleeps on an end lends its places in views to what is queued before it, as in any
+//! other wait (`lending`); and if nothing can bring that end, it is told (`deadlock`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use super::Core;
+use super::waits::Wait;
 use crate::cancel::CancelToken;
-use crate::lane::{Admission, ROOT};
+use crate::cell::Task;
+use crate::lane::{Admission, Ender, ROOT};
 use crate::worker::{Running, Signal, Worker};
 
 impl Core {
@@ -51,16 +59,23 @@ impl Core {
     }
 
     /// Whether the lane has come to its end; if not, `waker` is woken when it has. The old waker of the same `id` comes back, to be
-    /// dropped outside the lock.
-    pub(crate) fn poll_end(&mut self, number: u32, id: u64, waker: Waker) -> (bool, Option<Waker>) {
+    /// dropped outside the lock. `over` is set once it has.
+    pub(crate) fn poll_end(
+        &mut self,
+        number: u32,
+        id: u64,
+        over: &Arc<AtomicBool>,
+        waker: Waker,
+    ) -> (bool, Option<Waker>) {
         if self.is_over(number) {
+            over.store(true, Ordering::Relaxed);
             return (true, Some(waker));
         }
         let end = &mut self.lane(number).end;
-        match end.iter_mut().find(|(other, _)| *other == id) {
-            Some((_, old)) => (false, Some(std::mem::replace(old, waker))),
+        match end.iter_mut().find(|ender| ender.id == id) {
+            Some(ender) => (false, Some(std::mem::replace(&mut ender.waker, waker))),
             None => {
-                end.push((id, waker));
+                end.push(Ender { id, waker, over: Arc::clone(over) });
                 self.enders += 1;
                 (false, None)
             }
@@ -70,15 +85,10 @@ impl Core {
     /// Nobody waits for that end under this `id` any more.
     pub(crate) fn forget_end(&mut self, number: u32, id: u64) -> Option<Waker> {
         let end = &mut self.lane(number).end;
-        let at = end.iter().position(|(other, _)| *other == id)?;
-        let (_, waker) = end.swap_remove(at);
+        let at = end.iter().position(|ender| ender.id == id)?;
+        let ender = end.swap_remove(at);
         self.enders -= 1;
-        Some(waker)
-    }
-
-    /// Who is to be woken now that a job of the lane waits for an end itself.
-    pub(crate) fn enders_changed(&mut self, number: u32) -> Vec<Waker> {
-        self.ended(number)
+        Some(ender.waker)
     }
 
     /// Says who wants to know if lane `number`, or one that it is a view of, has come to its end; frees views that nobody can reach any
@@ -116,12 +126,15 @@ impl Core {
         if self.lane(number).closed && !self.lane(number).end.is_empty() && self.is_over(number) {
             let end = std::mem::take(&mut self.lane(number).end);
             self.enders -= end.len();
-            wakers.extend(end.into_iter().map(|(_, waker)| waker));
+            for ender in end {
+                ender.over.store(true, Ordering::Relaxed);
+                wakers.push(ender.waker);
+            }
         }
     }
 
-    /// A worker has fallen asleep. If that is on a job that waits for an end itself, it is not waited for either.
-    pub(super) fn ended_by_a_sleep(&mut self) -> Vec<Waker> {
+    /// A job waits for an end, or a worker has fallen asleep, perhaps on such a job: there is less to wait for.
+    pub(crate) fn ended_by_a_wait(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
         if self.enders > 0 {
             for lane in self.views_of(ROOT) {
@@ -131,26 +144,45 @@ impl Core {
         wakers
     }
 
-    /// Whether nothing of the lane is left: of the root, no thread and no job; of a view, no job in it or in a view of it. What itself
-    /// waits for such an end is not waited for, nor is what sleeps on that.
+    /// Whether nothing of the lane is left but what cannot end before: of the root, no thread and no job; of a view, no job in it or in a
+    /// view of it.
     fn is_over(&self, number: u32) -> bool {
-        let ending = self.ending();
-        if number == ROOT {
-            // A job that has come in, and has not called yet, will start a thread.
-            return self.runnable() == 0 && self.threads + self.leaving <= ending.len();
+        if number == ROOT && self.runnable() > 0 {
+            return false;
         }
         let lanes = self.views_of(number);
+        if self.queued(&lanes) > 0 {
+            return false;
+        }
+        let ending = self.ending(number);
+        if number == ROOT {
+            // A job that waits may be in the middle of another, which it runs.
+            return self.threads + self.leaving <= ending.len() && self.running(ROOT, false).is_empty();
+        }
         let running: usize = lanes.iter().map(|view| self.seen(*view).running).sum();
         let ending = ending.iter().flat_map(|(_, jobs)| jobs).filter(|job| self.within(job.lane, number));
-        running <= ending.count() && self.queued(&lanes) == 0
+        running <= ending.count()
     }
 
-    /// The workers that cannot end before a wait for an end does, with the jobs on them of which that is true.
-    fn ending(&self) -> Vec<(u32, Vec<Running>)> {
-        let ending = self.workers.iter().filter(|worker| worker.is_ending());
-        let mut found: Vec<(u32, Vec<Running>)> =
-            ending.map(|worker| (worker.number, worker.ending())).collect();
-        while !found.is_empty() {
+    /// The workers that cannot end before lane `number` has come to its end, with the jobs on them of which that is true.
+    fn ending(&self, number: u32) -> Vec<(u32, Vec<Running>)> {
+        // The ends that cannot come before that one, either.
+        let mut lanes = vec![number];
+        let mut found: Vec<(u32, Vec<Running>)> = Vec::new();
+        loop {
+            let mut grown = false;
+            for worker in &self.workers {
+                let Some(jobs) = worker.ending(|lane| lanes.contains(&lane)) else { continue };
+                match found.iter_mut().find(|(other, _)| *other == worker.number) {
+                    Some((_, known)) if known.len() >= jobs.len() => continue,
+                    Some((_, known)) => *known = jobs,
+                    None => found.push((worker.number, jobs)),
+                }
+                grown = true;
+            }
+            if found.is_empty() {
+                return found;
+            }
             let is_found = |worker: u32| found.iter().any(|(number, _)| *number == worker);
             let new: Vec<_> = self
                 .waits
@@ -158,18 +190,80 @@ impl Core {
                 .filter(|wait| !is_found(wait.worker.number) && wait.needs_one_of(is_found))
                 .map(|wait| (wait.worker.number, wait.worker.stack()))
                 .collect();
-            if new.is_empty() {
-                break;
-            }
+            grown |= !new.is_empty();
             found.extend(new);
+            for lane in self.workers.iter().flat_map(|worker| worker.ends()) {
+                let mut jobs = found.iter().flat_map(|(_, jobs)| jobs);
+                if !lanes.contains(&lane) && (lane == ROOT || jobs.any(|job| self.within(job.lane, lane))) {
+                    lanes.push(lane);
+                    grown = true;
+                }
+            }
+            if !grown {
+                return found;
+            }
         }
-        found
     }
 
-    /// The jobs of the lane, and of its views, that run now, and on which worker; without `ending`, but for those that themselves wait
-    /// for an end.
+    // What stands in the way of an end.
+
+    /// The workers that must end, or the jobs of the lane there, before the lane can come to its end.
+    pub(super) fn workers_before_end(&self, number: u32) -> Vec<u32> {
+        let ending = self.ending(number);
+        let before = |worker: &&Arc<Worker>| {
+            let skipped =
+                ending.iter().find(|(other, _)| *other == worker.number).map(|(_, jobs)| jobs.len());
+            let stack = worker.stack();
+            let mut left = stack.iter().skip(skipped.unwrap_or(0));
+            left.any(|job| self.within(job.lane, number)) || (number == ROOT && skipped.is_none())
+        };
+        self.workers.iter().filter(before).map(|worker| worker.number).collect()
+    }
+
+    /// The lanes in whose queues jobs of the lane, or of its views, wait.
+    pub(super) fn queues_before_end(&self, number: u32) -> Vec<u32> {
+        let views = self.views_of(number).into_iter().filter(|view| *view != ROOT);
+        let all = views.chain(self.lanes_of(number).skip(1)).chain([ROOT]);
+        all.filter(|at| self.first_queued(*at, number).is_some()).collect()
+    }
+
+    /// The lanes in whose queues jobs wait that have a place in `view`, and end before lane `number` does.
+    pub(super) fn queues_beyond(&self, view: u32, number: u32) -> Vec<u32> {
+        let of = match (self.within(view, number), self.within(number, view)) {
+            (true, _) => view,
+            (false, true) => number,
+            (false, false) => return Vec::new(),
+        };
+        let beyond = self.lanes_of(view).skip(1).chain([ROOT]);
+        beyond.filter(|at| self.first_queued(*at, of).is_some()).collect()
+    }
+
+    /// Of the ends that the sleeper waits for: jobs that are held up before them by views. One of each queue, for the others there wait
+    /// for the same.
+    pub(super) fn held_up_before_ends(&self, wait: &Wait) -> Vec<Arc<dyn Task>> {
+        let mut jobs = Vec::new();
+        for lane in wait.ends() {
+            let queues = self.queues_before_end(lane).into_iter().filter(|at| *at != ROOT);
+            jobs.extend(queues.filter_map(|at| self.first_queued(at, lane)));
+        }
+        jobs
+    }
+
+    /// The first job of lane `number`, or of its views, in the queue of lane `at`.
+    pub(super) fn first_queued(&self, at: u32, number: u32) -> Option<Arc<dyn Task>> {
+        let wanted = |task: &&Arc<dyn Task>| self.within(task.place().lane, number);
+        if at != ROOT {
+            return self.seen(at).queue.iter().find(wanted).cloned();
+        }
+        let mut fetched = self.first.iter().chain(self.root.queue.iter());
+        let found = fetched.find(wanted).cloned();
+        found.or_else(|| self.inbox.lock().queue.iter().find(wanted).cloned())
+    }
+
+    /// The jobs of the lane, and of its views, that run now, and on which worker; without `ending`, but for those that cannot end
+    /// before the lane does.
     pub(crate) fn running(&self, number: u32, ending: bool) -> Vec<(Running, Arc<Worker>)> {
-        let skipped = if ending { Vec::new() } else { self.ending() };
+        let skipped = if ending { Vec::new() } else { self.ending(number) };
         let mut jobs = Vec::new();
         for worker in &self.workers {
             let skipped = skipped.iter().find(|(number, _)| *number == worker.number);

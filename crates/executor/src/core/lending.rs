@@ -5,7 +5,7 @@
 //! The rules:
 //!
 //! - A sleeper lends a place to a job that it sleeps on, directly or through other sleepers, and that is held up by the view; each place to
-//!   one job at a time. So a view of limit 1 may wait for itself, and no two of its jobs run at once.
+//!   one job at a time. Who sleeps on the end of a lane sleeps on all jobs that are left in it. So a view of limit 1 may wait for itself, and no two of its jobs run at once.
 //! - It lends whatever else may wake it, a deadline included: it cannot know which comes first. It takes the place back before it goes on.
 //! - If all that is left is to let a job that is slept on through before one that has its place in the view and has not begun, that is done.
 //! - Loans go to jobs that begin later than the lender. So among sleepers that wait for each other's places there is always one that has
@@ -58,7 +58,8 @@ impl Core {
         for wait in self.waits.sleepers() {
             // The view of the job before: a set of jobs is most often of one view.
             let mut in_vain = ROOT;
-            for job in wait.jobs() {
+            let held_up = self.held_up_before_ends(wait);
+            for job in wait.jobs().chain(&held_up) {
                 let Position::Queued(view) = job.place().position() else { continue };
                 if view == ROOT || view == in_vain || self.seen(view).asleep == 0 {
                     continue;
@@ -94,7 +95,7 @@ impl Core {
         wait.held.iter().filter(|lane| self.within(**lane, view)).count()
     }
 
-    /// For each worker, the sleepers that sleep on a job that runs there.
+    /// For each worker, the sleepers that sleep on a job that runs there, or on an end before which it must end.
     pub(super) fn sleepers_by_worker(&self) -> BTreeMap<u32, Vec<u64>> {
         let mut by_worker: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
         for wait in self.waits.sleepers() {
@@ -102,6 +103,9 @@ impl Core {
                 if let Position::Running(worker) = job.place().position() {
                     by_worker.entry(worker).or_default().push(wait.id);
                 }
+            }
+            for worker in wait.ends().flat_map(|lane| self.workers_before_end(lane)) {
+                by_worker.entry(worker).or_default().push(wait.id);
             }
         }
         by_worker

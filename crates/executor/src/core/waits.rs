@@ -6,8 +6,8 @@
 //! `block_on` of anything): *a thread that sleeps registers what can wake it, is replaced, and lends its places in views to what it
 //! sleeps on, for as long as it sleeps.* In detail, as the models in `tests/` check it:
 //!
-//! - What can wake a sleeper is a set of **units**, any of which is enough; a unit needs all or any of its jobs. Beside them there may be
-//!   something that the pool cannot look into (a deadline, a channel, a timer).
+//! - What can wake a sleeper is a set of **units**, any of which is enough; a unit needs all or any of its jobs, or is the end of a lane
+//!   (`ends`). Beside them there may be something that the pool cannot look into (a deadline, a channel, a timer).
 //! - A sleeper is not active. So another thread takes what is queued: an idle one, or a new one up to the bound. It begins with what is
 //!   slept on.
 //! - Only if no thread can come, a sleeper in [`Job::wait`](crate::Job::wait), `gather(…).wait()` or at the end of a scope is called to run
@@ -68,10 +68,12 @@ pub(crate) enum Refusal {
     Discard,
 }
 
-/// Jobs that are awaited together.
+/// Jobs that are awaited together, or the end of a lane.
 pub(crate) struct Unit {
     need: Need,
     targets: Vec<Target>,
+    /// With `Need::End`, and then there are no targets.
+    end: Option<End>,
     /// The targets before this one are over.
     first: AtomicUsize,
     /// A worker has slept on it, and so its jobs are taken before others.
@@ -85,6 +87,17 @@ pub(crate) enum Need {
     All,
     /// When one is, of those that were not given.
     Any,
+    /// When nothing of a lane is left.
+    End,
+}
+
+/// The end of a lane, as one that waits for it sees it.
+pub(crate) struct End {
+    pub(super) lane: u32,
+    /// `None`: of the pool whose worker waits.
+    pub(super) pool: Option<Arc<dyn Elsewhere>>,
+    /// Set under the mutex of the lane's pool.
+    over: Arc<AtomicBool>,
 }
 
 /// A job that a unit waits for.
@@ -153,7 +166,28 @@ impl Target {
 
 impl Unit {
     pub(crate) fn new(need: Need, targets: Vec<Target>) -> Arc<Self> {
-        Arc::new(Unit { need, targets, first: AtomicUsize::new(0), preferred: AtomicBool::new(false) })
+        Self::with(need, targets, None)
+    }
+
+    pub(crate) fn of_end(lane: u32, pool: Option<Arc<dyn Elsewhere>>, over: &Arc<AtomicBool>) -> Arc<Self> {
+        Self::with(Need::End, Vec::new(), Some(End { lane, pool, over: Arc::clone(over) }))
+    }
+
+    fn with(need: Need, targets: Vec<Target>, end: Option<End>) -> Arc<Self> {
+        Arc::new(Unit { need, targets, end, first: AtomicUsize::new(0), preferred: AtomicBool::new(false) })
+    }
+
+    pub(super) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// Whether it depends on another pool.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.end().is_some_and(|end| end.pool.is_some()) || self.open().any(|target| !target.is_own())
+    }
+
+    fn end_is_over(&self) -> bool {
+        self.end().is_some_and(|end| end.over.load(Ordering::Relaxed))
     }
 
     pub(super) fn need(&self) -> Need {
@@ -167,14 +201,20 @@ impl Unit {
         }
     }
 
-    /// The address of its first job.
+    /// The address of its first job, or of the flag of its end.
     pub(crate) fn key(&self) -> usize {
+        if let Some(end) = self.end() {
+            return Arc::as_ptr(&end.over).addr();
+        }
         self.targets.first().map_or(0, |target| std::ptr::from_ref(target.task.place()).addr())
     }
 
     /// Whether nobody waits for any of its jobs any more, or all are gone.
     pub(crate) fn is_over(&self) -> bool {
-        self.open().all(Target::is_gone)
+        match self.need {
+            Need::All | Need::Any => self.open().all(Target::is_gone),
+            Need::End => self.end_is_over(),
+        }
     }
 
     /// Whether both are the same, or begin with the same job.
@@ -197,6 +237,7 @@ impl Unit {
         match self.need {
             Need::All => self.open().all(Target::is_gone),
             Need::Any => self.open().any(Target::is_gone),
+            Need::End => self.end_is_over(),
         }
     }
 }
@@ -320,7 +361,7 @@ impl Waits {
 
     /// Whether nothing but jobs of this pool can wake any sleeper.
     pub(super) fn are_hopeless(&self) -> bool {
-        let foreign = |wait: &Wait| wait.on.units.iter().any(|unit| unit.open().any(|job| !job.is_own()));
+        let foreign = |wait: &Wait| wait.on.units.iter().any(|unit| unit.is_foreign());
         self.beside == 0 && self.list.values().all(|wait| wait.is_asleep() && !foreign(wait))
     }
 
@@ -433,8 +474,10 @@ impl Wait {
         units.iter().flat_map(|unit| unit.open()).filter(in_no_time).map(Target::task)
     }
 
-    fn runnable(&self) -> Option<&Arc<dyn Task>> {
-        self.may_run().find(|job| job.place().position() == Position::Queued(ROOT))
+    /// The lanes of its own pool whose end it sleeps on.
+    pub(super) fn ends(&self) -> impl Iterator<Item = u32> {
+        let ends = self.units().iter().filter_map(|unit| unit.end());
+        ends.filter(|end| end.pool.is_none()).map(|end| end.lane)
     }
 
     /// Whether nothing can wake it before a job has ended that runs on one of these workers.
@@ -446,6 +489,8 @@ impl Wait {
         let needs = |unit: &Unit| match unit.need {
             Need::All => unit.open().any(runs_there),
             Need::Any => unit.open().all(runs_there),
+            // What stands in the way of an end is found by its lane (`ends`).
+            Need::End => false,
         };
         !self.is_taking_back() && !self.has_beside() && self.on.units.iter().all(|unit| needs(unit))
     }
@@ -510,7 +555,7 @@ impl Core {
         let mut effects = Effects::default();
         self.baton(&mut effects);
         let verdict = if is_live { Verdict::Sleep } else { self.refuse(id, &mut effects) };
-        effects.wake.extend(self.ended_by_a_sleep());
+        effects.wake.extend(self.ended_by_a_wait());
         (verdict, effects)
     }
 
@@ -582,7 +627,7 @@ impl Core {
             State::Called => {
                 let wait = self.waits.get(id);
                 let me = Arc::clone(&wait.worker);
-                let job = wait.runnable().cloned();
+                let job = self.runnable_for(wait);
                 let claimed = job.and_then(|job| self.take_out(job.place()));
                 if let Some(task) = &claimed {
                     self.started(task, &me, &mut effects);
@@ -616,9 +661,19 @@ impl Core {
         (wait.on, effects)
     }
 
+    /// A job that the sleeper may run now.
+    fn runnable_for(&self, wait: &Wait) -> Option<Arc<dyn Task>> {
+        let awaited = wait.may_run().find(|job| job.place().position() == Position::Queued(ROOT));
+        let before_ends = || match wait.on.runs {
+            Runs::Nothing => None,
+            Runs::Awaited => wait.ends().find_map(|lane| self.first_queued(ROOT, lane)),
+        };
+        awaited.cloned().or_else(before_ends)
+    }
+
     /// Wakes a sleeper that can run what it sleeps on.
     pub(super) fn help(&mut self) -> Option<Waker> {
-        let wait = self.waits.sleepers().find(|wait| wait.runnable().is_some())?;
+        let wait = self.waits.sleepers().find(|wait| self.runnable_for(wait).is_some())?;
         let (id, waker) = (wait.id, wait.waker());
         self.wakes(id);
         self.waits.at(id).state = State::Called;
