@@ -27,6 +27,9 @@ const AWAITED: u64 = 1 << 63;
 /// In `id`: it was detached, so its deadlines are void.
 const DETACHED: u64 = 1 << 62;
 
+/// In `id`: its place in the queue was given to another.
+const PLACE_GIVEN: u64 = 1 << 61;
+
 /// The pool's bookkeeping of one job. Written under the lock of the inbox while the job enters it, otherwise under the pool's.
 pub(crate) struct Place {
     pub(crate) lane: u32,
@@ -70,7 +73,7 @@ impl Place {
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.id.load(Ordering::Relaxed) & !(AWAITED | DETACHED)
+        self.id.load(Ordering::Relaxed) & !(AWAITED | DETACHED | PLACE_GIVEN)
     }
 
     pub(crate) fn is_awaited(&self) -> bool {
@@ -89,6 +92,15 @@ impl Place {
     /// Under the pool's lock, once the job is in a queue.
     pub(crate) fn set_detached(&self) {
         self.id.store(self.id.load(Ordering::Relaxed) | DETACHED, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_place_given(&self) -> bool {
+        self.id.load(Ordering::Relaxed) & PLACE_GIVEN != 0
+    }
+
+    /// Under the pool's lock, once the job is in a queue.
+    pub(crate) fn set_place_given(&self) {
+        self.id.store(self.id.load(Ordering::Relaxed) | PLACE_GIVEN, Ordering::Relaxed);
     }
 
     pub(crate) fn set_queued(&self, at: u32, ticket: u64) {
@@ -139,6 +151,9 @@ pub(crate) trait Ending {
     /// waits for the result and then submits the next job needs only one thread.
     fn ended(&mut self, end: Ended<'_>) -> u64;
 
+    /// The result is visible, and is about to wake this waker, which may be user code and block.
+    fn waking(&mut self, waker: &Waker);
+
     /// A result without a handle is about to be dropped, which is user code and may block.
     fn dropping(&mut self);
 }
@@ -188,6 +203,9 @@ struct State<F, R> {
 
 const NEVER: u64 = u64::MAX;
 
+/// Whom to wake now that the job has settled; or the result that came too late.
+type Settled<R> = Result<Option<Waker>, Result<R, JobError>>;
+
 /// The `u32` is the job's number in its group. It is not part of the listener because here it occupies padding: a queued job is 8 bytes
 /// smaller.
 enum Phase<F, R> {
@@ -210,10 +228,11 @@ impl Listener {
         Listener::Waker(Waker::noop().clone())
     }
 
-    fn tell(self, number: u32, ok: bool) {
+    /// The job has settled. Says whom to wake.
+    fn told(self, number: u32, ok: bool) -> Option<Waker> {
         match self {
-            Listener::Waker(waker) if waker.will_wake(Waker::noop()) => {}
-            Listener::Waker(waker) => wake_guarded(Some(waker)),
+            Listener::Waker(waker) if waker.will_wake(Waker::noop()) => None,
+            Listener::Waker(waker) => Some(waker),
             Listener::Group(group) => group.complete(number, ok),
         }
     }
@@ -273,9 +292,8 @@ where
         }
     }
 
-    /// Queued or Running -> Settled, and notifies the listener. If the job is settled already, because it was given up, returns the late
-    /// result.
-    fn settle(&self, result: Result<R, JobError>, ended: Option<u64>) -> Option<Result<R, JobError>> {
+    /// Queued or Running -> Settled; says whom to wake. If the job is settled already, because it was given up, returns the late result.
+    fn settle(&self, result: Result<R, JobError>, ended: Option<u64>) -> Settled<R> {
         self.settle_if(result, ended, |_| true)
     }
 
@@ -285,20 +303,18 @@ where
         result: Result<R, JobError>,
         ended: Option<u64>,
         may: impl FnOnce(&Phase<F, R>) -> bool,
-    ) -> Option<Result<R, JobError>> {
+    ) -> Settled<R> {
         let ok = result.is_ok();
         let (closure, number, listener) = {
             let mut state = self.state.lock();
             if !may(&state.phase) {
-                return Some(result);
+                return Err(result);
             }
             match state.phase {
                 Phase::Queued(..) | Phase::Running(..) if ended.is_some() => {}
                 Phase::Queued(..) => (state.waited, state.ran) = (0, NEVER),
                 Phase::Running(..) => state.ran = NEVER,
-                Phase::Settled(_) | Phase::Taken => {
-                    return Some(result);
-                }
+                Phase::Settled(_) | Phase::Taken => return Err(result),
             }
             if let Some(ended) = ended {
                 state.ran = ended.saturating_sub(state.ran);
@@ -313,8 +329,7 @@ where
         if let Some(closure) = closure {
             guarded(move || drop(closure));
         }
-        listener.tell(number, ok);
-        None
+        Ok(listener.told(number, ok))
     }
 }
 
@@ -356,20 +371,30 @@ where
         let rest = panic.is_some() || mem::needs_drop::<R>();
         let how = if panic.is_some() { Finish::Panicked } else { Finish::Returned };
         let ended = worker.ended(Ended { how, submitted, panic });
-        if let Some(late) = self.settle(result, Some(ended)) {
-            worker.dropping();
-            guarded(move || drop(late));
+        match self.settle(result, Some(ended)) {
+            Ok(None) => {}
+            Ok(Some(waker)) => {
+                worker.waking(&waker);
+                wake_guarded(Some(waker));
+            }
+            Err(late) => {
+                worker.dropping();
+                guarded(move || drop(late));
+            }
         }
         rest
     }
 
     fn discard(&self, why: JobError) {
-        let unused = self.settle(Err(why), None);
-        debug_assert!(unused.is_none_or(|unused| unused.is_err()), "only a job that ran has a result");
+        match self.settle(Err(why), None) {
+            Ok(waker) => wake_guarded(waker),
+            Err(unused) => debug_assert!(unused.is_err(), "only a job that ran has a result"),
+        }
     }
 
     fn withdraw(&self, why: JobError) -> bool {
-        self.settle_if(Err(why), None, |phase| matches!(phase, Phase::Queued(..))).is_none()
+        let settled = self.settle_if(Err(why), None, |phase| matches!(phase, Phase::Queued(..)));
+        settled.map(wake_guarded).is_ok()
     }
 
     fn give_up(&self, why: JobError) {
@@ -415,7 +440,7 @@ where
             Phase::Settled(result) => {
                 let ok = result.is_ok();
                 drop(state);
-                group.complete(number, ok);
+                wake_guarded(group.complete(number, ok));
             }
             Phase::Queued(_, _, place, listener) | Phase::Running(place, listener) => {
                 *place = number;

@@ -4,7 +4,6 @@
 
 use std::task::{Context, Waker};
 
-use crate::guard::wake_guarded;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// When the waiter is to be woken.
@@ -52,16 +51,14 @@ impl Group {
         self.left.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Job `number` is done. Called once for each.
-    pub(crate) fn complete(&self, number: u32, ok: bool) {
+    /// Job `number` is done. Called once for each. Says whom to wake.
+    #[must_use]
+    pub(crate) fn complete(&self, number: u32, ok: bool) -> Option<Waker> {
         if self.wake == Wake::Each {
-            let waker = {
-                let mut inbox = self.inbox.lock();
-                inbox.done.push(number);
-                self.left.fetch_sub(1, Ordering::AcqRel);
-                inbox.waker.take()
-            };
-            return wake_guarded(waker);
+            let mut inbox = self.inbox.lock();
+            inbox.done.push(number);
+            self.left.fetch_sub(1, Ordering::AcqRel);
+            return inbox.waker.take();
         }
         let failed = !ok
             && self
@@ -70,9 +67,9 @@ impl Group {
                 .is_ok();
         let last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
         if last || (failed && self.wake == Wake::Failure) {
-            let waker = self.inbox.lock().waker.take();
-            wake_guarded(waker);
+            return self.inbox.lock().waker.take();
         }
+        None
     }
 
     /// Says whom to wake. Look at the rest only after this.

@@ -13,7 +13,7 @@ use crate::cell::{Awaited, Look, Position, Task};
 use crate::core::{Elsewhere, Need, Refusal, Settles, Target, Unit};
 use crate::error::{JobError, Rejected};
 use crate::group::Group;
-use crate::guard::guarded;
+use crate::guard::{guarded, wake_guarded};
 use crate::metrics::Timings;
 use crate::pool::{self, Pool};
 use crate::timer::DeadlineOf;
@@ -241,7 +241,7 @@ impl<R> Job<R> {
     /// From now on the group is notified, instead of a waker.
     pub(crate) fn attach(&self, group: &Arc<Group>, number: u32) {
         if self.pool.is_forked() {
-            return group.complete(number, false);
+            return wake_guarded(group.complete(number, false));
         }
         self.cell.attach(group, number);
     }

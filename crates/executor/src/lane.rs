@@ -105,8 +105,8 @@ impl Lane {
     }
 
     /// A place in the queue became free: it goes to the one who has waited longest for it. On the way to that one, all who only want to
-    /// know are told.
-    pub(crate) fn vacate(&mut self, wake: &mut Vec<Waker>) {
+    /// know are told. Says whether it was given to another.
+    pub(crate) fn vacate(&mut self, wake: &mut Vec<Waker>) -> bool {
         self.waiting -= 1;
         while let Some(next) = self.admission.pop() {
             if next.wants_to_know {
@@ -116,8 +116,9 @@ impl Lane {
             self.waiting += 1;
             self.permits += 1;
             wake.extend(next.admit(Admission::Granted));
-            return;
+            return true;
         }
+        false
     }
 
     /// Whether it may let another job through.

@@ -3,7 +3,7 @@
 //! Must never decide when they are woken.
 
 use std::sync::Arc;
-use std::task::Wake;
+use std::task::{RawWakerVTable, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
@@ -25,6 +25,11 @@ impl Sleeper {
     /// For the current thread.
     pub(crate) fn new() -> Self {
         Sleeper(Arc::new(Flag { parker: Parker::new(), woken: AtomicBool::new(false) }))
+    }
+
+    /// By this, wakers of sleepers are known.
+    pub(crate) fn vtable() -> &'static RawWakerVTable {
+        Waker::from(Arc::new(Sleeper::new())).vtable()
     }
 
     /// Whether it was woken since it last asked.

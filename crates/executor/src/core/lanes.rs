@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::Core;
+use crate::cell::Place;
 use crate::error::Rejected;
 use crate::lane::{Applicant, Counts, Lane, ROOT};
 use crate::metrics::Metrics;
@@ -40,6 +41,17 @@ impl Core {
         lane.vacate(&mut wakers);
         wakers.extend(self.ended(number));
         wakers
+    }
+
+    /// A job leaves the queue of its lane, and its place there becomes free.
+    pub(super) fn vacate(&mut self, job: &Place, wake: &mut Vec<Waker>) {
+        let lane = self.lane(job.lane);
+        if job.is_place_given() {
+            // It was given to another when the job was claimed before; its worker has given the job back since.
+            lane.waiting -= 1;
+        } else if lane.vacate(wake) {
+            job.set_place_given();
+        }
     }
 
     /// The view of `parent` that has this name, or a new one. If there is one with another limit, says what its limits are.

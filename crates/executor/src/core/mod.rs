@@ -15,7 +15,8 @@
 //! - A worker that sleeps in the middle of its job is no longer active, and another may take its place. Only if none can, a job that
 //!   such a sleeper waits for is run by the sleeper itself (`waits`).
 //! - A worker is counted as searching before the result of its job can be seen: who waits for the result and submits the next job
-//!   needs no second thread.
+//!   needs no second thread. It counts no longer, and a job that it has claimed goes back to the queue, before it calls user code that
+//!   may take any time: a waker that is not of this crate, the `Drop` of a result.
 
 mod lanes;
 mod ends;

@@ -170,10 +170,9 @@ impl Core {
     fn cancelled(&mut self, place: &Place, at: u32) -> Vec<Waker> {
         self.is_no_longer_ahead(place);
         place.set_gone();
-        let lane = self.lane(place.lane);
-        lane.counts.cancelled += 1;
+        self.lane(place.lane).counts.cancelled += 1;
         let mut wakers = Vec::new();
-        lane.vacate(&mut wakers);
+        self.vacate(place, &mut wakers);
         self.release(place, place.lane, at, &mut wakers);
         wakers.extend(self.ended(place.lane));
         wakers

@@ -58,7 +58,7 @@ impl Core {
         let mut effects = Effects::default();
         match next {
             Next::Run(task) => {
-                // Its place in the queue may have been given to another already; then there is one job too many for a moment.
+                // Its place in the queue may have been given to another already; then there is one job too many, until it starts.
                 let number = task.place().lane;
                 let lane = self.lane(number);
                 lane.running -= 1;
@@ -84,9 +84,8 @@ impl Core {
         let place = task.place();
         self.is_no_longer_ahead(place);
         place.set_running(me.number);
-        let lane = self.lane(place.lane);
-        lane.running += 1;
-        lane.vacate(&mut effects.wake);
+        self.lane(place.lane).running += 1;
+        self.vacate(place, &mut effects.wake);
         self.for_each_lane(place.lane, |lane| lane.inside += 1);
     }
 

@@ -12,7 +12,7 @@ mod awaiting;
 
 use std::io;
 use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::task::{RawWakerVTable, Waker};
 use std::time::{Duration, Instant};
 
 pub(crate) use awaiting::{Awaiting, Noted};
@@ -33,7 +33,7 @@ use crate::lane::ROOT;
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering};
 use crate::timer::{self, DeadlineOf, Timers};
-use crate::worker::Worker;
+use crate::worker::{Sleeper, Worker};
 
 /// A thread that the pool wants; see [`Builder::spawn_thread`](crate::Builder::spawn_thread).
 #[derive(Clone, Debug)]
@@ -77,6 +77,8 @@ pub(crate) struct Pool {
     generation: u32,
     timers: Arc<Timers>,
     started: AtomicUsize,
+    /// The wakers of this crate's own waits have this one. They only wake a thread; others are user code and may take any time.
+    sleeper: &'static RawWakerVTable,
     /// How many times running jobs were asked to stop.
     stops: AtomicUsize,
     /// How many waits for an end there were.
@@ -125,6 +127,7 @@ impl Pool {
                 expire_of(Weak::clone(pool)),
             ),
             started: AtomicUsize::new(0),
+            sleeper: Sleeper::vtable(),
             stops: AtomicUsize::new(0),
             ends: AtomicUsize::new(0),
             held_off: AtomicBool::new(false),
@@ -257,6 +260,11 @@ impl Pool {
             let _ = self.start_thread();
         }
         self.notify(&[], effects.wake);
+    }
+
+    /// Whether to wake this may take any time.
+    fn may_take_long(&self, waker: &Waker) -> bool {
+        waker.vtable() != self.sleeper
     }
 
     /// Wakes workers and others that the core has named.

@@ -3,6 +3,7 @@
 //! Must never start a thread.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Pool;
@@ -23,7 +24,17 @@ impl Pool {
         let mut next = self.next(me, CameFrom::Start, &mut tally);
         let mut now = self.now();
         loop {
-            self.timers.help();
+            if self.timers.help_by().is_some_and(|at| at <= Instant::now()) {
+                // Timers run user code.
+                if let Next::Run(_) = next {
+                    self.postpone(next);
+                    self.timers.help();
+                    next = self.next(me, CameFrom::Job, &mut tally);
+                    now = self.now();
+                } else {
+                    self.timers.help();
+                }
+            }
             next = match next {
                 Next::Run(task) => self.run(me, task, &mut now, &mut tally),
                 Next::Search { alone } => {
@@ -68,11 +79,32 @@ impl Pool {
         }
     }
 
-    fn next(self: &Arc<Self>, me: &Arc<Worker>, from: CameFrom, tally: &mut Tally) -> Next {
-        let (next, effects) = self.core().next(me, from, tally);
+    fn next(self: &Arc<Self>, me: &Arc<Worker>, mut from: CameFrom, tally: &mut Tally) -> Next {
+        // Once is enough: who waits for a place in the queue may come back each time.
+        let mut may_postpone = true;
+        loop {
+            let (next, effects) = self.core().next(me, from, tally);
+            let slow = may_postpone && effects.wake.iter().any(|waker| self.may_take_long(waker));
+            let next = match next {
+                Next::Run(_) if slow => {
+                    self.postpone(next);
+                    None
+                }
+                Next::Run(_) | Next::Search { .. } | Next::Park { .. } | Next::Exit => Some(next),
+            };
+            self.apply(effects);
+            self.retry_if_due();
+            match next {
+                Some(next) => return next,
+                None => (from, may_postpone) = (CameFrom::Job, false),
+            }
+        }
+    }
+
+    /// Something else takes long: another worker is to do what this one would have done next.
+    fn postpone(self: &Arc<Self>, next: Next) {
+        let effects = self.core().postpone(next);
         self.apply(effects);
-        self.retry_if_due();
-        next
     }
 
     /// Runs a job. By the time its result can be seen, this worker has its next job or is counted as searching.
@@ -212,9 +244,19 @@ impl Ending for Round<'_> {
                 (effects, wakers)
             }
         };
+        let mut wakes = effects.wake.iter().chain(&wakers);
+        if wakes.any(|waker| self.pool.may_take_long(waker)) {
+            postpone_next(self.pool);
+        }
         self.pool.apply(effects);
         self.pool.notify(&[], wakers);
         now
+    }
+
+    fn waking(&mut self, waker: &Waker) {
+        if self.pool.may_take_long(waker) {
+            postpone_next(self.pool);
+        }
     }
 
     fn dropping(&mut self) {
@@ -229,7 +271,6 @@ fn take_next() -> Option<Next> {
 /// The delivery of a result takes long: another worker is to do what this one would have done next.
 pub(super) fn postpone_next(pool: &Arc<Pool>) {
     if let Some(next) = take_next() {
-        let effects = pool.core().postpone(next);
-        pool.apply(effects);
+        pool.postpone(next);
     }
 }
