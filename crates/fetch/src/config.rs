@@ -140,6 +140,8 @@ pub struct Response {
 /// How connections are made.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
+    /// The versions of HTTP.
+    pub http: Http,
     /// IPv4 or IPv6 only.
     pub family: Option<Family>,
     /// Certificates to trust instead of the system's, as PEM.
@@ -152,6 +154,18 @@ pub struct Network {
     pub public_only: bool,
     /// Address ranges that are always allowed.
     pub allow_addresses: Vec<String>,
+}
+
+/// The versions of HTTP that are spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http {
+    /// Over TLS what the server chooses of HTTP/2 and HTTP/1.1 (ALPN), and HTTP/1.1 without TLS.
+    #[default]
+    Negotiated,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only, without asking whether the server speaks it.
+    Http2,
 }
 
 /// A family of addresses.

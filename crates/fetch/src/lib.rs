@@ -61,7 +61,7 @@ mod error;
 pub use body::tap::{Begun, Receiver};
 pub use bulk::Bulk;
 pub use client::Client;
-pub use config::{Config, Family, Network, Pace, Request, Response, Retry, Timeouts};
+pub use config::{Config, Family, Http, Network, Pace, Request, Response, Retry, Timeouts};
 pub use engine::feed::{Batches, Input, InputOptions};
 pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};

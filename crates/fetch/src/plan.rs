@@ -16,10 +16,11 @@ use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
 
 use crate::body::spool::RunId;
-use crate::config::{Config, Family, Pace, Request, Response, Retry, Timeouts};
+use crate::config::{Config, Family, Http, Pace, Request, Response, Retry, Timeouts};
 use crate::error::Error;
 use crate::fs::LastFiles;
 use crate::memory::Memory;
+use crate::net::http2::Windows;
 use crate::net::request::Template;
 use crate::net::tls::Trust;
 
@@ -36,6 +37,10 @@ pub(crate) struct Plan {
     /// The rate over all shards; the scheduler's own limit would be per shard.
     pub(crate) rate: Option<Rate>,
     pub(crate) trust: Trust,
+    /// The versions of HTTP that are spoken.
+    pub(crate) http: Http,
+    /// The windows of connections of HTTP/2.
+    pub(crate) windows: Windows,
     pub(crate) decodes: bool,
     /// Who may use the last free file descriptors.
     pub(crate) last_files: Arc<LastFiles>,
@@ -113,6 +118,8 @@ impl Plan {
             last_files: Arc::default(),
             robots: pace.robots.then(|| robot(&request)),
             rate: pace.rate,
+            http: network.http,
+            windows: Windows::new(response.memory_max, pace.parallel_max),
             trust: Trust::new(network.ca_pem.as_deref(), network.insecure_hosts)?,
             max_errors: config.max_errors,
             ordered,

@@ -170,6 +170,14 @@ kinds! {
     HttpParse = "http.parse", Head, permanent, 8, Origin, reached, plain;
     /// The head of the response is larger than the limit.
     HttpLimit = "http.limit", Head, permanent, 56, Origin, reached, plain;
+    /// The server refused the request before it processed it (HTTP/2: GOAWAY, `REFUSED_STREAM`).
+    H2Refused = "h2.refused", Head, transient, 92, Origin, reached, plain;
+    /// The server reset the stream of the request (HTTP/2).
+    H2Reset = "h2.reset", Head, transient, 92, Origin, reached, plain;
+    /// The server violated HTTP/2, in this response or on its connection.
+    H2Protocol = "h2.protocol", Head, transient, 16, Origin, reached, plain;
+    /// The server exceeded a limit of HTTP/2, in this response or on its connection.
+    H2Limit = "h2.limit", Head, transient, 16, Origin, reached, plain;
     /// No first byte of the response came in time.
     TimeoutFirstByte = "timeout.first_byte", Head, transient, 28, Either, reached, slow;
     /// The body came slower than the limit.

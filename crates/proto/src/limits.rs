@@ -166,6 +166,49 @@ pub const IDLE_BYTES_LOOKED_AT: usize = 64;
 /// The longest life of a connection, so that a change of address is seen.
 pub const CONNECTION_AGE_MAX: Nanos = Nanos::from_secs(600);
 
+// --- HTTP/2 --------------------------------------------------------------------------------------------------
+
+/// Requests at once on one connection, if the server takes more.
+pub const H2_STREAMS_MAX: usize = 1_000;
+/// The same before the server has said how many it takes: the least that it should take (RFC 9113, section 6.5.2).
+pub const H2_STREAMS_FIRST: usize = 100;
+/// Connections to one origin. A further request waits for a stream of one of them.
+pub const H2_CONNECTIONS_ORIGIN_MAX: usize = 32;
+/// How often a request waits for a connection that another request opens, before it opens one itself: each that is opened
+/// may be full when it is its turn.
+pub const H2_OPENINGS_AWAITED: u32 = 16;
+/// How often a request that was not processed is sent again at once (GOAWAY, `REFUSED_STREAM`). Then the row is retried.
+pub const H2_RESENDS_MAX: u32 = 2;
+/// The largest window of a stream: what arrives in 10 ms at a gigabit a second.
+pub const H2_STREAM_WINDOW_MAX: u32 = 1 << 20;
+/// The smallest window of a stream: one frame.
+pub const H2_STREAM_WINDOW_MIN: u32 = 16 << 10;
+/// The part of the memory budget that the windows of all requests in flight may take, as a divisor.
+pub const H2_MEMORY_SHARE: u64 = 4;
+/// The window of a connection, in windows of a stream.
+pub const H2_WINDOWS_A_CONNECTION: u32 = 16;
+/// The smallest window of a connection: a client cannot lower the initial one (RFC 9113, section 6.9.2).
+pub const H2_CONNECTION_WINDOW_MIN: u32 = 65_535;
+/// The largest window of a connection.
+pub const H2_CONNECTION_WINDOW_MAX: u32 = 4 << 20;
+/// Bytes of one frame: the least that a client must take. Larger ones would make other streams wait.
+pub const H2_FRAME_BYTES_MAX: u32 = 16 << 10;
+/// Bytes of the table with which a server compresses heads: the default of the standard.
+pub const H2_HEADER_TABLE_BYTES: u32 = 4 << 10;
+/// Frames other than DATA, HEADERS and CONTINUATION that may come in a row without any progress of a request or response:
+/// PING, SETTINGS, WINDOW_UPDATE, unknown ones.
+pub const H2_IDLE_FRAMES_MAX: u32 = 1_000;
+/// Bytes of the bodies of requests that wait to be written, for each connection.
+pub const H2_SEND_BYTES_MAX: usize = 256 << 10;
+/// Streams that were reset from this side and whose late frames are ignored.
+pub const H2_RESETS_REMEMBERED: usize = 128;
+/// How long they are remembered: longer than most round trips.
+pub const H2_RESET_REMEMBERED: Nanos = Nanos::from_secs(5);
+/// Streams of one connection that end by an error of the server, before the connection is closed.
+pub const H2_ERRORS_MAX: usize = 1_024;
+/// Cookies shorter than this are not put into the compression table, where they could be guessed.
+pub const H2_COOKIE_BYTES_INDEXED: usize = 20;
+
 // --- time ----------------------------------------------------------------------------------------------------
 
 /// Name resolution.

@@ -47,6 +47,8 @@ notes! {
     TeIdentity = "te-identity";
     /// The row is a record of an earlier run whose `meta` was no JSON object any more; it was dropped.
     MetaDropped = "meta-dropped";
+    /// The server chose HTTP/2 and did not speak it, or refused it; the request was sent again over HTTP/1.1.
+    Http2Left = "http2-left";
 }
 
 /// A set of notes.
@@ -61,7 +63,7 @@ notes! {
 /// assert_eq!(notes.iter().map(Note::name).collect::<Vec<_>>(), ["obs-fold"]);
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Notes(u8);
+pub struct Notes(u16);
 
 impl Notes {
     /// Adds a note.
@@ -86,16 +88,16 @@ impl Notes {
     }
 
     /// The set as bits, for [`Notes::from_bits`].
-    pub(crate) const fn bits(self) -> u8 {
+    pub(crate) const fn bits(self) -> u16 {
         self.0
     }
 
-    /// The set that [`Notes::bits`] gave. Each bit is a note.
-    pub(crate) const fn from_bits(bits: u8) -> Self {
+    /// The set that [`Notes::bits`] gave.
+    pub(crate) const fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
 
-    const fn mark(note: Note) -> u8 {
+    const fn mark(note: Note) -> u16 {
         1 << (note as u8)
     }
 }

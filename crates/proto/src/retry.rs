@@ -5,7 +5,7 @@
 //! in `schedule`.
 
 use crate::calendar::days_since_1970;
-use crate::error::{Blame, Phase};
+use crate::error::{Blame, ErrorKind, Phase};
 use crate::job::{Job, Method};
 use crate::limits;
 use crate::outcome::Ending;
@@ -34,8 +34,8 @@ impl Policy {
     /// True if a row that ended so may be tried again.
     ///
     /// A response is worth another attempt with status 408, 429, 500, 502, 503, 504 or 522 and 524 (Cloudflare's
-    /// timeouts); a failure if its kind is transient. A method that is not idempotent is repeated only if nothing of
-    /// the request can have been sent: the failure came before the connection was established.
+    /// timeouts); a failure if its kind is transient. A method that is not idempotent is repeated only if the request
+    /// cannot have been processed: the failure came before the connection was established, or the server has said so.
     #[must_use]
     pub fn allows(&self, job: &Job, ending: Ending) -> bool {
         retries(job) < self.retries && self.may_repeat(job, ending)
@@ -66,7 +66,8 @@ impl Policy {
         job.became_get
             || method.is_idempotent()
             || matches!(ending, Ending::Failed(kind)
-                if matches!(kind.phase(), Phase::Dns | Phase::Connect | Phase::Tls))
+                if kind == ErrorKind::H2Refused
+                    || matches!(kind.phase(), Phase::Dns | Phase::Connect | Phase::Tls))
     }
 }
 
@@ -226,7 +227,6 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::error::ErrorKind;
     use crate::job::{Ask, Row};
     use crate::outcome::Hop;
 

@@ -38,6 +38,13 @@
 // A server whose connections are scripts.
 mod raw;
 
+// A server of HTTP/2.
+#[cfg(feature = "http2")]
+mod http2;
+
+// Frames of HTTP/2 by hand.
+pub mod frames;
+
 // The server: its builder, and accessors for what it has recorded.
 mod server;
 
@@ -83,6 +90,8 @@ mod void;
 mod files;
 
 pub use files::raise_open_files;
+#[cfg(feature = "http2")]
+pub use http2::{Asked, Http2, Http2Rules, Http2Server, Reply};
 pub use oracle::{bytes_of, row_of, text_of};
 pub use raw::RawServer;
 pub use record::{ARRIVALS_MAX, Ending, HOSTS_MAX, HostRecord, ROWS_MAX, Seen};

@@ -74,6 +74,8 @@ pub struct Builder {
     certificate: Option<Certificate>,
     #[cfg(feature = "tls")]
     names: Vec<String>,
+    #[cfg(feature = "tls")]
+    alpn: Option<Vec<&'static str>>,
 }
 
 impl Builder {
@@ -173,6 +175,14 @@ impl Builder {
         self
     }
 
+    /// Offers these protocols by ALPN instead of `http/1.1`, which is spoken nevertheless; none: the client's ALPN is not
+    /// answered.
+    #[cfg(feature = "tls")]
+    pub fn alpn(mut self, protocols: &[&'static str]) -> Builder {
+        self.alpn = Some(protocols.to_vec());
+        self
+    }
+
     /// Starts the server.
     ///
     /// # Panics
@@ -195,7 +205,10 @@ impl Builder {
             raise_open_files();
         }
         #[cfg(feature = "tls")]
-        let tls = self.certificate.map(|certificate| Tls::new(certificate, &self.names, &self.addresses));
+        let alpn = self.alpn.unwrap_or_else(|| vec!["http/1.1"]);
+        #[cfg(feature = "tls")]
+        let tls =
+            self.certificate.map(|certificate| Tls::new(certificate, &self.names, &self.addresses, &alpn));
         #[cfg(feature = "tls")]
         let scheme = if tls.is_some() { "https" } else { "http" };
         #[cfg(not(feature = "tls"))]

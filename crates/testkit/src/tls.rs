@@ -50,7 +50,12 @@ impl Tls {
     /// # Panics
     ///
     /// When a name is not allowed in a certificate.
-    pub(crate) fn new(certificate: Certificate, names: &[String], addresses: &[IpAddr]) -> Tls {
+    pub(crate) fn new(
+        certificate: Certificate,
+        names: &[String],
+        addresses: &[IpAddr],
+        alpn: &[&str],
+    ) -> Tls {
         const MADE: &str = "a certificate for these names can be made";
         let ca = authority("overlapped-testkit CA");
         let mut subjects: Vec<String> = vec!["localhost".to_owned()];
@@ -88,7 +93,7 @@ impl Tls {
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .expect("the key belongs to the certificate");
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Tls { acceptor: TlsAcceptor::from(Arc::new(config)), ca_pem: ca.pem() }
     }
 

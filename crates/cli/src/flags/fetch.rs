@@ -260,6 +260,15 @@ pub(crate) struct Flags {
     /// Refuse errors in the head of a response that browsers accept.
     #[arg(long, help_heading = "HTTP")]
     pub(crate) strict_http: bool,
+    /// Speak HTTP/1.1 only.
+    #[arg(long = "http1.1", conflicts_with = "http2_prior_knowledge", help_heading = "HTTP")]
+    pub(crate) http1: bool,
+    /// Speak HTTP/2 where a server chooses it over TLS [default].
+    #[arg(long, conflicts_with_all = ["http1", "http2_prior_knowledge"], help_heading = "HTTP")]
+    pub(crate) http2: bool,
+    /// Speak HTTP/2 only, also without TLS.
+    #[arg(long, help_heading = "HTTP")]
+    pub(crate) http2_prior_knowledge: bool,
 
     /// IPv4 only.
     #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Network")]

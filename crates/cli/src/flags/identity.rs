@@ -60,7 +60,10 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         resolve: _,
         public_only: _,
         allow_addresses: _,
-        // Whether a host can be reached and trusted.
+        // How a host is spoken to, and whether it can be reached and trusted.
+        http1: _,
+        http2: _,
+        http2_prior_knowledge: _,
         ipv4: _,
         ipv6: _,
         cacert: _,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use overlapped_fetch::durable::{self, Begin, Durability, Durable};
 use overlapped_fetch::sink::{Format, Needs, SinkId};
-use overlapped_fetch::{Config, Family, Input, InputOptions, Network, Pace, Response, Retry, Timeouts};
+use overlapped_fetch::{Config, Family, Http, Input, InputOptions, Network, Pace, Response, Retry, Timeouts};
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
@@ -253,6 +253,11 @@ fn network(flags: &mut Flags) -> Result<Network, Error> {
         None => None,
     };
     Ok(Network {
+        http: match (flags.http1, flags.http2_prior_knowledge) {
+            (true, _) => Http::Http1,
+            (_, true) => Http::Http2,
+            (false, false) => Http::Negotiated,
+        },
         family: match (flags.ipv4, flags.ipv6) {
             (true, _) => Some(Family::V4),
             (_, true) => Some(Family::V6),

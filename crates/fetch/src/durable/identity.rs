@@ -117,7 +117,8 @@ impl Identity {
             resolve,
             public_only,
             allow_addresses,
-            // Whether a host can be reached and trusted.
+            // How a host is spoken to, and whether it can be reached and trusted.
+            http: _,
             family: _,
             ca_pem: _,
             insecure_hosts: _,

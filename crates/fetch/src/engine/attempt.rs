@@ -8,6 +8,7 @@ use overlapped_proto::http1::Head;
 use overlapped_proto::job::{Job, Method};
 use overlapped_proto::keepalive::{Care, Habit, Lease};
 use overlapped_proto::limits;
+use overlapped_proto::notes::Note;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::record::{Connection as Wire, Headers};
@@ -15,19 +16,22 @@ use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
 use overlapped_proto::timing::Stopwatch;
 
+use super::openings::Role;
 use super::outcome::Outcome;
-use super::requester::Requester;
+use super::requester::{Http1Only, Requester};
 use crate::body::decode::Decoder;
 use crate::body::drain::{Overflow, Rules, drain};
 use crate::body::rest::rest;
 use crate::body::tap::Begun;
+use crate::config::Http;
 use crate::memory::Share;
 use crate::net::Connection;
 use crate::net::alarm::{Alarm, Deadline};
-use crate::net::connect;
 use crate::net::exchange::{After, Exchange};
 use crate::net::request::Request;
 use crate::net::stream::{Look, Stream};
+use crate::net::tls::{Alpn, chose_http2};
+use crate::net::{connect, http1, http2};
 use crate::trace::Trace;
 
 /// Makes one attempt at `job`. `accepted` is called when a connection was opened for it.
@@ -104,6 +108,9 @@ impl Attempt<'_> {
         self.outcome.wire.http_version = Some(head.version);
         self.outcome.headers = head.headers;
         self.outcome.notes = head.notes;
+        if self.requester.has_left_http2(&key) {
+            self.outcome.notes.add(Note::Http2Left);
+        }
         let kept = match self.judge(head.status) {
             Decision::Follow(follow) => {
                 self.outcome.redirect = Some(follow);
@@ -137,39 +144,71 @@ impl Attempt<'_> {
     ) -> Result<(Lease<Box<Connection>>, Head), Failure> {
         // Built first, so that an invalid request fails before a connection is opened.
         let request = self.requester.plan.template.build(self.job)?;
-        if let Some(mut connection) = self.lease(key).await? {
-            self.requester.count_reuse();
-            self.trace.reused(connection.remote);
-            self.outcome.wire =
-                Wire { remote: Some(connection.remote), reused: Some(true), http_version: None };
-            match self.send(&mut connection, &request, share).await {
+        let mut pooled = self.lease(key).await?;
+        let mut resends = 0;
+        loop {
+            let is_pooled = pooled.is_some();
+            let mut connection = match pooled.take() {
+                Some(connection) => self.reuse(connection),
+                None => self.fresh(key).await?,
+            };
+            let failure = match self.send(&mut connection, &request, share).await {
                 Ok(head) => return Ok((connection, head)),
+                Err(failure) => failure,
+            };
+            if failure.kind == ErrorKind::H2Refused && resends < limits::H2_RESENDS_MAX {
+                // It was not processed, so any request is sent again.
+                resends += 1;
+                if connection.wants_http1() {
+                    self.leave_http2(key);
+                }
+                pooled = self.lease(key).await?;
+            } else if connection.wants_http1() && self.leave_http2(key) && self.is_idempotent() {
+                // A server of HTTP/1.1 that has chosen HTTP/2: sent again, once.
+            } else if is_pooled && is_idle_race(failure.kind) && !connection.is_answered() {
                 // The keep-alive race: the server closed the idle connection as the request was sent. Nothing was
                 // received, so an idempotent request is sent again, once, on a new connection.
-                Err(failure) if is_idle_race(failure.kind) && !connection.is_answered() => {
+                if !connection.is_shared() {
                     self.requester.learn(key, Habit::Closes);
-                    if !self.is_idempotent() {
-                        return Err(failure);
-                    }
                 }
-                Err(failure) => return Err(failure),
+                if !self.is_idempotent() {
+                    return Err(failure);
+                }
+            } else {
+                return Err(failure);
             }
         }
-        let mut connection = self.fresh(key).await?;
-        let head = self.send(&mut connection, &request, share).await?;
-        Ok((Lease::Exclusive(connection), head))
+    }
+
+    fn reuse(&mut self, connection: Lease<Box<Connection>>) -> Lease<Box<Connection>> {
+        self.requester.count_reuse();
+        let remote = connection.remote();
+        self.trace.reused(remote);
+        self.outcome.wire = Wire { remote: Some(remote), reused: Some(true), http_version: None };
+        connection
+    }
+
+    /// Speaks HTTP/1.1 to an origin from now on, because it does not speak the HTTP/2 that it has chosen. False if that is
+    /// not for us to decide.
+    fn leave_http2(&mut self, key: &ConnKey) -> bool {
+        let is_ours = self.requester.plan.http == Http::Negotiated;
+        if is_ours {
+            self.requester.set_http1_only(key, Http1Only::Left);
+        }
+        is_ours
     }
 
     /// An idle connection that is safe for this request, if there is one.
     async fn lease(&mut self, key: &ConnKey) -> Result<Option<Lease<Box<Connection>>>, Failure> {
         let may_repeat = self.is_idempotent();
         let Some(mut connection) = self.requester.check_out(key, may_repeat) else { return Ok(None) };
-        if may_repeat {
+        // The pool has judged a connection of several streams.
+        if may_repeat || connection.is_shared() {
             return Ok(Some(connection));
         }
-        let answers = connection.answers;
-        let until = match self.requester.habit(key).care(answers, connection.idle_since, self.requester.now())
-        {
+        let answers = connection.answers();
+        let idle_since = connection.idle_since();
+        let until = match self.requester.habit(key).care(answers, idle_since, self.requester.now()) {
             Care::Use => return Ok(Some(connection)),
             Care::Leave => return Ok(None),
             Care::Watch(until) => until,
@@ -186,11 +225,37 @@ impl Attempt<'_> {
         Ok(keeps.then_some(connection))
     }
 
-    /// A new connection. Data received before the request would be taken for its response, so such a connection is
-    /// closed.
-    async fn fresh(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
+    /// A new connection, or a stream of one that another row has opened meanwhile. Data received before the request would
+    /// be taken for its response, so such a connection is closed.
+    async fn fresh(&mut self, key: &ConnKey) -> Result<Lease<Box<Connection>>, Failure> {
+        let requester = self.requester;
+        let mut opening = None;
+        for _ in 0..limits::H2_OPENINGS_AWAITED {
+            if !self.may_be_shared(key) {
+                break;
+            }
+            match requester.openings.join(key) {
+                Role::Opens(ours) => {
+                    opening = Some(ours);
+                    break;
+                }
+                Role::Waits(wait) => {
+                    let is_shared = self.alarm.within(Deadline::NEVER, wait.over()).await?;
+                    self.outcome.watch.connect(requester.stamp());
+                    if !is_shared {
+                        break;
+                    }
+                    if let Some(connection) = requester.check_out(key, self.is_idempotent()) {
+                        return Ok(self.reuse(connection));
+                    }
+                }
+            }
+        }
         for _ in 0..limits::CONNECTION_TRIES {
             let mut connection = self.connect(key).await?;
+            if let (Lease::Stream(_), Some(opening)) = (&connection, &mut opening) {
+                opening.share();
+            }
             match connection.look() {
                 Look::Quiet | Look::Ended => return Ok(connection),
                 Look::Spoke | Look::Parting => {}
@@ -202,7 +267,29 @@ impl Attempt<'_> {
         ))
     }
 
-    async fn connect(&mut self, key: &ConnKey) -> Result<Box<Connection>, Failure> {
+    /// True if a new connection to the origin may carry several requests, so that one is opened for all that wait.
+    fn may_be_shared(&self, key: &ConnKey) -> bool {
+        match self.requester.plan.http {
+            Http::Http1 => false,
+            Http::Http2 => true,
+            Http::Negotiated => {
+                key.origin.scheme() == Scheme::Https && self.requester.http1_only(key).is_none()
+            }
+        }
+    }
+
+    /// The protocols to offer over TLS.
+    fn alpn(&self, key: &ConnKey) -> Alpn {
+        match self.requester.plan.http {
+            Http::Http1 => Alpn::Http1,
+            Http::Http2 => Alpn::Http2,
+            Http::Negotiated if self.requester.has_left_http2(key) => Alpn::Http1,
+            Http::Negotiated => Alpn::Both,
+        }
+    }
+
+    async fn connect(&mut self, key: &ConnKey) -> Result<Lease<Box<Connection>>, Failure> {
+        let alpn = self.alpn(key);
         let Self { requester, alarm, job, accepted, outcome, trace, .. } = self;
         let timeouts = &requester.plan.timeouts;
         let name = key.origin.host();
@@ -224,11 +311,13 @@ impl Attempt<'_> {
             .map_err(|error| Failure::new(ErrorKind::ConnectReset, format!("{name}: {error}")))?;
         outcome.wire.remote = Some(remote);
 
+        let mut is_http2 = requester.plan.http == Http::Http2;
         let stream = if key.origin.scheme() == Scheme::Https {
             outcome.connecting = step(ErrorKind::TlsTimeout);
             let deadline = Deadline::after(requester.now(), timeouts.tls, ErrorKind::TlsTimeout);
-            let tls = alarm.within(deadline, requester.plan.trust.handshake(name, tcp)).await??;
+            let tls = alarm.within(deadline, requester.plan.trust.handshake(name, tcp, alpn)).await??;
             outcome.watch.tls(requester.stamp());
+            is_http2 |= chose_http2(&tls);
             Stream::Tls(Box::new(tls))
         } else {
             Stream::Plain(tcp)
@@ -237,7 +326,17 @@ impl Attempt<'_> {
         requester.count_connection();
         trace.connected(remote);
         accepted();
-        Ok(Box::new(Connection::new(stream, Rc::clone(&requester.blocks), remote, requester.now())))
+        let now = requester.now();
+        if is_http2 {
+            let opened = http2::open(stream, requester.plan.windows, key.clone(), remote, now);
+            let deadline = Deadline::after(now, timeouts.connect, ErrorKind::ConnectTimeout);
+            return Ok(requester.share(key, alarm.within(deadline, opened).await??));
+        }
+        if alpn == Alpn::Both && key.origin.scheme() == Scheme::Https {
+            requester.set_http1_only(key, Http1Only::Chosen);
+        }
+        let connection = http1::Connection::new(stream, Rc::clone(&requester.blocks), remote, now);
+        Ok(Lease::Exclusive(Box::new(Connection::Http1(connection))))
     }
 
     async fn send(

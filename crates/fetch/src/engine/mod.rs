@@ -12,6 +12,7 @@ mod robots;
 pub(crate) mod attempt;
 pub(crate) mod shard;
 pub(crate) mod requester;
+pub(crate) mod openings;
 pub(crate) mod spill;
 pub(crate) mod list_file;
 pub(crate) mod outcome;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use overlapped::Executor;
 use overlapped_proto::address::Dialable;
 use overlapped_proto::job::Job;
-use overlapped_proto::keepalive::{Bounds, Habit, Keepalive, Lease};
+use overlapped_proto::keepalive::{Bounds, Habit, Keepalive, Lease, Room};
 use overlapped_proto::limits;
 use overlapped_proto::lru::Lru;
 use overlapped_proto::notes::Note;
@@ -23,6 +23,7 @@ use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 use url::Host;
 
+use super::openings::Openings;
 use super::outcome::Outcome;
 use crate::body::store::Store;
 use crate::body::tap::Tap;
@@ -30,6 +31,7 @@ use crate::clock::Clock;
 use crate::durable::intents::Intents;
 use crate::net::Connection;
 use crate::net::http1::Blocks;
+use crate::net::http2::Stream;
 use crate::net::resolve::Resolver;
 use crate::net::stream::Look;
 use crate::plan::Plan;
@@ -72,6 +74,15 @@ impl Views {
     }
 }
 
+/// Why an origin is spoken to over HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Http1Only {
+    /// It has chosen it.
+    Chosen,
+    /// It has chosen HTTP/2, and did not speak it or refused it.
+    Left,
+}
+
 /// The state that attempts on one thread have in common. No borrow of a cell is held across an `await`.
 pub(crate) struct Requester {
     pub(crate) plan: Arc<Plan>,
@@ -86,6 +97,12 @@ pub(crate) struct Requester {
     habits: RefCell<Lru<ConnKey, Habit, RandomState>>,
     /// An origin has sent bytes unasked. Until then no habit is looked up for a request that may be sent twice.
     was_unasked: Cell<bool>,
+    /// Connections that are being opened, where one may do for several requests.
+    pub(crate) openings: Openings,
+    /// Origins that were offered HTTP/2 and speak HTTP/1.1.
+    http1_only: RefCell<Lru<ConnKey, Http1Only, RandomState>>,
+    /// One of them has left HTTP/2.
+    was_left: Cell<bool>,
     now: Cell<Nanos>,
     draw: Cell<u64>,
     connections_new: Cell<u64>,
@@ -113,6 +130,9 @@ impl Requester {
             idle_gauge,
             habits: RefCell::default(),
             was_unasked: Cell::new(false),
+            openings: Openings::default(),
+            http1_only: RefCell::default(),
+            was_left: Cell::new(false),
             now: Cell::new(clock.now()),
             draw: Cell::new(seed | 1),
             connections_new: Cell::new(0),
@@ -140,11 +160,10 @@ impl Requester {
     /// Takes an idle connection for another request, which `may_repeat` or must not be sent twice.
     pub(crate) fn check_out(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
         while self.may_reuse(key) {
-            let room = |connection: &mut Box<Connection>| connection.room();
-            let mut connection = self.idle.borrow_mut().lease(key, self.now(), room)?;
+            let mut connection = self.lease(key, may_repeat)?;
             match if may_repeat { connection.glance() } else { connection.look() } {
                 Look::Quiet => return Some(connection),
-                Look::Ended if self.now() - connection.idle_since <= limits::REUSE_ONCE_IDLE_MAX => {
+                Look::Ended if self.now() - connection.idle_since() <= limits::REUSE_ONCE_IDLE_MAX => {
                     self.learn(key, Habit::Closes);
                 }
                 Look::Spoke => self.learn(key, Habit::Unasked),
@@ -152,6 +171,57 @@ impl Requester {
             }
         }
         None
+    }
+
+    /// A connection of the pool, or a stream of one. If all streams of as many connections as an origin may have are in
+    /// use, the request waits on the one with the fewest.
+    fn lease(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
+        let (mut idle, now) = (self.idle.borrow_mut(), self.now());
+        let (mut full, mut least) = (0, usize::MAX);
+        let found = idle.lease(key, now, |connection| {
+            let room = connection.room(may_repeat, now);
+            if let (Room::Full, Some(leased)) = (&room, connection.leased()) {
+                (full, least) = (full + 1, least.min(leased));
+            }
+            room
+        });
+        if found.is_some() || full < limits::H2_CONNECTIONS_ORIGIN_MAX {
+            return found;
+        }
+        idle.lease(key, now, |connection| match connection.leased() {
+            Some(leased) if leased <= least => connection.queue(),
+            Some(_) | None => Room::Full,
+        })
+    }
+
+    /// Puts a connection of several streams into the pool, and leases one of them.
+    pub(crate) fn share(&self, key: &ConnKey, connection: Stream) -> Lease<Box<Connection>> {
+        let lease = Lease::Stream(Box::new(Connection::Http2(connection.lease())));
+        let opened = connection.opened();
+        let mut idle = self.idle.borrow_mut();
+        drop(idle.checkin(key.clone(), Box::new(Connection::Http2(connection)), opened, self.now()));
+        self.publish_idle(idle.len());
+        lease
+    }
+
+    /// Why the origin of `key` is spoken to over HTTP/1.1, if it is known to.
+    pub(crate) fn http1_only(&self, key: &ConnKey) -> Option<Http1Only> {
+        self.http1_only.borrow_mut().get(key).copied()
+    }
+
+    /// True if it has left HTTP/2.
+    pub(crate) fn has_left_http2(&self, key: &ConnKey) -> bool {
+        self.was_left.get() && self.http1_only(key) == Some(Http1Only::Left)
+    }
+
+    /// Records that it is; the least recently used entry is evicted above the limit.
+    pub(crate) fn set_http1_only(&self, key: &ConnKey, why: Http1Only) {
+        self.was_left.set(self.was_left.get() || why == Http1Only::Left);
+        let mut known = self.http1_only.borrow_mut();
+        known.insert(key.clone(), why);
+        if known.len() > limits::HABITS_MAX {
+            known.pop_oldest();
+        }
     }
 
     fn may_reuse(&self, key: &ConnKey) -> bool {
@@ -181,10 +251,13 @@ impl Requester {
         let mut connection = match lease {
             Lease::Exclusive(connection) if self.may_reuse(&key) => connection,
             Lease::Exclusive(_) => return false,
-            Lease::Stream(_) => return true,
+            Lease::Stream(mut stream) => {
+                stream.used_at(self.now());
+                return true;
+            }
         };
-        let opened = connection.opened;
-        connection.idle_since = self.now();
+        let opened = connection.opened();
+        connection.used_at(self.now());
         let mut idle = self.idle.borrow_mut();
         drop(idle.checkin(key, connection, opened, self.now()));
         self.publish_idle(idle.len());
@@ -208,21 +281,45 @@ impl Requester {
         (self.connections_new.get(), self.connections_reused.get())
     }
 
-    /// Closes every idle connection and returns their number.
+    /// Closes every idle connection and returns their number. One with requests on it stays.
     pub(crate) fn close_idle(&self) -> usize {
         let mut idle = self.idle.borrow_mut();
-        let count = idle.len();
-        idle.clear().for_each(drop);
-        self.publish_idle(0);
+        let all: Vec<_> = idle.clear().collect();
+        let count = all.len() - self.keep(&mut idle, all, Nanos::MAX);
+        self.publish_idle(idle.len());
         count
     }
 
     /// Closes connections that were idle for too long. Returns the next expiry.
     pub(crate) fn expire(&self) -> Option<Nanos> {
-        let mut idle = self.idle.borrow_mut();
-        idle.expire(self.now()).for_each(drop);
+        let (mut idle, now) = (self.idle.borrow_mut(), self.now());
+        if idle.next_expiry().is_some_and(|at| at <= now) {
+            let expired: Vec<_> = idle.expire(now).collect();
+            self.keep(&mut idle, expired, Nanos(now.0.saturating_sub(limits::IDLE_TIMEOUT.0)));
+        }
         self.publish_idle(idle.len());
         idle.next_expiry()
+    }
+
+    /// Puts those back that have requests on them, or had one after `since`; returns their number. The pool knows when a
+    /// stream was leased, not when it ended.
+    #[expect(clippy::vec_box, reason = "the pool gives boxes and takes them back")]
+    fn keep(
+        &self,
+        idle: &mut Keepalive<ConnKey, Box<Connection>>,
+        connections: Vec<Box<Connection>>,
+        since: Nanos,
+    ) -> usize {
+        let before = idle.len();
+        for mut connection in connections {
+            if let Some(key) = connection.kept_for(since) {
+                let is_used = connection.leased().is_some_and(|leased| leased > 0);
+                let used = if is_used { self.now() } else { connection.idle_since() };
+                let opened = connection.opened();
+                drop(idle.checkin(key, connection, opened, used));
+            }
+        }
+        idle.len() - before
     }
 
     /// The addresses of a row's host that the address policy allows.

@@ -16,7 +16,7 @@ use bytes::buf::Chain;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::{Body, Head, HeadReader, Piece, Strictness, TargetForm, write_request};
-use overlapped_proto::keepalive::{Extra, Room};
+use overlapped_proto::keepalive::Extra;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
@@ -177,11 +177,6 @@ impl<S: Socket> Connection<S> {
             answers: 0,
             heard: false,
         }
-    }
-
-    /// It carries one request at a time.
-    pub(crate) fn room(&mut self) -> Room<Box<Self>> {
-        Room::Whole
     }
 
     /// Checks for unsolicited bytes or a close before a request is sent. Such bytes would be taken for the response.
@@ -406,7 +401,7 @@ mod tests {
 
     use super::*;
     use crate::memory::Memory;
-    use crate::net::tls::Trust;
+    use crate::net::tls::{Alpn, Trust};
 
     /// A socket in memory. It waits before each read and each write, and answers once it has the whole request.
     #[derive(Default)]
@@ -634,7 +629,7 @@ mod tests {
         let (near, mut far) = duplex(64);
         let mut tcp = TcpStream::connect(server.addr()).await.unwrap();
         let asking = async {
-            let tls = trust.handshake("localhost", near).await.unwrap();
+            let tls = trust.handshake("localhost", near, Alpn::Http1).await.unwrap();
             let mut connection = connection(Stream::Tls(Box::new(tls)));
             for row in 0..3 {
                 let got = exchange(&mut connection, &Method::Get, &format!("/row/{row}"), b"").await;

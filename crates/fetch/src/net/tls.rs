@@ -34,6 +34,32 @@ pub(crate) struct Trust {
     unverified: OnceLock<Result<TlsConnectorConfig, Failure>>,
 }
 
+/// The protocols that are offered in a handshake (RFC 7301), the preferred one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alpn {
+    Http1,
+    Http2,
+    Both,
+}
+
+impl Alpn {
+    fn names(self) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[HTTP2],
+            Self::Both => &[HTTP2, b"http/1.1"],
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
+}
+
+const HTTP2: &[u8] = b"h2";
+
+/// True if the server has chosen HTTP/2.
+pub(crate) fn chose_http2<S>(session: &TlsStream<S>) -> bool {
+    session.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
+
 /// A host whose certificate is not verified.
 #[derive(Debug)]
 struct Exception {
@@ -71,11 +97,13 @@ impl Trust {
         unmet.map(|exception| exception.given.clone()).collect()
     }
 
-    /// Performs the handshake with `host` over any stream, verifying its certificate unless [`Trust::is_insecure`].
+    /// Performs the handshake with `host` over any stream, verifying its certificate unless [`Trust::is_insecure`], and
+    /// offers the protocols of `alpn`.
     pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         host: &str,
         stream: S,
+        alpn: Alpn,
     ) -> Result<TlsStream<S>, Failure> {
         let config = if self.is_insecure(host) {
             self.unverified.get_or_init(unverified)
@@ -87,7 +115,9 @@ impl Trust {
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| {
             Failure::new(ErrorKind::TlsHandshake, format!("{host} is not a name TLS can ask for"))
         })?;
-        TlsConnector::from(config).connect(name, stream).await.map_err(|error| of_handshake(&error, bare))
+        let connector = TlsConnector::from(config);
+        let session = connector.with_alpn(alpn.names()).connect(name, stream);
+        session.await.map_err(|error| of_handshake(&error, bare))
     }
 }
 
@@ -142,7 +172,6 @@ fn config(verifier: Arc<dyn ServerCertVerifier>) -> Result<TlsConnectorConfig, F
         .with_no_client_auth();
     let sessions = limits::TLS_HOSTS_MAX * limits::TLS_SESSIONS_HOST;
     config.resumption = Resumption::in_memory_sessions(sessions);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -90,7 +90,7 @@ pub fn pack(record: &Record, rest: &Rest, out: &mut Vec<u8>) {
     put_bytes(&headers.packed, out);
     varint::put(*bytes, out);
     varint::put(*wire_bytes, out);
-    out.push(notes.bits());
+    varint::put(u64::from(notes.bits()), out);
     put_option(sha256.as_ref(), out, |digest, out| out.extend_from_slice(digest));
     put_option(*truncated, out, |truncated, out| out.push(u8::from(truncated)));
     put_option(*started_unix_us, out, |at, out| varint::put(at.cast_unsigned(), out));
@@ -171,7 +171,7 @@ pub fn unpack(mut bytes: &[u8], path: impl Fn(&[u8]) -> PathBuf) -> Option<(Reco
     record.headers = Headers::from_packed(take_bytes(from)?.to_vec());
     record.bytes = varint::take(from)?;
     record.wire_bytes = varint::take(from)?;
-    record.notes = Notes::from_bits(take_byte(from)?);
+    record.notes = Notes::from_bits(take_small(from)?);
     record.sha256 = take_option(from, |from| varint::take_bytes(from, 32)?.try_into().ok())?;
     record.truncated = take_option(from, take_flag)?;
     record.started_unix_us = take_option(from, |from| Some(varint::take(from)?.cast_signed()))?;

@@ -1,0 +1,96 @@
+//! Opens a connection, and drives its I/O in a task.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use h2::client::Builder;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::limits;
+use overlapped_proto::origin::ConnKey;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::time::Nanos;
+
+use super::meter::{Meter, Received};
+use super::shared::Shared;
+use super::stream::Stream;
+use crate::net::stream::{self, Socket};
+
+/// The windows of flow control, in bytes: what a server may send before it is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    pub(crate) stream: u32,
+    pub(crate) connection: u32,
+}
+
+impl Windows {
+    /// Windows with which everything that waits to be read, on all streams of a run, is at most a share of its memory
+    /// budget.
+    pub(crate) fn new(memory_max: Option<u64>, parallel_max: usize) -> Self {
+        let budget = memory_max.unwrap_or(limits::MEMORY_BYTES) / limits::H2_MEMORY_SHARE;
+        let each = budget / parallel_max.max(1) as u64;
+        let each = each.clamp(limits::H2_STREAM_WINDOW_MIN.into(), limits::H2_STREAM_WINDOW_MAX.into());
+        let stream = u32::try_from(each).expect("it is below the largest window");
+        let connection = stream.saturating_mul(limits::H2_WINDOWS_A_CONNECTION);
+        Self {
+            stream,
+            connection: connection.clamp(limits::H2_CONNECTION_WINDOW_MIN, limits::H2_CONNECTION_WINDOW_MAX),
+        }
+    }
+}
+
+/// Begins HTTP/2 on an open stream. The result is for the pool; each request gets a lease of it.
+///
+/// The I/O is done by a task of the current runtime, which ends when the connection is closed, or when neither the pool
+/// nor a request has a stream of it. If the runtime ends first, all its requests fail.
+///
+/// # Errors
+///
+/// The connection broke.
+pub(crate) async fn open<S: Socket + Send + 'static>(
+    stream: stream::Stream<S>,
+    windows: Windows,
+    key: ConnKey,
+    remote: SocketAddr,
+    now: Nanos,
+) -> Result<Stream, Failure> {
+    let received = Arc::new(Received::default());
+    let socket = Meter::new(stream, Arc::clone(&received));
+    let broken =
+        |error: h2::Error| Failure::new(ErrorKind::HttpReset, format!("HTTP/2 cannot begin: {error}"));
+    let (send, connection) = builder(windows).handshake(socket).await.map_err(broken)?;
+    let shared = Arc::new(Shared::new(key, remote, now, received));
+    let end = End(Arc::clone(&shared));
+    tokio::spawn(async move {
+        // Each stream receives its error as well.
+        let _ = connection.await;
+        drop(end);
+    });
+    Ok(Stream::new(send, shared))
+}
+
+fn builder(windows: Windows) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
+        .max_frame_size(limits::H2_FRAME_BYTES_MAX)
+        .max_header_list_size(u32::try_from(limits::HEAD_BYTES_MAX).expect("a small constant"))
+        .header_table_size(limits::H2_HEADER_TABLE_BYTES)
+        .initial_max_send_streams(limits::H2_STREAMS_FIRST)
+        .max_concurrent_reset_streams(limits::H2_RESETS_REMEMBERED)
+        .reset_stream_duration(limits::H2_RESET_REMEMBERED.into())
+        .max_local_error_reset_streams(Some(limits::H2_ERRORS_MAX))
+        .max_send_buffer_size(limits::H2_SEND_BYTES_MAX);
+    builder
+}
+
+/// Marks the end of the task, also if it is dropped with its runtime.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.has_ended.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,20 @@
+//! HTTP/2 (RFC 9113), on the library `h2`: a connection that many requests share, each on a stream of its own.
+//!
+//! A task of the runtime that has opened the connection does its I/O ([`connection::open`]). The pool holds a
+//! [`Stream`] without a request; a lease is a further one. Attempts and task share the state that `h2` keeps behind a lock,
+//! which nobody waits for, since they run on one thread. Dropping a stream before its response has ended resets it
+//! (`CANCEL`); the connection goes on.
+//!
+//! What this module must never do: send a request twice. It says which failures prove that a request was not processed
+//! (`h2.refused`), and the attempt decides.
+
+mod connection;
+mod stream;
+mod shared;
+mod message;
+mod failure;
+mod meter;
+
+pub(crate) use connection::{Windows, open};
+pub(crate) use shared::Vacancy;
+pub(crate) use stream::Stream;

@@ -1,0 +1,89 @@
+//! What is known of a connection: how many requests it has, and whether it takes another.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use overlapped_proto::limits;
+use overlapped_proto::origin::ConnKey;
+use overlapped_proto::time::Nanos;
+
+use super::meter::Received;
+
+/// What the streams of a connection and its task know of it. They run on one thread, so no order of the accesses is needed.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) key: ConnKey,
+    pub(super) remote: SocketAddr,
+    pub(super) opened: Nanos,
+    pub(super) received: Arc<Received>,
+    /// Leases.
+    pub(super) leased: AtomicUsize,
+    /// When the last request on it ended, as [`Nanos`].
+    pub(super) last_used: AtomicU64,
+    /// Responses that have begun.
+    pub(super) answers: AtomicUsize,
+    /// Its task has ended.
+    pub(super) has_ended: AtomicBool,
+    /// It gets no more requests: a stream was reset with `HTTP_1_1_REQUIRED`.
+    pub(super) is_left: AtomicBool,
+}
+
+/// What a connection has for another request.
+pub(crate) enum Vacancy {
+    /// A stream.
+    Free,
+    /// As many streams as the server takes are open.
+    Full,
+    /// It takes no more requests.
+    Closed,
+}
+
+impl Shared {
+    pub(super) fn new(key: ConnKey, remote: SocketAddr, now: Nanos, received: Arc<Received>) -> Self {
+        Self {
+            key,
+            remote,
+            opened: now,
+            received,
+            leased: AtomicUsize::new(0),
+            last_used: AtomicU64::new(now.0),
+            answers: AtomicUsize::new(0),
+            has_ended: AtomicBool::new(false),
+            is_left: AtomicBool::new(false),
+        }
+    }
+
+    /// What it has for another request, by `send`, a handle of it.
+    pub(super) fn vacancy(&self, send: &mut SendRequest<Bytes>) -> Vacancy {
+        if self.has_ended.load(Ordering::Relaxed) || self.is_left.load(Ordering::Relaxed) {
+            return Vacancy::Closed;
+        }
+        // An error: the server has sent GOAWAY, or the connection broke, or the numbers of streams are used up.
+        let mut cx = Context::from_waker(Waker::noop());
+        if matches!(send.poll_ready(&mut cx), Poll::Ready(Err(_))) {
+            return Vacancy::Closed;
+        }
+        let most = send.current_max_send_streams().min(limits::H2_STREAMS_MAX);
+        if self.leased.load(Ordering::Relaxed) < most { Vacancy::Free } else { Vacancy::Full }
+    }
+}
+
+/// One of the requests of a connection.
+pub(super) struct Lease(Arc<Shared>);
+
+impl Lease {
+    pub(super) fn of(shared: &Arc<Shared>) -> Self {
+        shared.leased.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.leased.fetch_sub(1, Ordering::Relaxed);
+    }
+}

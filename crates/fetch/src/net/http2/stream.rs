@@ -1,0 +1,308 @@
+//! A stream of a connection: one request and its response.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::http1::{Head, Strictness};
+use overlapped_proto::job::Method;
+use overlapped_proto::limits;
+use overlapped_proto::origin::ConnKey;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::time::Nanos;
+
+use super::shared::{Lease, Shared, Vacancy};
+use super::{failure, message};
+use crate::memory::Share;
+use crate::net::exchange::{After, Exchange};
+use crate::net::request::Request;
+
+/// A lease of one stream of a connection; in the pool, the connection itself.
+pub(crate) struct Stream {
+    send: SendRequest<Bytes>,
+    shared: Arc<Shared>,
+    /// `None` in the pool.
+    #[expect(dead_code, reason = "kept for its drop")]
+    lease: Option<Lease>,
+    /// What is still to be sent of the request's body.
+    upload: Option<(SendStream<Bytes>, Bytes)>,
+    response: Option<ResponseFuture>,
+    interim: u32,
+    body: Option<RecvStream>,
+    /// What was read of the body and not given on.
+    piece: Option<Result<Bytes, Failure>>,
+    /// Bytes of the body to come, if the head tells.
+    left: Option<u64>,
+    /// A response to this request has no body.
+    is_bodiless: bool,
+    is_done: bool,
+    is_answered: bool,
+    body_bytes: u64,
+}
+
+impl Stream {
+    pub(super) fn new(send: SendRequest<Bytes>, shared: Arc<Shared>) -> Self {
+        Self {
+            send,
+            shared,
+            lease: None,
+            upload: None,
+            response: None,
+            interim: 0,
+            body: None,
+            piece: None,
+            left: None,
+            is_bodiless: false,
+            is_done: false,
+            is_answered: false,
+            body_bytes: 0,
+        }
+    }
+
+    /// A further stream of the same connection.
+    pub(crate) fn lease(&self) -> Self {
+        Self {
+            lease: Some(Lease::of(&self.shared)),
+            ..Self::new(self.send.clone(), Arc::clone(&self.shared))
+        }
+    }
+
+    /// What the connection has for another request.
+    pub(crate) fn vacancy(&mut self) -> Vacancy {
+        self.shared.vacancy(&mut self.send)
+    }
+
+    /// True if the connection takes no more requests. Those that it has taken go on.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        matches!(self.shared.vacancy(&mut self.send), Vacancy::Closed)
+    }
+
+    /// Requests on the connection.
+    pub(crate) fn leased(&self) -> usize {
+        self.shared.leased.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn key(&self) -> &ConnKey {
+        &self.shared.key
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.shared.remote
+    }
+
+    pub(crate) fn opened(&self) -> Nanos {
+        self.shared.opened
+    }
+
+    /// Responses that have begun on the connection.
+    pub(crate) fn answers(&self) -> u32 {
+        u32::try_from(self.shared.answers.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
+    }
+
+    /// When the last request on the connection ended.
+    pub(crate) fn last_used(&self) -> Nanos {
+        Nanos(self.shared.last_used.load(Ordering::Relaxed))
+    }
+
+    /// A request on the connection has ended.
+    pub(crate) fn used_at(&self, now: Nanos) {
+        self.shared.last_used.store(now.0, Ordering::Relaxed);
+    }
+
+    /// True if the server wants, or speaks, HTTP/1.1.
+    pub(crate) fn wants_http1(&self) -> bool {
+        self.shared.received.is_http1() || self.shared.is_left.load(Ordering::Relaxed)
+    }
+
+    fn poll_begin(&mut self, request: &Request<'_>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let ready = ready!(self.send.poll_ready(cx));
+        ready.map_err(|error| failure::of_head(&error, &self.shared.received))?;
+        let is_whole = request.body.is_empty();
+        let sent = self.send.send_request(message::request(&request.head)?, is_whole);
+        let (response, upload) = sent.map_err(|error| failure::of_head(&error, &self.shared.received))?;
+        self.response = Some(response);
+        self.upload = (!is_whole).then(|| (upload, request.body.clone()));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what the windows of the server allow. A failure shows when the response is read.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        while let Some((stream, rest)) = &mut self.upload {
+            stream.reserve_capacity(rest.len().min(limits::H2_SEND_BYTES_MAX));
+            match stream.poll_capacity(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(room))) => {
+                    let part = rest.split_to(room.min(rest.len()));
+                    let is_last = rest.is_empty();
+                    self.shared.received.progress();
+                    if stream.send_data(part, is_last).is_err() || is_last {
+                        self.upload = None;
+                    }
+                }
+                Poll::Ready(Some(Err(_)) | None) => self.upload = None,
+            }
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+        let response = self.response.as_mut().expect("the request was sent");
+        loop {
+            match response.poll_informational(cx) {
+                Poll::Ready(Some(Ok(_))) => {
+                    self.is_answered = true;
+                    self.shared.received.progress();
+                    self.interim += 1;
+                    if self.interim > limits::INTERIM_RESPONSES_MAX {
+                        let message = "too many interim responses came before the one that counts";
+                        return Poll::Ready(Err(Failure::new(ErrorKind::HttpLimit, message)));
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None | Some(Err(_))) => break,
+            }
+        }
+        let response = match ready!(Pin::new(response).poll(cx)) {
+            Ok(response) => response,
+            Err(error) => {
+                if failure::asks_for_http1(&error) {
+                    self.shared.is_left.store(true, Ordering::Relaxed);
+                }
+                return Poll::Ready(Err(failure::of_head(&error, &self.shared.received)));
+            }
+        };
+        self.is_answered = true;
+        self.shared.received.progress();
+        self.shared.answers.fetch_add(1, Ordering::Relaxed);
+        let (parts, body) = response.into_parts();
+        let status = parts.status.as_u16();
+        self.is_bodiless |= matches!(status, 204 | 304);
+        let ends_here = self.is_bodiless || body.is_end_stream();
+        self.left = if ends_here { Some(0) } else { message::content_length(&parts.headers) };
+        self.response = None;
+        self.body = Some(body);
+        Poll::Ready(message::response(status, &parts.headers))
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        if let Some(piece) = self.piece.take() {
+            return Poll::Ready(piece.map(Some));
+        }
+        let body = self.body.as_mut().expect("a body is read after its head");
+        loop {
+            let Some(data) = ready!(body.poll_data(cx)) else {
+                self.is_done = true;
+                return Poll::Ready(Ok(None));
+            };
+            let data = data.map_err(|error| failure::of_body(&error, &self.shared.received))?;
+            if data.is_empty() {
+                continue;
+            }
+            if self.is_bodiless {
+                let message = "there is a body where there can be none";
+                return Poll::Ready(Err(Failure::new(ErrorKind::BodyFraming, message)));
+            }
+            // The piece is consumed before the next one is asked for. The window was enlarged by no more than it.
+            let _ = body.flow_control().release_capacity(data.len());
+            self.shared.received.progress();
+            self.body_bytes += data.len() as u64;
+            self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+            return Poll::Ready(Ok(Some(data)));
+        }
+    }
+}
+
+impl Exchange for Stream {
+    async fn send(
+        &mut self,
+        request: &Request<'_>,
+        _: Strictness,
+        share: &mut Share,
+        sent: impl FnOnce(),
+    ) -> Result<Head, Failure> {
+        self.is_bodiless = *request.head.method() == Method::Head;
+        let mut sent = Some(sent);
+        let head = poll_fn(|cx| {
+            if self.response.is_none() {
+                ready!(self.poll_begin(request, cx))?;
+            }
+            self.poll_upload(cx);
+            if self.upload.is_none() {
+                sent.take().into_iter().for_each(|sent| sent());
+            }
+            self.poll_head(cx)
+        })
+        .await;
+        share.set(head.as_ref().map_or(0, |head| head.headers.bytes()));
+        sent.take().into_iter().for_each(|sent| sent());
+        head
+    }
+
+    async fn frame(&mut self, _: usize) -> Result<Option<Bytes>, Failure> {
+        poll_fn(|cx| {
+            self.poll_upload(cx);
+            self.poll_frame(cx)
+        })
+        .await
+    }
+
+    /// A body of one frame, with which the stream ends.
+    fn take_arrived(&mut self) -> Option<Bytes> {
+        let left = self.left?;
+        if self.upload.is_some() || self.piece.is_some() {
+            return None;
+        }
+        let mut data = Bytes::new();
+        if left > 0 {
+            match self.poll_frame(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(Some(piece))) => data = piece,
+                Poll::Ready(Ok(None)) | Poll::Pending => return None,
+                Poll::Ready(Err(failure)) => {
+                    self.piece = Some(Err(failure));
+                    return None;
+                }
+            }
+        }
+        let is_whole = data.len() as u64 == left && self.body.as_ref().is_some_and(RecvStream::is_end_stream);
+        if !is_whole {
+            self.piece = Some(Ok(data)).filter(|_| left > 0);
+            return None;
+        }
+        self.is_done = true;
+        Some(data)
+    }
+
+    fn leave_block(&mut self) {
+        if let Some(Ok(piece)) = &mut self.piece {
+            *piece = Bytes::copy_from_slice(piece);
+        }
+    }
+
+    fn bytes_left(&self) -> Option<u64> {
+        let held = self.piece.as_ref().and_then(|piece| piece.as_ref().ok());
+        Some(self.left? + held.map_or(0, |piece| piece.len() as u64))
+    }
+
+    fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
+    /// The last frame of a stream has a mark.
+    fn proves_the_end(&self) -> bool {
+        true
+    }
+
+    fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    fn after(&mut self) -> After {
+        if self.is_done { After::Reuse } else { After::Close }
+    }
+}

@@ -1,0 +1,336 @@
+//! HTTP/2 with servers that violate it, frame by frame: what ends is told, nothing grows, and no other row is harmed.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use overlapped_fetch::record::{Method, Record};
+use overlapped_fetch::{Config, Http, Network, Pace, Request, Timeouts};
+use overlapped_testkit::frames::{
+    END_HEADERS, END_STREAM, Frames, block, frame, goaway, head, kind, settings,
+};
+use overlapped_testkit::{Http2, Http2Rules, Http2Server, RawServer, Reply, Script, Server, row_of};
+use support::{body, config, error, fetch, fetch_one, one_by_one, retrying};
+
+fn known(config: Config) -> Config {
+    Config { network: Network { http: Http::Http2, ..config.network }, ..config }
+}
+
+/// A server whose connections are all played by this function, from the first request on.
+fn play(
+    script: impl Fn(&mut Frames, u32) -> std::io::Result<()> + Clone + Send + Sync + 'static,
+) -> Http2Server {
+    Http2Server::start(move |_| {
+        let script = script.clone();
+        Http2::Frames(Box::new(move |mut frames| {
+            if let Ok(streams) = frames.begin(1) {
+                // An error: the client has closed the connection, as it should.
+                let _ = frames.send(&settings(&[])).and_then(|()| script(&mut frames, streams[0]));
+                frames.rest();
+            }
+        }))
+    })
+}
+
+/// What one row gets of such a server, without retries.
+fn outcome(
+    script: impl Fn(&mut Frames, u32) -> std::io::Result<()> + Clone + Send + Sync + 'static,
+) -> Record {
+    let server = play(script);
+    let timeouts = Timeouts { total: Some(Duration::from_secs(10)), ..Timeouts::default() };
+    let record = fetch_one(Config { timeouts, ..known(config()) }, server.url("/"));
+    assert_eq!(server.connections(), 1);
+    record
+}
+
+fn check(
+    expected: &str,
+    script: impl Fn(&mut Frames, u32) -> std::io::Result<()> + Clone + Send + Sync + 'static,
+) {
+    let record = outcome(script);
+    assert_eq!(error(&record), expected, "{:?}", record.failure);
+}
+
+#[test]
+fn streams_above_the_last_of_goaway_are_sent_again_and_those_below_go_on() {
+    for method in [Method::Get, Method::Post] {
+        let server = Http2Server::start(|number| match number {
+            0 => Http2::Frames(Box::new(|mut frames| {
+                let streams = frames.begin(4).unwrap();
+                assert_eq!(streams, [1, 3, 5, 7]);
+                frames.send(&settings(&[])).unwrap();
+                // The second one is not answered before the first two are known to be the last.
+                frames.send(&head(1, 200, &[("x-from", "first")], false)).unwrap();
+                frames.send(&goaway(3, 0)).unwrap();
+                frames.send(&frame(kind::DATA, END_STREAM, 1, b"first")).unwrap();
+                frames.send(&head(3, 200, &[], false)).unwrap();
+                frames.send(&frame(kind::DATA, END_STREAM, 3, b"second")).unwrap();
+                frames.rest();
+            })),
+            _ => Http2::Rules(Http2Rules::new(|asked| Reply::ok(asked.path.clone()))),
+        });
+        let pace = Pace { parallel_max: 4, ..Pace::default() };
+        let request = Request { method, body: Some("x".into()), ..Request::default() };
+        let config = Config { pace, shards: Some(1), request, ..known(config()) };
+        let fetched = fetch(config, (0..4).map(|row| server.url(&format!("/{row}"))));
+        let bodies: Vec<_> = fetched.records.iter().map(body).collect();
+        assert_eq!(bodies, [&b"first"[..], b"second", b"/2", b"/3"]);
+        assert_eq!((server.connections(), server.seen().len()), (2, 2));
+    }
+}
+
+#[test]
+fn a_connection_that_ends_without_goaway_is_opened_again_for_idempotent_requests_only() {
+    for (method, expected) in [(Method::Get, ""), (Method::Post, "http.no_response")] {
+        let server = Http2Server::start(|number| match number {
+            0 => Http2::Frames(Box::new(|mut frames| {
+                frames.begin(1).unwrap();
+                frames.send(&settings(&[])).unwrap();
+                frames.send(&head(1, 204, &[], true)).unwrap();
+                // It reads the second request and closes the connection.
+                let _ = frames.requests(1);
+            })),
+            _ => Http2::Rules(Http2Rules::new(|asked| Reply::ok(asked.path.clone()))),
+        });
+        let request = Request { method, ..Request::default() };
+        let fetched = fetch(
+            Config { request, ..known(one_by_one()) },
+            (0..2).map(|row| server.url(&format!("/{row}"))),
+        );
+        assert_eq!(fetched.errors(), ["", expected]);
+    }
+}
+
+#[test]
+fn a_setting_lowered_in_the_middle_sends_further_requests_elsewhere() {
+    let server = Http2Server::start(|number| match number {
+        0 => Http2::Frames(Box::new(|mut frames| {
+            frames.begin(1).unwrap();
+            frames.send(&settings(&[(3, 100)])).unwrap();
+            frames.send(&[settings(&[(3, 0), (4, 10)]), head(1, 204, &[], true)].concat()).unwrap();
+            frames.rest();
+        })),
+        _ => Http2::Rules(Http2Rules::new(|asked| Reply::ok(asked.path.clone()))),
+    });
+    let fetched = fetch(known(one_by_one()), (0..3).map(|row| server.url(&format!("/{row}"))));
+    assert_eq!(fetched.errors(), ["", "", ""]);
+    assert_eq!((body(&fetched.records[1]), server.connections()), (&b"/1"[..], 2));
+}
+
+#[test]
+fn a_server_must_begin_with_settings() {
+    for first in [head(1, 200, &[], true), frame(kind::PING, 0, 0, &[0; 8]), b"SSH-2.0-x\r\n".to_vec()] {
+        let server = Http2Server::start(move |_| {
+            let first = first.clone();
+            Http2::Frames(Box::new(move |mut frames| {
+                let _ = frames.begin(1).and_then(|_| frames.send(&first));
+                frames.rest();
+            }))
+        });
+        let record = fetch_one(known(config()), server.url("/"));
+        assert_eq!(error(&record), "h2.protocol", "{:?}", record.failure);
+    }
+}
+
+#[test]
+fn a_server_of_http1_is_told_by_its_first_bytes() {
+    let server = Http2Server::start(|_| {
+        Http2::Frames(Box::new(|mut frames| {
+            let _ = frames.begin(1);
+            let _ = frames.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            frames.rest();
+        }))
+    });
+    let record = fetch_one(known(config()), server.url("/"));
+    assert_eq!(error(&record), "h2.protocol");
+    assert!(record.failure.unwrap().message.contains("speaks HTTP/1"));
+    assert_eq!(server.connections(), 1, "by prior knowledge nothing else is tried");
+}
+
+#[test]
+fn a_server_that_chooses_http2_and_speaks_http1_gets_http1() {
+    let server = Server::builder().tls().alpn(&["h2", "http/1.1"]).start();
+    let network = Network { ca_pem: server.ca_pem().map(Into::into), ..Network::default() };
+    let fetched =
+        fetch(Config { network, ..config() }, (0..30).map(|row| server.url(&format!("/row/{row}"))));
+    for record in &fetched.records {
+        assert_eq!(error(record), "", "{:?}", record.failure);
+        assert_eq!(body(record), row_of(record.row.0));
+        let notes: Vec<_> = record.notes.iter().map(|note| note.name()).collect();
+        assert_eq!(notes, ["http2-left"]);
+    }
+    assert_eq!(server.row_hits()[..30], [1; 30]);
+}
+
+#[test]
+fn a_server_that_speaks_http2_unasked_is_no_server_of_http1() {
+    let server = RawServer::start(Script::new().expect_request().send(settings(&[(3, 100)])).silence());
+    let record = fetch_one(config(), server.url("/"));
+    assert_eq!(error(&record), "http.parse");
+}
+
+#[test]
+fn heads_that_never_end_or_are_too_large_are_refused() {
+    check("h2.limit", |frames, stream| {
+        frames.send(&frame(kind::HEADERS, END_STREAM, stream, &block(200, &[])))?;
+        (0..100_000).try_for_each(|_| frames.send(&frame(kind::CONTINUATION, 0, stream, &[])))
+    });
+    let value = "x".repeat(10_000);
+    let long = |fields: usize| {
+        let fields = vec![("x-long", &*value); fields];
+        let block = block(200, &fields);
+        move |frames: &mut Frames, stream: u32| {
+            let mut parts = block.chunks(16 << 10).peekable();
+            let mut kind = kind::HEADERS;
+            while let Some(part) = parts.next() {
+                let end = if parts.peek().is_none() { END_HEADERS } else { 0 };
+                let end_stream = if kind == kind::HEADERS { END_STREAM } else { 0 };
+                frames.send(&frame(kind, end | end_stream, stream, part))?;
+                kind = kind::CONTINUATION;
+            }
+            Ok(())
+        }
+    };
+    check("", long(20));
+    check("h2.protocol", long(30));
+    check("h2.limit", long(200));
+    let many = vec![("a", "b"); 1_001];
+    let many = block(200, &many);
+    check("http.limit", move |frames, stream| {
+        frames.send(&frame(kind::HEADERS, END_STREAM | END_HEADERS, stream, &many))
+    });
+}
+
+#[test]
+fn frames_that_lead_nowhere_end_the_connection() {
+    let floods = [
+        frame(kind::PING, 0, 0, &[7; 8]),
+        settings(&[(3, 100)]),
+        frame(kind::DATA, 0, 1, &[]),
+        frame(0xee, 0, 0, &[0; 1_000]),
+        frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
+    ];
+    for flood in floods {
+        let kind = flood[3];
+        let many = flood.repeat(1_000);
+        let record = outcome(move |frames, stream| {
+            frames.send(&head(stream, 200, &[], false))?;
+            (0..100).try_for_each(|_| frames.send(&many))
+        });
+        let expected = ["h2.limit", "h2.protocol"];
+        assert!(expected.contains(&error(&record)), "frames of kind {kind}: {:?}", record.failure);
+    }
+}
+
+#[test]
+fn frames_that_are_wrong_end_the_connection() {
+    let wrong: [(&str, Vec<u8>); 9] = [
+        ("PUSH_PROMISE", frame(kind::PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2, 0x88])),
+        ("DATA on stream 0", frame(kind::DATA, 0, 0, b"x")),
+        ("HEADERS on an idle stream", head(9, 200, &[], true)),
+        ("DATA on an idle stream", frame(kind::DATA, 0, 9, b"x")),
+        ("a window that overflows", frame(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
+        ("padding longer than the frame", frame(kind::DATA, 8, 1, &[200, 1, 2])),
+        ("a frame that is too long", frame(kind::DATA, 0, 1, &[0; 17 << 10])),
+        ("a broken header block", frame(kind::HEADERS, END_HEADERS, 1, &[0xff, 0xff, 0xff])),
+        ("CONTINUATION alone", frame(kind::CONTINUATION, END_HEADERS, 1, &[])),
+    ];
+    for (what, bytes) in wrong {
+        let record = outcome(move |frames, _| frames.send(&bytes));
+        assert_eq!(error(&record), "h2.protocol", "{what}: {:?}", record.failure);
+    }
+}
+
+#[test]
+fn heads_that_are_wrong_fail_their_row() {
+    let wrong: [(&str, Vec<u8>); 4] = [
+        ("a name in capitals", block(200, &[("X-Upper", "1")])),
+        ("a field of a connection", block(200, &[("connection", "close")])),
+        ("a status that is none", {
+            let mut block = block(200, &[]);
+            block[10..].copy_from_slice(b"2x0");
+            block
+        }),
+        ("no status", block(200, &[])[13..].to_vec()),
+    ];
+    for (what, block) in wrong {
+        let record = outcome(move |frames, stream| {
+            frames.send(&frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &block))
+        });
+        assert_eq!(error(&record), "h2.protocol", "{what}: {:?}", record.failure);
+    }
+}
+
+#[test]
+fn a_body_where_there_can_be_none_is_refused() {
+    check("body.framing", |frames, stream| {
+        frames.send(&head(stream, 204, &[], false))?;
+        frames.send(&frame(kind::DATA, END_STREAM, stream, b"hello"))
+    });
+}
+
+#[test]
+fn a_body_that_stalls_ends_at_its_deadline() {
+    let server = play(|frames, stream| {
+        frames.send(&head(stream, 200, &[], false))?;
+        frames.send(&frame(kind::DATA, 0, stream, b"hello"))
+    });
+    let timeouts = Timeouts { total: Some(Duration::from_millis(300)), ..Timeouts::default() };
+    let record = fetch_one(Config { timeouts, ..known(config()) }, server.url("/"));
+    assert_eq!((error(&record), record.truncated), ("timeout.total", Some(true)));
+}
+
+#[test]
+fn a_connection_that_breaks_inside_a_body_truncates_it() {
+    let server = Http2Server::start(|_| {
+        Http2::Frames(Box::new(|mut frames| {
+            let streams = frames.begin(1).unwrap();
+            frames.send(&settings(&[])).unwrap();
+            frames.send(&head(streams[0], 200, &[("content-length", "10")], false)).unwrap();
+            frames.send(&frame(kind::DATA, 0, streams[0], b"hello")).unwrap();
+        }))
+    });
+    let record = fetch_one(known(config()), server.url("/"));
+    assert!(["body.truncated", "body.reset"].contains(&error(&record)), "{:?}", record.failure);
+    assert_eq!(record.truncated, Some(true));
+}
+
+#[test]
+fn goaway_on_every_connection_costs_a_bounded_number_of_them() {
+    let server = Http2Server::start(|_| {
+        Http2::Frames(Box::new(|mut frames| {
+            let _ = frames.begin(1).and_then(|_| frames.send(&[settings(&[]), goaway(0, 0)].concat()));
+            frames.rest();
+        }))
+    });
+    let record = fetch_one(known(retrying(1)), server.url("/"));
+    assert_eq!((error(&record), record.attempts), ("h2.refused", 2));
+    assert_eq!(server.connections(), 6, "three times for each attempt");
+}
+
+#[test]
+fn a_broken_connection_costs_the_rows_that_share_it_a_retry_and_no_more() {
+    // Stream 5 is answered with what ends the connection; on later connections all goes well.
+    let server = Http2Server::start(|number| match number {
+        0 => Http2::Frames(Box::new(|mut frames| {
+            let _ = frames.begin(8);
+            let _ = frames.send(&[settings(&[]), frame(kind::DATA, 0, 0, b"x")].concat());
+            frames.rest();
+        })),
+        _ => Http2::Rules(Http2Rules::new(|asked| {
+            let row = asked.path.trim_start_matches("/row/").parse().unwrap();
+            Reply::ok(row_of(row))
+        })),
+    });
+    let pace = Pace { parallel_max: 8, ..Pace::default() };
+    let fetched = fetch(
+        Config { pace, shards: Some(1), ..known(retrying(2)) },
+        (0..8).map(|row| server.url(&format!("/row/{row}"))),
+    );
+    for record in &fetched.records {
+        assert_eq!((error(record), record.attempts), ("", 2), "{:?}", record.failure);
+        assert_eq!(body(record), row_of(record.row.0));
+    }
+}
