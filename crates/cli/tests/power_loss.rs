@@ -160,6 +160,12 @@ fn of_a_run_that_overwrites_another() {
 }
 
 #[test]
+fn of_a_run_in_order_behind_a_slow_row() {
+    loses_power(Kind::Ordered, &[]);
+    loses_power(Kind::Ordered, &[Trip { calls: "sync", file: "/waiting", at: 3, act: Act::KillAfter }]);
+}
+
+#[test]
 fn of_a_run_that_must_not_send_twice() {
     loses_power(Kind::Post, &[]);
 }
