@@ -3,17 +3,27 @@
 - `Executor`: a `ThreadPoolExecutor` whose calls can be awaited (`await executor.run(fn)`).
 - `fetch(urls)`: one record for each URL, on an engine of its own, without an event loop.
 - `to_async(obj)`, `gather(..., limit=)`, `as_completed(..., limit=)`.
+- `AsyncSession`: requests that are awaited.
 - `overlapped.requests`: the interface of requests. `overlapped.concurrent.futures`: that of `concurrent.futures`.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._executor import Executor, ExecutorStats, QueueFull
 from ._fetch import Fetch, fetch
 from ._overlapped import Record, Timings, __version__
 
+if TYPE_CHECKING:
+    from . import concurrent as concurrent
+    from . import requests as requests
+    from ._aio import AsyncProxy, as_completed, gather, to_async
+    from ._session import AsyncSession
+
 __all__ = [
     "AsyncProxy",
+    "AsyncSession",
     "Executor",
     "ExecutorStats",
     "Fetch",
@@ -28,7 +38,13 @@ __all__ = [
 ]
 
 # These need asyncio, whose import takes longer than that of all the rest.
-_LAZY = {"to_async": "_aio", "gather": "_aio", "as_completed": "_aio", "AsyncProxy": "_aio"}
+_LAZY = {
+    "AsyncProxy": "_aio",
+    "AsyncSession": "_session",
+    "as_completed": "_aio",
+    "gather": "_aio",
+    "to_async": "_aio",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -190,7 +190,8 @@ class as_completed:
         return self
 
     async def __anext__(self) -> asyncio.Future[Any]:
-        return await self._completed.__anext__()
+        done: asyncio.Future[Any] = await self._completed.__anext__()
+        return done
 
     async def aclose(self) -> None:
         """Cancels what still runs."""
@@ -206,7 +207,7 @@ async def _completed(
     try:
         while True:
             while limit is None or len(running) < limit:
-                awaitable = next(aws, _END)
+                awaitable: Any = next(aws, _END)
                 if awaitable is _END:
                     break
                 running.add(asyncio.ensure_future(awaitable))

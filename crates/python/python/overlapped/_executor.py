@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import threading
 import time
 import weakref
@@ -77,7 +76,7 @@ class Executor(ThreadPoolExecutor):
         self,
         max_workers: int | None = None,
         thread_name_prefix: str = "",
-        initializer: Callable[..., object] | None = None,
+        initializer: Callable[..., Any] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
         max_queue: int | None = None,
@@ -86,7 +85,7 @@ class Executor(ThreadPoolExecutor):
         wait_at_exit: bool = True,
     ) -> None:
         if max_workers is None:
-            processors = os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count()
+            processors = getattr(os, "process_cpu_count", os.cpu_count)()
             max_workers = min(32, (processors or 1) + 4)
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
@@ -99,7 +98,7 @@ class Executor(ThreadPoolExecutor):
         self._max_workers = max_workers
         self._on_full = on_full
         self._wait_at_exit = wait_at_exit
-        self._broken: bool | str = False
+        self._broken: Any = False
         self._shutdown = False
         self._shutdown_lock = threading.Lock()
         self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{_number()}"
@@ -109,18 +108,19 @@ class Executor(ThreadPoolExecutor):
         self._thread_set: set[threading.Thread] = set()
         self._pool = Pool(max_workers, max_queue, keep_alive)
         self._lane = Pool.ROOT
-        self._work_queue = _WorkQueue(self._pool)
+        self._work_queue: Any = _WorkQueue(self._pool)
         finalizer = weakref.finalize(self, self._pool.close)
         finalizer.atexit = False
 
     @property
-    def _threads(self) -> set[threading.Thread]:
+    def _threads(self) -> set[threading.Thread]:  # type: ignore[override]
         # Of a view: those of its executor. A property, so that `__init__` of the base class is not needed for it.
         return self._owner._thread_set
 
     @property
     def _owner(self) -> Executor:
-        return self.__dict__.get("_root", self)
+        root: Executor = self.__dict__.get("_root", self)
+        return root
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Hands a call to the pool. If the queue is full, see `on_full`."""

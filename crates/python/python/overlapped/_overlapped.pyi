@@ -7,6 +7,20 @@ from contextvars import Context
 from os import PathLike
 from typing import Any, final
 
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Bridge",
+    "Feeder",
+    "Fetch",
+    "Pool",
+    "Record",
+    "Timings",
+    "__version__",
+    "host_to_ascii",
+    "main",
+]
+
 __version__: str
 
 def main(words: list[str]) -> int:
@@ -57,6 +71,7 @@ class Pool:
     def drain(self) -> list[Any]: ...
     def stats(self) -> tuple[int, int, int, int, int, int, int]: ...
 
+@disjoint_base
 class Fetch:
     """A run of the engine."""
 

@@ -7,6 +7,7 @@ generators, proxies, contexts of the `ssl` module) is here; no other file opens 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import http.client
 import select
 import socket
@@ -73,6 +74,34 @@ class Endpoint(NamedTuple):
     def is_tunnel(self) -> bool:
         """Whether the proxy passes bytes on, rather than requests."""
         return self.proxy is not None and (self.scheme == "https" or self.proxy.startswith("socks"))
+
+
+class Abort:
+    """The connections of a request, to be closed by another thread. What waits for one of them then fails."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: http.client.HTTPConnection | None = None
+        self._is_aborted = False
+
+    def watch(self, connection: http.client.HTTPConnection | None) -> None:
+        """The connection that the request uses from now on."""
+        with self._lock:
+            self._connection = connection
+        if self._is_aborted:
+            self.abort()
+
+    def abort(self) -> None:
+        """Ends the request."""
+        with self._lock:
+            self._is_aborted = True
+            sock = self._connection.sock if self._connection is not None else None
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+
+aborts: contextvars.ContextVar[Abort | None] = contextvars.ContextVar("aborts", default=None)
 
 
 class Pool:
@@ -338,6 +367,8 @@ class RawResponse:
     def _read(self, amt: int | None) -> bytes:
         if self._connection is None:
             return b""
+        if (abort := aborts.get()) is not None:
+            abort.watch(self._connection)
         try:
             block = self._original_response.read(amt)
         except TimeoutError as error:
@@ -363,6 +394,8 @@ class RawResponse:
         self._connection = None
         will_close = response.will_close
         response.close()
+        if (abort := aborts.get()) is not None:
+            abort.watch(None)
         if will_close:
             connection.close()
         else:

@@ -171,6 +171,8 @@ class HTTPAdapter(BaseAdapter):
         endpoint: transport.Endpoint,
         timeout: float | None,
     ) -> transport.RawResponse:
+        if (abort := transport.aborts.get()) is not None:
+            abort.watch(connection)
         try:
             connection.sock.settimeout(timeout)
             transport.send(connection, method, target, headers, body)

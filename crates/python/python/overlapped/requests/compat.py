@@ -20,7 +20,8 @@ from urllib.parse import (
     urlsplit,
     urlunparse,
 )
-from urllib.request import getproxies, getproxies_environment, parse_http_list, proxy_bypass, proxy_bypass_environment
+from urllib.request import getproxies, getproxies_environment, parse_http_list, proxy_bypass
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore]
 
 builtin_str = str
 basestring = (str, bytes)

@@ -23,13 +23,13 @@ class MockRequest:
     def __init__(self, request: Any) -> None:
         self._request = request
         self._new_headers: dict[str, str] = {}
-        self.type = urlsplit(request.url).scheme
+        self.type: str = urlsplit(request.url).scheme
 
     def get_type(self) -> str:
         return self.type
 
     def get_host(self) -> str:
-        return urlsplit(self._request.url).netloc
+        return str(urlsplit(self._request.url).netloc)
 
     def get_origin_req_host(self) -> str:
         return self.get_host()
@@ -40,7 +40,7 @@ class MockRequest:
             return str(self._request.url)
         # A request to one address in the name of another host has the cookies of that host.
         host = host.decode("ascii") if isinstance(host, bytes) else host
-        return urlunsplit(urlsplit(self._request.url)._replace(netloc=host))
+        return str(urlunsplit(urlsplit(self._request.url)._replace(netloc=host)))
 
     def is_unverifiable(self) -> bool:
         return True

@@ -60,13 +60,13 @@ class RequestEncodingMixin:
     def path_url(self) -> str:
         """The path and the query."""
         parts = urlsplit(self.url)
-        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return str(parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
     @staticmethod
     def _encode_params(data: Any) -> Any:
         if isinstance(data, (str, bytes)) or hasattr(data, "read") or not hasattr(data, "__iter__"):
             return data
-        pairs = []
+        pairs: list[Any] = []
         for name, values in to_key_val_list(data):
             if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
                 values = [values]
@@ -90,7 +90,8 @@ class RequestEncodingMixin:
                     content = value if isinstance(value, bytes) else str(value).encode("utf-8")
                     parts.append((_disposition(name, None), content))
         for name, value in to_key_val_list(files):
-            kind, extra = None, {}
+            kind: Any = None
+            extra: Any = {}
             if isinstance(value, (tuple, list)):
                 filename, content, *rest = value
                 kind = rest[0] if rest else None
@@ -121,8 +122,8 @@ def _disposition(name: Any, filename: Any) -> dict[str, str]:
     """How HTML says that names are escaped in a multipart form."""
 
     def quoted(text: Any) -> str:
-        text = text.decode("utf-8") if isinstance(text, bytes) else str(text)
-        return text.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
+        plain: str = text.decode("utf-8") if isinstance(text, bytes) else str(text)
+        return plain.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
 
     value = f'form-data; name="{quoted(name)}"'
     if filename is not None:

@@ -58,5 +58,9 @@ class LookupDict(dict):  # type: ignore[type-arg]
     def __getitem__(self, key: Any) -> Any:
         return self.__dict__.get(key)
 
+    # For the type checker: any name may be one.
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"there is no {name!r}")
+
     def get(self, key: Any, default: Any = None) -> Any:
         return self.__dict__.get(key, default)

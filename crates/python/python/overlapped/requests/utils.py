@@ -290,13 +290,13 @@ def guess_json_utf(data: bytes) -> str | None:
     if sample[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     zeros = tuple(byte == 0 for byte in sample)
-    known = {
+    known: dict[tuple[bool, ...], str] = {
         (True, False, True, False): "utf-16-be",
         (False, True, False, True): "utf-16-le",
         (True, True, True, False): "utf-32-be",
         (False, True, True, True): "utf-32-le",
     }
-    return known.get(zeros, None if any(zeros) else "utf-8")
+    return known.get(zeros) or (None if any(zeros) else "utf-8")
 
 
 def stream_decode_response_unicode(iterator: Any, r: Any) -> Iterator[Any]:

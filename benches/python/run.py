@@ -1,0 +1,58 @@
+"""Clients of Python beside each other, on one nginx: 1 KB bodies, 64 requests at a time (one for the sessions).
+
+    python benches/python/run.py            # in an environment with overlapped, pycurl, aiohttp and requests
+
+Interleaved rounds; the medians are printed. CPU is that of the whole process, the start of the interpreter included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "peers"), str(HERE)]
+
+from clients import CLIENTS  # noqa: E402
+from server import Nginx  # noqa: E402
+
+SLOW = ("requests", "aiohttp")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=100_000, help="of the fast clients; a twentieth of the slow ones")
+    parser.add_argument("--only", nargs="*", default=list(CLIENTS))
+    options = parser.parse_args()
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in options.only}
+    with tempfile.TemporaryDirectory() as folder, Nginx(Path(folder), 1000, 64) as nginx:
+        for _ in range(options.rounds):
+            for name in options.only:
+                count = options.requests // 20 if any(slow in name for slow in SLOW) else options.requests
+                seen[name].append(measured(name, f"http://127.0.0.1:{nginx.port}", count))
+    print(f"{os.cpu_count()} processors, Python {sys.version.split()[0]}, {options.rounds} rounds, medians\n")
+    print("| client | requests/s | CPU s / 10,000 |\n| --- | --- | --- |")
+    for name, runs in seen.items():
+        rate, cpu = (statistics.median(column) for column in zip(*runs))
+        print(f"| {name} | {rate:,.0f} | {cpu:.3f} |")
+
+
+def measured(name: str, base: str, count: int) -> tuple[float, float]:
+    command = [sys.executable, str(HERE / "clients.py"), name, base, str(count)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"{name} failed")
+    return float(output), (usage.ru_utime + usage.ru_stime) / count * 10_000
+
+
+if __name__ == "__main__":
+    main()
