@@ -76,7 +76,7 @@ impl Builder {
         self
     }
 
-    /// This many threads are started at once and never let go; at most `max_workers`.
+    /// This many threads are started at once and never let go; of more than `max_workers`, so many.
     pub fn min_workers(mut self, threads: usize) -> Self {
         self.min_workers = threads;
         self
@@ -101,13 +101,13 @@ impl Builder {
         self
     }
 
-    /// What the threads are called; a number follows.
+    /// What the threads are called; a number follows. It cannot contain a NUL.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.settings.thread_name = name.into();
         self
     }
 
-    /// The size of a thread's stack.
+    /// The size of a thread's stack, in bytes; the system may make it larger.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.settings.stack_size = Some(bytes);
         self
@@ -194,6 +194,16 @@ impl Builder {
             if threads > limits::THREADS_MAX {
                 return Err(format!("{name} is {threads}; at most {} are possible", limits::THREADS_MAX));
             }
+        }
+        if self.settings.thread_name.contains('\0') {
+            let name = &self.settings.thread_name;
+            return Err(format!(
+                "thread_name is {name:?}; the name of a thread cannot contain a NUL: leave it out"
+            ));
+        }
+        if let Some(bytes) = self.settings.stack_size.filter(|bytes| *bytes > limits::STACK_BYTES_MAX) {
+            let most = limits::STACK_BYTES_MAX;
+            return Err(format!("stack_size is {bytes} bytes; at most {most} are possible"));
         }
         if self.queue_limit == 0 {
             return Err("queue_limit is 0, so every job would be rejected; at least 1 is needed".to_owned());

@@ -210,9 +210,9 @@ impl Executor {
         self.view(name, max_concurrency, None)
     }
 
-    /// As [`limited`](Executor::limited), with a bound of its own for the view's queue.
+    /// As [`limited`](Executor::limited), with a bound of its own for the view's queue, of at least 1.
     pub fn limited_queue(&self, name: &str, max_concurrency: usize, queue_limit: usize) -> Executor {
-        self.view(name, max_concurrency, Some(queue_limit))
+        self.view(name, max_concurrency, Some(queue_limit.max(1)))
     }
 
     /// The same executor, or view, for jobs of one kind: `running` and the report of a shutdown show the label beside the place where a

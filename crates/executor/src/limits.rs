@@ -19,6 +19,9 @@ pub(crate) fn stand_in_workers(max_workers: usize) -> usize {
 /// More threads than this are refused as a mistake: no supported system can start as many.
 pub(crate) const THREADS_MAX: usize = 1 << 20;
 
+/// The same of a stack: a quarter of the address space that a process has.
+pub(crate) const STACK_BYTES_MAX: usize = if usize::BITS == 64 { 1 << 45 } else { 1 << 30 };
+
 // After a refused thread.
 
 /// The first pause of the exponential back-off, enough for a burst of other threads to end, and the longest, which bounds how long a

@@ -375,8 +375,8 @@ impl<T: Read + Send + 'static> Unblock<T> {
         let wanted = if ahead > 0 { self.reading.one_read_bytes } else { self.reading.wanted };
         let most = self.block_bytes.max(wanted.min(self.reading.one_read_bytes));
         let bytes = self.reading.next_bytes.max(self.reading.wanted).min(most);
-        self.reading.next_bytes = (bytes * 2).min(most);
-        let blocks = ahead + usize::from(operation.is_awaited());
+        self.reading.next_bytes = bytes.saturating_mul(2).min(most);
+        let blocks = ahead.saturating_add(usize::from(operation.is_awaited()));
         let short = if self.reading.ahead.is_some_and(|blocks| blocks > 0) {
             ShortRead::Continues
         } else {
@@ -384,7 +384,7 @@ impl<T: Read + Send + 'static> Unblock<T> {
         };
         let stock = self.reading.go();
         self.start(operation, move |object| {
-            stock.fill(object, blocks.max(1) * bytes, bytes, short);
+            stock.fill(object, blocks.max(1).saturating_mul(bytes), bytes, short);
             Done::Used
         });
     }
