@@ -485,7 +485,7 @@ fn a_second_byte_order_mark_is_text() {
         let list = "\u{feff}\n\u{feff}url\nhttp://a/\n".as_bytes();
         let (rows, end) = read_blocks(Format::Csv, &Options::default(), list.chunks(size));
         assert!(rows.is_empty());
-        assert!(end.unwrap_err().message.ends_with("the first line has: \\u{feff}url"));
+        assert!(end.unwrap_err().message.contains("the first line has: \\u{feff}url; "));
     }
 }
 
@@ -493,12 +493,100 @@ fn a_second_byte_order_mark_is_text() {
 fn a_table_without_the_column_is_refused() {
     let (rows, end) = read_blocks(Format::Csv, &Options::default(), [&b"link,name\nhttp://a/,b\n"[..]]);
     assert!(rows.is_empty());
-    let message = "input.format: there is no column \"url\" for the URL; the first line has: link, name";
+    let message = "input.format: there is no column url; the first line has: link, name; --url-col NAME names the one with the URLs";
     assert_eq!(end.unwrap_err().to_string(), message);
+    let check = |format, list: &str, expected: &str| {
+        let (rows, end) = read_blocks(format, &Options::default(), [list.as_bytes()]);
+        assert!(rows.is_empty());
+        let message = end.unwrap_err().message;
+        assert!(message.ends_with(expected), "{message}");
+    };
+    check(Format::Csv, "id,URL\n1,http://a/\n", "; perhaps --url-col URL is meant");
+    check(Format::Csv, "id;url\n1;http://a/\n", "for example by mlr --csv --ifs ';' --ofs , cat");
+    check(Format::Csv, "id\turl\n1\thttp://a/\n", "separated by tabs: --input-format tsv");
+    check(Format::Tsv, "id,url\n1,http://a/\n", "separated by `,`: --input-format csv");
+    check(
+        Format::Csv,
+        "http://me:s3cret@a/,1\n",
+        "has the URL http://a/: put a line with the names before it",
+    );
 
     let options = Options { url_column: "link".into(), ..Options::default() };
     let (rows, end) = read_blocks(Format::Csv, &options, [&b"link,name\nhttp://a/,b\n"[..]]);
     assert_eq!((rows.len(), end), (1, Ok(())));
+}
+
+/// DuckDB and pyarrow refuse a `meta` with two members of one name.
+#[test]
+fn two_columns_of_one_name_made_two_members_of_one_name() {
+    let meta = |format, list: &str| ask(format, list).meta.map(String::from).unwrap();
+    assert_eq!(
+        meta(Format::Csv, "a,url,a,,a,\n1,http://a/,2,3,4,5\n"),
+        r#"{"a":"1","a.1":"2","Unnamed: 3":"3","a.2":"4","Unnamed: 5":"5"}"#
+    );
+    assert_eq!(meta(Format::Tsv, "a\ta.1\ta\turl\n1\t2\t3\thttp://a/\n"), r#"{"a":"1","a.1":"2","a.2":"3"}"#);
+    assert_eq!(
+        meta(Format::Csv, "url,,Unnamed: 1,Unnamed: 1\nhttp://a/,1,2,3\n"),
+        r#"{"Unnamed: 1":"1","Unnamed: 1.1":"2","Unnamed: 1.2":"3"}"#
+    );
+    // The last one counts, as in Python, JavaScript and jq.
+    assert_eq!(
+        meta(Format::Ndjson, r#"{"a":1,"b":2,"url":"http://a/","a":[3],"\u0061":4}"#),
+        r#"{"b":2,"a":4}"#
+    );
+}
+
+#[test]
+fn two_columns_of_one_option_are_refused() {
+    let check = |list: &str, column: &str| {
+        let (rows, end) = read_blocks(Format::Csv, &Options::default(), [list.as_bytes()]);
+        assert!(rows.is_empty());
+        let message = end.unwrap_err().message;
+        assert!(message.starts_with(&format!("two columns have the name {column}, ")), "{message}");
+    };
+    check("url,url\nhttp://a/,http://b/\n", "url");
+    check("url,id, id\nhttp://a/,1,2\n", "id");
+    // The columns of a record that are not used may be there twice.
+    let list = "url,exitcode,wire_bytes,body,body\nhttp://a/,0,0,1,2\n";
+    let (rows, end) = read_blocks(Format::Csv, &Options::default(), [list.as_bytes()]);
+    assert_eq!((rows.len(), end), (1, Ok(())));
+}
+
+#[test]
+fn a_row_that_cannot_be_read_tells_what_to_do() {
+    let message = |format, list: &[u8]| {
+        let (mut rows, _) = read_blocks(format, &Options::default(), [list]);
+        rows.remove(0).job.unwrap_err().failure.message
+    };
+    let check = |format, list: &[u8], expected: &str| {
+        let message = message(format, list);
+        assert!(message.ends_with(expected), "{message}");
+    };
+    check(
+        Format::Ndjson,
+        br#"{"urls":["http://a/"]}"#,
+        "`jq -c '.urls[]' FILE` makes a list of its elements",
+    );
+    check(Format::Ndjson, b"{\n  \"urls\": [\n", "`jq -c '.NAME[]' FILE` the elements of its member NAME");
+    check(
+        Format::Ndjson,
+        br#"{"link":"http://a/","id":1}"#,
+        "it has link, id; --url-col NAME names the one with the URL",
+    );
+    check(Format::Ndjson, b"http://a/", "in a list of plain URLs (--input-format text) it is a row");
+    check(Format::Text, b"http://a/\xe9", "iconv -f ISO-8859-1 -t UTF-8 converts it");
+    let long = "a".repeat(70_000);
+    check(
+        Format::Ndjson,
+        format!("{{\"url\":\"http://a/\",\"a\":\"{long}\"}}").as_bytes(),
+        "jq -c '{url, id}'",
+    );
+    check(
+        Format::Csv,
+        format!("url,a\nhttp://a/,{long}\n").as_bytes(),
+        "leave out columns that the request does not need",
+    );
+    assert!(message(Format::Text, format!("http://a/{long}\n").as_bytes()).ends_with("the most is 65536"));
 }
 
 #[test]

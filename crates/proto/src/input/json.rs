@@ -1,6 +1,7 @@
 //! JSON values as raw text: a number keeps its digits, and a value that is only passed through is not decoded.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -16,6 +17,23 @@ pub(super) type Parsed<'a> = Result<Vec<(Cow<'a, str>, &'a str)>, serde_json::Er
 /// What is wrong with the text.
 pub(super) fn members(object: &str) -> Parsed<'_> {
     serde_json::from_str::<Members<'_>>(object).map(|members| members.0)
+}
+
+/// Of the members with the same name for which `of` holds, only the last one stays, as Python, JavaScript and jq have it.
+pub(super) fn last_of_each<'a>(
+    members: Vec<(Cow<'a, str>, &'a str)>,
+    of: impl Fn(&str) -> bool,
+) -> Vec<(Cow<'a, str>, &'a str)> {
+    let mut names: Vec<_> = members.iter().map(|(name, _)| &**name).collect();
+    names.sort_unstable();
+    if !names.is_sorted_by(|a, b| a < b) {
+        let mut seen = BTreeSet::new();
+        let last = members.into_iter().rev().filter(|(name, _)| !of(name) || seen.insert(name.clone()));
+        let mut last: Vec<_> = last.collect();
+        last.reverse();
+        return last;
+    }
+    members
 }
 
 /// The elements of a list.

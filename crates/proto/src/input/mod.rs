@@ -194,7 +194,11 @@ fn text(bytes: &[u8]) -> Result<&str, Failure> {
         return Err(Failure::new(ErrorKind::InputEncoding, message));
     }
     std::str::from_utf8(bytes).map_err(|error| {
-        let message = format!("the row is not UTF-8, from its byte {}", error.valid_up_to());
+        let message = format!(
+            "the row is not UTF-8, from its byte {}: if the list is in ISO 8859-1 or Windows-1252, \
+             iconv -f ISO-8859-1 -t UTF-8 converts it",
+            error.valid_up_to()
+        );
         Failure::new(ErrorKind::InputEncoding, message)
     })
 }

@@ -1,11 +1,13 @@
 //! The reader of a list: detects its encoding, splits blocks into rows, and numbers them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::error::ErrorKind;
 use crate::job::{Job, Row};
 use crate::limits;
 use crate::outcome::Failure;
+use crate::sanitize;
 
 use super::array::{Array, Item};
 use super::csv::{Csv, Found};
@@ -311,7 +313,7 @@ fn read_table(
 }
 
 fn text_row(row: Row, line: &Line<'_>, urls: &mut url::Parser) -> Result<Job, BadRow> {
-    let url = whole(line).and_then(|text| Ok(Job::new(row, urls.parse(text)?).given_as(text)));
+    let url = whole(line, "").and_then(|text| Ok(Job::new(row, urls.parse(text)?).given_as(text)));
     url.map_err(|failure| BadRow::new(row, line.text.trim_ascii(), failure))
 }
 
@@ -320,7 +322,7 @@ fn json_row(row: Row, line: &Line<'_>, options: &Options) -> Result<Job, BadRow>
     let bad = |failure| Err(broken_row(row, line.text.trim_ascii(), options, failure));
     let read = match line.skimmed {
         Some(object) => text(object),
-        None => whole(line),
+        None => whole(line, LEAVE_OUT),
     };
     let read = match read {
         Ok(read) => read,
@@ -348,20 +350,49 @@ fn object_row<'a>(
         Ok(members) => {
             let columns = Columns::new(options, members.iter().map(|(name, _)| &**name));
             if line.cut && !columns.are_of_a_record() {
-                return bad(too_long(line));
+                return bad(too_long(line, LEAVE_OUT));
             }
-            for (name, value) in members {
+            if let Some(failure) = without_url(&members, options) {
+                draft.fail(failure);
+            }
+            for (name, value) in json::last_of_each(members, |name| columns.column(name) == Column::Kept) {
                 draft.set(columns.column(&name), &name, Cell::Json(value));
             }
         }
-        Err(_) if line.cut => return bad(too_long(line)),
+        Err(_) if line.cut => return bad(too_long(line, LEAVE_OUT)),
         Err(_) if read.starts_with('"') => draft.set(Column::Url, "the row", Cell::Json(read)),
         Err(error) => {
-            let message = format!("the row is not a JSON object: {error}");
+            let message = format!("the row is not a JSON object: {error}{}", hint(read));
             return bad(Failure::new(ErrorKind::InputFormat, message));
         }
     }
     draft.finish(row, read.as_bytes())
+}
+
+/// How to shorten a row of JSON.
+const LEAVE_OUT: &str =
+    ": leave out members that the request does not need, for example by jq -c '{url, id}'";
+
+/// The failure of an object without the member of the URL, if it tells more than that.
+fn without_url(members: &[(Cow<'_, str>, &str)], options: &Options) -> Option<Failure> {
+    let wanted = &*options.url_column;
+    if members.is_empty() || members.iter().any(|(name, _)| *name == *wanted) {
+        return None;
+    }
+    let quote = |text: &str| sanitize::quote(text.as_bytes(), limits::QUOTE_BYTES_MAX);
+    let is_list = |value: &str| value.starts_with('[');
+    let what = match members.iter().find(|(_, value)| is_list(value)) {
+        Some((name, _)) => {
+            let name = quote(name);
+            format!("its member {name} is a list: `jq -c '.{name}[]' FILE` makes a list of its elements")
+        }
+        None => {
+            let names: Vec<_> = members.iter().map(|(name, _)| &**name).collect();
+            format!("it has {}; --url-col NAME names the one with the URL", quote(&names.join(", ")))
+        }
+    };
+    let message = format!("the row has no member {}; {what}", quote(wanted));
+    Some(Failure::new(ErrorKind::InputEmpty, message))
 }
 
 /// The failure of a row that is not JSON, with its URL if one can be found.
@@ -386,12 +417,28 @@ fn take(next: &mut u64) -> Row {
 }
 
 /// The text of a line, if it is text and not too much.
-fn whole<'a>(line: &Line<'a>) -> Result<&'a str, Failure> {
-    if line.cut { Err(too_long(line)) } else { text(line.text.trim_ascii()) }
+fn whole<'a>(line: &Line<'a>, remedy: &str) -> Result<&'a str, Failure> {
+    if line.cut { Err(too_long(line, remedy)) } else { text(line.text.trim_ascii()) }
 }
 
-fn too_long(line: &Line<'_>) -> Failure {
-    let message = format!("the row has {} bytes; the most is {}", line.bytes, limits::INPUT_ROW_BYTES_MAX);
+/// What to do about a JSON text that is no row.
+fn hint(read: &str) -> &'static str {
+    match read.trim() {
+        "{" => {
+            "; NDJSON has an object in each line: `jq -c . FILE` writes it so, and `jq -c '.NAME[]' FILE` the elements of its \
+             member NAME"
+        }
+        text if text.contains("://") && !text.contains(['{', '"']) => {
+            "; in a list of plain URLs (--input-format text) it is a row"
+        }
+        _ => "",
+    }
+}
+
+/// The failure of a row over the limit, and what to do about it.
+fn too_long(line: &Line<'_>, remedy: &str) -> Failure {
+    let message =
+        format!("the row has {} bytes; the most is {}{remedy}", line.bytes, limits::INPUT_ROW_BYTES_MAX);
     Failure::new(ErrorKind::InputTooLong, message)
 }
 

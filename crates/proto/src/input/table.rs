@@ -1,5 +1,9 @@
 //! Makes the rows of a table from their cells, by the line of column names.
 
+use std::borrow::Cow;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::error::ErrorKind;
 use crate::job::{Job, Row};
 use crate::limits::{INPUT_COLUMNS_MAX, INPUT_ROW_BYTES_MAX, QUOTE_BYTES_MAX};
@@ -32,15 +36,19 @@ impl Header {
         let names: Vec<_> = split(text, cells.ends).map(str::trim).collect();
         let columns = Columns::new(options, names.iter().copied());
         let Some(url) = names.iter().position(|name| **name == *options.url_column) else {
-            let names = sanitize::quote(names.join(", ").as_bytes(), QUOTE_BYTES_MAX);
-            let message = format!(
-                "there is no column {:?} for the URL; the first line has: {names}",
-                options.url_column
-            );
-            return Err(problem(message));
+            return Err(problem(missing(&names, options)));
         };
+        let mut used = BTreeSet::new();
+        let is_used = |column| !matches!(column, Column::Kept | Column::Dropped);
+        if let Some(name) = names.iter().find(|name| is_used(columns.column(name)) && !used.insert(**name)) {
+            let name = sanitize::quote(name.as_bytes(), QUOTE_BYTES_MAX);
+            return Err(problem(format!(
+                "two columns have the name {name}, which is an option of the request: rename one of them"
+            )));
+        }
         let record = columns.are_of_a_record();
-        let columns = names.iter().map(|name| (Box::from(*name), columns.column(name))).collect();
+        let columns = unique(&names).into_iter().zip(&names).map(|(kept, name)| (kept, columns.column(name)));
+        let columns = columns.collect();
         Ok(Self { columns, url, record })
     }
 
@@ -62,7 +70,8 @@ impl Header {
         let text = match super::text(cells.text) {
             _ if cells.cut => {
                 let message = format!(
-                    "the row has {} bytes; the most is {INPUT_ROW_BYTES_MAX}, in {INPUT_COLUMNS_MAX} columns",
+                    "the row has {} bytes; the most is {INPUT_ROW_BYTES_MAX}, in {INPUT_COLUMNS_MAX} columns: leave \
+                     out columns that the request does not need",
                     cells.bytes
                 );
                 return Err(BadRow::new(row, given, Failure::new(ErrorKind::InputTooLong, message)));
@@ -102,6 +111,65 @@ impl Header {
         let given = url.unwrap_or(lost.text);
         BadRow::new(row, given.trim_ascii(), Failure::new(ErrorKind::InputFormat, message))
     }
+}
+
+/// The names under which columns are passed through, as pandas has them: a name that occurs before gets a number
+/// (`name`, `name.1`), and a column without a name is `Unnamed: 2`, by its place from 0. So no two members of `meta` have
+/// the same name.
+fn unique(names: &[&str]) -> Vec<Box<str>> {
+    let names = names.iter().enumerate().map(|(at, name)| match *name {
+        "" => Cow::Owned(format!("Unnamed: {at}")),
+        name => Cow::Borrowed(name),
+    });
+    let names: Vec<Cow<'_, str>> = names.collect();
+    let given: BTreeSet<&str> = names.iter().map(|name| &**name).collect();
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    let numbered = |name: &str, number: &mut usize| loop {
+        *number += 1;
+        let numbered = format!("{name}.{number}");
+        if !given.contains(&*numbered) {
+            return Box::from(numbered);
+        }
+    };
+    let name = |name| match numbers.entry(name) {
+        Entry::Vacant(entry) => {
+            entry.insert(0);
+            Box::from(name)
+        }
+        Entry::Occupied(mut entry) => numbered(name, entry.get_mut()),
+    };
+    names.iter().map(|name| &**name).map(name).collect()
+}
+
+/// The message where no column has the URL.
+fn missing(names: &[&str], options: &Options) -> String {
+    let quote = |text: &str| sanitize::quote(text.as_bytes(), QUOTE_BYTES_MAX);
+    let wanted = quote(&options.url_column);
+    let is_url = |name: &&&str| name.contains("://");
+    if let Some(url) = names.iter().find(is_url) {
+        let url = sanitize::given(url.as_bytes(), true, QUOTE_BYTES_MAX);
+        return format!(
+            "the first line of a table has the names of its columns, and this one has the URL {url}: put a line with the \
+             names before it"
+        );
+    }
+    let delimiters = [(";", "`;`"), ("\t", "tabs"), ("|", "`|`"), (",", "`,`")];
+    let other =
+        delimiters.iter().find(|(delimiter, _)| names.len() == 1 && names.concat().contains(delimiter));
+    let all = quote(&names.join(", "));
+    let hint = match other {
+        Some((",", _)) => "; its cells seem to be separated by `,`: --input-format csv".to_owned(),
+        Some(("\t", _)) => "; its cells seem to be separated by tabs: --input-format tsv".to_owned(),
+        Some((delimiter, shown)) => format!(
+            "; its cells seem to be separated by {shown}, and CSV has `,`: convert it, for example by \
+             mlr --csv --ifs '{delimiter}' --ofs , cat"
+        ),
+        None => match names.iter().find(|name| name.eq_ignore_ascii_case(&options.url_column)) {
+            Some(name) => format!("; perhaps --url-col {name} is meant"),
+            None => "; --url-col NAME names the one with the URLs".to_owned(),
+        },
+    };
+    format!("there is no column {wanted}; the first line has: {all}{hint}")
 }
 
 /// The end of a message on what is wrong with a row of several lines.
