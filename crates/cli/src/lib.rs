@@ -17,6 +17,11 @@ use std::ffi::OsString;
 
 use exit::Error;
 
+/// Unblocks the signals that stop a run. For a process that is only this program, before it starts a thread.
+pub fn unblock_signals() {
+    report::signals::unblock();
+}
+
 /// Runs the program with the arguments after its name, and returns its exit code.
 ///
 /// # Blocking

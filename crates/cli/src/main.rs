@@ -12,6 +12,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    overlapped_cli::unblock_signals();
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     overlapped_cli::run(&words).into()
 }

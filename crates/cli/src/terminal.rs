@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use overlapped_proto::sanitize::{escape, is_unsafe};
+use unicode_width::UnicodeWidthStr as _;
 
 /// The default width, of a page or a log.
 const WIDTH: usize = 100;
@@ -21,6 +22,40 @@ pub(crate) fn say(line: fmt::Arguments<'_>) {
 pub(crate) fn say_lines(text: &str) {
     text.lines().for_each(|line| say(format_args!("{line}")));
 }
+
+/// The same; on a terminal, lines that are too long go on in the next line at a word, and not within it.
+pub(crate) fn say_wrapped(text: &str) {
+    let width = if io::stderr().is_terminal() { stderr_width() } else { usize::MAX };
+    for line in text.lines() {
+        let _ = writeln!(io::stderr().lock(), "{}", wrapped(&escape(line), width));
+    }
+}
+
+/// The line in pieces of `width` columns. Those behind the first are indented as its text is, or less if there is little
+/// room.
+fn wrapped(line: &str, width: usize) -> String {
+    let indent = if width < WRAPPED_FAR_FROM { WRAPPED_NEAR } else { WRAPPED_FAR };
+    let mut text = String::new();
+    let mut column = 0;
+    for piece in line.split_inclusive(' ') {
+        let is_begun = column > indent;
+        if is_begun && column + piece.trim_end().width() > width {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        }
+        text.push_str(piece);
+        column += piece.width();
+    }
+    text
+}
+
+/// The indentation of further pieces of a line: that of the text of a summary, or less.
+const WRAPPED_FAR: usize = 14;
+const WRAPPED_NEAR: usize = 4;
+/// The narrowest terminal with the former.
+const WRAPPED_FAR_FROM: usize = 60;
 
 /// Standard output for text: escaped if it is a terminal, else unchanged.
 pub(crate) fn stdout() -> Box<dyn Write + Send> {
@@ -152,6 +187,21 @@ mod tests {
         check("tag \u{e0041}\n".as_bytes(), "tag \\udb40\\udc41\n");
         check(b"latin \xe9 and csi \x9b31m\n", "latin \u{fffd} and csi \u{fffd}31m\n");
         check(b"bell \x07 del \x7f\n", "bell \\u0007 del \\u007f\n");
+    }
+
+    #[test]
+    fn a_long_line_is_divided_between_words() {
+        let line = "  rows        1,000 ok · 4xx 12 · failed 3";
+        assert_eq!(wrapped(line, 80), line);
+        assert_eq!(wrapped(line, 42), line);
+        assert_eq!(wrapped(line, 40), "  rows        1,000 ok · 4xx 12 · failed\n    3");
+        assert_eq!(wrapped(line, 25), "  rows        1,000 ok ·\n    4xx 12 · failed 3");
+        assert_eq!(
+            wrapped("  a https://example.org/longer/than/that b", 10),
+            "  a https://example.org/longer/than/that\n    b"
+        );
+        let line = format!("  bad row     {}", "word ".repeat(12));
+        assert_eq!(wrapped(&line, 60).lines().nth(1), Some("              word word word "));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use overlapped_testkit::Server;
-use program::{Directory, command, command_to_signal, run};
+use program::{Directory, command, command_to_signal, command_with_blocked_signals, run};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
@@ -126,6 +126,19 @@ fn a_program_to_be_signalled_inherits_nothing() {
     assert_eq!((ran.code, ran.stdout.as_str()), (None, ""), "{ran:?}");
     inner.stdout(Stdio::null());
     assert!(inner.status().unwrap().success());
+}
+
+/// A parent that blocks signals, to wait for them, passes that on: the program never received one.
+#[test]
+fn a_signal_that_was_blocked_at_the_start_was_never_heeded() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let server = Server::start();
+        let words = ["-s", "--max-time", "30", &server.url("/silent"), &server.url("/row/1")];
+        let mut child = command_with_blocked_signals(&words).stdout(Stdio::null()).spawn().unwrap();
+        assert!(server.wait_for_requests(2, Duration::from_secs(20)));
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+    }
 }
 
 #[test]

@@ -19,6 +19,12 @@ fn flags_that_are_wrong_are_refused() {
         (&["-k", url], "--insecure-host NAME"),
         (&["-j", "many", url], "--parallel-max"),
         (&["-m", "soon", url], "500ms"),
+        (&["--retry", "-1", url], "--retry: `-1`: a whole number is wanted, from 0 to 65535"),
+        (&["--retry", "70000", url], "a whole number is wanted, from 0 to 65535"),
+        (
+            &["-F", "a=b", "--data-urlencode", "c", url],
+            "--form cannot be used with --data-urlencode: give one of them",
+        ),
         (&["--rate", "5", url], "the unit is required"),
         (&["--max-filesize", "big", url], "64k"),
         (&["--fail=teapot", url], "500-599"),
@@ -147,6 +153,40 @@ fn the_last_line_is_a_command_that_fetches_the_failed_rows_again() {
         assert_eq!(again.status.code(), Some(1), "{shell}: {again:?}");
         assert_eq!((server.requests(), server.count("/ok")), (5, 1), "{shell}");
     }
+}
+
+/// The last line offered `--retry-failed`, which cannot help a row that is no URL.
+#[test]
+fn bad_rows_are_named_and_not_offered_again() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let bad = "1 row of the list cannot be fetched (row 1, counted from 0): correct it, and fetch it as a list of its own";
+    for (other, is_retried) in [("/ok", false), ("/status/404", true)] {
+        let out = directory.path(if is_retried { "mixed.ndjson" } else { "bad.ndjson" });
+        let list = format!("@{}", directory.write("urls.txt", format!("{}\nnowhere\n", server.url(other))));
+        let ran = run(&["-o", &out, &list]);
+        ran.check_code(1);
+        assert!(ran.stderr.ends_with(&format!("  {bad}\n")), "{ran:?}");
+        assert!(ran.stderr.contains("\n  bad row     1: "), "{ran:?}");
+        assert_eq!(ran.stderr.contains("1 row failed; to fetch it again:"), is_retried, "{ran:?}");
+        assert_eq!(ran.stderr.contains("--retry-failed"), is_retried, "{ran:?}");
+    }
+}
+
+#[test]
+fn after_a_resumption_the_rows_of_all_runs_are_counted_too() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let list = [server.url("/ok"), server.url("/status/404"), server.url("/status/410")].join("\n");
+    let (list, out) = (format!("@{}", directory.write("urls.txt", list)), directory.path("out.ndjson"));
+    let ran = run(&["-o", &out, &list]);
+    assert!(!ran.stderr.contains("in all"), "{ran:?}");
+    let ran = run(&["-o", &out, &list, "--retry-failed"]);
+    assert!(ran.stderr.contains("\n  rows        0 ok · 4xx 2\n"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("\n  in all      1 ok · failed 2, of 3 rows; 1 was done before\n"),
+        "{ran:?}"
+    );
 }
 
 /// It was lost at the end of a line of several hundred columns.

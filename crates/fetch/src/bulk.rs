@@ -243,13 +243,13 @@ impl Bulk {
             list_file,
             bytes_max: limits::SPILL_BYTES_MAX / plan.shards as u64,
         };
-        let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
-        let executor = run_executor(plan.shards).map_err(no_threads)?;
+        let executor = run_executor(plan.shards).map_err(|error| Error::no_thread(Some(error)))?;
         let shared = Shared::new(plan.shards, plan.pace.parallel_max, plan.rate);
-        let earlier = self.durable.as_ref().map_or(0, |opened| opened.earlier.rows);
-        let tally =
-            Tally::new(clock, input_bytes, earlier).map_err(|error| Error::internal(error.to_string()))?;
-        let tally = Arc::new(tally);
+        let earlier = self.durable.as_ref().map(|opened| (opened.earlier.rows, opened.earlier.failed));
+        let (rows, failed) = earlier.unwrap_or_default();
+        let ok = rows.checked_sub(failed).expect("rows that failed are done");
+        let tally = Tally::new(clock, input_bytes, rows, ok);
+        let tally = Arc::new(tally.map_err(|error| Error::internal(error.to_string()))?);
         let log = match self.durable {
             None => None,
             Some(opened) => {
@@ -333,9 +333,7 @@ fn spooled(opened: &mut Opened, read: Box<dyn Read + Send>, name: String) -> Res
 /// Until the run is over.
 fn run_conductor(conductor: Conductor) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime =
-        runtime.map_err(|error| Error::internal(format!("no event loop can be created: {error}")))?;
-    runtime.block_on(conductor.run())
+    runtime.map_err(Error::event_queue)?.block_on(conductor.run())
 }
 
 /// # Errors

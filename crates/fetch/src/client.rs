@@ -74,16 +74,19 @@ impl Client {
             }
         }
         let plan = Arc::new(Plan::new(Config { shards: Some(1), ..config })?);
-        let no_threads = |error| Error::internal(format!("no thread can be started: {error}"));
-        let executor = run_executor(1).map_err(no_threads)?;
+        let executor = run_executor(1).map_err(|error| Error::no_thread(Some(error)))?;
         let views = Views::new(&executor, 1, Store::new(std::env::temp_dir(), plan.run));
-        let no_queue = |error| Error::internal(format!("no event loop can be created: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let clock = Clock::start();
         let seed = clock.unix_us(clock.now()).unsigned_abs();
         let idle_max = idle_connections_max(plan.pace.parallel_max);
         let requester = Requester::new(plan, views, clock, idle_max, Arc::default(), seed);
-        Ok(Self { runtime: runtime.map_err(no_queue)?, requester, requests: Cell::new(0), executor })
+        Ok(Self {
+            runtime: runtime.map_err(Error::event_queue)?,
+            requester,
+            requests: Cell::new(0),
+            executor,
+        })
     }
 
     /// Asks for a URL, with the method and the headers of the settings.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use overlapped::{JobError, Rejected};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::plural::counted;
 
@@ -26,6 +27,8 @@ pub enum ErrorClass {
     Journal,
     /// Rows and records do not add up.
     Sum,
+    /// The system has no thread or no event queue for the run.
+    Resource,
     /// A defect in this library.
     Internal,
 }
@@ -89,7 +92,26 @@ impl Error {
     /// A shard cannot wait for its sockets.
     pub(crate) fn event_queue(source: io::Error) -> Self {
         let message = "cannot wait for sockets; a higher limit of open files (ulimit -n) may help";
-        Self::new(ErrorClass::Output, message.into(), Some(source))
+        Self::new(ErrorClass::Resource, message.into(), Some(source))
+    }
+
+    /// The system refuses a thread.
+    pub(crate) fn no_thread(source: Option<io::Error>) -> Self {
+        let message = "no thread can be started; a higher limit of processes (ulimit -u, or pids.max of the \
+                       container) may help";
+        Self::new(ErrorClass::Resource, message.into(), source)
+    }
+
+    /// A task of the engine has given no result.
+    pub(crate) fn task(what: &str, error: &JobError) -> Self {
+        match error {
+            JobError::Rejected(Rejected::NoThread) => Self::no_thread(None),
+            JobError::Rejected(Rejected::QueueFull | Rejected::ShutDown | Rejected::Forked)
+            | JobError::Cancelled
+            | JobError::TimedOut { .. }
+            | JobError::Panicked(_)
+            | JobError::WouldDeadlock => Self::internal(format!("{what}: {error}")),
+        }
     }
 
     /// An output that cannot be opened.

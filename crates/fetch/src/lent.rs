@@ -80,7 +80,7 @@ impl<T: Send + 'static, R: Send + 'static> Lent<T, R> {
             }
             Poll::Ready(Err(error)) => {
                 self.moved(Event::Fail);
-                Err(Error::internal(format!("a thread of the engine has stopped: {error}")))
+                Err(Error::task("a thread of the engine has stopped", &error))
             }
         }
     }

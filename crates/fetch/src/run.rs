@@ -60,7 +60,7 @@ impl Future for Run {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.conductor).poll(cx).map(|result| {
-            result.map_err(|error| Error::internal(format!("the run has ended: {error}")))??;
+            result.map_err(|error| Error::task("the run has ended", &error))??;
             let summary = self.control.tally.summary(&self.control.shared);
             let (body_bytes_peak, insecure_unmet) = (self.control.memory.peak(), self.plan.trust.unmet());
             let resolve_unmet = self.plan.pins_unmet();

@@ -30,6 +30,8 @@ pub struct Progress {
     pub rows_unread: Option<u64>,
     /// Rows done by the earlier processes of a resumed run.
     pub rows_earlier: u64,
+    /// Those of them that succeeded.
+    pub ok_earlier: u64,
     /// Rows that this run has done: the sum of `ok`, `by_class`, `failed` and `bad`.
     pub rows_done: u64,
     /// Rows that succeeded.
@@ -71,6 +73,8 @@ pub struct Summary {
     pub by_error: BTreeMap<&'static str, u64>,
     /// Rows by deviation of their response head; see [`Note`](overlapped_proto::notes::Note).
     pub by_note: BTreeMap<&'static str, u64>,
+    /// Bad rows of the list, by number, each with what is wrong with it: those with the lowest numbers, five at the most.
+    pub bad_rows: Vec<(u64, String)>,
     /// The time of the last attempt of each row that has a status, without its time in the queue, in milliseconds.
     pub total_ms: Percentiles,
     /// From the end of the request to the first byte, in milliseconds.
@@ -125,6 +129,7 @@ pub(crate) struct Tally {
     /// `u64::MAX`: not known.
     rows_unread: AtomicU64,
     rows_earlier: u64,
+    ok_earlier: u64,
     counts: Mutex<Counts>,
 }
 
@@ -139,6 +144,7 @@ struct Counts {
     by_status: BTreeMap<u16, u64>,
     by_error: BTreeMap<&'static str, u64>,
     by_note: BTreeMap<&'static str, u64>,
+    bad_rows: BTreeMap<u64, Box<str>>,
     total: Histogram<u64>,
     first_byte: Histogram<u64>,
     hosts: HashMap<Box<str>, HostCounts>,
@@ -157,6 +163,7 @@ impl Tally {
         clock: Clock,
         input_bytes: Option<u64>,
         rows_earlier: u64,
+        ok_earlier: u64,
     ) -> Result<Self, hdrhistogram::CreationError> {
         let counts = Counts {
             rows_done: 0,
@@ -169,6 +176,7 @@ impl Tally {
             by_status: BTreeMap::new(),
             by_error: BTreeMap::new(),
             by_note: BTreeMap::new(),
+            bad_rows: BTreeMap::new(),
             // Microseconds, to two digits.
             total: Histogram::new(2)?,
             first_byte: Histogram::new(2)?,
@@ -181,6 +189,7 @@ impl Tally {
             rows_read: AtomicU64::new(0),
             rows_unread: AtomicU64::new(u64::MAX),
             rows_earlier,
+            ok_earlier,
             counts: Mutex::new(counts),
         })
     }
@@ -216,6 +225,7 @@ impl Tally {
             input_bytes: self.input_bytes,
             rows_unread: Some(self.rows_unread.load(Ordering::Relaxed)).filter(|rows| *rows < u64::MAX),
             rows_earlier: self.rows_earlier,
+            ok_earlier: self.ok_earlier,
             rows_done: counts.rows_done,
             ok: counts.ok,
             by_class: counts.by_class,
@@ -245,6 +255,7 @@ impl Tally {
             by_status: counts.by_status.clone(),
             by_error: counts.by_error.clone(),
             by_note: counts.by_note.clone(),
+            bad_rows: counts.bad_rows.iter().map(|(row, what)| (*row, what.to_string())).collect(),
             total_ms: percentiles(&counts.total),
             first_byte_ms: percentiles(&counts.first_byte),
             connections_new: sum(|gauges| &gauges.connections_new),
@@ -280,6 +291,9 @@ impl Counts {
         if let Some(failure) = &record.failure {
             *self.by_error.entry(failure.kind.name()).or_default() += 1;
             *self.class_of(failure.kind, record.status) += 1;
+            if is_bad(failure.kind) {
+                self.name_bad(record.row.0, &failure.message);
+            }
         }
         for note in record.notes.iter() {
             *self.by_note.entry(note.name()).or_default() += 1;
@@ -293,18 +307,26 @@ impl Counts {
         }
     }
 
+    /// Keeps what is wrong with a bad row, if it is one of the first.
+    fn name_bad(&mut self, row: u64, what: &str) {
+        let is_full = self.bad_rows.len() >= limits::BAD_ROWS_NAMED;
+        if is_full && self.bad_rows.last_key_value().is_some_and(|(last, _)| *last < row) {
+            return;
+        }
+        self.bad_rows.insert(row, what.into());
+        if is_full {
+            self.bad_rows.pop_last();
+        }
+    }
+
     /// The counter for a failed row. Each one is counted once.
     fn class_of(&mut self, kind: ErrorKind, status: Option<u16>) -> &mut u64 {
-        match (kind, kind.phase()) {
-            (ErrorKind::Status, _) => {
-                let class = usize::from(status.unwrap_or_default() / 100);
-                let [other, classes @ ..] = &mut self.by_class;
-                classes.get_mut(class.wrapping_sub(1)).unwrap_or(other)
-            }
-            (ErrorKind::PolicyRobots, _) => &mut self.failed,
-            (_, Phase::Input) => &mut self.bad,
-            _ => &mut self.failed,
+        if kind == ErrorKind::Status {
+            let class = usize::from(status.unwrap_or_default() / 100);
+            let [other, classes @ ..] = &mut self.by_class;
+            return classes.get_mut(class.wrapping_sub(1)).unwrap_or(other);
         }
+        if is_bad(kind) { &mut self.bad } else { &mut self.failed }
     }
 
     /// Counts records of one host.
@@ -337,6 +359,11 @@ impl Counts {
         hosts.truncate(limits::HOSTS_TOLD);
         hosts
     }
+}
+
+/// True for a failure of the row itself, which fails in every run until its list is changed.
+fn is_bad(kind: ErrorKind) -> bool {
+    kind.phase() == Phase::Input && kind != ErrorKind::PolicyRobots
 }
 
 fn percentiles(histogram: &Histogram<u64>) -> Percentiles {

@@ -26,6 +26,8 @@ pub const HOSTS_SURVEYED_MAX: usize = 1_000_000;
 pub const LARGEST_HOSTS_TOLD: usize = 20;
 /// The bad rows that a dry run names.
 pub const BAD_ROWS_TOLD: usize = 20;
+/// The bad rows that a summary names.
+pub const BAD_ROWS_NAMED: usize = 5;
 /// The largest window: rows read ahead of the fetching, over all hosts.
 pub const WINDOW_ROWS: usize = 100_000;
 /// The initial window: a fifth of a second at the highest rate. It doubles when no host in it can start.

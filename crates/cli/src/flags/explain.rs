@@ -12,12 +12,12 @@ use super::unknown;
 /// Flags whose values are not printed, because they may be secret.
 const SECRET: [&str; 6] = ["--user", "--oauth2-bearer", "--header", "--cookie", "--data", "--json"];
 
-/// The message for an error of clap; `command` is the first argument.
+/// The message for an error of clap; `command` is the first argument, `last` the last one.
 #[allow(clippy::wildcard_enum_match_arm, reason = "clap may add kinds of errors, which keep clap's message")]
-pub(super) fn explain(error: &clap::Error, command: &str) -> String {
+pub(super) fn explain(error: &clap::Error, command: &str, last: &str) -> String {
     let told = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingRequiredArgument => {
-            Some(missing(command))
+            Some(swallowed(command, last).unwrap_or_else(|| missing(command)))
         }
         ErrorKind::InvalidSubcommand => {
             context(error, ContextKind::InvalidSubcommand).map(|word| no_command(error, word))
@@ -27,6 +27,12 @@ pub(super) fn explain(error: &clap::Error, command: &str) -> String {
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             context(error, ContextKind::InvalidArg).map(|arg| value(error, arg))
+        }
+        ErrorKind::ArgumentConflict => conflict(error),
+        ErrorKind::TooManyValues => {
+            let flag =
+                context(error, ContextKind::InvalidArg).and_then(|arg| arg.split([' ', '=', '[']).next());
+            flag.map(|flag| format!("{flag} takes no value"))
         }
         ErrorKind::InvalidUtf8 => {
             Some("an argument is no UTF-8 text: in a URL such bytes are written as %XX".to_owned())
@@ -52,6 +58,14 @@ fn no_command(error: &clap::Error, word: &str) -> String {
         let word = shown(word);
         format!("`{word}` is neither a command (overlapped help lists them) nor a URL")
     }
+}
+
+/// The one URL or list became the value of the flag before it.
+fn swallowed(command: &str, last: &str) -> Option<String> {
+    let is_input = last.starts_with('@') || last == "-" || last.contains("://");
+    (command == "fetch" && is_input).then(|| {
+        format!("nothing to do: `{}` is the value of the flag before it, which lacks its own", shown(last))
+    })
 }
 
 /// A required argument is missing; the message shows an example.
@@ -90,8 +104,8 @@ fn value(error: &clap::Error, arg: &str) -> String {
     if let Some(source) = error.source() {
         let reason = match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
             Some(IntErrorKind::PosOverflow) => "the number is too large".to_owned(),
-            Some(_) => "a whole number is wanted".to_owned(),
-            None => source.to_string(),
+            Some(_) => "a whole number is wanted, 0 or more".to_owned(),
+            None => range(&source.to_string()),
         };
         return format!("{flag}:{told} {reason}");
     }
@@ -105,6 +119,27 @@ fn value(error: &clap::Error, arg: &str) -> String {
         (_, Some(known)) => format!("{flag}:{told} it is one of {valid}; perhaps {known} is meant"),
         (_, None) => format!("{flag}:{told} it is one of {valid}"),
     }
+}
+
+/// What clap says of a number out of its range, `-1 is not in 0..=65535`, in words.
+fn range(text: &str) -> String {
+    let bounds = text.split_once(" is not in ").and_then(|(_, range)| range.split_once(".."));
+    match bounds.map(|(least, most)| (least, most.trim_start_matches('='))) {
+        Some((least, "")) => format!("a whole number is wanted, {least} or more"),
+        Some((least, most)) => format!("a whole number is wanted, from {least} to {most}"),
+        None if text.contains("invalid digit") => "a whole number is wanted, 0 or more".to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+/// Two flags that exclude each other.
+fn conflict(error: &clap::Error) -> Option<String> {
+    let name = |kind| context(error, kind).and_then(|arg| arg.split([' ', '=', '[']).next());
+    let (flag, other) = (name(ContextKind::InvalidArg)?, name(ContextKind::PriorArg)?);
+    Some(match flag == other {
+        true => format!("{flag} is given twice"),
+        false => format!("{flag} cannot be used with {other}: give one of them"),
+    })
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {

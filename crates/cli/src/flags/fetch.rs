@@ -289,7 +289,7 @@ pub(crate) struct Flags {
     #[arg(long, help_heading = "Network")]
     pub(crate) public_only: bool,
     /// Addresses to allow nevertheless.
-    #[arg(long = "allow-address", value_name = "CIDR", help_heading = "Network")]
+    #[arg(long = "allow-address", value_name = "CIDR", value_parser = values::network, help_heading = "Network")]
     pub(crate) allow_addresses: Vec<String>,
 }
 

@@ -96,13 +96,14 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, 
         return Err(Error::Usage(text));
     }
     let words = with_command(words);
-    let command = words.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+    let text = |word: Option<&OsString>| word.and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+    let (command, last) = (text(words.first()), text(words.last()));
     match read(std::iter::once(OsString::from("overlapped")).chain(words)) {
         Ok(cli) => Ok(Asked::Run(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Asked::Print(error.render().to_string()))
         }
-        Err(error) => Err(Error::Usage(explain::explain(&error, &command))),
+        Err(error) => Err(Error::Usage(explain::explain(&error, &command, &last))),
     }
 }
 
@@ -219,7 +220,9 @@ mod tests {
         check_error("fecth", "fetch");
         check_error("comapre", "perhaps `compare` is meant");
         check_error("help nothing", "fetch, compare, waterfall, journal, completions, man");
-        check_error("-j -1 http://a/", "--parallel-max: `-1`: from 1 to");
+        check_error("-j -1 http://a/", "--parallel-max: `-1`: a whole number is wanted, from 1 to");
+        check_error("--url-col http://a/", "`http://a/` is the value of the flag before it");
+        check_error("--polite=1 http://a/", "--polite takes no value");
         check_error("--limit -1 http://a/", "--limit: `-1`: a whole number is wanted");
         check_error("-m -1 http://a/", "--max-time: `-1`: a time is written like");
         check_error("compare --runs -1", "--runs");
@@ -237,7 +240,7 @@ mod tests {
         check_error("--durability all http://a/", "--durability: `all`: it is one of each, group, none");
         check_error("--limit x http://a/", "--limit: `x`: a whole number is wanted");
         check_error("--limit 99999999999999999999 http://a/", "too large");
-        check_error("-j 0 http://a/", "--parallel-max: `0`: from 1 to");
+        check_error("-j 0 http://a/", "--parallel-max: `0`: a whole number is wanted, from 1 to");
         check_error("--concurrency 5 http://a/", "-j N");
         check_error("-q http://a/", "-s");
         check_error("-u secret http://a/", "--user: a user is written like");

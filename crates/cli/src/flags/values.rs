@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use overlapped_proto::address::Network;
 use overlapped_proto::job::Shard;
 use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
@@ -201,6 +202,11 @@ impl FromStr for Resolve {
     }
 }
 
+/// A network, checked here so that its message names the flag.
+pub(crate) fn network(text: &str) -> Result<String, String> {
+    text.parse::<Network>().map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
 /// The file of a picture.
 pub(crate) fn picture(text: &str) -> Result<PathBuf, &'static str> {
     let is_svg = text.to_ascii_lowercase().ends_with(".svg") || text.starts_with("/dev/");
@@ -210,7 +216,7 @@ pub(crate) fn picture(text: &str) -> Result<PathBuf, &'static str> {
 /// Requests at once.
 pub(crate) fn requests(text: &str) -> Result<usize, String> {
     at_least_one(text, limits::PARALLEL_MAX_MAX)
-        .ok_or_else(|| format!("from 1 to {}", limits::PARALLEL_MAX_MAX))
+        .ok_or_else(|| format!("a whole number is wanted, from 1 to {}", limits::PARALLEL_MAX_MAX))
 }
 
 /// Rows in memory.

@@ -1,4 +1,4 @@
-//! The line that says how far a run is: the same on a bar and in a log.
+//! The progress of a run in one line: the same beside a bar and in a log.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use overlapped_proto::schedule::Held;
 
 use super::figures::{bytes, count, short, span};
 
-/// How much of the past the speed is taken from: long enough to read, short enough to follow.
+/// The time constant of the moving average of the speed.
 const SPEED_OVER: Duration = Duration::from_secs(5);
 
-/// The line, and what it remembers of the last time: speeds are of the last seconds, not of the whole run.
+/// The line, with the state of its moving averages: speeds are of the last seconds, not of the whole run.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     at: Duration,
@@ -21,7 +21,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// What there is to say now, in `width` columns: where that is too much, the rest goes, and what matters stays.
+    /// The line for the present progress, in at most `width` columns: the least important parts are left out.
     pub(super) fn text(&mut self, now: &Progress, width: usize) -> String {
         self.measure(now);
         let mut parts = self.parts(now);
@@ -48,9 +48,9 @@ impl Line {
         tell("  ", 7, count(now.rows_earlier + now.rows_done));
         tell("  ", 8, format!("{}/s", count(self.rows_s.unwrap_or(0.0) as u64)));
         tell("  ", 3, format!("{}/s", bytes(self.bytes_s)));
-        tell(" · ", 0, format!("ok {}", short(now.ok)));
+        tell(" · ", 0, format!("ok {}", short(now.ok_earlier + now.ok)));
         let [.., redirects, clients, servers] = now.by_class;
-        let failed = now.rows_done - now.ok;
+        let failed = now.rows_done - now.ok + now.rows_earlier.saturating_sub(now.ok_earlier);
         let other = failed - redirects - clients - servers;
         let classes = [("3xx", redirects), ("4xx", clients), ("5xx", servers), ("err", other)];
         let told: Vec<_> = classes.iter().filter(|(_, n)| *n > 0).collect();
@@ -92,7 +92,7 @@ impl Line {
         Some(if all > 0.0 { done / all } else { 0.0 })
     }
 
-    /// `None` while rows wait for their hosts: the speed so far says nothing about when these return.
+    /// The estimated time to the end. `None` while rows wait for their hosts, whose return cannot be estimated.
     fn left(&self, now: &Progress) -> Option<Duration> {
         if matches!(now.held, Held::Away | Held::Parked | Held::Retry | Held::Network) {
             return None;
@@ -108,7 +108,7 @@ impl Line {
         }
         let rows_s = now.rows_done.saturating_sub(self.rows) as f64 / passed;
         let bytes_s = now.bytes.saturating_sub(self.bytes) as f64 / passed;
-        // Each look weighs by the time it stands for; the first one is all there is.
+        // Exponential moving average: each sample has the weight of the time since the one before; the first is the mean.
         let weight = 1.0 - (-passed / SPEED_OVER.as_secs_f64()).exp();
         match &mut self.rows_s {
             Some(mean) => {
@@ -126,12 +126,12 @@ impl Line {
 
 /// A part of the line.
 struct Part {
-    /// What stands before it, unless it is the first.
+    /// The separator before it, unless it is the first.
     gap: &'static str,
     text: String,
-    /// The lowest goes first; 0 stays.
+    /// Parts are left out by rising rank; 0 is never left out.
     rank: u8,
-    /// What takes its place.
+    /// The text that replaces it.
     short: Option<String>,
 }
 
@@ -153,7 +153,7 @@ fn parked(now: &Progress) -> String {
     }
 }
 
-/// What holds a run back, in words that name the flag, if one does.
+/// The limit that holds a run back, with the flag that sets it, if there is one.
 pub(super) fn held(held: Held) -> Option<String> {
     match (held, held.flag()) {
         (Held::Nothing, _) => None,
@@ -178,6 +178,7 @@ mod tests {
             input_bytes: Some(1_000_000),
             rows_unread: Some(50_000),
             rows_earlier: 0,
+            ok_earlier: 0,
             rows_done: 40_000,
             ok: 36_900,
             by_class: [0, 0, 0, 0, 2_100, 41],
@@ -258,6 +259,7 @@ mod tests {
     fn a_run_that_goes_on_begins_where_the_earlier_one_ended() {
         let now = Progress {
             rows_earlier: 60_000,
+            ok_earlier: 59_000,
             rows_read: 10,
             rows_done: 0,
             ok: 0,
@@ -269,7 +271,7 @@ mod tests {
         };
         let mut line = Line::default();
         assert_eq!(line.share(&now), Some(0.6));
-        assert!(line.text(&now, 160).starts_with("60.0 %  60,000  0/s  "));
+        assert!(line.text(&now, 160).starts_with("60.0 %  60,000  0/s  0 B/s · ok 59k err 1.0k · "));
         let later = Progress {
             elapsed: Duration::from_secs(200),
             rows_read: 20_000,

@@ -3,7 +3,7 @@
 pub(crate) mod watch;
 pub(crate) mod summary;
 mod line;
-mod signals;
+pub(crate) mod signals;
 pub(crate) mod figures;
 
 use std::ffi::OsString;

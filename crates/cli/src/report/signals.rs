@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal};
 use overlapped_proto::limits;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -44,11 +45,20 @@ fn effect(first: Option<Instant>, now: Instant) -> Effect {
     }
 }
 
+/// Unblocks the signals. A parent that blocks them, as for `sigwait`, passes its mask on to its children, which would then
+/// never receive one. That is no wish to ignore them, which a parent says by another means. To be called before another
+/// thread is started, because threads inherit the mask too.
+pub(crate) fn unblock() {
+    let signals: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    // It fails only for an invalid argument.
+    let _ = signals.thread_unblock();
+}
+
 /// Catches the signals from now on, until the program ends.
 pub(super) fn catch() -> First {
     let first = First(Arc::new(AtomicU8::new(0)));
     let ignored = ignored();
-    // Whoever started the program with `nohup`, or in the background of a script, wants it to go on.
+    // A signal that was ignored at the start stays so: `nohup` and background jobs of a script rely on it.
     let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
     let wanted: Vec<_> = wanted.collect();
     // A signal that cannot be caught ends the program.

@@ -35,8 +35,12 @@ pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
         let _ = write!(text, "; stopped{by} with {left} not done{rest}");
     }
     line(&mut text, "rows", &rows(run));
+    line(&mut text, "in all", &in_all(now));
     line(&mut text, "errors", &named(run.by_error.iter().filter(|(name, _)| **name != "status")));
     line(&mut text, "host.down", &down(run));
+    for (row, what) in &run.bad_rows {
+        line(&mut text, "bad row", &format!("{row}: {what}"));
+    }
     line(&mut text, "overlooked", &named(run.by_note.iter()));
     line(&mut text, "total", &percentiles(&run.total_ms));
     line(&mut text, "first byte", &percentiles(&run.first_byte_ms));
@@ -93,7 +97,7 @@ pub(crate) fn resumed(earlier: &Earlier) -> String {
     if let Some(bytes) = earlier.grown_from {
         let _ = write!(
             text,
-            "; the list has grown by then: it had {}, and its new rows are fetched too",
+            "; the list has grown since: it had {}, and its new rows are fetched too",
             counted(bytes, "byte")
         );
     }
@@ -114,6 +118,21 @@ fn rows(run: &Summary) -> String {
         let _ = write!(text, " · {name} {}", count(n));
     }
     text
+}
+
+/// The rows of all processes of a resumed run, of which the other figures are those of the last one.
+fn in_all(now: &Progress) -> String {
+    let (rows, ok) = (now.rows_earlier + now.rows_done, now.ok_earlier + now.ok);
+    match now.rows_earlier {
+        0 => String::new(),
+        earlier => format!(
+            "{} ok · failed {}, of {}; {} done before",
+            count(ok),
+            count(rows - ok),
+            counted(rows, "row"),
+            format_args!("{} {}", count(earlier), plural(earlier, "was", "were"))
+        ),
+    }
 }
 
 fn classes(now: &Progress) -> [(&'static str, u64); 8] {
@@ -182,11 +201,13 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         "ok": now.ok,
         "failed_by_class": classes(now).iter().map(|(name, rows)| ((*name).to_owned(), json!(rows))).collect::<serde_json::Map<_, _>>(),
         "rows_earlier": now.rows_earlier,
+        "ok_earlier": now.ok_earlier,
         "bytes": now.bytes,
         "wire_bytes": now.wire_bytes,
         "by_status": by_status,
         "by_error": run.by_error,
         "by_note": run.by_note,
+        "bad_rows": run.bad_rows.iter().map(|(row, what)| json!({"row": row, "error_message": what})).collect::<Vec<_>>(),
         "insecure_unmet": run.insecure_unmet,
         "resolve_unmet": run.resolve_unmet,
         "total_ms": percentiles(&run.total_ms),

@@ -1,6 +1,6 @@
-//! Watches a run from a thread of its own: shows how far it is, and ends it in order when a signal asks for that.
+//! Watches a run from a thread of its own: shows its progress, and stops it in order after a signal.
 //!
-//! It only looks and asks; nothing of the run waits for it.
+//! It polls the counters of the run and blocks nothing of it.
 
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -17,11 +17,11 @@ use super::signals::{self, First};
 use crate::flags::plan::Meter;
 use crate::terminal;
 
-/// How often it looks: no person sees more, and a signal need not wait longer.
+/// The interval of polling, which is also the longest delay of a signal.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long after the first signal the program ends whatever the run does: a little more than the run takes.
 const STOP: Duration = Duration::from_millis(limits::DRAIN_GRACE.0 / 1_000_000 + 500);
-/// How often a plain line comes.
+/// The interval of plain lines.
 const PLAIN: Duration = Duration::from_secs(30);
 
 /// Columns of the bar, with the blank behind it.
@@ -36,7 +36,7 @@ pub(crate) struct Watch {
     thread: Option<JoinHandle<Seen>>,
 }
 
-/// What was seen of the run.
+/// The result of watching a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     /// The signal that ended it.
@@ -46,7 +46,7 @@ pub(crate) struct Seen {
 }
 
 impl Watch {
-    /// Starts to watch. Where no thread can be had, the run is not shown, and only a second signal ends it.
+    /// Starts to watch. If no thread can be started, no progress is shown, and only a second signal ends the run.
     pub(crate) fn start(control: Control, meter: Meter) -> Self {
         let (end, ended) = mpsc::channel();
         let first = signals::catch();
@@ -74,7 +74,7 @@ fn watch(control: &Control, meter: Meter, first: &First, ended: &mpsc::Receiver<
                 control.stop();
                 shown.say("overlapped: stopping; what is in flight may end (once more to quit at once)");
             }
-            // A list that nobody writes any more, as on a terminal, may keep a read for ever. By now whatever was
+            // A read of a list without further input, as on a terminal, may block for ever. By now whatever was
             // finished is written.
             (Some(number), Some(at)) if at.elapsed() > STOP => {
                 shown.clear();
@@ -90,7 +90,7 @@ fn watch(control: &Control, meter: Meter, first: &First, ended: &mpsc::Receiver<
     Seen { signal: first.number(), held: held.most() }
 }
 
-/// What a person sees while it runs.
+/// How the progress is shown.
 enum Shown {
     /// With how many columns it was laid out.
     Bar(ProgressBar, Line, usize),
@@ -116,7 +116,8 @@ impl Shown {
             Self::Bar(bar, line, laid_out) => {
                 let width = terminal::stderr_width();
                 let share = line.share(progress);
-                // Of a list without an end nobody knows how much is done; and words matter more than a bar.
+                // The share that is done is unknown for a list of unknown length. On a narrow terminal the text takes
+                // the place of the bar.
                 let room = share.filter(|_| width >= BAR_FROM).map_or(0, |_| BAR);
                 if *laid_out != width + room {
                     *laid_out = width + room;

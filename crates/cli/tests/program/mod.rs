@@ -34,6 +34,22 @@ os.execv(sys.argv[1], sys.argv[1:])
     command
 }
 
+/// The program as a parent starts it that blocks the signals, to wait for them itself.
+pub(crate) fn command_with_blocked_signals(words: &[&str]) -> Command {
+    const BLOCK: &str = "
+import os, signal, sys
+signals = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
+for number in signals:
+    signal.signal(number, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+os.execv(sys.argv[1], sys.argv[1:])
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", BLOCK, env!("CARGO_BIN_EXE_overlapped")]).args(words);
+    command.env_remove("COLUMNS").env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+}
+
 /// What a run of the program came to.
 #[derive(Debug)]
 pub(crate) struct Ran {

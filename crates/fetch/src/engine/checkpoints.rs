@@ -198,7 +198,7 @@ impl Checkpoints {
     pub(crate) async fn end(mut self, list_rows: Option<u64>) -> Result<(), Error> {
         let (log, rows) = (self.log.take(), self.rows);
         let ended = self.disk.submit(move || log.end(rows, list_rows)).await;
-        ended.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?
+        ended.map_err(|error| Error::task("a thread of the engine has stopped", &error))?
     }
 }
 

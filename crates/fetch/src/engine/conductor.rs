@@ -85,7 +85,7 @@ impl Conductor {
         let result = result.and_then(|()| self.failure.take().map_or(Ok(()), Err));
         self.shared.advance(if result.is_ok() { Stage::Draining } else { Stage::Aborting });
         for shard in std::mem::take(&mut self.shards) {
-            shard.await.map_err(|error| Error::internal(format!("a shard has failed: {error}")))??;
+            shard.await.map_err(|error| Error::task("a shard has failed", &error))??;
         }
         self.discard().await;
         result?;
@@ -107,7 +107,7 @@ impl Conductor {
         assert!(!self.dirty, "a run succeeds only after its last flush");
         let sinks = self.sinks.take();
         let sealed = self.views.disk.submit(move || sinks.seal()).await;
-        sealed.map_err(|error| Error::internal(format!("a thread of the engine has stopped: {error}")))?
+        sealed.map_err(|error| Error::task("a thread of the engine has stopped", &error))?
     }
 
     /// Removes the body files of results that a failed sink will not write.
@@ -198,7 +198,7 @@ impl Conductor {
                 Poll::Pending => running.push(shard),
                 Poll::Ready(Ok(ended)) => ended?,
                 Poll::Ready(Err(error)) => {
-                    return Err(Error::internal(format!("a shard has failed: {error}")));
+                    return Err(Error::task("a shard has failed", &error));
                 }
             }
         }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::sink::Format;
 use overlapped_fetch::{Bulk, ErrorClass, Input, Stop, Summary, raise_open_files_limit};
+use overlapped_proto::plural::plural;
 use overlapped_proto::sanitize::escape;
 
 use self::one::One;
@@ -36,7 +37,7 @@ impl From<overlapped_fetch::Error> for Error {
                  --overwrite discards it"
             )),
             ErrorClass::Journal | ErrorClass::Sum => Self::Journal(error.to_string()),
-            ErrorClass::Output => Self::Output(error.to_string()),
+            ErrorClass::Output | ErrorClass::Resource => Self::Output(error.to_string()),
             ErrorClass::OutputClosed => Self::OutputClosed,
         }
     }
@@ -95,7 +96,7 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     one.iter().for_each(One::end);
     let run = result.map_err(|error| resumable(error.into(), earlier.is_some()))?;
     if plan.show.summary {
-        terminal::say_lines(&summary::text(&run, seen.held));
+        terminal::say_wrapped(&summary::text(&run, seen.held));
         if let Some(next) = next(&run, earlier.as_ref(), writes_only_files, words) {
             terminal::say_lines(&next);
         }
@@ -138,14 +139,42 @@ fn resumable(error: Error, durable: bool) -> Error {
     }
 }
 
-/// The hint at the end of a run: how to resume it if it was stopped, or how to fetch its failed rows again.
+/// The hint at the end of a run: how to resume it if it was stopped, or what to do about its failed rows and about its bad
+/// rows, which fail in every run.
 fn next(
     run: &Summary,
     earlier: Option<&Earlier>,
     writes_only_files: bool,
     words: &[OsString],
 ) -> Option<String> {
-    let failed = run.progress.rows_done - run.progress.ok + earlier.map_or(0, |earlier| earlier.failed);
+    let hints = [next_of_failed(run, earlier, writes_only_files, words), next_of_bad(run)];
+    let hints: Vec<_> = hints.into_iter().flatten().collect();
+    (!hints.is_empty()).then(|| hints.join("\n"))
+}
+
+fn next_of_bad(run: &Summary) -> Option<String> {
+    let bad = run.progress.bad;
+    let named: Vec<_> = run.bad_rows.iter().map(|(row, _)| row.to_string()).collect();
+    let more = if bad > named.len() as u64 { ", ..." } else { "" };
+    let numbers = format!("{} {}{more}", plural(bad, "row", "rows"), named.join(", "));
+    (run.finished && bad > 0).then(|| {
+        format!(
+            "  {} of the list cannot be fetched ({numbers}, counted from 0): correct {1}, and fetch {1} as a list of {2} own",
+            counted(bad, "row"),
+            plural(bad, "it", "them"),
+            plural(bad, "its", "their"),
+        )
+    })
+}
+
+fn next_of_failed(
+    run: &Summary,
+    earlier: Option<&Earlier>,
+    writes_only_files: bool,
+    words: &[OsString],
+) -> Option<String> {
+    let now = &run.progress;
+    let failed = now.rows_done - now.ok - now.bad + earlier.map_or(0, |earlier| earlier.failed);
     match (earlier, run.finished, failed) {
         (Some(_), false, _) => Some(with_command("  resume with", "--resume", words)),
         (None, false, _) | (_, true, 0) => None,
@@ -154,7 +183,11 @@ fn next(
                 true => "; records name them and their errors, with a further -o F.ndjson",
                 false => "",
             };
-            let told = format!("  {} failed{untold}; to fetch them again:", counted(failed, "row"));
+            let told = format!(
+                "  {} failed{untold}; to fetch {} again:",
+                counted(failed, "row"),
+                plural(failed, "it", "them")
+            );
             Some(with_command(&told, "--retry-failed", words))
         }
         (None, true, failed) => Some(format!(
