@@ -12,7 +12,9 @@ pub(crate) fn exception(error: &Error) -> PyErr {
         ErrorClass::StateExists => {
             PyFileExistsError::new_err(format!("{text}: resume=True resumes it, overwrite=True discards it"))
         }
-        ErrorClass::Input | ErrorClass::Output | ErrorClass::OutputClosed => PyOSError::new_err(text),
+        ErrorClass::Input | ErrorClass::Output | ErrorClass::OutputClosed | ErrorClass::Resource => {
+            PyOSError::new_err(text)
+        }
         ErrorClass::State | ErrorClass::Journal | ErrorClass::Sum | ErrorClass::Internal => {
             PyRuntimeError::new_err(text)
         }
