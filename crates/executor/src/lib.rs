@@ -80,8 +80,8 @@
 //! - **Waits in jobs.** A job may wait for another of its own executor. While it sleeps, another thread takes its place, and begins with
 //!   what is waited for. Only if none can come, [`Job::wait`], [`Gather::wait`] and [`scope`](Executor::scope) run that very job inside
 //!   the wait. While it sleeps in any wait of this crate, its places in [views](Executor::limited) are lent to what it waits for. Jobs
-//!   that wait for each other in a circle, also over views, ends of scopes, several results of which one is enough, and several executors,
-//!   are found, and one of the waits is [an error](JobError::WouldDeadlock); a circle with a deadline in it ends at the deadline at the
+//!   that wait for each other in a circle, also over views, ends of scopes and of executors, several results of which one is enough, and several
+//!   executors, are found, and one of the waits is [an error](JobError::WouldDeadlock); a circle with a deadline in it ends at the deadline at the
 //!   latest. Not found is what the executor cannot look into: circles through a mutex, a channel, a place in a full queue
 //!   ([`reserve`](Executor::reserve)), or a [`block_on`] that something else can wake as well; and waits of threads that are no workers.
 //! - **The pool shrinks.** Idle threads are woken in LIFO order, so those that are not needed end after `keep_alive`. An idle executor

@@ -1,6 +1,6 @@
-//! The end of an executor, or of a view: three ways to come to it, always in finite time, with a report.
+//! The end of an executor, or of a view: three ways to come to it, with or without a time limit, and a report.
 //!
-//! Must never wait for the thread it is on.
+//! Must never wait for the job it is called in.
 
 use std::fmt;
 use std::future::Future;
