@@ -245,3 +245,21 @@ assert len(list(run)) == 9
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("this run belongs to the process that has forked")
     assert done.stdout.splitlines()[1] == "[200]"
+
+
+def test_progress_is_one_line_that_ends_with_all_rows(url: Url, capsys: pytest.CaptureFixture[str]) -> None:
+    run = overlapped.fetch([url("/ok"), url("/status/404")], progress=True)
+    run.wait()
+    lines = ""
+    for _ in range(500):
+        lines += capsys.readouterr().err
+        if lines.endswith("\n"):
+            break
+        time.sleep(0.01)
+    assert lines.count("\n") == 1 and "\r2/2 (100%) done, 1 failed, " in lines
+
+
+def test_a_notebook_shows_the_figures(url: Url) -> None:
+    run = overlapped.fetch([url("/ok")])
+    run.wait()
+    assert "<tr><th>by_status</th><td>{200: 1}</td></tr>" in run._repr_html_()

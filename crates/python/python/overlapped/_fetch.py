@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from html import escape
 from types import EllipsisType
 from typing import Any, TypeAlias
 
@@ -63,6 +67,12 @@ class Fetch(_overlapped.Fetch):
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the figures as a table."""
+        cells = {name: value for name, value in self.figures().items() if value is not None and value != {}}
+        rows = (f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in cells.items())
+        return f"<table>{''.join(rows)}</table>"
+
     def __repr__(self) -> str:
         figures = self.figures()
         return f"<overlapped.Fetch {figures['done']} done, {figures['failed']} failed>"
@@ -99,6 +109,7 @@ def fetch(
     resume: bool = False,
     retry_failed: bool = False,
     overwrite: bool = False,
+    progress: bool = False,
 ) -> Fetch:
     """Fetches every URL of a list, and gives one record for each, failures included.
 
@@ -134,6 +145,7 @@ def fetch(
         out: Also write the records: a path that ends in .ndjson or .csv, or a directory for the bodies. Such a run survives a
             crash: `resume=True` goes on where it was, `retry_failed=True` also fetches the failed rows again,
             `overwrite=True` discards what there is.
+        progress: Show a line on standard error with what is done, ten times a second.
     """
     options = {
         "ordered": ordered,
@@ -167,22 +179,49 @@ def fetch(
     }
     if isinstance(urls, str):
         urls = [urls] if "://" in urls else os.path.abspath(urls)
+    total: int | None = None
     if isinstance(urls, (str, os.PathLike)):
-        return Fetch(options, path=os.fspath(urls))
-    if isinstance(urls, (list, tuple)):
-        return Fetch(options, list=list(urls))
-    items = iter(urls)
-    run = Fetch(options)
-    # The thread does not keep the run: when nobody has it any more, it ends, and the thread with it.
-    thread = threading.Thread(target=_feed, args=(run.feeder(), items), name="overlapped-feed", daemon=True)
-    thread.start()
+        run = Fetch(options, path=os.fspath(urls))
+    elif isinstance(urls, (list, tuple)):
+        total = len(urls)
+        run = Fetch(options, list=list(urls))
+    else:
+        items = iter(urls)
+        run = Fetch(options)
+        # The thread does not keep the run: when nobody has it any more, it ends, and the thread with it.
+        _start(_feed, run.feeder(), items)
+    if progress:
+        _start(_show, weakref.ref(run), total)
     return run
+
+
+def _start(work: Callable[..., None], *args: Any) -> None:
+    threading.Thread(target=work, args=args, name=f"overlapped{work.__name__}", daemon=True).start()
 
 
 def _seconds(timeout: float | None | EllipsisType) -> float | None:
     if isinstance(timeout, EllipsisType):
         return None
     return float("inf") if timeout is None else timeout
+
+
+def _show(run_of: weakref.ref[Fetch], total: int | None) -> None:
+    """Writes a line again and again until the run is over, or gone."""
+    finished = False
+    line = ""
+    while not finished and (run := run_of()) is not None:
+        figures = run.figures()
+        del run
+        finished = figures["finished"] is not None
+        of = "" if total is None else f"/{total:,} ({figures['done'] / max(total, 1):.0%})"
+        rate = figures["done"] / max(figures["elapsed"], 1e-3)
+        width = len(line)
+        line = f"{figures['done']:,}{of} done, {figures['failed']:,} failed, {rate:,.0f}/s, {figures['elapsed']:.1f} s"
+        sys.stderr.write("\r" + line.ljust(width))
+        sys.stderr.flush()
+        if not finished:
+            time.sleep(0.1)
+    sys.stderr.write("\n")
 
 
 def _feed(feeder: _overlapped.Feeder, items: Iterator[Row]) -> None:
