@@ -356,6 +356,11 @@ impl Conductor {
     /// Starts to make results durable that wait for an earlier row.
     fn wait(&mut self, cx: &mut Context<'_>) -> bool {
         let (Some(order), Some(checkpoints)) = (&self.order, &mut self.checkpoints) else { return false };
+        // The sinks are the bottleneck, and the next row may only not have been collected yet: more work for the disk would make
+        // that worse.
+        if self.finished.len() >= limits::BATCHES_WAITING_MAX {
+            return false;
+        }
         let Some(rows) = checkpoints.wants_waiting(order.next(), cx) else { return false };
         let records: Vec<_> = rows.into_iter().filter_map(|row| order.get(row)).cloned().collect();
         if !records.is_empty() {
