@@ -30,6 +30,9 @@ mod schedule;
 // The response of a stranger.
 mod http1;
 
+// The frames of a stranger.
+mod http2;
+
 // The robots.txt of a stranger.
 mod robots;
 
@@ -40,6 +43,7 @@ mod url;
 mod take;
 
 pub use http1::http1;
+pub use http2::http2;
 pub use journal::journal;
 pub use list::list;
 pub use recovery::recovery;
@@ -52,8 +56,9 @@ pub use url::url;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in the corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("http1", http1),
+    ("http2", http2),
     ("journal", journal),
     ("list", list),
     ("recovery", recovery),

@@ -29,6 +29,9 @@
 //!
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod client;
 mod stream;
 mod bulk;
