@@ -46,6 +46,23 @@ pub fn check(name: &str, value: &str) -> Result<(), Failure> {
     Err(Failure::new(ErrorKind::InputHeader, problem))
 }
 
+/// Checks a header of a request that is sent as it is, with the fields that frame the message.
+///
+/// # Errors
+///
+/// `input.header`: the name is not a token, or the value has a character that would end the line or the message.
+pub fn check_raw(name: &str, value: &[u8]) -> Result<(), Failure> {
+    let problem = if name.is_empty() || !name.bytes().all(is_token) {
+        "is not the name of a header"
+    } else if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        "has a line end or a NUL in its value"
+    } else {
+        return Ok(());
+    };
+    let shown = sanitize::quote(name.as_bytes(), limits::QUOTE_BYTES_MAX);
+    Err(Failure::new(ErrorKind::InputHeader, format!("the header {shown:?} {problem}")))
+}
+
 /// True for the characters that names and methods consist of (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)

@@ -211,6 +211,17 @@ pub const H2_ERRORS_MAX: usize = 1_024;
 /// Cookies shorter than this are not put into the compression table, where they could be guessed.
 pub const H2_COOKIE_BYTES_INDEXED: usize = 20;
 
+// --- single requests -----------------------------------------------------------------------------------------
+
+/// TLS sessions that are kept for requests with settings of TLS of their own.
+pub const TLS_SESSIONS_SINGLE: usize = 256;
+/// Settings of TLS that a client tells apart; beyond it the oldest get new connections.
+pub const TLS_SETTINGS_MAX: usize = 64;
+/// Event loops of blocking calls that a client keeps while they are not in use: one for each thread that calls at once.
+pub const CLIENT_RUNTIMES_IDLE_MAX: usize = 64;
+/// Bytes that are read at once from the reader of a request's body.
+pub const UPLOAD_BLOCK_BYTES: usize = 64 << 10;
+
 // --- time ----------------------------------------------------------------------------------------------------
 
 /// Name resolution.
@@ -316,7 +327,7 @@ pub const CHUNK_EXTENSIONS_BYTES_FREE: u64 = 64 << 10;
 pub const CHUNK_EXTENSIONS_BYTES_PER_BYTE: u64 = 8;
 /// Bytes of the trailer fields behind a chunked body.
 pub const TRAILER_BYTES_MAX: usize = 16 << 10;
-/// Bytes that are read from a connection at once. There is one such buffer for each shard, and none for a connection.
+/// Bytes that are read from a connection at once. There is one such buffer for each thread, and none for a connection.
 pub const READ_BYTES: usize = 128 << 10;
 /// Decoded bytes of one body.
 pub const BODY_BYTES_MAX: u64 = 1 << 30;

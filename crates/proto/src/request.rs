@@ -6,13 +6,16 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::error::ErrorKind;
-use crate::header::is_token;
+use crate::header::{self, is_token};
 use crate::job::Method;
 use crate::origin::Scheme;
 use crate::outcome::Failure;
 
 /// A header field: its name in lower case, and its value.
 pub type Field = (Box<str>, Box<str>);
+
+/// A header field that is sent as it is: its name and its value.
+pub type RawField = (Box<str>, Box<[u8]>);
 
 /// The head of a request.
 ///
@@ -33,7 +36,24 @@ pub struct RequestHead<'a> {
     authority: &'a str,
     path: &'a str,
     fields: Cow<'a, [Field]>,
-    body_bytes: u64,
+    /// Sent instead of `fields`, and without any that are not among them.
+    raw: Option<&'a [RawField]>,
+    body: BodyLength,
+}
+
+/// How much of a body follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// This number of bytes.
+    Known(u64),
+    /// Any number, in chunks.
+    Chunked,
+}
+
+impl From<u64> for BodyLength {
+    fn from(bytes: u64) -> Self {
+        Self::Known(bytes)
+    }
 }
 
 impl<'a> RequestHead<'a> {
@@ -51,18 +71,60 @@ impl<'a> RequestHead<'a> {
         authority: &'a str,
         path: &'a str,
         fields: impl Into<Cow<'a, [Field]>>,
-        body_bytes: u64,
+        body: impl Into<BodyLength>,
     ) -> Result<Self, Failure> {
+        let (fields, body) = (fields.into(), body.into());
+        let head = Self { method, scheme, authority, path, fields, raw: None, body };
+        head.check(&[authority, head.host(), path])?;
+        Ok(head)
+    }
+
+    /// The head of a request that is sent as it is: the target of its request line, and these fields, in their order and case
+    /// and without any others. They say whether a body follows, and how long it is: a `Content-Length`,
+    /// `Transfer-Encoding: chunked`, or neither for none.
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestHead::new`]. `input.header`: a field would break the message apart, or the fields do not say clearly
+    /// where the body ends.
+    pub fn as_it_is(
+        method: &'a Method,
+        scheme: Scheme,
+        authority: &'a str,
+        target: &'a str,
+        fields: &'a [RawField],
+    ) -> Result<Self, Failure> {
+        let body = framing_of(fields)?;
+        let none: &[Field] = &[];
+        let head =
+            Self { method, scheme, authority, path: target, fields: none.into(), raw: Some(fields), body };
+        head.check(&[authority, target])?;
+        Ok(head)
+    }
+
+    fn check(&self, parts: &[&str]) -> Result<(), Failure> {
+        let method = self.method;
         if let Method::Other(token) = method
             && (token.is_empty() || !token.bytes().all(is_token))
         {
             return Err(Failure::new(ErrorKind::InputFormat, format!("{method} is not a method")));
         }
-        let head = Self { method, scheme, authority, path, fields: fields.into(), body_bytes };
-        if ![authority, head.host(), path].into_iter().all(is_visible) {
+        if !parts.iter().all(|part| is_visible(part)) {
             return Err(Failure::new(ErrorKind::InputUrl, "the URL cannot be sent in a request"));
         }
-        Ok(head)
+        Ok(())
+    }
+
+    /// The fields of a request that is sent as it is.
+    #[must_use]
+    pub const fn raw_fields(&self) -> Option<&'a [RawField]> {
+        self.raw
+    }
+
+    /// How the body that follows is framed.
+    #[must_use]
+    pub const fn body(&self) -> BodyLength {
+        self.body
     }
 
     /// The method.
@@ -100,10 +162,10 @@ impl<'a> RequestHead<'a> {
         self.fields.iter().filter(|(name, _)| !is_host(name)).map(|(name, value)| (&**name, &**value))
     }
 
-    /// The length of the body to send, or `None` if there is none and its absence is not worth saying.
+    /// The body to be announced, or `None` if there is none and its absence is not worth saying.
     #[must_use]
-    pub fn body_length(&self) -> Option<u64> {
-        (self.body_bytes > 0 || has_body(self.method)).then_some(self.body_bytes)
+    pub fn body_length(&self) -> Option<BodyLength> {
+        (self.body != BodyLength::Known(0) || has_body(self.method)).then_some(self.body)
     }
 }
 
@@ -111,8 +173,32 @@ impl<'a> RequestHead<'a> {
 impl fmt::Debug for RequestHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} ", self.method, self.authority)?;
-        f.debug_list().entries(self.fields.iter().map(|(name, _)| name)).finish()
+        let raw = self.raw.unwrap_or_default().iter().map(|(name, _)| name);
+        f.debug_list().entries(self.fields.iter().map(|(name, _)| name).chain(raw)).finish()
     }
+}
+
+/// What the fields of a request say of its body.
+fn framing_of(fields: &[RawField]) -> Result<BodyLength, Failure> {
+    let mut found = None;
+    for (name, value) in fields {
+        header::check_raw(name, value)?;
+        let says = if name.eq_ignore_ascii_case("content-length") {
+            let digits =
+                std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            digits.and_then(|digits| digits.parse().ok()).map(BodyLength::Known)
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            value.eq_ignore_ascii_case(b"chunked").then_some(BodyLength::Chunked)
+        } else {
+            continue;
+        };
+        if says.is_none() || found.is_some() {
+            let message = format!("the header {name} does not say clearly where the body ends");
+            return Err(Failure::new(ErrorKind::InputHeader, message));
+        }
+        found = says;
+    }
+    Ok(found.unwrap_or(BodyLength::Known(0)))
 }
 
 fn is_host(name: &str) -> bool {
@@ -157,6 +243,32 @@ mod tests {
             let head = RequestHead::new(&method, Scheme::Http, "a", "/", Vec::new(), 0);
             assert_eq!(head.unwrap_err().kind, ErrorKind::InputFormat, "{token:?}");
         }
+    }
+
+    fn as_it_is(fields: &[(&str, &str)]) -> Result<BodyLength, ErrorKind> {
+        let fields: Vec<RawField> =
+            fields.iter().map(|(name, value)| ((*name).into(), value.as_bytes().into())).collect();
+        let head = RequestHead::as_it_is(&Method::Post, Scheme::Http, "a", "/", &fields);
+        head.map(|head| head.body()).map_err(|failure| failure.kind)
+    }
+
+    #[test]
+    fn the_fields_of_a_request_that_is_sent_as_it_is_frame_it_in_one_way() {
+        let check = |fields: &[(&str, &str)], expected| assert_eq!(as_it_is(fields), expected, "{fields:?}");
+        let refused = Err(ErrorKind::InputHeader);
+        check(&[("Host", "a"), ("Connection", "close")], Ok(BodyLength::Known(0)));
+        check(&[("Content-Length", "12")], Ok(BodyLength::Known(12)));
+        check(&[("transfer-encoding", "Chunked")], Ok(BodyLength::Chunked));
+        check(&[("Content-Length", "1"), ("Content-Length", "1")], refused);
+        check(&[("Content-Length", "1"), ("Transfer-Encoding", "chunked")], refused);
+        for value in ["", "-1", "+1", "1, 1", "99999999999999999999", " 1"] {
+            check(&[("Content-Length", value)], refused);
+        }
+        for value in ["", "gzip", "gzip, chunked", "chunked, chunked"] {
+            check(&[("Transfer-Encoding", value)], refused);
+        }
+        check(&[("X", "a\r\nHost: b")], refused);
+        check(&[("X Y", "a")], refused);
     }
 
     #[test]

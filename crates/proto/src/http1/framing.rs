@@ -43,6 +43,11 @@ enum Coding {
 }
 
 impl Signs {
+    /// False if [`Signs::note`] has no use for a field, whatever the case of its name.
+    pub(super) fn may_note(name: &str) -> bool {
+        ["connection", "content-length", "transfer-encoding"].iter().any(|known| known.len() == name.len())
+    }
+
     /// Records a field; `name` in lower case.
     pub(super) fn note(&mut self, name: &[u8], value: &[u8]) {
         match name {

@@ -6,6 +6,8 @@
 
 use std::mem::MaybeUninit;
 
+use bytes::Bytes;
+
 use super::body::Body;
 use super::framing::{Signs, Strictness};
 use super::lenient::{Lines, end_of_head, is_no_head};
@@ -31,6 +33,17 @@ pub struct Head {
     pub keeps_alive: bool,
     /// The departures accepted in it, and in what came before it.
     pub notes: Notes,
+    /// Its bytes as they came, up to and with the empty line, if [`Keep::raw`] asks for them.
+    pub raw: Bytes,
+}
+
+/// What a reader keeps of a head beyond its meaning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The names of fields in their own case, instead of in lower case.
+    pub case: bool,
+    /// The bytes of the head.
+    pub raw: bool,
 }
 
 /// Reads the head of one response.
@@ -39,6 +52,7 @@ pub struct HeadReader {
     /// The request was HEAD: its answer has no body, whatever its fields are.
     asked_head: bool,
     strictness: Strictness,
+    keep: Keep,
     /// Bytes of the head that were searched for its end.
     searched: usize,
     /// Empty lines that were skipped.
@@ -58,12 +72,20 @@ impl HeadReader {
         Self {
             asked_head: *method == Method::Head,
             strictness,
+            keep: Keep::default(),
             searched: 0,
             blank_lines: 0,
             interim: 0,
             forbidden_body: false,
             notes: Notes::default(),
         }
+    }
+
+    /// The same reader, which keeps more of the head.
+    #[must_use]
+    pub fn keeping(mut self, keep: Keep) -> Self {
+        self.keep = keep;
+        self
     }
 
     /// Consumes heads from the front of `input` up to the final one, and returns it with its body. `None`: more bytes are
@@ -93,7 +115,10 @@ impl HeadReader {
             match self.parse(window)? {
                 Parsed::Partial if full => return Err(too_large("the head of the response is too large")),
                 Parsed::Partial => return Ok(None),
-                Parsed::Final(bytes, head, body) => {
+                Parsed::Final(bytes, mut head, body) => {
+                    if self.keep.raw {
+                        head.raw = Bytes::copy_from_slice(window.get(..bytes).unwrap_or(window));
+                    }
                     *input = input.get(bytes..).unwrap_or_default();
                     return Ok(Some((head, body)));
                 }
@@ -191,10 +216,19 @@ impl HeadReader {
     ) -> Result<Parsed, Failure> {
         let bytes_kept = fields.clone().map(|(name, value)| Headers::size_of(name, value)).sum();
         let mut headers = Headers::with_capacity(bytes_kept);
-        fields.for_each(|(name, value)| headers.push(name, value));
         let mut signs = Signs::default();
         signs.doubtful_length = doubtful_length;
-        headers.fields().for_each(|(name, value)| signs.note(name, value));
+        if self.keep.case {
+            fields.for_each(|(name, value)| {
+                headers.push_as_sent(name, value);
+                if Signs::may_note(name) {
+                    signs.note(name.to_ascii_lowercase().as_bytes(), value);
+                }
+            });
+        } else {
+            fields.for_each(|(name, value)| headers.push(name, value));
+            headers.fields().for_each(|(name, value)| signs.note(name, value));
+        }
         match status {
             101 => Err(not_http("the server switches to another protocol, which was not asked for")),
             100..=199 => Ok(Parsed::Interim { bytes, announces_body: signs.announces_body(), notes }),
@@ -222,7 +256,7 @@ impl HeadReader {
         };
         let forbidden_body = self.forbidden_body || (without_body && signs.announces_body());
         let keeps_alive = signs.keeps_alive(version) && !forbidden_body;
-        Ok((Head { status, version, headers, keeps_alive, notes }, body))
+        Ok((Head { status, version, headers, keeps_alive, notes, raw: Bytes::new() }, body))
     }
 }
 

@@ -29,5 +29,5 @@ mod chunked;
 pub use body::Body;
 pub use chunked::Piece;
 pub use framing::Strictness;
-pub use head::{Head, HeadReader};
-pub use request::{TargetForm, write_request};
+pub use head::{Head, HeadReader, Keep};
+pub use request::{CHUNK_END, LAST_CHUNK, TargetForm, write_chunk_size, write_request};

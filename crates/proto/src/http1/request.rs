@@ -1,7 +1,7 @@
 //! Writes the head of a request.
 
 use crate::origin::Scheme;
-use crate::request::RequestHead;
+use crate::request::{BodyLength, RequestHead};
 
 /// How the request line names what is asked for (RFC 9112, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,20 +39,38 @@ pub fn write_request(head: &RequestHead<'_>, form: TargetForm, out: &mut Vec<u8>
     }
     out.extend_from_slice(head.path().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    push_field("host", head.host(), out);
-    for (name, value) in head.fields() {
-        push_field(name, value, out);
-    }
-    if let Some(bytes) = head.body_length() {
-        push_field("content-length", itoa::Buffer::new().format(bytes), out);
+    if let Some(fields) = head.raw_fields() {
+        fields.iter().for_each(|(name, value)| push_field(name, value, out));
+    } else {
+        push_field("host", head.host().as_bytes(), out);
+        head.fields().for_each(|(name, value)| push_field(name, value.as_bytes(), out));
+        match head.body_length() {
+            Some(BodyLength::Known(bytes)) => {
+                push_field("content-length", itoa::Buffer::new().format(bytes).as_bytes(), out);
+            }
+            Some(BodyLength::Chunked) => push_field("transfer-encoding", b"chunked", out),
+            None => {}
+        }
     }
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_field(name: &str, value: &str, out: &mut Vec<u8>) {
+/// Appends the line before the data of a chunk, which is not empty. Behind the data comes [`CHUNK_END`].
+pub fn write_chunk_size(bytes: usize, out: &mut Vec<u8>) {
+    assert!(bytes > 0, "an empty chunk ends the body");
+    out.extend_from_slice(format!("{bytes:x}\r\n").as_bytes());
+}
+
+/// What follows the data of a chunk.
+pub const CHUNK_END: &[u8] = b"\r\n";
+
+/// What follows the last chunk.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+fn push_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -93,6 +111,17 @@ mod tests {
             check(method.clone(), 0, &line, "content-length: 0\r\n");
             check(method, 12, &line, "content-length: 12\r\n");
         }
+    }
+
+    #[test]
+    fn a_request_is_sent_as_it_is() {
+        let fields = [("X-B", &b"1\xff"[..]), ("hOST", b"other"), ("Content-Length", b"3")]
+            .map(|(name, value)| (name.into(), value.into()));
+        let head = RequestHead::as_it_is(&Method::Get, Scheme::Http, "a", "/a%2e?%zz", &fields).unwrap();
+        let mut out = Vec::new();
+        write_request(&head, TargetForm::Origin, &mut out);
+        let expected = b"GET /a%2e?%zz HTTP/1.1\r\nX-B: 1\xff\r\nhOST: other\r\nContent-Length: 3\r\n\r\n";
+        assert_eq!(out, expected);
     }
 
     /// The host that the caller sets goes into the field. A proxy connects to that of the URL.

@@ -63,6 +63,8 @@ pub struct Record {
     pub connection: Connection,
     /// The headers of the last response.
     pub headers: Headers,
+    /// The bytes of its head as they came, if a sink needs them; else empty.
+    pub raw_head: Bytes,
     /// Decoded bytes of the body.
     pub bytes: u64,
     /// Bytes of the body as they came over the wire, without its framing.
@@ -109,6 +111,7 @@ impl Record {
             chain: Vec::new(),
             connection: Connection::default(),
             headers: Headers::default(),
+            raw_head: Bytes::new(),
             bytes: 0,
             wire_bytes: 0,
             body: Body::None,
@@ -185,7 +188,8 @@ impl Body {
     }
 }
 
-/// Header fields in the order of the wire, names in lower case, in one allocation.
+/// Header fields in the order of the wire, in one allocation. Names are in lower case, or as they were sent; they are found in
+/// any case.
 ///
 /// ```
 /// use overlapped_proto::record::Headers;
@@ -219,12 +223,21 @@ impl Headers {
 
     /// Adds a field, its name in lower case. A name longer than 64 KiB is cut, and so is a value longer than 4 GiB.
     pub fn push(&mut self, name: &str, value: &[u8]) {
+        self.push_with(name, value, push_lower_case);
+    }
+
+    /// The same with the name as it is.
+    pub fn push_as_sent(&mut self, name: &str, value: &[u8]) {
+        self.push_with(name, value, |name, out| out.extend_from_slice(name));
+    }
+
+    fn push_with(&mut self, name: &str, value: &[u8], push_name: impl FnOnce(&[u8], &mut Vec<u8>)) {
         let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX);
         let value_len = u32::try_from(value.len()).unwrap_or(u32::MAX);
         let ([n0, n1], [v0, v1, v2, v3]) = (name_len.to_le_bytes(), value_len.to_le_bytes());
         self.packed.extend_from_slice(&[n0, n1, v0, v1, v2, v3]);
         let name = name.as_bytes();
-        push_lower_case(name.get(..usize::from(name_len)).unwrap_or(name), &mut self.packed);
+        push_name(name.get(..usize::from(name_len)).unwrap_or(name), &mut self.packed);
         self.packed.extend_from_slice(value.get(..value_len as usize).unwrap_or(value));
     }
 
@@ -246,20 +259,22 @@ impl Headers {
         self.packed.len()
     }
 
-    /// The fields in order: name in lower case, value.
+    /// The fields in order: name, value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
     }
 
-    /// The first value of a field; `name` in lower case.
+    /// The first value of a field.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.all(name).next()
     }
 
-    /// The values of a field; `name` in lower case.
+    /// The values of a field.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.fields().filter(move |(field, _)| *field == name.as_bytes()).map(|(_, value)| value)
+        self.fields()
+            .filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
     }
 
     /// As [`Headers::iter`], without looking at the names.
