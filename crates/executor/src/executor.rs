@@ -302,8 +302,8 @@ impl Executor {
         self.send(closure, None, Entry::MustRun)
     }
 
-    /// Whether this process is a fork of the one that has the threads.
-    pub(crate) fn is_forked(&self) -> bool {
+    /// Whether this process is a fork of the one that has the threads. It takes no lock.
+    pub fn is_forked(&self) -> bool {
         self.handle.pool.is_forked()
     }
 

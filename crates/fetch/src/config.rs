@@ -118,7 +118,11 @@ pub struct Timeouts {
 pub struct Response {
     /// Keep the body.
     pub body: bool,
-    /// Compute the SHA-256 of the decoded body.
+    /// Keep the body as it came, in its content codings.
+    pub undecoded: bool,
+    /// Keep the bytes of the head as they came ([`Record::raw_head`](overlapped_proto::record::Record::raw_head)).
+    pub raw_head: bool,
+    /// Compute the SHA-256 of the body that is kept.
     pub sha256: bool,
     /// Decoded bytes of a body before it fails as `body.too_large`.
     pub max_bytes: u64,
@@ -246,6 +250,8 @@ impl Default for Response {
     fn default() -> Self {
         Self {
             body: true,
+            undecoded: false,
+            raw_head: false,
             sha256: false,
             max_bytes: limits::BODY_BYTES_MAX,
             strict_http: false,

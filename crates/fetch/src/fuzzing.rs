@@ -11,7 +11,6 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::http1::Strictness;
 use overlapped_proto::job::{Method, Row};
 use overlapped_proto::limits;
 use overlapped_proto::origin::{ConnKey, Route, Scheme};
@@ -22,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use url::Url;
 
 use crate::memory::Memory;
-use crate::net::exchange::Exchange;
+use crate::net::exchange::{Exchange, Reading};
 use crate::net::http2::{self, Windows};
 use crate::net::request::Request;
 use crate::net::stream::{Socket, Stream};
@@ -56,10 +55,10 @@ pub fn http2(pieces: Vec<Vec<u8>>, requests: usize) -> Vec<Got> {
 
 async fn exchange(mut stream: http2::Stream) -> Got {
     let head = RequestHead::new(&Method::Get, Scheme::Http, "a.test", "/", &[][..], 0);
-    let request = Request { head: head.expect("a plain request"), body: Bytes::new() };
+    let mut request = Request { head: head.expect("a plain request"), body: Bytes::new(), upload: None };
     let mut share = Memory::new(None).share(Row(0));
     let kind = |failure: Failure| failure.kind;
-    let head = stream.send(&request, Strictness::Lenient, &mut share, || {}).await.map_err(kind)?;
+    let head = stream.send(&mut request, Reading::default(), &mut share, || {}).await.map_err(kind)?;
     let mut body = stream.take_arrived().unwrap_or_default().to_vec();
     while let Some(piece) = stream.frame(limits::READ_BYTES).await.map_err(kind)? {
         body.extend_from_slice(&piece);
@@ -102,6 +101,10 @@ impl Socket for Pipe {
 
     fn is_told_ready(&self) -> bool {
         false
+    }
+
+    fn rehome(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

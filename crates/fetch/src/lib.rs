@@ -56,6 +56,7 @@ mod row;
 pub mod record;
 mod fs;
 mod single_flight;
+mod locality;
 mod lent;
 mod clock;
 mod trace;
@@ -63,7 +64,10 @@ mod error;
 
 pub use body::tap::{Begun, Receiver};
 pub use bulk::Bulk;
-pub use client::Client;
+pub use client::{
+    Client, CookieStore, Hop, Identity, PreparedRequest, RequestBody, RequestBuilder, RequestError,
+    Response as ClientResponse, ResponseHead, Timings, Tls, TlsConfig, blocking,
+};
 pub use config::{Config, Family, Http, Network, Pace, Request, Response, Retry, Timeouts};
 pub use engine::feed::{Batches, Input, InputOptions};
 pub use engine::unpack::Unpack;

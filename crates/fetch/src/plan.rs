@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use overlapped_proto::address::Dialable;
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::http1::Strictness;
+use overlapped_proto::http1::{Keep, Strictness};
 use overlapped_proto::job::Job;
 use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::origin::Route;
@@ -20,6 +20,7 @@ use crate::config::{Config, Family, Http, Pace, Request, Response, Retry, Timeou
 use crate::error::Error;
 use crate::fs::LastFiles;
 use crate::memory::Memory;
+use crate::net::exchange::Reading;
 use crate::net::http2::Windows;
 use crate::net::request::Template;
 use crate::net::tls::Trust;
@@ -32,8 +33,8 @@ pub(crate) struct Plan {
     pub(crate) timeouts: Limits,
     pub(crate) response: Response,
     pub(crate) redirect: redirect::Policy,
-    /// How strictly heads are parsed.
-    pub(crate) strictness: Strictness,
+    /// How heads are read.
+    pub(crate) reading: Reading,
     /// The rate over all shards; the scheduler's own limit would be per shard.
     pub(crate) rate: Option<Rate>,
     pub(crate) trust: Trust,
@@ -108,8 +109,11 @@ impl Plan {
                 max: if max_redirects == 0 { None } else { Some(max_redirects) },
                 ..redirect::Policy::default()
             },
-            strictness: if response.strict_http { Strictness::Strict } else { Strictness::Lenient },
-            decodes: request.compressed,
+            reading: Reading {
+                strictness: if response.strict_http { Strictness::Strict } else { Strictness::Lenient },
+                keep: Keep { raw: response.raw_head, case: false },
+            },
+            decodes: request.compressed && !response.undecoded,
             memory: if ordered {
                 Memory::ordered(response.memory_max)
             } else {
@@ -187,7 +191,7 @@ impl Plan {
 }
 
 impl Limits {
-    fn new(timeouts: &Timeouts) -> Self {
+    pub(crate) fn new(timeouts: &Timeouts) -> Self {
         Self {
             dns: timeouts.dns.map(Into::into),
             connect: timeouts.connect.map(Into::into),

@@ -1,20 +1,18 @@
 //! An LRU cache whose values are fetched single-flight: of concurrent requests for a key one starts the fetch, and the
 //! others wait for its result. Failures are not cached.
 
-use std::cell::RefCell;
 use std::hash::{Hash, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
-use futures_util::future::{LocalBoxFuture, Shared};
+use futures_util::future::Shared;
 use overlapped_proto::lru::Lru;
 use overlapped_proto::time::Nanos;
 
-/// A fetch that is under way; a clone waits for the same result.
-pub(crate) type Flight<V, E> = Shared<LocalBoxFuture<'static, Result<V, E>>>;
-
-/// A cache on one thread. A value counts with its `weight`; the least recently used entries are evicted above a bound.
-pub(crate) struct SingleFlight<K, V, E> {
-    cache: RefCell<Cache<K, V, E>>,
+/// A cache whose values are fetched by futures `F`. Threads share it if these can be sent. A value counts with its `weight`;
+/// the least recently used entries are evicted above a bound.
+pub(crate) struct SingleFlight<K, V, F: Future> {
+    cache: Mutex<Cache<K, V, F>>,
     bounds: Bounds,
     weight: fn(&V) -> usize,
 }
@@ -28,76 +26,82 @@ pub(crate) struct Bounds {
     pub(crate) ttl: Nanos,
 }
 
-struct Cache<K, V, E> {
-    entries: Lru<K, Entry<V, E>, RandomState>,
+struct Cache<K, V, F: Future> {
+    entries: Lru<K, Entry<V, F>, RandomState>,
     weight: usize,
 }
 
-enum Entry<V, E> {
-    Known { value: V, weight: usize, until: Nanos },
-    Pending(Flight<V, E>),
+enum Entry<V, F: Future> {
+    Known {
+        value: V,
+        weight: usize,
+        until: Nanos,
+    },
+    /// A fetch that is under way; a clone waits for the same result.
+    Pending(Shared<F>),
 }
 
-impl<K: Hash + Eq + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
+impl<K: Hash + Eq + Clone, V: Clone, E: Clone, F: Future<Output = Result<V, E>>> SingleFlight<K, V, F> {
     pub(crate) fn new(bounds: Bounds, weight: fn(&V) -> usize) -> Self {
-        Self { cache: RefCell::new(Cache { entries: Lru::default(), weight: 0 }), bounds, weight }
+        Self { cache: Mutex::new(Cache { entries: Lru::default(), weight: 0 }), bounds, weight }
     }
 
     /// The cached value, or else the fetch to wait for, which `fetch` starts if there is none. After waiting, the caller
     /// passes the result to [`SingleFlight::learn`].
-    pub(crate) fn get(
-        &self,
-        key: &K,
-        now: Nanos,
-        fetch: impl FnOnce() -> LocalBoxFuture<'static, Result<V, E>>,
-    ) -> Result<V, Flight<V, E>> {
-        match self.cache.borrow_mut().entries.get(key) {
+    pub(crate) fn get(&self, key: &K, now: Nanos, fetch: impl FnOnce() -> F) -> Result<V, Shared<F>> {
+        let mut cache = self.lock();
+        match cache.entries.get(key) {
             Some(Entry::Known { value, until, .. }) if now < *until => return Ok(value.clone()),
             Some(Entry::Pending(flight)) => return Err(flight.clone()),
             Some(Entry::Known { .. }) | None => {}
         }
         let flight = fetch().shared();
-        self.insert(key, Entry::Pending(flight.clone()));
+        cache.insert(key, Entry::Pending(flight.clone()), self.bounds);
         Err(flight)
     }
 
     /// Replaces a pending fetch by its result. True for the first waiter that calls it.
     pub(crate) fn learn(&self, key: &K, result: &Result<V, E>, now: Nanos) -> bool {
-        if !matches!(self.cache.borrow_mut().entries.get(key), Some(Entry::Pending(_))) {
+        let mut cache = self.lock();
+        if !matches!(cache.entries.get(key), Some(Entry::Pending(_))) {
             return false;
         }
         match result {
             Ok(value) => {
                 let (weight, until) = ((self.weight)(value), now + self.bounds.ttl);
-                self.insert(key, Entry::Known { value: value.clone(), weight, until });
+                cache.insert(key, Entry::Known { value: value.clone(), weight, until }, self.bounds);
             }
-            Err(_) => self.cache.borrow_mut().forget(key),
+            Err(_) => cache.forget(key),
         }
         true
     }
 
-    fn insert(&self, key: &K, entry: Entry<V, E>) {
-        let mut cache = self.cache.borrow_mut();
-        cache.weight += entry.weight();
-        let before = cache.entries.insert(key.clone(), entry);
-        cache.weight -= before.map_or(0, |entry| entry.weight());
-        while cache.entries.len() > 1
-            && (cache.entries.len() > self.bounds.entries_max || cache.weight > self.bounds.weight_max)
-        {
-            let evicted = cache.entries.pop_oldest();
-            cache.weight -= evicted.map_or(0, |(_, entry)| entry.weight());
-        }
+    /// No code of a caller panics under the lock, so a poisoned cache is whole.
+    fn lock(&self) -> MutexGuard<'_, Cache<K, V, F>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K: Hash + Eq + Clone, V, E> Cache<K, V, E> {
+impl<K: Hash + Eq + Clone, V, F: Future> Cache<K, V, F> {
+    fn insert(&mut self, key: &K, entry: Entry<V, F>, bounds: Bounds) {
+        self.weight += entry.weight();
+        let before = self.entries.insert(key.clone(), entry);
+        self.weight -= before.map_or(0, |entry| entry.weight());
+        while self.entries.len() > 1
+            && (self.entries.len() > bounds.entries_max || self.weight > bounds.weight_max)
+        {
+            let evicted = self.entries.pop_oldest();
+            self.weight -= evicted.map_or(0, |(_, entry)| entry.weight());
+        }
+    }
+
     fn forget(&mut self, key: &K) {
         let before = self.entries.remove(key);
         self.weight -= before.map_or(0, |entry| entry.weight());
     }
 }
 
-impl<V, E> Entry<V, E> {
+impl<V, F: Future> Entry<V, F> {
     fn weight(&self) -> usize {
         match self {
             Self::Pending(_) => 0,
@@ -112,12 +116,14 @@ mod tests {
     use std::future::ready;
     use std::rc::Rc;
 
+    use futures_util::future::LocalBoxFuture;
+
     use super::*;
 
     const NOW: Nanos = Nanos(5);
     const BOUNDS: Bounds = Bounds { entries_max: 3, weight_max: 100, ttl: Nanos(10) };
 
-    type Weights = SingleFlight<u32, usize, &'static str>;
+    type Weights = SingleFlight<u32, usize, LocalBoxFuture<'static, Result<usize, &'static str>>>;
 
     fn cache() -> Weights {
         SingleFlight::new(BOUNDS, |weight| *weight)
@@ -171,7 +177,7 @@ mod tests {
             keep(&cache, key, 1);
             assert!(is_known(&cache, 0, NOW), "gone after {key} others");
         }
-        assert_eq!(cache.cache.borrow().entries.len(), BOUNDS.entries_max);
+        assert_eq!(cache.lock().entries.len(), BOUNDS.entries_max);
         assert!(!is_known(&cache, 1, NOW));
     }
 
@@ -180,11 +186,12 @@ mod tests {
         let cache = cache();
         for (key, weight) in [(1, 60), (2, 40), (3, 1), (4, 200)] {
             keep(&cache, key, weight);
-            let cache = cache.cache.borrow();
+            let cache = cache.lock();
             assert!(cache.weight <= BOUNDS.weight_max || cache.entries.len() == 1);
         }
-        assert_eq!(cache.cache.borrow().weight, 200);
-        cache.cache.borrow_mut().forget(&4);
-        assert_eq!((cache.cache.borrow().entries.len(), cache.cache.borrow().weight), (0, 0));
+        assert_eq!(cache.lock().weight, 200);
+        cache.lock().forget(&4);
+        let cache = cache.lock();
+        assert_eq!((cache.entries.len(), cache.weight), (0, 0));
     }
 }

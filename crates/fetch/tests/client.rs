@@ -1,4 +1,4 @@
-//! The client for single requests: what it does is what the engine does with a list of one row.
+//! Rows fetched by the client for single requests: what it does is what the engine does with a list of one row.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -9,8 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use overlapped_fetch::blocking::Client;
 use overlapped_fetch::{
-    Bulk, Client, Config, ErrorClass, Input, Method, Network, Pace, Rate, Request, Response, Row,
+    Bulk, Config, ErrorClass, Input, Method, Network, Pace, Rate, Request, Response, Row,
 };
 use overlapped_proto::record::{Body, Record};
 use overlapped_testkit::{Server, bytes_of, refused, row_of};
@@ -73,7 +74,7 @@ fn connections_are_kept_from_one_request_to_the_next() {
     let server = Server::start();
     let client = Client::new(config()).unwrap();
     for row in 0..5 {
-        let record = client.get(server.url(&format!("/row/{row}")));
+        let record = client.fetch(Row::new(server.url(&format!("/row/{row}"))));
         assert_eq!((error(&record), body(&record)), ("", &row_of(row)[..]));
         assert_eq!(record.connection.reused, Some(row > 0));
     }
@@ -86,10 +87,10 @@ fn tls_connections_are_kept_too_and_verified() {
     let network = Network { ca_pem: Some(server.ca_pem().unwrap().into()), ..Network::default() };
     let client = Client::new(Config { network, ..config() }).unwrap();
     for row in 0..2 {
-        assert_eq!(body(&client.get(server.url(&format!("/row/{row}")))), row_of(row));
+        assert_eq!(body(&client.fetch(Row::new(server.url(&format!("/row/{row}"))))), row_of(row));
     }
     assert_eq!(server.connections(), 1);
-    let record = Client::new(config()).unwrap().get(server.url("/row/3"));
+    let record = Client::new(config()).unwrap().fetch(Row::new(server.url("/row/3")));
     assert_eq!(error(&record), "tls.certificate");
 }
 
@@ -97,9 +98,9 @@ fn tls_connections_are_kept_too_and_verified() {
 fn what_breaks_is_tried_again_but_a_post_is_not() {
     let server = Server::builder().hosts(3).start();
     let client = Client::new(retrying(2)).unwrap();
-    let record = client.get(server.url_on(0, "/flaky"));
+    let record = client.fetch(Row::new(server.url_on(0, "/flaky")));
     assert_eq!((error(&record), text(&record), record.attempts), ("", "at last\n", 2));
-    let record = client.get(server.url_on(1, "/status/503"));
+    let record = client.fetch(Row::new(server.url_on(1, "/status/503")));
     assert_eq!((error(&record), record.attempts), ("status", 3));
     let post = Row { body: Some(b"x".to_vec()), ..Row::new(server.url_on(2, "/flaky?post")) };
     let record = client.fetch(post);
@@ -113,7 +114,7 @@ fn no_credential_is_sent_to_another_origin() {
     let target: String = away.url("/echo").bytes().map(|byte| format!("%{byte:02x}")).collect();
     let request = Request { bearer: Some("canary".into()), ..Request::default() };
     let client = Client::new(Config { request, ..config() }).unwrap();
-    let record = client.get(home.url(&format!("/redirect-to?url={target}")));
+    let record = client.fetch(Row::new(home.url(&format!("/redirect-to?url={target}"))));
     assert_eq!((error(&record), record.chain.len(), away.requests()), ("", 1, 1));
     assert!(home.received("canary") && !away.received("canary"));
 }
@@ -124,12 +125,12 @@ fn limits_hold() {
     let response = Response { max_bytes: 100, ..Response::default() };
     let network = Network { public_only: true, ..Network::default() };
     let client = Client::new(Config { response, ..config() }).unwrap();
-    assert_eq!(error(&client.get(server.url("/bytes/101"))), "body.too_large");
+    assert_eq!(error(&client.fetch(Row::new(server.url("/bytes/101")))), "body.too_large");
     let timeout = Some(Duration::from_millis(20));
     let record = client.fetch(Row { timeout, ..Row::new(server.url("/delay/60000")) });
     assert_eq!(error(&record), "timeout.total");
     let client = Client::new(Config { network, ..config() }).unwrap();
-    assert_eq!(error(&client.get(server.url("/ok"))), "policy.address");
+    assert_eq!(error(&client.fetch(Row::new(server.url("/ok")))), "policy.address");
 }
 
 #[test]
@@ -138,7 +139,8 @@ fn a_body_that_does_not_fit_into_memory_is_on_disk() {
     let server = Server::start();
     let response = Response { memory_max: Some(1 << 20), ..Response::default() };
     let client = Client::new(Config { response, ..config() }).unwrap();
-    let records: Vec<_> = (0..3).map(|_| client.get(server.url(&format!("/bytes/{SIZE}")))).collect();
+    let records: Vec<_> =
+        (0..3).map(|_| client.fetch(Row::new(server.url(&format!("/bytes/{SIZE}"))))).collect();
     for record in records {
         assert_eq!((error(&record), record.bytes), ("", SIZE));
         let Body::Spooled(spooled) = &record.body else { panic!("the body is not on disk: {record:?}") };
@@ -194,7 +196,7 @@ fn what_comes_between_two_requests_is_no_answer() {
     let ((tell, told), (sent, has_sent)) = (mpsc::channel(), mpsc::channel());
     let server = std::thread::spawn(move || serve(&listener, &told, &sent));
     let client = Client::new(config()).unwrap();
-    let get = |path: &str| text(&client.get(format!("http://{address}/{path}"))).to_owned();
+    let get = |path: &str| text(&client.fetch(Row::new(format!("http://{address}/{path}")))).to_owned();
     for row in 0..20 {
         assert_eq!(get(&row.to_string()), row.to_string());
     }

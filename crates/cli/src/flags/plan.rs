@@ -195,6 +195,8 @@ fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Config, Error> 
         timeouts: timeouts(flags)?,
         response: Response {
             body: reads_body && !flags.no_body,
+            undecoded: needs.undecoded,
+            raw_head: needs.raw_head,
             strict_http: flags.strict_http,
             spool: spool(sinks),
             max_bytes: if flags.max_filesize.0 == 0 { u64::MAX } else { flags.max_filesize.0 },

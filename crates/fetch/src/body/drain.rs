@@ -13,12 +13,12 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Row;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::plural::counted;
 use overlapped_proto::record::Body;
 use overlapped_proto::time::Nanos;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
-use super::decode::{Decoder, Progress};
+use super::decode::Decoder;
+use super::intake::{Intake, Pace, Taken, Wanted};
 use super::spool::{RunId, Spool};
 use super::store::{Store, Storing};
 use super::tap::Tap;
@@ -51,6 +51,12 @@ pub(crate) struct Rules<'a> {
     pub(crate) attempt: u16,
     /// Truncate the body at `max_bytes` instead of failing.
     pub(crate) cut: bool,
+}
+
+impl Rules<'_> {
+    fn wanted(&self) -> Wanted {
+        Wanted { keep: self.keep, sha256: self.sha256, max_bytes: self.max_bytes, cut: self.cut }
+    }
 }
 
 /// Where a body is written that is too large to hold.
@@ -146,13 +152,12 @@ pub(crate) async fn drain(
     let expected = if share.is_short() { 0 } else { expected_bytes(connection) };
     let mut drain = Drain {
         rules,
-        intake: Some(Intake::new(decoder, rules, expected)),
+        intake: Some(Intake::new(decoder, rules.wanted(), expected)),
         place: Place::Nowhere,
         head_bytes: share.bytes(),
         share,
-        pace: Pace { limit: rules.speed, since: now, before: connection.body_bytes() },
+        pace: Pace::new(rules.speed, now, connection.body_bytes()),
         wire_bytes: 0,
-        frames: 0,
         connection,
         alarm,
         clock,
@@ -197,21 +202,9 @@ struct Drain<'a, 'r, C> {
     share: &'a mut Share,
     pace: Pace,
     wire_bytes: u64,
-    frames: u32,
     connection: &'a mut C,
     alarm: &'a mut Alarm,
     clock: Clock,
-}
-
-/// What became of a piece of a body.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    /// It is consumed.
-    All,
-    /// The step is to be called again.
-    More,
-    /// The body has ended; what follows is not read.
-    Over,
 }
 
 impl<C: Exchange> Drain<'_, '_, C> {
@@ -227,26 +220,8 @@ impl<C: Exchange> Drain<'_, '_, C> {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        self.frames = self.frames.wrapping_add(1);
         let most = if self.share.is_short() { limits::READ_BYTES_SHORT } else { limits::READ_BYTES };
-        loop {
-            let deadline = self.pace.deadline();
-            let connection = &mut *self.connection;
-            let takes_turn = self.frames.is_multiple_of(limits::BODY_TURN_PIECES);
-            let frame = async {
-                if takes_turn {
-                    tokio::task::yield_now().await;
-                }
-                connection.frame(most).await
-            };
-            match self.alarm.within(deadline, frame).await {
-                Ok(frame) => return frame,
-                Err(failure) if failure.kind == ErrorKind::TimeoutSlow => {
-                    self.pace.judge(self.clock.now(), self.connection.body_bytes())?
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
+        self.pace.next(self.connection, self.alarm, self.clock, most).await
     }
 
     /// Processes a frame in bounded parts, whatever it expands to.
@@ -321,8 +296,7 @@ impl<C: Exchange> Drain<'_, '_, C> {
     }
 
     fn restart_pace(&mut self) {
-        let before = self.connection.body_bytes();
-        self.pace = Pace { since: self.clock.now(), before, ..self.pace };
+        self.pace.restart(self.clock.now(), self.connection.body_bytes());
     }
 
     fn decodes(&self) -> bool {
@@ -413,124 +387,6 @@ impl<C: Exchange> Drain<'_, '_, C> {
         let sha256 = intake.digest.map(|digest| digest.finalize().into());
         let truncated = if cut || proven { Some(cut) } else { None };
         Drained { place, bytes, wire_bytes, sha256, truncated, at_once: false, failure: None }
-    }
-}
-
-/// The part that computes and never waits.
-struct Intake {
-    decoder: Option<Decoder>,
-    digest: Option<Sha256>,
-    keep: bool,
-    /// Decoded bytes that are kept and not written yet.
-    held: Vec<u8>,
-    bytes: u64,
-    max_bytes: u64,
-    cut: bool,
-}
-
-impl Intake {
-    fn new(decoder: Option<Decoder>, rules: &Rules<'_>, expected: usize) -> Self {
-        let held = if rules.keep { Vec::with_capacity(expected) } else { Vec::new() };
-        let digest = if rules.sha256 { Some(Sha256::new()) } else { None };
-        Self { decoder, digest, keep: rules.keep, held, bytes: 0, max_bytes: rules.max_bytes, cut: rules.cut }
-    }
-
-    /// The memory that it takes.
-    fn memory(&self) -> usize {
-        self.held.capacity() + self.decoder.as_ref().map_or(0, Decoder::bytes)
-    }
-
-    /// Consumes from the front of `input`, with at most `work_max` bytes of work and one block of output.
-    fn step(&mut self, input: &mut Bytes, work_max: usize) -> Result<Taken, Failure> {
-        let Some(mut decoder) = self.decoder.take() else {
-            let block = input.split_to(input.len());
-            self.keep(&block)?;
-            return Ok(Taken::All);
-        };
-        let result = self.decode(&mut decoder, input, work_max);
-        self.decoder = Some(decoder);
-        result
-    }
-
-    fn decode(
-        &mut self,
-        decoder: &mut Decoder,
-        input: &mut Bytes,
-        work_max: usize,
-    ) -> Result<Taken, Failure> {
-        let mut block = [0; limits::DECODE_STEP_BYTES];
-        let (mut done, held_before) = (0, self.held.len());
-        while done < work_max && self.held.len() - held_before < limits::BODY_INLINE_BYTES {
-            let mut rest = &input[..];
-            let progress = decoder.step(&mut rest, &mut block);
-            let taken = input.len() - rest.len();
-            bytes::Buf::advance(input, taken);
-            match progress? {
-                Progress::NeedsInput => return Ok(Taken::All),
-                Progress::Over => return Ok(Taken::Over),
-                Progress::Worked { written, work } => {
-                    done += work.max(1);
-                    self.keep(block.get(..written).expect("a step writes no more than its block"))?;
-                }
-            }
-        }
-        Ok(Taken::More)
-    }
-
-    fn keep(&mut self, block: &[u8]) -> Result<(), Failure> {
-        self.bytes += len(block);
-        if self.bytes > self.max_bytes {
-            if self.cut {
-                let room =
-                    usize::try_from(self.max_bytes).unwrap_or(usize::MAX).saturating_sub(self.held.len());
-                self.held.extend_from_slice(block.get(..room).unwrap_or(block));
-            }
-            let message =
-                format!("the body is larger than {} (--max-filesize)", counted(self.max_bytes, "byte"));
-            return Err(Failure::new(ErrorKind::BodyTooLarge, message));
-        }
-        if let Some(digest) = &mut self.digest {
-            digest.update(block);
-        }
-        if self.keep {
-            self.held.extend_from_slice(block);
-        }
-        Ok(())
-    }
-
-    fn end(&self) -> Result<(), Failure> {
-        self.decoder.as_ref().map_or(Ok(()), Decoder::finish)
-    }
-}
-
-/// Detects bodies that arrive too slowly.
-struct Pace {
-    limit: Option<(u64, Nanos)>,
-    since: Nanos,
-    /// Bytes received before `since`, including framing: a long trailer is not a stalled body.
-    before: u64,
-}
-
-impl Pace {
-    fn deadline(&self) -> Deadline {
-        Deadline::after(self.since, self.limit.map(|(_, span)| span), ErrorKind::TimeoutSlow)
-    }
-
-    /// Judges a span that has passed; `received` is the total of bytes so far.
-    fn judge(&mut self, now: Nanos, received: u64) -> Result<(), Failure> {
-        if let Some((bytes, span)) = self.limit {
-            let wanted = bytes.saturating_mul(span.0 / 1_000_000_000).max(1);
-            let bytes = received - self.before;
-            if bytes < wanted {
-                let message = format!(
-                    "{} in {span}; the minimum is {wanted} (--speed-limit, --speed-time)",
-                    counted(bytes, "byte")
-                );
-                return Err(Failure::new(ErrorKind::TimeoutSlow, message));
-            }
-        }
-        (self.since, self.before) = (now, received);
-        Ok(())
     }
 }
 

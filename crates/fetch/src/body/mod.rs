@@ -2,6 +2,7 @@
 
 pub(crate) mod rest;
 pub(crate) mod drain;
+pub(crate) mod intake;
 pub(crate) mod decode;
 pub(crate) mod store;
 pub(crate) mod tap;

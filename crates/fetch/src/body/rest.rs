@@ -21,7 +21,8 @@ struct Resting {
     head: Option<Stored>,
 }
 
-/// Ends an attempt: its response keeps counting until the record is dropped, or is spooled if memory is short.
+/// Ends an attempt: its response keeps counting until the record is dropped, or is spooled if memory is short, but for the
+/// `raw_bytes` of its head that it keeps as they came.
 ///
 /// # Errors
 ///
@@ -29,11 +30,12 @@ struct Resting {
 pub(crate) async fn rest(
     mut share: Share,
     headers: &mut Headers,
+    raw_bytes: usize,
     drained: &mut Drained,
     store: &Arc<Store>,
     disk: &Executor,
 ) -> Result<Hold, Failure> {
-    share.rest(headers.bytes() + drained.held_bytes());
+    share.rest(headers.bytes() + raw_bytes + drained.held_bytes());
     share.end();
     if share.bytes() == 0 {
         return Ok(Hold::default());
@@ -43,7 +45,7 @@ pub(crate) async fn rest(
         drained.move_to(store, disk).await?;
         let packed = Bytes::from(std::mem::take(headers).into_packed());
         head = store.begin().write(disk, packed).await?.end_plain();
-        share.set(0);
+        share.rest(raw_bytes);
     }
     Ok(Hold::new(Resting { share, head }))
 }

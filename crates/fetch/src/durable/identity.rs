@@ -94,15 +94,21 @@ impl Identity {
     fn response(&mut self, response: &Response) {
         let Response {
             body,
+            undecoded,
             sha256,
             max_bytes,
             strict_http,
             fail,
+            // What is kept for the outputs, whose formats are compared by themselves.
+            raw_head: _,
             // Where bytes wait until they are written.
             memory_max: _,
             spool: _,
         } = response;
         self.set("bodies", body);
+        if *undecoded {
+            self.set("bodies as they came", undecoded);
+        }
         self.set("sha256", sha256);
         self.set("largest body", max_bytes);
         self.set("strict HTTP", strict_http);

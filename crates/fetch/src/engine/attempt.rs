@@ -1,7 +1,6 @@
 //! One attempt: one request on one connection, and its result. Whether the row is retried is decided elsewhere.
 
-use std::rc::Rc;
-
+use bytes::Bytes;
 use overlapped_proto::archive::is_archive;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Head;
@@ -17,41 +16,59 @@ use overlapped_proto::retry;
 use overlapped_proto::timing::Stopwatch;
 
 use super::openings::Role;
-use super::outcome::Outcome;
+use super::outcome::{Incoming, Open, Outcome};
 use super::requester::{Http1Only, Requester};
 use crate::body::decode::Decoder;
 use crate::body::drain::{Overflow, Rules, drain};
 use crate::body::rest::rest;
 use crate::body::tap::Begun;
 use crate::config::Http;
+use crate::locality::Locality;
 use crate::memory::Share;
 use crate::net::Connection;
 use crate::net::alarm::{Alarm, Deadline};
-use crate::net::exchange::{After, Exchange};
-use crate::net::request::Request;
+use crate::net::exchange::{After, Exchange, Reading};
+use crate::net::request::{Prepared, Request};
 use crate::net::stream::{Look, Stream};
-use crate::net::tls::{Alpn, chose_http2};
+use crate::net::tls::{Alpn, Trust, chose_http2};
+use crate::net::upload::Upload;
 use crate::net::{connect, http1, http2};
+use crate::plan::{Limits, Plan};
 use crate::trace::Trace;
 
 /// Makes one attempt at `job`. `accepted` is called when a connection was opened for it.
-pub(crate) async fn attempt(
-    requester: &Requester,
+pub(crate) async fn attempt<L: Locality>(
+    requester: &Requester<L>,
     alarm: &mut Alarm,
     job: &Job,
-    accepted: &dyn Fn(),
+    accepted: &impl Fn(),
 ) -> Outcome {
-    make(requester, alarm, job, accepted, Purpose::Row).await
+    make(requester, alarm, job, Terms::of(&requester.plan), accepted, Purpose::Row).await
 }
 
 /// Makes one attempt at a robots.txt, with the limits of robots.txt for redirects and for the body.
-pub(crate) async fn attempt_robots(
-    requester: &Requester,
+pub(crate) async fn attempt_robots<L: Locality>(
+    requester: &Requester<L>,
     alarm: &mut Alarm,
     job: &Job,
-    accepted: &dyn Fn(),
+    accepted: &impl Fn(),
 ) -> Outcome {
-    make(requester, alarm, job, accepted, Purpose::Robots).await
+    make(requester, alarm, job, Terms::of(&requester.plan), accepted, Purpose::Robots).await
+}
+
+/// Makes one attempt by the terms of a single request. The body of its response is left to the caller
+/// ([`Outcome::incoming`]), unless the response is a redirect to be followed.
+///
+/// # Cancel safety
+///
+/// A connection on which the request was sent is closed if the future is dropped.
+pub(crate) async fn attempt_open<L: Locality>(
+    requester: &Requester<L>,
+    alarm: &mut Alarm,
+    job: &Job,
+    terms: Terms<'_>,
+) -> Outcome {
+    make(requester, alarm, job, terms, &|| {}, Purpose::Open).await
 }
 
 /// What an attempt is for.
@@ -59,23 +76,84 @@ pub(crate) async fn attempt_robots(
 enum Purpose {
     Row,
     Robots,
+    Open,
 }
 
-async fn make(
-    requester: &Requester,
+/// What single requests may have differently from each other; rows have it from the plan.
+pub(crate) struct Terms<'a> {
+    pub(crate) http: Http,
+    pub(crate) timeouts: Limits,
+    pub(crate) redirect: redirect::Policy,
+    pub(crate) reading: Reading,
+    /// Decode bodies.
+    pub(crate) decodes: bool,
+    /// The limit of a decoded body.
+    pub(crate) max_bytes: u64,
+    /// The settings of TLS, with their number in the key of a connection; `None`: those of the plan.
+    pub(crate) tls: Option<(&'a Trust, u32)>,
+    /// What a cookie store has for the URL.
+    pub(crate) cookie: Option<&'a str>,
+    /// A request that is sent as it is.
+    pub(crate) prepared: Option<&'a Prepared>,
+    /// A body that is produced while it is sent. The first attempt that sends takes it.
+    pub(crate) upload: Option<&'a mut Option<Box<Upload>>>,
+}
+
+impl<'a> Terms<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        Self {
+            http: plan.http,
+            timeouts: plan.timeouts,
+            redirect: plan.redirect,
+            reading: plan.reading,
+            decodes: plan.decodes,
+            max_bytes: plan.response.max_bytes,
+            tls: None,
+            cookie: None,
+            prepared: None,
+            upload: None,
+        }
+    }
+}
+
+/// Keeps the connection of a body that the caller has read to its end.
+pub(crate) fn close<L: Locality>(requester: &Requester<L>, open: Open) {
+    put_back(requester, open.key, open.connection);
+}
+
+/// Keeps a connection for another request, if its last response allows that. True if it does.
+fn put_back<L: Locality>(
+    requester: &Requester<L>,
+    key: ConnKey,
+    mut connection: Lease<Box<Connection>>,
+) -> bool {
+    match connection.after() {
+        After::Reuse => requester.check_in(key, connection),
+        After::Unasked => {
+            requester.learn(&key, Habit::Unasked);
+            false
+        }
+        After::Close => false,
+    }
+}
+
+async fn make<L: Locality>(
+    requester: &Requester<L>,
     alarm: &mut Alarm,
     job: &Job,
-    accepted: &dyn Fn(),
+    terms: Terms<'_>,
+    accepted: &impl Fn(),
     purpose: Purpose,
 ) -> Outcome {
     let now = requester.now();
     let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
     // As with curl, the limit covers a row with its redirects: an attempt gets what the redirects before it have left.
-    let limit = own_limit.or(requester.plan.timeouts.total);
+    let limit = own_limit.or(terms.timeouts.total);
     alarm.begin(now, limit.map(|limit| limit - job.spent()));
     let outcome = Outcome::new(Stopwatch::start(job.ready, now));
     let trace = Trace::attempt(job);
-    let mut attempt = Attempt { requester, alarm, job, accepted, outcome, purpose, trace };
+    let mut attempt =
+        Attempt { requester, alarm, job, terms, uploads: false, accepted, outcome, purpose, trace };
     let failure = attempt.run().await.err();
     if let Some(failure) = failure.as_ref().filter(|failure| failure.kind != ErrorKind::Resource)
         && attempt.outcome.watch.timing().receive.is_none()
@@ -87,26 +165,33 @@ async fn make(
     attempt.outcome
 }
 
-struct Attempt<'a> {
-    requester: &'a Requester,
+struct Attempt<'a, L: Locality, A> {
+    requester: &'a Requester<L>,
     alarm: &'a mut Alarm,
     job: &'a Job,
-    accepted: &'a dyn Fn(),
+    terms: Terms<'a>,
+    /// The body of the request cannot be sent again.
+    uploads: bool,
+    accepted: &'a A,
     outcome: Outcome,
     purpose: Purpose,
     trace: Trace,
 }
 
-impl Attempt<'_> {
+impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     async fn run(&mut self) -> Result<(), Failure> {
         let invalid = || Failure::new(ErrorKind::InputUrl, "the URL has no host");
-        let route = self.requester.plan.route(self.job);
+        let mut route = self.requester.plan.route(self.job);
+        if let Some((_, number)) = self.terms.tls.filter(|_| self.job.url.scheme() == "https") {
+            route.tls = number;
+        }
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
         let mut share = self.requester.plan.memory.share(self.job.row);
         let (mut connection, head) = self.exchange(&key, &mut share).await?;
         self.outcome.status = Some(head.status);
         self.outcome.wire.http_version = Some(head.version);
         self.outcome.headers = head.headers;
+        self.outcome.raw_head = head.raw;
         self.outcome.notes = head.notes;
         if self.requester.has_left_http2(&key) {
             self.outcome.notes.add(Note::Http2Left);
@@ -117,6 +202,10 @@ impl Attempt<'_> {
                 Ok(self.pass_over(&mut connection).await)
             }
             Decision::Fail(failure) => Err(failure),
+            Decision::Stay if self.purpose == Purpose::Open => {
+                self.open(key, connection);
+                return Ok(());
+            }
             Decision::Stay => self.keep(&mut connection, &mut share).await,
         };
         if kept.is_ok() {
@@ -125,15 +214,34 @@ impl Attempt<'_> {
             self.outcome.watch.receive(now);
         }
         if self.outcome.redirect.is_none() {
-            let (Outcome { headers, drained, .. }, views) = (&mut self.outcome, &self.requester.views);
-            self.outcome.hold = rest(share, headers, drained, &views.store, &views.disk).await?;
+            let views = &self.requester.views;
+            let Outcome { headers, raw_head, drained, .. } = &mut self.outcome;
+            let raw_bytes = raw_head.len();
+            self.outcome.hold = rest(share, headers, raw_bytes, drained, &views.store, &views.disk).await?;
         }
-        match if kept? { connection.after() } else { After::Close } {
-            After::Reuse => self.outcome.is_warm = self.requester.check_in(key, connection),
-            After::Unasked => self.requester.learn(&key, Habit::Unasked),
-            After::Close => {}
+        if kept? {
+            self.outcome.is_warm = put_back(self.requester, key, connection);
         }
         Ok(())
+    }
+
+    /// Leaves the body to the caller. A small one that has arrived with its head is copied out of the shared block, so that
+    /// the connection is free at once.
+    fn open(&mut self, key: ConnKey, mut connection: Lease<Box<Connection>>) {
+        let is_small = connection.bytes_left().is_some_and(|bytes| bytes <= limits::BODY_INLINE_BYTES as u64);
+        let arrived = if is_small { connection.take_arrived() } else { None };
+        self.outcome.incoming = Some(match arrived {
+            Some(body) => {
+                let body = Bytes::copy_from_slice(&body);
+                self.outcome.watch.receive(self.requester.now());
+                self.outcome.is_warm = put_back(self.requester, key, connection);
+                Incoming::Whole(body)
+            }
+            None => {
+                connection.leave_block();
+                Incoming::Open(Open { key, connection })
+            }
+        });
     }
 
     /// Gets a connection, sends the request and waits for the head of the response.
@@ -143,7 +251,12 @@ impl Attempt<'_> {
         share: &mut Share,
     ) -> Result<(Lease<Box<Connection>>, Head), Failure> {
         // Built first, so that an invalid request fails before a connection is opened.
-        let request = self.requester.plan.template.build(self.job)?;
+        let upload = self.terms.upload.as_deref().and_then(Option::as_deref).map(Upload::length);
+        let mut request = match self.terms.prepared {
+            Some(prepared) => prepared.build(self.job, upload)?,
+            None => self.requester.plan.template.build(self.job, self.terms.cookie, upload)?,
+        };
+        self.uploads = upload.is_some();
         let mut pooled = self.lease(key).await?;
         let mut resends = 0;
         loop {
@@ -152,18 +265,18 @@ impl Attempt<'_> {
                 Some(connection) => self.reuse(connection),
                 None => self.fresh(key).await?,
             };
-            let failure = match self.send(&mut connection, &request, share).await {
+            let failure = match self.send(&mut connection, &mut request, share).await {
                 Ok(head) => return Ok((connection, head)),
                 Err(failure) => failure,
             };
-            if failure.kind == ErrorKind::H2Refused && resends < limits::H2_RESENDS_MAX {
+            if failure.kind == ErrorKind::H2Refused && resends < limits::H2_RESENDS_MAX && !self.uploads {
                 // It was not processed, so any request is sent again.
                 resends += 1;
                 if connection.wants_http1() {
                     self.leave_http2(key);
                 }
                 pooled = self.lease(key).await?;
-            } else if connection.wants_http1() && self.leave_http2(key) && self.is_idempotent() {
+            } else if connection.wants_http1() && self.leave_http2(key) && self.may_repeat() {
                 // A server of HTTP/1.1 that has chosen HTTP/2: sent again, once.
             } else if is_pooled && is_idle_race(failure.kind) && !connection.is_answered() {
                 // The keep-alive race: the server closed the idle connection as the request was sent. Nothing was
@@ -171,7 +284,7 @@ impl Attempt<'_> {
                 if !connection.is_shared() {
                     self.requester.learn(key, Habit::Closes);
                 }
-                if !self.is_idempotent() {
+                if !self.may_repeat() {
                     return Err(failure);
                 }
             } else {
@@ -191,7 +304,7 @@ impl Attempt<'_> {
     /// Speaks HTTP/1.1 to an origin from now on, because it does not speak the HTTP/2 that it has chosen. False if that is
     /// not for us to decide.
     fn leave_http2(&mut self, key: &ConnKey) -> bool {
-        let is_ours = self.requester.plan.http == Http::Negotiated;
+        let is_ours = self.terms.http == Http::Negotiated;
         if is_ours {
             self.requester.set_http1_only(key, Http1Only::Left);
         }
@@ -200,7 +313,7 @@ impl Attempt<'_> {
 
     /// An idle connection that is safe for this request, if there is one.
     async fn lease(&mut self, key: &ConnKey) -> Result<Option<Lease<Box<Connection>>>, Failure> {
-        let may_repeat = self.is_idempotent();
+        let may_repeat = self.may_repeat();
         let Some(mut connection) = self.requester.check_out(key, may_repeat) else { return Ok(None) };
         // The pool has judged a connection of several streams.
         if may_repeat || connection.is_shared() {
@@ -245,7 +358,7 @@ impl Attempt<'_> {
                     if !is_shared {
                         break;
                     }
-                    if let Some(connection) = requester.check_out(key, self.is_idempotent()) {
+                    if let Some(connection) = requester.check_out(key, self.may_repeat()) {
                         return Ok(self.reuse(connection));
                     }
                 }
@@ -269,7 +382,7 @@ impl Attempt<'_> {
 
     /// True if a new connection to the origin may carry several requests, so that one is opened for all that wait.
     fn may_be_shared(&self, key: &ConnKey) -> bool {
-        match self.requester.plan.http {
+        match self.terms.http {
             Http::Http1 => false,
             Http::Http2 => true,
             Http::Negotiated => {
@@ -280,7 +393,7 @@ impl Attempt<'_> {
 
     /// The protocols to offer over TLS.
     fn alpn(&self, key: &ConnKey) -> Alpn {
-        match self.requester.plan.http {
+        match self.terms.http {
             Http::Http1 => Alpn::Http1,
             Http::Http2 => Alpn::Http2,
             Http::Negotiated if self.requester.has_left_http2(key) => Alpn::Http1,
@@ -290,8 +403,9 @@ impl Attempt<'_> {
 
     async fn connect(&mut self, key: &ConnKey) -> Result<Lease<Box<Connection>>, Failure> {
         let alpn = self.alpn(key);
-        let Self { requester, alarm, job, accepted, outcome, trace, .. } = self;
-        let timeouts = &requester.plan.timeouts;
+        let Self { requester, alarm, job, terms, accepted, outcome, trace, .. } = self;
+        let timeouts = &terms.timeouts;
+        let trust = terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
         let name = key.origin.host();
         outcome.wire = Wire { reused: Some(false), ..Wire::default() };
 
@@ -311,11 +425,11 @@ impl Attempt<'_> {
             .map_err(|error| Failure::new(ErrorKind::ConnectReset, format!("{name}: {error}")))?;
         outcome.wire.remote = Some(remote);
 
-        let mut is_http2 = requester.plan.http == Http::Http2;
+        let mut is_http2 = terms.http == Http::Http2;
         let stream = if key.origin.scheme() == Scheme::Https {
             outcome.connecting = step(ErrorKind::TlsTimeout);
             let deadline = Deadline::after(requester.now(), timeouts.tls, ErrorKind::TlsTimeout);
-            let tls = alarm.within(deadline, requester.plan.trust.handshake(name, tcp, alpn)).await??;
+            let tls = alarm.within(deadline, trust.handshake(name, tcp, alpn)).await??;
             outcome.watch.tls(requester.stamp());
             is_http2 |= chose_http2(&tls);
             Stream::Tls(Box::new(tls))
@@ -335,23 +449,24 @@ impl Attempt<'_> {
         if alpn == Alpn::Both && key.origin.scheme() == Scheme::Https {
             requester.set_http1_only(key, Http1Only::Chosen);
         }
-        let connection = http1::Connection::new(stream, Rc::clone(&requester.blocks), remote, now);
+        let connection = http1::Connection::new(stream, L::runtime(), remote, now);
         Ok(Lease::Exclusive(Box::new(Connection::Http1(connection))))
     }
 
     async fn send(
         &mut self,
         connection: &mut Connection,
-        request: &Request<'_>,
+        request: &mut Request<'_>,
         share: &mut Share,
     ) -> Result<Head, Failure> {
         let requester = self.requester;
         self.intend().await?;
-        let limit = self.requester.plan.timeouts.first_byte;
+        request.upload = self.terms.upload.as_deref_mut().and_then(Option::take);
+        // How long an upload takes depends on its source.
+        let limit = self.terms.timeouts.first_byte.filter(|_| !self.uploads);
         let deadline = Deadline::after(requester.now(), limit, ErrorKind::TimeoutFirstByte);
         let watch = &mut self.outcome.watch;
-        let outcome =
-            connection.send(request, requester.plan.strictness, share, || watch.send(requester.stamp()));
+        let outcome = connection.send(request, self.terms.reading, share, || watch.send(requester.stamp()));
         let head = self.alarm.within(deadline, outcome).await??;
         self.outcome.watch.wait(requester.stamp());
         Ok(head)
@@ -376,10 +491,20 @@ impl Attempt<'_> {
         self.outcome.retry_after = headers.first("retry-after").and_then(after);
         let location = headers.first("location");
         let policy = match self.purpose {
-            Purpose::Row => plan.redirect,
-            Purpose::Robots => redirect::Policy { max: Some(limits::ROBOTS_REDIRECTS_MAX), ..plan.redirect },
+            Purpose::Row | Purpose::Open => self.terms.redirect,
+            Purpose::Robots => {
+                redirect::Policy { max: Some(limits::ROBOTS_REDIRECTS_MAX), ..self.terms.redirect }
+            }
         };
-        redirect::decide(self.job, plan.template.sent(self.job), status, location, &policy)
+        let mut sent = plan.template.sent(self.job);
+        sent.secret |=
+            self.terms.cookie.is_some() || self.terms.tls.is_some_and(|(trust, _)| trust.identifies());
+        sent.body |= self.uploads;
+        match redirect::decide(self.job, sent, status, location, &policy) {
+            // The body would have to be sent again.
+            Decision::Follow(follow) if self.uploads && !follow.becomes_get => Decision::Stay,
+            decision @ (Decision::Stay | Decision::Follow(_) | Decision::Fail(_)) => decision,
+        }
     }
 
     /// Reads the body of a redirect, without decoding it, to keep the connection alive; true if it was complete.
@@ -401,16 +526,16 @@ impl Attempt<'_> {
     }
 
     async fn keep(&mut self, connection: &mut Connection, share: &mut Share) -> Result<bool, Failure> {
-        let Self { requester, alarm, job, outcome, purpose, .. } = self;
+        let Self { requester, alarm, job, terms, outcome, purpose, .. } = self;
         let plan = &requester.plan;
         let codings = outcome.headers.all("content-encoding");
         let max_bytes = match purpose {
-            Purpose::Row => plan.response.max_bytes,
+            Purpose::Row | Purpose::Open => terms.max_bytes,
             Purpose::Robots => limits::ROBOTS_BYTES_MAX as u64,
         };
         // A range of an encoded body (206) cannot be decoded.
         let decodes =
-            plan.decodes && outcome.status != Some(206) && !keeps_coding(requester, job, &outcome.headers);
+            terms.decodes && outcome.status != Some(206) && !keeps_coding(requester, job, &outcome.headers);
         let decoder = if decodes { Decoder::new(codings, max_bytes)? } else { None };
         let counts = |status: u16| plan.response.body && plan.judge_status(status).is_none();
         let tap = requester
@@ -428,7 +553,7 @@ impl Attempt<'_> {
             keep: plan.response.body,
             sha256: plan.response.sha256 || job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some()),
             max_bytes,
-            speed: plan.timeouts.speed,
+            speed: terms.timeouts.speed,
             overflow: match (tap, &plan.response.spool) {
                 (Some(tap), _) => Overflow::Tap(tap),
                 (None, Some(directory)) => {
@@ -444,7 +569,7 @@ impl Attempt<'_> {
             cut: false,
         };
         let rules = match purpose {
-            Purpose::Row => rules,
+            Purpose::Row | Purpose::Open => rules,
             Purpose::Robots => {
                 Rules { keep: true, sha256: false, overflow: Overflow::Nowhere, cut: true, ..rules }
             }
@@ -469,6 +594,11 @@ impl Attempt<'_> {
         }
     }
 
+    /// True if the request may be sent again.
+    fn may_repeat(&self) -> bool {
+        !self.uploads && self.is_idempotent()
+    }
+
     fn is_idempotent(&self) -> bool {
         Method::is_idempotent(self.requester.plan.template.method_now(self.job))
     }
@@ -476,7 +606,7 @@ impl Attempt<'_> {
 
 /// True if the body is not decoded: it is an archive whose content coding is its own compression. Bodies in records are
 /// decoded nevertheless.
-fn keeps_coding(requester: &Requester, job: &Job, headers: &Headers) -> bool {
+fn keeps_coding<L: Locality>(requester: &Requester<L>, job: &Job, headers: &Headers) -> bool {
     let plan = &requester.plan;
     let is_checked = job.ask.as_deref().is_some_and(|ask| ask.sha256.is_some());
     let is_file =

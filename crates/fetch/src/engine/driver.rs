@@ -22,6 +22,7 @@ use super::outcome::Outcome;
 use super::robots::{Admission, Robots, Unknown};
 use super::shard::{Shard, Turn};
 use crate::net::alarm::Alarm;
+use crate::net::http1::begin_step;
 use crate::shared::Stage;
 
 /// Runs a shard until its run is over.
@@ -54,7 +55,7 @@ impl Driver<Pin<Box<dyn Future<Output = ()>>>> {
         // Registered before the queues are read, so that no wake-up is lost.
         self.shard.register(cx.waker());
         self.shard.requester.stamp();
-        self.shard.requester.blocks.step();
+        begin_step();
         match self.shard.stage() {
             Stage::Running => {}
             Stage::Draining => self.drain(),

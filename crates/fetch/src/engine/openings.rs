@@ -1,20 +1,19 @@
 //! Connections that are being opened and may carry several requests: other requests of the same key wait for them.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use overlapped_proto::origin::ConnKey;
 
-/// The connections that a thread is opening. There are no more than requests in flight.
+/// The connections that a shard or a client is opening. There are no more than requests in flight.
 #[derive(Default)]
-pub(crate) struct Openings(RefCell<HashMap<ConnKey, Rc<Waiting>>>);
+pub(crate) struct Openings(Mutex<HashMap<ConnKey, Arc<Waiting>>>);
 
 /// Who waits for one of them.
 #[derive(Default)]
-struct Waiting(RefCell<State>);
+struct Waiting(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -39,16 +38,21 @@ pub(crate) struct Opening<'a> {
 }
 
 /// The wait for a connection that another request opens.
-pub(crate) struct Wait(Rc<Waiting>);
+pub(crate) struct Wait(Arc<Waiting>);
+
+/// Nothing panics under these locks, so what a poisoned one guards is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Openings {
     /// Joins the opening of a connection for `key`, or begins it.
     pub(crate) fn join(&self, key: &ConnKey) -> Role<'_> {
-        let mut openings = self.0.borrow_mut();
+        let mut openings = lock(&self.0);
         if let Some(waiting) = openings.get(key) {
-            return Role::Waits(Wait(Rc::clone(waiting)));
+            return Role::Waits(Wait(Arc::clone(waiting)));
         }
-        openings.insert(key.clone(), Rc::default());
+        openings.insert(key.clone(), Arc::default());
         Role::Opens(Opening { openings: self, key: key.clone(), is_shared: false })
     }
 }
@@ -57,7 +61,7 @@ impl Wait {
     /// Ready once the connection is open or has failed: true if it takes further requests, and may have room.
     pub(crate) async fn over(self) -> bool {
         poll_fn(|cx| {
-            let mut state = self.0.0.borrow_mut();
+            let mut state = lock(&self.0.0);
             if let Some(is_shared) = state.over {
                 return Poll::Ready(is_shared);
             }
@@ -78,9 +82,9 @@ impl Opening<'_> {
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        let waiting = self.openings.0.borrow_mut().remove(&self.key).expect("it is removed once, here");
+        let waiting = lock(&self.openings.0).remove(&self.key).expect("it is removed once, here");
         let wakers = {
-            let mut state = waiting.0.borrow_mut();
+            let mut state = lock(&waiting.0);
             state.over = Some(self.is_shared);
             std::mem::take(&mut state.wakers)
         };
@@ -125,6 +129,6 @@ mod tests {
         let third = wait(openings.join(&key("https://a.test/")));
         drop(opening);
         assert_eq!(third.over().now_or_never(), Some(false), "it has failed");
-        assert!(openings.0.borrow().is_empty());
+        assert!(lock(&openings.0).is_empty());
     }
 }

@@ -1,9 +1,12 @@
 //! The outcome of an attempt, as plain data: the attempt fills it in, the shard turns it into a record.
 
+use bytes::Bytes;
 use overlapped_proto::address::Reach;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Job;
+use overlapped_proto::keepalive::Lease;
 use overlapped_proto::notes::Notes;
+use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::record::{Connection as Wire, Headers, Hold};
 use overlapped_proto::redirect::Follow;
@@ -12,6 +15,7 @@ use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 
 use crate::body::drain::Drained;
+use crate::net::Connection;
 
 /// The outcome of one attempt.
 pub(crate) struct Outcome {
@@ -19,11 +23,15 @@ pub(crate) struct Outcome {
     pub(crate) wire: Wire,
     pub(crate) status: Option<u16>,
     pub(crate) headers: Headers,
+    /// The bytes of the head, if they are wanted.
+    pub(crate) raw_head: Bytes,
     /// Deviations from the protocol that the lenient parser accepted.
     pub(crate) notes: Notes,
     pub(crate) retry_after: Option<Nanos>,
     pub(crate) redirect: Option<Follow>,
     pub(crate) drained: Drained,
+    /// The body, if the caller reads it.
+    pub(crate) incoming: Option<Incoming>,
     /// The memory share of the head and the body.
     pub(crate) hold: Hold,
     /// The body was streamed to the receiver, so a retry would deliver it twice.
@@ -37,6 +45,20 @@ pub(crate) struct Outcome {
     pub(crate) refusal: Option<Ending>,
 }
 
+/// The body of a response, which the caller reads.
+pub(crate) enum Incoming {
+    /// It has arrived, and its connection is in use again.
+    Whole(Bytes),
+    /// It is still to be read.
+    Open(Open),
+}
+
+/// A connection with a body that is still to be read.
+pub(crate) struct Open {
+    pub(crate) key: ConnKey,
+    pub(crate) connection: Lease<Box<Connection>>,
+}
+
 impl Outcome {
     pub(crate) fn new(watch: Stopwatch) -> Self {
         Self {
@@ -44,10 +66,12 @@ impl Outcome {
             wire: Wire::default(),
             status: None,
             headers: Headers::default(),
+            raw_head: Bytes::new(),
             notes: Notes::default(),
             retry_after: None,
             redirect: None,
             drained: Drained::default(),
+            incoming: None,
             hold: Hold::default(),
             handed_on: false,
             is_warm: false,

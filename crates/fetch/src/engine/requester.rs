@@ -1,13 +1,12 @@
 //! What an attempt needs, on one thread: connections, names, time, and views for blocking work. A shard has one, and so
 //! has a client for single requests.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::hash::RandomState;
 use std::io;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use overlapped::Executor;
 use overlapped_proto::address::Dialable;
@@ -29,8 +28,8 @@ use crate::body::store::Store;
 use crate::body::tap::Tap;
 use crate::clock::Clock;
 use crate::durable::intents::Intents;
+use crate::locality::{Guarded, Locality, OneThread};
 use crate::net::Connection;
-use crate::net::http1::Blocks;
 use crate::net::http2::Stream;
 use crate::net::resolve::Resolver;
 use crate::net::stream::Look;
@@ -83,33 +82,37 @@ pub(crate) enum Http1Only {
     Left,
 }
 
-/// The state that attempts on one thread have in common. No borrow of a cell is held across an `await`.
-pub(crate) struct Requester {
+/// The state that attempts have in common: those of one thread, or of several ([`Locality`]).
+pub(crate) struct Requester<L: Locality = OneThread> {
     pub(crate) plan: Arc<Plan>,
     pub(crate) clock: Clock,
     pub(crate) views: Views,
-    /// The buffers that all its connections share.
-    pub(crate) blocks: Rc<Blocks>,
     resolver: Resolver,
-    idle: RefCell<Keepalive<ConnKey, Box<Connection>>>,
+    idle: L::Cell<Keepalive<ConnKey, Box<Connection>>>,
     /// The number of idle connections. Published at once, because other shards read it when files run out.
     idle_gauge: Arc<AtomicUsize>,
-    habits: RefCell<Lru<ConnKey, Habit, RandomState>>,
+    habits: L::Cell<Lru<ConnKey, Habit, RandomState>>,
     /// An origin has sent bytes unasked. Until then no habit is looked up for a request that may be sent twice.
-    was_unasked: Cell<bool>,
+    was_unasked: AtomicBool,
     /// Connections that are being opened, where one may do for several requests.
     pub(crate) openings: Openings,
     /// Origins that were offered HTTP/2 and speak HTTP/1.1.
-    http1_only: RefCell<Lru<ConnKey, Http1Only, RandomState>>,
+    http1_only: L::Cell<Lru<ConnKey, Http1Only, RandomState>>,
     /// One of them has left HTTP/2.
-    was_left: Cell<bool>,
-    now: Cell<Nanos>,
-    draw: Cell<u64>,
-    connections_new: Cell<u64>,
-    connections_reused: Cell<u64>,
+    was_left: AtomicBool,
+    now: AtomicU64,
+    draw: L::Cell<u64>,
+    connections: L::Cell<Counts>,
 }
 
-impl Requester {
+/// Connections that were opened, and requests on one that was open.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    new: u64,
+    reused: u64,
+}
+
+impl<L: Locality> Requester<L> {
     /// Keeps at most `idle_max` idle connections, and their number in `idle_gauge`. `seed` is for retry jitter.
     pub(crate) fn new(
         plan: Arc<Plan>,
@@ -125,18 +128,16 @@ impl Requester {
             plan,
             clock,
             views,
-            blocks: Rc::default(),
-            idle: RefCell::new(Keepalive::new(bounds)),
+            idle: L::Cell::new(Keepalive::new(bounds)),
             idle_gauge,
-            habits: RefCell::default(),
-            was_unasked: Cell::new(false),
+            habits: L::Cell::new(Lru::default()),
+            was_unasked: AtomicBool::new(false),
             openings: Openings::default(),
-            http1_only: RefCell::default(),
-            was_left: Cell::new(false),
-            now: Cell::new(clock.now()),
-            draw: Cell::new(seed | 1),
-            connections_new: Cell::new(0),
-            connections_reused: Cell::new(0),
+            http1_only: L::Cell::new(Lru::default()),
+            was_left: AtomicBool::new(false),
+            now: AtomicU64::new(clock.now().0),
+            draw: L::Cell::new(seed | 1),
+            connections: L::Cell::new(Counts::default()),
         }
     }
 
@@ -145,14 +146,14 @@ impl Requester {
     /// Reads the clock and caches the time for [`Requester::now`].
     pub(crate) fn stamp(&self) -> Nanos {
         let now = self.clock.now();
-        self.now.set(now);
+        self.now.store(now.0, Ordering::Relaxed);
         now
     }
 
     /// The time of the last clock reading, which was in the same turn of the loop. A reading for every decision would
-    /// cost more than the decisions.
+    /// cost more than the decisions. If several threads share it, another one may have read the clock since.
     pub(crate) fn now(&self) -> Nanos {
-        self.now.get()
+        Nanos(self.now.load(Ordering::Relaxed))
     }
 
     // --- connections -----------------------------------------------------------------------------------------
@@ -161,7 +162,11 @@ impl Requester {
     pub(crate) fn check_out(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
         while self.may_reuse(key) {
             let mut connection = self.lease(key, may_repeat)?;
-            match if may_repeat { connection.glance() } else { connection.look() } {
+            if connection.move_to(L::runtime()).is_err() {
+                continue;
+            }
+            // Between two requests of a client any time may pass.
+            match if may_repeat && L::ONE_THREAD { connection.glance() } else { connection.look() } {
                 Look::Quiet => return Some(connection),
                 Look::Ended if self.now() - connection.idle_since() <= limits::REUSE_ONCE_IDLE_MAX => {
                     self.learn(key, Habit::Closes);
@@ -176,21 +181,23 @@ impl Requester {
     /// A connection of the pool, or a stream of one. If all streams of as many connections as an origin may have are in
     /// use, the request waits on the one with the fewest.
     fn lease(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
-        let (mut idle, now) = (self.idle.borrow_mut(), self.now());
+        let now = self.now();
         let (mut full, mut least) = (0, usize::MAX);
-        let found = idle.lease(key, now, |connection| {
-            let room = connection.room(may_repeat, now);
-            if let (Room::Full, Some(leased)) = (&room, connection.leased()) {
-                (full, least) = (full + 1, least.min(leased));
+        self.idle.with(|idle| {
+            let found = idle.lease(key, now, |connection| {
+                let room = connection.room(may_repeat, now);
+                if let (Room::Full, Some(leased)) = (&room, connection.leased()) {
+                    (full, least) = (full + 1, least.min(leased));
+                }
+                room
+            });
+            if found.is_some() || full < limits::H2_CONNECTIONS_ORIGIN_MAX {
+                return found;
             }
-            room
-        });
-        if found.is_some() || full < limits::H2_CONNECTIONS_ORIGIN_MAX {
-            return found;
-        }
-        idle.lease(key, now, |connection| match connection.leased() {
-            Some(leased) if leased <= least => connection.queue(),
-            Some(_) | None => Room::Full,
+            idle.lease(key, now, |connection| match connection.leased() {
+                Some(leased) if leased <= least => connection.queue(),
+                Some(_) | None => Room::Full,
+            })
         })
     }
 
@@ -198,52 +205,58 @@ impl Requester {
     pub(crate) fn share(&self, key: &ConnKey, connection: Stream) -> Lease<Box<Connection>> {
         let lease = Lease::Stream(Box::new(Connection::Http2(connection.lease())));
         let opened = connection.opened();
-        let mut idle = self.idle.borrow_mut();
-        drop(idle.checkin(key.clone(), Box::new(Connection::Http2(connection)), opened, self.now()));
-        self.publish_idle(idle.len());
+        let connection = Box::new(Connection::Http2(connection));
+        let surplus = self.idle.with(|idle| {
+            let surplus = idle.checkin(key.clone(), connection, opened, self.now());
+            self.publish_idle(idle.len());
+            surplus
+        });
+        drop(surplus);
         lease
     }
 
     /// Why the origin of `key` is spoken to over HTTP/1.1, if it is known to.
     pub(crate) fn http1_only(&self, key: &ConnKey) -> Option<Http1Only> {
-        self.http1_only.borrow_mut().get(key).copied()
+        self.http1_only.with(|known| known.get(key).copied())
     }
 
     /// True if it has left HTTP/2.
     pub(crate) fn has_left_http2(&self, key: &ConnKey) -> bool {
-        self.was_left.get() && self.http1_only(key) == Some(Http1Only::Left)
+        self.was_left.load(Ordering::Relaxed) && self.http1_only(key) == Some(Http1Only::Left)
     }
 
     /// Records that it is; the least recently used entry is evicted above the limit.
     pub(crate) fn set_http1_only(&self, key: &ConnKey, why: Http1Only) {
-        self.was_left.set(self.was_left.get() || why == Http1Only::Left);
-        let mut known = self.http1_only.borrow_mut();
-        known.insert(key.clone(), why);
-        if known.len() > limits::HABITS_MAX {
-            known.pop_oldest();
-        }
+        self.was_left.fetch_or(why == Http1Only::Left, Ordering::Relaxed);
+        self.http1_only.with(|known| {
+            known.insert(key.clone(), why);
+            if known.len() > limits::HABITS_MAX {
+                known.pop_oldest();
+            }
+        });
     }
 
     fn may_reuse(&self, key: &ConnKey) -> bool {
-        !self.was_unasked.get() || self.habit(key).allows_reuse()
+        !self.was_unasked.load(Ordering::Relaxed) || self.habit(key).allows_reuse()
     }
 
     /// How the origin of `key` has treated idle connections so far.
     pub(crate) fn habit(&self, key: &ConnKey) -> Habit {
-        self.habits.borrow_mut().get(key).copied().unwrap_or_default()
+        self.habits.with(|habits| habits.get(key).copied()).unwrap_or_default()
     }
 
     /// Records an observation of that; the least recently used entry is evicted above the limit.
     pub(crate) fn learn(&self, key: &ConnKey, habit: Habit) {
         if habit == Habit::Unasked {
-            self.was_unasked.set(true);
+            self.was_unasked.store(true, Ordering::Relaxed);
         }
-        let known = self.habit(key);
-        let mut habits = self.habits.borrow_mut();
-        habits.insert(key.clone(), known.and(habit));
-        if habits.len() > limits::HABITS_MAX {
-            habits.pop_oldest();
-        }
+        self.habits.with(|habits| {
+            let known = habits.get(key).copied().unwrap_or_default();
+            habits.insert(key.clone(), known.and(habit));
+            if habits.len() > limits::HABITS_MAX {
+                habits.pop_oldest();
+            }
+        });
     }
 
     /// Keeps a connection whose last response has been read to its end. True if it can be used for another request.
@@ -256,12 +269,20 @@ impl Requester {
                 return true;
             }
         };
-        let opened = connection.opened();
-        connection.used_at(self.now());
-        let mut idle = self.idle.borrow_mut();
-        drop(idle.checkin(key, connection, opened, self.now()));
-        self.publish_idle(idle.len());
+        let (opened, now) = (connection.opened(), self.now());
+        connection.used_at(now);
+        let surplus = self.idle.with(|idle| {
+            let surplus = idle.checkin(key, connection, opened, now);
+            self.publish_idle(idle.len());
+            surplus
+        });
+        drop(surplus);
         true
+    }
+
+    /// The number of idle connections.
+    pub(crate) fn idle_connections(&self) -> usize {
+        self.idle.with(|idle| idle.len())
     }
 
     fn publish_idle(&self, count: usize) {
@@ -269,36 +290,40 @@ impl Requester {
     }
 
     pub(crate) fn count_connection(&self) {
-        bump(&self.connections_new);
+        self.connections.with(|counts| counts.new += 1);
     }
 
     pub(crate) fn count_reuse(&self) {
-        bump(&self.connections_reused);
+        self.connections.with(|counts| counts.reused += 1);
     }
 
     /// Connections that were opened, and requests on one that was open.
     pub(crate) fn connections(&self) -> (u64, u64) {
-        (self.connections_new.get(), self.connections_reused.get())
+        let Counts { new, reused } = self.connections.with(|counts| *counts);
+        (new, reused)
     }
 
     /// Closes every idle connection and returns their number. One with requests on it stays.
     pub(crate) fn close_idle(&self) -> usize {
-        let mut idle = self.idle.borrow_mut();
-        let all: Vec<_> = idle.clear().collect();
-        let count = all.len() - self.keep(&mut idle, all, Nanos::MAX);
-        self.publish_idle(idle.len());
-        count
+        self.idle.with(|idle| {
+            let all: Vec<_> = idle.clear().collect();
+            let count = all.len() - self.keep(idle, all, Nanos::MAX);
+            self.publish_idle(idle.len());
+            count
+        })
     }
 
     /// Closes connections that were idle for too long. Returns the next expiry.
     pub(crate) fn expire(&self) -> Option<Nanos> {
-        let (mut idle, now) = (self.idle.borrow_mut(), self.now());
-        if idle.next_expiry().is_some_and(|at| at <= now) {
-            let expired: Vec<_> = idle.expire(now).collect();
-            self.keep(&mut idle, expired, Nanos(now.0.saturating_sub(limits::IDLE_TIMEOUT.0)));
-        }
-        self.publish_idle(idle.len());
-        idle.next_expiry()
+        let now = self.now();
+        self.idle.with(|idle| {
+            if idle.next_expiry().is_some_and(|at| at <= now) {
+                let expired: Vec<_> = idle.expire(now).collect();
+                self.keep(idle, expired, Nanos(now.0.saturating_sub(limits::IDLE_TIMEOUT.0)));
+            }
+            self.publish_idle(idle.len());
+            idle.next_expiry()
+        })
     }
 
     /// Puts those back that have requests on them, or had one after `since`; returns their number. The pool knows when a
@@ -354,6 +379,7 @@ impl Requester {
         record.status = outcome.status;
         record.connection = outcome.wire;
         record.headers = outcome.headers;
+        record.raw_head = outcome.raw_head;
         record.notes.extend(outcome.notes);
         record.bytes = outcome.drained.bytes;
         record.wire_bytes = outcome.drained.wire_bytes;
@@ -396,12 +422,12 @@ impl Requester {
 
     /// xorshift64*, for retry jitter. Not cryptographic.
     pub(crate) fn random(&self) -> u64 {
-        let mut x = self.draw.get();
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.draw.set(x);
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        self.draw.with(|x| {
+            *x ^= *x >> 12;
+            *x ^= *x << 25;
+            *x ^= *x >> 27;
+            x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        })
     }
 }
 

@@ -27,8 +27,11 @@ use crate::single_flight::{Bounds, SingleFlight};
 pub(crate) struct Robots {
     shard: Rc<Shard>,
     agent: Rc<str>,
-    cache: SingleFlight<ConnKey, Rc<Standing>, Unknown>,
+    cache: SingleFlight<ConnKey, Rc<Standing>, Fetching>,
 }
+
+/// The fetch of a robots.txt.
+type Fetching = LocalBoxFuture<'static, Result<Rc<Standing>, Unknown>>;
 
 /// Whether a row may be fetched.
 pub(crate) enum Admission {
@@ -95,7 +98,7 @@ impl Robots {
         }
     }
 
-    fn ask(&self, job: &Job) -> LocalBoxFuture<'static, Result<Rc<Standing>, Unknown>> {
+    fn ask(&self, job: &Job) -> Fetching {
         let mut url = job.url.clone();
         url.set_path("/robots.txt");
         url.set_query(None);

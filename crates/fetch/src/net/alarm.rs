@@ -68,6 +68,11 @@ impl Alarm {
         self.total = Deadline::after(now, total, ErrorKind::TimeoutTotal);
     }
 
+    /// Leaves the runtime in which it was used: the next deadline gets a timer of the current one.
+    pub(crate) fn leave_runtime(&mut self) {
+        self.timer = None;
+    }
+
     /// Runs `work` until it is done or the earlier of `deadline` and that of the whole attempt has passed.
     pub(crate) async fn within<T>(
         &mut self,

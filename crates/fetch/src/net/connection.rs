@@ -1,17 +1,19 @@
 //! The engine's connections: one of the protocols. A further protocol or kind of socket is a further variant.
 
+use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use overlapped_proto::http1::{Head, Strictness};
+use overlapped_proto::http1::Head;
 use overlapped_proto::keepalive::Room;
 use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
 use tokio::net::TcpStream;
+use tokio::runtime::Id;
 
-use super::exchange::{After, Exchange};
+use super::exchange::{After, Exchange, Reading};
 use super::http2::Vacancy;
 use super::request::Request;
 use super::stream::Look;
@@ -70,6 +72,14 @@ impl Connection {
         };
         let is_used = stream.leased() > 0 || stream.last_used() > since;
         (is_used && !stream.is_closed()).then(|| stream.key().clone())
+    }
+
+    /// See [`http1::Connection::move_to`]. The I/O of HTTP/2 stays with the task that does it.
+    pub(crate) fn move_to(&mut self, runtime: Option<Id>) -> io::Result<()> {
+        match self {
+            Self::Http1(connection) => connection.move_to(runtime),
+            Self::Http2(_) => Ok(()),
+        }
     }
 
     /// See [`http1::Connection::look`].
@@ -163,14 +173,14 @@ impl Connection {
 impl Exchange for Connection {
     async fn send(
         &mut self,
-        request: &Request<'_>,
-        strictness: Strictness,
+        request: &mut Request<'_>,
+        reading: Reading,
         share: &mut Share,
         sent: impl FnOnce(),
     ) -> Result<Head, Failure> {
         match self {
-            Self::Http1(connection) => connection.send(request, strictness, share, sent).await,
-            Self::Http2(stream) => stream.send(request, strictness, share, sent).await,
+            Self::Http1(connection) => connection.send(request, reading, share, sent).await,
+            Self::Http2(stream) => stream.send(request, reading, share, sent).await,
         }
     }
 

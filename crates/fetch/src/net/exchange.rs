@@ -1,7 +1,7 @@
 //! One request and its response on a connection, whatever the version of HTTP.
 
 use bytes::Bytes;
-use overlapped_proto::http1::{Head, Strictness};
+use overlapped_proto::http1::{Head, Keep, Strictness};
 use overlapped_proto::outcome::Failure;
 
 use super::request::Request;
@@ -12,7 +12,7 @@ use crate::memory::Share;
 /// An exchange goes from [`Exchange::send`] over [`Exchange::frame`], until that returns `None`, to [`Exchange::after`].
 /// Whoever drops one of the two futures before it is ready must drop the exchange as well.
 pub(crate) trait Exchange {
-    /// Sends `request` and returns the head of the response; `sent` is called once the request is handed to the system.
+    /// Sends `request`, takes its upload, and returns the head of the response; `sent` is called once the request is handed to the system.
     /// The head may arrive before the request is sent; sending then goes on while the body is read. `share` counts the
     /// head. While memory is short, a head that is already large waits before it reads on. Its deadline runs meanwhile,
     /// since heads of that size are rare, and a row that times out is retried.
@@ -22,8 +22,8 @@ pub(crate) trait Exchange {
     /// A connection on which this future was dropped before it was ready must be closed.
     async fn send(
         &mut self,
-        request: &Request<'_>,
-        strictness: Strictness,
+        request: &mut Request<'_>,
+        reading: Reading,
         share: &mut Share,
         sent: impl FnOnce(),
     ) -> Result<Head, Failure>;
@@ -56,6 +56,13 @@ pub(crate) trait Exchange {
 
     /// What can be done with the connection after a response that was read to its end.
     fn after(&mut self) -> After;
+}
+
+/// How the head of a response is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) strictness: Strictness,
+    pub(crate) keep: Keep,
 }
 
 /// What can be done with a connection after a response.

@@ -1,52 +1,70 @@
 //! A connection that speaks HTTP/1.1: one request at a time.
 //!
 //! The attempt loop that makes the request reads and writes the socket itself, without a second task or a channel. All
-//! connections of a shard share one buffer to read into and one to write from, so that a waiting or idle connection holds
-//! only its socket. The codec is in `proto`.
+//! connections that are polled on a thread share its buffer to read into and its buffer to write from, so that a waiting
+//! or idle connection holds only its socket. The codec is in `proto`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::buf::Chain;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::http1::{Body, Head, HeadReader, Piece, Strictness, TargetForm, write_request};
+use overlapped_proto::http1::{Body, Head, HeadReader, Piece, TargetForm, write_request};
 use overlapped_proto::keepalive::Extra;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::runtime::Id;
 
-use super::exchange::{After, Exchange};
+use super::exchange::{After, Exchange, Reading};
 use super::request::Request;
 use super::stream::{Look, Socket, Stream};
 use super::tls_failure::told;
+use super::upload::Upload;
 use crate::memory::Share;
 
-/// The buffers that all connections of a shard share.
-#[derive(Debug, Default)]
-pub(crate) struct Blocks {
-    read: RefCell<BytesMut>,
-    /// Holds the head of a request while it is written, within one poll.
-    write: RefCell<Vec<u8>>,
+/// The buffers that all connections share which are polled on one thread. They are used within one poll, so a connection
+/// may be polled on another thread next time.
+struct Blocks {
+    read: Cell<BytesMut>,
+    /// Holds the head of a request while it is written.
+    write: Cell<Vec<u8>>,
     /// Reads so far, and turns of the shard.
     steps: Cell<u64>,
+}
+
+thread_local! {
+    static BLOCKS: Blocks =
+        Blocks { read: Cell::new(BytesMut::new()), write: const { Cell::new(Vec::new()) }, steps: const { Cell::new(0) } };
+}
+
+/// Begins a step: a turn of the shard, or what follows a read.
+pub(crate) fn begin_step() {
+    BLOCKS.with(|blocks| blocks.steps.set(blocks.steps.get() + 1));
+}
+
+fn current_step() -> u64 {
+    BLOCKS.with(|blocks| blocks.steps.get())
 }
 
 /// An open connection that carries one request at a time.
 pub(crate) struct Connection<S> {
     stream: Stream<S>,
-    blocks: Rc<Blocks>,
+    /// The runtime with which its socket is registered, if several runtimes may use it.
+    runtime: Option<Id>,
     /// The part of the request that the socket has not taken yet. Boxed, because it nearly always takes all at once.
     unsent: Option<Box<Chain<Bytes, Bytes>>>,
+    /// The rest of its body, if that is produced while it is sent.
+    upload: Option<Box<Upload>>,
     /// Bytes that were read but not consumed.
     unread: Bytes,
-    /// The step of the shard in which the last read emptied the socket; `None` if it may not have.
+    /// The step of the thread in which the last read emptied the socket; `None` if it may not have.
     emptied_in: Option<u64>,
     /// The body of the last response; `None` until its head has been read.
     body: Option<Body>,
@@ -71,28 +89,28 @@ pub(crate) struct Connection<S> {
 impl<S: Socket> Exchange for Connection<S> {
     async fn send(
         &mut self,
-        request: &Request<'_>,
-        strictness: Strictness,
+        request: &mut Request<'_>,
+        reading: Reading,
         share: &mut Share,
         sent: impl FnOnce(),
     ) -> Result<Head, Failure> {
-        let mut reader = HeadReader::new(request.head.method(), strictness);
-        (self.body, self.heard) = (None, false);
+        let mut reader = HeadReader::new(request.head.method(), reading.strictness).keeping(reading.keep);
+        (self.body, self.heard, self.upload) = (None, false, request.upload.take());
         let mut begun = Vec::new();
         let mut sent = Some(sent);
-        let mut request = Some(request);
+        let mut request = Some(&*request);
         let head = poll_fn(|cx| {
-            match request.take() {
-                Some(request) => self.poll_begin(request, cx),
-                None => self.poll_send(cx),
+            if let Some(request) = request.take() {
+                self.poll_begin(request, cx);
             }
-            if self.unsent.is_none() {
+            self.poll_send(cx)?;
+            if self.is_sent() {
                 sent.take().into_iter().for_each(|sent| sent());
             }
             self.poll_head(&mut reader, &mut begun, share, cx)
         })
         .await;
-        share.set(head.as_ref().map_or(0, |head| head.headers.bytes()));
+        share.set(head.as_ref().map_or(0, |head| head.headers.bytes() + head.raw.len()));
         sent.take().into_iter().for_each(|sent| sent());
         self.answers = self.answers.saturating_add(1);
         head
@@ -100,7 +118,7 @@ impl<S: Socket> Exchange for Connection<S> {
 
     async fn frame(&mut self, most: usize) -> Result<Option<Bytes>, Failure> {
         poll_fn(|cx| {
-            self.poll_send(cx);
+            self.poll_send(cx)?;
             self.poll_frame(most, cx)
         })
         .await
@@ -108,7 +126,7 @@ impl<S: Socket> Exchange for Connection<S> {
 
     fn take_arrived(&mut self) -> Option<Bytes> {
         let bytes = usize::try_from(self.bytes_left()?).ok()?;
-        if self.unsent.is_some() || self.unread.len() < bytes {
+        if !self.is_sent() || self.unread.len() < bytes {
             return None;
         }
         let body = self.body.as_mut().expect("a body is read after its head");
@@ -153,18 +171,19 @@ impl<S: Socket> Exchange for Connection<S> {
                 None => return After::Unasked,
             }
         }
-        let is_sent = self.unsent.is_none() && self.broken.is_none();
+        let is_sent = self.is_sent() && self.broken.is_none();
         if self.is_complete() && is_sent && self.keeps_alive { After::Reuse } else { After::Close }
     }
 }
 
 impl<S: Socket> Connection<S> {
-    /// HTTP/1.1 over an open stream.
-    pub(crate) fn new(stream: Stream<S>, blocks: Rc<Blocks>, remote: SocketAddr, opened: Nanos) -> Self {
+    /// HTTP/1.1 over a stream that was opened in `runtime`, if several runtimes may use it.
+    pub(crate) fn new(stream: Stream<S>, runtime: Option<Id>, remote: SocketAddr, opened: Nanos) -> Self {
         Self {
             stream,
-            blocks,
+            runtime,
             unsent: None,
+            upload: None,
             unread: Bytes::new(),
             emptied_in: None,
             body: None,
@@ -179,6 +198,15 @@ impl<S: Socket> Connection<S> {
         }
     }
 
+    /// Prepares it to be polled by tasks of `runtime`, if several share it.
+    pub(crate) fn move_to(&mut self, runtime: Option<Id>) -> io::Result<()> {
+        if self.runtime != runtime {
+            self.stream.rehome()?;
+            (self.runtime, self.emptied_in) = (runtime, None);
+        }
+        Ok(())
+    }
+
     /// Checks for unsolicited bytes or a close before a request is sent. Such bytes would be taken for the response.
     pub(crate) fn look(&mut self) -> Look {
         self.stream.look()
@@ -189,7 +217,7 @@ impl<S: Socket> Connection<S> {
     /// answers of a connection are excepted, because an origin that sends bytes unasked shows it there.
     pub(crate) fn glance(&mut self) -> Look {
         let is_settled = self.answers >= limits::LOOKS_MIN;
-        if is_settled && self.emptied_in == Some(self.blocks.steps.get()) && !self.stream.is_told_ready() {
+        if is_settled && self.emptied_in == Some(current_step()) && !self.stream.is_told_ready() {
             return Look::Quiet;
         }
         self.look()
@@ -274,7 +302,7 @@ impl<S: Socket> Connection<S> {
 
     /// Writes the request from the buffer that all connections share, and keeps what the socket does not take.
     fn poll_begin(&mut self, request: &Request<'_>, cx: &mut Context<'_>) {
-        let mut head = self.blocks.write.borrow_mut();
+        let mut head = BLOCKS.with(|blocks| blocks.write.take());
         head.clear();
         write_request(&request.head, TargetForm::Origin, &mut head);
         let mut unsent = Buf::chain(&head[..], request.body.clone());
@@ -284,27 +312,52 @@ impl<S: Socket> Connection<S> {
                 self.unsent = Some(Box::new(Buf::chain(Bytes::copy_from_slice(head), body)));
             }
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => self.broken = Some(error),
+            Poll::Ready(Err(error)) => (self.broken, self.upload) = (Some(error), None),
         }
+        BLOCKS.with(|blocks| blocks.write.set(head));
     }
 
-    /// Sends the rest of the request. A write error is kept until a read: the server may have answered before it closed.
-    fn poll_send(&mut self, cx: &mut Context<'_>) {
-        let Some(unsent) = &mut self.unsent else { return };
-        match poll_write_all(&mut self.stream, &mut **unsent, cx) {
-            Poll::Pending => return,
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => self.broken = Some(error),
+    /// Sends the rest of the request, as far as that is possible without waiting. A write error is kept until a read: the
+    /// server may have answered before it closed.
+    ///
+    /// # Errors
+    ///
+    /// The body cannot be produced; the request is never complete.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        while !self.is_sent() {
+            if let Some(unsent) = &mut self.unsent {
+                match poll_write_all(&mut self.stream, &mut **unsent, cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => (self.broken, self.upload) = (Some(error), None),
+                }
+                self.unsent = None;
+            } else if let Some(upload) = &mut self.upload {
+                match upload.poll_framed(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Ok(Some((before, data)))) => self.unsent = Some(Box::new(before.chain(data))),
+                    Poll::Ready(Ok(None)) => self.upload = None,
+                    Poll::Ready(Err(error)) => {
+                        self.keeps_alive = false;
+                        return Err(Failure::new(ErrorKind::InputBody, error.to_string()));
+                    }
+                }
+            }
         }
-        self.unsent = None;
+        Ok(())
+    }
+
+    /// True if nothing of the request is left to send.
+    fn is_sent(&self) -> bool {
+        self.unsent.is_none() && self.upload.is_none()
     }
 
     /// Reads at most `most` bytes; empty at the end of the stream.
     fn poll_read(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let block = ready!(self.blocks.poll_read(&mut self.stream, most, cx))?;
+        let block = ready!(poll_read_block(&mut self.stream, most, cx))?;
         // What is read of TLS says nothing of the socket.
         let emptied = matches!(self.stream, Stream::Plain(_)) && !block.is_empty() && block.len() < most;
-        self.emptied_in = emptied.then(|| self.blocks.steps.get());
+        self.emptied_in = emptied.then(current_step);
         match &self.broken {
             // The system reports a reset once, and the write has received it.
             Some(error) if block.is_empty() => Poll::Ready(Err(error.kind().into())),
@@ -313,25 +366,21 @@ impl<S: Socket> Connection<S> {
     }
 }
 
-impl Blocks {
-    /// Splits off what was read. The read buffer reuses its memory once no such slice is left.
-    fn poll_read(
-        &self,
-        stream: &mut (impl AsyncRead + Unpin),
-        most: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Bytes>> {
-        let mut block = self.read.borrow_mut();
-        block.reserve(limits::READ_BYTES);
-        ready!(pin!(stream.read_buf(&mut (&mut *block).limit(most))).poll(cx))?;
-        self.step();
-        Poll::Ready(Ok(block.split().freeze()))
-    }
-
-    /// Begins a step: a turn of the shard, or what follows a read.
-    pub(crate) fn step(&self) {
-        self.steps.set(self.steps.get() + 1);
-    }
+/// Splits off what was read. The read buffer reuses its memory once no such slice is left. It is taken out of its place
+/// meanwhile, so that a waker that polls another connection finds a buffer too.
+fn poll_read_block(
+    stream: &mut (impl AsyncRead + Unpin),
+    most: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Bytes>> {
+    let mut block = BLOCKS.with(|blocks| blocks.read.take());
+    block.reserve(limits::READ_BYTES);
+    let read = pin!(stream.read_buf(&mut (&mut block).limit(most))).poll(cx);
+    let bytes = block.split().freeze();
+    BLOCKS.with(|blocks| blocks.read.set(block));
+    ready!(read)?;
+    begin_step();
+    Poll::Ready(Ok(bytes))
 }
 
 fn poll_write_all(
@@ -387,329 +436,4 @@ fn body_failure(error: &io::Error) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::io::Write as _;
-    use std::net::{Ipv4Addr, TcpListener};
-
-    use overlapped_proto::job::{Method, Row};
-    use overlapped_proto::origin::Scheme;
-    use overlapped_proto::request::RequestHead;
-    use overlapped_testkit::{Server, row_of};
-    use tokio::io::{AsyncWriteExt as _, DuplexStream, ReadBuf, copy_bidirectional, duplex};
-    use tokio::net::TcpStream;
-
-    use super::*;
-    use crate::memory::Memory;
-    use crate::net::tls::{Alpn, Trust};
-
-    /// A socket in memory. It waits before each read and each write, and answers once it has the whole request.
-    #[derive(Default)]
-    struct Pipe {
-        /// What comes, one piece a read; then the end.
-        pieces: VecDeque<Vec<u8>>,
-        sent: Vec<u8>,
-        /// Bytes of the request that it waits for before it answers.
-        asks: usize,
-        /// Bytes that one write takes.
-        takes: usize,
-        has_waited_to_read: bool,
-        has_waited_to_write: bool,
-    }
-
-    /// Pending every other time.
-    fn poll_waited(has_waited: &mut bool, cx: &mut Context<'_>) -> Poll<()> {
-        *has_waited = !*has_waited;
-        if *has_waited {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    }
-
-    impl Socket for Pipe {
-        fn peek_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-
-        fn read_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-
-        fn is_told_ready(&self) -> bool {
-            false
-        }
-    }
-
-    impl AsyncRead for Pipe {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            let pipe = self.get_mut();
-            // The write that comes next wakes the task.
-            if pipe.sent.len() < pipe.asks {
-                return Poll::Pending;
-            }
-            ready!(poll_waited(&mut pipe.has_waited_to_read, cx));
-            buf.put_slice(&pipe.pieces.pop_front().unwrap_or_default());
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl AsyncWrite for Pipe {
-        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-            let pipe = self.get_mut();
-            ready!(poll_waited(&mut pipe.has_waited_to_write, cx));
-            let taken = buf.len().min(pipe.takes);
-            pipe.sent.extend_from_slice(&buf[..taken]);
-            Poll::Ready(Ok(taken))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            poll_waited(&mut self.get_mut().has_waited_to_write, cx).map(Ok)
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl Socket for DuplexStream {
-        fn peek_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-
-        fn read_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-
-        fn is_told_ready(&self) -> bool {
-            false
-        }
-    }
-
-    fn connection<S: Socket>(stream: Stream<S>) -> Connection<S> {
-        Connection::new(stream, Rc::default(), (Ipv4Addr::LOCALHOST, 1).into(), Nanos::ZERO)
-    }
-
-    /// One request with its response: the status and the body.
-    async fn exchange(
-        connection: &mut impl Exchange,
-        method: &Method,
-        path: &str,
-        body: &[u8],
-    ) -> Result<(u16, Vec<u8>), Failure> {
-        let fields = [("accept", "*/*")].map(|(name, value)| (name.into(), value.into()));
-        let head = RequestHead::new(method, Scheme::Http, "a.test", path, &fields[..], body.len() as u64)?;
-        let request = Request { head, body: Bytes::copy_from_slice(body) };
-        let mut share = Memory::new(None).share(Row(0));
-        let mut sent = 0;
-        let head = connection.send(&request, Strictness::Strict, &mut share, || sent += 1).await?;
-        assert_eq!(sent, 1);
-        let mut read = Vec::new();
-        while let Some(frame) = connection.frame(limits::READ_BYTES).await? {
-            read.extend_from_slice(&frame);
-            connection.leave_block();
-        }
-        assert!(connection.body_bytes() >= read.len() as u64);
-        Ok((head.status, read))
-    }
-
-    fn plain<S>(connection: &mut Connection<S>) -> &mut S {
-        match &mut connection.stream {
-            Stream::Plain(socket) => socket,
-            Stream::Tls(_) => panic!("the stream has TLS"),
-        }
-    }
-
-    /// All bytes at once, one by one, and in two pieces at every offset.
-    fn deliveries(response: &[u8]) -> Vec<VecDeque<Vec<u8>>> {
-        let one_by_one = response.iter().map(|byte| vec![*byte]).collect();
-        let split = |at| [&response[..at], &response[at..]].map(<[u8]>::to_vec);
-        let splits = (1..response.len()).map(|at| split(at).into());
-        [[response.to_vec()].into(), one_by_one].into_iter().chain(splits).collect()
-    }
-
-    const RESPONSES: [(&[u8], u16, &[u8]); 4] = [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nrow 1", 200, b"row 1"),
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 404, b""),
-        (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nrow\r\n2\r\n 3\r\n0\r\nT: 1\r\n\r\n",
-            200,
-            b"row 3",
-        ),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 204, b""),
-    ];
-
-    #[tokio::test]
-    async fn an_exchange_is_the_same_however_its_bytes_are_split() {
-        for (number, (response, status, body)) in RESPONSES.into_iter().enumerate() {
-            for pieces in deliveries(response) {
-                for takes in [1, 7, usize::MAX] {
-                    let shown = format!("{number}, {takes}, {pieces:?}");
-                    let mut connection = connection(Stream::Plain(Pipe { takes, ..Pipe::default() }));
-                    for path in ["/0", "/1"] {
-                        let expected = format!(
-                            "POST {path} HTTP/1.1\r\nhost: a.test\r\naccept: */*\r\ncontent-length: 7\r\n\r\nto send"
-                        );
-                        let pipe = plain(&mut connection);
-                        pipe.sent.clear();
-                        (pipe.pieces, pipe.asks) = (pieces.clone(), expected.len());
-                        let got = exchange(&mut connection, &Method::Post, path, b"to send").await;
-                        assert_eq!(got, Ok((status, body.to_vec())), "{shown}");
-                        assert_eq!(connection.after(), After::Reuse, "{shown}");
-                        assert_eq!(
-                            String::from_utf8_lossy(&plain(&mut connection).sent),
-                            expected,
-                            "{shown}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_response_that_is_cut_off_is_a_failure_wherever_that_is() {
-        for (response, ..) in RESPONSES {
-            // Of an interim response, which is skipped, or of the only one.
-            let head_bytes = response.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-            let is_interim = response.starts_with(b"HTTP/1.1 100");
-            for at in 0..response.len() {
-                let pieces =
-                    [response[..at].to_vec()].into_iter().filter(|piece| !piece.is_empty()).collect();
-                let mut connection =
-                    connection(Stream::Plain(Pipe { pieces, takes: usize::MAX, ..Pipe::default() }));
-                let got = exchange(&mut connection, &Method::Get, "/", b"").await;
-                let expected = match at {
-                    0 => ErrorKind::HttpNoResponse,
-                    at if is_interim && at == head_bytes => ErrorKind::HttpNoResponse,
-                    at if !is_interim && at >= head_bytes => ErrorKind::BodyTruncated,
-                    _ => ErrorKind::HttpTruncated,
-                };
-                assert_eq!(got.map_err(|failure| failure.kind), Err(expected), "{at}");
-                assert_eq!(connection.after(), After::Close);
-            }
-        }
-    }
-
-    /// What is left of the request would be read as the beginning of the next one.
-    #[tokio::test]
-    async fn a_response_before_the_request_is_sent_ends_the_connection() {
-        let pieces = [RESPONSES[0].0.to_vec()].into();
-        let mut connection = connection(Stream::Plain(Pipe { pieces, takes: 1, ..Pipe::default() }));
-        let got = exchange(&mut connection, &Method::Post, "/", &[b'x'; 1_000]).await;
-        assert_eq!((got, connection.after()), (Ok((200, b"row 1".to_vec())), After::Close));
-    }
-
-    #[tokio::test]
-    async fn bytes_behind_a_response_belong_to_no_other() {
-        for (response, status, body) in RESPONSES {
-            for (extra, expected) in [
-                (&b"HTTP/1.1 200 OK\r\n"[..], After::Unasked),
-                (b"HTTP/1.1 408 Late\r\n", After::Close),
-                (b"\r\n", After::Reuse),
-            ] {
-                let pieces = [[response, extra].concat()].into();
-                let mut connection =
-                    connection(Stream::Plain(Pipe { pieces, takes: usize::MAX, ..Pipe::default() }));
-                let got = exchange(&mut connection, &Method::Get, "/", b"").await;
-                assert_eq!((got, connection.after()), (Ok((status, body.to_vec())), expected));
-            }
-        }
-    }
-
-    /// The pipe holds 64 bytes, so that every record of TLS is split.
-    #[tokio::test]
-    async fn tls_runs_over_a_stream_that_is_no_socket() {
-        let server = Server::builder().tls().start();
-        let trust = Trust::new(server.ca_pem().map(str::as_bytes), Vec::new()).unwrap();
-        let (near, mut far) = duplex(64);
-        let mut tcp = TcpStream::connect(server.addr()).await.unwrap();
-        let asking = async {
-            let tls = trust.handshake("localhost", near, Alpn::Http1).await.unwrap();
-            let mut connection = connection(Stream::Tls(Box::new(tls)));
-            for row in 0..3 {
-                let got = exchange(&mut connection, &Method::Get, &format!("/row/{row}"), b"").await;
-                assert_eq!(got, Ok((200, row_of(row))));
-                assert_eq!((connection.after(), connection.proves_the_end()), (After::Reuse, true));
-            }
-        };
-        tokio::select! {
-            () = asking => {}
-            ended = copy_bidirectional(&mut far, &mut tcp) => panic!("the relay has ended: {ended:?}"),
-        }
-        assert_eq!(server.connections(), 1);
-    }
-
-    /// A connection to a server in the same thread, which has given `answers` before their requests came, so that each was
-    /// read in one step.
-    async fn answered(answers: u32) -> (Connection<TcpStream>, std::net::TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut server, _) = listener.accept().unwrap();
-        let mut connection = connection(Stream::Plain(tcp));
-        let head = RequestHead::new(&Method::Get, Scheme::Http, "a.test", "/", &[], 0).unwrap();
-        let request = Request { head, body: Bytes::new() };
-        for _ in 0..answers {
-            server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
-            let mut share = Memory::new(None).share(Row(0));
-            connection.send(&request, Strictness::Strict, &mut share, || ()).await.unwrap();
-            assert_eq!(connection.take_arrived().unwrap(), "ok");
-            assert_eq!((connection.after(), connection.glance()), (After::Reuse, Look::Quiet));
-        }
-        (connection, server)
-    }
-
-    fn wait_for(connection: &mut Connection<TcpStream>, expected: Look) {
-        while connection.look() != expected {
-            std::thread::yield_now();
-        }
-    }
-
-    /// Without a system call in the step that has read the answer, but not for the first answers of a connection.
-    #[tokio::test]
-    async fn what_comes_unasked_is_seen_in_the_next_step() {
-        let end = |server: &mut std::net::TcpStream| server.shutdown(std::net::Shutdown::Write).unwrap();
-        for answers in [1, limits::LOOKS_MIN - 1, limits::LOOKS_MIN, 3 * limits::LOOKS_MIN] {
-            let in_step = |expected| if answers < limits::LOOKS_MIN { expected } else { Look::Quiet };
-            let (mut connection, mut server) = answered(answers).await;
-            server.write_all(b"unasked").unwrap();
-            wait_for(&mut connection, Look::Spoke);
-            assert_eq!(connection.glance(), in_step(Look::Spoke), "after {answers}");
-            connection.blocks.step();
-            assert_eq!(connection.glance(), Look::Spoke, "after {answers}");
-
-            let (mut connection, mut server) = answered(answers).await;
-            end(&mut server);
-            wait_for(&mut connection, Look::Ended);
-            assert_eq!(connection.glance(), in_step(Look::Ended), "after {answers}");
-            connection.blocks.step();
-            assert_eq!(connection.glance(), Look::Ended, "after {answers}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_the_runtime_was_told_of_is_looked_at_in_the_same_step() {
-        let (mut connection, mut server) = answered(limits::LOOKS_MIN).await;
-        server.write_all(b"unasked").unwrap();
-        plain(&mut connection).readable().await.unwrap();
-        assert_eq!(connection.glance(), Look::Spoke);
-    }
-
-    /// A second read of the shard, of whatever connection, is another step.
-    #[tokio::test]
-    async fn a_connection_that_was_read_before_another_is_looked_at() {
-        let (mut connection, mut server) = answered(limits::LOOKS_MIN).await;
-        server.write_all(b"unasked").unwrap();
-        wait_for(&mut connection, Look::Spoke);
-        let (near, mut far) = duplex(64);
-        far.write_all(b"x").await.unwrap();
-        let mut other =
-            Connection { blocks: Rc::clone(&connection.blocks), ..self::connection(Stream::Plain(near)) };
-        other.stirred().await;
-        assert_eq!(connection.glance(), Look::Spoke);
-    }
-}
+mod tests;

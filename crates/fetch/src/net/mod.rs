@@ -5,6 +5,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod exchange;
 pub(crate) mod request;
+pub(crate) mod upload;
 pub(crate) mod connect;
 pub(crate) mod stream;
 pub(crate) mod tls;
@@ -13,3 +14,6 @@ pub(crate) mod resolve;
 pub(crate) mod alarm;
 
 pub(crate) use connection::Connection;
+
+#[cfg(test)]
+pub(crate) mod pipe;

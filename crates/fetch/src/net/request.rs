@@ -10,18 +10,51 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Ask, Job, Method};
 use overlapped_proto::origin::Scheme;
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::request::{Field, RequestHead};
+use overlapped_proto::request::{BodyLength, Field, RawField, RequestHead};
 use overlapped_proto::{header, redirect};
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
+use super::upload::Upload;
 use crate::config;
 use crate::error::Error;
 
-/// A request. It borrows from the run and from the row, and can be sent again on another connection.
+/// A request. It borrows from the run and from the row, and can be sent again on another connection, unless its body is
+/// uploaded as it is produced.
 pub(crate) struct Request<'a> {
     pub(crate) head: RequestHead<'a>,
     pub(crate) body: Bytes,
+    /// The body, if it is produced while it is sent.
+    pub(crate) upload: Option<Box<Upload>>,
+}
+
+/// A request that is sent as it is, to the origin of a URL.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    pub(crate) method: Method,
+    /// The target of the request line.
+    pub(crate) target: Box<str>,
+    pub(crate) fields: Vec<RawField>,
+    pub(crate) body: Bytes,
+}
+
+impl Prepared {
+    /// The request of an attempt, whose body is `upload`, if there is one.
+    pub(crate) fn build<'a>(
+        &'a self,
+        job: &'a Job,
+        upload: Option<BodyLength>,
+    ) -> Result<Request<'a>, Failure> {
+        let scheme = scheme(&job.url)?;
+        let authority = &job.url[Position::BeforeHost..Position::AfterPort];
+        let head = RequestHead::as_it_is(&self.method, scheme, authority, &self.target, &self.fields)?;
+        let given = upload.unwrap_or(BodyLength::Known(self.body.len() as u64));
+        if head.body() != given {
+            let message = "the headers of the request do not announce the body that it has";
+            return Err(Failure::new(ErrorKind::InputHeader, message));
+        }
+        Ok(Request { head, body: self.body.clone(), upload: None })
+    }
 }
 
 /// The part that all requests of a run share, checked once.
@@ -86,8 +119,14 @@ impl Template {
         redirect::Sent { method: self.method_now(job), body, secret }
     }
 
-    /// The request of the next attempt.
-    pub(crate) fn build<'a>(&'a self, job: &'a Job) -> Result<Request<'a>, Failure> {
+    /// The request of the next attempt, with `cookie` if the row sets none of its own. Its body is `upload`, if there is one
+    /// and no redirect has made it a GET.
+    pub(crate) fn build<'a>(
+        &'a self,
+        job: &'a Job,
+        cookie: Option<&str>,
+        upload: Option<BodyLength>,
+    ) -> Result<Request<'a>, Failure> {
         let mut fields = Cow::Borrowed(if job.crossed_origin { &self.harmless } else { &self.fields });
         if has_userinfo(&job.url) && !job.crossed_origin {
             fields.to_mut().set("authorization", userinfo(&job.url));
@@ -103,18 +142,21 @@ impl Template {
             body = None;
             fields.to_mut().0.retain(|(name, _)| redirect::may_send(name, job));
         }
+        if let Some(cookie) = cookie.filter(|_| !fields.has("cookie")) {
+            header::check("cookie", cookie)?;
+            fields.to_mut().set("cookie", cookie);
+        }
         let body = body.unwrap_or_default();
+        let length = upload.unwrap_or(BodyLength::Known(body.len() as u64));
         let fields: Cow<'_, [Field]> = match fields {
             Cow::Borrowed(fields) => (&*fields.0).into(),
             Cow::Owned(fields) => fields.0.into(),
         };
-        let not_http = || Failure::new(ErrorKind::PolicyScheme, "the scheme is not http or https");
-        let scheme = Scheme::of(&job.url).ok_or_else(not_http)?;
+        let scheme = scheme(&job.url)?;
         let authority = &job.url[Position::BeforeHost..Position::AfterPort];
         let path = &job.url[Position::BeforePath..Position::AfterQuery];
-        let head =
-            RequestHead::new(self.method_now(job), scheme, authority, path, fields, body.len() as u64)?;
-        Ok(Request { head, body })
+        let head = RequestHead::new(self.method_now(job), scheme, authority, path, fields, length)?;
+        Ok(Request { head, body, upload: None })
     }
 }
 
@@ -128,6 +170,10 @@ impl Fields {
         let at = self.0.iter().position(|(known, _)| **known == *name).unwrap_or(self.0.len());
         self.remove(name);
         self.0.insert(at, (name.into(), value.into()));
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| **known == *name)
     }
 
     fn remove(&mut self, name: &str) {
@@ -174,6 +220,10 @@ fn apply(ask: &Ask, job: &Job, fields: &mut Cow<'_, Fields>) -> Result<(), Failu
     Ok(())
 }
 
+fn scheme(url: &Url) -> Result<Scheme, Failure> {
+    Scheme::of(url).ok_or_else(|| Failure::new(ErrorKind::PolicyScheme, "the scheme is not http or https"))
+}
+
 fn config_error(failure: Failure) -> Error {
     Error::config(failure.message)
 }
@@ -203,7 +253,7 @@ mod tests {
         change(&mut job);
         let template = Template::new(config).unwrap();
         let mut head = Vec::new();
-        write_request(&template.build(&job).unwrap().head, TargetForm::Origin, &mut head);
+        write_request(&template.build(&job, None, None).unwrap().head, TargetForm::Origin, &mut head);
         String::from_utf8(head).unwrap().split_terminator("\r\n").map(str::to_owned).collect()
     }
 
@@ -287,6 +337,6 @@ mod tests {
         let template = Template::new(&bearer).unwrap();
         assert!(!format!("{template:?}").contains("hidden"));
         let job = Job::new(Row(0), Url::parse("http://me:hidden@a.example/?token=hidden").unwrap());
-        assert!(!format!("{:?}", template.build(&job).unwrap().head).contains("hidden"));
+        assert!(!format!("{:?}", template.build(&job, None, None).unwrap().head).contains("hidden"));
     }
 }

@@ -4,11 +4,11 @@
 //! cannot be cancelled, so each call occupies a thread of the dns view until it returns.
 
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::BoxFuture;
 use overlapped::Executor;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
@@ -19,16 +19,16 @@ use crate::fs::is_out_of_files;
 use crate::single_flight::{Bounds, SingleFlight};
 
 /// The addresses of a name, in the resolver's order of preference.
-pub(crate) type Addresses = Rc<[IpAddr]>;
+pub(crate) type Addresses = Arc<[IpAddr]>;
 
 const BOUNDS: Bounds =
     Bounds { entries_max: limits::DNS_CACHE_MAX, weight_max: 0, ttl: limits::DNS_CACHE_TTL };
 
-/// The resolver of one shard.
+/// The resolver of one shard, or of a client.
 pub(crate) struct Resolver {
     view: Executor,
     clock: Clock,
-    cache: SingleFlight<Box<str>, Addresses, Failure>,
+    cache: SingleFlight<Box<str>, Addresses, BoxFuture<'static, Result<Addresses, Failure>>>,
 }
 
 impl Resolver {
@@ -54,18 +54,18 @@ impl Resolver {
         }
     }
 
-    fn ask(&self, host: &str) -> LocalBoxFuture<'static, Result<Addresses, Failure>> {
+    fn ask(&self, host: &str) -> BoxFuture<'static, Result<Addresses, Failure>> {
         let name = host.to_owned();
         let job = self.view.submit(move || look_up(&name));
         let answer = async move {
             match job.await {
-                Ok(found) => found.map(Rc::from),
+                Ok(found) => found.map(Arc::from),
                 Err(error) => {
                     Err(Failure::new(ErrorKind::Resource, format!("no thread to resolve on: {error}")))
                 }
             }
         };
-        answer.boxed_local()
+        answer.boxed()
     }
 }
 

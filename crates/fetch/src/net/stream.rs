@@ -25,6 +25,9 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// True if the runtime, when it last waited, was told of something to read that was not read since. This is no system
     /// call.
     fn is_told_ready(&self) -> bool;
+
+    /// Registers the socket with the current runtime instead of the one that it was opened in.
+    fn rehome(&mut self) -> io::Result<()>;
 }
 
 /// What was received on an idle connection.
@@ -52,33 +55,32 @@ impl Look {
     }
 }
 
-impl Socket for TcpStream {
-    fn peek_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        receive(&*self, block, RecvFlags::PEEK)
-    }
+/// The sockets of the system, which differ only in their type.
+macro_rules! sockets {
+    ($($socket:ident)+) => {
+        $(impl Socket for $socket {
+            fn peek_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
+                receive(&*self, block, RecvFlags::PEEK)
+            }
 
-    fn read_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        receive(&*self, block, RecvFlags::empty())
-    }
+            fn read_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
+                receive(&*self, block, RecvFlags::empty())
+            }
 
-    fn is_told_ready(&self) -> bool {
-        self.try_io(Interest::READABLE, || Ok(())).is_ok()
-    }
+            fn is_told_ready(&self) -> bool {
+                self.try_io(Interest::READABLE, || Ok(())).is_ok()
+            }
+
+            fn rehome(&mut self) -> io::Result<()> {
+                let same = self.as_fd().try_clone_to_owned()?;
+                *self = Self::from_std(same.into())?;
+                Ok(())
+            }
+        })+
+    };
 }
 
-impl Socket for UnixStream {
-    fn peek_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        receive(&*self, block, RecvFlags::PEEK)
-    }
-
-    fn read_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        receive(&*self, block, RecvFlags::empty())
-    }
-
-    fn is_told_ready(&self) -> bool {
-        self.try_io(Interest::READABLE, || Ok(())).is_ok()
-    }
-}
+sockets! { TcpStream UnixStream }
 
 fn receive(socket: impl AsFd, block: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
     Ok(recv(socket, block, flags | RecvFlags::DONTWAIT)?.1)
@@ -104,6 +106,14 @@ impl<S: Socket> Stream<S> {
         match self {
             Self::Plain(socket) => socket.is_told_ready(),
             Self::Tls(tls) => tls.get_ref().0.is_told_ready(),
+        }
+    }
+
+    /// Registers the socket with the current runtime; see [`Socket::rehome`].
+    pub(crate) fn rehome(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.rehome(),
+            Self::Tls(tls) => tls.get_mut().0.rehome(),
         }
     }
 

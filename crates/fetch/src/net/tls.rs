@@ -10,7 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
 };
@@ -29,7 +29,12 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(crate) struct Trust {
     roots: Option<Arc<RootCertStore>>,
+    /// No certificate is verified.
+    verifies_none: bool,
     exceptions: Vec<Exception>,
+    identity: Option<Identity>,
+    /// TLS sessions that are kept, to be resumed.
+    sessions: usize,
     verified: OnceLock<Result<TlsConnectorConfig, Failure>>,
     unverified: OnceLock<Result<TlsConnectorConfig, Failure>>,
 }
@@ -81,7 +86,35 @@ impl Trust {
             ca_pem.map(roots).transpose().map_err(|what| Error::config(format!("--cacert: {what}")))?;
         let exceptions = insecure_hosts.into_iter().map(Exception::of).collect();
         let roots = roots.map(Arc::new);
-        Ok(Self { roots, exceptions, verified: OnceLock::new(), unverified: OnceLock::new() })
+        Ok(Self {
+            roots,
+            verifies_none: false,
+            exceptions,
+            identity: None,
+            sessions: limits::TLS_HOSTS_MAX * limits::TLS_SESSIONS_HOST,
+            verified: OnceLock::new(),
+            unverified: OnceLock::new(),
+        })
+    }
+
+    /// The settings of single requests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trust::new`]; or `identity`, a certificate chain and a private key, cannot be used.
+    pub(crate) fn single(
+        ca_pem: Option<&[u8]>,
+        verifies: bool,
+        identity: Option<(&[u8], &[u8])>,
+    ) -> Result<Self, Error> {
+        let identity = identity.map(|(chain, key)| Identity::of(chain, key)).transpose()?;
+        let sessions = limits::TLS_SESSIONS_SINGLE;
+        Ok(Self { verifies_none: !verifies, identity, sessions, ..Self::new(ca_pem, Vec::new())? })
+    }
+
+    /// True if a client certificate is sent to servers that ask for one.
+    pub(crate) fn identifies(&self) -> bool {
+        self.identity.is_some()
     }
 
     /// True if the certificate of `host` is not verified; such connections are never shared with verified ones.
@@ -105,10 +138,11 @@ impl Trust {
         stream: S,
         alpn: Alpn,
     ) -> Result<TlsStream<S>, Failure> {
-        let config = if self.is_insecure(host) {
-            self.unverified.get_or_init(unverified)
+        let settings = (self.identity.as_ref(), self.sessions);
+        let config = if self.verifies_none || self.is_insecure(host) {
+            self.unverified.get_or_init(|| unverified(settings))
         } else {
-            self.verified.get_or_init(|| verified(self.roots.clone()))
+            self.verified.get_or_init(|| verified(self.roots.clone(), settings))
         };
         let config = config.clone()?;
         let bare = host.strip_suffix('.').unwrap_or(host).trim_matches(['[', ']']);
@@ -118,6 +152,35 @@ impl Trust {
         let connector = TlsConnector::from(config);
         let session = connector.with_alpn(alpn.names()).connect(name, stream);
         session.await.map_err(|error| of_handshake(&error, bare))
+    }
+}
+
+/// A client certificate.
+#[derive(Debug)]
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    fn of(chain: &[u8], key: &[u8]) -> Result<Self, Error> {
+        let wrong = |what: &str| Error::config(format!("the client certificate: {what}"));
+        let chain = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| wrong("the certificates cannot be read; they must be PEM"))?;
+        if chain.is_empty() {
+            return Err(wrong("there is no certificate; it must be PEM"));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|_| wrong("the private key cannot be read; it must be PEM, without a password"))?;
+        let pair = Self { chain, key };
+        pair.check().map_err(|_| wrong("the private key does not belong to the certificate"))?;
+        Ok(pair)
+    }
+
+    fn check(&self) -> Result<(), rustls::Error> {
+        let provider = aws_lc_rs::default_provider();
+        rustls::sign::CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider).map(drop)
     }
 }
 
@@ -146,7 +209,13 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
     }
 }
 
-fn verified(roots: Option<Arc<RootCertStore>>) -> Result<TlsConnectorConfig, Failure> {
+/// The client certificate, and the number of sessions.
+type Settings<'a> = (Option<&'a Identity>, usize);
+
+fn verified(
+    roots: Option<Arc<RootCertStore>>,
+    settings: Settings<'_>,
+) -> Result<TlsConnectorConfig, Failure> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let inner: Arc<dyn ServerCertVerifier> = match roots {
         None => Arc::new(Verifier::new(provider).map_err(|_| {
@@ -156,21 +225,28 @@ fn verified(roots: Option<Arc<RootCertStore>>) -> Result<TlsConnectorConfig, Fai
             .build()
             .map_err(|_| setup("the certificates of --cacert cannot be used"))?,
     };
-    config(Arc::new(Verified(inner)))
+    config(Arc::new(Verified(inner)), settings)
 }
 
-fn unverified() -> Result<TlsConnectorConfig, Failure> {
-    config(Arc::new(Unverified(aws_lc_rs::default_provider())))
+fn unverified(settings: Settings<'_>) -> Result<TlsConnectorConfig, Failure> {
+    config(Arc::new(Unverified(aws_lc_rs::default_provider())), settings)
 }
 
-fn config(verifier: Arc<dyn ServerCertVerifier>) -> Result<TlsConnectorConfig, Failure> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+fn config(
+    verifier: Arc<dyn ServerCertVerifier>,
+    (identity, sessions): Settings<'_>,
+) -> Result<TlsConnectorConfig, Failure> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|_| setup("the library has no version of TLS in common with itself"))?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    let sessions = limits::TLS_HOSTS_MAX * limits::TLS_SESSIONS_HOST;
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(Identity { chain, key }) => builder
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|_| setup("the client certificate cannot be used"))?,
+    };
     config.resumption = Resumption::in_memory_sessions(sessions);
     Ok(Arc::new(config))
 }

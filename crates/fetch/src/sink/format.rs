@@ -26,9 +26,16 @@ pub enum Format {
 /// What a format needs of a record beyond its plain fields. A run keeps what one of its outputs needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// The decoded body.
+    /// The body.
     pub body: bool,
+    /// The body as it came, instead of decoded ([`Response::undecoded`](crate::Response::undecoded)).
+    pub undecoded: bool,
+    /// The bytes of the head as they came ([`Response::raw_head`](crate::Response::raw_head)).
+    pub raw_head: bool,
 }
+
+/// A decoded body.
+const BODY: Needs = Needs { body: true, undecoded: false, raw_head: false };
 
 /// A line of the table of formats.
 struct Entry {
@@ -43,16 +50,16 @@ const FORMATS: [Entry; 3] = [
     Entry {
         format: Format::Ndjson,
         suffixes: &[".ndjson", ".jsonl"],
-        needs: Needs { body: true },
+        needs: BODY,
         open: |opening| lines(opening, |file, options| Lines::ndjson(file, options.fields)),
     },
     Entry {
         format: Format::Csv,
         suffixes: &[".csv"],
-        needs: Needs { body: true },
+        needs: BODY,
         open: |opening| lines(opening, |file, options| Lines::csv(file, options.fields, options.guard)),
     },
-    Entry { format: Format::Files, suffixes: &["/"], needs: Needs { body: true }, open: files },
+    Entry { format: Format::Files, suffixes: &["/"], needs: BODY, open: files },
 ];
 
 impl Format {
@@ -100,7 +107,11 @@ impl Needs {
     /// What either needs.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self { body: self.body || other.body }
+        Self {
+            body: self.body || other.body,
+            undecoded: self.undecoded || other.undecoded,
+            raw_head: self.raw_head || other.raw_head,
+        }
     }
 }
 

@@ -44,6 +44,7 @@ pub fn pack(record: &Record, rest: &Rest, out: &mut Vec<u8>) {
         chain,
         connection: Connection { http_version, remote, reused },
         headers,
+        raw_head,
         bytes,
         wire_bytes,
         body: _,
@@ -88,6 +89,7 @@ pub fn pack(record: &Record, rest: &Rest, out: &mut Vec<u8>) {
     put_option(*remote, out, |remote, out| put_bytes(remote.to_string().as_bytes(), out));
     put_option(*reused, out, |reused, out| out.push(u8::from(reused)));
     put_bytes(&headers.packed, out);
+    put_bytes(raw_head, out);
     varint::put(*bytes, out);
     varint::put(*wire_bytes, out);
     varint::put(u64::from(notes.bits()), out);
@@ -169,6 +171,7 @@ pub fn unpack(mut bytes: &[u8], path: impl Fn(&[u8]) -> PathBuf) -> Option<(Reco
         reused: take_option(from, take_flag)?,
     };
     record.headers = Headers::from_packed(take_bytes(from)?.to_vec());
+    record.raw_head = bytes::Bytes::copy_from_slice(take_bytes(from)?);
     record.bytes = varint::take(from)?;
     record.wire_bytes = varint::take(from)?;
     record.notes = Notes::from_bits(take_small(from)?);

@@ -1,5 +1,6 @@
 //! A request and the head of a response, between our form and that of the library.
 
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Uri, uri};
@@ -11,7 +12,7 @@ use overlapped_proto::origin::Scheme;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::plural::counted;
 use overlapped_proto::record::{Headers, HttpVersion};
-use overlapped_proto::request::RequestHead;
+use overlapped_proto::request::{BodyLength, RequestHead};
 
 /// The request, as `h2` takes it. Fields that belong to a connection of HTTP/1.1 are left out (RFC 9113, section 8.2.2).
 ///
@@ -61,7 +62,8 @@ fn fields(head: &RequestHead<'_>) -> Result<HeaderMap, Failure> {
         value.set_sensitive(name == header::AUTHORIZATION || name == header::PROXY_AUTHORIZATION);
         fields.append(name, value);
     }
-    if let Some(length) = head.body_length() {
+    // HTTP/2 has frames instead of chunks.
+    if let Some(BodyLength::Known(length)) = head.body_length() {
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(fields)
@@ -90,7 +92,8 @@ pub(super) fn response(status: u16, fields: &HeaderMap) -> Result<Head, Failure>
     let bytes = fields.iter().map(|(name, value)| Headers::size_of(name.as_str(), value.as_bytes())).sum();
     let mut headers = Headers::with_capacity(bytes);
     fields.iter().for_each(|(name, value)| headers.push(name.as_str(), value.as_bytes()));
-    Ok(Head { status, version: HttpVersion::Http2, headers, keeps_alive: true, notes: Notes::default() })
+    let (version, notes, raw) = (HttpVersion::Http2, Notes::default(), Bytes::new());
+    Ok(Head { status, version, headers, keeps_alive: true, notes, raw })
 }
 
 /// The length that the head announces. `h2` has refused one that is no number.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::http1::{Head, Strictness};
+use overlapped_proto::http1::Head;
 use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
@@ -21,7 +21,7 @@ use overlapped_proto::time::Nanos;
 use super::shared::{Lease, Shared, Vacancy};
 use super::{failure, message};
 use crate::memory::Share;
-use crate::net::exchange::{After, Exchange};
+use crate::net::exchange::{After, Exchange, Reading};
 use crate::net::request::Request;
 
 /// A lease of one stream of a connection; in the pool, the connection itself.
@@ -221,11 +221,12 @@ impl Stream {
 impl Exchange for Stream {
     async fn send(
         &mut self,
-        request: &Request<'_>,
-        _: Strictness,
+        request: &mut Request<'_>,
+        _: Reading,
         share: &mut Share,
         sent: impl FnOnce(),
     ) -> Result<Head, Failure> {
+        assert!(request.upload.is_none(), "what is produced while it is sent goes over HTTP/1.1");
         self.is_bodiless = *request.head.method() == Method::Head;
         let mut sent = Some(sent);
         let head = poll_fn(|cx| {

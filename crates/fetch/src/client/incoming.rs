@@ -1,0 +1,150 @@
+//! The body of a response while the caller reads it.
+
+use bytes::Bytes;
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::time::Nanos;
+use tokio::runtime::Id;
+
+use super::core::Core;
+use crate::body::decode::Decoder;
+use crate::body::intake::{Intake, Pace, Taken, Wanted};
+use crate::engine::attempt;
+use crate::engine::outcome::{Incoming, Open};
+use crate::locality::{Locality, ManyThreads};
+use crate::net::alarm::Alarm;
+use crate::net::exchange::Exchange;
+
+/// A body that is being read.
+pub(super) struct Reading {
+    intake: Intake,
+    /// Bytes that came and were not decoded yet.
+    rest: Bytes,
+    /// The decoder has more to give before it needs more bytes.
+    has_more: bool,
+    state: State,
+    is_coded: bool,
+    alarm: Alarm,
+    /// The runtime of `alarm`.
+    runtime: Option<Id>,
+    /// When the head had come.
+    pub(super) began: Nanos,
+    /// When the last byte came.
+    pub(super) ended: Option<Nanos>,
+}
+
+enum State {
+    /// The rest of the body is still to come.
+    Open(Open, Pace),
+    /// All of it came; some of it may not be decoded yet.
+    Arrived,
+    /// A read has failed, or its future was dropped.
+    Broken,
+}
+
+impl Reading {
+    /// `speed` and `max_bytes` are the limits of the body; `decoder` removes its content codings.
+    pub(super) fn new(
+        incoming: Incoming,
+        decoder: Option<Decoder>,
+        speed: Option<(u64, Nanos)>,
+        max_bytes: u64,
+        alarm: Alarm,
+        now: Nanos,
+    ) -> Self {
+        let is_coded = decoder.is_some();
+        let wanted = Wanted { keep: true, sha256: false, max_bytes, cut: false };
+        let (state, rest, ended) = match incoming {
+            Incoming::Whole(bytes) => (State::Arrived, bytes, Some(now)),
+            Incoming::Open(open) => {
+                let pace = Pace::new(speed, now, open.connection.body_bytes());
+                (State::Open(open, pace), Bytes::new(), None)
+            }
+        };
+        let (intake, runtime) = (Intake::new(decoder, wanted, 0), ManyThreads::runtime());
+        Self { intake, rest, has_more: false, state, is_coded, alarm, runtime, began: now, ended }
+    }
+
+    /// How many bytes are still to come, if that is known and they are not decoded.
+    pub(super) fn bytes_left(&self) -> Option<u64> {
+        match &self.state {
+            State::Open(..) | State::Arrived | State::Broken if self.is_coded => None,
+            State::Open(open, _) => open.connection.bytes_left(),
+            State::Arrived => Some(self.rest.len() as u64),
+            State::Broken => None,
+        }
+    }
+
+    /// The next piece, or `None` at the end.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the connection is closed, and every later call fails.
+    pub(super) async fn next(&mut self, core: &Core) -> Result<Option<Bytes>, Failure> {
+        loop {
+            if let Some(piece) = self.decoded().await? {
+                return Ok(Some(piece));
+            }
+            // Out of its place while it is waited for, so that it is closed if this future is dropped.
+            let (mut open, mut pace) = match std::mem::replace(&mut self.state, State::Broken) {
+                State::Open(open, pace) => (open, pace),
+                State::Arrived => {
+                    self.intake.end()?;
+                    self.state = State::Arrived;
+                    return Ok(None);
+                }
+                State::Broken => {
+                    let message = "a read of the body has failed or was given up before";
+                    return Err(Failure::new(ErrorKind::BodyReset, message));
+                }
+            };
+            self.enter_runtime(&mut open)?;
+            let clock = core.requester().clock;
+            let frame = pace.next(&mut **open.connection, &mut self.alarm, clock, limits::READ_BYTES).await?;
+            self.state = match frame {
+                Some(frame) => {
+                    self.rest = frame;
+                    State::Open(open, pace)
+                }
+                None => {
+                    self.ended = Some(core.requester().stamp());
+                    attempt::close(core.requester(), open);
+                    State::Arrived
+                }
+            };
+        }
+    }
+
+    /// Decodes what has come, if that gives anything.
+    async fn decoded(&mut self) -> Result<Option<Bytes>, Failure> {
+        while self.has_more || !self.rest.is_empty() {
+            let taken = self.intake.step(&mut self.rest, limits::DECODE_INLINE_BYTES)?;
+            let piece = std::mem::take(&mut self.intake.held);
+            self.has_more = taken == Taken::More;
+            if taken == Taken::Over {
+                (self.rest, self.state) = (Bytes::new(), State::Arrived);
+            }
+            if !piece.is_empty() {
+                return Ok(Some(piece.into()));
+            }
+            if self.has_more {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// A response may be read in another runtime than that of its request.
+    fn enter_runtime(&mut self, open: &mut Open) -> Result<(), Failure> {
+        let runtime = ManyThreads::runtime();
+        if self.runtime != runtime {
+            self.alarm.leave_runtime();
+            self.runtime = runtime;
+        }
+        open.connection.move_to(runtime).map_err(|error| {
+            let message = format!("the connection cannot be used in another runtime: {error}");
+            Failure::new(ErrorKind::Resource, message)
+        })
+    }
+}
