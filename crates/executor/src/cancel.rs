@@ -155,7 +155,8 @@ impl CancelToken {
     /// # Blocking
     ///
     /// The hook runs on the thread that cancels, which waits for it; so does the drop of its guard if another thread is running it. It
-    /// should return quickly.
+    /// should return quickly. It must not wait for its own job, which may be in that drop, nor for a job that needs the worker of its own:
+    /// in that drop a worker is not replaced.
     pub fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) -> HookGuard {
         let number = {
             let mut listeners = self.0.listeners.lock();
