@@ -27,10 +27,7 @@ impl Core {
     pub(super) fn refuse(&mut self, id: u64, effects: &mut Effects) -> Verdict {
         loop {
             match self.resolve(&[id], effects) {
-                Found::Live(unknown) if unknown.is_empty() => {
-                    self.waits.found_live(id);
-                    return Verdict::Sleep;
-                }
+                Found::Live(unknown) if unknown.is_empty() => return Verdict::Sleep,
                 Found::Live(unknown) => return Verdict::Ask(unknown),
                 Found::Stuck(Some(victim)) if victim == id => {
                     self.wakes(id);
@@ -46,7 +43,6 @@ impl Core {
     /// A place has gone back to a sleeper that had lent it, and not to the next in the queue: what waited for that one may wait for ever
     /// now, although nobody has fallen asleep.
     pub(super) fn refuse_held_up(&mut self, effects: &mut Effects) {
-        self.waits.hopes_fall();
         let held_up = |wait: &Wait| {
             let mut positions = wait.jobs().map(|job| job.place().position());
             positions.any(|position| matches!(position, Position::Queued(lane) if lane != ROOT))

@@ -58,7 +58,6 @@ impl Core {
         self.threads -= 1;
         self.starting -= 1;
         self.held_off = true;
-        self.waits.hopes_fall();
         let (mut tasks, mut effects) = (Vec::new(), Effects::default());
         let orphaned = self.threads == 0 || {
             self.baton(&mut effects);

@@ -125,15 +125,6 @@ pub(crate) trait Elsewhere: Send + Sync {
     fn core(&self) -> Guard<'_, Core>;
 }
 
-impl On {
-    /// Whether both are a wait for the same jobs, all of which are needed, and for nothing else.
-    fn is_what_is_left_of(&self, other: &On) -> bool {
-        let ([one], [two]) = (&*self.units, &*other.units) else { return false };
-        let alone = |on: &On| on.beside == Beside::Nothing && on.runs == Runs::Awaited;
-        Arc::ptr_eq(one, two) && one.need == Need::All && alone(self) && alone(other)
-    }
-}
-
 impl Target {
     pub(crate) fn new(task: Arc<dyn Task>, settles: Settles, pool: Option<Arc<dyn Elsewhere>>) -> Self {
         Target { task, settles, pool, given: AtomicBool::new(false) }
@@ -255,8 +246,6 @@ pub(super) struct Wait {
     pub(super) lent: Vec<(u32, Arc<dyn Task>)>,
     /// It has gone on before a job that had a place of it.
     ended_early: bool,
-    /// `Waits::falls` when it was last found that it can be woken, by jobs of its own pool alone.
-    found_live: Option<u64>,
     state: State,
 }
 
@@ -299,9 +288,6 @@ pub(super) struct Waits {
     /// How many places sleepers have and have not lent.
     unlent: usize,
     last: u64,
-    /// How many times something happened that can keep a sleeper from being woken: a worker has fallen asleep, a place has gone back, a
-    /// thread was refused.
-    falls: u64,
 }
 
 /// A thread that is in the middle of waits.
@@ -323,22 +309,11 @@ impl Waits {
             taking_back: 0,
             unlent: 0,
             last: 0,
-            falls: 0,
         }
     }
 
     pub(super) fn asleep(&self) -> usize {
         self.asleep
-    }
-
-    /// Something has happened that can keep a sleeper from being woken.
-    pub(super) fn hopes_fall(&mut self) {
-        self.falls += 1;
-    }
-
-    /// It was looked at, and jobs of its own pool will wake it.
-    pub(super) fn found_live(&mut self, id: u64) {
-        self.at(id).found_live = Some(self.falls);
     }
 
     pub(super) fn some_taking_back(&self) -> bool {
@@ -531,7 +506,6 @@ impl Core {
             places,
             lent: Vec::new(),
             ended_early: false,
-            found_live: None,
             state: State::Awake,
         };
         self.waits.list.insert(id, wait);
@@ -542,19 +516,15 @@ impl Core {
     /// It falls asleep on `on`, unless it would sleep for ever. What it slept on the last time is left there, to be dropped outside the
     /// mutex: it may hold the last of a result.
     pub(crate) fn sleeps(&mut self, id: u64, on: &mut Arc<On>) -> (Verdict, Effects) {
-        let falls = self.waits.falls;
         let wait = self.waits.at(id);
-        // Nobody else has fallen asleep since, and it sleeps on what is left of what it slept on: then it can be woken as before.
-        let is_live = wait.found_live == Some(falls) && wait.on.is_what_is_left_of(on);
         std::mem::swap(&mut wait.on, on);
         let on = Arc::clone(&wait.on);
         self.falls_asleep(id, State::Asleep);
-        self.waits.falls += u64::from(!is_live);
         on.units.iter().for_each(|unit| self.prefer(unit));
         self.lend();
         let mut effects = Effects::default();
         self.baton(&mut effects);
-        let verdict = if is_live { Verdict::Sleep } else { self.refuse(id, &mut effects) };
+        let verdict = self.refuse(id, &mut effects);
         effects.wake.extend(self.ended_by_a_wait());
         (verdict, effects)
     }
@@ -580,7 +550,6 @@ impl Core {
         let all = self.waits.get(id).lent.is_empty();
         if !all {
             self.falls_asleep(id, State::TakingBack);
-            self.waits.falls += 1;
             self.lend();
         }
         self.baton(&mut effects);
