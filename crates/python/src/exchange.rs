@@ -35,8 +35,10 @@ struct State {
     closed: bool,
     /// The future of the run is to be polled.
     roused: bool,
-    /// An event loop that waits for news.
-    waiter: Option<Waiter>,
+    /// The run is over: a waiter would get no news any more.
+    over: bool,
+    /// Tasks of event loops that wait for news, each of which looks by itself when it is woken.
+    waiters: Vec<Waiter>,
 }
 
 /// What the consumer finds.
@@ -104,8 +106,10 @@ impl Exchange {
         let mut state = self.lock();
         (state.closed, state.complete) = (true, true);
         let dropped = (std::mem::take(&mut state.rows), std::mem::take(&mut state.records));
+        let waiters = std::mem::take(&mut state.waiters);
         drop(state);
         drop(dropped);
+        waiters.into_iter().for_each(Waiter::wake);
         self.rows.notify_all();
         self.room.notify_all();
         self.news.notify_all();
@@ -122,13 +126,13 @@ impl Exchange {
         let count = state.rows.len().min(most);
         let batch = state.rows.drain(..count).collect();
         let low = state.rows.len() < limits::ROWS_LOW && !state.complete;
-        let waiter = if low { state.waiter.take() } else { None };
+        let waiters = if low { std::mem::take(&mut state.waiters) } else { Vec::new() };
         drop(state);
         if low {
             self.news.notify_one();
             self.room.notify_all();
         }
-        waiter.into_iter().for_each(Waiter::wake);
+        waiters.into_iter().for_each(Waiter::wake);
         batch
     }
 
@@ -163,15 +167,32 @@ impl Exchange {
         }
     }
 
-    /// Has `waiter` woken at the next news; gives it back if there are some already.
+    /// Has every consumer look again: one of them has found that the run is over.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.over = true;
+        self.tell(state);
+    }
+
+    /// Has `waiter` woken at the next news, as all others that wait; gives it back if there are some already.
     pub(crate) fn subscribe(&self, wants_rows: bool, waiter: Waiter) -> Option<Waiter> {
         let mut state = self.lock();
         let wanted = wants_rows && state.rows.len() < limits::ROWS_LOW;
-        if !state.records.is_empty() || state.roused || state.closed || wanted {
+        if !state.records.is_empty() || state.roused || state.closed || state.over || wanted {
             return Some(waiter);
         }
-        state.waiter = Some(waiter);
+        state.waiters.push(waiter);
         None
+    }
+
+    /// Takes a waiter back that has been cancelled. One that is woken by now has others woken beside it, so that no news is
+    /// lost with it.
+    pub(crate) fn unsubscribe(&self, is_it: impl Fn(&Waiter) -> bool) {
+        let mut state = self.lock();
+        let at = state.waiters.iter().position(is_it);
+        let waiter = at.map(|at| state.waiters.swap_remove(at));
+        drop(state);
+        drop(waiter);
     }
 
     fn found(state: &mut State, wants_rows: bool, room: &Condvar) -> News {
@@ -189,10 +210,10 @@ impl Exchange {
     }
 
     fn tell(&self, mut state: MutexGuard<'_, State>) {
-        let waiter = state.waiter.take();
+        let waiters = std::mem::take(&mut state.waiters);
         drop(state);
         self.news.notify_one();
-        waiter.into_iter().for_each(Waiter::wake);
+        waiters.into_iter().for_each(Waiter::wake);
     }
 }
 

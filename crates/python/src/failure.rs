@@ -1,5 +1,8 @@
 //! Errors of the engine as exceptions of Python.
 
+use std::error::Error as _;
+use std::io;
+
 use overlapped_fetch::{Error, ErrorClass};
 use pyo3::PyErr;
 use pyo3::exceptions::{PyFileExistsError, PyOSError, PyRuntimeError, PyValueError};
@@ -13,10 +16,21 @@ pub(crate) fn exception(error: &Error) -> PyErr {
             PyFileExistsError::new_err(format!("{text}: resume=True resumes it, overwrite=True discards it"))
         }
         ErrorClass::Input | ErrorClass::Output | ErrorClass::OutputClosed | ErrorClass::Resource => {
-            PyOSError::new_err(text)
+            system_error(error, text)
         }
         ErrorClass::State | ErrorClass::Journal | ErrorClass::Sum | ErrorClass::Internal => {
             PyRuntimeError::new_err(text)
         }
+    }
+}
+
+/// The class of Python that the system's error number stands for, such as FileNotFoundError.
+fn system_error(error: &Error, text: String) -> PyErr {
+    let Some(source) = error.source().and_then(|source| source.downcast_ref::<io::Error>()) else {
+        return PyOSError::new_err(text);
+    };
+    match source.raw_os_error() {
+        Some(number) => PyOSError::new_err((number, text)),
+        None => io::Error::new(source.kind(), text).into(),
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -154,9 +155,15 @@ impl Fetch {
         self.exchange.subscribe(wants_rows, waiter).is_none()
     }
 
+    /// Forgets a future of `subscribe` whose task is cancelled.
+    fn unsubscribe(&self, future: &Bound<'_, PyAny>) {
+        self.exchange.unsubscribe(|waiter| waiter.future.is(future));
+    }
+
     /// What the thread that pulls from an iterable is given. It does not keep the run.
     fn feeder(&self) -> Feeder {
-        Feeder { exchange: Arc::clone(&self.exchange), failure: Arc::clone(&self.bad_list) }
+        let (exchange, failure) = (Arc::clone(&self.exchange), Arc::clone(&self.bad_list));
+        Feeder { exchange, failure, pushed: AtomicUsize::new(0) }
     }
 
     /// Stops the run: requests in flight are dropped; records that are there can still be taken.
@@ -220,13 +227,16 @@ impl Fetch {
 pub(crate) struct Feeder {
     exchange: Arc<Exchange>,
     failure: Arc<Mutex<Option<PyErr>>>,
+    /// How many rows were pushed.
+    pushed: AtomicUsize,
 }
 
 #[pymethods]
 impl Feeder {
     /// Adds a row, and waits while no more are wanted. False: none are wanted any more.
     fn push(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<bool> {
-        if !self.exchange.push_one(row(item)?) {
+        let number = self.pushed.fetch_add(1, Ordering::Relaxed);
+        if !self.exchange.push_one(row(number, item)?) {
             return Ok(true);
         }
         loop {
@@ -312,6 +322,7 @@ impl Fetch {
         let Poll::Ready(result) = result else { return Ok(Step::Wait) };
         // Records that came before the end are taken before it.
         state.over(result);
+        self.exchange.end();
         if let News::Records(records) = self.exchange.look(false) {
             state.records = records;
         }
@@ -328,7 +339,7 @@ impl State {
         let mut rows = Vec::with_capacity(room.min(list.len()));
         let mut failed = None;
         while rows.len() < room && *taken < list.len() {
-            match list.get_item(*taken).and_then(|item| row(&item)) {
+            match list.get_item(*taken).and_then(|item| row(*taken, &item)) {
                 Ok(row) => rows.push(row),
                 Err(error) => failed = Some(error),
             }

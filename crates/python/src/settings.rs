@@ -111,15 +111,60 @@ fn rate(per_second: f64) -> PyResult<Rate> {
 ///
 /// # Errors
 ///
-/// It is neither, or a value has the wrong type. What is wrong with a URL is no error here: the row has a record.
-pub(crate) fn row(item: &Bound<'_, PyAny>) -> PyResult<overlapped_fetch::Row> {
-    if let Ok(url) = item.cast::<PyString>() {
-        return Ok(overlapped_fetch::Row::new(url.to_str()?));
+/// It is neither, or a value has the wrong type: a TypeError or ValueError that names the row by its `number`. What is wrong
+/// with a URL is no error here: the row has a record.
+pub(crate) fn row(number: usize, item: &Bound<'_, PyAny>) -> PyResult<overlapped_fetch::Row> {
+    if let Some(url) = url(item)? {
+        return Ok(overlapped_fetch::Row::new(url));
     }
     let Ok(columns) = item.cast::<PyDict>() else {
         let kind = item.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("a row is a str or a dict, not {kind}")));
+        let message = format!("row {number}: a row is a str or a dict, not {kind}");
+        return Err(PyTypeError::new_err(message));
     };
+    columns_of(columns).map_err(|error| in_row(item.py(), number, error))
+}
+
+/// An error about a row, with the row's number. Errors of a caller's own code stay as they are.
+fn in_row(py: Python<'_>, number: usize, error: PyErr) -> PyErr {
+    let message = format!("row {number}: {}", error.value(py));
+    let named = if error.is_instance_of::<PyTypeError>(py) {
+        PyTypeError::new_err(message)
+    } else if error.is_instance_of::<PyValueError>(py) {
+        PyValueError::new_err(message)
+    } else {
+        return error;
+    };
+    named.set_cause(py, Some(error));
+    named
+}
+
+/// A URL from a str or bytes. Bytes that are not UTF-8, which are lone surrogates in a str that Python made of a name of a
+/// file, are percent-encoded; other lone surrogates become U+FFFD, as in browsers.
+fn url(item: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if let Ok(text) = item.cast::<PyString>() {
+        if let Ok(text) = text.to_str() {
+            return Ok(Some(text.to_owned()));
+        }
+        return Ok(Some(match text.call_method1("encode", ("utf-8", "surrogateescape")) {
+            Ok(bytes) => percent_encoded(bytes.extract()?),
+            Err(_) => text.to_string_lossy().into_owned(),
+        }));
+    }
+    Ok(item.cast::<PyBytes>().ok().map(|bytes| percent_encoded(bytes.as_bytes())))
+}
+
+/// Text of UTF-8 in which bytes of something else are percent-encoded.
+fn percent_encoded(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("%{byte:02X}")));
+    }
+    text
+}
+
+fn columns_of(columns: &Bound<'_, PyDict>) -> PyResult<overlapped_fetch::Row> {
     let mut row = overlapped_fetch::Row::default();
     for (name, value) in columns {
         let name = name.cast::<PyString>()?.to_string();
@@ -127,7 +172,7 @@ pub(crate) fn row(item: &Bound<'_, PyAny>) -> PyResult<overlapped_fetch::Row> {
             continue;
         }
         match name.as_str() {
-            "url" => row.url = value.extract()?,
+            "url" => row.url = url(&value)?.ok_or_else(|| wrong_type("url", &value))?,
             "id" => row.id = Some(value.str()?.to_string()),
             "method" => row.method = Some(method(&value.extract::<String>()?)?),
             "headers" => row.headers = headers(&value)?,
@@ -142,6 +187,10 @@ pub(crate) fn row(item: &Bound<'_, PyAny>) -> PyResult<overlapped_fetch::Row> {
         }
     }
     Ok(row)
+}
+
+fn wrong_type(column: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("the column {column:?} is a str, not {}", value.get_type()))
 }
 
 fn headers(value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {

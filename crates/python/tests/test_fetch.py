@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import queue
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import overlapped
 import pytest
@@ -108,6 +110,115 @@ def test_a_row_of_another_type_is_a_type_error(url: Url) -> None:
         assert next(run).status == 200
         with pytest.raises(TypeError, match="a row is a str or a dict, not int"):
             next(run)
+
+
+def test_a_bad_row_was_not_named(url: Url) -> None:
+    bad: list[tuple[object, type[Exception], str]] = [
+        (None, TypeError, "row 2: a row is a str or a dict, not NoneType"),
+        ({"url": 5}, TypeError, "row 2: the column .url. is a str, not"),
+        ({"url": url("/ok"), "nothing": 1}, ValueError, "row 2: a row has no column"),
+        ({"url": url("/ok"), "timeout": -1}, ValueError, "row 2: a timeout of -1 seconds"),
+    ]
+    for row, error, message in bad:
+        for rows in ([url("/ok"), "no url", row], iter([url("/ok"), "no url", row])):
+            run = overlapped.fetch(rows)  # type: ignore[arg-type]
+            assert [next(run).error, next(run).error] == [None, "input.url"]
+            with pytest.raises(error, match=message):
+                next(run)
+
+
+def test_bytes_and_lone_surrogates_ended_the_list(url: Url) -> None:
+    rows: list[str | bytes | dict[str, object]] = [
+        url("/echo").encode(),
+        url("/echo?\udc80"),
+        url("/echo?").encode() + b"\xff\xc3\xbc",
+        url("/echo?\ud800"),
+        {"url": url("/echo").encode()},
+    ]
+    records = list(overlapped.fetch(rows))
+    replaced = "%EF%BF%BD"
+    targets = [record.json()["target"] for record in records]
+    assert targets[:3] == ["/echo", "/echo?%80", "/echo?%FF%C3%BC"]
+    assert targets[3].startswith(f"/echo?{replaced}") and targets[4] == "/echo"
+    assert [record.status for record in overlapped.fetch(url("/ok").encode())] == [200]
+
+
+async def test_two_tasks_with_one_run_ended_never(url: Url) -> None:
+    for count in (1, 10, 1_000):
+        run = overlapped.fetch([url("/ok")] * count)
+
+        async def consume(run: overlapped.Fetch = run) -> list[int]:
+            return [record.row async for record in run]
+
+        shares = await asyncio.wait_for(asyncio.gather(*(consume() for _ in range(3))), 60)
+        assert sorted(row for share in shares for row in share) == list(range(count))
+
+
+async def test_a_run_closed_in_another_task_left_the_consumer_waiting(url: Url) -> None:
+    run = overlapped.fetch([url("/delay/30000")])
+    consumer = asyncio.create_task(anext(aiter(run), None))
+    await asyncio.sleep(0.1)
+    run.close()
+    assert await asyncio.wait_for(consumer, 20) is None
+
+
+async def test_a_cancelled_anext_ended_the_iteration(url: Url) -> None:
+    records = aiter(overlapped.fetch([url("/delay/300")] * 4, limit=1))
+    rows: list[int] = []
+    timeouts = 0
+    while True:
+        try:
+            rows.append((await asyncio.wait_for(anext(records), 0.05)).row)
+        except asyncio.TimeoutError:
+            timeouts += 1
+        except StopAsyncIteration:
+            break
+    assert rows == [0, 1, 2, 3] and timeouts > 0
+
+
+async def test_a_cancellation_loses_no_record(url: Url) -> None:
+    records = aiter(overlapped.fetch([url("/ok")] * 500, limit=4))
+    rows: list[int] = []
+    waiting = asyncio.ensure_future(anext(records))
+    while True:
+        await asyncio.sleep(0)
+        if not waiting.done():
+            waiting.cancel()
+        try:
+            rows.append((await waiting).row)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.001)
+        except StopAsyncIteration:
+            break
+        waiting = asyncio.ensure_future(anext(records))
+    assert rows == list(range(500))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"limit": -1}, ValueError, "limit is -1; it must be between 1"),
+        ({"limit": 0}, ValueError, "limit is 0; it must be between 1"),
+        ({"retries": 70_000}, ValueError, "retries is 70000; it must be between 0 and 65535"),
+        ({"max_body": 2.5}, TypeError, "max_body must be an int or None, not float"),
+    ],
+)
+def test_a_number_out_of_range_was_refused_by_another_name(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        overlapped.fetch([], **options)
+
+
+def test_errors_of_files_had_no_class_of_their_own(url: Url, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="cannot read the list") as missing:
+        list(overlapped.fetch(tmp_path / "none.txt"))
+    assert missing.value.errno == errno.ENOENT
+    with pytest.raises(FileNotFoundError):
+        overlapped.fetch([url("/ok")], out=tmp_path / "none" / "out.ndjson")
+    (tmp_path / "there.ndjson").write_text("mine\n")
+    with pytest.raises(FileExistsError):
+        overlapped.fetch([url("/ok")], out=tmp_path / "there.ndjson")
 
 
 def test_settings_out_of_range_are_refused_by_name(url: Url) -> None:

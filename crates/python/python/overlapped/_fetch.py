@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 import threading
@@ -15,7 +16,19 @@ from typing import Any, TypeAlias
 from . import _overlapped
 from ._overlapped import Record
 
-Row: TypeAlias = "str | dict[str, Any]"
+Row: TypeAlias = "str | bytes | dict[str, Any]"
+
+# The least value of each option that is a whole number, and the most.
+_COUNTS = {
+    "limit": (1, 2**63 - 1),
+    "per_host": (0, 2**63 - 1),
+    "retries": (0, 2**16 - 1),
+    "max_body": (0, 2**63 - 1),
+    "max_redirects": (0, 2**16 - 1),
+    "max_memory": (0, 2**63 - 1),
+    "threads": (1, 2**63 - 1),
+}
+
 
 class Fetch(_overlapped.Fetch):
     """The records of a run, as an iterable and an async iterable. Made by `fetch`."""
@@ -37,23 +50,7 @@ class Fetch(_overlapped.Fetch):
         return self.figures()
 
     def __aiter__(self) -> AsyncIterator[Record]:
-        return self._records()
-
-    async def _records(self) -> AsyncIterator[Record]:
-        from ._loop import bridge_to_running
-
-        loop, bridge = bridge_to_running()
-        while True:
-            try:
-                record = self.next_now()
-            except StopAsyncIteration:
-                return
-            if record is not None:
-                yield record
-                continue
-            news = loop.create_future()
-            if self.subscribe(bridge, news):
-                await news
+        return _Records(self)
 
     def __enter__(self) -> Fetch:
         return self
@@ -78,8 +75,36 @@ class Fetch(_overlapped.Fetch):
         return f"<overlapped.Fetch {figures['done']} done, {figures['failed']} failed>"
 
 
+class _Records:
+    """The records of a run for `async for`. Several tasks may share a run: each record goes to one of them.
+
+    Not an async generator, which would be over after its first `__anext__` that is cancelled. Here a record is taken only in
+    the step that returns it, so that a cancelled `__anext__` loses none and can be called again.
+    """
+
+    def __init__(self, run: Fetch) -> None:
+        self._run = run
+
+    def __aiter__(self) -> _Records:
+        return self
+
+    async def __anext__(self) -> Record:
+        from ._loop import bridge_to_running
+
+        loop, bridge = bridge_to_running()
+        while (record := self._run.next_now()) is None:
+            news = loop.create_future()
+            if self._run.subscribe(bridge, news):
+                try:
+                    await news
+                except BaseException:
+                    self._run.unsubscribe(news)
+                    raise
+        return record
+
+
 def fetch(
-    urls: Iterable[Row] | os.PathLike[str] | str,
+    urls: Iterable[Row] | os.PathLike[str] | str | bytes,
     *,
     ordered: bool = True,
     limit: int | None = None,
@@ -120,7 +145,7 @@ def fetch(
     held back when the records are not taken. Hosts are treated politely, and memory is bounded for a list of any length.
 
     Args:
-        urls: URLs, or dicts with the columns `url`, `id`, `method`, `headers`, `body`, `timeout`, `etag`,
+        urls: URLs as str or bytes, or dicts with the columns `url`, `id`, `method`, `headers`, `body`, `timeout`, `etag`,
             `last_modified`, `sha256`, `out` and `meta`: a list, or any iterable, which is read by a thread of its own and may
             wait for earlier answers. A path: the file with the list, in any format of docs/reference/input.md. A str with
             "://" in it is one URL, any other a path.
@@ -177,6 +202,9 @@ def fetch(
         "retry_failed": retry_failed,
         "overwrite": overwrite,
     }
+    _check_counts(options)
+    if isinstance(urls, bytes):
+        urls = os.fsdecode(urls)
     if isinstance(urls, str):
         urls = [urls] if "://" in urls else os.path.abspath(urls)
     total: int | None = None
@@ -197,6 +225,20 @@ def fetch(
 
 def _start(work: Callable[..., None], *args: Any) -> None:
     threading.Thread(target=work, args=args, name=f"overlapped{work.__name__}", daemon=True).start()
+
+
+def _check_counts(options: dict[str, Any]) -> None:
+    """Whole numbers that are none, or out of range, are refused by the name that they have here."""
+    for name, (least, most) in _COUNTS.items():
+        value = options[name]
+        if value is None:
+            continue
+        try:
+            options[name] = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be an int or None, not {type(value).__name__}") from None
+        if not least <= options[name] <= most:
+            raise ValueError(f"{name} is {value}; it must be between {least} and {most}")
 
 
 def _seconds(timeout: float | None | EllipsisType) -> float | None:
