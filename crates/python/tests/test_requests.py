@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +139,28 @@ def test_a_body_is_streamed_and_its_connection_used_again(url: Url) -> None:
         assert json.loads(b"".join(lines))["body"] == "x"
 
 
+def recorded(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that gives each connection this answer, and the heads of the requests that it has seen."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    heads: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                head = connection.recv(65536)
+                if head:
+                    heads.append(head)
+                    connection.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/", heads
+    listener.close()
+
+
 def one_answer(answers: list[bytes]) -> Iterator[str]:
     """A server that gives each connection these answers and then closes it."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -226,3 +249,110 @@ def test_a_proxy_is_asked_and_its_failure_named(url: Url) -> None:
         assert requests.get("http://h.example/x", proxies={"http": base}).text == "proxy"
     with pytest.raises(requests.exceptions.ProxyError):
         requests.get("http://h.example/", proxies={"http": "http://127.0.0.1:1"})
+
+
+def test_header_values_were_sent_as_utf8() -> None:
+    for base, heads in recorded(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"):
+        requests.get(base, headers={"X-C": "\xfc", b"X-D": "\xfc".encode()})
+        assert b"\r\nX-C: \xfc\r\n" in heads[0] and b"\r\nX-D: \xc3\xbc\r\n" in heads[0]
+        with pytest.raises(UnicodeEncodeError):
+            requests.get(base, headers={"X-C": "\u2603"})
+
+
+def test_an_empty_location_was_followed() -> None:
+    for base, heads in recorded(b"HTTP/1.1 302 F\r\nLocation: \r\nContent-Length: 0\r\n\r\n"):
+        response = requests.get(base)
+        assert (response.status_code, response.history, len(heads)) == (302, [], 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "target"),
+    [
+        ("a/../echo/./b", "/echo/b"),
+        ("a/b/..", "/a/"),
+        ("../..", "/"),
+        ("ec\nho", "/ec%0Aho"),
+        ("[x]?a=50%", "/%5Bx%5D?a=50%25"),
+        ("a%2fb?c=%7e&d=[]#f", "/a%2Fb?c=~&d=%5B%5D"),
+        ("\xfc ?q=\xe9", "/%C3%BC%20?q=%C3%A9"),
+    ],
+)
+def test_urls_were_not_normalised(asked: str, target: str) -> None:
+    for base, heads in recorded(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"):
+        requests.get(base + asked)
+        assert heads[0].split(b" ")[1].decode() == target
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ("http://[::1:1/", requests.exceptions.InvalidURL),
+        ("http://127.0\n.0.1/", requests.exceptions.InvalidURL),
+        (5, requests.exceptions.MissingSchema),
+        (None, requests.exceptions.MissingSchema),
+    ],
+)
+def test_what_is_no_url_raised_errors_of_other_modules(
+    asked: object, error: type[Exception], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine h.example login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with pytest.raises(error):
+        requests.get(asked)
+
+
+@pytest.mark.parametrize("answer", [b"", b"rubbish\r\n\r\n", b"HTTP/1.1 407 Auth\r\n\r\n"])
+def test_no_tunnel_could_be_asked_for(answer: bytes) -> None:
+    for base, heads in recorded(answer):
+        with pytest.raises(requests.exceptions.ProxyError):
+            requests.get("https://h.invalid/", proxies={"https": base})
+        assert heads[0].startswith(b"CONNECT h.invalid:443 HTTP/1.")
+
+
+def test_a_bytearray_could_not_be_sent(url: Url) -> None:
+    for data in (bytearray(b"abc"), memoryview(b"abc")):
+        response = requests.post(url("/echo"), data=data)
+        assert sent(response)["body"] == "abc" and headers_of(response)["content-length"] == "3"
+
+
+def test_a_folded_value_had_a_line_break() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nX-A: 1\r\n  more\r\nContent-Length: 0\r\n\r\n"
+    for base, _ in recorded(answer):
+        response = requests.get(base)
+        assert response.headers["x-a"] == "1 more"
+        assert ("X-A", "1 more") in response.raw.getheaders()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "5 bytes read, 4 more expected"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "2 bytes read, 3 more expected"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n", "2 bytes read"),
+    ],
+)
+def test_a_body_that_was_cut_said_that_nothing_had_come(answer: bytes, message: str) -> None:
+    for base, _ in recorded(answer):
+        with pytest.raises(requests.exceptions.ChunkedEncodingError, match=message):
+            requests.get(base)
+
+
+def test_an_adapter_with_a_context_of_its_own_did_not_use_it() -> None:
+    context = ssl.create_default_context()
+
+    class Own(requests.adapters.HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, **kwargs, ssl_context=context)
+
+    class Unknown(requests.adapters.HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, **kwargs, source_address=("127.0.0.1", 0))
+
+    prepared = requests.Request("GET", "https://h.example/").prepare()
+    for adapter in (Own(), pickle.loads(pickle.dumps(requests.adapters.HTTPAdapter()))):
+        endpoint, _ = adapter._endpoint(prepared, True, None, None)
+        assert endpoint.context is (context if isinstance(adapter, Own) else None)
+    assert endpoint.authority == "h.example"
+    with pytest.raises(TypeError, match="source_address"):
+        Unknown()

@@ -13,7 +13,20 @@ may share, `verify=False` that the environment does not override, and an `Author
 from __future__ import annotations
 
 from .._overlapped import __version__
-from . import adapters, auth, compat, cookies, exceptions, hooks, models, sessions, status_codes, structures, utils
+from . import (
+    adapters,
+    auth,
+    certs,
+    compat,
+    cookies,
+    exceptions,
+    hooks,
+    models,
+    sessions,
+    status_codes,
+    structures,
+    utils,
+)
 from .api import delete, get, head, options, patch, post, put, request
 from .exceptions import (
     ConnectionError,
@@ -49,6 +62,7 @@ __all__ = [
     "__version__",
     "adapters",
     "auth",
+    "certs",
     "codes",
     "compat",
     "cookies",

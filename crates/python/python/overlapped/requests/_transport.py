@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import http.client
+import re
 import select
 import socket
 import ssl
@@ -21,6 +22,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from .structures import CaseInsensitiveDict
 
 READ_BYTES = 64 * 1024
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# A line break within the value of a header, with the blanks that make it one.
+_FOLD = re.compile(r"\r?\n[ \t]+")
 
 # The kinds of proxies, with their ports. With socks5h the proxy resolves the name of the host.
 PROXY_SCHEMES = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -69,6 +75,14 @@ class Endpoint(NamedTuple):
     # The URL of the proxy, and what authenticates to it.
     proxy: str | None = None
     proxy_headers: tuple[tuple[str, str], ...] = ()
+    # A context of the adapter's own, instead of the standard one.
+    context: ssl.SSLContext | None = None
+
+    @property
+    def authority(self) -> str:
+        """The value of `Host`: the host, with its port if that is not the port of the scheme."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
 
     @property
     def is_tunnel(self) -> bool:
@@ -170,6 +184,9 @@ def connect(endpoint: Endpoint, timeout: float | None) -> http.client.HTTPConnec
         host, port = proxy.hostname or "", proxy.port or PROXY_SCHEMES[proxy.scheme]
     connection = http.client.HTTPConnection(host, port)
     failed = ConnectError if endpoint.proxy is None else ProxyConnectError
+    if endpoint.is_tunnel and not proxy.scheme.startswith("socks"):
+        # Before there is a socket: afterwards http.client refuses it.
+        connection.set_tunnel(endpoint.host, endpoint.port, dict(endpoint.proxy_headers))
     try:
         sock = socket.create_connection((host, port), timeout)
         with contextlib.suppress(OSError):
@@ -180,10 +197,9 @@ def connect(endpoint: Endpoint, timeout: float | None) -> http.client.HTTPConnec
         if endpoint.proxy is not None and endpoint.proxy.startswith("socks"):
             _socks5(sock, proxy, endpoint)
         elif endpoint.is_tunnel:
-            connection.set_tunnel(endpoint.host, endpoint.port, dict(endpoint.proxy_headers))
             connection._tunnel()  # type: ignore[attr-defined]
         if endpoint.scheme == "https":
-            context = _context(endpoint.verify, endpoint.cert)
+            context = _context(endpoint.verify, endpoint.cert, endpoint.context)
             connection.sock = context.wrap_socket(connection.sock, server_hostname=endpoint.host)
     except ssl.SSLError as error:
         connection.close()
@@ -191,7 +207,7 @@ def connect(endpoint: Endpoint, timeout: float | None) -> http.client.HTTPConnec
     except TimeoutError as error:
         connection.close()
         raise ConnectTimeoutError(f"no connection to {host}:{port} within {timeout} seconds") from error
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         connection.close()
         raise failed(f"no connection to {host}:{port}: {error}") from error
     return connection
@@ -233,25 +249,33 @@ def _socks5(sock: socket.socket, proxy: SplitResult, endpoint: Endpoint) -> None
     receive(2)
 
 
-def _context(verify: Any, cert: Any) -> ssl.SSLContext:
-    context = ssl.create_default_context()
+def _context(verify: Any, cert: Any, own: ssl.SSLContext | None = None) -> ssl.SSLContext:
+    """The context of a connection. An adapter's own one is used as it is, but for what the request itself asks for."""
+    context = own or ssl.create_default_context()
     if verify is False:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif isinstance(verify, tuple):
         kind, path = verify
-        context = ssl.create_default_context(**{kind: path})
+        if own is None:
+            context = ssl.create_default_context(**{kind: path})
+        else:
+            own.load_verify_locations(**{kind: path})
     if cert is not None:
         context.load_cert_chain(*cert)
     return context
 
 
-def send(connection: http.client.HTTPConnection, method: str, target: str, headers: Any, body: Any) -> None:
+def send(
+    connection: http.client.HTTPConnection, method: str, target: str, host: str, headers: Any, body: Any
+) -> None:
     """Sends a request: its head as it is given, with a `Host` if there is none."""
     present = {name.lower() for name in headers}
-    connection.putrequest(method, target, skip_host="host" in present, skip_accept_encoding=True)
+    connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+    if "host" not in present:
+        connection.putheader("Host", host)
     for name, value in headers.items():
-        connection.putheader(name, value if isinstance(value, bytes) else value.encode("utf-8"))
+        connection.putheader(name, value if isinstance(value, bytes) else value.encode("latin-1"))
     is_chunked = "chunked" in str(headers.get("Transfer-Encoding", "")).lower() and "content-length" not in present
     connection.endheaders()
     for block in _blocks(body):
@@ -309,7 +333,8 @@ class RawResponse:
         self._decoder: Any = None
         self._decoded = bytearray()
         self._is_closed = False
-        self.headers = HeaderDict(response.getheaders())
+        self._count = 0
+        self.headers = HeaderDict(self.getheaders())
         self.status = response.status
         self.reason = response.reason
         self.version = response.version
@@ -321,8 +346,8 @@ class RawResponse:
         return self._is_closed or (self._connection is None and not self._decoded)
 
     def getheaders(self) -> list[tuple[str, str]]:
-        """The headers as they came."""
-        return self._original_response.getheaders()
+        """The headers in their order. A value that was folded is one line: a line break would end it where it is sent on."""
+        return [(name, _FOLD.sub(" ", value)) for name, value in self._original_response.getheaders()]
 
     def getheader(self, name: str, default: Any = None) -> Any:
         """A header."""
@@ -371,21 +396,34 @@ class RawResponse:
             abort.watch(self._connection)
         try:
             block = self._original_response.read(amt)
+            self._count += len(block)
         except TimeoutError as error:
             self.close()
             raise ReadTimeoutError(f"{self._endpoint.host}:{self._endpoint.port}: Read timed out.") from error
         except ssl.SSLError as error:
             self.close()
             raise TLSError(str(error)) from error
+        except http.client.IncompleteRead as error:
+            self.close()
+            raise ProtocolError(f"Connection broken: {self._incomplete(error)}") from error
         except (http.client.HTTPException, OSError, ValueError) as error:
             self.close()
             raise ProtocolError(f"Connection broken: {error!r}") from error
         if not block and amt != 0 and (self._original_response.length or 0) > 0:
             left = self._original_response.length
             self.close()
-            raise ProtocolError(f"Connection broken: {left} bytes of the body are missing")
+            raise ProtocolError(f"Connection broken: IncompleteRead({self._count} bytes read, {left} more expected)")
         self._check_end()
         return block
+
+    def _incomplete(self, error: http.client.IncompleteRead) -> str:
+        """How much of the body had come. In a body in chunks, what came of the last one is in the error beneath."""
+        came, expected = self._count + len(error.partial), error.expected
+        beneath = error.__cause__
+        if isinstance(beneath, http.client.IncompleteRead):
+            came, expected = came + len(beneath.partial), beneath.expected
+        more = "" if expected is None else f", {expected} more expected"
+        return f"IncompleteRead({came} bytes read{more})"
 
     def _check_end(self) -> None:
         response, connection = self._original_response, self._connection

@@ -82,14 +82,26 @@ class HTTPAdapter(BaseAdapter):
         self._pool_connections = pool_connections
         self._pool_maxsize = pool_maxsize
         self._pool_block = pool_block
-        self._pool = transport.Pool(pool_maxsize)
+        self.init_poolmanager(pool_connections, pool_maxsize, block=pool_block)
+        if not hasattr(self, "_pool"):
+            raise TypeError("an init_poolmanager of one's own must call that of HTTPAdapter")
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = DEFAULT_POOLBLOCK, **pool_kwargs: Any
+    ) -> None:
+        """Makes the pool of connections. A class that overrides it may pass an `ssl_context`, with which connections are
+        verified and encrypted; other options of a pool have no meaning here and are refused."""
+        self._ssl_context: ssl.SSLContext | None = pool_kwargs.pop("ssl_context", None)
+        if pool_kwargs:
+            raise TypeError(f"an adapter has no option {', '.join(map(repr, pool_kwargs))}")
+        self._pool = transport.Pool(maxsize)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name, None) for name in self.__attrs__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._pool = transport.Pool(self._pool_maxsize)
+        self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)
 
     def send(
         self,
@@ -175,7 +187,7 @@ class HTTPAdapter(BaseAdapter):
             abort.watch(connection)
         try:
             connection.sock.settimeout(timeout)
-            transport.send(connection, method, target, headers, body)
+            transport.send(connection, method, target, endpoint.authority, headers, body)
             response = connection.getresponse()
             # A connection that the server closes after this response has none any more; the response keeps the socket.
             return transport.RawResponse(self._pool, endpoint, connection, response)
@@ -223,7 +235,8 @@ class HTTPAdapter(BaseAdapter):
             if proxy_parts.scheme not in transport.PROXY_SCHEMES:
                 raise InvalidSchema(f"No support for proxies of the scheme {proxy_parts.scheme!r}", request=request)
             headers = tuple(self.proxy_headers(proxy).items())
-        endpoint = transport.Endpoint(scheme, host, port, verify, cert, proxy or None, headers)
+        context = self._ssl_context if scheme == "https" else None
+        endpoint = transport.Endpoint(scheme, host, port, verify, cert, proxy or None, headers, context)
         return endpoint, self.request_url(request, proxies)
 
     def build_response(self, req: Any, resp: Any) -> Response:

@@ -32,13 +32,19 @@ from .hooks import default_hooks
 from .status_codes import codes
 from .structures import CaseInsensitiveDict
 from .utils import (
+    PATH_PLAIN,
+    QUERY_PLAIN,
+    USERINFO_PLAIN,
     check_header_validity,
+    escape_component,
     get_auth_from_url,
     guess_filename,
     guess_json_utf,
     iter_slices,
     parse_header_links,
+    remove_dot_segments,
     requote_uri,
+    split_url,
     stream_decode_response_unicode,
     super_len,
     to_key_val_list,
@@ -263,12 +269,15 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
         if ":" in url and not url.lower().startswith("http"):
             self.url = url
             return
+        scheme, netloc, path, query, fragment = split_url(url)
         try:
-            parts = urlsplit(url)
+            if any(char.isspace() for char in netloc):
+                raise InvalidURL(f"Invalid URL {url!r}: white space in the host")
+            parts = urlsplit(f"//{netloc}")
             host, port = parts.hostname, parts.port
         except ValueError as error:
             raise InvalidURL(*error.args) from None
-        if not parts.scheme:
+        if not scheme:
             raise MissingSchema(f"Invalid URL {url!r}: No scheme supplied. Perhaps you meant https://{url}?")
         if not host:
             raise InvalidURL(f"Invalid URL {url!r}: No host supplied")
@@ -276,15 +285,17 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
             host = _to_ascii(host)
         elif host.startswith(("*", ".")):
             raise InvalidURL("URL has an invalid label.")
-        userinfo, at, rest = parts.netloc.rpartition("@")
+        userinfo, at, rest = netloc.rpartition("@")
         if rest.startswith("["):
             host = f"[{host}]"
-        netloc = userinfo + at + host + (f":{port}" if port is not None else "")
+        netloc = escape_component(userinfo, USERINFO_PLAIN) + at + host + (f":{port}" if port is not None else "")
         if isinstance(params, (str, bytes)):
             params = to_native_string(params)
         encoded = self._encode_params(params)
-        query = "&".join(part for part in (parts.query, encoded) if part)
-        self.url = requote_uri(urlunsplit((parts.scheme, netloc, parts.path or "/", query, parts.fragment)))
+        path = escape_component(remove_dot_segments(path), PATH_PLAIN)
+        query = "&".join(part for part in (escape_component(query, QUERY_PLAIN), encoded) if part)
+        fragment = escape_component(fragment, QUERY_PLAIN)
+        self.url = requote_uri(urlunsplit((scheme.lower(), netloc, path, query, fragment)))
 
     def prepare_headers(self, headers: Any) -> None:
         """The headers, checked."""
@@ -305,7 +316,7 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
             except ValueError as error:
                 raise InvalidJSONError(error, request=self) from error
             body = body.encode("utf-8")
-        is_stream = hasattr(data, "__iter__") and not isinstance(data, (str, bytes, bytearray, list, tuple, Mapping))
+        is_stream = hasattr(data, "__iter__") and not isinstance(data, (str, bytes, list, tuple, Mapping))
         if is_stream:
             try:
                 length = super_len(data)

@@ -111,10 +111,10 @@ class SessionRedirectMixin:
         """The responses that a redirect leads to; with `yield_requests` the next request instead."""
         history: list[Response] = []
         fragment = urlsplit(req.url).fragment
-        while (target := self.get_redirect_target(resp)) is not None:
+        # An empty `Location` leads nowhere.
+        while target := self.get_redirect_target(resp):
+            resp.history = list(history)
             history.append(resp)
-            resp.history = history[1:] if len(history) > 1 else []
-            resp.history = [*history[:-1]]
             try:
                 resp.content  # noqa: B018
             except (ChunkedEncodingError, ContentDecodingError, RuntimeError):

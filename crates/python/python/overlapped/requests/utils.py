@@ -30,6 +30,12 @@ NETRC_FILES = (".netrc", "_netrc")
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
+# The parts of a URL (RFC 3986, appendix B); a backslash ends the host, as in browsers.
+_URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/\\?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+# What is written without escapes in each part, beside letters, digits and `-._~`.
+USERINFO_PLAIN = "!$&'()*+,;=:"
+PATH_PLAIN = USERINFO_PLAIN + "@/"
+QUERY_PLAIN = PATH_PLAIN + "?"
 _HEADER_NAME = re.compile(r"[^:\s][^:\r\n]*")
 _HEADER_VALUE = re.compile(r"\S[^\r\n]*|")
 
@@ -361,6 +367,36 @@ def requote_uri(uri: str) -> str:
         return quote(uri, safe="!#$&'()*+,/:;=?@[]~")
 
 
+def split_url(url: str) -> tuple[str, str, str, str, str]:
+    """Scheme, host with what belongs to it, path, query and fragment. No character is lost, unlike with `urlsplit`."""
+    found = _URL.fullmatch(url)
+    assert found is not None, "the expression matches any text"
+    scheme, netloc, path, query, fragment = (part or "" for part in found.groups())
+    return scheme, netloc, path, query, fragment
+
+
+def escape_component(part: str, plain: str) -> str:
+    """A part of a URL with escapes for all but `plain`. Escapes stay, unless a percent sign is there that begins none."""
+    if len(_ESCAPE.findall(part)) == part.count("%"):
+        plain += "%"
+    upper = _ESCAPE.sub(lambda escape: escape.group().upper(), part)
+    return quote(upper.encode("utf-8", "surrogatepass"), safe=plain)
+
+
+def remove_dot_segments(path: str) -> str:
+    """A path from the root, without `.` and `..` (RFC 3986, section 5.2.4)."""
+    segments = path.removeprefix("/").split("/")
+    kept: list[str] = []
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
+
+
 def prepend_scheme_if_needed(url: str, new_scheme: str) -> str:
     """The URL with a scheme."""
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", url):
@@ -395,8 +431,14 @@ def get_netrc_auth(url: str, raise_errors: bool = False) -> tuple[str, str] | No
     named = os.environ.get("NETRC")
     paths = [named] if named else [os.path.join("~", name) for name in NETRC_FILES]
     found = [path for path in map(os.path.expanduser, paths) if os.path.exists(path)]
-    host = urlsplit(url).hostname
-    if not found or host is None:
+    if not found:
+        return None
+    try:
+        host = urlsplit(url).hostname
+    except (ValueError, AttributeError):
+        # It is no URL, which is told when the request is prepared.
+        return None
+    if not isinstance(host, str):
         return None
     from netrc import NetrcParseError, netrc
 
