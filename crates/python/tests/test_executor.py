@@ -367,3 +367,15 @@ def test_the_module_of_futures_is_the_standard_one_with_this_executor() -> None:
     assert ours.futures.ThreadPoolExecutor is Executor
     assert ours.futures.wait is concurrent.futures.wait
     assert ours.futures.ProcessPoolExecutor is concurrent.futures.ProcessPoolExecutor
+
+
+def test_a_worker_that_waited_for_its_own_executor_was_told_nothing() -> None:
+    executor = Executor(max_workers=2)
+    with pytest.raises(RuntimeError, match="its own executor"):
+        executor.submit(executor.shutdown).result(timeout=30)
+    executor.shutdown()
+
+
+def test_a_number_of_workers_that_is_no_int_was_refused() -> None:
+    with Executor(max_workers=2.5) as executor:
+        assert list(executor.map(abs, [-1, -2])) == [1, 2]

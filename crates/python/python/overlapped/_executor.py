@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 import time
@@ -22,6 +23,9 @@ _number = itertools.count().__next__
 # Every thread of every executor, with what it works for. At the end of the interpreter they are told to end, and waited for.
 _workers: weakref.WeakKeyDictionary[threading.Thread, Pool] = weakref.WeakKeyDictionary()
 _exiting = False
+
+# In a thread of an executor: its pool.
+_here = threading.local()
 
 
 class QueueFull(RuntimeError):
@@ -74,7 +78,7 @@ class Executor(ThreadPoolExecutor):
 
     def __init__(
         self,
-        max_workers: int | None = None,
+        max_workers: float | None = None,
         thread_name_prefix: str = "",
         initializer: Callable[..., Any] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -95,7 +99,8 @@ class Executor(ThreadPoolExecutor):
             raise ValueError("max_queue must be greater than 0")
         if on_full not in ("wait", "raise", "caller_runs"):
             raise ValueError("on_full must be 'wait', 'raise' or 'caller_runs'")
-        self._max_workers = max_workers
+        # A float is accepted, as by the standard executor.
+        self._max_workers: Any = max_workers
         self._on_full = on_full
         self._wait_at_exit = wait_at_exit
         self._broken: Any = False
@@ -106,7 +111,7 @@ class Executor(ThreadPoolExecutor):
         self._initargs = initargs
         self._started = 0
         self._thread_set: set[threading.Thread] = set()
-        self._pool = Pool(max_workers, max_queue, keep_alive)
+        self._pool = Pool(math.ceil(max_workers), max_queue, keep_alive)
         self._lane = Pool.ROOT
         self._work_queue: Any = _WorkQueue(self._pool)
         finalizer = weakref.finalize(self, self._pool.close)
@@ -227,9 +232,10 @@ class Executor(ThreadPoolExecutor):
         if cancel_futures:
             _cancel(self._pool.drain())
         if wait:
+            if getattr(_here, "pool", None) is self._pool:
+                raise RuntimeError("a worker cannot wait for the end of its own executor")
             for thread in list(self._threads):
-                if thread is not threading.current_thread():
-                    thread.join(left())
+                thread.join(left())
 
     def limited(self, n: int, name: str | None = None) -> Executor:
         """A view: an executor on the same threads of which at most `n` calls run at a time; the others wait in a queue of
@@ -316,6 +322,7 @@ def _work(
     initargs: tuple[Any, ...],
 ) -> None:
     """The life of a thread."""
+    _here.pool = pool
     if initializer is not None:
         try:
             initializer(*initargs)
