@@ -30,6 +30,8 @@ pub(crate) struct Checkpoints {
     waits: Option<Waits>,
     /// The journal. The task of a running checkpoint has it.
     log: Lent<Box<Log>, Result<Written, Error>>,
+    /// The sinks make the cut of the next checkpoint. The journal is kept for it.
+    cutting: bool,
     /// What the sinks have taken since their last cut.
     taken: Taken,
     /// Offsets of blocks of the list that are not completely done, in order.
@@ -65,6 +67,7 @@ impl Checkpoints {
             waits_alarm: Alarm::new(clock),
             waits: Some(Waits::new(durability)),
             log: Lent::new(Box::new(log)),
+            cutting: false,
             taken: Taken::default(),
             marks: ResumeMarks::default(),
             listed: None,
@@ -97,21 +100,29 @@ impl Checkpoints {
         !self.commit.is_full()
     }
 
-    /// True if a checkpoint is due; `last`: no more records will come. Otherwise registers the waker for the due time.
+    /// True if a checkpoint is due; `last`: no more records will come. Then the sinks are to make their cut, and
+    /// [`Checkpoints::commit`] is to be called with it. Otherwise registers the waker for the due time.
     pub(crate) fn wants_cut(&mut self, last: bool, cx: &mut Context<'_>) -> bool {
-        if !self.log.is_here() || self.taken.len() == 0 {
+        if !self.is_free() || self.taken.len() == 0 {
             return false;
         }
-        match self.commit.when() {
+        self.cutting = match self.commit.when() {
             _ if last => true,
             When::Now => true,
             When::At(at) => self.alarm.poll_at(at, cx).is_ready(),
             When::Never => false,
-        }
+        };
+        self.cutting
+    }
+
+    /// True if the journal is here, and no checkpoint is about to need it.
+    fn is_free(&self) -> bool {
+        self.log.is_here() && !self.cutting
     }
 
     /// Starts to make durable what the sinks had taken before these cuts.
     pub(crate) fn commit(&mut self, cuts: Cuts) {
+        self.cutting = false;
         let mut taken = std::mem::take(&mut self.taken);
         self.commit.take();
         taken.mark = self.marks.take(self.low);
@@ -157,13 +168,16 @@ impl Checkpoints {
 
     /// True if further results may wait. What a crash may cost is bounded.
     pub(crate) fn has_room_to_wait(&self) -> bool {
-        self.log.is_here() || self.waits.as_ref().is_none_or(|waits| !waits.is_full())
+        self.is_free() || self.waits.as_ref().is_none_or(|waits| !waits.is_full())
     }
 
     /// The rows whose results wait for row `next` and are to be made durable now. Otherwise registers the waker for the due
     /// time.
     pub(crate) fn wants_waiting(&mut self, next: Row, cx: &mut Context<'_>) -> Option<Vec<Row>> {
-        let waits = self.waits.as_mut().filter(|_| self.log.is_here())?;
+        if !self.is_free() {
+            return None;
+        }
+        let waits = self.waits.as_mut()?;
         let now = self.clock.now();
         let due = match waits.when(next, now) {
             When::Now => true,
