@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overlapped_fetch::durable;
-use overlapped_proto::journal::Frame;
+use overlapped_proto::journal::{Frame, Waiting};
 use overlapped_testkit::{Server, row_of, text_of};
 
 use super::record::{self, Call};
@@ -300,17 +300,21 @@ impl Known {
         match frame {
             Frame::Done(group) => self.done.extend(group.ok.iter().map(|row| row.0)),
             Frame::Intent(rows) => self.intended.extend(rows.iter().map(|row| row.0)),
-            // These are not fetched again either.
-            Frame::Waiting(rows) => {
-                self.done.extend(rows.iter().filter(|row| row.ok).map(|row| row.row.0));
-            }
+            Frame::Waiting(rows) => self.wait(rows.iter()),
             Frame::Snapshot(state) => {
                 self.done = state.done.without(&state.failed).ranges().flatten().collect();
-                self.done.extend(state.waiting.values().filter(|row| row.ok).map(|row| row.row.0));
+                self.wait(state.waiting.values());
                 self.intended = state.intended.ranges().flatten().collect();
             }
             Frame::Names(_) | Frame::Ended => {}
         }
+    }
+
+    /// These are not fetched again either. The file of the large one may have its name already when the group that it is in is
+    /// lost: then there is nothing left that waits, and it is.
+    fn wait<'a>(&mut self, rows: impl Iterator<Item = &'a Waiting>) {
+        let rows = rows.filter(|row| row.ok).map(|row| row.row.0);
+        self.done.extend(rows.filter(|row| *row != LARGE));
     }
 }
 
