@@ -271,7 +271,7 @@ mod tests {
         };
         let mut line = Line::default();
         assert_eq!(line.share(&now), Some(0.6));
-        assert!(line.text(&now, 160).starts_with("60.0 %  60,000  0/s  0 B/s · ok 59k err 1.0k · "));
+        assert!(line.text(&now, 160).starts_with("60.0 %  60,000  0/s  61 MB/s · ok 59k err 1.0k · "));
         let later = Progress {
             elapsed: Duration::from_secs(200),
             rows_read: 20_000,
