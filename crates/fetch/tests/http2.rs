@@ -126,7 +126,10 @@ fn a_full_connection_gets_a_neighbour() {
     let server = Http2Server::start(move |_| {
         Http2::Rules(Http2Rules { streams_max: Some(4), ..Http2Rules::new(late) })
     });
-    assert_own(&fetch(parallel(16), urls(&server, 200)));
+    // Each new connection refuses what is sent before its SETTINGS have arrived, and on a busy machine that is more than once.
+    let mut config = parallel(16);
+    config.retry.retries = 20;
+    assert_own(&fetch(config, urls(&server, 200)));
     assert!(server.streams_peak() <= 4, "{}", server.streams_peak());
     assert!((2..=16).contains(&server.connections()), "{}", server.connections());
     assert_eq!(server.seen().len(), 200, "what was refused was not processed");
