@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
@@ -121,7 +122,8 @@ fn the_drop_of_a_closure_may_do_anything() {
         // What waits in that drop waits for the thread.
         drop(open);
         cancelled.cancel();
-        drop((cancelled, job));
+        // It may have run before it was cancelled, and then its handle has the payload, whose drop panics here.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((cancelled, job))));
     });
 }
 
