@@ -60,7 +60,7 @@ impl<'a> RequestHead<'a> {
     /// The head of a request for `path`, with its query, at `authority`: host and port without user name and password. A
     /// `host` among `fields` is sent instead of `authority`.
     ///
-    /// The fields must have passed [`header::check`](crate::header::check), which also refuses those that frame a message.
+    /// The fields must have passed [`header::check`], which also refuses those that frame a message.
     ///
     /// # Errors
     ///
