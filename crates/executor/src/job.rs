@@ -67,7 +67,8 @@ pub enum CancelOutcome {
 impl<R: Send + 'static> Job<R> {
     /// Blocks this thread until the job has ended.
     ///
-    /// Inside a job of the same executor this never deadlocks. While the thread sleeps, another takes its place, up to
+    /// Inside a job of the same executor this does not deadlock, except for a known fault: where jobs of a view of a view wait for
+    /// others, a wait can, rarely, never end or be refused. While the thread sleeps, another takes its place, up to
     /// [`stand_in_workers`](crate::Builder::stand_in_workers) of them. Only if none can come, and the awaited job is still queued, it
     /// is run here and now, as a direct call would be: whatever the caller holds (a lock, a borrow of a thread-local value) is held
     /// meanwhile. A job with a [timeout](Job::timeout) is never run here: it could not end by that. One that
