@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -183,6 +183,9 @@ impl ShuttingDown {
 
     fn report(&mut self) -> Report {
         let mut report = self.report.clone();
+        if self.over.load(Ordering::Relaxed) {
+            return report;
+        }
         report.still_running = self.executor.pool().running(self.executor.lane(), Whom::NotEnding);
         let (pool, lane) = (self.executor.pool(), self.executor.lane());
         report.still_queued = if pool.is_forked() { 0 } else { pool.core().still_queued(lane) };

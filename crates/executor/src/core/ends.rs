@@ -67,7 +67,8 @@ impl Core {
         over: &Arc<AtomicBool>,
         waker: Waker,
     ) -> (bool, Option<Waker>) {
-        if self.is_over(number) {
+        // An end that has come stays: those that waited for it go on one after the other, and are no reason to wait for them.
+        if over.load(Ordering::Relaxed) || self.is_over(number) {
             over.store(true, Ordering::Relaxed);
             return (true, Some(waker));
         }
