@@ -33,6 +33,9 @@ mod http1;
 // The frames of a stranger.
 mod http2;
 
+// The cookies of a stranger, and the file of a jar.
+mod cookie;
+
 // The robots.txt of a stranger.
 mod robots;
 
@@ -42,6 +45,7 @@ mod url;
 // Choices out of bytes.
 mod take;
 
+pub use cookie::cookie;
 pub use http1::http1;
 pub use http2::http2;
 pub use journal::journal;
@@ -56,7 +60,8 @@ pub use url::url;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in the corpus.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
+    ("cookie", cookie),
     ("http1", http1),
     ("http2", http2),
     ("journal", journal),

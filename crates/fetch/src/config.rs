@@ -11,6 +11,8 @@ use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
 
+use crate::cookies::CookieJar;
+
 /// All settings of a run. Every default is a constant of `overlapped_proto::limits`.
 ///
 /// ```
@@ -35,6 +37,8 @@ pub struct Config {
     pub max_redirects: u16,
     /// How connections are made.
     pub network: Network,
+    /// A jar that all rows share. Without one the cookies of a row last from one of its redirects to the next.
+    pub cookies: Option<CookieJar>,
     /// Failed rows at which the run is drained.
     pub max_errors: Option<MaxErrors>,
     /// Write records in the order of the list.
@@ -191,6 +195,7 @@ impl Default for Config {
             response: Response::default(),
             max_redirects: limits::REDIRECTS_MAX,
             network: Network::default(),
+            cookies: None,
             max_errors: None,
             ordered: false,
             window_rows: limits::WINDOW_ROWS,

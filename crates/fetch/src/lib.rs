@@ -52,6 +52,7 @@ mod mailbox;
 mod per_shard;
 mod sync;
 mod config;
+mod cookies;
 mod row;
 pub mod record;
 mod fs;
@@ -69,6 +70,7 @@ pub use client::{
     Response as ClientResponse, ResponseHead, Timings, Tls, TlsConfig, blocking,
 };
 pub use config::{Config, Family, Http, Network, Pace, Request, Response, Retry, Timeouts};
+pub use cookies::CookieJar;
 pub use engine::feed::{Batches, Input, InputOptions};
 pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};

@@ -17,6 +17,7 @@ use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
 
 use crate::body::spool::RunId;
 use crate::config::{Config, Family, Http, Pace, Request, Response, Retry, Timeouts};
+use crate::cookies::CookieJar;
 use crate::error::Error;
 use crate::fs::LastFiles;
 use crate::memory::Memory;
@@ -49,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) memory: Arc<Memory>,
     /// The product token for robots.txt; `None`: robots.txt is not fetched.
     pub(crate) robots: Option<Box<str>>,
+    /// The cookies of all rows.
+    pub(crate) cookies: Option<CookieJar>,
     pub(crate) max_errors: Option<MaxErrors>,
     pub(crate) ordered: bool,
     pub(crate) window_rows: usize,
@@ -125,6 +128,7 @@ impl Plan {
             http: network.http,
             windows: Windows::new(response.memory_max, pace.parallel_max),
             trust: Trust::new(network.ca_pem.as_deref(), network.insecure_hosts)?,
+            cookies: config.cookies,
             max_errors: config.max_errors,
             ordered,
             window_rows,

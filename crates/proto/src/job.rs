@@ -3,9 +3,10 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
-use url::{Host, Url};
+use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::cookie::Jar;
 use crate::hold::Hold;
 use crate::limits;
 use crate::origin::Endpoint;
@@ -94,17 +95,6 @@ pub struct Target {
     pub host: HostKey,
     /// The scheme and port; with the host they are the origin, whose reachability is tracked.
     pub endpoint: Endpoint,
-}
-
-/// True for this machine itself: `localhost`, 127.0.0.0/8 and `[::1]`, which need no politeness.
-#[must_use]
-pub fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// The method of a request.
@@ -296,6 +286,8 @@ pub struct Job {
     pub first_started: Option<Nanos>,
     /// The redirects so far.
     pub chain: Vec<Hop>,
+    /// The cookies that they have set, where no jar of the run keeps them.
+    pub cookies: Option<Box<Jar>>,
     /// A guard that goes on to the record: the engine's count of the bytes of a long row.
     pub hold: Hold,
 }
@@ -319,6 +311,7 @@ impl Job {
             first_ready: Nanos::ZERO,
             first_started: None,
             chain: Vec::new(),
+            cookies: None,
             hold: Hold::default(),
         }
     }
@@ -354,12 +347,13 @@ impl Job {
         self.given.as_deref().unwrap_or(self.url.as_str())
     }
 
-    /// Bytes of its texts: what the list and the redirects say.
+    /// Bytes of its texts and cookies: what the list and the redirects say.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let given = self.given.as_ref().map_or(0, |given| given.len());
         let chain: usize = self.chain.iter().map(|hop| hop.url.len()).sum();
-        self.url.as_str().len() + given + chain + self.ask.as_deref().map_or(0, Ask::bytes)
+        let cookies = self.cookies.as_deref().map_or(0, Jar::bytes);
+        self.url.as_str().len() + given + chain + cookies + self.ask.as_deref().map_or(0, Ask::bytes)
     }
 
     /// Redirects the row to `url`, and appends `hop` to its chain. The caller sets the consequences for method, body and
@@ -392,19 +386,5 @@ mod tests {
         let key = |url| HostKey::of(&Url::parse(url).unwrap());
         assert_eq!(key("http://Example.org:81/a"), key("https://example.org./b"));
         assert_ne!(key("http://example.org/"), key("http://example.com/"));
-    }
-
-    #[test]
-    fn this_machine_is_local() {
-        for (url, local) in [
-            ("http://localhost:1/", true),
-            ("http://127.0.0.9/", true),
-            ("http://[::1]/", true),
-            ("http://0x7f.1/", true),
-            ("http://10.0.0.1/", false),
-            ("http://notlocalhost/", false),
-        ] {
-            assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
-        }
     }
 }

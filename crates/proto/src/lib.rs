@@ -43,6 +43,7 @@ pub mod notes;
 pub mod sanitize;
 mod secret;
 pub mod job;
+pub mod cookie;
 pub mod hold;
 pub mod origin;
 pub mod outcome;

@@ -211,6 +211,31 @@ pub const H2_ERRORS_MAX: usize = 1_024;
 /// Cookies shorter than this are not put into the compression table, where they could be guessed.
 pub const H2_COOKIE_BYTES_INDEXED: usize = 20;
 
+// --- cookies -------------------------------------------------------------------------------------------------
+
+/// Bytes of the name and value of a cookie (RFC 6265bis, section 5.6).
+pub const COOKIE_BYTES_MAX: usize = 4_096;
+/// Bytes of the value of an attribute of a cookie; a longer attribute is ignored (RFC 6265bis, section 5.6).
+pub const COOKIE_ATTRIBUTE_BYTES_MAX: usize = 1_024;
+/// Seconds that a cookie may last: 400 days (RFC 6265bis, section 5.5).
+pub const COOKIE_AGE_MAX_S: i64 = 400 * 86_400;
+/// Cookies of one response; further ones are ignored.
+pub const COOKIES_RESPONSE_MAX: usize = 50;
+/// Cookies of one site, as browsers have it.
+pub const COOKIES_SITE_MAX: usize = 180;
+/// Cookies of a jar.
+pub const COOKIES_MAX: usize = 3_000;
+/// Memory of a jar: the most cookies of the largest size.
+pub const COOKIES_BYTES_MAX: usize = 16 << 20;
+/// Memory of the cookies that one row's redirects have set: twice what a request carries.
+pub const COOKIES_ROW_BYTES_MAX: usize = 16 << 10;
+/// Cookies of a request.
+pub const COOKIES_HEADER_MAX: usize = 150;
+/// Bytes of the `Cookie` field of a request: what most servers take of one field.
+pub const COOKIE_HEADER_BYTES_MAX: usize = 8 << 10;
+/// Bytes of a file of cookies that is read: four times the largest that is written.
+pub const COOKIE_FILE_BYTES_MAX: u64 = 64 << 20;
+
 // --- single requests -----------------------------------------------------------------------------------------
 
 /// TLS sessions that are kept for requests with settings of TLS of their own.

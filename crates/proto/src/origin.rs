@@ -3,7 +3,7 @@
 //! Only this module compares hosts, and only those of parsed URLs. Vulnerabilities of other clients came from two places
 //! in the code that answered these questions differently.
 
-use url::Url;
+use url::{Host, Url};
 
 /// The two schemes that are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +121,17 @@ pub fn same(a: &Url, b: &Url) -> bool {
     matches!((parts(a), parts(b)), (Some(a), Some(b)) if a == b)
 }
 
+/// True for this machine itself: `localhost`, 127.0.0.0/8 and `[::1]`, which need no politeness.
+#[must_use]
+pub fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 /// What, besides the origin, keeps connections apart.
 ///
 /// Each field is a number that the engine gives to a distinct setting; 0 is the setting of the run. Two rows that
@@ -196,6 +207,20 @@ mod tests {
         check("http://example.org/", "http://example.org.evil.example/", false);
         check("http://example.org/", "http://example.org@evil.example/", false);
         check("http://127.0.0.1/", "http://[::ffff:127.0.0.1]/", false);
+    }
+
+    #[test]
+    fn this_machine_is_local() {
+        for (url, local) in [
+            ("http://localhost:1/", true),
+            ("http://127.0.0.9/", true),
+            ("http://[::1]/", true),
+            ("http://0x7f.1/", true),
+            ("http://10.0.0.1/", false),
+            ("http://notlocalhost/", false),
+        ] {
+            assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct RequestHead<'a> {
     authority: &'a str,
     path: &'a str,
     fields: Cow<'a, [Field]>,
+    /// Sent behind `fields`, as its only `cookie`. A cookie may have any octets.
+    cookie: Option<Box<[u8]>>,
     /// Sent instead of `fields`, and without any that are not among them.
     raw: Option<&'a [RawField]>,
     body: BodyLength,
@@ -74,7 +76,7 @@ impl<'a> RequestHead<'a> {
         body: impl Into<BodyLength>,
     ) -> Result<Self, Failure> {
         let (fields, body) = (fields.into(), body.into());
-        let head = Self { method, scheme, authority, path, fields, raw: None, body };
+        let head = Self { method, scheme, authority, path, fields, cookie: None, raw: None, body };
         head.check(&[authority, head.host(), path])?;
         Ok(head)
     }
@@ -96,10 +98,29 @@ impl<'a> RequestHead<'a> {
     ) -> Result<Self, Failure> {
         let body = framing_of(fields)?;
         let none: &[Field] = &[];
-        let head =
-            Self { method, scheme, authority, path: target, fields: none.into(), raw: Some(fields), body };
+        let head = Self {
+            method,
+            scheme,
+            authority,
+            path: target,
+            fields: none.into(),
+            cookie: None,
+            raw: Some(fields),
+            body,
+        };
         head.check(&[authority, target])?;
         Ok(head)
+    }
+
+    /// The same with a `Cookie` field, which is not among its fields yet.
+    ///
+    /// # Errors
+    ///
+    /// `input.header`: the value has a character that would end the line or the message.
+    pub fn with_cookie(mut self, value: Vec<u8>) -> Result<Self, Failure> {
+        header::check_raw("cookie", &value)?;
+        self.cookie = Some(value.into());
+        Ok(self)
     }
 
     fn check(&self, parts: &[&str]) -> Result<(), Failure> {
@@ -158,8 +179,10 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The header fields in their order, without `host` and those that frame the message.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields.iter().filter(|(name, _)| !is_host(name)).map(|(name, value)| (&**name, &**value))
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let given = self.fields.iter().filter(|(name, _)| !is_host(name));
+        let cookie = self.cookie.as_deref().map(|value| ("cookie", value));
+        given.map(|(name, value)| (&**name, value.as_bytes())).chain(cookie)
     }
 
     /// The body to be announced, or `None` if there is none and its absence is not worth saying.

@@ -235,9 +235,12 @@ pub(crate) struct Flags {
     /// Referer.
     #[arg(short = 'e', long, value_name = "URL", help_heading = "HTTP")]
     pub(crate) referer: Option<String>,
-    /// Cookies 'a=1; b=2'.
-    #[arg(short = 'b', long, value_name = "COOKIES", help_heading = "HTTP")]
-    pub(crate) cookie: Option<String>,
+    /// Cookies 'a=1; b=2', or a file of them: then all rows share a jar; '' for an empty one.
+    #[arg(short = 'b', long = "cookie", value_name = "COOKIES|FILE", help_heading = "HTTP")]
+    pub(crate) cookies: Vec<String>,
+    /// Share a jar, and write its cookies to this file at the end.
+    #[arg(short = 'c', long, value_name = "FILE", help_heading = "HTTP")]
+    pub(crate) cookie_jar: Option<PathBuf>,
     /// Basic authentication, to each row's own origin only; or @FILE, or '$NAME' for a variable.
     #[arg(
         short,

@@ -10,6 +10,7 @@ mod place;
 mod identity;
 mod request;
 mod form;
+pub(crate) mod cookies;
 mod data;
 pub(crate) mod compare;
 pub(crate) mod fetch;

@@ -20,6 +20,7 @@ use overlapped_proto::record::csv;
 use overlapped_proto::sanitize::shown;
 use overlapped_proto::time::Nanos;
 
+use super::cookies::{self, Cookies};
 use super::fetch::{self, Flags, Progress};
 use super::identity::identity;
 use super::input::{self, Globbing, Source};
@@ -39,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) sinks: Sinks,
     /// The state that the run keeps, if it keeps one.
     pub(crate) durable: Option<Durable>,
+    /// The jar that the rows share.
+    pub(crate) cookies: Option<Cookies>,
     pub(crate) waterfall: Option<PathBuf>,
     pub(crate) summary: Option<PathBuf>,
     /// What is fetched, as it was asked for.
@@ -155,10 +158,14 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     }
     sinks.kept = kept;
     let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
+    let cookies = cookies::jar(&flags)?;
     Ok(Plan {
         show: show(&flags, one, sinks.main),
         dry_run: flags.dry_run,
-        config: config(&mut flags, &sinks, one)?,
+        config: Config {
+            cookies: cookies.as_ref().map(|cookies| cookies.jar.clone()),
+            ..config(&mut flags, &sinks, one)?
+        },
         input,
         input_options: InputOptions {
             format,
@@ -169,6 +176,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
         },
         sinks,
         durable,
+        cookies,
         waterfall: flags.waterfall,
         summary: flags.summary,
         title: title(&flags.inputs),
@@ -416,7 +424,11 @@ fn all_written<'a>(flags: &'a Flags, sinks: &'a Sinks) -> impl Iterator<Item = N
 }
 
 fn reports(flags: &Flags) -> impl Iterator<Item = Named<'_>> {
-    let reports = [("--summary", flags.summary.as_deref()), ("--waterfall", flags.waterfall.as_deref())];
+    let reports = [
+        ("--summary", flags.summary.as_deref()),
+        ("--waterfall", flags.waterfall.as_deref()),
+        ("-c", flags.cookie_jar.as_deref()),
+    ];
     reports.into_iter().filter_map(|(flag, path)| Some((flag, path?)))
 }
 

@@ -11,6 +11,7 @@ use overlapped_proto::job::Method;
 use overlapped_proto::retry;
 use serde::de::IgnoredAny;
 
+use super::cookies;
 use super::data::{self, read};
 use super::fetch::Flags;
 use super::form;
@@ -30,16 +31,14 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     if !flags.json.is_empty() {
         add("accept", "application/json");
     }
-    let named = [("user-agent", &flags.user_agent), ("referer", &flags.referer), ("cookie", &flags.cookie)];
+    let cookies = cookies::text(flags);
+    let named = [("user-agent", &flags.user_agent), ("referer", &flags.referer), ("cookie", &cookies)];
     for (name, value) in named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         add(name, value);
     }
     if let Some(value) = &flags.time_cond {
         let (name, date) = condition(value)?;
         add(name, &date);
-    }
-    if flags.cookie.as_ref().is_some_and(|cookies| !cookies.contains('=')) {
-        return Err(Error::Usage("-b reads no cookie file yet; it sends cookies: -b 'a=1; b=2'".to_owned()));
     }
     // -H overrides the fields that other flags imply.
     let given = header_fields(&flags.headers)?;

@@ -23,7 +23,7 @@ use super::tls::{Numbers, Tls};
 use crate::body::store::Store;
 use crate::clock::Clock;
 use crate::config::{Config, Http, Network};
-use crate::engine::attempt::{Terms, attempt, attempt_open};
+use crate::engine::attempt::{Cookies, Terms, attempt, attempt_open};
 use crate::engine::outcome::Outcome;
 use crate::engine::requester::{Requester, Views, run_executor};
 use crate::engine::shard::bad_record;
@@ -279,7 +279,10 @@ impl Core {
             decodes: settings.decodes,
             max_bytes: settings.max_bytes,
             tls,
-            cookie: cookie.as_deref(),
+            cookies: match cookies {
+                Some(_) => Cookies::Store(cookie.as_deref()),
+                None => Cookies::Own,
+            },
             prepared: call.prepared.as_ref(),
             upload: Some(&mut call.upload),
         };

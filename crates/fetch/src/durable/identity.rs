@@ -36,6 +36,7 @@ impl Identity {
             max_redirects,
             network,
             ordered,
+            cookies,
             // How long a row is tried, and what stops the run.
             retry: _,
             timeouts: _,
@@ -51,6 +52,10 @@ impl Identity {
         identity.network(network);
         identity.set("redirects", max_redirects);
         identity.set("ordered", ordered);
+        // Their content changes with every response.
+        if cookies.is_some() {
+            identity.set("cookies", "a jar (not kept)");
+        }
         identity
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use overlapped_proto::archive::is_archive;
+use overlapped_proto::cookie::{Bounds, Jar};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Head;
 use overlapped_proto::job::{Job, Method};
@@ -23,12 +24,13 @@ use crate::body::drain::{Overflow, Rules, drain};
 use crate::body::rest::rest;
 use crate::body::tap::Begun;
 use crate::config::Http;
+use crate::cookies::CookieJar;
 use crate::locality::Locality;
 use crate::memory::Share;
 use crate::net::Connection;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::{After, Exchange, Reading};
-use crate::net::request::{Prepared, Request};
+use crate::net::request::{self, Prepared, Request};
 use crate::net::stream::{Look, Stream};
 use crate::net::tls::{Alpn, Trust, chose_http2};
 use crate::net::upload::Upload;
@@ -91,12 +93,20 @@ pub(crate) struct Terms<'a> {
     pub(crate) max_bytes: u64,
     /// The settings of TLS, with their number in the key of a connection; `None`: those of the plan.
     pub(crate) tls: Option<(&'a Trust, u32)>,
-    /// What a cookie store has for the URL.
-    pub(crate) cookie: Option<&'a str>,
+    pub(crate) cookies: Cookies<'a>,
     /// A request that is sent as it is.
     pub(crate) prepared: Option<&'a Prepared>,
     /// A body that is produced while it is sent. The first attempt that sends takes it.
     pub(crate) upload: Option<&'a mut Option<Box<Upload>>>,
+}
+
+/// Where the cookies of a request come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Cookies<'a> {
+    /// From the jar of the run, or else from the redirects of the row.
+    Own,
+    /// From a store of the caller, which has this for the URL.
+    Store(Option<&'a str>),
 }
 
 impl<'a> Terms<'a> {
@@ -109,7 +119,7 @@ impl<'a> Terms<'a> {
             decodes: plan.decodes,
             max_bytes: plan.response.max_bytes,
             tls: None,
-            cookie: None,
+            cookies: Cookies::Own,
             prepared: None,
             upload: None,
         }
@@ -152,8 +162,18 @@ async fn make<L: Locality>(
     alarm.begin(now, limit.map(|limit| limit - job.spent()));
     let outcome = Outcome::new(Stopwatch::start(job.ready, now));
     let trace = Trace::attempt(job);
-    let mut attempt =
-        Attempt { requester, alarm, job, terms, uploads: false, accepted, outcome, purpose, trace };
+    let mut attempt = Attempt {
+        requester,
+        alarm,
+        job,
+        terms,
+        uploads: false,
+        has_cookies: false,
+        accepted,
+        outcome,
+        purpose,
+        trace,
+    };
     let failure = attempt.run().await.err();
     if let Some(failure) = failure.as_ref().filter(|failure| failure.kind != ErrorKind::Resource)
         && attempt.outcome.watch.timing().receive.is_none()
@@ -172,6 +192,8 @@ struct Attempt<'a, L: Locality, A> {
     terms: Terms<'a>,
     /// The body of the request cannot be sent again.
     uploads: bool,
+    /// The request has cookies that belong to the run or to the caller.
+    has_cookies: bool,
     accepted: &'a A,
     outcome: Outcome,
     purpose: Purpose,
@@ -196,7 +218,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         if self.requester.has_left_http2(&key) {
             self.outcome.notes.add(Note::Http2Left);
         }
-        let kept = match self.judge(head.status) {
+        let decision = self.judge(head.status);
+        self.keep_cookies(matches!(decision, Decision::Follow(_)));
+        let kept = match decision {
             Decision::Follow(follow) => {
                 self.outcome.redirect = Some(follow);
                 Ok(self.pass_over(&mut connection).await)
@@ -244,6 +268,54 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         });
     }
 
+    /// The jar of the run, for what is asked for in its name: not for robots.txt.
+    fn jar(&self) -> Option<&CookieJar> {
+        self.requester.plan.cookies.as_ref().filter(|_| self.purpose != Purpose::Robots)
+    }
+
+    /// The cookies for the next request.
+    fn cookies(&mut self) -> request::Cookies {
+        let (url, now) = (&self.job.url, || self.requester.clock.unix_s(self.requester.now()));
+        let own = match (self.terms.cookies, self.jar()) {
+            (Cookies::Store(None), _) => return request::Cookies::None,
+            (Cookies::Store(Some(value)), _) => {
+                self.has_cookies = true;
+                return request::Cookies::Instead(value.as_bytes().to_vec());
+            }
+            (Cookies::Own, Some(jar)) => {
+                let found = jar.header(url, now());
+                self.has_cookies = found.is_some();
+                found
+            }
+            // The site has set them within this row, so they are no secret of the caller.
+            (Cookies::Own, None) => self.job.cookies.as_deref().and_then(|cookies| cookies.peek(url, now())),
+        };
+        own.map_or(request::Cookies::None, request::Cookies::Beside)
+    }
+
+    /// Keeps the cookies that the response has set: in the jar of the run, or in the row if it is redirected.
+    fn keep_cookies(&mut self, redirected: bool) {
+        if !redirected && self.jar().is_none() {
+            return;
+        }
+        let (url, now) = (&self.job.url, self.requester.clock.unix_s(self.requester.now()));
+        let mut set = self.outcome.headers.all("set-cookie").peekable();
+        let is_own = matches!(self.terms.cookies, Cookies::Own) && self.terms.prepared.is_none();
+        let is_set = set.peek().is_some();
+        let mut kept = None;
+        match self.jar().filter(|_| is_own) {
+            Some(jar) if is_set => jar.store(url, set, now),
+            None if is_own => {
+                kept = self.job.cookies.clone();
+                if is_set {
+                    kept.get_or_insert_with(|| Box::new(Jar::new(Bounds::ROW))).store(url, set, now);
+                }
+            }
+            Some(_) | None => {}
+        }
+        self.outcome.cookies = kept.filter(|jar| !jar.is_empty());
+    }
+
     /// Gets a connection, sends the request and waits for the head of the response.
     async fn exchange(
         &mut self,
@@ -254,7 +326,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let upload = self.terms.upload.as_deref().and_then(Option::as_deref).map(Upload::length);
         let mut request = match self.terms.prepared {
             Some(prepared) => prepared.build(self.job, upload)?,
-            None => self.requester.plan.template.build(self.job, self.terms.cookie, upload)?,
+            None => {
+                let cookies = self.cookies();
+                self.requester.plan.template.build(self.job, cookies, upload)?
+            }
         };
         self.uploads = upload.is_some();
         let mut pooled = self.lease(key).await?;
@@ -497,8 +572,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             }
         };
         let mut sent = plan.template.sent(self.job);
-        sent.secret |=
-            self.terms.cookie.is_some() || self.terms.tls.is_some_and(|(trust, _)| trust.identifies());
+        sent.secret |= self.has_cookies || self.terms.tls.is_some_and(|(trust, _)| trust.identifies());
         sent.body |= self.uploads;
         match redirect::decide(self.job, sent, status, location, &policy) {
             // The body would have to be sent again.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use overlapped_proto::address::Reach;
+use overlapped_proto::cookie::Jar;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Job;
 use overlapped_proto::keepalive::Lease;
@@ -29,6 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) notes: Notes,
     pub(crate) retry_after: Option<Nanos>,
     pub(crate) redirect: Option<Follow>,
+    /// The cookies of the row behind that redirect.
+    pub(crate) cookies: Option<Box<Jar>>,
     pub(crate) drained: Drained,
     /// The body, if the caller reads it.
     pub(crate) incoming: Option<Incoming>,
@@ -70,6 +73,7 @@ impl Outcome {
             notes: Notes::default(),
             retry_after: None,
             redirect: None,
+            cookies: None,
             drained: Drained::default(),
             incoming: None,
             hold: Hold::default(),
@@ -86,6 +90,8 @@ impl Outcome {
         let remote = self.wire.remote.map(|remote| remote.ip());
         let total = self.watch.timing().total();
         let hop = Hop { url: job.url.as_str().into(), status, total, remote };
+        // Without TLS nobody knows who asks for them.
+        job.cookies = if follow.downgraded { None } else { self.cookies.clone() };
         job.became_get |= follow.becomes_get;
         job.crossed_origin |= follow.crosses_origin;
         job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);

@@ -11,7 +11,7 @@ use overlapped_proto::job::{Ask, Job, Method};
 use overlapped_proto::origin::Scheme;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::request::{BodyLength, Field, RawField, RequestHead};
-use overlapped_proto::{header, redirect};
+use overlapped_proto::{cookie, header, redirect};
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
@@ -119,12 +119,11 @@ impl Template {
         redirect::Sent { method: self.method_now(job), body, secret }
     }
 
-    /// The request of the next attempt, with `cookie` if the row sets none of its own. Its body is `upload`, if there is one
-    /// and no redirect has made it a GET.
+    /// The request of the next attempt, with cookies. Its body is `upload`, if there is one and no redirect has made it a GET.
     pub(crate) fn build<'a>(
         &'a self,
         job: &'a Job,
-        cookie: Option<&str>,
+        cookies: Cookies,
         upload: Option<BodyLength>,
     ) -> Result<Request<'a>, Failure> {
         let mut fields = Cow::Borrowed(if job.crossed_origin { &self.harmless } else { &self.fields });
@@ -142,9 +141,17 @@ impl Template {
             body = None;
             fields.to_mut().0.retain(|(name, _)| redirect::may_send(name, job));
         }
-        if let Some(cookie) = cookie.filter(|_| !fields.has("cookie")) {
-            header::check("cookie", cookie)?;
-            fields.to_mut().set("cookie", cookie);
+        let cookie = match cookies {
+            Cookies::None => None,
+            Cookies::Instead(_) if fields.has("cookie") => None,
+            Cookies::Instead(value) => Some(value),
+            Cookies::Beside(value) => {
+                let own: Vec<_> = fields.all("cookie").collect();
+                Some(if own.is_empty() { value } else { cookie::merged(&value, &own.join("; ")) })
+            }
+        };
+        if cookie.is_some() && fields.has("cookie") {
+            fields.to_mut().remove("cookie");
         }
         let body = body.unwrap_or_default();
         let length = upload.unwrap_or(BodyLength::Known(body.len() as u64));
@@ -155,9 +162,21 @@ impl Template {
         let scheme = scheme(&job.url)?;
         let authority = &job.url[Position::BeforeHost..Position::AfterPort];
         let path = &job.url[Position::BeforePath..Position::AfterQuery];
-        let head = RequestHead::new(self.method_now(job), scheme, authority, path, fields, length)?;
+        let mut head = RequestHead::new(self.method_now(job), scheme, authority, path, fields, length)?;
+        if let Some(cookie) = cookie {
+            head = head.with_cookie(cookie)?;
+        }
         Ok(Request { head, body, upload: None })
     }
+}
+
+/// The cookies of a request, beside those that its caller has set.
+pub(crate) enum Cookies {
+    None,
+    /// Only if the caller has set none: from a store of the caller.
+    Instead(Vec<u8>),
+    /// Together with the caller's, of which those that a site has replaced are left out.
+    Beside(Vec<u8>),
 }
 
 /// Header fields, names in lower case. A `Host` among them was set by the caller.
@@ -174,6 +193,10 @@ impl Fields {
 
     fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(known, _)| **known == *name)
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(known, _)| **known == *name).map(|(_, value)| &**value)
     }
 
     fn remove(&mut self, name: &str) {
@@ -253,7 +276,11 @@ mod tests {
         change(&mut job);
         let template = Template::new(config).unwrap();
         let mut head = Vec::new();
-        write_request(&template.build(&job, None, None).unwrap().head, TargetForm::Origin, &mut head);
+        write_request(
+            &template.build(&job, Cookies::None, None).unwrap().head,
+            TargetForm::Origin,
+            &mut head,
+        );
         String::from_utf8(head).unwrap().split_terminator("\r\n").map(str::to_owned).collect()
     }
 
@@ -337,6 +364,25 @@ mod tests {
         let template = Template::new(&bearer).unwrap();
         assert!(!format!("{template:?}").contains("hidden"));
         let job = Job::new(Row(0), Url::parse("http://me:hidden@a.example/?token=hidden").unwrap());
-        assert!(!format!("{:?}", template.build(&job, None, None).unwrap().head).contains("hidden"));
+        assert!(!format!("{:?}", template.build(&job, Cookies::None, None).unwrap().head).contains("hidden"));
+    }
+
+    #[test]
+    fn a_site_replaces_the_cookies_of_the_caller() {
+        let check = |own: &[(&str, &str)], cookies, expected: &[&str]| {
+            let mut job = Job::new(Row(0), Url::parse("http://a.example/").unwrap());
+            job.ask = ask(own);
+            let template = Template::new(&config::Request::default()).unwrap();
+            let request = template.build(&job, cookies, None).unwrap();
+            let sent: Vec<_> = request.head.fields().filter(|(name, _)| *name == "cookie").collect();
+            let expected: Vec<_> = expected.iter().map(|value| ("cookie", value.as_bytes())).collect();
+            assert_eq!(sent, expected);
+        };
+        let own = [("Cookie", "a=1; b=2"), ("cookie", "c=3")];
+        check(&own, Cookies::None, &["a=1; b=2", "c=3"]);
+        check(&own, Cookies::Instead(b"d=4".to_vec()), &["a=1; b=2", "c=3"]);
+        check(&own, Cookies::Beside(b"b=5; d=4".to_vec()), &["b=5; d=4; a=1; c=3"]);
+        check(&[], Cookies::Beside(b"b=5".to_vec()), &["b=5"]);
+        check(&[], Cookies::Instead(b"b=5".to_vec()), &["b=5"]);
     }
 }

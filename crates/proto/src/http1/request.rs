@@ -43,7 +43,7 @@ pub fn write_request(head: &RequestHead<'_>, form: TargetForm, out: &mut Vec<u8>
         fields.iter().for_each(|(name, value)| push_field(name, value, out));
     } else {
         push_field("host", head.host().as_bytes(), out);
-        head.fields().for_each(|(name, value)| push_field(name, value.as_bytes(), out));
+        head.fields().for_each(|(name, value)| push_field(name, value, out));
         match head.body_length() {
             Some(BodyLength::Known(bytes)) => {
                 push_field("content-length", itoa::Buffer::new().format(bytes).as_bytes(), out);

@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::bucket::{Bucket, Rate, Spacing};
-use crate::job::{self, Job};
-use crate::origin::Endpoint;
+use crate::job::Job;
+use crate::origin::{self, Endpoint};
 use crate::retry::Budget;
 use crate::slab::{List, Slab};
 use crate::time::Nanos;
@@ -283,12 +283,12 @@ impl Scheduler {
     }
 
     pub(super) fn host_of(&mut self, job: &Job, now: Nanos) -> u32 {
-        self.hosts.find_or_insert(job.target(), || job::is_local(&job.url), self.pace.hosts_max, now)
+        self.hosts.find_or_insert(job.target(), || origin::is_local(&job.url), self.pace.hosts_max, now)
     }
 
     pub(super) fn host_of_row(&mut self, row: u32, now: Nanos) -> u32 {
         let job = self.rows.get(row);
-        self.hosts.find_or_insert(job.target(), || job::is_local(&job.url), self.pace.hosts_max, now)
+        self.hosts.find_or_insert(job.target(), || origin::is_local(&job.url), self.pace.hosts_max, now)
     }
 }
 

@@ -6,6 +6,7 @@ use overlapped_proto::input::url;
 use overlapped_proto::redirect;
 use overlapped_proto::sanitize::{self, escape, shown};
 
+use crate::flags::cookies::is_text;
 use crate::flags::fetch_flag;
 use crate::flags::values::variable;
 use crate::shell::quote;
@@ -80,7 +81,8 @@ fn harmless(name: &str, value: &str) -> String {
 
 /// The byte ranges of a flag's value that may be secret. The name of a file or of an environment variable is not secret.
 pub(super) fn secret_in_value(name: &str, value: &str) -> Vec<Range<usize>> {
-    let file = value.starts_with('@') && (name != "user" || !value.contains(':'));
+    let file = value.starts_with('@') && (name != "user" || !value.contains(':'))
+        || name == "cookie" && !is_text(value);
     if file || !name.starts_with("data") && variable(value).is_some() {
         return Vec::new();
     }
@@ -157,6 +159,7 @@ mod tests {
         }
         check(&["http://me:s3cret@a/"], "http://a/ --retry-failed");
         check(&["http:me:s3cret@a/"], "http:a/ --retry-failed");
+        check(&["-b", "jar.txt", "-c", "jar.txt"], "-b jar.txt -c jar.txt --retry-failed");
         check(&["-u", "@file", "-H", "$NAME"], "-u @file -H '$NAME' --retry-failed");
         check(&["-u", "@me:s3cret", "@l"], &format!("-u '@me:***'{NOTE}"));
     }

@@ -19,6 +19,7 @@ use overlapped_proto::sanitize::escape;
 
 use self::one::One;
 use crate::exit::{Ending, Error};
+use crate::flags::cookies::Cookies;
 use crate::flags::fetch::Flags;
 use crate::flags::plan::{Main, Plan, plan};
 use crate::picture::{Chart, svg};
@@ -58,6 +59,13 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
         return Ok(ending);
     }
     fit_open_files(&mut plan);
+    for (path, strange) in plan.cookies.iter().flat_map(|cookies| &cookies.strange) {
+        terminal::say(format_args!(
+            "overlapped: -b {}: {} no cookies: passed over",
+            escape(&path.display().to_string()),
+            lines_are(*strange),
+        ));
+    }
     let writes_only_files = plan.sinks.main == Main::Nothing
         && plan.sinks.outputs.iter().all(|output| output.format == Format::Files);
     let chart = Arc::new(Mutex::new(Chart::default()));
@@ -94,7 +102,10 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     let result = run.wait();
     let seen = watch.end();
     one.iter().for_each(One::end);
+    // Also after a run that has failed: sites have set them.
+    let kept = plan.cookies.as_ref().map_or(Ok(()), keep);
     let run = result.map_err(|error| resumable(error.into(), earlier.is_some()))?;
+    kept?;
     if plan.show.summary {
         terminal::say_wrapped(&summary::text(&run, seen.held));
         if let Some(next) = next(&run, earlier.as_ref(), writes_only_files, words) {
@@ -129,6 +140,16 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     }
     let failed_before = earlier.is_some_and(|earlier| earlier.failed > 0);
     Ok(ending(&run, &seen, failed_before))
+}
+
+/// Writes the jar to the file of `-c`.
+fn keep(cookies: &Cookies) -> Result<(), Error> {
+    let Some(path) = &cookies.file else { return Ok(()) };
+    cookies.jar.save(path).map_err(|error| Error::writing(path, &error))
+}
+
+fn lines_are(count: usize) -> String {
+    format!("{} {}", counted(count as u64, "line"), plural(count as u64, "is", "are"))
 }
 
 /// The error of a durable run: its results are durable, and it can be resumed when the cause is removed.

@@ -50,14 +50,14 @@ fn fields(head: &RequestHead<'_>) -> Result<HeaderMap, Failure> {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
         if name == header::COOKIE {
             // One field a cookie, so that those that stay the same are compressed (RFC 9113, section 8.2.3).
-            for crumb in value.split("; ") {
-                let mut crumb = HeaderValue::from_bytes(crumb.as_bytes()).map_err(|_| invalid())?;
+            for crumb in crumbs(value) {
+                let mut crumb = HeaderValue::from_bytes(crumb).map_err(|_| invalid())?;
                 crumb.set_sensitive(crumb.len() < limits::H2_COOKIE_BYTES_INDEXED);
                 fields.append(header::COOKIE, crumb);
             }
             continue;
         }
-        let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
+        let mut value = HeaderValue::from_bytes(value).map_err(|_| invalid())?;
         // Never put into the compression table, where its value could be probed (RFC 7541, section 7.1).
         value.set_sensitive(name == header::AUTHORIZATION || name == header::PROXY_AUTHORIZATION);
         fields.append(name, value);
@@ -69,11 +69,22 @@ fn fields(head: &RequestHead<'_>) -> Result<HeaderMap, Failure> {
     Ok(fields)
 }
 
-fn belongs_to_connection(name: &str, value: &str) -> bool {
+/// The parts between `; `.
+fn crumbs(cookies: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(cookies);
+    std::iter::from_fn(move || {
+        let all = rest.take()?;
+        let end = all.windows(2).position(|pair| pair == b"; ").unwrap_or(all.len());
+        rest = all.get(end + 2..);
+        all.get(..end)
+    })
+}
+
+fn belongs_to_connection(name: &str, value: &[u8]) -> bool {
     match name {
         "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
         | "http2-settings" => true,
-        "te" => !value.eq_ignore_ascii_case("trailers"),
+        "te" => !value.eq_ignore_ascii_case(b"trailers"),
         _ => false,
     }
 }

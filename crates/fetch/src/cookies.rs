@@ -1,0 +1,143 @@
+//! A jar of cookies that the rows of a run, or the requests of a client, share; and its file.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use overlapped_proto::cookie::{Bounds, Jar};
+use overlapped_proto::limits;
+use overlapped_proto::time::Nanos;
+use url::Url;
+
+use crate::clock::Clock;
+
+/// Cookies by the rules of browsers (RFC 6265bis) and the public suffix list, with bounds: 4 KiB each, 50 a response, 180 a site,
+/// 3,000 in all.
+///
+/// Its clones are the same jar. Given as [`Config::cookies`](crate::Config::cookies) it is used for all rows of a run, or all
+/// requests of a client; the caller may read it and write it at any time.
+///
+/// ```
+/// use overlapped_fetch::{Client, Config, CookieJar};
+/// # let server = overlapped_testkit::Server::start();
+/// # let (set, echo) = (server.url("/set-cookie?id=1"), server.url("/echo"));
+///
+/// # overlapped::block_on(async {
+/// let jar = CookieJar::new();
+/// let client = Client::new(Config { cookies: Some(jar.clone()), ..Config::default() })?;
+/// client.get(set).send().await?.bytes().await?;
+/// assert_eq!(jar.len(), 1);
+/// let text = client.get(echo).send().await?.text().await?;
+/// assert!(text.contains("id=1"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct CookieJar(Arc<Mutex<Jar>>);
+
+impl CookieJar {
+    /// An empty jar.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Jar::new(Bounds::RUN))))
+    }
+
+    /// Adds the cookies of a file in the format of Netscape, which curl, wget and browsers' exports use. Returns the number of
+    /// lines that are no cookies.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or is larger than any jar.
+    ///
+    /// # Blocking
+    ///
+    /// Reads the file.
+    pub fn read(&self, path: &Path) -> io::Result<usize> {
+        let mut file = Vec::new();
+        let most = limits::COOKIE_FILE_BYTES_MAX;
+        std::fs::File::open(path)?.take(most + 1).read_to_end(&mut file)?;
+        if file.len() as u64 > most {
+            return Err(io::Error::other("it is larger than any file of cookies"));
+        }
+        Ok(self.lock().read(&file, now()))
+    }
+
+    /// Writes the file of the jar, with the cookies of sessions: beside `path` first, and then in its place. A link is followed,
+    /// not replaced. Only the user can read the file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; an earlier one stays as it was.
+    ///
+    /// # Blocking
+    ///
+    /// Writes and syncs the file.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let text = self.lock().to_file(now());
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            return OpenOptions::new().write(true).open(&path)?.write_all(&text);
+        }
+        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+        let mut beside = name.to_owned();
+        beside.push(format!(".{}.part", std::process::id()));
+        let beside = path.with_file_name(beside);
+        let written = (|| {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::rename(&beside, &path)
+        })();
+        if written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+            let _ = std::fs::remove_file(&beside);
+        }
+        written
+    }
+
+    /// The number of cookies.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// True if there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// What a request to `url` carries at this time of the run.
+    pub(crate) fn header(&self, url: &Url, now: i64) -> Option<Vec<u8>> {
+        self.lock().header(url, now)
+    }
+
+    /// Keeps what a response from `url` has set.
+    pub(crate) fn store<'a>(&self, url: &Url, set_cookie: impl Iterator<Item = &'a [u8]>, now: i64) {
+        self.lock().store(url, set_cookie, now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Jar> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for CookieJar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Its size only: cookies are secret.
+impl fmt::Debug for CookieJar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CookieJar").field("cookies", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    Clock::start().unix_s(Nanos::ZERO)
+}
