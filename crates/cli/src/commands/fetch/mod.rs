@@ -31,13 +31,12 @@ use crate::terminal;
 impl From<overlapped_fetch::Error> for Error {
     fn from(error: overlapped_fetch::Error) -> Self {
         match error.class() {
-            ErrorClass::Config | ErrorClass::Input | ErrorClass::Internal => Self::Usage(error.to_string()),
-            ErrorClass::State => Self::Usage(error.to_string()),
+            ErrorClass::Config | ErrorClass::Input | ErrorClass::State => Self::Usage(error.to_string()),
             ErrorClass::StateExists => Self::Usage(format!(
                 "{error}: --resume resumes it, --retry-failed also fetches the failed rows again, \
                  --overwrite discards it"
             )),
-            ErrorClass::Journal | ErrorClass::Sum => Self::Journal(error.to_string()),
+            ErrorClass::Journal | ErrorClass::Sum | ErrorClass::Internal => Self::Journal(error.to_string()),
             ErrorClass::Output | ErrorClass::Resource => Self::Output(error.to_string()),
             ErrorClass::OutputClosed => Self::OutputClosed,
         }
