@@ -1,0 +1,199 @@
+//! The connection of an attempt: an idle one that is safe for its request, a stream of one that another attempt opens, or a
+//! new one; and its return to the pool.
+
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::keepalive::{Care, Habit, Lease};
+use overlapped_proto::limits;
+use overlapped_proto::origin::{ConnKey, Scheme};
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::record::Connection as Wire;
+
+use super::Attempt;
+use crate::config::Http;
+use crate::engine::openings::Role;
+use crate::engine::requester::{Http1Only, Requester};
+use crate::locality::Locality;
+use crate::net::Connection;
+use crate::net::alarm::Deadline;
+use crate::net::exchange::{After, Exchange};
+use crate::net::stream::{Look, Stream};
+use crate::net::tls::{Alpn, chose_http2};
+use crate::net::{connect, http1, http2};
+
+/// Keeps a connection for another request, if its last response allows that. True if it does.
+pub(super) fn put_back<L: Locality>(
+    requester: &Requester<L>,
+    key: ConnKey,
+    mut connection: Lease<Box<Connection>>,
+) -> bool {
+    match connection.after() {
+        After::Reuse => requester.check_in(key, connection),
+        After::Unasked => {
+            requester.learn(&key, Habit::Unasked);
+            false
+        }
+        After::Close => false,
+    }
+}
+
+impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
+    pub(super) fn reuse(&mut self, connection: Lease<Box<Connection>>) -> Lease<Box<Connection>> {
+        self.requester.count_reuse();
+        let remote = connection.remote();
+        self.trace.reused(remote);
+        self.outcome.wire = Wire { remote: Some(remote), reused: Some(true), http_version: None };
+        connection
+    }
+
+    /// Speaks HTTP/1.1 to an origin from now on, because it does not speak the HTTP/2 that it has chosen. False if that is
+    /// not for us to decide.
+    pub(super) fn leave_http2(&mut self, key: &ConnKey) -> bool {
+        let is_ours = self.terms.http == Http::Negotiated;
+        if is_ours {
+            self.requester.set_http1_only(key, Http1Only::Left);
+        }
+        is_ours
+    }
+
+    /// An idle connection that is safe for this request, if there is one.
+    pub(super) async fn lease(&mut self, key: &ConnKey) -> Result<Option<Lease<Box<Connection>>>, Failure> {
+        let may_repeat = self.may_repeat();
+        let Some(mut connection) = self.requester.check_out(key, may_repeat) else { return Ok(None) };
+        // The pool has judged a connection of several streams.
+        if may_repeat || connection.is_shared() {
+            return Ok(Some(connection));
+        }
+        let answers = connection.answers();
+        let idle_since = connection.idle_since();
+        let until = match self.requester.habit(key).care(answers, idle_since, self.requester.now()) {
+            Care::Use => return Ok(Some(connection)),
+            Care::Leave => return Ok(None),
+            Care::Watch(until) => until,
+        };
+        let deadline = Deadline::at(until, ErrorKind::TimeoutFirstByte);
+        let stirred = self.alarm.within(deadline, connection.stirred()).await;
+        self.requester.stamp();
+        let keeps = match stirred {
+            Ok(()) => false,
+            Err(failure) if failure.kind == ErrorKind::TimeoutTotal => return Err(failure),
+            Err(_) => connection.look() == Look::Quiet,
+        };
+        self.requester.learn(key, if keeps { Habit::Keeps { answers } } else { Habit::Closes });
+        Ok(keeps.then_some(connection))
+    }
+
+    /// A new connection, or a stream of one that another row has opened meanwhile. Data received before the request would
+    /// be taken for its response, so such a connection is closed.
+    pub(super) async fn fresh(&mut self, key: &ConnKey) -> Result<Lease<Box<Connection>>, Failure> {
+        let requester = self.requester;
+        let mut opening = None;
+        for _ in 0..limits::H2_OPENINGS_AWAITED {
+            if !self.may_be_shared(key) {
+                break;
+            }
+            match requester.openings.join(key) {
+                Role::Opens(ours) => {
+                    opening = Some(ours);
+                    break;
+                }
+                Role::Waits(wait) => {
+                    let is_shared = self.alarm.within(Deadline::NEVER, wait.over()).await?;
+                    self.outcome.watch.connect(requester.stamp());
+                    if !is_shared {
+                        break;
+                    }
+                    if let Some(connection) = requester.check_out(key, self.may_repeat()) {
+                        return Ok(self.reuse(connection));
+                    }
+                }
+            }
+        }
+        for _ in 0..limits::CONNECTION_TRIES {
+            let mut connection = self.connect(key).await?;
+            if let (Lease::Stream(_), Some(opening)) = (&connection, &mut opening) {
+                opening.share();
+            }
+            match connection.look() {
+                Look::Quiet | Look::Ended => return Ok(connection),
+                Look::Spoke | Look::Parting => {}
+            }
+        }
+        Err(Failure::new(
+            ErrorKind::HttpParse,
+            "the server sent data before the request: it does not speak HTTP",
+        ))
+    }
+
+    /// True if a new connection to the origin may carry several requests, so that one is opened for all that wait.
+    fn may_be_shared(&self, key: &ConnKey) -> bool {
+        match self.terms.http {
+            Http::Http1 => false,
+            Http::Http2 => true,
+            Http::Negotiated => {
+                key.origin.scheme() == Scheme::Https && self.requester.http1_only(key).is_none()
+            }
+        }
+    }
+
+    /// The protocols to offer over TLS.
+    fn alpn(&self, key: &ConnKey) -> Alpn {
+        match self.terms.http {
+            Http::Http1 => Alpn::Http1,
+            Http::Http2 => Alpn::Http2,
+            Http::Negotiated if self.requester.has_left_http2(key) => Alpn::Http1,
+            Http::Negotiated => Alpn::Both,
+        }
+    }
+
+    async fn connect(&mut self, key: &ConnKey) -> Result<Lease<Box<Connection>>, Failure> {
+        let alpn = self.alpn(key);
+        let Self { requester, alarm, job, terms, accepted, outcome, trace, .. } = self;
+        let timeouts = &terms.timeouts;
+        let trust = terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
+        let name = key.origin.host();
+        outcome.wire = Wire { reused: Some(false), ..Wire::default() };
+
+        // A row that was redirected may have little time left, which tells nothing of the origin.
+        let step = |kind| job.chain.is_empty().then_some(kind);
+        outcome.connecting = step(ErrorKind::DnsTimeout);
+        let deadline = Deadline::after(requester.now(), timeouts.dns, ErrorKind::DnsTimeout);
+        let addresses = alarm.within(deadline, requester.addresses(job, &mut outcome.watch)).await??;
+
+        outcome.connecting = step(ErrorKind::ConnectTimeout);
+        let deadline = Deadline::after(requester.now(), timeouts.connect, ErrorKind::ConnectTimeout);
+        let dialled = connect::dial(&addresses, key.origin.port(), &requester.plan.last_files);
+        let tcp = alarm.within(deadline, dialled).await??;
+        outcome.watch.connect(requester.stamp());
+        let remote = tcp
+            .peer_addr()
+            .map_err(|error| Failure::new(ErrorKind::ConnectReset, format!("{name}: {error}")))?;
+        outcome.wire.remote = Some(remote);
+
+        let mut is_http2 = terms.http == Http::Http2;
+        let stream = if key.origin.scheme() == Scheme::Https {
+            outcome.connecting = step(ErrorKind::TlsTimeout);
+            let deadline = Deadline::after(requester.now(), timeouts.tls, ErrorKind::TlsTimeout);
+            let tls = alarm.within(deadline, trust.handshake(name, tcp, alpn)).await??;
+            outcome.watch.tls(requester.stamp());
+            is_http2 |= chose_http2(&tls);
+            Stream::Tls(Box::new(tls))
+        } else {
+            Stream::Plain(tcp)
+        };
+        outcome.connecting = None;
+        requester.count_connection();
+        trace.connected(remote);
+        accepted();
+        let now = requester.now();
+        if is_http2 {
+            let opened = http2::open(stream, requester.plan.windows, key.clone(), remote, now);
+            let deadline = Deadline::after(now, timeouts.connect, ErrorKind::ConnectTimeout);
+            return Ok(requester.share(key, alarm.within(deadline, opened).await??));
+        }
+        if alpn == Alpn::Both && key.origin.scheme() == Scheme::Https {
+            requester.set_http1_only(key, Http1Only::Chosen);
+        }
+        let connection = http1::Connection::new(stream, L::runtime(), remote, now);
+        Ok(Lease::Exclusive(Box::new(Connection::Http1(connection))))
+    }
+}

@@ -1,0 +1,277 @@
+//! One attempt: one request on one connection, and its result. Whether the row is retried is decided elsewhere.
+
+mod response;
+mod connections;
+mod cookies;
+mod terms;
+
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::http1::Head;
+use overlapped_proto::job::{Job, Method};
+use overlapped_proto::keepalive::{Habit, Lease};
+use overlapped_proto::limits;
+use overlapped_proto::notes::Note;
+use overlapped_proto::origin::ConnKey;
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::redirect::Decision;
+use overlapped_proto::timing::Stopwatch;
+
+use self::connections::put_back;
+pub(crate) use self::terms::{Cookies, Terms};
+use super::outcome::{Open, Outcome};
+use super::requester::Requester;
+use crate::body::rest::rest;
+use crate::locality::Locality;
+use crate::memory::Share;
+use crate::net::Connection;
+use crate::net::alarm::{Alarm, Deadline};
+use crate::net::exchange::Exchange;
+use crate::net::request::Request;
+use crate::net::upload::Upload;
+use crate::trace::Trace;
+
+/// Makes one attempt at `job`. `accepted` is called when a connection was opened for it.
+pub(crate) async fn attempt<L: Locality>(
+    requester: &Requester<L>,
+    alarm: &mut Alarm,
+    job: &Job,
+    accepted: &impl Fn(),
+) -> Outcome {
+    make(requester, alarm, job, Terms::of(&requester.plan), accepted, Purpose::Row).await
+}
+
+/// Makes one attempt at a robots.txt, with the limits of robots.txt for redirects and for the body.
+pub(crate) async fn attempt_robots<L: Locality>(
+    requester: &Requester<L>,
+    alarm: &mut Alarm,
+    job: &Job,
+    accepted: &impl Fn(),
+) -> Outcome {
+    make(requester, alarm, job, Terms::of(&requester.plan), accepted, Purpose::Robots).await
+}
+
+/// Makes one attempt by the terms of a single request. The body of its response is left to the caller
+/// ([`Outcome::incoming`]), unless the response is a redirect to be followed.
+///
+/// # Cancel safety
+///
+/// A connection on which the request was sent is closed if the future is dropped.
+pub(crate) async fn attempt_open<L: Locality>(
+    requester: &Requester<L>,
+    alarm: &mut Alarm,
+    job: &Job,
+    terms: Terms<'_>,
+) -> Outcome {
+    make(requester, alarm, job, terms, &|| {}, Purpose::Open).await
+}
+
+/// What an attempt is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Row,
+    Robots,
+    Open,
+}
+
+/// Keeps the connection of a body that the caller has read to its end.
+pub(crate) fn close<L: Locality>(requester: &Requester<L>, open: Open) {
+    put_back(requester, open.key, open.connection);
+}
+
+async fn make<L: Locality>(
+    requester: &Requester<L>,
+    alarm: &mut Alarm,
+    job: &Job,
+    terms: Terms<'_>,
+    accepted: &impl Fn(),
+    purpose: Purpose,
+) -> Outcome {
+    let now = requester.now();
+    let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
+    // As with curl, the limit covers a row with its redirects: an attempt gets what the redirects before it have left.
+    let limit = own_limit.or(terms.timeouts.total);
+    alarm.begin(now, limit.map(|limit| limit - job.spent()));
+    let outcome = Outcome::new(Stopwatch::start(job.ready, now));
+    let trace = Trace::attempt(job);
+    let mut attempt = Attempt {
+        requester,
+        alarm,
+        job,
+        terms,
+        uploads: false,
+        has_cookies: false,
+        accepted,
+        outcome,
+        purpose,
+        trace,
+    };
+    let failure = attempt.run().await.err();
+    if let Some(failure) = failure.as_ref().filter(|failure| failure.kind != ErrorKind::Resource)
+        && attempt.outcome.watch.timing().receive.is_none()
+    {
+        attempt.outcome.watch.fail(failure.kind.phase(), requester.now());
+    }
+    attempt.trace.ended(attempt.outcome.status, failure.as_ref());
+    attempt.outcome.failure = failure;
+    attempt.outcome
+}
+
+struct Attempt<'a, L: Locality, A> {
+    requester: &'a Requester<L>,
+    alarm: &'a mut Alarm,
+    job: &'a Job,
+    terms: Terms<'a>,
+    /// The body of the request cannot be sent again.
+    uploads: bool,
+    /// The request has cookies that belong to the run or to the caller.
+    has_cookies: bool,
+    accepted: &'a A,
+    outcome: Outcome,
+    purpose: Purpose,
+    trace: Trace,
+}
+
+impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
+    async fn run(&mut self) -> Result<(), Failure> {
+        let invalid = || Failure::new(ErrorKind::InputUrl, "the URL has no host");
+        let mut route = self.requester.plan.route(self.job);
+        if let Some((_, number)) = self.terms.tls.filter(|_| self.job.url.scheme() == "https") {
+            route.tls = number;
+        }
+        let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
+        let mut share = self.requester.plan.memory.share(self.job.row);
+        let (mut connection, head) = self.exchange(&key, &mut share).await?;
+        self.outcome.status = Some(head.status);
+        self.outcome.wire.http_version = Some(head.version);
+        self.outcome.headers = head.headers;
+        self.outcome.raw_head = head.raw;
+        self.outcome.notes = head.notes;
+        if self.requester.has_left_http2(&key) {
+            self.outcome.notes.add(Note::Http2Left);
+        }
+        let decision = self.judge(head.status);
+        self.keep_cookies(matches!(decision, Decision::Follow(_)));
+        let kept = match decision {
+            Decision::Follow(follow) => {
+                self.outcome.redirect = Some(follow);
+                Ok(self.pass_over(&mut connection).await)
+            }
+            Decision::Fail(failure) => Err(failure),
+            Decision::Stay if self.purpose == Purpose::Open => {
+                self.open(key, connection);
+                return Ok(());
+            }
+            Decision::Stay => self.keep(&mut connection, &mut share).await,
+        };
+        if kept.is_ok() {
+            let now =
+                if self.outcome.drained.at_once { self.requester.now() } else { self.requester.stamp() };
+            self.outcome.watch.receive(now);
+        }
+        if self.outcome.redirect.is_none() {
+            let views = &self.requester.views;
+            let Outcome { headers, raw_head, drained, .. } = &mut self.outcome;
+            let raw_bytes = raw_head.len();
+            self.outcome.hold = rest(share, headers, raw_bytes, drained, &views.store, &views.disk).await?;
+        }
+        if kept? {
+            self.outcome.is_warm = put_back(self.requester, key, connection);
+        }
+        Ok(())
+    }
+
+    /// Gets a connection, sends the request and waits for the head of the response.
+    async fn exchange(
+        &mut self,
+        key: &ConnKey,
+        share: &mut Share,
+    ) -> Result<(Lease<Box<Connection>>, Head), Failure> {
+        // Built first, so that an invalid request fails before a connection is opened.
+        let upload = self.terms.upload.as_deref().and_then(Option::as_deref).map(Upload::length);
+        let mut request = match self.terms.prepared {
+            Some(prepared) => prepared.build(self.job, upload)?,
+            None => {
+                let cookies = self.cookies();
+                self.requester.plan.template.build(self.job, cookies, upload)?
+            }
+        };
+        self.uploads = upload.is_some();
+        let mut pooled = self.lease(key).await?;
+        let mut resends = 0;
+        loop {
+            let is_pooled = pooled.is_some();
+            let mut connection = match pooled.take() {
+                Some(connection) => self.reuse(connection),
+                None => self.fresh(key).await?,
+            };
+            let failure = match self.send(&mut connection, &mut request, share).await {
+                Ok(head) => return Ok((connection, head)),
+                Err(failure) => failure,
+            };
+            if failure.kind == ErrorKind::H2Refused && resends < limits::H2_RESENDS_MAX && !self.uploads {
+                // It was not processed, so any request is sent again.
+                resends += 1;
+                if connection.wants_http1() {
+                    self.leave_http2(key);
+                }
+                pooled = self.lease(key).await?;
+            } else if connection.wants_http1() && self.leave_http2(key) && self.may_repeat() {
+                // A server of HTTP/1.1 that has chosen HTTP/2: sent again, once.
+            } else if is_pooled && is_idle_race(failure.kind) && !connection.is_answered() {
+                // The keep-alive race: the server closed the idle connection as the request was sent. Nothing was
+                // received, so an idempotent request is sent again, once, on a new connection.
+                if !connection.is_shared() {
+                    self.requester.learn(key, Habit::Closes);
+                }
+                if !self.may_repeat() {
+                    return Err(failure);
+                }
+            } else {
+                return Err(failure);
+            }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        connection: &mut Connection,
+        request: &mut Request<'_>,
+        share: &mut Share,
+    ) -> Result<Head, Failure> {
+        let requester = self.requester;
+        self.intend().await?;
+        request.upload = self.terms.upload.as_deref_mut().and_then(Option::take);
+        // How long an upload takes depends on its source.
+        let limit = self.terms.timeouts.first_byte.filter(|_| !self.uploads);
+        let deadline = Deadline::after(requester.now(), limit, ErrorKind::TimeoutFirstByte);
+        let watch = &mut self.outcome.watch;
+        let outcome = connection.send(request, self.terms.reading, share, || watch.send(requester.stamp()));
+        let head = self.alarm.within(deadline, outcome).await??;
+        self.outcome.watch.wait(requester.stamp());
+        Ok(head)
+    }
+
+    /// In a durable run, records a request that must not be sent twice in the write-ahead log.
+    async fn intend(&self) -> Result<(), Failure> {
+        let views = &self.requester.views;
+        let Some(intents) = views.intents.clone().filter(|_| !self.is_idempotent()) else { return Ok(()) };
+        let row = self.job.row;
+        let failed = |why: String| Failure::new(ErrorKind::SinkIo, format!("it was not sent: {why}"));
+        let recorded = views.disk.submit(move || intents.record(row)).await;
+        self.requester.stamp();
+        recorded.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+
+    /// True if the request may be sent again.
+    fn may_repeat(&self) -> bool {
+        !self.uploads && self.is_idempotent()
+    }
+
+    fn is_idempotent(&self) -> bool {
+        Method::is_idempotent(self.requester.plan.template.method_now(self.job))
+    }
+}
+
+fn is_idle_race(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::HttpNoResponse | ErrorKind::HttpReset)
+}
