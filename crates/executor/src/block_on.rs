@@ -1,6 +1,6 @@
 //! Waiting on a thread for a future, and what makes such a wait safe on a worker of the pool.
 //!
-//! Must never start a thread: it only tells the pool that one is asleep.
+//! It starts no thread: it only reports to the pool that this one sleeps.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -75,7 +75,7 @@ pub(crate) fn drive<F: Future>(
             return Ok(output);
         }
         if fork::generation() != generation {
-            // The future has forked, and this is the child: what it had polled before wakes nobody here, but says so when it is asked.
+            // The future has forked, and this is the child: jobs that it polled before the fork wake no thread here, and give `Forked`.
             on_worker = None;
             continue;
         }
@@ -154,7 +154,7 @@ impl OnWorker {
         }
     }
 
-    /// What the last poll has come upon, and whether it is certain that nothing else can wake this thread: all that hold its waker are known.
+    /// What the last poll waits for, and whether nothing else can wake this thread: every holder of its waker is known.
     fn noted(&self, sleeper: &Arc<Sleeper>, deadline: Option<Instant>) -> On {
         // The sleeper itself, the waker, the copy by which units are known, and the registered wait.
         const OWN: usize = 4;
@@ -177,7 +177,7 @@ impl Drop for OnWorker {
 
 local!(SLEEPER: Arc<Sleeper>);
 
-/// This thread's sleeper from the last time, unless an outer `block_on` uses it, or somebody may still wake it.
+/// This thread's sleeper from the last call, unless an outer `block_on` uses it or a copy of its waker is left.
 fn sleeper() -> Arc<Sleeper> {
     #[cfg(not(any(loom, shuttle)))]
     if let Ok(Some(sleeper)) = SLEEPER.try_with(|slot| slot.borrow_mut().take())

@@ -76,7 +76,7 @@ impl Builder {
         self
     }
 
-    /// This many threads are started at once and never let go; of more than `max_workers`, so many.
+    /// This many threads are started at once and do not end while idle; at most `max_workers`.
     pub fn min_workers(mut self, threads: usize) -> Self {
         self.min_workers = threads;
         self

@@ -1,7 +1,7 @@
 //! The one allocation of a job: its place in the pool, its closure and then its result, and the waker or group to notify.
 //!
-//! This file knows no queue. Taking the job out of its queue, under the pool's lock, transfers ownership of the closure: that caller
-//! calls `run` or `discard` once.
+//! It is independent of the queues. Taking the job out of its queue, under the pool's lock, transfers ownership of the closure: that
+//! caller calls `run` or `discard` once.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -233,7 +233,7 @@ impl Executor {
         Executor { label: Some(Label::new(label.into())), ..self.clone() }
     }
 
-    /// The same executor, whose jobs are said to come from the caller, whatever submits them.
+    /// The same executor, with the caller's location as that of every job that is submitted through it.
     #[track_caller]
     pub(crate) fn located(&self) -> Executor {
         Executor { at: Some(self.at.unwrap_or(Location::caller())), ..self.clone() }

@@ -1,6 +1,5 @@
-//! What many jobs tell one waiter: a countdown, the order of completion, the first failure. One wake-up a burst.
-//!
-//! Must never hold a result: those stay in their cells until the waiter takes them.
+//! The completion of many jobs, for one waiter: a countdown, the order of completion, the first failure. One wake-up a burst. Results stay
+//! in their cells until the waiter takes them.
 
 use std::task::{Context, Waker};
 

@@ -21,7 +21,7 @@ pub(crate) struct State {
     pub(crate) queue: Queue<Arc<dyn Task>>,
     /// How many of them are the root's own; the others were let through by views.
     pub(crate) own: usize,
-    /// How many more the root's queue takes before the core must be asked. Never more than there is room for.
+    /// How many more jobs the root's queue takes without a call of the core: at most as many as there is room for.
     pub(crate) room: usize,
     /// No worker is certain to look at this queue before it parks: after a push, the submitter must call the core.
     pub(crate) call: bool,

@@ -209,7 +209,7 @@ impl<R> Job<R> {
         self.cell.place().id()
     }
 
-    /// How far it has come. By the time this is read it may have come further.
+    /// The state of the job at the time of the call.
     pub fn state(&self) -> JobState {
         if self.pool.is_forked() {
             return JobState::Finished;

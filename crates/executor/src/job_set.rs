@@ -1,6 +1,4 @@
-//! Jobs that come in while others are awaited, and leave as they end.
-//!
-//! Must never look at each job to find the one that has ended, nor keep the result of one that was given.
+//! A set of jobs that grows while it is awaited: jobs are inserted at any time and removed as they end.
 
 use std::fmt;
 use std::pin::Pin;
@@ -48,7 +46,7 @@ pub struct JobSet<R> {
     group: Arc<Group>,
     /// Jobs that are done and not yet given, the next one last.
     ready: Vec<u32>,
-    /// Places of jobs whose wait was refused, and which have not told their end.
+    /// Places of jobs whose wait was refused, and which have not reported their end.
     refused: Vec<u32>,
     /// The jobs as a worker of that pool sees them that waits for them, with the place of each; made again when jobs were added.
     unit: Option<(Arc<Unit>, Vec<u32>, Arc<Pool>)>,
@@ -134,7 +132,7 @@ impl<R: Send + 'static> JobSet<R> {
         }
     }
 
-    /// Lets go of a job that would never end while it is waited for. Its place is not another's before it has told its end.
+    /// Releases a job that would never end while it is waited for. Its place is not used again before it has reported its end.
     fn refuse(&mut self) -> Result<R, JobError> {
         let number = self.jobs.iter().position(Option::is_some).expect("a set that waits has a job");
         let job = self.jobs.get_mut(number).and_then(Option::take);

@@ -1,6 +1,6 @@
 //! Many jobs, one waiter: all in the order of the input, each as it is done, or until something happens.
 //!
-//! Must never be woken once per job where one wake-up will do.
+//! A burst of completions causes one wake-up, not one for each job.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -202,7 +202,7 @@ impl<R: Send + 'static> Stream for AsCompleted<R> {
                 self.ready.reverse();
             }
             let Some(number) = self.ready.pop() else { break };
-            // One whose wait was refused tells its end later.
+            // One whose wait was refused reports its end later.
             if let Some(given) = self.many.take(number) {
                 self.left -= 1;
                 return Poll::Ready(Some(given));
@@ -331,7 +331,7 @@ impl<R: Send + 'static> Future for Wait<R> {
     }
 }
 
-/// Jobs that tell one group.
+/// Jobs that report their end to one group.
 struct Many<R> {
     jobs: Vec<Option<Job<R>>>,
     wake: Wake,
@@ -358,10 +358,10 @@ impl<R: Send + 'static> Many<R> {
         Many { jobs, wake, group: None, unit: None, generation: fork::generation() }
     }
 
-    /// The group, which from now on wakes this task; all jobs tell it.
+    /// The group, which wakes this task from now on; all jobs report to it.
     fn group(&mut self, cx: &Context<'_>) -> Arc<Group> {
         if std::mem::replace(&mut self.generation, fork::generation()) != fork::generation() {
-            // The group's lock may be held by a thread of the parent; in a new group each job says that it is there.
+            // The group's lock may be held by a thread of the parent; in a new group each job reports `Forked`.
             self.group = None;
         }
         if let Some(group) = &self.group {

@@ -1,6 +1,5 @@
-//! One lane: a name, a limit, a queue and counts. The pool itself is the root lane; every view is one more.
-//!
-//! Must never know of threads: `core` decides who runs what a lane lets through.
+//! A lane: a queue with a name, a limit and counters. The pool itself is the root lane; each view is a further one. It has no threads:
+//! `core` assigns the jobs that a lane lets through to workers.
 
 use std::sync::Arc;
 // Changed under the pool's mutex alone: no order for the checkers to try.
@@ -35,19 +34,19 @@ pub(crate) struct Lane {
     /// How many jobs of a view, and of views of it, run; and how many of these are on threads that sleep in the middle of a job.
     pub(crate) inside: usize,
     pub(crate) asleep: usize,
-    /// Those who wait for a place in the queue, first come, first served.
+    /// Waiters for a place in the queue, FIFO.
     pub(crate) admission: Queue<Arc<Applicant>>,
     pub(crate) closed: bool,
     /// Its running jobs are to stop, also those that were just about to start.
     pub(crate) stopping: bool,
-    /// Who wants to know when the lane has come to its end.
+    /// Waiters for the end of the lane.
     pub(crate) end: Vec<Ender>,
-    /// Handles and views of this lane. Nobody can submit to a lane without any.
+    /// Handles and views of this lane. Without any no job can be submitted to it.
     pub(crate) handles: usize,
     pub(crate) counts: Counts,
 }
 
-/// One that waits for the end of a lane.
+/// A waiter for the end of a lane.
 pub(crate) struct Ender {
     /// No other has it.
     pub(crate) id: u64,
@@ -104,8 +103,8 @@ impl Lane {
         }
     }
 
-    /// A place in the queue became free: it goes to the one who has waited longest for it. On the way to that one, all who only want to
-    /// know are told. Says whether it was given to another.
+    /// A place in the queue became free: it is given to the first waiter that holds a place when woken. Waiters before it that only ask
+    /// for a notification are woken. True if the place was given.
     pub(crate) fn vacate(&mut self, wake: &mut Vec<Waker>) -> bool {
         self.waiting -= 1;
         while let Some(next) = self.admission.pop() {
@@ -131,10 +130,10 @@ impl Lane {
     }
 }
 
-/// Someone who waits for a place in the queue.
+/// A waiter for a place in the queue.
 pub(crate) struct Applicant {
     state: Mutex<(Admission, Option<Waker>)>,
-    /// It is not given a place, which it might not come to fetch, but told that there may be one.
+    /// It is only notified that a place may be free, because it might not be polled again and so would keep a place that it was given.
     wants_to_know: bool,
 }
 
@@ -158,7 +157,7 @@ impl Applicant {
         state.1.take()
     }
 
-    /// How it stands; while it waits, `waker` is the one to wake.
+    /// Its state; while it waits, `waker` is the one to wake.
     pub(crate) fn ask(&self, waker: &Waker) -> Admission {
         // To clone or to drop a waker is the user's code: not under the lock.
         let new = waker.clone();

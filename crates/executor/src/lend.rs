@@ -1,6 +1,6 @@
 //! An object lent to an executor, one operation at a time, and got back: the hand-over that [`Unblock`](crate::Unblock) is built on.
 //!
-//! Must never lose the object when a job is refused or cancelled, nor use or drop it on the owner's thread while a worker can.
+//! The object is never lost when a job is refused or cancelled, and it is used and dropped on a worker as long as there is one.
 //!
 //! The object rests on a *desk* that owner and job share. A job carries a *lease* and no object: it takes the object when it runs and
 //! puts it back when it ends, so that a job that never runs leaves it where it is. What the owner decides while an operation is under
@@ -34,11 +34,11 @@ struct Desk<T>(Mutex<State<T>>);
 
 struct State<T> {
     object: Object<T>,
-    /// A job that has not ended, and was not dropped either, will come to the desk.
+    /// A job has a lease: it has neither ended nor been dropped.
     leased: bool,
-    /// Calls that the next job to come to rest makes first.
+    /// Calls that a job makes before it puts the object back.
     follow_ups: VecDeque<FollowUp<T>>,
-    /// The owner is gone; what the next job to come to rest does with the object.
+    /// The owner was dropped; what a job does with the object instead of putting it back.
     end: Option<End<T>>,
 }
 
@@ -63,7 +63,7 @@ enum Event<T> {
 }
 
 impl<T> State<T> {
-    /// The one function that moves the object. Gives the object to whoever takes it.
+    /// The state machine: the only function that moves the object. Returns the object for `Taken`.
     fn moved(&mut self, event: Event<T>) -> Option<T> {
         let (next, given) = match (std::mem::replace(&mut self.object, Object::InUse), event) {
             (Object::Here(object), Event::Taken) => (Object::InUse, Some(object)),
@@ -204,7 +204,7 @@ impl<T> Drop for Lease<T> {
             state.leased = false;
             if state.end.is_some() { state.moved(Event::Taken) } else { None }
         };
-        // Nobody else will come: the executor is shut down.
+        // No other job will: the executor is shut down.
         if let Some(object) = left {
             desk.rest(Some(object));
         }
@@ -215,7 +215,7 @@ impl<T> Desk<T> {
     fn first(&self) -> Option<T> {
         let mut state = self.0.lock();
         let object = state.moved(Event::Taken);
-        // A job that finds the object gone does not come to rest.
+        // A job that finds the object gone puts nothing back.
         state.leased &= object.is_some();
         object
     }

@@ -178,8 +178,8 @@ where
     }
 }
 
-/// Read as a `Stream`, it cannot know whether it is asked again: it holds no place in the line for the queue, and takes one that is free
-/// when it asks. [`next`](Map::next) of its own waits its turn.
+/// A `Stream` may never be polled again, so it does not wait in line for a place in the queue: it takes one that is free when it is
+/// polled, and is woken when there may be one. [`Map::next`] waits in line.
 impl<I, F, R> Stream for Map<I, F, R>
 where
     I: Iterator,

@@ -91,7 +91,7 @@ impl<T> Queue<T> {
             return None;
         }
         loop {
-            let first = self.segments.front_mut().expect("live entries stand in segments");
+            let first = self.segments.front_mut().expect("live entries are in segments");
             if first.live == 0 {
                 self.segments.pop_front();
                 self.base += SEGMENT as u64;

@@ -1,6 +1,7 @@
 //! Jobs that borrow from the caller's stack: a call that blocks, as `std::thread::scope` does, until all of them are done.
 //!
-//! Must never return, nor unwind, while a job of the scope exists. That is what makes the crate's only `unsafe`, which is here, sound.
+//! The call neither returns nor unwinds while a job of the scope exists. That makes the `unsafe` block sound, which erases the lifetime of
+//! the closures.
 
 #![allow(unsafe_code)]
 
@@ -169,7 +170,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             tasks.open.push(job.task());
             tasks.added += 1;
             drop(tasks);
-            // A job of the scope has submitted another: if the end of the scope waits already, it is to know.
+            // A job of the scope has submitted another: if the end of the scope already waits, it must wait for this one too.
             self.latch.wake();
         }
         ScopedJob { job, slot, latch: Arc::clone(&self.latch), scope: PhantomData }
@@ -212,7 +213,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         drive(pin!(self.executor.reserve()), None, Awaits::Jobs { unit: &unit, refusal: Refusal::Error }).ok()
     }
 
-    /// The jobs of the scope that stand so.
+    /// The jobs of the scope in such a position.
     fn tasks(&self, wanted: impl Fn(Position) -> bool) -> Vec<Arc<dyn Task>> {
         let mut tasks = self.tasks.lock();
         tasks.open.retain(|task| task.place().position() != Position::Gone);
@@ -298,17 +299,17 @@ struct Slot<R> {
     state: Awaiting,
 }
 
-/// Who wants to know what becomes of a job.
+/// What receives the result of a job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Awaiting {
-    /// The one who has the handle.
+    /// The handle.
     Handle,
-    /// The same; the job will not run.
-    HandleInVain,
+    /// The handle; the job will not run.
+    HandleNotRun,
     /// The scope, as the handle was dropped.
     Scope,
-    /// Nobody: it was cancelled.
-    Nobody,
+    /// Nothing: the wait has ended, or the job was cancelled.
+    Nothing,
 }
 
 impl<R> ScopedJob<'_, R> {
@@ -325,11 +326,11 @@ impl<R> ScopedJob<'_, R> {
         if let Some(job) = self.job.take()
             && let Err(error) = job.wait()
         {
-            self.slot.lock().state = Awaiting::Nobody;
+            self.slot.lock().state = Awaiting::Nothing;
             return Err(error);
         }
         let mut slot = self.slot.lock();
-        slot.state = Awaiting::Nobody;
+        slot.state = Awaiting::Nothing;
         let result = slot.result.take();
         drop(slot);
         // A job that has failed in a `try_scope` leaves none.
@@ -345,7 +346,7 @@ impl<R> ScopedJob<'_, R> {
         let outcome = self.job.as_ref().map_or(CancelOutcome::TooLate, Job::cancel);
         if outcome == CancelOutcome::Removed {
             // Only now: a job that runs must find that its result is still wanted.
-            self.slot.lock().state = Awaiting::Nobody;
+            self.slot.lock().state = Awaiting::Nothing;
         }
         outcome
     }
@@ -365,9 +366,9 @@ impl<R> Drop for ScopedJob<'_, R> {
             job.detach();
         }
         match (state, result) {
-            (Awaiting::HandleInVain, _) => self.latch.did_not_run(),
+            (Awaiting::HandleNotRun, _) => self.latch.did_not_run(),
             (_, Some(Err(panic))) => self.latch.keep(panic),
-            (Awaiting::Handle | Awaiting::Scope | Awaiting::Nobody, _) => {}
+            (Awaiting::Handle | Awaiting::Scope | Awaiting::Nothing, _) => {}
         }
     }
 }
@@ -392,11 +393,11 @@ impl<F: FnOnce() -> Option<R>, R> ScopedTask<F, R> {
         let late = {
             let mut slot = slot.lock();
             match slot.state {
-                Awaiting::Handle | Awaiting::HandleInVain => {
+                Awaiting::Handle | Awaiting::HandleNotRun => {
                     slot.result = result;
                     None
                 }
-                Awaiting::Scope | Awaiting::Nobody => result,
+                Awaiting::Scope | Awaiting::Nothing => result,
             }
         };
         match late {
@@ -415,9 +416,9 @@ impl<F, R> Drop for ScopedTask<F, R> {
         if let (Some(_), Some(slot)) = (&closure, &slot) {
             let mut slot = slot.lock();
             match slot.state {
-                Awaiting::Handle => slot.state = Awaiting::HandleInVain,
+                Awaiting::Handle => slot.state = Awaiting::HandleNotRun,
                 Awaiting::Scope => self.open.0.did_not_run(),
-                Awaiting::HandleInVain | Awaiting::Nobody => {}
+                Awaiting::HandleNotRun | Awaiting::Nothing => {}
             }
         }
         guarded(move || drop(closure));
@@ -452,7 +453,7 @@ impl Latch {
         self.cancelled.store(true, Ordering::Release);
     }
 
-    /// A job did not run, and there is no handle that would say so.
+    /// A job did not run, and no handle is left to report it.
     fn did_not_run(&self) {
         if !self.cancelled.load(Ordering::Acquire) {
             let why = "a job of the scope did not run: the executor was shut down or has no thread, or it would have \

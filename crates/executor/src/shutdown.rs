@@ -1,6 +1,6 @@
 //! The end of an executor, or of a view: three ways to come to it, with or without a time limit, and a report.
 //!
-//! Must never wait for the job it is called in.
+//! A shutdown that is called in a job does not wait for that job.
 
 use std::fmt;
 use std::future::Future;
@@ -22,20 +22,20 @@ use crate::worker::Worker;
 /// What becomes of the jobs when an executor is shut down. In each case, no new ones are let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
-    /// What is queued still runs.
+    /// Queued jobs still run.
     Drain,
-    /// What is queued is cancelled; what runs comes to its end.
+    /// Queued jobs are cancelled; running ones are waited for.
     CancelQueued,
-    /// What is queued is cancelled; what runs is asked to stop, through its token.
+    /// Queued jobs are cancelled; running ones are asked to stop, through their tokens.
     CancelAll,
 }
 
-/// What a shutdown has come to.
+/// The result of a shutdown.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Queued jobs that were cancelled.
     pub cancelled: usize,
-    /// Running jobs whose token was told.
+    /// Running jobs whose token was cancelled.
     pub asked_to_stop: usize,
     /// Jobs that were still running when the wait ended. Jobs that cannot end before it, such as the one that waits, are not among them.
     pub still_running: Vec<StillRunning>,
@@ -44,7 +44,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether everything has come to its end.
+    /// True if no job is left.
     pub fn is_complete(&self) -> bool {
         self.still_running.is_empty() && self.still_queued == 0
     }

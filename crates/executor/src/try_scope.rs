@@ -1,6 +1,6 @@
 //! A scope whose jobs may fail: the first failure cancels the rest, as in trio's nursery and Java's `StructuredTaskScope`.
 //!
-//! Must never wait for its jobs in a way of its own: it is a [`Scope`], and what makes that sound is there.
+//! It is built on [`Scope`], whose wait makes the borrowed closures sound, and has no `unsafe` and no wait of its own.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -155,11 +155,11 @@ struct Rest {
 struct Jobs {
     cancelled: bool,
     handles: Vec<CancelHandle>,
-    /// At so many handles, those of jobs that are over are dropped.
+    /// When there are this many handles, those of jobs that are over are dropped.
     sweep_at: usize,
 }
 
-/// So few handles are kept without a look.
+/// Below this many, handles are kept without a sweep.
 const SWEEP_MIN: usize = 64;
 
 impl Jobs {

@@ -1,6 +1,5 @@
-//! Those who sleep: a worker, with what it is doing, and a thread that waits for a future.
-//!
-//! Must never decide when they are woken.
+//! The threads that sleep: a worker, with the job that it runs, and a thread that waits for a future. When they are woken is decided in
+//! `core`.
 
 use std::sync::Arc;
 use std::task::{RawWakerVTable, Wake, Waker};
@@ -12,8 +11,8 @@ use crate::lane::ROOT;
 use crate::origin::Origin;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, Parker};
 
-/// A thread that waits for a future: its waker. Whoever wakes it by value lets go of it first, so that the thread, once awake, can tell by
-/// the count of copies who may still wake it.
+/// A thread that waits for a future: its waker. A wake by value drops its reference before it unparks, so that the thread, once awake,
+/// can count the wakers that are left.
 pub(crate) struct Sleeper(Arc<Flag>);
 
 struct Flag {
@@ -27,17 +26,17 @@ impl Sleeper {
         Sleeper(Arc::new(Flag { parker: Parker::new(), woken: AtomicBool::new(false) }))
     }
 
-    /// By this, wakers of sleepers are known.
+    /// The vtable by which wakers of sleepers are recognised.
     pub(crate) fn vtable() -> &'static RawWakerVTable {
         Waker::from(Arc::new(Sleeper::new())).vtable()
     }
 
-    /// Whether it was woken since it last asked.
+    /// Whether it was woken since the last call.
     pub(crate) fn take_woken(&self) -> bool {
         self.0.woken.swap(false, Ordering::AcqRel)
     }
 
-    /// Sleeps until woken; says whether it was, before the deadline.
+    /// Sleeps until woken or until the deadline. True if it was woken.
     pub(crate) fn sleep(&self, deadline: Option<Instant>) -> bool {
         loop {
             if self.take_woken() {
@@ -54,7 +53,7 @@ impl Sleeper {
 
 impl Flag {
     fn set(&self) {
-        // Who is awake already need not be woken again: one system call less.
+        // A thread that is awake already is not woken again: one system call less.
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.parker.unpark();
         }
@@ -111,7 +110,7 @@ pub(crate) struct Worker {
     ending: Mutex<Vec<(u64, u32)>>,
     /// The tokens of the jobs that run here, with their lanes, the innermost last.
     pub(crate) tokens: Mutex<Vec<(u32, CancelToken)>>,
-    /// It is in the start hook, and has not yet come to the queue.
+    /// It runs the start hook, and has not looked for work yet.
     pub(crate) preparing: AtomicBool,
 }
 

@@ -1,11 +1,10 @@
-//! The end of the pool or of a view: how it begins, when it has come, who wants to know, and what stands in its way.
-//!
-//! Must never wait: who waits for an end is told when it has come.
+//! The end of the pool or of a view: how it begins, when it has come, which waiters are woken by it, and what delays it. Nothing here
+//! blocks.
 //!
 //! A job cannot wait for its own end, so an end comes although jobs are left that cannot end before it: those that wait for it, those
 //! that sleep on such a job, and those that wait for the end of another lane which such a job is in. All other jobs are waited for, also if
 //! they wait for some end themselves. A worker that sleeps on an end lends its places in views to what is queued before it, as in any
-//! other wait (`lending`); and if nothing can bring that end, it is told (`deadlock`).
+//! other wait (`lending`); if the end can never come, its wait is refused (`deadlock`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +82,7 @@ impl Core {
         }
     }
 
-    /// Nobody waits for that end under this `id` any more.
+    /// Removes the waiter with this `id`.
     pub(crate) fn forget_end(&mut self, number: u32, id: u64) -> Option<Waker> {
         let end = &mut self.lane(number).end;
         let at = end.iter().position(|ender| ender.id == id)?;
@@ -92,8 +91,7 @@ impl Core {
         Some(ender.waker)
     }
 
-    /// Says who wants to know if lane `number`, or one that it is a view of, has come to its end; frees views that nobody can reach any
-    /// more.
+    /// Returns the wakers to call if lane `number`, or one that it is a view of, has come to its end; frees views that are unreachable.
     pub(super) fn ended(&mut self, number: u32) -> Vec<Waker> {
         let mut wakers = Vec::new();
         let mut at = number;
@@ -122,7 +120,7 @@ impl Core {
         wakers
     }
 
-    /// Says who is to be woken because lane `number` has come to its end.
+    /// Adds the wakers to call because lane `number` has come to its end.
     fn tell_end(&mut self, number: u32, wakers: &mut Vec<Waker>) {
         if self.lane(number).closed && !self.lane(number).end.is_empty() && self.is_over(number) {
             let end = std::mem::take(&mut self.lane(number).end);
@@ -206,7 +204,7 @@ impl Core {
         }
     }
 
-    // What stands in the way of an end.
+    // What delays an end.
 
     /// The workers that must end, or the jobs of the lane there, before the lane can come to its end.
     pub(super) fn workers_before_end(&self, number: u32) -> Vec<u32> {

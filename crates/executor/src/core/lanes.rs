@@ -1,6 +1,4 @@
-//! What concerns whole lanes: places in their queues, new views, what they have counted.
-//!
-//! Must never hand a job to a worker: that is the round's business.
+//! Operations on whole lanes: places in their queues, new views, counters. Jobs are given to workers in `round`.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -12,7 +10,7 @@ use crate::lane::{Applicant, Counts, Lane, ROOT};
 use crate::metrics::Metrics;
 
 impl Core {
-    /// Counts a place in the lane's queue as taken; or puts `applicant` in the line for one, under the ticket that comes back.
+    /// Takes a place in the lane's queue; or queues `applicant` for one, and returns its ticket.
     pub(crate) fn apply(&mut self, number: u32, applicant: &Arc<Applicant>) -> Result<Option<u64>, Rejected> {
         let inbox = Arc::clone(&self.inbox);
         let mut incoming = inbox.lock();

@@ -1,12 +1,12 @@
-//! The pool's bookkeeping: which job goes to which worker, who sleeps, who is woken, when a thread is wanted. Plain data under one
-//! short lock, so that every decision sees the whole; but for the inbox, which has a lock of its own.
+//! The state of the pool: which job goes to which worker, which workers sleep, which is woken, when a thread is requested. Plain data
+//! under one short lock, so that every decision sees the whole; but for the inbox, which has a lock of its own.
 //!
-//! Must never run, wake, drop or start anything itself: each call answers with what is to be done once the lock is released.
+//! Nothing is run, woken, dropped or started here: each call returns the effects to be carried out once the lock is released.
 //!
 //! The rules, which the loom models check:
 //!
-//! - A job enters the inbox under the inbox's lock, and there it shows whether somebody is on the way to it. Whoever finds the inbox
-//!   empty and will not come back says so under that lock (`call`), while it holds the core's. Nothing can slip between.
+//! - A worker that finds the inbox empty sets `call` under the inbox's lock, while it holds the core's, before it parks. A submitter
+//!   reads `call` under the same lock as it pushes its job, and calls the core if it is set. So no wake-up is lost.
 //! - While a runnable job waits and a thread could be had for it, some worker is *searching*: it is certain to come to the queue
 //!   before it sleeps. A worker that was woken or is being started counts as searching from the moment of that decision.
 //! - At most one worker is woken or started at a time: the one that comes to the queue and leaves jobs behind passes the baton on,
@@ -14,9 +14,9 @@
 //!   idle meanwhile is woken instead.
 //! - A worker that sleeps in the middle of its job is no longer active, and another may take its place. Only if none can, a job that
 //!   such a sleeper waits for is run by the sleeper itself (`waits`).
-//! - A worker is counted as searching before the result of its job can be seen: who waits for the result and submits the next job
-//!   needs no second thread. It counts no longer, and a job that it has claimed goes back to the queue, before it calls user code that
-//!   may take any time: a waker that is not of this crate, the `Drop` of a result.
+//! - A worker counts as searching before the result of its job can be seen, so that a waiter that then submits the next job needs no
+//!   second thread. It counts no longer, and a job that it has claimed goes back to the queue, before it calls user code that may take
+//!   any time: a waker that is not of this crate, the `Drop` of a result.
 
 mod lanes;
 mod ends;
@@ -61,19 +61,19 @@ pub(crate) struct Core {
     /// Views by the lane that they are views of, and their name.
     names: HashMap<(u32, Arc<str>), u32>,
     bounds: Bounds,
-    /// Workers that sleep, the one that slept in last on top: the coldest is at the bottom and is the first to be let go.
+    /// Idle workers, as a LIFO stack: the one that has been idle for longest is at the bottom, and the first to reach its keep-alive time.
     idle: Vec<Arc<Worker>>,
     pub(crate) workers: Vec<Arc<Worker>>,
     threads: usize,
     searching: usize,
-    /// Threads that were asked for and have not come yet; and those that are in their start hook.
+    /// Threads that were requested and have not started yet; and those that run their start hook.
     starting: usize,
     preparing: usize,
     /// The workers that sleep in the middle of a job.
     waits: Waits,
-    /// Threads on their way out.
+    /// Threads that are ending.
     leaving: usize,
-    /// Those who wait for the end of some lane.
+    /// The number of waiters for the end of any lane.
     enders: usize,
     /// A sleeper ended its wait early, or a job that was let through before others has begun or is gone: others may have counted on a
     /// place that this one would have lent next.
@@ -84,7 +84,7 @@ pub(crate) struct Core {
     ahead: Option<u64>,
     /// Sleepers were stuck when it was let through, and may be when it has begun.
     unsettled: bool,
-    /// The system has refused a thread: none is asked for until `retry`.
+    /// The system has refused a thread: none is requested until `retry`.
     pub(crate) held_off: bool,
 }
 
@@ -117,7 +117,7 @@ impl Effects {
 /// What a worker does next.
 pub(crate) enum Next {
     Run(Arc<dyn Task>),
-    /// Look again soon. `alone`: nobody else is looking.
+    /// Look again soon. `alone`: no other worker searches.
     Search {
         alone: bool,
     },
@@ -209,7 +209,7 @@ impl Core {
         }
     }
 
-    /// The lane of that number. A number is only used by who keeps its lane alive: a handle, a view of it, or a job in it.
+    /// The lane of that number. Only what keeps a lane alive has its number: a handle, a view of it, or a job in it.
     pub(crate) fn lane(&mut self, number: u32) -> &mut Lane {
         match number {
             ROOT => &mut self.root,
@@ -228,7 +228,7 @@ impl Core {
         }
     }
 
-    /// A job came into the inbox while nobody was on the way to it.
+    /// A job was pushed to the inbox while `call` was set.
     pub(crate) fn called(&mut self) -> Effects {
         let mut effects = Effects::default();
         self.baton(&mut effects);
@@ -240,7 +240,7 @@ impl Core {
         self.threads - self.waits.asleep() - self.idle.len()
     }
 
-    /// If a runnable job waits and nobody is on the way to the queue, sends somebody. If none waits, the next to come in must call.
+    /// If a runnable job waits and no worker searches, wakes or requests one. If none waits, sets `call` for the next submitter.
     fn baton(&mut self, effects: &mut Effects) {
         if self.to_look_again || !self.went_back.is_empty() {
             self.to_look_again = false;
@@ -265,14 +265,14 @@ impl Core {
             self.searching += 1;
             effects.unpark = Some(worker);
         } else if self.starting > 0 || (self.preparing > 0 && self.preparing >= self.runnable()) {
-            // They are coming.
+            // Those will take the jobs.
         } else if self.may_start() {
             self.threads += 1;
             self.starting += 1;
             effects.start_thread = true;
         } else {
             effects.wake.extend(self.help());
-            // Each that comes in may find that it is time to ask for a thread again.
+            // While threads are refused every submitter calls, because the pause before the next request may be over.
             self.inbox.lock().call = self.held_off;
         }
     }
@@ -283,7 +283,7 @@ impl Core {
     }
 
     fn may_start(&self) -> bool {
-        // Without any thread, each that comes in asks: it is rejected at once if that is refused.
+        // Without any thread every submission requests one; the job is rejected at once if the thread is refused.
         let asks = !self.held_off || self.threads == 0;
         asks && self.threads < self.bounds.max + self.bounds.extra
     }

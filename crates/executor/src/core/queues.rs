@@ -1,6 +1,5 @@
-//! How jobs enter the queues, pass the views, and are taken out again.
-//!
-//! Must never drop a job: it is handed out, because its closure is user code.
+//! How jobs enter the queues, pass the views, and are taken out again. A job that is taken out is returned and not dropped, because the
+//! `Drop` of its closure is user code, which must not run under the lock.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -34,7 +33,7 @@ impl Core {
         }
         task.place().set_id(incoming.next_id());
         drop(incoming);
-        // Nobody sleeps on it yet, so no place is lent to it.
+        // No worker sleeps on it yet, so no place is lent to it.
         self.enter(task, number);
         let mut effects = Effects::default();
         self.baton(&mut effects);
@@ -79,7 +78,7 @@ impl Core {
         self.first.push(task);
     }
 
-    /// Takes the oldest runnable job. What has come in is fetched when all that was fetched before is taken: all of it at once.
+    /// Takes the oldest runnable job. When the root queue is empty, the whole inbox is moved to it at once.
     pub(super) fn pop(&mut self) -> Option<Arc<dyn Task>> {
         if !self.first.is_empty() {
             return self.first.pop();
@@ -102,7 +101,7 @@ impl Core {
         self.first.len() + self.root.queue.len() + self.inbox.lock().queue.len()
     }
 
-    /// Takes a job out of the queue where it stands.
+    /// Takes a job out of the queue that it is in.
     pub(super) fn take_out(&mut self, place: &Place) -> Option<Arc<dyn Task>> {
         let Position::Queued(at) = place.position() else { return None };
         let ticket = place.ticket();

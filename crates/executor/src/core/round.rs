@@ -1,6 +1,5 @@
-//! A worker's round: it comes for a job, has begun it, has ended it.
-//!
-//! Must never let a worker sleep before the result of its job is seen.
+//! The transitions of a worker: it takes a job, has begun it, has ended it. No worker sleeps before the result of its last job can be
+//! seen.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -53,7 +52,7 @@ impl Core {
         (next, effects)
     }
 
-    /// A worker that has got this as its next step has something to do before, which may take long. It asks again then.
+    /// Takes back the next step of a worker that must first run user code, which may take long. It asks again afterwards.
     pub(crate) fn postpone(&mut self, next: Next) -> Effects {
         let mut effects = Effects::default();
         match next {

@@ -1,6 +1,4 @@
-//! Threads that come, are refused, fall idle and leave.
-//!
-//! Must never start one: `baton` says when one is wanted.
+//! The counts of threads: those that start, are refused, become idle and end. `baton` requests a thread; `pool` starts it.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -18,7 +16,7 @@ impl Core {
         self.starting += 1;
     }
 
-    /// A new thread has come. It has a start hook to run before it looks for work.
+    /// A new thread has started. It runs its start hook before it looks for work.
     pub(crate) fn arrived(&mut self, me: &Arc<Worker>) -> Effects {
         self.workers.push(Arc::clone(me));
         self.starting -= 1;
@@ -29,7 +27,7 @@ impl Core {
         effects
     }
 
-    /// A worker that sleeps for want of work.
+    /// The worker that became idle last.
     pub(crate) fn idle_worker(&self) -> Option<Arc<Worker>> {
         self.idle.last().map(Arc::clone)
     }
@@ -53,7 +51,7 @@ impl Core {
         self.ended(ROOT)
     }
 
-    /// A thread could not be started. If nobody is left who could run what is queued, it is handed out to be rejected.
+    /// A thread could not be started. If no other can run what is queued, those jobs are returned to be rejected.
     pub(crate) fn refused(&mut self) -> (Vec<Arc<dyn Task>>, Effects) {
         self.threads -= 1;
         self.starting -= 1;
@@ -74,7 +72,7 @@ impl Core {
         (tasks, effects)
     }
 
-    /// It is time to ask for a thread again.
+    /// The pause after a refusal is over: threads may be requested again.
     pub(crate) fn retry(&mut self) -> Effects {
         self.held_off = false;
         self.called()

@@ -1,6 +1,7 @@
 //! What a `block_on` on a worker has polled, as plain data.
 //!
-//! Must never drop a unit while a thread's values are borrowed: it may hold the last of a result.
+//! Units are returned to be dropped, and not dropped while a thread-local is borrowed: a unit may own the last reference to a result,
+//! whose `Drop` is user code.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,16 +9,16 @@ use std::task::Waker;
 
 use crate::core::Unit;
 
-/// What a `block_on` on a worker has come upon.
+/// What a `block_on` on a worker waits for.
 pub(crate) struct Awaiting {
     pub(super) waker: Waker,
     /// In the last poll, with this very waker.
     pub(super) units: Vec<Arc<Unit>>,
     /// Where else the waker is kept, for one of these to use and for nothing else.
     pub(super) beside: Vec<usize>,
-    /// More than it is worth to look at.
+    /// More than `NOTED_MAX` units.
     pub(super) many: bool,
-    /// Units that would never be done while this thread waits for them: they say so at the next poll.
+    /// Units that would never be done while this thread waits for them: their next poll gives the error.
     pub(super) dead: Vec<Arc<Unit>>,
 }
 
@@ -35,7 +36,7 @@ impl Awaiting {
 #[derive(Default)]
 pub(super) struct Others {
     pub(super) units: BTreeMap<usize, Arc<Unit>>,
-    /// At so many, those that are over are dropped.
+    /// When there are this many, those that are over are dropped.
     sweep_at: usize,
 }
 

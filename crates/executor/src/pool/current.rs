@@ -1,6 +1,5 @@
-//! What a worker's thread knows of itself, and what other files ask about the thread they are on.
-//!
-//! Must never keep the thread's values borrowed while the user's code runs.
+//! The thread-local state of a worker's thread, and queries about the current thread. It is never borrowed while user code runs, which
+//! may reach it again.
 
 use std::sync::Arc;
 
@@ -13,19 +12,19 @@ use crate::worker::Worker;
 
 local!(CURRENT: Current);
 
-/// What a worker's thread knows of itself. It is made before anything else in the thread, so that it is dropped after all other values
-/// of the thread: then the thread is gone.
+/// The state of a worker's thread. It is initialized before any other thread-local, so that it is dropped after all of them; its drop
+/// reports the thread as ended.
 pub(super) struct Current {
     pub(super) pool: Arc<Pool>,
     pub(super) worker: Arc<Worker>,
     /// The views of the jobs that it is in the middle of.
     pub(super) lanes: Vec<u32>,
-    /// Jobs that are run inside others, here and now.
+    /// How deep jobs are run inside waits of other jobs on this thread.
     pub(super) depth: usize,
-    /// What the innermost `block_on` has come upon; none outside a `block_on`.
+    /// What the innermost `block_on` waits for; none outside a `block_on`.
     pub(super) awaited: Option<Awaiting>,
     pub(super) others: Others,
-    /// It has had its last job.
+    /// It takes no further job.
     pub(super) leaving: bool,
 }
 
@@ -44,7 +43,7 @@ impl Current {
         CURRENT.with(|current| *current.borrow_mut() = Some(new));
     }
 
-    /// It has had its last job.
+    /// It takes no further job.
     pub(super) fn set_leaving() {
         with_any(|current| current.leaving = true);
     }
@@ -115,7 +114,7 @@ pub(crate) fn current_job(pool: &Arc<Pool>) -> Option<(Arc<Worker>, u64)> {
     })
 }
 
-/// The pool that this thread is a worker of, unless it has had its last job.
+/// The pool that this thread is a worker of, unless it takes no further job.
 pub(crate) fn current_pool() -> Option<Arc<Pool>> {
     let pool = with_any(|current| (!current.leaving).then(|| Arc::clone(&current.pool))).flatten();
     pool.filter(|pool| !pool.is_forked())

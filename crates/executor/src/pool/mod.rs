@@ -1,7 +1,7 @@
-//! The pool: what a call on an executor does, and what is done once the lock of the core is released. Its threads are in `threads`, a worker's
-//! life in `work`, and a job that waits in `waiting`.
+//! The pool: the calls on an executor, and the effects that are carried out once the lock of the core is released. Threads are started in
+//! `threads`, the main loop of a worker is in `work`, a job that waits in `waiting`.
 //!
-//! Must never run the user's code (a job, a waker, a hook, a `Drop`) while the lock is held.
+//! User code (a job, a waker, a hook, a `Drop`) never runs while the lock is held.
 
 mod waiting;
 mod threads;
@@ -319,7 +319,7 @@ impl Pool {
         running.collect()
     }
 
-    /// A number for one who waits for an end.
+    /// A unique number for a waiter for an end.
     pub(crate) fn next_end(&self) -> u64 {
         self.ends.fetch_add(1, Ordering::Relaxed) as u64
     }

@@ -1,7 +1,5 @@
-//! Starting threads: the only file that does. What becomes of one that is refused, and what a worker's thread does from its first
-//! instruction to its last.
-//!
-//! Must never decide whether a thread is wanted: the core does.
+//! Starts threads: the only file that does. It retries refused ones with back-off, and has the first and the last instruction of a
+//! worker's thread. The core decides whether a thread is started.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -77,7 +75,7 @@ impl Pool {
         spawned.inspect_err(trace::thread_refused)
     }
 
-    /// After a refused thread: when to ask again.
+    /// After a refused thread: sets when the next one is requested.
     fn back_off(self: &Arc<Self>) {
         let pause = {
             let mut refusal = self.refusal.lock();
@@ -115,7 +113,7 @@ impl Pool {
     }
 }
 
-/// A thread that is counted and on its way. Whoever drops this without running it has refused the thread.
+/// A thread that is counted and is to be started. Dropping this without running it reports the thread as refused.
 struct Start {
     pool: Option<Arc<Pool>>,
     number: u32,

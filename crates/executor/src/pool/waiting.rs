@@ -1,6 +1,4 @@
-//! A worker that waits in the middle of a job: it sleeps, is replaced, and runs what it waits for if no thread can.
-//!
-//! Must never decide that: the core does.
+//! A worker that waits in the middle of a job: it sleeps, is replaced, and runs what it waits for if no thread can. The core decides which.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +34,7 @@ impl Waiting {
     /// However that ends, it comes back only with all places that this job has in views.
     pub(crate) fn sleep(&self, sleeper: &Sleeper, on: On, deadline: Option<Instant>) -> Slept {
         let slept = self.sleep_on(sleeper, on, deadline);
-        // Who wakes it meanwhile does so in vain: what it waits for is looked at after this in any case.
+        // Other wake-ups are ignored meanwhile: what it waits for is checked afterwards in any case.
         while !self.has_all_places() {
             sleeper.sleep(None);
         }

@@ -1,6 +1,4 @@
-//! A worker's life: it takes jobs, runs them, looks for more, sleeps.
-//!
-//! Must never start a thread.
+//! The main loop of a worker: it takes jobs, runs them, searches for more, sleeps. It starts no thread.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -80,7 +78,7 @@ impl Pool {
     }
 
     fn next(self: &Arc<Self>, me: &Arc<Worker>, mut from: CameFrom, tally: &mut Tally) -> Next {
-        // Once is enough: who waits for a place in the queue may come back each time.
+        // Only once: a slow waiter for a place in the queue may be there again each time.
         let mut may_postpone = true;
         loop {
             let (next, effects) = self.core().next(me, from, tally);

@@ -285,7 +285,7 @@ impl<T: Send + 'static> Unblock<T> {
         .await
     }
 
-    /// An error that no operation could tell: why a stream has ended before its iterator did, or a write that ran behind.
+    /// Takes an error that no operation has returned: that of a stream that ended before its iterator, or of a write in the background.
     pub fn take_error(&mut self) -> Option<io::Error> {
         self.failed.take()
     }

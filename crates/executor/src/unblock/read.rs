@@ -226,8 +226,8 @@ impl Stock {
 }
 
 impl Blocks {
-    /// Takes in what a read has brought; a little of it joins the last block, so that small reads come out in large ones. Says
-    /// whether there is room for more.
+    /// Stores the result of a read; a small one is appended to the last block, so that small reads are coalesced. True if there is
+    /// room for more.
     fn put(&mut self, block: &mut Block, read: io::Result<usize>, room: usize, bytes: usize) -> bool {
         match read {
             Ok(0) => self.after = Some(Ok(())),
