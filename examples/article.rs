@@ -11,7 +11,7 @@ use overlapped::{Executor, block_on, gather};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let urls: Vec<String> = std::env::args().skip(1).collect();
 
-    // 1. One after the other: the program stands still while each request waits.
+    // 1. One after the other: the program is blocked while each request waits.
     let start = Instant::now();
     let responses: Vec<String> = urls.iter().map(|url| get(url)).collect();
     println!("[{}]\nsequential: {:.3} s\n", responses.join(", "), start.elapsed().as_secs_f64());

@@ -1,4 +1,4 @@
-//! The response of a stranger: the same however it is cut, within the limits, and never whole when it is cut short.
+//! An untrusted HTTP/1.1 response: parsed alike however it is split, within the limits, and never complete when truncated.
 
 use overlapped_proto::http1::{HeadReader, Strictness};
 use overlapped_proto::job::Method;

@@ -1,4 +1,5 @@
-//! The frames of a stranger: each request ends, with nothing that was not sent.
+//! Untrusted HTTP/2 frames: each request ends, no more bytes are received than were sent, and what succeeds does not depend on
+//! how they are split.
 
 use overlapped_fetch::fuzzing::http2 as exchange;
 use overlapped_proto::limits;

@@ -1,5 +1,5 @@
-//! Functions that take any bytes and panic when a promise is broken. They know nothing of who draws the bytes: the
-//! test of this crate, which mutates a corpus, or libFuzzer.
+//! Functions that take any bytes and panic when a promise is broken. The bytes are drawn by the test of this crate, which
+//! mutates a corpus, or by libFuzzer.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,7 +7,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::missing_panics_doc,
-    reason = "a broken promise is told by panicking"
+    reason = "a target reports a broken promise by a panic"
 )]
 
 // From the outside in; a module imports only modules listed below it.
@@ -27,16 +27,16 @@ mod unpack;
 // Any operations on the scheduler.
 mod schedule;
 
-// The response of a stranger.
+// An untrusted HTTP/1.1 response.
 mod http1;
 
-// The frames of a stranger.
+// Untrusted HTTP/2 frames.
 mod http2;
 
 // The cookies of a stranger, and the file of a jar.
 mod cookie;
 
-// The robots.txt of a stranger.
+// An untrusted robots.txt.
 mod robots;
 
 // The URL of a row, patterns and names of files.

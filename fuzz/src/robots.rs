@@ -1,4 +1,4 @@
-//! The robots.txt of a stranger: read in bounded memory, whatever its line ends, and the same path is answered alike.
+//! An untrusted robots.txt: parsed in bounded memory, alike for all line ends, and the same path gets the same answer.
 
 use overlapped_proto::limits;
 use overlapped_proto::robots::Rules;

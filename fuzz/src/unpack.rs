@@ -6,7 +6,7 @@ use overlapped_fetch::Unpack;
 
 use crate::take::Take;
 
-/// What is unpacked at most: a few bytes may stand for any number.
+/// The most bytes that are unpacked: a few compressed bytes may expand to any number.
 const BYTES_MAX: u64 = 4 << 20;
 
 /// Unpacks what follows the first two bytes; those choose its name, and how much is read at once.
@@ -18,7 +18,7 @@ pub fn unpack(data: &[u8]) {
     let (whole, end) = read(packed.clone(), name, 64 << 10);
     let (stepped, stepped_end) = read(packed, name, step.max(whole.len() / 4_000));
     assert_eq!(end.is_ok(), stepped_end.is_ok(), "{end:?} {stepped_end:?}");
-    // Just before the damage a decoder gives more to whoever asks for less.
+    // Just before the damage a decoder returns more if less is read at once.
     let same = if end.is_ok() {
         whole == stepped
     } else {

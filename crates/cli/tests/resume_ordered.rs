@@ -68,7 +68,7 @@ impl Job {
         run(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// Waits until so many rows wait durably, as the journal says.
+    /// Waits until this number of rows wait durably, as the journal says.
     fn wait_until_waiting(&self, state: &str, rows: u64) {
         let deadline = Instant::now() + LONG;
         let expected = format!("{rows} rows more wait for an earlier row");

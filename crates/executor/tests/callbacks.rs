@@ -78,7 +78,7 @@ fn held(executor: &Executor) -> (overlapped::Job<()>, mpsc::Sender<()>) {
     (job, open)
 }
 
-/// Does everything in one place of an executor with so many workers, one act after the other.
+/// Does everything in one place of an executor with this number of workers, one act after the other.
 fn check(workers: usize, put: fn(&Executor, Act)) {
     for (name, act) in acts() {
         let (tell, told) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! Deadlines: what one of them does delays no other, and a thread that the system refuses is missed by nobody.
+//! Deadlines: what one of them does delays no other, also where the system refuses the timer thread.
 
 #![cfg(target_os = "linux")]
 // Helpers of tests, too, may do what tests may.

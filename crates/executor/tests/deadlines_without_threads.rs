@@ -52,7 +52,7 @@ impl Drop for Tight {
     }
 }
 
-/// An executor whose only thread is busy until the sender is dropped, or with so many threads more.
+/// An executor whose only thread is busy until the sender is dropped, or with this number of threads more.
 fn busy(more: usize) -> (Executor, mpsc::Sender<()>) {
     let executor = Executor::builder().max_workers(1 + more).min_workers(1 + more).build().unwrap();
     let (open, gate) = mpsc::channel::<()>();

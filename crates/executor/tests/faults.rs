@@ -212,7 +212,7 @@ fn a_full_queue_is_told_to_a_worker_too() {
 
 #[test]
 fn tokio_5338_a_process_ends_with_a_job_that_would_not() {
-    // The end of `main` waits for nobody: nothing but this test's own end shows it, and the thread that sleeps on.
+    // The end of `main` waits for no thread. Only the end of this test shows it, while the job still sleeps.
     let executor = executor(1);
     let job = executor.submit(|| std::thread::sleep(Duration::from_secs(3600)));
     while job.state() == JobState::Queued {

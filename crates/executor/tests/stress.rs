@@ -133,7 +133,7 @@ impl Submitter {
         match result {
             Ok(value) => assert_eq!(value, expected),
             Err(JobError::Panicked(panic)) => assert!(may.panic, "{panic}"),
-            Err(JobError::Cancelled) => assert!(may.be_cancelled, "nobody has cancelled it"),
+            Err(JobError::Cancelled) => assert!(may.be_cancelled, "it was not cancelled"),
             Err(JobError::TimedOut { .. }) => assert!(may.time_out, "it had no deadline"),
             Err(JobError::Rejected(Rejected::QueueFull)) => {}
             Err(JobError::Rejected(Rejected::NoThread) | JobError::WouldDeadlock) => assert!(self.refusing),

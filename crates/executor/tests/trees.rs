@@ -92,7 +92,7 @@ fn no_job_that_selects_among_its_own_is_refused_a_wait() {
         let rest = select(jobs);
         rest.into_iter().for_each(|job| job.wait().unwrap());
     });
-    // What is dropped while it runs is waited for by nobody.
+    // A job that is dropped while it runs has no waiter.
     trees(|jobs| drop(select(jobs)));
 }
 

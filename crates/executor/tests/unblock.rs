@@ -128,7 +128,7 @@ fn a_pipe_was_read_a_second_time_before_that_was_asked_for() {
         input.write_all(b"some").unwrap();
         let pipe = pipe.try_clone().unwrap();
         let executor = executor.clone();
-        // The second read would hold the object, and the only thread, until somebody writes.
+        // The second read would hold the object, and the only thread, until something is written.
         let used = in_time(move || {
             if file {
                 let mut file = Unblock::on(&executor, std::fs::File::from(std::os::fd::OwnedFd::from(pipe)));

@@ -90,7 +90,7 @@ fn scope_circle_is_an_error_where_the_job_of_the_scope_is_waited_for() {
 
 #[test]
 fn a_scope_that_completes_two_circles_at_once_has_both_refused() {
-    // Only the first was, and nobody fell asleep any more who would have found the second.
+    // Only the first was: no worker fell asleep afterwards, and so none found the second.
     let refused = ends(|| {
         let executor = executor(4);
         let views = [executor.limited("one", 1), executor.limited("other", 1)];

@@ -1,4 +1,4 @@
-//! For the fuzz targets: exchanges over a stream in memory, with any bytes from the server. Nothing of the product uses it.
+//! For the fuzz targets: exchanges over a stream in memory, with any bytes from the server. The product does not use it.
 
 use std::collections::VecDeque;
 use std::io;

@@ -97,7 +97,7 @@ fn quiet_bodies_stop_neither_their_run_nor_its_other_rows() {
     }
 }
 
-/// 4 GiB of zeros in 12 KB: whoever allows bodies of any size still has a deadline.
+/// 4 GiB of zeros in 12 KB: without a limit of the size the deadline still holds.
 #[test]
 fn a_deadline_holds_while_a_decoder_is_busy() {
     let zeros = gzip(&vec![0; 1 << 20]);

@@ -445,7 +445,7 @@ fn files_can_be_read_by_whom_the_umask_lets() {
     download(config(), &scratch, "{row}", Existing::Keep, &list);
     std::fs::write(scratch.path().join("usual"), "").unwrap();
     let mode = |name: &str| std::fs::metadata(scratch.path().join(name)).unwrap().permissions().mode();
-    // Whatever the umask: others may read, nobody else may write.
+    // Whatever the umask: others may read and not write.
     let expected = mode("usual") & !0o022;
     assert_eq!((mode("1"), mode("0")), (expected, expected));
 }

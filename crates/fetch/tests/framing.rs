@@ -238,7 +238,7 @@ fn a_head_without_an_end_is_limited() {
     assert_eq!((error(&record), record.status), ("http.limit", None));
 }
 
-/// Nothing tells it from one that was cut short: it is no failure, and nobody says that it is whole.
+/// It cannot be told from one that was cut short: it is no failure, and `truncated` is unknown.
 #[test]
 fn a_body_that_ends_with_the_connection() {
     let unknown = [

@@ -13,7 +13,7 @@ use support::{config, fetch, retrying};
 
 const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// Names that lead to the server, so that it is a stranger and not this machine itself.
+/// Names that lead to the server, so that the defaults for other machines apply to it, and not those for loopback.
 fn named(server: &Server, names: &[&str]) -> Network {
     let port = server.addr().port();
     let pin = |name: &&str| ((*name).to_owned(), port, vec![server.addr().ip()]);

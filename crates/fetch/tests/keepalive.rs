@@ -182,7 +182,7 @@ fn a_body_that_is_forbidden_is_never_the_next_answer() {
     }
 }
 
-/// Answers of many kinds, honest and hostile, in random pieces and with late bytes, on shared connections. Every byte
+/// Answers of many kinds, valid and hostile, in random pieces and with late bytes, on shared connections. Every byte
 /// of an answer names its row. Many runs, because each uses no connection again once it has met bytes unasked.
 #[test]
 fn no_byte_of_one_exchange_is_part_of_another() {
@@ -280,8 +280,8 @@ fn nor_is_one_whose_head_began() {
     assert_eq!(server.requests(), 2);
 }
 
-/// A second response that nobody asked for waits on the idle connection when it is wanted again. (What comes at the
-/// very moment of the next request cannot be told from its answer, by nobody.)
+/// A second, unsolicited response is on the idle connection when that is to be reused. (One that comes at the very moment of
+/// the next request cannot be told from its answer.)
 #[test]
 fn a_smuggled_response_is_never_matched_to_the_next_request() {
     let smuggled = answer("mine").send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison").expect_request();

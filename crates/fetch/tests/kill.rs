@@ -70,7 +70,7 @@ impl Drop for Place {
     }
 }
 
-/// A server of so many rows that does not answer the one behind them until it is told to.
+/// A server of this number of rows that does not answer the one behind them until it is told to.
 fn holding(hosts: u16, rows: u64) -> (Server, Arc<AtomicBool>) {
     let released = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&released);
@@ -138,7 +138,7 @@ impl Draw {
     }
 }
 
-/// For whoever reads the log of a test.
+/// Prints to the log of the test.
 #[expect(clippy::print_stderr, reason = "a test's log is what it is for")]
 fn tell(text: &str) {
     eprintln!("{text}");

@@ -119,8 +119,8 @@ fn held_of_heads(script: Script) -> usize {
 fn heads_wait_beyond_the_budget() {
     for script in [Script::new().send(head()).silence(), Script::new().send(head() + "\r\no").silence()] {
         let peak = held_of_heads(script);
-        // Whoever waits has read a little and may have room for twice that; one reads on, and one on each thread may have
-        // met the limit.
+        // A response that waits has read a little and may have a buffer of twice that; one reads on, and one on each thread
+        // may have met the limit.
         let bound = BUDGET + ROWS * (32 << 10) + 4 * (256 << 10);
         assert!((HEAD..bound).contains(&peak), "{peak} bytes were held");
     }

@@ -1,4 +1,4 @@
-//! A list that is sorted by host, and far longer than the window: the first host keeps nobody waiting, its rows come
+//! A list that is sorted by host, and far longer than the window: the first host delays no other, its rows come
 //! back as it takes them, and each row has exactly one record.
 //!
 //! The first host answers 429 for as long as a test wants it to; by the window alone nothing else would be fetched.
@@ -33,7 +33,7 @@ const WINDOW: usize = 400;
 /// More than are ever asked for.
 const MANY: usize = 1 << 40;
 
-/// A server of several hosts, the first of which refuses until so many rows of the others were asked for.
+/// A server of several hosts, the first of which refuses until this number of rows of the others were asked for.
 struct Gated {
     server: Server,
     free: Arc<AtomicU64>,

@@ -15,7 +15,7 @@ use overlapped_proto::record::Record;
 use overlapped_testkit::Server;
 use support::{LONG, Scratch, config, wait, within_long};
 
-/// Waits until the server has so many requests; then nothing else comes.
+/// Waits until the server has this number of requests; then nothing else comes.
 fn wait_for(server: &Server, requests: u64) {
     assert!(server.wait_for_requests(requests, LONG), "only {} requests came", server.requests());
 }
@@ -24,7 +24,7 @@ fn bulk(config: Config, urls: Vec<String>) -> Bulk {
     Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls.into_iter())))
 }
 
-/// Starts, waits for the server to have seen so many requests, does something, and waits for the end.
+/// Starts, waits until the server has seen this number of requests, does something, and waits for the end.
 fn ended_by(
     bulk: Bulk,
     server: &Server,

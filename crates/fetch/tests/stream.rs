@@ -71,7 +71,7 @@ fn whoever_takes_slowly_slows_the_fetching() {
     }
     // A thousand wait in the stream, two times eight batches of 256 before it, one batch is on its way, and 256
     // requests may be in flight.
-    assert!(last <= 1_024 + 18 * 256 + 512, "{last} rows were fetched though nobody takes any");
+    assert!(last <= 1_024 + 18 * 256 + 512, "{last} rows were fetched although none is taken");
     let count = within_long(move || overlapped::block_on(async { records.by_ref().count().await }));
     assert_eq!((count, server.requests()), (30_000, 30_000));
 }

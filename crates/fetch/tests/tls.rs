@@ -155,7 +155,7 @@ fn a_handshake_that_breaks_off_is_named() {
     }
 }
 
-/// A server that is restarted may have accepted a connection that nobody serves.
+/// A server that is restarted may have accepted a connection that it never serves.
 #[test]
 fn a_row_whose_handshake_was_closed_is_tried_again() {
     let server = Server::builder().tls().start();
@@ -181,7 +181,7 @@ fn a_row_whose_handshake_was_closed_is_tried_again() {
     relay.join().unwrap();
 }
 
-/// Whoever cuts the connection could cut the body: without a length or `close_notify` its end is not proven.
+/// An attacker who cuts the connection cuts the body: without a length or `close_notify` its end is not proven.
 #[test]
 fn a_body_that_is_cut_without_close_notify_is_truncated() {
     let open_ended = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nsome";

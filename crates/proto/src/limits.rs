@@ -63,9 +63,9 @@ pub const PARALLEL_MAX_MAX: usize = 40_000;
 pub const SHARDS_MAX: usize = 256;
 /// Requests in flight to one host, as browsers do. There is no limit for this machine itself.
 pub const PARALLEL_MAX_HOST: usize = 6;
-/// Rows that a host starts in one turn, while hosts lose their idle connections between two turns: a new connection is opened
-/// once for so many rows. Another host waits for at most twice as many starts of each host before it: those of the turn it is
-/// in, and of one more.
+/// Rows that a host starts in one turn, while hosts lose their idle connections between two turns, so that a new connection
+/// serves this number of rows. Another host waits for at most twice this number of starts of each host before it: those of the
+/// turn it is in, and of one more.
 pub const WARM_STARTS_MAX: u16 = 32;
 /// How long such a turn lasts, so that slow hosts do not hold their places for 32 answers.
 pub const WARM_TIME_MAX: Nanos = Nanos::from_secs(1);
@@ -91,9 +91,9 @@ pub const REACH_ROOM_MAX: u32 = 256;
 pub const ORIGINS_HOST_MAX: usize = 1_024;
 /// Hosts without rows that are remembered; beyond it the least recently used is forgotten.
 pub const HOSTS_MAX: usize = 100_000;
-/// The part of the requests at once that may go to origins that have not answered, in quarters: connects that nobody
-/// answers hold their places for `CONNECT_TIMEOUT`, and the rest is for origins that answer. Three of four, because in a
-/// list of many hosts most of the time may go into connecting.
+/// The part of the requests at once that may go to origins that have not answered, in quarters: connects without an answer
+/// hold their places for `CONNECT_TIMEOUT`, and the rest is for origins that answer. Three of four, because in a list of many
+/// hosts most of the time may go into connecting.
 pub const CONNECTS_QUARTERS: usize = 3;
 /// How long no origin answers for the first time, while that part is used up, before rows of other hosts are read instead.
 pub const CONNECTS_SLOW: Nanos = Nanos::from_secs(1);
@@ -385,9 +385,9 @@ pub const DECODE_STEP_BYTES: usize = 16 << 10;
 /// Encoded bytes that are worth a hand-over to another thread: some 50 µs of work, for a hand-over of 5.
 pub const DECODE_CROSSING_BYTES: usize = 64 << 10;
 /// Bytes that all stages of a decoder consume and produce on the thread of a shard, for one piece of a body: about a
-/// millisecond. The rest is decoded on the cpu lane.
+/// millisecond. The rest is decoded on the cpu view.
 pub const DECODE_INLINE_BYTES: usize = 256 << 10;
-/// The same for one hand-over to the cpu lane, after which the deadline is checked.
+/// The same for one hand-over to the cpu view, after which the deadline is checked.
 pub const DECODE_SLICE_BYTES: usize = 1 << 20;
 /// The cost in bytes of the beginning of another gzip member, which allocates a window.
 pub const DECODE_MEMBER_BYTES: usize = 16 << 10;

@@ -1,6 +1,6 @@
 //! The head of a request as a structure: what is asked for, independent of the version of HTTP that writes it.
 //!
-//! Its parts are validated when it is made, so that a row cannot smuggle a second request, whoever writes it.
+//! Its parts are validated when it is made, so that a row cannot smuggle a second request, in any version of HTTP.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -104,7 +104,7 @@ impl Waits {
         rows
     }
 
-    /// True if so many results wait that none should be added while others are written: what a crash may cost is bounded.
+    /// True if a whole group waits, so that none should be added while another is written: what a crash may cost is bounded.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.has_many(4 * COMMIT_RESULTS, 4 * COMMIT_BYTES)

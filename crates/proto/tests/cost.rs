@@ -23,7 +23,7 @@ use overlapped_proto::time::Nanos;
 
 const ROWS: u64 = if cfg!(debug_assertions) { 20_000 } else { 2_000_000 };
 
-/// Runs rows over so many hosts, with up to `in_flight` of them in flight, and prints nanoseconds a row: for `submit`,
+/// Runs rows over this number of hosts, with up to `in_flight` of them in flight, and prints nanoseconds a row: for `submit`,
 /// and for `poll` and `finish`. The same jobs go round, so that making and dropping them is not measured; the median
 /// of the rounds is printed, so that what else runs on the machine counts less.
 fn measure(name: &str, hosts: u64, in_flight: usize, pace: Pace) {

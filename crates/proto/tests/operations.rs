@@ -160,7 +160,7 @@ impl Model {
     }
 
     fn polled(&mut self, next: &Next, now: Nanos) -> Result<(), String> {
-        // A row that is to fail may stand behind others of its host.
+        // A row that is to fail may be queued behind others of its host.
         let runnable = self.held.iter().any(|held| {
             let origin = held.origin;
             held.due <= now

@@ -394,7 +394,7 @@ fn a_row_that_would_be_lost_parks_its_origin() {
         "a a * refused:0 * refused:0 * refused:0 * +1000 * 200:0 *",
         "a0 . ~0:0 a0 . ~0:0 a0 . ^0 @1000 a0 . =0 a1 .",
     );
-    // It answers others in between, on connections that stand: the row waits, the others go on.
+    // It answers others in between, on open connections: the row waits, the others go on.
     check(
         Pace { host_errors_max: 9, ..each(2) },
         "a a a a a ? 200:0 * refused:1 200:2 * refused:1 200:3 * refused:1 *",

@@ -99,7 +99,7 @@ struct Plan {
     rows: usize,
     /// Rows that may wait in the scheduler before no more are read.
     window_rows: usize,
-    /// All rows of a host stand together, as in many lists.
+    /// All rows of a host are consecutive, as in many lists.
     sorted: bool,
     /// Rows that cannot start make room for those of other hosts, and come back when theirs need them.
     spills: bool,
@@ -735,7 +735,7 @@ fn a_restart_costs_no_row() {
 }
 
 /// Hosts that limit their requests without `Retry-After`, with 429 or with 503, and hosts behind a proxy whose backend is
-/// away for ten seconds of each minute: not one row is lost, however few they are, and few requests are made in vain.
+/// away for ten seconds of each minute: no row is lost, however few they are, and few requests are refused.
 #[test]
 fn a_host_that_limits_its_requests_loses_no_row() {
     for nature in [&[Metered], &[Leaky], &[Deploying]] {

@@ -57,8 +57,8 @@ impl Shore {
         let first = queue.len() == 1;
         drop(queue);
         if first {
-            // It fails only when the loop is closed, and then nobody waits. One byte at a time is in the pipe, so it does
-            // not block.
+            // It fails only when the loop is closed, and then there is no waiter. One byte at a time is in the pipe, so it
+            // does not block.
             let _ = (&self.writer).write(&[0]);
         }
     }

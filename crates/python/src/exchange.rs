@@ -1,6 +1,6 @@
 //! What lies between the interpreter and a run of the engine: rows on their way in, records on their way out, both bounded.
 //!
-//! Must never attach to the interpreter: the engine's threads come here.
+//! Nothing here attaches to the interpreter, because the engine's threads call it.
 
 use std::collections::VecDeque;
 use std::io;

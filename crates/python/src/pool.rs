@@ -73,8 +73,8 @@ impl Pool {
         self.enqueue(py, task, lane, true)
     }
 
-    /// Queues a call whose result goes to a future of asyncio; the answer is as that of `submit`. Never full, since whoever
-    /// awaits the result holds no thread.
+    /// Queues a call whose result goes to a future of asyncio; returns the same as `submit`. The queue is never full for it,
+    /// because the task that awaits the result holds no thread.
     #[expect(clippy::too_many_arguments, reason = "called from one place, where each has a name")]
     fn run(
         &self,
@@ -116,7 +116,7 @@ impl Pool {
         }
     }
 
-    /// The thread that was asked for could not be started. Gives back the future of the last task if nobody will run it.
+    /// The thread that was requested could not be started. Returns the future of the last task if no thread will run it.
     fn thread_refused(&self) -> Option<Py<PyAny>> {
         if !self.queue.thread_refused() {
             return None;

@@ -1,5 +1,5 @@
-//! The house rule that gives every crate its reading order: a list of modules runs from the outside in, and a module
-//! imports only modules listed below it. See ARCHITECTURE.md.
+//! The rule that gives every crate its reading order: a list of modules runs from the outside in, and a module imports only
+//! modules listed below it. See ARCHITECTURE.md.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -110,8 +110,8 @@ pub(crate) struct Flags {
     /// Consecutive failures to reach a host and port before its rows are held and it is only probed; 0: never.
     #[arg(long, value_name = "N", default_value_t = limits::HOST_ERRORS_MAX, help_heading = "Pace")]
     pub(crate) max_host_errors: u32,
-    /// How long a host and port may not respond, or only with 429, 502, 503 and 504, before its rows fail as host.down;
-    /// 0: for ever.
+    /// How long a host and port may not respond, or only with 429, 502, 503, 504, 522 and 524, before its rows fail as
+    /// host.down; 0: for ever.
     #[arg(long, value_name = "TIME", default_value_t = limits::HOST_DOWN_AFTER.into(), help_heading = "Pace")]
     pub(crate) host_down_after: Span,
     /// Accepted: requests overlap anyway.

@@ -46,8 +46,8 @@ fn effect(first: Option<Instant>, now: Instant) -> Effect {
 }
 
 /// Unblocks the signals. A parent that blocks them, as for `sigwait`, passes its mask on to its children, which would then
-/// never receive one. That is no wish to ignore them, which a parent says by another means. To be called before another
-/// thread is started, because threads inherit the mask too.
+/// never receive one. To have a child ignore a signal, a parent sets it to be ignored (`SIG_IGN`), which this respects. To be
+/// called before another thread is started, because threads inherit the mask too.
 pub(crate) fn unblock() {
     let signals: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
     // It fails only for an invalid argument.

@@ -154,7 +154,7 @@ fn down(run: &Summary) -> String {
     match run.by_error.get("host.down") {
         None => String::new(),
         Some(rows) => format!(
-            "{} not tried: {} gave no answer, or none but 429 and 5xx, for the time of --host-down-after; \
+            "{} not tried: {} gave no answer, or only 429 and 502 to 524, for the time of --host-down-after; \
              --retry-failed fetches {} again",
             counted(*rows, "row"),
             plural(*rows, "its host", "their hosts"),

@@ -241,7 +241,7 @@ impl Out<'_> {
 const HEAD_BYTES: usize = 4;
 
 impl Extent {
-    /// The row is done: the space is freed when nobody reads it any more.
+    /// The row is done: the space is freed after the last read.
     pub(crate) fn done(&self) {
         self.done.store(true, Ordering::SeqCst);
     }

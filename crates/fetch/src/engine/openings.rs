@@ -11,7 +11,7 @@ use overlapped_proto::origin::ConnKey;
 #[derive(Default)]
 pub(crate) struct Openings(Mutex<HashMap<ConnKey, Arc<Waiting>>>);
 
-/// Who waits for one of them.
+/// The requests that wait for one of them.
 #[derive(Default)]
 struct Waiting(Mutex<State>);
 
@@ -65,7 +65,7 @@ impl Wait {
             if let Some(is_shared) = state.over {
                 return Poll::Ready(is_shared);
             }
-            // A wait that was dropped leaves its waker, which is woken in vain: there is at most one for each request.
+            // A wait that was dropped leaves its waker, whose wake-up is spurious: there is at most one for each request.
             state.wakers.push(cx.waker().clone());
             Poll::Pending
         })

@@ -1,5 +1,5 @@
-//! What an attempt needs, on one thread: connections, names, time, and views for blocking work. A shard has one, and so
-//! has a client for single requests.
+//! What attempts have in common: connections, names, time, and views for blocking work. A shard has one for its thread; a
+//! client for single requests has one that its threads share.
 
 use std::cell::Cell;
 use std::hash::RandomState;

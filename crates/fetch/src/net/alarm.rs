@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// Whoever asked before, and whatever the timer was set to.
+    /// Whatever task polled before, and whatever the timer was set to.
     #[tokio::test]
     async fn the_task_that_asks_last_is_woken() {
         let clock = Clock::start();

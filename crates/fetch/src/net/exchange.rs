@@ -10,7 +10,7 @@ use crate::memory::Share;
 /// A connection, or one stream of it, as the attempt that makes a request sees it.
 ///
 /// An exchange goes from [`Exchange::send`] over [`Exchange::frame`], until that returns `None`, to [`Exchange::after`].
-/// Whoever drops one of the two futures before it is ready must drop the exchange as well.
+/// If one of the two futures is dropped before it is ready, the exchange must be dropped as well.
 pub(crate) trait Exchange {
     /// Sends `request`, takes its upload, and returns the head of the response; `sent` is called once the request is handed to the system.
     /// The head may arrive before the request is sent; sending then goes on while the body is read. `share` counts the

@@ -57,7 +57,7 @@ pub(crate) fn fetch_one(config: Config, url: impl Into<String>) -> Record {
     fetch(config, [url.into()]).records.remove(0)
 }
 
-/// Fetches a list in some format, of so many rows.
+/// Fetches a list in some format, of this number of rows.
 pub(crate) fn fetch_list(config: Config, format: Format, list: impl Into<Vec<u8>>, rows: usize) -> Fetched {
     let options = InputOptions { format: Some(format), ..InputOptions::default() };
     let input = Input::Read(Box::new(Cursor::new(list.into())), "of the test".into());

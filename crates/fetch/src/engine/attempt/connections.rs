@@ -45,8 +45,8 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         connection
     }
 
-    /// Speaks HTTP/1.1 to an origin from now on, because it does not speak the HTTP/2 that it has chosen. False if that is
-    /// not for us to decide.
+    /// Speaks HTTP/1.1 to an origin from now on, because it does not speak the HTTP/2 that it has chosen. False if the caller
+    /// has prescribed HTTP/2.
     pub(super) fn leave_http2(&mut self, key: &ConnKey) -> bool {
         let is_ours = self.terms.http == Http::Negotiated;
         if is_ours {

@@ -2,11 +2,11 @@
 //!
 //! A task of the runtime that has opened the connection does its I/O ([`connection::open`]). The pool holds a
 //! [`Stream`] without a request; a lease is a further one. Attempts and task share the state that `h2` keeps behind a lock,
-//! which nobody waits for, since they run on one thread. Dropping a stream before its response has ended resets it
+//! which is never contended, since they run on one thread. Dropping a stream before its response has ended resets it
 //! (`CANCEL`); the connection goes on.
 //!
-//! What this module must never do: send a request twice. It says which failures prove that a request was not processed
-//! (`h2.refused`), and the attempt decides.
+//! This module sends a request once. It reports which failures prove that a request was not processed (`h2.refused`), and the
+//! attempt decides whether it is sent again.
 
 mod connection;
 mod stream;
