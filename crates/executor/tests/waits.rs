@@ -45,22 +45,26 @@ fn is_dead<T>(result: &Result<T, JobError>) -> bool {
 
 // Circles.
 
+/// Two jobs, each in a view of limit 1, that wait at the same time for the other's view.
+fn crossed<T: Send + 'static>(executor: &Executor, wait_in: fn(Executor) -> T) -> Vec<Job<T>> {
+    let views = [executor.limited("one", 1), executor.limited("other", 1)];
+    let barrier = Arc::new(Barrier::new(2));
+    let jobs = (0..2).map(|n| {
+        let (other, barrier) = (views[1 - n].clone(), Arc::clone(&barrier));
+        views[n].submit(move || {
+            barrier.wait();
+            wait_in(other)
+        })
+    });
+    jobs.collect()
+}
+
 #[test]
 fn scope_circle_of_two_views_is_a_panic_of_one() {
     for stand_ins in [0, 4] {
         let refused = ends(move || {
             let executor = Executor::builder().max_workers(2).stand_in_workers(stand_ins).build().unwrap();
-            let views = [executor.limited("one", 1), executor.limited("other", 1)];
-            let barrier = Arc::new(Barrier::new(2));
-            let jobs: Vec<_> = (0..2)
-                .map(|n| {
-                    let (other, barrier) = (views[1 - n].clone(), Arc::clone(&barrier));
-                    views[n].submit(move || {
-                        barrier.wait();
-                        other.scope(|scope| drop(scope.submit(|| ())));
-                    })
-                })
-                .collect();
+            let jobs = crossed(&executor, |other| other.scope(|scope| drop(scope.submit(|| ()))));
             let results = block_on(gather(jobs).return_errors());
             results.iter().filter(|result| matches!(result, Err(JobError::Panicked(_)))).count()
         });
@@ -72,17 +76,7 @@ fn scope_circle_of_two_views_is_a_panic_of_one() {
 fn scope_circle_is_an_error_where_the_job_of_the_scope_is_waited_for() {
     let dead = ends(|| {
         let executor = executor(2);
-        let views = [executor.limited("one", 1), executor.limited("other", 1)];
-        let barrier = Arc::new(Barrier::new(2));
-        let jobs: Vec<_> = (0..2)
-            .map(|n| {
-                let (other, barrier) = (views[1 - n].clone(), Arc::clone(&barrier));
-                views[n].submit(move || {
-                    barrier.wait();
-                    other.scope(|scope| is_dead(&scope.submit(|| ()).wait()))
-                })
-            })
-            .collect();
+        let jobs = crossed(&executor, |other| other.scope(|scope| is_dead(&scope.submit(|| ()).wait())));
         block_on(gather(jobs)).unwrap().into_iter().filter(|dead| *dead).count()
     });
     assert_eq!(dead, 1);

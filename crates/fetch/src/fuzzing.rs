@@ -24,12 +24,12 @@ use crate::memory::Memory;
 use crate::net::exchange::{Exchange, Reading};
 use crate::net::http2::{self, Windows};
 use crate::net::request::Request;
-use crate::net::stream::{Socket, Stream};
+use crate::net::stream::{InMemory, Stream};
 
 /// What one request got: its status, the number of its header fields, and its body.
 pub type Got = Result<(u16, usize, Vec<u8>), ErrorKind>;
 
-/// So many requests at once on one connection of HTTP/2, whose server sends these pieces and then closes it.
+/// Makes this number of requests at once on one connection of HTTP/2, whose server sends these pieces and then closes it.
 pub fn http2(pieces: Vec<Vec<u8>>, requests: usize) -> Vec<Got> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made");
     runtime.block_on(async {
@@ -90,23 +90,7 @@ struct Pipe {
     asked: Arc<Asked>,
 }
 
-impl Socket for Pipe {
-    fn peek_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    fn read_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    fn is_told_ready(&self) -> bool {
-        false
-    }
-
-    fn rehome(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+impl InMemory for Pipe {}
 
 impl AsyncRead for Pipe {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

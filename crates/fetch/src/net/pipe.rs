@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use super::stream::Socket;
+use super::stream::InMemory;
 
 /// A socket in memory. It waits before each read and each write, and answers once it has the whole request.
 #[derive(Default)]
@@ -64,27 +64,5 @@ impl AsyncWrite for Pipe {
     }
 }
 
-/// They have nothing that can be received without waiting.
-macro_rules! in_memory {
-    ($($socket:ident)+) => {
-        $(impl Socket for $socket {
-            fn peek_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-
-            fn read_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-
-            fn is_told_ready(&self) -> bool {
-                false
-            }
-
-            fn rehome(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        })+
-    };
-}
-
-in_memory! { Pipe DuplexStream }
+impl InMemory for Pipe {}
+impl InMemory for DuplexStream {}

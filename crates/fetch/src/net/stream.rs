@@ -30,6 +30,29 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     fn rehome(&mut self) -> io::Result<()>;
 }
 
+/// A socket in memory, for tests and fuzz targets: nothing can be received from it without waiting.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) trait InMemory: AsyncRead + AsyncWrite + Unpin {}
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl<S: InMemory> Socket for S {
+    fn peek_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn read_now(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn is_told_ready(&self) -> bool {
+        false
+    }
+
+    fn rehome(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What was received on an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {

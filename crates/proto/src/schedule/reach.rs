@@ -96,8 +96,8 @@ impl Reach {
             return self;
         }
         match event {
-            Event::Started { row } => self.asked_by(row),
-            Event::PutBack { row } => self.not_asked_by(row),
+            Event::Started { row } => self.with_probe(NO_PROBE, row),
+            Event::PutBack { row } => self.with_probe(row, NO_PROBE),
             Event::Accepted => self.accepted(),
             Event::Answered => self.answered(),
             Event::Failed { row, kind } => self.failed(row, kind, rules),
@@ -157,24 +157,11 @@ impl Reach {
         }
     }
 
-    fn asked_by(self, row: u32) -> Self {
+    /// A parked origin whose probe is `from` gets `to` instead.
+    fn with_probe(self, from: u32, to: u32) -> Self {
         match self {
-            Self::Parked { since, until, probe: NO_PROBE, pauses } => {
-                Self::Parked { since, until, probe: row, pauses }
-            }
-            Self::Parked { .. }
-            | Self::Untried
-            | Self::Up
-            | Self::Doubtful { .. }
-            | Self::Returning { .. }
-            | Self::GivenUp { .. } => self,
-        }
-    }
-
-    fn not_asked_by(self, row: u32) -> Self {
-        match self {
-            Self::Parked { since, until, probe, pauses } if probe == row => {
-                Self::Parked { since, until, probe: NO_PROBE, pauses }
+            Self::Parked { since, until, probe, pauses } if probe == from => {
+                Self::Parked { since, until, probe: to, pauses }
             }
             Self::Parked { .. }
             | Self::Untried
