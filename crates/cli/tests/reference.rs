@@ -4,7 +4,7 @@
 
 mod program;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use program::{Directory, run};
@@ -57,6 +57,42 @@ fn every_flag_of_the_guide_is_known() {
             assert!(!said.contains("not built yet"), "{command} {flag}: {said}");
         }
     }
+}
+
+/// The defaults that the help of a command states, by flag.
+fn defaults(help: &str) -> BTreeMap<String, String> {
+    let mut entries: Vec<String> = Vec::new();
+    for line in help.lines().map(str::trim) {
+        match entries.last_mut() {
+            Some(entry) if !line.is_empty() && !line.starts_with('-') => *entry += &format!(" {line}"),
+            Some(_) | None => entries.push(line.to_owned()),
+        }
+    }
+    let default = |entry: &String| {
+        let (_, rest) = entry.split_once("[default: ")?;
+        let flag = entry.split_whitespace().find_map(|word| flags(word).pop_first())?;
+        Some((flag.to_owned(), rest.split_once(']')?.0.to_owned()))
+    };
+    entries.iter().filter_map(default).collect()
+}
+
+#[test]
+fn the_defaults_of_the_guide_are_those_of_the_program() {
+    let mut checked = 0;
+    for command in ["fetch", "compare", "waterfall"] {
+        let rows: Vec<Vec<&str>> = section(command)
+            .lines()
+            .filter(|line| line.starts_with("| `-"))
+            .map(|line| line.split('|').map(str::trim).collect())
+            .collect();
+        for (flag, default) in defaults(&run(&[command, "--help"]).stdout) {
+            let row = rows.iter().find(|row| flags(row[1]).contains(flag.as_str()));
+            let told = row.unwrap_or_else(|| panic!("{command} {flag} is not in the guide"))[2];
+            assert_eq!(told.replace('`', ""), default, "the default of {command} {flag}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 20, "only {checked} defaults were found");
 }
 
 #[test]
