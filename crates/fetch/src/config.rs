@@ -13,7 +13,7 @@ use overlapped_proto::max_errors::MaxErrors;
 
 use crate::cookies::CookieJar;
 
-/// All settings of a run. Every default is a constant of `overlapped_proto::limits`.
+/// All settings of a run. Every default that is a number is a constant of `overlapped_proto::limits`.
 ///
 /// ```
 /// use overlapped_fetch::{Config, Pace};
@@ -77,15 +77,15 @@ pub struct Pace {
     pub rate: Option<Rate>,
     /// Requests per span, to each host.
     pub rate_host: Option<Rate>,
-    /// Adapt a host's concurrency and rate to its responses, and pause it while it answers 429 or 502 to 504.
+    /// Adapt a host's concurrency and rate to its responses, and pause it while it refuses (429, 502, 503, 504, 522, 524).
     pub adaptive: bool,
     /// Fetch each site's robots.txt first, and follow it (RFC 9309).
     pub robots: bool,
     /// Consecutive failures to reach an origin (scheme, host, port) before it is parked and only probed now and then; 0:
     /// never.
     pub max_host_errors: u32,
-    /// How long an origin may be unreachable, or a host answer nothing but 429, 502, 503 or 504, before its rows fail as
-    /// `host.down`; `None`: no limit.
+    /// How long an origin may be unreachable, or a host answer nothing but 429, 502, 503, 504, 522 and 524, before its rows
+    /// fail as `host.down`; `None`: no limit.
     pub host_down_after: Option<Duration>,
 }
 
