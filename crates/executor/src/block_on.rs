@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::core::{Beside, On, Refusal, Runs, Unit};
 use crate::fork;
+use crate::limits;
 use crate::pool::{self, Awaiting, Noted, Pool, Slept, Waiting};
 use crate::sync::local;
 use crate::timer;
@@ -95,10 +96,6 @@ pub(crate) fn drive<F: Future>(
     }
 }
 
-/// How deep jobs are run inside waits for them on one thread, before such a wait is an error instead: a stack of 2 MiB has room for
-/// that many, at 16 KiB for each and what it calls.
-const INSIDE_MAX: usize = 64;
-
 /// A wait on a worker.
 struct OnWorker {
     pool: Arc<Pool>,
@@ -133,7 +130,7 @@ impl OnWorker {
         let on = match awaits {
             Awaits::Unknown => self.noted(sleeper, deadline),
             Awaits::Jobs { unit, refusal } => {
-                let may_run = deadline.is_none() && waiting.depth() < INSIDE_MAX;
+                let may_run = deadline.is_none() && waiting.depth() < limits::RUN_INSIDE_MAX;
                 On {
                     units: vec![unit(&self.pool)],
                     beside: if deadline.is_some() { Beside::Something } else { Beside::Nothing },

@@ -228,7 +228,7 @@ impl Listener {
         Listener::Waker(Waker::noop().clone())
     }
 
-    /// The job has settled. Says whom to wake.
+    /// The job has settled. Returns the waker to call.
     fn told(self, number: u32, ok: bool) -> Option<Waker> {
         match self {
             Listener::Waker(waker) if waker.will_wake(Waker::noop()) => None,
@@ -292,7 +292,8 @@ where
         }
     }
 
-    /// Queued or Running -> Settled; says whom to wake. If the job is settled already, because it was given up, returns the late result.
+    /// Queued or Running -> Settled; returns the waker to call. If the job is settled already, because it was given up, returns the late
+    /// result.
     fn settle(&self, result: Result<R, JobError>, ended: Option<u64>) -> Settled<R> {
         self.settle_if(result, ended, |_| true)
     }

@@ -50,7 +50,7 @@ impl Group {
         self.left.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Job `number` is done. Called once for each. Says whom to wake.
+    /// Job `number` is done. Called once for each. Returns the waker to call.
     #[must_use]
     pub(crate) fn complete(&self, number: u32, ok: bool) -> Option<Waker> {
         if self.wake == Wake::Each {
@@ -71,7 +71,7 @@ impl Group {
         None
     }
 
-    /// Says whom to wake. Look at the rest only after this.
+    /// Registers the waker. To be called before the completions are read, so that no wake-up is lost.
     pub(crate) fn listen(&self, cx: &Context<'_>) {
         let new = cx.waker().clone();
         let old = self.inbox.lock().waker.replace(new);

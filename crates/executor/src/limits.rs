@@ -1,4 +1,5 @@
-//! All defaults and fixed bounds of an executor. What a caller can set is documented at `Builder`, `Map` and `Unblock`.
+//! All defaults and fixed bounds of an executor, but for how long a worker spins before it sleeps (`pool/work`). What a caller can
+//! set is documented at `Builder`, `Map` and `Unblock`.
 
 use std::time::Duration;
 
@@ -41,6 +42,16 @@ pub(crate) const TIMER_THREADS_MAX: usize = 16;
 pub(crate) const DEADLINES_SWEEP_MIN: usize = 64;
 /// How long to wait before trying again to lock the list of executors without a timer thread.
 pub(crate) const TIMER_CONTENDED: Duration = Duration::from_millis(1);
+
+// Waits.
+
+/// How deep jobs are run inside waits for them on one thread, before such a wait is an error instead: a stack of 2 MiB has room for
+/// that many, at 16 KiB for each and what it calls.
+pub(crate) const RUN_INSIDE_MAX: usize = 64;
+/// A `block_on` that polls more units than this with its own waker is not searched for circles.
+pub(crate) const NOTED_MAX: usize = 64;
+/// Handles of a `try_scope` that are kept without a sweep.
+pub(crate) const SCOPE_SWEEP_MIN: usize = 64;
 
 // Streams.
 

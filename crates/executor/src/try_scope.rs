@@ -11,6 +11,7 @@ use crate::error::Panic;
 use crate::executor::Executor;
 use crate::guard::guarded;
 use crate::job::CancelHandle;
+use crate::limits;
 use crate::pool;
 use crate::scope::{Latch, Scope, ScopedJob};
 use crate::sync::Mutex;
@@ -159,12 +160,9 @@ struct Jobs {
     sweep_at: usize,
 }
 
-/// Below this many, handles are kept without a sweep.
-const SWEEP_MIN: usize = 64;
-
 impl Jobs {
     fn new() -> Self {
-        Jobs { cancelled: false, handles: Vec::new(), sweep_at: SWEEP_MIN }
+        Jobs { cancelled: false, handles: Vec::new(), sweep_at: limits::SCOPE_SWEEP_MIN }
     }
 }
 
@@ -186,7 +184,7 @@ impl Rest {
         jobs.handles.push(handle);
         if jobs.handles.len() >= jobs.sweep_at {
             jobs.handles.retain(|handle| !handle.is_over());
-            jobs.sweep_at = (jobs.handles.len() * 2).max(SWEEP_MIN);
+            jobs.sweep_at = (jobs.handles.len() * 2).max(limits::SCOPE_SWEEP_MIN);
         }
     }
 

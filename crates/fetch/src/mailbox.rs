@@ -10,7 +10,7 @@ use overlapped_proto::limits;
 
 use crate::sync::{self, AtomicUsize, AtomicWaker, Mutex, Ordering};
 
-/// An unbounded FIFO queue of batches with one reader, who is woken by each push and by [`Mailbox::wake`].
+/// An unbounded FIFO queue of batches with one reader, which is woken by each push and by [`Mailbox::wake`].
 ///
 /// It needs no bound of its own: a finished record must always find a place, rows in flight are bounded elsewhere, and
 /// a writer asks for [`Mailbox::len`] before it starts more work.

@@ -44,7 +44,7 @@ pub(crate) struct Plan {
     /// The windows of connections of HTTP/2.
     pub(crate) windows: Windows,
     pub(crate) decodes: bool,
-    /// Who may use the last free file descriptors.
+    /// The rule for the last free file descriptors.
     pub(crate) last_files: Arc<LastFiles>,
     /// The memory budget of responses.
     pub(crate) memory: Arc<Memory>,

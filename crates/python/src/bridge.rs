@@ -1,6 +1,6 @@
 //! The bridge to an event loop: results that other threads have ready, and one wake-up of the loop for a burst of them.
 //!
-//! The only file that touches asyncio. A loop has one [`Bridge`], whose pipe it watches (`loop.add_reader`). Whoever has a
+//! The only file that touches asyncio. A loop has one [`Bridge`], whose pipe it watches (`loop.add_reader`). A thread with a
 //! result appends it to the queue, and writes a byte only if the queue was empty; [`Bridge::drain`] then resolves all of
 //! them in the thread of the loop. The alternative, `loop.call_soon_threadsafe` for each, costs a system call and a handle
 //! each, and needs the interpreter.
@@ -93,7 +93,7 @@ impl Bridge {
         drop(queue);
         for Delivery { future, outcome } in deliveries {
             let future = future.into_bound(py);
-            // The one who waited was cancelled.
+            // The waiter was cancelled.
             if future.call_method0(intern!(py, "done"))?.is_truthy()? {
                 continue;
             }

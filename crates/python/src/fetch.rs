@@ -1,8 +1,8 @@
 //! `Fetch`: a run of the engine whose list comes from Python and whose records go to Python.
 //!
-//! The list is a file, which the engine reads by itself; a `list` or `tuple`, from which rows are taken by whoever takes
-//! records, since that never waits; or any other iterable, which a thread of Python pulls from, since its next item may have
-//! to wait for an earlier answer.
+//! The list is a file, which the engine reads by itself; a `list` or `tuple`, from which the threads that take records also
+//! take rows, since that never blocks; or any other iterable, which a thread of Python pulls from, since its next item may
+//! have to wait for an earlier answer.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -188,7 +188,7 @@ impl Fetch {
         py.detach(|| {
             drop(records);
             if let Some(run) = run.filter(|_| self.is_written) {
-                // An error of a run that is given up is nobody's.
+                // The run was given up: its error is discarded.
                 let _ = run.wait();
             }
         });

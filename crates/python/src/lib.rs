@@ -2,8 +2,8 @@
 //!
 //! Rules of the bridge between the two:
 //!
-//! - A thread of Rust's own never attaches to the interpreter. It puts what it has into a queue, and wakes whoever waits for
-//!   it: a thread that is detached from the interpreter, or an event loop, by one byte into a pipe ([`bridge`]).
+//! - A thread of Rust's own never attaches to the interpreter. It appends results to a queue, and wakes the waiter: a thread
+//!   that is detached from the interpreter, or an event loop, by one byte into a pipe ([`bridge`]).
 //! - A thread of Python detaches before it waits, and looks for signals while it does.
 //! - Lists and records cross in batches.
 //!

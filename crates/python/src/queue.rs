@@ -1,9 +1,9 @@
-//! The queue of an executor of Python, and the threads that wait for it. Knows nothing of the interpreter.
+//! The queue of an executor of Python, and the threads that wait for it. It is independent of the interpreter.
 //!
 //! The executor of Rust has a queue and workers of its own, and this is not a second one of the same kind: a worker of
-//! Python keeps the interpreter's lock from one task to the next, which saves two changes of thread for each short task, and
-//! says that it is free before it gives the lock away, so that whoever has the lock next finds it free. Neither can be
-//! decided by a worker that does not know of that lock.
+//! Python keeps the interpreter's lock (GIL) from one task to the next, which saves two context switches for each short task,
+//! and marks itself free before it releases the lock, so that the next thread that takes the lock finds it free. A worker
+//! that is unaware of that lock can do neither.
 //!
 //! The order of events: a task is appended, then a free worker is woken, or a thread asked for if there are fewer than the
 //! most. One worker at a time is on its way from being woken to its first task; with its task it wakes the next, if tasks
@@ -20,7 +20,7 @@ pub(crate) const ROOT: usize = 0;
 /// Tasks, lanes and workers.
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
-    /// Whoever waits for a place in the queue.
+    /// Signalled when the queue has room.
     room: Condvar,
 }
 

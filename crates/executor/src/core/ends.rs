@@ -18,7 +18,7 @@ use crate::lane::{Admission, Ender, ROOT};
 use crate::worker::{Running, Signal, Worker};
 
 impl Core {
-    /// Lets nothing more into the lane, nor into its views. Says whom to signal and whom to wake.
+    /// Lets nothing more into the lane, nor into its views. Returns the workers to signal and the wakers to call.
     pub(crate) fn close(&mut self, number: u32) -> (Vec<Arc<Worker>>, Vec<Waker>) {
         let mut wakers = Vec::new();
         for view in self.views_of(number) {

@@ -138,7 +138,7 @@ pub(crate) enum CameFrom {
     Search,
     /// It is a new thread.
     Start,
-    /// It was told that the pool closes.
+    /// It was signalled that the pool closes.
     Close,
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::core::Unit;
+use crate::limits;
 
 /// What a `block_on` on a worker waits for.
 pub(crate) struct Awaiting {
@@ -16,14 +17,11 @@ pub(crate) struct Awaiting {
     pub(super) units: Vec<Arc<Unit>>,
     /// Where else the waker is kept, for one of these to use and for nothing else.
     pub(super) beside: Vec<usize>,
-    /// More than `NOTED_MAX` units.
+    /// More than [`limits::NOTED_MAX`] units.
     pub(super) many: bool,
     /// Units that would never be done while this thread waits for them: their next poll gives the error.
     pub(super) dead: Vec<Arc<Unit>>,
 }
-
-/// A `block_on` that polls more units than this with its own waker is not looked into.
-pub(super) const NOTED_MAX: usize = 64;
 
 impl Awaiting {
     pub(super) fn new(waker: Waker) -> Self {
@@ -46,7 +44,7 @@ impl Others {
         let mut dropped: Vec<Arc<Unit>> = self.units.insert(unit.key(), unit).into_iter().collect();
         if self.units.len() >= self.sweep_at {
             dropped.extend(self.sweep());
-            self.sweep_at = (self.units.len() * 2).max(NOTED_MAX);
+            self.sweep_at = (self.units.len() * 2).max(limits::NOTED_MAX);
         }
         dropped
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use super::Pool;
-use super::awaiting::{Awaiting, NOTED_MAX, Noted};
+use super::awaiting::{Awaiting, Noted};
 use super::current::{with_any, with_current};
 use crate::core::Unit;
+use crate::limits;
 
 /// A future that this thread polls waits for jobs. True if they would never end while this thread waits: then the future must give the
 /// error.
@@ -26,7 +27,7 @@ pub(crate) fn note_awaited(cx: &Context<'_>, unit: impl FnOnce(&Arc<Pool>) -> Ar
         if in_full && awaited.dead.iter().any(|dead| dead.is(&unit)) {
             return None;
         }
-        awaited.many |= in_full && awaited.units.len() >= NOTED_MAX;
+        awaited.many |= in_full && awaited.units.len() >= limits::NOTED_MAX;
         if in_full && !awaited.many {
             if !awaited.units.iter().any(|other| other.is(&unit)) {
                 awaited.units.push(Arc::clone(&unit));

@@ -76,8 +76,8 @@ impl Waiting {
         }
     }
 
-    /// Whether it would sleep for ever depends on other pools, too. All are looked at together, so that two who look at the same time refuse
-    /// one wait and not two. The mutexes are taken in the order of their addresses.
+    /// Whether it would sleep for ever depends on other pools, too. All are searched together, so that two searches at the same time
+    /// refuse one wait and not two. The mutexes are taken in the order of their addresses.
     fn ask(&self, mut unknown: Vec<Arc<dyn Elsewhere>>) {
         let address = |pool: &Arc<dyn Elsewhere>| Arc::as_ptr(pool).addr();
         let own = Arc::clone(&self.pool) as Arc<dyn Elsewhere>;

@@ -1,6 +1,6 @@
-//! The place of a store of cookies, which the caller provides.
+//! The interface of a cookie store, which the caller provides.
 
-/// A store of cookies. It is asked before each request and told of each response, those of redirects included.
+/// A cookie store. It is read before each request and updated after each response, those of redirects included.
 ///
 /// Its methods are called within the request, so they must not block for long, and must not use the client.
 pub trait CookieStore: Send + Sync {

@@ -97,7 +97,7 @@ impl Client {
     }
 
     /// A request that is sent as it is: with its target and its header fields, in their order and case and without any others.
-    /// Redirects are not followed, and the store of cookies is neither asked nor told.
+    /// Redirects are not followed, and the cookie store is neither read nor updated.
     ///
     /// ```
     /// use overlapped_fetch::{Client, Config, PreparedRequest};

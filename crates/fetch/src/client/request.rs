@@ -24,7 +24,7 @@ use crate::net::request::Prepared;
 
 /// A request that is being built. `C` is the client that makes it: [`Client`] or [`blocking::Client`](super::blocking::Client).
 ///
-/// What is not valid is told by `send`.
+/// `send` returns the error of an argument that is not valid.
 #[must_use = "a request is made by `send`"]
 pub struct RequestBuilder<C> {
     client: C,

@@ -42,7 +42,7 @@ pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
     files.saturating_sub(parallel_max).saturating_sub(limits::FILES_OWN).clamp(2, limits::IDLE_MAX)
 }
 
-/// Who may use the last free file descriptors: connections leave some to bodies, and both leave some to the sinks and the
+/// The rule for the last free file descriptors: connections leave some to bodies, and both leave some to the sinks and the
 /// journal, which cannot do without.
 ///
 /// The system gives a new file the lowest number that is free. So a high number tells that nearly all are in use, and no

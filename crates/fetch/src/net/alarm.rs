@@ -26,7 +26,7 @@ struct Timer {
     sleep: Pin<Box<Sleep>>,
     /// When it fires.
     armed: Nanos,
-    /// Who is woken then; `None` if it was not polled since it was set.
+    /// The waker to call then; `None` if it was not polled since it was set.
     waker: Option<Waker>,
 }
 
