@@ -18,7 +18,7 @@ pub fn encode(bytes: &[u8]) -> String {
 pub(crate) fn push(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let room = out.get_mut(start..).unwrap_or_default();
+    let room = out.get_mut(start..).expect("the room was made above");
     let written = STANDARD.encode_slice(bytes, room);
     debug_assert_eq!(written, Ok(out.len() - start), "four characters for each three bytes begun");
 }

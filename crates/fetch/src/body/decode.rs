@@ -113,8 +113,11 @@ impl Decoder {
         for index in (0..self.stages.len()).rev() {
             let (before, rest) = self.stages.split_at_mut(index);
             let (stage, after) = rest.split_first_mut().expect("the index is below the number of stages");
-            let source =
-                if before.is_empty() { *input } else { stage.waiting.get(stage.taken..).unwrap_or_default() };
+            let source = if before.is_empty() {
+                *input
+            } else {
+                stage.waiting.get(stage.taken..).expect("a stage takes what waits for it")
+            };
             if source.is_empty() && stage.hungry {
                 continue;
             }
@@ -133,7 +136,7 @@ impl Decoder {
             }
             stage.note(&step, restarts, self.max_bytes)?;
             if before.is_empty() {
-                *input = input.get(step.read..).unwrap_or_default();
+                *input = input.get(step.read..).expect("a decoder reads what it was given");
             } else {
                 stage.taken += step.read;
             }

@@ -172,7 +172,7 @@ impl ReadAt for Stored {
             let within = offset - before;
             if within < extent.bytes {
                 let most = usize::try_from(extent.bytes - within).unwrap_or(usize::MAX).min(block.len());
-                let block = block.get_mut(..most).unwrap_or_default();
+                let block = block.get_mut(..most).expect("at most the length of the block");
                 return self.file.read_at(block, extent.offset + within);
             }
             before += extent.bytes;

@@ -294,7 +294,7 @@ impl ReadAt for Tail {
     fn read_at(&self, offset: u64, block: &mut [u8]) -> io::Result<usize> {
         let rest = self.extent.bytes.saturating_sub(self.head).saturating_sub(offset);
         let most = usize::try_from(rest).unwrap_or(usize::MAX).min(block.len());
-        let block = block.get_mut(..most).unwrap_or_default();
+        let block = block.get_mut(..most).expect("at most the length of the block");
         self.extent.file.file.read_at(block, self.extent.offset + self.head + offset)
     }
 }

@@ -214,7 +214,7 @@ impl Read for Response {
             self.rest = self.chunk()?.unwrap_or_default();
         }
         let bytes = self.rest.len().min(block.len());
-        self.rest.copy_to_slice(block.get_mut(..bytes).unwrap_or_default());
+        self.rest.copy_to_slice(block.get_mut(..bytes).expect("at most the length of the block"));
         Ok(bytes)
     }
 }

@@ -159,14 +159,14 @@ impl Read for Tee {
         if self.known > 0 {
             let room = buffer.len().min(usize::try_from(self.known).unwrap_or(usize::MAX));
             let count = self.from.read(buffer.get_mut(..room).expect("the room is within the buffer"))?;
-            self.note(buffer.get(..count).unwrap_or_default());
-            self.compare(buffer.get(..count).unwrap_or_default())?;
+            self.note(buffer.get(..count).expect("a read fits into its buffer"));
+            self.compare(buffer.get(..count).expect("a read fits into its buffer"))?;
             return Ok(count);
         }
         let count = self.from.read(buffer)?;
-        self.note(buffer.get(..count).unwrap_or_default());
+        self.note(buffer.get(..count).expect("a read fits into its buffer"));
         let ended = count == 0 && !buffer.is_empty();
-        let kept = self.keep(buffer.get(..count).unwrap_or_default(), ended);
+        let kept = self.keep(buffer.get(..count).expect("a read fits into its buffer"), ended);
         kept.map(|()| count).map_err(|error| self.failed(&error))
     }
 }

@@ -158,7 +158,7 @@ fn look_plain(socket: &mut impl Socket) -> Look {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Look::Quiet,
         Ok(0) | Err(_) => Look::Ended,
         Ok(data) => {
-            let data = block.get(..data).unwrap_or_default();
+            let data = block.get(..data).expect("a read fits into its buffer");
             Look::at(data, |bytes| Unwaited(socket).read_exact(&mut vec![0; bytes]))
         }
     }
@@ -188,7 +188,7 @@ fn look_tls(socket: &mut impl Socket, session: &mut ClientConnection) -> Look {
 fn look_plaintext(session: &mut ClientConnection) -> Look {
     let mut block = [0; limits::IDLE_BYTES_LOOKED_AT];
     match session.reader().read(&mut block) {
-        Ok(data) => Look::at(block.get(..data).unwrap_or_default(), |_| Ok(())),
+        Ok(data) => Look::at(block.get(..data).expect("a read fits into its buffer"), |_| Ok(())),
         Err(_) => Look::Ended,
     }
 }

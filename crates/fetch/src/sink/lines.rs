@@ -59,7 +59,7 @@ impl<W: Write + Send> Lines<W> {
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             let filled = fill(reader, &mut piece)?;
-            let bytes = piece.get(..filled).unwrap_or_default();
+            let bytes = piece.get(..filled).expect("a read fits into its buffer");
             match self.format {
                 Format::Ndjson => ndjson::push_piece(gap.form, bytes, &mut self.buffer),
                 Format::Csv(_) => csv::push_piece(gap.form, bytes, &mut self.buffer),

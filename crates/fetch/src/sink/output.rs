@@ -157,7 +157,7 @@ impl Write for OutputFile {
         self.make_room()?;
         self.check()?;
         let written = (&*self.file).write(bytes).map_err(|error| at(&self.path, &error))?;
-        self.end.append(bytes.get(..written).unwrap_or_default());
+        self.end.append(bytes.get(..written).expect("no more is written than was given"));
         Ok(written)
     }
 
@@ -182,7 +182,7 @@ pub(crate) fn begins_with(file: &File, end: End) -> io::Result<bool> {
         let into = block.get_mut(..rest).expect("no more than the block");
         match file.read_at(into, read.bytes) {
             Ok(0) => return Ok(false),
-            Ok(count) => read.append(into.get(..count).unwrap_or_default()),
+            Ok(count) => read.append(into.get(..count).expect("a read fits into its buffer")),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

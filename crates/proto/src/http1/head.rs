@@ -119,11 +119,11 @@ impl HeadReader {
                     if self.keep.raw {
                         head.raw = Bytes::copy_from_slice(window.get(..bytes).unwrap_or(window));
                     }
-                    *input = input.get(bytes..).unwrap_or_default();
+                    *input = input.get(bytes..).expect("a head is within its input");
                     return Ok(Some((head, body)));
                 }
                 Parsed::Interim { bytes, announces_body, notes } => {
-                    *input = input.get(bytes..).unwrap_or_default();
+                    *input = input.get(bytes..).expect("a head is within its input");
                     self.forbidden_body |= announces_body;
                     self.notes.extend(notes);
                     self.searched = 0;

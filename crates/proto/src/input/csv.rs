@@ -226,7 +226,7 @@ impl Csv {
                 Ready::Nothing if block.is_empty() => return None,
                 Ready::Nothing => {
                     let used = self.scan(block);
-                    *block = block.get(used..).unwrap_or_default();
+                    *block = block.get(used..).expect("a scan ends within its block");
                 }
                 Ready::Row => {
                     self.ready = Ready::Reset;
@@ -261,7 +261,7 @@ impl Csv {
         while self.ready == Ready::Nothing
             && let Some((&byte, _)) = block.get(used..).and_then(<[u8]>::split_first)
         {
-            let rest = block.get(used..).unwrap_or_default();
+            let rest = block.get(used..).expect("a scan is within its block");
             used += match self.state {
                 State::Row => self.before_row(byte),
                 State::Cell if byte == b'"' && self.quotes => {
@@ -567,8 +567,8 @@ impl Csv {
 /// Appends the text up to the quote that closes a cell, and returns the rest.
 fn unquote<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> &'a [u8] {
     while let Some(quote) = memchr::memchr(b'"', rest) {
-        text.extend_from_slice(rest.get(..quote).unwrap_or_default());
-        rest = rest.get(quote + 1..).unwrap_or_default();
+        text.extend_from_slice(rest.get(..quote).expect("the quote was found there"));
+        rest = rest.get(quote + 1..).expect("the quote was found there");
         match rest.strip_prefix(b"\"") {
             Some(further) => {
                 text.push(b'"');

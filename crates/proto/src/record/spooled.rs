@@ -147,7 +147,7 @@ impl Seen {
         }
         if let Err(error) = std::str::from_utf8(rest) {
             self.is_other = error.error_len().is_some();
-            self.begun = rest.get(error.valid_up_to()..).unwrap_or_default().to_vec();
+            self.begun = rest.get(error.valid_up_to()..).expect("the valid part is within the text").to_vec();
         }
     }
 

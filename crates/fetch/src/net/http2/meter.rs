@@ -126,7 +126,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         let meter = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut meter.socket).poll_read(cx, buf))?;
-        Poll::Ready(meter.check(buf.filled().get(before..).unwrap_or_default()))
+        Poll::Ready(meter.check(buf.filled().get(before..).expect("a read only adds to the buffer")))
     }
 }
 
