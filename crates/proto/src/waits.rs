@@ -104,7 +104,7 @@ impl Waits {
         rows
     }
 
-    /// True if a whole group waits, so that none should be added while another is written: what a crash may cost is bounded.
+    /// True if four groups wait, so that no result should be added while a group is written: what a crash may cost is bounded.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.has_many(4 * COMMIT_RESULTS, 4 * COMMIT_BYTES)
