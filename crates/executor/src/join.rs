@@ -423,7 +423,7 @@ impl<R: Send + 'static> Many<R> {
         unit
     }
 
-    /// Tells an enclosing `block_on` of a worker what is awaited. Says whether it would never end.
+    /// Notes what is awaited for an enclosing `block_on` of a worker. True if that would never end.
     fn is_dead(&mut self, cx: &Context<'_>) -> bool {
         pool::note_awaited(cx, |own| self.unit(own))
     }

@@ -194,7 +194,7 @@ impl ShuttingDown {
 }
 
 impl ShuttingDown {
-    /// Says in the middle of which job this is polled. That may be another one than the last time.
+    /// Notes the job in which this is polled, which may be another one than at the last poll.
     fn register(&mut self) {
         let (pool, lane) = (self.executor.pool().clone(), self.executor.lane());
         let job = pool::current_job(&pool);

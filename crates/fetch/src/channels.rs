@@ -90,8 +90,8 @@ impl<J, R> Channels<J, R> {
 
     // --- rows ------------------------------------------------------------------------------------------------
 
-    /// Says whether the window is full while there are more rows. After saying so the caller looks again at
-    /// [`Channels::in_memory`] and [`Channels::window`].
+    /// Sets whether the window is full while there are more rows. After setting it the caller reads
+    /// [`Channels::in_memory`] and [`Channels::window`] again.
     pub(crate) fn set_full(&self, full: bool) {
         if self.full.load(Ordering::SeqCst) != full {
             self.full.store(full, Ordering::SeqCst);

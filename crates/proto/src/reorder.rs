@@ -1,6 +1,6 @@
 //! A reorder buffer: rows go in as they finish and come out in the order of the list.
 //!
-//! Its memory is bounded by a window of rows. A row beyond the window is refused; [`Reorder::room_for`] tells before.
+//! Its memory is bounded by a window of rows. A row beyond the window is refused; [`Reorder::room_for`] checks for that.
 
 use std::collections::VecDeque;
 

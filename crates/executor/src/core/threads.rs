@@ -32,7 +32,7 @@ impl Core {
         self.idle.last().map(Arc::clone)
     }
 
-    /// `me` slept as long as it was to. Says whether it leaves; if not, it stays idle, or has been signalled meanwhile.
+    /// The keep-alive time of `me` is over. True if it ends; if not, it stays idle, or has been signalled meanwhile.
     pub(crate) fn reap(&mut self, me: &Arc<Worker>) -> bool {
         if self.threads <= self.bounds.min {
             return false;

@@ -1,4 +1,4 @@
-//! A record as bytes, for a run of which no other process knows: a finished row that waits on disk for an earlier one.
+//! A record as bytes, in a private format: a finished row that waits on disk for an earlier one.
 //!
 //! The body follows the other columns and is not encoded here, so that a large one is neither copied nor read whole.
 
