@@ -1,4 +1,4 @@
-//! State that lies, and what others have planted: it is not believed, and what it names is not touched.
+//! Run directories with wrong or planted content: none of it is trusted, and no file that it names is touched.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! `--dry-run`: what a list asks for, and no packet.
+//! `--dry-run`: the statistics of a list, without a packet.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

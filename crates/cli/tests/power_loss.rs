@@ -1,5 +1,5 @@
-//! The power goes at any moment of a durable run: whatever the disk then holds, what was durable is there and is not
-//! fetched again, every row is there once when the run has gone on, and no file with its final name is half.
+//! Power loss at any moment of a durable run: whatever the disk then holds, what was durable is there and is not
+//! fetched again, every row is there once when the run was resumed, and no file with its final name is partial.
 //!
 //! `OVERLAPPED_STATES` sets how many disks are tried for each kind of run, `OVERLAPPED_SEED` repeats one that failed.
 

@@ -1,4 +1,4 @@
-//! Nothing that a server, a list or a file name says reaches the terminal as more than text.
+//! Text from servers, lists and file names is escaped on a terminal.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! What is wrong with the words is said in one line, with exit code 2, before anything is fetched or written.
+//! Wrong command lines: a message of one line, exit code 2, nothing is fetched or written.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 

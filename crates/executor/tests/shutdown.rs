@@ -1,4 +1,4 @@
-//! The end: three ways, from anywhere, always finite.
+//! Shutdown: its three modes, from any thread or job, always in finite time.
 
 // Helpers of tests, too, may do what tests may.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]

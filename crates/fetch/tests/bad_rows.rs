@@ -1,4 +1,4 @@
-//! Lists that strangers wrote: a bad row is one record with its error, and the rest is fetched.
+//! Lists from untrusted sources: a bad row is one record with its error, and the rest is fetched.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

@@ -1,5 +1,4 @@
-//! Coded bodies that cost more than they give: whatever they are, deadlines hold, other rows go on, and no more is read
-//! than a body is worth.
+//! Coded bodies that are costly to decode: deadlines hold, other rows go on, and reading stops at the limits.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

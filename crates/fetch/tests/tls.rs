@@ -1,4 +1,4 @@
-//! TLS: who is trusted, and that an exception for one name is one for no other.
+//! TLS: which certificates are trusted, and that an exception for one name is none for another.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 

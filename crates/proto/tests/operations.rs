@@ -1,7 +1,7 @@
-//! Any sequence of operations on the scheduler, against a model that is slow and plain: it keeps every row in a list,
-//! works out anew at each poll who may start, and must agree with what the scheduler says, and with its silence.
+//! Any sequence of operations on the scheduler, against a slow and simple model: it keeps every row in a list, computes
+//! anew at each poll which rows may start, and must agree with every answer of the scheduler.
 //!
-//! The draw is always 0, so a back-off is nothing and a retry is due at once, or when its host's parking ends.
+//! The draw is always 0, so a back-off is zero and a retry is due at once, or when its host's parking ends.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 

@@ -1,4 +1,4 @@
-//! Addresses where no server is, and the ones where one is.
+//! Addresses without a server, and addresses with one.
 #![cfg(unix)]
 
 mod client;
