@@ -1,4 +1,4 @@
-//! The guide and the program name the same flags.
+//! The documents name the flags, defaults and limits of the program.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -10,6 +10,7 @@ use std::process::Command;
 use program::{Directory, run};
 
 const GUIDE: &str = include_str!("../../../docs/guide/command-line.md");
+const ARCHITECTURE: &str = include_str!("../../../ARCHITECTURE.md");
 
 /// The long flags that a text names.
 fn flags(text: &str) -> BTreeSet<&str> {
@@ -93,6 +94,60 @@ fn the_defaults_of_the_guide_are_those_of_the_program() {
         }
     }
     assert!(checked > 20, "only {checked} defaults were found");
+}
+
+/// A number with a comma before each three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let comma = |at: usize| if at > 0 && (digits.len() - at).is_multiple_of(3) { "," } else { "" };
+    digits.char_indices().map(|(at, digit)| format!("{}{digit}", comma(at))).collect()
+}
+
+#[test]
+fn the_numbers_of_the_documents_are_those_of_the_limits() {
+    use overlapped_proto::limits::*;
+    let (kib, mib, gib) = (|bytes: u64| bytes >> 10, |bytes: u64| bytes >> 20, |bytes: u64| bytes >> 30);
+    let rows = |rows: usize| grouped(rows as u64);
+    let guide = [
+        format!("up to {} idle connections are kept", rows(IDLE_MAX)),
+        format!("a host sends up to {WARM_STARTS_MAX} rows in its turn"),
+        format!("at first {}, more only while", rows(WINDOW_ROWS_FIRST)),
+        format!("up to {} rows behind it are fetched", rows(REORDER_ROWS)),
+        format!("the first {} KiB are read", kib(ROBOTS_BYTES_MAX as u64)),
+        format!("Bodies over {} MiB are always spilled", mib(BODY_HELD_BYTES_MAX as u64)),
+        format!("but for those below {} KiB", kib(MEMORY_COUNTED_BYTES as u64)),
+        format!("for each group of more than {SYNCED_FILES_MAX} files"),
+        format!("a further one is opened, at most {H2_CONNECTIONS_ORIGIN_MAX}"),
+        format!("what was in flight had {} s to end", DRAIN_GRACE.0 / 1_000_000_000),
+        format!("no larger than {} MiB of journal", mib(JOURNAL_BYTES)),
+        format!("the state of the run (at most {} GiB)", gib(WAITING_BYTES_MAX)),
+        format!("the bad ones with their lines (the first {BAD_ROWS_TOLD})"),
+        format!("and the {LARGEST_HOSTS_TOLD} largest"),
+    ];
+    let input = [
+        format!("a row of more than {} KiB", kib(INPUT_ROW_BYTES_MAX as u64)),
+        format!("of more than {} cells", rows(INPUT_COLUMNS_MAX)),
+        format!("A zstd window may have {} MiB", mib(1 << LIST_ZSTD_WINDOW_LOG_MAX)),
+        format!("cut at {} KiB", kib(GIVEN_BYTES_MAX as u64)),
+    ];
+    let architecture = [
+        format!("The window begins with {} rows", rows(WINDOW_ROWS_FIRST)),
+        format!("all but {WINDOW_ROWS_HOST} of each host"),
+        format!("fewer than {} are in memory", WINDOW_ROWS_HOST / 2),
+        format!("grows up to {} rows", rows(REORDER_ROWS)),
+        format!("At most {STARTS_A_TURN} requests start in a turn"),
+        format!("one of the last {FILES_LAST} is closed"),
+        format!("one of the last {FILES_LAST_SINKS} goes"),
+        format!("hold {} MiB, or a run is resumed", mib(JOURNAL_BYTES)),
+        format!("the {} results and the {} MiB", grouped(2 * COMMIT_RESULTS), mib(2 * COMMIT_BYTES)),
+    ];
+    let pages = [(GUIDE, &guide[..]), (DOCUMENTS[4].1, &input[..]), (ARCHITECTURE, &architecture[..])];
+    for (page, phrases) in pages {
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        for phrase in phrases {
+            assert!(page.contains(phrase.as_str()), "no document says {phrase:?}");
+        }
+    }
 }
 
 #[test]
