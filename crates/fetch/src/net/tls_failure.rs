@@ -117,18 +117,18 @@ fn of_certificate(error: &CertificateError, host: &str) -> String {
         }
         E::BadEncoding => "cannot be read".to_owned(),
         E::Revoked => "was revoked".to_owned(),
-        E::UnhandledCriticalExtension => "asks for something that is not supported".to_owned(),
+        E::UnhandledCriticalExtension => "has a critical extension that is not supported".to_owned(),
         E::UnknownRevocationStatus | E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
-            "may have been revoked: that cannot be found out".to_owned()
+            "has an unknown revocation status".to_owned()
         }
         E::BadSignature => "has a wrong signature".to_owned(),
         E::UnsupportedSignatureAlgorithmContext { .. }
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "is signed in a way that is not supported, or no longer safe".to_owned()
+            "has a signature algorithm that is not supported, or no longer safe".to_owned()
         }
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => "is not meant for servers".to_owned(),
-        E::InvalidOcspResponse => "comes with a proof of validity that is wrong".to_owned(),
-        _ => "breaks the rules for certificates".to_owned(),
+        E::InvalidOcspResponse => "comes with an invalid OCSP response".to_owned(),
+        _ => "is not a valid certificate".to_owned(),
     };
     format!("the certificate of {host} {what}; --insecure-host {host} does not verify it")
 }
@@ -155,23 +155,25 @@ fn words(error: &rustls::Error) -> &'static str {
     use rustls::Error as E;
     match error {
         E::InappropriateMessage { .. } | E::InappropriateHandshakeMessage { .. } | E::PeerMisbehaved(_) => {
-            "the server breaks the rules of TLS"
+            "the server violates the TLS protocol"
         }
         E::InvalidMessage(_) | E::PeerSentOversizedRecord => "what the server sends is not TLS",
-        E::DecryptError => "a record was damaged or changed on its way",
+        E::DecryptError => "a TLS record failed its integrity check: it was damaged or changed on its way",
         E::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
             | PeerIncompatible::SupportedVersionsExtensionRequired,
         ) => "the server speaks neither TLS 1.2 nor TLS 1.3",
         E::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
-            "the server lacks a protection that TLS 1.2 needs (RFC 7627)"
+            "the server does not support the extended master secret, which TLS 1.2 needs (RFC 7627)"
         }
-        E::PeerIncompatible(_) => "the server and this program have no way of encryption in common",
+        E::PeerIncompatible(_) => {
+            "the server and this program have no cipher suite or other parameter in common"
+        }
         E::AlertReceived(alert) => of_alert(*alert),
         E::InvalidCertificate(_) | E::NoCertificatesPresented => "the server's certificate is not valid",
         E::UnsupportedNameType => "the name cannot be verified",
-        E::NoApplicationProtocol => "the server speaks no HTTP/1.1",
+        E::NoApplicationProtocol => "the server accepts no version of HTTP that was offered (ALPN)",
         E::FailedToGetCurrentTime => "this machine's clock cannot be read",
         E::FailedToGetRandomBytes => "this machine gives no random numbers",
         _ => "TLS failed on this side",
@@ -184,22 +186,22 @@ fn of_alert(alert: AlertDescription) -> &'static str {
     use AlertDescription as A;
     match alert {
         A::HandshakeFailure | A::InsufficientSecurity => {
-            "the server refuses every way of encryption that was offered"
+            "the server accepts none of the cipher suites and parameters that were offered"
         }
         A::ProtocolVersion => "the server speaks neither TLS 1.2 nor TLS 1.3",
-        A::UnrecognisedName => "the server knows no such host name",
+        A::UnrecognisedName => "the server does not have this host name (SNI)",
         A::CertificateRequired | A::NoCertificate | A::BadCertificate | A::UnsupportedCertificate => {
             "the server asks for a client certificate, and there is none"
         }
         A::AccessDenied => "the server denies access",
-        A::InternalError => "the server had an error of its own",
-        A::NoApplicationProtocol => "the server speaks no HTTP/1.1",
+        A::InternalError => "the server reports an internal error",
+        A::NoApplicationProtocol => "the server accepts no version of HTTP that was offered (ALPN)",
         A::UserCanceled | A::CloseNotify => "the server gave up",
         A::UnknownCA | A::CertificateUnknown | A::CertificateExpired | A::CertificateRevoked => {
             "the server does not accept a certificate"
         }
         A::BadRecordMac | A::DecryptError | A::DecryptionFailed => {
-            "the server could not read a record: it was damaged or changed on its way"
+            "the server reports a TLS record that failed its integrity check: it was damaged or changed on its way"
         }
         _ => "the server refused the connection by a TLS alert",
     }
@@ -242,7 +244,7 @@ mod tests {
             (CertificateError::UnknownIssuer, "authority that is not trusted here: --cacert FILE"),
             (CertificateError::Other(OtherError(std::sync::Arc::new(SelfSigned))), "is signed by itself"),
             (CertificateError::BadSignature, "has a wrong signature"),
-            (CertificateError::ApplicationVerificationFailure, "breaks the rules for certificates"),
+            (CertificateError::ApplicationVerificationFailure, "is not a valid certificate"),
         ] {
             let told = told_of(rustls::Error::InvalidCertificate(error));
             assert!(told.contains(words) && told.contains("--insecure-host a.test"), "{told}");

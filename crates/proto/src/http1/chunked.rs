@@ -90,7 +90,7 @@ impl Chunked {
             (State::Size | State::Blank, b';') => State::Extension,
             (State::Size | State::Blank, b' ' | b'\t') => self.extension(State::Blank)?,
             (State::Size | State::Blank, _) => return Err("the size of a chunk is not a number"),
-            (State::Extension, b'\n' | 0) => return Err("a chunk extension is not what it must be"),
+            (State::Extension, b'\n' | 0) => return Err("a chunk extension is malformed"),
             (State::Extension, _) => self.extension(State::Extension)?,
             (State::SizeLf, b'\n') if self.left == 0 => State::Line,
             (State::SizeLf, b'\n') => State::Data,
@@ -104,11 +104,11 @@ impl Chunked {
             (State::Line | State::Name, _) if is_token(byte) => self.trailer(State::Name)?,
             (State::Name, b':') => self.trailer(State::Value)?,
             (State::Value, b'\r') => State::ValueLf,
-            (State::Value, b'\n' | 0) => return Err("a field behind the chunks is not what it must be"),
+            (State::Value, b'\n' | 0) => return Err("a trailer field is malformed"),
             (State::Value, _) => self.trailer(State::Value)?,
             (State::ValueLf, b'\n') => self.trailer(State::Line)?,
             (State::EndLf, b'\n') => State::Done,
-            _ => return Err("what is around a chunk is not what it must be"),
+            _ => return Err("the framing of a chunk is malformed"),
         })
     }
 
@@ -136,7 +136,7 @@ impl Chunked {
     fn trailer(&mut self, next: State) -> Result<State, &'static str> {
         self.trailer_bytes += 1;
         if self.trailer_bytes > limits::TRAILER_BYTES_MAX {
-            return Err("the fields behind the chunks are too large");
+            return Err("the trailer fields are too large");
         }
         Ok(next)
     }
