@@ -1,27 +1,28 @@
 //! What a `block_on` on a worker has polled, as plain data.
 //!
-//! Units are returned to be dropped, and not dropped while a thread-local is borrowed: a unit may own the last reference to a result,
-//! whose `Drop` is user code.
+//! Must never drop a unit while a thread's values are borrowed: it may hold the last of a result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
 use crate::core::Unit;
-use crate::limits;
 
-/// What a `block_on` on a worker waits for.
+/// What a `block_on` on a worker has come upon.
 pub(crate) struct Awaiting {
     pub(super) waker: Waker,
     /// In the last poll, with this very waker.
     pub(super) units: Vec<Arc<Unit>>,
     /// Where else the waker is kept, for one of these to use and for nothing else.
     pub(super) beside: Vec<usize>,
-    /// More than [`limits::NOTED_MAX`] units.
+    /// More than it is worth to look at.
     pub(super) many: bool,
-    /// Units that would never be done while this thread waits for them: their next poll gives the error.
+    /// Units that would never be done while this thread waits for them: they say so at the next poll.
     pub(super) dead: Vec<Arc<Unit>>,
 }
+
+/// A `block_on` that polls more units than this with its own waker is not looked into.
+pub(super) const NOTED_MAX: usize = 64;
 
 impl Awaiting {
     pub(super) fn new(waker: Waker) -> Self {
@@ -34,7 +35,7 @@ impl Awaiting {
 #[derive(Default)]
 pub(super) struct Others {
     pub(super) units: BTreeMap<usize, Arc<Unit>>,
-    /// When there are this many, those that are over are dropped.
+    /// At so many, those that are over are dropped.
     sweep_at: usize,
 }
 
@@ -44,7 +45,7 @@ impl Others {
         let mut dropped: Vec<Arc<Unit>> = self.units.insert(unit.key(), unit).into_iter().collect();
         if self.units.len() >= self.sweep_at {
             dropped.extend(self.sweep());
-            self.sweep_at = (self.units.len() * 2).max(limits::NOTED_MAX);
+            self.sweep_at = (self.units.len() * 2).max(NOTED_MAX);
         }
         dropped
     }

@@ -1,5 +1,6 @@
-//! The thread-local state of a worker's thread, and queries about the current thread. It is never borrowed while user code runs, which
-//! may reach it again.
+//! What a worker's thread knows of itself, and what other files ask about the thread they are on.
+//!
+//! Must never keep the thread's values borrowed while the user's code runs.
 
 use std::sync::Arc;
 
@@ -12,19 +13,19 @@ use crate::worker::Worker;
 
 local!(CURRENT: Current);
 
-/// The state of a worker's thread. It is initialized before any other thread-local, so that it is dropped after all of them; its drop
-/// reports the thread as ended.
+/// What a worker's thread knows of itself. It is made before anything else in the thread, so that it is dropped after all other values
+/// of the thread: then the thread is gone.
 pub(super) struct Current {
     pub(super) pool: Arc<Pool>,
     pub(super) worker: Arc<Worker>,
     /// The views of the jobs that it is in the middle of.
     pub(super) lanes: Vec<u32>,
-    /// How deep jobs are run inside waits of other jobs on this thread.
+    /// Jobs that are run inside others, here and now.
     pub(super) depth: usize,
-    /// What the innermost `block_on` waits for; none outside a `block_on`.
+    /// What the innermost `block_on` has come upon; none outside a `block_on`.
     pub(super) awaited: Option<Awaiting>,
     pub(super) others: Others,
-    /// It takes no further job.
+    /// It has had its last job.
     pub(super) leaving: bool,
 }
 
@@ -43,7 +44,7 @@ impl Current {
         CURRENT.with(|current| *current.borrow_mut() = Some(new));
     }
 
-    /// It takes no further job.
+    /// It has had its last job.
     pub(super) fn set_leaving() {
         with_any(|current| current.leaving = true);
     }
@@ -114,7 +115,7 @@ pub(crate) fn current_job(pool: &Arc<Pool>) -> Option<(Arc<Worker>, u64)> {
     })
 }
 
-/// The pool that this thread is a worker of, unless it takes no further job.
+/// The pool that this thread is a worker of, unless it has had its last job.
 pub(crate) fn current_pool() -> Option<Arc<Pool>> {
     let pool = with_any(|current| (!current.leaving).then(|| Arc::clone(&current.pool))).flatten();
     pool.filter(|pool| !pool.is_forked())

@@ -1,17 +1,16 @@
-//! Futures that a worker polls note what they wait for, so that its `block_on` can report what it sleeps on. Only what nothing else can
-//! wake is noted.
+//! Futures that a worker polls note what they wait for, so that its `block_on` can say what it sleeps on.
+//!
+//! Must never note what can be woken by something else as well.
 
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use super::Pool;
-use super::awaiting::{Awaiting, Noted};
+use super::awaiting::{Awaiting, NOTED_MAX, Noted};
 use super::current::{with_any, with_current};
 use crate::core::Unit;
-use crate::limits;
 
-/// A future that this thread polls waits for jobs. True if they would never end while this thread waits: then the future must give the
-/// error.
+/// A future that this thread polls waits for jobs. Says whether they would never end while this thread waits: then it must say so.
 pub(crate) fn note_awaited(cx: &Context<'_>, unit: impl FnOnce(&Arc<Pool>) -> Arc<Unit>) -> bool {
     let noting = with_any(|current| {
         let awaited = current.awaited.as_ref()?;
@@ -27,7 +26,7 @@ pub(crate) fn note_awaited(cx: &Context<'_>, unit: impl FnOnce(&Arc<Pool>) -> Ar
         if in_full && awaited.dead.iter().any(|dead| dead.is(&unit)) {
             return None;
         }
-        awaited.many |= in_full && awaited.units.len() >= limits::NOTED_MAX;
+        awaited.many |= in_full && awaited.units.len() >= NOTED_MAX;
         if in_full && !awaited.many {
             if !awaited.units.iter().any(|other| other.is(&unit)) {
                 awaited.units.push(Arc::clone(&unit));
@@ -61,7 +60,7 @@ pub(crate) fn restore_awaited(pool: &Arc<Pool>, outer: Option<Awaiting>) {
     drop(inner);
 }
 
-/// What the last poll has noted.
+/// What the last poll has come upon.
 pub(crate) fn take_awaited(pool: &Arc<Pool>) -> Noted {
     let taken = with_current(pool, |current| {
         let awaited = current.awaited.as_mut()?;
