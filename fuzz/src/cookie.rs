@@ -1,4 +1,4 @@
-//! The cookies of a stranger, and any file as that of a jar: within the bounds, never sent to another site, and what is written
+//! Untrusted cookies, and any file as that of a jar: within the bounds, never sent to another site, and what is written
 //! is read again.
 
 use overlapped_proto::cookie::{Bounds, Jar, merged};

@@ -33,7 +33,7 @@ mod http1;
 // Untrusted HTTP/2 frames.
 mod http2;
 
-// The cookies of a stranger, and the file of a jar.
+// Untrusted cookies, and the file of a jar.
 mod cookie;
 
 // An untrusted robots.txt.
