@@ -67,7 +67,7 @@ pub use body::tap::{Begun, Receiver};
 pub use bulk::Bulk;
 pub use client::{
     Client, CookieStore, Hop, Identity, PreparedRequest, RequestBody, RequestBuilder, RequestError,
-    Response as ClientResponse, ResponseHead, Timings, Tls, TlsConfig, blocking,
+    Response as ClientResponse, ResponseHead, Spawned, Timings, Tls, TlsConfig, blocking,
 };
 pub use config::{Config, Family, Http, Network, Pace, Request, Response, Retry, Timeouts};
 pub use cookies::CookieJar;

@@ -1,6 +1,7 @@
 //! What the clones of a client share, and how a request is made: attempt after attempt, with its redirects and retries.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -158,9 +159,17 @@ impl Core {
     /// The system provides no event queue, or this is a forked child.
     pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
         self.check_forks()?;
-        let failed =
-            |error| Failure::new(ErrorKind::Resource, format!("no event loop can be created: {error}"));
-        self.parts().runtimes.block_on(work).map_err(failed)
+        self.parts().runtimes.block_on(work).map_err(no_event_loop)
+    }
+
+    /// The runtime that a thread of the client drives.
+    ///
+    /// # Errors
+    ///
+    /// As [`Core::block_on`].
+    pub(super) fn watcher(&self) -> Result<&Handle, Failure> {
+        self.check_forks()?;
+        self.parts().runtimes.watcher(&self.executor).map_err(no_event_loop)
     }
 
     /// Runs `work` in the runtime of the current task, or with the sockets watched by the client if there is none. That is
@@ -319,6 +328,10 @@ impl Core {
         let in_time = total.is_none_or(|total| due - job.first_ready < total);
         (in_time && policy.in_time(job, due)).then_some(due)
     }
+}
+
+fn no_event_loop(error: io::Error) -> Failure {
+    Failure::new(ErrorKind::Resource, format!("no event loop can be created: {error}"))
 }
 
 impl Drop for Core {

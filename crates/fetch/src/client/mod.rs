@@ -2,6 +2,7 @@
 //! attempts as the engine.
 
 pub mod blocking;
+mod driving;
 mod request;
 mod response;
 mod incoming;
@@ -21,6 +22,7 @@ use overlapped_proto::record::Record;
 
 pub use body::RequestBody;
 pub use cookies::CookieStore;
+pub use driving::Spawned;
 pub use error::RequestError;
 pub use request::{PreparedRequest, RequestBuilder};
 pub use response::{Hop, Response, ResponseHead, Timings};

@@ -262,6 +262,19 @@ impl Response {
         next.map_err(|failure| self.failed(failure))
     }
 
+    /// How many bytes of the body are still to be taken, if that is known: it is not where the body is decoded, comes in
+    /// chunks, or ends with its connection.
+    #[must_use]
+    pub fn bytes_left(&self) -> Option<u64> {
+        self.reading.bytes_left()
+    }
+
+    /// True if all of the body has come: taking the rest of it waits for nothing.
+    #[must_use]
+    pub fn has_arrived(&self) -> bool {
+        self.reading.ended.is_some()
+    }
+
     /// The body.
     ///
     /// # Errors
