@@ -101,6 +101,87 @@ def aiohttp(urls: list[str]) -> int:
     return asyncio.run(main())
 
 
+def _gathered(one: Callable[[str], Any], urls: list[str]) -> Any:
+    """The number of successes, with so many tasks as requests may run, each of which makes one after the other."""
+
+    async def some(mine: list[str]) -> int:
+        return sum([await one(url) for url in mine])
+
+    async def main() -> int:
+        return sum(await asyncio.gather(*(some(urls[first::PARALLEL]) for first in range(PARALLEL))))
+
+    return main()
+
+
+def overlapped_async_session(urls: list[str]) -> int:
+    import overlapped
+
+    async def main() -> int:
+        async with overlapped.AsyncSession() as session:
+
+            async def one(url: str) -> bool:
+                return _ok(await session.get(url))
+
+            return int(await _gathered(one, urls))
+
+    return asyncio.run(main())
+
+
+def aiohttp_tasks(urls: list[str]) -> int:
+    import aiohttp as client
+
+    async def main() -> int:
+        async with client.ClientSession(connector=client.TCPConnector(limit=PARALLEL)) as session:
+
+            async def one(url: str) -> bool:
+                async with session.get(url) as response:
+                    return response.status == 200 and len(await response.read()) == 1000
+
+            return int(await _gathered(one, urls))
+
+    return asyncio.run(main())
+
+
+def pyreqwest(urls: list[str]) -> int:
+    from pyreqwest.client import ClientBuilder
+
+    async def main() -> int:
+        async with ClientBuilder().build() as client:
+
+            async def one(url: str) -> bool:
+                response = await client.get(url).build().send()
+                return response.status == 200 and len(await response.bytes()) == 1000
+
+            return int(await _gathered(one, urls))
+
+    return asyncio.run(main())
+
+
+def httpx(urls: list[str]) -> int:
+    import httpx as client
+
+    async def main() -> int:
+        async with client.AsyncClient() as session:
+
+            async def one(url: str) -> bool:
+                return _ok(await session.get(url))
+
+            return int(await _gathered(one, urls))
+
+    return asyncio.run(main())
+
+
+def _on_uvloop(run: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
+    def on_uvloop(urls: list[str]) -> int:
+        import uvloop
+
+        uvloop.install()
+        return run(urls)
+
+    on_uvloop.__name__ = f"{run.__name__}_uvloop"
+    return on_uvloop
+
+
 def _session_of(module: Any) -> Callable[[list[str]], int]:
     def run(urls: list[str]) -> int:
         with module.Session() as session:
@@ -154,6 +235,13 @@ CLIENTS = {
         overlapped_fetch_async,
         pycurl_multi,
         aiohttp,
+        aiohttp_tasks,
+        httpx,
+        pyreqwest,
+        overlapped_async_session,
+        _on_uvloop(aiohttp_tasks),
+        _on_uvloop(pyreqwest),
+        _on_uvloop(overlapped_async_session),
         requests_session,
         overlapped_requests_session,
         requests_get_threads,

@@ -1,6 +1,6 @@
 """Clients of Python beside each other, on one nginx: 1 KB bodies, 64 requests at a time (one for the sessions).
 
-    python benches/python/run.py            # in an environment with overlapped, pycurl, aiohttp and requests
+    python benches/python/run.py            # in an environment with overlapped, pycurl, aiohttp, httpx, pyreqwest, uvloop and requests
 
 Interleaved rounds; the medians are printed. CPU is that of the whole process, the start of the interpreter included.
 """
@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE.parent / "peers"), str(HERE)]
 from clients import CLIENTS  # noqa: E402
 from server import Nginx  # noqa: E402
 
-SLOW = ("requests", "aiohttp")
+SLOW = ("requests", "aiohttp", "httpx", "async_session", "pyreqwest")
 
 
 def main() -> None:

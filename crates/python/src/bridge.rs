@@ -34,6 +34,8 @@ pub(crate) enum Outcome {
     Raised(PyErr),
     /// There is news, to be looked at in the loop.
     News,
+    /// What this makes in the thread of the loop.
+    Made(Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>),
 }
 
 /// A future of asyncio that is resolved when there is news.
@@ -97,9 +99,15 @@ impl Bridge {
             if future.call_method0(intern!(py, "done"))?.is_truthy()? {
                 continue;
             }
+            let outcome = match outcome {
+                Outcome::Made(make) => make(py).map_or_else(Outcome::Raised, Outcome::Returned),
+                outcome @ (Outcome::Returned(_) | Outcome::Raised(_) | Outcome::News) => outcome,
+            };
             match outcome {
                 Outcome::Returned(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
-                Outcome::News => future.call_method1(intern!(py, "set_result"), (py.None(),))?,
+                Outcome::News | Outcome::Made(_) => {
+                    future.call_method1(intern!(py, "set_result"), (py.None(),))?
+                }
                 Outcome::Raised(error) => {
                     let error = if error.is_instance_of::<PyStopIteration>(py) {
                         // A future cannot carry it, because it would end the coroutine that awaits.

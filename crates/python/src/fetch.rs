@@ -11,19 +11,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use arrow_schema::ArrowError;
 use overlapped_fetch::durable::{Begin, Durable, Output};
+use overlapped_fetch::record::Timing;
 use overlapped_fetch::sink::{Existing, Format, FormatOptions};
 use overlapped_fetch::{Bulk, Control, Error, Input, Run, Sink, Summary, raise_open_files_limit};
+use overlapped_proto::sanitize::redact;
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt as _;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyCapsule, PyDict, PyList};
 
+use crate::arrow;
 use crate::bridge::{Bridge, Waiter};
 use crate::exchange::{Exchange, News, Outlet};
 use crate::failure::exception;
 use crate::limits;
-use crate::record::Record;
+use crate::record::{Record, Timings};
 use crate::settings::{Options, row};
 
 /// A run of the engine.
@@ -51,6 +55,16 @@ struct State {
     records: VecDeque<overlapped_fetch::Record>,
     /// A list of which rows are left, and how many were taken.
     list: Option<(Py<PyList>, usize)>,
+    /// How the first requests went, for a picture.
+    bars: Vec<Bar>,
+}
+
+/// When a request began, and how long its phases took.
+struct Bar {
+    url: String,
+    status: Option<u16>,
+    started_unix_us: i64,
+    timing: Timing,
 }
 
 /// What the consumer is to do next.
@@ -99,6 +113,7 @@ impl Fetch {
             failure: None,
             records: VecDeque::new(),
             list: list.map(|list| (list, 0)),
+            bars: Vec::new(),
         };
         let bad_list = Arc::default();
         state.feed(py, &exchange, &bad_list);
@@ -133,6 +148,22 @@ impl Fetch {
         let mut state = self.lock(py);
         let count = state.records.len().min(most.saturating_sub(1));
         Ok(first.into_iter().chain(state.records.drain(..count)).map(Record::new).collect())
+    }
+
+    /// The records as a stream of Arrow, a capsule of its C interface. Records that were taken before are not in it.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        this: Py<Self>,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        // The interface allows to give the columns as they are, and leaves it to the consumer to cast them.
+        let _ = requested_schema;
+        let next = move || {
+            let records = Python::attach(|py| this.get().batch(py));
+            records.map_err(|error| ArrowError::ExternalError(Box::new(error)))
+        };
+        arrow::capsule(py, Box::new(next))
     }
 
     /// The next record, if it is there; None: `subscribe` says when to ask again. Raises StopAsyncIteration at the end.
@@ -192,6 +223,15 @@ impl Fetch {
                 let _ = run.wait();
             }
         });
+    }
+
+    /// How the first requests went: URL, status, beginning in seconds since 1970, and phases.
+    fn bars(&self, py: Python<'_>) -> Vec<(String, Option<u16>, f64, Timings)> {
+        let bar = |bar: &Bar| {
+            let started = bar.started_unix_us as f64 / 1e6;
+            (bar.url.clone(), bar.status, started, Timings::of(&bar.timing))
+        };
+        self.lock(py).bars.iter().map(bar).collect()
     }
 
     /// The progress so far, and the summary at the end.
@@ -285,12 +325,43 @@ impl Fetch {
                     let wants_rows = self.lock(py).list.is_some();
                     let news = py.detach(|| self.exchange.wait(wants_rows, limits::SIGNALS_EVERY));
                     match news {
-                        News::Records(records) => self.lock(py).records.extend(records),
+                        News::Records(records) => self.lock(py).receive(records),
                         News::Roused | News::Room => {}
                         News::Nothing => py.check_signals()?,
                     }
                 }
                 Step::End => return Ok(None),
+            }
+        }
+    }
+
+    /// The next records: the first one is waited for, and none follow at the end.
+    fn batch(&self, py: Python<'_>) -> PyResult<Vec<overlapped_fetch::Record>> {
+        let mut batch = Vec::new();
+        let mut next = self.next_record(py)?;
+        let mut bytes = 0;
+        while let Some(record) = next.take() {
+            bytes += record.bytes;
+            batch.push(record);
+            if batch.len() >= limits::RECORDS_BATCH || bytes >= limits::BATCH_BODY_BYTES {
+                break;
+            }
+            next = self.record_now(py);
+        }
+        Ok(batch)
+    }
+
+    /// The next record, if it is there. An error is left to who asks next.
+    fn record_now(&self, py: Python<'_>) -> Option<overlapped_fetch::Record> {
+        loop {
+            match self.step(py) {
+                Ok(Step::Take) => return self.lock(py).records.pop_front(),
+                Ok(Step::Again) => {}
+                Ok(Step::Wait | Step::End) => return None,
+                Err(error) => {
+                    self.lock(py).failure = Some(error);
+                    return None;
+                }
             }
         }
     }
@@ -304,7 +375,7 @@ impl Fetch {
         let wants_rows = state.list.is_some();
         match self.exchange.look(wants_rows) {
             News::Records(records) => {
-                state.records = records;
+                state.receive(records);
                 state.feed(py, &self.exchange, &self.bad_list);
                 return Ok(Step::Again);
             }
@@ -324,13 +395,25 @@ impl Fetch {
         state.over(result);
         self.exchange.end();
         if let News::Records(records) = self.exchange.look(false) {
-            state.records = records;
+            state.receive(records);
         }
         Ok(Step::Again)
     }
 }
 
 impl State {
+    /// Takes records from the engine, of which none were left.
+    fn receive(&mut self, records: VecDeque<overlapped_fetch::Record>) {
+        let wanted = limits::BARS_MAX - self.bars.len();
+        let bars = records.iter().take(wanted).filter_map(|record| {
+            let started_unix_us = record.started_unix_us?;
+            let url = redact(&record.url).chars().take(limits::BAR_LABEL_CHARS).collect();
+            Some(Bar { url, status: record.status, started_unix_us, timing: record.timing })
+        });
+        self.bars.extend(bars);
+        self.records.extend(records);
+    }
+
     /// Gives rows of the list to the engine, as many as there is room for.
     fn feed(&mut self, py: Python<'_>, exchange: &Exchange, bad_list: &Mutex<Option<PyErr>>) {
         let room = exchange.room();

@@ -15,8 +15,13 @@ mod command;
 mod host;
 mod fetch;
 mod settings;
+mod client;
+mod incoming;
+mod upload;
+mod call;
 mod pool;
 mod queue;
+mod arrow;
 mod exchange;
 mod bridge;
 mod record;
@@ -29,11 +34,17 @@ mod _overlapped {
     #[pymodule_export]
     use super::bridge::Bridge;
     #[pymodule_export]
+    use super::call::{RequestFailure, Task};
+    #[pymodule_export]
+    use super::client::{Client, Tls};
+    #[pymodule_export]
     use super::command::main;
     #[pymodule_export]
     use super::fetch::{Feeder, Fetch};
     #[pymodule_export]
     use super::host::host_to_ascii;
+    #[pymodule_export]
+    use super::incoming::Incoming;
     #[pymodule_export]
     use super::pool::Pool;
     #[pymodule_export]

@@ -12,3 +12,15 @@ pub(crate) const RECORDS_WAITING: usize = 1_024;
 pub(crate) const RECORDS_TOGETHER: usize = 64;
 /// A thread that waits looks for signals, such as Ctrl-C, so often.
 pub(crate) const SIGNALS_EVERY: Duration = Duration::from_millis(50);
+/// Requests of a run of which the phases are kept for its picture.
+pub(crate) const BARS_MAX: usize = 48;
+/// What is kept of a URL for the picture.
+pub(crate) const BAR_LABEL_CHARS: usize = 80;
+/// Blocks of a request's body that were taken from an iterator and not sent.
+pub(crate) const BLOCKS_WAITING: usize = 4;
+/// The most that is reserved for a body because its length says that it will come.
+pub(crate) const RESERVED_BYTES_MAX: usize = 1 << 20;
+/// Records of one batch of Arrow.
+pub(crate) const RECORDS_BATCH: usize = 4_096;
+/// A batch of Arrow ends with the record that brings its bodies to so many bytes.
+pub(crate) const BATCH_BODY_BYTES: u64 = 64 << 20;

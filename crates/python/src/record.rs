@@ -39,6 +39,31 @@ pub(crate) struct Timings {
     total: f64,
 }
 
+impl Timings {
+    pub(crate) fn of(timing: &record::Timing) -> Self {
+        Self {
+            blocked: timing.blocked.map(ms),
+            dns: timing.dns.map(ms),
+            connect: timing.connect.map(ms),
+            tls: timing.tls.map(ms),
+            send: timing.send.map(ms),
+            wait: timing.wait.map(ms),
+            receive: timing.receive.map(ms),
+            total: ms(timing.total()),
+        }
+    }
+
+    /// Of a single request, which waits for no place.
+    pub(crate) fn of_request(timings: overlapped_fetch::Timings) -> Self {
+        let total = timings.total();
+        let overlapped_fetch::Timings { dns, connect, tls, send, wait, receive } = timings;
+        let [dns, connect, tls, send, wait, receive] =
+            [dns, connect, tls, send, wait, receive].map(|phase| phase.map(|time| time.as_secs_f64() * 1e3));
+        let total = total.as_secs_f64() * 1e3;
+        Self { blocked: None, dns, connect, tls, send, wait, receive, total }
+    }
+}
+
 #[pymethods]
 impl Timings {
     fn __repr__(&self) -> String {
@@ -86,11 +111,15 @@ fn read(py: Python<'_>, read: impl FnOnce() -> std::io::Result<Vec<u8>> + Send) 
 }
 
 /// The value of a header: UTF-8, or else ISO 8859-1.
-fn text<'py>(py: Python<'py>, value: &[u8]) -> Bound<'py, PyString> {
+pub(crate) fn header_text(value: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(value) {
-        Ok(text) => PyString::new(py, text),
-        Err(_) => PyString::new(py, &value.iter().map(|byte| char::from(*byte)).collect::<String>()),
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(value.iter().map(|byte| char::from(*byte)).collect()),
     }
+}
+
+fn text<'py>(py: Python<'py>, value: &[u8]) -> Bound<'py, PyString> {
+    PyString::new(py, &header_text(value))
 }
 
 fn ms(time: Nanos) -> f64 {
@@ -300,17 +329,7 @@ impl Record {
     /// The phases of the last attempt, in milliseconds.
     #[getter]
     fn timings(&self) -> Timings {
-        let timing = &self.record.timing;
-        Timings {
-            blocked: timing.blocked.map(ms),
-            dns: timing.dns.map(ms),
-            connect: timing.connect.map(ms),
-            tls: timing.tls.map(ms),
-            send: timing.send.map(ms),
-            wait: timing.wait.map(ms),
-            receive: timing.receive.map(ms),
-            total: ms(timing.total()),
-        }
+        Timings::of(&self.record.timing)
     }
 
     /// From the moment the row was first ready until it was done, in milliseconds: all attempts and waits.

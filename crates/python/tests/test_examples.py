@@ -8,6 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples/python"
 
 
@@ -35,3 +39,20 @@ def test_a_bulk_run_writes_its_results_and_goes_on(url: Callable[[str], str], tm
     urls.write_text(f"{url('/ok')}\n" * 50)
     assert run("bulk.py", str(urls), str(results)).startswith("50 of 50 succeeded")
     assert len(results.read_text().splitlines()) == 50
+
+
+@pytest.mark.parametrize("name", ["list_of_urls", "awaited"])
+def test_a_notebook_runs(name: str, url: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER", url(""))
+    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [output["data"]["text/plain"] for output in outputs if output["output_type"] == "execute_result"]
+    pages = [output["data"].get("text/html", "") for output in outputs if "data" in output]
+    if name == "list_of_urls":
+        assert "(42, 40)" in texts and "[(200, 40, " in texts[-1]
+        assert any("<svg" in page and "<th>by_status</th>" in page for page in pages)
+        assert any("<progress" in page and "42/42 (100%)" in page for page in pages)
+    else:
+        assert texts[0] == "True" and texts[1].startswith("Timings(")
+        assert texts[2:] == ["[(7, 49), (8, 64), (9, 81)]", "200"]

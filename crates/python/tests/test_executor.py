@@ -14,6 +14,7 @@ import textwrap
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import overlapped
@@ -379,3 +380,24 @@ def test_a_worker_that_waited_for_its_own_executor_was_told_nothing() -> None:
 def test_a_number_of_workers_that_is_no_int_was_refused() -> None:
     with Executor(max_workers=2.5) as executor:
         assert list(executor.map(abs, [-1, -2])) == [1, 2]
+
+
+@pytest.mark.parametrize("kind", [iter, list])
+async def test_a_cancelled_anext_lost_the_item_that_was_taken(kind: Callable[[list[int]], Iterable[int]]) -> None:
+    entered, goes_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def __iter__(self) -> Iterator[int]:
+            for item in kind([0, 1, 2]):
+                entered.set()
+                assert goes_on.wait(60)
+                yield item
+
+    items = aiter(overlapped.to_async(Slow() if kind is list else iter(Slow())))
+    taking = asyncio.ensure_future(anext(items))
+    assert await asyncio.to_thread(entered.wait, 60)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    goes_on.set()
+    assert [item async for item in items] == [0, 1, 2]

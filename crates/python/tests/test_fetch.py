@@ -374,3 +374,13 @@ def test_a_notebook_shows_the_figures(url: Url) -> None:
     run = overlapped.fetch([url("/ok")])
     run.wait()
     assert "<tr><th>by_status</th><td>{200: 1}</td></tr>" in run._repr_html_()
+
+
+def test_a_notebook_sees_the_figures_and_a_waterfall(url: Url) -> None:
+    run = overlapped.fetch([url("/echo?a=<b>"), url("/status/404"), "no url"])
+    assert "<svg" not in run._repr_html_()
+    assert len(list(run)) == 3
+    page = run._repr_html_()
+    assert "<th>by_status</th>" in page and page.count("<text x=\"0\"") == 2
+    assert "200 " in page and "404 " in page and "<b>" not in page and "wait " in page
+    assert page.count("<svg") == page.count("</svg>") == 1

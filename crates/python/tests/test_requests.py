@@ -328,7 +328,7 @@ def test_a_folded_value_had_a_line_break() -> None:
     ("answer", "message"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "5 bytes read, 4 more expected"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "2 bytes read, 3 more expected"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "2 bytes read"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n", "2 bytes read"),
     ],
 )

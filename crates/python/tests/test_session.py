@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
+import threading
 from collections.abc import Callable
 
 import overlapped
 import pytest
 from overlapped import requests
+from serving import OK, Reader, served
 
 Url = Callable[[str], str]
 
@@ -71,3 +74,150 @@ async def test_a_body_is_streamed(url: Url) -> None:
             blocks = [block async for block in response.iter_content(4096)]
         assert sum(map(len, blocks)) == 300_000 and max(map(len, blocks)) == 4096
         assert (await session.get(url("/ok"))).text == "ok\n"
+
+
+async def test_a_request_has_no_thread() -> None:
+    arrived, all_there = [0], threading.Event()
+    lock = threading.Lock()
+
+    def serve(reader: Reader) -> None:
+        reader.head()
+        with lock:
+            arrived[0] += 1
+            if arrived[0] == 100:
+                all_there.set()
+        assert all_there.wait(60)
+        reader.connection.sendall(OK)
+
+    with served(serve) as url:
+        async with overlapped.AsyncSession() as session:
+            requested = [asyncio.create_task(session.get(url)) for _ in range(100)]
+            assert await asyncio.to_thread(all_there.wait, 60)
+            names = {thread.name for thread in threading.enumerate()}
+            assert not any(name.startswith("overlapped-session") for name in names)
+            assert [(await request).text for request in requested] == ["ok"] * 100
+
+
+async def test_redirects_and_cookies_are_those_of_a_session(url: Url) -> None:
+    answers = [
+        b"HTTP/1.1 302 Found\r\nLocation: /next\r\nSet-Cookie: a=1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 303 See\r\nLocation: /last\r\nSet-Cookie: b=2\r\nContent-Length: 3\r\n\r\nsee",
+        OK,
+    ]
+    heads: list[bytes] = []
+
+    def serve(reader: Reader) -> None:
+        while head := reader.head():
+            heads.append(head)
+            reader.connection.sendall(answers[min(len(heads), 3) - 1])
+
+    with served(serve) as base:
+        async with overlapped.AsyncSession() as session:
+            response = await session.post(base, data=None)
+            assert [earlier.status_code for earlier in response.history] == [302, 303]
+            assert (response.text, response.url) == ("ok", base + "last")
+            assert session.cookies.get_dict() == {"a": "1", "b": "2"}
+            assert heads[2].startswith(b"GET /last ") and b"Cookie: a=1; b=2" in heads[2]
+            response = await session.get(url("/redirect/1"), allow_redirects=False)
+            assert response.is_redirect and response.next is not None
+            async with session.stream("GET", url("/redirect/2")) as streamed:
+                assert (streamed.status_code, len(streamed.history)) == (200, 2)
+                assert await streamed.read() == streamed.content != b""
+            session.max_redirects = 2
+            with pytest.raises(requests.TooManyRedirects):
+                await session.get(url("/redirect/3"))
+
+
+async def test_what_may_block_is_done_in_threads(url: Url) -> None:
+    threads: list[str] = []
+
+    def hook(response: requests.Response, **_: object) -> None:
+        threads.append(threading.current_thread().name)
+
+    async with overlapped.AsyncSession() as session:
+        response = await session.post(url("/echo"), data=io.BytesIO(b"a file"), hooks={"response": hook})
+        assert response.json()["body"] == "a file"
+        assert len(threads) == 1 and threads[0].startswith("overlapped-session")
+        assert (await session.post(url("/echo"), data=iter([b"in ", b"parts"]))).json()["body"] == "in parts"
+    with served(lambda reader: reader.connection.sendall(OK) if reader.head() else None) as proxy:
+        async with overlapped.AsyncSession() as session:
+            assert (await session.get("http://h.invalid/", proxies={"http": proxy})).text == "ok"
+
+
+async def test_a_read_that_is_cancelled_closes_its_connection() -> None:
+    closed = threading.Event()
+
+    def serve(reader: Reader) -> None:
+        reader.head()
+        reader.connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+        try:
+            reader.connection.recv(1)
+        finally:
+            closed.set()
+
+    with served(serve) as base:
+        async with overlapped.AsyncSession() as session, session.stream("GET", base) as response:
+            blocks = response.iter_content()
+            assert await anext(blocks) == b"ok"
+            read = asyncio.create_task(anext(blocks))
+            await asyncio.sleep(0)
+            read.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await read
+            assert await asyncio.to_thread(closed.wait, 60)
+
+
+async def test_the_limits_of_a_session_hold() -> None:
+    running, most = [0], [0]
+    lock, full = threading.Lock(), threading.Event()
+
+    def serve(reader: Reader) -> None:
+        while reader.head():
+            with lock:
+                running[0] += 1
+                most[0] = max(most[0], running[0])
+                if running[0] == 2:
+                    full.set()
+            assert full.wait(60)
+            with lock:
+                running[0] -= 1
+            reader.connection.sendall(OK)
+
+    for limits in ({"limit": 2}, {"max_per_host": 2}):
+        full.clear()
+        with served(serve) as base:
+            async with overlapped.AsyncSession(**limits) as session:
+                responses = await asyncio.gather(*(session.get(base) for _ in range(10)))
+                assert [response.text for response in responses] == ["ok"] * 10 and most[0] == 2
+    with pytest.raises(ValueError, match="limit"):
+        overlapped.AsyncSession(limit=0)
+
+
+def test_loops_one_after_the_other_use_a_session(url: Url) -> None:
+    session = overlapped.AsyncSession(limit=1)
+
+    async def ask() -> list[int]:
+        return [response.status_code for response in await asyncio.gather(*(session.get(url("/ok")) for _ in range(3)))]
+
+    assert [asyncio.run(ask()) for _ in range(3)] == [[200] * 3] * 3
+
+
+async def test_lines_and_texts_are_streamed(url: Url) -> None:
+    body = "eins\nzwei ü\ndrei".encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def serve(reader: Reader) -> None:
+        while reader.head():
+            reader.connection.sendall(head)
+            for byte in body:
+                reader.connection.sendall(b"1\r\n%c\r\n" % byte)
+            reader.connection.sendall(b"0\r\n\r\n")
+
+    with served(serve) as base:
+        async with overlapped.AsyncSession() as session:
+            async with session.stream("GET", base) as response:
+                assert [line async for line in response.iter_lines(decode_unicode=True)] == ["eins", "zwei ü", "drei"]
+            async with session.stream("GET", base) as response:
+                assert await response.read() == body
+            async with session.stream("GET", base) as response:
+                assert b"".join([block async for block in response.iter_content(3)]) == body

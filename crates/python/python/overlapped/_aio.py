@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 from ._executor import Executor
@@ -109,19 +110,46 @@ class AsyncProxy:
     async def __aexit__(self, *error: Any) -> Any:
         return await self._executor.run(self.__wrapped__.__exit__, *error)
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        items = await self._executor.run(iter, self.__wrapped__)
-        while (item := await self._executor.run(next, items, _END)) is not _END:
-            yield item
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return _Items(self.__wrapped__, self._executor)
 
     async def __anext__(self) -> Any:
-        item = await self._executor.run(next, self.__wrapped__, _END)
+        items: _Items | None = self.__dict__.get("_items")
+        if items is None:
+            items = self.__dict__["_items"] = _Items(self.__wrapped__, self._executor)
+        return await items.__anext__()
+
+    def __repr__(self) -> str:
+        return f"<overlapped.AsyncProxy of {self.__wrapped__!r}>"
+
+
+class _Items:
+    """The items of a blocking iterable. An item whose `__anext__` was cancelled after it was taken is given by the next one."""
+
+    def __init__(self, iterable: Any, executor: Executor) -> None:
+        self._iterable = iterable
+        self._executor = executor
+        self._items: Iterator[Any] | None = None
+        # Taken in a thread, and not given to anyone yet.
+        self._taken: deque[Any] = deque()
+
+    def __aiter__(self) -> _Items:
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._taken:
+            await self._executor.run(self._take)
+        item = self._taken.popleft()
         if item is _END:
             raise StopAsyncIteration
         return item
 
-    def __repr__(self) -> str:
-        return f"<overlapped.AsyncProxy of {self.__wrapped__!r}>"
+    def _take(self) -> None:
+        # One that was cancelled may have run in the meantime.
+        if not self._taken:
+            if self._items is None:
+                self._items = self._iterable if hasattr(self._iterable, "__next__") else iter(self._iterable)
+            self._taken.append(next(self._items, _END))
 
 
 async def gather(*aws: Awaitable[Any], limit: int | None = None, return_exceptions: bool = False) -> list[Any]:

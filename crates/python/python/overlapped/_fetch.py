@@ -9,7 +9,6 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from html import escape
 from types import EllipsisType
 from typing import Any, TypeAlias
 
@@ -65,10 +64,10 @@ class Fetch(_overlapped.Fetch):
         self.close()
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the figures as a table."""
-        cells = {name: value for name, value in self.figures().items() if value is not None and value != {}}
-        rows = (f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in cells.items())
-        return f"<table>{''.join(rows)}</table>"
+        """What a notebook shows: the figures as a table, and the phases of the first requests as a picture."""
+        from ._picture import table, waterfall
+
+        return table(self.figures()) + waterfall(self.bars())
 
     def __repr__(self) -> str:
         figures = self.figures()
@@ -170,7 +169,7 @@ def fetch(
         out: Also write the records: a path that ends in .ndjson or .csv, or a directory for the bodies. Such a run survives a
             crash: `resume=True` goes on where it was, `retry_failed=True` also fetches the failed rows again,
             `overwrite=True` discards what there is.
-        progress: Show a line on standard error with what is done, ten times a second.
+        progress: Show a line on standard error with what is done, ten times a second; in a notebook a bar.
     """
     options = {
         "ordered": ordered,
@@ -219,7 +218,7 @@ def fetch(
         # The thread does not keep the run: when nobody has it any more, it ends, and the thread with it.
         _start(_feed, run.feeder(), items)
     if progress:
-        _start(_show, weakref.ref(run), total)
+        _start(_show, weakref.ref(run), total, _in_notebook() or _on_terminal)
     return run
 
 
@@ -247,8 +246,10 @@ def _seconds(timeout: float | None | EllipsisType) -> float | None:
     return float("inf") if timeout is None else timeout
 
 
-def _show(run_of: weakref.ref[Fetch], total: int | None) -> None:
-    """Writes a line again and again until the run is over, or gone."""
+def _show(
+    run_of: weakref.ref[Fetch], total: int | None, write: Callable[[int, int | None, str], None]
+) -> None:
+    """Shows a line again and again until the run is over, or gone."""
     finished = False
     line = ""
     while not finished and (run := run_of()) is not None:
@@ -259,11 +260,33 @@ def _show(run_of: weakref.ref[Fetch], total: int | None) -> None:
         rate = figures["done"] / max(figures["elapsed"], 1e-3)
         width = len(line)
         line = f"{figures['done']:,}{of} done, {figures['failed']:,} failed, {rate:,.0f}/s, {figures['elapsed']:.1f} s"
-        sys.stderr.write("\r" + line.ljust(width))
-        sys.stderr.flush()
+        write(figures["done"], total, line.ljust(width))
         if not finished:
             time.sleep(0.1)
-    sys.stderr.write("\n")
+    write(0, None, "")
+
+
+def _on_terminal(done: int, total: int | None, line: str) -> None:
+    sys.stderr.write(f"\r{line}" if line else "\n")
+    sys.stderr.flush()
+
+
+def _in_notebook() -> Callable[[int, int | None, str], None] | None:
+    """What shows a bar in the cell that runs; None outside of a notebook."""
+    if "ipykernel" not in sys.modules:
+        return None
+    from ._picture import bar
+
+    display = sys.modules["IPython"].display
+    shown = display.display(display.HTML(bar(0, None, "")), display_id=True)
+    if shown is None:
+        return None
+
+    def write(done: int, total: int | None, line: str) -> None:
+        if line:
+            shown.update(display.HTML(bar(done, total, line)))
+
+    return write
 
 
 def _feed(feeder: _overlapped.Feeder, items: Iterator[Row]) -> None:

@@ -2,7 +2,7 @@
 
 import builtins
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from os import PathLike
 from typing import Any, final
@@ -11,11 +11,16 @@ from typing_extensions import disjoint_base
 
 __all__ = [
     "Bridge",
+    "Client",
     "Feeder",
     "Fetch",
+    "Incoming",
     "Pool",
     "Record",
+    "RequestFailure",
+    "Task",
     "Timings",
+    "Tls",
     "__version__",
     "host_to_ascii",
     "main",
@@ -36,6 +41,65 @@ class Bridge:
     def __new__(cls) -> Bridge: ...
     def fileno(self) -> int: ...
     def drain(self) -> None: ...
+
+class RequestFailure(Exception):
+    """A request has failed: the kind of its error, a message, and how many bytes of the body had come."""
+
+@final
+class Tls:
+    """Settings of TLS."""
+
+    def __new__(
+        cls,
+        verify: bool,
+        ca_pem: bytes | None = None,
+        cert_pem: bytes | None = None,
+        key_pem: bytes | None = None,
+    ) -> Tls: ...
+
+@final
+class Client:
+    """A client for single requests, with its connections. Threads and event loops may share it."""
+
+    def __new__(cls) -> Client: ...
+    def send(self, prepared: tuple[Any, ...], abort: Any) -> Incoming: ...
+    def send_from(
+        self, prepared: tuple[Any, ...], blocks: Iterator[bytes], length: int | None, abort: Any
+    ) -> Incoming: ...
+    def send_soon(self, prepared: tuple[Any, ...], bridge: Bridge, future: Future[Any], reads: bool) -> Task: ...
+    def close_idle(self) -> int: ...
+
+@final
+class Task:
+    """A request of an event loop that is on its way."""
+
+    def abort(self) -> None:
+        """Gives it up and closes its connection, unless it is done."""
+
+@final
+class Incoming:
+    """A response to a request of `Client`."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def headers(self) -> list[tuple[str, str]]: ...
+    @property
+    def reused(self) -> bool: ...
+    @property
+    def remote_ip(self) -> str | None: ...
+    @property
+    def timings(self) -> Timings | None: ...
+    def read(self, most: int | None, abort: Any) -> bytes: ...
+    def read_piece(self, most: int, abort: Any) -> bytes: ...
+    def read_soon(self, bridge: Bridge, future: Future[Any], most: int | None, fills: bool) -> Task: ...
+    def is_over(self) -> bool: ...
+    def has_arrived(self) -> bool: ...
+    def close(self) -> None: ...
 
 @final
 class Pool:
@@ -82,6 +146,8 @@ class Fetch:
     def __next__(self) -> Record: ...
     def take(self, most: int) -> list[Record]:
         """The next records, at least one unless the run is over, and at most `most`."""
+    def __arrow_c_stream__(self, requested_schema: Any | None = None) -> Any:
+        """The records as a stream of Arrow, a capsule of its C interface. Records that were taken before are not in it."""
     def next_now(self) -> Record | None: ...
     def subscribe(self, bridge: Bridge, future: Future[Any]) -> bool: ...
     def unsubscribe(self, future: Future[Any]) -> None: ...
@@ -91,6 +157,7 @@ class Fetch:
     def close(self) -> None:
         """Stops the run and drops what is left of it. Waits until an output is written, so that the run can be resumed."""
     def figures(self) -> dict[str, Any]: ...
+    def bars(self) -> list[tuple[str, int | None, float, Timings]]: ...
 
 @final
 class Feeder:

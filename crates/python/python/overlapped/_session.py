@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import codecs
+import datetime
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from . import requests
 from ._executor import Executor
-from .requests import _transport
-from .requests.models import Response
+from ._overlapped import RequestFailure
+from .requests import _native, _transport
+from .requests.adapters import HTTPAdapter, public_error
+from .requests.cookies import extract_cookies_to_jar
+from .requests.exceptions import ChunkedEncodingError, ContentDecodingError
+from .requests.models import Response, body_errors
+from .requests.sessions import Trail
 
 _END = object()
 
 # What both kinds of sessions have.
 _SETTINGS = frozenset(requests.Session.__attrs__)
+
+# The threads for what cannot be awaited.
+_THREADS = 16
 
 
 class AsyncSession:
@@ -26,20 +38,30 @@ class AsyncSession:
             response = await session.get("https://example.org/")
 
     Settings are those of `requests.Session`: `headers`, `cookies`, `auth`, `proxies`, `timeout`, `verify`, `mount`. Cancelling
-    the task that awaits a request closes its connection.
+    the task that awaits a request closes its connection. Several event loops may use a session.
+
+    Requests are made by one thread in Rust. Only what may block has a thread for each of its requests: hooks, which digest
+    authentication has too, bodies from files and iterators, proxies, and adapters of one's own.
 
     Args:
-        limit: The most requests at a time; further ones wait. Each has a thread while it runs.
+        limit: The most requests at a time in an event loop; further ones wait.
+        max_per_host: The most requests to one host at a time in an event loop.
+        retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
+            allows that. `Retry-After` is obeyed.
     """
 
-    def __init__(self, *, limit: int = 64) -> None:
-        self.__dict__["_session"] = requests.Session()
-        self.__dict__["_executor"] = Executor(max_workers=limit, thread_name_prefix="overlapped-session")
-        for adapter in self._session.adapters.values():
-            adapter.__init__(pool_maxsize=limit)
+    def __init__(self, *, limit: int = 256, max_per_host: int | None = None, retries: int = 0) -> None:
+        if limit < 1 or (max_per_host is not None and max_per_host < 1):
+            raise ValueError("limit and max_per_host must be at least 1")
+        self.__dict__["_session"] = requests.Session(retries=retries)
+        self.__dict__["_executor"] = None
+        self.__dict__["_limits"] = (limit, max_per_host)
+        self.__dict__["_places"] = WeakKeyDictionary()
 
     _session: requests.Session
-    _executor: Executor
+    _executor: Executor | None
+    _limits: tuple[int, int | None]
+    _places: WeakKeyDictionary[asyncio.AbstractEventLoop, _Places]
 
     def __getattr__(self, name: str) -> Any:
         if name in _SETTINGS or name in ("mount", "get_adapter"):
@@ -58,54 +80,49 @@ class AsyncSession:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes the connections that are free, and waits for the requests that run."""
-        await asyncio.to_thread(self._executor.shutdown)
+        """Closes the connections that are free, and waits for the requests that have a thread."""
+        if self._executor is not None:
+            await asyncio.to_thread(self._executor.shutdown)
         self._session.close()
 
     async def request(self, method: Any, url: Any, **kwargs: Any) -> Response:
         """Makes a request. Arguments as for `requests.Session.request`."""
-        response: Response = await self._call(self._session.request, method, url, **kwargs)
-        return response
+        prepared, settings = self._session.prepare_call(method, url, **kwargs)
+        return await self.send(prepared, **settings)
 
     async def send(self, request: Any, **kwargs: Any) -> Response:
         """Sends a prepared request."""
-        response: Response = await self._call(self._session.send, request, **kwargs)
-        return response
+        async with self._place(request):
+            return await self._sent(request, **kwargs)
 
     async def get(self, url: Any, **kwargs: Any) -> Response:
         """A GET request."""
-        response: Response = await self._call(self._session.get, url, **kwargs)
-        return response
+        return await self.request("GET", url, **kwargs)
 
     async def options(self, url: Any, **kwargs: Any) -> Response:
         """An OPTIONS request."""
-        response: Response = await self._call(self._session.options, url, **kwargs)
-        return response
+        return await self.request("OPTIONS", url, **kwargs)
 
     async def head(self, url: Any, **kwargs: Any) -> Response:
         """A HEAD request. Redirects are not followed unless asked for."""
-        response: Response = await self._call(self._session.head, url, **kwargs)
-        return response
+        kwargs.setdefault("allow_redirects", False)
+        return await self.request("HEAD", url, **kwargs)
 
     async def post(self, url: Any, data: Any = None, json: Any = None, **kwargs: Any) -> Response:
         """A POST request."""
-        response: Response = await self._call(self._session.post, url, data=data, json=json, **kwargs)
-        return response
+        return await self.request("POST", url, data=data, json=json, **kwargs)
 
     async def put(self, url: Any, data: Any = None, **kwargs: Any) -> Response:
         """A PUT request."""
-        response: Response = await self._call(self._session.put, url, data=data, **kwargs)
-        return response
+        return await self.request("PUT", url, data=data, **kwargs)
 
     async def patch(self, url: Any, data: Any = None, **kwargs: Any) -> Response:
         """A PATCH request."""
-        response: Response = await self._call(self._session.patch, url, data=data, **kwargs)
-        return response
+        return await self.request("PATCH", url, data=data, **kwargs)
 
     async def delete(self, url: Any, **kwargs: Any) -> Response:
         """A DELETE request."""
-        response: Response = await self._call(self._session.delete, url, **kwargs)
-        return response
+        return await self.request("DELETE", url, **kwargs)
 
     @asynccontextmanager
     async def stream(self, method: Any, url: Any, **kwargs: Any) -> AsyncIterator[AsyncStream]:
@@ -115,22 +132,144 @@ class AsyncSession:
                 async for block in response.iter_content(65536):
                     ...
         """
-        response = await self._call(self._session.request, method, url, stream=True, **kwargs)
+        prepared, settings = self._session.prepare_call(method, url, **{**kwargs, "stream": True})
+        async with self._place(prepared):
+            response = await self._sent(prepared, **settings)
+            try:
+                yield AsyncStream(response, self)
+            finally:
+                response.close()
+
+    def _place(self, request: Any) -> _Place:
+        loop = asyncio.get_running_loop()
+        places = self._places.get(loop)
+        if places is None:
+            places = self._places[loop] = _Places(*self._limits)
+        return _Place(places, request.url)
+
+    async def _sent(self, request: Any, **settings: Any) -> Response:
+        """Sends a request and follows its redirects: as `requests.Session.send` does."""
+        session = self._session
+        session.complete_settings(request, settings)
+        allow_redirects = settings.pop("allow_redirects", True)
+        stream = settings["stream"]
+        response = await self._exchanged(request, settings)
+        if not allow_redirects:
+            if stream and session.get_redirect_target(response):
+                await self._read(response)
+            response._next = next(session.resolve_redirects(response, request, yield_requests=True, **settings), None)
+            return response
+        trail = Trail(request, settings["proxies"])
+        while target := session.get_redirect_target(response):
+            if stream:
+                await self._read(response)
+            request = session.next_request(response, request, target, trail)
+            response = await self._exchanged(request, {**settings, "proxies": trail.proxies})
+            response.history = list(trail.history)
+        return response
+
+    async def _exchanged(self, request: Any, settings: dict[str, Any]) -> Response:
+        """One request and its response."""
+        session, stream = self._session, settings["stream"]
+        adapter = session.get_adapter(url=request.url)
+        call = None
+        if type(adapter).send is HTTPAdapter.send and not any(request.hooks.values()):
+            try:
+                with_limits = (settings[name] for name in ("timeout", "verify", "cert", "proxies"))
+                call = adapter.native_call(request, *with_limits)
+            except _transport.TransportError as error:
+                raise public_error(error, request) from error
+        if call is None:
+            return await self._call(session.send, request, allow_redirects=False, **settings)  # type: ignore[no-any-return]
+        client = adapter._sender.client()
+        start = time.perf_counter()
         try:
-            yield AsyncStream(response, self)
-        finally:
-            response.close()
+            incoming = await _native.resolved(_send_soon(client, call, not stream))
+        except RequestFailure as failure:
+            raise public_error(_native.head_error(failure, call), request) from failure
+        response: Response = adapter.build_response(request, _native.NativeResponse(incoming, call.endpoint))
+        response.elapsed = datetime.timedelta(seconds=time.perf_counter() - start)
+        extract_cookies_to_jar(session.cookies, request, response.raw)
+        if not stream:
+            response.content  # noqa: B018
+        return response
+
+    async def _read(self, response: Response) -> None:
+        """Reads a body of which nothing was taken."""
+        try:
+            response._content = b"".join([block async for block in AsyncStream(response, self).iter_content()])
+        except (ChunkedEncodingError, ContentDecodingError):
+            response._content = b""
+        response._content_consumed = True
 
     async def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Makes a call that blocks, in a thread."""
+        if self._executor is None:
+            executor = Executor(max_workers=min(self._limits[0], _THREADS), thread_name_prefix="overlapped-session")
+            self.__dict__["_executor"] = executor
         abort = _transport.Abort()
         token = _transport.aborts.set(abort)
         try:
-            return await self._executor.run(function, *args, **kwargs)
+            return await self._executor.run(function, *args, **kwargs)  # type: ignore[union-attr]
         except asyncio.CancelledError:
             abort.abort()
             raise
         finally:
             _transport.aborts.reset(token)
+
+
+def _send_soon(client: Any, call: _native.Call, reads: bool) -> Callable[..., Any]:
+    return lambda bridge, future: client.send_soon(call.prepared, bridge, future, reads)
+
+
+class _Places:
+    """The limits of one event loop."""
+
+    def __init__(self, limit: int, max_per_host: int | None) -> None:
+        self.all = asyncio.Semaphore(limit)
+        self.max_per_host = max_per_host
+        # By host: its places, and how many requests have one or wait for one.
+        self.hosts: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+
+class _Place:
+    """A place of a request within the limits: first that of its host, so that none is held while another is waited for."""
+
+    def __init__(self, places: _Places, url: str) -> None:
+        self._places = places
+        self._host = "" if places.max_per_host is None else requests.compat.urlsplit(url).netloc.rpartition("@")[2]
+
+    async def __aenter__(self) -> None:
+        places = self._places
+        if places.max_per_host is not None:
+            host, users = places.hosts.get(self._host) or (asyncio.Semaphore(places.max_per_host), 0)
+            places.hosts[self._host] = (host, users + 1)
+            try:
+                await host.acquire()
+            except BaseException:
+                self._forget()
+                raise
+        try:
+            await places.all.acquire()
+        except BaseException:
+            self._leave_host()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._places.all.release()
+        self._leave_host()
+
+    def _leave_host(self) -> None:
+        if self._places.max_per_host is not None:
+            self._places.hosts[self._host][0].release()
+            self._forget()
+
+    def _forget(self) -> None:
+        host, users = self._places.hosts[self._host]
+        if users == 1:
+            del self._places.hosts[self._host]
+        else:
+            self._places.hosts[self._host] = (host, users - 1)
 
 
 class AsyncStream:
@@ -144,17 +283,54 @@ class AsyncStream:
         return getattr(self._response, name)
 
     async def iter_content(self, chunk_size: int | None = 65536, decode_unicode: bool = False) -> AsyncIterator[Any]:
-        """The body in blocks."""
-        blocks = self._response.iter_content(chunk_size, decode_unicode)
-        while (block := await self._session._call(next, blocks, _END)) is not _END:
-            yield block
+        """The body in blocks, decoded. None, and a body whose length is not known: blocks as they come."""
+        encoding = self._response.encoding if decode_unicode else None
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace") if encoding else None
+        async for block in self._blocks(chunk_size):
+            text = block if decoder is None else decoder.decode(block)
+            if text:
+                yield text
+        if decoder is not None and (text := decoder.decode(b"", final=True)):
+            yield text
 
-    async def iter_lines(self, **kwargs: Any) -> AsyncIterator[Any]:
+    async def _blocks(self, chunk_size: int | None) -> AsyncIterator[bytes]:
+        raw = self._response.raw
+        if self._response._content_consumed or not isinstance(raw, _native.NativeResponse):
+            blocks = self._response.iter_content(chunk_size)
+            while (block := await self._session._call(next, blocks, _END)) is not _END:
+                yield block
+            return
+        decoder = raw._decoding(True)
+        while True:
+            with body_errors():
+                block = await raw.read_soon(chunk_size)
+                pieces = list(raw.pieces(block, chunk_size, decoder))
+            for piece in pieces:
+                yield piece
+            if not block:
+                self._response._content_consumed = True
+                return
+
+    async def iter_lines(
+        self, chunk_size: int | None = 512, decode_unicode: bool = False, delimiter: Any = None
+    ) -> AsyncIterator[Any]:
         """The body line by line."""
-        lines = self._response.iter_lines(**kwargs)
-        while (line := await self._session._call(next, lines, _END)) is not _END:
-            yield line
+        pending = None
+        async for block in self.iter_content(chunk_size, decode_unicode):
+            text = block if pending is None else pending + block
+            lines = text.split(delimiter) if delimiter else text.splitlines()
+            # The last one goes on in the next block, unless the block ended with it.
+            goes_on = bool(lines and lines[-1] and text and lines[-1][-1] == text[-1])
+            pending = lines.pop() if goes_on else None
+            for line in lines:
+                yield line
+        if pending is not None:
+            yield pending
 
     async def read(self) -> bytes:
         """The whole body."""
-        return bytes(await self._session._call(lambda: self._response.content))
+        response = self._response
+        if response._content is False:
+            response._content = b"".join([block async for block in self.iter_content(None)])
+            response._content_consumed = True
+        return bytes(response._content or b"")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
 import os
-import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from . import _native as native
 from . import _transport as transport
 from .auth import _basic_auth_str
-from .cookies import extract_cookies_to_jar
+from .cookies import extract_cookies_to_jar, may_set_cookies
 from .exceptions import (
     ConnectionError,
     ConnectTimeout,
+    InvalidHeader,
     InvalidProxyURL,
     InvalidSchema,
     InvalidURL,
     ProxyError,
     ReadTimeout,
+    RequestException,
     SSLError,
 )
 from .models import Response
@@ -32,6 +33,9 @@ from .utils import (
     select_proxy,
     urldefragauth,
 )
+
+if TYPE_CHECKING:
+    import ssl
 
 DEFAULT_POOLSIZE = 10
 DEFAULT_RETRIES = 0
@@ -63,12 +67,23 @@ class HTTPAdapter(BaseAdapter):
 
     Args:
         pool_connections: Here for code that passes it.
-        pool_maxsize: The most connections to one place that are kept when they are free.
+        pool_maxsize: The most connections to one place that are kept when they are free, of those over a proxy.
         max_retries: How often opening a connection is tried again.
         pool_block: Here for code that passes it: any number of connections may be in use.
+        retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
+            allows that. `Retry-After` is obeyed.
+        max_per_host: The most requests to one host at a time; further ones wait. A request ends with its body.
     """
 
-    __attrs__ = ["max_retries", "config", "_pool_connections", "_pool_maxsize", "_pool_block"]
+    __attrs__ = [
+        "max_retries",
+        "config",
+        "_pool_connections",
+        "_pool_maxsize",
+        "_pool_block",
+        "_retries",
+        "_max_per_host",
+    ]
 
     def __init__(
         self,
@@ -76,14 +91,19 @@ class HTTPAdapter(BaseAdapter):
         pool_maxsize: int = DEFAULT_POOLSIZE,
         max_retries: Any = DEFAULT_RETRIES,
         pool_block: bool = DEFAULT_POOLBLOCK,
+        *,
+        retries: int = 0,
+        max_per_host: int | None = None,
     ) -> None:
         self.max_retries = max_retries
         self.config: dict[str, Any] = {}
         self._pool_connections = pool_connections
         self._pool_maxsize = pool_maxsize
         self._pool_block = pool_block
+        self._retries = retries
+        self._max_per_host = max_per_host
         self.init_poolmanager(pool_connections, pool_maxsize, block=pool_block)
-        if not hasattr(self, "_pool"):
+        if not hasattr(self, "_sender"):
             raise TypeError("an init_poolmanager of one's own must call that of HTTPAdapter")
 
     def init_poolmanager(
@@ -94,7 +114,10 @@ class HTTPAdapter(BaseAdapter):
         self._ssl_context: ssl.SSLContext | None = pool_kwargs.pop("ssl_context", None)
         if pool_kwargs:
             raise TypeError(f"an adapter has no option {', '.join(map(repr, pool_kwargs))}")
-        self._pool = transport.Pool(maxsize)
+        self._sender = native.Sender()
+        self._places = native.Places(self._max_per_host)
+        # Of connections over a proxy, and of those with a context of their own.
+        self._pool: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name, None) for name in self.__attrs__}
@@ -121,21 +144,13 @@ class HTTPAdapter(BaseAdapter):
             cert: The path of a client certificate, or of it and its key.
             proxies: Proxies by scheme.
         """
-        connect_timeout, read_timeout = _timeouts(timeout)
+        timeouts = _timeouts(timeout)
         endpoint, target = self._endpoint(request, verify, cert, proxies)
         self.add_headers(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
         try:
-            raw = self._exchange(request, endpoint, target, connect_timeout, read_timeout)
-        except transport.TLSError as error:
-            raise SSLError(error, request=request) from error
-        except transport.ProxyConnectError as error:
-            raise ProxyError(error, request=request) from error
-        except transport.ConnectTimeoutError as error:
-            raise ConnectTimeout(error, request=request) from error
-        except transport.ReadTimeoutError as error:
-            raise ReadTimeout(error, request=request) from error
+            raw = self._exchange(request, endpoint, target, timeouts)
         except transport.TransportError as error:
-            raise ConnectionError(error, request=request) from error
+            raise public_error(error, request) from error
         return self.build_response(request, raw)
 
     def _exchange(
@@ -143,68 +158,45 @@ class HTTPAdapter(BaseAdapter):
         request: Any,
         endpoint: transport.Endpoint,
         target: str,
-        connect_timeout: float | None,
-        read_timeout: float | None,
-    ) -> transport.RawResponse:
-        headers = request.headers
-        if endpoint.proxy is not None and not endpoint.is_tunnel and endpoint.proxy_headers:
-            headers = CaseInsensitiveDict({**dict(endpoint.proxy_headers), **dict(headers.items())})
-        kept = self._pool.take(endpoint)
-        if kept is not None:
-            try:
-                return self._attempt(kept, request.method, target, headers, request.body, endpoint, read_timeout)
-            except transport.ProtocolError:
-                # The server has closed the connection while it was idle. That is not seen before something is sent, and a
-                # request that can be sent twice is sent again.
-                if request.method not in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"):
-                    raise
-                if not isinstance(request.body, (bytes, str, type(None))):
-                    raise
-        connection = self._connect(endpoint, connect_timeout)
-        return self._attempt(connection, request.method, target, headers, request.body, endpoint, read_timeout)
-
-    def _connect(self, endpoint: transport.Endpoint, timeout: float | None) -> http.client.HTTPConnection:
+        timeouts: tuple[float | None, float | None],
+    ) -> Any:
         left = self.max_retries if isinstance(self.max_retries, int) else 0
         while True:
             try:
-                return transport.connect(endpoint, timeout)
+                if not endpoint.is_direct:
+                    return self._by_http_client(request, endpoint, target, timeouts)
+                call = self._sender.call(request, endpoint, target, timeouts, self._retries)
+                return self._places.sent(endpoint.host, lambda: self._sender.send(call))
             except transport.ConnectError:
-                if left <= 0:
+                # Of a body that is a stream, some may have been taken.
+                if left <= 0 or not isinstance(request.body, (bytes, str, type(None))):
                     raise
                 left -= 1
 
-    def _attempt(
+    def _by_http_client(
         self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        target: str,
-        headers: Any,
-        body: Any,
+        request: Any,
         endpoint: transport.Endpoint,
-        timeout: float | None,
-    ) -> transport.RawResponse:
-        if (abort := transport.aborts.get()) is not None:
-            abort.watch(connection)
-        try:
-            connection.sock.settimeout(timeout)
-            transport.send(connection, method, target, endpoint.authority, headers, body)
-            response = connection.getresponse()
-            # A connection that the server closes after this response has none any more; the response keeps the socket.
-            return transport.RawResponse(self._pool, endpoint, connection, response)
-        except TimeoutError as error:
-            connection.close()
-            message = f"{endpoint.host}:{endpoint.port}: Read timed out. (read timeout={timeout})"
-            raise transport.ReadTimeoutError(message) from error
-        except ssl.SSLError as error:
-            connection.close()
-            raise transport.TLSError(str(error)) from error
-        except (http.client.HTTPException, OSError) as error:
-            connection.close()
-            raise transport.ProtocolError(f"Connection aborted: {error!r}") from error
-        except BaseException:
-            # The body of the request was not whole.
-            connection.close()
-            raise
+        target: str,
+        timeouts: tuple[float | None, float | None],
+    ) -> Any:
+        from . import _http_client
+
+        if self._pool is None:
+            self._pool = _http_client.Pool(self._pool_maxsize)
+        return _http_client.exchange(self._pool, request, endpoint, target, timeouts)
+
+    def native_call(self, request: Any, timeout: Any, verify: Any, cert: Any, proxies: Any) -> native.Call | None:
+        """A request for an event loop; None if it has to be made in a thread."""
+        if self.max_retries or not isinstance(request.body, (bytes, str, type(None))):
+            return None
+        timeouts = _timeouts(timeout)
+        endpoint, target = self._endpoint(request, verify, cert, proxies)
+        if not endpoint.is_direct:
+            return None
+        self.add_headers(request, stream=False, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
+        call = self._sender.call(request, endpoint, target, timeouts, self._retries)
+        return call if call.stream is None else None
 
     def _endpoint(self, request: Any, verify: Any, cert: Any, proxies: Any) -> tuple[transport.Endpoint, str]:
         parts = urlsplit(request.url)
@@ -248,7 +240,8 @@ class HTTPAdapter(BaseAdapter):
         response.raw = resp
         response.reason = getattr(resp, "reason", None)
         response.url = req.url.decode("utf-8") if isinstance(req.url, bytes) else req.url
-        extract_cookies_to_jar(response.cookies, req, resp)
+        if may_set_cookies(resp):
+            extract_cookies_to_jar(response.cookies, req, resp)
         response.request = req
         response.connection = self  # type: ignore[attr-defined]
         return response
@@ -273,7 +266,28 @@ class HTTPAdapter(BaseAdapter):
 
     def close(self) -> None:
         """Closes the connections that are free."""
-        self._pool.clear()
+        self._sender.close_idle()
+        if self._pool is not None:
+            self._pool.clear()
+
+
+def public_error(error: transport.TransportError, request: Any) -> Exception:
+    """The exception of requests for an error of the transport."""
+    for kind, public in _PUBLIC.items():
+        if isinstance(error, kind):
+            return public(error, request=request)
+    return ConnectionError(error, request=request)
+
+
+# The first one that fits counts.
+_PUBLIC: dict[type[transport.TransportError], type[RequestException]] = {
+    transport.TLSError: SSLError,
+    transport.ProxyConnectError: ProxyError,
+    transport.ConnectTimeoutError: ConnectTimeout,
+    transport.ReadTimeoutError: ReadTimeout,
+    transport.InvalidRequestError: InvalidURL,
+    transport.InvalidHeaderError: InvalidHeader,
+}
 
 
 def _timeouts(timeout: Any) -> tuple[float | None, float | None]:

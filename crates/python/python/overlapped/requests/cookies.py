@@ -12,6 +12,8 @@ from http.cookies import Morsel
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from ._raw import RawResponse
+
 
 class CookieConflictError(RuntimeError):
     """More than one cookie fits; name its domain or path."""
@@ -88,9 +90,21 @@ class MockResponse:
 
 def extract_cookies_to_jar(jar: cookielib.CookieJar, request: Any, response: Any) -> None:
     """Puts the cookies of a response into the jar."""
+    if not may_set_cookies(response):
+        return
     original = getattr(response, "_original_response", None)
     if original is not None:
         jar.extract_cookies(MockResponse(original.msg), MockRequest(request))  # type: ignore[arg-type]
+
+
+def may_set_cookies(response: Any) -> bool:
+    """Whether a response may have cookies: of one from a connection that is known without a jar."""
+    return not isinstance(response, RawResponse) or "set-cookie" in response.headers or "set-cookie2" in response.headers
+
+
+def is_empty(jar: Any) -> bool:
+    """Whether there is no cookie, as far as that is known at once."""
+    return not jar if isinstance(jar, dict) else not getattr(jar, "_cookies", True)
 
 
 def get_cookie_header(jar: cookielib.CookieJar, request: Any) -> str | None:

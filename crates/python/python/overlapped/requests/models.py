@@ -6,13 +6,15 @@ import contextlib
 import datetime
 import json as _json
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from json import JSONDecodeError as _StandardJSONDecodeError
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from .._overlapped import host_to_ascii
+from .._overlapped import Timings, host_to_ascii
+from ._raw import RawResponse
 from ._transport import DecodeError, ProtocolError, ReadTimeoutError, TLSError
 from .auth import HTTPBasicAuth
 from .cookies import RequestsCookieJar, cookiejar_from_dict, get_cookie_header
@@ -49,6 +51,12 @@ from .utils import (
     super_len,
     to_key_val_list,
     to_native_string,
+)
+
+# A URL that is sent as it is, with its path if it has one.
+_PLAIN_URL = re.compile(
+    r"https?://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
+    r"(/[A-Za-z0-9._~!$&'()*+,;=:@/-]*(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?)?"
 )
 
 REDIRECT_STATI = (301, 302, 303, 307, 308)
@@ -217,11 +225,22 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
         self.method: Any = None
         self.url: Any = None
         self.headers: Any = None
-        self._cookies: Any = None
+        # Made when it is asked for; most requests have no cookies.
+        self._jar: Any = None
         self.body: Any = None
         self.hooks = default_hooks()
         # Where a body that is a stream begins, to send it again; an object without meaning if it cannot tell.
         self._body_position: Any = None
+
+    @property
+    def _cookies(self) -> Any:
+        if self._jar is None:
+            self._jar = cookiejar_from_dict({})
+        return self._jar
+
+    @_cookies.setter
+    def _cookies(self, jar: Any) -> None:
+        self._jar = jar
 
     def prepare(
         self,
@@ -253,7 +272,7 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
         copied = PreparedRequest()
         copied.method, copied.url = self.method, self.url
         copied.headers = None if self.headers is None else self.headers.copy()
-        copied._cookies = _copy_jar(self._cookies)
+        copied._jar = _copy_jar(self._jar)
         copied.body, copied.hooks = self.body, self.hooks
         copied._body_position = self._body_position
         return copied
@@ -264,6 +283,10 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
 
     def prepare_url(self, url: Any, params: Any) -> None:
         """The URL with its parameters, escaped. A URL of another scheme than http is left as it is."""
+        if type(url) is str and not params and (plain := _PLAIN_URL.fullmatch(url)) and "/." not in url:
+            # There is nothing to be escaped or resolved.
+            self.url = url if plain[1] else f"{url}/"
+            return
         url = url.decode("utf8") if isinstance(url, bytes) else str(url)
         url = url.lstrip()
         if ":" in url and not url.lower().startswith("http"):
@@ -300,7 +323,8 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
     def prepare_headers(self, headers: Any) -> None:
         """The headers, checked."""
         self.headers = CaseInsensitiveDict()
-        for header in (headers or {}).items():
+        pairs = headers._store.values() if isinstance(headers, CaseInsensitiveDict) else (headers or {}).items()
+        for header in pairs:
             check_header_validity(header)
             name, value = header
             self.headers[to_native_string(name)] = value
@@ -358,7 +382,7 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
 
     def prepare_auth(self, auth: Any, url: Any = "") -> None:
         """What authentication adds; without any, the user name and password of the URL."""
-        if auth is None:
+        if auth is None and "@" in (self.url or ""):
             from_url = get_auth_from_url(self.url)
             auth = from_url if any(from_url) else None
         if not auth:
@@ -371,6 +395,9 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
 
     def prepare_cookies(self, cookies: Any) -> None:
         """The `Cookie` header. Once there is one it stays: to set others, remove it first."""
+        if not cookies:
+            self._jar = cookies if cookies is not None and not isinstance(cookies, dict) else None
+            return
         import http.cookiejar
 
         is_jar = isinstance(cookies, http.cookiejar.CookieJar)
@@ -395,6 +422,21 @@ def _copy_jar(jar: Any) -> Any:
     for cookie in jar:
         copied.set_cookie(copy.copy(cookie))
     return copied
+
+
+@contextlib.contextmanager
+def body_errors() -> Iterator[None]:
+    """The exceptions of requests for errors of the transport while a body is read."""
+    try:
+        yield
+    except ProtocolError as error:
+        raise ChunkedEncodingError(error) from error
+    except DecodeError as error:
+        raise ContentDecodingError(error) from error
+    except ReadTimeoutError as error:
+        raise ConnectionError(error) from error
+    except TLSError as error:
+        raise SSLError(error) from error
 
 
 def _to_ascii(host: str) -> str:
@@ -441,12 +483,23 @@ class Response:
         self.history: list[Response] = []
         #: The words beside the status.
         self.reason: Any = None
-        #: The cookies that the server set.
-        self.cookies = cookiejar_from_dict({})
+        # Made when it is asked for; most responses set no cookies.
+        self._jar: Any = None
         #: From the request to the head of the response.
         self.elapsed = datetime.timedelta(0)
         #: The request that was sent.
         self.request: Any = None
+
+    @property
+    def cookies(self) -> Any:
+        """The cookies that the server set."""
+        if self._jar is None:
+            self._jar = cookiejar_from_dict({})
+        return self._jar
+
+    @cookies.setter
+    def cookies(self, jar: Any) -> None:
+        self._jar = jar
 
     def __enter__(self) -> Response:
         return self
@@ -461,7 +514,8 @@ class Response:
         return {name: getattr(self, name, None) for name in self.__attrs__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        for name, value in state.items():
+            setattr(self, name, value)
         self._content_consumed = True
         self.raw = None
 
@@ -482,6 +536,13 @@ class Response:
         except HTTPError:
             return False
         return True
+
+    @property
+    def timings(self) -> Timings | None:
+        """The phases of the request in milliseconds: `dns`, `connect`, `tls`, `send`, `wait`, `receive`, `total`; the last two
+        grow until the body was read. None over a proxy, from an adapter of one's own, and once pickled."""
+        timings: Timings | None = getattr(self.raw, "timings", None)
+        return timings
 
     @property
     def is_redirect(self) -> bool:
@@ -511,16 +572,8 @@ class Response:
 
         def generate() -> Iterator[bytes]:
             if hasattr(self.raw, "stream"):
-                try:
+                with body_errors():
                     yield from self.raw.stream(chunk_size, decode_content=True)
-                except ProtocolError as error:
-                    raise ChunkedEncodingError(error) from error
-                except DecodeError as error:
-                    raise ContentDecodingError(error) from error
-                except ReadTimeoutError as error:
-                    raise ConnectionError(error) from error
-                except TLSError as error:
-                    raise SSLError(error) from error
             else:
                 while block := self.raw.read(chunk_size):
                     yield block
@@ -556,6 +609,9 @@ class Response:
                 raise RuntimeError("The content for this response was already consumed")
             if self.status_code == 0 or self.raw is None:
                 self._content = None
+            elif isinstance(self.raw, RawResponse) and not self._content_consumed:
+                with body_errors():
+                    self._content = self.raw.read(decode_content=True)
             else:
                 self._content = b"".join(self.iter_content(CONTENT_CHUNK_SIZE)) or b""
         self._content_consumed = True

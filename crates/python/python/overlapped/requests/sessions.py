@@ -17,6 +17,7 @@ from .cookies import (
     RequestsCookieJar,
     cookiejar_from_dict,
     extract_cookies_to_jar,
+    is_empty,
     merge_cookies,
 )
 from .exceptions import ChunkedEncodingError, ContentDecodingError, InvalidSchema, TooManyRedirects
@@ -48,7 +49,12 @@ def merge_setting(request_setting: Any, session_setting: Any, dict_class: Any = 
         return session_setting
     if not (isinstance(session_setting, Mapping) and isinstance(request_setting, Mapping)):
         return request_setting
-    merged = dict_class(to_key_val_list(session_setting))
+    if not session_setting and not request_setting:
+        return dict_class()
+    if dict_class is CaseInsensitiveDict and type(session_setting) is CaseInsensitiveDict:
+        merged = session_setting.copy()
+    else:
+        merged = dict_class(to_key_val_list(session_setting))
     merged.update(to_key_val_list(request_setting))
     for key in [key for key, value in merged.items() if value is None]:
         del merged[key]
@@ -62,6 +68,15 @@ def merge_hooks(request_hooks: Any, session_hooks: Any, dict_class: Any = Ordere
     if request_hooks is None or request_hooks.get("response") == []:
         return session_hooks
     return merge_setting(request_hooks, session_hooks, dict_class)
+
+
+class Trail:
+    """What redirects have led over so far."""
+
+    def __init__(self, request: Any, proxies: Any) -> None:
+        self.history: list[Response] = []
+        self.fragment = urlsplit(request.url).fragment
+        self.proxies = proxies
 
 
 class SessionRedirectMixin:
@@ -109,46 +124,14 @@ class SessionRedirectMixin:
         **adapter_kwargs: Any,
     ) -> Iterator[Any]:
         """The responses that a redirect leads to; with `yield_requests` the next request instead."""
-        history: list[Response] = []
-        fragment = urlsplit(req.url).fragment
+        trail = Trail(req, proxies)
         # An empty `Location` leads nowhere.
         while target := self.get_redirect_target(resp):
-            resp.history = list(history)
-            history.append(resp)
             try:
                 resp.content  # noqa: B018
             except (ChunkedEncodingError, ContentDecodingError, RuntimeError):
                 resp.raw.read(decode_content=False)
-            if len(resp.history) >= self.max_redirects:
-                raise TooManyRedirects(f"Exceeded {self.max_redirects} redirects.", response=resp)
-            resp.close()
-            prepared = req.copy()
-            if target.startswith("//"):
-                target = f"{urlsplit(resp.url).scheme}:{target}"
-            parts = urlsplit(target)
-            if not parts.fragment and fragment:
-                parts = parts._replace(fragment=fragment)
-            elif parts.fragment:
-                fragment = parts.fragment
-            target = urlunsplit(parts)
-            target = requote_uri(target if parts.netloc else urljoin(resp.url, requote_uri(target)))
-            # A host is checked as that of any other request.
-            prepared.prepare_url(target, None)
-            self.rebuild_method(prepared, resp)
-            if resp.status_code not in (codes.temporary_redirect, codes.permanent_redirect):
-                for header in ("Content-Length", "Content-Type", "Transfer-Encoding"):
-                    prepared.headers.pop(header, None)
-                prepared.body = None
-            prepared.headers.pop("Cookie", None)
-            extract_cookies_to_jar(prepared._cookies, req, resp.raw)
-            merge_cookies(prepared._cookies, self.cookies)
-            prepared.prepare_cookies(prepared._cookies)
-            proxies = self.rebuild_proxies(prepared, proxies)
-            self.rebuild_auth(prepared, resp)
-            sends_body = "Content-Length" in prepared.headers or "Transfer-Encoding" in prepared.headers
-            if prepared._body_position is not None and sends_body:
-                rewind_body(prepared)
-            req = prepared
+            req = self.next_request(resp, req, target, trail)
             if yield_requests:
                 yield req
                 return
@@ -158,12 +141,47 @@ class SessionRedirectMixin:
                 timeout=timeout,
                 verify=verify,
                 cert=cert,
-                proxies=proxies,
+                proxies=trail.proxies,
                 allow_redirects=False,
                 **adapter_kwargs,
             )
-            extract_cookies_to_jar(self.cookies, prepared, resp.raw)
+            extract_cookies_to_jar(self.cookies, req, resp.raw)
             yield resp
+
+    def next_request(self, resp: Response, req: Any, target: str, trail: Trail) -> Any:
+        """The request that a redirect to `target` asks for. The body of the redirect was read."""
+        resp.history = list(trail.history)
+        trail.history.append(resp)
+        if len(resp.history) >= self.max_redirects:
+            raise TooManyRedirects(f"Exceeded {self.max_redirects} redirects.", response=resp)
+        resp.close()
+        prepared = req.copy()
+        if target.startswith("//"):
+            target = f"{urlsplit(resp.url).scheme}:{target}"
+        parts = urlsplit(target)
+        if not parts.fragment and trail.fragment:
+            parts = parts._replace(fragment=trail.fragment)
+        elif parts.fragment:
+            trail.fragment = parts.fragment
+        target = urlunsplit(parts)
+        target = requote_uri(target if parts.netloc else urljoin(resp.url, requote_uri(target)))
+        # A host is checked as that of any other request.
+        prepared.prepare_url(target, None)
+        self.rebuild_method(prepared, resp)
+        if resp.status_code not in (codes.temporary_redirect, codes.permanent_redirect):
+            for header in ("Content-Length", "Content-Type", "Transfer-Encoding"):
+                prepared.headers.pop(header, None)
+            prepared.body = None
+        prepared.headers.pop("Cookie", None)
+        extract_cookies_to_jar(prepared._cookies, req, resp.raw)
+        merge_cookies(prepared._cookies, self.cookies)
+        prepared.prepare_cookies(prepared._cookies)
+        trail.proxies = self.rebuild_proxies(prepared, trail.proxies)
+        self.rebuild_auth(prepared, resp)
+        sends_body = "Content-Length" in prepared.headers or "Transfer-Encoding" in prepared.headers
+        if prepared._body_position is not None and sends_body:
+            rewind_body(prepared)
+        return prepared
 
     def rebuild_auth(self, prepared_request: Any, response: Response) -> None:
         """Takes credentials off that are not for the new host, and adds those that the netrc file has for it."""
@@ -222,7 +240,8 @@ class Session(SessionRedirectMixin):
         "timeout",
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, *, retries: int = 0, max_per_host: int | None = None) -> None:
+        """A session; `retries` and `max_per_host` are those of its `HTTPAdapter`."""
         #: Sent with each request.
         self.headers: Any = default_headers()
         #: A pair of user name and password, or an object of `auth`.
@@ -249,8 +268,8 @@ class Session(SessionRedirectMixin):
         self.cookies: Any = cookiejar_from_dict({})
         self.adapters: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
-        self.mount("https://", HTTPAdapter())
-        self.mount("http://", HTTPAdapter())
+        self.mount("https://", HTTPAdapter(retries=retries, max_per_host=max_per_host))
+        self.mount("http://", HTTPAdapter(retries=retries, max_per_host=max_per_host))
 
     def __enter__(self) -> Session:
         return self
@@ -261,14 +280,19 @@ class Session(SessionRedirectMixin):
     def prepare_request(self, request: Request) -> PreparedRequest:
         """A request as it will be sent, with the settings of the session."""
         cookies = request.cookies or {}
-        if not hasattr(cookies, "set_cookie"):
-            cookies = cookiejar_from_dict(cookies)
-        merged_cookies = merge_cookies(merge_cookies(RequestsCookieJar(), self.cookies), cookies)
+        merged_cookies = None
+        if cookies or not is_empty(self.cookies):
+            if not hasattr(cookies, "set_cookie"):
+                cookies = cookiejar_from_dict(cookies)
+            merged_cookies = merge_cookies(merge_cookies(RequestsCookieJar(), self.cookies), cookies)
         headers = merge_setting(request.headers, self.headers, dict_class=CaseInsensitiveDict)
         auth = request.auth
-        names = {name.lower() if isinstance(name, str) else name.decode("latin1").lower() for name in headers or {}}
-        if self.trust_env and not auth and not self.auth and "authorization" not in names:
-            auth = get_netrc_auth(request.url)
+        if self.trust_env and not auth and not self.auth:
+            named = CaseInsensitiveDict() if headers is None else headers
+            if not isinstance(named, CaseInsensitiveDict):
+                named = CaseInsensitiveDict(named)
+            if "authorization" not in named and b"authorization" not in named:
+                auth = get_netrc_auth(request.url)
         prepared = PreparedRequest()
         prepared.prepare(
             method=request.method.upper(),
@@ -320,6 +344,46 @@ class Session(SessionRedirectMixin):
             verify: False: the certificate is not verified; a path: what it is verified with.
             cert: The path of a client certificate, or of it and its key.
         """
+        prepared, settings = self.prepare_call(
+            method,
+            url,
+            params,
+            data,
+            headers,
+            cookies,
+            files,
+            auth,
+            timeout,
+            allow_redirects,
+            proxies,
+            hooks,
+            stream,
+            verify,
+            cert,
+            json,
+        )
+        return self.send(prepared, **settings)
+
+    def prepare_call(
+        self,
+        method: Any,
+        url: Any,
+        params: Any = None,
+        data: Any = None,
+        headers: Any = None,
+        cookies: Any = None,
+        files: Any = None,
+        auth: Any = None,
+        timeout: Any = None,
+        allow_redirects: bool = True,
+        proxies: Any = None,
+        hooks: Any = None,
+        stream: bool | None = None,
+        verify: Any = None,
+        cert: Any = None,
+        json: Any = None,
+    ) -> tuple[PreparedRequest, dict[str, Any]]:
+        """What `request` sends, and with which settings."""
         prepared = self.prepare_request(
             Request(
                 method=method.decode("ascii") if isinstance(method, bytes) else method,
@@ -335,7 +399,7 @@ class Session(SessionRedirectMixin):
             )
         )
         settings = self.merge_environment_settings(prepared.url, proxies or {}, stream, verify, cert)
-        return self.send(prepared, timeout=timeout, allow_redirects=allow_redirects, **settings)
+        return prepared, {"timeout": timeout, "allow_redirects": allow_redirects, **settings}
 
     def get(self, url: Any, **kwargs: Any) -> Response:
         """A GET request."""
@@ -370,16 +434,7 @@ class Session(SessionRedirectMixin):
 
     def send(self, request: Any, **kwargs: Any) -> Response:
         """Sends a prepared request."""
-        kwargs.setdefault("stream", self.stream)
-        kwargs.setdefault("verify", self.verify)
-        kwargs.setdefault("cert", self.cert)
-        if "proxies" not in kwargs:
-            kwargs["proxies"] = resolve_proxies(request, self.proxies, self.trust_env)
-        if kwargs.get("timeout") is None and self.timeout is not None:
-            kwargs["timeout"] = self.timeout
-        # What is sent is given to hooks, which would otherwise be called with a request that is not prepared.
-        if isinstance(request, Request):
-            raise ValueError("You can only send PreparedRequests.")
+        self.complete_settings(request, kwargs)
         allow_redirects = kwargs.pop("allow_redirects", True)
         stream = kwargs.get("stream")
         adapter = self.get_adapter(url=request.url)
@@ -402,6 +457,19 @@ class Session(SessionRedirectMixin):
         if not stream:
             response.content  # noqa: B018
         return response  # type: ignore[no-any-return]
+
+    def complete_settings(self, request: Any, settings: dict[str, Any]) -> None:
+        """Adds the session's settings to those of a request that is sent."""
+        # What is sent is given to hooks, which would otherwise be called with a request that is not prepared.
+        if isinstance(request, Request):
+            raise ValueError("You can only send PreparedRequests.")
+        settings.setdefault("stream", self.stream)
+        settings.setdefault("verify", self.verify)
+        settings.setdefault("cert", self.cert)
+        if "proxies" not in settings:
+            settings["proxies"] = resolve_proxies(request, self.proxies, self.trust_env)
+        if settings.get("timeout") is None and self.timeout is not None:
+            settings["timeout"] = self.timeout
 
     def merge_environment_settings(
         self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any

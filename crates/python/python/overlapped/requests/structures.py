@@ -11,7 +11,8 @@ class CaseInsensitiveDict(MutableMapping):  # type: ignore[type-arg]
 
     def __init__(self, data: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, **kwargs: Any) -> None:
         self._store: dict[Any, tuple[Any, Any]] = {}
-        self.update({} if data is None else data, **kwargs)
+        if data is not None or kwargs:
+            self.update({} if data is None else data, **kwargs)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._store[key.lower()] = (key, value)
@@ -21,6 +22,14 @@ class CaseInsensitiveDict(MutableMapping):  # type: ignore[type-arg]
 
     def __delitem__(self, key: Any) -> None:
         del self._store[key.lower()]
+
+    def __contains__(self, key: Any) -> bool:
+        return key.lower() in self._store
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value of a key, or `default`."""
+        found = self._store.get(key.lower())
+        return default if found is None else found[1]
 
     def __iter__(self) -> Iterator[Any]:
         return (key for key, _ in self._store.values())
@@ -39,7 +48,9 @@ class CaseInsensitiveDict(MutableMapping):  # type: ignore[type-arg]
 
     def copy(self) -> CaseInsensitiveDict:
         """A copy that shares no state."""
-        return CaseInsensitiveDict(self._store.values())
+        copied = CaseInsensitiveDict()
+        copied._store = self._store.copy()
+        return copied
 
     def __repr__(self) -> str:
         return str(dict(self.items()))

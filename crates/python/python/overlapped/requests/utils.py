@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 import io
 import ipaddress
 import os
 import re
 import socket
 import struct
+import sys
 import tempfile
 import warnings
 import zipfile
@@ -202,6 +204,8 @@ def default_headers() -> CaseInsensitiveDict:
 def check_header_validity(header: tuple[Any, Any]) -> None:
     """Raises InvalidHeader if a name or value could break the request apart."""
     name, value = header
+    if type(name) is str and type(value) is str and _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value):
+        return
     for part, text in (("name", name), ("value", value)):
         if not isinstance(text, (str, bytes)):
             raise InvalidHeader(
@@ -258,6 +262,7 @@ def parse_header_links(value: str) -> list[dict[str, str]]:
     return links
 
 
+@functools.lru_cache(maxsize=64)
 def _parse_content_type_header(header: str) -> tuple[str, dict[str, Any]]:
     content_type, *tokens = header.split(";")
     parameters: dict[str, Any] = {}
@@ -429,8 +434,9 @@ def urldefragauth(url: str) -> str:
 def get_netrc_auth(url: str, raise_errors: bool = False) -> tuple[str, str] | None:
     """The user name and password for a host in the netrc file."""
     named = os.environ.get("NETRC")
-    paths = [named] if named else [os.path.join("~", name) for name in NETRC_FILES]
-    found = [path for path in map(os.path.expanduser, paths) if os.path.exists(path)]
+    home = os.path.expanduser("~")
+    paths = [os.path.expanduser(named)] if named else [f"{home}/{name}" for name in NETRC_FILES]
+    found = [path for path in paths if os.path.exists(path)]
     if not found:
         return None
     try:
@@ -522,8 +528,21 @@ def should_bypass_proxies(url: str, no_proxy: str | None) -> bool:
             return False
 
 
+def _may_have_proxies() -> bool:
+    """Whether the system or the environment may name a proxy."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    # The names in the form that the system has: decoding all of them for each request takes longer than the rest.
+    names = getattr(os.environ, "_data", None)
+    if names is None:
+        return any(name.lower().endswith("_proxy") for name in os.environ)
+    return any(name[-6:] in (b"_proxy", b"_PROXY") or name[-6:].lower() == b"_proxy" for name in names)
+
+
 def get_environ_proxies(url: str, no_proxy: str | None = None) -> dict[str, str]:
     """The proxies that the environment names for a URL."""
+    if not _may_have_proxies():
+        return {}
     return {} if should_bypass_proxies(url, no_proxy=no_proxy) else getproxies()
 
 
@@ -541,7 +560,7 @@ def resolve_proxies(request: Any, proxies: Any, trust_env: bool = True) -> dict[
     """The proxies for a request: those given, and beside them those of the environment."""
     resolved = dict(proxies or {})
     no_proxy = resolved.get("no_proxy")
-    if trust_env and not should_bypass_proxies(request.url, no_proxy=no_proxy):
+    if trust_env and _may_have_proxies() and not should_bypass_proxies(request.url, no_proxy=no_proxy):
         environ = get_environ_proxies(request.url, no_proxy=no_proxy)
         scheme = urlsplit(request.url).scheme
         proxy = environ.get(scheme, environ.get("all"))

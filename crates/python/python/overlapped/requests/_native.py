@@ -1,0 +1,336 @@
+"""Requests by way of the client in Rust."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .._overlapped import Client, Incoming, RequestFailure, Timings, Tls
+from ._raw import RawResponse
+from ._transport import (
+    READ_BYTES,
+    ConnectError,
+    ConnectTimeoutError,
+    Endpoint,
+    InvalidHeaderError,
+    InvalidRequestError,
+    ProtocolError,
+    ReadTimeoutError,
+    TLSError,
+    TransportError,
+    aborts,
+    blocks,
+)
+
+# Settings of TLS that an adapter remembers.
+_TLS_MAX = 16
+
+
+class Call(NamedTuple):
+    """A request as the client takes it, and what its errors name."""
+
+    endpoint: Endpoint
+    prepared: tuple[Any, ...]
+    # A body that is a stream, and its length if that is known.
+    stream: Any = None
+    length: int | None = None
+
+
+class Sender:
+    """The client of an adapter, made when it is first needed, and again in a forked child."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._process = 0
+        self._tls: dict[Any, Tls] = {}
+
+    def client(self) -> Client:
+        """The client of this process."""
+        client = self._client
+        if client is not None and self._process == _process():
+            return client
+        with self._lock:
+            if self._client is None or self._process != _process():
+                self._client, self._process = Client(), _process()
+            return self._client
+
+    def call(
+        self,
+        request: Any,
+        endpoint: Endpoint,
+        target: str,
+        timeouts: tuple[float | None, float | None],
+        retries: int = 0,
+    ) -> Call:
+        """A prepared request as the client takes it."""
+        fields: list[tuple[str, bytes]] = []
+        has_host, length, is_chunked = False, None, False
+        for name, value in request.headers.items():
+            value = value if isinstance(value, bytes) else value.encode("latin-1")
+            lower = name.lower()
+            if lower == "host":
+                has_host = True
+            elif lower == "content-length":
+                length = value
+            elif lower == "transfer-encoding":
+                is_chunked = b"chunked" in value.lower()
+            fields.append((name, value))
+        if not has_host:
+            fields.insert(0, ("Host", endpoint.authority.encode("latin-1")))
+        body, stream = _body(request.body)
+        if body is not None and is_chunked:
+            stream, body = [body] if body else [], None
+        elif body is not None and length is None:
+            fields.append(("Content-Length", str(len(body)).encode()))
+        elif body is None and stream is None and length == b"0":
+            body = b""
+        tls = None
+        if endpoint.scheme == "https" and (endpoint.verify is not True or endpoint.cert is not None):
+            tls = self._tls_of(endpoint.verify, endpoint.cert)
+        url = f"{endpoint.scheme}://{endpoint.authority}/"
+        prepared = (request.method, url, target, fields, body, *timeouts, tls, retries)
+        known = None if is_chunked or stream is None else int(length or b"0")
+        return Call(endpoint, prepared, stream, known)
+
+    def send(self, call: Call) -> NativeResponse:
+        """Makes a request, and waits for the head of its response."""
+        abort = aborts.get()
+        try:
+            if call.stream is None:
+                incoming = self.client().send(call.prepared, abort)
+            else:
+                incoming = self.client().send_from(call.prepared, blocks(call.stream), call.length, abort)
+        except RequestFailure as failure:
+            raise head_error(failure, call) from failure
+        return NativeResponse(incoming, call.endpoint)
+
+    def close_idle(self) -> None:
+        """Closes the connections that are free."""
+        if self._client is not None and self._process == _process():
+            self._client.close_idle()
+
+    def _tls_of(self, verify: Any, cert: Any) -> Tls:
+        key = (verify, cert, *(_state_of(path) for path in (*_paths(verify), *filter(None, cert or ()))))
+        tls = self._tls.get(key)
+        if tls is None:
+            ca_pem = b"\n".join(_content(path) for path in _paths(verify)) if isinstance(verify, tuple) else None
+            file, key_file = cert or (None, None)
+            try:
+                tls = Tls(
+                    verify is not False,
+                    ca_pem,
+                    None if file is None else _content(file),
+                    None if key_file is None else _content(key_file),
+                )
+            except ValueError as error:
+                raise TLSError(str(error)) from error
+            while len(self._tls) >= _TLS_MAX:
+                self._tls.pop(next(iter(self._tls)))
+            self._tls[key] = tls
+        return tls
+
+
+class Places:
+    """The limit of requests to one host at a time, for threads."""
+
+    def __init__(self, most: int | None) -> None:
+        if most is not None and most < 1:
+            raise ValueError("max_per_host must be at least 1")
+        self._most = most
+        self._lock = threading.Lock()
+        # By host: the places, and how many requests have one or wait for one.
+        self._hosts: dict[str, tuple[threading.Semaphore, int]] = {}
+
+    def sent(self, host: str, send: Callable[[], NativeResponse]) -> NativeResponse:
+        """Waits for a place and sends a request, which keeps the place until its body has come."""
+        if self._most is None:
+            return send()
+        with self._lock:
+            places, users = self._hosts.get(host) or (threading.Semaphore(self._most), 0)
+            self._hosts[host] = (places, users + 1)
+        is_taken = False
+        try:
+            is_taken = places.acquire()
+            response = send()
+        except BaseException:
+            self._leave(host, places, is_taken)
+            raise
+        response.when_over(lambda: self._leave(host, places, True))
+        return response
+
+    def _leave(self, host: str, places: threading.Semaphore, is_taken: bool) -> None:
+        if is_taken:
+            places.release()
+        with self._lock:
+            _, users = self._hosts[host]
+            if users == 1:
+                del self._hosts[host]
+            else:
+                self._hosts[host] = (places, users - 1)
+
+
+class NativeResponse(RawResponse):
+    """A response of the client in Rust."""
+
+    def __init__(self, incoming: Incoming, endpoint: Endpoint) -> None:
+        super().__init__(incoming.headers, incoming.status, incoming.reason, incoming.version)
+        self._incoming = incoming
+        self._endpoint = endpoint
+        self._is_closed = False
+        self._over: Callable[[], None] | None = None
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Makes a call when the body has come, is closed, or is forgotten."""
+        self._over = call
+        self._check_end()
+
+    def _check_end(self) -> None:
+        if self._over is not None and (self._is_closed or self._incoming.has_arrived()):
+            over, self._over = self._over, None
+            over()
+
+    def __del__(self) -> None:
+        if getattr(self, "_over", None) is not None:
+            self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be read."""
+        return self._is_closed or (self._incoming.is_over() and not self._decoded)
+
+    @property
+    def timings(self) -> Timings | None:
+        """The phases of the request."""
+        return self._incoming.timings
+
+    def close(self) -> None:
+        """Closes the connection, if the body was not read to its end."""
+        self._is_closed = True
+        if not self._incoming.has_arrived():
+            self._incoming.close()
+        self._check_end()
+
+    def _read(self, amt: int | None) -> bytes:
+        return self._take(self._incoming.read, amt)
+
+    def _read_piece(self, amt: int) -> bytes:
+        return self._take(self._incoming.read_piece, amt)
+
+    def _take(self, read: Callable[[Any, Any], bytes], amt: int | None) -> bytes:
+        if self._is_closed:
+            return b""
+        try:
+            block = read(amt, aborts.get())
+        except RequestFailure as failure:
+            raise self.body_error(failure) from failure
+        if self._over is not None:
+            self._check_end()
+        return block
+
+    async def read_soon(self, amt: int | None) -> bytes:
+        """The next block for an event loop: as `_read`, or `_read_piece` where blocks are given on as they come."""
+        if self._is_closed:
+            return b""
+        fills = not self.comes_in_pieces(amt)
+        try:
+            return bytes(await resolved(self._incoming.read_soon, READ_BYTES if amt is None else amt, fills))
+        except RequestFailure as failure:
+            raise self.body_error(failure) from failure
+
+    def body_error(self, failure: RequestFailure) -> TransportError:
+        """The error for a body that does not come whole."""
+        kind, message, came = failure.args
+        self.close()
+        if "timeout" in kind:
+            return ReadTimeoutError(f"{self._endpoint.host}:{self._endpoint.port}: Read timed out.")
+        if kind.startswith("tls."):
+            return TLSError(message)
+        length = self.headers.get("content-length", "")
+        more = f", {int(length) - came} more expected" if length.isdecimal() else ""
+        return ProtocolError(f"Connection broken: IncompleteRead({came} bytes read{more}): {message}")
+
+
+async def resolved(start: Any, *args: Any) -> Any:
+    """Starts something of the client for the running event loop and awaits it; cancelling gives it up."""
+    from .._loop import bridge_to_running
+
+    loop, bridge = bridge_to_running()
+    future = loop.create_future()
+    task = start(bridge, future, *args)
+    try:
+        return await future
+    except BaseException:
+        task.abort()
+        raise
+
+
+def head_error(failure: RequestFailure, call: Call) -> TransportError:
+    """The error for a request without a response."""
+    kind, message, _ = failure.args
+    place = f"{call.endpoint.host}:{call.endpoint.port}"
+    if kind in ("dns.timeout", "connect.timeout", "tls.timeout"):
+        return ConnectTimeoutError(f"no connection to {place} in time: {message}")
+    if "timeout" in kind:
+        return ReadTimeoutError(f"{place}: Read timed out. (read timeout={call.prepared[6]})")
+    if kind.startswith("tls."):
+        return TLSError(f"{place}: {message}")
+    if kind == "input.header":
+        return InvalidHeaderError(message)
+    if kind.startswith(("input.", "policy.scheme")) and kind != "input.body":
+        return InvalidRequestError(message)
+    if kind.startswith(("dns.", "connect.", "policy.", "resource")):
+        return ConnectError(f"no connection to {place}: {message}")
+    return ProtocolError(f"Connection aborted: {message}")
+
+
+def _body(body: Any) -> tuple[bytes | None, Any]:
+    """The body as bytes, or else as a stream."""
+    if body is None or isinstance(body, bytes):
+        return body, None
+    if isinstance(body, str):
+        return body.encode("utf-8"), None
+    if isinstance(body, (bytearray, memoryview)):
+        return bytes(body), None
+    return None, body
+
+
+def _paths(verify: Any) -> list[str]:
+    """The files with the certificates to trust."""
+    if not isinstance(verify, tuple):
+        return []
+    kind, path = verify
+    if kind == "cafile":
+        return [path]
+    found = (os.path.join(path, name) for name in sorted(os.listdir(path)))
+    return [path for path in found if os.path.isfile(path)]
+
+
+def _state_of(path: str) -> tuple[int, int]:
+    state = os.stat(path)
+    return state.st_mtime_ns, state.st_size
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+_current = os.getpid()
+
+
+def _process() -> int:
+    return _current
+
+
+def _forked() -> None:
+    global _current
+    _current = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+__all__ = ["Call", "NativeResponse", "Sender", "head_error", "resolved"]

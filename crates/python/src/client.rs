@@ -1,0 +1,186 @@
+//! `Client`: single requests for `overlapped.requests`, each sent as Python has prepared it.
+//!
+//! A thread of Python makes its request by itself, detached from the interpreter. A request of an event loop is made by the
+//! client's own thread, as is one whose body comes from an iterator: the iterator may make requests too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlapped_fetch::{Config, Identity, Method, PreparedRequest, RequestBuilder, RequestError, TlsConfig};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::bridge::{Bridge, Outcome};
+use crate::call::{Task, failed, waited};
+use crate::failure::exception;
+use crate::incoming::{Arrived, Incoming};
+use crate::upload::{Feed, Sent};
+
+/// A client for single requests, with its connections. Threads and event loops may share it.
+#[pyclass(frozen, module = "overlapped._overlapped")]
+pub(crate) struct Client {
+    client: overlapped_fetch::Client,
+}
+
+/// Settings of TLS.
+#[pyclass(frozen, module = "overlapped._overlapped")]
+pub(crate) struct Tls(overlapped_fetch::Tls);
+
+#[pymethods]
+impl Tls {
+    /// `ca_pem`: trusted instead of the system's certificates. `cert_pem`, `key_pem`: the client certificate and its key.
+    #[new]
+    #[pyo3(signature = (verify, ca_pem=None, cert_pem=None, key_pem=None))]
+    fn new(
+        py: Python<'_>,
+        verify: bool,
+        ca_pem: Option<Vec<u8>>,
+        cert_pem: Option<Vec<u8>>,
+        key_pem: Option<Vec<u8>>,
+    ) -> PyResult<Self> {
+        let identity = cert_pem.map(|chain_pem| {
+            let key_pem = key_pem.unwrap_or_else(|| chain_pem.clone());
+            Identity { chain_pem, key_pem }
+        });
+        let config = TlsConfig { verify, ca_pem, identity };
+        let tls = py.detach(|| overlapped_fetch::Tls::new(&config));
+        tls.map(Self).map_err(|error| exception(&error))
+    }
+}
+
+/// A request as Python has prepared it: what is asked for, what is sent, and its limits.
+#[derive(FromPyObject)]
+pub(crate) struct Prepared<'py>(
+    /// The method.
+    String,
+    /// A URL that says where to connect.
+    String,
+    /// The target of the request line.
+    String,
+    /// The header fields.
+    Vec<(String, Bound<'py, PyBytes>)>,
+    /// The body.
+    Option<Bound<'py, PyBytes>>,
+    /// Seconds for opening a connection; None: no limit.
+    Option<f64>,
+    /// Seconds in which something must come; None: no limit.
+    Option<f64>,
+    /// Settings of TLS, if they are not the client's.
+    Option<Bound<'py, Tls>>,
+    /// Further attempts after a failure that may pass.
+    u16,
+);
+
+type Builder = RequestBuilder<overlapped_fetch::Client>;
+
+impl Client {
+    fn builder(&self, prepared: Prepared<'_>) -> PyResult<Builder> {
+        let Prepared(method, url, target, headers, body, connect, read, tls, retries) = prepared;
+        let unknown = || PyValueError::new_err(format!("{method:?} is no method that can be asked for"));
+        let method = Method::parse(&method).ok_or_else(unknown)?;
+        let headers = headers.into_iter().map(|(name, value)| (name, value.as_bytes().to_vec())).collect();
+        let request = PreparedRequest { method, url, target: Some(target), headers };
+        let mut builder = self
+            .client
+            .prepared(request)
+            .decode(false)
+            .raw_head()
+            .max_bytes(u64::MAX)
+            .retries(retries)
+            .timeout(Duration::ZERO)
+            .connect_timeout(limit(connect)?)
+            .read_timeout(limit(read)?);
+        if let Some(tls) = tls {
+            builder = builder.tls(&tls.get().0);
+        }
+        Ok(match body {
+            Some(body) => builder.body(body.as_bytes().to_vec()),
+            None => builder,
+        })
+    }
+}
+
+#[pymethods]
+impl Client {
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let client = py.detach(|| overlapped_fetch::Client::new(Config::default()));
+        client.map(|client| Self { client }).map_err(|error| exception(&error))
+    }
+
+    /// Makes a request, and waits for the head of the response. `abort`: has an attribute `is_aborted`, which becomes true
+    /// when the request is to be given up.
+    fn send(&self, py: Python<'_>, prepared: Prepared<'_>, abort: Option<Py<PyAny>>) -> PyResult<Incoming> {
+        let builder = self.builder(prepared)?;
+        let work = async { Arrived::new(builder.send().await?).await };
+        let answered = waited(py, &self.client, abort.as_ref(), work)?;
+        self.incoming(py, answered)
+    }
+
+    /// The same, with a body that comes from an iterator of bytes: `length` of them, or in chunks until its end.
+    fn send_from(
+        &self,
+        py: Python<'_>,
+        prepared: Prepared<'_>,
+        blocks: &Bound<'_, PyAny>,
+        length: Option<u64>,
+        abort: Option<Py<PyAny>>,
+    ) -> PyResult<Incoming> {
+        let feed = Arc::new(Feed::default());
+        let builder = self.builder(prepared)?.body(feed.body(length));
+        let sent = Sent::new(Arc::clone(&feed));
+        let work = async move { sent.answer(builder.send().await) };
+        let task = self.client.spawn(work).map_err(|error| failed(&error, 0))?;
+        let answered = feed.give(py, blocks, abort.as_ref()).inspect_err(|_| task.abort())?;
+        let arrived = answered.map(Arrived::open);
+        self.incoming(py, arrived)
+    }
+
+    /// Makes a request for an event loop, and resolves a future of asyncio with the response. `reads`: when all of its body
+    /// has come.
+    fn send_soon(
+        &self,
+        prepared: Prepared<'_>,
+        bridge: &Bridge,
+        future: Py<PyAny>,
+        reads: bool,
+    ) -> PyResult<Task> {
+        let builder = self.builder(prepared)?;
+        let (shore, client) = (Arc::clone(&bridge.shore), self.client.clone());
+        let work = async move {
+            let answered = match builder.send().await {
+                Ok(response) if reads => Arrived::whole(response).await,
+                Ok(response) => Arrived::new(response).await,
+                Err(error) => Err(error),
+            };
+            let made = move |py: Python<'_>| {
+                let incoming = Self { client }.incoming(py, answered)?;
+                Ok(Py::new(py, incoming)?.into_any())
+            };
+            shore.deliver(future, Outcome::Made(Box::new(made)));
+        };
+        self.client.spawn(work).map(Task).map_err(|error| failed(&error, 0))
+    }
+
+    /// Closes the connections that are free.
+    fn close_idle(&self) -> usize {
+        self.client.close_idle()
+    }
+}
+
+impl Client {
+    fn incoming(&self, py: Python<'_>, answered: Result<Arrived, RequestError>) -> PyResult<Incoming> {
+        let arrived = answered.map_err(|error| failed(&error, 0))?;
+        Incoming::new(py, self.client.clone(), arrived)
+    }
+}
+
+/// Seconds as a limit of the client, to which zero is none.
+fn limit(seconds: Option<f64>) -> PyResult<Duration> {
+    let Some(seconds) = seconds.filter(|seconds| *seconds < 1e9) else { return Ok(Duration::ZERO) };
+    // No limit that somebody has set is rounded to none.
+    let time =
+        Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(time.max(Duration::from_nanos(1)))
+}
