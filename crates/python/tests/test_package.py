@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import overlapped
@@ -32,3 +33,10 @@ def test_the_command_is_the_program() -> None:
             assert (done.returncode, done.stdout) == (0, version)
             done = subprocess.run([*words, "--no-such-flag"], capture_output=True, text=True, timeout=60)
             assert done.returncode == 2 and done.stderr.startswith("overlapped: ")
+
+
+def test_extensions_of_requests_work_on_it(url: Callable[[str], str], tmp_path: Path) -> None:
+    program = Path(__file__).with_name("extensions.py")
+    command = [sys.executable, str(program), url(""), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ from . import (
     exceptions,
     hooks,
     models,
+    packages,
     sessions,
     status_codes,
     structures,
@@ -43,6 +44,9 @@ from .exceptions import (
 from .models import PreparedRequest, Request, Response
 from .sessions import Session, session
 from .status_codes import codes
+
+# The version of requests whose interface this is, 2.34.2, in the form in which extensions of requests look for it.
+__build__ = 0x023402
 
 __all__ = [
     "ConnectTimeout",
@@ -73,6 +77,7 @@ __all__ = [
     "hooks",
     "models",
     "options",
+    "packages",
     "patch",
     "post",
     "put",

@@ -19,8 +19,14 @@ class HeaderDict(CaseInsensitiveDict):
 
     def __init__(self, fields: Any = ()) -> None:
         super().__init__()
+        self._fields = fields
         for name, value in fields:
             self.add(name, value)
+
+    def getlist(self, name: str, default: Any = ()) -> list[str]:
+        """The values of a name, each by itself."""
+        lower = name.lower()
+        return [value for field, value in self._fields if field.lower() == lower] or list(default)
 
     def add(self, name: str, value: str) -> None:
         """Adds a header."""
@@ -131,6 +137,10 @@ class RawResponse:
             return
         for start in range(0, len(data), amt):
             yield data[start : start + amt]
+
+    def get_redirect_location(self) -> bool:
+        """False: redirects are followed elsewhere."""
+        return False
 
     def readable(self) -> bool:
         """True."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from . import _native as native
+from . import _retry
 from . import _transport as transport
 from .auth import _basic_auth_str
 from .cookies import extract_cookies_to_jar, may_set_cookies
@@ -68,7 +69,7 @@ class HTTPAdapter(BaseAdapter):
     Args:
         pool_connections: Here for code that passes it.
         pool_maxsize: The most connections to one place that are kept when they are free, of those over a proxy.
-        max_retries: How often opening a connection is tried again.
+        max_retries: How often opening a connection is tried again, or a `Retry` of urllib3, which is obeyed.
         pool_block: Here for code that passes it: any number of connections may be in use.
         retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
             allows that. `Retry-After` is obeyed.
@@ -95,7 +96,7 @@ class HTTPAdapter(BaseAdapter):
         retries: int = 0,
         max_per_host: int | None = None,
     ) -> None:
-        self.max_retries = max_retries
+        self.max_retries = _retry.Attempts(max_retries) if isinstance(max_retries, int) else max_retries
         self.config: dict[str, Any] = {}
         self._pool_connections = pool_connections
         self._pool_maxsize = pool_maxsize
@@ -147,8 +148,15 @@ class HTTPAdapter(BaseAdapter):
         timeouts = _timeouts(timeout)
         endpoint, target = self._endpoint(request, verify, cert, proxies)
         self.add_headers(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
+
+        def exchange() -> Any:
+            return self._exchange(request, endpoint, target, timeouts)
+
         try:
-            raw = self._exchange(request, endpoint, target, timeouts)
+            if hasattr(self.max_retries, "increment"):
+                raw = _retry.exchanged(self.max_retries, request, exchange)
+            else:
+                raw = exchange()
         except transport.TransportError as error:
             raise public_error(error, request) from error
         return self.build_response(request, raw)
@@ -252,9 +260,7 @@ class HTTPAdapter(BaseAdapter):
         passes_on = proxy and not proxy.lower().startswith("socks")
         if passes_on and urlsplit(request.url).scheme.lower() != "https":
             return urldefragauth(request.url)
-        path = str(request.path_url)
-        # A path of two slashes would be the name of a host.
-        return f"/{path.lstrip('/')}" if path.startswith("//") else path
+        return str(request.path_url)
 
     def add_headers(self, request: Any, **kwargs: Any) -> None:
         """Nothing; for classes that add headers to what is sent."""
@@ -333,3 +339,15 @@ def _client_cert(cert: Any) -> tuple[str, str | None] | None:
 
 
 __all__ = ["DEFAULT_POOLBLOCK", "DEFAULT_POOLSIZE", "DEFAULT_RETRIES", "BaseAdapter", "HTTPAdapter"]
+
+
+def __getattr__(name: str) -> Any:
+    """Classes of urllib3 that code written for requests takes from here, if it is installed."""
+    if name in ("MaxRetryError", "Retry", "ResponseError"):
+        try:
+            from urllib3 import exceptions, util
+        except ImportError:
+            pass
+        else:
+            return util.Retry if name == "Retry" else getattr(exceptions, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,6 +24,8 @@ from urllib.request import getproxies, getproxies_environment, parse_http_list, 
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore]
 
 builtin_str = str
+str = str
+bytes = bytes
 basestring = (str, bytes)
 numeric_types = (int, float)
 integer_types = (int,)
@@ -42,6 +44,7 @@ __all__ = [
     "StringIO",
     "basestring",
     "builtin_str",
+    "bytes",
     "cookielib",
     "getproxies",
     "getproxies_environment",
@@ -56,6 +59,7 @@ __all__ = [
     "proxy_bypass_environment",
     "quote",
     "quote_plus",
+    "str",
     "unquote",
     "unquote_plus",
     "urldefrag",

@@ -7,6 +7,7 @@ import datetime
 import json as _json
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from json import JSONDecodeError as _StandardJSONDecodeError
@@ -437,6 +438,24 @@ def body_errors() -> Iterator[None]:
         raise ConnectionError(error) from error
     except TLSError as error:
         raise SSLError(error) from error
+    except Exception as error:
+        # A response that is not of this package has a body of urllib3.
+        if (public := _of_urllib3(error)) is None:
+            raise
+        raise public(error) from error
+
+
+def _of_urllib3(error: Exception) -> type[Exception] | None:
+    errors: Any = sys.modules.get("urllib3.exceptions")
+    if errors is None:
+        return None
+    classes = (
+        (errors.ReadTimeoutError, ConnectionError),
+        (errors.ProtocolError, ChunkedEncodingError),
+        (errors.DecodeError, ContentDecodingError),
+        (errors.SSLError, SSLError),
+    )
+    return next((public for kind, public in classes if isinstance(error, kind)), None)
 
 
 def _to_ascii(host: str) -> str:

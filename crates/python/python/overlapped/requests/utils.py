@@ -241,7 +241,7 @@ def unquote_header_value(value: str, is_filename: bool = False) -> str:
     """A value without its quotes and escapes; the name of a UNC path keeps its backslashes."""
     if value and value[0] == value[-1] == '"':
         value = value[1:-1]
-    if is_filename and value[:2] == "\\\\":
+    if not value or (is_filename and value[:2] == "\\\\"):
         return value
     return value.replace("\\\\", "\\").replace('\\"', '"')
 
@@ -269,7 +269,8 @@ def _parse_content_type_header(header: str) -> tuple[str, dict[str, Any]]:
     for token in (token.strip() for token in tokens):
         if token:
             name, equals, value = token.partition("=")
-            parameters[name.strip("\"' ").lower()] = value.strip("\"' ") if equals else True
+            if equals:
+                parameters[name.strip("\"' ").lower()] = value.strip("\"' ")
     return content_type.strip(), parameters
 
 
@@ -519,7 +520,11 @@ def should_bypass_proxies(url: str, no_proxy: str | None) -> bool:
                     return True
             else:
                 with_port = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
-                if parts.hostname.endswith(entry) or with_port.endswith(entry):
+                # A domain has all names below it, and no other that ends in the same letters.
+                domain = entry.lstrip(".")
+                if domain in (parts.hostname, with_port):
+                    return True
+                if parts.hostname.endswith(f".{domain}") or with_port.endswith(f".{domain}"):
                     return True
     with set_environ("no_proxy", no_proxy):
         try:

@@ -1,0 +1,108 @@
+"""Extensions of requests on `overlapped.requests`, in an interpreter of their own: extensions.py SERVER FOLDER."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from overlapped import requests as ours
+
+
+class Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives `overlapped.requests.NAME` to whoever imports `requests.NAME`."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname.startswith("requests.") else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return importlib.import_module("overlapped." + spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+sys.modules["requests"] = ours
+sys.meta_path.insert(0, Alias())
+
+import requests  # noqa: E402
+import requests_mock  # noqa: E402
+import responses  # noqa: E402
+from requests.adapters import HTTPAdapter  # noqa: E402
+from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor, sessions  # noqa: E402
+from requests_toolbelt.downloadutils import stream  # noqa: E402
+from requests_toolbelt.utils import dump  # noqa: E402
+from urllib3.util import Retry  # noqa: E402
+
+assert requests.__name__ == "overlapped.requests"
+SERVER, FOLDER = sys.argv[1], Path(sys.argv[2])
+
+
+@responses.activate
+def responses_answers() -> None:
+    responses.get("http://x.example/", json={"a": 1}, status=201, headers={"X": "1"})
+    responses.get("http://x.example/e", body=requests.exceptions.ConnectionError("boom"))
+    response = requests.get("http://x.example/?b=1")
+    assert (response.status_code, response.json(), response.headers["x"]) == (201, {"a": 1}, "1")
+    for url in ("http://x.example/e", "http://other.example/"):
+        try:
+            requests.get(url)
+        except requests.ConnectionError:
+            continue
+        raise AssertionError(url)
+    with requests.get("http://x.example/", stream=True) as response:
+        assert b"".join(response.iter_content(2)) == b'{"a": 1}'
+    assert len(responses.calls) == 4
+
+
+def requests_mock_answers() -> None:
+    with requests_mock.Mocker() as mocker:
+        mocker.get("http://y.example/", text="hello")
+        mocker.post("http://y.example/p", [{"status_code": 500}, {"json": {"k": 2}}])
+        assert requests.get("http://y.example/").text == "hello"
+        assert requests.post("http://y.example/p", data=b"x").status_code == 500
+        assert requests.post("http://y.example/p", json={"q": 1}).json() == {"k": 2}
+        assert mocker.call_count == 3 and mocker.request_history[2].json() == {"q": 1}
+    session, adapter = requests.Session(), requests_mock.Adapter()
+    session.mount("mock://", adapter)
+    adapter.register_uri("GET", "mock://t/", text="data")
+    assert session.get("mock://t/").text == "data"
+
+
+def toolbelt_sends_and_receives() -> None:
+    seen: list[int] = []
+    with open(__file__, "rb") as file:
+        encoder = MultipartEncoder({"field": "value", "file": ("name.txt", file, "text/plain")})
+        monitor = MultipartEncoderMonitor(encoder, lambda monitor: seen.append(monitor.bytes_read))
+        response = requests.post(SERVER + "/echo", data=monitor, headers={"Content-Type": monitor.content_type})
+    assert response.json()["body"].count(encoder.boundary_value) == 3 and seen[-1] == encoder.len
+    assert b"POST /echo HTTP/1.1" in dump.dump_all(response)
+    assert sessions.BaseUrlSession(base_url=SERVER + "/").get("ok").text == "ok\n"
+    with requests.get(SERVER + "/bytes/100000", stream=True) as response:
+        path = Path(stream.stream_response_to_file(response, path=str(FOLDER / "bytes")))
+    assert path.stat().st_size == 100_000
+
+
+def a_retry_of_urllib3_is_obeyed() -> None:
+    session = requests.Session()
+    session.mount("http://", HTTPAdapter(max_retries=Retry(total=2, status_forcelist=[500], backoff_factor=0)))
+    assert session.get(SERVER + "/ok").text == "ok\n"
+    for url, error in (
+        (SERVER + "/status/500", requests.exceptions.RetryError),
+        ("http://127.0.0.1:1/", requests.exceptions.ConnectionError),
+    ):
+        try:
+            session.get(url)
+        except error:
+            continue
+        raise AssertionError(url)
+
+
+responses_answers()
+requests_mock_answers()
+toolbelt_sends_and_receives()
+a_retry_of_urllib3_is_obeyed()
