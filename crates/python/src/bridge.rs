@@ -26,6 +26,9 @@ struct Delivery {
     outcome: Outcome,
 }
 
+/// Makes a result, in the thread of the loop.
+pub(crate) type Make = dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send;
+
 /// What a call came to.
 pub(crate) enum Outcome {
     /// It returned this.
@@ -35,7 +38,7 @@ pub(crate) enum Outcome {
     /// There is news, to be looked at in the loop.
     News,
     /// What this makes in the thread of the loop.
-    Made(Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>),
+    Made(Box<Make>),
 }
 
 /// A future of asyncio that is resolved when there is news.
