@@ -36,6 +36,9 @@ mod http2;
 // Untrusted cookies, and the file of a jar.
 mod cookie;
 
+// What a proxy answers, and what names one.
+mod proxy;
+
 // An untrusted robots.txt.
 mod robots;
 
@@ -50,6 +53,7 @@ pub use http1::http1;
 pub use http2::http2;
 pub use journal::journal;
 pub use list::list;
+pub use proxy::proxy;
 pub use recovery::recovery;
 pub use robots::robots;
 pub use schedule::schedule;
@@ -60,12 +64,13 @@ pub use url::url;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in the corpus.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("cookie", cookie),
     ("http1", http1),
     ("http2", http2),
     ("journal", journal),
     ("list", list),
+    ("proxy", proxy),
     ("recovery", recovery),
     ("robots", robots),
     ("schedule", schedule),

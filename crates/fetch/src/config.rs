@@ -1,5 +1,6 @@
 //! The settings of a run, as plain data. They are checked when the plan is made from them.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use overlapped_proto::bucket::Rate;
 use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
+use overlapped_proto::proxy::Environment;
 
 use crate::cookies::CookieJar;
 
@@ -158,10 +160,60 @@ pub struct Network {
     pub insecure_hosts: Vec<String>,
     /// `host:port` to dial at other addresses (curl's `--resolve`).
     pub resolve: Vec<(String, u16, Vec<IpAddr>)>,
+    /// Through which proxies.
+    pub proxies: Proxies,
     /// Refuse private, loopback and link-local addresses, for lists from untrusted sources.
     pub public_only: bool,
     /// Address ranges that are always allowed.
     pub allow_addresses: Vec<String>,
+}
+
+/// Which requests go through which proxy. A proxy is a URL: `http://HOST:PORT`, `https://`, `socks5://` (names are resolved here)
+/// or `socks5h://` (by the proxy), with `NAME:PASSWORD@` before the host if it wants that. Without a scheme it is http, and
+/// without a port 1080, or 443 for https.
+///
+/// ```
+/// use overlapped_fetch::{Config, Network, Proxies};
+///
+/// let proxies = Proxies { no_proxy: "example.org, 10.0.0.0/8".into(), ..Proxies::all("http://proxy.test:3128") };
+/// let config = Config { network: Network { proxies, ..Network::default() }, ..Config::default() };
+/// ```
+#[derive(Clone, Default)]
+pub struct Proxies {
+    /// For URLs of http.
+    pub http: Option<String>,
+    /// For URLs of https.
+    pub https: Option<String>,
+    /// A user name and a password for all of these that have none in their URLs.
+    pub user: Option<(String, String)>,
+    /// Hosts that are reached without: names, which include all below them, addresses and networks, separated by commas, each
+    /// optionally with a port; or `*` for all.
+    pub no_proxy: String,
+    /// Proxies, or none, for hosts that are written in the same way. They precede all others, and the first that fits counts.
+    pub hosts: Vec<(String, Option<String>)>,
+}
+
+impl Proxies {
+    /// The same proxy for all requests.
+    #[must_use]
+    pub fn all(proxy: impl Into<String>) -> Self {
+        let proxy = proxy.into();
+        Self { http: Some(proxy.clone()), https: Some(proxy), ..Self::default() }
+    }
+
+    /// What the environment says, as curl reads it: `http_proxy` (in lower case only), `https_proxy`, `all_proxy` and `no_proxy`.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let Environment { http, https, exceptions } = Environment::read(|name| std::env::var(name).ok());
+        Self { http, https, no_proxy: exceptions.unwrap_or_default(), ..Self::default() }
+    }
+}
+
+/// Without the proxies, whose URLs may hold passwords.
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxies").field("no_proxy", &self.no_proxy).finish_non_exhaustive()
+    }
 }
 
 /// The versions of HTTP that are spoken.

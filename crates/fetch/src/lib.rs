@@ -69,7 +69,7 @@ pub use client::{
     Client, CookieStore, Hop, Identity, PreparedRequest, RequestBody, RequestBuilder, RequestError,
     Response as ClientResponse, ResponseHead, Spawned, Timings, Tls, TlsConfig, blocking,
 };
-pub use config::{Config, Family, Http, Network, Pace, Request, Response, Retry, Timeouts};
+pub use config::{Config, Family, Http, Network, Pace, Proxies, Request, Response, Retry, Timeouts};
 pub use cookies::CookieJar;
 pub use engine::feed::{Batches, Input, InputOptions};
 pub use engine::unpack::Unpack;

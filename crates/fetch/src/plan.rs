@@ -1,6 +1,6 @@
 //! The plan: a [`Config`], checked and converted once to the form that the engine uses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,13 +10,15 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::{Keep, Strictness};
 use overlapped_proto::job::Job;
 use overlapped_proto::max_errors::MaxErrors;
-use overlapped_proto::origin::Route;
+use overlapped_proto::origin::{Route, is_local};
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::proxy::{Exceptions, Proxies, Proxy};
 use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
+use url::Host;
 
 use crate::body::spool::RunId;
-use crate::config::{Config, Family, Http, Pace, Request, Response, Retry, Timeouts};
+use crate::config::{self, Config, Family, Http, Pace, Request, Response, Retry, Timeouts};
 use crate::cookies::CookieJar;
 use crate::error::Error;
 use crate::fs::LastFiles;
@@ -57,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) window_rows: usize,
     pub(crate) shards: usize,
     pub(crate) run: RunId,
+    /// Which rows go through which proxy.
+    pub(crate) proxies: Proxies,
     family: Option<Family>,
     pinned: Vec<Pin>,
     addresses: address::Policy,
@@ -134,6 +138,7 @@ impl Plan {
             window_rows,
             shards,
             run: RunId::draw(),
+            proxies: proxies(&network.proxies)?,
             family: network.family,
             pinned: network.resolve.into_iter().map(Pin::of).collect(),
             addresses: policy(network.public_only, &network.allow_addresses)?,
@@ -167,19 +172,43 @@ impl Plan {
         unmet.map(|pin| format!("{}:{}", pin.host, pin.port)).collect()
     }
 
-    /// Applies the address policy to `addresses`.
-    pub(crate) fn dialable(&self, mut addresses: Vec<IpAddr>, job: &Job) -> Result<Vec<Dialable>, Failure> {
+    /// Applies the address policy to the addresses of a proxy, which is no target of a redirect.
+    pub(crate) fn dialable_proxy(&self, addresses: Vec<IpAddr>) -> Result<Vec<Dialable>, Failure> {
+        self.of_family(addresses).into_iter().map(|address| self.addresses.judge(address)).collect()
+    }
+
+    /// Applies it to the host of a row that a proxy connects to: an address, or this machine. What other names lead to, only
+    /// the proxy knows.
+    pub(crate) fn judge_unseen(&self, job: &Job) -> Result<(), Failure> {
+        let address = match job.url.host() {
+            Some(Host::Ipv4(address)) => IpAddr::V4(address),
+            Some(Host::Ipv6(address)) => IpAddr::V6(address),
+            Some(Host::Domain(_)) if is_local(&job.url) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Some(Host::Domain(_)) | None => return Ok(()),
+        };
+        self.judge(address, job).map(drop)
+    }
+
+    fn of_family(&self, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
         match self.family {
             Some(Family::V4) => addresses.retain(IpAddr::is_ipv4),
             Some(Family::V6) => addresses.retain(IpAddr::is_ipv6),
             None => {}
         }
-        // One forbidden address refuses the row: a mixture of allowed and forbidden ones indicates DNS rebinding.
-        let judge = |address| match job.from_public {
+        addresses
+    }
+
+    fn judge(&self, address: IpAddr, job: &Job) -> Result<Dialable, Failure> {
+        match job.from_public {
             false => self.addresses.judge(address),
             true => self.addresses.judge_from_public(address),
-        };
-        addresses.into_iter().map(judge).collect()
+        }
+    }
+
+    /// Applies the address policy to `addresses`.
+    pub(crate) fn dialable(&self, addresses: Vec<IpAddr>, job: &Job) -> Result<Vec<Dialable>, Failure> {
+        // One forbidden address refuses the row: a mixture of allowed and forbidden ones indicates DNS rebinding.
+        self.of_family(addresses).into_iter().map(|address| self.judge(address, job)).collect()
     }
 
     /// The failure that a status counts as, if any.
@@ -246,6 +275,21 @@ fn policy(public_only: bool, allowed: &[String]) -> Result<address::Policy, Erro
     let wrong = |error: address::NetworkError| Error::config(format!("allow_addresses: {error}"));
     let allow = allowed.iter().map(|range| range.parse().map_err(wrong)).collect::<Result<_, _>>()?;
     Ok(address::Policy { public_only, allow })
+}
+
+fn proxies(config: &config::Proxies) -> Result<Proxies, Error> {
+    let config::Proxies { http, https, user, no_proxy, hosts } = config;
+    let parse = |text: &String| {
+        let proxy = Proxy::parse(text).map_err(|invalid| Error::config(format!("proxies: {invalid}")))?;
+        Ok(match user {
+            Some((user, password)) => proxy.with_user(user, password),
+            None => proxy,
+        })
+    };
+    let proxy = |text: &Option<String>| text.as_ref().map(parse).transpose();
+    let hosts = hosts.iter().map(|(hosts, own)| Ok((Exceptions::parse(hosts), proxy(own)?)));
+    let hosts = hosts.collect::<Result<_, Error>>()?;
+    Ok(Proxies::new(proxy(http)?, proxy(https)?, Exceptions::parse(no_proxy), hosts))
 }
 
 fn in_range(name: &str, value: usize, low: usize, high: usize) -> Result<(), Error> {

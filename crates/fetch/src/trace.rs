@@ -34,13 +34,13 @@ mod imp {
         }
 
         /// A connection was opened for it.
-        pub(crate) fn connected(&self, remote: SocketAddr) {
-            debug!(target: "overlapped_fetch", parent: &self.0, %remote, "connection opened");
+        pub(crate) fn connected(&self, remote: Option<SocketAddr>) {
+            debug!(target: "overlapped_fetch", parent: &self.0, remote = remote.map(display), "connection opened");
         }
 
         /// It uses an idle connection.
-        pub(crate) fn reused(&self, remote: SocketAddr) {
-            debug!(target: "overlapped_fetch", parent: &self.0, %remote, "connection reused");
+        pub(crate) fn reused(&self, remote: Option<SocketAddr>) {
+            debug!(target: "overlapped_fetch", parent: &self.0, remote = remote.map(display), "connection reused");
         }
 
         /// It has ended.
@@ -70,9 +70,9 @@ mod imp {
             Self
         }
 
-        pub(crate) fn connected(&self, _: SocketAddr) {}
+        pub(crate) fn connected(&self, _: Option<SocketAddr>) {}
 
-        pub(crate) fn reused(&self, _: SocketAddr) {}
+        pub(crate) fn reused(&self, _: Option<SocketAddr>) {}
 
         pub(crate) fn ended(self, _: Option<u16>, _: Option<&Failure>) {}
     }

@@ -154,6 +154,14 @@ kinds! {
     ConnectReset = "connect.reset", Connect, transient, 7, Origin, unreached, plain;
     /// The connection failed in another way.
     ConnectFailed = "connect.failed", Connect, transient, 7, Either, unreached, plain;
+    /// The proxy cannot be reached.
+    ProxyUnreachable = "proxy.unreachable", Connect, transient, 7, Either, unreached, plain;
+    /// The proxy could not connect to the host, or does not speak its protocol.
+    ProxyFailed = "proxy.failed", Connect, transient, 56, Either, unreached, plain;
+    /// The proxy does not connect to the host.
+    ProxyDenied = "proxy.denied", Connect, permanent, 56, Us, untold, plain;
+    /// The proxy wants a user name and a password, or others (407).
+    ProxyAuth = "proxy.auth", Connect, permanent, 56, Us, untold, plain;
     /// The server's certificate is not trusted for this name.
     TlsCertificate = "tls.certificate", Tls, permanent, 60, Origin, reached, plain;
     /// The TLS handshake failed.

@@ -34,6 +34,7 @@ mod slab;
 pub mod http1;
 pub mod request;
 pub mod redirect;
+pub mod proxy;
 pub mod address;
 pub mod archive;
 pub mod httpdate;

@@ -165,6 +165,8 @@ pub const HABITS_MAX: usize = 10_000;
 pub const IDLE_TLS_READS_MAX: u32 = 16;
 /// Bytes on an idle connection that are looked at to find out what they are.
 pub const IDLE_BYTES_LOOKED_AT: usize = 64;
+/// Bytes of the head with which a proxy answers to CONNECT. It is read byte by byte.
+pub const PROXY_HEAD_BYTES_MAX: usize = 16 << 10;
 /// The longest life of a connection, so that a change of address is seen.
 pub const CONNECTION_AGE_MAX: Nanos = Nanos::from_secs(600);
 
@@ -242,6 +244,8 @@ pub const COOKIE_FILE_BYTES_MAX: u64 = 64 << 20;
 pub const TLS_SESSIONS_SINGLE: usize = 256;
 /// Settings of TLS that a client tells apart; beyond it the oldest get new connections.
 pub const TLS_SETTINGS_MAX: usize = 64;
+/// Proxies of single requests that a client tells apart; beyond it the oldest get new connections.
+pub const PROXIES_MAX: usize = 64;
 /// Event loops of blocking calls that a client keeps while they are not in use: one for each thread that calls at once.
 pub const CLIENT_RUNTIMES_IDLE_MAX: usize = 64;
 /// Bytes that are read at once from the reader of a request's body.

@@ -38,6 +38,9 @@
 // A server whose connections are scripts.
 mod raw;
 
+// A proxy that records what it is asked for.
+mod proxy;
+
 // A server of HTTP/2.
 #[cfg(feature = "http2")]
 mod http2;
@@ -93,6 +96,7 @@ pub use files::raise_open_files;
 #[cfg(feature = "http2")]
 pub use http2::{Asked, Http2, Http2Rules, Http2Server, Reply};
 pub use oracle::{bytes_of, row_of, text_of};
+pub use proxy::{Errand, ProxyRules, ProxyServer};
 pub use raw::RawServer;
 pub use record::{ARRIVALS_MAX, Ending, HOSTS_MAX, HostRecord, ROWS_MAX, Seen};
 pub use request::{BODY_KEPT_BYTES_MAX, Request};

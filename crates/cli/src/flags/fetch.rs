@@ -273,6 +273,16 @@ pub(crate) struct Flags {
     #[arg(long, help_heading = "HTTP")]
     pub(crate) http2_prior_knowledge: bool,
 
+    /// Go through this proxy: http://, https://, socks5:// or socks5h://[NAME:PASSWORD@]HOST[:PORT]; '$NAME' for a variable,
+    /// '' for none [default: $http_proxy, $https_proxy, $all_proxy].
+    #[arg(short = 'x', long, value_name = "URL|$NAME", help_heading = "Network")]
+    pub(crate) proxy: Option<String>,
+    /// The user name and the password of the proxy; or @FILE, or '$NAME' for a variable.
+    #[arg(short = 'U', long, value_name = "NAME:PASSWORD|@FILE|$NAME", help_heading = "Network")]
+    pub(crate) proxy_user: Option<String>,
+    /// Hosts without a proxy: names with all below them, addresses, 10.0.0.0/8, *; with commas [default: $no_proxy].
+    #[arg(long, value_name = "HOSTS", help_heading = "Network")]
+    pub(crate) noproxy: Option<String>,
     /// IPv4 only.
     #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Network")]
     pub(crate) ipv4: bool,

@@ -8,6 +8,7 @@
 pub(crate) mod plan;
 mod place;
 mod identity;
+mod proxies;
 mod request;
 mod form;
 pub(crate) mod cookies;
@@ -212,7 +213,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_in_one_line() {
         check_error("--resume --overwrite @list", "cannot be used with");
-        check_error("-x http://p:1 @list", "not built yet");
+        check_error("-C 5 @list", "not built yet");
         check_error("shard list", "not built yet");
         check_error("-k http://a/", "--insecure-host");
         check_error("--fial http://a/", "--fail");

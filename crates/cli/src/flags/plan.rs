@@ -26,6 +26,7 @@ use super::identity::identity;
 use super::input::{self, Globbing, Source};
 use super::output::Output;
 use super::place::{self, Named};
+use super::proxies::proxies;
 use super::request::{query, request};
 use super::values::Ranges;
 use super::write_out::WriteOut;
@@ -274,6 +275,7 @@ fn network(flags: &mut Flags) -> Result<Network, Error> {
             (false, false) => None,
         },
         ca_pem,
+        proxies: proxies(flags)?,
         insecure_hosts: std::mem::take(&mut flags.insecure_hosts),
         resolve: flags.resolve.drain(..).map(|given| (given.host, given.port, given.addresses)).collect(),
         public_only: flags.public_only,

@@ -48,7 +48,7 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
         method: method(flags, body.is_some())?,
         headers,
         body: body.map(|body| body.bytes.into()),
-        user: flags.user.as_deref().map(user).transpose()?,
+        user: flags.user.as_deref().map(|user| user_of("-u", user)).transpose()?,
         bearer: flags
             .oauth2_bearer
             .as_deref()
@@ -138,16 +138,17 @@ fn json(value: &str) -> Result<Vec<u8>, Error> {
     }
 }
 
-fn user(value: &str) -> Result<(String, String), Error> {
+/// A user name and a password.
+pub(super) fn user_of(flag: &str, value: &str) -> Result<(String, String), Error> {
     // A user name may begin with @, but then a colon and a password follow.
-    let text = if value.contains(':') { value.to_owned() } else { elsewhere("-u", value)? };
-    let User(name, password) = text.parse().map_err(|what| Error::Usage(format!("-u: {what}")))?;
+    let text = if value.contains(':') { value.to_owned() } else { elsewhere(flag, value)? };
+    let User(name, password) = text.parse().map_err(|what| Error::Usage(format!("{flag}: {what}")))?;
     Ok((name, password))
 }
 
 /// A value that may be read from a file (`@FILE`) or from an environment variable (`$NAME`, quoted from the shell), since
 /// other users of the machine can read the command line. Any other value is literal.
-fn elsewhere(flag: &str, value: &str) -> Result<String, Error> {
+pub(super) fn elsewhere(flag: &str, value: &str) -> Result<String, Error> {
     if let Some(name) = variable(value) {
         return std::env::var(name).map_err(|_| {
             Error::Usage(format!("{flag} {value}: the environment variable is not set, or is not UTF-8 text"))

@@ -3,7 +3,6 @@
 
 /// Flags and commands that are not built yet, and the feature that each belongs to.
 const NOT_BUILT: &[(&[&str], &str)] = &[
-    (&["-x", "--proxy", "--noproxy"], "proxies"),
     (&["-n", "--netrc", "--netrc-file"], "netrc; -u and --oauth2-bearer are there"),
     (&["-E", "--cert", "--key"], "client certificates"),
     (&["--connect-to", "--unix-socket", "--interface"], "other ways to connect; --resolve is there"),

@@ -11,8 +11,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The program, with these words.
 pub(crate) fn command(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_overlapped"));
-    command.args(words).env_remove("COLUMNS").env_remove("NO_COLOR").stdin(Stdio::null());
+    command.args(words).stdin(Stdio::null());
+    without_environment(&mut command);
     command
+}
+
+/// Without the variables that would change what it does.
+fn without_environment(command: &mut Command) {
+    command.env_remove("COLUMNS").env_remove("NO_COLOR");
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_ascii_uppercase());
+    }
 }
 
 /// The program as a terminal starts it: every signal does what it does by default, and none is blocked. What `nohup`, a
@@ -29,8 +38,8 @@ signal.pthread_sigmask(signal.SIG_SETMASK, [])
 os.execv(sys.argv[1], sys.argv[1:])
 ";
     let mut command = Command::new("python3");
-    command.args(["-c", RESET, env!("CARGO_BIN_EXE_overlapped")]).args(words);
-    command.env_remove("COLUMNS").env_remove("NO_COLOR").stdin(Stdio::null());
+    command.args(["-c", RESET, env!("CARGO_BIN_EXE_overlapped")]).args(words).stdin(Stdio::null());
+    without_environment(&mut command);
     command
 }
 
@@ -45,8 +54,8 @@ signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 os.execv(sys.argv[1], sys.argv[1:])
 ";
     let mut command = Command::new("python3");
-    command.args(["-c", BLOCK, env!("CARGO_BIN_EXE_overlapped")]).args(words);
-    command.env_remove("COLUMNS").env_remove("NO_COLOR").stdin(Stdio::null());
+    command.args(["-c", BLOCK, env!("CARGO_BIN_EXE_overlapped")]).args(words).stdin(Stdio::null());
+    without_environment(&mut command);
     command
 }
 

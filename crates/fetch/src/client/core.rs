@@ -12,6 +12,7 @@ use overlapped_proto::http1::Keep;
 use overlapped_proto::input::typed;
 use overlapped_proto::job::{Job, Row as RowNumber};
 use overlapped_proto::outcome::{Ending, Failure};
+use overlapped_proto::proxy::Proxy;
 use overlapped_proto::record::Record;
 use overlapped_proto::redirect;
 use overlapped_proto::retry;
@@ -19,6 +20,7 @@ use overlapped_proto::time::Nanos;
 use tokio::runtime::Handle;
 
 use super::cookies::CookieStore;
+use super::proxies;
 use super::runtimes::Runtimes;
 use super::tls::{Numbers, Tls};
 use crate::body::store::Store;
@@ -51,6 +53,7 @@ struct Parts {
     runtimes: Runtimes,
     cookies: Option<Arc<dyn CookieStore>>,
     tls: Mutex<Numbers>,
+    proxies: Mutex<proxies::Numbers>,
     requests: AtomicU64,
 }
 
@@ -63,6 +66,8 @@ pub(super) struct Settings {
     pub(super) max_bytes: u64,
     pub(super) raw_head: bool,
     pub(super) tls: Option<Tls>,
+    /// The proxy of this request, or none.
+    pub(super) proxy: Option<Option<Arc<Proxy>>>,
     pub(super) retries: Option<u16>,
 }
 
@@ -110,6 +115,7 @@ impl Core {
             runtimes: Runtimes::default(),
             cookies,
             tls: Mutex::default(),
+            proxies: Mutex::default(),
             requests: AtomicU64::new(0),
         };
         Ok(Self { parts: Some(parts), executor })
@@ -146,6 +152,7 @@ impl Core {
             max_bytes: plan.response.max_bytes,
             raw_head: plan.response.raw_head,
             tls: None,
+            proxy: None,
             retries: None,
         }
     }
@@ -288,6 +295,7 @@ impl Core {
             decodes: settings.decodes,
             max_bytes: settings.max_bytes,
             tls,
+            proxy: settings.proxy.as_ref().map(|proxy| (proxy.as_deref(), self.number_of(proxy.as_ref()))),
             cookies: match cookies {
                 Some(_) => Cookies::Store(cookie.as_deref()),
                 None => Cookies::Own,
@@ -302,6 +310,12 @@ impl Core {
         }
         drop(set_cookie);
         outcome
+    }
+
+    /// The number of a request's own proxy in the keys of connections; 0: none.
+    fn number_of(&self, proxy: Option<&Arc<Proxy>>) -> u32 {
+        let mut numbers = self.parts().proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        proxy.map_or(0, |proxy| self.requester().plan.proxies.numbers() + numbers.of(proxy))
     }
 
     /// When the next attempt starts; `None` if the outcome is the result.

@@ -10,6 +10,7 @@ mod core;
 mod runtimes;
 mod body;
 mod tls;
+mod proxies;
 mod cookies;
 mod text;
 mod error;

@@ -9,6 +9,7 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::typed;
 use overlapped_proto::job::{Ask, Job, Method};
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::proxy::Proxy;
 use overlapped_proto::time::Nanos;
 use serde::Serialize;
 use url::form_urlencoded;
@@ -117,6 +118,21 @@ impl<C> RequestBuilder<C> {
     /// Authorization by a token. It is sent to the origin of the URL only.
     pub fn bearer_auth(self, token: &str) -> Self {
         self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// Sends the request through this proxy, a URL as in [`Proxies`](crate::Proxies), whatever the client's settings say.
+    pub fn proxy(mut self, proxy: &str) -> Self {
+        match Proxy::parse(proxy) {
+            Ok(proxy) => self.settings.proxy = Some(Some(Arc::new(proxy))),
+            Err(invalid) => self.refuse(Failure::new(ErrorKind::ProxyUnreachable, invalid.to_string())),
+        }
+        self
+    }
+
+    /// Sends the request through no proxy.
+    pub fn no_proxy(mut self) -> Self {
+        self.settings.proxy = Some(None);
+        self
     }
 
     /// Sets the body.

@@ -131,6 +131,7 @@ impl Identity {
             // How a host is spoken to, and whether it can be reached and trusted.
             http: _,
             family: _,
+            proxies: _,
             ca_pem: _,
             insecure_hosts: _,
         } = network;

@@ -1,5 +1,7 @@
 //! The outcome of an attempt, as plain data: the attempt fills it in, the shard turns it into a record.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use overlapped_proto::address::Reach;
 use overlapped_proto::cookie::Jar;
@@ -7,13 +9,14 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Job;
 use overlapped_proto::keepalive::Lease;
 use overlapped_proto::notes::Notes;
-use overlapped_proto::origin::ConnKey;
+use overlapped_proto::origin::{ConnKey, is_local};
 use overlapped_proto::outcome::{Ending, Failure, Hop};
 use overlapped_proto::record::{Connection as Wire, Headers, Hold};
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::retry;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
+use url::Host;
 
 use crate::body::drain::Drained;
 use crate::net::Connection;
@@ -39,6 +42,8 @@ pub(crate) struct Outcome {
     pub(crate) hold: Hold,
     /// The body was streamed to the receiver, so a retry would deliver it twice.
     pub(crate) handed_on: bool,
+    /// True if a proxy stands between, so that the address of the server is not known.
+    pub(crate) proxied: bool,
     /// True if the connection is idle now, and can be used for another request.
     pub(crate) is_warm: bool,
     pub(crate) failure: Option<Failure>,
@@ -78,6 +83,7 @@ impl Outcome {
             incoming: None,
             hold: Hold::default(),
             handed_on: false,
+            proxied: false,
             is_warm: false,
             failure: None,
             connecting: None,
@@ -94,8 +100,19 @@ impl Outcome {
         job.cookies = if follow.downgraded { None } else { self.cookies.clone() };
         job.became_get |= follow.becomes_get;
         job.crossed_origin |= follow.crosses_origin;
-        job.from_public |= remote.is_some_and(|address| Reach::of(address) == Reach::Public);
+        job.from_public |= self.is_from_public(job, remote);
         job.redirect(follow.url, hop);
+    }
+
+    /// True if a public address has answered, as far as that is known: behind a proxy a name may be anywhere.
+    fn is_from_public(&self, job: &Job, remote: Option<IpAddr>) -> bool {
+        let address = match (self.proxied, job.url.host()) {
+            (true, Some(Host::Ipv4(address))) => Some(IpAddr::V4(address)),
+            (true, Some(Host::Ipv6(address))) => Some(IpAddr::V6(address)),
+            (true, Some(Host::Domain(_)) | None) => return !is_local(&job.url),
+            (false, _) => remote,
+        };
+        address.is_some_and(|address| Reach::of(address) == Reach::Public)
     }
 
     /// True if a further row of the host may follow at once on the connection.

@@ -17,6 +17,7 @@ use overlapped_proto::lru::Lru;
 use overlapped_proto::notes::Note;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::proxy::Proxy;
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
@@ -349,10 +350,35 @@ impl<L: Locality> Requester<L> {
 
     /// The addresses of a row's host that the address policy allows.
     pub(crate) async fn addresses(&self, job: &Job, watch: &mut Stopwatch) -> Result<Vec<Dialable>, Failure> {
-        let found: Vec<IpAddr> = match job.url.host() {
+        let found = self.look_up(job.url.host(), job.url.port_or_known_default(), watch).await?;
+        self.plan.dialable(found, job)
+    }
+
+    /// The addresses of a proxy that the address policy allows.
+    pub(crate) async fn proxy_addresses(
+        &self,
+        proxy: &Proxy,
+        watch: &mut Stopwatch,
+    ) -> Result<Vec<Dialable>, Failure> {
+        let host = match proxy.host() {
+            Host::Domain(name) => Host::Domain(name.as_str()),
+            Host::Ipv4(address) => Host::Ipv4(*address),
+            Host::Ipv6(address) => Host::Ipv6(*address),
+        };
+        let found = self.look_up(Some(host), Some(proxy.port()), watch).await?;
+        self.plan.dialable_proxy(found)
+    }
+
+    async fn look_up(
+        &self,
+        host: Option<Host<&str>>,
+        port: Option<u16>,
+        watch: &mut Stopwatch,
+    ) -> Result<Vec<IpAddr>, Failure> {
+        Ok(match host {
             Some(Host::Ipv4(address)) => vec![address.into()],
             Some(Host::Ipv6(address)) => vec![address.into()],
-            Some(Host::Domain(name)) => match self.plan.pinned(name, job.url.port_or_known_default()) {
+            Some(Host::Domain(name)) => match self.plan.pinned(name, port) {
                 Some(pinned) => pinned.to_vec(),
                 None => {
                     let found = self.resolver.resolve(name).await;
@@ -361,8 +387,7 @@ impl<L: Locality> Requester<L> {
                 }
             },
             None => Vec::new(),
-        };
-        self.plan.dialable(found, job)
+        })
     }
 
     // --- records ---------------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
-use tokio::net::TcpStream;
 use tokio::runtime::Id;
 
 use super::exchange::{After, Exchange, Reading};
 use super::http2::Vacancy;
+use super::link::Link;
 use super::request::Request;
 use super::stream::Look;
 use super::{http1, http2};
@@ -23,7 +23,7 @@ use crate::memory::Share;
 /// A connection, or a stream of one.
 pub(crate) enum Connection {
     /// It carries one request at a time.
-    Http1(http1::Connection<TcpStream>),
+    Http1(http1::Connection<Link>),
     /// In the pool: a connection of many streams. Leased: one of them.
     Http2(http2::Stream),
 }
@@ -53,6 +53,14 @@ impl Connection {
                 Vacancy::Free | Vacancy::Full => Room::Stream(Box::new(Self::Http2(stream.lease()))),
                 Vacancy::Closed => Room::Full,
             },
+        }
+    }
+
+    /// True if a proxy forwards the requests, and may have answered itself.
+    pub(crate) fn is_forwarded(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.forwarding.is_some(),
+            Self::Http2(_) => false,
         }
     }
 
@@ -112,8 +120,8 @@ impl Connection {
         }
     }
 
-    /// The peer's address.
-    pub(crate) fn remote(&self) -> SocketAddr {
+    /// The peer's address: of the server, or of the proxy. A Unix socket has none.
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
         match self {
             Self::Http1(connection) => connection.remote,
             Self::Http2(stream) => stream.remote(),

@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::buf::Chain;
@@ -72,8 +73,10 @@ pub(crate) struct Connection<S> {
     keeps_alive: bool,
     /// The write error after which nothing can be sent.
     broken: Option<io::Error>,
-    /// The peer's address.
-    pub(crate) remote: SocketAddr,
+    /// The peer's address, if it has one.
+    pub(crate) remote: Option<SocketAddr>,
+    /// How a proxy at the other end forwards requests; `None`: the server is there.
+    pub(crate) forwarding: Option<Arc<Forwarding>>,
     /// When it was opened.
     pub(crate) opened: Nanos,
     /// Bytes of bodies consumed, including their framing.
@@ -84,6 +87,21 @@ pub(crate) struct Connection<S> {
     pub(crate) answers: u32,
     /// True if anything was received since the last request was sent.
     heard: bool,
+}
+
+/// What a proxy is told that forwards requests.
+pub(crate) struct Forwarding {
+    /// The value of `Proxy-Authorization`.
+    pub(crate) authorization: Option<Box<str>>,
+}
+
+fn form_of(forwarding: Option<&Forwarding>) -> TargetForm<'_> {
+    match forwarding {
+        None => TargetForm::Origin,
+        Some(Forwarding { authorization }) => {
+            TargetForm::Absolute { authorization: authorization.as_deref() }
+        }
+    }
 }
 
 impl<S: Socket> Exchange for Connection<S> {
@@ -178,7 +196,12 @@ impl<S: Socket> Exchange for Connection<S> {
 
 impl<S: Socket> Connection<S> {
     /// HTTP/1.1 over a stream that was opened in `runtime`, if several runtimes may use it.
-    pub(crate) fn new(stream: Stream<S>, runtime: Option<Id>, remote: SocketAddr, opened: Nanos) -> Self {
+    pub(crate) fn new(
+        stream: Stream<S>,
+        runtime: Option<Id>,
+        remote: Option<SocketAddr>,
+        opened: Nanos,
+    ) -> Self {
         Self {
             stream,
             runtime,
@@ -190,6 +213,7 @@ impl<S: Socket> Connection<S> {
             keeps_alive: true,
             broken: None,
             remote,
+            forwarding: None,
             opened,
             body_bytes: 0,
             idle_since: opened,
@@ -304,7 +328,7 @@ impl<S: Socket> Connection<S> {
     fn poll_begin(&mut self, request: &Request<'_>, cx: &mut Context<'_>) {
         let mut head = BLOCKS.with(|blocks| blocks.write.take());
         head.clear();
-        write_request(&request.head, TargetForm::Origin, &mut head);
+        write_request(&request.head, form_of(self.forwarding.as_deref()), &mut head);
         let mut unsent = Buf::chain(&head[..], request.body.clone());
         match poll_write_all(&mut self.stream, &mut unsent, cx) {
             Poll::Pending => {

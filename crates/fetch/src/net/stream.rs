@@ -194,7 +194,7 @@ fn look_plaintext(session: &mut ClientConnection) -> Look {
 }
 
 /// Reads from the socket directly, past the runtime's readiness cache.
-struct Unwaited<'a, S>(&'a mut S);
+pub(super) struct Unwaited<'a, S>(pub(super) &'a mut S);
 
 impl<S: Socket> io::Read for Unwaited<'_, S> {
     fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {

@@ -5,11 +5,14 @@ use crate::request::{BodyLength, RequestHead};
 
 /// How the request line names what is asked for (RFC 9112, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetForm {
+pub enum TargetForm<'a> {
     /// By its path: to an origin, also through a tunnel.
     Origin,
     /// By its whole URL: to a proxy that forwards the request.
-    Absolute,
+    Absolute {
+        /// The value of `Proxy-Authorization`, for this proxy only.
+        authorization: Option<&'a str>,
+    },
 }
 
 /// Appends a request, up to its body, to `out`.
@@ -26,17 +29,20 @@ pub enum TargetForm {
 /// assert_eq!(out, b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
 /// # Ok::<(), overlapped_proto::outcome::Failure>(())
 /// ```
-pub fn write_request(head: &RequestHead<'_>, form: TargetForm, out: &mut Vec<u8>) {
+pub fn write_request(head: &RequestHead<'_>, form: TargetForm<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(head.method().as_str().as_bytes());
     out.push(b' ');
-    match form {
-        TargetForm::Origin => {}
-        TargetForm::Absolute => {
+    let authorization = match form {
+        TargetForm::Origin => None,
+        // A request that is sent as it is may have its whole URL as its target already.
+        TargetForm::Absolute { authorization } if !head.path().starts_with('/') => authorization,
+        TargetForm::Absolute { authorization } => {
             out.extend_from_slice(scheme(head.scheme()).as_bytes());
             out.extend_from_slice(b"://");
             out.extend_from_slice(head.authority().as_bytes());
+            authorization
         }
-    }
+    };
     out.extend_from_slice(head.path().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     if let Some(fields) = head.raw_fields() {
@@ -51,6 +57,9 @@ pub fn write_request(head: &RequestHead<'_>, form: TargetForm, out: &mut Vec<u8>
             Some(BodyLength::Chunked) => push_field("transfer-encoding", b"chunked", out),
             None => {}
         }
+    }
+    if let Some(authorization) = authorization {
+        push_field("proxy-authorization", authorization.as_bytes(), out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -87,7 +96,7 @@ mod tests {
     use crate::job::Method;
     use crate::request::Field;
 
-    fn written(method: &Method, form: TargetForm, fields: &[Field], body_bytes: u64) -> String {
+    fn written(method: &Method, form: TargetForm<'_>, fields: &[Field], body_bytes: u64) -> String {
         let head = RequestHead::new(method, Scheme::Http, "a:81", "/x?y", fields, body_bytes).unwrap();
         let mut out = b"before ".to_vec();
         write_request(&head, form, &mut out);
@@ -128,7 +137,10 @@ mod tests {
     #[test]
     fn a_proxy_is_told_the_whole_url() {
         let fields = [("host", "b"), ("accept", "*/*")].map(|(name, value)| (name.into(), value.into()));
-        let expected = "GET http://a:81/x?y HTTP/1.1\r\nhost: b\r\naccept: */*\r\n\r\n";
-        assert_eq!(written(&Method::Get, TargetForm::Absolute, &fields, 0), expected);
+        let expected = "GET http://a:81/x?y HTTP/1.1\r\nhost: b\r\naccept: */*\r\n";
+        let form = |authorization| TargetForm::Absolute { authorization };
+        assert_eq!(written(&Method::Get, form(None), &fields, 0), format!("{expected}\r\n"));
+        let with = format!("{expected}proxy-authorization: Basic x\r\n\r\n");
+        assert_eq!(written(&Method::Get, form(Some("Basic x")), &fields, 0), with);
     }
 }

@@ -81,7 +81,7 @@ fn harmless(name: &str, value: &str) -> String {
 
 /// The byte ranges of a flag's value that may be secret. The name of a file or of an environment variable is not secret.
 pub(super) fn secret_in_value(name: &str, value: &str) -> Vec<Range<usize>> {
-    let file = value.starts_with('@') && (name != "user" || !value.contains(':'))
+    let file = value.starts_with('@') && (!matches!(name, "user" | "proxy-user") || !value.contains(':'))
         || name == "cookie" && !is_text(value);
     if file || !name.starts_with("data") && variable(value).is_some() {
         return Vec::new();
@@ -95,16 +95,22 @@ pub(super) fn secret_in_value(name: &str, value: &str) -> Vec<Range<usize>> {
         {
             sanitize::secrets(value)
         }
-        "user" | "header" => std::iter::once(behind_colon..value.len()).collect(),
+        "user" | "proxy-user" | "header" => std::iter::once(behind_colon..value.len()).collect(),
         _ if is_secret_flag(name) => std::iter::once(0..value.len()).collect(),
         "referer" => sanitize::secrets(value),
+        // A proxy may have no scheme, and a user name that is a token.
+        "proxy" => value
+            .rfind('@')
+            .map(|at| value.find("://").map_or(0, |scheme| scheme + 3)..at)
+            .into_iter()
+            .collect(),
         _ if value.contains("://") => sanitize::secrets(value),
         _ => Vec::new(),
     }
 }
 
 fn is_secret_flag(name: &str) -> bool {
-    matches!(name, "user" | "header" | "oauth2-bearer" | "cookie" | "json" | "form")
+    matches!(name, "user" | "proxy-user" | "header" | "oauth2-bearer" | "cookie" | "json" | "form")
         || name.starts_with("data")
 }
 

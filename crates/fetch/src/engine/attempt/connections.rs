@@ -16,9 +16,7 @@ use crate::locality::Locality;
 use crate::net::Connection;
 use crate::net::alarm::Deadline;
 use crate::net::exchange::{After, Exchange};
-use crate::net::stream::{Look, Stream};
-use crate::net::tls::{Alpn, chose_http2};
-use crate::net::{connect, http1, http2};
+use crate::net::stream::Look;
 
 /// Keeps a connection for another request, if its last response allows that. True if it does.
 pub(super) fn put_back<L: Locality>(
@@ -41,7 +39,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         self.requester.count_reuse();
         let remote = connection.remote();
         self.trace.reused(remote);
-        self.outcome.wire = Wire { remote: Some(remote), reused: Some(true), http_version: None };
+        self.outcome.wire = Wire { remote, reused: Some(true), http_version: None };
         connection
     }
 
@@ -133,67 +131,5 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 key.origin.scheme() == Scheme::Https && self.requester.http1_only(key).is_none()
             }
         }
-    }
-
-    /// The protocols to offer over TLS.
-    fn alpn(&self, key: &ConnKey) -> Alpn {
-        match self.terms.http {
-            Http::Http1 => Alpn::Http1,
-            Http::Http2 => Alpn::Http2,
-            Http::Negotiated if self.requester.has_left_http2(key) => Alpn::Http1,
-            Http::Negotiated => Alpn::Both,
-        }
-    }
-
-    async fn connect(&mut self, key: &ConnKey) -> Result<Lease<Box<Connection>>, Failure> {
-        let alpn = self.alpn(key);
-        let Self { requester, alarm, job, terms, accepted, outcome, trace, .. } = self;
-        let timeouts = &terms.timeouts;
-        let trust = terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
-        let name = key.origin.host();
-        outcome.wire = Wire { reused: Some(false), ..Wire::default() };
-
-        // A row that was redirected may have little time left, which tells nothing of the origin.
-        let step = |kind| job.chain.is_empty().then_some(kind);
-        outcome.connecting = step(ErrorKind::DnsTimeout);
-        let deadline = Deadline::after(requester.now(), timeouts.dns, ErrorKind::DnsTimeout);
-        let addresses = alarm.within(deadline, requester.addresses(job, &mut outcome.watch)).await??;
-
-        outcome.connecting = step(ErrorKind::ConnectTimeout);
-        let deadline = Deadline::after(requester.now(), timeouts.connect, ErrorKind::ConnectTimeout);
-        let dialled = connect::dial(&addresses, key.origin.port(), &requester.plan.last_files);
-        let tcp = alarm.within(deadline, dialled).await??;
-        outcome.watch.connect(requester.stamp());
-        let remote = tcp
-            .peer_addr()
-            .map_err(|error| Failure::new(ErrorKind::ConnectReset, format!("{name}: {error}")))?;
-        outcome.wire.remote = Some(remote);
-
-        let mut is_http2 = terms.http == Http::Http2;
-        let stream = if key.origin.scheme() == Scheme::Https {
-            outcome.connecting = step(ErrorKind::TlsTimeout);
-            let deadline = Deadline::after(requester.now(), timeouts.tls, ErrorKind::TlsTimeout);
-            let tls = alarm.within(deadline, trust.handshake(name, tcp, alpn)).await??;
-            outcome.watch.tls(requester.stamp());
-            is_http2 |= chose_http2(&tls);
-            Stream::Tls(Box::new(tls))
-        } else {
-            Stream::Plain(tcp)
-        };
-        outcome.connecting = None;
-        requester.count_connection();
-        trace.connected(remote);
-        accepted();
-        let now = requester.now();
-        if is_http2 {
-            let opened = http2::open(stream, requester.plan.windows, key.clone(), remote, now);
-            let deadline = Deadline::after(now, timeouts.connect, ErrorKind::ConnectTimeout);
-            return Ok(requester.share(key, alarm.within(deadline, opened).await??));
-        }
-        if alpn == Alpn::Both && key.origin.scheme() == Scheme::Https {
-            requester.set_http1_only(key, Http1Only::Chosen);
-        }
-        let connection = http1::Connection::new(stream, L::runtime(), remote, now);
-        Ok(Lease::Exclusive(Box::new(Connection::Http1(connection))))
     }
 }

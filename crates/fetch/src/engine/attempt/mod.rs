@@ -2,6 +2,7 @@
 
 mod response;
 mod connections;
+mod connect;
 mod cookies;
 mod terms;
 
@@ -13,6 +14,7 @@ use overlapped_proto::limits;
 use overlapped_proto::notes::Note;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::proxy::{self, Proxy};
 use overlapped_proto::redirect::Decision;
 use overlapped_proto::timing::Stopwatch;
 
@@ -99,6 +101,7 @@ async fn make<L: Locality>(
         job,
         terms,
         uploads: false,
+        proxy: None,
         has_cookies: false,
         accepted,
         outcome,
@@ -123,6 +126,8 @@ struct Attempt<'a, L: Locality, A> {
     terms: Terms<'a>,
     /// The body of the request cannot be sent again.
     uploads: bool,
+    /// Through which the server is reached.
+    proxy: Option<&'a Proxy>,
     /// The request has cookies that belong to the run or to the caller.
     has_cookies: bool,
     accepted: &'a A,
@@ -138,6 +143,13 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         if let Some((_, number)) = self.terms.tls.filter(|_| self.job.url.scheme() == "https") {
             route.tls = number;
         }
+        let requester = self.requester;
+        let found = requester.plan.proxies.of(&self.job.url);
+        (self.proxy, route.proxy) = match self.terms.proxy {
+            Some(chosen) => chosen,
+            None => found.map_or((None, 0), |(proxy, number)| (Some(proxy), number)),
+        };
+        self.outcome.proxied = self.proxy.is_some();
         let key = ConnKey::new(&self.job.url, route).ok_or_else(invalid)?;
         let mut share = self.requester.plan.memory.share(self.job.row);
         let (mut connection, head) = self.exchange(&key, &mut share).await?;
@@ -149,7 +161,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         if self.requester.has_left_http2(&key) {
             self.outcome.notes.add(Note::Http2Left);
         }
-        let decision = self.judge(head.status);
+        let decision = match self.proxy.filter(|_| head.status == 407 && connection.is_forwarded()) {
+            Some(proxy) => proxy::judge(proxy, head.status).map_or_else(Decision::Fail, |()| Decision::Stay),
+            None => self.judge(head.status),
+        };
         self.keep_cookies(matches!(decision, Decision::Follow(_)));
         let kept = match decision {
             Decision::Follow(follow) => {

@@ -1,5 +1,6 @@
 //! The terms of an attempt: what single requests may have differently from each other.
 
+use overlapped_proto::proxy::Proxy;
 use overlapped_proto::redirect;
 
 use crate::config::Http;
@@ -21,6 +22,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) max_bytes: u64,
     /// The settings of TLS, with their number in the key of a connection; `None`: those of the plan.
     pub(crate) tls: Option<(&'a Trust, u32)>,
+    /// The proxy, or none, with its number in the key of a connection; `None`: as the plan says.
+    pub(crate) proxy: Option<(Option<&'a Proxy>, u32)>,
     pub(crate) cookies: Cookies<'a>,
     /// A request that is sent as it is.
     pub(crate) prepared: Option<&'a Prepared>,
@@ -47,6 +50,7 @@ impl<'a> Terms<'a> {
             decodes: plan.decodes,
             max_bytes: plan.response.max_bytes,
             tls: None,
+            proxy: None,
             cookies: Cookies::Own,
             prepared: None,
             upload: None,

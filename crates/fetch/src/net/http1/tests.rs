@@ -18,7 +18,7 @@ use crate::memory::Memory;
 use crate::net::tls::{Alpn, Trust};
 
 fn connection<S: Socket>(stream: Stream<S>) -> Connection<S> {
-    Connection::new(stream, None, (Ipv4Addr::LOCALHOST, 1).into(), Nanos::ZERO)
+    Connection::new(stream, None, Some((Ipv4Addr::LOCALHOST, 1).into()), Nanos::ZERO)
 }
 
 const STRICT: Reading = Reading { strictness: Strictness::Strict, keep: Keep { case: false, raw: false } };

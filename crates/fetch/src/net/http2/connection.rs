@@ -51,7 +51,7 @@ pub(crate) async fn open<S: Socket + Send + 'static>(
     stream: stream::Stream<S>,
     windows: Windows,
     key: ConnKey,
-    remote: SocketAddr,
+    remote: Option<SocketAddr>,
     now: Nanos,
 ) -> Result<Stream, Failure> {
     let received = Arc::new(Received::default());

@@ -17,7 +17,7 @@ use super::meter::Received;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) key: ConnKey,
-    pub(super) remote: SocketAddr,
+    pub(super) remote: Option<SocketAddr>,
     pub(super) opened: Nanos,
     pub(super) received: Arc<Received>,
     /// Leases.
@@ -43,7 +43,7 @@ pub(crate) enum Vacancy {
 }
 
 impl Shared {
-    pub(super) fn new(key: ConnKey, remote: SocketAddr, now: Nanos, received: Arc<Received>) -> Self {
+    pub(super) fn new(key: ConnKey, remote: Option<SocketAddr>, now: Nanos, received: Arc<Received>) -> Self {
         Self {
             key,
             remote,

@@ -93,7 +93,7 @@ impl Stream {
         &self.shared.key
     }
 
-    pub(crate) fn remote(&self) -> SocketAddr {
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
         self.shared.remote
     }
 

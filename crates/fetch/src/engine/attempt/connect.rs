@@ -1,0 +1,198 @@
+//! Opens the connection of an attempt: to the server itself, or through a proxy. What is dialled was judged by the address policy.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use overlapped_proto::error::ErrorKind;
+use overlapped_proto::keepalive::Lease;
+use overlapped_proto::origin::{ConnKey, Scheme};
+use overlapped_proto::outcome::Failure;
+use overlapped_proto::proxy::{Kind, Proxy, Target};
+use overlapped_proto::record::Connection as Wire;
+use tokio::net::TcpStream;
+
+use super::Attempt;
+use crate::config::Http;
+use crate::engine::requester::Http1Only;
+use crate::locality::Locality;
+use crate::net::Connection;
+use crate::net::alarm::Deadline;
+use crate::net::http1::Forwarding;
+use crate::net::link::Link;
+use crate::net::stream::Stream;
+use crate::net::tls::{Alpn, chose_http2};
+use crate::net::{connect, http1, http2, tunnel};
+
+/// The stream to a server, or to the proxy that forwards requests to it.
+struct Way {
+    link: Link,
+    forwarding: Option<Arc<Forwarding>>,
+}
+
+impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
+    pub(super) async fn connect(&mut self, key: &ConnKey) -> Result<Lease<Box<Connection>>, Failure> {
+        let alpn = self.alpn(key);
+        self.outcome.wire = Wire { reused: Some(false), ..Wire::default() };
+        let way = match self.proxy {
+            None => Way { link: Link::Tcp(self.dial_origin(key).await?), forwarding: None },
+            Some(proxy) => self.through(proxy, key).await?,
+        };
+        let remote = self.outcome.wire.remote;
+        let requester = self.requester;
+        let mut is_http2 = self.terms.http == Http::Http2 && way.forwarding.is_none();
+        let stream = match (key.origin.scheme(), way.link) {
+            (Scheme::Https, link) => {
+                self.outcome.connecting = self.step(ErrorKind::TlsTimeout);
+                let trust = self.terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
+                let limit = self.terms.timeouts.tls;
+                let deadline = Deadline::after(requester.now(), limit, ErrorKind::TlsTimeout);
+                let handshake = trust.handshake(key.origin.host(), link, alpn);
+                let tls = self.alarm.within(deadline, handshake).await??;
+                self.outcome.watch.tls(requester.stamp());
+                is_http2 |= chose_http2(&tls);
+                Stream::Tls(Box::new(tls))
+            }
+            // TLS to the proxy alone.
+            (Scheme::Http, Link::Tls(tls)) if way.forwarding.is_some() => Stream::Tls(tls),
+            (Scheme::Http, link) => Stream::Plain(link),
+        };
+        self.outcome.connecting = None;
+        requester.count_connection();
+        self.trace.connected(remote);
+        (self.accepted)();
+        let now = requester.now();
+        if is_http2 {
+            let opened = http2::open(stream, requester.plan.windows, key.clone(), remote, now);
+            let deadline = Deadline::after(now, self.terms.timeouts.connect, ErrorKind::ConnectTimeout);
+            return Ok(requester.share(key, self.alarm.within(deadline, opened).await??));
+        }
+        if alpn == Alpn::Both && key.origin.scheme() == Scheme::Https {
+            requester.set_http1_only(key, Http1Only::Chosen);
+        }
+        let mut connection = http1::Connection::new(stream, L::runtime(), remote, now);
+        connection.forwarding = way.forwarding;
+        Ok(Lease::Exclusive(Box::new(Connection::Http1(connection))))
+    }
+
+    /// The protocols to offer over TLS.
+    fn alpn(&self, key: &ConnKey) -> Alpn {
+        match self.terms.http {
+            Http::Http1 => Alpn::Http1,
+            Http::Http2 => Alpn::Http2,
+            Http::Negotiated if self.requester.has_left_http2(key) => Alpn::Http1,
+            Http::Negotiated => Alpn::Both,
+        }
+    }
+
+    /// The timeout of a step, if it tells something of the origin: a row that was redirected may have little time left.
+    fn step(&self, kind: ErrorKind) -> Option<ErrorKind> {
+        self.job.chain.is_empty().then_some(kind)
+    }
+
+    async fn dial_origin(&mut self, key: &ConnKey) -> Result<TcpStream, Failure> {
+        let (requester, limits) = (self.requester, self.terms.timeouts);
+        self.outcome.connecting = self.step(ErrorKind::DnsTimeout);
+        let deadline = Deadline::after(requester.now(), limits.dns, ErrorKind::DnsTimeout);
+        let addresses = requester.addresses(self.job, &mut self.outcome.watch);
+        let addresses = self.alarm.within(deadline, addresses).await??;
+
+        self.outcome.connecting = self.step(ErrorKind::ConnectTimeout);
+        let deadline = Deadline::after(requester.now(), limits.connect, ErrorKind::ConnectTimeout);
+        let dialled = connect::dial(&addresses, key.origin.port(), &requester.plan.last_files);
+        let tcp = self.alarm.within(deadline, dialled).await??;
+        self.outcome.watch.connect(requester.stamp());
+        self.outcome.wire.remote = Some(tcp.peer_addr().map_err(|error| {
+            Failure::new(ErrorKind::ConnectReset, format!("{}: {error}", key.origin.host()))
+        })?);
+        Ok(tcp)
+    }
+
+    /// Connects to the proxy, and through it, unless it forwards requests.
+    async fn through(&mut self, proxy: &Proxy, key: &ConnKey) -> Result<Way, Failure> {
+        let requester = self.requester;
+        requester.plan.judge_unseen(self.job)?;
+        // A proxy that knows only addresses is given one that was judged.
+        let resolved = match proxy.kind() {
+            Kind::Socks5 => {
+                self.outcome.connecting = self.step(ErrorKind::DnsTimeout);
+                let limit = self.terms.timeouts.dns;
+                let deadline = Deadline::after(requester.now(), limit, ErrorKind::DnsTimeout);
+                let addresses = requester.addresses(self.job, &mut self.outcome.watch);
+                let addresses = self.alarm.within(deadline, addresses).await??;
+                let none = || Failure::new(ErrorKind::DnsNotFound, "no address of the selected family");
+                Some(addresses.first().ok_or_else(none)?.address())
+            }
+            Kind::Http | Kind::Https | Kind::Socks5h => None,
+        };
+        self.outcome.connecting = self.step(ErrorKind::ProxyUnreachable);
+        let reached = self.reach(proxy).await;
+        let mut link = reached.map_err(|failure| unreachable(proxy, failure))?;
+
+        let forwards =
+            proxy.forwards() && key.origin.scheme() == Scheme::Http && self.terms.http != Http::Http2;
+        if forwards {
+            self.outcome.connecting = None;
+            let authorization = proxy.authorization().map(Into::into);
+            let forwarding = Some(Arc::new(Forwarding { authorization }));
+            self.outcome.watch.connect(requester.stamp());
+            return Ok(Way { link, forwarding });
+        }
+        self.outcome.connecting = self.step(ErrorKind::ProxyFailed);
+        let limit = self.terms.timeouts.connect;
+        let deadline = Deadline::after(requester.now(), limit, ErrorKind::ConnectTimeout);
+        let (host, port) = (key.origin.host(), key.origin.port());
+        let opened = async {
+            match proxy.kind() {
+                Kind::Http | Kind::Https => tunnel::connect(&mut link, proxy, host, port).await,
+                Kind::Socks5 | Kind::Socks5h => {
+                    let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+                    let target = resolved.or(literal).map_or(Target::Name(host), Target::Address);
+                    tunnel::socks(&mut link, proxy, target, port).await
+                }
+            }
+        };
+        let opened = self.alarm.within(deadline, opened).await;
+        opened.map_err(|failure| failed(proxy, failure))??;
+        self.outcome.watch.connect(requester.stamp());
+        Ok(Way { link, forwarding: None })
+    }
+
+    /// Connects to a proxy, with TLS if it wants that.
+    async fn reach(&mut self, proxy: &Proxy) -> Result<Link, Failure> {
+        let (requester, timeouts) = (self.requester, self.terms.timeouts);
+        let deadline = Deadline::after(requester.now(), timeouts.dns, ErrorKind::DnsTimeout);
+        let addresses = requester.proxy_addresses(proxy, &mut self.outcome.watch);
+        let addresses = self.alarm.within(deadline, addresses).await??;
+
+        let deadline = Deadline::after(requester.now(), timeouts.connect, ErrorKind::ConnectTimeout);
+        let dialled = connect::dial(&addresses, proxy.port(), &requester.plan.last_files);
+        let tcp = self.alarm.within(deadline, dialled).await??;
+        let broken = |error| Failure::new(ErrorKind::ConnectReset, format!("{error}"));
+        self.outcome.wire.remote = Some(tcp.peer_addr().map_err(broken)?);
+        if proxy.kind() != Kind::Https {
+            return Ok(Link::Tcp(tcp));
+        }
+        let trust = self.terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
+        let deadline = Deadline::after(requester.now(), timeouts.tls, ErrorKind::TlsTimeout);
+        let host = proxy.host().to_string();
+        let handshake = trust.handshake(&host, Link::Tcp(tcp), Alpn::Http1);
+        Ok(Link::Tls(Box::new(self.alarm.within(deadline, handshake).await??)))
+    }
+}
+
+/// What failed on the way to a proxy says nothing of the host, except where it is of this program or machine.
+fn unreachable(proxy: &Proxy, failure: Failure) -> Failure {
+    let is_ours =
+        matches!(failure.kind, ErrorKind::TimeoutTotal | ErrorKind::Resource | ErrorKind::PolicyAddress);
+    let kind = if is_ours { failure.kind } else { ErrorKind::ProxyUnreachable };
+    Failure::new(kind, format!("the proxy {proxy}: {}", failure.message))
+}
+
+/// The time for the tunnel has passed.
+fn failed(proxy: &Proxy, failure: Failure) -> Failure {
+    if failure.kind != ErrorKind::ConnectTimeout {
+        return failure;
+    }
+    let message = format!("the proxy {proxy} did not connect to the host: {}", failure.message);
+    Failure::new(ErrorKind::ProxyFailed, message)
+}

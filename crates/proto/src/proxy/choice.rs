@@ -1,0 +1,127 @@
+//! Which proxy a request goes through.
+
+use url::Url;
+
+use super::{Exceptions, Proxy};
+use crate::origin::Scheme;
+
+/// The proxies of a run or of a client. Each has a number of its own, from 1 on, and 0 is none.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    http: Option<Proxy>,
+    https: Option<Proxy>,
+    exceptions: Exceptions,
+    /// For single hosts; the first that fits counts.
+    hosts: Vec<(Exceptions, Option<Proxy>)>,
+}
+
+impl Proxies {
+    /// A proxy for URLs of http and one for those of https, but for `exceptions`; and proxies, or none, for single hosts.
+    #[must_use]
+    pub fn new(
+        http: Option<Proxy>,
+        https: Option<Proxy>,
+        exceptions: Exceptions,
+        hosts: Vec<(Exceptions, Option<Proxy>)>,
+    ) -> Self {
+        Self { http, https, exceptions, hosts }
+    }
+
+    /// The proxy for a URL, with its number.
+    #[must_use]
+    pub fn of(&self, url: &Url) -> Option<(&Proxy, u32)> {
+        if let Some(((_, own), number)) = self.hosts.iter().zip(3..).find(|((hosts, _), _)| hosts.has(url)) {
+            return own.as_ref().map(|own| (own, number));
+        }
+        let (proxy, number) = match Scheme::of(url)? {
+            Scheme::Http => (self.http.as_ref()?, 1),
+            Scheme::Https => (self.https.as_ref()?, 2),
+        };
+        (!self.exceptions.has(url)).then_some((proxy, number))
+    }
+
+    /// The first number that no proxy has.
+    #[must_use]
+    pub fn numbers(&self) -> u32 {
+        3 + u32::try_from(self.hosts.len()).unwrap_or(u32::MAX - 3)
+    }
+
+    /// True if there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.http.is_none() && self.https.is_none() && self.hosts.is_empty()
+    }
+}
+
+/// What the environment says about proxies, as texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// For http: `http_proxy`, in lower case only, since a web server sets `HTTP_PROXY` for its scripts from a header field of
+    /// the client; or `all_proxy`.
+    pub http: Option<String>,
+    /// For https: `https_proxy` or `all_proxy`.
+    pub https: Option<String>,
+    /// `no_proxy`.
+    pub exceptions: Option<String>,
+}
+
+impl Environment {
+    /// Reads the variables by `variable`, in lower case first and then in upper case. One that is empty is as one that is not set.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let first = |names: &[&str]| {
+            names.iter().find_map(|name| variable(name).filter(|value| !value.trim().is_empty()))
+        };
+        Self {
+            http: first(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+            https: first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+            exceptions: first(&["no_proxy", "NO_PROXY"]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(text: &str) -> Option<Proxy> {
+        Some(Proxy::parse(text).unwrap())
+    }
+
+    #[test]
+    fn by_scheme_and_host() {
+        let hosts =
+            vec![(Exceptions::parse("own.test"), proxy("c:3")), (Exceptions::parse("direct.test"), None)];
+        let proxies = Proxies::new(proxy("a:1"), proxy("b:2"), Exceptions::parse("no.test, own.test"), hosts);
+        let check = |url: &str, expected: Option<(&str, u32)>| {
+            let found = proxies.of(&Url::parse(url).unwrap());
+            let found = found.map(|(proxy, number)| (proxy.to_string(), number));
+            assert_eq!(found, expected.map(|(proxy, number)| (proxy.to_owned(), number)), "{url}");
+        };
+        check("http://x.test/", Some(("http://a:1", 1)));
+        check("https://x.test/", Some(("http://b:2", 2)));
+        check("https://no.test/", None);
+        check("https://www.own.test/", Some(("http://c:3", 3)));
+        check("http://direct.test/", None);
+        assert_eq!(proxies.numbers(), 5);
+        assert!(Proxies::default().of(&Url::parse("http://x.test/").unwrap()).is_none());
+    }
+
+    #[test]
+    fn the_environment() {
+        let check = |set: &[(&str, &str)], expected: [Option<&str>; 3]| {
+            let read = Environment::read(|name| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            });
+            let seen = [read.http, read.https, read.exceptions];
+            assert_eq!(seen, expected.map(|value| value.map(str::to_owned)), "{set:?}");
+        };
+        check(&[("http_proxy", "a")], [Some("a"), None, None]);
+        check(&[("HTTP_PROXY", "a")], [None, None, None]);
+        check(&[("https_proxy", "a"), ("HTTPS_PROXY", "b")], [None, Some("a"), None]);
+        check(&[("HTTPS_PROXY", "b")], [None, Some("b"), None]);
+        check(&[("all_proxy", "a")], [Some("a"), Some("a"), None]);
+        check(&[("ALL_PROXY", "a"), ("http_proxy", "b"), ("https_proxy", "")], [Some("b"), Some("a"), None]);
+        check(&[("no_proxy", "a"), ("NO_PROXY", "b")], [None, None, Some("a")]);
+        check(&[("NO_PROXY", "b")], [None, None, Some("b")]);
+    }
+}
