@@ -5,8 +5,8 @@
 mod support;
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use overlapped_fetch::{Config, Pace, Retry};
@@ -124,6 +124,57 @@ fn rows_of_a_host_that_limits_its_requests_were_lost() {
         let fetched = fetch(Config { pace, ..retrying(2) }, urls);
         assert_eq!(fetched.summary.progress.ok, rows, "{status}: {:?}", fetched.summary.by_error);
         assert!(server.requests() < 6 * rows, "{status}: {} requests", server.requests());
+    }
+}
+
+/// A host that has answered 429, or 503 with `Retry-After`, has not carried out the request.
+#[test]
+fn a_post_that_a_host_has_refused_for_now_was_lost() {
+    const ROWS: usize = 100;
+    let asks: &[(&str, &str)] = &[("Retry-After", "1")];
+    for (status, headers) in [(429, &[][..]), (429, asks), (503, asks)] {
+        let taken = Arc::new(Mutex::new(vec![Vec::new(); ROWS]));
+        let (asked, takes) = (AtomicUsize::new(0), Arc::clone(&taken));
+        let server = Server::builder()
+            .handler("/row/", move |request| {
+                // The 11th to 14th, and some while the host is asked again.
+                if (10..14).contains(&asked.fetch_add(1, Ordering::SeqCst)) {
+                    return Script::response(status, headers, "");
+                }
+                let row: usize = request.target["/row/".len()..].parse().unwrap();
+                takes.lock().unwrap()[row].push((request.method.clone(), request.body.to_vec()));
+                Script::response(200, &[], "ok")
+            })
+            .start();
+        let list: Vec<_> = (0..ROWS)
+            .map(|row| {
+                let method = ["POST", "PATCH"][row % 2];
+                format!(
+                    r#"{{"url":"{}","method":"{method}","body":"{row}"}}"#,
+                    server.url(&format!("/row/{row}"))
+                )
+            })
+            .collect();
+        let pace = Pace { parallel_max_host: Some(2), ..Pace::default() };
+        let fetched = fetch_list(Config { pace, ..retrying(2) }, Format::Ndjson, list.join("\n"), ROWS);
+        assert_eq!(fetched.errors(), [""; ROWS], "{status} {headers:?}");
+        assert_eq!(server.requests(), ROWS as u64 + 4, "{status} {headers:?}: the refused ones once more");
+        for (row, taken) in taken.lock().unwrap().iter().enumerate() {
+            let expected = (["POST", "PATCH"][row % 2].to_owned(), row.to_string().into_bytes());
+            assert_eq!(taken[..], [expected], "{status} {headers:?}: row {row} is carried out once");
+        }
+    }
+}
+
+/// Without a pause that it asks for, a 503 may come from a proxy whose server has carried out the request.
+#[test]
+fn a_post_is_not_repeated_after_other_refusals() {
+    for (status, headers) in [(503, &[][..]), (502, &[("Retry-After", "1")][..]), (500, &[])] {
+        let server = Server::builder().route("/no", Script::response(status, headers, "")).start();
+        let list = format!(r#"{{"url":"{}","body":"x"}}"#, server.url("/no"));
+        let fetched = fetch_list(retrying(2), Format::Ndjson, list, 1);
+        assert_eq!((fetched.errors()[0], fetched.records[0].attempts), ("status", 1), "{status}");
+        assert_eq!(server.requests(), 1, "{status}");
     }
 }
 

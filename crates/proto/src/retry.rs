@@ -35,7 +35,8 @@ impl Policy {
     ///
     /// A response is worth another attempt with status 408, 429, 500, 502, 503, 504 or 522 and 524 (Cloudflare's
     /// timeouts); a failure if its kind is transient. A method that is not idempotent is repeated only if the request
-    /// cannot have been processed: the failure came before the connection was established, or the server has said so.
+    /// was not carried out: the failure came before the connection was established, or the server says so, as it does
+    /// with status 429, and with 503 and `Retry-After`.
     #[must_use]
     pub fn allows(&self, job: &Job, ending: Ending) -> bool {
         retries(job) < self.retries && self.may_repeat(job, ending)
@@ -63,11 +64,7 @@ impl Policy {
 
     fn is_safe(&self, job: &Job, ending: Ending) -> bool {
         let method = job.ask.as_ref().and_then(|ask| ask.method.as_ref()).unwrap_or(&self.method);
-        job.became_get
-            || method.is_idempotent()
-            || matches!(ending, Ending::Failed(kind)
-                if kind == ErrorKind::H2Refused
-                    || matches!(kind.phase(), Phase::Dns | Phase::Connect | Phase::Tls))
+        job.became_get || method.is_idempotent() || is_undone(ending)
     }
 }
 
@@ -89,6 +86,17 @@ pub const fn is_transient(status: u16) -> bool {
 #[must_use]
 pub const fn is_refusal(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504 | 522 | 524)
+}
+
+/// True if an attempt that ended so has changed nothing at the server. A status 503 alone may come from a proxy whose server has
+/// processed the request; with `Retry-After` it asks for the same request again (RFC 9110, section 15.6.4).
+fn is_undone(ending: Ending) -> bool {
+    match ending {
+        Ending::Response { status, retry_after } => status == 429 || status == 503 && retry_after.is_some(),
+        Ending::Failed(kind) => {
+            kind == ErrorKind::H2Refused || matches!(kind.phase(), Phase::Dns | Phase::Connect | Phase::Tls)
+        }
+    }
 }
 
 /// How long to wait before retry number `retry`, counted from 0: anything up to 0.5 s · 2^retry, at most 60 s.
@@ -116,7 +124,7 @@ pub fn fraction(span: Nanos, draw: u64) -> Nanos {
 }
 
 /// The retry budget, a token bucket: a tenth of the requests, so that retries do not double the load on a failing
-/// service. It starts with a floor that a small run does not exhaust.
+/// service. It starts with a floor that a small run does not exhaust. A row's first retry after a lost connection needs none.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// In hundredths of a retry.
@@ -274,7 +282,16 @@ mod tests {
         let check = |method: Method, ending, expected| {
             assert_eq!(Policy::default().allows(&job(1, Some(method.clone())), ending), expected, "{method}");
         };
-        check(Method::Post, status(503), false);
+        for code in [408, 500, 502, 503, 504, 522, 524] {
+            check(Method::Post, status(code), false);
+        }
+        let asks = |status| Ending::Response { status, retry_after: Some(Nanos::ZERO) };
+        for ending in [status(429), asks(429), asks(503)] {
+            check(Method::Post, ending, true); // it was not carried out
+        }
+        for code in [500, 502, 504] {
+            check(Method::Post, asks(code), false);
+        }
         check(Method::Patch, Ending::Failed(ErrorKind::HttpReset), false);
         check(Method::Other("MERGE".into()), status(500), false);
         check(Method::Post, Ending::Failed(ErrorKind::ConnectRefused), true); // nothing was sent
