@@ -64,6 +64,10 @@ enum Nature {
     OneLimited,
     /// Always answers 429.
     Forbidding,
+    /// Breaks the connection of the first attempt at each row.
+    Dropping,
+    /// Breaks every connection.
+    Breaking,
 }
 
 use Nature::*;
@@ -397,6 +401,8 @@ impl World<'_> {
             BrokenFirst if job.row.0 < 1_000 => (quick, status(503)),
             OneLimited if job.row.0.is_multiple_of(100) => (quick, status(429)),
             Forbidding => (quick, status(429)),
+            Dropping if job.attempts > 1 => (quick, status(200)),
+            Dropping | Breaking => (quick, Answer::End(Ending::Failed(ErrorKind::HttpReset))),
             Restarting if (10..20).contains(&(now.0 / 1_000_000_000 % 60)) => {
                 (Nanos::from_millis(1), Answer::End(Ending::Failed(ErrorKind::ConnectRefused)))
             }
@@ -732,6 +738,25 @@ fn a_restart_costs_no_row() {
             assert_eq!(lost, (0, 0), "seed {seed}, {hosts} hosts, {rate:?}: {report:?}");
         }
     }
+}
+
+/// A server that restarts again and again used the retry budget up, so that rows failed with their first attempt. A server
+/// that answers nothing still gets few retries.
+#[test]
+fn lost_connections_cost_no_row_and_no_budget() {
+    const ROWS: usize = 8_000;
+    let plan =
+        |nature| Plan { first: Some(nature), window_rows: 100_000, ..Plan::new(ALL, 1, ROWS, few_hosts()) };
+    let report = run(1, &plan(Dropping), &few_hosts()).unwrap();
+    // Some starts find no file, and are made again.
+    let rows = ROWS as u64;
+    let two_each = 2 * rows..2 * rows + rows / 100;
+    assert_eq!((report.failed, report.doomed), (0, 0), "{report:?}");
+    assert!(two_each.contains(&report.attempts), "{report:?}");
+    let report = run(1, &plan(Breaking), &few_hosts()).unwrap();
+    let budget = rows * limits::RETRY_BUDGET_PERCENT / 100 + limits::RETRY_BUDGET_FLOOR;
+    assert_eq!(report.failed, ROWS, "{report:?}");
+    assert!(report.attempts <= two_each.end + budget, "{report:?}");
 }
 
 /// Hosts that limit their requests without `Retry-After`, with 429 or with 503, and hosts behind a proxy whose backend is

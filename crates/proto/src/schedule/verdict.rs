@@ -67,7 +67,8 @@ impl Scheduler {
         let in_time = policy.in_time(&job, due);
         let down = host.refusals.is_down() || self.reach_of(at, endpoint).is_given_up();
         let is_alone = refused && host.refusals.has_served_nothing_since(job.first_started.unwrap_or(now));
-        if !down && policy.allows(&job, ending) && in_time && self.budget.spend() {
+        let may_retry = !down && policy.allows(&job, ending) && in_time;
+        if may_retry && (is_first_loss(&job, ending) || self.budget.spend()) {
             self.retry(at, job, due);
             return Finish::RetryAt(due);
         }
@@ -126,6 +127,13 @@ impl Scheduler {
         self.requeue(job, now);
         Finish::PutBack
     }
+}
+
+/// True if this is the first failure of a row, and only its connection was lost, as when the server restarts. The retry is not
+/// taken from the retry budget: it says nothing about the load of the server, and a restart ends many requests at once.
+fn is_first_loss(job: &Job, ending: Ending) -> bool {
+    let is_lost = |kind: ErrorKind| kind.is_transient() && kind.reached() == Some(true) && !kind.is_slow();
+    retry::retries(job) == 0 && matches!(ending, Ending::Failed(kind) if is_lost(kind))
 }
 
 /// The event for the origin of an attempt that ended with `ending`. An accepted connection without an answer is no answer,
