@@ -47,7 +47,7 @@ pub struct Config {
     pub ordered: bool,
     /// The most rows in memory. Rows of a host that has too many of them are spilled to disk, so that others can start.
     pub window_rows: usize,
-    /// Threads that fetch; `None`: one per processor.
+    /// Threads that fetch; `None`: one per processor, or fewer where only few files may be open.
     pub shards: Option<usize>,
 }
 

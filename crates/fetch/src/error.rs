@@ -27,7 +27,7 @@ pub enum ErrorClass {
     Journal,
     /// Rows and records do not add up.
     Sum,
-    /// The system has no thread or no event queue for the run.
+    /// The system has no thread, no event queue or too few open files for the run.
     Resource,
     /// A defect in this library.
     Internal,
@@ -93,6 +93,15 @@ impl Error {
     pub(crate) fn event_queue(source: io::Error) -> Self {
         let message = "cannot wait for sockets; a higher limit of open files (ulimit -n) may help";
         Self::new(ErrorClass::Resource, message.into(), Some(source))
+    }
+
+    /// So few files may be open that no run can begin.
+    pub(crate) fn too_few_files(needed: u64, limit: u64) -> Self {
+        let message = format!(
+            "this run needs {needed} open files at the least, and {limit} are allowed: \
+             `ulimit -n {needed}`, or more, in the shell raises the limit"
+        );
+        Self::new(ErrorClass::Resource, message, None)
     }
 
     /// The system refuses a thread.

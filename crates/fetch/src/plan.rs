@@ -21,7 +21,7 @@ use crate::body::spool::RunId;
 use crate::config::{self, Config, Family, Http, Pace, Request, Response, Retry, Timeouts};
 use crate::cookies::CookieJar;
 use crate::error::Error;
-use crate::fs::LastFiles;
+use crate::fs::{LastFiles, shards_max};
 use crate::memory::Memory;
 use crate::net::exchange::Reading;
 use crate::net::http2::Windows;
@@ -104,7 +104,7 @@ impl Plan {
         in_range("parallel_max", pace.parallel_max, 1, limits::PARALLEL_MAX_MAX)?;
         in_range("window_rows", config.window_rows, 1, usize::MAX)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shards = config.shards.unwrap_or(cores);
+        let shards = config.shards.unwrap_or_else(|| shards_max(cores));
         in_range("shards", shards, 1, limits::SHARDS_MAX)?;
         let window_rows =
             if ordered { config.window_rows.min(limits::REORDER_ROWS) } else { config.window_rows };

@@ -17,8 +17,10 @@ mod portable;
 pub use folder::Moment;
 pub(crate) use folder::{FileId, Folder, Found, file_id, found, is_pipe, set_mode};
 pub(crate) use lock::try_lock;
-pub use open_files::raise_open_files_limit;
-pub(crate) use open_files::{LastFiles, idle_connections_max, is_out_of_files, open_patiently, out_of_files};
+pub(crate) use open_files::{
+    LastFiles, idle_connections_max, is_out_of_files, open_patiently, out_of_files, shards_max,
+};
+pub use open_files::{check_open_files_limit, raise_open_files_limit};
 pub(crate) use own::{is_of_the_system, open_own, open_pipe};
 pub(crate) use unnamed::{punch_hole, unnamed};
 

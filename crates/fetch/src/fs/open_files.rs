@@ -10,6 +10,8 @@ use overlapped_proto::limits;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::error::Error;
+
 /// Raises the soft limit on open files for `parallel_max` requests in flight; returns how many are possible.
 ///
 /// A result below `parallel_max` means that the hard limit is too low (`ulimit -Hn`), which only an administrator can
@@ -34,11 +36,47 @@ pub fn raise_open_files_limit(parallel_max: usize) -> usize {
     usize::try_from(now.saturating_sub(limits::FILES_RESERVED).max(now / 2)).unwrap_or(usize::MAX)
 }
 
+/// Checks that as many files may be open as a run with this number of outputs needs at the least. To be called before anything
+/// is opened for writing.
+///
+/// ```
+/// overlapped_fetch::check_open_files_limit(1)?;
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// The limit is lower. The message has the number that is needed.
+pub fn check_open_files_limit(outputs: usize) -> Result<(), Error> {
+    let (limit, needed) = (limit(), needed(used(), outputs));
+    if limit < needed { Err(Error::too_few_files(needed, limit)) } else { Ok(()) }
+}
+
+/// The number of shards, at most `shards`, that the limit of open files allows beside one output and a few connections.
+pub(crate) fn shards_max(shards: usize) -> usize {
+    let free = limit().saturating_sub(needed(used(), 1)) / limits::FILES_SHARD;
+    shards.min(usize::try_from(free).unwrap_or(usize::MAX)).max(1)
+}
+
+/// The open files of a run with one shard, of which `used` are open.
+fn needed(used: u64, outputs: usize) -> u64 {
+    used + limits::FILES_RUN + limits::FILES_SHARD + u64::try_from(outputs).unwrap_or(u64::MAX)
+}
+
+/// The limit of open files.
+fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Files that are open now, or more precisely the lowest number that is free.
+fn used() -> u64 {
+    File::open("/dev/null").map_or_else(|_| limit(), |file| number(&file))
+}
+
 /// How many idle connections may be kept beside `parallel_max` busy ones, so that files remain for the list, the sinks
 /// and the journal.
 pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let files = usize::try_from(limit()).unwrap_or(usize::MAX);
     files.saturating_sub(parallel_max).saturating_sub(limits::FILES_OWN).clamp(2, limits::IDLE_MAX)
 }
 
@@ -70,7 +108,7 @@ impl LastFiles {
     }
 
     fn ends(&self, used: u64) -> Ends {
-        *self.0.get_or_init(|| Ends::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), used))
+        *self.0.get_or_init(|| Ends::of(limit(), used))
     }
 }
 

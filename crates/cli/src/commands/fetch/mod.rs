@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::sink::Format;
-use overlapped_fetch::{Bulk, ErrorClass, Input, Stop, Summary, raise_open_files_limit};
+use overlapped_fetch::{
+    Bulk, ErrorClass, Input, Stop, Summary, check_open_files_limit, raise_open_files_limit,
+};
 use overlapped_proto::plural::plural;
 use overlapped_proto::sanitize::escape;
 
@@ -57,7 +59,7 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     if let Some(ending) = over::look(&mut plan)? {
         return Ok(ending);
     }
-    fit_open_files(&mut plan);
+    fit_open_files(&mut plan)?;
     for (path, strange) in plan.cookies.iter().flat_map(|cookies| &cookies.strange) {
         terminal::say(format_args!(
             "overlapped: -b {}: {} no cookies: passed over",
@@ -238,9 +240,14 @@ const COMMAND_SHORT: usize = 100;
 const COMMAND_LONG: usize = 500;
 
 /// Reduces the number of concurrent requests to what the limit on open files allows, with a warning.
-fn fit_open_files(plan: &mut Plan) {
+///
+/// # Errors
+///
+/// It allows none.
+fn fit_open_files(plan: &mut Plan) -> Result<(), Error> {
     let wanted = plan.config.pace.parallel_max;
     let room = raise_open_files_limit(wanted);
+    check_open_files_limit(plan.sinks.outputs.len())?;
     if room < wanted {
         terminal::say(format_args!(
             "overlapped: this system allows {} at once instead of {wanted}: \
@@ -249,6 +256,7 @@ fn fit_open_files(plan: &mut Plan) {
         ));
         plan.config.pace.parallel_max = room.max(1);
     }
+    Ok(())
 }
 
 fn ending(run: &Summary, seen: &Seen, failed_before: bool) -> Ending {
