@@ -507,6 +507,42 @@ fn a_request_in_doubt_is_not_sent_twice() {
     assert!(text.matches("run.unconfirmed").count() >= 20, "{text}");
 }
 
+/// Its record said GET and named no host, as that of a row that cannot be read.
+#[test]
+fn the_record_of_a_request_in_doubt_has_the_row() {
+    const ROWS: u64 = 8;
+    let server = Server::start();
+    let directory = Directory::new();
+    let method = |row: u64| ["POST", "PATCH"][(row % 2) as usize];
+    let url = |row: u64| server.url(&format!("/silent?n={row}"));
+    let line = |row: u64| match row {
+        // The run's own method is that of the rows that name none.
+        0 => format!("{{\"url\":\"{}\",\"id\":\"n{row}\",\"color\":\"red\"}}\n", url(row)),
+        _ => format!(
+            "{{\"url\":\"{}\",\"id\":\"n{row}\",\"method\":\"{}\",\"color\":\"red\"}}\n",
+            url(row),
+            method(row)
+        ),
+    };
+    let list = format!("@{}", directory.write("list.ndjson", (0..ROWS).map(line).collect::<String>()));
+    let urls: Vec<_> = (0..ROWS).map(url).collect();
+    let out = directory.path("out.ndjson");
+    let job = Job { directory, server, list, out };
+    job.killed_after(ROWS, &["-X", "POST", "--durability", "each"]);
+    job.run(&["-X", "POST", "--resume"]).check_code(1);
+    assert_eq!(job.server.requests(), ROWS, "no request is sent twice");
+    let mut records = records(&job.directory.read("out.ndjson"));
+    records.sort_by_key(|record| record["row"].as_u64());
+    assert_eq!(records.len() as u64, ROWS);
+    for (row, record) in (0..ROWS).zip(&records) {
+        let of = |column: &str| record[column].as_str().unwrap_or_default().to_owned();
+        let found = [of("error"), of("method"), of("url"), of("host"), of("id")];
+        let expected = ["run.unconfirmed", method(row), &urls[row as usize], "127.0.0.1", &format!("n{row}")];
+        assert_eq!(found, expected, "{record}");
+        assert_eq!((&record["meta"]["color"], &record["attempts"]), (&"red".into(), &0.into()), "{record}");
+    }
+}
+
 #[test]
 fn a_damaged_journal_is_told_and_repaired() {
     let job = Job::new(600, slow);

@@ -199,8 +199,7 @@ impl Bulk {
     }
 
     fn open_list(&mut self) -> Result<Opening, Error> {
-        let method = self.plan.template.own_method();
-        let passed = self.durable.as_ref().map(|opened| opened.passed(method)).unwrap_or_default();
+        let passed = self.durable.as_ref().map(Opened::passed).unwrap_or_default();
         let (list_file, options) = (Arc::default(), std::mem::take(&mut self.input_options));
         self.first = Row(options.skip);
         let input = std::mem::replace(&mut self.input, Input::Urls(Box::new(std::iter::empty())));
@@ -250,6 +249,7 @@ impl Bulk {
         let ok = rows.checked_sub(failed).expect("rows that failed are done");
         let tally = Tally::new(clock, input_bytes, rows, ok);
         let tally = Arc::new(tally.map_err(|error| Error::internal(error.to_string()))?);
+        let in_doubt = self.durable.as_ref().map(Opened::in_doubt).unwrap_or_default();
         let log = match self.durable {
             None => None,
             Some(opened) => {
@@ -289,6 +289,7 @@ impl Bulk {
             checkpoints,
             order,
             waiting,
+            in_doubt,
             fed: 0,
             read: 0,
             passed: 0,

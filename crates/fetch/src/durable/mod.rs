@@ -33,7 +33,6 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use overlapped_proto::job::Method;
 use overlapped_proto::journal::Head;
 use overlapped_proto::limits;
 use overlapped_proto::plural::counted;
@@ -409,15 +408,14 @@ impl Opened {
         self.directory.spool(from)
     }
 
-    /// Which rows need not be fetched again. `method` is the one of rows that name none.
-    pub(crate) fn passed(&self, method: &Method) -> Passed {
-        Passed {
-            done: self.state.done.clone(),
-            in_doubt: self.state.in_doubt(),
-            method: method.clone(),
-            mark: self.state.mark,
-            prefix: self.prefix.clone(),
-        }
+    /// Which rows need not be fetched again.
+    pub(crate) fn passed(&self) -> Passed {
+        Passed { done: self.state.done.clone(), mark: self.state.mark, prefix: self.prefix.clone() }
+    }
+
+    /// Rows whose requests an earlier run may have sent without recording their results.
+    pub(crate) fn in_doubt(&self) -> RowSet {
+        self.state.in_doubt()
     }
 
     /// Begins the next generation of the state. To be called when the outputs are open and truncated.
@@ -494,28 +492,12 @@ fn exists(path: &Path, found: Option<Found>) -> Error {
     Error::state_exists(format!("an earlier run has left its state in {}{rows}", path.display()))
 }
 
-/// Rows that an earlier run has completed or may have sent.
-#[derive(Debug)]
+/// Rows that an earlier run has completed.
+#[derive(Debug, Default)]
 pub(crate) struct Passed {
     pub(crate) done: RowSet,
-    /// Rows whose requests may have been sent; not sent again unless idempotent.
-    pub(crate) in_doubt: RowSet,
-    /// The method of rows that name none.
-    pub(crate) method: Method,
     /// Where reading may begin.
     pub(crate) mark: Option<Mark>,
     /// The checksum of what was read before, to be continued; `None`: no checksum is kept.
     pub(crate) prefix: Option<Prefix>,
-}
-
-impl Default for Passed {
-    fn default() -> Self {
-        Self {
-            done: RowSet::default(),
-            in_doubt: RowSet::default(),
-            method: Method::Get,
-            mark: None,
-            prefix: None,
-        }
-    }
 }

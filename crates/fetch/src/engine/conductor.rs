@@ -13,13 +13,15 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::RowRead;
 use overlapped_proto::job::{Job, Row};
 use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
 use overlapped_proto::record::Record;
 use overlapped_proto::reorder::Reorder;
+use overlapped_proto::row_set::RowSet;
 
 use super::checkpoints::Checkpoints;
 use super::conservation::{check_run, check_written};
 use super::feed::{Block, Feed};
-use super::requester::Views;
+use super::requester::{Views, untried};
 use super::shard::bad_record;
 use crate::body::tap::Tap;
 use crate::error::Error;
@@ -49,6 +51,8 @@ pub(crate) struct Conductor {
     pub(crate) order: Option<Reorder<Record>>,
     /// Rows that an earlier process has finished and that wait on disk for an earlier row, until they are read from the list.
     pub(crate) waiting: BTreeMap<Row, Record>,
+    /// Rows whose requests an earlier process may have sent without recording the results.
+    pub(crate) in_doubt: RowSet,
     /// Rows handed to the shards, and bad rows, which need no shard.
     pub(crate) fed: u64,
     /// Rows read from the list, without those that an earlier run has completed, which are counted in `passed`.
@@ -251,8 +255,15 @@ impl Conductor {
         channels.window().min(self.plan.window_rows).saturating_sub(channels.in_memory())
     }
 
-    /// Sends rows to the shards of their hosts, and bad rows directly to the sinks. A call takes at most one batch of bad
-    /// rows, by count and by bytes, and none while the queue to the sinks is full.
+    /// True if the request of a row is sent: it is not bad, nor one that must not be sent twice and may have been sent.
+    fn is_sent(&self, row: &RowRead) -> bool {
+        row.job.as_ref().is_ok_and(|job| {
+            !self.in_doubt.contains(job.row) || self.plan.template.method(job).is_idempotent()
+        })
+    }
+
+    /// Sends rows to the shards of their hosts, and the records of the others directly to the sinks: at most one batch of
+    /// them, by count and by bytes, and none while the queue to the sinks is full.
     fn dispatch(&mut self) -> bool {
         if self.shared.stage() != Stage::Running {
             self.ahead.clear();
@@ -262,9 +273,9 @@ impl Conductor {
         let room = self.room().min(self.ahead.len());
         let mut count = 0;
         while count < room && bad.len() < limits::BATCH_RECORDS && bad_bytes < limits::BATCH_BYTES {
-            // A bad row is finished at once, so reading could outrun the sinks.
+            // Such a row is finished at once, so reading could outrun the sinks.
             let full = self.finished.len() >= limits::BATCHES_WAITING_MAX;
-            if full && self.ahead.front().is_some_and(|row| row.job.is_err()) {
+            if full && self.ahead.front().is_some_and(|row| !self.is_sent(row)) {
                 break;
             }
             // The rows of one block may be much longer than all of the budget.
@@ -280,7 +291,14 @@ impl Conductor {
                 waiting.push(stub);
                 continue;
             }
+            let is_sent = self.is_sent(&row);
             match row.job {
+                Ok(mut job) if !is_sent => {
+                    let bytes = job.bytes();
+                    bad_bytes += bytes;
+                    job.hold = self.plan.memory.row(bytes);
+                    bad.push(unconfirmed(job, &self.plan));
+                }
                 Ok(mut job) => {
                     job.hold = self.plan.memory.row(job.bytes());
                     let shard = ShardId::of(job.host, self.outgoing.len());
@@ -462,4 +480,11 @@ impl Conductor {
         }
         self.dirty
     }
+}
+
+/// The record of a row whose request is not sent, because an earlier process may have sent it.
+fn unconfirmed(job: Job, plan: &Plan) -> Record {
+    let message = "an earlier run may have sent this request and has not recorded the result; \
+                   it is not sent again, because its method is not idempotent";
+    untried(job, &plan.template, Failure::new(ErrorKind::RunUnconfirmed, message))
 }

@@ -6,7 +6,6 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, typed};
 use overlapped_proto::job::{Ask, Job, Row, Shard, Span};
 use overlapped_proto::journal::{Listed, Mark};
@@ -395,10 +394,7 @@ fn pick(options: &InputOptions, passed: &Passed, row: RowRead, block: &mut Block
         block.passed += 1;
         return;
     }
-    let method = |job: &Job| job.ask.as_deref().and_then(|ask| ask.method.clone());
-    let in_doubt = passed.in_doubt.contains(number)
-        && row.job.as_ref().is_ok_and(|job| !method(job).as_ref().unwrap_or(&passed.method).is_idempotent());
-    block.rows.push(if in_doubt { unconfirmed(row) } else { row });
+    block.rows.push(row);
 }
 
 /// The running checksum of the list, shared by its reader and its feed.
@@ -429,17 +425,6 @@ impl Read for Hashed {
 /// only when its block is full.
 fn block_rows(pulled: u64) -> usize {
     usize::try_from(pulled + 1).unwrap_or(usize::MAX).min(limits::INPUT_BLOCK_ROWS)
-}
-
-/// A row whose request an earlier run may have sent without recording the result.
-fn unconfirmed(row: RowRead) -> RowRead {
-    let Ok(job) = row.job else { return row };
-    let message = "an earlier run may have sent this request and has not recorded the result; \
-                   it is not sent again, because its method is not idempotent";
-    let failure = Failure::new(ErrorKind::RunUnconfirmed, message);
-    let (id, meta) = job.ask.as_deref().map(|ask| (ask.id.clone(), ask.meta.clone())).unwrap_or_default();
-    let bad = BadRow { id, meta, ..BadRow::new(job.row, job.given().as_bytes(), failure) };
-    RowRead { job: Err(bad), ..row }
 }
 
 /// Resumes at a mark if the format allows it. A table is read from its header on.

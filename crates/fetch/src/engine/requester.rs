@@ -32,6 +32,7 @@ use crate::durable::intents::Intents;
 use crate::locality::{Guarded, Locality, OneThread};
 use crate::net::Connection;
 use crate::net::http2::Stream;
+use crate::net::request::Template;
 use crate::net::resolve::Resolver;
 use crate::net::stream::Look;
 use crate::plan::Plan;
@@ -418,31 +419,9 @@ impl<L: Locality> Requester<L> {
 
     /// A record with the fields that are known without a response.
     pub(crate) fn unstarted(&self, job: Job, failure: impl Into<Option<Failure>>) -> Record {
-        let now = self.now();
-        let method = self.plan.template.method(&job).clone();
-        let final_url = if job.chain.is_empty() { None } else { Some(job.url.as_str().into()) };
-        let host = job.url.host_str().map(Into::into);
-        let url = match job.given {
-            Some(given) => given,
-            None => String::from(job.url).into(),
-        };
-        let mut record = Record::new(job.row, url);
-        if let Some(ask) = job.ask {
-            (record.id, record.out, record.meta) = (ask.id, ask.out, ask.meta);
-            if ask.meta_dropped {
-                record.notes.add(Note::MetaDropped);
-            }
-        }
-        record.host = host;
-        record.final_url = final_url;
-        record.method = method;
-        record.failure = failure.into();
-        record.attempts = job.attempts;
-        record.chain = job.chain;
-        record.row_hold = job.hold;
-        record.started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
-        record.elapsed = now - job.first_ready;
-        record
+        let elapsed = self.now() - job.first_ready;
+        let started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
+        Record { elapsed, started_unix_us, ..untried(job, &self.plan.template, failure) }
     }
 
     /// xorshift64*, for retry jitter. Not cryptographic.
@@ -454,6 +433,32 @@ impl<L: Locality> Requester<L> {
             x.wrapping_mul(0x2545_f491_4f6c_dd1d)
         })
     }
+}
+
+/// The record of a row that was never ready, with the fields that are known without its times.
+pub(super) fn untried(job: Job, template: &Template, failure: impl Into<Option<Failure>>) -> Record {
+    let method = template.method(&job).clone();
+    let final_url = if job.chain.is_empty() { None } else { Some(job.url.as_str().into()) };
+    let host = job.url.host_str().map(Into::into);
+    let url = match job.given {
+        Some(given) => given,
+        None => String::from(job.url).into(),
+    };
+    let mut record = Record::new(job.row, url);
+    if let Some(ask) = job.ask {
+        (record.id, record.out, record.meta) = (ask.id, ask.out, ask.meta);
+        if ask.meta_dropped {
+            record.notes.add(Note::MetaDropped);
+        }
+    }
+    record.host = host;
+    record.final_url = final_url;
+    record.method = method;
+    record.failure = failure.into();
+    record.attempts = job.attempts;
+    record.chain = job.chain;
+    record.row_hold = job.hold;
+    record
 }
 
 pub(super) fn bump(count: &Cell<u64>) {

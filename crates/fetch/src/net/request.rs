@@ -92,11 +92,6 @@ impl Template {
         Ok(Self { method: request.method.clone(), fields, harmless, has_secret, body: request.body.clone() })
     }
 
-    /// The method of rows that name none.
-    pub(crate) fn own_method(&self) -> &Method {
-        &self.method
-    }
-
     /// The method of a row, before any redirect changed it.
     pub(crate) fn method<'a>(&'a self, job: &'a Job) -> &'a Method {
         let own = job.ask.as_deref().and_then(|ask| ask.method.as_ref());
