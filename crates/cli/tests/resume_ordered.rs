@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use overlapped_testkit::{Script, Server, row_of};
-use program::{Directory, Ran, command, records, run};
+use program::{Directory, Ran, command, command_to_signal, records, run};
+use rustix::process::{Pid, Signal, kill_process};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -158,6 +159,32 @@ fn bodies_in_files_wait_as_well() {
         fs::read_dir(job.directory.path("pages")).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(names.len() as u64, ROWS, "{names:?}");
     assert!(!Path::new(&job.directory.path("pages.run/waiting")).exists());
+}
+
+/// They were written behind the gap, so that the missing row came behind them when the run was resumed.
+#[test]
+fn an_interrupt_keeps_the_order() {
+    const ROWS: u64 = 60;
+    for outputs in [&["out.ndjson"][..], &["out.ndjson", "out.csv"], &["pages/", "out.ndjson"]] {
+        let job = Job::new(ROWS);
+        for interrupts in 1..=2 {
+            let words = job.words(outputs, &[]);
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            let mut child = command_to_signal(&words).stderr(Stdio::null()).spawn().unwrap();
+            // All others are answered, and in the second run none is asked for again.
+            assert!(job.server.wait_until(LONG, |_| job.hits()[0] == interrupts));
+            assert!(job.server.wait_until(LONG, |server| server.in_flight() == 1
+                && server.requests() == ROWS - 1 + interrupts));
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(130));
+            assert_eq!(job.directory.read("out.ndjson"), "", "nothing is written behind the gap");
+        }
+        job.answers.store(true, Ordering::SeqCst);
+        job.run(outputs, &[]).check_code(0);
+        job.check_output("out.ndjson");
+        assert_eq!(job.hits()[0], 3);
+        assert!(job.hits()[1..].iter().all(|&hits| hits == 1), "{:?}", job.hits());
+    }
 }
 
 /// A run may end before the row that the others wait for, and begin anew.

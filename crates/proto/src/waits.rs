@@ -97,6 +97,16 @@ impl Waits {
         let all = self.durability == Durability::Each || now >= self.next.1 + WAITS_BLOCKED;
         let old = |wait: &Wait| all || now >= wait.since + Nanos(COMMIT_DELAY.0 / 2);
         let count = self.queue.iter().take_while(|wait| old(wait)).count();
+        self.drain(count)
+    }
+
+    /// Takes all results, because the run ends. Sorted.
+    pub fn take_all(&mut self, next: Row) -> Vec<Row> {
+        self.forget(next);
+        self.drain(self.queue.len())
+    }
+
+    fn drain(&mut self, count: usize) -> Vec<Row> {
         let taken: Vec<_> = self.queue.drain(..count).collect();
         self.bytes -= taken.iter().map(|wait| wait.bytes).sum::<u64>();
         let mut rows: Vec<_> = taken.into_iter().map(|wait| wait.row).collect();

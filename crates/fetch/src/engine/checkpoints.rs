@@ -187,6 +187,19 @@ impl Checkpoints {
         due.then(|| waits.take(next, now))
     }
 
+    /// True if results that wait for an earlier row can be made durable.
+    pub(crate) fn keeps_waiting(&self) -> bool {
+        self.waits.is_some()
+    }
+
+    /// The rows whose results wait for row `next` in memory only when the run ends; `None` while the journal is in use.
+    pub(crate) fn rest(&mut self, next: Row) -> Option<Vec<Row>> {
+        if !self.is_free() {
+            return None;
+        }
+        self.waits.as_mut().map(|waits| waits.take_all(next))
+    }
+
     /// Starts to make results durable that wait for an earlier row.
     pub(crate) fn wait(&mut self, records: Vec<Record>) {
         self.log.lend(&self.disk, move |mut log| {
@@ -222,5 +235,70 @@ fn held_bytes(record: &Record) -> u64 {
         Body::Inline(body) => body.len() as u64,
         Body::Spooled(body) => body.len(),
         Body::None | Body::File(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::{Poll, Waker};
+
+    use overlapped::block_on;
+    use overlapped_proto::limits::COMMIT_RESULTS;
+
+    use super::*;
+    use crate::body::spool::RunId;
+    use crate::durable::{Durable, Identity, Listed as List, Opened};
+
+    fn record(row: u64) -> Record {
+        Record { ok: true, ..Record::new(Row(row), "http://a.test/") }
+    }
+
+    /// What the running task has made durable.
+    fn settled(checkpoints: &mut Checkpoints) -> Vec<u64> {
+        let places = block_on(poll_fn(|cx| match checkpoints.poll(cx).unwrap() {
+            None => Poll::Pending,
+            Some(places) => Poll::Ready(places),
+        }));
+        places.iter().map(|place| place.row.0).collect()
+    }
+
+    /// An ordered run whose sinks were slow to make their cut lent the journal to a write of waiting results meanwhile, and
+    /// panicked when the checkpoint needed it.
+    #[test]
+    fn the_journal_is_kept_for_the_checkpoint_whose_cut_is_being_made() {
+        let folder = std::env::temp_dir().join(format!("overlapped-checkpoints-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let durable = Durable::beside(&folder.join("out"));
+        let opened =
+            Opened::open(durable, RunId(7), &List::Elsewhere("the test"), Identity::default()).unwrap();
+        let disk = Executor::builder().max_workers(1).build().unwrap();
+        let mut checkpoints =
+            Checkpoints::new(opened.begin().unwrap(), Durability::Each, Clock::start(), disk);
+        let cx = &mut Context::from_waker(Waker::noop());
+
+        checkpoints.note(&[record(0)]);
+        checkpoints.waits([record(2)].iter());
+        assert!(checkpoints.wants_cut(false, cx));
+        assert!(!checkpoints.wants_cut(true, cx), "one cut is made at a time");
+        assert_eq!(checkpoints.wants_waiting(Row(1), cx), None, "the journal is kept");
+        checkpoints.commit(Vec::new());
+        assert_eq!(checkpoints.wants_waiting(Row(1), cx), None, "the journal is in use");
+        assert!(settled(&mut checkpoints).is_empty() && checkpoints.is_settled());
+
+        assert_eq!(checkpoints.wants_waiting(Row(1), cx), Some(vec![Row(2)]));
+        checkpoints.wait(vec![record(2)]);
+        checkpoints.note(&[record(1)]);
+        assert!(!checkpoints.wants_cut(true, cx), "the journal is in use");
+        assert_eq!(settled(&mut checkpoints), [2]);
+
+        assert!(checkpoints.wants_cut(false, cx));
+        let many = usize::try_from(4 * COMMIT_RESULTS).unwrap();
+        checkpoints.waits(std::iter::repeat_n(&record(3), many));
+        assert!(!checkpoints.has_room_to_wait(), "what a crash may cost is bounded while a cut is made");
+        checkpoints.commit(Vec::new());
+        assert!(settled(&mut checkpoints).is_empty() && checkpoints.has_room_to_wait());
+        drop(checkpoints);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

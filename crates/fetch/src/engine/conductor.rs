@@ -136,7 +136,7 @@ impl Conductor {
             moved |= self.wait(cx);
             moved |= self.read(cx)?;
             moved |= self.dispatch();
-            moved |= shards_ended && self.close_gaps();
+            moved |= shards_ended && self.leave_waiting();
             if self.is_done(shards_ended) {
                 return Poll::Ready(Ok(()));
             }
@@ -176,11 +176,27 @@ impl Conductor {
         }
     }
 
-    /// Hands on results that wait for earlier rows which will not arrive; true if there were any.
-    fn close_gaps(&mut self) -> bool {
+    /// What becomes of results that wait for earlier rows, when these will not arrive: they stay in the state of the run,
+    /// so that a run that resumes writes them in their places. Without a state, or if it has no room for them, they are
+    /// handed on. True if something has moved.
+    fn leave_waiting(&mut self) -> bool {
         if self.shared.channels.results.len() > 0 {
             return false;
         }
+        let checkpoints = self.checkpoints.as_mut().filter(|checkpoints| checkpoints.keeps_waiting());
+        let (Some(order), Some(checkpoints)) = (&self.order, checkpoints) else { return self.close_gaps() };
+        let Some(rows) = checkpoints.rest(order.next()) else { return false };
+        let records: Vec<_> = rows.into_iter().filter_map(|row| order.get(row)).cloned().collect();
+        if records.is_empty() {
+            self.order = None;
+        } else {
+            checkpoints.wait(records);
+        }
+        true
+    }
+
+    /// Hands on results that wait for earlier rows which will not arrive; true if there were any.
+    fn close_gaps(&mut self) -> bool {
         let Some(mut order) = self.order.take() else { return false };
         let mut batch = Vec::new();
         for _ in 0..self.plan.window_rows {
