@@ -21,7 +21,7 @@ use overlapped_proto::record::spooled::{ReadAt, Spooled};
 use overlapped_proto::record::{Body, Hold, Record};
 
 use super::spool::named;
-use crate::fs::{Folder, punch_hole};
+use crate::fs::{Folder, open_patiently, punch_hole};
 
 /// The name of the file in the run directory.
 pub(crate) const NAME: &str = "waiting";
@@ -119,7 +119,7 @@ impl WaitingFile {
                     let _ = std::fs::remove_file(path);
                     Rest::None
                 }
-                Body::File(path) => match File::open(path).and_then(|file| file.sync_all()) {
+                Body::File(path) => match open_patiently(path).and_then(|file| file.sync_all()) {
                     // Its row has come out, and a sink has moved it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     synced => {

@@ -1,11 +1,11 @@
 //! Bodies only, one after another, as curl prints them.
 
-use std::fs::File;
 use std::io::{self, Write};
 
 use overlapped_proto::record::{Body, Record};
 
 use super::Sink;
+use crate::fs::open_patiently;
 
 /// Writes every body to one writer.
 pub struct BodyTo<W> {
@@ -25,7 +25,7 @@ impl<W: Write + Send> Sink for BodyTo<W> {
             Body::None => Ok(()),
             Body::Inline(bytes) => self.writer.write_all(bytes),
             Body::Spooled(body) => io::copy(&mut body.reader(), &mut self.writer).map(drop),
-            Body::File(path) => io::copy(&mut File::open(path)?, &mut self.writer).map(drop),
+            Body::File(path) => io::copy(&mut open_patiently(path)?, &mut self.writer).map(drop),
         }
     }
 
