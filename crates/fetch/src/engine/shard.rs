@@ -303,6 +303,9 @@ impl Shard {
     fn run_short(&self, job: Job) -> Option<Job> {
         let now = self.now();
         let closed = self.requester.close_idle();
+        if closed == 0 && self.scheduler.borrow().in_flight() == 1 {
+            self.requester.plan.last_files.renew();
+        }
         match self.shared.run_short(closed, now) {
             Verdict::Fail => Some(job),
             Verdict::Again(at) => {

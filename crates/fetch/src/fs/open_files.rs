@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use overlapped_proto::limits;
 use rustix::io::Errno;
@@ -86,7 +86,7 @@ pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
 /// The system gives a new file the lowest number that is free. So a high number tells that nearly all are in use, and no
 /// count has to be kept.
 #[derive(Debug, Default)]
-pub(crate) struct LastFiles(OnceLock<Ends>);
+pub(crate) struct LastFiles(Mutex<Option<Ends>>);
 
 /// One past the highest number that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +107,18 @@ impl LastFiles {
         number(file) < self.ends(number(file)).bodies
     }
 
+    /// Counts again what is in use when the next file is opened. To be called when a connection finds no descriptor though there
+    /// is no other: files of the run that were opened since have taken what was left to them.
+    pub(crate) fn renew(&self) {
+        *self.lock() = None;
+    }
+
     fn ends(&self, used: u64) -> Ends {
-        *self.0.get_or_init(|| Ends::of(limit(), used))
+        *self.lock().get_or_insert_with(|| Ends::of(limit(), used))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Ends>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
