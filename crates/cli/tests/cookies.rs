@@ -22,7 +22,7 @@ fn a_jar_is_kept_from_one_run_to_the_next() {
     let (jar, echo) = (directory.path("jar.txt"), server.url("/echo"));
     run(&["-s", "-b", &jar, "-c", &jar, &server.url("/set-cookie?a=1&b=%22x%22")]).check_code(0);
     let mode = std::fs::metadata(&jar).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600, "nobody else may read it");
+    assert_eq!(mode & 0o777, 0o600, "only its owner may read it");
     assert_eq!(directory.names(), ["jar.txt"]);
     assert!(directory.read("jar.txt").contains("127.0.0.1\tFALSE\t/\tFALSE\t0\ta\t1\n"));
     run(&["-s", "-b", &jar, &echo]).check_code(0);

@@ -179,7 +179,7 @@ impl Client {
 /// Seconds as a limit of the client, to which zero is none.
 fn limit(seconds: Option<f64>) -> PyResult<Duration> {
     let Some(seconds) = seconds.filter(|seconds| *seconds < 1e9) else { return Ok(Duration::ZERO) };
-    // No limit that somebody has set is rounded to none.
+    // A limit that was set is never rounded to zero, which means none.
     let time =
         Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(time.max(Duration::from_nanos(1)))

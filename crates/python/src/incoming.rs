@@ -44,7 +44,7 @@ impl Arrived {
         Ok(if arrived.response.has_arrived() { arrived.read(usize::MAX, true).await } else { arrived })
     }
 
-    /// With the body, which is waited for. If it does not come whole, that is told by whoever reads it.
+    /// Waits for the body. If it does not come whole, the error is returned when it is read.
     pub(crate) async fn whole(response: ClientResponse) -> Result<Self, RequestError> {
         Ok(Self::open(response).read(usize::MAX, true).await)
     }
@@ -59,7 +59,7 @@ impl Arrived {
         if !pieces.is_empty() {
             self.rest = pieces.into();
         }
-        // The connection is given back with the last byte, not when somebody asks for more.
+        // The connection returns to the pool with the last byte, not at the next read.
         if matches!(self.state, State::Open) && self.response.bytes_left() == Some(0) {
             self.next(&mut Vec::new()).await;
         }
@@ -118,7 +118,7 @@ pub(crate) struct Incoming {
     /// The version of HTTP, as http.client has it: 10, 11 or 20.
     #[pyo3(get)]
     version: u8,
-    /// What stands behind the status.
+    /// The reason phrase.
     #[pyo3(get)]
     reason: String,
     /// The header fields in their order: pairs of name and value.

@@ -14,7 +14,7 @@ from overlapped import requests as ours
 
 
 class Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives `overlapped.requests.NAME` to whoever imports `requests.NAME`."""
+    """Imports `overlapped.requests.NAME` for `requests.NAME`."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         return importlib.machinery.ModuleSpec(fullname, self) if fullname.startswith("requests.") else None

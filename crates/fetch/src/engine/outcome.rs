@@ -96,7 +96,7 @@ impl Outcome {
         let remote = self.wire.remote.map(|remote| remote.ip());
         let total = self.watch.timing().total();
         let hop = Hop { url: job.url.as_str().into(), status, total, remote };
-        // Without TLS nobody knows who asks for them.
+        // Without TLS the server is not authenticated.
         job.cookies = if follow.downgraded { None } else { self.cookies.clone() };
         job.became_get |= follow.becomes_get;
         job.crossed_origin |= follow.crosses_origin;

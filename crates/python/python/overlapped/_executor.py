@@ -298,7 +298,7 @@ class Executor(ThreadPoolExecutor):
                 future.get_loop().call_soon_threadsafe(_fail, future, error)
 
     def _forget(self, thread: threading.Thread) -> None:
-        # A new set: whoever iterates over the old one is not disturbed.
+        # A new set, because other threads may iterate over the old one.
         self._thread_set = self._thread_set - {thread}
 
 

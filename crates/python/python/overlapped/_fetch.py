@@ -215,7 +215,7 @@ def fetch(
     else:
         items = iter(urls)
         run = Fetch(options)
-        # The thread does not keep the run: when nobody has it any more, it ends, and the thread with it.
+        # The thread has no reference to the run: when the last one is dropped, the run ends, and the thread with it.
         _start(_feed, run.feeder(), items)
     if progress:
         _start(_show, weakref.ref(run), total, _in_notebook() or _on_terminal)
