@@ -39,7 +39,7 @@ struct Block {
 
 impl Block {
     fn read(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.get(..self.len).expect("what was read is within the block")
     }
 
     /// Adds bytes if there is room for them.
@@ -439,7 +439,7 @@ impl<T: Read + Send + 'static> tokio::io::AsyncRead for Unblock<T> {
         let unread = ready!(this.poll_bytes(cx, into.remaining()))?;
         let n = unread.len().min(into.remaining());
         // Copied, not initialized first: a large buffer is not zeroed for a few bytes.
-        into.put_slice(unread.get(..n).unwrap_or_default());
+        into.put_slice(unread.get(..n).expect("at most what is unread"));
         this.reading.at += n;
         Poll::Ready(Ok(()))
     }
