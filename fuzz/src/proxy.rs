@@ -1,4 +1,4 @@
-//! What a proxy answers, and the texts that name proxies and hosts without one.
+//! Untrusted answers of a proxy, and any text as the URL of a proxy or as a list of hosts without one.
 
 use overlapped_proto::proxy::{Exceptions, Proxy, Socks5, Target};
 use url::Url;

@@ -239,7 +239,7 @@ mod tests {
         check(&|| std::fs::rename(&path, &aside).unwrap(), "removed or replaced");
         let replace = || {
             std::fs::rename(&path, &aside).unwrap();
-            std::fs::write(&path, "of somebody else").unwrap();
+            std::fs::write(&path, "of another program").unwrap();
         };
         check(&replace, "removed or replaced");
         check(&|| File::create(&path).unwrap().set_len(3).unwrap(), "has written 8");
