@@ -7,10 +7,7 @@ import concurrent.futures
 import contextvars
 import gc
 import os
-import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -20,12 +17,7 @@ from typing import Any
 import overlapped
 import pytest
 from overlapped import Executor, QueueFull
-
-
-def run_python(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program in an interpreter of its own."""
-    command = [sys.executable, *flags, "-c", textwrap.dedent(code)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+from programs import check_interrupted, run_python
 
 
 def test_it_is_a_thread_pool_to_those_who_check() -> None:
@@ -271,7 +263,7 @@ def test_a_forked_child_gets_an_error_and_may_build_its_own() -> None:
 
 
 def test_a_full_queue_can_be_interrupted() -> None:
-    code = textwrap.dedent(
+    check_interrupted(
         """
         import threading, overlapped
         executor = overlapped.Executor(1, max_queue=1, wait_at_exit=False)
@@ -284,13 +276,6 @@ def test_a_full_queue_can_be_interrupted() -> None:
             print("interrupted", flush=True)
         """
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
-        assert process.wait(timeout=20) == 0
 
 
 async def test_gather_runs_no_more_than_its_limit() -> None:

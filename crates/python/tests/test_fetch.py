@@ -7,10 +7,8 @@ import errno
 import gc
 import json
 import queue
-import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from typing import Any
 
 import overlapped
 import pytest
+from programs import check_interrupted
 
 Url = Callable[[str], str]
 
@@ -301,7 +300,7 @@ def test_a_long_generator_is_read_only_so_far(url: Url) -> None:
 
 
 def test_waiting_for_a_record_can_be_interrupted(url: Url) -> None:
-    code = textwrap.dedent(
+    check_interrupted(
         f"""
         import overlapped
         run = overlapped.fetch([{url("/delay/30000")!r}])
@@ -312,13 +311,6 @@ def test_waiting_for_a_record_can_be_interrupted(url: Url) -> None:
             print("interrupted", flush=True)
         """
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
-        assert process.wait(timeout=20) == 0
 
 
 def test_the_interpreter_ends_with_work_in_flight(url: Url) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 from overlapped import requests
+from serving import Reader, served
 
 Url = Callable[[str], str]
 
@@ -141,45 +140,21 @@ def test_a_body_is_streamed_and_its_connection_used_again(url: Url) -> None:
 
 def recorded(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
     """A server that gives each connection this answer, and the heads of the requests that it has seen."""
-    listener = socket.create_server(("127.0.0.1", 0))
     heads: list[bytes] = []
 
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                head = connection.recv(65536)
-                if head:
-                    heads.append(head)
-                    connection.sendall(answer)
+    def serve(reader: Reader) -> None:
+        if head := reader.head():
+            heads.append(head)
+            reader.connection.sendall(answer)
 
-    threading.Thread(target=serve, daemon=True).start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/", heads
-    listener.close()
+    with served(serve) as base:
+        yield base, heads
 
 
-def one_answer(answers: list[bytes]) -> Iterator[str]:
-    """A server that gives each connection these answers and then closes it."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                for answer in answers:
-                    if not connection.recv(65536):
-                        break
-                    connection.sendall(answer)
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    listener.close()
+def one_answer(answer: bytes) -> Iterator[str]:
+    """A server that gives each connection this answer and then closes it."""
+    for base, _ in recorded(answer):
+        yield base
 
 
 @pytest.mark.parametrize(
@@ -196,14 +171,14 @@ def one_answer(answers: list[bytes]) -> Iterator[str]:
     ],
 )
 def test_a_response_that_is_not_whole_is_an_error(answer: bytes, error: type[Exception]) -> None:
-    for base in one_answer([answer]):
+    for base in one_answer(answer):
         with pytest.raises(error):
             requests.get(base)
 
 
 def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-    for base in one_answer([answer]):
+    for base in one_answer(answer):
         session = requests.Session()
         for _ in range(5):
             assert session.get(base).text == "ok"
@@ -211,7 +186,7 @@ def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
 
 def test_cookies_live_as_long_as_the_session() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\n\r\n"
-    for base in one_answer([answer]):
+    for base in one_answer(answer):
         session = requests.Session()
         response = session.get(base)
         assert response.cookies.get_dict() == {"a": "1", "b": "2"}
@@ -245,7 +220,7 @@ def test_responses_and_sessions_are_pickled(url: Url) -> None:
 
 def test_a_proxy_is_asked_and_its_failure_named(url: Url) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nproxy"
-    for base in one_answer([answer]):
+    for base in one_answer(answer):
         assert requests.get("http://h.example/x", proxies={"http": base}).text == "proxy"
     with pytest.raises(requests.exceptions.ProxyError):
         requests.get("http://h.example/", proxies={"http": "http://127.0.0.1:1"})
