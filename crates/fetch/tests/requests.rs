@@ -242,6 +242,9 @@ fn time_limits_name_what_was_slow() {
     };
     check(client().get(server.url("/silent")).timeout(short), ErrorKind::TimeoutTotal);
     check(client().get(server.url("/silent")).read_timeout(short), ErrorKind::TimeoutFirstByte);
+    // Of an upload, the limit begins when it is over.
+    let upload = client().post(server.url("/silent")).body(RequestBody::reader(io::Cursor::new("x"), None));
+    check(upload.read_timeout(short), ErrorKind::TimeoutFirstByte);
     check(client().get(server.url("/stall")).read_timeout(short), ErrorKind::TimeoutSlow);
     check(client().get(server.url("/stall")).timeout(short), ErrorKind::TimeoutTotal);
     let drip = "/drip?bytes=20&every_ms=20";

@@ -104,6 +104,16 @@ def test_an_answer_that_comes_before_the_body_was_sent_ends_the_sending() -> Non
         assert requests.post(base, data=endless(), timeout=60).status_code == 413
 
 
+def test_the_wait_for_an_answer_to_a_stream_had_no_limit() -> None:
+    def serve(reader: Reader) -> None:
+        reader.head()
+        while reader.connection.recv(65536):
+            pass
+
+    with served(serve) as base, pytest.raises(requests.ReadTimeout):
+        requests.post(base, data=iter([b"a", b"b"]), timeout=(60, 0.2))
+
+
 PROGRAM = """
 import signal, sys, threading
 from overlapped import requests

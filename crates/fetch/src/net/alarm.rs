@@ -79,11 +79,22 @@ impl Alarm {
         deadline: Deadline,
         work: impl Future<Output = T>,
     ) -> Result<T, Failure> {
-        let deadline = self.total.earlier(deadline);
+        self.within_that(|| deadline, work).await
+    }
+
+    /// The same with a deadline that depends on how far the work is. It is asked for whenever the work waits.
+    pub(crate) async fn within_that<T>(
+        &mut self,
+        deadline: impl Fn() -> Deadline,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
         let mut work = pin!(work);
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending => self.poll_at(deadline.at, cx).map(|()| Err(timed_out(deadline))),
+            Poll::Pending => {
+                let deadline = self.total.earlier(deadline());
+                self.poll_at(deadline.at, cx).map(|()| Err(timed_out(deadline)))
+            }
         })
         .await
     }

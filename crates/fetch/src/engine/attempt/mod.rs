@@ -6,6 +6,8 @@ mod connect;
 mod cookies;
 mod terms;
 
+use std::sync::OnceLock;
+
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Head;
 use overlapped_proto::job::{Job, Method};
@@ -16,6 +18,7 @@ use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::proxy::{self, Proxy};
 use overlapped_proto::redirect::Decision;
+use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 
 use self::connections::put_back;
@@ -256,12 +259,20 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let requester = self.requester;
         self.intend().await?;
         request.upload = self.terms.upload.as_deref_mut().and_then(Option::take);
-        // How long an upload takes depends on its source.
-        let limit = self.terms.timeouts.first_byte.filter(|_| !self.uploads);
-        let deadline = Deadline::after(requester.now(), limit, ErrorKind::TimeoutFirstByte);
+        // How long an upload takes depends on its source: the limit begins when it is over.
+        let began = if self.uploads { OnceLock::new() } else { OnceLock::from(requester.now()) };
+        let limit = self.terms.timeouts.first_byte;
+        let deadline = || {
+            let after = |began: &Nanos| Deadline::after(*began, limit, ErrorKind::TimeoutFirstByte);
+            began.get().map_or(Deadline::NEVER, after)
+        };
         let watch = &mut self.outcome.watch;
-        let outcome = connection.send(request, self.terms.reading, share, || watch.send(requester.stamp()));
-        let head = self.alarm.within(deadline, outcome).await??;
+        let outcome = connection.send(request, self.terms.reading, share, || {
+            let now = requester.stamp();
+            watch.send(now);
+            began.get_or_init(|| now);
+        });
+        let head = self.alarm.within_that(deadline, outcome).await??;
         self.outcome.watch.wait(requester.stamp());
         Ok(head)
     }
