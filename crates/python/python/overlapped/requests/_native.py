@@ -23,6 +23,7 @@ from ._transport import (
     aborts,
     blocks,
 )
+from .structures import CaseInsensitiveDict
 
 # Settings of TLS that an adapter remembers.
 _TLS_MAX = 16
@@ -68,7 +69,8 @@ class Sender:
         """A prepared request as the client takes it."""
         fields: list[tuple[str, bytes]] = []
         has_host, length, is_chunked = False, None, False
-        for name, value in request.headers.items():
+        headers = request.headers
+        for name, value in headers.pairs() if isinstance(headers, CaseInsensitiveDict) else headers.items():
             value = value if isinstance(value, bytes) else value.encode("latin-1")
             lower = name.lower()
             if lower == "host":
@@ -195,6 +197,11 @@ class NativeResponse(RawResponse):
     def __del__(self) -> None:
         if getattr(self, "_over", None) is not None:
             self.close()
+
+    def getheaders(self) -> list[tuple[str, str]]:
+        """The headers in their order."""
+        # What was folded is one line already.
+        return self._fields
 
     @property
     def closed(self) -> bool:

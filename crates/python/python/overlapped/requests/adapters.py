@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -207,13 +209,10 @@ class HTTPAdapter(BaseAdapter):
         return call if call.stream is None else None
 
     def _endpoint(self, request: Any, verify: Any, cert: Any, proxies: Any) -> tuple[transport.Endpoint, str]:
-        parts = urlsplit(request.url)
-        scheme = parts.scheme.lower()
         try:
-            port = parts.port or DEFAULT_PORTS.get(scheme, 80)
+            scheme, host, port = _origin(request.url)
         except ValueError as error:
             raise InvalidURL(error, request=request) from error
-        host = parts.hostname or ""
         if not host or scheme not in DEFAULT_PORTS:
             raise InvalidURL(f"Invalid URL {request.url!r}: No host supplied", request=request)
         if scheme == "https":
@@ -243,7 +242,8 @@ class HTTPAdapter(BaseAdapter):
         """A response from what came on the connection."""
         response = Response()
         response.status_code = getattr(resp, "status", None)
-        response.headers = CaseInsensitiveDict(getattr(resp, "headers", {}))
+        headers = getattr(resp, "headers", {})
+        response.headers = headers.copy() if isinstance(headers, CaseInsensitiveDict) else CaseInsensitiveDict(headers)
         response.encoding = get_encoding_from_headers(response.headers)
         response.raw = resp
         response.reason = getattr(resp, "reason", None)
@@ -275,6 +275,25 @@ class HTTPAdapter(BaseAdapter):
         self._sender.close_idle()
         if self._pool is not None:
             self._pool.clear()
+
+
+# The scheme and the host of a URL without a user name.
+_BEGINNING = re.compile(r"https?://[^/?#@]+")
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """The scheme, the host and the port of a URL."""
+    found = _BEGINNING.match(url)
+    if found is None or url[found.end() : found.end() + 1] == "@":
+        return _parsed_origin.__wrapped__(url)
+    return _parsed_origin(found[0])
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed_origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(scheme, 80)
 
 
 def public_error(error: transport.TransportError, request: Any) -> Exception:

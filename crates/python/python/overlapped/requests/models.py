@@ -60,6 +60,9 @@ _PLAIN_URL = re.compile(
     r"(/[A-Za-z0-9._~!$&'()*+,;=:@/-]*(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?)?"
 )
 
+# The path and the query of a URL; a query that is empty has no question mark.
+_PATH_AND_QUERY = re.compile(r"https?://[^/?#]*([^?#]*)(?:\?(?=#|$))?(\?[^#]+)?")
+
 REDIRECT_STATI = (301, 302, 303, 307, 308)
 DEFAULT_REDIRECT_LIMIT = 30
 CONTENT_CHUNK_SIZE = 10 * 1024
@@ -74,6 +77,8 @@ class RequestEncodingMixin:
     @property
     def path_url(self) -> str:
         """The path and the query."""
+        if (found := _PATH_AND_QUERY.match(self.url)) is not None:
+            return f"{found[1] or '/'}{found[2] or ''}"
         parts = urlsplit(self.url)
         return str(parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
@@ -324,7 +329,7 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
     def prepare_headers(self, headers: Any) -> None:
         """The headers, checked."""
         self.headers = CaseInsensitiveDict()
-        pairs = headers._store.values() if isinstance(headers, CaseInsensitiveDict) else (headers or {}).items()
+        pairs = headers.pairs() if isinstance(headers, CaseInsensitiveDict) else (headers or {}).items()
         for header in pairs:
             check_header_validity(header)
             name, value = header

@@ -55,8 +55,10 @@ def merge_setting(request_setting: Any, session_setting: Any, dict_class: Any = 
         merged = session_setting.copy()
     else:
         merged = dict_class(to_key_val_list(session_setting))
-    merged.update(to_key_val_list(request_setting))
-    for key in [key for key, value in merged.items() if value is None]:
+    if request_setting:
+        merged.update(to_key_val_list(request_setting))
+    pairs = merged.pairs() if isinstance(merged, CaseInsensitiveDict) else merged.items()
+    for key in [key for key, value in pairs if value is None]:
         del merged[key]
     return merged
 
@@ -124,13 +126,14 @@ class SessionRedirectMixin:
         **adapter_kwargs: Any,
     ) -> Iterator[Any]:
         """The responses that a redirect leads to; with `yield_requests` the next request instead."""
-        trail = Trail(req, proxies)
+        trail = None
         # An empty `Location` leads nowhere.
         while target := self.get_redirect_target(resp):
             try:
                 resp.content  # noqa: B018
             except (ChunkedEncodingError, ContentDecodingError, RuntimeError):
                 resp.raw.read(decode_content=False)
+            trail = trail or Trail(req, proxies)
             req = self.next_request(resp, req, target, trail)
             if yield_requests:
                 yield req

@@ -37,6 +37,10 @@ class CaseInsensitiveDict(MutableMapping):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return len(self._store)
 
+    def pairs(self) -> Iterable[tuple[Any, Any]]:
+        """The items, at less cost than `items`."""
+        return self._store.values()
+
     def lower_items(self) -> Iterator[tuple[Any, Any]]:
         """The items, with keys in lower case."""
         return ((lower, value) for lower, (_, value) in self._store.items())

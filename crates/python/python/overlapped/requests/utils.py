@@ -537,11 +537,11 @@ def _may_have_proxies() -> bool:
     """Whether the system or the environment may name a proxy."""
     if sys.platform in ("win32", "darwin"):
         return True
-    # The names in the form that the system has: decoding all of them for each request takes longer than the rest.
+    # The names in the form that the system has: decoding each of them for each request takes longer than the rest.
     names = getattr(os.environ, "_data", None)
     if names is None:
         return any(name.lower().endswith("_proxy") for name in os.environ)
-    return any(name[-6:] in (b"_proxy", b"_PROXY") or name[-6:].lower() == b"_proxy" for name in names)
+    return b"_proxy" in b"\0".join(names).lower()
 
 
 def get_environ_proxies(url: str, no_proxy: str | None = None) -> dict[str, str]:
@@ -553,7 +553,8 @@ def get_environ_proxies(url: str, no_proxy: str | None = None) -> dict[str, str]
 
 def select_proxy(url: str, proxies: Any) -> str | None:
     """The proxy for a URL: the most specific of its scheme and host, scheme, host, or any."""
-    proxies = proxies or {}
+    if not proxies:
+        return None
     parts = urlsplit(url)
     if parts.hostname is None:
         return proxies.get(parts.scheme, proxies.get("all"))  # type: ignore[no-any-return]
