@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +376,32 @@ def test_a_notebook_sees_the_figures_and_a_waterfall(url: Url) -> None:
     assert "<th>by_status</th>" in page and page.count("<text x=\"0\"") == 2
     assert "200 " in page and "404 " in page and "<b>" not in page and "wait " in page
     assert page.count("<svg") == page.count("</svg>") == 1
+
+
+def test_a_run_is_cancelled_by_another_thread(url: Url) -> None:
+    goes_on = threading.Event()
+
+    def blocked() -> Iterator[str]:
+        yield url("/ok")
+        goes_on.wait(60)
+        yield url("/ok")
+
+    def endless() -> Iterator[str]:
+        while True:
+            yield url("/ok")
+
+    for urls in ([url("/delay/600000")] * 20, (url("/delay/600000") for _ in range(20)), blocked(), endless()):
+        run = overlapped.fetch(urls)
+        cancelling = threading.Timer(0.1, run.cancel)
+        cancelling.start()
+        for _ in run:
+            pass
+        assert run.stats["finished"] is False
+        cancelling.join()
+    goes_on.set()
+
+
+async def test_a_run_that_is_awaited_is_cancelled_by_a_thread(url: Url) -> None:
+    run = overlapped.fetch([url("/delay/600000")] * 20)
+    threading.Timer(0.1, run.cancel).start()
+    assert [record async for record in run] == [] and run.stats["finished"] is False
