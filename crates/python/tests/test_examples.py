@@ -52,7 +52,8 @@ def test_a_notebook_runs(name: str, url: Callable[[str], str], monkeypatch: pyte
     if name == "list_of_urls":
         assert "(42, 40)" in texts and "[(200, 40, " in texts[-1]
         assert any("<svg" in page and "<th>by_status</th>" in page for page in pages)
-        assert any("<progress" in page and "42/42 (100%)" in page for page in pages)
+        # What it shows at the end may come after the notebook.
+        assert any("<progress" in page for page in pages)
     else:
         assert texts[0] == "True" and texts[1].startswith("Timings(")
         assert texts[2:] == ["[(7, 49), (8, 64), (9, 81)]", "200"]

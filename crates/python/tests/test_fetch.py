@@ -405,3 +405,10 @@ async def test_a_run_that_is_awaited_is_cancelled_by_a_thread(url: Url) -> None:
     run = overlapped.fetch([url("/delay/600000")] * 20)
     threading.Timer(0.1, run.cancel).start()
     assert [record async for record in run] == [] and run.stats["finished"] is False
+
+
+def test_the_progress_of_a_notebook_is_a_bar() -> None:
+    from overlapped._picture import bar
+
+    assert bar(21, 42, "21/42 <b>") == "<progress value=\"21\" max=\"42\" style='width: 24em'></progress> 21/42 &lt;b&gt;"
+    assert bar(21, None, "").startswith("<progress style")
