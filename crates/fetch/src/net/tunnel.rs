@@ -30,6 +30,9 @@ pub(crate) async fn connect(
     // One byte at a time: what follows the head belongs to the server.
     loop {
         begun.push(stream.read_u8().await.map_err(broken)?);
+        if begun.len() > limits::PROXY_HEAD_BYTES_MAX {
+            return Err(failed(proxy, "sends a head that is too large"));
+        }
         if !begun.ends_with(b"\n") {
             continue;
         }
@@ -40,9 +43,6 @@ pub(crate) async fn connect(
         }
         let used = begun.len() - rest.len();
         begun.drain(..used);
-        if begun.len() > limits::PROXY_HEAD_BYTES_MAX {
-            return Err(failed(proxy, "sends a head that is too large"));
-        }
     }
 }
 
