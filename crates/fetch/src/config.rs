@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use overlapped_proto::bucket::Rate;
 use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
+use overlapped_proto::netrc::Netrc;
 use overlapped_proto::proxy::Environment;
 
 use crate::cookies::CookieJar;
@@ -64,6 +66,9 @@ pub struct Request {
     pub user: Option<(String, String)>,
     /// The token for bearer authentication, sent to the origin of the row's own URL only.
     pub bearer: Option<String>,
+    /// User names and passwords by host, for basic authentication where nothing else is said. Each is sent to the origin of the
+    /// row's own URL only.
+    pub netrc: Option<Arc<Netrc>>,
     /// Ask for compressed bodies, and decode them.
     pub compressed: bool,
 }
@@ -160,12 +165,41 @@ pub struct Network {
     pub insecure_hosts: Vec<String>,
     /// `host:port` to dial at other addresses (curl's `--resolve`).
     pub resolve: Vec<(String, u16, Vec<IpAddr>)>,
+    /// The client certificate for servers that ask for one. It is a credential: after a redirect to another origin it is not
+    /// sent any more.
+    pub identity: Option<Identity>,
+    /// Other hosts and ports that are dialled instead of those of URLs (curl's `--connect-to`), which the server is still asked
+    /// for; the first that fits counts. An empty host or no port fits, or keeps, any.
+    pub connect_to: Vec<(HostPort, HostPort)>,
+    /// A Unix socket to which all connections go, through no proxy.
+    pub unix_socket: Option<PathBuf>,
+    /// The local address that connections are made from, or the name of a network interface.
+    pub interface: Option<String>,
     /// Through which proxies.
     pub proxies: Proxies,
     /// Refuse private, loopback and link-local addresses, for lists from untrusted sources.
     pub public_only: bool,
     /// Address ranges that are always allowed.
     pub allow_addresses: Vec<String>,
+}
+
+/// A host, which may be empty, and a port.
+pub type HostPort = (String, Option<u16>);
+
+/// A client certificate.
+#[derive(Clone)]
+pub struct Identity {
+    /// The certificate and those that lead to its authority, as PEM.
+    pub chain_pem: Vec<u8>,
+    /// Its private key, as PEM without a password. It may be in the same file.
+    pub key_pem: Vec<u8>,
+}
+
+/// Without the key.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
 }
 
 /// Which requests go through which proxy. A proxy is a URL: `http://HOST:PORT`, `https://`, `socks5://` (names are resolved here)
@@ -264,6 +298,7 @@ impl Default for Request {
             body: None,
             user: None,
             bearer: None,
+            netrc: None,
             compressed: true,
         }
     }

@@ -66,10 +66,12 @@ mod error;
 pub use body::tap::{Begun, Receiver};
 pub use bulk::Bulk;
 pub use client::{
-    Client, CookieStore, Hop, Identity, PreparedRequest, RequestBody, RequestBuilder, RequestError,
+    Client, CookieStore, Hop, PreparedRequest, RequestBody, RequestBuilder, RequestError,
     Response as ClientResponse, ResponseHead, Spawned, Timings, Tls, TlsConfig, blocking,
 };
-pub use config::{Config, Family, Http, Network, Pace, Proxies, Request, Response, Retry, Timeouts};
+pub use config::{
+    Config, Family, HostPort, Http, Identity, Network, Pace, Proxies, Request, Response, Retry, Timeouts,
+};
 pub use cookies::CookieJar;
 pub use engine::feed::{Batches, Input, InputOptions};
 pub use engine::unpack::Unpack;
@@ -81,6 +83,7 @@ pub use overlapped_proto::input::{BadRow, Format, Keep, Options as ColumnOptions
 pub use overlapped_proto::job::Shard;
 pub use overlapped_proto::limits;
 pub use overlapped_proto::max_errors::MaxErrors;
+pub use overlapped_proto::netrc::Netrc;
 pub use overlapped_proto::schedule::Held;
 pub use overlapped_proto::survey::Survey;
 pub use record::{Bytes, ErrorKind, Failure, Method, Record};

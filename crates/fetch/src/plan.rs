@@ -1,6 +1,7 @@
 //! The plan: a [`Config`], checked and converted once to the form that the engine uses.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,14 +16,17 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::proxy::{Exceptions, Proxies, Proxy};
 use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
-use url::Host;
+use url::{Host, Url};
 
 use crate::body::spool::RunId;
-use crate::config::{self, Config, Family, Http, Pace, Request, Response, Retry, Timeouts};
+use crate::config::{
+    self, Config, Family, HostPort, Http, Identity, Pace, Request, Response, Retry, Timeouts,
+};
 use crate::cookies::CookieJar;
 use crate::error::Error;
 use crate::fs::{LastFiles, shards_max};
 use crate::memory::Memory;
+use crate::net::connect::Local;
 use crate::net::exchange::Reading;
 use crate::net::http2::Windows;
 use crate::net::request::Template;
@@ -61,6 +65,11 @@ pub(crate) struct Plan {
     pub(crate) run: RunId,
     /// Which rows go through which proxy.
     pub(crate) proxies: Proxies,
+    /// Where all connections go.
+    pub(crate) unix_socket: Option<PathBuf>,
+    /// From where they are made.
+    pub(crate) local: Option<Local>,
+    elsewhere: Vec<Elsewhere>,
     family: Option<Family>,
     pinned: Vec<Pin>,
     addresses: address::Policy,
@@ -90,6 +99,36 @@ struct Pin {
 impl Pin {
     fn of((host, port, addresses): (String, u16, Vec<IpAddr>)) -> Self {
         Self { host, port, addresses, met: AtomicBool::new(false) }
+    }
+}
+
+/// A host and port that are dialled instead of others.
+#[derive(Debug)]
+pub(crate) struct Elsewhere {
+    of_host: Option<Host<String>>,
+    of_port: Option<u16>,
+    pub(crate) host: Host<String>,
+    pub(crate) port: u16,
+}
+
+impl Elsewhere {
+    fn of((from, to): &(HostPort, HostPort)) -> Result<Self, Error> {
+        let host = |host: &str| {
+            let bare = host.strip_suffix('.').unwrap_or(host);
+            Host::parse(bare).map_err(|_| Error::config(format!("connect_to: {host:?} is no host")))
+        };
+        let port = to.1.or(from.1).ok_or_else(|| Error::config("connect_to: there is no port to connect to"));
+        let of_host = if from.0.is_empty() { None } else { Some(host(&from.0)?) };
+        let to_host = if to.0.is_empty() { of_host.clone() } else { Some(host(&to.0)?) };
+        let to_host = to_host.ok_or_else(|| Error::config("connect_to: there is no host to connect to"))?;
+        Ok(Self { of_host, of_port: from.1, host: to_host, port: port? })
+    }
+
+    fn is_for(&self, url: &Url) -> bool {
+        let host = url.host_str().map(|host| host.strip_suffix('.').unwrap_or(host));
+        let is_host = |ours: &Host<String>| Some(ours.to_string().as_str()) == host;
+        self.of_port.is_none_or(|port| url.port_or_known_default() == Some(port))
+            && self.of_host.as_ref().is_none_or(is_host)
     }
 }
 
@@ -131,7 +170,11 @@ impl Plan {
             rate: pace.rate,
             http: network.http,
             windows: Windows::new(response.memory_max, pace.parallel_max),
-            trust: Trust::new(network.ca_pem.as_deref(), network.insecure_hosts)?,
+            trust: Trust::new(
+                network.ca_pem.as_deref(),
+                network.insecure_hosts,
+                network.identity.as_ref().map(|Identity { chain_pem, key_pem }| (&**chain_pem, &**key_pem)),
+            )?,
             cookies: config.cookies,
             max_errors: config.max_errors,
             ordered,
@@ -139,6 +182,9 @@ impl Plan {
             shards,
             run: RunId::draw(),
             proxies: proxies(&network.proxies)?,
+            unix_socket: network.unix_socket,
+            local: network.interface.as_deref().map(local).transpose()?,
+            elsewhere: network.connect_to.iter().map(Elsewhere::of).collect::<Result<_, _>>()?,
             family: network.family,
             pinned: network.resolve.into_iter().map(Pin::of).collect(),
             addresses: policy(network.public_only, &network.allow_addresses)?,
@@ -149,13 +195,19 @@ impl Plan {
     /// What separates the connections of a row from others to the same origin. A row that was redirected by a public
     /// address must not use a connection that was opened for a row's own URL: it may lead to an address forbidden to it.
     pub(crate) fn route(&self, job: &Job) -> Route {
+        let is_https = job.url.scheme() == "https";
+        let is_insecure = is_https && self.trust.is_insecure(job.url.host_str().unwrap_or_default());
+        let is_unnamed = is_https && job.crossed_origin && self.trust.identifies();
         Route {
-            tls: u32::from(
-                job.url.scheme() == "https" && self.trust.is_insecure(job.url.host_str().unwrap_or_default()),
-            ),
+            tls: 2 * u32::from(is_insecure) + u32::from(is_unnamed),
             policy: u32::from(job.from_public),
             ..Route::default()
         }
+    }
+
+    /// What is dialled instead of the host and port of a URL.
+    pub(crate) fn elsewhere(&self, url: &Url) -> Option<&Elsewhere> {
+        self.elsewhere.iter().find(|elsewhere| elsewhere.is_for(url))
     }
 
     /// The addresses configured for a name.
@@ -275,6 +327,19 @@ fn policy(public_only: bool, allowed: &[String]) -> Result<address::Policy, Erro
     let wrong = |error: address::NetworkError| Error::config(format!("allow_addresses: {error}"));
     let allow = allowed.iter().map(|range| range.parse().map_err(wrong)).collect::<Result<_, _>>()?;
     Ok(address::Policy { public_only, allow })
+}
+
+fn local(interface: &str) -> Result<Local, Error> {
+    if let Ok(address) = interface.parse() {
+        return Ok(Local::Address(address));
+    }
+    let known = Path::new("/sys/class/net");
+    if known.exists() && (interface.contains('/') || !known.join(interface).exists()) {
+        return Err(Error::config(format!(
+            "interface: {interface:?} is no address and no interface of this system"
+        )));
+    }
+    Ok(Local::Device(interface.into()))
 }
 
 fn proxies(config: &config::Proxies) -> Result<Proxies, Error> {

@@ -35,6 +35,7 @@ pub mod http1;
 pub mod request;
 pub mod redirect;
 pub mod proxy;
+pub mod netrc;
 pub mod address;
 pub mod archive;
 pub mod httpdate;

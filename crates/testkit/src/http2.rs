@@ -144,7 +144,7 @@ impl Http2Server {
     /// When it cannot listen.
     #[cfg(feature = "tls")]
     pub fn start_tls(alpn: &[&str], plan: impl Fn(u64) -> Http2 + Send + Sync + 'static) -> Http2Server {
-        let tls = Tls::new(Certificate::Valid, &[], &[Ipv4Addr::LOCALHOST.into()], alpn);
+        let tls = Tls::new(Certificate::Valid, &[], &[Ipv4Addr::LOCALHOST.into()], alpn, false);
         Http2Server::start_with(Arc::new(plan), Security { tls: Some(tls) })
     }
 

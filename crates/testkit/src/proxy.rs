@@ -96,7 +96,8 @@ impl ProxyServer {
         listener.set_nonblocking(true).expect("a socket can be non-blocking");
         let addr = listener.local_addr().expect("a listener has an address");
         #[cfg(feature = "tls")]
-        let tls = rules.tls.then(|| Tls::new(Certificate::Valid, &[], &[localhost.into()], &["http/1.1"]));
+        let tls =
+            rules.tls.then(|| Tls::new(Certificate::Valid, &[], &[localhost.into()], &["http/1.1"], false));
         let shared = Arc::new(Shared {
             rules,
             errands: Mutex::default(),

@@ -75,6 +75,8 @@ pub struct Builder {
     #[cfg(feature = "tls")]
     names: Vec<String>,
     #[cfg(feature = "tls")]
+    wants_client: bool,
+    #[cfg(feature = "tls")]
     alpn: Option<Vec<&'static str>>,
 }
 
@@ -175,6 +177,13 @@ impl Builder {
         self
     }
 
+    /// Accepts only clients with a certificate of its CA, such as [`Server::client_pem`].
+    #[cfg(feature = "tls")]
+    pub fn wants_client_certificate(mut self) -> Builder {
+        self.wants_client = true;
+        self
+    }
+
     /// Offers these protocols by ALPN instead of `http/1.1`, which is spoken nevertheless; none: the client's ALPN is not
     /// answered.
     #[cfg(feature = "tls")]
@@ -207,8 +216,9 @@ impl Builder {
         #[cfg(feature = "tls")]
         let alpn = self.alpn.unwrap_or_else(|| vec!["http/1.1"]);
         #[cfg(feature = "tls")]
-        let tls =
-            self.certificate.map(|certificate| Tls::new(certificate, &self.names, &self.addresses, &alpn));
+        let tls = self
+            .certificate
+            .map(|certificate| Tls::new(certificate, &self.names, &self.addresses, &alpn, self.wants_client));
         #[cfg(feature = "tls")]
         let scheme = if tls.is_some() { "https" } else { "http" };
         #[cfg(not(feature = "tls"))]
@@ -280,6 +290,18 @@ impl Server {
     #[cfg(feature = "tls")]
     pub fn ca_pem(&self) -> Option<&str> {
         self.shared.tls.as_ref().map(Tls::ca_pem)
+    }
+
+    /// The certificate of this server, as PEM; `None` without TLS.
+    #[cfg(feature = "tls")]
+    pub fn certificate_pem(&self) -> Option<&str> {
+        self.shared.tls.as_ref().map(Tls::certificate_pem)
+    }
+
+    /// A certificate that the server accepts of a client, and its key, as PEM; `None` if it wants none.
+    #[cfg(feature = "tls")]
+    pub fn client_pem(&self) -> Option<(&str, &str)> {
+        self.shared.tls.as_ref().and_then(Tls::client_pem)
     }
 
     /// The number of connections whose TLS handshake failed, for example because the client refused the certificate.

@@ -6,9 +6,13 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -32,12 +36,18 @@ pub enum Certificate {
     UnknownIssuer,
     /// Self-signed, without a CA.
     SelfSigned,
+    /// The same, and it calls itself a CA, as those of `openssl req -x509` do.
+    SelfSignedAuthority,
+    /// The same, but expired in 2001.
+    SelfSignedExpired,
 }
 
 /// A server's side of TLS, ready for connections.
 pub(crate) struct Tls {
     acceptor: TlsAcceptor,
     ca_pem: String,
+    certificate_pem: String,
+    client_pem: Option<(String, String)>,
 }
 
 impl Transport for TlsStream<TcpStream> {
@@ -55,6 +65,7 @@ impl Tls {
         names: &[String],
         addresses: &[IpAddr],
         alpn: &[&str],
+        wants_client: bool,
     ) -> Tls {
         const MADE: &str = "a certificate for these names can be made";
         let ca = authority("overlapped-testkit CA");
@@ -81,24 +92,52 @@ impl Tls {
             }
             Certificate::UnknownIssuer => params.signed_by(&key, &authority("another CA")),
             Certificate::SelfSigned => params.self_signed(&key),
+            Certificate::SelfSignedAuthority => {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                params.self_signed(&key)
+            }
+            Certificate::SelfSignedExpired => {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+                params.self_signed(&key)
+            }
         }
         .expect(MADE);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .expect("the provider has the default versions")
-            .with_no_client_auth()
+            .expect("the provider has the default versions");
+        let builder = if wants_client {
+            let mut roots = RootCertStore::empty();
+            roots.add(ca.der().clone()).expect("the CA can be trusted");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("there is a CA"))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let client_pem = wants_client.then(|| client(&ca));
+        let mut config = builder
             .with_single_cert(
                 vec![leaf.der().clone()],
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .expect("the key belongs to the certificate");
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Tls { acceptor: TlsAcceptor::from(Arc::new(config)), ca_pem: ca.pem() }
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Tls { acceptor, ca_pem: ca.pem(), certificate_pem: leaf.pem(), client_pem }
     }
 
     pub(crate) fn ca_pem(&self) -> &str {
         &self.ca_pem
+    }
+
+    pub(crate) fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// A certificate that the server accepts of a client, and its key.
+    pub(crate) fn client_pem(&self) -> Option<(&str, &str)> {
+        self.client_pem.as_ref().map(|(chain, key)| (chain.as_str(), key.as_str()))
     }
 
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
@@ -109,6 +148,17 @@ impl Tls {
 /// True if the session was resumed from an earlier connection.
 pub(crate) fn is_resumed(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
+}
+
+fn client(ca: &CertifiedIssuer<'static, KeyPair>) -> (String, String) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "a client");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2200, 1, 1);
+    let key = KeyPair::generate().expect("a key can be made");
+    let certificate = params.signed_by(&key, ca).expect("a certificate for a client can be made");
+    (certificate.pem(), key.serialize_pem())
 }
 
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {

@@ -254,6 +254,15 @@ pub(crate) struct Flags {
     /// Bearer authentication, likewise.
     #[arg(long, value_name = "TOKEN|@FILE|$NAME", help_heading = "HTTP")]
     pub(crate) oauth2_bearer: Option<String>,
+    /// Names and passwords of hosts from $NETRC or ~/.netrc.
+    #[arg(short = 'n', long, help_heading = "HTTP")]
+    pub(crate) netrc: bool,
+    /// The same from this file.
+    #[arg(long, value_name = "FILE", help_heading = "HTTP")]
+    pub(crate) netrc_file: Option<PathBuf>,
+    /// A part of each body, as 0-99, 500- or -500.
+    #[arg(short = 'r', long, value_name = "RANGE", allow_hyphen_values = true, value_parser = values::range, help_heading = "HTTP")]
+    pub(crate) range: Option<String>,
     /// Do not ask for compressed bodies.
     #[arg(long, help_heading = "HTTP")]
     pub(crate) no_compressed: bool,
@@ -292,6 +301,21 @@ pub(crate) struct Flags {
     /// Addresses to dial instead of a name's own.
     #[arg(long, value_name = "HOST:PORT:ADDRESS", help_heading = "Network")]
     pub(crate) resolve: Vec<Resolve>,
+    /// Dial another host and port than those of URLs, which may be empty for any.
+    #[arg(long, value_name = "HOST:PORT:HOST:PORT", value_parser = values::connect_to, help_heading = "Network")]
+    pub(crate) connect_to: Vec<values::ConnectTo>,
+    /// Connect to this socket, whatever the URLs say.
+    #[arg(long, value_name = "PATH", help_heading = "Network")]
+    pub(crate) unix_socket: Option<PathBuf>,
+    /// Connect from this local address or network interface.
+    #[arg(long, value_name = "ADDRESS|NAME", help_heading = "Network")]
+    pub(crate) interface: Option<String>,
+    /// The client certificate for servers that ask for one, as PEM, with its key or --key.
+    #[arg(short = 'E', long, value_name = "FILE", help_heading = "Network")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, as PEM.
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub(crate) key: Option<PathBuf>,
     /// Certificates to trust instead of the system's, as PEM.
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub(crate) cacert: Option<PathBuf>,

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use overlapped_fetch::durable::{self, Begin, Durability, Durable};
 use overlapped_fetch::sink::{Format, Needs, SinkId};
-use overlapped_fetch::{Config, Family, Http, Input, InputOptions, Network, Pace, Response, Retry, Timeouts};
+use overlapped_fetch::{
+    Config, Family, Http, Identity, Input, InputOptions, Network, Pace, Response, Retry, Timeouts,
+};
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::filename::Template;
 use overlapped_proto::input::Options;
@@ -276,11 +278,29 @@ fn network(flags: &mut Flags) -> Result<Network, Error> {
         },
         ca_pem,
         proxies: proxies(flags)?,
+        identity: identity_of(flags)?,
+        connect_to: std::mem::take(&mut flags.connect_to),
+        unix_socket: flags.unix_socket.take(),
+        interface: flags.interface.take(),
         insecure_hosts: std::mem::take(&mut flags.insecure_hosts),
         resolve: flags.resolve.drain(..).map(|given| (given.host, given.port, given.addresses)).collect(),
         public_only: flags.public_only,
         allow_addresses: std::mem::take(&mut flags.allow_addresses),
     })
+}
+
+/// The client certificate of `-E`, with the key from the same file or that of `--key`.
+fn identity_of(flags: &Flags) -> Result<Option<Identity>, Error> {
+    let Some(cert) = &flags.cert else {
+        return match flags.key {
+            None => Ok(None),
+            Some(_) => Err(Error::Usage("--key belongs to a certificate: --cert FILE".to_owned())),
+        };
+    };
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Error::reading(path, &error));
+    let chain_pem = read(cert)?;
+    let key_pem = flags.key.as_ref().map_or_else(|| Ok(chain_pem.clone()), read)?;
+    Ok(Some(Identity { chain_pem, key_pem }))
 }
 
 fn sinks(flags: &mut Flags, url: Option<&str>) -> Result<Sinks, Error> {

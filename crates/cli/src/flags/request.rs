@@ -3,9 +3,11 @@
 //! The files that flags name (`-d @file`, `-H @file`) are read here, because their content is part of the settings.
 
 use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use overlapped_fetch::Request;
+use overlapped_fetch::{Netrc, Request};
 use overlapped_proto::httpdate::http_date;
 use overlapped_proto::job::Method;
 use overlapped_proto::retry;
@@ -32,7 +34,13 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
         add("accept", "application/json");
     }
     let cookies = cookies::text(flags);
-    let named = [("user-agent", &flags.user_agent), ("referer", &flags.referer), ("cookie", &cookies)];
+    let range = flags.range.as_ref().map(|range| format!("bytes={range}"));
+    let named = [
+        ("user-agent", &flags.user_agent),
+        ("referer", &flags.referer),
+        ("cookie", &cookies),
+        ("range", &range),
+    ];
     for (name, value) in named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         add(name, value);
     }
@@ -54,7 +62,9 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
             .as_deref()
             .map(|token| elsewhere("--oauth2-bearer", token))
             .transpose()?,
-        compressed: !flags.no_compressed,
+        netrc: netrc(flags)?,
+        // A part of an encoded body cannot be decoded.
+        compressed: !flags.no_compressed && flags.range.is_none(),
     })
 }
 
@@ -144,6 +154,25 @@ pub(super) fn user_of(flag: &str, value: &str) -> Result<(String, String), Error
     let text = if value.contains(':') { value.to_owned() } else { elsewhere(flag, value)? };
     let User(name, password) = text.parse().map_err(|what| Error::Usage(format!("{flag}: {what}")))?;
     Ok((name, password))
+}
+
+/// The file of `-n` or `--netrc-file`.
+fn netrc(flags: &Flags) -> Result<Option<Arc<Netrc>>, Error> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".netrc"));
+    let path = match &flags.netrc_file {
+        Some(path) => path.clone(),
+        None if flags.netrc => {
+            std::env::var_os("NETRC").map(PathBuf::from).or_else(home).ok_or_else(|| {
+                Error::Usage("-n: neither $NETRC nor $HOME is set: --netrc-file FILE".to_owned())
+            })?
+        }
+        None => return Ok(None),
+    };
+    let text = fs::read_to_string(&path).map_err(|error| Error::reading(&path, &error))?;
+    match Netrc::parse(&text) {
+        Ok(netrc) => Ok(Some(Arc::new(netrc))),
+        Err(invalid) => Err(Error::Usage(format!("{}: {invalid}", path.display()))),
+    }
 }
 
 /// A value that may be read from a file (`@FILE`) or from an environment variable (`$NAME`, quoted from the shell), since

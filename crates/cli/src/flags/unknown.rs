@@ -3,10 +3,7 @@
 
 /// Flags and commands that are not built yet, and the feature that each belongs to.
 const NOT_BUILT: &[(&[&str], &str)] = &[
-    (&["-n", "--netrc", "--netrc-file"], "netrc; -u and --oauth2-bearer are there"),
-    (&["-E", "--cert", "--key"], "client certificates"),
-    (&["--connect-to", "--unix-socket", "--interface"], "other ways to connect; --resolve is there"),
-    (&["-r", "--range", "-C", "--continue-at"], "ranges; -H 'Range: bytes=0-99' asks for one"),
+    (&["-C", "--continue-at"], "going on with a part of a file; -r 1000- asks for the rest"),
     (&["-K", "--config"], "configuration files"),
     (&["-J", "--remote-header-name"], "names that a server chooses; -O and -o NAME are there"),
     (
@@ -20,17 +17,7 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
 /// What other programs call a flag, and what it is called here.
 const RENAMED: &[(&[&str], &str)] = &[
     (
-        &[
-            "--concurrency",
-            "--concurrent",
-            "--workers",
-            "--threads",
-            "--jobs",
-            "--parallelism",
-            "-P",
-            "-t",
-            "-n",
-        ],
+        &["--concurrency", "--concurrent", "--workers", "--threads", "--jobs", "--parallelism", "-P", "-t"],
         "-j N",
     ),
     (&["--timeout"], "-m TIME for a whole request, --connect-timeout TIME to connect"),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use overlapped_fetch::HostPort;
 use overlapped_proto::address::Network;
 use overlapped_proto::job::Shard;
 use overlapped_proto::limits;
@@ -168,6 +169,45 @@ pub(crate) fn variable(value: &str) -> Option<&str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(plain))
         .then_some(name)
+}
+
+/// What `--connect-to` says: a host and a port, and those that are dialled instead.
+pub(crate) type ConnectTo = (HostPort, HostPort);
+
+/// `HOST1:PORT1:HOST2:PORT2`, each of which may be empty; an IPv6 address is in brackets.
+pub(crate) fn connect_to(text: &str) -> Result<ConnectTo, &'static str> {
+    const WANTED: &str = "it is written as HOST1:PORT1:HOST2:PORT2, as in example.org:443:127.0.0.1:8443";
+    let mut rest = text;
+    let mut part = || {
+        let end = match rest.strip_prefix('[') {
+            Some(bracketed) => bracketed.find(']').map(|end| end + 2),
+            None => Some(rest.find(':').unwrap_or(rest.len())),
+        };
+        let (part, behind) = rest.split_at_checked(end?)?;
+        rest = if behind.is_empty() { behind } else { behind.strip_prefix(':')? };
+        Some(part)
+    };
+    let mut pair = || {
+        let (host, port) = (part()?, part()?);
+        let port = if port.is_empty() { None } else { Some(port.parse().ok()?) };
+        Some((host.to_owned(), port))
+    };
+    let both = pair().zip(pair()).filter(|_| text.matches(':').count() >= 3);
+    both.filter(|_| rest.is_empty()).ok_or(WANTED)
+}
+
+/// A range of bytes: `0-99`, `500-`, `-500`, several with commas.
+pub(crate) fn range(text: &str) -> Result<String, &'static str> {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_range = |part: &str| {
+        part.trim()
+            .split_once('-')
+            .is_some_and(|(from, to)| is_number(from) && is_number(to) && !(from.is_empty() && to.is_empty()))
+    };
+    match text.split(',').all(is_range) {
+        true => Ok(text.to_owned()),
+        false => Err("a range is written as 0-99, 500- or -500, counted in bytes from 0"),
+    }
 }
 
 /// Addresses to dial instead of a name's own: `host:port:address[,address]`.

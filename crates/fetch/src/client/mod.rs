@@ -27,7 +27,7 @@ pub use driving::Spawned;
 pub use error::RequestError;
 pub use request::{PreparedRequest, RequestBuilder};
 pub use response::{Hop, Response, ResponseHead, Timings};
-pub use tls::{Identity, Tls, TlsConfig};
+pub use tls::{Tls, TlsConfig};
 
 use self::core::Core;
 use crate::config::Config;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use overlapped_proto::limits;
 
+use crate::config::Identity;
 use crate::error::Error;
 use crate::net::tls::Trust;
 
@@ -23,25 +24,9 @@ pub struct TlsConfig {
     pub identity: Option<Identity>,
 }
 
-/// A client certificate.
-#[derive(Clone)]
-pub struct Identity {
-    /// The certificate and those that lead to its authority, as PEM.
-    pub chain_pem: Vec<u8>,
-    /// Its private key, as PEM without a password. It may be in the same file.
-    pub key_pem: Vec<u8>,
-}
-
 impl Default for TlsConfig {
     fn default() -> Self {
         Self { verify: true, ca_pem: None, identity: None }
-    }
-}
-
-/// Without the key.
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").finish_non_exhaustive()
     }
 }
 

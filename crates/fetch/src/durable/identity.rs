@@ -16,7 +16,7 @@ use overlapped_proto::redirect;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, Network, Pace, Request, Response};
+use crate::config::{Config, HostPort, Network, Pace, Request, Response};
 use crate::error::Error;
 
 /// The version of the identity. Another one is refused. It changes with the set of settings and the form of their values.
@@ -60,7 +60,7 @@ impl Identity {
     }
 
     fn request(&mut self, request: &Request) {
-        let Request { method, headers, body, user, bearer, compressed } = request;
+        let Request { method, headers, body, user, bearer, netrc, compressed } = request;
         let field = |(name, value): &(String, String)| match redirect::harmless(name) {
             true => format!("{name}: {}", without_boundary(value)),
             false => format!("{name}: (not kept)"),
@@ -77,6 +77,9 @@ impl Identity {
                 (None, Some(_)) => "a bearer token (not kept)",
             },
         );
+        if netrc.is_some() {
+            self.set("netrc", "user names and passwords (not kept)");
+        }
         self.set("compressed", compressed);
     }
 
@@ -132,6 +135,10 @@ impl Identity {
             http: _,
             family: _,
             proxies: _,
+            identity: _,
+            connect_to,
+            unix_socket,
+            interface: _,
             ca_pem: _,
             insecure_hosts: _,
         } = network;
@@ -139,6 +146,16 @@ impl Identity {
             format!("{host}:{port}:{}", joined_by(",", addresses))
         };
         self.set("resolved hosts", joined(resolve.iter().map(pin)));
+        if !connect_to.is_empty() {
+            let shown = |(host, port): &HostPort| {
+                format!("{host}:{}", port.map_or(String::new(), |port| port.to_string()))
+            };
+            let each = |(from, to): &(HostPort, HostPort)| format!("{}:{}", shown(from), shown(to));
+            self.set("connected elsewhere", joined(connect_to.iter().map(each)));
+        }
+        if let Some(path) = unix_socket {
+            self.set("Unix socket", path.display());
+        }
         self.set("public addresses only", public_only);
         self.set("allowed addresses", joined(allow_addresses));
     }

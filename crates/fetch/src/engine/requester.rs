@@ -349,9 +349,15 @@ impl<L: Locality> Requester<L> {
         idle.len() - before
     }
 
-    /// The addresses of a row's host that the address policy allows.
-    pub(crate) async fn addresses(&self, job: &Job, watch: &mut Stopwatch) -> Result<Vec<Dialable>, Failure> {
-        let found = self.look_up(job.url.host(), job.url.port_or_known_default(), watch).await?;
+    /// The addresses of a row's host, or of another one that is dialled instead, that the address policy allows.
+    pub(crate) async fn addresses(
+        &self,
+        job: &Job,
+        elsewhere: Option<&Host<String>>,
+        watch: &mut Stopwatch,
+    ) -> Result<Vec<Dialable>, Failure> {
+        let host = elsewhere.map(borrowed).or(job.url.host());
+        let found = self.look_up(host, job.url.port_or_known_default(), watch).await?;
         self.plan.dialable(found, job)
     }
 
@@ -361,12 +367,7 @@ impl<L: Locality> Requester<L> {
         proxy: &Proxy,
         watch: &mut Stopwatch,
     ) -> Result<Vec<Dialable>, Failure> {
-        let host = match proxy.host() {
-            Host::Domain(name) => Host::Domain(name.as_str()),
-            Host::Ipv4(address) => Host::Ipv4(*address),
-            Host::Ipv6(address) => Host::Ipv6(*address),
-        };
-        let found = self.look_up(Some(host), Some(proxy.port()), watch).await?;
+        let found = self.look_up(Some(borrowed(proxy.host())), Some(proxy.port()), watch).await?;
         self.plan.dialable_proxy(found)
     }
 
@@ -459,6 +460,14 @@ pub(super) fn untried(job: Job, template: &Template, failure: impl Into<Option<F
     record.chain = job.chain;
     record.row_hold = job.hold;
     record
+}
+
+fn borrowed(host: &Host<String>) -> Host<&str> {
+    match host {
+        Host::Domain(name) => Host::Domain(name),
+        Host::Ipv4(address) => Host::Ipv4(*address),
+        Host::Ipv6(address) => Host::Ipv6(*address),
+    }
 }
 
 pub(super) fn bump(count: &Cell<u64>) {

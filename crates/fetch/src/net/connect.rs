@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::task::Poll;
 
 use futures_util::StreamExt;
@@ -13,39 +14,103 @@ use overlapped_proto::address::Dialable;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::fs::{LastFiles, is_out_of_files, out_of_files};
 
 /// Dials `addresses` with staggered starts; the first connection wins. It leaves the `last` file descriptors to others.
-pub(crate) async fn dial(addresses: &[Dialable], port: u16, last: &LastFiles) -> Result<TcpStream, Failure> {
+pub(crate) async fn dial(
+    addresses: &[Dialable],
+    port: u16,
+    local: Option<&Local>,
+    last: &LastFiles,
+) -> Result<TcpStream, Failure> {
+    let fits = |address: &Dialable| match local {
+        Some(Local::Address(local)) => local.is_ipv4() == address.address().is_ipv4(),
+        Some(Local::Device(_)) | None => true,
+    };
+    let fitting: Vec<Dialable> = if local.is_some() {
+        addresses.iter().filter(|address| fits(address)).copied().collect()
+    } else {
+        Vec::new()
+    };
+    let addresses = if local.is_some() { &fitting } else { addresses };
     let tcp = match addresses {
         [] => return Err(Failure::new(ErrorKind::DnsNotFound, "no address of the selected family")),
-        [only] => open(*only, port, last).await?,
-        several => race(interleave(several), port, last).await?,
+        [only] => open(*only, port, local, last).await?,
+        several => race(interleave(several), port, local, last).await?,
     };
     // A request is written in one piece, so Nagle's algorithm would only delay it.
     let _ = tcp.set_nodelay(true);
     Ok(tcp)
 }
 
-async fn open(address: Dialable, port: u16, last: &LastFiles) -> Result<TcpStream, Failure> {
+/// Connects to a Unix socket.
+pub(crate) async fn unix(path: &Path, last: &LastFiles) -> Result<UnixStream, Failure> {
+    let failed = |error: &io::Error| {
+        let kind = if is_out_of_files(error) {
+            ErrorKind::Resource
+        } else if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
+            ErrorKind::ConnectRefused
+        } else {
+            ErrorKind::ConnectFailed
+        };
+        Failure::new(kind, format!("{}: {error}", path.display()))
+    };
+    let socket = UnixStream::connect(path).await.map_err(|error| failed(&error))?;
+    if last.spare_connection(&socket) { Ok(socket) } else { Err(failed(&out_of_files())) }
+}
+
+async fn open(
+    address: Dialable,
+    port: u16,
+    local: Option<&Local>,
+    last: &LastFiles,
+) -> Result<TcpStream, Failure> {
     let address = SocketAddr::new(address.address(), port);
-    let socket = socket(address, last).map_err(|error| failure(address, &error))?;
+    let socket = socket(address, local, last).map_err(|error| failure(address, &error))?;
     socket.connect(address).await.map_err(|error| failure(address, &error))
 }
 
-fn socket(address: SocketAddr, last: &LastFiles) -> io::Result<TcpSocket> {
+fn socket(address: SocketAddr, local: Option<&Local>, last: &LastFiles) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    match local {
+        Some(Local::Address(local)) => socket.bind(SocketAddr::new(*local, 0))?,
+        Some(Local::Device(device)) => bind_device(&socket, device)?,
+        None => {}
+    }
     if last.spare_connection(&socket) { Ok(socket) } else { Err(out_of_files()) }
 }
 
-async fn race(mut waiting: VecDeque<Dialable>, port: u16, last: &LastFiles) -> Result<TcpStream, Failure> {
+/// From where connections are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Local {
+    Address(IpAddr),
+    /// The name of a network interface.
+    Device(Box<str>),
+}
+
+#[cfg(target_os = "linux")]
+fn bind_device(socket: &TcpSocket, device: &str) -> io::Result<()> {
+    socket.bind_device(Some(device.as_bytes()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bind_device(_: &TcpSocket, _: &str) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system takes an address for --interface, no name"))
+}
+
+async fn race(
+    mut waiting: VecDeque<Dialable>,
+    port: u16,
+    local: Option<&Local>,
+    last: &LastFiles,
+) -> Result<TcpStream, Failure> {
     let mut dialling = FuturesUnordered::new();
     let mut worst = None;
     loop {
         match waiting.pop_front() {
-            Some(address) => dialling.push(open(address, port, last)),
+            Some(address) => dialling.push(open(address, port, local, last)),
             None if dialling.is_empty() => {
                 let unknown = || Failure::new(ErrorKind::ConnectFailed, "no address answered");
                 return Err(worst.unwrap_or_else(unknown));

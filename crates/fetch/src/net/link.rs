@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use overlapped_proto::limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use super::stream::{Socket, Unwaited};
@@ -14,6 +14,7 @@ use super::stream::{Socket, Unwaited};
 /// A byte stream to a server or a proxy.
 pub(crate) enum Link {
     Tcp(TcpStream),
+    Unix(UnixStream),
     /// Through a proxy that is spoken to over TLS.
     Tls(Box<TlsStream<Self>>),
 }
@@ -23,6 +24,7 @@ macro_rules! each {
     ($link:expr, $socket:ident => $call:expr) => {
         match $link {
             Self::Tcp($socket) => $call,
+            Self::Unix($socket) => $call,
             Self::Tls($socket) => $call,
         }
     };
@@ -66,6 +68,7 @@ impl Socket for Link {
     fn peek_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.peek_now(block),
+            Self::Unix(socket) => socket.peek_now(block),
             Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -73,6 +76,7 @@ impl Socket for Link {
     fn read_now(&mut self, block: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.read_now(block),
+            Self::Unix(socket) => socket.read_now(block),
             Self::Tls(tls) => read_tls_now(tls, block),
         }
     }
@@ -80,6 +84,7 @@ impl Socket for Link {
     fn is_told_ready(&self) -> bool {
         match self {
             Self::Tcp(socket) => socket.is_told_ready(),
+            Self::Unix(socket) => socket.is_told_ready(),
             Self::Tls(tls) => tls.get_ref().0.is_told_ready(),
         }
     }
@@ -87,6 +92,7 @@ impl Socket for Link {
     fn rehome(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.rehome(),
+            Self::Unix(socket) => socket.rehome(),
             Self::Tls(tls) => tls.get_mut().0.rehome(),
         }
     }

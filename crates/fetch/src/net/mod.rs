@@ -12,6 +12,7 @@ pub(crate) mod link;
 pub(crate) mod stream;
 pub(crate) mod tls;
 pub(crate) mod tls_failure;
+mod tls_pinned;
 pub(crate) mod resolve;
 pub(crate) mod alarm;
 

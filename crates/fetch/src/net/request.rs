@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use overlapped_proto::base64;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{Ask, Job, Method};
+use overlapped_proto::netrc::Netrc;
 use overlapped_proto::origin::Scheme;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::request::{BodyLength, Field, RawField, RequestHead};
@@ -67,6 +69,7 @@ pub(crate) struct Template {
     /// True if that leaves out more than a `Host`, which is no secret.
     has_secret: bool,
     body: Option<Bytes>,
+    netrc: Option<Arc<Netrc>>,
 }
 
 impl Template {
@@ -89,7 +92,8 @@ impl Template {
         let mut harmless = fields.clone();
         harmless.0.retain(|(name, _)| redirect::harmless(name));
         let has_secret = fields.0.iter().filter(|(name, _)| **name != *"host").count() > harmless.0.len();
-        Ok(Self { method: request.method.clone(), fields, harmless, has_secret, body: request.body.clone() })
+        let (body, netrc) = (request.body.clone(), request.netrc.clone());
+        Ok(Self { method: request.method.clone(), fields, harmless, has_secret, body, netrc })
     }
 
     /// The method of a row, before any redirect changed it.
@@ -110,8 +114,16 @@ impl Template {
         let secret = !job.crossed_origin
             && (has_userinfo(&job.url)
                 || self.has_secret
+                || self.entry(job).is_some()
                 || ask.is_some_and(|ask| ask.headers.iter().any(|(name, _)| !redirect::harmless(name))));
         redirect::Sent { method: self.method_now(job), body, secret }
+    }
+
+    /// What the netrc file has for a row, for the user of its URL if that names one. A password in the URL takes precedence.
+    fn entry(&self, job: &Job) -> Option<(&str, &str)> {
+        let netrc = self.netrc.as_deref().filter(|_| !job.crossed_origin && job.url.password().is_none())?;
+        let user = percent_decode_str(job.url.username()).decode_utf8_lossy();
+        netrc.find(job.url.host_str()?, Some(&*user).filter(|user| !user.is_empty()))
     }
 
     /// The request of the next attempt, with cookies. Its body is `upload`, if there is one and no redirect has made it a GET.
@@ -124,6 +136,11 @@ impl Template {
         let mut fields = Cow::Borrowed(if job.crossed_origin { &self.harmless } else { &self.fields });
         if has_userinfo(&job.url) && !job.crossed_origin {
             fields.to_mut().set("authorization", userinfo(&job.url));
+        }
+        if let Some((user, password)) = self.entry(job)
+            && (!fields.has("authorization") || is_user_alone(&job.url))
+        {
+            fields.to_mut().set("authorization", basic(user, password));
         }
         let mut body = self.body.clone();
         if let Some(ask) = job.ask.as_deref() {
@@ -248,6 +265,10 @@ fn config_error(failure: Failure) -> Error {
 
 fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", base64::encode(format!("{user}:{password}").as_bytes()))
+}
+
+fn is_user_alone(url: &Url) -> bool {
+    !url.username().is_empty() && url.password().is_none()
 }
 
 fn has_userinfo(url: &Url) -> bool {

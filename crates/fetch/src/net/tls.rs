@@ -22,21 +22,38 @@ use url::Host;
 use webpki::EndEntityCert;
 
 use super::tls_failure::{SelfSigned, of_handshake};
+use super::tls_pinned;
 use crate::error::Error;
 
 /// The trust settings of a run. The system's certificates are loaded for the first TLS connection, so that a run
 /// without TLS does not pay for them.
 #[derive(Debug)]
 pub(crate) struct Trust {
-    roots: Option<Arc<RootCertStore>>,
+    roots: Option<Arc<Roots>>,
     /// No certificate is verified.
     verifies_none: bool,
     exceptions: Vec<Exception>,
     identity: Option<Identity>,
     /// TLS sessions that are kept, to be resumed.
     sessions: usize,
-    verified: OnceLock<Result<TlsConnectorConfig, Failure>>,
-    unverified: OnceLock<Result<TlsConnectorConfig, Failure>>,
+    /// By [`Trust::config`].
+    configs: [OnceLock<Result<TlsConnectorConfig, Failure>>; 4],
+}
+
+/// The certificates of the caller.
+#[derive(Debug)]
+struct Roots {
+    store: RootCertStore,
+    /// Those that have signed themselves: a server may present one of them.
+    own: Vec<CertificateDer<'static>>,
+}
+
+/// Whether a server that asks for a client certificate gets one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identify {
+    Yes,
+    /// It is not the server that the certificate was given for: a proxy, or where a redirect to another origin led.
+    No,
 }
 
 /// The protocols that are offered in a handshake (RFC 7301), the preferred one first.
@@ -80,8 +97,14 @@ type TlsConnectorConfig = Arc<ClientConfig>;
 impl Trust {
     /// # Errors
     ///
-    /// `ca_pem` has no certificate, or one that cannot be parsed.
-    pub(crate) fn new(ca_pem: Option<&[u8]>, insecure_hosts: Vec<String>) -> Result<Self, Error> {
+    /// `ca_pem` has no certificate, or one that cannot be parsed; or `identity`, a certificate chain and a private key, cannot be
+    /// used.
+    pub(crate) fn new(
+        ca_pem: Option<&[u8]>,
+        insecure_hosts: Vec<String>,
+        identity: Option<(&[u8], &[u8])>,
+    ) -> Result<Self, Error> {
+        let identity = identity.map(|(chain, key)| Identity::of(chain, key)).transpose()?;
         let roots =
             ca_pem.map(roots).transpose().map_err(|what| Error::config(format!("--cacert: {what}")))?;
         let exceptions = insecure_hosts.into_iter().map(Exception::of).collect();
@@ -90,10 +113,9 @@ impl Trust {
             roots,
             verifies_none: false,
             exceptions,
-            identity: None,
+            identity,
             sessions: limits::TLS_HOSTS_MAX * limits::TLS_SESSIONS_HOST,
-            verified: OnceLock::new(),
-            unverified: OnceLock::new(),
+            configs: Default::default(),
         })
     }
 
@@ -101,15 +123,14 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// As [`Trust::new`]; or `identity`, a certificate chain and a private key, cannot be used.
+    /// As [`Trust::new`].
     pub(crate) fn single(
         ca_pem: Option<&[u8]>,
         verifies: bool,
         identity: Option<(&[u8], &[u8])>,
     ) -> Result<Self, Error> {
-        let identity = identity.map(|(chain, key)| Identity::of(chain, key)).transpose()?;
         let sessions = limits::TLS_SESSIONS_SINGLE;
-        Ok(Self { verifies_none: !verifies, identity, sessions, ..Self::new(ca_pem, Vec::new())? })
+        Ok(Self { verifies_none: !verifies, sessions, ..Self::new(ca_pem, Vec::new(), identity)? })
     }
 
     /// True if a client certificate is sent to servers that ask for one.
@@ -137,14 +158,9 @@ impl Trust {
         host: &str,
         stream: S,
         alpn: Alpn,
+        identify: Identify,
     ) -> Result<TlsStream<S>, Failure> {
-        let settings = (self.identity.as_ref(), self.sessions);
-        let config = if self.verifies_none || self.is_insecure(host) {
-            self.unverified.get_or_init(|| unverified(settings))
-        } else {
-            self.verified.get_or_init(|| verified(self.roots.clone(), settings))
-        };
-        let config = config.clone()?;
+        let config = self.config(!self.verifies_none && !self.is_insecure(host), identify)?;
         let bare = host.strip_suffix('.').unwrap_or(host).trim_matches(['[', ']']);
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| {
             Failure::new(ErrorKind::TlsHandshake, format!("{host} is not a name TLS can ask for"))
@@ -152,6 +168,23 @@ impl Trust {
         let connector = TlsConnector::from(config);
         let session = connector.with_alpn(alpn.names()).connect(name, stream);
         session.await.map_err(|error| of_handshake(&error, bare))
+    }
+}
+
+impl Trust {
+    /// The settings of the library, which are made once.
+    fn config(&self, verifies: bool, identify: Identify) -> Result<TlsConnectorConfig, Failure> {
+        let identity = self.identity.as_ref().filter(|_| identify == Identify::Yes);
+        let [plain, known, lax, lax_known] = &self.configs;
+        let config = match (verifies, identity) {
+            (true, None) => plain,
+            (true, Some(_)) => known,
+            (false, None) => lax,
+            (false, Some(_)) => lax_known,
+        };
+        let settings = (identity, self.sessions);
+        let make = || if verifies { verified(self.roots.clone(), settings) } else { unverified(settings) };
+        config.get_or_init(make).clone()
     }
 }
 
@@ -195,14 +228,18 @@ impl Exception {
     }
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+fn roots(pem: &[u8]) -> Result<Roots, String> {
+    let (mut store, mut own) = (RootCertStore::empty(), Vec::new());
     for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
         let unreadable = || format!("certificate {number} of the file cannot be read");
-        roots.add(certificate.map_err(|_| unreadable())?).map_err(|_| unreadable())?;
+        let certificate = certificate.map_err(|_| unreadable())?;
+        if is_self_signed(&certificate) {
+            own.push(certificate.clone());
+        }
+        store.add(certificate).map_err(|_| unreadable())?;
     }
-    match roots.is_empty() {
-        false => Ok(roots),
+    match store.is_empty() {
+        false => Ok(Roots { store, own }),
         true => Err("there is no certificate in the file; it must be PEM, which begins with \
                      -----BEGIN CERTIFICATE-----"
             .to_owned()),
@@ -212,20 +249,17 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
 /// The client certificate, and the number of sessions.
 type Settings<'a> = (Option<&'a Identity>, usize);
 
-fn verified(
-    roots: Option<Arc<RootCertStore>>,
-    settings: Settings<'_>,
-) -> Result<TlsConnectorConfig, Failure> {
+fn verified(roots: Option<Arc<Roots>>, settings: Settings<'_>) -> Result<TlsConnectorConfig, Failure> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let inner: Arc<dyn ServerCertVerifier> = match roots {
+    let inner: Arc<dyn ServerCertVerifier> = match &roots {
         None => Arc::new(Verifier::new(provider).map_err(|_| {
             setup("this system has no certificates that can be used; --cacert FILE names some")
         })?),
-        Some(roots) => WebPkiServerVerifier::builder_with_provider(roots, provider)
+        Some(roots) => WebPkiServerVerifier::builder_with_provider(Arc::new(roots.store.clone()), provider)
             .build()
             .map_err(|_| setup("the certificates of --cacert cannot be used"))?,
     };
-    config(Arc::new(Verified(inner)), settings)
+    config(Arc::new(Verified { inner, roots }), settings)
 }
 
 fn unverified(settings: Settings<'_>) -> Result<TlsConnectorConfig, Failure> {
@@ -255,9 +289,13 @@ fn setup(what: &str) -> Failure {
     Failure::new(ErrorKind::TlsHandshake, format!("TLS cannot be set up: {what}"))
 }
 
-/// Wraps a verifier to distinguish a self-signed certificate from one of an unknown authority.
+/// Wraps a verifier to distinguish a self-signed certificate from one of an unknown authority, and to trust one that the
+/// caller trusts by itself.
 #[derive(Debug)]
-struct Verified(Arc<dyn ServerCertVerifier>);
+struct Verified {
+    inner: Arc<dyn ServerCertVerifier>,
+    roots: Option<Arc<Roots>>,
+}
 
 impl ServerCertVerifier for Verified {
     fn verify_server_cert(
@@ -268,7 +306,13 @@ impl ServerCertVerifier for Verified {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        if self.roots.as_ref().is_some_and(|roots| roots.own.contains(end_entity)) {
+            return tls_pinned::verify(end_entity, server_name, now)
+                .map(|()| ServerCertVerified::assertion())
+                .map_err(Into::into);
+        }
+        let verified =
+            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::Other(_),
@@ -285,7 +329,7 @@ impl ServerCertVerifier for Verified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        self.inner.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -294,11 +338,11 @@ impl ServerCertVerifier for Verified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.inner.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.inner.supported_verify_schemes()
     }
 }
 

@@ -9,7 +9,6 @@ use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::proxy::{Kind, Proxy, Target};
 use overlapped_proto::record::Connection as Wire;
-use tokio::net::TcpStream;
 
 use super::Attempt;
 use crate::config::Http;
@@ -20,7 +19,7 @@ use crate::net::alarm::Deadline;
 use crate::net::http1::Forwarding;
 use crate::net::link::Link;
 use crate::net::stream::Stream;
-use crate::net::tls::{Alpn, chose_http2};
+use crate::net::tls::{Alpn, Identify, chose_http2};
 use crate::net::{connect, http1, http2, tunnel};
 
 /// The stream to a server, or to the proxy that forwards requests to it.
@@ -34,7 +33,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let alpn = self.alpn(key);
         self.outcome.wire = Wire { reused: Some(false), ..Wire::default() };
         let way = match self.proxy {
-            None => Way { link: Link::Tcp(self.dial_origin(key).await?), forwarding: None },
+            None => Way { link: self.dial_origin(key).await?, forwarding: None },
             Some(proxy) => self.through(proxy, key).await?,
         };
         let remote = self.outcome.wire.remote;
@@ -46,7 +45,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 let trust = self.terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
                 let limit = self.terms.timeouts.tls;
                 let deadline = Deadline::after(requester.now(), limit, ErrorKind::TlsTimeout);
-                let handshake = trust.handshake(key.origin.host(), link, alpn);
+                let handshake = trust.handshake(key.origin.host(), link, alpn, self.identify());
                 let tls = self.alarm.within(deadline, handshake).await??;
                 self.outcome.watch.tls(requester.stamp());
                 is_http2 |= chose_http2(&tls);
@@ -84,27 +83,44 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         }
     }
 
+    /// A client certificate is a credential, for the origin of the row alone.
+    fn identify(&self) -> Identify {
+        if self.job.crossed_origin { Identify::No } else { Identify::Yes }
+    }
+
     /// The timeout of a step, if it tells something of the origin: a row that was redirected may have little time left.
     fn step(&self, kind: ErrorKind) -> Option<ErrorKind> {
         self.job.chain.is_empty().then_some(kind)
     }
 
-    async fn dial_origin(&mut self, key: &ConnKey) -> Result<TcpStream, Failure> {
+    async fn dial_origin(&mut self, key: &ConnKey) -> Result<Link, Failure> {
         let (requester, limits) = (self.requester, self.terms.timeouts);
+        if let Some(path) = &requester.plan.unix_socket {
+            self.outcome.connecting = self.step(ErrorKind::ConnectTimeout);
+            let deadline = Deadline::after(requester.now(), limits.connect, ErrorKind::ConnectTimeout);
+            let socket = connect::unix(path, &requester.plan.last_files);
+            let socket = self.alarm.within(deadline, socket).await??;
+            self.outcome.watch.connect(requester.stamp());
+            return Ok(Link::Unix(socket));
+        }
         self.outcome.connecting = self.step(ErrorKind::DnsTimeout);
         let deadline = Deadline::after(requester.now(), limits.dns, ErrorKind::DnsTimeout);
-        let addresses = requester.addresses(self.job, &mut self.outcome.watch);
+        let elsewhere = requester.plan.elsewhere(&self.job.url);
+        let addresses =
+            requester.addresses(self.job, elsewhere.map(|other| &other.host), &mut self.outcome.watch);
         let addresses = self.alarm.within(deadline, addresses).await??;
 
         self.outcome.connecting = self.step(ErrorKind::ConnectTimeout);
         let deadline = Deadline::after(requester.now(), limits.connect, ErrorKind::ConnectTimeout);
-        let dialled = connect::dial(&addresses, key.origin.port(), &requester.plan.last_files);
+        let port = elsewhere.map_or(key.origin.port(), |other| other.port);
+        let dialled =
+            connect::dial(&addresses, port, requester.plan.local.as_ref(), &requester.plan.last_files);
         let tcp = self.alarm.within(deadline, dialled).await??;
         self.outcome.watch.connect(requester.stamp());
         self.outcome.wire.remote = Some(tcp.peer_addr().map_err(|error| {
             Failure::new(ErrorKind::ConnectReset, format!("{}: {error}", key.origin.host()))
         })?);
-        Ok(tcp)
+        Ok(Link::Tcp(tcp))
     }
 
     /// Connects to the proxy, and through it, unless it forwards requests.
@@ -117,7 +133,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 self.outcome.connecting = self.step(ErrorKind::DnsTimeout);
                 let limit = self.terms.timeouts.dns;
                 let deadline = Deadline::after(requester.now(), limit, ErrorKind::DnsTimeout);
-                let addresses = requester.addresses(self.job, &mut self.outcome.watch);
+                let addresses = requester.addresses(self.job, None, &mut self.outcome.watch);
                 let addresses = self.alarm.within(deadline, addresses).await??;
                 let none = || Failure::new(ErrorKind::DnsNotFound, "no address of the selected family");
                 Some(addresses.first().ok_or_else(none)?.address())
@@ -165,7 +181,12 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let addresses = self.alarm.within(deadline, addresses).await??;
 
         let deadline = Deadline::after(requester.now(), timeouts.connect, ErrorKind::ConnectTimeout);
-        let dialled = connect::dial(&addresses, proxy.port(), &requester.plan.last_files);
+        let dialled = connect::dial(
+            &addresses,
+            proxy.port(),
+            requester.plan.local.as_ref(),
+            &requester.plan.last_files,
+        );
         let tcp = self.alarm.within(deadline, dialled).await??;
         let broken = |error| Failure::new(ErrorKind::ConnectReset, format!("{error}"));
         self.outcome.wire.remote = Some(tcp.peer_addr().map_err(broken)?);
@@ -175,7 +196,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let trust = self.terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
         let deadline = Deadline::after(requester.now(), timeouts.tls, ErrorKind::TlsTimeout);
         let host = proxy.host().to_string();
-        let handshake = trust.handshake(&host, Link::Tcp(tcp), Alpn::Http1);
+        let handshake = trust.handshake(&host, Link::Tcp(tcp), Alpn::Http1, Identify::No);
         Ok(Link::Tls(Box::new(self.alarm.within(deadline, handshake).await??)))
     }
 }

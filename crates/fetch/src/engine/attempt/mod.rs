@@ -143,11 +143,12 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     async fn run(&mut self) -> Result<(), Failure> {
         let invalid = || Failure::new(ErrorKind::InputUrl, "the URL has no host");
         let mut route = self.requester.plan.route(self.job);
-        if let Some((_, number)) = self.terms.tls.filter(|_| self.job.url.scheme() == "https") {
-            route.tls = number;
+        if let Some((trust, number)) = self.terms.tls.filter(|_| self.job.url.scheme() == "https") {
+            route.tls = 2 * number + u32::from(trust.identifies() && self.job.crossed_origin);
         }
         let requester = self.requester;
-        let found = requester.plan.proxies.of(&self.job.url);
+        // A Unix socket leads to one server alone.
+        let found = requester.plan.proxies.of(&self.job.url).filter(|_| requester.plan.unix_socket.is_none());
         (self.proxy, route.proxy) = match self.terms.proxy {
             Some(chosen) => chosen,
             None => found.map_or((None, 0), |(proxy, number)| (Some(proxy), number)),

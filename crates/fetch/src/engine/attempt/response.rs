@@ -40,13 +40,19 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             }
         };
         let mut sent = plan.template.sent(self.job);
-        sent.secret |= self.has_cookies || self.terms.tls.is_some_and(|(trust, _)| trust.identifies());
+        sent.secret |= self.has_cookies || self.identifies();
         sent.body |= self.uploads;
         match redirect::decide(self.job, sent, status, location, &policy) {
             // The body would have to be sent again.
             Decision::Follow(follow) if self.uploads && !follow.becomes_get => Decision::Stay,
             decision @ (Decision::Stay | Decision::Follow(_) | Decision::Fail(_)) => decision,
         }
+    }
+
+    /// True if the server might have got a client certificate.
+    fn identifies(&self) -> bool {
+        let trust = self.terms.tls.map_or(&self.requester.plan.trust, |(trust, _)| trust);
+        trust.identifies() && !self.job.crossed_origin && self.job.url.scheme() == "https"
     }
 
     /// Reads the body of a redirect, without decoding it, to keep the connection alive; true if it was complete.

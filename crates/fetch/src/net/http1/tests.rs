@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::super::pipe::Pipe;
 use super::*;
 use crate::memory::Memory;
-use crate::net::tls::{Alpn, Trust};
+use crate::net::tls::{Alpn, Identify, Trust};
 
 fn connection<S: Socket>(stream: Stream<S>) -> Connection<S> {
     Connection::new(stream, None, Some((Ipv4Addr::LOCALHOST, 1).into()), Nanos::ZERO)
@@ -149,11 +149,11 @@ async fn bytes_behind_a_response_belong_to_no_other() {
 #[tokio::test]
 async fn tls_runs_over_a_stream_that_is_no_socket() {
     let server = Server::builder().tls().start();
-    let trust = Trust::new(server.ca_pem().map(str::as_bytes), Vec::new()).unwrap();
+    let trust = Trust::new(server.ca_pem().map(str::as_bytes), Vec::new(), None).unwrap();
     let (near, mut far) = duplex(64);
     let mut tcp = TcpStream::connect(server.addr()).await.unwrap();
     let asking = async {
-        let tls = trust.handshake("localhost", near, Alpn::Http1).await.unwrap();
+        let tls = trust.handshake("localhost", near, Alpn::Http1, Identify::No).await.unwrap();
         let mut connection = connection(Stream::Tls(Box::new(tls)));
         for row in 0..3 {
             let got = exchange(&mut connection, &Method::Get, &format!("/row/{row}"), b"").await;

@@ -1,0 +1,82 @@
+//! Flags that say who is asking, where to connect, and for which part: what the server saw.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod program;
+
+use overlapped_testkit::Server;
+use program::{Directory, command, finish, run};
+
+#[test]
+fn netrc_is_read_from_the_file_that_is_named() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let text = "machine 127.0.0.1 login me password secret\n";
+    let (file, url) = (directory.write("netrc", text), server.url("/echo"));
+    directory.write(".netrc", text);
+    let home = directory.path("");
+    for (words, variable) in [
+        (&["--netrc-file", &file][..], ("UNUSED", "")),
+        (&["-n"], ("NETRC", file.as_str())),
+        (&["-n"], ("HOME", home.as_str())),
+    ] {
+        let mut command = command(&[words, &["-s", &url]].concat());
+        command.env_remove("NETRC").env(variable.0, variable.1);
+        finish(&mut command, b"").check_code(0);
+        let seen = server.seen();
+        assert_eq!(seen.last().unwrap().header("authorization"), Some("Basic bWU6c2VjcmV0"), "{words:?}");
+    }
+    let wrong = directory.write("wrong", "machine 127.0.0.1\npassport canary\n");
+    let ran = run(&["--netrc-file", &wrong, &url]);
+    ran.check_refused(2, "line 2");
+    assert!(!ran.stderr.contains("canary"));
+    run(&["--netrc-file", "/nowhere/at/all", &url]).check_refused(2, "/nowhere/at/all");
+}
+
+#[test]
+fn a_part_is_asked_for_uncompressed() {
+    let server = Server::start();
+    let ran = run(&["-s", "-r", "2-4", &server.url("/range/9")]);
+    ran.check_code(0);
+    let seen = server.seen();
+    assert_eq!((seen[0].header("range"), seen[0].header("accept-encoding")), (Some("bytes=2-4"), None));
+    assert_eq!(ran.stdout.len(), 3);
+    run(&["-r", "-5", &server.url("/range/9")]).check_code(0);
+    for wrong in ["x", "", "-", "5", "4-x"] {
+        run(&["-r", wrong, &server.url("/ok")]).check_refused(2, "0-99");
+    }
+}
+
+#[test]
+fn connections_go_elsewhere() {
+    let server = Server::start();
+    let port = server.addr().port();
+    let to = |from: &str| format!("{from}:127.0.0.1:{port}");
+    for from in ["a.invalid:80", ":80", "a.invalid:", ":"] {
+        run(&["-s", "--connect-to", &to(from), "http://a.invalid/ok"]).check_code(0);
+        assert_eq!(server.seen().last().unwrap().header("host"), Some("a.invalid"), "{from}");
+    }
+    run(&["-s", "--connect-to", &format!("[::1]:81:[::1]:{port}"), "http://a.invalid/"]).check_code(1);
+    run(&["-s", "--interface", "127.0.0.7", &server.url("/ok")]).check_code(0);
+    assert_eq!(server.seen().last().unwrap().peer.ip().to_string(), "127.0.0.7");
+    for wrong in ["a:80:b", "a:x:b:80", "a:80:b:80:c", ""] {
+        run(&["--connect-to", wrong, "http://a.invalid/"]).check_refused(2, "HOST1:PORT1:HOST2:PORT2");
+    }
+    run(&["--interface", "nothing0", &server.url("/ok")]).check_refused(2, "no interface");
+    run(&["-s", "--retry", "0", "--unix-socket", "/nowhere/at/all", "http://a.invalid/"]).check_code(1);
+}
+
+#[test]
+fn a_client_certificate_is_presented() {
+    let (directory, server) = (Directory::new(), Server::builder().tls().wants_client_certificate().start());
+    let (chain, key) = server.client_pem().unwrap();
+    let ca = directory.write("ca.pem", server.ca_pem().unwrap());
+    let both = directory.write("both.pem", format!("{chain}{key}"));
+    let (chain, key) = (directory.write("chain.pem", chain), directory.write("key.pem", key));
+    let url = server.url("/ok");
+    run(&["-s", "--cacert", &ca, "-E", &chain, "--key", &key, &url]).check_code(0);
+    run(&["-s", "--cacert", &ca, "-E", &both, &url]).check_code(0);
+    run(&["-s", "--cacert", &ca, "--retry", "0", &url]).check_code(1);
+    run(&["--cacert", &ca, "-E", &chain, &url]).check_refused(2, "private key");
+    run(&["--key", &key, &url]).check_refused(2, "--cert");
+    assert_eq!(server.requests(), 2);
+}
