@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::guard::guarded;
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, ThreadId, local, thread, wait};
+use crate::sync::{AtomicBool, Mutex, Ordering, ThreadId, local, thread};
 
 /// Cancelled when the job's handle is dropped or cancelled, and by a shutdown that cancels all.
 ///
@@ -39,8 +39,6 @@ pub struct CancelToken(Arc<Token>);
 struct Token {
     cancelled: AtomicBool,
     listeners: Mutex<Listeners>,
-    /// Notified when a hook has returned, for the drop of its guard.
-    hook_ended: Condvar,
 }
 
 struct Listeners {
@@ -48,6 +46,8 @@ struct Listeners {
     hooks: Vec<(u64, Hook)>,
     /// The hook that is being run now, and by which thread.
     running: Option<(u64, ThreadId)>,
+    /// Who waits for the end of the hook that is being run.
+    hook_ended: Vec<Waker>,
     wakers: Vec<(u64, Waker)>,
 }
 
@@ -58,7 +58,7 @@ impl Listeners {
     }
 }
 
-type Hook = Box<dyn FnOnce() + Send>;
+pub(crate) type Hook = Box<dyn FnOnce() + Send>;
 
 /// The job was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +100,9 @@ impl CancelToken {
                 next: 0,
                 hooks: Vec::new(),
                 running: None,
+                hook_ended: Vec::new(),
                 wakers: Vec::new(),
             }),
-            hook_ended: Condvar::new(),
         }))
     }
 
@@ -149,28 +149,32 @@ impl CancelToken {
         CancelledFuture { token: self, number: None }
     }
 
-    /// Runs `hook` when the job is asked to stop, on the thread that asks; at once, if that has already happened. Dropping the guard
-    /// takes the hook back: after that it does not run, nor is it still running, so what it refers to may be closed.
-    ///
-    /// # Blocking
-    ///
-    /// The hook runs on the thread that cancels, which waits for it; so does the drop of its guard if another thread is running it. It
-    /// should return quickly. It must not wait for its own job, which may be in that drop, nor for a job that needs the worker of its own:
-    /// in that drop a worker is not replaced.
-    pub fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) -> HookGuard {
-        let number = {
-            let mut listeners = self.0.listeners.lock();
-            // Read under the lock: `cancel` sets the flag before it takes the lock, so it sees the hook or this sees the flag.
-            if self.is_cancelled() {
-                None
-            } else {
-                let number = listeners.number();
-                listeners.hooks.push((number, Box::new(hook) as Hook));
-                return HookGuard { token: self.clone(), number: Some(number) };
-            }
-        };
-        hook();
-        HookGuard { token: self.clone(), number }
+    /// Keeps the hook until the job is asked to stop, under the number that comes back. If that has already happened, the hook comes back.
+    pub(crate) fn add_hook(&self, hook: Hook) -> Result<u64, Hook> {
+        let mut listeners = self.0.listeners.lock();
+        // Read under the lock: `cancel` sets the flag before it takes the lock, so it sees the hook or this sees the flag.
+        if self.is_cancelled() {
+            return Err(hook);
+        }
+        let number = listeners.number();
+        listeners.hooks.push((number, hook));
+        Ok(number)
+    }
+
+    /// Takes a hook back, if it has not run. Not ready while another thread runs it.
+    pub(crate) fn poll_take_back(&self, number: u64, cx: &Context<'_>) -> Poll<Option<Hook>> {
+        let waker = cx.waker().clone();
+        let here = thread::current().id();
+        let mut listeners = self.0.listeners.lock();
+        // A hook that takes itself back cannot wait for its own end.
+        if listeners.running.is_some_and(|(running, by)| running == number && by != here) {
+            listeners.hook_ended.push(waker);
+            return Poll::Pending;
+        }
+        let at = listeners.hooks.iter().position(|(n, _)| *n == number);
+        let hook = at.map(|at| listeners.hooks.remove(at).1);
+        drop(listeners);
+        Poll::Ready(hook)
     }
 
     pub(crate) fn cancel(&self) {
@@ -182,8 +186,14 @@ impl CancelToken {
         // One by one, because a hook may be removed while an earlier one runs.
         while let Some(hook) = self.begin_hook() {
             guarded(hook);
-            self.0.listeners.lock().running = None;
-            self.0.hook_ended.notify_all();
+            let ended = {
+                let mut listeners = self.0.listeners.lock();
+                listeners.running = None;
+                std::mem::take(&mut listeners.hook_ended)
+            };
+            for waker in ended {
+                guarded(move || waker.wake());
+            }
         }
     }
 
@@ -202,30 +212,6 @@ impl CancelToken {
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancelToken").field("cancelled", &self.is_cancelled()).finish()
-    }
-}
-
-/// Keeps a hook registered; see [`CancelToken::on_cancel`].
-#[must_use = "dropping the guard takes the hook back"]
-#[derive(Debug)]
-pub struct HookGuard {
-    token: CancelToken,
-    number: Option<u64>,
-}
-
-impl Drop for HookGuard {
-    fn drop(&mut self) {
-        let Some(number) = self.number else { return };
-        let mut listeners = self.token.0.listeners.lock();
-        let here = thread::current().id();
-        // A hook that drops its own guard cannot wait for its own end.
-        while listeners.running.is_some_and(|(running, by)| running == number && by != here) {
-            listeners = wait(&self.token.0.hook_ended, listeners);
-        }
-        let at = listeners.hooks.iter().position(|(n, _)| *n == number);
-        let hook = at.map(|at| listeners.hooks.remove(at));
-        drop(listeners);
-        drop(hook);
     }
 }
 

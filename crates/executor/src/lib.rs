@@ -119,6 +119,7 @@ mod builder;
 mod reserve;
 mod executor;
 mod job;
+mod hook;
 mod block_on;
 mod pool;
 mod core;
@@ -143,11 +144,12 @@ mod sync;
 
 pub use crate::block_on::block_on;
 pub use crate::builder::Builder;
-pub use crate::cancel::{CancelToken, Cancelled, CancelledFuture, HookGuard};
+pub use crate::cancel::{CancelToken, Cancelled, CancelledFuture};
 pub use crate::error::{Full, JobError, Panic, Rejected};
 pub use crate::executor::Executor;
 #[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
 pub use crate::export::Exporter;
+pub use crate::hook::HookGuard;
 pub use crate::job::{CancelHandle, CancelOutcome, Job, JobState};
 pub use crate::job_set::JobSet;
 pub use crate::join::{AsCompleted, Gather, GatherAll, Until, Wait, Waited, as_completed, gather, wait};

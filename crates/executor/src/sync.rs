@@ -8,7 +8,6 @@ use loom as imp;
 #[cfg(shuttle)]
 use shuttle as imp;
 
-pub(crate) use imp::sync::Condvar;
 pub(crate) use imp::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use imp::thread;
 pub(crate) use imp::thread::ThreadId;
@@ -26,11 +25,6 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// Waits until the condition variable is notified; wake-ups may be spurious.
-pub(crate) fn wait<'a, T>(condition: &Condvar, guard: Guard<'a, T>) -> Guard<'a, T> {
-    condition.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Parks one thread; wake-ups may be spurious.
