@@ -142,3 +142,26 @@ fn a_slow_waker_of_a_place_in_the_queue_holds_up_no_job_and_lets_no_more_in() {
     block_on(gather([first, second])).unwrap();
     assert_eq!(executor.metrics().queued, 0);
 }
+
+#[test]
+fn a_place_that_was_given_and_dropped_while_its_job_was_claimed_again_goes_to_the_next() {
+    let executor = executor(1, 1);
+    let (first, end_first) = held(&executor);
+    let second = executor.submit(|| 2);
+    // The second job is claimed, its place given to this one, and the job given back while the worker is in the slow waker.
+    let (waker, called, open) = slow();
+    let mut place = Box::pin(executor.reserve());
+    assert!(is_pending(&mut place, &waker));
+    drop(end_first);
+    called.recv().unwrap();
+    let given = Pin::new(&mut place).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(given.is_ready());
+    drop(given);
+    let mut next = Box::pin(executor.reserve());
+    assert!(is_pending(&mut next, Waker::noop()));
+    drop(open);
+    // Nothing but the start of the second job makes room.
+    assert_eq!(block_on(second).unwrap(), 2);
+    assert_eq!(block_on(block_on(next).unwrap().submit(|| 3)).unwrap(), 3);
+    block_on(first).unwrap();
+}

@@ -43,9 +43,11 @@ impl Core {
 
     /// A job leaves the queue of its lane, and its place there becomes free.
     pub(super) fn vacate(&mut self, job: &Place, wake: &mut Vec<Waker>) {
+        let own = if job.lane == ROOT && job.is_place_given() { self.inbox.lock().own } else { 0 };
         let lane = self.lane(job.lane);
-        if job.is_place_given() {
-            // It was given to another when the job was claimed before; its worker has given the job back since.
+        if job.is_place_given() && lane.waiting + own > lane.waiting_max {
+            // It was given to another when the job was claimed before; its worker has given the job back since. Until that other has used
+            // or dropped it, there is one too many.
             lane.waiting -= 1;
         } else if lane.vacate(wake) {
             job.set_place_given();
