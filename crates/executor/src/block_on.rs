@@ -25,6 +25,10 @@ use crate::worker::Sleeper;
 /// with wakers of its own), or that polls more than 64 jobs one by one, is not looked into. Places in views are lent to what it has polled in
 /// any case.
 ///
+/// A combinator with wakers of its own, as `FuturesUnordered`, hides what else it waits for. If no thread is left for the jobs that it has
+/// polled, because all of the executor's sleep in such waits or in waits for jobs, and no other may be started, then one after the other
+/// gives `WouldDeadlock`; also when something inside the combinator would have come in the end.
+///
 /// ```
 /// use overlapped::{Executor, block_on};
 ///
@@ -66,7 +70,7 @@ pub(crate) fn drive<F: Future>(
     awaits: Awaits<'_>,
 ) -> Result<F::Output, Stop> {
     let sleeper = sleeper();
-    let waker = Waker::from(Arc::clone(&sleeper));
+    let waker = sleeper.waker();
     let mut cx = Context::from_waker(&waker);
     let mut on_worker = pool::current_pool().map(|pool| OnWorker::begin(pool, &waker, &awaits));
     loop {
@@ -134,6 +138,7 @@ impl OnWorker {
                 On {
                     units: vec![unit(&self.pool)],
                     beside: if deadline.is_some() { Beside::Something } else { Beside::Nothing },
+                    polled: None,
                     runs: if may_run { Runs::Awaited } else { Runs::Nothing },
                     refusal: *refusal,
                 }
@@ -155,14 +160,27 @@ impl OnWorker {
     fn noted(&self, sleeper: &Arc<Sleeper>, deadline: Option<Instant>) -> On {
         // The sleeper itself, the waker, the copy by which units are known, and the registered wait.
         const OWN: usize = 4;
-        let Noted { mut units, copies, all, others } = pool::take_awaited(&self.pool);
-        let known = all && deadline.is_none() && !units.is_empty();
-        let alone = known && Arc::strong_count(sleeper) == OWN + copies;
-        if !alone {
-            units.extend(others);
+        // A combinator that gives each job a waker of its own keeps one copy.
+        const COMBINATOR: usize = 1;
+        let Noted { mut units, copies, all, polled, in_view } = pool::take_awaited(&self.pool);
+        let held = Arc::strong_count(sleeper);
+        let beside = if deadline.is_some() {
+            Beside::Something
+        } else if all && !units.is_empty() && held == OWN + copies {
+            Beside::Nothing
+        } else if held <= OWN + copies + COMBINATOR
+            && polled.as_ref().is_some_and(|polled| !polled.is_empty())
+        {
+            Beside::Wakers
+        } else {
+            Beside::Something
+        };
+        if let Some(polled) = polled.as_ref().filter(|_| in_view && beside != Beside::Nothing) {
+            drop(polled.sweep());
+            units.extend(polled.units());
         }
-        let beside = if alone { Beside::Nothing } else { Beside::Something };
-        On { units, beside, runs: Runs::Nothing, refusal: Refusal::Error }
+        let polled = polled.filter(|_| beside == Beside::Wakers);
+        On { units, beside, polled, runs: Runs::Nothing, refusal: Refusal::Error }
     }
 }
 

@@ -84,6 +84,11 @@ impl Builder {
 
     /// At most this many threads, beyond `max_workers`, stand in for workers that sleep in the middle of a job; by default 256 or four
     /// times `max_workers`, whichever is more. They are started one at a time, when such a worker sleeps and jobs wait.
+    ///
+    /// With 0, or when all are in use, [`Job::wait`](crate::Job::wait), [`Gather::wait`](crate::Gather::wait) and the end of a scope run what they
+    /// wait for on their own thread. A future ([`block_on`](crate::block_on)) runs nothing, nor does a wait with a time limit, nor one inside 64
+    /// such jobs: if no other thread can come either, its jobs give [`JobError::WouldDeadlock`](crate::JobError::WouldDeadlock), or end at the
+    /// limit.
     pub fn stand_in_workers(mut self, threads: usize) -> Self {
         self.extra_workers = Some(threads);
         self

@@ -40,6 +40,8 @@ pub struct Job<R> {
     in_time: bool,
     /// The result was handed out, or the job was detached: there is nothing to cancel.
     over: bool,
+    /// A worker has noted that it was polled.
+    noted: bool,
 }
 
 /// How far a job has come.
@@ -67,8 +69,7 @@ pub enum CancelOutcome {
 impl<R: Send + 'static> Job<R> {
     /// Blocks this thread until the job has ended.
     ///
-    /// Inside a job of the same executor this does not deadlock, except for a known fault: where jobs of a view of a view wait for
-    /// others, a wait can, rarely, never end or be refused. While the thread sleeps, another takes its place, up to
+    /// Inside a job of the same executor this does not deadlock. While the thread sleeps, another takes its place, up to
     /// [`stand_in_workers`](crate::Builder::stand_in_workers) of them. Only if none can come, and the awaited job is still queued, it
     /// is run here and now, as a direct call would be: whatever the caller holds (a lock, a borrow of a thread-local value) is held
     /// meanwhile. A job with a [timeout](Job::timeout) is never run here: it could not end by that. One that
@@ -161,7 +162,7 @@ impl<R: Send + 'static> Job<R> {
 
 impl<R> Job<R> {
     pub(crate) fn new(cell: Arc<dyn Awaited<R>>, pool: Arc<Pool>, token: Option<CancelToken>) -> Self {
-        Job { cell, pool, token, deadlines: 0, in_time: false, over: false }
+        Job { cell, pool, token, deadlines: 0, in_time: false, over: false, noted: false }
     }
 
     pub(crate) fn with_token(self, token: CancelToken) -> Self {
@@ -269,6 +270,13 @@ impl<R> Job<R> {
     pub(crate) fn is_over(&self) -> bool {
         self.over
     }
+
+    /// Nobody waits for it any more on this thread.
+    fn forget(&mut self) {
+        if std::mem::replace(&mut self.noted, false) {
+            pool::forget_polled(std::ptr::from_ref(self.cell.place()).addr());
+        }
+    }
 }
 
 impl<R: Send + 'static> Future for Job<R> {
@@ -282,12 +290,16 @@ impl<R: Send + 'static> Future for Job<R> {
         }
         if let Poll::Ready(result) = self.cell.poll(cx) {
             self.over = true;
+            self.forget();
             return Poll::Ready(result);
         }
-        if pool::note_awaited(cx, |own| Unit::new(Need::All, vec![self.target(own)])) {
-            return Poll::Ready(Err(JobError::WouldDeadlock));
-        }
-        Poll::Pending
+        let mut noted = self.noted;
+        let dead = pool::note_awaited(cx, |own| {
+            noted = true;
+            Unit::new(Need::All, vec![self.target(own)])
+        });
+        self.noted = noted;
+        if dead { Poll::Ready(Err(JobError::WouldDeadlock)) } else { Poll::Pending }
     }
 }
 
@@ -358,6 +370,7 @@ impl<R> Drop for Job<R> {
         if !self.over {
             self.cancel();
         }
+        self.forget();
         for _ in 0..self.deadlines {
             self.pool.timers().let_go();
         }

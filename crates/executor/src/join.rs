@@ -350,6 +350,12 @@ struct Seen {
     pool: Arc<Pool>,
 }
 
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.unit.set_all_given();
+    }
+}
+
 impl<R: Send + 'static> Many<R> {
     fn new(jobs: impl IntoIterator<Item = Job<R>>, wake: Wake) -> Self {
         let jobs: Vec<Option<Job<R>>> = jobs.into_iter().map(Some).collect();

@@ -161,3 +161,6 @@ pub use crate::scope::{Scope, ScopedJob};
 pub use crate::shutdown::{Report, Shutdown, ShuttingDown};
 pub use crate::try_scope::TryScope;
 pub use crate::unblock::{IntoInnerError, Parts, Unblock};
+
+#[cfg(test)]
+mod looks;

@@ -28,7 +28,13 @@ impl Sleeper {
 
     /// The vtable by which wakers of sleepers are recognised.
     pub(crate) fn vtable() -> &'static RawWakerVTable {
-        Waker::from(Arc::new(Sleeper::new())).vtable()
+        Arc::new(Sleeper::new()).waker().vtable()
+    }
+
+    // Not inlined: a table of its own in each crate that blocks on a future would make these wakers look like those of others.
+    #[inline(never)]
+    pub(crate) fn waker(self: &Arc<Self>) -> Waker {
+        Waker::from(Arc::clone(self))
     }
 
     /// Whether it was woken since the last call.
@@ -112,6 +118,8 @@ pub(crate) struct Worker {
     pub(crate) tokens: Mutex<Vec<(u32, CancelToken)>>,
     /// It runs the start hook, and has not looked for work yet.
     pub(crate) preparing: AtomicBool,
+    /// One of its jobs notes what it polls with other wakers, or did. Only its own thread asks.
+    noting: std::sync::atomic::AtomicBool,
 }
 
 /// A job on a worker.
@@ -139,6 +147,7 @@ impl Worker {
             ending: Mutex::new(Vec::new()),
             tokens: Mutex::new(Vec::new()),
             preparing: AtomicBool::new(false),
+            noting: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
@@ -278,6 +287,14 @@ impl Worker {
         let innermost = stack.iter().rposition(|running| waits.contains(&running.job));
         stack.truncate(innermost.map_or(0, |at| at + 1));
         (waits.contains(&0) || !stack.is_empty()).then_some(stack)
+    }
+
+    pub(crate) fn is_noting(&self) -> bool {
+        self.noting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_noting(&self, noting: bool) {
+        self.noting.store(noting, Ordering::Relaxed);
     }
 
     pub(crate) fn is_preparing(&self) -> bool {

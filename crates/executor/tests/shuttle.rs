@@ -140,6 +140,49 @@ fn nested_waits_through_views_end() {
     });
 }
 
+/// A job in one of these lanes, each a view of the one before, which waits for jobs in this one and those behind it; says how many there
+/// were.
+fn ordered(lanes: &[Executor], depth: u32) -> Job<usize> {
+    let at = thread_rng().gen_range(0..lanes.len());
+    let below = lanes[at..].to_vec();
+    lanes[at].submit(move || {
+        if depth == 0 {
+            return 1;
+        }
+        let jobs: Vec<_> = (0..thread_rng().gen_range(1..3)).map(|_| ordered(&below, depth - 1)).collect();
+        let inside: usize = match thread_rng().gen_range(0..3) {
+            0 => jobs.into_iter().map(|job| job.wait().unwrap()).sum(),
+            1 => gather(jobs).wait().unwrap().into_iter().sum(),
+            _ => {
+                let done = AtomicUsize::new(0);
+                below[0].scope(|scope| {
+                    for job in jobs {
+                        let done = &done;
+                        scope.submit(move || done.fetch_add(job.wait().unwrap(), Ordering::SeqCst));
+                    }
+                });
+                done.into_inner()
+            }
+        };
+        1 + inside
+    })
+}
+
+/// No job waits for what may wait for it, not even by a place in a view: then nothing is refused, however few threads there are.
+#[test]
+fn ordered_waits_through_views_of_views_are_not_refused() {
+    check(|| {
+        let (workers, stand_ins) = (thread_rng().gen_range(1..3), thread_rng().gen_range(0..3));
+        let executor = Executor::builder().max_workers(workers).stand_in_workers(stand_ins).build().unwrap();
+        let outer = executor.limited("outer", 1);
+        let lanes = [executor.clone(), outer.clone(), outer.limited("inner", 1)];
+        let jobs: Vec<_> = (0..2).map(|_| ordered(&lanes, 2)).collect();
+        assert!(block_on(gather(jobs)).unwrap().into_iter().all(|jobs| jobs > 2));
+        drop((lanes, outer));
+        end(&executor, Shutdown::Drain);
+    });
+}
+
 /// A view, how many jobs of it run, and its limit.
 #[derive(Clone)]
 struct Counted(Executor, Arc<AtomicUsize>, usize);

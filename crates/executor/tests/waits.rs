@@ -493,6 +493,160 @@ fn queued_stranger_makes_no_deadlock() {
     }
 }
 
+// Combinators with wakers of their own, when no thread is left.
+
+fn next<F: Future + Unpin>(all: &mut Unordered<F>) -> Option<F::Output> {
+    block_on(std::future::poll_fn(|cx| all.poll_next(cx)))
+}
+
+#[test]
+fn futures_unordered_without_a_thread_gives_an_error_for_each_job() {
+    for in_view in [false, true] {
+        let results = ends(move || {
+            let executor = without_stand_ins(1);
+            let own = if in_view { executor.limited("one", 1) } else { executor };
+            let inner = own.clone();
+            let job = own.submit(move || {
+                let mut all = Unordered::new((0..100).map(|n| inner.submit(move || n)).collect());
+                std::iter::from_fn(|| next(&mut all)).collect::<Vec<_>>()
+            });
+            job.wait().unwrap()
+        });
+        assert_eq!(results.iter().filter(|result| is_dead(result)).count(), 100);
+    }
+}
+
+#[test]
+fn a_wait_inside_a_job_of_futures_unordered_is_refused_without_a_thread() {
+    let result = ends(|| {
+        let executor = without_stand_ins(2);
+        let inner = executor.clone();
+        let job = executor.submit(move || {
+            let innermost = inner.clone();
+            let outer = inner.submit(move || is_dead(&block_on(innermost.submit(|| ()))));
+            next(&mut Unordered::new(vec![outer]))
+        });
+        job.wait().unwrap()
+    });
+    assert!(result.unwrap().unwrap());
+}
+
+#[test]
+fn futures_unordered_waits_for_a_deadline_without_a_thread() {
+    let result = ends(|| {
+        let executor = without_stand_ins(1);
+        let inner = executor.clone();
+        let job = executor.submit(move || {
+            let job = inner.submit(|| ()).expires_in(Duration::from_millis(20));
+            next(&mut Unordered::new(vec![job]))
+        });
+        job.wait().unwrap().unwrap()
+    });
+    assert!(matches!(result, Err(JobError::TimedOut { started: false })));
+}
+
+#[test]
+fn futures_unordered_beside_something_else_is_not_refused() {
+    let told = ends(|| {
+        let executor = without_stand_ins(1);
+        let inner = executor.clone();
+        let told = Arc::new(std::sync::Mutex::new((false, None::<Waker>)));
+        let theirs = Arc::clone(&told);
+        let job = executor.submit(move || {
+            let mut all = Unordered::new(vec![inner.submit(|| ())]);
+            block_on(std::future::poll_fn(|cx| {
+                if let Poll::Ready(result) = all.poll_next(cx) {
+                    return Poll::Ready(result);
+                }
+                let mut told = theirs.lock().unwrap();
+                told.1 = Some(cx.waker().clone());
+                if told.0 { Poll::Ready(None) } else { Poll::Pending }
+            }))
+        });
+        while executor.metrics().blocked == 0 {
+            std::thread::yield_now();
+        }
+        let waker = {
+            let mut told = told.lock().unwrap();
+            told.0 = true;
+            told.1.take()
+        };
+        waker.unwrap().wake();
+        job.wait().unwrap()
+    });
+    assert!(told.is_none());
+}
+
+/// Runs `job` in a view of limit 1, and then `stranger` is queued in the view of that view that `job` is given, which has limit 1 as well:
+/// it has the inner view's place.
+fn behind_a_stranger<T: Send + 'static>(
+    stand_ins: usize,
+    job: impl FnOnce(&Executor, &Executor) -> T + Send + 'static,
+) -> T {
+    ends(move || {
+        let executor = Executor::builder().max_workers(1).stand_in_workers(stand_ins).build().unwrap();
+        let outer = executor.limited("outer", 1);
+        let inner = outer.limited("inner", 1);
+        let (tell, told) = mpsc::channel();
+        let views = (outer.clone(), inner.clone());
+        let job = outer.submit(move || {
+            told.recv().unwrap();
+            job(&views.0, &views.1)
+        });
+        let stranger = inner.submit(|| ());
+        tell.send(()).unwrap();
+        let result = job.wait().unwrap();
+        stranger.wait().unwrap();
+        result
+    })
+}
+
+#[test]
+fn a_place_that_is_lent_to_another_awaited_job_is_waited_for_and_no_wait_refused() {
+    for stand_ins in [0, 4] {
+        let result = behind_a_stranger(stand_ins, |outer, inner| {
+            gather([outer.submit(|| 1), inner.submit(|| 2)]).wait()
+        });
+        assert_eq!(result.unwrap(), [1, 2]);
+    }
+    let result = behind_a_stranger(4, |outer, inner| {
+        let jobs = [outer.submit(|| 1), inner.submit(|| 2), inner.submit(|| 3)];
+        block_on(gather(jobs).return_errors())
+    });
+    assert_eq!(result.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn a_wait_with_a_deadline_lets_its_job_through_before_a_queued_stranger() {
+    let result = behind_a_stranger(4, |_, inner| inner.submit(|| 2).timeout(LONG).wait());
+    assert_eq!(result.unwrap(), 2);
+    let done = behind_a_stranger(4, |_, inner| {
+        let awaited = wait([inner.submit(|| 2)], Until::All).within(LONG);
+        block_on(awaited).done.len()
+    });
+    assert_eq!(done, 1);
+    let result = behind_a_stranger(4, |_, inner| block_on(async { block_on(inner.submit(|| 2)) }));
+    assert_eq!(result.unwrap(), 2);
+}
+
+#[test]
+fn a_worker_that_runs_some_of_its_jobs_goes_on_to_those_behind_a_queued_stranger() {
+    let results = ends(|| {
+        let executor = without_stand_ins(1);
+        let view = executor.limited("view", 1);
+        let pool = executor.clone();
+        let job = executor.submit(move || {
+            let stranger = view.submit(|| 0);
+            let jobs = [pool.submit(|| 1), pool.submit(|| 2), view.submit(|| 3), view.submit(|| 4)];
+            (gather(jobs).wait(), stranger)
+        });
+        let (results, stranger) = job.wait().unwrap();
+        assert_eq!(stranger.wait().unwrap(), 0);
+        results
+    });
+    assert_eq!(results.unwrap(), [1, 2, 3, 4]);
+}
+
 #[test]
 fn scope_foreign_view_full_submits_all_the_same() {
     for stand_ins in [0, 256] {

@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::waits::{Beside, Elsewhere, End, Need, Runs, Settles, Target, Verdict, Wait};
+use super::units::{Beside, Elsewhere, End, Need, Runs, Settles, Target};
+use super::waits::{Verdict, Wait};
 use super::{Core, Effects};
 use crate::cell::{Position, Task};
 use crate::lane::ROOT;
@@ -59,30 +60,64 @@ impl Core {
         }
     }
 
-    /// Looks whether these sleepers are stuck. If a job can be let through instead of a refusal, it is.
+    /// Looks whether these sleepers are stuck. If a job can be let through so that one need not wait for a deadline or be refused, it is.
     fn resolve(&mut self, goals: &[u64], effects: &mut Effects) -> Found {
         let mut tried = false;
         loop {
-            let mut chart = Chart::new(vec![(0, &*self)]);
-            if goals.iter().all(|id| chart.is_live((0, *id))) {
+            let mut chart = Chart::new(vec![(0, &*self)], Hopes::ByItself);
+            let mut all_live = true;
+            let mut displacing = None;
+            for id in goals {
+                if chart.is_live((0, *id)) {
+                    continue;
+                }
+                all_live = false;
+                displacing = if tried { None } else { chart.displacing(0) };
+                if displacing.is_some() {
+                    break;
+                }
+            }
+            if all_live {
                 return Found::Live(chart.unknown);
             }
-            let stuck: Vec<u64> = chart.stuck().into_iter().map(|(_, id)| id).collect();
-            let displacing = if tried { None } else { chart.displacing(&stuck) };
-            let Some(job) = displacing else { return Found::Stuck(self.victim(&stuck)) };
-            if self.ahead.is_some() {
-                // One at a time. When that one has begun, all is looked at again.
-                self.unsettled = true;
+            let Some(job) = displacing else { return self.refusable(goals) };
+            if !self.is_let_ahead(&job, &mut tried, effects) {
                 return Found::Live(Vec::new());
             }
-            self.ahead = Some(job.place().id());
-            self.let_through_before_others(&job, &mut effects.wake);
-            if job.place().position() != Position::Queued(ROOT) {
-                // A place that was to be lent to it was lent to another.
-                (self.ahead, tried) = (None, true);
-            }
-            self.baton(effects);
         }
+    }
+
+    /// Whether the wait of one of these sleepers, or of one that it waits for, is to be refused.
+    fn refusable(&self, goals: &[u64]) -> Found {
+        let mut chart = Chart::new(vec![(0, self)], Hopes::All);
+        let mut some_stuck = false;
+        for id in goals {
+            if chart.is_live((0, *id)) {
+                continue;
+            }
+            some_stuck = true;
+            let stuck: Vec<u64> = chart.stuck().into_iter().map(|(_, id)| id).collect();
+            if let Some(victim) = self.victim(&stuck) {
+                return Found::Stuck(Some(victim));
+            }
+        }
+        if some_stuck { Found::Stuck(None) } else { Found::Live(chart.unknown) }
+    }
+
+    /// Lets the job through before others. Not if another that was is still on its way: when that one has begun, all is looked at again.
+    fn is_let_ahead(&mut self, job: &Arc<dyn Task>, tried: &mut bool, effects: &mut Effects) -> bool {
+        if self.ahead.is_some() {
+            self.unsettled = true;
+            return false;
+        }
+        self.ahead = Some((job.place().id(), job.place().lane));
+        self.let_through_before_others(job, &mut effects.wake);
+        if job.place().position() != Position::Queued(ROOT) {
+            // A place that was to be lent to it was lent to another.
+            (self.ahead, *tried) = (None, true);
+        }
+        self.baton(effects);
+        true
     }
 
     /// Of sleepers that are stuck: whose wait is refused.
@@ -102,9 +137,23 @@ impl Core {
 
 /// Whether sleeper `id` of the first pool can be woken, as far as that depends on the others; if not, who is to be woken to be told. The
 /// address of each pool is that under which its jobs are known to the others.
-pub(crate) fn refuse_across(pools: &mut [(usize, &mut Core)], id: u64) -> Across {
-    let seen: Vec<(usize, &Core)> = pools.iter().map(|(address, core)| (*address, &**core)).collect();
-    let mut chart = Chart::new(seen);
+/// `tried`: a job was to be let through before others, and was not.
+pub(crate) fn refuse_across(pools: &mut [(usize, &mut Core)], id: u64, tried: &mut bool) -> Across {
+    let mut chart = Chart::of(pools, Hopes::ByItself);
+    if chart.is_live((0, id)) {
+        let unknown = std::mem::take(&mut chart.unknown);
+        return if unknown.is_empty() { Across::Live } else { Across::Ask(unknown) };
+    }
+    let displacing = (0..pools.len()).find_map(|number| Some((number, chart.displacing(number)?)));
+    if let Some((number, job)) = displacing
+        && !*tried
+        && let Some((address, core)) = pools.get_mut(number)
+    {
+        let mut effects = Effects::default();
+        let moved = core.is_let_ahead(&job, tried, &mut effects);
+        return if moved { Across::LetThrough(*address, effects) } else { Across::Live };
+    }
+    let mut chart = Chart::of(pools, Hopes::All);
     if chart.is_live((0, id)) {
         let unknown = std::mem::take(&mut chart.unknown);
         return if unknown.is_empty() { Across::Live } else { Across::Ask(unknown) };
@@ -131,6 +180,8 @@ pub(crate) enum Across {
     Live,
     /// Not before these pools are looked into as well.
     Ask(Vec<Arc<dyn Elsewhere>>),
+    /// In the pool of that address a job was let through before others.
+    LetThrough(usize, Effects),
     /// A wait was refused.
     Refused(Waker),
 }
@@ -138,8 +189,19 @@ pub(crate) enum Across {
 /// A sleeper: the number of its pool, and its own.
 type Node = (usize, u64);
 
+/// What a chart takes to come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hopes {
+    /// What the pools will bring by themselves. Not deadlines, nor what is beside the jobs that a sleeper waits for: either may take any
+    /// time. Who sleeps on no job at all is taken to wake.
+    ByItself,
+    /// What is beside the jobs and deadlines as well, and that a job that is slept on gets the place of one that has not begun.
+    All,
+}
+
 /// Which sleepers can still be woken, as far as it is known.
 struct Chart<'a> {
+    hopes: Hopes,
     pools: Vec<Known<'a>>,
     live: BTreeSet<Node>,
     /// All that were asked for on the way to the last goal, in the order in which they were.
@@ -160,10 +222,11 @@ struct Known<'a> {
 }
 
 impl<'a> Chart<'a> {
-    fn new(pools: Vec<(usize, &'a Core)>) -> Self {
+    fn new(pools: Vec<(usize, &'a Core)>, hopes: Hopes) -> Self {
         let known =
             |(address, core): (usize, &'a Core)| Known { address, core, by_worker: None, thread: None };
         Chart {
+            hopes,
             pools: pools.into_iter().map(known).collect(),
             live: BTreeSet::new(),
             order: Vec::new(),
@@ -171,6 +234,10 @@ impl<'a> Chart<'a> {
             asked: Vec::new(),
             unknown: Vec::new(),
         }
+    }
+
+    fn of(pools: &'a [(usize, &mut Core)], hopes: Hopes) -> Self {
+        Self::new(pools.iter().map(|(address, core)| (*address, &**core)).collect(), hopes)
     }
 
     fn pool(&mut self, number: usize) -> &mut Known<'a> {
@@ -225,10 +292,11 @@ impl<'a> Chart<'a> {
         self.order.iter().filter(|node| !self.live.contains(node)).copied().collect()
     }
 
-    /// A job that a stuck sleeper waits for, and that would run if it had the places of others that have not begun.
-    fn displacing(&mut self, stuck: &[u64]) -> Option<Arc<dyn Task>> {
-        let core = self.core(0);
-        let stuck = stuck.iter().map(|id| core.waits.get(*id)).filter(|wait| !wait.is_taking_back());
+    /// A job of the pool that a stuck sleeper waits for, and that would run if it had the places of others that have not begun.
+    fn displacing(&mut self, pool: usize) -> Option<Arc<dyn Task>> {
+        let core = self.core(pool);
+        let stuck = self.stuck().into_iter().filter(|(number, _)| *number == pool);
+        let stuck = stuck.map(|(_, id)| core.waits.get(id)).filter(|wait| !wait.is_taking_back());
         let mut jobs = stuck.flat_map(|wait| {
             let jobs = wait.jobs().cloned().chain(core.held_up_before_ends(wait));
             jobs.map(move |job| (wait, job))
@@ -236,7 +304,7 @@ impl<'a> Chart<'a> {
         let found = jobs.find(|(wait, job)| {
             let place = job.place();
             let Position::Queued(view) = place.position() else { return false };
-            if view == ROOT || self.will_be_let_through(0, view, Some(*wait)) {
+            if view == ROOT || self.will_be_let_through(pool, view, Some(*wait), Some(job)) {
                 return false;
             }
             let by_worker = core.sleepers_by_worker();
@@ -245,7 +313,7 @@ impl<'a> Chart<'a> {
                 core.seen(lane).has_place()
                     || core.stranger(lane, place).is_some()
                     || lenders.iter().any(|lender| core.can_spare(lender, lane))
-            }) && (wait.on.runs == Runs::Awaited || self.a_thread_will_come(0))
+            }) && (wait.on.runs == Runs::Awaited || self.a_thread_will_come(pool))
         });
         found.map(|(_, job)| job)
     }
@@ -266,7 +334,8 @@ impl<'a> Chart<'a> {
         if wait.is_taking_back() {
             return wait.lent.iter().all(|(view, job)| self.will_return(pool, *view, job, wait));
         }
-        wait.on.beside == Beside::Something
+        let by_beside = self.hopes == Hopes::All || wait.units().is_empty();
+        (wait.on.beside != Beside::Nothing && by_beside)
             || wait.units().iter().any(|unit| match unit.need() {
                 Need::All => unit.open().all(|target| self.will_settle(pool, target, wait)),
                 Need::Any => unit.open().any(|target| self.will_settle(pool, target, wait)),
@@ -280,10 +349,10 @@ impl<'a> Chart<'a> {
         let sleeper = (of == pool).then_some(wait);
         let core = self.core(of);
         core.workers_before_end(end.lane).into_iter().all(|worker| self.goes_on(of, worker))
-            && core
-                .queues_before_end(end.lane)
-                .into_iter()
-                .all(|at| self.will_be_let_through(of, at, sleeper))
+            && core.queues_before_end(end.lane).into_iter().all(|at| {
+                let first = core.first_queued(at, end.lane);
+                self.will_be_let_through(of, at, sleeper, first.as_ref())
+            })
     }
 
     /// The number of that pool, or of the one that asks. If it is not in the chart, it is noted.
@@ -297,20 +366,22 @@ impl<'a> Chart<'a> {
     }
 
     fn will_settle(&mut self, pool: usize, target: &Target, wait: &'a Wait) -> bool {
-        if target.settles() == Settles::InTime {
+        let deadlines = self.hopes == Hopes::All;
+        if deadlines && target.settles() == Settles::InTime {
             return true;
         }
         let Some(of) = self.pool_of(pool, target.elsewhere()) else { return true };
         let (pool, sleeper) = (of, target.elsewhere().is_none().then_some(wait));
         let queued = matches!(target.task().place().position(), Position::Queued(_));
-        (queued && target.settles() == Settles::UnlessBegun) || self.will_end(pool, target.task(), sleeper)
+        (deadlines && queued && target.settles() == Settles::UnlessBegun)
+            || self.will_end(pool, target.task(), sleeper)
     }
 
     fn will_end(&mut self, pool: usize, job: &Arc<dyn Task>, sleeper: Option<&'a Wait>) -> bool {
         match job.place().position() {
             Position::Gone => true,
             Position::Running(worker) => self.goes_on(pool, worker),
-            Position::Queued(lane) => self.will_be_let_through(pool, lane, sleeper),
+            Position::Queued(lane) => self.will_be_let_through(pool, lane, sleeper, Some(job)),
         }
     }
 
@@ -326,24 +397,35 @@ impl<'a> Chart<'a> {
         sleeper.is_none_or(|id| self.asks((pool, id)))
     }
 
-    /// Whether a job that `sleeper` sleeps on will get a place in the lane, and in each that it is a view of; at last, a thread.
-    fn will_be_let_through(&mut self, pool: usize, lane: u32, sleeper: Option<&'a Wait>) -> bool {
+    /// Whether `job`, if `sleeper` sleeps on it, or any job there will get a place in the lane, and in each that it is a view of; at last, a thread.
+    fn will_be_let_through(
+        &mut self,
+        pool: usize,
+        lane: u32,
+        sleeper: Option<&'a Wait>,
+        job: Option<&Arc<dyn Task>>,
+    ) -> bool {
         let core = self.core(pool);
         let mut lanes = core.lanes_of(lane);
-        let runs = sleeper.is_some_and(|wait| !wait.is_taking_back() && wait.on.runs == Runs::Awaited);
+        let awaits = sleeper.is_some_and(|wait| !wait.is_taking_back());
+        let runs = awaits && sleeper.is_some_and(|wait| wait.on.runs == Runs::Awaited);
+        // The others that have a place there, and have not begun: of one of them it gets it, as soon as it has all others (`displacing`).
+        let displaces = job.filter(|_| awaits && self.hopes == Hopes::All);
         lanes.all(|lane| {
             self.will_have_place(pool, lane)
                 || sleeper.is_some_and(|wait| self.will_be_lent(pool, lane, wait))
+                || displaces.is_some_and(|job| core.stranger(lane, job.place()).is_some())
         }) && (runs || self.a_thread_will_come(pool))
     }
 
     /// Whether a thread can come for what is queued: now, or when a sleeper has gone on and its job has ended.
     fn a_thread_will_come(&mut self, pool: usize) -> bool {
         let core = self.core(pool);
+        let beside = self.hopes == Hopes::All && core.waits.some_beside();
         let known = *self
             .pool(pool)
             .thread
-            .get_or_insert_with(|| core.has_thread() || core.waits.some_beside() || core.waits.some_waking());
+            .get_or_insert_with(|| core.has_thread() || beside || core.waits.some_waking());
         if known {
             return true;
         }
@@ -398,7 +480,7 @@ impl<'a> Chart<'a> {
         let mut before_ends = core.waits.sleepers().filter(|wait| wait.ends().next().is_some());
         if before_ends.any(|wait| {
             let queues: Vec<u32> = wait.ends().flat_map(|end| core.queues_beyond(lane, end)).collect();
-            queues.into_iter().any(|at| self.will_be_let_through(pool, at, Some(wait)))
+            queues.into_iter().any(|at| self.will_be_let_through(pool, at, Some(wait), None))
         }) {
             return true;
         }
@@ -408,7 +490,7 @@ impl<'a> Chart<'a> {
                     at != lane
                         && core.within(job.place().lane, lane)
                         && core.within(lane, at)
-                        && self.will_be_let_through(pool, at, Some(wait))
+                        && self.will_be_let_through(pool, at, Some(wait), Some(job))
                 }
                 Position::Running(_) | Position::Gone => false,
             })
@@ -435,7 +517,7 @@ impl<'a> Chart<'a> {
                     .waits
                     .sleepers()
                     .filter(on_it)
-                    .any(|wait| next != lane && self.will_be_let_through(pool, next, Some(wait))),
+                    .any(|wait| next != lane && self.will_be_let_through(pool, next, Some(wait), None)),
             }
         })
     }

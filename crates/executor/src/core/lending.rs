@@ -85,9 +85,11 @@ impl Core {
         wait.is_asleep() && self.held(wait, view) > lent && !wait.is_waking()
     }
 
-    /// Whether a sleeper holds any place that it has not lent, and will not want at once.
+    /// Whether a sleeper can spare any place that a job waits for.
     fn has_spare(&self, wait: &Wait) -> bool {
-        self.waits.unlent_of(wait) > 0 && !wait.is_waking()
+        let mut views = wait.held.iter().flat_map(|view| self.lanes_of(*view));
+        self.waits.unlent_of(wait) > 0
+            && views.any(|view| !self.seen(view).queue.is_empty() && self.can_spare(wait, view))
     }
 
     /// How many jobs in the middle of which a thread sleeps have a place in the view.

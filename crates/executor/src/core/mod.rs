@@ -25,7 +25,9 @@ mod round;
 mod queues;
 mod deadlock;
 mod lending;
+mod exhausted;
 mod waits;
+mod units;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,8 +41,9 @@ use crate::queue::Queue;
 use crate::worker::{Signal, Worker};
 
 pub(crate) use deadlock::{Across, refuse_across};
+pub(crate) use units::{Beside, Elsewhere, Need, On, Polled, Refusal, Runs, Settles, Target, Unit};
 use waits::Waits;
-pub(crate) use waits::{Beside, Elsewhere, Need, On, Refusal, Runs, Settles, Target, Unit, Verdict, Woken};
+pub(crate) use waits::{Verdict, Woken};
 
 /// How many threads the pool may have.
 pub(crate) struct Bounds {
@@ -80,8 +83,8 @@ pub(crate) struct Core {
     to_look_again: bool,
     /// Views in which a place went back to the sleeper that had lent it, and was not lent again at once: others may have counted on it.
     went_back: Vec<u32>,
-    /// A job that was let through before others, and has not begun.
-    ahead: Option<u64>,
+    /// A job that was let through before others, and has not begun; and its lane.
+    ahead: Option<(u64, u32)>,
     /// Sleepers were stuck when it was let through, and may be when it has begun.
     unsettled: bool,
     /// The system has refused a thread: none is requested until `retry`.
@@ -306,3 +309,6 @@ impl Core {
         lane == outer
     }
 }
+
+#[cfg(test)]
+pub(crate) use units::looks;

@@ -166,9 +166,9 @@ impl Core {
     }
 
     /// A job was taken out of the queue of lane `at`, and will not run.
-    fn cancelled(&mut self, place: &Place, at: u32) -> Vec<Waker> {
+    pub(super) fn cancelled(&mut self, place: &Place, at: u32) -> Vec<Waker> {
         self.is_no_longer_ahead(place);
-        place.set_gone();
+        self.set_gone(place);
         self.lane(place.lane).counts.cancelled += 1;
         let mut wakers = Vec::new();
         self.vacate(place, &mut wakers);

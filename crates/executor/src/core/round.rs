@@ -90,7 +90,7 @@ impl Core {
 
     /// If that job was let through before others, another may be now.
     pub(super) fn is_no_longer_ahead(&mut self, job: &Place) {
-        if self.ahead == Some(job.id()) {
+        if self.ahead.is_some_and(|(id, _)| id == job.id()) {
             self.ahead = None;
             self.to_look_again = true;
         }
@@ -98,7 +98,7 @@ impl Core {
 
     /// A job has ended; its result is not yet seen.
     pub(crate) fn finish(&mut self, place: &Place, done: &Done, tally: &mut Tally) -> Vec<Waker> {
-        place.set_gone();
+        self.set_gone(place);
         let lane = self.lane(place.lane);
         lane.running -= 1;
         match done.how {

@@ -24,214 +24,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-// Changed under the pool's mutex alone: no order for the checkers to try.
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 
+use super::units::{Beside, Counted, Elsewhere, Need, On, Refusal, Runs, Settles, Target, Unit};
 use super::{Core, Effects};
 use crate::cell::{Place, Position, Task};
 use crate::lane::ROOT;
-use crate::sync::Guard;
 use crate::worker::{Sleeper, Worker};
-
-/// What a worker sleeps on: it goes on as soon as one of the units is done, or by what is beside them.
-pub(crate) struct On {
-    pub(crate) units: Vec<Arc<Unit>>,
-    pub(crate) beside: Beside,
-    pub(crate) runs: Runs,
-    pub(crate) refusal: Refusal,
-}
-
-/// What else may wake a sleeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beside {
-    Nothing,
-    /// A deadline, or something that the pool cannot look into.
-    Something,
-}
-
-/// Which jobs a sleeper may run itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Runs {
-    /// None: it is inside a future, which may hold anything, or has a time limit, or jobs are run inside waits there too deep already.
-    Nothing,
-    /// Those that it sleeps on.
-    Awaited,
-}
-
-/// What becomes of a wait that would never end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// It is an error.
-    Error,
-    /// The queued jobs that it waits for are discarded; those that run are waited for in any case.
-    Discard,
-}
-
-/// Jobs that are awaited together, or the end of a lane.
-pub(crate) struct Unit {
-    need: Need,
-    targets: Vec<Target>,
-    /// With `Need::End`, and then there are no targets.
-    end: Option<End>,
-    /// The targets before this one are over.
-    first: AtomicUsize,
-    /// A worker has slept on it, and so its jobs are taken before others.
-    preferred: AtomicBool,
-}
-
-/// When a unit is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// When all of its jobs are.
-    All,
-    /// When one is, of those that were not given.
-    Any,
-    /// When nothing of a lane is left.
-    End,
-}
-
-/// The end of a lane, as one that waits for it sees it.
-pub(crate) struct End {
-    pub(super) lane: u32,
-    /// `None`: of the pool whose worker waits.
-    pub(super) pool: Option<Arc<dyn Elsewhere>>,
-    /// Set under the mutex of the lane's pool.
-    over: Arc<AtomicBool>,
-}
-
-/// A job that a unit waits for.
-pub(crate) struct Target {
-    task: Arc<dyn Task>,
-    settles: Settles,
-    /// `None`: of the pool whose worker waits.
-    pool: Option<Arc<dyn Elsewhere>>,
-    /// Its result was taken: nobody waits for it any more.
-    given: AtomicBool,
-}
-
-/// What makes a job settle beside its own end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settles {
-    ByItself,
-    /// A deadline, unless it has begun by then.
-    UnlessBegun,
-    /// A deadline.
-    InTime,
-}
-
-/// Another pool than the one that asks.
-pub(crate) trait Elsewhere: Send + Sync {
-    fn core(&self) -> Guard<'_, Core>;
-}
-
-impl Target {
-    pub(crate) fn new(task: Arc<dyn Task>, settles: Settles, pool: Option<Arc<dyn Elsewhere>>) -> Self {
-        Target { task, settles, pool, given: AtomicBool::new(false) }
-    }
-
-    pub(super) fn task(&self) -> &Arc<dyn Task> {
-        &self.task
-    }
-
-    pub(super) fn settles(&self) -> Settles {
-        self.settles
-    }
-
-    pub(super) fn elsewhere(&self) -> Option<&Arc<dyn Elsewhere>> {
-        self.pool.as_ref()
-    }
-
-    fn is_given(&self) -> bool {
-        self.given.load(Ordering::Relaxed)
-    }
-
-    fn is_gone(&self) -> bool {
-        self.task.place().position() == Position::Gone
-    }
-
-    fn is_own(&self) -> bool {
-        self.pool.is_none()
-    }
-}
-
-impl Unit {
-    pub(crate) fn new(need: Need, targets: Vec<Target>) -> Arc<Self> {
-        Self::with(need, targets, None)
-    }
-
-    pub(crate) fn of_end(lane: u32, pool: Option<Arc<dyn Elsewhere>>, over: &Arc<AtomicBool>) -> Arc<Self> {
-        Self::with(Need::End, Vec::new(), Some(End { lane, pool, over: Arc::clone(over) }))
-    }
-
-    fn with(need: Need, targets: Vec<Target>, end: Option<End>) -> Arc<Self> {
-        Arc::new(Unit { need, targets, end, first: AtomicUsize::new(0), preferred: AtomicBool::new(false) })
-    }
-
-    pub(super) fn end(&self) -> Option<&End> {
-        self.end.as_ref()
-    }
-
-    /// Whether it depends on another pool.
-    pub(super) fn is_foreign(&self) -> bool {
-        self.end().is_some_and(|end| end.pool.is_some()) || self.open().any(|target| !target.is_own())
-    }
-
-    fn end_is_over(&self) -> bool {
-        self.end().is_some_and(|end| end.over.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn need(&self) -> Need {
-        self.need
-    }
-
-    /// The result of that job was taken.
-    pub(crate) fn set_given(&self, number: usize) {
-        if let Some(target) = self.targets.get(number) {
-            target.given.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The address of its first job, or of the flag of its end.
-    pub(crate) fn key(&self) -> usize {
-        if let Some(end) = self.end() {
-            return Arc::as_ptr(&end.over).addr();
-        }
-        self.targets.first().map_or(0, |target| std::ptr::from_ref(target.task.place()).addr())
-    }
-
-    /// Whether nobody waits for any of its jobs any more, or all are gone.
-    pub(crate) fn is_over(&self) -> bool {
-        match self.need {
-            Need::All | Need::Any => self.open().all(Target::is_gone),
-            Need::End => self.end_is_over(),
-        }
-    }
-
-    /// Whether both are the same, or begin with the same job.
-    pub(crate) fn is(&self, other: &Unit) -> bool {
-        self.key() == other.key()
-    }
-
-    /// The jobs that are waited for, without those at the beginning that are over.
-    pub(super) fn open(&self) -> impl Iterator<Item = &Target> {
-        let over = |target: &Target| target.is_given() || (self.need == Need::All && target.is_gone());
-        let mut first = self.first.load(Ordering::Relaxed);
-        while self.targets.get(first).is_some_and(over) {
-            first += 1;
-        }
-        self.first.store(first, Ordering::Relaxed);
-        self.targets.iter().skip(first).filter(|target| !target.is_given())
-    }
-
-    fn is_done(&self) -> bool {
-        match self.need {
-            Need::All => self.open().all(Target::is_gone),
-            Need::Any => self.open().any(Target::is_gone),
-            Need::End => self.end_is_over(),
-        }
-    }
-}
 
 pub(super) struct Wait {
     pub(super) id: u64,
@@ -268,6 +67,8 @@ pub(crate) enum Verdict {
     Deadlock,
     /// It sleeps; whether for ever, these pools know.
     Ask(Vec<Arc<dyn Elsewhere>>),
+    /// It sleeps, and no thread is left: this job is to be discarded, as one that would never begin.
+    Discard(Arc<dyn Task>),
 }
 
 /// Why a worker was woken, other than by what it waits for.
@@ -287,6 +88,7 @@ pub(super) struct Waits {
     taking_back: usize,
     /// How many places sleepers have and have not lent.
     unlent: usize,
+    counted: Counted,
     last: u64,
 }
 
@@ -308,6 +110,7 @@ impl Waits {
             beside: 0,
             taking_back: 0,
             unlent: 0,
+            counted: Counted::default(),
             last: 0,
         }
     }
@@ -415,7 +218,7 @@ impl Wait {
 
     /// Whether something that the pool cannot look into may wake it.
     pub(super) fn has_beside(&self) -> bool {
-        !self.is_taking_back() && self.on.beside == Beside::Something
+        !self.is_taking_back() && self.on.beside != Beside::Nothing
     }
 
     /// Whether what it sleeps on is over: it is being woken.
@@ -445,7 +248,7 @@ impl Wait {
     /// The jobs that it may run itself, once they are runnable.
     pub(super) fn may_run(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
         let units = if self.on.runs == Runs::Awaited { self.units() } else { &[] };
-        let in_no_time = |target: &&Target| target.is_own() && target.settles != Settles::InTime;
+        let in_no_time = |target: &&Target| target.is_own() && target.settles() != Settles::InTime;
         units.iter().flat_map(|unit| unit.open()).filter(in_no_time).map(Target::task)
     }
 
@@ -457,11 +260,11 @@ impl Wait {
 
     /// Whether nothing can wake it before a job has ended that runs on one of these workers.
     pub(super) fn needs_one_of(&self, is_one: impl Fn(u32) -> bool) -> bool {
-        let runs_there = |target: &Target| match target.task.place().position() {
+        let runs_there = |target: &Target| match target.task().place().position() {
             Position::Running(worker) => target.is_own() && is_one(worker),
             Position::Queued(_) | Position::Gone => false,
         };
-        let needs = |unit: &Unit| match unit.need {
+        let needs = |unit: &Unit| match unit.need() {
             Need::All => unit.open().any(runs_there),
             Need::Any => unit.open().all(runs_there),
             // What stands in the way of an end is found by its lane (`ends`).
@@ -485,7 +288,7 @@ impl Wait {
     }
 
     pub(super) fn waker(&self) -> Waker {
-        Waker::from(Arc::clone(&self.sleeper))
+        self.sleeper.waker()
     }
 }
 
@@ -495,8 +298,13 @@ impl Core {
         self.waits.last += 1;
         let id = self.waits.last;
         let places = held.iter().map(|view| self.lanes_of(*view).count()).sum();
-        let nothing =
-            On { units: Vec::new(), beside: Beside::Something, runs: Runs::Nothing, refusal: Refusal::Error };
+        let nothing = On {
+            units: Vec::new(),
+            beside: Beside::Something,
+            polled: None,
+            runs: Runs::Nothing,
+            refusal: Refusal::Error,
+        };
         let wait = Wait {
             id,
             worker: Arc::clone(me),
@@ -524,13 +332,16 @@ impl Core {
         self.lend();
         let mut effects = Effects::default();
         self.baton(&mut effects);
+        // If it was called to run a job, it is awake, and this costs nothing: what is left is looked at when that job has ended.
         let verdict = self.refuse(id, &mut effects);
         effects.wake.extend(self.ended_by_a_wait());
+        let verdict = self.forsaken(&mut effects).map_or(verdict, Verdict::Discard);
         (verdict, effects)
     }
 
-    /// Before a sleeper goes on: whether all places that it has lent are its own again. If not, it sleeps, and asks again when it is woken.
-    pub(crate) fn takes_back(&mut self, id: u64) -> (bool, Effects) {
+    /// Before a sleeper goes on: whether all places that it has lent are its own again. If not, it sleeps, and asks again when it is woken; then
+    /// there may be a job to be discarded, as one that would never begin.
+    pub(crate) fn takes_back(&mut self, id: u64) -> (bool, Option<Arc<dyn Task>>, Effects) {
         let mut effects = Effects::default();
         if self.waits.get(id).is_taking_back() {
             self.wakes(id);
@@ -553,19 +364,21 @@ impl Core {
             self.lend();
         }
         self.baton(&mut effects);
+        let mut forsaken = None;
         if !all {
             let verdict = self.refuse(id, &mut effects);
             assert!(
                 !matches!(verdict, Verdict::Deadlock),
                 "who takes back its places has no wait to be refused"
             );
+            forsaken = self.forsaken(&mut effects);
         }
-        (all, effects)
+        (all, forsaken, effects)
     }
 
     /// Workers sleep on these jobs: they are the next to be taken once they are runnable.
     fn prefer(&mut self, unit: &Unit) {
-        if unit.preferred.swap(true, Ordering::Relaxed) {
+        if !unit.is_first_preferred() {
             return;
         }
         for job in unit.open().filter(|target| target.is_own()).map(Target::task) {
@@ -581,6 +394,7 @@ impl Core {
                 Position::Queued(_) => place.set_awaited(),
             }
         }
+        unit.count(&mut self.waits.counted);
     }
 
     /// It is awake. It goes on once it `takes_back` what it has lent.
@@ -630,6 +444,14 @@ impl Core {
         (wait.on, effects)
     }
 
+    /// The job has ended, or will not run.
+    pub(super) fn set_gone(&mut self, job: &Place) {
+        job.set_gone();
+        if job.is_awaited() {
+            self.waits.counted.ended(job.id());
+        }
+    }
+
     /// A job that the sleeper may run now.
     fn runnable_for(&self, wait: &Wait) -> Option<Arc<dyn Task>> {
         let awaited = wait.may_run().find(|job| job.place().position() == Position::Queued(ROOT));
@@ -664,6 +486,20 @@ impl Core {
         wait.state = state;
         self.preparing -= usize::from(self.waits.get(id).worker.is_preparing());
         self.count_sleeper(id, |count, one| *count += one);
+        if self.ahead.is_some_and(|(job, lane)| !self.will_begin(job, lane)) {
+            // Only a wait that this one is inside of can run it, when this one has gone on: others need not wait for that.
+            self.ahead = None;
+            self.to_look_again = true;
+        }
+    }
+
+    /// Whether there is a thread for a runnable job, or a sleeper that can run it.
+    fn will_begin(&self, job: u64, lane: u32) -> bool {
+        let runs = |wait: &Wait| {
+            wait.may_run().any(|awaited| awaited.place().id() == job)
+                || (wait.on.runs == Runs::Awaited && wait.ends().any(|end| self.within(lane, end)))
+        };
+        self.has_thread() || self.waits.sleepers().any(runs)
     }
 
     /// Asleep -> awake.

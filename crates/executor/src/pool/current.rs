@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::Pool;
-use super::awaiting::{Awaiting, Others};
+use super::awaiting::Awaiting;
 use crate::cancel::CancelToken;
+use crate::core::Polled;
 use crate::lane::ROOT;
 use crate::sync::local;
 use crate::worker::Worker;
@@ -24,7 +25,8 @@ pub(super) struct Current {
     pub(super) depth: usize,
     /// What the innermost `block_on` has come upon; none outside a `block_on`.
     pub(super) awaited: Option<Awaiting>,
-    pub(super) others: Others,
+    /// What the innermost job has polled with other wakers.
+    pub(super) polled: Option<Arc<Polled>>,
     /// It has had its last job.
     pub(super) leaving: bool,
 }
@@ -38,7 +40,7 @@ impl Current {
             lanes: Vec::new(),
             depth: 0,
             awaited: None,
-            others: Others::default(),
+            polled: None,
             leaving: false,
         };
         CURRENT.with(|current| *current.borrow_mut() = Some(new));

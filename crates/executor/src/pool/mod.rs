@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 
 pub(crate) use awaiting::{Awaiting, Noted};
 pub(crate) use current::{current_job, current_pool, is_within, is_worker, with_token};
-pub(crate) use notes::{note_awaited, note_beside, restore_awaited, set_dead, swap_awaited, take_awaited};
+pub(crate) use notes::{
+    forget_polled, note_awaited, note_beside, restore_awaited, set_dead, swap_awaited, take_awaited,
+};
 pub(crate) use threads::spawn_std;
 use threads::{Refusal, timer_thread_of};
 pub(crate) use waiting::{Slept, Waiting};
@@ -108,6 +110,10 @@ fn expire_of(pool: Weak<Pool>) -> timer::Expire {
 impl Elsewhere for Pool {
     fn core(&self) -> Guard<'_, Core> {
         self.core.lock()
+    }
+
+    fn carry_out(self: Arc<Self>, effects: Effects) {
+        self.apply(effects);
     }
 }
 

@@ -12,28 +12,27 @@ use crate::core::Unit;
 
 /// A future that this thread polls waits for jobs. Says whether they would never end while this thread waits: then it must say so.
 pub(crate) fn note_awaited(cx: &Context<'_>, unit: impl FnOnce(&Arc<Pool>) -> Arc<Unit>) -> bool {
-    let noting = with_any(|current| {
-        let awaited = current.awaited.as_ref()?;
-        let in_full = !awaited.many && awaited.waker.will_wake(cx.waker());
-        (in_full || !current.lanes.is_empty()).then(|| Arc::clone(&current.pool))
-    });
+    let noting = with_any(|current| current.awaited.is_some().then(|| Arc::clone(&current.pool)));
     let Some(pool) = noting.flatten() else { return false };
     // Made, and dropped, while nothing is borrowed.
     let unit = unit(&pool);
     let noted = with_current(&pool, |current| {
         let awaited = current.awaited.as_mut()?;
-        let (in_full, in_view) = (awaited.waker.will_wake(cx.waker()), !current.lanes.is_empty());
-        if in_full && awaited.dead.iter().any(|dead| dead.is(&unit)) {
-            return None;
-        }
-        awaited.many |= in_full && awaited.units.len() >= NOTED_MAX;
-        if in_full && !awaited.many {
-            if !awaited.units.iter().any(|other| other.is(&unit)) {
-                awaited.units.push(Arc::clone(&unit));
+        if awaited.waker.will_wake(cx.waker()) {
+            if awaited.dead.iter().any(|dead| dead.is(&unit)) {
+                return None;
             }
-            return Some(Vec::new());
+            if awaited.units.iter().any(|other| other.is(&unit)) {
+                return Some(Vec::new());
+            }
+            if awaited.units.len() < NOTED_MAX {
+                awaited.units.push(Arc::clone(&unit));
+                return Some(Vec::new());
+            }
+            awaited.more += 1;
         }
-        Some(if in_view { current.others.note(Arc::clone(&unit)) } else { Vec::new() })
+        current.worker.set_noting(true);
+        Some(current.polled.get_or_insert_default().note(Arc::clone(&unit)))
     });
     noted.is_some_and(|noted| noted.is_none())
 }
@@ -42,10 +41,16 @@ pub(crate) fn note_awaited(cx: &Context<'_>, unit: impl FnOnce(&Arc<Pool>) -> Ar
 pub(crate) fn note_beside(pool: &Arc<Pool>, cx: &Context<'_>, address: usize) {
     with_current(pool, |current| {
         let Some(awaited) = &mut current.awaited else { return };
-        if !awaited.many && awaited.waker.will_wake(cx.waker()) && !awaited.beside.contains(&address) {
+        if awaited.more == 0 && awaited.waker.will_wake(cx.waker()) && !awaited.beside.contains(&address) {
             awaited.beside.push(address);
         }
     });
+}
+
+/// What was noted under this address, the first of its jobs, was given.
+pub(crate) fn forget_polled(address: usize) {
+    let forgotten = with_any(|current| current.polled.as_ref().and_then(|polled| polled.forget(address)));
+    drop(forgotten);
 }
 
 /// A `block_on` begins, or with `None` something else that polls; gives back what was noted outside it.
@@ -65,16 +70,17 @@ pub(crate) fn take_awaited(pool: &Arc<Pool>) -> Noted {
     let taken = with_current(pool, |current| {
         let awaited = current.awaited.as_mut()?;
         let (units, dead) = (std::mem::take(&mut awaited.units), std::mem::take(&mut awaited.dead));
-        let over = current.others.sweep();
+        let more = std::mem::take(&mut awaited.more);
         let noted = Noted {
-            copies: units.len() + std::mem::take(&mut awaited.beside).len(),
+            copies: units.len() + std::mem::take(&mut awaited.beside).len() + more,
             units,
-            all: !std::mem::take(&mut awaited.many),
-            others: current.others.units.values().cloned().collect(),
+            all: more == 0,
+            polled: current.polled.clone(),
+            in_view: !current.lanes.is_empty(),
         };
-        Some((noted, dead, over))
+        Some((noted, dead))
     });
-    let nothing = || Noted { units: Vec::new(), copies: 0, all: false, others: Vec::new() };
+    let nothing = || Noted { units: Vec::new(), copies: 0, all: false, polled: None, in_view: false };
     taken.flatten().map_or_else(nothing, |(noted, ..)| noted)
 }
 

@@ -8,6 +8,7 @@ use super::Pool;
 use super::current::with_current;
 use super::work::postpone_next;
 use crate::core::{Across, Core, Elsewhere, On, Verdict, Woken, refuse_across};
+use crate::error::JobError;
 use crate::guard::guarded;
 use crate::sync::Guard;
 use crate::timer;
@@ -42,8 +43,9 @@ impl Waiting {
     }
 
     fn has_all_places(&self) -> bool {
-        let (all, effects) = self.pool.core().takes_back(self.id);
+        let (all, forsaken, effects) = self.pool.core().takes_back(self.id);
         self.pool.apply(effects);
+        self.pool.discard(forsaken.into_iter().collect(), || JobError::WouldDeadlock);
         all
     }
 
@@ -56,6 +58,7 @@ impl Waiting {
             Verdict::Sleep => {}
             Verdict::Deadlock => return Slept::Deadlock,
             Verdict::Ask(others) => self.ask(others),
+            Verdict::Discard(job) => self.pool.discard(vec![job], || JobError::WouldDeadlock),
         }
         let help_by = timer::wake_by();
         let in_time = sleeper.sleep(deadline.into_iter().chain(help_by).min());
@@ -83,6 +86,7 @@ impl Waiting {
         let own = Arc::clone(&self.pool) as Arc<dyn Elsewhere>;
         let first = address(&own);
         let mut pools = BTreeMap::from([(first, own)]);
+        let mut tried = false;
         loop {
             pools.extend(unknown.into_iter().map(|pool| (address(&pool), pool)));
             let mut guards: Vec<(usize, Guard<'_, Core>)> =
@@ -91,12 +95,18 @@ impl Waiting {
             guards.sort_by_key(|(address, _)| *address != first);
             let mut cores: Vec<(usize, &mut Core)> =
                 guards.iter_mut().map(|(address, core)| (*address, &mut **core)).collect();
-            let answer = refuse_across(&mut cores, self.id);
+            let answer = refuse_across(&mut cores, self.id, &mut tried);
             drop(cores);
             drop(guards);
             match answer {
                 Across::Live => return,
                 Across::Ask(more) => unknown = more,
+                Across::LetThrough(address, effects) => {
+                    if let Some(pool) = pools.get(&address) {
+                        Arc::clone(pool).carry_out(effects);
+                    }
+                    unknown = Vec::new();
+                }
                 // If it was another's, this one may have completed another circle as well.
                 Across::Refused(waker) => {
                     guarded(move || waker.wake());

@@ -136,7 +136,7 @@ impl Pool {
     pub(super) fn run_inside(self: &Arc<Self>, me: &Arc<Worker>, task: Arc<dyn Task>) {
         let outer = with_current(self, |current| {
             current.depth += 1;
-            (current.awaited.take(), std::mem::take(&mut current.others))
+            (current.awaited.take(), current.polled.take())
         });
         let (now, mut tally) = (self.now(), Tally::new());
         let mut round =
@@ -144,11 +144,11 @@ impl Pool {
         round.begin();
         task.run(now, &mut round);
         guarded(move || drop(task));
-        let (awaited, others) = outer.expect("it is a worker that runs a job");
+        let (awaited, polled) = outer.expect("it is a worker that runs a job");
         let inner = with_current(self, |current| {
             current.depth -= 1;
             current.awaited = awaited;
-            std::mem::replace(&mut current.others, others)
+            std::mem::replace(&mut current.polled, polled)
         });
         guarded(move || drop(inner));
     }
@@ -214,13 +214,16 @@ impl Ending for Round<'_> {
         if let (Some(panic), Some(hook)) = (end.panic, &self.pool.settings.on_panic) {
             guarded(|| hook(panic));
         }
-        if self.place.lane != ROOT {
-            let others = with_current(self.pool, |current| {
-                current.lanes.pop();
-                (!current.others.units.is_empty()).then(|| std::mem::take(&mut current.others))
+        if self.place.lane != ROOT || self.me.is_noting() {
+            let polled = with_current(self.pool, |current| {
+                if self.place.lane != ROOT {
+                    current.lanes.pop();
+                }
+                current.polled.take()
             });
-            if let Some(others) = others.flatten() {
-                guarded(move || drop(others));
+            self.me.set_noting(self.inside);
+            if let Some(polled) = polled.flatten() {
+                guarded(move || drop(polled));
             }
         }
         self.me.end(self.inside);
