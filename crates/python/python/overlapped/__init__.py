@@ -9,16 +9,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ._executor import Executor, ExecutorStats, QueueFull
 from ._fetch import Fetch, fetch
 from ._overlapped import Record, Timings, __version__
 
+# For type checkers, which take it as true. The import of `typing` takes longer than all that is needed.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import concurrent as concurrent
     from . import requests as requests
     from ._aio import AsyncProxy, as_completed, gather, to_async
+    from ._executor import Executor, ExecutorStats, QueueFull
     from ._session import AsyncSession
 
 __all__ = [
@@ -37,10 +37,13 @@ __all__ = [
     "to_async",
 ]
 
-# These need asyncio, whose import takes longer than that of all the rest.
+# These need asyncio or concurrent.futures, whose imports take longer than that of all the rest.
 _LAZY = {
     "AsyncProxy": "_aio",
     "AsyncSession": "_session",
+    "Executor": "_executor",
+    "ExecutorStats": "_executor",
+    "QueueFull": "_executor",
     "as_completed": "_aio",
     "gather": "_aio",
     "to_async": "_aio",

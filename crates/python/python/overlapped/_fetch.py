@@ -10,12 +10,16 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import EllipsisType
-from typing import Any, TypeAlias
 
 from . import _overlapped
 from ._overlapped import Record
 
-Row: TypeAlias = "str | bytes | dict[str, Any]"
+# For type checkers, which take it as true: see `overlapped/__init__.py`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    Row: TypeAlias = "str | bytes | dict[str, Any]"
 
 # The least value of each option that is a whole number, and the most.
 _COUNTS = {
