@@ -36,13 +36,15 @@ use crate::clock::Clock;
 /// # }).unwrap();
 /// ```
 #[derive(Clone)]
-pub struct CookieJar(Arc<Mutex<Jar>>);
+pub struct CookieJar {
+    jar: Arc<Mutex<Jar>>,
+}
 
 impl CookieJar {
     /// An empty jar.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Jar::new(Bounds::RUN))))
+        Self { jar: Arc::new(Mutex::new(Jar::new(Bounds::RUN))) }
     }
 
     /// Adds the cookies of a file in the format of Netscape, which curl, wget and browsers' exports use. Returns the number of
@@ -120,7 +122,7 @@ impl CookieJar {
     }
 
     fn lock(&self) -> MutexGuard<'_, Jar> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
