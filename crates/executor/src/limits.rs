@@ -1,5 +1,5 @@
-//! The defaults and fixed bounds of an executor, but for how long a worker spins before it sleeps (`pool/work`) and how many units a
-//! `block_on` notes (`pool/awaiting`). What a caller can set is documented at `Builder`, `Map` and `Unblock`.
+//! The defaults and fixed bounds of an executor, but for how long a worker spins before it sleeps (`pool/work`). What a caller can set is
+//! documented at `Builder`, `Map` and `Unblock`.
 
 use std::time::Duration;
 
@@ -48,6 +48,10 @@ pub(crate) const TIMER_CONTENDED: Duration = Duration::from_millis(1);
 /// How deep jobs are run inside waits for them on one thread, before such a wait is an error instead: a stack of 2 MiB has room for
 /// that many, at 16 KiB for each and what it calls.
 pub(crate) const RUN_INSIDE_MAX: usize = 64;
+/// A `block_on` that polls more units than this with its own waker is not searched for circles.
+pub(crate) const NOTED_MAX: usize = 64;
+/// Units that a job has polled with other wakers, and that are kept without a sweep.
+pub(crate) const POLLED_SWEEP_MIN: usize = 64;
 /// Handles of a `try_scope` that are kept without a sweep.
 pub(crate) const SCOPE_SWEEP_MIN: usize = 64;
 

@@ -1,17 +1,16 @@
-//! Waits that would never end: how they are found, and to whom they are refused.
-//!
-//! Must never refuse a wait that can end, nor look at more sleepers than a wait depends on.
+//! Deadlock detection: finds waits that would never end, and chooses the one that is refused. A wait that can end is never refused, and
+//! only the sleepers that a wait depends on are visited.
 //!
 //! Sleepers, units and views are a graph of AND and OR: a sleeper goes on if any of its units is done, or by what is beside them; a unit is
 //! done if all, or any, of its jobs are; a job ends if it runs on a thread that goes on, or gets a place in each of its views, and a
 //! thread. A sleeper is *live* if that follows from what is known: a thread that is awake goes on, a deadline comes, a job that has not
-//! begun will end. The others are stuck. When a sleeper falls asleep, and is stuck, it has completed a circle, and one of it is refused:
-//! itself, or the first that it waits for and that can be told. If it is live, all others are as live as they were before.
+//! begun will end. The others are stuck. When a sleeper falls asleep, and is stuck, it has completed a circle, and one wait of it is
+//! refused: its own, or the first in the circle that can be woken with an error. If it is live, all others are as live as they were before.
 //!
-//! From the sleeper in question on, only what it depends on is looked at: each of these once, and again when one that it asked for turns
-//! out to be live. In a chain of waits that is the last link, whatever the length.
+//! The search visits only what the sleeper depends on: each node once, and again when a node that it depends on turns out to be live. In a
+//! chain of waits that is the last link, whatever the length.
 //!
-//! A wait for a job of another pool is looked into with the mutexes of both held (`across`), in the order of their addresses.
+//! A wait for a job of another pool is searched with the mutexes of both held (`across`), taken in the order of their addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +41,7 @@ impl Core {
     }
 
     /// A place has gone back to a sleeper that had lent it, and not to the next in the queue: what waited for that one may wait for ever
-    /// now, although nobody has fallen asleep.
+    /// now, although no worker has fallen asleep.
     pub(super) fn refuse_held_up(&mut self, effects: &mut Effects) {
         let held_up = |wait: &Wait| {
             let mut positions = wait.jobs().map(|job| job.place().position());
@@ -122,7 +121,7 @@ impl Core {
 
     /// Of sleepers that are stuck: whose wait is refused.
     fn victim(&self, stuck: &[u64]) -> Option<u64> {
-        // One that could not go on, because its place is lent to another that is stuck, would be told in vain.
+        // A sleeper whose place is lent to another that is stuck could not go on after a refusal.
         let lent_to_stuck = |wait: &Wait| {
             let sleepers = wait.lent.iter().filter_map(|(_, job)| match job.place().position() {
                 Position::Running(worker) => self.waits.sleeper_of(worker),
@@ -311,7 +310,7 @@ impl<'a> Chart<'a> {
             let lenders = core.behind(wait, &by_worker);
             core.lanes_of(view).all(|lane| {
                 core.seen(lane).has_place()
-                    || core.stranger(lane, place).is_some()
+                    || core.placed_behind(lane, place).is_some()
                     || lenders.iter().any(|lender| core.can_spare(lender, lane))
             }) && (wait.on.runs == Runs::Awaited || self.a_thread_will_come(pool))
         });
@@ -343,7 +342,7 @@ impl<'a> Chart<'a> {
             })
     }
 
-    /// Whether all that stands in the way of an end will end: what runs, and what is queued.
+    /// Whether everything that delays an end will end: what runs, and what is queued.
     fn will_come(&mut self, pool: usize, end: &End, wait: &'a Wait) -> bool {
         let Some(of) = self.pool_of(pool, end.pool.as_ref()) else { return true };
         let sleeper = (of == pool).then_some(wait);
@@ -414,7 +413,7 @@ impl<'a> Chart<'a> {
         lanes.all(|lane| {
             self.will_have_place(pool, lane)
                 || sleeper.is_some_and(|wait| self.will_be_lent(pool, lane, wait))
-                || displaces.is_some_and(|job| core.stranger(lane, job.place()).is_some())
+                || displaces.is_some_and(|job| core.placed_behind(lane, job.place()).is_some())
         }) && (runs || self.a_thread_will_come(pool))
     }
 

@@ -1,6 +1,5 @@
-//! What becomes of waits that the pool cannot look into, when it has no thread left.
-//!
-//! Must never refuse anything while a thread may still come, or while something that the pool does not know may wake a sleeper.
+//! Thread exhaustion: waits that the pool cannot look into, when it has no thread left. Nothing is refused while a thread may still
+//! start, or while something outside the pool may wake a sleeper.
 //!
 //! A combinator with wakers of its own (`FuturesUnordered`) hides which of its jobs its `block_on` needs, and what else it waits for. So such
 //! a sleeper is taken to be live (`deadlock`). That holds as long as its jobs can begin. When all threads sleep, no other may be started,

@@ -1,11 +1,11 @@
-//! Places in views that sleepers lend to what they sleep on.
-//!
-//! Must never let two jobs use one place at a time, nor give a place to anything but a job that its holder sleeps on.
+//! Places in views that sleepers lend to what they sleep on. A place is used by one job at a time, and lent only to a job that its holder
+//! sleeps on.
 //!
 //! The rules:
 //!
 //! - A sleeper lends a place to a job that it sleeps on, directly or through other sleepers, and that is held up by the view; each place to
-//!   one job at a time. Who sleeps on the end of a lane sleeps on all jobs that are left in it. So a view of limit 1 may wait for itself, and no two of its jobs run at once.
+//!   one job at a time. A sleeper on the end of a lane sleeps on all jobs that are left in it. So a view of limit 1 may wait for itself,
+//!   and no two of its jobs run at once.
 //! - It lends whatever else may wake it, a deadline included: it cannot know which comes first. It takes the place back before it goes on.
 //! - If all that is left is to let a job that is slept on through before one that has its place in the view and has not begun, that is done.
 //! - Loans go to jobs that begin later than the lender. So among sleepers that wait for each other's places there is always one that has
@@ -41,8 +41,8 @@ impl Core {
         }
     }
 
-    /// A place in the view was lent to a job that a thread will take. Who counted on a place that went back just now can count on this job's
-    /// end as well: nobody has less to hope for, and there is no need to look.
+    /// A place in the view was lent to a job that a thread will take. A sleeper that depended on the place that went back just now can depend
+    /// on the end of this job as well, so no search is needed.
     fn is_lent_again(&mut self, view: u32) {
         if let Some(at) = self.went_back.iter().position(|other| *other == view) {
             self.went_back.swap_remove(at);
@@ -190,7 +190,7 @@ impl Core {
             if job.place().position() != Position::Queued(view) {
                 continue;
             }
-            let Some(other) = self.stranger(view, job.place()) else { return };
+            let Some(other) = self.placed_behind(view, job.place()) else { return };
             self.displace(view, &other, job.place(), wakers);
         }
     }
@@ -212,16 +212,16 @@ impl Core {
         self.release(other.place(), parent, at, wakers);
     }
 
-    /// A job that has a place of its own in the view, and is queued further on.
-    pub(super) fn stranger(&self, view: u32, job: &Place) -> Option<Arc<dyn Task>> {
+    /// A job that has a place of its own in the view, not a borrowed one, and is queued behind it.
+    pub(super) fn placed_behind(&self, view: u32, job: &Place) -> Option<Arc<dyn Task>> {
         let mut queues = vec![&self.first, &self.root.queue];
         queues.extend(self.lanes_of(view).skip(1).map(|lane| &self.seen(lane).queue));
-        let stranger = |task: &&Arc<dyn Task>| {
+        let is_placed = |task: &&Arc<dyn Task>| {
             let place = task.place();
             let borrowed = || self.waits.all().any(|wait| wait.loan_to(view, place).is_some());
             !std::ptr::eq(place, job) && self.within(place.lane, view) && !borrowed()
         };
-        let found = queues.into_iter().find_map(|queue| queue.iter().find(stranger).cloned());
-        found.or_else(|| self.inbox.lock().queue.iter().find(stranger).cloned())
+        let found = queues.into_iter().find_map(|queue| queue.iter().find(is_placed).cloned());
+        found.or_else(|| self.inbox.lock().queue.iter().find(is_placed).cloned())
     }
 }

@@ -1,6 +1,6 @@
 //! What can wake a sleeper: jobs that are awaited together, the end of a lane, and what is beside them.
 //!
-//! Must never be changed but under the pool's mutex, except for what says so.
+//! Changed only under the pool's mutex, except where a field says otherwise.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use super::{Core, Effects};
 use crate::cell::{Position, Task};
+use crate::limits;
 use crate::sync::Guard;
 
 /// What a worker sleeps on: it goes on as soon as one of the units is done, or by what is beside them.
@@ -61,7 +62,7 @@ pub(crate) struct Unit {
     skips: Vec<AtomicU32>,
     /// A worker has slept on it, and so its jobs are taken before others.
     preferred: AtomicBool,
-    /// It was given as a whole: it can wake nobody any more.
+    /// It was given as a whole: it can wake no sleeper any more.
     given: AtomicBool,
     /// If they are so many that their ends are counted, and not looked for.
     counter: OnceLock<Arc<Counter>>,
@@ -95,7 +96,7 @@ pub(crate) struct Target {
     settles: Settles,
     /// `None`: of the pool whose worker waits.
     pool: Option<Arc<dyn Elsewhere>>,
-    /// Its result was taken: nobody waits for it any more.
+    /// Its result was taken: no sleeper waits for it any more.
     given: AtomicBool,
 }
 
@@ -213,7 +214,7 @@ impl Unit {
         self.targets.first().map_or(0, |target| std::ptr::from_ref(target.task.place()).addr())
     }
 
-    /// Whether nobody waits for any of its jobs any more, or all are gone.
+    /// Whether no sleeper waits for any of its jobs any more, or all are gone.
     pub(crate) fn is_over(&self) -> bool {
         if self.given.load(Ordering::Relaxed) {
             return true;
@@ -277,7 +278,7 @@ impl Unit {
         }
     }
 
-    /// Says whether this is the first time that a worker sleeps on it.
+    /// True if this is the first time that a worker sleeps on it.
     pub(super) fn is_first_preferred(&self) -> bool {
         !self.preferred.swap(true, Ordering::Relaxed)
     }
@@ -372,12 +373,9 @@ pub(crate) struct Polled(Mutex<Noted>);
 #[derive(Default)]
 struct Noted {
     units: BTreeMap<usize, Arc<Unit>>,
-    /// At so many, those that are over are dropped.
+    /// When there are this many, those that are over are dropped.
     sweep_at: usize,
 }
-
-/// What is swept at least.
-const SWEPT_MIN: usize = 64;
 
 impl Polled {
     fn lock(&self) -> MutexGuard<'_, Noted> {
@@ -390,7 +388,7 @@ impl Polled {
         let mut dropped: Vec<Arc<Unit>> = noted.units.insert(unit.key(), unit).into_iter().collect();
         if noted.units.len() >= noted.sweep_at {
             dropped.extend(noted.sweep());
-            noted.sweep_at = (noted.units.len() * 2).max(SWEPT_MIN);
+            noted.sweep_at = (noted.units.len() * 2).max(limits::POLLED_SWEEP_MIN);
         }
         dropped
     }

@@ -1,6 +1,5 @@
-//! Workers that sleep in the middle of a job: what can wake each of them, and what becomes of it.
-//!
-//! Must never wait or wake itself: as the rest of `core`, it is plain data under the pool's mutex.
+//! Workers that sleep in the middle of a job: what can wake each of them, and the state of its wait. As the rest of `core`, this is plain
+//! data under the pool's mutex, which neither blocks nor wakes anything.
 //!
 //! One rule covers every wait of this crate (`Job::wait`, `gather`, `as_completed`, `wait`, `JobSet`, a scope's end, `Unblock`,
 //! `block_on` of anything): *a thread that sleeps registers what can wake it, is replaced, and lends its places in views to what it
@@ -55,7 +54,7 @@ enum State {
     Asleep,
     /// It was woken to run a job that it waits for.
     Called,
-    /// It was woken to be told that it would wait for ever.
+    /// It was woken because its wait is refused: it would wait for ever.
     Doomed,
     /// Its wait is over; it sleeps until the places that it has lent are its own again.
     TakingBack,
@@ -267,7 +266,7 @@ impl Wait {
         let needs = |unit: &Unit| match unit.need() {
             Need::All => unit.open().any(runs_there),
             Need::Any => unit.open().all(runs_there),
-            // What stands in the way of an end is found by its lane (`ends`).
+            // What delays an end is found by its lane (`ends`).
             Need::End => false,
         };
         !self.is_taking_back() && !self.has_beside() && self.on.units.iter().all(|unit| needs(unit))
@@ -471,7 +470,7 @@ impl Core {
         Some(waker)
     }
 
-    /// The wait of a sleeper is refused: it is woken to be told.
+    /// The wait of a sleeper is refused: it is woken with the error.
     pub(super) fn doom(&mut self, id: u64) -> Waker {
         self.wakes(id);
         let wait = self.waits.at(id);

@@ -1,27 +1,25 @@
 //! What a `block_on` on a worker has polled, as plain data.
 //!
-//! Must never drop a unit while a thread's values are borrowed: it may hold the last of a result.
+//! Units are returned to be dropped, and not dropped while a thread-local is borrowed: a unit may own the last reference to a result,
+//! whose `Drop` is user code.
 
 use std::sync::Arc;
 use std::task::Waker;
 
 use crate::core::{Polled, Unit};
 
-/// What a `block_on` on a worker has come upon.
+/// What a `block_on` on a worker waits for.
 pub(crate) struct Awaiting {
     pub(super) waker: Waker,
     /// In the last poll, with this very waker.
     pub(super) units: Vec<Arc<Unit>>,
     /// Where else the waker is kept, for one of these to use and for nothing else.
     pub(super) beside: Vec<usize>,
-    /// How many more than it is worth to look at.
+    /// How many more than [`crate::limits::NOTED_MAX`].
     pub(super) more: usize,
-    /// Units that would never be done while this thread waits for them: they say so at the next poll.
+    /// Units that would never be done while this thread waits for them: their next poll gives the error.
     pub(super) dead: Vec<Arc<Unit>>,
 }
-
-/// A `block_on` that polls more units than this with its own waker is not looked into.
-pub(super) const NOTED_MAX: usize = 64;
 
 impl Awaiting {
     pub(super) fn new(waker: Waker) -> Self {

@@ -1,6 +1,5 @@
-//! What a worker's thread knows of itself, and what other files ask about the thread they are on.
-//!
-//! Must never keep the thread's values borrowed while the user's code runs.
+//! The thread-local state of a worker's thread, and queries about the current thread. It is never borrowed while user code runs, which
+//! may reach it again.
 
 use std::sync::Arc;
 
@@ -14,16 +13,16 @@ use crate::worker::Worker;
 
 local!(CURRENT: Current);
 
-/// What a worker's thread knows of itself. It is made before anything else in the thread, so that it is dropped after all other values
-/// of the thread: then the thread is gone.
+/// The state of a worker's thread. It is initialized before any other thread-local, so that it is dropped after all of them; its drop
+/// reports the thread as ended.
 pub(super) struct Current {
     pub(super) pool: Arc<Pool>,
     pub(super) worker: Arc<Worker>,
     /// The views of the jobs that it is in the middle of.
     pub(super) lanes: Vec<u32>,
-    /// Jobs that are run inside others, here and now.
+    /// How deep jobs are run inside waits of other jobs on this thread.
     pub(super) depth: usize,
-    /// What the innermost `block_on` has come upon; none outside a `block_on`.
+    /// What the innermost `block_on` waits for; none outside a `block_on`.
     pub(super) awaited: Option<Awaiting>,
     /// What the innermost job has polled with other wakers.
     pub(super) polled: Option<Arc<Polled>>,

@@ -1,16 +1,16 @@
-//! Futures that a worker polls note what they wait for, so that its `block_on` can say what it sleeps on.
-//!
-//! Must never note what can be woken by something else as well.
+//! Futures that a worker polls note what they wait for, so that its `block_on` can report what it sleeps on.
 
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use super::Pool;
-use super::awaiting::{Awaiting, NOTED_MAX, Noted};
+use super::awaiting::{Awaiting, Noted};
 use super::current::{with_any, with_current};
 use crate::core::Unit;
+use crate::limits;
 
-/// A future that this thread polls waits for jobs. Says whether they would never end while this thread waits: then it must say so.
+/// A future that this thread polls waits for jobs. True if they would never end while this thread waits: then the future must give the
+/// error.
 pub(crate) fn note_awaited(cx: &Context<'_>, unit: impl FnOnce(&Arc<Pool>) -> Arc<Unit>) -> bool {
     let noting = with_any(|current| current.awaited.is_some().then(|| Arc::clone(&current.pool)));
     let Some(pool) = noting.flatten() else { return false };
@@ -25,7 +25,7 @@ pub(crate) fn note_awaited(cx: &Context<'_>, unit: impl FnOnce(&Arc<Pool>) -> Ar
             if awaited.units.iter().any(|other| other.is(&unit)) {
                 return Some(Vec::new());
             }
-            if awaited.units.len() < NOTED_MAX {
+            if awaited.units.len() < limits::NOTED_MAX {
                 awaited.units.push(Arc::clone(&unit));
                 return Some(Vec::new());
             }
@@ -65,7 +65,7 @@ pub(crate) fn restore_awaited(pool: &Arc<Pool>, outer: Option<Awaiting>) {
     drop(inner);
 }
 
-/// What the last poll has come upon.
+/// What the last poll has noted.
 pub(crate) fn take_awaited(pool: &Arc<Pool>) -> Noted {
     let taken = with_current(pool, |current| {
         let awaited = current.awaited.as_mut()?;
