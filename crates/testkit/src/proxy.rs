@@ -246,7 +246,7 @@ async fn http(
     server.write_all(&body).await?;
     tokio::io::copy(&mut server, client).await?;
     client.flush().await?;
-    Ok(true)
+    Ok(value("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close")))
 }
 
 async fn socks(mut client: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) -> io::Result<()> {
