@@ -1,6 +1,6 @@
 //! Hooks of tokens: what interrupts a job that blocks, and how it is taken back.
 //!
-//! Must never hold a lock while a hook runs or is dropped.
+//! No lock is held while a hook runs or is dropped.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};

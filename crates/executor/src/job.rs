@@ -271,7 +271,7 @@ impl<R> Job<R> {
         self.over
     }
 
-    /// Nobody waits for it any more on this thread.
+    /// This thread waits for it no longer.
     fn forget(&mut self) {
         if std::mem::replace(&mut self.noted, false) {
             pool::forget_polled(std::ptr::from_ref(self.cell.place()).addr());
