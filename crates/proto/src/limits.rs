@@ -312,10 +312,19 @@ pub const PARK_ASKED_MAX: u8 = 10;
 /// Time that a host may stay parked, over all its parkings since its last good answer, before it counts as down, so that
 /// a run ends that gives up no host (`--host-down-after 0`).
 pub const PARKED_SUM_MAX: Nanos = Nanos::from_secs(2 * 86_400);
+/// Answers between two refusals of a host that are few: it may refuse by chance.
+pub const SHORT_RUN_MAX: u8 = 8;
+/// How often there are so few, before a host counts as one that refuses by chance.
+pub const SHORT_RUNS_MIN: u8 = 4;
+/// The longest parking of such a host.
+pub const PARK_MAX_MIXED: Nanos = Nanos::from_secs(4);
+/// Parkings in a row before such a host may be given up: so many are no chance.
+pub const PARKINGS_MIN_MIXED: u8 = 20;
 /// The lowest rate to which answers 429 slow a host, in starts in a thousand seconds: 6 a minute. Lower limits of a host
 /// are met by parking it.
 pub const SLOWED_RATE_MIN: u32 = 100;
-/// The same for other refusals: they may speak of single pages, and many broken pages must not stop a healthy host.
+/// The same for other refusals, and for hosts that refuse by chance: they may speak of single pages, and many broken pages must
+/// not stop a healthy host.
 pub const SLOWED_RATE_MIN_PAGES: u32 = 1_000;
 /// The rate from which on a host is not slowed any more, in starts in a thousand seconds: more than a host of this
 /// machine takes.

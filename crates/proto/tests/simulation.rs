@@ -64,6 +64,8 @@ enum Nature {
     OneLimited,
     /// Always answers 429.
     Forbidding,
+    /// Answers 429 to every second request, by chance.
+    Half,
     /// Breaks the connection of the first attempt at each row.
     Dropping,
     /// Breaks every connection.
@@ -401,6 +403,7 @@ impl World<'_> {
             BrokenFirst if job.row.0 < 1_000 => (quick, status(503)),
             OneLimited if job.row.0.is_multiple_of(100) => (quick, status(429)),
             Forbidding => (quick, status(429)),
+            Half if self.random.below(2) == 0 => (quick, status(429)),
             Dropping if job.attempts > 1 => (quick, status(200)),
             Dropping | Breaking => (quick, Answer::End(Ending::Failed(ErrorKind::HttpReset))),
             Restarting if (10..20).contains(&(now.0 / 1_000_000_000 % 60)) => {
@@ -412,7 +415,7 @@ impl World<'_> {
             Gone => (Nanos::from_millis(1), Answer::End(Ending::Failed(ErrorKind::ConnectRefused))),
             Dying if now > Nanos::from_secs(60) => no_connection,
             Flaky | BrokenPages | Redirecting | Limiting | Overloaded | Dying | Restarting | Metered
-            | Leaky | Deploying | HalfBroken | BrokenFirst | OneLimited => (quick, status(200)),
+            | Leaky | Deploying | HalfBroken | BrokenFirst | OneLimited | Half => (quick, status(200)),
         }
     }
 
@@ -817,6 +820,22 @@ fn a_host_that_refuses_for_ever_is_given_up() {
             let end = report.end.as_secs_f64();
             assert!((span as f64..1.5 * span as f64 + 5.0).contains(&end), "{what}");
         }
+    }
+}
+
+/// A host that refuses every second request by chance refuses many in a row now and then. It was given up, and lost nearly
+/// all of its rows.
+#[test]
+fn a_host_that_refuses_by_chance_is_not_given_up() {
+    for seed in 1..=8 {
+        let plan = Plan { first: Some(Half), window_rows: 100_000, ..Plan::new(ALL, 1, 1_000, few_hosts()) };
+        let report = run(seed, &plan, &plan.pace).unwrap();
+        let what = format!("seed {seed}: {report:?}");
+        println!("{what}");
+        assert_eq!((report.failed, report.doomed), (0, 0), "{what}");
+        // A row may be refused whenever it is tried.
+        assert!(report.refused <= 30, "{what}");
+        assert!(report.attempts < 2_300 && report.end < Nanos::from_secs(3_600), "{what}");
     }
 }
 

@@ -30,7 +30,9 @@
 //! - Origins that have not answered hold at most `connects_max` of the requests in flight together; their other rows wait
 //!   in a queue of origins. So many hosts that swallow connects do not hold back those that answer.
 //! - A host that has given no other answer for `host_down_after`, and was parked twice, is *down*: its rows fail at once.
-//!   The first ten parkings that it asked for do not count. Without that limit it is down after two days of parkings.
+//!   The first ten parkings that it asked for do not count. Without that limit it is down after two days of parkings. One that
+//!   refuses some requests and answers others in turn may refuse many in a row by chance: it is parked for at most 4 s, down only
+//!   after twenty parkings in a row, and its rate is not lowered below one a second.
 //! - Refusals and timeouts halve the host's concurrency limit; good answers raise it by one (AIMD).
 //! - `host_errors_max` failures in a row to reach an *origin* (scheme, host, port) park it: for 1 s, doubling to 60 s,
 //!   with jitter. At the end of each parking one of its rows probes it. A probe that fails does not count as an attempt

@@ -44,6 +44,10 @@ pub(super) struct Refusals {
     strikes: u8,
     /// Parkings in a row.
     parkings: u8,
+    /// Other answers since the last refusal.
+    run: u8,
+    /// How often only a few other answers came between two refusals; longer runs count against it.
+    short_runs: u8,
     /// The last refusal was not 429: it may speak of its page.
     is_by_page: bool,
     /// Its rate rises fast until it refuses again: it was away, and not asked too often.
@@ -158,6 +162,7 @@ impl Refusals {
         self.was_away |= self.is_by_page && self.parkings >= limits::PARKINGS_MIN;
         (self.strikes, self.parkings, self.parked_s, self.down) = (0, 0, 0, false);
         self.served_at = now;
+        self.run = self.run.saturating_add(1);
         if self.is_slowed() && self.parked_until <= now {
             self.raise();
         }
@@ -170,6 +175,7 @@ impl Refusals {
         let is_of_page = self.served_at > first_started && now - first_started >= limits::PAGE_AFTER;
         if !is_of_page {
             self.strike(refusal, now);
+            self.end_run();
             self.down |= pace.host_errors_max > 0 && self.is_over(pace, now);
         }
         // What was in flight when it was parked does not lengthen the parking.
@@ -206,18 +212,39 @@ impl Refusals {
         self.struck_row = row;
     }
 
+    /// Ends a run of answers that are no refusals.
+    fn end_run(&mut self) {
+        self.short_runs = match std::mem::take(&mut self.run) {
+            0 => self.short_runs,
+            1..=limits::SHORT_RUN_MAX => (self.short_runs + 1).min(3 * limits::SHORT_RUNS_MIN),
+            _ => self.short_runs / 2,
+        };
+    }
+
+    /// True if it answers some requests and refuses others, in turn: then several refusals in a row may be chance, and it is
+    /// not away.
+    fn is_mixed(&self) -> bool {
+        self.short_runs >= limits::SHORT_RUNS_MIN
+    }
+
     /// True if it has refused for so long that it is given up.
     fn is_over(&self, pace: &Pace, now: Nanos) -> bool {
         let over = pace.host_down_after.is_some_and(|span| now - self.since >= span);
-        let often = self.is_refusing() && self.parkings >= limits::PARKINGS_MIN;
+        let often = self.is_refusing() && self.parkings >= self.parkings_min();
         let parked = Nanos::from_secs(u64::from(self.parked_s));
         (pace.adaptive && often && over) || parked >= limits::PARKED_SUM_MAX
+    }
+
+    /// Parkings in a row before it may be given up.
+    fn parkings_min(&self) -> u8 {
+        if self.is_mixed() { limits::PARKINGS_MIN_MIXED } else { limits::PARKINGS_MIN }
     }
 
     /// The end of a parking that it did not ask for. The jitter only lengthens; the last probe is when it is about to be
     /// given up.
     fn pause(&self, pace: &Pace, now: Nanos, draw: u64) -> Nanos {
-        let span = retry::doubled(limits::PARK_BASE, u32::from(self.parkings), limits::PARK_MAX);
+        let most = if self.is_mixed() { limits::PARK_MAX_MIXED } else { limits::PARK_MAX };
+        let span = retry::doubled(limits::PARK_BASE, u32::from(self.parkings), most);
         let until = now + (span + retry::fraction(Nanos(span.0 / 4), draw)).min(limits::PARK_MAX);
         let last = pace.host_down_after.map_or(Nanos::MAX, |span| self.since + span);
         if last > now { until.min(last) } else { until }
@@ -238,7 +265,9 @@ impl Refusals {
     fn slow(&mut self, status: u16) {
         let counted = u32::from(self.starts.max(self.starts_before)).max(1) * 1_000;
         let rate = if self.is_slowed() { self.rate.min(counted) } else { counted };
-        let least = if status == 429 { limits::SLOWED_RATE_MIN } else { limits::SLOWED_RATE_MIN_PAGES };
+        // Chance does not depend on the rate.
+        let by_rate = status == 429 && !self.is_mixed();
+        let least = if by_rate { limits::SLOWED_RATE_MIN } else { limits::SLOWED_RATE_MIN_PAGES };
         self.rate = (rate / 2).max(least.min(rate)).min(limits::SLOWED_RATE_MAX);
     }
 
