@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use crate::error::{JobError, Panic};
 use crate::group::Group;
 use crate::guard::{guarded, wake_guarded};
+use crate::lane::ViewId;
 use crate::origin::Origin;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::trace::Trace;
@@ -32,7 +33,7 @@ const PLACE_GIVEN: u64 = 1 << 61;
 
 /// The pool's bookkeeping of one job. Written under the lock of the inbox while the job enters it, otherwise under the pool's.
 pub(crate) struct Place {
-    pub(crate) lane: u32,
+    pub(crate) lane: ViewId,
     pub(crate) origin: Origin,
     at: AtomicU32,
     ticket: AtomicU64,
@@ -43,7 +44,7 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
     /// In the queue of this lane.
-    Queued(u32),
+    Queued(ViewId),
     /// On the worker of this number.
     Running(u32),
     /// It has ended, was cancelled or was not let in.
@@ -51,8 +52,14 @@ pub(crate) enum Position {
 }
 
 impl Place {
-    fn new(lane: u32, origin: Origin) -> Self {
-        Place { lane, origin, at: AtomicU32::new(lane), ticket: AtomicU64::new(GONE), id: AtomicU64::new(0) }
+    fn new(lane: ViewId, origin: Origin) -> Self {
+        Place {
+            lane,
+            origin,
+            at: AtomicU32::new(lane.0),
+            ticket: AtomicU64::new(GONE),
+            id: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -64,8 +71,8 @@ impl Place {
     }
 
     /// The lane in whose queue the job is.
-    pub(crate) fn at(&self) -> u32 {
-        self.at.load(Ordering::Relaxed)
+    pub(crate) fn at(&self) -> ViewId {
+        ViewId(self.at.load(Ordering::Relaxed))
     }
 
     pub(crate) fn ticket(&self) -> u64 {
@@ -103,8 +110,8 @@ impl Place {
         self.id.store(self.id.load(Ordering::Relaxed) | PLACE_GIVEN, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_queued(&self, at: u32, ticket: u64) {
-        self.at.store(at, Ordering::Relaxed);
+    pub(crate) fn set_queued(&self, at: ViewId, ticket: u64) {
+        self.at.store(at.0, Ordering::Relaxed);
         self.ticket.store(ticket, Ordering::Relaxed);
     }
 
@@ -254,7 +261,7 @@ impl<F, R> Cell<F, R>
 where
     F: FnOnce() -> R,
 {
-    pub(crate) fn new(lane: u32, origin: Origin, trace: Trace, now: u64, closure: F) -> Self {
+    pub(crate) fn new(lane: ViewId, origin: Origin, trace: Trace, now: u64, closure: F) -> Self {
         Cell {
             place: Place::new(lane, origin),
             state: Mutex::new(State {

@@ -9,7 +9,7 @@ use crate::cell::{Awaited, Cell, Task};
 use crate::core::Entry;
 use crate::error::{Full, JobError};
 use crate::job::Job;
-use crate::lane::ROOT;
+use crate::lane::{ROOT, ViewId};
 use crate::metrics::Metrics;
 use crate::origin::{Label, Origin};
 use crate::pool::{self, Pool};
@@ -42,7 +42,7 @@ pub struct Executor {
 
 struct Handle {
     pool: Arc<Pool>,
-    lane: u32,
+    lane: ViewId,
     /// The handle of which this one is a view: a view keeps its executor open.
     _outer: Option<Executor>,
 }
@@ -291,7 +291,7 @@ impl Executor {
         &self.handle.pool
     }
 
-    pub(crate) fn lane(&self) -> u32 {
+    pub(crate) fn lane(&self) -> ViewId {
         self.handle.lane
     }
 

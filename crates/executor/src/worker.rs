@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
 use crate::cell::Place;
-use crate::lane::ROOT;
+use crate::lane::{ROOT, ViewId};
 use crate::origin::Origin;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, Parker};
 
@@ -113,9 +113,9 @@ pub(crate) struct Worker {
     /// Jobs of which that one is run inside, the outermost first.
     outer: Mutex<Vec<Running>>,
     /// Jobs that wait for the end of a lane, and of which; 0 for what runs here outside any job.
-    ending: Mutex<Vec<(u64, u32)>>,
+    ending: Mutex<Vec<(u64, ViewId)>>,
     /// The tokens of the jobs that run here, with their lanes, the innermost last.
-    pub(crate) tokens: Mutex<Vec<(u32, CancelToken)>>,
+    pub(crate) tokens: Mutex<Vec<(ViewId, CancelToken)>>,
     /// It runs the start hook, and has not looked for work yet.
     pub(crate) preparing: AtomicBool,
     /// One of its jobs notes what it polls with other wakers, or did. Only its own thread asks.
@@ -126,7 +126,7 @@ pub(crate) struct Worker {
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
     pub(crate) job: u64,
-    pub(crate) lane: u32,
+    pub(crate) lane: ViewId,
     pub(crate) since: u64,
     pub(crate) origin: Origin,
 }
@@ -210,7 +210,7 @@ impl Worker {
         }
     }
 
-    fn set(&self, job: u64, lane: u32, since: u64, origin: &Origin) {
+    fn set(&self, job: u64, lane: ViewId, since: u64, origin: &Origin) {
         // Not the one before any more, while the rest is written.
         self.job.store(0, Ordering::Release);
         let (at, label) = &self.origin_addresses;
@@ -222,7 +222,7 @@ impl Worker {
             at.store(new.0, Ordering::Relaxed);
             label.store(new.1, Ordering::Relaxed);
         }
-        self.lane.store(lane, Ordering::Relaxed);
+        self.lane.store(lane.0, Ordering::Relaxed);
         self.since.store(since, Ordering::Relaxed);
         self.job.store(job, Ordering::Release);
     }
@@ -234,7 +234,8 @@ impl Worker {
             if job == 0 {
                 return None;
             }
-            let (lane, since) = (self.lane.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed));
+            let (lane, since) =
+                (ViewId(self.lane.load(Ordering::Relaxed)), self.since.load(Ordering::Relaxed));
             let origin = self.origin.lock().clone();
             // Otherwise that job has ended meanwhile, and this may be the origin of the next.
             if self.job.load(Ordering::Acquire) == job {
@@ -244,8 +245,8 @@ impl Worker {
     }
 
     /// The lane of the innermost job, for the worker's own thread.
-    pub(crate) fn own_lane(&self) -> u32 {
-        if self.job.load(Ordering::Relaxed) == 0 { ROOT } else { self.lane.load(Ordering::Relaxed) }
+    pub(crate) fn own_lane(&self) -> ViewId {
+        if self.job.load(Ordering::Relaxed) == 0 { ROOT } else { ViewId(self.lane.load(Ordering::Relaxed)) }
     }
 
     /// All jobs that are in the middle of something here, the innermost last.
@@ -256,12 +257,12 @@ impl Worker {
     }
 
     /// A job of this worker waits for the end of that lane.
-    pub(crate) fn begins_ending(&self, job: u64, lane: u32) {
+    pub(crate) fn begins_ending(&self, job: u64, lane: ViewId) {
         self.ending.lock().push((job, lane));
     }
 
     /// It no longer does.
-    pub(crate) fn stops_ending(&self, job: u64, lane: u32) {
+    pub(crate) fn stops_ending(&self, job: u64, lane: ViewId) {
         let mut jobs = self.ending.lock();
         if let Some(at) = jobs.iter().position(|other| *other == (job, lane)) {
             jobs.swap_remove(at);
@@ -269,13 +270,13 @@ impl Worker {
     }
 
     /// The lanes whose end jobs here wait for.
-    pub(crate) fn ends(&self) -> Vec<u32> {
+    pub(crate) fn ends(&self) -> Vec<ViewId> {
         self.ending.lock().iter().map(|(_, lane)| *lane).collect()
     }
 
     /// The jobs here that cannot end before such a wait, for one of these lanes, does: the one that waits, and those it is run inside.
     /// `None` if there is no such wait.
-    pub(crate) fn ending(&self, of: impl Fn(u32) -> bool) -> Option<Vec<Running>> {
+    pub(crate) fn ending(&self, of: impl Fn(ViewId) -> bool) -> Option<Vec<Running>> {
         let waits: Vec<u64> = {
             let jobs = self.ending.lock();
             jobs.iter().filter(|(_, lane)| of(*lane)).map(|(job, _)| *job).collect()

@@ -20,7 +20,7 @@ use super::units::{Beside, Elsewhere, End, Need, Runs, Settles, Target};
 use super::waits::{Verdict, Wait};
 use super::{Core, Effects};
 use crate::cell::{Position, Task};
-use crate::lane::ROOT;
+use crate::lane::{ROOT, ViewId};
 
 impl Core {
     /// If sleeper `id` can never be woken again, its wait is refused, or that of another that it waits for.
@@ -385,7 +385,7 @@ impl<'a> Chart<'a> {
     }
 
     /// Whether a place in the view that is lent to the job, which had begun, will come back to a sleeper that waits for it.
-    fn will_return(&mut self, pool: usize, view: u32, job: &Arc<dyn Task>, lender: &'a Wait) -> bool {
+    fn will_return(&mut self, pool: usize, view: ViewId, job: &Arc<dyn Task>, lender: &'a Wait) -> bool {
         // One that has been given back by its worker is taken back as soon as the lender wakes.
         let queued = matches!(job.place().position(), Position::Queued(_));
         queued || self.will_end(pool, job, Some(lender)) || self.will_have_place(pool, view)
@@ -400,7 +400,7 @@ impl<'a> Chart<'a> {
     fn will_be_let_through(
         &mut self,
         pool: usize,
-        lane: u32,
+        lane: ViewId,
         sleeper: Option<&'a Wait>,
         job: Option<&Arc<dyn Task>>,
     ) -> bool {
@@ -433,7 +433,7 @@ impl<'a> Chart<'a> {
     }
 
     /// Whether one that holds a place in the lane will give it back, for the next in the queue.
-    fn will_have_place(&mut self, pool: usize, lane: u32) -> bool {
+    fn will_have_place(&mut self, pool: usize, lane: ViewId) -> bool {
         let core = self.core(pool);
         let seen = core.seen(lane);
         if seen.has_place() {
@@ -468,17 +468,17 @@ impl<'a> Chart<'a> {
         queued && (self.others_go_on(pool, seen.parent) || self.an_awaited_goes_on(pool, lane))
     }
 
-    fn others_go_on(&mut self, pool: usize, lane: u32) -> bool {
+    fn others_go_on(&mut self, pool: usize, lane: ViewId) -> bool {
         let mut lanes = self.core(pool).lanes_of(lane);
         lanes.all(|lane| self.will_have_place(pool, lane)) && self.a_thread_will_come(pool)
     }
 
     /// Whether a job that has a place in the lane, and is queued further on, is awaited by one that will lend it the next place.
-    fn an_awaited_goes_on(&mut self, pool: usize, lane: u32) -> bool {
+    fn an_awaited_goes_on(&mut self, pool: usize, lane: ViewId) -> bool {
         let core = self.core(pool);
         let mut before_ends = core.waits.sleepers().filter(|wait| wait.ends().next().is_some());
         if before_ends.any(|wait| {
-            let queues: Vec<u32> = wait.ends().flat_map(|end| core.queues_beyond(lane, end)).collect();
+            let queues: Vec<ViewId> = wait.ends().flat_map(|end| core.queues_beyond(lane, end)).collect();
             queues.into_iter().any(|at| self.will_be_let_through(pool, at, Some(wait), None))
         }) {
             return true;
@@ -497,7 +497,7 @@ impl<'a> Chart<'a> {
     }
 
     /// Whether a place that is lent will come back to one that would lend it to this sleeper next.
-    fn will_be_lent(&mut self, pool: usize, lane: u32, sleeper: &'a Wait) -> bool {
+    fn will_be_lent(&mut self, pool: usize, lane: ViewId, sleeper: &'a Wait) -> bool {
         let core = self.core(pool);
         let by_worker = self.pool(pool).by_worker.get_or_insert_with(|| core.sleepers_by_worker());
         let lenders = core.behind(sleeper, by_worker);

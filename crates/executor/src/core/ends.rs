@@ -14,12 +14,12 @@ use super::Core;
 use super::waits::Wait;
 use crate::cancel::CancelToken;
 use crate::cell::Task;
-use crate::lane::{Admission, Ender, ROOT};
+use crate::lane::{Admission, Ender, ROOT, ViewId};
 use crate::worker::{Running, Signal, Worker};
 
 impl Core {
     /// Lets nothing more into the lane, nor into its views. Returns the workers to signal and the wakers to call.
-    pub(crate) fn close(&mut self, number: u32) -> (Vec<Arc<Worker>>, Vec<Waker>) {
+    pub(crate) fn close(&mut self, number: ViewId) -> (Vec<Arc<Worker>>, Vec<Waker>) {
         let mut wakers = Vec::new();
         for view in self.views_of(number) {
             let lane = self.lane(view);
@@ -40,7 +40,7 @@ impl Core {
     }
 
     /// Marks what runs in the lane, and in its views, as to be stopped; gives the tokens of the jobs.
-    pub(crate) fn stop(&mut self, number: u32) -> Vec<CancelToken> {
+    pub(crate) fn stop(&mut self, number: ViewId) -> Vec<CancelToken> {
         for view in self.views_of(number) {
             self.lane(view).stopping = true;
         }
@@ -53,7 +53,7 @@ impl Core {
         tokens
     }
 
-    pub(crate) fn is_stopping(&self, number: u32) -> bool {
+    pub(crate) fn is_stopping(&self, number: ViewId) -> bool {
         self.seen(number).stopping
     }
 
@@ -61,7 +61,7 @@ impl Core {
     /// dropped outside the lock. `over` is set once it has.
     pub(crate) fn poll_end(
         &mut self,
-        number: u32,
+        number: ViewId,
         id: u64,
         over: &Arc<AtomicBool>,
         waker: Waker,
@@ -83,7 +83,7 @@ impl Core {
     }
 
     /// Removes the waiter with this `id`.
-    pub(crate) fn forget_end(&mut self, number: u32, id: u64) -> Option<Waker> {
+    pub(crate) fn forget_end(&mut self, number: ViewId, id: u64) -> Option<Waker> {
         let end = &mut self.lane(number).end;
         let at = end.iter().position(|ender| ender.id == id)?;
         let ender = end.swap_remove(at);
@@ -92,7 +92,7 @@ impl Core {
     }
 
     /// Returns the wakers to call if lane `number`, or one that it is a view of, has come to its end; frees views that are unreachable.
-    pub(super) fn ended(&mut self, number: u32) -> Vec<Waker> {
+    pub(super) fn ended(&mut self, number: ViewId) -> Vec<Waker> {
         let mut wakers = Vec::new();
         let mut at = number;
         while self.enders > 0 {
@@ -109,7 +109,7 @@ impl Core {
             if self.names.get(&(parent, Arc::clone(&name))) == Some(&at) {
                 self.names.remove(&(parent, name));
             }
-            let gone = self.views.get_mut(at as usize - 1).and_then(Option::take);
+            let gone = self.views.get_mut(at.index()).and_then(Option::take);
             let gone = gone.expect("a lane in use is kept");
             self.enders -= gone.end.len();
             self.lane(parent).counts.absorb(gone.counts);
@@ -121,7 +121,7 @@ impl Core {
     }
 
     /// Adds the wakers to call because lane `number` has come to its end.
-    fn tell_end(&mut self, number: u32, wakers: &mut Vec<Waker>) {
+    fn tell_end(&mut self, number: ViewId, wakers: &mut Vec<Waker>) {
         if self.lane(number).closed && !self.lane(number).end.is_empty() && self.is_over(number) {
             let end = std::mem::take(&mut self.lane(number).end);
             self.enders -= end.len();
@@ -145,7 +145,7 @@ impl Core {
 
     /// Whether nothing of the lane is left but what cannot end before: of the root, no thread and no job; of a view, no job in it or in a
     /// view of it.
-    fn is_over(&self, number: u32) -> bool {
+    fn is_over(&self, number: ViewId) -> bool {
         if number == ROOT && self.runnable() > 0 {
             return false;
         }
@@ -164,7 +164,7 @@ impl Core {
     }
 
     /// The workers that cannot end before lane `number` has come to its end, with the jobs on them of which that is true.
-    fn ending(&self, number: u32) -> Vec<(u32, Vec<Running>)> {
+    fn ending(&self, number: ViewId) -> Vec<(u32, Vec<Running>)> {
         // The ends that cannot come before that one, either.
         let mut lanes = vec![number];
         let mut found: Vec<(u32, Vec<Running>)> = Vec::new();
@@ -207,7 +207,7 @@ impl Core {
     // What delays an end.
 
     /// The workers that must end, or the jobs of the lane there, before the lane can come to its end.
-    pub(super) fn workers_before_end(&self, number: u32) -> Vec<u32> {
+    pub(super) fn workers_before_end(&self, number: ViewId) -> Vec<u32> {
         let ending = self.ending(number);
         let before = |worker: &&Arc<Worker>| {
             let skipped =
@@ -220,14 +220,14 @@ impl Core {
     }
 
     /// The lanes in whose queues jobs of the lane, or of its views, wait.
-    pub(super) fn queues_before_end(&self, number: u32) -> Vec<u32> {
+    pub(super) fn queues_before_end(&self, number: ViewId) -> Vec<ViewId> {
         let views = self.views_of(number).into_iter().filter(|view| *view != ROOT);
         let all = views.chain(self.lanes_of(number).skip(1)).chain([ROOT]);
         all.filter(|at| self.first_queued(*at, number).is_some()).collect()
     }
 
     /// The lanes in whose queues jobs wait that have a place in `view`, and end before lane `number` does.
-    pub(super) fn queues_beyond(&self, view: u32, number: u32) -> Vec<u32> {
+    pub(super) fn queues_beyond(&self, view: ViewId, number: ViewId) -> Vec<ViewId> {
         let of = match (self.within(view, number), self.within(number, view)) {
             (true, _) => view,
             (false, true) => number,
@@ -249,7 +249,7 @@ impl Core {
     }
 
     /// The first job of lane `number`, or of its views, in the queue of lane `at`.
-    pub(super) fn first_queued(&self, at: u32, number: u32) -> Option<Arc<dyn Task>> {
+    pub(super) fn first_queued(&self, at: ViewId, number: ViewId) -> Option<Arc<dyn Task>> {
         let wanted = |task: &&Arc<dyn Task>| self.within(task.place().lane, number);
         if at != ROOT {
             return self.seen(at).queue.iter().find(wanted).cloned();
@@ -261,7 +261,7 @@ impl Core {
 
     /// The jobs of the lane, and of its views, that run now, and on which worker; without `ending`, but for those that cannot end
     /// before the lane does.
-    pub(crate) fn running(&self, number: u32, ending: bool) -> Vec<(Running, Arc<Worker>)> {
+    pub(crate) fn running(&self, number: ViewId, ending: bool) -> Vec<(Running, Arc<Worker>)> {
         let skipped = if ending { Vec::new() } else { self.ending(number) };
         let mut jobs = Vec::new();
         for worker in &self.workers {
@@ -275,12 +275,12 @@ impl Core {
     }
 
     /// Jobs of the lane, and of its views, that wait to be run.
-    pub(crate) fn still_queued(&self, number: u32) -> usize {
+    pub(crate) fn still_queued(&self, number: ViewId) -> usize {
         self.queued(&self.views_of(number))
     }
 
     /// How many jobs of these lanes wait to be run.
-    pub(super) fn queued(&self, lanes: &[u32]) -> usize {
+    pub(super) fn queued(&self, lanes: &[ViewId]) -> usize {
         let own = if lanes.contains(&ROOT) { self.inbox.lock().own } else { 0 };
         let waiting = lanes.iter().map(|lane| self.seen(*lane)).map(|lane| lane.waiting - lane.permits);
         own + waiting.sum::<usize>()

@@ -6,12 +6,16 @@ use std::task::Waker;
 use super::Core;
 use crate::cell::Place;
 use crate::error::Rejected;
-use crate::lane::{Applicant, Counts, Lane, ROOT};
+use crate::lane::{Applicant, Counts, Lane, ROOT, ViewId};
 use crate::metrics::Metrics;
 
 impl Core {
     /// Takes a place in the lane's queue; or queues `applicant` for one, and returns its ticket.
-    pub(crate) fn apply(&mut self, number: u32, applicant: &Arc<Applicant>) -> Result<Option<u64>, Rejected> {
+    pub(crate) fn apply(
+        &mut self,
+        number: ViewId,
+        applicant: &Arc<Applicant>,
+    ) -> Result<Option<u64>, Rejected> {
         let inbox = Arc::clone(&self.inbox);
         let mut incoming = inbox.lock();
         let own = if number == ROOT { incoming.own } else { 0 };
@@ -32,7 +36,7 @@ impl Core {
     }
 
     /// Gives back a place that was not used.
-    pub(crate) fn give_back_permit(&mut self, number: u32) -> Vec<Waker> {
+    pub(crate) fn give_back_permit(&mut self, number: ViewId) -> Vec<Waker> {
         let lane = self.lane(number);
         lane.permits -= 1;
         let mut wakers = Vec::new();
@@ -57,11 +61,11 @@ impl Core {
     /// The view of `parent` that has this name, or a new one. If there is one with another limit, says what its limits are.
     pub(crate) fn view(
         &mut self,
-        parent: u32,
+        parent: ViewId,
         name: &str,
         limit: usize,
         queue_limit: Option<usize>,
-    ) -> Result<u32, (usize, usize)> {
+    ) -> Result<ViewId, (usize, usize)> {
         let key = (parent, Arc::<str>::from(name));
         if let Some(number) = self.names.get(&key).copied().filter(|number| !self.lane(*number).closed) {
             let lane = self.lane(number);
@@ -75,8 +79,8 @@ impl Core {
         outer.handles += 1;
         let mut lane = Lane::new(name, parent, limit.max(1), queue_limit.unwrap_or(outer.waiting_max));
         (lane.closed, lane.stopping) = (outer.closed, outer.stopping);
-        let number = self.free.pop().unwrap_or(self.views.len() as u32 + 1);
-        match self.views.get_mut(number as usize - 1) {
+        let number = self.free.pop().unwrap_or_else(|| ViewId::at(self.views.len()));
+        match self.views.get_mut(number.index()) {
             Some(slot) => *slot = Some(lane),
             None => self.views.push(Some(lane)),
         }
@@ -87,17 +91,17 @@ impl Core {
     }
 
     /// A handle of the lane is gone.
-    pub(crate) fn drop_handle(&mut self, number: u32) -> Vec<Waker> {
+    pub(crate) fn drop_handle(&mut self, number: ViewId) -> Vec<Waker> {
         self.lane(number).handles -= 1;
         self.ended(number)
     }
 
-    pub(crate) fn name(&self, number: u32) -> String {
+    pub(crate) fn name(&self, number: ViewId) -> String {
         self.seen(number).name.to_string()
     }
 
     /// What the lane and its views have counted, those included that are gone.
-    pub(crate) fn metrics(&self, number: u32) -> Metrics {
+    pub(crate) fn metrics(&self, number: ViewId) -> Metrics {
         let (threads, idle, blocked) = (self.threads, self.idle.len() + self.searching, self.waits.asleep());
         let lanes = self.views_of(number);
         let mut counts = Counts::default();

@@ -18,7 +18,7 @@ use std::task::Waker;
 use super::Core;
 use super::waits::Wait;
 use crate::cell::{Place, Position, Task};
-use crate::lane::ROOT;
+use crate::lane::{ROOT, ViewId};
 
 impl Core {
     /// Lets jobs through views whose places are held by those that sleep on them.
@@ -43,7 +43,7 @@ impl Core {
 
     /// A place in the view was lent to a job that a thread will take. A sleeper that depended on the place that went back just now can depend
     /// on the end of this job as well, so no search is needed.
-    fn is_lent_again(&mut self, view: u32) {
+    fn is_lent_again(&mut self, view: ViewId) {
         if let Some(at) = self.went_back.iter().position(|other| *other == view) {
             self.went_back.swap_remove(at);
         }
@@ -79,7 +79,7 @@ impl Core {
     }
 
     /// Whether a sleeper holds a place in the view that it has not lent, and will not want at once.
-    pub(super) fn can_spare(&self, wait: &Wait, view: u32) -> bool {
+    pub(super) fn can_spare(&self, wait: &Wait, view: ViewId) -> bool {
         let of_thread = self.waits.of_worker(wait.worker.number);
         let lent = of_thread.flat_map(|wait| &wait.lent).filter(|(lane, _)| *lane == view).count();
         wait.is_asleep() && self.held(wait, view) > lent && !wait.is_waking()
@@ -93,7 +93,7 @@ impl Core {
     }
 
     /// How many jobs in the middle of which a thread sleeps have a place in the view.
-    pub(super) fn held(&self, wait: &Wait, view: u32) -> usize {
+    pub(super) fn held(&self, wait: &Wait, view: ViewId) -> usize {
         wait.held.iter().filter(|lane| self.within(**lane, view)).count()
     }
 
@@ -130,7 +130,7 @@ impl Core {
     }
 
     /// A job no longer has its place in the view from a sleeper, if it had: that one has it again.
-    pub(super) fn repay(&mut self, job: &Place, view: u32, wakers: &mut Vec<Waker>) {
+    pub(super) fn repay(&mut self, job: &Place, view: ViewId, wakers: &mut Vec<Waker>) {
         if self.seen(view).borrowed == 0 {
             return;
         }
@@ -142,7 +142,7 @@ impl Core {
     }
 
     /// A view may have a free place: it goes to a sleeper that waits for its own, by way of the borrower, which keeps that one.
-    pub(super) fn give_back(&mut self, view: u32, wakers: &mut Vec<Waker>) {
+    pub(super) fn give_back(&mut self, view: ViewId, wakers: &mut Vec<Waker>) {
         while self.waits.some_taking_back() && self.seen(view).has_place() {
             let job = {
                 let lenders = self.waits.sleepers().filter(|wait| wait.is_taking_back());
@@ -155,7 +155,7 @@ impl Core {
     }
 
     /// A job has a place in the view from a sleeper that wants it back, and has not begun: it goes to the front of the view's queue.
-    pub(super) fn queue_again(&mut self, view: u32, place: &Place, wakers: &mut Vec<Waker>) {
+    pub(super) fn queue_again(&mut self, view: ViewId, place: &Place, wakers: &mut Vec<Waker>) {
         let at = place.at();
         self.is_no_longer_ahead(place);
         let task = self.take_out(place).expect("what is queued can be taken out");
@@ -196,7 +196,7 @@ impl Core {
     }
 
     /// The job gets the place in the view that the other has.
-    fn displace(&mut self, view: u32, other: &Arc<dyn Task>, job: &Place, wakers: &mut Vec<Waker>) {
+    fn displace(&mut self, view: ViewId, other: &Arc<dyn Task>, job: &Place, wakers: &mut Vec<Waker>) {
         let at = other.place().at();
         let task = self.take_out(job).expect("what is queued can be taken out");
         let displaced = self.take_out(other.place()).expect("what is queued can be taken out");
@@ -213,7 +213,7 @@ impl Core {
     }
 
     /// A job that has a place of its own in the view, not a borrowed one, and is queued behind it.
-    pub(super) fn placed_behind(&self, view: u32, job: &Place) -> Option<Arc<dyn Task>> {
+    pub(super) fn placed_behind(&self, view: ViewId, job: &Place) -> Option<Arc<dyn Task>> {
         let mut queues = vec![&self.first, &self.root.queue];
         queues.extend(self.lanes_of(view).skip(1).map(|lane| &self.seen(lane).queue));
         let is_placed = |task: &&Arc<dyn Task>| {

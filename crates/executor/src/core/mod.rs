@@ -35,7 +35,7 @@ use std::task::Waker;
 
 use crate::cell::{Finish, Task};
 use crate::inbox::Inbox;
-use crate::lane::{Lane, ROOT};
+use crate::lane::{Lane, ROOT, ViewId};
 use crate::metrics::Histogram;
 use crate::queue::Queue;
 use crate::worker::{Signal, Worker};
@@ -60,9 +60,9 @@ pub(crate) struct Core {
     first: Queue<Arc<dyn Task>>,
     views: Vec<Option<Lane>>,
     /// The numbers of views that are gone, to be given again.
-    free: Vec<u32>,
+    free: Vec<ViewId>,
     /// Views by the lane that they are views of, and their name.
-    names: HashMap<(u32, Arc<str>), u32>,
+    names: HashMap<(ViewId, Arc<str>), ViewId>,
     bounds: Bounds,
     /// Idle workers, as a LIFO stack: the one that has been idle for longest is at the bottom, and the first to reach its keep-alive time.
     idle: Vec<Arc<Worker>>,
@@ -82,9 +82,9 @@ pub(crate) struct Core {
     /// place that this one would have lent next.
     to_look_again: bool,
     /// Views in which a place went back to the sleeper that had lent it, and was not lent again at once: others may have counted on it.
-    went_back: Vec<u32>,
+    went_back: Vec<ViewId>,
     /// A job that was let through before others, and has not begun; and its lane.
-    ahead: Option<(u64, u32)>,
+    ahead: Option<(u64, ViewId)>,
     /// Sleepers were stuck when it was let through, and may be when it has begun.
     unsettled: bool,
     /// The system has refused a thread: none is requested until `retry`.
@@ -198,12 +198,12 @@ impl Core {
     }
 
     /// The view itself, and each that it is a view of; the root is none.
-    fn lanes_of(&self, first: u32) -> impl Iterator<Item = u32> {
-        let view = |at: u32| (at != ROOT).then_some(at);
+    fn lanes_of(&self, first: ViewId) -> impl Iterator<Item = ViewId> {
+        let view = |at: ViewId| (at != ROOT).then_some(at);
         std::iter::successors(view(first), move |at| view(self.seen(*at).parent))
     }
 
-    fn for_each_lane(&mut self, view: u32, change: impl Fn(&mut Lane)) {
+    fn for_each_lane(&mut self, view: ViewId, change: impl Fn(&mut Lane)) {
         let mut at = view;
         while at != ROOT {
             let lane = self.lane(at);
@@ -213,21 +213,17 @@ impl Core {
     }
 
     /// The lane of that number. Only what keeps a lane alive has its number: a handle, a view of it, or a job in it.
-    pub(crate) fn lane(&mut self, number: u32) -> &mut Lane {
+    pub(crate) fn lane(&mut self, number: ViewId) -> &mut Lane {
         match number {
             ROOT => &mut self.root,
-            view => {
-                self.views.get_mut(view as usize - 1).and_then(Option::as_mut).expect("a lane in use is kept")
-            }
+            view => self.views.get_mut(view.index()).and_then(Option::as_mut).expect("a lane in use is kept"),
         }
     }
 
-    fn seen(&self, number: u32) -> &Lane {
+    fn seen(&self, number: ViewId) -> &Lane {
         match number {
             ROOT => &self.root,
-            view => {
-                self.views.get(view as usize - 1).and_then(Option::as_ref).expect("a lane in use is kept")
-            }
+            view => self.views.get(view.index()).and_then(Option::as_ref).expect("a lane in use is kept"),
         }
     }
 
@@ -292,9 +288,10 @@ impl Core {
     }
 
     /// The lane itself and its views, and theirs.
-    pub(crate) fn views_of(&self, number: u32) -> Vec<u32> {
-        let live = self.views.iter().zip(1..).filter(|(view, _)| view.is_some()).map(|(_, view)| view);
-        let mut views: Vec<u32> = live.filter(|view| self.within(*view, number)).collect();
+    pub(crate) fn views_of(&self, number: ViewId) -> Vec<ViewId> {
+        let live = self.views.iter().enumerate().filter(|(_, view)| view.is_some());
+        let live = live.map(|(index, _)| ViewId::at(index));
+        let mut views: Vec<ViewId> = live.filter(|view| self.within(*view, number)).collect();
         if number == ROOT {
             views.push(ROOT);
         }
@@ -302,7 +299,7 @@ impl Core {
     }
 
     /// Whether `lane` is `outer` or a view of it.
-    fn within(&self, mut lane: u32, outer: u32) -> bool {
+    fn within(&self, mut lane: ViewId, outer: ViewId) -> bool {
         while lane != outer && lane != ROOT {
             lane = self.seen(lane).parent;
         }

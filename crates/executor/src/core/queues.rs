@@ -7,7 +7,7 @@ use std::task::Waker;
 use super::{Core, Effects, Entry};
 use crate::cell::{Place, Position, Task};
 use crate::error::Rejected;
-use crate::lane::ROOT;
+use crate::lane::{ROOT, ViewId};
 
 impl Core {
     /// Lets a job into its lane, if the inbox could not.
@@ -41,7 +41,7 @@ impl Core {
     }
 
     /// Puts a job into the first queue on its way from `at` to the root where it has to wait.
-    pub(super) fn enter(&mut self, task: Arc<dyn Task>, mut at: u32) {
+    pub(super) fn enter(&mut self, task: Arc<dyn Task>, mut at: ViewId) {
         while at != ROOT {
             let lane = self.lane(at);
             if !lane.has_place() {
@@ -53,7 +53,7 @@ impl Core {
         self.push(at, task);
     }
 
-    fn push(&mut self, at: u32, task: Arc<dyn Task>) {
+    fn push(&mut self, at: ViewId, task: Arc<dyn Task>) {
         if at == ROOT && task.place().is_awaited() {
             return self.push_first(task);
         }
@@ -107,7 +107,7 @@ impl Core {
         let ticket = place.ticket();
         if at != ROOT {
             // A view that is gone had no jobs.
-            return self.views.get_mut(at as usize - 1)?.as_mut()?.queue.remove(ticket);
+            return self.views.get_mut(at.index())?.as_mut()?.queue.remove(ticket);
         }
         if let Some(task) = self.first.remove(ticket).or_else(|| self.root.queue.remove(ticket)) {
             return Some(task);
@@ -124,7 +124,7 @@ impl Core {
 
     /// Gives back what a job holds from one lane on its way to another, exclusive: each freed place goes to the next in that lane's
     /// queue.
-    pub(super) fn release(&mut self, place: &Place, from: u32, until: u32, wakers: &mut Vec<Waker>) {
+    pub(super) fn release(&mut self, place: &Place, from: ViewId, until: ViewId, wakers: &mut Vec<Waker>) {
         let mut at = from;
         while at != until {
             let lane = self.lane(at);
@@ -147,7 +147,7 @@ impl Core {
     }
 
     /// The next job that the view may let through, already counted.
-    fn let_through(&mut self, view: u32) -> Option<Arc<dyn Task>> {
+    fn let_through(&mut self, view: ViewId) -> Option<Arc<dyn Task>> {
         let lane = self.lane(view);
         if lane.queue.is_empty() || !lane.has_place() {
             return None;
@@ -166,7 +166,7 @@ impl Core {
     }
 
     /// A job was taken out of the queue of lane `at`, and will not run.
-    pub(super) fn cancelled(&mut self, place: &Place, at: u32) -> Vec<Waker> {
+    pub(super) fn cancelled(&mut self, place: &Place, at: ViewId) -> Vec<Waker> {
         self.is_no_longer_ahead(place);
         self.set_gone(place);
         self.lane(place.lane).counts.cancelled += 1;
@@ -178,7 +178,7 @@ impl Core {
     }
 
     /// Takes what is queued in the lane and in its views out, to be discarded. What else is queued keeps its order.
-    pub(crate) fn cancel_queued(&mut self, number: u32) -> (Vec<Arc<dyn Task>>, Vec<Waker>) {
+    pub(crate) fn cancel_queued(&mut self, number: ViewId) -> (Vec<Arc<dyn Task>>, Vec<Waker>) {
         let lanes = self.views_of(number);
         let wanted = |task: &Arc<dyn Task>| lanes.contains(&task.place().lane);
         // Out of all queues first: so nothing moves up while places are given back.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use super::{Core, Effects};
 use crate::cell::{Position, Task};
+use crate::lane::ViewId;
 use crate::limits;
 use crate::sync::Guard;
 
@@ -83,7 +84,7 @@ pub(crate) enum Need {
 
 /// The end of a lane, as one that waits for it sees it.
 pub(crate) struct End {
-    pub(super) lane: u32,
+    pub(super) lane: ViewId,
     /// `None`: of the pool whose worker waits.
     pub(super) pool: Option<Arc<dyn Elsewhere>>,
     /// Set under the mutex of the lane's pool.
@@ -153,7 +154,11 @@ impl Unit {
         Self::with(need, targets, None)
     }
 
-    pub(crate) fn of_end(lane: u32, pool: Option<Arc<dyn Elsewhere>>, over: &Arc<AtomicBool>) -> Arc<Self> {
+    pub(crate) fn of_end(
+        lane: ViewId,
+        pool: Option<Arc<dyn Elsewhere>>,
+        over: &Arc<AtomicBool>,
+    ) -> Arc<Self> {
         Self::with(Need::End, Vec::new(), Some(End { lane, pool, over: Arc::clone(over) }))
     }
 

@@ -28,7 +28,7 @@ use std::task::Waker;
 use super::units::{Beside, Counted, Elsewhere, Need, On, Refusal, Runs, Settles, Target, Unit};
 use super::{Core, Effects};
 use crate::cell::{Place, Position, Task};
-use crate::lane::ROOT;
+use crate::lane::{ROOT, ViewId};
 use crate::worker::{Sleeper, Worker};
 
 pub(super) struct Wait {
@@ -37,11 +37,11 @@ pub(super) struct Wait {
     sleeper: Arc<Sleeper>,
     pub(super) on: Arc<On>,
     /// The views of the jobs that its thread is in the middle of.
-    pub(super) held: Vec<u32>,
+    pub(super) held: Vec<ViewId>,
     /// How many places these jobs have: each has one in its view, and in each that this is a view of.
     places: usize,
     /// Places in views that are lent, and to which job.
-    pub(super) lent: Vec<(u32, Arc<dyn Task>)>,
+    pub(super) lent: Vec<(ViewId, Arc<dyn Task>)>,
     /// It has gone on before a job that had a place of it.
     ended_early: bool,
     state: State,
@@ -179,7 +179,7 @@ impl Waits {
     }
 
     /// A sleeper lends a place.
-    pub(super) fn lends(&mut self, id: u64, view: u32, job: Arc<dyn Task>) {
+    pub(super) fn lends(&mut self, id: u64, view: ViewId, job: Arc<dyn Task>) {
         let wait = self.at(id);
         assert!(wait.is_asleep(), "who is awake has lent nothing");
         wait.lent.push((view, job));
@@ -189,7 +189,7 @@ impl Waits {
     }
 
     /// Of the wait that has lent a place in the view to the job: whom to wake about it.
-    pub(super) fn is_repaid(&mut self, view: u32, job: &Place) -> Option<Option<Waker>> {
+    pub(super) fn is_repaid(&mut self, view: ViewId, job: &Place) -> Option<Option<Waker>> {
         let mut waits = self.list.values_mut();
         let (wait, at) = waits.find_map(|wait| wait.loan_to(view, job).map(|at| (wait, at)))?;
         // Who runs the job, or takes it out of its queue, holds it as well: this is not the last of it.
@@ -228,7 +228,7 @@ impl Wait {
         }
     }
 
-    pub(super) fn loan_to(&self, view: u32, job: &Place) -> Option<usize> {
+    pub(super) fn loan_to(&self, view: ViewId, job: &Place) -> Option<usize> {
         self.lent.iter().position(|(lent, task)| *lent == view && std::ptr::eq(task.place(), job))
     }
 
@@ -252,7 +252,7 @@ impl Wait {
     }
 
     /// The lanes of its own pool whose end it sleeps on.
-    pub(super) fn ends(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn ends(&self) -> impl Iterator<Item = ViewId> {
         let ends = self.units().iter().filter_map(|unit| unit.end());
         ends.filter(|end| end.pool.is_none()).map(|end| end.lane)
     }
@@ -293,7 +293,7 @@ impl Wait {
 
 impl Core {
     /// A job of `me` is about to wait. It is not asleep yet.
-    pub(crate) fn waits(&mut self, me: &Arc<Worker>, sleeper: &Arc<Sleeper>, held: Vec<u32>) -> u64 {
+    pub(crate) fn waits(&mut self, me: &Arc<Worker>, sleeper: &Arc<Sleeper>, held: Vec<ViewId>) -> u64 {
         self.waits.last += 1;
         let id = self.waits.last;
         let places = held.iter().map(|view| self.lanes_of(*view).count()).sum();
@@ -493,7 +493,7 @@ impl Core {
     }
 
     /// Whether there is a thread for a runnable job, or a sleeper that can run it.
-    fn will_begin(&self, job: u64, lane: u32) -> bool {
+    fn will_begin(&self, job: u64, lane: ViewId) -> bool {
         let runs = |wait: &Wait| {
             wait.may_run().any(|awaited| awaited.place().id() == job)
                 || (wait.on.runs == Runs::Awaited && wait.ends().any(|end| self.within(lane, end)))

@@ -7,7 +7,7 @@ use super::Pool;
 use super::awaiting::Awaiting;
 use crate::cancel::CancelToken;
 use crate::core::Polled;
-use crate::lane::ROOT;
+use crate::lane::{ROOT, ViewId};
 use crate::sync::local;
 use crate::worker::Worker;
 
@@ -19,7 +19,7 @@ pub(super) struct Current {
     pub(super) pool: Arc<Pool>,
     pub(super) worker: Arc<Worker>,
     /// The views of the jobs that it is in the middle of.
-    pub(super) lanes: Vec<u32>,
+    pub(super) lanes: Vec<ViewId>,
     /// How deep jobs are run inside waits of other jobs on this thread.
     pub(super) depth: usize,
     /// What the innermost `block_on` waits for; none outside a `block_on`.
@@ -82,7 +82,7 @@ pub(crate) fn is_worker(pool: &Arc<Pool>) -> bool {
 }
 
 /// Whether this thread is in the middle of a job of that lane.
-pub(crate) fn is_within(pool: &Arc<Pool>, lane: u32) -> bool {
+pub(crate) fn is_within(pool: &Arc<Pool>, lane: ViewId) -> bool {
     with_current(pool, |current| lane == ROOT || current.lanes.contains(&lane)) == Some(true)
 }
 

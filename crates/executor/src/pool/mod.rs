@@ -31,7 +31,7 @@ use crate::error::{JobError, Panic, Rejected};
 use crate::fork;
 use crate::guard::guarded;
 use crate::inbox::{Brought, Inbox};
-use crate::lane::ROOT;
+use crate::lane::{ROOT, ViewId};
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering};
 use crate::timer::{self, DeadlineOf, Timers};
@@ -292,7 +292,7 @@ impl Pool {
     }
 
     /// Asks the running jobs of a lane to stop; says how many could be asked.
-    pub(crate) fn stop_running(&self, lane: u32) -> usize {
+    pub(crate) fn stop_running(&self, lane: ViewId) -> usize {
         self.stops.fetch_add(1, Ordering::SeqCst);
         let tokens = self.core().stop(lane);
         for token in &tokens {
@@ -302,12 +302,12 @@ impl Pool {
     }
 
     /// Whether a job of the lane that is just starting is to stop.
-    fn is_stopping(&self, lane: u32) -> bool {
+    fn is_stopping(&self, lane: ViewId) -> bool {
         self.stops.load(Ordering::SeqCst) > 0 && self.core().is_stopping(lane)
     }
 
     /// What runs in a lane.
-    pub(crate) fn running(&self, lane: u32, whom: Whom) -> Vec<StillRunning> {
+    pub(crate) fn running(&self, lane: ViewId, whom: Whom) -> Vec<StillRunning> {
         if self.is_forked() {
             return Vec::new();
         }
