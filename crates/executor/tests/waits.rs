@@ -617,6 +617,45 @@ fn a_place_that_is_lent_to_another_awaited_job_is_waited_for_and_no_wait_refused
 }
 
 #[test]
+fn a_wait_deep_inside_one_that_takes_back_its_place_is_not_refused() {
+    let results = ends(|| {
+        let executor = Executor::builder().max_workers(2).stand_in_workers(8).build().unwrap();
+        let outer = executor.limited("outer", 1);
+        let inner = outer.limited("inner", 1);
+        let (tell, told) = mpsc::channel();
+        let (pool, views) = (executor.clone(), (outer.clone(), inner.clone()));
+        let job = outer.submit(move || {
+            told.recv().unwrap();
+            let outer = views.0.clone();
+            let mut last = outer.submit(move || {
+                let deep = views.1.clone();
+                let jobs =
+                    [views.1.submit(|| 1), views.0.submit(move || block_on(deep.submit(|| 2)).unwrap())];
+                gather(jobs).wait()
+            });
+            // It ends when this one, the last and the deepest sleep. Until then this one may go on, and so give back its place.
+            let metrics = pool.clone();
+            let mut first = pool.submit(move || {
+                while metrics.metrics().blocked < 3 {
+                    std::thread::yield_now();
+                }
+            });
+            let mut over = false;
+            block_on(std::future::poll_fn(|cx| {
+                over = over || Pin::new(&mut first).poll(cx).is_ready();
+                Pin::new(&mut last).poll(cx)
+            }))
+        });
+        let stranger = inner.submit(|| ());
+        tell.send(()).unwrap();
+        let results = job.wait().unwrap().unwrap();
+        stranger.wait().unwrap();
+        results
+    });
+    assert_eq!(results.unwrap(), [1, 2]);
+}
+
+#[test]
 fn a_wait_with_a_deadline_lets_its_job_through_before_a_queued_stranger() {
     let result = behind_a_stranger(4, |_, inner| inner.submit(|| 2).timeout(LONG).wait());
     assert_eq!(result.unwrap(), 2);

@@ -291,11 +291,41 @@ impl<'a> Chart<'a> {
         self.order.iter().filter(|node| !self.live.contains(node)).copied().collect()
     }
 
-    /// A job of the pool that a stuck sleeper waits for, and that would run if it had the places of others that have not begun.
+    /// A job of the pool that a stuck sleeper waits for, and that would run if it had the places of others that have not begun. Then `order`
+    /// is as it was.
     fn displacing(&mut self, pool: usize) -> Option<Arc<dyn Task>> {
-        let core = self.core(pool);
         let stuck = self.stuck().into_iter().filter(|(number, _)| *number == pool);
-        let stuck = stuck.map(|(_, id)| core.waits.get(id)).filter(|wait| !wait.is_taking_back());
+        let mut stuck: Vec<u64> = stuck.map(|(_, id)| id).collect();
+        let found = self.displacing_for(pool, &stuck);
+        if found.is_some() {
+            return found;
+        }
+        // A sleeper that needs several jobs was given up at the first that would not end. One may be let through further down, behind another.
+        let order = self.order.clone();
+        let mut known: BTreeSet<u64> = stuck.iter().copied().collect();
+        let core = self.core(pool);
+        let mut next = 0;
+        let mut found = None;
+        while let Some(id) = stuck.get(next).copied()
+            && found.is_none()
+        {
+            next += 1;
+            let sleepers = core.waits.get(id).jobs().filter_map(|job| match job.place().position() {
+                Position::Running(worker) => core.waits.sleeper_of(worker),
+                Position::Queued(_) | Position::Gone => None,
+            });
+            let new: Vec<u64> = sleepers.map(|wait| wait.id).filter(|id| known.insert(*id)).collect();
+            let new: Vec<u64> = new.into_iter().filter(|id| !self.is_live((pool, *id))).collect();
+            found = self.displacing_for(pool, &new);
+            stuck.extend(new);
+        }
+        self.order = order;
+        found
+    }
+
+    fn displacing_for(&mut self, pool: usize, stuck: &[u64]) -> Option<Arc<dyn Task>> {
+        let core = self.core(pool);
+        let stuck = stuck.iter().map(|id| core.waits.get(*id)).filter(|wait| !wait.is_taking_back());
         let mut jobs = stuck.flat_map(|wait| {
             let jobs = wait.jobs().cloned().chain(core.held_up_before_ends(wait));
             jobs.map(move |job| (wait, job))
