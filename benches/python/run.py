@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "peers"), str(HERE)]
+sys.path[:0] = [str(HERE), str(HERE.parent / "peers")]
 
 from clients import CLIENTS  # noqa: E402
 from server import Nginx  # noqa: E402
