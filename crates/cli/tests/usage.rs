@@ -186,7 +186,7 @@ fn after_a_resumption_the_rows_of_all_runs_are_counted_too() {
     let ran = run(&["-o", &out, &list, "--retry-failed"]);
     assert!(ran.stderr.contains("\n  rows        0 ok · 4xx 2\n"), "{ran:?}");
     assert!(
-        ran.stderr.contains("\n  in all      1 ok · failed 2, of 3 rows; 1 was done before\n"),
+        ran.stderr.contains("\n  in all      1 ok · failed 2: 3 rows done, 1 of them before\n"),
         "{ran:?}"
     );
 }

@@ -278,6 +278,8 @@ pub struct Job {
     pub from_public: bool,
     /// Attempts started so far, over all hops.
     pub attempts: u16,
+    /// Those of them that a scheduler has counted and that did not reach the origin.
+    pub missed: u16,
     /// When the row was ready for the next attempt.
     pub ready: Nanos,
     /// When the row was ready for its first attempt.
@@ -307,6 +309,7 @@ impl Job {
             crossed_origin: false,
             from_public: false,
             attempts: 0,
+            missed: 0,
             ready: Nanos::ZERO,
             first_ready: Nanos::ZERO,
             first_started: None,

@@ -276,7 +276,7 @@ pub const TOTAL_TIMEOUT: Nanos = Nanos::from_secs(300);
 pub const DRAIN_GRACE: Nanos = Nanos::from_secs(4);
 /// From the first interrupt to one that ends the program at once: what comes sooner is the same one, sent to the process
 /// and to its group.
-pub const SIGNALS_APART: Nanos = Nanos::from_millis(500);
+pub const SIGNALS_APART: Nanos = Nanos::from_millis(100);
 
 // --- retries -------------------------------------------------------------------------------------------------
 

@@ -37,9 +37,13 @@ impl Policy {
     /// timeouts); a failure if its kind is transient. A method that is not idempotent is repeated only if the request
     /// was not carried out: the failure came before the connection was established, or the server says so, as it does
     /// with status 429, and with 503 and `Retry-After`.
+    ///
+    /// Attempts that did not reach the origin do not count against the retries of a request that did: an origin that
+    /// restarts refuses connections first, and may break the first request that it takes.
     #[must_use]
     pub fn allows(&self, job: &Job, ending: Ending) -> bool {
-        retries(job) < self.retries && self.may_repeat(job, ending)
+        let used = if is_missed(ending) { retries(job) } else { answered_retries(job) };
+        used < self.retries && self.may_repeat(job, ending)
     }
 
     /// True if a retry that starts at `due` is still within the time of the row.
@@ -73,6 +77,18 @@ impl Policy {
 pub fn retries(job: &Job) -> u16 {
     let hops = u16::try_from(job.chain.len()).unwrap_or(u16::MAX);
     job.attempts.saturating_sub(hops).saturating_sub(1)
+}
+
+/// Retries so far, of the attempts that reached the origin.
+#[must_use]
+pub fn answered_retries(job: &Job) -> u16 {
+    retries(job).saturating_sub(job.missed)
+}
+
+/// True if an attempt that ended so did not reach the origin.
+#[must_use]
+pub fn is_missed(ending: Ending) -> bool {
+    matches!(ending, Ending::Failed(kind) if kind.reached() == Some(false))
 }
 
 /// True for a status that another attempt may not get.
@@ -243,6 +259,24 @@ mod tests {
         job.attempts = attempts;
         job.ask = method.map(|method| Box::new(Ask { method: Some(method), ..Ask::default() }));
         job
+    }
+
+    #[test]
+    fn attempts_that_did_not_reach_the_origin_use_no_retry_of_one_that_did() {
+        let check = |attempts, missed, ending, expected: bool| {
+            let job = Job { missed, ..job(attempts, None) };
+            assert_eq!(Policy::default().allows(&job, ending), expected, "{attempts} {missed} {ending:?}");
+        };
+        let (reset, refused) =
+            (Ending::Failed(ErrorKind::HttpReset), Ending::Failed(ErrorKind::ConnectRefused));
+        check(3, 2, reset, true);
+        check(4, 2, reset, true);
+        check(5, 2, reset, false);
+        check(3, 2, status(500), true);
+        check(5, 2, status(500), false);
+        // A row whose origin cannot be reached is for the state of the origin to save.
+        check(2, 1, refused, true);
+        check(3, 2, refused, false);
     }
 
     fn status(status: u16) -> Ending {

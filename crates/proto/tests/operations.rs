@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
+use std::collections::HashMap;
+
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::{HostKey, Job, Row};
 use overlapped_proto::outcome::{Ending, Hop};
@@ -102,6 +104,8 @@ struct Parked {
 struct Model {
     pace: Pace,
     held: Vec<Held>,
+    /// Attempts of rows that did not reach their origin, and were followed by another.
+    misses: HashMap<u64, usize>,
     hosts: [Host; 4],
     origins: [Origin; ORIGINS.len()],
     in_flight: usize,
@@ -275,7 +279,11 @@ impl Model {
             Ending::Failed(kind) => kind.is_transient(),
         };
         let attempts = usize::from(job.attempts) - job.chain.len();
-        let again = !spared && transient && !self.origins[at].down && attempts < 3;
+        // What did not reach an origin uses no retry of what did.
+        let misses = self.misses.entry(job.row.0).or_default();
+        let used = if missed { attempts } else { attempts - *misses };
+        let again = !spared && transient && !self.origins[at].down && used < 3;
+        *misses += usize::from(again && missed);
         let due = self.hosts[HOST[at]].parked_until.max(now);
         if missed && !spared && !again {
             let origin = self.origins[at];
@@ -315,7 +323,8 @@ fn place(job: &Job) -> usize {
 fn play(operations: &[Operation], pace: Pace, believed: Pace) -> Result<(), String> {
     let mut scheduler = Scheduler::new(pace);
     let (hosts, origins) = Default::default();
-    let mut model = Model { pace: believed, held: Vec::new(), hosts, origins, in_flight: 0 };
+    let mut model =
+        Model { pace: believed, held: Vec::new(), misses: HashMap::new(), hosts, origins, in_flight: 0 };
     let mut running: Vec<Job> = Vec::new();
     let (mut now, mut rows) = (Nanos::ZERO, 0);
     for operation in operations {

@@ -294,8 +294,8 @@ fn an_origin_that_cannot_be_reached_is_parked_and_probed() {
     // The third failure parks it for 1 s. It was no attempt, and those that were in flight lose none either.
     check(
         Pace { parallel_max_host: Some(3), ..three() },
-        "a a a a ? up:0 ? ? refused:0 refused:1 refused:2 * +1000 * 500:0 * 500:0 *",
-        "a0 a1 a2 ~0:0 ~0:1 ^2 @1000 a0 . ~1000:0 a0 a1 . =0 a2 a3 .",
+        "a a a a ? up:0 ? ? refused:0 refused:1 refused:2 * +1000 * 500:0 * 500:0 * 500:0 *",
+        "a0 a1 a2 ~0:0 ~0:1 ^2 @1000 a0 . ~1000:0 a0 a1 . ~1000:0 a0 a2 . =0 a3 .",
     );
     // A probe that fails is no attempt, and the next one comes later: after 1, 2, 4 s.
     check(
@@ -399,6 +399,23 @@ fn a_row_that_would_be_lost_parks_its_origin() {
         Pace { host_errors_max: 9, ..each(2) },
         "a a a a a ? 200:0 * refused:1 200:2 * refused:1 200:3 * refused:1 *",
         "a0 =0 a1 a2 . ~0:1 =2 a1 a3 . ~0:1 =3 a1 a4 . ^1 @1000",
+    );
+}
+
+#[test]
+fn an_origin_that_restarts_and_breaks_a_request_loses_no_row() {
+    let pace = || Pace { host_errors_max: 9, ..each(1) };
+    // Two attempts did not reach it, the third did: that is the row's first loss.
+    check(
+        pace(),
+        "a * refused:0 * refused:0 * reset:0 * reset:0 * reset:0 *",
+        "a0 . ~0:0 a0 . ~0:0 a0 . ~0:0 a0 . ~0:0 a0 . =0 idle",
+    );
+    // The same with an error of a server that is not ready yet.
+    check(
+        pace(),
+        "a * refused:0 * refused:0 * 500:0 * 200:0 *",
+        "a0 . ~0:0 a0 . ~0:0 a0 . ~0:0 a0 . =0 idle",
     );
 }
 

@@ -314,7 +314,8 @@ impl World<'_> {
         ensure(self.jobs.len() < believed.parallel_max, || says("parallel-max"))?;
         ensure(now >= server.closed_until, || says("Retry-After"))?;
         ensure(job.ready <= now, || says("not ready"))?;
-        ensure(job.attempts as usize <= 3 + job.chain.len(), || says("too many attempts"))?;
+        let allowed = 3 + usize::from(job.missed) + job.chain.len();
+        ensure(job.missed <= 2 && usize::from(job.attempts) <= allowed, || says("too many attempts"))?;
         ensure(!self.ended[job.row.0 as usize], || says("started after its end"))?;
         if job.attempts == 1
             && job.chain.is_empty()

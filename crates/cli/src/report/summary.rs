@@ -126,11 +126,11 @@ fn in_all(now: &Progress) -> String {
     match now.rows_earlier {
         0 => String::new(),
         earlier => format!(
-            "{} ok · failed {}, of {}; {} done before",
+            "{} ok · failed {}: {} done, {} of them before",
             count(ok),
             count(rows - ok),
             counted(rows, "row"),
-            format_args!("{} {}", count(earlier), plural(earlier, "was", "were"))
+            count(earlier),
         ),
     }
 }

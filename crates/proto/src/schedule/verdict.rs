@@ -49,7 +49,7 @@ impl Scheduler {
         }
         let endpoint = job.target().endpoint;
         let host = self.hosts.get(at);
-        let missed = reach::contact(ending) == Some(false);
+        let missed = retry::is_missed(ending);
         if missed && self.reach_of(at, endpoint).is_parked() {
             return self.spare(job, now);
         }
@@ -69,7 +69,8 @@ impl Scheduler {
         let is_alone = refused && host.refusals.has_served_nothing_since(job.first_started.unwrap_or(now));
         let may_retry = !down && policy.allows(&job, ending) && in_time;
         if may_retry && (is_first_loss(&job, ending) || self.budget.spend()) {
-            self.retry(at, job, due);
+            let missed = job.missed.saturating_add(u16::from(missed));
+            self.retry(at, Job { missed, ..job }, due);
             return Finish::RetryAt(due);
         }
         if is_alone && let Some(due) = self.waits_out(at, &job, ending, now, draw) {
@@ -133,7 +134,7 @@ impl Scheduler {
 /// taken from the retry budget: it says nothing about the load of the server, and a restart ends many requests at once.
 fn is_first_loss(job: &Job, ending: Ending) -> bool {
     let is_lost = |kind: ErrorKind| kind.is_transient() && kind.reached() == Some(true) && !kind.is_slow();
-    retry::retries(job) == 0 && matches!(ending, Ending::Failed(kind) if is_lost(kind))
+    retry::answered_retries(job) == 0 && matches!(ending, Ending::Failed(kind) if is_lost(kind))
 }
 
 /// The event for the origin of an attempt that ended with `ending`. An accepted connection without an answer is no answer,
