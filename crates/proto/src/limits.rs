@@ -30,8 +30,8 @@ pub const BAD_ROWS_TOLD: usize = 20;
 pub const BAD_ROWS_NAMED: usize = 5;
 /// The largest window: rows read ahead of the fetching, over all hosts.
 pub const WINDOW_ROWS: usize = 100_000;
-/// The initial window: a fifth of a second at the highest rate. It doubles when no host in it can start.
-pub const WINDOW_ROWS_FIRST: usize = 16_384;
+/// The initial window: a tenth of a second at the highest rate, in 2.5 MB. It doubles when no host in it can start.
+pub const WINDOW_ROWS_FIRST: usize = 8_192;
 /// Rows of one host that stay in memory when its others are spilled: ten times its requests in flight, so that they last
 /// until spilled rows are read back. Rows are requested at half of it.
 pub const WINDOW_ROWS_HOST: usize = 64;
