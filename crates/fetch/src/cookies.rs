@@ -1,9 +1,7 @@
 //! A jar of cookies that the rows of a run, or the requests of a client, share; and its file.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +11,7 @@ use overlapped_proto::time::Nanos;
 use url::Url;
 
 use crate::clock::Clock;
+use crate::fs::WholeFile;
 
 /// Cookies by the rules of browsers (RFC 6265bis) and the public suffix list, with bounds: 4 KiB each, 50 a response, 180 a site,
 /// 3,000 in all.
@@ -67,36 +66,24 @@ impl CookieJar {
         Ok(self.lock().read(&file, now()))
     }
 
-    /// Writes the file of the jar, with the cookies of sessions: beside `path` first, and then in its place. A link is followed,
-    /// not replaced. Only the user can read the file.
+    /// Writes the file of the jar, with the cookies of sessions, as a [`WholeFile`]: beside `path` first, and then in its place. A
+    /// symbolic link is replaced, not followed. Only the user can read the file.
     ///
     /// # Errors
     ///
-    /// The file cannot be written; an earlier one stays as it was.
+    /// There is a directory, named pipe, socket or device that is not below `/dev`; the file cannot be written. An earlier one
+    /// stays as it was.
     ///
     /// # Blocking
     ///
     /// Writes and syncs the file.
     pub fn save(&self, path: &Path) -> io::Result<()> {
+        WholeFile::check(path)?;
         let text = self.lock().to_file(now());
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        if path.metadata().is_ok_and(|found| !found.is_file()) {
-            return OpenOptions::new().write(true).open(&path)?.write_all(&text);
-        }
-        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-        let mut beside = name.to_owned();
-        beside.push(format!(".{}.part", std::process::id()));
-        let beside = path.with_file_name(beside);
-        let written = (|| {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&beside, &path)
-        })();
-        if written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
-            let _ = std::fs::remove_file(&beside);
-        }
-        written
+        let mut file = WholeFile::create(path, 0o600)?;
+        file.write_all(&text)?;
+        file.sync()?;
+        file.finish()
     }
 
     /// The number of cookies.

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use super::print;
 use crate::exit::{Ending, Error};
+use crate::flags::place::check_replaced;
 use crate::flags::waterfall::Flags;
 use crate::picture::{Bar, Chart, svg, text};
 use crate::terminal;
 
 pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
+    check_replaced(flags.output.iter().map(|path| ("-o", path.as_path())))?;
     let chart = read(&flags.results)?.since_start();
     let Some(path) = &flags.output else {
         let width = flags.width.map_or_else(terminal::width, usize::from);

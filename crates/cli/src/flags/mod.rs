@@ -6,7 +6,7 @@
 //! message ([`unknown`]).
 
 pub(crate) mod plan;
-mod place;
+pub(crate) mod place;
 mod identity;
 mod proxies;
 mod request;

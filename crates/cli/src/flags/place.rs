@@ -6,10 +6,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use overlapped_fetch::WholeFile;
+
 use crate::exit::Error;
 
 /// A path of the command, and what names it there.
-pub(super) type Named<'a> = (&'static str, &'a Path);
+pub(crate) type Named<'a> = (&'static str, &'a Path);
 
 /// The files that the run writes, and the lists that it reads.
 ///
@@ -41,6 +43,21 @@ pub(super) fn check_directories<'a>(written: impl Iterator<Item = Named<'a>>) ->
         }
     }
     Ok(())
+}
+
+/// What is written whole replaces a plain file or a symbolic link, before anything is fetched: a named pipe could have been
+/// put there by another user, and is not waited for.
+///
+/// # Errors
+///
+/// [`Error::Output`]: there is something else.
+pub(crate) fn check_replaced<'a>(written: impl IntoIterator<Item = Named<'a>>) -> Result<(), Error> {
+    written.into_iter().try_for_each(|(flag, path)| {
+        WholeFile::check(path).map_err(|error| {
+            let shown = path.display();
+            Error::Output(format!("cannot write to {shown}: {error}: remove it, or name another {flag}"))
+        })
+    })
 }
 
 /// No file or directory of the command is where the run keeps its state, in whatever spelling and through whatever link:

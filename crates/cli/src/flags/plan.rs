@@ -148,6 +148,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     let one = url.is_some();
     let mut sinks = sinks(&mut flags, url.as_deref())?;
     place::check_directories(all_written(&flags, &sinks))?;
+    place::check_replaced(beside(&flags, &sinks))?;
     let durable = durable(&flags, query.as_deref(), &sinks)?;
     let written: Vec<_> = sinks.files().map(|path| ("-o", path)).chain(reports(&flags)).collect();
     let lists: Vec<_> = lists(&sources).collect();
@@ -436,13 +437,18 @@ fn remote_name(url: &str) -> Result<PathBuf, Error> {
 
 /// All that is written but the files of rows.
 fn all_written<'a>(flags: &'a Flags, sinks: &'a Sinks) -> impl Iterator<Item = Named<'a>> {
+    sinks.files().map(|path| ("-o", path)).chain(beside(flags, sinks))
+}
+
+/// All that is written but records and the files of rows.
+fn beside<'a>(flags: &'a Flags, sinks: &'a Sinks) -> impl Iterator<Item = Named<'a>> {
     let target = sinks.one.iter().filter_map(|one| match &one.target {
         Target::File(path) => Some(path.as_path()),
         Target::Screen | Target::Stdout => None,
     });
     let head = sinks.one.as_ref().and_then(|one| one.dump_header.as_deref());
-    let outputs = sinks.files().chain(target).map(|path| ("-o", path));
-    outputs.chain(head.map(|path| ("-D", path))).chain(reports(flags))
+    let head = head.filter(|path| *path != Path::new("-"));
+    target.map(|path| ("-o", path)).chain(head.map(|path| ("-D", path))).chain(reports(flags))
 }
 
 fn reports(flags: &Flags) -> impl Iterator<Item = Named<'_>> {

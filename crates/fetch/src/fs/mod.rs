@@ -1,4 +1,4 @@
-//! The file system: open directories, plain files of one's own, unnamed files, locks, and the limit on open files. No other
+//! The file system: open directories, plain files of one's own, files that are replaced as a whole, unnamed files, locks, and the limit on open files. No other
 //! module calls the system about files in another way than `std::fs` does.
 //!
 //! What only Linux has is in `linux`; `portable` has the same functions for other Unix systems, with what POSIX has
@@ -9,6 +9,7 @@ mod folder;
 mod lock;
 mod unnamed;
 mod open_files;
+mod whole;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
@@ -23,6 +24,7 @@ pub(crate) use open_files::{
 pub use open_files::{check_open_files_limit, raise_open_files_limit};
 pub(crate) use own::{is_of_the_system, open_own, open_pipe};
 pub(crate) use unnamed::{punch_hole, unnamed};
+pub use whole::WholeFile;
 
 #[cfg(target_os = "linux")]
 use linux as system;

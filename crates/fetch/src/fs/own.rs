@@ -64,7 +64,7 @@ pub(crate) fn open_pipe(path: &Path) -> io::Result<File> {
 }
 
 #[allow(clippy::useless_conversion, reason = "the flags are signed on some systems")]
-fn flags(flags: OFlags) -> i32 {
+pub(super) fn flags(flags: OFlags) -> i32 {
     i32::try_from(flags.bits()).expect("the flags of open fit in its argument")
 }
 
@@ -74,7 +74,7 @@ fn refused(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
-/// True if the path is below `/dev`.
+/// True if the path is below `/dev`, but not in `/dev/shm`, where any user may put files.
 pub(crate) fn is_of_the_system(path: &Path) -> bool {
-    path.starts_with("/dev")
+    path.starts_with("/dev") && !path.starts_with("/dev/shm")
 }

@@ -22,6 +22,7 @@ use super::print;
 use crate::exit::{Ending, Error};
 use crate::flags::compare::{Arm, Flags};
 use crate::flags::input::{self, Globbing, Source};
+use crate::flags::place::check_replaced;
 use crate::picture::Bar;
 use crate::report::write_whole;
 use crate::terminal;
@@ -80,6 +81,7 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
         let text = serde_json::to_vec(&account).map_err(|error| Error::Output(error.to_string()))?;
         return print(&text);
     }
+    check_replaced(flags.summary.iter().map(|path| ("--summary", path.as_path())))?;
     let (urls, server) = if flags.inputs.is_empty() {
         let server = Server::start(flags.scale)
             .map_err(|error| Error::Usage(format!("cannot start the built-in server: {error}")))?;

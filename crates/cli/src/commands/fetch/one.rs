@@ -1,18 +1,18 @@
 //! A single URL, as with curl: its body is streamed to standard output or to a file.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use overlapped_fetch::{Begun, Receiver, Sink};
+use overlapped_fetch::{Begun, Receiver, Sink, WholeFile};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::record::{Body, HttpVersion, Record};
 
 use super::sinks::head_text;
 use crate::flags::plan::{One as Plan, Target};
+use crate::report::MODE;
 use crate::terminal;
 
 /// The prefix of a body that is checked for binary data, as curl does.
@@ -38,13 +38,8 @@ enum Out {
     Stdout {
         begun: bool,
     },
-    File(Part),
-}
-
-/// A file under a temporary name. It is removed on drop unless it is finished.
-struct Part {
-    file: File,
-    path: PathBuf,
+    /// Removed on drop unless it is finished.
+    File(WholeFile),
 }
 
 impl One {
@@ -96,7 +91,9 @@ impl State {
         }
         self.bar.finish_and_clear();
         match (std::mem::replace(&mut self.out, Out::Waiting), &self.plan.target) {
-            (Out::File(part), Target::File(path)) if !is_broken(record) => part.finish(path),
+            (Out::File(file), Target::File(path)) if !is_broken(record) => {
+                file.finish().map_err(|error| at(path, &error))
+            }
             // Dropped, it is removed.
             (Out::File(_) | Out::Stdout { .. } | Out::Waiting, _) => Ok(()),
         }
@@ -138,19 +135,24 @@ impl State {
         match &self.plan.dump_header {
             None => Ok(()),
             Some(path) if path == Path::new("-") => terminal::stdout().write_all(head),
-            Some(path) => fs::write(path, head).map_err(|error| at(path, &error)),
+            Some(path) => whole(path)
+                .and_then(|mut file| {
+                    file.write_all(head)?;
+                    file.finish()
+                })
+                .map_err(|error| at(path, &error)),
         }
     }
 
     fn begin(&mut self, head: &[u8], bytes: Option<u64>) -> io::Result<()> {
         self.out = match &self.plan.target {
             Target::Screen | Target::Stdout => Out::Stdout { begun: false },
-            Target::File(path) => Out::File(Part::create(path)?),
+            Target::File(path) => Out::File(whole(path).map_err(|error| at(path, &error))?),
         };
         if self.plan.include {
             match &mut self.out {
                 Out::Waiting | Out::Stdout { .. } => terminal::stdout().write_all(head)?,
-                Out::File(part) => part.file.write_all(head)?,
+                Out::File(file) => file.write_all(head)?,
             }
         }
         if self.plan.bar {
@@ -163,7 +165,10 @@ impl State {
         self.bar.inc(block.len() as u64);
         match &mut self.out {
             Out::Waiting => Ok(()),
-            Out::File(part) => part.file.write_all(block).map_err(|error| at(&part.path, &error)),
+            Out::File(file) => file.write_all(block).map_err(|error| match &self.plan.target {
+                Target::File(path) => at(path, &error),
+                Target::Screen | Target::Stdout => error,
+            }),
             Out::Stdout { begun } => {
                 let is_first = !std::mem::replace(begun, true);
                 let looked_at = block.get(..LOOKED_AT_BYTES).unwrap_or(block);
@@ -179,32 +184,13 @@ impl State {
     }
 }
 
-impl Part {
-    /// A new file beside `path`, opened with `O_EXCL`: it follows no link and replaces no file.
-    fn create(path: &Path) -> io::Result<Self> {
-        let mut name = OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}.part", std::process::id()));
-        let part = path.with_file_name(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&part);
-        Ok(Self { file: file.map_err(|error| at(&part, &error))?, path: part })
-    }
-
-    fn finish(self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path).map_err(|error| at(path, &error))
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // After the rename the temporary name no longer exists.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 /// True if there is no complete response. A status that fails the row is a complete response.
 fn is_broken(record: &Record) -> bool {
     record.failure.as_ref().is_some_and(|failure| failure.kind != ErrorKind::Status)
+}
+
+fn whole(path: &Path) -> io::Result<WholeFile> {
+    WholeFile::create(path, MODE)
 }
 
 fn at(path: &Path, error: &io::Error) -> io::Error {
