@@ -11,10 +11,10 @@ use std::task::{Context, Poll, Waker};
 use crate::error::{JobError, Panic};
 use crate::group::Group;
 use crate::guard::{guarded, wake_guarded};
-use crate::lane::ViewId;
 use crate::origin::Origin;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::trace::Trace;
+use crate::view_id::ViewId;
 
 /// In `ticket`, above all tickets of queues: the job runs. The low half is the number of the worker.
 const RUNNING: u64 = u64::MAX << 32;

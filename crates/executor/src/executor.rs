@@ -9,12 +9,12 @@ use crate::cell::{Awaited, Cell, Task};
 use crate::core::Entry;
 use crate::error::{Full, JobError};
 use crate::job::Job;
-use crate::lane::{ROOT, ViewId};
 use crate::metrics::Metrics;
 use crate::origin::{Label, Origin};
 use crate::pool::{self, Pool};
 use crate::sync::Mutex;
 use crate::trace::Trace;
+use crate::view_id::{ROOT, ViewId};
 
 /// A pool of threads for calls that block, as a handle that is cheap to clone.
 ///

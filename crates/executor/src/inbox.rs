@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::cell::Task;
 use crate::error::Rejected;
-use crate::lane::ROOT;
 use crate::queue::Queue;
 use crate::sync::{AtomicUsize, Guard, Mutex, Ordering};
+use crate::view_id::ROOT;
 
 pub(crate) struct Inbox {
     state: Mutex<State>,

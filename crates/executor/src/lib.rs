@@ -140,6 +140,7 @@ mod queue;
 mod error;
 mod panic_site;
 mod limits;
+mod view_id;
 mod sync;
 
 pub use crate::block_on::block_on;

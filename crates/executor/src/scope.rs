@@ -21,10 +21,10 @@ use crate::error::{JobError, Panic, Rejected};
 use crate::executor::Executor;
 use crate::guard::{guarded, wake_guarded};
 use crate::job::{CancelHandle, CancelOutcome, Job, target_of};
-use crate::lane::ROOT;
 use crate::pool::{self, Pool};
 use crate::reserve::Permit;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::view_id::ROOT;
 
 impl Executor {
     /// Runs jobs that may borrow from this stack, and blocks until all of them are done.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
 use crate::cell::Place;
-use crate::lane::{ROOT, ViewId};
 use crate::origin::Origin;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, Parker};
+use crate::view_id::{ROOT, ViewId};
 
 /// A thread that waits for a future: its waker. A wake by value drops its reference before it unparks, so that the thread, once awake,
 /// can count the wakers that are left.

@@ -20,7 +20,7 @@ use super::units::{Beside, Elsewhere, End, Need, Runs, Settles, Target};
 use super::waits::{Verdict, Wait};
 use super::{Core, Effects};
 use crate::cell::{Position, Task};
-use crate::lane::{ROOT, ViewId};
+use crate::view_id::{ROOT, ViewId};
 
 impl Core {
     /// If sleeper `id` can never be woken again, its wait is refused, or that of another that it waits for.

@@ -14,7 +14,8 @@ use super::Core;
 use super::waits::Wait;
 use crate::cancel::CancelToken;
 use crate::cell::Task;
-use crate::lane::{Admission, Ender, ROOT, ViewId};
+use crate::lane::{Admission, Ender};
+use crate::view_id::{ROOT, ViewId};
 use crate::worker::{Running, Signal, Worker};
 
 impl Core {

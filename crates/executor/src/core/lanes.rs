@@ -6,8 +6,9 @@ use std::task::Waker;
 use super::Core;
 use crate::cell::Place;
 use crate::error::Rejected;
-use crate::lane::{Applicant, Counts, Lane, ROOT, ViewId};
+use crate::lane::{Applicant, Counts, Lane};
 use crate::metrics::Metrics;
+use crate::view_id::{ROOT, ViewId};
 
 impl Core {
     /// Takes a place in the lane's queue; or queues `applicant` for one, and returns its ticket.

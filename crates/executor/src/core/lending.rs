@@ -18,7 +18,7 @@ use std::task::Waker;
 use super::Core;
 use super::waits::Wait;
 use crate::cell::{Place, Position, Task};
-use crate::lane::{ROOT, ViewId};
+use crate::view_id::{ROOT, ViewId};
 
 impl Core {
     /// Lets jobs through views whose places are held by those that sleep on them.

@@ -35,9 +35,10 @@ use std::task::Waker;
 
 use crate::cell::{Finish, Task};
 use crate::inbox::Inbox;
-use crate::lane::{Lane, ROOT, ViewId};
+use crate::lane::Lane;
 use crate::metrics::Histogram;
 use crate::queue::Queue;
+use crate::view_id::{ROOT, ViewId};
 use crate::worker::{Signal, Worker};
 
 pub(crate) use deadlock::{Across, refuse_across};

@@ -7,7 +7,7 @@ use std::task::Waker;
 use super::{Core, Effects, Entry};
 use crate::cell::{Place, Position, Task};
 use crate::error::Rejected;
-use crate::lane::{ROOT, ViewId};
+use crate::view_id::{ROOT, ViewId};
 
 impl Core {
     /// Lets a job into its lane, if the inbox could not.

@@ -6,8 +6,8 @@ use std::task::Waker;
 
 use super::{CameFrom, Core, Done, Effects, Next, Tally};
 use crate::cell::{Finish, Place, Task};
-use crate::lane::ROOT;
 use crate::sync::Ordering;
+use crate::view_id::ROOT;
 use crate::worker::Worker;
 
 impl Core {

@@ -5,8 +5,8 @@ use std::task::Waker;
 
 use super::{Core, Effects};
 use crate::cell::Task;
-use crate::lane::ROOT;
 use crate::sync::Ordering;
+use crate::view_id::ROOT;
 use crate::worker::Worker;
 
 impl Core {

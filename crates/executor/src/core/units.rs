@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use super::{Core, Effects};
 use crate::cell::{Position, Task};
-use crate::lane::ViewId;
 use crate::limits;
 use crate::sync::Guard;
+use crate::view_id::ViewId;
 
 /// What a worker sleeps on: it goes on as soon as one of the units is done, or by what is beside them.
 pub(crate) struct On {

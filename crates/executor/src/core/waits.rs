@@ -28,7 +28,7 @@ use std::task::Waker;
 use super::units::{Beside, Counted, Elsewhere, Need, On, Refusal, Runs, Settles, Target, Unit};
 use super::{Core, Effects};
 use crate::cell::{Place, Position, Task};
-use crate::lane::{ROOT, ViewId};
+use crate::view_id::{ROOT, ViewId};
 use crate::worker::{Sleeper, Worker};
 
 pub(super) struct Wait {

@@ -7,8 +7,8 @@ use super::Pool;
 use super::awaiting::Awaiting;
 use crate::cancel::CancelToken;
 use crate::core::Polled;
-use crate::lane::{ROOT, ViewId};
 use crate::sync::local;
+use crate::view_id::{ROOT, ViewId};
 use crate::worker::Worker;
 
 local!(CURRENT: Current);

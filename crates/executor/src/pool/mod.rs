@@ -31,10 +31,10 @@ use crate::error::{JobError, Panic, Rejected};
 use crate::fork;
 use crate::guard::guarded;
 use crate::inbox::{Brought, Inbox};
-use crate::lane::{ROOT, ViewId};
 use crate::metrics::StillRunning;
 use crate::sync::{self, AtomicBool, AtomicUsize, Guard, Mutex, Ordering};
 use crate::timer::{self, DeadlineOf, Timers};
+use crate::view_id::{ROOT, ViewId};
 use crate::worker::{Sleeper, Worker};
 
 /// A thread that the pool wants; see [`Builder::spawn_thread`](crate::Builder::spawn_thread).

@@ -9,8 +9,8 @@ use super::current::with_current;
 use crate::cell::{Ended, Ending, Place, Task};
 use crate::core::{CameFrom, Done, Next, Tally};
 use crate::guard::guarded;
-use crate::lane::ROOT;
 use crate::sync::{self, local, thread};
+use crate::view_id::ROOT;
 use crate::worker::{Signal, Worker};
 
 // A worker's next step, from the end of a job until its result is delivered. Apart from the rest, since every job comes by here.

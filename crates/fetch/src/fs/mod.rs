@@ -4,12 +4,12 @@
 //! What only Linux has is in `linux`; `portable` has the same functions for other Unix systems, with what POSIX has
 //! instead. Tests on Linux run both.
 
+mod whole;
 mod own;
 mod folder;
 mod lock;
 mod unnamed;
 mod open_files;
-mod whole;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
