@@ -95,15 +95,6 @@ impl Error {
         Self::new(ErrorClass::Resource, message.into(), Some(source))
     }
 
-    /// So few files may be open that no run can begin.
-    pub(crate) fn too_few_files(needed: u64, limit: u64) -> Self {
-        let message = format!(
-            "this run needs {needed} open files at the least, and {limit} are allowed: \
-             `ulimit -n {needed}`, or more, in the shell raises the limit"
-        );
-        Self::new(ErrorClass::Resource, message, None)
-    }
-
     /// The system refuses a thread.
     pub(crate) fn no_thread(source: Option<io::Error>) -> Self {
         let message = "no thread can be started; a higher limit of processes (ulimit -u, or pids.max of the \

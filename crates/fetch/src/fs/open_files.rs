@@ -10,8 +10,6 @@ use overlapped_proto::limits;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::error::Error;
-
 /// Raises the soft limit on open files for `parallel_max` requests in flight; returns how many are possible.
 ///
 /// A result below `parallel_max` means that the hard limit is too low (`ulimit -Hn`), which only an administrator can
@@ -41,15 +39,21 @@ pub fn raise_open_files_limit(parallel_max: usize) -> usize {
 ///
 /// ```
 /// overlapped_fetch::check_open_files_limit(1)?;
-/// # Ok::<(), overlapped_fetch::Error>(())
+/// # Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// # Errors
 ///
 /// The limit is lower. The message has the number that is needed.
-pub fn check_open_files_limit(outputs: usize) -> Result<(), Error> {
+pub fn check_open_files_limit(outputs: usize) -> io::Result<()> {
     let (limit, needed) = (limit(), needed(used(), outputs));
-    if limit < needed { Err(Error::too_few_files(needed, limit)) } else { Ok(()) }
+    if limit >= needed {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "this run needs {needed} open files at the least, and {limit} are allowed: \
+         `ulimit -n {needed}`, or more, in the shell raises the limit"
+    )))
 }
 
 /// The number of shards, at most `shards`, that the limit of open files allows beside one output and a few connections.

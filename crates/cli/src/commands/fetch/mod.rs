@@ -247,7 +247,7 @@ const COMMAND_LONG: usize = 500;
 fn fit_open_files(plan: &mut Plan) -> Result<(), Error> {
     let wanted = plan.config.pace.parallel_max;
     let room = raise_open_files_limit(wanted);
-    check_open_files_limit(plan.sinks.outputs.len())?;
+    check_open_files_limit(plan.sinks.outputs.len()).map_err(|error| Error::Output(error.to_string()))?;
     if room < wanted {
         terminal::say(format_args!(
             "overlapped: this system allows {} at once instead of {wanted}: \
