@@ -6,8 +6,9 @@
 
 use std::ffi::c_ulong;
 use std::future::Future;
+use std::hint::black_box;
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ unsafe extern "C" {
 const ADDRESS_SPACE: u32 = 9;
 
 /// No further thread can start while this lives.
+///
+/// The limit is measured once, so no thread may be starting meanwhile: malloc maps an arena of 128 MiB for a new thread and
+/// returns half of it at once, which would leave room for stacks.
 struct Tight(Limit);
 
 impl Tight {
@@ -52,9 +56,25 @@ impl Drop for Tight {
     }
 }
 
-/// An executor whose only thread is busy until the sender is dropped, or with this number of threads more.
+/// Makes malloc map the arena of the current thread.
+fn allocate() {
+    drop(black_box(Box::new(0_u8)));
+}
+
+/// An executor whose only thread is busy until the sender is dropped, or with this number of threads more. All of them run.
 fn busy(more: usize) -> (Executor, mpsc::Sender<()>) {
     let executor = Executor::builder().max_workers(1 + more).min_workers(1 + more).build().unwrap();
+    let started = Arc::new(Barrier::new(1 + more));
+    let starts: Vec<_> = (0..1 + more)
+        .map(|_| {
+            let started = started.clone();
+            executor.submit(move || {
+                allocate();
+                started.wait();
+            })
+        })
+        .collect();
+    starts.into_iter().for_each(|start| start.wait().unwrap());
     let (open, gate) = mpsc::channel::<()>();
     let (begun, begins) = mpsc::channel();
     let job = move || {
@@ -84,7 +104,13 @@ fn a_refused_timer_thread_leaves_the_deadlines_to_all_who_wait_and_to_idle_worke
     const SOON: Duration = Duration::from_millis(50);
     let ((full, _open), (other, _open_other), (idle, _open_idle)) = (busy(0), busy(0), busy(2));
     let (hand_over, handed_over) = mpsc::channel::<Job<()>>();
-    let thread = std::thread::spawn(move || handed_over.recv().unwrap().wait());
+    let (start, started) = mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        allocate();
+        drop(start);
+        handed_over.recv().unwrap().wait()
+    });
+    assert!(started.recv().is_err());
     let (go, goes) = mpsc::channel::<()>();
     let (open, gate) = mpsc::channel::<()>();
 
