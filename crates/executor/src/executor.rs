@@ -186,7 +186,7 @@ impl Executor {
     /// has polled. A place is not lent to a job that waits for a place in a full queue, nor through a job of another executor.
     ///
     /// A wait may end before the job that has the place: a [`gather`](crate::gather) that fails early, a future that drops a job, a wait
-    /// that is told that it [would deadlock](JobError::WouldDeadlock). Its result is that, but the job that waited goes on only with its
+    /// that ends with [`WouldDeadlock`](JobError::WouldDeadlock). Its result is that, but the job that waited goes on only with its
     /// place. If the borrower has not begun, it goes back to the front of the view's queue; otherwise the waiting job sleeps on until the
     /// borrower ends, or until another place of the view becomes free. What the borrower needs from the waiting job, such as a lock or a
     /// message, it does not get meanwhile. So a wait with a time limit, in a job of a view, may end late.

@@ -40,7 +40,7 @@ impl Group {
         }
     }
 
-    /// For jobs that are attached one by one; it never says that all are done.
+    /// For jobs that are attached one by one; it is never complete before [`attached`](Self::attached).
     pub(crate) fn growing(wake: Wake) -> Self {
         Self::new(usize::MAX / 2, wake)
     }

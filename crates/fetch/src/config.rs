@@ -66,7 +66,7 @@ pub struct Request {
     pub user: Option<(String, String)>,
     /// The token for bearer authentication, sent to the origin of the row's own URL only.
     pub bearer: Option<String>,
-    /// User names and passwords by host, for basic authentication where nothing else is said. Each is sent to the origin of the
+    /// User names and passwords by host, for basic authentication where nothing else is set. Each is sent to the origin of the
     /// row's own URL only.
     pub netrc: Option<Arc<Netrc>>,
     /// Ask for compressed bodies, and decode them.
@@ -142,7 +142,8 @@ pub struct Response {
     pub strict_http: bool,
     /// Statuses that count as failures.
     pub fail: Vec<RangeInclusive<u16>>,
-    /// The memory budget: bytes of responses in memory until their records are written; `None`: no limit. Beyond half of
+    /// The memory budget: bytes of responses in memory until their records are written; `None`, the default: no
+    /// limit, since a caller who keeps records wants their bodies in memory. Beyond half of
     /// it, bodies and the heads of finished rows are spooled to disk
     /// ([`Body::Spooled`](overlapped_proto::record::Body::Spooled)); beyond all of it, large heads and decoders wait before
     /// they read on. A record that a sink keeps counts for as long as it is kept.
@@ -235,7 +236,7 @@ impl Proxies {
         Self { http: Some(proxy.clone()), https: Some(proxy), ..Self::default() }
     }
 
-    /// What the environment says, as curl reads it: `http_proxy` (in lower case only), `https_proxy`, `all_proxy` and `no_proxy`.
+    /// Those of the environment, as curl reads it: `http_proxy` (in lower case only), `https_proxy`, `all_proxy` and `no_proxy`.
     #[must_use]
     pub fn from_env() -> Self {
         let Environment { http, https, exceptions } = Environment::read(|name| std::env::var(name).ok());

@@ -128,7 +128,7 @@ kinds! {
     InputFormat = "input.format", Input, permanent, 3, Us, untold, plain;
     /// A header name or value is not allowed, or would break the request apart.
     InputHeader = "input.header", Input, permanent, 43, Us, untold, plain;
-    /// The body to send could not be read, or is not as long as was said.
+    /// The body to send could not be read, or is not as long as was announced.
     InputBody = "input.body", Send, permanent, 26, Us, untold, plain;
     /// The scheme is not http or https.
     PolicyScheme = "policy.scheme", Input, permanent, 1, Us, untold, plain;

@@ -247,9 +247,9 @@ pub const COOKIE_FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// TLS sessions that are kept for requests with settings of TLS of their own.
 pub const TLS_SESSIONS_SINGLE: usize = 256;
-/// Settings of TLS that a client tells apart; beyond it the oldest get new connections.
+/// Settings of TLS that a client distinguishes; beyond it the oldest get new connections.
 pub const TLS_SETTINGS_MAX: usize = 64;
-/// Proxies of single requests that a client tells apart; beyond it the oldest get new connections.
+/// Proxies of single requests that a client distinguishes; beyond it the oldest get new connections.
 pub const PROXIES_MAX: usize = 64;
 /// Event loops of blocking calls that a client keeps while they are not in use: one for each thread that calls at once.
 pub const CLIENT_RUNTIMES_IDLE_MAX: usize = 64;
@@ -302,7 +302,7 @@ pub const PARK_MAX: Nanos = Nanos::from_secs(60);
 /// Refusals in a row, from different rows, before a host is parked without its asking: one broken page must not stop a
 /// healthy host. A 429 parks at once, because it speaks of the host.
 pub const PARK_STRIKES: u8 = 2;
-/// How long a row is refused, while its host answers others, before that tells of the row's page and no more of the host.
+/// How long a row is refused, while its host answers others, before the refusal is attributed to the row's page instead of the host.
 pub const PAGE_AFTER: Nanos = Nanos::from_secs(8);
 /// Parkings in a row before a host is given up for its refusals (`--host-down-after`): what few rows got may be chance.
 pub const PARKINGS_MIN: u8 = 2;

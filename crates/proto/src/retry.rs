@@ -98,7 +98,7 @@ pub const fn is_transient(status: u16) -> bool {
 }
 
 /// True for a status with which a host, or a proxy before it, refuses for now: too many requests, or no backend. It may
-/// also speak of one page; the scheduler tells that from what other rows get.
+/// also concern one page; the scheduler decides by what other rows get.
 #[must_use]
 pub const fn is_refusal(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504 | 522 | 524)

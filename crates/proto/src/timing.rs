@@ -125,7 +125,7 @@ impl Stopwatch {
 mod tests {
     use super::*;
 
-    /// An attempt that passes phases of 10 ns each and fails 5 ns later: what is told of `connect`, `send`, `wait`.
+    /// An attempt that passes phases of 10 ns each and fails 5 ns later: what is reported of `connect`, `send`, `wait`.
     fn check(passed: &[fn(&mut Stopwatch, Nanos)], phase: Phase, expected: [Option<u64>; 3], total: u64) {
         let mut watch = Stopwatch::start(Nanos(0), Nanos(100));
         let mut now = Nanos(100);

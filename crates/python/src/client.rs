@@ -54,7 +54,7 @@ impl Tls {
 pub(crate) struct Prepared<'py>(
     /// The method.
     String,
-    /// A URL that says where to connect.
+    /// A URL that determines where to connect.
     String,
     /// The target of the request line.
     String,

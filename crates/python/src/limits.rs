@@ -18,7 +18,7 @@ pub(crate) const BARS_MAX: usize = 48;
 pub(crate) const BAR_LABEL_CHARS: usize = 80;
 /// Blocks of a request's body that were taken from an iterator and not sent.
 pub(crate) const BLOCKS_WAITING: usize = 4;
-/// The most that is reserved for a body because its length says that it will come.
+/// The most that is reserved for a body by its announced length.
 pub(crate) const RESERVED_BYTES_MAX: usize = 1 << 20;
 /// Records of one batch of Arrow.
 pub(crate) const RECORDS_BATCH: usize = 4_096;

@@ -122,7 +122,7 @@ fn value(error: &clap::Error, arg: &str) -> String {
     }
 }
 
-/// What clap says of a number out of its range, `-1 is not in 0..=65535`, in words.
+/// clap's message about a number out of its range, `-1 is not in 0..=65535`, in words.
 fn range(text: &str) -> String {
     let bounds = text.split_once(" is not in ").and_then(|(_, range)| range.split_once(".."));
     match bounds.map(|(least, most)| (least, most.trim_start_matches('='))) {

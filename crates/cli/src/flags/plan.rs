@@ -100,7 +100,7 @@ pub(crate) enum Target {
 pub(crate) enum Main {
     /// The response to the one URL, there or in a file.
     One,
-    /// What `-w` says of each row.
+    /// What `-w` prints of each row.
     Written,
     /// A line a row, for a person.
     Lines,

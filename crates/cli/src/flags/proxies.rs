@@ -1,4 +1,4 @@
-//! `-x`, `-U` and `--noproxy`, and what the environment says where they say nothing.
+//! `-x`, `-U` and `--noproxy`, and the environment's variables where these flags are absent.
 
 use overlapped_fetch::Proxies;
 

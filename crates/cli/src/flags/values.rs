@@ -171,7 +171,7 @@ pub(crate) fn variable(value: &str) -> Option<&str> {
         .then_some(name)
 }
 
-/// What `--connect-to` says: a host and a port, and those that are dialled instead.
+/// The value of `--connect-to`: a host and a port, and those that are dialled instead.
 pub(crate) type ConnectTo = (HostPort, HostPort);
 
 /// `HOST1:PORT1:HOST2:PORT2`, each of which may be empty; an IPv6 address is in brackets.

@@ -1,4 +1,4 @@
-//! What a run says about itself: while it runs, and when it has ended. Never to standard output, which is for data.
+//! The progress of a run, and its summary at the end. Never to standard output, which is for data.
 
 pub(crate) mod watch;
 pub(crate) mod summary;

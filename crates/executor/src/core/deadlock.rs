@@ -134,7 +134,7 @@ impl Core {
     }
 }
 
-/// Whether sleeper `id` of the first pool can be woken, as far as that depends on the others; if not, who is to be woken to be told. The
+/// Whether sleeper `id` of the first pool can be woken, as far as that depends on the others; if not, who is to be woken with the error. The
 /// address of each pool is that under which its jobs are known to the others.
 /// `tried`: a job was to be let through before others, and was not.
 pub(crate) fn refuse_across(pools: &mut [(usize, &mut Core)], id: u64, tried: &mut bool) -> Across {

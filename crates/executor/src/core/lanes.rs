@@ -59,7 +59,7 @@ impl Core {
         }
     }
 
-    /// The view of `parent` that has this name, or a new one. If there is one with another limit, says what its limits are.
+    /// The view of `parent` that has this name, or a new one. If there is one with another limit, returns its limits.
     pub(crate) fn view(
         &mut self,
         parent: ViewId,

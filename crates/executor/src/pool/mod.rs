@@ -42,7 +42,7 @@ use crate::worker::{Sleeper, Worker};
 pub struct NewThread {
     /// Its name.
     pub name: String,
-    /// The size of its stack in bytes, if the builder was told one.
+    /// The size of its stack in bytes, if the builder set one.
     pub stack_size: Option<usize>,
 }
 
@@ -173,7 +173,7 @@ impl Pool {
         }
     }
 
-    /// Lets a job in, or says why not.
+    /// Admits a job, or returns why it is refused.
     pub(crate) fn submit(self: &Arc<Self>, task: Arc<dyn Task>, entry: Entry) -> Result<(), Rejected> {
         if self.is_forked() {
             return Err(Rejected::Forked);
@@ -291,7 +291,7 @@ impl Pool {
         }
     }
 
-    /// Asks the running jobs of a lane to stop; says how many could be asked.
+    /// Asks the running jobs of a lane to stop; returns how many were asked.
     pub(crate) fn stop_running(&self, lane: ViewId) -> usize {
         self.stops.fetch_add(1, Ordering::SeqCst);
         let tokens = self.core().stop(lane);

@@ -304,7 +304,7 @@ impl<T: Send + 'static> Unblock<T> {
         }
     }
 
-    /// Ready when no operation is under way; one that reads ahead is asked to end. Tells the error of the one that was, if it had any.
+    /// Ready when no operation is under way; one that reads ahead is asked to end. Returns the error of the one that was, if it failed.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.reading.stop();
         self.poll_job(cx)

@@ -21,7 +21,7 @@ pub(super) struct Reading {
     block: Block,
     at: usize,
     stock: Arc<Stock>,
-    /// How many blocks to read ahead, if it was said.
+    /// How many blocks to read ahead, if set.
     ahead: Option<usize>,
     /// How long the next block will be.
     next_bytes: usize,

@@ -21,7 +21,7 @@ use crate::row::Row;
 
 /// A client for single requests, which run on the calling thread.
 ///
-/// It is cheap to clone, and its clones and threads share one pool of connections. What is said of [`super::Client`] about
+/// It is cheap to clone, and its clones and threads share one pool of connections. The documentation of [`super::Client`] about
 /// settings, dropped responses and forks is also true here.
 ///
 /// ```

@@ -50,7 +50,7 @@ struct AsItIs {
 pub struct PreparedRequest {
     /// The method.
     pub method: Method,
-    /// The URL, which says where to connect.
+    /// The URL, which determines where to connect.
     pub url: String,
     /// The target of the request line; `None`: the path and query of the URL, in its normal form.
     pub target: Option<String>,

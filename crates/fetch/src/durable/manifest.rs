@@ -150,7 +150,7 @@ pub(super) struct SameList {
 ///
 /// # Errors
 ///
-/// The list differs; the message says how, and what to do.
+/// The list differs; the message names the difference and what to do.
 pub(super) fn same_list(
     earlier: &Value,
     listed: &Listed,

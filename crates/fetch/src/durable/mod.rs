@@ -446,7 +446,7 @@ impl Opened {
     }
 }
 
-/// True if there are body files. Only the state tells that they are those of a run; files of records show which rows are
+/// True if there are body files. Only the state proves that they are those of a run; files of records show which rows are
 /// done even without it.
 fn stays(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| output.format == Format::Files)

@@ -100,7 +100,7 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
     Ok(Some(recorded))
 }
 
-/// What the header line of a table says.
+/// The parsed header line of a table.
 #[derive(Default)]
 struct Columns {
     /// They are those of a record.

@@ -123,7 +123,7 @@ pub(crate) struct Feed {
     seen: u64,
     own: u64,
     buffer: Vec<u8>,
-    /// The beginning of the list, until it tells the format.
+    /// The beginning of the list, until the format is known.
     head: Vec<u8>,
 }
 

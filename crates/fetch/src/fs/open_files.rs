@@ -87,8 +87,8 @@ pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
 /// The rule for the last free file descriptors: connections leave some to bodies, and both leave some to the sinks and the
 /// journal, which cannot do without.
 ///
-/// The system gives a new file the lowest number that is free. So a high number tells that nearly all are in use, and no
-/// count has to be kept.
+/// The system gives a new file the lowest number that is free. So a high number means that nearly all are in use, and
+/// no count has to be kept.
 #[derive(Debug, Default)]
 pub(crate) struct LastFiles(Mutex<Option<Ends>>);
 

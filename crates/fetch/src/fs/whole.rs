@@ -39,7 +39,7 @@ pub struct WholeFile {
 }
 
 impl WholeFile {
-    /// Tells whether a file may be put at `path`: there is none yet, or a plain file or a symbolic link to be replaced.
+    /// Returns whether a file may be put at `path`: there is none yet, or a plain file or a symbolic link to be replaced.
     ///
     /// # Errors
     ///

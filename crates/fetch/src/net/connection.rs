@@ -112,7 +112,7 @@ impl Connection {
         }
     }
 
-    /// See [`http1::Connection::stirred`]. For HTTP/2, what is received says nothing of the next request.
+    /// See [`http1::Connection::stirred`]. For HTTP/2, what is received does not concern the next request.
     pub(crate) async fn stirred(&mut self) {
         match self {
             Self::Http1(connection) => connection.stirred().await,

@@ -89,7 +89,7 @@ pub(crate) struct Connection<S> {
     heard: bool,
 }
 
-/// What a proxy is told that forwards requests.
+/// The fields for a proxy that forwards requests.
 pub(crate) struct Forwarding {
     /// The value of `Proxy-Authorization`.
     pub(crate) authorization: Option<Box<str>>,
@@ -237,7 +237,7 @@ impl<S: Socket> Connection<S> {
     }
 
     /// The same for a request that may be sent again. The system call is left out if the last read has emptied the socket
-    /// in this very step of the shard, some microseconds ago, and the runtime has been told of nothing since. The first
+    /// in this very step of the shard, some microseconds ago, and the runtime has been notified of nothing since. The first
     /// answers of a connection are excepted, because an origin that sends bytes unasked shows it there.
     pub(crate) fn glance(&mut self) -> Look {
         let is_settled = self.answers >= limits::LOOKS_MIN;

@@ -22,7 +22,7 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Reads without waiting, past the runtime's readiness; `WouldBlock` if there is nothing.
     fn read_now(&mut self, block: &mut [u8]) -> io::Result<usize>;
 
-    /// True if the runtime, when it last waited, was told of something to read that was not read since. This is no system
+    /// True if the runtime, when it last waited, was notified of something to read that was not read since. This is no system
     /// call.
     fn is_told_ready(&self) -> bool;
 
@@ -124,7 +124,7 @@ impl<S: Socket> Stream<S> {
         }
     }
 
-    /// True if the runtime was told of something to read; see [`Socket::is_told_ready`].
+    /// True if the runtime was notified of something to read; see [`Socket::is_told_ready`].
     pub(crate) fn is_told_ready(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_told_ready(),

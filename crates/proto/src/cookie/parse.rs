@@ -5,7 +5,7 @@
 use super::date;
 use crate::limits;
 
-/// What a `Set-Cookie` field says.
+/// A parsed `Set-Cookie` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SetCookie<'a> {
     pub(super) name: &'a [u8],

@@ -38,7 +38,7 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// `body.framing`: a chunk is not what RFC 9112 says, or what is around the chunks is larger than the limits.
+    /// `body.framing`: a chunk violates RFC 9112, or what is around the chunks is larger than the limits.
     pub fn next(&mut self, input: &[u8]) -> Result<Piece, Failure> {
         match &mut self.0 {
             State::Length(left) => {

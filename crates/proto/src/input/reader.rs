@@ -373,7 +373,7 @@ fn object_row<'a>(
 const LEAVE_OUT: &str =
     ": leave out members that the request does not need, for example by jq -c '{url, id}'";
 
-/// The failure of an object without the member of the URL, if it tells more than that.
+/// The failure of an object without the member of the URL, if it is more specific than that.
 fn without_url(members: &[(Cow<'_, str>, &str)], options: &Options) -> Option<Failure> {
     let wanted = &*options.url_column;
     if members.is_empty() || members.iter().any(|(name, _)| *name == *wanted) {

@@ -6,7 +6,7 @@
 //! most programs, and a column that is only a mark would be in every record. So the mark is two columns that every record
 //! has and that have no meaning in a list.
 //!
-//! It is for reading only. Which file a run may cut, rewrite or remove is told by its journal, which has the name and a
+//! It is for reading only. Which file a run may cut, rewrite or remove is recorded in its journal, which has the name and a
 //! checksum of it.
 
 /// The columns that mark a record.

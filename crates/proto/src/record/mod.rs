@@ -75,7 +75,7 @@ pub struct Record {
     pub notes: Notes,
     /// The SHA-256 of the decoded body, where it was asked for.
     pub sha256: Option<[u8; 32]>,
-    /// True if the body was cut at a limit; `None` if nothing says that it is whole: it ended with the connection.
+    /// True if the body was cut at a limit; `None` if that cannot be known: it ended with the connection.
     pub truncated: Option<bool>,
     /// When the first attempt started, in microseconds since 1970 (UTC); `None` if none did.
     pub started_unix_us: Option<i64>,
@@ -152,7 +152,7 @@ pub enum HttpVersion {
 }
 
 impl HttpVersion {
-    /// As curl's `%{http_version}` says it.
+    /// In the form of curl's `%{http_version}`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

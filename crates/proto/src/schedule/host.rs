@@ -101,7 +101,7 @@ impl Turn {
     }
 }
 
-/// What the end of an attempt says about the load of the host.
+/// What the end of an attempt implies for the load of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
     /// It answered.

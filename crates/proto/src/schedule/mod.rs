@@ -25,8 +25,8 @@
 //!   From then on it uses its attempts, as a row does that alone is refused. One whose attempts are used up goes on waiting
 //!   if its host has given no other answer since the row's first attempt.
 //! - After a refusal that is not 429, the first and the last row of the queue probe in turn, so that broken pages at the
-//!   front do not hide good ones. A row that is refused for eight seconds, while others are answered, tells of its page
-//!   only.
+//!   front do not hide good ones. A row that is refused for eight seconds, while others are answered, is attributed
+//!   to its page only.
 //! - Origins that have not answered hold at most `connects_max` of the requests in flight together; their other rows wait
 //!   in a queue of origins. So many hosts that swallow connects do not hold back those that answer.
 //! - A host that has given no other answer for `host_down_after`, and was parked twice, is *down*: its rows fail at once.

@@ -35,7 +35,7 @@ enum State {
     GivenUp,
 }
 
-/// What the end of an attempt says about the network.
+/// What the end of an attempt implies for the network.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sign {
     Works,

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A host that goes from Serving or Struck to Refusing is parked for 1 s and gets half the rate from then on (AIMD); each
-//! later answer raises the rate. `Retry-After` parks in any state instead, and lowers no rate: the host has said what it
-//! wants. The first of these pauses do not count as time without an answer.
+//! later answer raises the rate. `Retry-After` parks in any state instead, and lowers no rate: the host has set the pause
+//! itself. The first of these pauses do not count as time without an answer.
 
 use crate::bucket::{Rate, Spacing};
 use crate::limits;

@@ -88,7 +88,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         if self.job.crossed_origin { Identify::No } else { Identify::Yes }
     }
 
-    /// The timeout of a step, if it tells something of the origin: a row that was redirected may have little time left.
+    /// The timeout of a step, if it is evidence about the origin: a row that was redirected may have little time left.
     fn step(&self, kind: ErrorKind) -> Option<ErrorKind> {
         self.job.chain.is_empty().then_some(kind)
     }
@@ -201,7 +201,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     }
 }
 
-/// What failed on the way to a proxy says nothing of the host, except where it is of this program or machine.
+/// What failed on the way to a proxy is no evidence about the host, except where it is of this program or machine.
 fn unreachable(proxy: &Proxy, failure: Failure) -> Failure {
     let is_ours =
         matches!(failure.kind, ErrorKind::TimeoutTotal | ErrorKind::Resource | ErrorKind::PolicyAddress);

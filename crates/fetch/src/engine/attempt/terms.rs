@@ -22,7 +22,7 @@ pub(crate) struct Terms<'a> {
     pub(crate) max_bytes: u64,
     /// The settings of TLS, with their number in the key of a connection; `None`: those of the plan.
     pub(crate) tls: Option<(&'a Trust, u32)>,
-    /// The proxy, or none, with its number in the key of a connection; `None`: as the plan says.
+    /// The proxy, or none, with its number in the key of a connection; `None`: that of the plan.
     pub(crate) proxy: Option<(Option<&'a Proxy>, u32)>,
     pub(crate) cookies: Cookies<'a>,
     /// A request that is sent as it is.

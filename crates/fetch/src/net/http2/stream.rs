@@ -38,7 +38,7 @@ pub(crate) struct Stream {
     body: Option<RecvStream>,
     /// What was read of the body and not given on.
     piece: Option<Result<Bytes, Failure>>,
-    /// Bytes of the body to come, if the head tells.
+    /// Bytes of the body to come, if the head announces them.
     left: Option<u64>,
     /// A response to this request has no body.
     is_bodiless: bool,
