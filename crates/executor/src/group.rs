@@ -40,7 +40,7 @@ impl Group {
         }
     }
 
-    /// For jobs that are attached one by one; it is never complete before [`attached`](Self::attached).
+    /// For jobs that are attached one by one; its number is not known, so it never completes as a whole.
     pub(crate) fn growing(wake: Wake) -> Self {
         Self::new(usize::MAX / 2, wake)
     }
