@@ -7,12 +7,12 @@ mod support;
 use std::time::Duration;
 
 use overlapped_fetch::record::{Method, Record};
-use overlapped_fetch::{Config, Http, Network, Pace, Request, Timeouts};
+use overlapped_fetch::{Config, Http, Network, Pace, Request, Response, Timeouts};
 use overlapped_testkit::frames::{
     END_HEADERS, END_STREAM, Frames, block, frame, goaway, head, kind, settings,
 };
 use overlapped_testkit::{Http2, Http2Rules, Http2Server, RawServer, Reply, Script, Server, row_of};
-use support::{body, config, error, fetch, fetch_one, one_by_one, retrying};
+use support::{body, config, error, fetch, fetch_one, header, one_by_one, retrying};
 
 fn known(config: Config) -> Config {
     Config { network: Network { http: Http::Http2, ..config.network }, ..config }
@@ -311,8 +311,8 @@ fn goaway_on_every_connection_costs_a_bounded_number_of_them() {
 }
 
 #[test]
-fn a_broken_connection_costs_the_rows_that_share_it_a_retry_and_no_more() {
-    // Stream 5 is answered with what ends the connection; on later connections all goes well.
+fn a_broken_connection_costs_the_rows_that_share_it_nothing() {
+    // What ends the connection belongs to no row; on later connections all goes well.
     let server = Http2Server::start(|number| match number {
         0 => Http2::Frames(Box::new(|mut frames| {
             let _ = frames.begin(8);
@@ -326,11 +326,92 @@ fn a_broken_connection_costs_the_rows_that_share_it_a_retry_and_no_more() {
     });
     let pace = Pace { parallel_max: 8, ..Pace::default() };
     let fetched = fetch(
-        Config { pace, shards: Some(1), ..known(retrying(2)) },
+        Config { pace, shards: Some(1), ..known(config()) },
         (0..8).map(|row| server.url(&format!("/row/{row}"))),
     );
     for record in &fetched.records {
-        assert_eq!((error(record), record.attempts), ("", 2), "{:?}", record.failure);
+        assert_eq!((error(record), record.attempts), ("", 1), "{:?}", record.failure);
         assert_eq!(body(record), row_of(record.row.0));
+    }
+    assert_eq!(server.connections(), 2);
+}
+
+/// One row in fifty gets a head of more than a MiB, which ends a connection of HTTP/2; the others their number in a header.
+fn poisoned() -> Http2Rules {
+    Http2Rules::new(|asked| {
+        let row: u64 = asked.path.trim_start_matches("/row/").parse().unwrap();
+        let fields = if row % 50 == 7 {
+            vec![("x-long", "x".repeat(10_000)); 120]
+        } else {
+            vec![("x-row", row.to_string())]
+        };
+        Reply::Response(200, fields, Vec::new(), Vec::new())
+    })
+}
+
+/// Fetches rows of such a server without retries: exactly the poisoned ones fail, as is expected of them.
+fn fetch_poisoned(config: Config, server: &Http2Server, rows: u64, expected: &str) {
+    let fetched = fetch(config, (0..rows).map(|row| server.url(&format!("/row/{row}"))));
+    for record in &fetched.records {
+        let row = record.row.0;
+        let (wanted, number) = if row % 50 == 7 { (expected, None) } else { ("", Some(row.to_string())) };
+        assert_eq!(error(record), wanted, "row {row}: {:?}", record.failure);
+        assert_eq!(header(record, "x-row"), number.as_deref());
+        assert_eq!(record.attempts, 1);
+    }
+}
+
+#[test]
+fn responses_that_end_their_connections_fail_no_other_row() {
+    let server = Http2Server::start(|_| Http2::Rules(poisoned()));
+    fetch_poisoned(known(config()), &server, 1_000, "h2.limit");
+    // Three times at most for each row.
+    let asked = server.seen().len();
+    assert!(asked <= 3 * 1_000, "{asked} requests");
+}
+
+#[test]
+fn an_origin_that_ends_its_connections_of_http2_gets_http1() {
+    let server = Http2Server::start_tls(&["h2", "http/1.1"], |_| Http2::Rules(poisoned()));
+    let network = Network { ca_pem: server.ca_pem().map(Into::into), ..Network::default() };
+    fetch_poisoned(Config { network, ..config() }, &server, 200, "http.limit");
+}
+
+#[test]
+fn an_origin_that_speaks_http2_only_and_ends_its_connections_gets_one_for_each_request() {
+    let server = Http2Server::start_tls(&["h2"], |_| Http2::Rules(poisoned()));
+    let network = Network { ca_pem: server.ca_pem().map(Into::into), ..Network::default() };
+    fetch_poisoned(Config { network, ..config() }, &server, 200, "h2.limit");
+}
+
+#[test]
+fn a_head_has_its_part_of_the_memory_budget() {
+    let value = "x".repeat(10_000);
+    for (fields, expected) in [(1, ""), (2, "h2.protocol")] {
+        let block = block(200, &vec![("x-long", &*value); fields]);
+        let server = play(move |frames, stream| {
+            let (first, rest) = block.split_at(block.len().min(16 << 10));
+            frames.send(&frame(kind::HEADERS, END_STREAM, stream, first))?;
+            frames.send(&frame(kind::CONTINUATION, END_HEADERS, stream, rest))
+        });
+        let response = Response { memory_max: Some(8 << 20), ..Response::default() };
+        let record = fetch_one(Config { response, ..known(config()) }, server.url("/"));
+        assert_eq!(error(&record), expected, "{:?}", record.failure);
+        let told = record.failure.is_none_or(|failure| failure.message.contains("larger than 16 KiB"));
+        assert!(told);
+    }
+}
+
+#[test]
+fn trailers_have_the_limit_of_http1() {
+    for (length, expected) in [(16_000, ""), (17_000, "body.framing")] {
+        let trailers = block(200, &[("x-trailer", &"x".repeat(length))]).split_off(13);
+        check(expected, move |frames, stream| {
+            frames.send(&head(stream, 200, &[], false))?;
+            frames.send(&frame(kind::DATA, 0, stream, b"hello"))?;
+            let (first, rest) = trailers.split_at(trailers.len().min(16 << 10));
+            frames.send(&frame(kind::HEADERS, END_STREAM, stream, first))?;
+            frames.send(&frame(kind::CONTINUATION, END_HEADERS, stream, rest))
+        });
     }
 }

@@ -188,6 +188,9 @@ pub const H2_CONNECTIONS_ORIGIN_MAX: usize = 32;
 pub const H2_OPENINGS_AWAITED: u32 = 16;
 /// How often a request that was not processed is sent again at once (GOAWAY, `REFUSED_STREAM`). Then the row is retried.
 pub const H2_RESENDS_MAX: u32 = 2;
+/// Connections to an origin that end by an error of HTTP/2 while several requests are on them, before HTTP/2 is left, or each
+/// request gets a connection of its own. As often at most is a request sent again that was on one of them.
+pub const H2_BROKEN_MAX: u32 = 2;
 /// The largest window of a stream: what arrives in 10 ms at a gigabit a second.
 pub const H2_STREAM_WINDOW_MAX: u32 = 1 << 20;
 /// The smallest window of a stream: one frame.
@@ -202,6 +205,10 @@ pub const H2_CONNECTION_WINDOW_MIN: u32 = 65_535;
 pub const H2_CONNECTION_WINDOW_MAX: u32 = 4 << 20;
 /// Bytes of one frame: the least that a client must take. Larger ones would make other streams wait.
 pub const H2_FRAME_BYTES_MAX: u32 = 16 << 10;
+/// Bytes of a head that may always come.
+pub const H2_HEAD_BYTES_MIN: usize = 16 << 10;
+/// The part of the memory budget that the heads of all requests in flight may take, as a divisor.
+pub const H2_HEADS_SHARE: u64 = 2;
 /// Bytes of the table with which a server compresses heads: the default of the standard.
 pub const H2_HEADER_TABLE_BYTES: u32 = 4 << 10;
 /// Frames other than DATA, HEADERS and CONTINUATION that may come in a row without any progress of a request or response:
@@ -368,7 +375,7 @@ pub const CHUNK_EXTENSIONS_BYTES_FREE: u64 = 64 << 10;
 /// Further bytes of extensions for each byte of data: far above sizes padded to eight digits, or a signature for each
 /// chunk of some KiB.
 pub const CHUNK_EXTENSIONS_BYTES_PER_BYTE: u64 = 8;
-/// Bytes of the trailer fields behind a chunked body.
+/// Bytes of the trailer fields behind a body.
 pub const TRAILER_BYTES_MAX: usize = 16 << 10;
 /// Bytes that are read from a connection at once. There is one such buffer for each thread, and none for a connection.
 pub const READ_BYTES: usize = 128 << 10;

@@ -16,6 +16,8 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
+#[cfg(feature = "tls")]
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -137,7 +139,7 @@ impl Http2Server {
         Http2Server::start_with(Arc::new(plan), security)
     }
 
-    /// Starts a server with TLS that offers these protocols by ALPN, whatever is then spoken.
+    /// Starts a server with TLS that offers these protocols by ALPN. It speaks HTTP/1.1 if that is chosen, else HTTP/2.
     ///
     /// # Panics
     ///
@@ -316,12 +318,55 @@ async fn secure(
     #[cfg(feature = "tls")]
     if let Some(tls) = &security.tls {
         if let Ok(stream) = tls.accept(stream).await {
-            serve(stream, number, rules, record).await;
+            if stream.get_ref().1.alpn_protocol() == Some(b"http/1.1") {
+                // An error: the client has left.
+                let _ = serve_http1(stream, number, &rules, record).await;
+            } else {
+                serve(stream, number, rules, record).await;
+            }
         }
         return;
     }
     let _ = security;
     serve(stream, number, rules, record).await;
+}
+
+/// HTTP/1.1, which the client has chosen: requests without a body, and whole responses.
+#[cfg(feature = "tls")]
+async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    connection: u64,
+    rules: &Http2Rules,
+    record: &Record,
+) -> io::Result<()> {
+    let mut stream = tokio::io::BufReader::new(stream);
+    loop {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await? == 0 {
+                return Ok(());
+            }
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            lines.push(line.to_owned());
+        }
+        let mut words = lines.first().map(String::as_str).unwrap_or_default().split(' ').map(str::to_owned);
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let fields = lines.iter().filter_map(|line| line.split_once(": "));
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
+        let asked = Asked { method, authority: String::new(), path, fields, body: Vec::new(), connection };
+        let reply = (rules.answer)(&asked);
+        lock(&record.seen).push(asked);
+        let Reply::Response(status, fields, parts, _) = reply else { return Ok(()) };
+        let body = parts.concat();
+        let mut head = format!("HTTP/1.1 {status} \r\ncontent-length: {}\r\n", body.len());
+        fields.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+        stream.write_all(&[head.as_bytes(), b"\r\n", &body].concat()).await?;
+        stream.flush().await?;
+    }
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(

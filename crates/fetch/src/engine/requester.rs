@@ -28,6 +28,7 @@ use super::outcome::Outcome;
 use crate::body::store::Store;
 use crate::body::tap::Tap;
 use crate::clock::Clock;
+use crate::config::Http;
 use crate::durable::intents::Intents;
 use crate::locality::{Guarded, Locality, OneThread};
 use crate::net::Connection;
@@ -80,7 +81,7 @@ impl Views {
 pub(crate) enum Http1Only {
     /// It has chosen it.
     Chosen,
-    /// It has chosen HTTP/2, and did not speak it or refused it.
+    /// It has chosen HTTP/2, and did not speak it, or refused it, or broke its connections.
     Left,
 }
 
@@ -102,6 +103,10 @@ pub(crate) struct Requester<L: Locality = OneThread> {
     http1_only: L::Cell<Lru<ConnKey, Http1Only, RandomState>>,
     /// One of them has left HTTP/2.
     was_left: AtomicBool,
+    /// How many connections of HTTP/2 ended by an error while several requests were on them.
+    broken: L::Cell<Lru<ConnKey, u32, RandomState>>,
+    /// One did.
+    was_broken: AtomicBool,
     now: AtomicU64,
     draw: L::Cell<u64>,
     connections: L::Cell<Counts>,
@@ -137,6 +142,8 @@ impl<L: Locality> Requester<L> {
             openings: Openings::default(),
             http1_only: L::Cell::new(Lru::default()),
             was_left: AtomicBool::new(false),
+            broken: L::Cell::new(Lru::default()),
+            was_broken: AtomicBool::new(false),
             now: AtomicU64::new(clock.now().0),
             draw: L::Cell::new(seed | 1),
             connections: L::Cell::new(Counts::default()),
@@ -184,16 +191,18 @@ impl<L: Locality> Requester<L> {
     /// use, the request waits on the one with the fewest.
     fn lease(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
         let now = self.now();
+        let isolates = self.isolates(key);
+        let most = if isolates { 1 } else { limits::H2_STREAMS_MAX };
         let (mut full, mut least) = (0, usize::MAX);
         self.idle.with(|idle| {
             let found = idle.lease(key, now, |connection| {
-                let room = connection.room(may_repeat, now);
+                let room = connection.room(may_repeat, most, now);
                 if let (Room::Full, Some(leased)) = (&room, connection.leased()) {
                     (full, least) = (full + 1, least.min(leased));
                 }
                 room
             });
-            if found.is_some() || full < limits::H2_CONNECTIONS_ORIGIN_MAX {
+            if found.is_some() || isolates || full < limits::H2_CONNECTIONS_ORIGIN_MAX {
                 return found;
             }
             idle.lease(key, now, |connection| match connection.leased() {
@@ -236,6 +245,41 @@ impl<L: Locality> Requester<L> {
                 known.pop_oldest();
             }
         });
+    }
+
+    /// Records that a connection of HTTP/2 ended by an error while several requests were on it. An origin whose connections do
+    /// so is spoken to over HTTP/1.1, if that may be negotiated.
+    pub(crate) fn count_broken(&self, key: &ConnKey, http: Http) {
+        self.was_broken.store(true, Ordering::Relaxed);
+        let count = self.broken.with(|known| {
+            let count = known.get(key).map_or(1, |count| count.saturating_add(1));
+            known.insert(key.clone(), count);
+            if known.len() > limits::HABITS_MAX {
+                known.pop_oldest();
+            }
+            count
+        });
+        if count == limits::H2_BROKEN_MAX && http == Http::Negotiated {
+            self.set_http1_only(key, Http1Only::Left);
+        }
+    }
+
+    /// True if each request to the origin of `key` has a connection of its own, so that a response that ends its connection
+    /// harms no other.
+    pub(crate) fn isolates(&self, key: &ConnKey) -> bool {
+        let count = || self.broken.with(|known| known.get(key).copied());
+        self.was_broken.load(Ordering::Relaxed) && count() >= Some(limits::H2_BROKEN_MAX)
+    }
+
+    /// After a handshake that failed: an origin that was left to HTTP/1.1 for its broken connections may speak HTTP/2 only. It
+    /// gets HTTP/2 again, with a connection for each request. False if it is not one of these.
+    pub(crate) fn return_to_http2(&self, key: &ConnKey) -> bool {
+        let isolates = self.isolates(key);
+        if isolates {
+            // Another request may have done it.
+            self.http1_only.with(|known| known.remove(key));
+        }
+        isolates
     }
 
     fn may_reuse(&self, key: &ConnKey) -> bool {

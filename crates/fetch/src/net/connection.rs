@@ -29,16 +29,16 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// What it has for a request, which `may_repeat` or must not be sent twice. A connection of HTTP/2 that takes no more
-    /// requests leaves the pool, and [`Connection::look`] says that it is over.
-    pub(crate) fn room(&mut self, may_repeat: bool, now: Nanos) -> Room<Box<Self>> {
+    /// What it has for a request, which `may_repeat` or must not be sent twice, if it may have `most` at once. A connection
+    /// of HTTP/2 that takes no more requests leaves the pool, and [`Connection::look`] says that it is over.
+    pub(crate) fn room(&mut self, may_repeat: bool, most: usize, now: Nanos) -> Room<Box<Self>> {
         let stream = match self {
             Self::Http1(_) => return Room::Whole,
             Self::Http2(stream) => stream,
         };
         // The server may be closing it, which a request that must not be sent twice cannot risk.
         let is_stale = stream.leased() == 0 && now - stream.last_used() > limits::REUSE_ONCE_IDLE_MAX;
-        match stream.vacancy() {
+        match stream.vacancy(most) {
             Vacancy::Closed => Room::Whole,
             Vacancy::Free if may_repeat || !is_stale => Room::Stream(Box::new(Self::Http2(stream.lease()))),
             Vacancy::Free | Vacancy::Full => Room::Full,
@@ -49,7 +49,7 @@ impl Connection {
     pub(crate) fn queue(&mut self) -> Room<Box<Self>> {
         match self {
             Self::Http1(_) => Room::Full,
-            Self::Http2(stream) => match stream.vacancy() {
+            Self::Http2(stream) => match stream.vacancy(limits::H2_STREAMS_MAX) {
                 Vacancy::Free | Vacancy::Full => Room::Stream(Box::new(Self::Http2(stream.lease()))),
                 Vacancy::Closed => Room::Full,
             },
@@ -165,6 +165,22 @@ impl Connection {
         match self {
             Self::Http1(_) => false,
             Self::Http2(_) => true,
+        }
+    }
+
+    /// See [`http2::Stream::broke_with_others`].
+    pub(crate) fn broke_with_others(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(stream) => stream.broke_with_others(),
+        }
+    }
+
+    /// See [`http2::Stream::reports_first`].
+    pub(crate) fn reports_first(&self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(stream) => stream.reports_first(),
         }
     }
 

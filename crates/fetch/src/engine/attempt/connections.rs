@@ -53,6 +53,15 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         is_ours
     }
 
+    /// True if the connection ended by an error of HTTP/2 while other requests were on it, whose responses may have caused it.
+    pub(super) fn broke_with_others(&self, key: &ConnKey, connection: &Connection) -> bool {
+        let broke = connection.broke_with_others();
+        if broke && connection.reports_first() {
+            self.requester.count_broken(key, self.terms.http);
+        }
+        broke
+    }
+
     /// An idle connection that is safe for this request, if there is one.
     pub(super) async fn lease(&mut self, key: &ConnKey) -> Result<Option<Lease<Box<Connection>>>, Failure> {
         let may_repeat = self.may_repeat();
@@ -107,7 +116,13 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             }
         }
         for _ in 0..limits::CONNECTION_TRIES {
-            let mut connection = self.connect(key).await?;
+            let mut connection = match self.connect(key).await {
+                Ok(connection) => connection,
+                Err(failure) if failure.kind == ErrorKind::TlsHandshake && requester.return_to_http2(key) => {
+                    self.connect(key).await?
+                }
+                Err(failure) => return Err(failure),
+            };
             if let (Lease::Stream(_), Some(opening)) = (&connection, &mut opening) {
                 opening.share();
             }
@@ -126,9 +141,11 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     fn may_be_shared(&self, key: &ConnKey) -> bool {
         match self.terms.http {
             Http::Http1 => false,
-            Http::Http2 => true,
+            Http::Http2 => !self.requester.isolates(key),
             Http::Negotiated => {
-                key.origin.scheme() == Scheme::Https && self.requester.http1_only(key).is_none()
+                key.origin.scheme() == Scheme::Https
+                    && self.requester.http1_only(key).is_none()
+                    && !self.requester.isolates(key)
             }
         }
     }

@@ -182,7 +182,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             }
             Decision::Stay => self.keep(&mut connection, &mut share).await,
         };
-        if kept.is_ok() {
+        if kept.is_err() {
+            self.broke_with_others(&key, &connection);
+        } else {
             let now =
                 if self.outcome.drained.at_once { self.requester.now() } else { self.requester.stamp() };
             self.outcome.watch.receive(now);
@@ -216,7 +218,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         };
         self.uploads = upload.is_some();
         let mut pooled = self.lease(key).await?;
-        let mut resends = 0;
+        let (mut resends, mut breaks) = (0, 0);
         loop {
             let is_pooled = pooled.is_some();
             let mut connection = match pooled.take() {
@@ -233,6 +235,14 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 if connection.wants_http1() {
                     self.leave_http2(key);
                 }
+                pooled = self.lease(key).await?;
+            } else if self.broke_with_others(key, &connection)
+                && breaks < limits::H2_BROKEN_MAX
+                && !connection.is_answered()
+                && self.may_repeat()
+            {
+                // After that many, it gets a connection of its own.
+                breaks += 1;
                 pooled = self.lease(key).await?;
             } else if connection.wants_http1() && self.leave_http2(key) && self.may_repeat() {
                 // A server of HTTP/1.1 that has chosen HTTP/2: sent again, once.

@@ -16,24 +16,29 @@ use super::shared::Shared;
 use super::stream::Stream;
 use crate::net::stream::{self, Socket};
 
-/// The windows of flow control, in bytes: what a server may send before it is read.
+/// What a server may send before it is read, in bytes: the windows of flow control, and a head, which has none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Windows {
     pub(crate) stream: u32,
     pub(crate) connection: u32,
+    pub(crate) head: u32,
 }
 
 impl Windows {
     /// Windows with which everything that waits to be read, on all streams of a run, is at most a share of its memory
-    /// budget.
+    /// budget; and the same for heads.
     pub(crate) fn new(memory_max: Option<u64>, parallel_max: usize) -> Self {
-        let budget = memory_max.unwrap_or(limits::MEMORY_BYTES) / limits::H2_MEMORY_SHARE;
-        let each = budget / parallel_max.max(1) as u64;
-        let each = each.clamp(limits::H2_STREAM_WINDOW_MIN.into(), limits::H2_STREAM_WINDOW_MAX.into());
-        let stream = u32::try_from(each).expect("it is below the largest window");
+        let each = memory_max.unwrap_or(limits::MEMORY_BYTES) / parallel_max.max(1) as u64;
+        let part =
+            |share: u64, min, max| u32::try_from((each / share).clamp(min, max)).expect("a small maximum");
+        let (min, max) = (limits::H2_STREAM_WINDOW_MIN.into(), limits::H2_STREAM_WINDOW_MAX.into());
+        let stream = part(limits::H2_MEMORY_SHARE, min, max);
+        let (min, max) = (limits::H2_HEAD_BYTES_MIN as u64, limits::HEAD_BYTES_MAX as u64);
+        let head = part(limits::H2_HEADS_SHARE, min, max);
         let connection = stream.saturating_mul(limits::H2_WINDOWS_A_CONNECTION);
         Self {
             stream,
+            head,
             connection: connection.clamp(limits::H2_CONNECTION_WINDOW_MIN, limits::H2_CONNECTION_WINDOW_MAX),
         }
     }
@@ -54,7 +59,7 @@ pub(crate) async fn open<S: Socket + Send + 'static>(
     remote: Option<SocketAddr>,
     now: Nanos,
 ) -> Result<Stream, Failure> {
-    let received = Arc::new(Received::default());
+    let received = Arc::new(Received::new(windows.head));
     let socket = Meter::new(stream, Arc::clone(&received));
     let broken =
         |error: h2::Error| Failure::new(ErrorKind::HttpReset, format!("HTTP/2 cannot begin: {error}"));
@@ -76,7 +81,7 @@ fn builder(windows: Windows) -> Builder {
         .initial_window_size(windows.stream)
         .initial_connection_window_size(windows.connection)
         .max_frame_size(limits::H2_FRAME_BYTES_MAX)
-        .max_header_list_size(u32::try_from(limits::HEAD_BYTES_MAX).expect("a small constant"))
+        .max_header_list_size(windows.head)
         .header_table_size(limits::H2_HEADER_TABLE_BYTES)
         .initial_max_send_streams(limits::H2_STREAMS_FIRST)
         .max_concurrent_reset_streams(limits::H2_RESETS_REMEMBERED)

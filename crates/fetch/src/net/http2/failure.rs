@@ -4,7 +4,6 @@ use std::io;
 
 use h2::{Error, Reason};
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 
 use super::meter::Received;
@@ -29,7 +28,7 @@ pub(super) fn of_head(error: &Error, received: &Received) -> Failure {
             Failure::new(ErrorKind::H2Reset, format!("the server reset the stream: {}", name(reason)))
         }
         Some(reason) => {
-            let limit = limits::HEAD_BYTES_MAX >> 10;
+            let limit = received.head_bytes_max() >> 10;
             let message = format!(
                 "the head of the response is not HTTP/2, or larger than {limit} KiB: {}",
                 name(reason)
@@ -93,7 +92,7 @@ fn of_connection(error: &Error, received: &Received) -> Option<Failure> {
         let message = format!("the server speaks {what} on a connection of HTTP/2");
         return Some(Failure::new(ErrorKind::H2Protocol, message));
     }
-    if !error.is_go_away() || !error.is_library() {
+    if !is_ours(error) {
         return None;
     }
     match error.reason()? {
@@ -106,6 +105,16 @@ fn of_connection(error: &Error, received: &Received) -> Option<Failure> {
             Some(Failure::new(ErrorKind::H2Protocol, message))
         }
     }
+}
+
+/// True if the error ends the connection, and what is wrong with it may be in any response.
+pub(super) fn breaks_connection(error: &Error, received: &Received) -> bool {
+    received.is_flooded() || is_ours(error)
+}
+
+/// An error of the connection that `h2` has found.
+fn is_ours(error: &Error) -> bool {
+    error.is_go_away() && error.is_library()
 }
 
 fn is_unprocessed(error: &Error, reason: Reason) -> bool {

@@ -107,6 +107,20 @@ pub(super) fn response(status: u16, fields: &HeaderMap) -> Result<Head, Failure>
     Ok(Head { status, version, headers, keeps_alive: true, notes, raw })
 }
 
+/// Trailer fields are not kept, and have the limit of HTTP/1.1.
+///
+/// # Errors
+///
+/// `body.framing`: they are larger.
+pub(super) fn check_trailers(fields: &HeaderMap) -> Result<(), Failure> {
+    let bytes: usize =
+        fields.iter().map(|(name, value)| Headers::size_of(name.as_str(), value.as_bytes())).sum();
+    if bytes > limits::TRAILER_BYTES_MAX {
+        return Err(Failure::new(ErrorKind::BodyFraming, "the trailer fields are too large"));
+    }
+    Ok(())
+}
+
 /// The length that the head announces. `h2` has refused one that is no number.
 pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// thread, so no order of the accesses is needed.
 #[derive(Debug, Default)]
 pub(super) struct Received {
+    /// The most bytes of a head, which were announced.
+    head_bytes_max: usize,
     /// Frames that belong to no response, since a request or a response has last moved on.
     idle_frames: AtomicU32,
     /// Too many of them.
@@ -25,6 +27,14 @@ pub(super) struct Received {
 }
 
 impl Received {
+    pub(super) fn new(head_bytes_max: u32) -> Self {
+        Self { head_bytes_max: head_bytes_max as usize, ..Self::default() }
+    }
+
+    pub(super) fn head_bytes_max(&self) -> usize {
+        self.head_bytes_max
+    }
+
     /// A request or a response has moved on.
     pub(super) fn progress(&self) {
         self.idle_frames.store(0, Ordering::Relaxed);

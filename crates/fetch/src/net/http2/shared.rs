@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::time::Nanos;
 
@@ -28,6 +27,10 @@ pub(super) struct Shared {
     pub(super) answers: AtomicUsize,
     /// Its task has ended.
     pub(super) has_ended: AtomicBool,
+    /// Requests on it when it ended by an error that was found on this side, as the first of them has counted; 0: it did not.
+    pub(super) broken_with: AtomicUsize,
+    /// That was reported for its origin.
+    pub(super) is_reported: AtomicBool,
     /// It gets no more requests: a stream was reset with `HTTP_1_1_REQUIRED`.
     pub(super) is_left: AtomicBool,
 }
@@ -53,12 +56,14 @@ impl Shared {
             last_used: AtomicU64::new(now.0),
             answers: AtomicUsize::new(0),
             has_ended: AtomicBool::new(false),
+            broken_with: AtomicUsize::new(0),
+            is_reported: AtomicBool::new(false),
             is_left: AtomicBool::new(false),
         }
     }
 
-    /// What it has for another request, by `send`, a handle of it.
-    pub(super) fn vacancy(&self, send: &mut SendRequest<Bytes>) -> Vacancy {
+    /// What it has for another request, by `send`, a handle of it, if it may have `most` of them at once.
+    pub(super) fn vacancy(&self, send: &mut SendRequest<Bytes>, most: usize) -> Vacancy {
         if self.has_ended.load(Ordering::Relaxed) || self.is_left.load(Ordering::Relaxed) {
             return Vacancy::Closed;
         }
@@ -67,7 +72,7 @@ impl Shared {
         if matches!(send.poll_ready(&mut cx), Poll::Ready(Err(_))) {
             return Vacancy::Closed;
         }
-        let most = send.current_max_send_streams().min(limits::H2_STREAMS_MAX);
+        let most = send.current_max_send_streams().min(most);
         if self.leased.load(Ordering::Relaxed) < most { Vacancy::Free } else { Vacancy::Full }
     }
 }

@@ -74,14 +74,14 @@ impl Stream {
         }
     }
 
-    /// What the connection has for another request.
-    pub(crate) fn vacancy(&mut self) -> Vacancy {
-        self.shared.vacancy(&mut self.send)
+    /// What the connection has for another request, if it may have `most` of them at once.
+    pub(crate) fn vacancy(&mut self, most: usize) -> Vacancy {
+        self.shared.vacancy(&mut self.send, most)
     }
 
     /// True if the connection takes no more requests. Those that it has taken go on.
     pub(crate) fn is_closed(&mut self) -> bool {
-        matches!(self.shared.vacancy(&mut self.send), Vacancy::Closed)
+        matches!(self.vacancy(limits::H2_STREAMS_MAX), Vacancy::Closed)
     }
 
     /// Requests on the connection.
@@ -121,12 +121,42 @@ impl Stream {
         self.shared.received.is_http1() || self.shared.is_left.load(Ordering::Relaxed)
     }
 
+    /// True if the connection has ended by an error that was found on this side, and other requests were on it: the error
+    /// may be in their responses.
+    pub(crate) fn broke_with_others(&self) -> bool {
+        self.shared.broken_with.load(Ordering::Relaxed) > 1
+    }
+
+    /// True for the first request of the connection that asks.
+    pub(crate) fn reports_first(&self) -> bool {
+        !self.shared.is_reported.swap(true, Ordering::Relaxed)
+    }
+
+    /// To be called with each error, before requests on the connection end by it.
+    fn note(&self, error: &h2::Error) {
+        if failure::breaks_connection(error, &self.shared.received) {
+            let (counted, leased) = (&self.shared.broken_with, self.leased());
+            // An error: another request has counted.
+            let _ = counted.compare_exchange(0, leased, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    fn failed_head(&self, error: &h2::Error) -> Failure {
+        self.note(error);
+        failure::of_head(error, &self.shared.received)
+    }
+
+    fn failed_body(&self, error: &h2::Error) -> Failure {
+        self.note(error);
+        failure::of_body(error, &self.shared.received)
+    }
+
     fn poll_begin(&mut self, request: &Request<'_>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let ready = ready!(self.send.poll_ready(cx));
-        ready.map_err(|error| failure::of_head(&error, &self.shared.received))?;
+        ready.map_err(|error| self.failed_head(&error))?;
         let is_whole = request.body.is_empty();
         let sent = self.send.send_request(message::request(&request.head)?, is_whole);
-        let (response, upload) = sent.map_err(|error| failure::of_head(&error, &self.shared.received))?;
+        let (response, upload) = sent.map_err(|error| self.failed_head(&error))?;
         self.response = Some(response);
         self.upload = (!is_whole).then(|| (upload, request.body.clone()));
         Poll::Ready(Ok(()))
@@ -174,7 +204,7 @@ impl Stream {
                 if failure::asks_for_http1(&error) {
                     self.shared.is_left.store(true, Ordering::Relaxed);
                 }
-                return Poll::Ready(Err(failure::of_head(&error, &self.shared.received)));
+                return Poll::Ready(Err(self.failed_head(&error)));
             }
         };
         self.is_answered = true;
@@ -197,10 +227,17 @@ impl Stream {
         let body = self.body.as_mut().expect("a body is read after its head");
         loop {
             let Some(data) = ready!(body.poll_data(cx)) else {
+                let trailers = ready!(body.poll_trailers(cx)).map_err(|error| self.failed_body(&error))?;
+                if let Some(trailers) = trailers {
+                    message::check_trailers(&trailers)?;
+                }
                 self.is_done = true;
                 return Poll::Ready(Ok(None));
             };
-            let data = data.map_err(|error| failure::of_body(&error, &self.shared.received))?;
+            let data = match data {
+                Ok(data) => data,
+                Err(error) => return Poll::Ready(Err(self.failed_body(&error))),
+            };
             if data.is_empty() {
                 continue;
             }
