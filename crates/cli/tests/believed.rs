@@ -18,7 +18,7 @@ use overlapped_proto::row_set::RowSet;
 use overlapped_testkit::{Script, Server};
 use program::{Directory, Ran, command, records, run, run_with};
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 const ROWS: u64 = 120;
 
 /// A server that answers the last row only once it is told to, so that no run ends before it is killed.

@@ -48,7 +48,7 @@ fn three_arms_without_a_network() {
 fn the_arms_overlap_as_they_say() {
     for (arm, most) in [("sequential", 1), ("pool", 4), ("native", 8)] {
         let server = Server::start();
-        let list: Vec<String> = (0..8).map(|i| server.url(&format!("/delay/300?{i}"))).collect();
+        let list: Vec<String> = (0..8).map(|i| server.url(&format!("/together/{most}?{i}"))).collect();
         let words = ["compare", "--arm", arm, "--workers", "4"];
         program::run_with(&words, list.join("\n").as_bytes()).check_code(0);
         assert_eq!((server.requests(), server.max_in_flight()), (8, most), "{arm}");

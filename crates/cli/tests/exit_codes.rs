@@ -93,10 +93,10 @@ fn an_interrupt_writes_out_what_is_done() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        assert!(server.wait_for_requests(2, Duration::from_secs(20)));
+        assert!(server.wait_for_requests(2, Duration::from_secs(60)));
         let pid = Pid::from_child(&child);
         // The row that was answered is on its way to the file.
-        assert!(server.wait_until(Duration::from_secs(20), |server| server.in_flight() == 1));
+        assert!(server.wait_until(Duration::from_secs(60), |server| server.in_flight() == 1));
         kill_process(pid, signal).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(code));
@@ -133,7 +133,7 @@ fn a_signal_that_was_blocked_at_the_start_was_never_heeded() {
         let server = Server::start();
         let words = ["-s", "--max-time", "30", &server.url("/silent"), &server.url("/row/1")];
         let mut child = command_with_blocked_signals(&words).stdout(Stdio::null()).spawn().unwrap();
-        assert!(server.wait_for_requests(2, Duration::from_secs(20)));
+        assert!(server.wait_for_requests(2, Duration::from_secs(60)));
         kill_process(Pid::from_child(&child), signal).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(code));
     }
@@ -146,7 +146,7 @@ fn a_signal_that_is_ignored_stays_so() {
     let url = server.url("/delay/700");
     words.push(&url);
     let child = Command::new("sh").args(&words).stdout(Stdio::piped()).spawn().unwrap();
-    assert!(server.wait_for_requests(1, Duration::from_secs(20)));
+    assert!(server.wait_for_requests(1, Duration::from_secs(60)));
     kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
 }
@@ -163,7 +163,7 @@ fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
         .unwrap();
     let mut list = child.stdin.take().unwrap();
     writeln!(list, "{}", server.url("/row/1")).unwrap();
-    assert!(server.wait_for_requests(1, Duration::from_secs(20)));
+    assert!(server.wait_for_requests(1, Duration::from_secs(60)));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     drop(list);
@@ -174,7 +174,7 @@ fn an_interrupt_does_not_wait_for_a_list_that_never_ends() {
 fn a_second_interrupt_quits_at_once() {
     let server = Server::start();
     let child = command_to_signal(&["-s", &server.url("/silent")]).stderr(Stdio::piped()).spawn().unwrap();
-    assert!(server.wait_for_requests(1, Duration::from_secs(20)));
+    assert!(server.wait_for_requests(1, Duration::from_secs(60)));
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::TERM).unwrap();
     // Until it is gone: signals that come close together are one.
@@ -195,8 +195,8 @@ fn two_signals_at_once_end_the_run_in_order() {
     let urls = [server.url("/row/1"), server.url("/silent")];
     let words = ["--ordered", "-o", &out, &urls[0], &urls[1]];
     let child = command_to_signal(&words).stderr(Stdio::piped()).spawn().unwrap();
-    assert!(server.wait_for_requests(2, Duration::from_secs(20)));
-    assert!(server.wait_until(Duration::from_secs(20), |server| server.in_flight() == 1));
+    assert!(server.wait_for_requests(2, Duration::from_secs(60)));
+    assert!(server.wait_until(Duration::from_secs(60), |server| server.in_flight() == 1));
     let pid = Pid::from_child(&child);
     // Both are pending when the program continues. They differ, because two pending signals of one kind are one.
     for signal in [Signal::STOP, Signal::TERM, Signal::HUP, Signal::CONT] {

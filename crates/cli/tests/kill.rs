@@ -40,7 +40,7 @@ fn a_killed_run_leaves_no_half_file_under_a_final_name() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-        assert!(server.wait_for_requests(seen + after, Duration::from_secs(20)));
+        assert!(server.wait_for_requests(seen + after, Duration::from_secs(60)));
         child.kill().unwrap();
         child.wait().unwrap();
         let Ok(files) = std::fs::read_dir(Path::new(&directory.path("out"))) else { continue };

@@ -41,7 +41,7 @@ fn start(name: &str, words: &[&str], config: impl Fn(u16) -> String) -> Option<P
     let begun = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         // It may need what this machine does not give, such as a user of its own.
-        if begun.elapsed() > Duration::from_secs(20) || proxy.child.try_wait().unwrap().is_some() {
+        if begun.elapsed() > Duration::from_secs(60) || proxy.child.try_wait().unwrap().is_some() {
             eprintln!("not compared: {name} does not start");
             return None;
         }

@@ -16,7 +16,7 @@ use overlapped_testkit::{Script, Server};
 use program::{Directory, command, command_to_signal, records, run, run_with};
 use serde_json::Value;
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 
 /// A run in a directory of its own.
 struct Job {
@@ -118,7 +118,8 @@ fn a_run_that_is_killed_while_a_host_is_away_goes_on() {
     };
     let list = format!("@{}", directory.write("urls.txt", (0..ROWS).map(row).collect::<String>()));
     let out = directory.path("out.ndjson");
-    let words = ["-s", "--parallel-max-host", "4", "--durability", "each", "--resume", "-o", &out, &list];
+    let patient = ["-s", "--parallel-max-host", "4", "--host-down-after", "600"];
+    let words = [&patient[..], &["--durability", "each", "--resume", "-o", &out, &list]].concat();
     let start = || command(&words).stderr(Stdio::null()).spawn().unwrap();
     let kill = |mut child: Child| {
         assert!(child.try_wait().unwrap().is_none(), "it waits for the host that is away");

@@ -17,7 +17,7 @@ use disk::{Act, EIO, Trip, watch};
 use overlapped_testkit::{Script, Server};
 use program::{Directory, command, command_to_signal, finish, records};
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 const HOSTS: u64 = 4;
 const ROWS: u64 = 1_500;
 const ALL: u64 = HOSTS * ROWS;

@@ -4,18 +4,43 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use overlapped_proto::bucket::Rate;
+use overlapped_fetch::{Bulk, Config, Input, Row, sink};
 use overlapped_proto::input::Format;
-use overlapped_proto::time::Nanos;
 use overlapped_testkit::{RawServer, Request, Script, Server};
-use support::{config, error, fetch, fetch_list, one_by_one, text};
+use support::{Fetched, LONG, config, error, fetch, fetch_list, one_by_one, text, wait};
 
 fn answer(body: &'static str) -> Script {
     Script::new()
         .expect_request()
         .send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+/// Gives each row to the run only when all rows before it are done and `next`, which gets their number, has returned.
+fn fetch_each_after(config: Config, server: &Server, paths: &[&str], next: impl Fn(usize)) -> Fetched {
+    let (give, given) = std::sync::mpsc::channel();
+    let (sink, collected) = sink::collect();
+    let rows = Input::Batches(Box::new(move |_| given.recv().ok().into_iter().collect()));
+    let run = Bulk::new(config).unwrap().input(rows).sink(sink).start().unwrap();
+    let control = run.control();
+    for (row, path) in paths.iter().enumerate() {
+        assert!(server.wait_until(LONG, |_| control.progress().rows_done == row as u64));
+        next(row);
+        give.send(Row::new(server.url(path))).unwrap();
+    }
+    drop(give);
+    let summary = wait(run).unwrap();
+    let fetched = Fetched { records: collected.take(), summary };
+    fetched.assert_complete(paths.len());
+    fetched
+}
+
+/// What the server has written is in the client's socket after this: on loopback nothing is under way for long.
+fn arrive() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 fn connections(server: &Server) -> Vec<u64> {
@@ -104,16 +129,25 @@ fn an_origin_that_answered_unasked_has_no_connection_used_again() {
 /// Bytes that come while a connection is idle, with its end or without.
 #[test]
 fn what_a_server_sends_on_an_idle_connection_is_told_apart() {
+    const BEHIND_BODY: &str = "an empty line behind the body";
     let own = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown";
-    let pause = Duration::from_millis(20);
-    let idle = |bytes: &'static str| Script::new().send(own).pause(pause).send(bytes);
+    let (is_idle, is_sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (idle_at, sent_at) = (Arc::clone(&is_idle), Arc::clone(&is_sent));
+    let idle = |bytes: &'static str| {
+        let (is_idle, is_sent) = (Arc::clone(&idle_at), Arc::clone(&sent_at));
+        let late = Script::new().send(own).until(move || is_idle.load(Ordering::SeqCst)).send(bytes);
+        late.until(move || {
+            is_sent.store(true, Ordering::SeqCst);
+            true
+        })
+    };
     let late = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     for (what, script, expected) in [
         ("a 408 and the end", idle(late).close(), [0, 0, 1, 1, 1]),
         ("a 408", idle(late), [0, 0, 1, 1, 1]),
         ("an empty line", idle("\r\n"), [0, 0, 0, 0, 0]),
-        ("an empty line behind the body", Script::new().send(format!("{own}\r\n")), [0, 0, 0, 0, 0]),
+        (BEHIND_BODY, Script::new().send(format!("{own}\r\n")), [0, 0, 0, 0, 0]),
         ("an answer", idle(evil), [0, 0, 1, 2, 3]),
         ("an answer behind an empty line", idle("\r\nHTTP/1.1 200 OK\r\n\r\n"), [0, 0, 1, 2, 3]),
         ("anything else", idle("x"), [0, 0, 1, 2, 3]),
@@ -122,9 +156,14 @@ fn what_a_server_sends_on_an_idle_connection_is_told_apart() {
             let server = server.route("/idle", script.clone()).start();
             let mut config = one_by_one();
             config.network.ca_pem = server.ca_pem().map(Into::into);
-            config.pace.rate = Some(Rate { count: 1, per: Nanos::from_millis(150) });
-            let paths = ["/ok", "/idle", "/ok", "/ok", "/ok"];
-            let fetched = fetch(config, paths.map(|path| server.url(path)));
+            is_sent.store(false, Ordering::SeqCst);
+            let fetched = fetch_each_after(config, &server, &["/ok", "/idle", "/ok", "/ok", "/ok"], |row| {
+                is_idle.store(row == 2, Ordering::SeqCst);
+                if row == 2 && what != BEHIND_BODY {
+                    assert!(server.wait_until(LONG, |_| is_sent.load(Ordering::SeqCst)));
+                    arrive();
+                }
+            });
             let texts: Vec<_> = fetched.records.iter().map(text).collect();
             assert_eq!(texts, ["ok\n", "own", "ok\n", "ok\n", "ok\n"], "{what}");
             assert_eq!(connections(&server), expected, "{what}");
@@ -264,9 +303,11 @@ fn a_response_that_began_is_not_asked_for_again() {
 #[test]
 fn a_connection_that_was_closed_while_idle_is_neither_used_nor_counted() {
     let server = RawServer::start(answer("ok").close());
-    let mut config = one_by_one();
-    config.pace.rate = Some(Rate { count: 1, per: Nanos::from_millis(50) });
-    let fetched = fetch(config, (0..10).map(|row| server.url(&format!("/{row}"))));
+    let fetched = fetch_each_after(one_by_one(), &server, &["/"; 10], |row| {
+        assert!(server.wait_until(LONG, |server| server.connections() == row as u64));
+        assert!(server.wait_until(LONG, |server| server.open_connections() == 0));
+        arrive();
+    });
     assert_eq!(fetched.errors(), [""; 10]);
     assert_eq!((server.requests(), server.connections()), (10, 10));
     assert_eq!((fetched.summary.connections_new, fetched.summary.connections_reused), (10, 0));
@@ -284,11 +325,18 @@ fn nor_is_one_whose_head_began() {
 /// the next request cannot be told from its answer.)
 #[test]
 fn a_smuggled_response_is_never_matched_to_the_next_request() {
-    let smuggled = answer("mine").send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison").expect_request();
-    let server = RawServer::start(smuggled);
-    let mut config = one_by_one();
-    config.pace.rate = Some(Rate { count: 1, per: Nanos::from_millis(200) });
-    let fetched = fetch(config, (0..4).map(|row| server.url(&format!("/{row}"))));
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let smuggled = answer("mine").send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison");
+    let smuggled = smuggled.until(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        true
+    });
+    let server = RawServer::start(smuggled.expect_request());
+    let fetched = fetch_each_after(one_by_one(), &server, &["/"; 4], |row| {
+        assert!(server.wait_until(LONG, |_| sent.load(Ordering::SeqCst) == row));
+        arrive();
+    });
     for record in &fetched.records {
         assert_eq!((error(record), text(record)), ("", "mine"));
     }

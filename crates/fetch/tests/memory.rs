@@ -108,8 +108,8 @@ fn head() -> String {
 /// What is held of heads while every connection holds as much as it can, and no response comes to its end.
 fn held_of_heads(script: Script) -> usize {
     let server = Server::builder().route("/head", script).start();
-    let second = Some(Duration::from_secs(1));
-    let timeouts = Timeouts { first_byte: second, total: second, ..Timeouts::default() };
+    let limit = Some(Duration::from_secs(3));
+    let timeouts = Timeouts { first_byte: limit, total: limit, ..Timeouts::default() };
     let summary = run(&server, Config { timeouts, ..limited(BUDGET) }, Nowhere, |_| "/head".to_owned());
     assert_eq!(summary.progress.ok, 0);
     summary.body_bytes_peak

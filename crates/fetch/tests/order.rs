@@ -4,9 +4,12 @@
 
 mod support;
 
-use overlapped_fetch::{Bulk, Config, Input, InputOptions};
-use overlapped_testkit::{Ending, Server, row_of};
-use support::{body, config, fetch, run};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use overlapped_fetch::{Bulk, Config, Input, InputOptions, sink};
+use overlapped_testkit::{Ending, Script, Server, row_of};
+use support::{LONG, body, config, fetch, run, wait};
 
 fn rows(fetched: &support::Fetched) -> Vec<u64> {
     fetched.records.iter().map(|record| record.row.0).collect()
@@ -28,11 +31,20 @@ fn ordered_records_come_in_the_order_of_the_list() {
 
 #[test]
 fn unordered_records_come_as_they_are_done() {
-    let server = Server::start();
-    let urls = std::iter::once(server.url("/delay/700"))
-        .chain((1..50).map(|row| server.url(&format!("/row/{row}"))));
-    let fetched = fetch(Config { ordered: false, ..config() }, urls);
-    assert_eq!(rows(&fetched).last(), Some(&0));
+    let done = Arc::new(AtomicBool::new(false));
+    let is_done = Arc::clone(&done);
+    let late = Script::new().until(move || is_done.load(Ordering::SeqCst));
+    let server = Server::builder().route("/late", late.send("HTTP/1.1 204 No\r\n\r\n")).start();
+    let urls = std::iter::once(server.url("/late"));
+    let urls = urls.chain((1..50).map(|row| server.url(&format!("/row/{row}")))).collect::<Vec<_>>();
+    let (sink, collected) = sink::collect();
+    let bulk = Bulk::new(Config { ordered: false, ..config() }).unwrap();
+    let run = bulk.input(Input::Urls(Box::new(urls.into_iter()))).sink(sink).start().unwrap();
+    let control = run.control();
+    assert!(server.wait_until(LONG, |_| control.progress().rows_done == 49));
+    done.store(true, Ordering::SeqCst);
+    wait(run).unwrap();
+    assert_eq!(collected.take().last().unwrap().row.0, 0);
 }
 
 #[test]

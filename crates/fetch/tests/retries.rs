@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use overlapped_fetch::{Config, Pace, Retry};
+use overlapped_fetch::{Bulk, Config, Input, Pace, Retry};
 use overlapped_proto::input::Format;
 use overlapped_testkit::{Script, Server, refused};
-use support::{config, error, fetch, fetch_list, fetch_one, retrying, text};
+use support::{LONG, config, error, fetch, fetch_list, fetch_one, retrying, text};
 
 /// So that no row meets a connection that another has left.
 fn on_its_own_host(server: &Server, paths: &[&str]) -> Vec<String> {
@@ -232,15 +232,16 @@ fn a_broken_page_fails_after_its_attempts_while_its_host_answers() {
 fn another_host_does_not_wait_for_a_parked_one() {
     for parallel_max in [256, 1] {
         let server = Server::builder().hosts(9).start();
-        let asks = server.url_on(0, "/retry-after/2?key=a");
+        let asks = server.url_on(0, "/retry-after/600?key=a");
         let others = (0..40).map(|row| server.url_on(1 + row % 8, &format!("/row/{row}")));
+        let urls: Vec<_> = std::iter::once(asks).chain(others).collect();
         let pace = Pace { parallel_max, ..Pace::default() };
-        let config = Config { ordered: false, pace, ..retrying(2) };
-        let fetched = fetch(config, std::iter::once(asks).chain(others));
-        assert_eq!(fetched.records.last().unwrap().row.0, 0);
-        let seen = server.seen();
-        let last = seen.iter().rposition(|seen| seen.target.starts_with("/row/")).unwrap();
-        assert_eq!(last, 40, "all rows of the other hosts came before the parked one was asked again");
+        let bulk = Bulk::new(Config { ordered: false, pace, ..retrying(2) }).unwrap();
+        let run = bulk.input(Input::Urls(Box::new(urls.into_iter()))).start().unwrap();
+        let control = run.control();
+        assert!(server.wait_until(LONG, |_| control.progress().ok == 40), "{:?}", control.progress());
+        assert_eq!((server.count("/row/"), server.requests()), (40, 41));
+        drop(run);
     }
 }
 

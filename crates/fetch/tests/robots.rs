@@ -171,10 +171,10 @@ fn a_crawl_delay_spaces_the_requests() {
     let server = Server::builder().robots("User-agent: *\nCrawl-delay: 0.2").start();
     let fetched = fetch(robots(), (0..5).map(|row| server.url(&format!("/row/{row}"))));
     check_rows(&fetched, &[""; 5]);
-    let at: Vec<Duration> = server.seen().iter().skip(1).map(|seen| seen.at).collect();
-    for pair in at.windows(2) {
-        assert!(pair[1] - pair[0] >= Duration::from_millis(190), "{at:?}");
-    }
+    // When the engine started them: on the way the gap between two may become shorter.
+    let mut at: Vec<_> = fetched.records.iter().map(|record| record.started_unix_us.unwrap()).collect();
+    at.sort_unstable();
+    assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= 199_999), "{at:?}");
 }
 
 /// A server whose robots.txt is this response.

@@ -150,7 +150,7 @@ fn a_durable_run_that_is_stopped_leaves_no_output_and_seals_it_when_it_is_done()
     let (place, server, seals) = (Place::new("stopped"), Server::start(), Arc::default());
     let (bulk, earlier) = place.durable(&server);
     let run = bulk.sink(Box::new(Table::open(&place, Some(&earlier), &seals))).start().unwrap();
-    assert!(server.wait_for_requests(ROWS / 4, Duration::from_secs(30)));
+    assert!(server.wait_for_requests(ROWS / 4, Duration::from_secs(60)));
     run.control().stop();
     let summary = run.wait().unwrap();
     assert!(!summary.finished);

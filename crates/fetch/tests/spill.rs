@@ -217,7 +217,7 @@ fn start_and_spill(gated: &Gated, list: &Listed) -> (Run, sink::Collected) {
     let (sink, collected) = sink::collect();
     let run = Bulk::new(sorted()).unwrap().input(list.input()).sink(sink).start().unwrap();
     let control = run.control();
-    let done = gated.server.wait_until(Duration::from_secs(20), |_| {
+    let done = gated.server.wait_until(Duration::from_secs(60), |_| {
         let now = control.progress();
         now.rows_done >= (ALL - ROWS) as u64 && now.rows_spilled >= 700
     });
@@ -286,7 +286,7 @@ fn a_window_full_of_one_host_opens_for_the_others() {
     let config = Config { window_rows: limits::WINDOW_ROWS, ..sorted() };
     let bulk = Bulk::new(config).unwrap().input(Input::Urls(Box::new(urls.into_iter()))).sink(collect);
     let run = bulk.start().unwrap();
-    let all = gated.server.wait_until(Duration::from_secs(30), |server| server.count("/free/") == 50);
+    let all = gated.server.wait_until(Duration::from_secs(60), |server| server.count("/free/") == 50);
     let spilled = run.control().progress().rows_spilled;
     run.control().stop();
     wait(run).unwrap();
@@ -335,7 +335,7 @@ fn rows_that_move_on_are_bounded_by_twice_the_window() {
     let run = Bulk::new(sorted()).unwrap().input(list.input()).sink(sink).start().unwrap();
     let wandered = |server: &Server| server.count("/redirect-to") as usize;
     assert!(
-        gated.server.wait_until(Duration::from_secs(20), |server| wandered(server) > WINDOW + WINDOW / 2)
+        gated.server.wait_until(Duration::from_secs(60), |server| wandered(server) > WINDOW + WINDOW / 2)
     );
     for _ in 0..100 {
         std::thread::sleep(Duration::from_millis(10));

@@ -12,6 +12,9 @@ use support::{config, error, fetch, fetch_one, retrying};
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(200));
 
+/// A limit that other responses must meet, on a busy machine too.
+const AMPLE: Option<Duration> = Some(Duration::from_secs(3));
+
 fn never() -> Timeouts {
     Timeouts { dns: None, connect: None, tls: None, first_byte: None, speed: None, total: None }
 }
@@ -20,7 +23,7 @@ fn never() -> Timeouts {
 fn a_connect_that_is_never_answered_ends() {
     let (hole, server) = (blackhole(), Server::start());
     let urls = std::iter::once(hole.url("/")).chain((0..50).map(|row| server.url(&format!("/row/{row}"))));
-    let timeouts = Timeouts { connect: SHORT, ..never() };
+    let timeouts = Timeouts { connect: AMPLE, ..never() };
     let fetched = fetch(Config { timeouts, ordered: false, ..config() }, urls);
     let late = fetched.records.iter().find(|record| record.row.0 == 0).unwrap();
     assert_eq!((error(late), late.status), ("connect.timeout", None));
@@ -47,7 +50,7 @@ fn each_phase_has_its_own_name() {
         first_byte,
     );
     check(Timeouts { total: SHORT, ..never() }, server.url("/silent"), "timeout.total", None, "-m");
-    check(Timeouts { total: SHORT, ..never() }, server.url("/stall"), "timeout.total", Some(200), "-m");
+    check(Timeouts { total: AMPLE, ..never() }, server.url("/stall"), "timeout.total", Some(200), "-m");
     let speed = Some((100, Duration::from_secs(1)));
     let flags = "--speed-limit, --speed-time";
     check(Timeouts { speed, ..never() }, server.url("/stall"), "timeout.slow", Some(200), flags);
@@ -76,13 +79,12 @@ fn a_head_that_drips_is_bounded_by_the_first_byte_and_the_total() {
 #[test]
 fn a_slow_body_is_ended_and_a_steady_one_is_not() {
     let server = Server::start();
-    let speed = Some((20, Duration::from_secs(1)));
-    let timeouts = Timeouts { speed, ..never() };
+    let timeouts = Timeouts { speed: Some((20, Duration::from_secs(3))), ..never() };
     let slow = server.url("/drip?bytes=100&every_ms=100&each=1");
-    let steady = server.url("/drip?bytes=120&every_ms=20&each=1");
+    let steady = server.url("/drip?bytes=20000&every_ms=20&each=100");
     let fetched = fetch(Config { timeouts, ..config() }, [slow, steady]);
     assert_eq!(fetched.errors(), ["timeout.slow", ""]);
-    assert_eq!(fetched.records[1].bytes, 120);
+    assert_eq!(fetched.records[1].bytes, 20_000);
 }
 
 /// What is around the chunks moves too.
@@ -90,11 +92,11 @@ fn a_slow_body_is_ended_and_a_steady_one_is_not() {
 fn a_trailer_that_drips_is_measured_as_the_body_is() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n";
     let drip = |each: usize| {
-        let trailer = format!("T: {}\r\n", "y".repeat(40 * each - 5));
+        let trailer = format!("T: {}\r\n", "y".repeat(80 * each - 5));
         Script::new().send(head).drip(trailer, each, Duration::from_millis(50)).send("\r\n")
     };
-    let server = Server::builder().route("/slow", drip(1)).route("/steady", drip(20)).start();
-    let timeouts = Timeouts { speed: Some((100, Duration::from_secs(1))), ..never() };
+    let server = Server::builder().route("/slow", drip(1)).route("/steady", drip(80)).start();
+    let timeouts = Timeouts { speed: Some((100, Duration::from_secs(3))), ..never() };
     let fetched = fetch(Config { timeouts, ..config() }, ["/slow", "/steady"].map(|path| server.url(path)));
     assert_eq!(fetched.errors(), ["timeout.slow", ""]);
 }
@@ -111,7 +113,7 @@ fn the_server_sees_a_late_row_leave() {
 #[test]
 fn late_rows_are_tried_again() {
     let server = Server::start();
-    let timeouts = Timeouts { first_byte: SHORT, ..never() };
+    let timeouts = Timeouts { first_byte: AMPLE, ..never() };
     let record = fetch_one(Config { timeouts, ..retrying(2) }, server.url("/flaky/silent"));
     assert_eq!((error(&record), record.attempts), ("", 2));
 }
@@ -126,7 +128,7 @@ fn many_late_rows_hold_up_no_other() {
             server.url_on(1, &format!("/row/{row}"))
         }
     });
-    let timeouts = Timeouts { total: Some(Duration::from_secs(1)), ..never() };
+    let timeouts = Timeouts { total: AMPLE, ..never() };
     let fetched = fetch(Config { timeouts, shards: Some(1), ordered: false, ..config() }, urls);
     assert_eq!(fetched.summary.by_error.get("timeout.total"), Some(&100));
     assert!(
@@ -140,15 +142,15 @@ fn many_late_rows_hold_up_no_other() {
 fn the_limit_for_all_counts_over_redirects() {
     let hop = |to: &str| {
         let head = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
-        Script::new().pause(Duration::from_millis(400)).send(head)
+        Script::new().pause(Duration::from_secs(1)).send(head)
     };
     let server =
         Server::builder().route("/1", hop("/2")).route("/2", hop("/3")).route("/3", hop("/ok")).start();
     let total = |s| Timeouts { total: Some(Duration::from_secs_f64(s)), ..never() };
-    let fetched = fetch(Config { timeouts: total(0.9), ..config() }, [server.url("/1")]);
+    let fetched = fetch(Config { timeouts: total(2.5), ..config() }, [server.url("/1")]);
     assert_eq!(fetched.errors(), ["timeout.total"]);
     assert!(!fetched.records[0].chain.is_empty(), "{:?}", fetched.records[0]);
-    let fetched = fetch(Config { timeouts: total(25.0), ..config() }, [server.url("/1")]);
+    let fetched = fetch(Config { timeouts: total(60.0), ..config() }, [server.url("/1")]);
     assert_eq!((fetched.errors(), fetched.records[0].chain.len()), (vec![""], 3));
 }
 
@@ -156,7 +158,7 @@ fn the_limit_for_all_counts_over_redirects() {
 #[test]
 fn a_body_that_never_pauses_starves_nobody() {
     let server = Server::builder().hosts(2).start();
-    let timeouts = Timeouts { total: Some(Duration::from_secs(1)), ..never() };
+    let timeouts = Timeouts { total: AMPLE, ..never() };
     let response = Response { body: false, max_bytes: u64::MAX, ..Response::default() };
     let urls = [server.url_on(0, "/endless"), server.url_on(1, "/delay/100")];
     let fetched = fetch(Config { timeouts, response, shards: Some(1), ..config() }, urls);

@@ -222,6 +222,10 @@ impl Recorder {
         self.book().hosts.get(host).map_or(0, |host| host.in_flight)
     }
 
+    pub(crate) fn max_in_flight_of(&self, host: &str) -> usize {
+        self.book().hosts.get(host).map_or(0, |host| host.max_in_flight)
+    }
+
     pub(crate) fn hosts(&self) -> BTreeMap<String, HostRecord> {
         self.book().hosts.iter().map(|(name, host)| (name.to_string(), host.clone())).collect()
     }

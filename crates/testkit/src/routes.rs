@@ -150,6 +150,7 @@ fn raw(request: &Request, parts: &[&str], world: &World) -> Result<Option<Script
         ["truncate"] => Script::new().send(promised(request, parameter(request, "sent", 500)?)?).close(),
         ["cut"] => Script::new().send(promised(request, parameter(request, "sent", 500)?)?).cut(),
         ["stall"] => Script::new().send(promised(request, parameter(request, "after", 500)?)?).silence(),
+        ["together", count] => together(request, number(count)?, world),
         ["flaky", "close"] if world.fails(request)? => Script::new().close(),
         ["flaky", "reset"] if world.fails(request)? => Script::new().reset(),
         ["flaky", "silent"] if world.fails(request)? => Script::new().silence(),
@@ -157,6 +158,15 @@ fn raw(request: &Request, parts: &[&str], world: &World) -> Result<Option<Script
         _ => return Ok(None),
     };
     Ok(Some(script))
+}
+
+/// A response once `count` requests of the host have been in flight at once.
+fn together(request: &Request, count: u64, world: &World) -> Script {
+    let host = request.header("host").unwrap_or_default().to_ascii_lowercase();
+    let recorder = Arc::clone(&world.recorder);
+    Script::new()
+        .until(move || recorder.max_in_flight_of(&host) as u64 >= count)
+        .send("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\ntogether\n")
 }
 
 /// The start of a response that announces `length` bytes (by default 1,000), or chunks with `chunked=1`: its head and the first

@@ -2,7 +2,8 @@
 //!
 //! Every response of the server is a script, including those of the built-in routes; `wire` plays them. A script is plain data.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,6 +60,7 @@ pub(crate) enum Step {
         every: Duration,
     },
     Pause(Duration),
+    Until(Condition),
     /// Waits until the client disconnects.
     Silence,
     ExpectRequest,
@@ -67,6 +69,16 @@ pub(crate) enum Step {
     Close,
     Cut,
     Reset,
+}
+
+/// A condition of the test.
+#[derive(Clone)]
+pub(crate) struct Condition(pub(crate) Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Condition")
+    }
 }
 
 impl Script {
@@ -106,6 +118,12 @@ impl Script {
     /// Waits. If the client disconnects meanwhile, the script ends.
     pub fn pause(self, time: Duration) -> Script {
         self.step(Step::Pause(time))
+    }
+
+    /// Waits until a condition holds, which is evaluated every few milliseconds and must not block. If the client disconnects
+    /// meanwhile, the script ends.
+    pub fn until(self, holds: impl Fn() -> bool + Send + Sync + 'static) -> Script {
+        self.step(Step::Until(Condition(Arc::new(holds))))
     }
 
     /// Waits until the client disconnects, and ends the script.
@@ -171,7 +189,7 @@ impl Script {
             Step::Send(bytes) | Step::Drip { bytes, .. } => bytes.len() as u64,
             Step::Fill(_, bytes) => *bytes,
             Step::Repeat(block, times) => (block.len() as u64).saturating_mul(*times),
-            Step::Pause(_) | Step::Silence | Step::ExpectRequest | Step::ExpectHead => 0,
+            Step::Pause(_) | Step::Until(_) | Step::Silence | Step::ExpectRequest | Step::ExpectHead => 0,
             Step::HalfClose | Step::Close | Step::Cut | Step::Reset => 0,
         });
         lengths.fold(0, u64::saturating_add)
@@ -188,7 +206,7 @@ impl Script {
         for step in self.steps.iter().skip(index + 1) {
             match step {
                 Step::Send(_) | Step::Fill(..) | Step::Repeat(..) | Step::Drip { .. } => return false,
-                Step::Pause(_) | Step::Silence => return false,
+                Step::Pause(_) | Step::Until(_) | Step::Silence => return false,
                 Step::ExpectRequest | Step::ExpectHead => return true,
                 Step::HalfClose | Step::Close | Step::Cut | Step::Reset => {}
             }

@@ -27,6 +27,9 @@ const AHEAD_BYTES_MAX: usize = 64 << 10;
 /// The size of a write of a long body.
 const BLOCK_BYTES: usize = 64 << 10;
 
+/// The time between two evaluations of the condition of [`Script::until`].
+const UNTIL_POLL: Duration = Duration::from_millis(5);
+
 /// A stream over TCP that can be reset.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn tcp(&self) -> &TcpStream;
@@ -124,6 +127,12 @@ impl<S: Transport> Wire<S> {
             Step::Drip { bytes, each, every } => self.drip(bytes, (*each).max(1), *every, playing).await?,
             Step::Pause(time) => {
                 self.wait(Some(*time)).await?;
+                playing.answered();
+            }
+            Step::Until(condition) => {
+                while !(condition.0)() {
+                    self.wait(Some(UNTIL_POLL)).await?;
+                }
                 playing.answered();
             }
             Step::Silence => self.wait(None).await?,

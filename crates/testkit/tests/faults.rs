@@ -10,7 +10,7 @@ use std::time::Duration;
 use client::{connect, get, get_on, header, split, status};
 use overlapped_testkit::{Ending, RawServer, Script, Server, text_of};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 /// Everything up to the end of the connection, and how it ended.
 fn read_all(server: &Server, target: &str) -> (Vec<u8>, Option<ErrorKind>) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use client::{connect, exchange, get, get_on, response};
 use overlapped_testkit::{Script, Server};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_request_is_kept_as_it_came() {

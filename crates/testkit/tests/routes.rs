@@ -4,10 +4,13 @@
 
 mod client;
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::time::Duration;
 
-use client::{connect, exchange, get, get_on, header, split, status};
+use client::{connect, exchange, get, get_on, header, response, split, status};
 use overlapped_testkit::{Script, Server, bytes_of, row_of, text_of};
+
+const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn plain_answers() {
@@ -27,6 +30,21 @@ fn plain_answers() {
     assert_eq!(status(&head), 404);
     let (head, _) = get(server.addr(), "/bytes/many");
     assert_eq!(status(&head), 400);
+}
+
+#[test]
+fn requests_wait_until_they_are_together() {
+    let server = Server::start();
+    let mut streams = [(); 3].map(|()| connect(server.addr()));
+    for (count, stream) in (1..).zip(&mut streams) {
+        stream.write_all(b"GET /together/3 HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        assert!(server.wait_for_requests(count, LONG));
+        assert!(count == 3 || server.in_flight() as u64 == count, "one was answered too early");
+    }
+    for stream in &mut streams {
+        assert_eq!(response(stream).1, b"together\n");
+    }
+    assert_eq!(server.max_in_flight(), 3);
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl Scene {
 
     /// Has the server forget what it saw, once it has seen all that was sent.
     pub(crate) fn forget(&self) {
-        assert!(self.server.wait_until(Duration::from_secs(30), |server| server.open_connections() == 0));
+        assert!(self.server.wait_until(Duration::from_secs(60), |server| server.open_connections() == 0));
         self.server.forget();
     }
 

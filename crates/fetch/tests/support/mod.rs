@@ -14,7 +14,7 @@ use overlapped_proto::input::Format;
 use overlapped_proto::record::Record;
 
 /// Longer than any test may take; only a hang reaches it.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// What a run gave.
 pub(crate) struct Fetched {
