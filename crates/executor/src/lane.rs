@@ -103,8 +103,14 @@ impl Lane {
 
     /// A place in the queue became free: it is given to the first waiter that holds a place when woken. Waiters before it that only ask
     /// for a notification are woken. True if the place was given.
+    #[inline]
     pub(crate) fn vacate(&mut self, wake: &mut Vec<Waker>) -> bool {
         self.waiting -= 1;
+        !self.admission.is_empty() && self.admit(wake)
+    }
+
+    #[inline(never)]
+    fn admit(&mut self, wake: &mut Vec<Waker>) -> bool {
         while let Some(next) = self.admission.pop() {
             if next.wants_to_know {
                 wake.extend(next.admit(Admission::Ask));

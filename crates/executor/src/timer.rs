@@ -305,8 +305,14 @@ impl Timers {
     }
 
     /// If no thread is on watch: when the first timer is due, or the back-off ends, whichever is first.
+    #[inline]
     pub(crate) fn help_by(&self) -> Option<Instant> {
-        if !self.refused.load(Ordering::SeqCst) || self.is_forked() {
+        if self.refused.load(Ordering::SeqCst) { self.help_refused_by() } else { None }
+    }
+
+    #[cold]
+    fn help_refused_by(&self) -> Option<Instant> {
+        if self.is_forked() {
             return None;
         }
         let mut state = self.lock();

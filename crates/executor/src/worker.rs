@@ -195,6 +195,7 @@ impl Worker {
     }
 
     /// A job begins here; with `inside`, in the middle of the one that runs here already.
+    #[inline]
     pub(crate) fn begin(&self, job: &Place, since: u64, inside: bool) {
         if inside {
             self.outer.lock().extend(self.running());
@@ -210,21 +211,28 @@ impl Worker {
         }
     }
 
+    #[inline]
     fn set(&self, job: u64, lane: ViewId, since: u64, origin: &Origin) {
         // Not the one before any more, while the rest is written.
         self.job.store(0, Ordering::Release);
         let (at, label) = &self.origin_addresses;
         let new = origin.addresses();
         if (at.load(Ordering::Relaxed), label.load(Ordering::Relaxed)) != new {
-            // The old one is kept alive until here, so no other can have had its address.
-            let old = self.origin.lock().replace(origin.clone());
-            drop(old);
-            at.store(new.0, Ordering::Relaxed);
-            label.store(new.1, Ordering::Relaxed);
+            self.set_origin(origin);
         }
         self.lane.store(lane.0, Ordering::Relaxed);
         self.since.store(since, Ordering::Relaxed);
         self.job.store(job, Ordering::Release);
+    }
+
+    #[inline(never)]
+    fn set_origin(&self, origin: &Origin) {
+        // The old one is kept alive until here, so no other can have had its address.
+        let old = self.origin.lock().replace(origin.clone());
+        drop(old);
+        let (at, label) = origin.addresses();
+        self.origin_addresses.0.store(at, Ordering::Relaxed);
+        self.origin_addresses.1.store(label, Ordering::Relaxed);
     }
 
     /// The innermost job.

@@ -92,12 +92,11 @@ impl Core {
         Some(ender.waker)
     }
 
-    /// Returns the wakers to call if lane `number`, or one that it is a view of, has come to its end; frees views that are unreachable.
-    pub(super) fn ended(&mut self, number: ViewId) -> Vec<Waker> {
-        let mut wakers = Vec::new();
+    /// Adds the wakers to call if lane `number`, or one that it is a view of, has come to its end; frees views that are unreachable.
+    pub(super) fn ended(&mut self, number: ViewId, wakers: &mut Vec<Waker>) {
         let mut at = number;
         while self.enders > 0 {
-            self.tell_end(at, &mut wakers);
+            self.tell_end(at, wakers);
             if at == ROOT {
                 break;
             }
@@ -118,7 +117,6 @@ impl Core {
             self.free.push(at);
             at = parent;
         }
-        wakers
     }
 
     /// Adds the wakers to call because lane `number` has come to its end.

@@ -42,21 +42,28 @@ impl Core {
         lane.permits -= 1;
         let mut wakers = Vec::new();
         lane.vacate(&mut wakers);
-        wakers.extend(self.ended(number));
+        self.ended(number, &mut wakers);
         wakers
     }
 
     /// A job leaves the queue of its lane, and its place there becomes free.
+    #[inline]
     pub(super) fn vacate(&mut self, job: &Place, wake: &mut Vec<Waker>) {
-        let own = if job.lane == ROOT && job.is_place_given() { self.inbox.lock().own } else { 0 };
-        let lane = self.lane(job.lane);
-        if job.is_place_given() && lane.waiting + own > lane.waiting_max {
+        if job.is_place_given() && self.has_too_many(job.lane) {
             // It was given to another when the job was claimed before; its worker has given the job back since. Until that other has used
             // or dropped it, there is one too many.
-            lane.waiting -= 1;
-        } else if lane.vacate(wake) {
+            self.lane(job.lane).waiting -= 1;
+        } else if self.lane(job.lane).vacate(wake) {
             job.set_place_given();
         }
+    }
+
+    /// Whether more jobs wait to be run in the lane than its queue takes.
+    #[cold]
+    fn has_too_many(&self, number: ViewId) -> bool {
+        let own = if number == ROOT { self.inbox.lock().own } else { 0 };
+        let lane = self.seen(number);
+        lane.waiting + own > lane.waiting_max
     }
 
     /// The view of `parent` that has this name, or a new one. If there is one with another limit, returns its limits.
@@ -94,7 +101,9 @@ impl Core {
     /// A handle of the lane is gone.
     pub(crate) fn drop_handle(&mut self, number: ViewId) -> Vec<Waker> {
         self.lane(number).handles -= 1;
-        self.ended(number)
+        let mut wakers = Vec::new();
+        self.ended(number, &mut wakers);
+        wakers
     }
 
     pub(crate) fn name(&self, number: ViewId) -> String {

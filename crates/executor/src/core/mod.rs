@@ -113,8 +113,10 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
+    /// Whether there is nothing to be done, nor to be dropped.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.unpark.is_none() && !self.start_thread && self.wake.is_empty()
+        self.unpark.is_none() && !self.start_thread && self.wake.capacity() == 0
     }
 }
 
@@ -241,7 +243,7 @@ impl Core {
     }
 
     /// If a runnable job waits and no worker searches, wakes or requests one. If none waits, sets `call` for the next submitter.
-    fn baton(&mut self, effects: &mut Effects) {
+    pub(crate) fn baton(&mut self, effects: &mut Effects) {
         if self.to_look_again || !self.went_back.is_empty() {
             self.to_look_again = false;
             self.went_back.clear();

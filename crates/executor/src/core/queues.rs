@@ -173,7 +173,7 @@ impl Core {
         let mut wakers = Vec::new();
         self.vacate(place, &mut wakers);
         self.release(place, place.lane, at, &mut wakers);
-        wakers.extend(self.ended(place.lane));
+        self.ended(place.lane, &mut wakers);
         wakers
     }
 

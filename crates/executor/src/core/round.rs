@@ -12,8 +12,13 @@ use crate::worker::Worker;
 
 impl Core {
     /// What `me` does next.
-    pub(crate) fn next(&mut self, me: &Arc<Worker>, from: CameFrom, tally: &mut Tally) -> (Next, Effects) {
-        let mut effects = Effects::default();
+    pub(crate) fn next(
+        &mut self,
+        me: &Arc<Worker>,
+        from: CameFrom,
+        tally: &mut Tally,
+        effects: &mut Effects,
+    ) -> Next {
         match from {
             CameFrom::Search => self.searching -= 1,
             CameFrom::Start => {
@@ -27,7 +32,7 @@ impl Core {
         let task = if crowded { None } else { self.pop() };
         let next = match task {
             Some(task) => {
-                self.started(&task, me, &mut effects);
+                self.started(&task, me, effects);
                 if tally.jobs >= 64 {
                     self.add(tally);
                 }
@@ -48,8 +53,8 @@ impl Core {
                 }
             }
         };
-        self.baton(&mut effects);
-        (next, effects)
+        self.baton(effects);
+        next
     }
 
     /// Takes back the next step of a worker that must first run user code, which may take long. It asks again afterwards.
@@ -97,7 +102,8 @@ impl Core {
     }
 
     /// A job has ended; its result is not yet seen.
-    pub(crate) fn finish(&mut self, place: &Place, done: &Done, tally: &mut Tally) -> Vec<Waker> {
+    #[inline]
+    pub(crate) fn finish(&mut self, place: &Place, done: &Done, tally: &mut Tally, wake: &mut Vec<Waker>) {
         self.set_gone(place);
         let lane = self.lane(place.lane);
         lane.running -= 1;
@@ -117,14 +123,11 @@ impl Core {
             lane.counts.wait.record(done.waited);
             lane.counts.run.record(done.ran);
         }
-        if place.lane == ROOT {
-            return Vec::new();
+        if place.lane != ROOT {
+            self.for_each_lane(place.lane, |lane| lane.inside -= 1);
+            self.release(place, place.lane, ROOT, wake);
+            self.ended(place.lane, wake);
         }
-        self.for_each_lane(place.lane, |lane| lane.inside -= 1);
-        let mut wakers = Vec::new();
-        self.release(place, place.lane, ROOT, &mut wakers);
-        wakers.extend(self.ended(place.lane));
-        wakers
     }
 
     pub(crate) fn add(&mut self, tally: &mut Tally) {

@@ -48,7 +48,9 @@ impl Core {
     pub(crate) fn left(&mut self, me: &Arc<Worker>) -> Vec<Waker> {
         self.leaving -= 1;
         self.workers.retain(|worker| !Arc::ptr_eq(worker, me));
-        self.ended(ROOT)
+        let mut wakers = Vec::new();
+        self.ended(ROOT, &mut wakers);
+        wakers
     }
 
     /// A thread could not be started. If no other can run what is queued, those jobs are returned to be rejected.
@@ -66,7 +68,7 @@ impl Core {
             let wakers;
             (tasks, wakers) = self.cancel_queued(ROOT);
             effects.wake.extend(wakers);
-            effects.wake.extend(self.ended(ROOT));
+            self.ended(ROOT, &mut effects.wake);
             self.baton(&mut effects);
         }
         (tasks, effects)

@@ -444,6 +444,7 @@ impl Core {
     }
 
     /// The job has ended, or will not run.
+    #[inline]
     pub(super) fn set_gone(&mut self, job: &Place) {
         job.set_gone();
         if job.is_awaited() {

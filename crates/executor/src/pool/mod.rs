@@ -250,7 +250,10 @@ impl Pool {
     /// Does what the core has decided, which is mostly nothing. The lock is not held.
     #[inline]
     pub(crate) fn apply(self: &Arc<Self>, effects: Effects) {
-        if !effects.is_empty() {
+        if effects.is_empty() {
+            // Its drop glue is not inlined.
+            std::mem::forget(effects);
+        } else {
             self.apply_all(effects);
         }
     }

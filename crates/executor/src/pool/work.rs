@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Pool;
 use super::current::with_current;
 use crate::cell::{Ended, Ending, Place, Task};
-use crate::core::{CameFrom, Done, Next, Tally};
+use crate::core::{CameFrom, Done, Effects, Next, Tally};
 use crate::guard::guarded;
 use crate::sync::{self, local, thread};
 use crate::view_id::ROOT;
@@ -81,7 +81,8 @@ impl Pool {
         // Only once: a slow waiter for a place in the queue may be there again each time.
         let mut may_postpone = true;
         loop {
-            let (next, effects) = self.core().next(me, from, tally);
+            let mut effects = Effects::default();
+            let next = self.core().next(me, from, tally, &mut effects);
             let slow = may_postpone && effects.wake.iter().any(|waker| self.may_take_long(waker));
             let next = match next {
                 Next::Run(_) if slow => {
@@ -233,24 +234,22 @@ impl Ending for Round<'_> {
             ran: now.saturating_sub(self.started),
         };
         self.started = now;
-        let (effects, wakers) = {
+        let mut effects = Effects::default();
+        {
             let mut core = self.pool.core();
-            let wakers = core.finish(self.place, &done, self.tally);
+            core.finish(self.place, &done, self.tally, &mut effects.wake);
             if self.inside {
                 core.add(self.tally);
-                (core.called(), wakers)
+                core.baton(&mut effects);
             } else {
-                let (next, effects) = core.next(self.me, CameFrom::Job, self.tally);
+                let next = core.next(self.me, CameFrom::Job, self.tally, &mut effects);
                 NEXT.with(|slot| *slot.borrow_mut() = Some(next));
-                (effects, wakers)
             }
-        };
-        let mut wakes = effects.wake.iter().chain(&wakers);
-        if wakes.any(|waker| self.pool.may_take_long(waker)) {
+        }
+        if effects.wake.iter().any(|waker| self.pool.may_take_long(waker)) {
             postpone_next(self.pool);
         }
         self.pool.apply(effects);
-        self.pool.notify(&[], wakers);
         now
     }
 
