@@ -296,7 +296,7 @@ impl<R: Send + 'static> Future for Job<R> {
         let mut noted = self.noted;
         let dead = pool::note_awaited(cx, |own| {
             noted = true;
-            Unit::new(Need::All, vec![self.target(own)])
+            [Unit::new(Need::All, vec![self.target(own)])]
         });
         self.noted = noted;
         if dead { Poll::Ready(Err(JobError::WouldDeadlock)) } else { Poll::Pending }

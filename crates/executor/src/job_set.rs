@@ -48,9 +48,29 @@ pub struct JobSet<R> {
     ready: Vec<u32>,
     /// Places of jobs whose wait was refused, and which have not reported their end.
     refused: Vec<u32>,
-    /// The jobs as a worker of that pool sees them that waits for them, with the place of each; made again when jobs were added.
-    unit: Option<(Arc<Unit>, Vec<u32>, Arc<Pool>)>,
+    /// The jobs as a worker of this pool sees them that waits for them.
+    seen_by: Option<Arc<Pool>>,
+    /// Each with less than half as many jobs as the one before. So a job that is added is at most about as often part of a new unit as the
+    /// number of jobs has bits.
+    seen: Vec<Seen>,
+    /// Places of jobs that are in none of these yet.
+    added: Vec<u32>,
     generation: u32,
+}
+
+/// Some of the jobs.
+struct Seen {
+    unit: Arc<Unit>,
+    /// The place of each, in ascending order.
+    places: Vec<u32>,
+    /// How many of them were not given.
+    left: usize,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.unit.set_all_given();
+    }
 }
 
 impl<R: Send + 'static> JobSet<R> {
@@ -62,7 +82,9 @@ impl<R: Send + 'static> JobSet<R> {
             group: Arc::new(Group::growing(Wake::Each)),
             ready: Vec::new(),
             refused: Vec::new(),
-            unit: None,
+            seen_by: None,
+            seen: Vec::new(),
+            added: Vec::new(),
             generation: fork::generation(),
         }
     }
@@ -76,7 +98,13 @@ impl<R: Send + 'static> JobSet<R> {
         assert!(!job.is_over(), "a job was added to a set after it had given its result");
         let number = self.free.pop().unwrap_or(self.jobs.len() as u32);
         job.attach(&self.group, number);
-        self.unit = None;
+        if self.seen_by.is_some() {
+            self.added.push(number);
+        }
+        if self.added.len() > self.jobs.len() {
+            // It is no longer polled on a worker.
+            (self.seen_by, self.seen, self.added) = (None, Vec::new(), Vec::new());
+        }
         match self.jobs.get_mut(number as usize) {
             Some(place) => *place = Some(job),
             None => self.jobs.push(Some(job)),
@@ -113,23 +141,43 @@ impl<R: Send + 'static> JobSet<R> {
 }
 
 impl<R: Send + 'static> JobSet<R> {
-    fn unit(&mut self, own: &Arc<Pool>) -> Arc<Unit> {
-        if let Some((unit, ..)) = self.unit.as_ref().filter(|(_, _, pool)| Arc::ptr_eq(pool, own)) {
-            return Arc::clone(unit);
+    /// What a worker of that pool sleeps on.
+    fn units(&mut self, own: &Arc<Pool>) -> Vec<Arc<Unit>> {
+        if !self.seen_by.as_ref().is_some_and(|pool| Arc::ptr_eq(pool, own)) {
+            self.seen_by = Some(Arc::clone(own));
+            self.seen.clear();
+            self.added = (0..self.jobs.len() as u32).collect();
         }
-        let open = || (0..).zip(&self.jobs).filter_map(|(number, job)| Some((number, job.as_ref()?)));
-        let unit = Unit::new(Need::Any, open().map(|(_, job)| job.target(own)).collect());
-        let numbers = open().map(|(number, _)| number).collect();
-        self.unit = Some((Arc::clone(&unit), numbers, Arc::clone(own)));
-        unit
+        if !self.added.is_empty() {
+            let mut places = std::mem::take(&mut self.added);
+            while let Some(last) = self.seen.pop_if(|last| last.left <= 2 * places.len()) {
+                places.extend(&last.places);
+            }
+            self.see(places, own);
+        }
+        self.seen.iter().map(|seen| Arc::clone(&seen.unit)).collect()
     }
 
-    fn set_given(&self, number: u32) {
-        if let Some((unit, numbers, _)) = &self.unit
-            && let Ok(at) = numbers.binary_search(&number)
-        {
-            unit.set_given(at);
+    /// Makes a unit of the jobs that are left in these places.
+    fn see(&mut self, mut places: Vec<u32>, own: &Arc<Pool>) {
+        places.sort_unstable();
+        places.dedup();
+        let job = |place: &u32| self.jobs.get(*place as usize).and_then(Option::as_ref);
+        places.retain(|place| job(place).is_some());
+        let targets: Vec<_> = places.iter().filter_map(job).map(|job| job.target(own)).collect();
+        if !targets.is_empty() {
+            self.seen.push(Seen { unit: Unit::new(Need::Any, targets), left: places.len(), places });
         }
+    }
+
+    fn set_given(&mut self, place: u32) {
+        // In an older one the place may be that of a job that was given before.
+        for seen in &mut self.seen {
+            if let Ok(at) = seen.places.binary_search(&place) {
+                seen.left -= usize::from(seen.unit.set_given(at));
+            }
+        }
+        self.seen.retain(|seen| seen.left > 0);
     }
 
     /// Releases a job that would never end while it is waited for. Its place is not used again before it has reported its end.
@@ -182,7 +230,7 @@ impl<R: Send + 'static> Stream for JobSet<R> {
             let result = job.and_then(|mut job| job.take());
             return Poll::Ready(Some(result.expect("the group said that the job has ended")));
         }
-        if pool::note_awaited(cx, |own| this.unit(own)) {
+        if pool::note_awaited(cx, |own| this.units(own)) {
             Poll::Ready(Some(this.refuse()))
         } else {
             Poll::Pending

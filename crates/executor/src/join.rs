@@ -431,7 +431,7 @@ impl<R: Send + 'static> Many<R> {
 
     /// Notes what is awaited for an enclosing `block_on` of a worker. True if that would never end.
     fn is_dead(&mut self, cx: &Context<'_>) -> bool {
-        pool::note_awaited(cx, |own| self.unit(own))
+        pool::note_awaited(cx, |own| [self.unit(own)])
     }
 }
 

@@ -69,6 +69,22 @@ fn of_a_set() {
 }
 
 #[test]
+fn of_a_set_that_grows() {
+    check("growing set", &[0, 8], |executor, jobs| {
+        let mut set: JobSet<usize> = JobSet::new();
+        (0..jobs).for_each(|n| set.insert(executor.submit(move || n)));
+        let mut given = 0;
+        while let Some(result) = block_on(set.next()) {
+            given += usize::from(result.is_ok());
+            if given <= jobs {
+                set.insert(executor.submit(move || given));
+            }
+        }
+        assert_eq!(given, 2 * jobs);
+    });
+}
+
+#[test]
 fn of_jobs_as_they_end() {
     check("as_completed", &[0, 8], |executor, jobs| {
         let mut all = as_completed((0..jobs).map(|n| executor.submit(move || n)));

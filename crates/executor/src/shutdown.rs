@@ -240,7 +240,7 @@ impl Future for ShuttingDown {
         }
         let waker = cx.waker().clone();
         self.timer = left.and_then(|left| pool.timers().after(left, move || waker.wake()));
-        if pool::note_awaited(cx, |own| self.executor.end_unit(&self.over, own)) {
+        if pool::note_awaited(cx, |own| [self.executor.end_unit(&self.over, own)]) {
             return Poll::Ready(self.report());
         }
         Poll::Pending

@@ -3,8 +3,8 @@
 // Helpers of tests, too, may do what tests may.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
@@ -213,6 +213,18 @@ fn a_circle_through_the_first_of_several_results_is_an_error_of_one() {
         is_dead(&first.unwrap())
     });
     assert_eq!(dead, 1);
+    let dead = pair_of_one(|executor, job| {
+        let mut set = JobSet::new();
+        (0..9).for_each(|_| set.insert(executor.submit(|| ())));
+        block_on(set.next()).unwrap().unwrap();
+        set.insert(job);
+        // The others need no thread of the circle.
+        let results: Vec<_> = (0..9).map(|_| block_on(set.next()).unwrap()).collect();
+        let refused = results.iter().filter(|result| is_dead(result)).count();
+        assert!(refused <= 1);
+        refused == 1
+    });
+    assert_eq!(dead, 1);
 }
 
 #[test]
@@ -291,6 +303,28 @@ fn vself_job_set() {
             sum += result.unwrap();
         }
         sum
+    });
+}
+
+#[test]
+fn vself_job_set_that_grows_between_polls() {
+    in_a_view(|view, jobs| {
+        let mut set = JobSet::new();
+        jobs.into_iter().for_each(|job| set.insert(job));
+        block_on(async {
+            let mut sum = 0;
+            for _ in 0..3 {
+                let next = poll_fn(|cx| Poll::Ready(pin!(set.next()).poll(cx))).await;
+                if let Poll::Ready(result) = next {
+                    sum += result.unwrap().unwrap();
+                }
+                set.insert(view.submit(|| 0));
+            }
+            while let Some(result) = set.next().await {
+                sum += result.unwrap();
+            }
+            sum
+        })
     });
 }
 

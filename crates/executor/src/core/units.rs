@@ -163,6 +163,8 @@ impl Unit {
     }
 
     fn with(need: Need, targets: Vec<Target>, end: Option<End>) -> Arc<Self> {
+        #[cfg(test)]
+        targets.iter().for_each(|_| looks::count(looks::of_this_thread().as_ref()));
         Arc::new(Unit {
             need,
             skips: (0..if targets.len() > MANY { targets.len() } else { 0 })
@@ -196,14 +198,14 @@ impl Unit {
         self.need
     }
 
-    /// The result of that job was taken.
-    pub(crate) fn set_given(&self, number: usize) {
-        if let Some(target) = self.targets.get(number) {
-            target.given.store(true, Ordering::Relaxed);
-            if let Some(counter) = self.counter.get() {
-                counter.given(number);
-            }
+    /// The result of that job was taken. Returns false if it was before.
+    pub(crate) fn set_given(&self, number: usize) -> bool {
+        let Some(target) = self.targets.get(number) else { return false };
+        let is_first = !target.given.swap(true, Ordering::Relaxed);
+        if let Some(counter) = self.counter.get() {
+            counter.given(number);
         }
+        is_first
     }
 
     /// What it was waited for was given.

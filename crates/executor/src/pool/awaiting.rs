@@ -13,9 +13,11 @@ pub(crate) struct Awaiting {
     pub(super) waker: Waker,
     /// In the last poll, with this very waker.
     pub(super) units: Vec<Arc<Unit>>,
+    /// How many futures these are of: each keeps one copy of the waker.
+    pub(super) futures: usize,
     /// Where else the waker is kept, for one of these to use and for nothing else.
     pub(super) beside: Vec<usize>,
-    /// How many more than [`crate::limits::NOTED_MAX`].
+    /// How many futures more, beyond [`crate::limits::NOTED_MAX`] units.
     pub(super) more: usize,
     /// Units that would never be done while this thread waits for them: their next poll gives the error.
     pub(super) dead: Vec<Arc<Unit>>,
@@ -23,7 +25,7 @@ pub(crate) struct Awaiting {
 
 impl Awaiting {
     pub(super) fn new(waker: Waker) -> Self {
-        Awaiting { waker, units: Vec::new(), beside: Vec::new(), more: 0, dead: Vec::new() }
+        Awaiting { waker, units: Vec::new(), futures: 0, beside: Vec::new(), more: 0, dead: Vec::new() }
     }
 }
 

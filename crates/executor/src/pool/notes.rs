@@ -9,30 +9,35 @@ use super::current::{with_any, with_current};
 use crate::core::Unit;
 use crate::limits;
 
-/// A future that this thread polls waits for jobs. True if they would never end while this thread waits: then the future must give the
-/// error.
-pub(crate) fn note_awaited(cx: &Context<'_>, unit: impl FnOnce(&Arc<Pool>) -> Arc<Unit>) -> bool {
+/// A future that this thread polls waits for jobs, of which any unit is enough. True if they would never end while this thread waits: then
+/// the future must give the error.
+pub(crate) fn note_awaited<U: AsRef<[Arc<Unit>]>>(
+    cx: &Context<'_>,
+    units: impl FnOnce(&Arc<Pool>) -> U,
+) -> bool {
     let noting = with_any(|current| current.awaited.is_some().then(|| Arc::clone(&current.pool)));
     let Some(pool) = noting.flatten() else { return false };
     // Made, and dropped, while nothing is borrowed.
-    let unit = unit(&pool);
+    let units = units(&pool);
     let noted = with_current(&pool, |current| {
-        let awaited = current.awaited.as_mut()?;
+        let (awaited, units) = (current.awaited.as_mut()?, units.as_ref());
         if awaited.waker.will_wake(cx.waker()) {
-            if awaited.dead.iter().any(|dead| dead.is(&unit)) {
+            if units.iter().any(|unit| awaited.dead.iter().any(|dead| dead.is(unit))) {
                 return None;
             }
-            if awaited.units.iter().any(|other| other.is(&unit)) {
-                return Some(Vec::new());
-            }
-            if awaited.units.len() < limits::NOTED_MAX {
-                awaited.units.push(Arc::clone(&unit));
-                return Some(Vec::new());
+            // If there are any, it was polled before, with the same waker.
+            let same = awaited.units.extract_if(.., |other| units.iter().any(|unit| unit.is(other)));
+            let same: Vec<Arc<Unit>> = same.collect();
+            if awaited.units.len() + units.len() <= limits::NOTED_MAX {
+                awaited.futures += usize::from(same.is_empty());
+                awaited.units.extend_from_slice(units);
+                return Some(same);
             }
             awaited.more += 1;
         }
         current.worker.set_noting(true);
-        Some(current.polled.get_or_insert_default().note(Arc::clone(&unit)))
+        let polled = current.polled.get_or_insert_default();
+        Some(units.iter().flat_map(|unit| polled.note(Arc::clone(unit))).collect())
     });
     noted.is_some_and(|noted| noted.is_none())
 }
@@ -72,7 +77,7 @@ pub(crate) fn take_awaited(pool: &Arc<Pool>) -> Noted {
         let (units, dead) = (std::mem::take(&mut awaited.units), std::mem::take(&mut awaited.dead));
         let more = std::mem::take(&mut awaited.more);
         let noted = Noted {
-            copies: units.len() + std::mem::take(&mut awaited.beside).len() + more,
+            copies: std::mem::take(&mut awaited.futures) + std::mem::take(&mut awaited.beside).len() + more,
             units,
             all: more == 0,
             polled: current.polled.clone(),
