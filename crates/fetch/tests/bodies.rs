@@ -303,3 +303,46 @@ fn damaged_codes_are_never_a_defect() {
         assert!(!record.ok || body(record) == plain, "{}", record.url);
     }
 }
+
+/// What a row that asks for a range gets for this response.
+fn part(range: &str, status: u16, fields: &[(&str, &str)], text: &str) -> Record {
+    let server = Server::builder().route("/part", Script::response(status, fields, text.to_owned())).start();
+    let headers = vec![("Range".to_owned(), range.to_owned())];
+    let request = Request { headers, ..Request::default() };
+    fetch_one(Config { request, ..config() }, server.url("/part"))
+}
+
+#[test]
+fn a_part_that_was_not_asked_for_fails_its_row() {
+    for (content_range, text, expected) in [
+        ("bytes 0-4/200", "right", ""),
+        ("bytes 100-104/200", "wrong", "body.range_mismatch"),
+        ("bytes 0-9/200", "0123456789", "body.range_mismatch"),
+        ("bytes 0-4/200", "longer than that", "body.range_mismatch"),
+        ("bytes 4-0/2", "right", "body.range_mismatch"),
+    ] {
+        let record = part("bytes=0-4", 206, &[("Content-Range", content_range)], text);
+        assert_eq!((error(&record), record.status), (expected, Some(206)), "{content_range}");
+        assert_eq!(record.body.inline().is_some(), expected.is_empty(), "{content_range}");
+    }
+    let untold = part("bytes=0-4", 206, &[], "untold");
+    assert_eq!(error(&untold), "body.range_mismatch");
+    let whole = part("bytes=0-4", 200, &[], "0123456789");
+    assert_eq!((error(&whole), body(&whole)), ("", &b"0123456789"[..]));
+}
+
+#[test]
+fn several_ranges_are_kept_as_they_come() {
+    let fields = [("Content-Type", "multipart/byteranges; boundary=x")];
+    let record = part("bytes=0-4,7-9", 206, &fields, "--x--");
+    assert_eq!((error(&record), body(&record)), ("", &b"--x--"[..]));
+    assert_eq!(record.notes.iter().map(|note| note.name()).collect::<Vec<_>>(), ["multipart-ranges"]);
+    assert_eq!(error(&part("bytes=0-4", 206, &fields, "--x--")), "body.range_mismatch");
+}
+
+#[test]
+fn a_range_behind_the_end_is_told_with_the_length() {
+    let record = part("bytes=500-", 416, &[("Content-Range", "bytes */200")], "");
+    let failure = record.failure.unwrap();
+    assert_eq!(&*failure.message, "416 Range Not Satisfiable: the body has 200 bytes");
+}

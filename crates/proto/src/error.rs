@@ -208,6 +208,8 @@ kinds! {
     BodyFraming = "body.framing", Body, permanent, 56, Origin, reached, plain;
     /// The body is larger than the limit.
     BodyTooLarge = "body.too_large", Body, permanent, 63, Origin, reached, plain;
+    /// The server sent another range of the body than was asked for, or does not say which (206).
+    BodyRangeMismatch = "body.range_mismatch", Head, permanent, 33, Origin, reached, plain;
     /// The body does not have the SHA-256 that the row asks for.
     BodyHashMismatch = "body.hash_mismatch", Body, permanent, 56, Origin, reached, plain;
     /// The compressed body is damaged.

@@ -18,7 +18,8 @@ use crate::sanitize;
 /// # Errors
 ///
 /// `input.header`: the name is not a token, the value has control characters (RFC 9110, section 5.5), the field belongs
-/// to the framing of the message, which is not the caller's, or it is a `Host` that no request can carry.
+/// to the framing of the message, which is not the caller's, it is a `Host` that no request can carry, or it is a
+/// `Proxy-Authorization`, which is the proxy's.
 pub fn check(name: &str, value: &str) -> Result<(), Failure> {
     const FRAMING: &[&str] = &[
         "connection",
@@ -38,6 +39,10 @@ pub fn check(name: &str, value: &str) -> Result<(), Failure> {
         format!("the header {} has a control character in its value", shown())
     } else if FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing)) {
         format!("the header {} is set by the program itself", shown())
+    } else if name.eq_ignore_ascii_case("proxy-authorization") {
+        // Sent as it is given, it would reach the host, and not the proxy of a tunnel.
+        "the header Proxy-Authorization is for a proxy, and not for the host: --proxy-user NAME:PASSWORD sends it to the proxy"
+            .to_owned()
     } else if name.eq_ignore_ascii_case("host") && !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         format!("the header {} names no host: only visible ASCII characters can be sent in it", shown())
     } else {
@@ -98,5 +103,6 @@ mod tests {
         check("X", "a\x7fb", false);
         check("transfer-ENCODING", "chunked", false);
         check("Connection", "close", false);
+        check("Proxy-authorization", "Basic x", false);
     }
 }

@@ -34,6 +34,7 @@ mod slab;
 pub mod http1;
 pub mod request;
 pub mod redirect;
+pub mod range;
 pub mod proxy;
 pub mod netrc;
 pub mod address;

@@ -47,8 +47,10 @@ notes! {
     TeIdentity = "te-identity";
     /// The row is a record of an earlier run whose `meta` was no JSON object any more; it was dropped.
     MetaDropped = "meta-dropped";
-    /// The server chose HTTP/2 and did not speak it, or refused it; the request was sent again over HTTP/1.1.
+    /// The server chose HTTP/2 and did not speak it, or refused it, or ended connections by errors; the request was sent over HTTP/1.1.
     Http2Left = "http2-left";
+    /// The body has several ranges, each with a head of its own (multipart/byteranges); it was kept as it is.
+    MultipartRanges = "multipart-ranges";
 }
 
 /// A set of notes.

@@ -17,7 +17,9 @@ use overlapped_proto::lru::Lru;
 use overlapped_proto::notes::Note;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::plural::counted;
 use overlapped_proto::proxy::Proxy;
+use overlapped_proto::range::length_of_unsatisfied;
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
@@ -442,7 +444,14 @@ impl<L: Locality> Requester<L> {
     pub(crate) fn record(&self, job: Job, outcome: Outcome) -> Record {
         let mut failure = outcome.failure;
         if let (None, Some(status)) = (&failure, outcome.status) {
-            failure = self.plan.judge_status(status);
+            let length = outcome.headers.first("content-range").and_then(length_of_unsatisfied);
+            failure = self.plan.judge_status(status).map(|failure| match length.filter(|_| status == 416) {
+                Some(length) => {
+                    let told = format!("{}: the body has {}", failure.message, counted(length, "byte"));
+                    Failure::new(failure.kind, told)
+                }
+                None => failure,
+            });
         }
         let mut record = self.unstarted(job, None);
         record.ok = failure.is_none();

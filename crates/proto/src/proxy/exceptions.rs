@@ -61,7 +61,10 @@ impl Hosts {
         };
         match self {
             Self::All => true,
-            Self::Address(ours) => Some(*ours) == address,
+            // ::ffff:127.0.0.1 is 127.0.0.1.
+            Self::Address(ours) => {
+                address.is_some_and(|address| ours.to_canonical() == address.to_canonical())
+            }
             Self::Network(network) => address.is_some_and(|address| network.contains(address)),
             Self::Below(name) => {
                 let host =
@@ -133,6 +136,10 @@ mod tests {
         check("[::1]:81", "http://[::1]:81/", true);
         check("[::1]:81", "http://[::1]/", false);
         check("fe80::/10", "http://[fe80::1]/", true);
+        check("::ffff:127.0.0.1", "http://127.0.0.1/", true);
+        check("127.0.0.1", "http://[::ffff:127.0.0.1]/", true);
+        check("127.0.0.0/8", "http://[::ffff:127.0.0.1]/", true);
+        check("::ffff:127.0.0.2", "http://127.0.0.1/", false);
         check("1.com", "http://1.com/", true);
     }
 }

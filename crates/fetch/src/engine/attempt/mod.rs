@@ -35,6 +35,9 @@ use crate::net::request::Request;
 use crate::net::upload::Upload;
 use crate::trace::Trace;
 
+/// The status of a response that is a part of the body.
+const PARTIAL: u16 = 206;
+
 /// Makes one attempt at `job`. `accepted` is called when a connection was opened for it.
 pub(crate) async fn attempt<L: Locality>(
     requester: &Requester<L>,
@@ -104,6 +107,7 @@ async fn make<L: Locality>(
         job,
         terms,
         uploads: false,
+        range: None,
         proxy: None,
         has_cookies: false,
         accepted,
@@ -129,6 +133,8 @@ struct Attempt<'a, L: Locality, A> {
     terms: Terms<'a>,
     /// The body of the request cannot be sent again.
     uploads: bool,
+    /// The `Range` to which the response is a part (206).
+    range: Option<Box<[u8]>>,
     /// Through which the server is reached.
     proxy: Option<&'a Proxy>,
     /// The request has cookies that belong to the run or to the caller.
@@ -180,7 +186,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 self.open(key, connection);
                 return Ok(());
             }
-            Decision::Stay => self.keep(&mut connection, &mut share).await,
+            Decision::Stay => match self.judge_range(&connection) {
+                Ok(()) => self.keep(&mut connection, &mut share).await,
+                Err(failure) => Err(failure),
+            },
         };
         if kept.is_err() {
             self.broke_with_others(&key, &connection);
@@ -226,7 +235,15 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 None => self.fresh(key).await?,
             };
             let failure = match self.send(&mut connection, &mut request, share).await {
-                Ok(head) => return Ok((connection, head)),
+                Ok(head) => {
+                    if head.status == PARTIAL && self.purpose == Purpose::Row {
+                        let mut fields = request.head.fields();
+                        self.range = fields
+                            .find(|(name, _)| name.eq_ignore_ascii_case("range"))
+                            .map(|(_, value)| value.into());
+                    }
+                    return Ok((connection, head));
+                }
                 Err(failure) => failure,
             };
             if failure.kind == ErrorKind::H2Refused && resends < limits::H2_RESENDS_MAX && !self.uploads {

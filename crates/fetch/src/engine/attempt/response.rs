@@ -6,14 +6,16 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Job;
 use overlapped_proto::keepalive::Lease;
 use overlapped_proto::limits;
+use overlapped_proto::notes::Note;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::range;
 use overlapped_proto::record::Headers;
 use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
 
 use super::connections::put_back;
-use super::{Attempt, Purpose};
+use super::{Attempt, PARTIAL, Purpose};
 use crate::body::decode::Decoder;
 use crate::body::drain::{Overflow, Rules, drain};
 use crate::body::tap::Begun;
@@ -55,6 +57,17 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         trust.identifies() && !self.job.crossed_origin && self.job.url.scheme() == "https"
     }
 
+    /// A part of a body must be the one that was asked for.
+    pub(super) fn judge_range(&mut self, connection: &Connection) -> Result<(), Failure> {
+        let Some(asked) = self.range.take() else { return Ok(()) };
+        let headers = &self.outcome.headers;
+        let (part, kind) = (headers.first("content-range"), headers.first("content-type"));
+        if range::judge(&asked, part, kind, connection.bytes_left())? {
+            self.outcome.notes.add(Note::MultipartRanges);
+        }
+        Ok(())
+    }
+
     /// Reads the body of a redirect, without decoding it, to keep the connection alive; true if it was complete.
     pub(super) async fn pass_over(&mut self, connection: &mut Connection) -> bool {
         let mut bytes = 0;
@@ -86,8 +99,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             Purpose::Robots => limits::ROBOTS_BYTES_MAX as u64,
         };
         // A range of an encoded body (206) cannot be decoded.
-        let decodes =
-            terms.decodes && outcome.status != Some(206) && !keeps_coding(requester, job, &outcome.headers);
+        let decodes = terms.decodes
+            && outcome.status != Some(PARTIAL)
+            && !keeps_coding(requester, job, &outcome.headers);
         let decoder = if decodes { Decoder::new(codings, max_bytes)? } else { None };
         let counts = |status: u16| plan.response.body && plan.judge_status(status).is_none();
         let tap = requester
