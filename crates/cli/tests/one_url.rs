@@ -7,6 +7,7 @@ mod program;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -220,4 +221,114 @@ fn an_archive_is_kept_as_it_was_published() {
     let list = format!(r#"{{"url":"{archive}","sha256":"{}"}}"#, PACKED_SHA256);
     let ran = run_with(&["-s", "--input-format", "ndjson", "-o", "-", "-"], list.as_bytes());
     assert_eq!(ran.records()[0]["error"], serde_json::Value::Null, "{ran:?}");
+}
+
+/// A server of these answers, a connection each, and the requests that it got.
+fn answers(answers: Vec<Vec<u8>>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let serve = |answer: Vec<u8>| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            stream.write_all(&answer).unwrap();
+            String::from_utf8(request).unwrap()
+        };
+        answers.into_iter().map(serve).collect()
+    });
+    (url, server)
+}
+
+fn answer(head: &str, length: usize, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+#[test]
+fn a_body_goes_on_where_an_earlier_run_has_stopped() {
+    let dates = "Date: Tue, 03 Mar 2026 10:00:05 GMT\r\nLast-Modified: Tue, 03 Mar 2026 10:00:00 GMT";
+    for (fields, validator) in [
+        ("ETag: \"v1\"".to_owned(), Some("\"v1\"")),
+        (dates.to_owned(), Some("Tue, 03 Mar 2026 10:00:00 GMT")),
+        // These prove nothing.
+        ("ETag: W/\"v1\"".to_owned(), None),
+        (dates.replace(":05", ":00"), None),
+    ] {
+        let directory = Directory::new();
+        let last = match validator {
+            Some(_) => answer(&format!("206 x\r\nContent-Range: bytes 4-9/10\r\n{fields}"), 6, "456789"),
+            None => answer("200 x", 10, "0123456789"),
+        };
+        let (url, server) = answers(vec![answer(&format!("200 x\r\n{fields}"), 10, "01234"), last]);
+        let path = PathBuf::from(directory.path("body"));
+        let arguments = [&*url, "-C", "-", "-o", path.to_str().unwrap()];
+        run(&arguments).check_code(1);
+        assert!(!path.exists(), "it is not whole");
+        run(&arguments).check_code(0);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0123456789");
+        let asked = server.join().unwrap();
+        let wanted = |request: &str| {
+            let field =
+                |name: &str| request.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+            (field("range: "), field("if-range: "))
+        };
+        assert_eq!(wanted(&asked[0]), (None, None));
+        assert_eq!(
+            wanted(&asked[1]),
+            (validator.map(|_| "bytes=4-".to_owned()), validator.map(str::to_owned))
+        );
+        let left: Vec<_> =
+            fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["body"], "nothing is left of the parts");
+    }
+}
+
+#[test]
+fn a_body_that_has_changed_is_fetched_whole() {
+    let directory = Directory::new();
+    let first = answer("200 x\r\nETag: \"v1\"", 10, "01234");
+    // The second is longer than what is there, and breaks off as well.
+    let second = answer("200 x\r\nETag: \"v2\"", 12, "abcdefg");
+    let third = answer("206 x\r\nContent-Range: bytes 6-11/12", 6, "ghijkl");
+    let (url, server) = answers(vec![first, second, third]);
+    let path = PathBuf::from(directory.path("body"));
+    let arguments = [&*url, "-C", "-", "-o", path.to_str().unwrap()];
+    for code in [1, 1, 0] {
+        run(&arguments).check_code(code);
+        assert_eq!(path.exists(), code == 0);
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "abcdefghijkl");
+    assert!(server.join().unwrap()[2].contains("if-range: \"v2\"\r\n"));
+}
+
+#[test]
+fn a_part_that_does_not_go_on_is_not_appended() {
+    let directory = Directory::new();
+    let first = answer("200 x\r\nETag: \"v1\"", 10, "01234");
+    let wrong = answer("206 x\r\nContent-Range: bytes 5-9/10", 5, "56789");
+    let missing = answer("404 x", 4, "none");
+    let right = answer("206 x\r\nContent-Range: bytes 4-9/10", 6, "456789");
+    let (url, server) = answers(vec![first, wrong, missing, right]);
+    let path = PathBuf::from(directory.path("body"));
+    let arguments = [&*url, "-C", "-", "-o", path.to_str().unwrap()];
+    for code in [1, 1, 1, 0] {
+        run(&arguments).check_code(code);
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "0123456789");
+    server.join().unwrap();
+}
+
+#[test]
+fn only_a_file_of_one_url_is_continued() {
+    for arguments in
+        [&["http://127.0.0.1:1/", "-C", "-"][..], &["http://127.0.0.1:1/{a,b}", "-C", "-", "-o", "x.ndjson"]]
+    {
+        let ran = run(arguments);
+        ran.check_code(2);
+        assert!(ran.stderr.contains("-C - is for the file of one URL"), "{}", ran.stderr);
+    }
 }

@@ -358,6 +358,10 @@ pub const REDIRECT_URL_BYTES_MAX: usize = 8 << 10;
 pub const REDIRECT_DRAIN_BYTES: u64 = 64 << 10;
 /// How long draining a redirect's own body may take: after that a new connection is cheaper.
 pub const REDIRECT_DRAIN_TIME: Nanos = Nanos::from_secs(1);
+/// Bytes of a body that is fetched in several runs, after which it is synced: at most these are fetched again.
+pub const PART_SYNC_BYTES: u64 = 16 << 20;
+/// Bytes of the file that tells what such a body is of.
+pub const PART_FROM_BYTES_MAX: u64 = 10 << 10;
 /// Header fields in a response.
 pub const HEADERS_MAX: usize = 1_000;
 /// Empty lines before a response. Servers send one or two, behind a body whose length is wrong.

@@ -263,6 +263,9 @@ pub(crate) struct Flags {
     /// A part of each body, as 0-99, 500- or -500.
     #[arg(short = 'r', long, value_name = "RANGE", allow_hyphen_values = true, value_parser = values::range, help_heading = "HTTP")]
     pub(crate) range: Option<String>,
+    /// -: go on with the file of one URL where an earlier -C - has stopped.
+    #[arg(short = 'C', long, value_name = "-", allow_hyphen_values = true, value_parser = values::continue_at, conflicts_with_all = ["range", "head", "include", "data", "data_raw", "data_binary", "data_urlencode", "json", "form", "upload_file"], help_heading = "HTTP")]
+    pub(crate) continue_at: Option<String>,
     /// Do not ask for compressed bodies.
     #[arg(long, help_heading = "HTTP")]
     pub(crate) no_compressed: bool,

@@ -59,6 +59,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         netrc: _,
         netrc_file: _,
         range: _,
+        continue_at: _,
         no_compressed: _,
         strict_http: _,
         resolve: _,

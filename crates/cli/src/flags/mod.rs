@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_in_one_line() {
         check_error("--resume --overwrite @list", "cannot be used with");
-        check_error("-C 5 @list", "not built yet");
+        check_error("-C 5 @list", "-C - goes on");
         check_error("shard list", "not built yet");
         check_error("-k http://a/", "--insecure-host");
         check_error("--fial http://a/", "--fail");

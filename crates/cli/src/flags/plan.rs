@@ -10,7 +10,8 @@ use std::time::Duration;
 use overlapped_fetch::durable::{self, Begin, Durability, Durable};
 use overlapped_fetch::sink::{Format, Needs, SinkId};
 use overlapped_fetch::{
-    Config, Family, Http, Identity, Input, InputOptions, Network, Pace, Response, Retry, Timeouts,
+    Config, Family, Http, Identity, Input, InputOptions, Left, Network, Pace, PartFile, Request, Response,
+    Retry, Timeouts,
 };
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::filename::Template;
@@ -82,6 +83,16 @@ pub(crate) struct One {
     pub(crate) unless_failed: bool,
     /// A person sees how far it is.
     pub(crate) bar: bool,
+    /// `-C -`.
+    pub(crate) continued: Option<Continued>,
+}
+
+/// A file that is fetched in several runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Continued {
+    pub(crate) url: String,
+    /// What an earlier run has left of it.
+    pub(crate) left: Option<Left>,
 }
 
 /// Where the body of one URL goes.
@@ -193,11 +204,24 @@ fn title(inputs: &[String]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Asks for what is missing of a file that an earlier run has begun, and for its last byte again, so that there is always one
+/// to send. A body that has changed since comes whole.
+fn continued(mut request: Request, sinks: &Sinks) -> Request {
+    let Some(continued) = sinks.one.as_ref().and_then(|one| one.continued.as_ref()) else { return request };
+    // Ranges are those of the encoded body.
+    request.compressed = false;
+    if let Some(left) = &continued.left {
+        request.headers.push(("range".to_owned(), format!("bytes={}-", left.bytes - 1)));
+        request.headers.push(("if-range".to_owned(), left.validator.clone()));
+    }
+    request
+}
+
 fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Config, Error> {
     let needs = sinks.outputs.iter().fold(Needs::default(), |needs, output| needs.and(output.format.needs()));
     let reads_body = !matches!(sinks.main, Main::Lines | Main::Written | Main::Nothing) || needs.body;
     Ok(Config {
-        request: request(flags)?,
+        request: continued(request(flags)?, sinks),
         pace: pace(flags, one),
         retry: Retry {
             retries: flags.retry,
@@ -370,6 +394,9 @@ fn one(flags: &mut Flags, url: Option<&str>) -> Result<Option<One>, Error> {
         [(flags.include, "-i"), (flags.dump_header.is_some(), "-D")].into_iter().find(|(given, _)| *given);
     let printed = flags.outputs == [Output::Stdout] && terminal::stdout_is_seen();
     let Some(url) = url.filter(|_| flags.outputs.is_empty() || (printed && named.is_none())) else {
+        if flags.continue_at.is_some() {
+            return Err(Error::Usage("-C - is for the file of one URL: -o NAME or -O".to_owned()));
+        }
         return match (named, head) {
             (Some((_, flag)), _) => {
                 let json = |path: &&PathBuf| {
@@ -400,6 +427,16 @@ fn one(flags: &mut Flags, url: Option<&str>) -> Result<Option<One>, Error> {
         [path] => Target::File(path.clone()),
         _ => return Err(Error::Usage("one URL has one body: -o NAME is given twice".to_owned())),
     };
+    let continued = match (&flags.continue_at, &target) {
+        (None, _) => None,
+        (Some(_), Target::File(path)) => {
+            let left = PartFile::left(path, url).map_err(|error| Error::reading(path, &error))?;
+            Some(Continued { url: url.to_owned(), left })
+        }
+        (Some(_), Target::Screen | Target::Stdout) => {
+            return Err(Error::Usage("-C - is for the file of one URL: -o NAME or -O".to_owned()));
+        }
+    };
     flags.outputs.clear();
     let is_seen = target != Target::Screen && (target != Target::Stdout || !terminal::stdout_is_seen());
     Ok(Some(One {
@@ -408,6 +445,7 @@ fn one(flags: &mut Flags, url: Option<&str>) -> Result<Option<One>, Error> {
         include: flags.include || flags.head,
         dump_header: flags.dump_header.take(),
         unless_failed: flags.fail.is_some(),
+        continued,
     }))
 }
 

@@ -3,7 +3,6 @@
 
 /// Flags and commands that are not built yet, and the feature that each belongs to.
 const NOT_BUILT: &[(&[&str], &str)] = &[
-    (&["-C", "--continue-at"], "going on with a part of a file; -r 1000- asks for the rest"),
     (&["-K", "--config"], "configuration files"),
     (&["-J", "--remote-header-name"], "names that a server chooses; -O and -o NAME are there"),
     (

@@ -210,6 +210,14 @@ pub(crate) fn range(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// Where `-C` goes on: only where an earlier run has stopped.
+pub(crate) fn continue_at(text: &str) -> Result<String, &'static str> {
+    match text {
+        "-" => Ok(text.to_owned()),
+        _ => Err("-C - goes on where an earlier -C - has stopped; -r 1000- asks for what follows an offset"),
+    }
+}
+
 /// Addresses to dial instead of a name's own: `host:port:address[,address]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resolve {

@@ -4,6 +4,7 @@
 //! What only Linux has is in `linux`; `portable` has the same functions for other Unix systems, with what POSIX has
 //! instead. Tests on Linux run both.
 
+mod continued;
 mod whole;
 mod own;
 mod folder;
@@ -15,6 +16,7 @@ mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
 
+pub use continued::{Left, PartFile};
 pub use folder::Moment;
 pub(crate) use folder::{FileId, Folder, Found, file_id, found, is_pipe, set_mode};
 pub(crate) use lock::try_lock;

@@ -6,12 +6,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use overlapped_fetch::{Begun, Receiver, Sink, WholeFile};
+use overlapped_fetch::{Begun, PartFile, Receiver, Sink, WholeFile};
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::record::{Body, HttpVersion, Record};
+use overlapped_proto::header;
+use overlapped_proto::range::Part;
+use overlapped_proto::record::{Body, Headers, HttpVersion, Record};
 
 use super::sinks::head_text;
-use crate::flags::plan::{One as Plan, Target};
+use crate::flags::plan::{Continued, One as Plan, Target};
 use crate::report::MODE;
 use crate::terminal;
 
@@ -40,6 +42,8 @@ enum Out {
     },
     /// Removed on drop unless it is finished.
     File(WholeFile),
+    /// Kept on drop, to be continued.
+    Part(PartFile),
 }
 
 impl One {
@@ -66,7 +70,7 @@ impl Receiver for One {
         let mut state = self.lock();
         let text = head_text(head.version, head.status, &head.headers);
         state.dump(&text)?;
-        state.begin(&text, head.bytes)
+        state.begin(&text, head.bytes, Some(head))
     }
 
     fn write(&mut self, block: &[u8]) -> io::Result<()> {
@@ -94,8 +98,11 @@ impl State {
             (Out::File(file), Target::File(path)) if !is_broken(record) => {
                 file.finish().map_err(|error| at(path, &error))
             }
-            // Dropped, it is removed.
-            (Out::File(_) | Out::Stdout { .. } | Out::Waiting, _) => Ok(()),
+            (Out::Part(file), Target::File(path)) if !is_broken(record) => {
+                file.finish().map_err(|error| at(path, &error))
+            }
+            // Dropped, they are removed or kept.
+            (Out::File(_) | Out::Part(_) | Out::Stdout { .. } | Out::Waiting, _) => Ok(()),
         }
     }
 
@@ -106,11 +113,11 @@ impl State {
         let version = record.connection.http_version.unwrap_or(HttpVersion::Http11);
         let text = head_text(version, status, &record.headers);
         self.dump(&text)?;
-        let is_left_out = self.plan.unless_failed && !record.ok;
+        let is_left_out = (self.plan.unless_failed || self.plan.continued.is_some()) && !record.ok;
         if is_left_out || is_broken(record) || status == NOT_MODIFIED {
             return Ok(false);
         }
-        self.begin(&text, None)?;
+        self.begin(&text, None, None)?;
         match &record.body {
             Body::None => {}
             Body::Inline(bytes) => self.write(bytes)?,
@@ -144,15 +151,21 @@ impl State {
         }
     }
 
-    fn begin(&mut self, head: &[u8], bytes: Option<u64>) -> io::Result<()> {
+    fn begin(&mut self, head: &[u8], bytes: Option<u64>, begun: Option<&Begun>) -> io::Result<()> {
         self.out = match &self.plan.target {
             Target::Screen | Target::Stdout => Out::Stdout { begun: false },
-            Target::File(path) => Out::File(whole(path).map_err(|error| at(path, &error))?),
+            Target::File(path) => match self.plan.continued.as_ref().zip(begun) {
+                Some((continued, begun)) => {
+                    Out::Part(part(path, continued, begun).map_err(|error| at(path, &error))?)
+                }
+                None => Out::File(whole(path).map_err(|error| at(path, &error))?),
+            },
         };
         if self.plan.include {
             match &mut self.out {
                 Out::Waiting | Out::Stdout { .. } => terminal::stdout().write_all(head)?,
                 Out::File(file) => file.write_all(head)?,
+                Out::Part(file) => file.write_all(head)?,
             }
         }
         if self.plan.bar {
@@ -165,10 +178,8 @@ impl State {
         self.bar.inc(block.len() as u64);
         match &mut self.out {
             Out::Waiting => Ok(()),
-            Out::File(file) => file.write_all(block).map_err(|error| match &self.plan.target {
-                Target::File(path) => at(path, &error),
-                Target::Screen | Target::Stdout => error,
-            }),
+            Out::File(file) => file.write_all(block).map_err(|error| self.plan.told(&error)),
+            Out::Part(file) => file.write_all(block).map_err(|error| self.plan.told(&error)),
             Out::Stdout { begun } => {
                 let is_first = !std::mem::replace(begun, true);
                 let looked_at = block.get(..LOOKED_AT_BYTES).unwrap_or(block);
@@ -182,6 +193,42 @@ impl State {
             }
         }
     }
+}
+
+impl Plan {
+    /// An error of its file.
+    fn told(&self, error: &io::Error) -> io::Error {
+        match &self.target {
+            Target::File(path) => at(path, error),
+            Target::Screen | Target::Stdout => io::Error::new(error.kind(), error.to_string()),
+        }
+    }
+}
+
+/// The file of a body that is fetched in several runs. The engine has checked that a 206 goes on where it was asked to.
+fn part(path: &Path, continued: &Continued, head: &Begun) -> io::Result<PartFile> {
+    const PARTIAL: u16 = 206;
+    let left = continued.left.as_ref().filter(|_| head.status == PARTIAL);
+    let part = head.headers.first("content-range").and_then(Part::parse);
+    if left.is_some() && part.is_none_or(|part| part.total.is_none()) {
+        return Err(io::Error::other("the server does not say how long the whole body is"));
+    }
+    let validator = left.map_or_else(|| validator(&head.headers), |left| Some(left.validator.clone()));
+    PartFile::open(path, &continued.url, validator, left.map(|left| (left, 1)), MODE)
+}
+
+/// What proves that a later response is of the same body: a strong entity tag, or a date of a second in which it can no longer have
+/// changed (RFC 9110, section 8.8.2.2). A body that was decoded has no ranges.
+fn validator(headers: &Headers) -> Option<String> {
+    if headers.first("content-encoding").is_some() {
+        return None;
+    }
+    let tag = headers.first("etag").filter(|tag| tag.starts_with(b"\""));
+    let date = headers
+        .first("last-modified")
+        .filter(|changed| headers.first("date").is_some_and(|date| date != *changed));
+    let text = String::from_utf8(tag.or(date)?.to_vec()).ok()?;
+    header::check("if-range", &text).is_ok().then_some(text)
 }
 
 /// True if there is no complete response. A status that fails the row is a complete response.
