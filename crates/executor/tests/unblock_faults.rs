@@ -514,6 +514,41 @@ fn busy() -> (Executor, mpsc::Sender<()>) {
 }
 
 #[test]
+fn bytes_behind_a_dropped_close_are_not_accepted() {
+    // They were, and lost.
+    let (executor, open) = busy();
+    let (object, log) = Object::new(|_| Ok(()));
+    let mut object = Unblock::on(&executor, object);
+    assert_eq!(block_on(write(&mut object, b"abc")).unwrap(), 3);
+    assert!(once(close(&mut object)).is_pending());
+    assert!(once(write(&mut object, b"more")).is_pending());
+    drop(open);
+    assert_eq!(block_on(write(&mut object, b"more")).unwrap_err().kind(), io::ErrorKind::NotConnected);
+    assert_eq!(log.lock().unwrap().written, b"abc");
+    assert!(log.lock().unwrap().dropped_on.is_some());
+}
+
+#[test]
+fn what_follows_a_dropped_close_says_that_the_object_is_closed() {
+    // It said that the object had panicked.
+    type Operation = fn(&mut Unblock<Cursor<Vec<u8>>>) -> Option<io::Error>;
+    let operations: [Operation; 4] = [
+        |object| block_on(object.read(&mut [0])).err(),
+        |object| block_on(object.flush()).err(),
+        |object| block_on(object.seek(SeekFrom::Start(1))).err(),
+        |object| block_on(object.write(b"more")).err(),
+    ];
+    for operation in operations {
+        let (executor, open) = busy();
+        let mut object = Unblock::on(&executor, Cursor::new(b"bytes".to_vec()));
+        assert!(once(object.close()).is_pending());
+        drop(open);
+        assert_eq!(operation(&mut object).unwrap().kind(), io::ErrorKind::NotConnected);
+        block_on(object.close()).unwrap();
+    }
+}
+
+#[test]
 fn a_dropped_seek_does_not_answer_a_later_one_to_the_same_place() {
     let (executor, open) = busy();
     let mut object = Unblock::on(&executor, Cursor::new((0..100).collect::<Vec<u8>>()));

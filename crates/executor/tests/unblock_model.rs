@@ -23,6 +23,7 @@ enum Operation {
     Read(usize),
     Write(Vec<u8>),
     Flush,
+    Close,
     Seek(SeekFrom),
     Call,
     /// From now on the queue is full; or no longer.
@@ -40,6 +41,7 @@ fn operations() -> impl Strategy<Value = Vec<(Operation, Patience)>> {
         8 => (1..300_usize).prop_map(Operation::Read),
         8 => prop::collection::vec(any::<u8>(), 1..200).prop_map(Operation::Write),
         4 => Just(Operation::Flush),
+        1 => Just(Operation::Close),
         3 => (0..600_u64).prop_map(|at| Operation::Seek(SeekFrom::Start(at))),
         3 => (-300..300_i64).prop_map(|by| Operation::Seek(SeekFrom::Current(by))),
         3 => (-300..10_i64).prop_map(|by| Operation::Seek(SeekFrom::End(by))),
@@ -138,11 +140,15 @@ fn check(
     let (mut model, mut calls) = (Cursor::new(start), 0);
     // So that it is known to have one position.
     block_on(poll_fn(|cx| AsyncSeek::poll_seek(Pin::new(&mut object), cx, SeekFrom::Start(0)))).unwrap();
+    // It is closed, or will be.
+    let mut closing = false;
     let mut broken = false;
     for (operation, patient) in operations {
         // A job that was queued before the jam would be waited for for ever.
         let patient = patient && jam.open.is_none();
         match operation {
+            // Whether they find the object depends on when it is closed.
+            Operation::Read(_) | Operation::Seek(_) | Operation::Call | Operation::Break if closing => {}
             Operation::Read(n) => {
                 let mut got = vec![0; n];
                 let read = poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut object), cx, &mut got));
@@ -165,6 +171,16 @@ fn check(
                     prop_assert!(!broken);
                     let seen = look();
                     prop_assert_eq!(seen.cursor.get_ref(), model.get_ref());
+                }
+            }
+            Operation::Close => {
+                let close = poll_fn(|cx| AsyncWrite::poll_close(Pin::new(&mut object), cx));
+                let closed = run(close, patient);
+                closing |= matches!(closed, Poll::Ready(Ok(())) | Poll::Pending);
+                if let Poll::Ready(Ok(())) = closed {
+                    prop_assert!(!broken);
+                    let seen = look();
+                    prop_assert_eq!((seen.cursor.get_ref(), seen.dropped), (model.get_ref(), 1));
                 }
             }
             Operation::Seek(to) => {
@@ -217,6 +233,7 @@ fn check(
             }
         }
     }
+    let to_the_end = to_the_end && !closing;
     if to_the_end && !broken {
         jam.clear();
         let mut ended = block_on(object.into_inner());

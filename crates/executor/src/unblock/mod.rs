@@ -9,7 +9,7 @@
 //! | asked for | at rest | lent | panicked, closed |
 //! | --- | --- | --- | --- |
 //! | read | gives unread bytes, or starts a read | gives unread bytes, unless the operation moves the object; else waits | an error |
-//! | write | takes bytes in; a full buffer is started | takes bytes in while there is room; else waits | an error |
+//! | write | takes bytes in; a full buffer is started | takes bytes in while there is room, unless it is a close; else waits | an error |
 //! | flush, seek, `with` | starts it | waits, then starts it | an error |
 //! | close | starts it | waits, then starts it | an error; nothing, if closed |
 //! | `into_inner` | writes what was accepted, gives the object | waits | an error |
@@ -318,6 +318,8 @@ impl<T: Send + 'static> Unblock<T> {
                 self.reading.note_listener(self.loan.executor().pool(), cx);
             }
             self.settle(operation, ready!(result))?;
+            // It may have closed the object.
+            self.check()?;
         }
         Poll::Ready(self.failed.take().map_or(Ok(()), Err))
     }

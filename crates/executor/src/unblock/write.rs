@@ -18,6 +18,10 @@ impl<T: Write + Send + 'static> Unblock<T> {
         }
         self.abandon_seek();
         ready!(self.poll_stop_reading(cx))?;
+        if self.stage == Stage::Lent(Operation::Close) {
+            // Nothing would write them.
+            ready!(self.poll_rest(cx))?;
+        }
         loop {
             let (n, full) = {
                 let mut accepted = self.accepted.lock();
@@ -62,10 +66,11 @@ impl<T: Write + Send + 'static> Unblock<T> {
             if self.stage == Stage::Closed {
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.poll_rest(cx))?;
+            let rest = ready!(self.poll_rest(cx));
             if self.stage == Stage::Closed {
                 return Poll::Ready(Ok(()));
             }
+            rest?;
             self.start_last(Operation::Close, |object| {
                 let flushed = object.as_mut().map_or(Ok(()), T::flush);
                 if flushed.is_ok() {
