@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use overlapped_fetch::{Bulk, Config, Input, Pace, Retry};
 use overlapped_proto::input::Format;
-use overlapped_testkit::{Script, Server, refused};
+use overlapped_testkit::{RawServer, Script, Server, refused};
 use support::{LONG, config, error, fetch, fetch_list, fetch_one, retrying, text};
 
 /// So that no row meets a connection that another has left.
@@ -125,6 +125,19 @@ fn rows_of_a_host_that_limits_its_requests_were_lost() {
         assert_eq!(fetched.summary.progress.ok, rows, "{status}: {:?}", fetched.summary.by_error);
         assert!(server.requests() < 6 * rows, "{status}: {} requests", server.requests());
     }
+}
+
+/// It counted as a failure to reach the origin, so that the row waited for that up to a minute, and its later attempts were
+/// more than it has.
+#[test]
+fn a_row_whose_connections_are_reset_at_once_ends_with_its_attempts() {
+    let server = RawServer::start(Script::new().reset());
+    let fetched = fetch(retrying(1), (0..40).map(|row| server.url(&format!("/{row}"))));
+    for record in &fetched.records {
+        assert!(["connect.reset", "http.reset"].contains(&error(record)), "{:?}", record.failure);
+        assert_eq!(record.attempts, 2, "{:?}", record.failure);
+    }
+    assert_eq!(server.connections(), 80);
 }
 
 /// A host that has answered 429, or 503 with `Retry-After`, has not carried out the request.

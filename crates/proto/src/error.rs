@@ -150,8 +150,8 @@ kinds! {
     ConnectUnreachable = "connect.unreachable", Connect, transient, 7, Network, unreached, plain;
     /// The connection could not be opened in time.
     ConnectTimeout = "connect.timeout", Connect, transient, 28, Either, unreached, slow;
-    /// The connection was reset while it was opened.
-    ConnectReset = "connect.reset", Connect, transient, 7, Origin, unreached, plain;
+    /// The connection was accepted, and reset before anything was sent.
+    ConnectReset = "connect.reset", Connect, transient, 7, Origin, reached, plain;
     /// The connection failed in another way.
     ConnectFailed = "connect.failed", Connect, transient, 7, Either, unreached, plain;
     /// The proxy cannot be reached.

@@ -164,6 +164,7 @@ fn interleave(addresses: &[Dialable]) -> VecDeque<Dialable> {
 fn failure(address: SocketAddr, error: &io::Error) -> Failure {
     const KINDS: [(io::ErrorKind, ErrorKind); 7] = [
         (io::ErrorKind::ConnectionRefused, ErrorKind::ConnectRefused),
+        // A reset that answers a SYN is `ConnectionRefused`: this one came after the connection was established.
         (io::ErrorKind::ConnectionReset, ErrorKind::ConnectReset),
         (io::ErrorKind::ConnectionAborted, ErrorKind::ConnectReset),
         (io::ErrorKind::HostUnreachable, ErrorKind::ConnectUnreachable),
