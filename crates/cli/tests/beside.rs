@@ -6,7 +6,7 @@
 mod program;
 
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -162,4 +162,33 @@ fn what_is_below_dev_is_written_to_as_it_is() {
         assert!(written.starts_with("before\n") && written.contains(text), "{flag}: {written}");
         assert_eq!(directory.names(), ["body", "stderr"]);
     }
+}
+
+/// Only its owner may replace it there, which was noticed when the run had ended. Another user's files can be made by the
+/// super-user alone; the rule has a test beside it.
+#[test]
+fn a_file_of_another_user_in_a_shared_directory_is_refused_before_the_run() {
+    const AS_NOBODY: &str = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); os.execv(sys.argv[1], sys.argv[1:])";
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let server = Server::start();
+    let shared = std::env::temp_dir().join(format!("overlapped-shared-{}", std::process::id()));
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    let (program, theirs) = (shared.join("program"), shared.join("theirs.svg"));
+    fs::copy(env!("CARGO_BIN_EXE_overlapped"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&theirs, "theirs").unwrap();
+    symlink(&theirs, shared.join("link.svg")).unwrap();
+    for flag in ["-o", "-D", "-c", "--summary", "--waterfall"] {
+        for name in ["theirs.svg", "link.svg"] {
+            let mut python = Command::new("python3");
+            python.args(["-c", AS_NOBODY]).arg(&program).args(["-s", flag]).arg(shared.join(name));
+            let ran = program::finish(python.arg(server.url("/ok")).current_dir("/"), b"");
+            ran.check_refused(2, "it belongs to another user");
+        }
+    }
+    assert_eq!((server.requests(), fs::read_to_string(&theirs).unwrap().as_str()), (0, "theirs"));
+    fs::remove_dir_all(&shared).unwrap();
 }

@@ -50,11 +50,14 @@ pub(super) fn check_directories<'a>(written: impl Iterator<Item = Named<'a>>) ->
 ///
 /// # Errors
 ///
-/// [`Error::Output`]: there is something else.
+/// [`Error::Output`]: there is something else. [`Error::Usage`]: only another user may replace it.
 pub(crate) fn check_replaced<'a>(written: impl IntoIterator<Item = Named<'a>>) -> Result<(), Error> {
     written.into_iter().try_for_each(|(flag, path)| {
         WholeFile::check(path).map_err(|error| {
             let shown = path.display();
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                return Error::Usage(format!("cannot write to {shown}: {error}: name another {flag}"));
+            }
             Error::Output(format!("cannot write to {shown}: {error}: remove it, or name another {flag}"))
         })
     })

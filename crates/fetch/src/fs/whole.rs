@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::own::{flags, is_of_the_system};
 
@@ -43,7 +44,8 @@ impl WholeFile {
     ///
     /// # Errors
     ///
-    /// A directory, named pipe, socket or device is there ([`io::ErrorKind::InvalidInput`]).
+    /// A directory, named pipe, socket or device is there ([`io::ErrorKind::InvalidInput`]), or a file that only another
+    /// user may replace ([`io::ErrorKind::PermissionDenied`]).
     ///
     /// # Blocking
     ///
@@ -52,8 +54,10 @@ impl WholeFile {
         // What cannot be looked at is an error when the file is made.
         let Ok(found) = path.symlink_metadata() else { return Ok(()) };
         let kind = found.file_type();
-        let what = if kind.is_file() || kind.is_symlink() || is_of_the_system(path) {
+        let what = if is_of_the_system(path) {
             return Ok(());
+        } else if kind.is_file() || kind.is_symlink() {
+            return if is_kept(path, found.uid()) { Err(kept()) } else { Ok(()) };
         } else if kind.is_dir() {
             "it is a directory, not a plain file"
         } else if kind.is_fifo() {
@@ -147,6 +151,25 @@ impl Drop for WholeFile {
     }
 }
 
+fn kept() -> io::Error {
+    let what =
+        "it belongs to another user, and its directory (with the sticky bit) lets nobody else replace it";
+    io::Error::new(io::ErrorKind::PermissionDenied, what)
+}
+
+/// True if a file of `owner` at `path` cannot be replaced by this user, because of the sticky bit of its directory.
+fn is_kept(path: &Path, owner: u32) -> bool {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let user = geteuid().as_raw();
+    above.metadata().is_ok_and(|above| is_kept_in((above.mode(), above.uid()), owner, user))
+}
+
+/// The rule of the sticky bit, of a directory with this mode and owner. It does not hold for the super-user.
+fn is_kept_in((mode, directory): (u32, u32), owner: u32, user: u32) -> bool {
+    const STICKY: u32 = 0o1000;
+    mode & STICKY != 0 && user != 0 && user != owner && user != directory
+}
+
 /// Opens what is below `/dev` for writing at its end. A pipe is not waited for.
 fn open_system(path: &Path) -> io::Result<File> {
     let opened = OpenOptions::new().append(true).custom_flags(flags(OFlags::NONBLOCK)).open(path);
@@ -190,6 +213,22 @@ mod tests {
         assert_eq!(fs::read(folder.join("theirs")).unwrap(), b"theirs");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 4, "a file that is dropped is removed");
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// It was noticed when the run had ended.
+    #[test]
+    fn a_file_of_another_user_in_a_shared_directory_cannot_be_replaced() {
+        const SHARED: (u32, u32) = (0o1777, 0);
+        for (directory, owner, user, kept) in [
+            (SHARED, 1000, 1001, true),
+            (SHARED, 0, 1001, true),
+            (SHARED, 1001, 1001, false),
+            (SHARED, 1000, 0, false),
+            ((0o1777, 1001), 1000, 1001, false),
+            ((0o777, 0), 1000, 1001, false),
+        ] {
+            assert_eq!(is_kept_in(directory, owner, user), kept, "{directory:?} {owner} {user}");
+        }
     }
 
     /// As the super-user, a file was put in the place of the device.
