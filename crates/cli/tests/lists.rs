@@ -68,6 +68,22 @@ fn results_are_lists_in_every_format_however_long_their_bodies_are() {
     }
 }
 
+/// Bodies of records were limited to 64 MiB.
+#[test]
+fn a_record_of_more_than_64_mib_is_a_row_again() {
+    const BODY: u64 = 65 << 20;
+    let (server, directory) = (Server::start(), Directory::new());
+    let output = directory.path("o.ndjson");
+    // It is text that needs no escapes, so that the line is as long as the body.
+    let url = server.url(&format!("/text/{BODY}"));
+    run(&[&url, "-o", &output, "-s"]).check_code(0);
+    assert!(fs::metadata(&output).unwrap().len() > BODY);
+    let again = run(&[&format!("@{output}"), "-o", "-", "-s", "--no-body"]);
+    again.check_code(0);
+    assert_eq!((again.records().len(), again.records()[0]["bytes"].as_u64()), (1, Some(BODY)));
+    assert_eq!((again.records()[0]["url"].as_str(), server.requests()), (Some(&*url), 2));
+}
+
 /// Rows of an array are read again from its file when they did not fit into memory.
 #[test]
 fn an_array_is_spilled_and_resumed_like_lines() {

@@ -9,7 +9,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use overlapped_testkit::{Script, Server, bytes_of};
@@ -165,17 +166,56 @@ fn a_date_is_asked_about() {
     run(&["-z", "yesterday", &server.url("/ok")]).check_refused(2, "-z");
 }
 
-/// Runs the program on a terminal of its own.
-fn on_a_terminal(words: &[&str]) -> (Option<i32>, Vec<u8>) {
+/// The program on a terminal of its own.
+fn terminal(words: &[&str]) -> Command {
     const PTY: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     let mut python = Command::new("python3");
     python
         .args(["-c", PTY, env!("CARGO_BIN_EXE_overlapped")])
         .args(words)
         .env("NO_COLOR", "1")
-        .env("TERM", "dumb");
-    let output = python.stdin(Stdio::null()).output().unwrap();
+        .env("TERM", "dumb")
+        .stdin(Stdio::null());
+    python
+}
+
+/// Runs it to its end.
+fn on_a_terminal(words: &[&str]) -> (Option<i32>, Vec<u8>) {
+    let output = terminal(words).output().unwrap();
     (output.status.code(), output.stdout)
+}
+
+/// The second half is sent when the progress is on the terminal.
+#[test]
+fn the_progress_of_a_body_is_shown_while_it_comes() {
+    let shown = Arc::new(AtomicBool::new(false));
+    let is_shown = Arc::clone(&shown);
+    let halves = Script::new()
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n")
+        .send("a".repeat(100_000))
+        .until(move || is_shown.load(Ordering::SeqCst))
+        .send("b".repeat(100_000));
+    let server = Server::builder().route("/slow", halves).start();
+    let directory = Directory::new();
+    let file = directory.path("page");
+    // No bar is drawn on a dumb terminal.
+    let mut program = terminal(&["-m", "60", "-o", &file, &server.url("/slow")]);
+    let mut child = program.env("TERM", "xterm").stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stdout, mut seen, mut block) = (child.stdout.take().unwrap(), Vec::new(), [0; 4096]);
+    loop {
+        let count = stdout.read(&mut block).unwrap();
+        if count == 0 {
+            break;
+        }
+        seen.extend_from_slice(&block[..count]);
+        shown.fetch_or(String::from_utf8_lossy(&seen).contains("KiB of 195.31 KiB"), Ordering::SeqCst);
+    }
+    assert!(
+        child.wait().unwrap().success() && shown.load(Ordering::SeqCst),
+        "{}",
+        String::from_utf8_lossy(&seen)
+    );
+    assert_eq!(fs::metadata(&file).unwrap().len(), 200_000);
 }
 
 #[test]
