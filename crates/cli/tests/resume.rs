@@ -9,10 +9,12 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use overlapped_proto::journal::Head;
-use overlapped_testkit::{Script, Server};
+use overlapped_testkit::{Script, Server, row_of};
 use program::{Directory, command, command_to_signal, records, run, run_with};
 use serde_json::Value;
 
@@ -24,11 +26,21 @@ struct Job {
     server: Server,
     list: String,
     out: String,
+    /// False until a run that is to be killed is dead: till then its last row has no answer.
+    is_free: Arc<AtomicBool>,
 }
 
 impl Job {
     fn new(rows: u64, route: impl Fn(u64) -> String) -> Self {
-        Self::on(Server::start(), rows, route)
+        let is_free = Arc::new(AtomicBool::new(true));
+        let (freed, last) = (Arc::clone(&is_free), rows - 1);
+        let body = row_of(last);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        let answer = Script::new()
+            .until(move || freed.load(Ordering::SeqCst))
+            .send([head.into_bytes(), body].concat());
+        let server = Server::builder().route(format!("/row/{last}"), answer).start();
+        Self { is_free, ..Self::on(server, rows, route) }
     }
 
     fn on(server: Server, rows: u64, route: impl Fn(u64) -> String) -> Self {
@@ -36,7 +48,7 @@ impl Job {
         let urls: String = (0..rows).map(|row| server.url(&format!("{}\n", route(row)))).collect();
         let list = directory.write("urls.txt", urls);
         let out = directory.path("out.ndjson");
-        Self { directory, server, list: format!("@{list}"), out }
+        Self { directory, server, list: format!("@{list}"), out, is_free: Arc::default() }
     }
 
     fn words<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
@@ -50,10 +62,12 @@ impl Job {
     /// Starts the run and kills it once the server has seen this many more requests.
     fn killed_after(&self, requests: u64, more: &[&str]) {
         let before = self.server.requests();
+        self.is_free.store(false, Ordering::SeqCst);
         let mut child = command(&self.words(more)).stderr(Stdio::null()).spawn().unwrap();
         assert!(self.server.wait_for_requests(before + requests, LONG));
         child.kill().unwrap();
         child.wait().unwrap();
+        self.is_free.store(true, Ordering::SeqCst);
         // Until then the server may still count what the run has sent.
         assert!(self.server.wait_until(LONG, |server| server.open_connections() == 0));
     }
@@ -100,7 +114,7 @@ fn files_go_on_where_they_replace_others() {
     run(&words("--resume")).check_code(0);
     assert_eq!(fs::read_dir(&pages).unwrap().count(), 400, "no file has a twin");
     for row in 0..400 {
-        assert_eq!(fs::read(format!("{pages}{row}")).unwrap(), overlapped_testkit::row_of(row));
+        assert_eq!(fs::read(format!("{pages}{row}")).unwrap(), row_of(row));
     }
 }
 
@@ -528,7 +542,7 @@ fn the_record_of_a_request_in_doubt_has_the_row() {
     let list = format!("@{}", directory.write("list.ndjson", (0..ROWS).map(line).collect::<String>()));
     let urls: Vec<_> = (0..ROWS).map(url).collect();
     let out = directory.path("out.ndjson");
-    let job = Job { directory, server, list, out };
+    let job = Job { directory, server, list, out, is_free: Arc::default() };
     job.killed_after(ROWS, &["-X", "POST", "--durability", "each"]);
     job.run(&["-X", "POST", "--resume"]).check_code(1);
     assert_eq!(job.server.requests(), ROWS, "no request is sent twice");

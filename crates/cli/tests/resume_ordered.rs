@@ -49,11 +49,12 @@ impl Job {
     }
 
     fn words(&self, outputs: &[&str], more: &[&str]) -> Vec<String> {
-        let mut words: Vec<String> = ["-s", "--ordered", "--resume", "-m", "100"]
-            .iter()
-            .chain(more)
-            .map(|&word| word.to_owned())
-            .collect();
+        let mut words: Vec<String> =
+            ["-s", "--ordered", "--resume", "-m", "600", "--first-byte-timeout", "600"]
+                .iter()
+                .chain(more)
+                .map(|&word| word.to_owned())
+                .collect();
         words.extend(outputs.iter().flat_map(|output| ["-o".to_owned(), self.directory.path(output)]));
         words.push(format!("@{}", self.directory.path("list.ndjson")));
         words
