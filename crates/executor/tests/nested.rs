@@ -296,6 +296,55 @@ fn rayon_592_no_job_is_run_inside_a_future() {
 }
 
 #[test]
+fn a_select_on_a_worker_does_not_wait_for_its_slow_branch() {
+    // The slow job was run inside the future.
+    let executor = executor(2);
+    let (open, gate) = mpsc::channel::<()>();
+    let inner = executor.clone();
+    let mut job = executor.submit(move || {
+        let mut slow = inner.submit(move || gate.recv().is_ok());
+        let mut fast = inner.submit(|| 1);
+        let first = block_on(std::future::poll_fn(|cx| {
+            if std::pin::Pin::new(&mut slow).poll(cx).is_ready() {
+                return std::task::Poll::Ready(None);
+            }
+            std::pin::Pin::new(&mut fast).poll(cx).map(Some)
+        }));
+        drop(open);
+        assert!(!slow.wait().unwrap());
+        first
+    });
+    let first = job.wait_timeout(Duration::from_secs(60)).expect("it waits for the slow job").unwrap();
+    assert_eq!(first.unwrap().unwrap(), 1);
+}
+
+#[test]
+fn jobs_that_were_polled_and_dropped_are_not_kept() {
+    // The list of what a `block_on` had polled grew with each poll.
+    let executor = executor(2);
+    let inner = executor.clone();
+    let kept = executor.submit(move || {
+        let result = Arc::new(());
+        block_on(std::future::poll_fn(|own| {
+            for own_waker in [true, false] {
+                for _ in 0..500 {
+                    let theirs = Arc::clone(&result);
+                    let mut job = inner.submit(move || theirs);
+                    let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+                    let _ = std::pin::Pin::new(&mut job).poll(if own_waker { own } else { cx });
+                    while job.state() != JobState::Finished {
+                        std::thread::yield_now();
+                    }
+                }
+            }
+            std::task::Poll::Ready(Arc::strong_count(&result))
+        }))
+    });
+    // Those noted with the waker of the `block_on` are kept until its next poll.
+    assert!(kept.wait().unwrap() <= 1 + 64 + 2);
+}
+
+#[test]
 fn a_consumer_and_its_producer_may_be_joined_on_a_worker() {
     // `block_on` ran the consumer inside the future that was to feed it, with seven workers idle.
     let executor = executor(8);

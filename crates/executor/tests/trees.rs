@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -112,6 +112,23 @@ fn no_job_that_waits_for_a_set_of_its_own_is_refused_a_wait() {
         });
     });
     trees(|jobs| block_on(set_of(jobs).next()).unwrap().unwrap());
+    // Each is added after the set was polled, and the results are taken afterwards.
+    trees(|jobs| {
+        let mut set = JobSet::new();
+        let mut results = Vec::new();
+        block_on(async {
+            for job in jobs {
+                set.insert(job);
+                let next = poll_fn(|cx| Poll::Ready(pin!(set.next()).poll(cx))).await;
+                results.extend(if let Poll::Ready(result) = next { result } else { None });
+            }
+            while let Some(result) = set.next().await {
+                results.push(result);
+            }
+        });
+        assert_eq!(results.len(), 2);
+        results.into_iter().for_each(Result::unwrap);
+    });
 }
 
 #[test]

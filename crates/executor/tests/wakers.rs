@@ -141,3 +141,23 @@ fn a_waker_of_a_shutdown_is_cloned_under_no_lock() {
     let _ = job.wait().unwrap();
     thread.join().unwrap();
 }
+
+#[test]
+fn a_shutdown_that_is_given_up_keeps_no_waker() {
+    struct Plain;
+    impl std::task::Wake for Plain {
+        fn wake(self: Arc<Self>) {}
+    }
+    let executor = Executor::builder().max_workers(1).build().unwrap();
+    let (open, gate) = mpsc::channel::<()>();
+    let job = executor.submit(move || gate.recv());
+    let plain = Arc::new(Plain);
+    for _ in 0..100 {
+        let waker = Waker::from(Arc::clone(&plain));
+        let mut shutdown = pin!(executor.shutdown(Shutdown::Drain));
+        assert!(shutdown.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&plain), 1);
+    drop(open);
+    assert!(job.wait().unwrap().is_err());
+}
