@@ -223,7 +223,7 @@ impl Core {
         }
         job.hold = memory.row(job.bytes());
         let mut alarm = Alarm::new(requester.clock);
-        let outcome = self.perform(&mut job, &mut alarm, None).await;
+        let outcome = Box::pin(self.perform(&mut job, &mut alarm, None)).await;
         requester.record(job, outcome)
     }
 
@@ -231,7 +231,8 @@ impl Core {
     pub(super) async fn call(&self, call: &mut Call, alarm: &mut Alarm) -> Result<Outcome, Failure> {
         self.check_runtime()?;
         let mut job = call.job.clone();
-        let outcome = self.perform(&mut job, alarm, Some(call)).await;
+        // Boxed, since it is large and the futures around it are moved several times before they are polled.
+        let outcome = Box::pin(self.perform(&mut job, alarm, Some(call))).await;
         call.job = job;
         Ok(outcome)
     }

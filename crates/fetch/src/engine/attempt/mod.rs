@@ -171,7 +171,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         if self.requester.has_left_http2(&key) {
             self.outcome.notes.add(Note::Http2Left);
         }
-        let decision = match self.proxy.filter(|_| head.status == 407 && connection.is_forwarded()) {
+        // Who sends a request as it is judges the response too.
+        let is_refusal = head.status == 407 && connection.is_forwarded() && self.terms.prepared.is_none();
+        let decision = match self.proxy.filter(|_| is_refusal) {
             Some(proxy) => proxy::judge(proxy, head.status).map_or_else(Decision::Fail, |()| Decision::Stay),
             None => self.judge(head.status),
         };
