@@ -190,6 +190,25 @@ def _session_of(module: Any) -> Callable[[list[str]], int]:
     return run
 
 
+def pyreqwest_sync(urls: list[str]) -> int:
+    from pyreqwest.client import SyncClientBuilder
+
+    with SyncClientBuilder().build() as client:
+
+        def one(url: str) -> bool:
+            response = client.get(url).build().send()
+            return response.status == 200 and len(response.bytes()) == 1000
+
+        return sum(map(one, urls))
+
+
+def overlapped_get(urls: list[str]) -> int:
+    import overlapped
+
+    records = map(overlapped.get, urls)
+    return sum(record.status == 200 and len(record.body) == 1000 for record in records)
+
+
 def _threads_of(module: Any) -> Callable[[list[str]], int]:
     def run(urls: list[str]) -> int:
         with ThreadPoolExecutor(PARALLEL) as executor:
@@ -244,6 +263,8 @@ CLIENTS = {
         _on_uvloop(overlapped_async_session),
         requests_session,
         overlapped_requests_session,
+        pyreqwest_sync,
+        overlapped_get,
         requests_get_threads,
         overlapped_requests_get_threads,
     )

@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "peers")]
 from clients import CLIENTS  # noqa: E402
 from server import Nginx  # noqa: E402
 
-SLOW = ("requests", "aiohttp", "httpx", "async_session", "pyreqwest")
+SLOW = ("requests", "aiohttp", "httpx", "async_session", "pyreqwest", "overlapped_get")
 
 
 def main() -> None:

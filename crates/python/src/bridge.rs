@@ -5,75 +5,74 @@
 //! them in the thread of the loop. The alternative, `loop.call_soon_threadsafe` for each, costs a system call and a handle
 //! each, and needs the interpreter.
 
-use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{PipeReader, Read as _};
 use std::os::fd::AsRawFd as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use overlapped_fetch::Client;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt as _;
 
-/// The end of the bridge that other threads have.
-pub(crate) struct Shore {
-    queue: Mutex<Vec<Delivery>>,
-    writer: PipeWriter,
-}
+use crate::call::failed;
+use crate::limits;
+use crate::relay::{Relay, Submission, Task};
+use crate::shore::{Delivery, Outcome, Shore};
 
-/// A future of asyncio, and what it is to be resolved with.
-struct Delivery {
-    future: Py<PyAny>,
-    outcome: Outcome,
-}
-
-/// Makes a result, in the thread of the loop.
-pub(crate) type Make = dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send;
-
-/// What a call came to.
-pub(crate) enum Outcome {
-    /// It returned this.
-    Returned(Py<PyAny>),
-    /// It raised this.
-    Raised(PyErr),
-    /// There is news, to be looked at in the loop.
-    News,
-    /// What this makes in the thread of the loop.
-    Made(Box<Make>),
-}
-
-/// A future of asyncio that is resolved when there is news.
-pub(crate) struct Waiter {
-    pub(crate) shore: Arc<Shore>,
-    pub(crate) future: Py<PyAny>,
-}
-
-impl Waiter {
-    /// Wakes its loop. Does not need the interpreter.
-    pub(crate) fn wake(self) {
-        self.shore.deliver(self.future, Outcome::News);
-    }
-}
-
-impl Shore {
-    /// Resolves `future`, soon, in the thread of its loop.
-    pub(crate) fn deliver(&self, future: Py<PyAny>, outcome: Outcome) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.push(Delivery { future, outcome });
-        let first = queue.len() == 1;
-        drop(queue);
-        if first {
-            // It fails only when the loop is closed, and then there is no waiter. One byte at a time is in the pipe, so it
-            // does not block.
-            let _ = (&self.writer).write(&[0]);
-        }
-    }
-}
+/// Requests, each for the client's thread behind a relay.
+type Requests = Vec<(Arc<Relay>, Submission)>;
 
 /// The bridge to one event loop.
 #[pyclass(frozen, module = "overlapped._overlapped", weakref)]
 pub(crate) struct Bridge {
     pub(crate) shore: Arc<Shore>,
     reader: PipeReader,
+    /// Requests that are held back until `depart`; none: they are handed over at once.
+    held: Mutex<Option<Requests>>,
+}
+
+impl Bridge {
+    fn lock_held(&self, py: Python<'_>) -> MutexGuard<'_, Option<Requests>> {
+        self.held.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the client's thread do work whose result resolves `future`. The work is handed over at once, or together with that
+    /// of the other tasks that run after `drain`.
+    pub(crate) fn submit<W: Future<Output = Outcome> + Send + 'static>(
+        &self,
+        py: Python<'_>,
+        client: &Client,
+        relay: &Arc<Relay>,
+        future: Py<PyAny>,
+        work: impl FnOnce() -> W + Send + 'static,
+    ) -> PyResult<Task> {
+        let made = Submission::new(client, relay, &self.shore, future, work);
+        let (submission, task) = made.map_err(|error| failed(&error, 0))?;
+        let mut held = self.lock_held(py);
+        let Some(waiting) = held.as_mut() else {
+            drop(held);
+            relay.submit([submission]);
+            return Ok(task);
+        };
+        waiting.push((Arc::clone(relay), submission));
+        if waiting.len() == limits::SUBMISSIONS_HELD {
+            let full = std::mem::take(waiting);
+            drop(held);
+            hand_over(full);
+        }
+        Ok(task)
+    }
+}
+
+fn hand_over(mut submissions: Requests) {
+    while let Some((relay, _)) = submissions.first() {
+        let relay = Arc::clone(relay);
+        let (its, others): (Requests, Requests) =
+            submissions.into_iter().partition(|(other, _)| Arc::ptr_eq(other, &relay));
+        relay.submit(its.into_iter().map(|(_, submission)| submission));
+        submissions = others;
+    }
 }
 
 #[pymethods]
@@ -81,7 +80,7 @@ impl Bridge {
     #[new]
     fn new() -> PyResult<Self> {
         let (reader, writer) = std::io::pipe().map_err(|error| PyOSError::new_err(error.to_string()))?;
-        Ok(Self { shore: Arc::new(Shore { queue: Mutex::default(), writer }), reader })
+        Ok(Self { shore: Shore::new(writer), reader, held: Mutex::default() })
     }
 
     /// The file descriptor for `loop.add_reader`.
@@ -90,7 +89,11 @@ impl Bridge {
     }
 
     /// Resolves every future whose result is there. Called by the loop when the descriptor is readable.
-    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+    ///
+    /// True: the tasks that this has woken may make further requests, which are held back until `depart` is called after
+    /// them.
+    fn drain(&self, py: Python<'_>) -> PyResult<bool> {
+        let mut has_responses = false;
         let mut bytes = [0; 16];
         let _ = (&self.reader).read(&mut bytes);
         let mut queue = self.shore.queue.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +106,10 @@ impl Bridge {
                 continue;
             }
             let outcome = match outcome {
-                Outcome::Made(make) => make(py).map_or_else(Outcome::Raised, Outcome::Returned),
+                Outcome::Made(make) => {
+                    has_responses = true;
+                    make(py).map_or_else(Outcome::Raised, Outcome::Returned)
+                }
                 outcome @ (Outcome::Returned(_) | Outcome::Raised(_) | Outcome::News) => outcome,
             };
             match outcome {
@@ -124,6 +130,15 @@ impl Bridge {
                 }
             };
         }
-        Ok(())
+        if has_responses {
+            self.lock_held(py).get_or_insert_default();
+        }
+        Ok(has_responses)
+    }
+
+    /// Hands over the requests that were held back.
+    fn depart(&self, py: Python<'_>) {
+        let held = self.lock_held(py).take();
+        hand_over(held.unwrap_or_default());
     }
 }

@@ -1,6 +1,6 @@
-//! A request on its way: how a thread waits for it, how it is given up, and the exception that it ends with.
+//! A request on its way: how a thread waits for it, and the exception that it ends with.
 
-use overlapped_fetch::{ClientResponse, RequestError, Spawned};
+use overlapped_fetch::{ClientResponse, RequestError};
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::intern;
@@ -14,18 +14,6 @@ create_exception!(
     PyException,
     "A request has failed: the kind of its error, a message, and how many bytes of the body had come."
 );
-
-/// A request of an event loop that is on its way.
-#[pyclass(frozen, module = "overlapped._overlapped")]
-pub(crate) struct Task(pub(crate) Spawned);
-
-#[pymethods]
-impl Task {
-    /// Gives it up and closes its connection, unless it is done.
-    fn abort(&self) {
-        self.0.abort();
-    }
-}
 
 /// Runs `work` on this thread, detached from the interpreter, and looks for signals while it waits.
 ///

@@ -11,16 +11,20 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::bridge::{Bridge, Outcome};
-use crate::call::{Task, failed, waited};
+use crate::bridge::Bridge;
+use crate::call::{failed, waited};
 use crate::failure::exception;
 use crate::incoming::{Arrived, Incoming};
+use crate::plain::PlainUrl;
+use crate::relay::{Relay, Task};
+use crate::shore::Outcome;
 use crate::upload::{Feed, Sent};
 
 /// A client for single requests, with its connections. Threads and event loops may share it.
 #[pyclass(frozen, module = "overlapped._overlapped")]
 pub(crate) struct Client {
     client: overlapped_fetch::Client,
+    relay: Arc<Relay>,
 }
 
 /// Settings of TLS.
@@ -49,6 +53,21 @@ impl Tls {
     }
 }
 
+/// What plain requests have in common, all but their URLs: header fields without `Host`, and further attempts.
+#[pyclass(frozen, module = "overlapped._overlapped")]
+pub(crate) struct Headers {
+    fields: Vec<(String, Vec<u8>)>,
+    retries: u16,
+}
+
+#[pymethods]
+impl Headers {
+    #[new]
+    fn new(fields: Vec<(String, Vec<u8>)>, retries: u16) -> Self {
+        Self { fields, retries }
+    }
+}
+
 /// A request as Python has prepared it: what is asked for, what is sent, and its limits.
 #[derive(FromPyObject)]
 pub(crate) struct Prepared<'py>(
@@ -70,18 +89,61 @@ pub(crate) struct Prepared<'py>(
     Option<Bound<'py, Tls>>,
     /// Further attempts after a failure that may pass.
     u16,
+    /// The URL of a proxy.
+    Option<String>,
 );
 
 type Builder = RequestBuilder<overlapped_fetch::Client>;
 
 impl Client {
     fn builder(&self, prepared: Prepared<'_>) -> PyResult<Builder> {
-        let Prepared(method, url, target, headers, body, connect, read, tls, retries) = prepared;
+        let Prepared(method, url, target, headers, body, connect, read, tls, retries, proxy) = prepared;
         let unknown = || PyValueError::new_err(format!("{method:?} is no method that can be asked for"));
         let method = Method::parse(&method).ok_or_else(unknown)?;
         let headers = headers.into_iter().map(|(name, value)| (name, value.as_bytes().to_vec())).collect();
         let request = PreparedRequest { method, url, target: Some(target), headers };
-        let mut builder = self
+        let mut builder = self.limited(request, retries, connect, read)?;
+        if let Some(tls) = tls {
+            builder = builder.tls(&tls.get().0);
+        }
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(&proxy);
+        }
+        Ok(match body {
+            Some(body) => builder.body(body.as_bytes().to_vec()),
+            None => builder,
+        })
+    }
+
+    /// A plain GET; `None`: the URL is not plain.
+    fn plain(
+        &self,
+        common: &Headers,
+        url: &str,
+        connect: Option<f64>,
+        read: Option<f64>,
+    ) -> PyResult<Option<Builder>> {
+        let Some(PlainUrl { origin, host, target }) = PlainUrl::of(url) else { return Ok(None) };
+        let mut headers = Vec::with_capacity(common.fields.len() + 1);
+        headers.push((String::from("Host"), host.as_bytes().to_vec()));
+        headers.extend_from_slice(&common.fields);
+        let request = PreparedRequest {
+            method: Method::Get,
+            url: origin.to_owned(),
+            target: Some(target.to_owned()),
+            headers,
+        };
+        self.limited(request, common.retries, connect, read).map(Some)
+    }
+
+    fn limited(
+        &self,
+        request: PreparedRequest,
+        retries: u16,
+        connect: Option<f64>,
+        read: Option<f64>,
+    ) -> PyResult<Builder> {
+        Ok(self
             .client
             .prepared(request)
             .decode(false)
@@ -90,14 +152,32 @@ impl Client {
             .retries(retries)
             .timeout(Duration::ZERO)
             .connect_timeout(limit(connect)?)
-            .read_timeout(limit(read)?);
-        if let Some(tls) = tls {
-            builder = builder.tls(&tls.get().0);
-        }
-        Ok(match body {
-            Some(body) => builder.body(body.as_bytes().to_vec()),
-            None => builder,
-        })
+            .read_timeout(limit(read)?))
+    }
+
+    /// Sends a request on the client's thread, and resolves `future` with the response: when all of its body has come
+    /// (`reads`), or its head.
+    fn submit(
+        &self,
+        py: Python<'_>,
+        builder: Builder,
+        bridge: &Bridge,
+        future: Py<PyAny>,
+        reads: bool,
+    ) -> PyResult<Task> {
+        let (client, relay) = (self.client.clone(), Arc::clone(&self.relay));
+        let work = move || async move {
+            let answered = match builder.send().await {
+                Ok(response) if reads => Arrived::whole(response).await,
+                Ok(response) => Arrived::new(response).await,
+                Err(error) => Err(error),
+            };
+            Outcome::Made(Box::new(move |py: Python<'_>| {
+                let arrived = answered.map_err(|error| failed(&error, 0))?;
+                Ok(Py::new(py, Incoming::new(client, relay, arrived))?.into_any())
+            }))
+        };
+        bridge.submit(py, &self.client, &self.relay, future, work)
     }
 }
 
@@ -106,7 +186,7 @@ impl Client {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         let client = py.detach(|| overlapped_fetch::Client::new(Config::default()));
-        client.map(|client| Self { client }).map_err(|error| exception(&error))
+        client.map(|client| Self { client, relay: Arc::default() }).map_err(|error| exception(&error))
     }
 
     /// Makes a request, and waits for the head of the response. `abort`: has an attribute `is_aborted`, which becomes true
@@ -115,7 +195,7 @@ impl Client {
         let builder = self.builder(prepared)?;
         let work = async { Arrived::new(builder.send().await?).await };
         let answered = waited(py, &self.client, abort.as_ref(), work)?;
-        self.incoming(py, answered)
+        self.incoming(answered)
     }
 
     /// The same, with a body that comes from an iterator of bytes: `length` of them, or in chunks until its end.
@@ -134,33 +214,53 @@ impl Client {
         let task = self.client.spawn(work).map_err(|error| failed(&error, 0))?;
         let answered = feed.give(py, blocks, abort.as_ref()).inspect_err(|_| task.abort())?;
         let arrived = answered.map(Arrived::open);
-        self.incoming(py, arrived)
+        self.incoming(arrived)
     }
 
     /// Makes a request for an event loop, and resolves a future of asyncio with the response. `reads`: when all of its body
     /// has come.
     fn send_soon(
         &self,
+        py: Python<'_>,
         prepared: Prepared<'_>,
         bridge: &Bridge,
         future: Py<PyAny>,
         reads: bool,
     ) -> PyResult<Task> {
         let builder = self.builder(prepared)?;
-        let (shore, client) = (Arc::clone(&bridge.shore), self.client.clone());
-        let work = async move {
-            let answered = match builder.send().await {
-                Ok(response) if reads => Arrived::whole(response).await,
-                Ok(response) => Arrived::new(response).await,
-                Err(error) => Err(error),
-            };
-            let made = move |py: Python<'_>| {
-                let incoming = Self { client }.incoming(py, answered)?;
-                Ok(Py::new(py, incoming)?.into_any())
-            };
-            shore.deliver(future, Outcome::Made(Box::new(made)));
-        };
-        self.client.spawn(work).map(Task).map_err(|error| failed(&error, 0))
+        self.submit(py, builder, bridge, future, reads)
+    }
+
+    /// Makes a GET with the header fields of `common`, `Host` and no others, and waits for the response with its body. None:
+    /// the URL is not one that is sent as it is.
+    fn get(
+        &self,
+        py: Python<'_>,
+        common: &Headers,
+        url: &str,
+        connect: Option<f64>,
+        read: Option<f64>,
+        abort: Option<Py<PyAny>>,
+    ) -> PyResult<Option<Incoming>> {
+        let Some(builder) = self.plain(common, url, connect, read)? else { return Ok(None) };
+        let work = async { Arrived::whole(builder.send().await?).await };
+        self.incoming(waited(py, &self.client, abort.as_ref(), work)?).map(Some)
+    }
+
+    /// The same for an event loop: resolves a future of asyncio with the response.
+    #[expect(clippy::too_many_arguments, reason = "an object for them would cost more than the call")]
+    fn get_soon(
+        &self,
+        py: Python<'_>,
+        common: &Headers,
+        url: &str,
+        connect: Option<f64>,
+        read: Option<f64>,
+        bridge: &Bridge,
+        future: Py<PyAny>,
+    ) -> PyResult<Option<Task>> {
+        let Some(builder) = self.plain(common, url, connect, read)? else { return Ok(None) };
+        self.submit(py, builder, bridge, future, true).map(Some)
     }
 
     /// Closes the connections that are free.
@@ -170,9 +270,9 @@ impl Client {
 }
 
 impl Client {
-    fn incoming(&self, py: Python<'_>, answered: Result<Arrived, RequestError>) -> PyResult<Incoming> {
+    fn incoming(&self, answered: Result<Arrived, RequestError>) -> PyResult<Incoming> {
         let arrived = answered.map_err(|error| failed(&error, 0))?;
-        Incoming::new(py, self.client.clone(), arrived)
+        Ok(Incoming::new(self.client.clone(), Arc::clone(&self.relay), arrived))
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use overlapped_fetch::{Record, Row, Sink};
 
-use crate::bridge::Waiter;
 use crate::limits;
+use crate::shore::Waiter;
 
 /// The queues of one run.
 #[derive(Default)]

@@ -23,12 +23,13 @@ use pyo3::sync::MutexExt as _;
 use pyo3::types::{PyCapsule, PyDict, PyList};
 
 use crate::arrow;
-use crate::bridge::{Bridge, Waiter};
+use crate::bridge::Bridge;
 use crate::exchange::{Exchange, News, Outlet};
 use crate::failure::exception;
 use crate::limits;
 use crate::record::{Record, Timings};
 use crate::settings::{Options, row};
+use crate::shore::Waiter;
 
 /// A run of the engine.
 #[pyclass(frozen, subclass, module = "overlapped._overlapped")]

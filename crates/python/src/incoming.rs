@@ -1,18 +1,21 @@
 //! `Incoming`: a response whose head has come, and whose body is read when it is asked for.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use overlapped_fetch::record::HttpVersion;
+use overlapped_fetch::record::{Headers, HttpVersion};
 use overlapped_fetch::{Bytes, Client, ClientResponse, RequestError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt as _;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyBytes;
 
-use crate::bridge::{Bridge, Outcome};
-use crate::call::{Task, failed, waited};
+use crate::bridge::Bridge;
+use crate::call::{failed, waited};
 use crate::limits;
 use crate::record::Timings;
+use crate::relay::{Relay, Task};
+use crate::shore::Outcome;
 
 /// A response, and what has come of its body. One that has arrived whole has given its connection back.
 pub(crate) struct Arrived {
@@ -108,53 +111,50 @@ impl Arrived {
     }
 }
 
-/// A response to a request of `Client`.
+/// A response to a request of `Client`. What Python sees of its head is made when it is asked for.
 #[pyclass(frozen, module = "overlapped._overlapped")]
 pub(crate) struct Incoming {
     client: Client,
+    relay: Arc<Relay>,
     /// The status.
     #[pyo3(get)]
     status: u16,
-    /// The version of HTTP, as http.client has it: 10, 11 or 20.
-    #[pyo3(get)]
-    version: u8,
-    /// The reason phrase.
-    #[pyo3(get)]
-    reason: String,
-    /// The header fields in their order: pairs of name and value.
-    #[pyo3(get)]
-    headers: Py<PyList>,
+    version: HttpVersion,
+    headers: Headers,
+    raw_head: Bytes,
     /// Whether an earlier request had opened the connection.
     #[pyo3(get)]
     reused: bool,
-    /// The address at the other end.
+    remote: Option<SocketAddr>,
+    /// Whether nothing follows from it but its body, which has come whole: no redirect, no cookie, no decoding.
     #[pyo3(get)]
-    remote_ip: Option<String>,
+    is_plain: bool,
     /// `None`: it is closed, or being read.
     body: Arc<Mutex<Option<Arrived>>>,
     process: u32,
 }
 
 impl Incoming {
-    pub(crate) fn new(py: Python<'_>, client: Client, arrived: Arrived) -> PyResult<Self> {
+    pub(crate) fn new(client: Client, relay: Arc<Relay>, arrived: Arrived) -> Self {
         let head = &arrived.response;
-        let fields = head.headers().iter().map(|(name, value)| (name.to_owned(), latin1(value)));
-        let version = match head.version() {
-            HttpVersion::Http10 => 10,
-            HttpVersion::Http11 => 11,
-            HttpVersion::Http2 => 20,
-        };
-        Ok(Self {
+        let headers = head.headers().clone();
+        let has = |name| headers.first(name).is_some();
+        let is_plain = matches!(arrived.state, State::Ended)
+            && !(300..400).contains(&head.status())
+            && !["set-cookie", "set-cookie2", "content-encoding"].into_iter().any(has);
+        Self {
             client,
+            relay,
             status: head.status(),
-            version,
-            reason: reason(head.raw_head()),
-            headers: PyList::new(py, fields.collect::<Vec<_>>())?.unbind(),
+            version: head.version(),
+            raw_head: head.raw_head().clone(),
             reused: head.is_reused(),
-            remote_ip: head.remote().map(|remote| remote.ip().to_string()),
+            remote: head.remote(),
+            is_plain,
+            headers,
             body: Arc::new(Mutex::new(Some(arrived))),
             process: std::process::id(),
-        })
+        }
     }
 
     fn lock(&self, py: Python<'_>) -> MutexGuard<'_, Option<Arrived>> {
@@ -221,18 +221,17 @@ impl Incoming {
         fills: bool,
     ) -> PyResult<Task> {
         let most = most.unwrap_or(usize::MAX);
-        let (arrived, body, shore) = (self.taken(py)?, Arc::clone(&self.body), Arc::clone(&bridge.shore));
-        let work = async move {
+        let (arrived, body) = (self.taken(py)?, Arc::clone(&self.body));
+        let work = move || async move {
             let arrived = arrived.read(most, fills).await;
-            let made = move |py: Python<'_>| {
+            Outcome::Made(Box::new(move |py: Python<'_>| {
                 let mut arrived = arrived;
                 let taken = arrived.take(most, fills);
                 *body.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner) = Some(arrived);
                 Ok(PyBytes::new(py, &taken?).into_any().unbind())
-            };
-            shore.deliver(future, Outcome::Made(Box::new(made)));
+            }))
         };
-        self.client.spawn(work).map(Task).map_err(|error| failed(&error, 0))
+        bridge.submit(py, &self.client, &self.relay, future, work)
     }
 
     /// Whether all of the body was taken.
@@ -249,6 +248,34 @@ impl Incoming {
     fn close(&self, py: Python<'_>) {
         let closed = self.lock(py).take();
         drop(closed);
+    }
+
+    /// The version of HTTP, as http.client has it: 10, 11 or 20.
+    #[getter]
+    fn version(&self) -> u8 {
+        match self.version {
+            HttpVersion::Http10 => 10,
+            HttpVersion::Http11 => 11,
+            HttpVersion::Http2 => 20,
+        }
+    }
+
+    /// The reason phrase.
+    #[getter]
+    fn reason(&self) -> String {
+        reason(&self.raw_head)
+    }
+
+    /// The header fields in their order: pairs of name and value.
+    #[getter]
+    fn headers(&self) -> Vec<(String, String)> {
+        self.headers.iter().map(|(name, value)| (name.to_owned(), latin1(value))).collect()
+    }
+
+    /// The address at the other end.
+    #[getter]
+    fn remote_ip(&self) -> Option<String> {
+        self.remote.map(|remote| remote.ip().to_string())
     }
 
     /// The phases of the request, in milliseconds.

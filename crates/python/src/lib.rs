@@ -14,16 +14,20 @@
 mod command;
 mod host;
 mod fetch;
+mod single;
 mod settings;
 mod client;
 mod incoming;
 mod upload;
-mod call;
+mod plain;
 mod pool;
 mod queue;
 mod arrow;
 mod exchange;
 mod bridge;
+mod call;
+mod relay;
+mod shore;
 mod record;
 mod failure;
 mod limits;
@@ -34,9 +38,9 @@ mod _overlapped {
     #[pymodule_export]
     use super::bridge::Bridge;
     #[pymodule_export]
-    use super::call::{RequestFailure, Task};
+    use super::call::RequestFailure;
     #[pymodule_export]
-    use super::client::{Client, Tls};
+    use super::client::{Client, Headers, Tls};
     #[pymodule_export]
     use super::command::main;
     #[pymodule_export]
@@ -49,6 +53,10 @@ mod _overlapped {
     use super::pool::Pool;
     #[pymodule_export]
     use super::record::{Record, Timings};
+    #[pymodule_export]
+    use super::relay::Task;
+    #[pymodule_export]
+    use super::single::Single;
 
     use pyo3::prelude::*;
 

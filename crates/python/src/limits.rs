@@ -20,6 +20,8 @@ pub(crate) const BAR_LABEL_CHARS: usize = 80;
 pub(crate) const BLOCKS_WAITING: usize = 4;
 /// The most that is reserved for a body by its announced length.
 pub(crate) const RESERVED_BYTES_MAX: usize = 1 << 20;
+/// Requests of an event loop that are handed over without waiting for those of further tasks.
+pub(crate) const SUBMISSIONS_HELD: usize = 16;
 /// Records of one batch of Arrow.
 pub(crate) const RECORDS_BATCH: usize = 4_096;
 /// A batch of Arrow ends with the record that brings its bodies to so many bytes.

@@ -11,9 +11,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::bridge::{Bridge, Outcome, Shore};
+use crate::bridge::Bridge;
 use crate::limits;
 use crate::queue::{Next, Queue, ROOT, Refused, Stats, Submitted};
+use crate::shore::{Outcome, Shore};
 
 /// A call, and where its result goes.
 struct Task {

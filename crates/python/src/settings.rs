@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use overlapped_fetch::record::Nanos;
-use overlapped_fetch::{Config, Method, Rate};
+use overlapped_fetch::{Config, Method, Proxies, Rate};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
@@ -39,6 +39,8 @@ pub(crate) struct Options {
     fail: Option<Vec<(u16, u16)>>,
     ca_file: Option<PathBuf>,
     insecure_hosts: Vec<String>,
+    /// The proxies for http and for https, and the hosts that are reached without.
+    proxies: Option<(Option<String>, Option<String>, String)>,
 }
 
 impl Options {
@@ -74,6 +76,10 @@ impl Options {
         config.request.bearer = self.bearer;
         config.network.public_only = self.public_only;
         config.network.insecure_hosts = self.insecure_hosts;
+        config.network.proxies = match self.proxies {
+            Some((http, https, no_proxy)) => Proxies { http, https, no_proxy, ..Proxies::default() },
+            None => Proxies::from_env(),
+        };
         config.network.ca_pem = self.ca_file.map(std::fs::read).transpose()?;
         Ok(config)
     }

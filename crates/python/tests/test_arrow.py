@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+import sys
 from collections.abc import Callable
 
 import duckdb
@@ -80,3 +82,32 @@ def test_a_stream_that_is_dropped_ends_its_run(url: Url) -> None:
     reader = pyarrow.RecordBatchReader.from_stream(overlapped.fetch(url("/ok") for _ in range(100_000)))
     assert reader.read_next_batch().num_rows > 0
     del reader
+
+
+def test_a_table_gives_its_rows(url: Url) -> None:
+    asked = {"link": [url("/ok"), url("/status/500"), "no url"], "id": ["a", None, "c"], "number": [1, 2, None]}
+    for table in (pyarrow.table(asked), polars.DataFrame(asked), pyarrow.table(asked).to_reader(max_chunksize=1)):
+        results = polars.DataFrame(overlapped.fetch_stream(table, url_column="link", retries=0))
+        assert results["status"].to_list() == [200, 500, None]
+        assert results["id"].to_list() == ["a", None, "c"]
+        assert [meta and json.loads(meta) for meta in results["meta"].to_list()] == [{"number": 1}, {"number": 2}, None]
+        # Of results only the columns count that are those of a row, and not the bodies and headers of the responses.
+        again = [(record.status, record.method, record.id) for record in overlapped.fetch(results, retries=0)]
+        assert again == [(200, "GET", "a"), (500, "GET", None), (None, "GET", "c")]
+    with pytest.raises(ValueError, match="the table has no column 'url'; it has 'link', 'id', 'number'"):
+        overlapped.fetch(polars.DataFrame(asked))
+    assert [record.status for record in overlapped.fetch_stream(polars.DataFrame({"url": []}))] == []
+
+
+def test_a_column_gives_its_urls(url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [url("/ok"), url("/bytes/10")]
+    columns = [polars.Series(asked), pyarrow.chunked_array([asked[:1], asked[1:]])]
+    for column in columns:
+        assert [record.url for record in overlapped.fetch(column)] == asked
+    # Without pyarrow, polars reads them.
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for source in (columns[0], polars.DataFrame({"url": asked})):
+        assert [record.url for record in overlapped.fetch(source)] == asked
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(TypeError, match="reading a table takes pyarrow or polars"):
+        overlapped.fetch(columns[0])

@@ -267,3 +267,62 @@ def test_certificates_are_verified_as_each_request_says(tmp_path: Path) -> None:
             session.get(base, verify=str(key))
         with pytest.raises(OSError, match="no.pem"):
             session.get(base, verify=str(tmp_path / "no.pem"))
+
+
+def test_a_proxy_that_forwards_gets_whole_urls_and_who_asks() -> None:
+    heads: list[bytes] = []
+
+    def serve(reader: Reader) -> None:
+        while head := reader.head():
+            heads.append(head)
+            denies = b"/denied" in head
+            reader.connection.sendall(b"HTTP/1.1 407 Auth\r\nContent-Length: 0\r\n\r\n" if denies else OK)
+
+    with served(serve) as base, requests.Session() as session:
+        session.proxies = {"http": base.replace("//", "//me:s%40cret@")}
+        assert session.get("http://h.example:81/a?b", headers={"X-One": "1"}).text == "ok"
+        own = {"Proxy-Authorization": "Own"}
+        assert session.get("http://h.example/", headers=own).text == "ok"
+        # What the proxy answers by itself is a response too.
+        assert session.get("http://h.example/denied").status_code == 407
+    assert heads[0].startswith(b"GET http://h.example:81/a?b HTTP/1.1\r\nHost: h.example:81\r\n")
+    assert b"\r\nX-One: 1\r\n" in heads[0] and heads[0].count(b"\r\nProxy-Authorization: Basic bWU6c0BjcmV0\r\n") == 1
+    assert b"\r\nProxy-Authorization: Own\r\n" in heads[1] and b"Basic" not in heads[1]
+
+
+def test_a_tunnel_is_asked_for_and_kept(tmp_path: Path) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    heads: list[bytes] = []
+
+    def serve(reader: Reader) -> None:
+        heads.append(reader.head())
+        reader.connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+        with context.wrap_socket(reader.connection, server_side=True) as tls:
+            answer_all(Reader(tls))
+
+    with served(serve) as base, requests.Session() as session:
+        proxies = {"https": base.replace("//", "//me:secret@")}
+        for _ in range(2):
+            assert session.get("https://localhost/", proxies=proxies, verify=str(tmp_path / "ca.pem")).text == "ok"
+    assert len(heads) == 1 and heads[0].startswith(b"CONNECT localhost:443 HTTP/1.1\r\n")
+    assert b"proxy-authorization: basic bwu6c2vjcmv0\r\n" in heads[0].lower()
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_socks_proxy_is_asked_for_a_connection(scheme: str) -> None:
+    asked: list[bytes] = []
+
+    def serve(reader: Reader) -> None:
+        assert reader.connection.recv(3)[:1] == b"\x05"
+        reader.connection.sendall(b"\x05\x00")
+        asked.append(reader.connection.recv(512))
+        reader.connection.sendall(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50")
+        answer_all(reader)
+
+    with served(serve) as base:
+        proxy = base.replace("http://", f"{scheme}://").rstrip("/")
+        assert requests.get("http://localhost:81/", proxies={"http": proxy}, timeout=60).text == "ok"
+    # The name, or one of its addresses.
+    assert (b"localhost" in asked[0]) == (scheme == "socks5h") and asked[0].endswith(b"\x00\x51")

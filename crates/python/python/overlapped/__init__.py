@@ -2,6 +2,8 @@
 
 - `Executor`: a `ThreadPoolExecutor` whose calls can be awaited (`await executor.run(fn)`).
 - `fetch(urls)`: one record for each URL, on an engine of its own, without an event loop.
+- `fetch_stream(table)`: the same for the rows of a DataFrame or of any other stream of Arrow.
+- `get(url)`: the record of one URL.
 - `to_async(obj)`, `gather(..., limit=)`, `as_completed(..., limit=)`.
 - `AsyncSession`: requests that are awaited.
 - `overlapped.requests`: the interface of requests. `overlapped.concurrent.futures`: that of `concurrent.futures`.
@@ -9,7 +11,7 @@
 
 from __future__ import annotations
 
-from ._fetch import Fetch, fetch
+from ._fetch import Fetch, fetch, fetch_stream, get
 from ._overlapped import Record, Timings, __version__
 
 # For type checkers, which take it as true. The import of `typing` takes longer than all that is needed.
@@ -33,7 +35,9 @@ __all__ = [
     "__version__",
     "as_completed",
     "fetch",
+    "fetch_stream",
     "gather",
+    "get",
     "to_async",
 ]
 

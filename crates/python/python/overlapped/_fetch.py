@@ -132,6 +132,7 @@ def fetch(
     public_only: bool = False,
     ca_file: str | os.PathLike[str] | None = None,
     insecure_hosts: Sequence[str] = (),
+    proxies: Mapping[str, str] | str | None | EllipsisType = ...,
     threads: int | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -150,7 +151,8 @@ def fetch(
     Args:
         urls: URLs as str or bytes, or dicts with the columns `url`, `id`, `method`, `headers`, `body`, `timeout`, `etag`,
             `last_modified`, `sha256`, `out` and `meta`: a list, or any iterable, which is read by a thread of its own and may
-            wait for earlier answers. A path: the file with the list, in any format of docs/reference/input.md. A str with
+            wait for earlier answers. A table with these columns, or a column with URLs, of pandas, polars, pyarrow or DuckDB; see
+            `fetch_stream`. A path: the file with the list, in any format of docs/reference/input.md. A str with
             "://" in it is one URL, any other a path.
         ordered: Give records in the order of the list; otherwise as they come.
         limit: The most requests at a time; by default 256.
@@ -169,6 +171,8 @@ def fetch(
         robots: Obey robots.txt. `public_only`: refuse private addresses.
         ca_file: Certificates to trust instead of the system's, as PEM.
         insecure_hosts: Hosts whose certificate is not verified.
+        proxies: A proxy, or one by scheme ("http", "https", "all"), beside which "no_proxy" lists the hosts that are reached
+            without; None: none. By default what the environment says, as for curl.
         threads: Threads that fetch; by default one for each processor.
         out: Also write the records: a path that ends in .ndjson or .csv, or a directory for the bodies. Such a run survives a
             crash: `resume=True` goes on where it was, `retry_failed=True` also fetches the failed rows again,
@@ -199,6 +203,7 @@ def fetch(
         "public_only": public_only,
         "ca_file": None if ca_file is None else os.fspath(ca_file),
         "insecure_hosts": list(insecure_hosts),
+        "proxies": _proxies(proxies),
         "threads": threads,
         "out": None if out is None else os.fspath(out),
         "resume": resume,
@@ -217,6 +222,10 @@ def fetch(
         total = len(urls)
         run = Fetch(options, list=list(urls))
     else:
+        if hasattr(urls, "__arrow_c_stream__"):
+            from ._table import rows
+
+            urls = rows(urls, "url")
         items = iter(urls)
         run = Fetch(options)
         # The thread has no reference to the run: when the last one is dropped, the run ends, and the thread with it.
@@ -224,6 +233,59 @@ def fetch(
     if progress:
         _start(_show, weakref.ref(run), total, _in_notebook() or _on_terminal)
     return run
+
+
+def fetch_stream(stream: Any, *, url_column: str = "url", **options: Any) -> Fetch:
+    """Fetches the rows of a table, and gives a table of the records: Arrow in, Arrow out.
+
+        results = polars.DataFrame(overlapped.fetch_stream(frame, url_column="link"))
+
+    Args:
+        stream: Anything with an Arrow stream: a DataFrame of pandas or polars, a table or a reader of pyarrow, a relation of
+            DuckDB. It is read with pyarrow, batch by batch as the rows are needed, or with polars if there is no pyarrow.
+            Columns are used as those of a list (docs/reference/input.md); all others are the `meta` of the record. Of a table
+            of results the columns of the responses are left out.
+        url_column: The column with the URLs.
+        options: Those of `fetch`.
+
+    The result is a `Fetch`, which has the stream of the records.
+    """
+    from ._table import rows
+
+    return fetch(rows(stream, url_column), **options)
+
+
+def get(
+    url: str | bytes,
+    *,
+    method: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | str | None = None,
+    timeout: float | None | EllipsisType = ...,
+) -> Record:
+    """Fetches one URL, and gives its record: as `fetch` for a list of it, at less cost, over connections that are kept.
+
+        record = overlapped.get("https://example.org/")
+        print(record.status, record.error, record.text)
+
+    A failure is a record too: `record.ok` tells, and `record.error` why. Redirects are followed, failures that may pass are
+    retried, and the body is decoded; there are no cookies. Threads may call it.
+
+    Args:
+        method, headers, body: What is sent; by default a GET, or a POST if there is a body.
+        timeout: Seconds for one attempt; by default 300; None: no limit.
+    """
+    global _single
+    if _single is None or _single[0] != os.getpid():
+        # A forked child must not use the connections of its parent.
+        _single = os.getpid(), _overlapped.Single()
+    if method is None and headers is None and body is None and timeout is ...:
+        return _single[1].fetch(url)
+    row = {"url": url, "method": method, "headers": headers, "body": body, "timeout": _seconds(timeout)}
+    return _single[1].fetch(row)
+
+
+_single: tuple[int, _overlapped.Single] | None = None
 
 
 def _start(work: Callable[..., None], *args: Any) -> None:
@@ -248,6 +310,21 @@ def _seconds(timeout: float | None | EllipsisType) -> float | None:
     if isinstance(timeout, EllipsisType):
         return None
     return float("inf") if timeout is None else timeout
+
+
+def _proxies(
+    proxies: Mapping[str, str] | str | None | EllipsisType,
+) -> tuple[str | None, str | None, str] | None:
+    """The proxies for http and for https, and the hosts that are reached without; None: as the environment says."""
+    if isinstance(proxies, EllipsisType):
+        return None
+    if proxies is None or isinstance(proxies, str):
+        return proxies, proxies, ""
+    unknown = proxies.keys() - {"http", "https", "all", "no_proxy"}
+    if unknown:
+        raise ValueError(f"proxies has no key {', '.join(sorted(map(repr, unknown)))}")
+    http, https = (proxies.get(scheme) or proxies.get("all") for scheme in ("http", "https"))
+    return http, https, proxies.get("no_proxy", "")
 
 
 def _show(

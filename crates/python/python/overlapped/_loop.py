@@ -21,6 +21,12 @@ def bridge_to(loop: asyncio.AbstractEventLoop) -> Bridge:
     bridge = _bridges.get(loop)
     if bridge is None:
         bridge = Bridge()
-        loop.add_reader(bridge.fileno(), bridge.drain)
+        loop.add_reader(bridge.fileno(), _arrived, bridge)
         _bridges[loop] = bridge
     return bridge
+
+
+def _arrived(bridge: Bridge) -> None:
+    if bridge.drain():
+        # Behind the tasks that have been woken.
+        asyncio.get_running_loop().call_soon(bridge.depart)

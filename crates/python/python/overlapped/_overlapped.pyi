@@ -14,10 +14,12 @@ __all__ = [
     "Client",
     "Feeder",
     "Fetch",
+    "Headers",
     "Incoming",
     "Pool",
     "Record",
     "RequestFailure",
+    "Single",
     "Task",
     "Timings",
     "Tls",
@@ -40,7 +42,8 @@ class Bridge:
 
     def __new__(cls) -> Bridge: ...
     def fileno(self) -> int: ...
-    def drain(self) -> None: ...
+    def drain(self) -> bool: ...
+    def depart(self) -> None: ...
 
 class RequestFailure(Exception):
     """A request has failed: the kind of its error, a message, and how many bytes of the body had come."""
@@ -67,7 +70,32 @@ class Client:
         self, prepared: tuple[Any, ...], blocks: Iterator[bytes], length: int | None, abort: Any
     ) -> Incoming: ...
     def send_soon(self, prepared: tuple[Any, ...], bridge: Bridge, future: Future[Any], reads: bool) -> Task: ...
+    def get(
+        self, common: Headers, url: str, connect: float | None, read: float | None, abort: Any
+    ) -> Incoming | None: ...
+    def get_soon(
+        self,
+        common: Headers,
+        url: str,
+        connect: float | None,
+        read: float | None,
+        bridge: Bridge,
+        future: Future[Any],
+    ) -> Task | None: ...
     def close_idle(self) -> int: ...
+
+@final
+class Headers:
+    """What plain requests have in common, all but their URLs: header fields without `Host`, and further attempts."""
+
+    def __new__(cls, fields: list[tuple[str, bytes]], retries: int) -> Headers: ...
+
+@final
+class Single:
+    """Fetches rows by themselves, over connections that it keeps. Threads may share it."""
+
+    def __new__(cls) -> Single: ...
+    def fetch(self, item: Any) -> Record: ...
 
 @final
 class Task:
@@ -94,6 +122,8 @@ class Incoming:
     def remote_ip(self) -> str | None: ...
     @property
     def timings(self) -> Timings | None: ...
+    @property
+    def is_plain(self) -> bool: ...
     def read(self, most: int | None, abort: Any) -> bytes: ...
     def read_piece(self, most: int, abort: Any) -> bytes: ...
     def read_soon(self, bridge: Bridge, future: Future[Any], most: int | None, fills: bool) -> Task: ...

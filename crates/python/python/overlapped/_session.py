@@ -13,18 +13,22 @@ from weakref import WeakKeyDictionary
 
 from . import requests
 from ._executor import Executor
+from ._loop import bridge_to_running
 from ._overlapped import RequestFailure
-from .requests import _native, _transport
-from .requests.adapters import HTTPAdapter, public_error
+from .requests import _native, _plain, _transport
+from .requests.adapters import HTTPAdapter, public_error, timeouts_of
 from .requests.cookies import extract_cookies_to_jar
 from .requests.exceptions import ChunkedEncodingError, ContentDecodingError
-from .requests.models import Response, body_errors
+from .requests._response import Response, body_errors
 from .requests.sessions import Trail
 
 _END = object()
 
 # What both kinds of sessions have.
 _SETTINGS = frozenset(requests.Session.__attrs__)
+
+# Arguments that a plain request may have.
+_PLAIN = frozenset({"timeout"})
 
 # The threads for what cannot be awaited.
 _THREADS = 16
@@ -41,7 +45,7 @@ class AsyncSession:
     the task that awaits a request closes its connection. Several event loops may use a session.
 
     Requests are made by one thread in Rust. Only what may block has a thread for each of its requests: hooks, which digest
-    authentication has too, bodies from files and iterators, proxies, and adapters of one's own.
+    authentication has too, bodies from files and iterators, and adapters of one's own.
 
     Args:
         limit: The most requests at a time in an event loop; further ones wait.
@@ -87,6 +91,10 @@ class AsyncSession:
 
     async def request(self, method: Any, url: Any, **kwargs: Any) -> Response:
         """Makes a request. Arguments as for `requests.Session.request`."""
+        if method == "GET" and kwargs.keys() <= _PLAIN and self._limits[1] is None:
+            response = await self._get_plain(url, **kwargs)
+            if response is not None:
+                return response
         prepared, settings = self._session.prepare_call(method, url, **kwargs)
         return await self.send(prepared, **settings)
 
@@ -140,20 +148,60 @@ class AsyncSession:
             finally:
                 response.close()
 
-    def _place(self, request: Any) -> _Place:
-        loop = asyncio.get_running_loop()
+    def _places_of(self, loop: asyncio.AbstractEventLoop) -> _Places:
         places = self._places.get(loop)
         if places is None:
             places = self._places[loop] = _Places(*self._limits)
-        return _Place(places, request.url)
+        return places
+
+    def _place(self, request: Any) -> _Place:
+        return _Place(self._places_of(asyncio.get_running_loop()), request.url)
+
+    async def _get_plain(self, url: Any, timeout: Any = None) -> Response | None:
+        """The response to a GET; None: it is no plain request, and was not sent."""
+        session = self._session
+        common = _plain.common_of(session, url)
+        client = None if common is None else common.client(url)
+        if common is None or client is None:
+            return None
+        connect, read = timeouts_of(session.timeout if timeout is None else timeout)
+        loop, bridge = bridge_to_running()
+        places = self._places_of(loop).all
+        await places.acquire()
+        try:
+            start = time.perf_counter()
+            future = loop.create_future()
+            task = client.get_soon(common.headers, url, connect, read, bridge, future)
+            if task is None:
+                return None
+            try:
+                incoming = await future
+            except RequestFailure as failure:
+                raise common.error(failure, url, read) from failure
+            except BaseException:
+                task.abort()
+                raise
+            response = common.response(incoming, url, start)
+            if _plain.is_over(response):
+                return response
+            extract_cookies_to_jar(session.cookies, response.request, response.raw)
+            response.content  # noqa: B018
+            return await self._followed(response, response.request, True, _plain.settings(timeout))
+        finally:
+            places.release()
 
     async def _sent(self, request: Any, **settings: Any) -> Response:
         """Sends a request and follows its redirects: as `requests.Session.send` does."""
-        session = self._session
-        session.complete_settings(request, settings)
+        self._session.complete_settings(request, settings)
         allow_redirects = settings.pop("allow_redirects", True)
-        stream = settings["stream"]
         response = await self._exchanged(request, settings)
+        return await self._followed(response, request, allow_redirects, settings)
+
+    async def _followed(
+        self, response: Response, request: Any, allow_redirects: bool, settings: dict[str, Any]
+    ) -> Response:
+        """The response that redirects lead to."""
+        session, stream = self._session, settings["stream"]
         if not allow_redirects:
             if stream and session.get_redirect_target(response):
                 await self._read(response)
@@ -186,7 +234,7 @@ class AsyncSession:
         try:
             incoming = await _native.resolved(_send_soon(client, call, not stream))
         except RequestFailure as failure:
-            raise public_error(_native.head_error(failure, call), request) from failure
+            raise public_error(_native.head_error(failure, call.endpoint, call.prepared[6]), request) from failure
         response: Response = adapter.build_response(request, _native.NativeResponse(incoming, call.endpoint))
         response.elapsed = datetime.timedelta(seconds=time.perf_counter() - start)
         extract_cookies_to_jar(session.cookies, request, response.raw)

@@ -1,4 +1,4 @@
-"""Requests by way of `http.client`: over a proxy, or with a context of the `ssl` module."""
+"""Requests by way of `http.client`: with a context of the `ssl` module, or what the client in Rust cannot tell a proxy."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from ._transport import (
     InvalidHeaderError,
     InvalidRequestError,
     ProtocolError,
+    ProxyConnectError,
     ReadTimeoutError,
     TLSError,
     TransportError,
@@ -93,7 +94,10 @@ class Sender:
         if endpoint.scheme == "https" and (endpoint.verify is not True or endpoint.cert is not None):
             tls = self._tls_of(endpoint.verify, endpoint.cert)
         url = f"{endpoint.scheme}://{endpoint.authority}/"
-        prepared = (request.method, url, target, fields, body, *timeouts, tls, retries)
+        if not endpoint.is_tunnel:
+            fields += [(name, value.encode("latin-1")) for name, value in endpoint.proxy_headers if name not in headers]
+        proxy = endpoint.native_proxy
+        prepared = (request.method, url, target, fields, body, *timeouts, tls, retries, proxy)
         known = None if is_chunked or stream is None else int(length or b"0")
         return Call(endpoint, prepared, stream, known)
 
@@ -106,7 +110,7 @@ class Sender:
             else:
                 incoming = self.client().send_from(call.prepared, blocks(call.stream), call.length, abort)
         except RequestFailure as failure:
-            raise head_error(failure, call) from failure
+            raise head_error(failure, call.endpoint, call.prepared[6]) from failure
         return NativeResponse(incoming, call.endpoint)
 
     def close_idle(self) -> None:
@@ -274,14 +278,16 @@ async def resolved(start: Any, *args: Any) -> Any:
         raise
 
 
-def head_error(failure: RequestFailure, call: Call) -> TransportError:
+def head_error(failure: RequestFailure, endpoint: Endpoint, read_timeout: float | None) -> TransportError:
     """The error for a request without a response."""
     kind, message, _ = failure.args
-    place = f"{call.endpoint.host}:{call.endpoint.port}"
+    place = f"{endpoint.host}:{endpoint.port}"
     if kind in ("dns.timeout", "connect.timeout", "tls.timeout"):
         return ConnectTimeoutError(f"no connection to {place} in time: {message}")
+    if kind.startswith("proxy."):
+        return ProxyConnectError(message)
     if "timeout" in kind:
-        return ReadTimeoutError(f"{place}: Read timed out. (read timeout={call.prepared[6]})")
+        return ReadTimeoutError(f"{place}: Read timed out. (read timeout={read_timeout})")
     if kind.startswith("tls."):
         return TLSError(f"{place}: {message}")
     if kind == "input.header":

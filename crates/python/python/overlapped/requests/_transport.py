@@ -7,6 +7,7 @@ import contextvars
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import socket
@@ -80,9 +81,28 @@ class Endpoint(NamedTuple):
         return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
 
     @property
-    def is_direct(self) -> bool:
+    def is_native(self) -> bool:
         """Whether the client in Rust can make the connection."""
-        return self.proxy is None and self.context is None
+        if self.context is not None:
+            return False
+        if self.proxy is None:
+            return True
+        # It verifies a proxy of https by the settings of the client, and resolves a name for one of SOCKS before it asks that.
+        if self.proxy.startswith(("https:", "socks5:")):
+            return False
+        # What it tells a proxy that makes a tunnel is who asks.
+        return not self.is_tunnel or all(name == "Proxy-Authorization" for name, _ in self.proxy_headers)
+
+    @property
+    def native_proxy(self) -> str | None:
+        """The URL of the proxy for the client in Rust; with its user name only if no header has it."""
+        if self.proxy is None:
+            return None
+        parts = urlsplit(self.proxy)
+        userinfo, at, _ = parts.netloc.rpartition("@")
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        port = parts.port or PROXY_SCHEMES[parts.scheme]
+        return f"{parts.scheme}://{userinfo + at if self.is_tunnel else ''}{host}:{port}"
 
     @property
     def is_tunnel(self) -> bool:

@@ -147,7 +147,7 @@ class HTTPAdapter(BaseAdapter):
             cert: The path of a client certificate, or of it and its key.
             proxies: Proxies by scheme.
         """
-        timeouts = _timeouts(timeout)
+        timeouts = timeouts_of(timeout)
         endpoint, target = self._endpoint(request, verify, cert, proxies)
         self.add_headers(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
 
@@ -173,7 +173,7 @@ class HTTPAdapter(BaseAdapter):
         left = self.max_retries if isinstance(self.max_retries, int) else 0
         while True:
             try:
-                if not endpoint.is_direct:
+                if not endpoint.is_native:
                     return self._by_http_client(request, endpoint, target, timeouts)
                 call = self._sender.call(request, endpoint, target, timeouts, self._retries)
                 return self._places.sent(endpoint.host, lambda: self._sender.send(call))
@@ -200,9 +200,9 @@ class HTTPAdapter(BaseAdapter):
         """A request for an event loop; None if it has to be made in a thread."""
         if self.max_retries or not isinstance(request.body, (bytes, str, type(None))):
             return None
-        timeouts = _timeouts(timeout)
+        timeouts = timeouts_of(timeout)
         endpoint, target = self._endpoint(request, verify, cert, proxies)
-        if not endpoint.is_direct:
+        if not endpoint.is_native:
             return None
         self.add_headers(request, stream=False, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
         call = self._sender.call(request, endpoint, target, timeouts, self._retries)
@@ -315,7 +315,10 @@ _PUBLIC: dict[type[transport.TransportError], type[RequestException]] = {
 }
 
 
-def _timeouts(timeout: Any) -> tuple[float | None, float | None]:
+def timeouts_of(timeout: Any) -> tuple[float | None, float | None]:
+    """The limits for opening a connection and for each wait for data."""
+    if timeout is None:
+        return None, None
     if isinstance(timeout, tuple):
         if len(timeout) != 2:
             message = f"Invalid timeout {timeout}. Pass a (connect, read) timeout tuple, or a single float"

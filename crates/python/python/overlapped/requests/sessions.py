@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+from . import _plain
 from .adapters import HTTPAdapter
 from .auth import _basic_auth_str
 from .cookies import (
@@ -347,6 +348,17 @@ class Session(SessionRedirectMixin):
             verify: False: the certificate is not verified; a path: what it is verified with.
             cert: The path of a client certificate, or of it and its key.
         """
+        if (
+            (method == "GET" or method == "get")
+            and not (params or data or headers or cookies or files or auth or proxies or hooks or stream)
+            and json is None
+            and verify is None
+            and cert is None
+            and (plain := _plain.sent(self, url, timeout)) is not None
+        ):
+            if _plain.is_over(plain):
+                return plain
+            return self._finished(plain, plain.request, allow_redirects, **_plain.settings(timeout))
         prepared, settings = self.prepare_call(
             method,
             url,
@@ -439,11 +451,14 @@ class Session(SessionRedirectMixin):
         """Sends a prepared request."""
         self.complete_settings(request, kwargs)
         allow_redirects = kwargs.pop("allow_redirects", True)
-        stream = kwargs.get("stream")
         adapter = self.get_adapter(url=request.url)
         start = preferred_clock()
         response = adapter.send(request, **kwargs)
         response.elapsed = datetime.timedelta(seconds=preferred_clock() - start)
+        return self._finished(response, request, allow_redirects, **kwargs)
+
+    def _finished(self, response: Response, request: Any, allow_redirects: bool, **kwargs: Any) -> Response:
+        """What follows from a response: hooks, cookies, redirects, and the reading of its body."""
         response = dispatch_hook("response", request.hooks, response, **kwargs)
         with self._lock:
             for earlier in response.history:
@@ -457,9 +472,9 @@ class Session(SessionRedirectMixin):
                 response.history = history
         else:
             response._next = next(self.resolve_redirects(response, request, yield_requests=True, **kwargs), None)
-        if not stream:
+        if not kwargs.get("stream"):
             response.content  # noqa: B018
-        return response  # type: ignore[no-any-return]
+        return response
 
     def complete_settings(self, request: Any, settings: dict[str, Any]) -> None:
         """Adds the session's settings to those of a request that is sent."""
@@ -516,6 +531,9 @@ class Session(SessionRedirectMixin):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+
+_plain.are_of(Session, globals())
 
 
 def session() -> Session:

@@ -434,10 +434,7 @@ def urldefragauth(url: str) -> str:
 
 def get_netrc_auth(url: str, raise_errors: bool = False) -> tuple[str, str] | None:
     """The user name and password for a host in the netrc file."""
-    named = os.environ.get("NETRC")
-    home = os.path.expanduser("~")
-    paths = [os.path.expanduser(named)] if named else [f"{home}/{name}" for name in NETRC_FILES]
-    found = [path for path in paths if os.path.exists(path)]
+    found = [path for path in netrc_paths() if os.path.exists(path)]
     if not found:
         return None
     try:
@@ -458,6 +455,13 @@ def get_netrc_auth(url: str, raise_errors: bool = False) -> tuple[str, str] | No
     if not entry or not any(entry):
         return None
     return entry[0] or entry[1] or "", entry[2] or ""
+
+
+def netrc_paths() -> list[str]:
+    """Where the netrc file may be."""
+    named = os.environ.get("NETRC")
+    home = os.path.expanduser("~")
+    return [os.path.expanduser(named)] if named else [f"{home}/{name}" for name in NETRC_FILES]
 
 
 def address_in_network(ip: str, net: str) -> bool:
@@ -533,7 +537,7 @@ def should_bypass_proxies(url: str, no_proxy: str | None) -> bool:
             return False
 
 
-def _may_have_proxies() -> bool:
+def may_have_proxies() -> bool:
     """Whether the system or the environment may name a proxy."""
     if sys.platform in ("win32", "darwin"):
         return True
@@ -546,7 +550,7 @@ def _may_have_proxies() -> bool:
 
 def get_environ_proxies(url: str, no_proxy: str | None = None) -> dict[str, str]:
     """The proxies that the environment names for a URL."""
-    if not _may_have_proxies():
+    if not may_have_proxies():
         return {}
     return {} if should_bypass_proxies(url, no_proxy=no_proxy) else getproxies()
 
@@ -566,7 +570,7 @@ def resolve_proxies(request: Any, proxies: Any, trust_env: bool = True) -> dict[
     """The proxies for a request: those given, and beside them those of the environment."""
     resolved = dict(proxies or {})
     no_proxy = resolved.get("no_proxy")
-    if trust_env and _may_have_proxies() and not should_bypass_proxies(request.url, no_proxy=no_proxy):
+    if trust_env and may_have_proxies() and not should_bypass_proxies(request.url, no_proxy=no_proxy):
         environ = get_environ_proxies(request.url, no_proxy=no_proxy)
         scheme = urlsplit(request.url).scheme
         proxy = environ.get(scheme, environ.get("all"))

@@ -1,0 +1,67 @@
+"""Rows of a list from a table or a column: anything with an Arrow stream, such as a DataFrame of pandas or polars, a table of
+pyarrow or a relation of DuckDB."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+# What a row has in columns of its own (docs/reference/input.md); its other columns are its `meta`.
+_COLUMNS = frozenset(
+    {"id", "method", "headers", "body", "timeout", "etag", "last_modified", "sha256", "out", "meta"}
+)
+# The columns of a table that consists of results, which has others of the same names: those of the responses.
+_COLUMNS_OF_RESULTS = frozenset({"id", "method", "etag", "last_modified", "meta"})
+_MARKS = frozenset({"exitcode", "wire_bytes"})
+
+
+def rows(source: Any, url_column: str) -> Iterator[Any]:
+    """The rows of a table, or the URLs of a column. The first batch is read at once, to tell whether it can be."""
+    batches = _batches(source)
+    first = next(batches, [])
+    values = itertools.chain(first, itertools.chain.from_iterable(batches))
+    if not first or not isinstance(first[0], dict):
+        return values
+    names = first[0].keys()
+    if url_column not in names:
+        raise ValueError(f"the table has no column {url_column!r}; it has {', '.join(map(repr, names))}")
+    is_of_results = names >= _MARKS
+    own = (_COLUMNS_OF_RESULTS if is_of_results else _COLUMNS) & names - {url_column}
+    others = [] if is_of_results else [name for name in names if name not in own and name != url_column]
+    return (_row(row, url_column, own, others) for row in values)
+
+
+def _row(row: dict[str, Any], url_column: str, own: Iterable[str], others: Iterable[str]) -> dict[str, Any]:
+    taken = {name: row[name] for name in own}
+    if isinstance(taken.get("meta"), str):
+        taken["meta"] = json.loads(taken["meta"])
+    if meta := {name: row[name] for name in others if row[name] is not None}:
+        taken["meta"] = {**(taken.get("meta") or {}), **meta}
+    return {**taken, "url": row[url_column]}
+
+
+def _batches(source: Any) -> Iterator[list[Any]]:
+    """The batches of a stream, as lists of dicts or of values."""
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+    except ImportError:
+        pass
+    else:
+        try:
+            reader = pyarrow.RecordBatchReader.from_stream(source)
+        except (pyarrow.ArrowInvalid, TypeError):
+            # It is a column.
+            return (chunk.to_pylist() for chunk in pyarrow.chunked_array(source).iterchunks())
+        return (batch.to_pylist() for batch in reader)
+    try:
+        import polars
+    except ImportError:
+        raise TypeError("reading a table takes pyarrow or polars; install one of them") from None
+    if isinstance(source, polars.Series):
+        return iter([source.to_list()])
+    return iter([polars.DataFrame(source).to_dicts()])
+
+
+__all__ = ["rows"]

@@ -1,0 +1,31 @@
+//! `Single`: one URL at a time, by the rules of a run.
+
+use overlapped_fetch::{Client, Config, Network, Proxies};
+use pyo3::prelude::*;
+
+use crate::call::{failed, waited};
+use crate::failure::exception;
+use crate::record::Record;
+use crate::settings::row;
+
+/// Fetches rows by themselves, over connections that it keeps. Threads may share it.
+#[pyclass(frozen, module = "overlapped._overlapped")]
+pub(crate) struct Single(Client);
+
+#[pymethods]
+impl Single {
+    /// With the settings that a run has by default, and the proxies of the environment.
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let network = Network { proxies: Proxies::from_env(), ..Network::default() };
+        let config = Config { network, ..Config::default() };
+        py.detach(|| Client::new(config)).map(Self).map_err(|error| exception(&error))
+    }
+
+    /// The record of one row, which is an item of a list for `Fetch`.
+    fn fetch(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<Record> {
+        let row = row(0, item)?;
+        let fetched = waited(py, &self.0, None, async { Ok(self.0.fetch(row).await) })?;
+        fetched.map(Record::new).map_err(|error| failed(&error, 0))
+    }
+}
