@@ -67,19 +67,25 @@ pub(crate) enum Alpn {
 impl Alpn {
     fn names(self) -> Vec<Vec<u8>> {
         let names: &[&[u8]] = match self {
-            Self::Http1 => &[b"http/1.1"],
+            Self::Http1 => &[HTTP1],
             Self::Http2 => &[HTTP2],
-            Self::Both => &[HTTP2, b"http/1.1"],
+            Self::Both => &[HTTP2, HTTP1],
         };
         names.iter().map(|name| name.to_vec()).collect()
     }
 }
 
+const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
 
 /// True if the server has chosen HTTP/2.
 pub(crate) fn chose_http2<S>(session: &TlsStream<S>) -> bool {
     session.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
+
+/// True if the server has chosen HTTP/1.1.
+pub(crate) fn chose_http1<S>(session: &TlsStream<S>) -> bool {
+    session.get_ref().1.alpn_protocol() == Some(HTTP1)
 }
 
 /// A host whose certificate is not verified.

@@ -19,7 +19,7 @@ use crate::net::alarm::Deadline;
 use crate::net::http1::Forwarding;
 use crate::net::link::Link;
 use crate::net::stream::Stream;
-use crate::net::tls::{Alpn, Identify, chose_http2};
+use crate::net::tls::{Alpn, Identify, chose_http1, chose_http2};
 use crate::net::{connect, http1, http2, tunnel};
 
 /// The stream to a server, or to the proxy that forwards requests to it.
@@ -49,6 +49,11 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 let tls = self.alarm.within(deadline, handshake).await??;
                 self.outcome.watch.tls(requester.stamp());
                 is_http2 |= chose_http2(&tls);
+                // A server that ignores what it does not know would speak HTTP/2 again.
+                if alpn == Alpn::Http1 && self.has_broken(key) && !chose_http1(&tls) {
+                    let message = "the server does not choose HTTP/1.1 (ALPN)";
+                    return Err(Failure::new(ErrorKind::TlsHandshake, message));
+                }
                 Stream::Tls(Box::new(tls))
             }
             // TLS to the proxy alone.
@@ -81,6 +86,11 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             Http::Negotiated if self.requester.has_left_http2(key) => Alpn::Http1,
             Http::Negotiated => Alpn::Both,
         }
+    }
+
+    /// True if the origin has chosen HTTP/2 before, and is left to HTTP/1.1 for its broken connections.
+    fn has_broken(&self, key: &ConnKey) -> bool {
+        self.terms.http == Http::Negotiated && self.requester.isolates(key)
     }
 
     /// A client certificate is a credential, for the origin of the row alone.
