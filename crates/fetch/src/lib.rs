@@ -42,6 +42,8 @@ pub mod durable;
 mod plan;
 pub mod sink;
 mod body;
+#[cfg(feature = "arrow")]
+pub mod arrow;
 mod net;
 mod memory;
 mod summary;

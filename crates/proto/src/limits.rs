@@ -493,6 +493,12 @@ pub const FILE_TWINS_KEPT: usize = 16_384;
 pub const FILE_CLOCK_PAUSE: Nanos = Nanos::from_millis(1);
 /// The size of the buffer in which an output is written, and read.
 pub const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
+/// Records after which a batch of a table is full.
+pub const TABLE_BATCH_ROWS: usize = 4_096;
+/// Bytes of bodies after which a batch of a table is full.
+pub const TABLE_BATCH_BYTES: usize = 4 << 20;
+/// Bytes of a row group of Parquet, compressed and in memory, at which the next one begins.
+pub const TABLE_ROW_GROUP_BYTES: usize = 32 << 20;
 /// Hosts that a summary names, of each kind.
 pub const HOSTS_TOLD: usize = 5;
 /// Records that wait to be taken from a stream.

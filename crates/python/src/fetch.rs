@@ -483,7 +483,7 @@ fn outputs(bulk: Bulk, written: Written) -> PyResult<(Bulk, Vec<Box<dyn Sink>>)>
     let named = path.to_string_lossy();
     let format = Format::of(&named).or_else(|| path.is_dir().then_some(Format::Files)).ok_or_else(|| {
         let message =
-            format!("out={named:?}: the name must end in .ndjson, .jsonl, .csv, or / for a directory");
+            format!("out={named:?}: the name must end in .ndjson, .jsonl, .csv, .parquet, .arrow, or / for a directory");
         PyValueError::new_err(message)
     })?;
     let begin = match (overwrite, retry_failed, resume) {

@@ -110,16 +110,8 @@ fn read(py: Python<'_>, read: impl FnOnce() -> std::io::Result<Vec<u8>> + Send) 
     Ok(PyBytes::new(py, &bytes).unbind())
 }
 
-/// The value of a header: UTF-8, or else ISO 8859-1.
-pub(crate) fn header_text(value: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(value) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(value.iter().map(|byte| char::from(*byte)).collect()),
-    }
-}
-
 fn text<'py>(py: Python<'py>, value: &[u8]) -> Bound<'py, PyString> {
-    PyString::new(py, &header_text(value))
+    PyString::new(py, &record::header_text(value))
 }
 
 fn ms(time: Nanos) -> f64 {

@@ -29,8 +29,8 @@ impl FromStr for Output {
             Ok(Self::Records(Format::Ndjson, text.into()))
         } else if let Some(format) = Format::of(text) {
             Ok(Self::Records(format, text.into()))
-        } else if ends(&[".parquet", ".warc", ".warc.gz", ".har", ".ndjson.gz", ".ndjson.zst", ".csv.gz"]) {
-            Err("this kind is not built yet: .ndjson, .csv and DIR/ are".to_owned())
+        } else if ends(&[".warc", ".warc.gz", ".har", ".ndjson.gz", ".ndjson.zst", ".csv.gz"]) {
+            Err("this kind is not built yet: .ndjson, .csv, .parquet, .arrow and DIR/ are".to_owned())
         } else if text.is_empty() {
             Err("a name is missing".to_owned())
         } else {
@@ -54,10 +54,12 @@ mod tests {
         records("x/a.csv", Format::Csv);
         records("A.NDJSON", Format::Ndjson);
         records("a.Csv", Format::Csv);
+        records("a.parquet", Format::Parquet);
+        records("a.ARROW", Format::Arrow);
         records("pages/", Format::Files);
         check("a.html", Some(Output::Body("a.html".into())));
         check("a", Some(Output::Body("a".into())));
-        for refused in ["a.parquet", "a.PARQUET", "a.warc.gz", "a.har", ""] {
+        for refused in ["a.warc", "a.WARC.gz", "a.har", ""] {
             check(refused, None);
         }
     }

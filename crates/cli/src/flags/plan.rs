@@ -161,7 +161,10 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     place::check_directories(all_written(&flags, &sinks))?;
     place::check_replaced(beside(&flags, &sinks))?;
     let durable = durable(&flags, query.as_deref(), &sinks)?;
-    let written: Vec<_> = sinks.files().map(|path| ("-o", path)).chain(reports(&flags)).collect();
+    let spools = sinks.spools();
+    let spools = spools.iter().map(|path| ("-o", path.as_path()));
+    let files = sinks.files().map(|path| ("-o", path)).chain(spools);
+    let written: Vec<_> = files.chain(reports(&flags)).collect();
     let lists: Vec<_> = lists(&sources).collect();
     let mut kept = place::distinct(&written, &lists)?;
     if let Some(durable) = &durable {
@@ -555,6 +558,12 @@ impl Sinks {
     fn files(&self) -> impl Iterator<Item = &Path> {
         let files = self.outputs.iter().filter(|output| output.format != Format::Files);
         files.map(|output| output.path.as_path())
+    }
+
+    /// The spools of those that are tables.
+    fn spools(&self) -> Vec<PathBuf> {
+        let tables = self.outputs.iter().filter(|output| output.format.is_table());
+        tables.map(|output| output.format.appended(&output.path).into_owned()).collect()
     }
 }
 

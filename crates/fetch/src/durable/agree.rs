@@ -26,10 +26,12 @@ use crate::sink::{Format, at, begins_with};
 ///
 /// On the disk.
 pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
-    for Output { id, format, path } in outputs {
-        match format {
-            Format::Ndjson | Format::Csv => records(path, state.checkpoints.of(id), state.done.len())?,
-            Format::Files => files(path, state)?,
+    for output in outputs {
+        match output.format {
+            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow => {
+                records(&output.appended(), state.checkpoints.of(&output.id), state.done.len())?;
+            }
+            Format::Files => files(&output.path, state)?,
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use super::intents::{Intents, append, encoded, preallocate};
 use crate::body::rest::restore;
 use crate::body::waiting::{self, Extent, WaitingFile};
 use crate::error::Error;
-use crate::sink::Cuts;
+use crate::sink::{Cuts, at};
 
 /// The open state of a run.
 pub(crate) struct Log {
@@ -33,6 +33,8 @@ pub(crate) struct Log {
     before: u64,
     /// Keep the state even if all rows have succeeded.
     stays: bool,
+    /// Files that are removed with the state.
+    spools: Vec<PathBuf>,
     waiting: WaitingRows,
 }
 
@@ -89,12 +91,30 @@ impl Log {
         let (file, intents, waiting) = { written }().map_err(Error::output)?;
         let path = directory.file(&name(INTENTS, head.generation));
         let intents = Arc::new(Intents::begin(intents, path, recorded));
-        Ok(Self { directory, state, head, file, bytes: 0, bytes_max, intents, before, stays: false, waiting })
+        let (stays, spools) = (false, Vec::new());
+        Ok(Self {
+            directory,
+            state,
+            head,
+            file,
+            bytes: 0,
+            bytes_max,
+            intents,
+            before,
+            stays,
+            spools,
+            waiting,
+        })
     }
 
     /// Keeps the state when all is done; it shows that the run has ended.
     pub(super) fn staying(self) -> Self {
         Self { stays: true, ..self }
+    }
+
+    /// Removes these files with the state, when all is done.
+    pub(super) fn with_spools(self, spools: Vec<PathBuf>) -> Self {
+        Self { spools, ..self }
     }
 
     /// The write-ahead log of requests.
@@ -227,11 +247,15 @@ impl Log {
         }
         let ended = match self.state.failed.is_empty() && !self.stays {
             // A directory without a run in it is removed when its handle is dropped.
-            true => self.directory.forget(),
+            true => self.directory.forget().and_then(|()| remove_all(&self.spools)),
             false => self.append(Frame::Ended).and_then(|()| self.directory.remove(waiting::NAME)),
         };
         ended.map_err(Error::output)
     }
+}
+
+fn remove_all(spools: &[PathBuf]) -> io::Result<()> {
+    spools.iter().try_for_each(|path| std::fs::remove_file(path).map_err(|error| at(path, &error)))
 }
 
 /// What [`Log::wait`] has done.

@@ -29,6 +29,7 @@ mod spool;
 mod manifest;
 mod identity;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -147,11 +148,16 @@ impl Output {
         self.format.open(Opening { id, path, beginning, options })
     }
 
+    /// The file that its records are appended to.
+    fn appended(&self) -> Cow<'_, Path> {
+        self.format.appended(&self.path)
+    }
+
     /// True for a directory with something in it.
     fn holds_files(&self) -> bool {
         match self.format {
             // One that is there is refused when it is opened.
-            Format::Ndjson | Format::Csv => false,
+            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow => false,
             Format::Files => self.path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
         }
     }
@@ -209,6 +215,8 @@ pub(crate) struct Opened {
     prefix: Option<Prefix>,
     /// Keep the state when all is done, because nothing else shows that there are files of a run.
     stays: bool,
+    /// The spools of tables.
+    spools: Vec<PathBuf>,
     /// The directory in which bodies have files of their own; empty: none have.
     bodies: PathBuf,
     /// The state of an earlier run, to be discarded when this one begins.
@@ -297,6 +305,7 @@ impl Opened {
             journal_bytes: durable.journal_bytes,
             prefix: Some(Prefix::default()),
             stays: stays(&durable.outputs),
+            spools: spools(&durable.outputs),
             bodies: bodies(&durable.outputs),
             thrown_away,
             durability: durable.durability,
@@ -381,6 +390,7 @@ impl Opened {
             journal_bytes,
             prefix: same.prefix,
             stays: stays(&durable.outputs),
+            spools: spools(&durable.outputs),
             bodies,
             thrown_away: None,
             durability,
@@ -432,7 +442,7 @@ impl Opened {
         let head = Head { run: self.run.0, generation: self.generation + 1, process: std::process::id() };
         let log =
             Log::begin(self.directory, &self.manifest, self.state, head, self.journal_bytes, self.bodies)?;
-        Ok(if self.stays { log.staying() } else { log })
+        Ok(if self.stays { log.staying() } else { log.with_spools(self.spools) })
     }
 
     /// Removes the state of an earlier run and its temporary files, which could not be attributed to a run afterwards.
@@ -450,6 +460,12 @@ impl Opened {
 /// done even without it.
 fn stays(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| output.format == Format::Files)
+}
+
+/// The spools of tables, which are of use as long as the state is.
+fn spools(outputs: &[Output]) -> Vec<PathBuf> {
+    let tables = outputs.iter().filter(|output| output.format.is_table());
+    tables.map(|output| output.appended().into_owned()).collect()
 }
 
 /// The directory of body files; empty: there is none.

@@ -31,17 +31,12 @@ pub(super) fn take_out(
     rows: &RowSet,
     checkpoints: &mut SinkCheckpoints,
 ) -> io::Result<()> {
-    for output in outputs {
-        let row_of: fn(&[u8]) -> Option<u64> = match output.format {
-            Format::Ndjson => row_of_json,
-            Format::Csv => row_of_csv,
-            Format::Files => continue,
-        };
+    for output in outputs.iter().filter(|output| output.format != Format::Files) {
         if let Some(end) = end(output, checkpoints) {
-            let copied = copy_without(output, rows, end.bytes, row_of);
-            let end = copied.map_err(|error| at(&beside(&output.path), &error))?;
+            let new = beside(&output.appended());
+            let end = copy_without(output, rows, end.bytes).map_err(|error| at(&new, &error))?;
             // Synced before the state has its length, to which the old file would be truncated if the new one was lost.
-            sync_name(&beside(&output.path))?;
+            sync_name(&new)?;
             checkpoints.set(output.id.clone(), end.into());
         }
     }
@@ -74,7 +69,8 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
     let row_of: fn(&Columns, &[u8]) -> Option<u64> = match output.format {
         Format::Ndjson => row_done_of_json,
         Format::Csv => row_done_of_csv,
-        Format::Files => return Ok(None),
+        // A directory does not show it. A table that has no state beside it is whole, and is replaced only by `--overwrite`.
+        Format::Files | Format::Parquet | Format::Arrow => return Ok(None),
     };
     let file = match open_own(&output.path, OpenOptions::new().read(true)) {
         // What is no plain file is refused when it is opened to be written to.
@@ -143,12 +139,13 @@ fn cells(record: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// an error.
 pub(super) fn finish(outputs: &[Output], checkpoints: &SinkCheckpoints) -> io::Result<()> {
     for output in outputs {
-        let new = beside(&output.path);
+        let path = output.appended();
+        let new = beside(&path);
         let folder = match Folder::of(&new) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened.map_err(|error| at(&new, &error))?,
         };
-        finish_one(&folder, &output.path, end(output, checkpoints)).map_err(|error| at(&new, &error))?;
+        finish_one(&folder, &path, end(output, checkpoints)).map_err(|error| at(&new, &error))?;
     }
     Ok(())
 }
@@ -180,34 +177,74 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name_beside(path))
 }
 
-fn copy_without(
-    output: &Output,
-    rows: &RowSet,
-    length: u64,
-    row_of: fn(&[u8]) -> Option<u64>,
-) -> io::Result<End> {
-    let old = open_own(&output.path, OpenOptions::new().read(true))?;
+fn copy_without(output: &Output, rows: &RowSet, length: u64) -> io::Result<End> {
+    let path = output.appended();
+    let old = open_own(&path, OpenOptions::new().read(true))?;
     let permissions = old.metadata()?.permissions();
-    let mut old = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, old.take(length));
-    let file = Folder::of(&output.path)?.create_anew(&name_beside(&output.path), 0o600)?;
+    let old = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, old.take(length));
+    let file = Folder::of(&path)?.create_anew(&name_beside(&path), 0o600)?;
     file.set_permissions(permissions)?;
-    let mut new = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
-    let (mut record, mut end) = (Vec::new(), End::default());
-    while read_record(&mut old, output.format, &mut record)? {
+    let file = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
+    let mut new = Copied { file, end: End::default() };
+    match output.format {
+        Format::Ndjson => copy_lines(old, output.format, row_of_json, rows, &mut new),
+        Format::Csv => copy_lines(old, output.format, row_of_csv, rows, &mut new),
+        Format::Parquet | Format::Arrow => copy_table(old, rows, &mut new),
+        Format::Files => unreachable!("a directory has no records"),
+    }?;
+    new.file.into_inner()?.sync_all()?;
+    Ok(new.end)
+}
+
+/// A file with the checksum of what was written to it.
+struct Copied<W> {
+    file: W,
+    end: End,
+}
+
+impl<W: Write> Write for Copied<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all(bytes)?;
+        self.end.append(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn copy_lines(
+    mut old: impl BufRead,
+    format: Format,
+    row_of: fn(&[u8]) -> Option<u64>,
+    rows: &RowSet,
+    new: &mut Copied<impl Write>,
+) -> io::Result<()> {
+    let mut record = Vec::new();
+    while read_record(&mut old, format, &mut record)? {
         let row = row_of(&record);
-        let is_header = output.format == Format::Csv && end == End::default();
+        let is_header = format == Format::Csv && new.end == End::default();
         if row.is_none() && !is_header {
-            let what =
-                format!("the record at byte {} has no row, although the file is that of this run", end.bytes);
+            let what = format!(
+                "the record at byte {} has no row, although the file is that of this run",
+                new.end.bytes
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         if !row.is_some_and(|row| rows.contains(Row(row))) {
             new.write_all(&record)?;
-            end.append(&record);
         }
     }
-    new.into_inner()?.sync_all()?;
-    Ok(end)
+    Ok(())
+}
+
+#[cfg(feature = "tables")]
+use crate::sink::table::copy_without as copy_table;
+
+#[cfg(not(feature = "tables"))]
+fn copy_table(_: impl BufRead, _: &RowSet, _: impl Write) -> io::Result<()> {
+    unreachable!("a build without tables has opened none")
 }
 
 /// Reads the next record with its line end; false at the end. In CSV a quoted cell may contain line ends.

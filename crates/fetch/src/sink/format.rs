@@ -1,5 +1,6 @@
 //! The formats of outputs: one table of them, with their suffixes, what they need of a record, and how they are opened.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,8 @@ use overlapped_proto::journal::{Checkpoint, SinkId};
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::csv::Guard;
 
+#[cfg(feature = "tables")]
+use super::table::{Kind, Table};
 use super::{Existing, Files, Lines, OutputFile, Sink};
 use crate::body::spool::RunId;
 use crate::fs::{Moment, is_pipe};
@@ -19,6 +22,10 @@ pub enum Format {
     Ndjson,
     /// Comma-separated values with a header line.
     Csv,
+    /// A table in Parquet. It is built at the end; until then its records are in a spool beside it.
+    Parquet,
+    /// The same in Arrow's file format.
+    Arrow,
     /// A directory with a file for each body. A failed row leaves nothing in it.
     Files,
 }
@@ -46,7 +53,7 @@ struct Entry {
     open: fn(Opening) -> io::Result<Box<dyn Sink>>,
 }
 
-const FORMATS: [Entry; 3] = [
+const FORMATS: [Entry; 5] = [
     Entry {
         format: Format::Ndjson,
         suffixes: &[".ndjson", ".jsonl"],
@@ -58,6 +65,18 @@ const FORMATS: [Entry; 3] = [
         suffixes: &[".csv"],
         needs: BODY,
         open: |opening| lines(opening, |file, options| Lines::csv(file, options.fields, options.guard)),
+    },
+    Entry {
+        format: Format::Parquet,
+        suffixes: &[".parquet"],
+        needs: BODY,
+        open: |opening| table(opening, Format::Parquet),
+    },
+    Entry {
+        format: Format::Arrow,
+        suffixes: &[".arrow"],
+        needs: BODY,
+        open: |opening| table(opening, Format::Arrow),
     },
     Entry { format: Format::Files, suffixes: &["/"], needs: BODY, open: files },
 ];
@@ -85,11 +104,39 @@ impl Format {
         self.entry().needs
     }
 
+    /// The file that records are appended to: the output at `path` itself, or the spool of a table.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use overlapped_fetch::sink::Format;
+    ///
+    /// assert_eq!(Format::Csv.appended(Path::new("F.csv")), Path::new("F.csv"));
+    /// assert_eq!(Format::Parquet.appended(Path::new("F.parquet")), Path::new("F.parquet.part"));
+    /// ```
+    #[must_use]
+    pub fn appended(self, path: &Path) -> Cow<'_, Path> {
+        if !self.is_table() {
+            return Cow::Borrowed(path);
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(".part");
+        Cow::Owned(name.into())
+    }
+
+    /// True for a table, which is built at the end from a spool.
+    #[must_use]
+    pub fn is_table(self) -> bool {
+        match self {
+            Self::Ndjson | Self::Csv | Self::Files => false,
+            Self::Parquet | Self::Arrow => true,
+        }
+    }
+
     /// Opens an output of this format.
     ///
     /// # Errors
     ///
-    /// Those of [`OutputFile`] and [`Files`].
+    /// Those of [`OutputFile`] and [`Files`]; of a table, without the feature `tables`: [`io::ErrorKind::Unsupported`].
     ///
     /// # Blocking
     ///
@@ -195,6 +242,31 @@ fn file(path: &Path, beginning: &Beginning, existing: Existing) -> io::Result<Ou
     }
 }
 
+#[cfg(feature = "tables")]
+fn table(opening: Opening, format: Format) -> io::Result<Box<dyn Sink>> {
+    let Opening { id, path, beginning, options } = opening;
+    let is_new = !matches!(beginning, Beginning::Resumed { .. });
+    if is_new && options.existing == Existing::Keep && path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let spool_path = format.appended(&path).into_owned();
+    let spool = match &beginning {
+        Beginning::Resumed { checkpoint, .. } => OutputFile::resume(spool_path.clone(), checkpoint)?,
+        Beginning::NoState | Beginning::Begun(_) => OutputFile::create(spool_path.clone(), options.existing)?,
+    };
+    let id = (beginning != Beginning::NoState).then_some(id);
+    let kind = if format == Format::Parquet { Kind::Parquet } else { Kind::Arrow };
+    Ok(Box::new(Table::new(kind, path, (spool, spool_path), options.fields, id)?))
+}
+
+#[cfg(not(feature = "tables"))]
+fn table(_: Opening, _: Format) -> io::Result<Box<dyn Sink>> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this build writes no tables: it is without the feature `tables`",
+    ))
+}
+
 fn files(Opening { path, beginning, options, .. }: Opening) -> io::Result<Box<dyn Sink>> {
     let files = Files::open(path, options.template, options.existing)?.keep_out(&options.kept)?;
     Ok(Box::new(match beginning {
@@ -216,7 +288,7 @@ mod tests {
 
     #[test]
     fn every_format_is_in_the_table_once() {
-        for format in [Format::Ndjson, Format::Csv, Format::Files] {
+        for format in [Format::Ndjson, Format::Csv, Format::Parquet, Format::Arrow, Format::Files] {
             assert_eq!(FORMATS.iter().filter(|entry| entry.format == format).count(), 1, "{format:?}");
             for suffix in format.entry().suffixes {
                 assert_eq!(Format::of(&format!("a{suffix}")), Some(format), "{suffix}");

@@ -5,6 +5,8 @@ mod body;
 mod collect;
 mod files;
 mod lines;
+#[cfg(feature = "tables")]
+pub(crate) mod table;
 mod output;
 mod naming;
 mod kept;

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+pub use self::text::header_text;
 pub use crate::hold::Hold;
 
 use self::spooled::Spooled;

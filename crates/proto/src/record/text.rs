@@ -98,7 +98,8 @@ pub(crate) fn push_json_header(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A header value as text: UTF-8 where it is, else ISO 8859-1, which every byte string is.
-pub(crate) fn header_text(value: &[u8]) -> Cow<'_, str> {
+#[must_use]
+pub fn header_text(value: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(value) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(value.iter().map(|&byte| char::from(byte)).collect()),

@@ -88,7 +88,9 @@ pub(super) fn open(
     let mut sinks = Vec::new();
     for output in plan.ordered() {
         match output.format {
-            Format::Ndjson | Format::Csv => made.expects_file(&output.path),
+            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow => {
+                made.expects_file(&output.format.appended(&output.path));
+            }
             Format::Files => made.expects_folder(&output.path),
         }
         let opened = output.open(earlier, options.clone());
@@ -114,7 +116,10 @@ pub(super) fn open(
 /// What an output that cannot be opened means for the command.
 fn refused(output: &Output, goes_on: bool, error: &io::Error) -> Error {
     use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound};
-    let (path, shown) = (&output.path, output.path.display());
+    let path = &output.path;
+    let appended = output.format.appended(path);
+    // The spool of a table may be there without the table.
+    let shown = if path.symlink_metadata().is_err() { appended.display() } else { path.display() };
     let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
     if output.format == Format::Files {
         Error::writing(path, error)

@@ -1,0 +1,268 @@
+//! Tables that are built at the end: Parquet, and Arrow's file format.
+//!
+//! Records are appended to a spool beside the table, `F.parquet.part`, in batches of Arrow's stream format. Each batch is a
+//! stream of its own, so that the spool can be truncated to any checkpoint. [`Sink::seal`] builds the table from it under a
+//! temporary name. The spool of a run that keeps its state is kept with it, and removed with it: a failed row that is fetched
+//! again replaces its record there.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::UInt64Type;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_schema::{ArrowError, SchemaRef};
+use arrow_select::concat::concat_batches;
+use arrow_select::filter::filter_record_batch;
+use overlapped_proto::job::Row;
+use overlapped_proto::journal::SinkId;
+use overlapped_proto::limits;
+use overlapped_proto::record::Record;
+use overlapped_proto::record::column::Fields;
+use overlapped_proto::row_set::RowSet;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use super::{Cut, OutputFile, Sink, at, sync_name};
+use crate::arrow::{Batch, schema};
+use crate::fs::{WholeFile, open_own};
+
+/// What a table is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Row groups, compressed with zstd.
+    Parquet,
+    /// Arrow's file format, also called Feather, version 2.
+    Arrow,
+}
+
+/// A table, and its spool.
+pub(super) struct Table {
+    kind: Kind,
+    path: PathBuf,
+    fields: Fields,
+    spool: OutputFile,
+    spool_path: PathBuf,
+    /// Records that are not in the spool yet.
+    batch: Batch,
+    /// Its name in a durable run.
+    id: Option<SinkId>,
+}
+
+impl Table {
+    /// The table at `path`, with what is in its spool already. `id`: its name in a durable run.
+    ///
+    /// # Errors
+    ///
+    /// Something else than a plain file is at `path` ([`io::ErrorKind::InvalidInput`]).
+    pub(super) fn new(
+        kind: Kind,
+        path: PathBuf,
+        (spool, spool_path): (OutputFile, PathBuf),
+        fields: Fields,
+        id: Option<SinkId>,
+    ) -> io::Result<Self> {
+        WholeFile::check(&path)?;
+        Ok(Self { kind, path, fields, spool, spool_path, batch: Batch::new(fields), id })
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        if self.batch.rows() == 0 {
+            return Ok(());
+        }
+        write_stream(&self.batch.finish(), BufWriter::new(&mut self.spool))
+    }
+
+    fn build(&self) -> io::Result<()> {
+        let mut spool = reader(&self.spool_path)?;
+        let file = WholeFile::create(&self.path, 0o666)?;
+        let mut writer = Writer::begin(self.kind, schema(self.fields), BufWriter::new(file))?;
+        let mut pending = Pending::default();
+        while let Some(batches) = next_stream(&mut spool)? {
+            for batch in batches {
+                pending.push(batch.map_err(of_arrow)?);
+                if pending.is_full() {
+                    writer.write(&pending.take()?)?;
+                }
+            }
+        }
+        if !pending.batches.is_empty() {
+            writer.write(&pending.take()?)?;
+        }
+        let file = writer.end()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync()?;
+        file.finish()?;
+        sync_name(&self.path)
+    }
+}
+
+impl Sink for Table {
+    fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+        self.batch.push(record)?;
+        let is_full = self.batch.rows() >= limits::TABLE_BATCH_ROWS
+            || self.batch.body_bytes() >= limits::TABLE_BATCH_BYTES;
+        if is_full { self.write_out() } else { Ok(()) }
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        self.write_out()?;
+        self.spool.flush()
+    }
+
+    fn cut(&mut self) -> io::Result<Cut> {
+        self.commit()?;
+        if self.id.is_some() { self.spool.cut() } else { Ok(Cut::default()) }
+    }
+
+    fn id(&self) -> Option<&SinkId> {
+        self.id.as_ref()
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        self.commit()?;
+        self.build().map_err(|error| at(&self.path, &error))?;
+        match self.id {
+            Some(_) => Ok(()),
+            None => std::fs::remove_file(&self.spool_path),
+        }
+    }
+}
+
+/// Batches of the spool, to be written as one.
+#[derive(Default)]
+struct Pending {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Pending {
+    fn push(&mut self, batch: RecordBatch) {
+        self.rows += batch.num_rows();
+        self.bytes += batch.get_array_memory_size();
+        self.batches.push(batch);
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= limits::TABLE_BATCH_ROWS || self.bytes >= limits::TABLE_BATCH_BYTES
+    }
+
+    fn take(&mut self) -> io::Result<RecordBatch> {
+        let Self { batches, .. } = std::mem::take(self);
+        match &*batches {
+            [batch] => Ok(batch.clone()),
+            batches => {
+                let schema = batches.first().expect("there are batches").schema();
+                concat_batches(&schema, batches).map_err(of_arrow)
+            }
+        }
+    }
+}
+
+/// Writes batches in the format of a table.
+enum Writer<W: Write + Send> {
+    Parquet(Box<ArrowWriter<W>>),
+    Arrow(FileWriter<W>),
+}
+
+impl<W: Write + Send> Writer<W> {
+    fn begin(kind: Kind, schema: SchemaRef, to: W) -> io::Result<Self> {
+        Ok(match kind {
+            Kind::Parquet => {
+                // Bodies and headers differ from row to row: a dictionary or bounds of them would cost and find nothing.
+                let mut properties = WriterProperties::builder()
+                    .set_created_by(concat!("overlapped ", env!("CARGO_PKG_VERSION")).to_owned())
+                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .set_max_row_group_row_count(None);
+                for column in ["body", "meta"] {
+                    properties = properties
+                        .set_column_dictionary_enabled(column.into(), false)
+                        .set_column_statistics_enabled(column.into(), EnabledStatistics::None);
+                }
+                let writer = ArrowWriter::try_new(to, schema, Some(properties.build()));
+                Self::Parquet(Box::new(writer.map_err(io::Error::other)?))
+            }
+            Kind::Arrow => Self::Arrow(FileWriter::try_new(to, &schema).map_err(of_arrow)?),
+        })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> io::Result<()> {
+        match self {
+            Self::Parquet(writer) => {
+                writer.write(batch).map_err(io::Error::other)?;
+                // A row group is in memory until it is written.
+                if writer.in_progress_size() >= limits::TABLE_ROW_GROUP_BYTES {
+                    writer.flush().map_err(io::Error::other)?;
+                }
+                Ok(())
+            }
+            Self::Arrow(writer) => writer.write(batch).map_err(of_arrow),
+        }
+    }
+
+    fn end(self) -> io::Result<W> {
+        match self {
+            Self::Parquet(writer) => writer.into_inner().map_err(io::Error::other),
+            Self::Arrow(writer) => writer.into_inner().map_err(of_arrow),
+        }
+    }
+}
+
+/// Copies a spool without the records of these rows.
+///
+/// # Errors
+///
+/// It is no spool, or cannot be read or written.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(crate) fn copy_without(mut spool: impl BufRead, rows: &RowSet, mut to: impl Write) -> io::Result<()> {
+    while let Some(batches) = next_stream(&mut spool)? {
+        for batch in batches {
+            let batch = batch.map_err(of_arrow)?;
+            let no_rows =
+                || io::Error::new(io::ErrorKind::InvalidData, "a batch of the spool has no column of rows");
+            let numbers =
+                batch.column_by_name("row").and_then(|column| column.as_primitive_opt::<UInt64Type>());
+            let stays =
+                numbers.ok_or_else(no_rows)?.values().iter().map(|&row| Some(!rows.contains(Row(row))));
+            let rest = filter_record_batch(&batch, &stays.collect::<BooleanArray>()).map_err(of_arrow)?;
+            if rest.num_rows() > 0 {
+                write_stream(&rest, &mut to)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn reader(path: &Path) -> io::Result<impl BufRead> {
+    let file = open_own(path, OpenOptions::new().read(true))?;
+    Ok(BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file))
+}
+
+/// A batch as a whole stream.
+fn write_stream(batch: &RecordBatch, to: impl Write) -> io::Result<()> {
+    let mut writer = StreamWriter::try_new(to, &batch.schema()).map_err(of_arrow)?;
+    writer.write(batch).and_then(|()| writer.finish()).map_err(of_arrow)?;
+    writer.into_inner().map_err(of_arrow)?.flush()
+}
+
+/// The next stream of a spool; none at its end.
+fn next_stream<R: BufRead>(spool: &mut R) -> io::Result<Option<StreamReader<&mut R>>> {
+    if spool.fill_buf()?.is_empty() {
+        return Ok(None);
+    }
+    StreamReader::try_new(spool, None).map(Some).map_err(of_arrow)
+}
+
+fn of_arrow(error: ArrowError) -> io::Error {
+    match error {
+        ArrowError::IoError(_, error) => error,
+        error => io::Error::other(error),
+    }
+}
