@@ -166,7 +166,7 @@ impl Pending {
 /// Writes batches in the format of a table.
 enum Writer<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
-    Arrow(FileWriter<W>),
+    Arrow(Box<FileWriter<W>>),
 }
 
 impl<W: Write + Send> Writer<W> {
@@ -186,7 +186,7 @@ impl<W: Write + Send> Writer<W> {
                 let writer = ArrowWriter::try_new(to, schema, Some(properties.build()));
                 Self::Parquet(Box::new(writer.map_err(io::Error::other)?))
             }
-            Kind::Arrow => Self::Arrow(FileWriter::try_new(to, &schema).map_err(of_arrow)?),
+            Kind::Arrow => Self::Arrow(Box::new(FileWriter::try_new(to, &schema).map_err(of_arrow)?)),
         })
     }
 
@@ -261,8 +261,5 @@ fn next_stream<R: BufRead>(spool: &mut R) -> io::Result<Option<StreamReader<&mut
 }
 
 fn of_arrow(error: ArrowError) -> io::Error {
-    match error {
-        ArrowError::IoError(_, error) => error,
-        error => io::Error::other(error),
-    }
+    if let ArrowError::IoError(_, error) = error { error } else { io::Error::other(error) }
 }
