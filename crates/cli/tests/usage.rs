@@ -82,7 +82,7 @@ fn flags_that_are_wrong_are_refused() {
         (&["waterfall", "r.ndjson", "-o", "w.png"], "SVG only"),
         (&["waterfall", "r.CSV"], "only NDJSON"),
         (&["-o", "x.json", url, url], "perhaps -o x.ndjson is meant"),
-        (&["-o", "x.PARQUET", url], "not built yet"),
+        (&["-o", "x.WARC.GZ", url], "not built yet"),
         (&["@urls.txt.XZ"], "unpack"),
         (&["compare", "--scale", "100"], "--scale"),
         (&["compare", "--runs", "0"], "--runs"),
