@@ -41,7 +41,6 @@ fn flags_that_are_wrong_are_refused() {
         (&["--cacert", "/nowhere/at/all", url], "/nowhere/at/all"),
         (&["--speed-time", "1ms", url], "--speed-time"),
         (&["--window", "0", url], "--window"),
-        (&["-o", "out.parquet", url], "not built yet"),
         (&["-o", "out.warc.gz", url], "not built yet"),
         (&["-o", "out.har", url], "not built yet"),
         (&["-o", "page.html", url, url], "DIR/"),

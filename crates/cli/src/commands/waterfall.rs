@@ -27,7 +27,7 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
 
 fn read(path: &Path) -> Result<Chart, Error> {
     let suffix = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    if matches!(suffix.as_str(), "har" | "parquet" | "csv" | "gz") {
+    if matches!(suffix.as_str(), "har" | "parquet" | "arrow" | "csv" | "gz") {
         return Err(Error::Usage(format!(
             "{}: only NDJSON results are drawn so far: run it with a further -o F.ndjson",
             path.display()

@@ -105,7 +105,7 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
 /// True for a file format that is not supported.
 fn is_packed(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
-    [".xz", ".bz2", ".parquet"].iter().any(|suffix| path.ends_with(suffix))
+    [".xz", ".bz2", ".parquet", ".arrow"].iter().any(|suffix| path.ends_with(suffix))
 }
 
 /// The error for an argument that is no URL, with a remedy if the message has none.
