@@ -71,13 +71,18 @@ fn a_set_is_cancelled_as_one_and_still_gives_all() {
     let executor = executor(1);
     let mut set = JobSet::new();
     let (begun, begins) = mpsc::channel();
+    let (open, gate) = mpsc::channel::<()>();
     set.insert(executor.submit_cancellable(move |token| {
         begun.send(()).unwrap();
-        until_told(token)
+        let told = until_told(token);
+        // The others would run if its thread became free before they are cancelled.
+        let _ = gate.recv();
+        told
     }));
     (0..5).for_each(|_| set.insert(executor.submit(|| "ran")));
     begins.recv().unwrap();
     set.cancel_all();
+    drop(open);
     let results: Vec<_> = std::iter::from_fn(|| block_on(set.next())).collect();
     assert_eq!(results.iter().filter(|result| matches!(result, Err(JobError::Cancelled))).count(), 5);
     assert_eq!(results.iter().filter(|result| matches!(result, Ok("told"))).count(), 1);
