@@ -88,6 +88,7 @@
 //!   causes no wake-ups.
 //! - **Panics are contained.** A panic of a closure is returned by its job. One in a `Drop`, a waker or a hook ends no thread.
 //! - **Forks.** In a forked child the executor has no threads, and every call returns an error ([`Rejected::Forked`]); build a new one there.
+//!   No thread can start in a child that was forked while another thread was starting or ending: the standard library holds a lock then.
 //!
 //! # Features
 //!

@@ -1,4 +1,7 @@
 //! In a forked child the pool has no threads: a clear error, never a hang.
+//!
+//! One test, in a program of its own, and no thread starts or ends while it forks: the standard library holds a lock meanwhile, and in
+//! a child that was forked then, no thread can start.
 
 #![cfg(target_os = "linux")]
 // Helpers of tests, too, may do what tests may.
@@ -7,6 +10,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -41,8 +45,34 @@ fn is_forked(result: &Result<i32, JobError>) -> bool {
 }
 
 #[test]
-fn a_child_is_told_and_the_parent_goes_on() {
-    let executor = Executor::builder().max_workers(2).min_workers(1).build().unwrap();
+fn a_forked_child_is_told() {
+    // The test's, and mostly one of the harness.
+    let others = threads();
+    a_child_is_told_and_the_parent_goes_on(others);
+    a_child_that_was_forked_inside_a_wait_is_told_on_any_thread(others);
+    three_hundred_forks_under_load_all_answer(others);
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// Waits until the process has this number of threads, and gives one that has just started the time to get to its work.
+fn settle(number: usize) {
+    while threads() != number {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(Duration::from_millis(100));
+}
+
+/// Waits until the threads of the executor have ended, and the others are left.
+fn end(executor: &Executor, others: usize) {
+    assert!(executor.shutdown_blocking(Shutdown::Drain, None).is_complete());
+    settle(others);
+}
+
+fn a_child_is_told_and_the_parent_goes_on(others: usize) {
+    let executor = Executor::builder().max_workers(1).build().unwrap();
     block_on(executor.submit(|| 1)).unwrap();
     let (go, gate) = std::sync::mpsc::channel::<()>();
     let before = executor.submit(move || i32::from(gate.recv().is_ok()));
@@ -68,6 +98,7 @@ fn a_child_is_told_and_the_parent_goes_on() {
     go.send(()).unwrap();
     assert_eq!(block_on(before.unwrap()).unwrap(), 1);
     assert_eq!(block_on(executor.submit(|| 7)).unwrap(), 7);
+    end(&executor, others);
 }
 
 /// Waits for a job, forks between two polls of it, and gives in the parent how the child has ended.
@@ -101,8 +132,7 @@ fn forks_in_a_poll(mut job: Job<i32>) -> i32 {
     }
 }
 
-#[test]
-fn a_child_that_was_forked_inside_a_wait_is_told_on_any_thread() {
+fn a_child_that_was_forked_inside_a_wait_is_told_on_any_thread(others: usize) {
     let executor = Executor::builder().max_workers(2).build().unwrap();
     let hold = || {
         let (go, gate) = std::sync::mpsc::channel::<()>();
@@ -115,6 +145,7 @@ fn a_child_that_was_forked_inside_a_wait_is_told_on_any_thread() {
     let (go, job) = hold();
     assert_eq!(executor.submit(move || forks_in_a_poll(job)).wait().unwrap(), 0);
     drop(go);
+    end(&executor, others);
 }
 
 /// Every call there is, in a child that was forked while other threads made these calls: each must answer, none may hang.
@@ -149,15 +180,25 @@ fn answers(executor: &Executor, view: &Executor, job: Job<i32>, many: Vec<Job<i3
     right && block_on(busy).is_ok() && new.submit(|| 5).wait().is_ok()
 }
 
-#[test]
-fn three_hundred_forks_under_load_all_answer() {
-    let executor = Executor::builder().max_workers(4).build().unwrap();
+fn three_hundred_forks_under_load_all_answer(others: usize) {
+    let executor = Executor::builder().max_workers(4).min_workers(4).build().unwrap();
     let view = executor.limited("view", 2);
-    let stop = AtomicBool::new(false);
+    let (stop, running) = (AtomicBool::new(false), Barrier::new(4));
+    // With a deadline to come, the thread of the deadlines stays; so do the workers, which run once together.
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let closed = executor.limited("closed", 1);
+    let last = closed.submit(move || drop(gate.recv())).timeout(Duration::from_secs(600));
+    let together = Arc::new(Barrier::new(3));
+    let starts = (0..3).map(|_| {
+        let together = Arc::clone(&together);
+        executor.submit(move || drop(together.wait()))
+    });
+    block_on(overlapped::gather(starts)).unwrap();
     std::thread::scope(|threads| {
         for number in 0..3 {
-            let (executor, view, stop) = (&executor, &view, &stop);
+            let (executor, view, stop, running) = (&executor, &view, &stop, &running);
             threads.spawn(move || {
+                running.wait();
                 while !stop.load(Ordering::Relaxed) {
                     let from = if number == 0 { view } else { executor };
                     let jobs = (0..50).map(|n| from.submit(move || n).timeout(Duration::from_secs(60)));
@@ -168,6 +209,9 @@ fn three_hundred_forks_under_load_all_answer() {
                 }
             });
         }
+        running.wait();
+        // Four workers, that of the deadlines, and the three here.
+        settle(others + 8);
         let mut failed = Vec::new();
         for _ in 0..300 {
             let job = executor.submit(|| 1);
@@ -183,4 +227,7 @@ fn three_hundred_forks_under_load_all_answer() {
         // 14 is the alarm's signal: a child that hung. 256: one that got a wrong answer.
         assert!(failed.is_empty(), "{failed:?}");
     });
+    drop(open);
+    last.wait().unwrap();
+    end(&executor, others);
 }
