@@ -351,7 +351,8 @@ fn a_part_that_does_not_go_on_is_not_appended() {
     let first = answer("200 x\r\nETag: \"v1\"", 10, "01234");
     let wrong = answer("206 x\r\nContent-Range: bytes 5-9/10", 5, "56789");
     let missing = answer("404 x", 4, "none");
-    let right = answer("206 x\r\nContent-Range: bytes 4-9/10", 6, "456789");
+    // After a part that was not asked for nothing is continued.
+    let right = answer("200 x", 10, "0123456789");
     let (url, server) = answers(vec![first, wrong, missing, right]);
     let path = PathBuf::from(directory.path("body"));
     let arguments = [&*url, "-C", "-", "-o", path.to_str().unwrap()];
@@ -359,7 +360,30 @@ fn a_part_that_does_not_go_on_is_not_appended() {
         run(&arguments).check_code(code);
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "0123456789");
-    server.join().unwrap();
+    let asked = server.join().unwrap();
+    let ranges: Vec<_> = asked.iter().map(|request| request.contains("\r\nrange: bytes=4-\r\n")).collect();
+    assert_eq!(ranges, [false, true, false, false]);
+}
+
+/// The server ignores `If-Range`: half of the file was of one version and half of another.
+#[test]
+fn a_part_of_another_version_is_not_appended() {
+    for second in
+        ["206 x\r\nETag: \"v2\"\r\nContent-Range: bytes 4-9/10", "416 x\r\nContent-Range: bytes */3"]
+    {
+        let directory = Directory::new();
+        let first = answer("200 x\r\nETag: \"v1\"", 10, "01234");
+        let (url, server) =
+            answers(vec![first, answer(second, 6, "efghij"), answer("200 x", 10, "abcdefghij")]);
+        let path = PathBuf::from(directory.path("body"));
+        let arguments = [&*url, "-C", "-", "-o", path.to_str().unwrap()];
+        run(&arguments).check_code(1);
+        let ran = run(&arguments);
+        assert!(matches!(ran.code, Some(1 | 3)) && !path.exists(), "{ran:?}");
+        run(&arguments).check_code(0);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "abcdefghij");
+        assert!(!server.join().unwrap()[2].contains("\r\nrange: "));
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct Batch {
     columns: Columns,
     fields: Fields,
     rows: usize,
-    body_bytes: usize,
+    bytes: usize,
 }
 
 impl Batch {
@@ -59,7 +59,8 @@ impl Batch {
         let body = if self.fields.body { body(&record.body)? } else { None };
         self.columns.push(record, body.as_deref());
         self.rows += 1;
-        self.body_bytes += body.map_or(0, |body| body.len());
+        let texts = record.url.len() + record.meta.as_ref().map_or(0, |meta| meta.len());
+        self.bytes += body.map_or(0, |body| body.len()) + record.headers.bytes() + texts;
         Ok(())
     }
 
@@ -69,17 +70,17 @@ impl Batch {
         self.rows
     }
 
-    /// Bytes of bodies in it.
+    /// Bytes of bodies, heads and other texts of any length in it.
     #[must_use]
-    pub fn body_bytes(&self) -> usize {
-        self.body_bytes
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The batch; the next records begin another.
     pub fn finish(&mut self) -> RecordBatch {
         let (schema, arrays) = std::mem::take(&mut self.columns).finish(self.fields);
         let options = RecordBatchOptions::new().with_row_count(Some(std::mem::take(&mut self.rows)));
-        self.body_bytes = 0;
+        self.bytes = 0;
         RecordBatch::try_new_with_options(schema, arrays, &options)
             .expect("each record has a value in every column")
     }

@@ -325,6 +325,16 @@ fn a_part_that_was_not_asked_for_fails_its_row() {
         assert_eq!((error(&record), record.status), (expected, Some(206)), "{content_range}");
         assert_eq!(record.body.inline().is_some(), expected.is_empty(), "{content_range}");
     }
+    // Its length is only in its range: the connection says where it ends.
+    for (text, expected) in [("rig", "body.truncated"), ("right", ""), ("righter", "body.range_mismatch")] {
+        let head = "HTTP/1.1 206 x\r\nContent-Range: bytes 0-4/200\r\nConnection: close\r\n\r\n";
+        let script = Script::new().send([head.as_bytes(), text.as_bytes()].concat()).close();
+        let server = Server::builder().route("/part", script).start();
+        let headers = vec![("Range".to_owned(), "bytes=0-4".to_owned())];
+        let request = Request { headers, ..Request::default() };
+        let record = fetch_one(Config { request, ..config() }, server.url("/part"));
+        assert_eq!(error(&record), expected, "{text}");
+    }
     let untold = part("bytes=0-4", 206, &[], "untold");
     assert_eq!(error(&untold), "body.range_mismatch");
     let whole = part("bytes=0-4", 200, &[], "0123456789");

@@ -495,7 +495,7 @@ pub const FILE_CLOCK_PAUSE: Nanos = Nanos::from_millis(1);
 pub const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
 /// Records after which a batch of a table is full.
 pub const TABLE_BATCH_ROWS: usize = 4_096;
-/// Bytes of bodies after which a batch of a table is full.
+/// Bytes of bodies and heads after which a batch of a table is full.
 pub const TABLE_BATCH_BYTES: usize = 4 << 20;
 /// Bytes of a row group of Parquet, compressed and in memory, at which the next one begins.
 pub const TABLE_ROW_GROUP_BYTES: usize = 32 << 20;

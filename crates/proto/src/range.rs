@@ -33,7 +33,9 @@ impl Part {
         fits.then_some(part)
     }
 
-    fn bytes(self) -> u64 {
+    /// Its length.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
         self.last - self.first + 1
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
 import sys
 from collections.abc import Callable
@@ -111,3 +112,12 @@ def test_a_column_gives_its_urls(url: Url, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(TypeError, match="reading a table takes pyarrow or polars"):
         overlapped.fetch(columns[0])
+
+
+def test_dates_and_decimals_of_a_table_are_texts_of_meta(url: Url) -> None:
+    day = datetime.date(2026, 1, 31)
+    frame = polars.DataFrame({"url": [url("/ok")], "day": [day], "price": [decimal.Decimal("1.50")]})
+    (record,) = overlapped.fetch(frame)
+    assert record.meta is not None and record.meta == {"day": "2026-01-31", "price": "1.50"}
+    with pytest.raises(ValueError, match="column 'blob' has bytes"):
+        list(overlapped.fetch(polars.DataFrame({"url": [url("/ok")], "blob": [b"x"]})))

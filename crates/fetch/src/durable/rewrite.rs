@@ -69,8 +69,8 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
     let row_of: fn(&Columns, &[u8]) -> Option<u64> = match output.format {
         Format::Ndjson => row_done_of_json,
         Format::Csv => row_done_of_csv,
-        // A directory does not show it. A table that has no state beside it is whole, and is replaced only by `--overwrite`.
-        Format::Files | Format::Parquet | Format::Arrow => return Ok(None),
+        Format::Parquet | Format::Arrow => |_, _| None,
+        Format::Files => return Ok(None),
     };
     let file = match open_own(&output.path, OpenOptions::new().read(true)) {
         // What is no plain file is refused when it is opened to be written to.
@@ -81,6 +81,10 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
     };
     if !file.metadata()?.is_file() {
         return Ok(None);
+    }
+    if output.format.is_table() {
+        let recorded = recorded_table(file, output.format).map_err(|error| at(&output.path, &error))?;
+        return Ok(recorded.map(|(rows, others)| Recorded { rows, others }));
     }
     let mut file = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
     let (mut recorded, mut record, mut columns) = (Recorded::default(), Vec::new(), Columns::default());
@@ -240,7 +244,12 @@ fn copy_lines(
 }
 
 #[cfg(feature = "tables")]
-use crate::sink::table::copy_without as copy_table;
+use crate::sink::table::{copy_without as copy_table, recorded as recorded_table};
+
+#[cfg(not(feature = "tables"))]
+fn recorded_table(_: std::fs::File, _: Format) -> io::Result<Option<(RowSet, u64)>> {
+    Ok(None)
+}
 
 #[cfg(not(feature = "tables"))]
 fn copy_table(_: impl BufRead, _: &RowSet, _: impl Write) -> io::Result<()> {

@@ -61,6 +61,19 @@ impl PartFile {
         Ok(bytes.map(|bytes| Left { bytes, validator: validator.to_owned() }))
     }
 
+    /// Lets the next run begin anew.
+    ///
+    /// # Errors
+    ///
+    /// What is left cannot be removed.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub fn forget(path: &Path) -> io::Result<()> {
+        remove(&beside(path, FROM))
+    }
+
     /// Begins the body of `url` anew, or goes on behind `left` without its last `again` bytes, which come again.
     ///
     /// # Errors

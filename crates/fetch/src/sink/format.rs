@@ -10,7 +10,7 @@ use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::csv::Guard;
 
 #[cfg(feature = "tables")]
-use super::table::{Kind, Table};
+use super::table::{Kind, Table, building};
 use super::{Existing, Files, Lines, OutputFile, Sink};
 use crate::body::spool::RunId;
 use crate::fs::{Moment, is_pipe};
@@ -246,7 +246,8 @@ fn file(path: &Path, beginning: &Beginning, existing: Existing) -> io::Result<Ou
 fn table(opening: Opening, format: Format) -> io::Result<Box<dyn Sink>> {
     let Opening { id, path, beginning, options } = opening;
     let is_new = !matches!(beginning, Beginning::Resumed { .. });
-    if is_new && options.existing == Existing::Keep && path.symlink_metadata().is_ok() {
+    let is_taken = [&path, &building(&path)].into_iter().any(|path| path.symlink_metadata().is_ok());
+    if is_new && options.existing == Existing::Keep && is_taken {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let spool_path = format.appended(&path).into_owned();

@@ -5,14 +5,15 @@
 //! temporary name. The spool of a run that keeps its state is kept with it, and removed with it: a failed row that is fetched
 //! again replaces its record there.
 
-use std::fs::OpenOptions;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::UInt64Type;
 use arrow_array::{BooleanArray, RecordBatch};
-use arrow_ipc::reader::StreamReader;
+use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::concat::concat_batches;
@@ -23,11 +24,13 @@ use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::row_set::RowSet;
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
-use super::{Cut, OutputFile, Sink, at, sync_name};
+use super::{Cut, Format, OutputFile, Sink, at, sync_name};
 use crate::arrow::{Batch, schema};
 use crate::fs::{WholeFile, open_own};
 
@@ -67,6 +70,9 @@ impl Table {
         id: Option<SinkId>,
     ) -> io::Result<Self> {
         WholeFile::check(&path)?;
+        if building(&path).file_name().is_some_and(|name| name.len() > NAME_BYTES_MAX) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "its name is too long"));
+        }
         Ok(Self { kind, path, fields, spool, spool_path, batch: Batch::new(fields), id })
     }
 
@@ -77,9 +83,21 @@ impl Table {
         write_stream(&self.batch.finish(), BufWriter::new(&mut self.spool))
     }
 
+    /// Builds the table beside its place, and moves it there. What a killed run has left of an earlier try is replaced.
     fn build(&self) -> io::Result<()> {
+        let building = building(&self.path);
+        remove(&building)?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&building)?;
+        let built = self.write_to(file).and_then(|()| fs::rename(&building, &self.path));
+        if built.is_err() {
+            let _ = remove(&building);
+        }
+        built?;
+        sync_name(&self.path)
+    }
+
+    fn write_to(&self, file: File) -> io::Result<()> {
         let mut spool = reader(&self.spool_path)?;
-        let file = WholeFile::create(&self.path, 0o666)?;
         let mut writer = Writer::begin(self.kind, schema(self.fields), BufWriter::new(file))?;
         let mut pending = Pending::default();
         while let Some(batches) = next_stream(&mut spool)? {
@@ -94,17 +112,15 @@ impl Table {
             writer.write(&pending.take()?)?;
         }
         let file = writer.end()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync()?;
-        file.finish()?;
-        sync_name(&self.path)
+        file.sync_all()
     }
 }
 
 impl Sink for Table {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
         self.batch.push(record)?;
-        let is_full = self.batch.rows() >= limits::TABLE_BATCH_ROWS
-            || self.batch.body_bytes() >= limits::TABLE_BATCH_BYTES;
+        let is_full =
+            self.batch.rows() >= limits::TABLE_BATCH_ROWS || self.batch.bytes() >= limits::TABLE_BATCH_BYTES;
         if is_full { self.write_out() } else { Ok(()) }
     }
 
@@ -184,7 +200,7 @@ impl<W: Write + Send> Writer<W> {
                         .set_column_statistics_enabled(column.into(), EnabledStatistics::None);
                 }
                 let writer = ArrowWriter::try_new(to, schema, Some(properties.build()));
-                Self::Parquet(Box::new(writer.map_err(io::Error::other)?))
+                Self::Parquet(Box::new(writer.map_err(of_parquet)?))
             }
             Kind::Arrow => Self::Arrow(Box::new(FileWriter::try_new(to, &schema).map_err(of_arrow)?)),
         })
@@ -193,10 +209,10 @@ impl<W: Write + Send> Writer<W> {
     fn write(&mut self, batch: &RecordBatch) -> io::Result<()> {
         match self {
             Self::Parquet(writer) => {
-                writer.write(batch).map_err(io::Error::other)?;
+                writer.write(batch).map_err(of_parquet)?;
                 // A row group is in memory until it is written.
                 if writer.in_progress_size() >= limits::TABLE_ROW_GROUP_BYTES {
-                    writer.flush().map_err(io::Error::other)?;
+                    writer.flush().map_err(of_parquet)?;
                 }
                 Ok(())
             }
@@ -206,7 +222,7 @@ impl<W: Write + Send> Writer<W> {
 
     fn end(self) -> io::Result<W> {
         match self {
-            Self::Parquet(writer) => writer.into_inner().map_err(io::Error::other),
+            Self::Parquet(writer) => writer.into_inner().map_err(of_parquet),
             Self::Arrow(writer) => writer.into_inner().map_err(of_arrow),
         }
     }
@@ -240,6 +256,61 @@ pub(crate) fn copy_without(mut spool: impl BufRead, rows: &RowSet, mut to: impl 
     Ok(())
 }
 
+/// The longest name of a file.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Where a table is until it is whole.
+pub(super) fn building(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".building");
+    path.with_file_name(name)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The rows of a table that succeeded, and the number of its other records; `None`: it is no table of records.
+///
+/// # Errors
+///
+/// It cannot be read.
+///
+/// # Blocking
+///
+/// On the disk, for two of its columns.
+pub(crate) fn recorded(file: File, format: Format) -> io::Result<Option<(RowSet, u64)>> {
+    const COLUMNS: [&str; 2] = ["row", "ok"];
+    let (mut rows, mut others) = (RowSet::default(), 0);
+    let mut add = |batch: RecordBatch| {
+        let column = |name| batch.column_by_name(name);
+        let numbers = column("row").and_then(|column| column.as_primitive_opt::<UInt64Type>())?;
+        let oks = column("ok").and_then(|column| column.as_boolean_opt())?;
+        for (number, ok) in numbers.iter().zip(oks) {
+            let is_new = ok == Some(true) && number.is_some_and(|number| rows.insert(Row(number)));
+            others += u64::from(!is_new);
+        }
+        Some(())
+    };
+    let added = if format == Format::Parquet {
+        let Ok(builder) = ParquetRecordBatchReaderBuilder::try_new(file) else { return Ok(None) };
+        let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
+        let batches = builder.with_projection(mask).build().map_err(of_parquet)?;
+        batches
+            .map(|batch| batch.map_err(of_arrow))
+            .map(|batch| Ok(add(batch?)))
+            .collect::<io::Result<Option<()>>>()
+    } else {
+        let Ok(reader) = FileReader::try_new(BufReader::new(file), None) else { return Ok(None) };
+        reader.map(|batch| Ok(add(batch.map_err(of_arrow)?))).collect()
+    }?;
+    Ok(added.map(|()| (rows, others)))
+}
+
 fn reader(path: &Path) -> io::Result<impl BufRead> {
     let file = open_own(path, OpenOptions::new().read(true))?;
     Ok(BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file))
@@ -258,6 +329,14 @@ fn next_stream<R: BufRead>(spool: &mut R) -> io::Result<Option<StreamReader<&mut
         return Ok(None);
     }
     StreamReader::try_new(spool, None).map(Some).map_err(of_arrow)
+}
+
+fn of_parquet(error: ParquetError) -> io::Error {
+    if let ParquetError::External(error) = error {
+        error.downcast().map_or_else(io::Error::other, |error| *error)
+    } else {
+        io::Error::other(error)
+    }
 }
 
 fn of_arrow(error: ArrowError) -> io::Error {

@@ -3,6 +3,8 @@ pyarrow or a relation of DuckDB."""
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import itertools
 import json
 from collections.abc import Iterable, Iterator
@@ -37,9 +39,20 @@ def _row(row: dict[str, Any], url_column: str, own: Iterable[str], others: Itera
     taken = {name: row[name] for name in own}
     if isinstance(taken.get("meta"), str):
         taken["meta"] = json.loads(taken["meta"])
-    if meta := {name: row[name] for name in others if row[name] is not None}:
+    if meta := {name: _plain(name, row[name]) for name in others if row[name] is not None}:
         taken["meta"] = {**(taken.get("meta") or {}), **meta}
     return {**taken, "url": row[url_column]}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value as JSON has it: points in time in ISO 8601, numbers of decimal digits as text."""
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (datetime.timedelta, decimal.Decimal)):
+        return str(value)
+    if isinstance(value, bytes):
+        raise ValueError(f"column {name!r} has bytes, which are no JSON: leave it out of the table")
+    return value
 
 
 def _batches(source: Any) -> Iterator[list[Any]]:

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use overlapped_fetch::{Begun, PartFile, Receiver, Sink, WholeFile};
+use overlapped_fetch::{Begun, Left, PartFile, Receiver, Sink, WholeFile};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::header;
 use overlapped_proto::range::Part;
@@ -90,6 +90,12 @@ impl Sink for One {
 
 impl State {
     fn accept(&mut self, record: &Record) -> io::Result<()> {
+        if let (Some(Continued { left: Some(_), .. }), Target::File(path)) =
+            (&self.plan.continued, &self.plan.target)
+            && cannot_be_continued(record)
+        {
+            PartFile::forget(path).map_err(|error| at(path, &error))?;
+        }
         if matches!(self.out, Out::Waiting) && !self.take_whole(record)? {
             return Ok(());
         }
@@ -209,12 +215,30 @@ impl Plan {
 fn part(path: &Path, continued: &Continued, head: &Begun) -> io::Result<PartFile> {
     const PARTIAL: u16 = 206;
     let left = continued.left.as_ref().filter(|_| head.status == PARTIAL);
+    if left.is_some_and(|left| !is_of_the_same(left, &head.headers)) {
+        PartFile::forget(path)?;
+        let what = "the body has changed since, and the server sent a part of the new one: run it again to fetch all of it";
+        return Err(io::Error::other(what));
+    }
     let part = head.headers.first("content-range").and_then(Part::parse);
     if left.is_some() && part.is_none_or(|part| part.total.is_none()) {
         return Err(io::Error::other("the server does not say how long the whole body is"));
     }
     let validator = left.map_or_else(|| validator(&head.headers), |left| Some(left.validator.clone()));
     PartFile::open(path, &continued.url, validator, left.map(|left| (left, 1)), MODE)
+}
+
+/// True if nothing shows that a part is of another body than what is left.
+fn is_of_the_same(left: &Left, headers: &Headers) -> bool {
+    let name = if left.validator.starts_with('"') { "etag" } else { "last-modified" };
+    headers.first(name).is_none_or(|validator| validator == left.validator.as_bytes())
+}
+
+/// True if what is left can never be continued: the next run begins anew.
+fn cannot_be_continued(record: &Record) -> bool {
+    const RANGE_NOT_SATISFIABLE: u16 = 416;
+    let kind = record.failure.as_ref().map(|failure| failure.kind);
+    record.status == Some(RANGE_NOT_SATISFIABLE) || kind == Some(ErrorKind::BodyRangeMismatch)
 }
 
 /// What proves that a later response is of the same body: a strong entity tag, or a date of a second in which it can no longer have

@@ -189,7 +189,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 return Ok(());
             }
             Decision::Stay => match self.judge_range(&connection) {
-                Ok(()) => self.keep(&mut connection, &mut share).await,
+                Ok(length) => {
+                    let kept = self.keep(&mut connection, &mut share).await;
+                    kept.and_then(|kept| length.map_or(Ok(()), |bytes| self.check_part(bytes)).map(|()| kept))
+                }
                 Err(failure) => Err(failure),
             },
         };

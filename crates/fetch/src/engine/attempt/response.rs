@@ -1,15 +1,17 @@
 //! What an attempt does with a response: it follows a redirect, reads the body, or leaves the body to the caller.
 
+use std::cmp::Ordering;
+
 use bytes::Bytes;
 use overlapped_proto::archive::is_archive;
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::job::Job;
+use overlapped_proto::job::{Job, Method};
 use overlapped_proto::keepalive::Lease;
 use overlapped_proto::limits;
 use overlapped_proto::notes::Note;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
-use overlapped_proto::range;
+use overlapped_proto::range::{self, Part};
 use overlapped_proto::record::Headers;
 use overlapped_proto::redirect::{self, Decision};
 use overlapped_proto::retry;
@@ -57,15 +59,34 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         trust.identifies() && !self.job.crossed_origin && self.job.url.scheme() == "https"
     }
 
-    /// A part of a body must be the one that was asked for.
-    pub(super) fn judge_range(&mut self, connection: &Connection) -> Result<(), Failure> {
-        let Some(asked) = self.range.take() else { return Ok(()) };
+    /// A part of a body must be the one that was asked for. Returns its length if only its range says how long it is.
+    pub(super) fn judge_range(&mut self, connection: &Connection) -> Result<Option<u64>, Failure> {
+        let Some(asked) = self.range.take() else { return Ok(None) };
         let headers = &self.outcome.headers;
         let (part, kind) = (headers.first("content-range"), headers.first("content-type"));
-        if range::judge(&asked, part, kind, connection.bytes_left())? {
+        let length = connection.bytes_left();
+        if range::judge(&asked, part, kind, length)? {
             self.outcome.notes.add(Note::MultipartRanges);
+            return Ok(None);
         }
-        Ok(())
+        let has_body = *self.requester.plan.template.method_now(self.job) != Method::Head;
+        let is_untold = has_body && length.is_none();
+        Ok(part.and_then(Part::parse).filter(|_| is_untold).map(Part::bytes))
+    }
+
+    /// Checks that the body of a part has the length of its range.
+    ///
+    /// # Errors
+    ///
+    /// `body.truncated`, `body.range_mismatch`: it is shorter or longer.
+    pub(super) fn check_part(&self, bytes: u64) -> Result<(), Failure> {
+        let sent = self.outcome.drained.wire_bytes;
+        let kind = match sent.cmp(&bytes) {
+            Ordering::Equal => return Ok(()),
+            Ordering::Less => ErrorKind::BodyTruncated,
+            Ordering::Greater => ErrorKind::BodyRangeMismatch,
+        };
+        Err(Failure::new(kind, format!("the server sent {sent} bytes of a range of {bytes}")))
     }
 
     /// Reads the body of a redirect, without decoding it, to keep the connection alive; true if it was complete.
