@@ -187,11 +187,13 @@ fn three_hundred_forks_under_load_all_answer(others: usize) {
     // With a deadline to come, the thread of the deadlines stays; so do the workers, which run once together.
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let closed = executor.limited("closed", 1);
-    let last = closed.submit(move || drop(gate.recv())).timeout(Duration::from_secs(600));
+    let last = closed.submit(move || assert!(gate.recv().is_err())).timeout(Duration::from_secs(600));
     let together = Arc::new(Barrier::new(3));
     let starts = (0..3).map(|_| {
         let together = Arc::clone(&together);
-        executor.submit(move || drop(together.wait()))
+        executor.submit(move || {
+            together.wait();
+        })
     });
     block_on(overlapped::gather(starts)).unwrap();
     std::thread::scope(|threads| {
