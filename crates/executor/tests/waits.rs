@@ -227,6 +227,37 @@ fn a_circle_through_the_first_of_several_results_is_an_error_of_one() {
     assert_eq!(dead, 1);
 }
 
+/// Jobs that cannot begin were noted before it: it was refused, and dropped, in the place of one of them.
+#[test]
+fn a_job_that_was_added_to_a_set_of_refused_ones_is_given() {
+    ends(|| {
+        let (full, other) = (without_stand_ins(1), executor(2));
+        let inner = full.clone();
+        let job = full.submit(move || {
+            let mut set: JobSet<u32> = JobSet::new();
+            set.insert(other.submit(|| 0));
+            (1..5).for_each(|n| set.insert(inner.submit(move || n)));
+            let mut results = Vec::new();
+            block_on(async {
+                while let Some(result) = set.next().await {
+                    if is_dead(&result) && !results.iter().any(is_dead) {
+                        set.insert(other.submit(|| {
+                            std::thread::sleep(Duration::from_millis(50));
+                            100
+                        }));
+                    }
+                    results.push(result);
+                }
+            });
+            results
+        });
+        let results = job.wait().unwrap();
+        assert_eq!(results.iter().filter(|result| is_dead(result)).count(), 4, "{results:?}");
+        let given: Vec<u32> = results.iter().filter_map(|result| result.as_ref().ok().copied()).collect();
+        assert_eq!(given, [0, 100], "{results:?}");
+    });
+}
+
 #[test]
 fn a_job_that_was_refused_to_a_set_is_not_given_again_when_it_ends() {
     // Its place in the set is not another's before it has told its end.

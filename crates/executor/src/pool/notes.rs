@@ -22,7 +22,8 @@ pub(crate) fn note_awaited<U: AsRef<[Arc<Unit>]>>(
     let noted = with_current(&pool, |current| {
         let (awaited, units) = (current.awaited.as_mut()?, units.as_ref());
         if awaited.waker.will_wake(cx.waker()) {
-            if units.iter().any(|unit| awaited.dead.iter().any(|dead| dead.is(unit))) {
+            let is_dead = |unit: &Arc<Unit>| awaited.dead.iter().any(|dead| dead.is(unit));
+            if !units.is_empty() && units.iter().all(is_dead) {
                 return None;
             }
             // If there are any, it was polled before, with the same waker.
