@@ -493,6 +493,8 @@ pub const FILE_TWINS_KEPT: usize = 16_384;
 pub const FILE_CLOCK_PAUSE: Nanos = Nanos::from_millis(1);
 /// The size of the buffer in which an output is written, and read.
 pub const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
+/// The longest name of a file that the usual file systems take.
+pub const SYSTEM_NAME_BYTES_MAX: usize = 255;
 /// Records after which a batch of a table is full.
 pub const TABLE_BATCH_ROWS: usize = 4_096;
 /// Bytes of bodies and heads after which a batch of a table is full.

@@ -66,12 +66,9 @@ pub struct Recorded {
 ///
 /// On the disk, for all of the output.
 pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
-    let row_of: fn(&Columns, &[u8]) -> Option<u64> = match output.format {
-        Format::Ndjson => row_done_of_json,
-        Format::Csv => row_done_of_csv,
-        Format::Parquet | Format::Arrow => |_, _| None,
-        Format::Files => return Ok(None),
-    };
+    if output.format == Format::Files {
+        return Ok(None);
+    }
     let file = match open_own(&output.path, OpenOptions::new().read(true)) {
         // What is no plain file is refused when it is opened to be written to.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
@@ -82,10 +79,15 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
     if !file.metadata()?.is_file() {
         return Ok(None);
     }
-    if output.format.is_table() {
-        let recorded = recorded_table(file, output.format).map_err(|error| at(&output.path, &error))?;
-        return Ok(recorded.map(|(rows, others)| Recorded { rows, others }));
-    }
+    let row_of: fn(&Columns, &[u8]) -> Option<u64> = match output.format {
+        Format::Ndjson => row_done_of_json,
+        Format::Csv => row_done_of_csv,
+        Format::Parquet | Format::Arrow => {
+            let recorded = recorded_table(file, output.format).map_err(|error| at(&output.path, &error))?;
+            return Ok(recorded.map(|(rows, others)| Recorded { rows, others }));
+        }
+        Format::Files => unreachable!("a directory has no records"),
+    };
     let mut file = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
     let (mut recorded, mut record, mut columns) = (Recorded::default(), Vec::new(), Columns::default());
     if output.format == Format::Csv && read_record(&mut file, output.format, &mut record)? {

@@ -70,7 +70,7 @@ impl Table {
         id: Option<SinkId>,
     ) -> io::Result<Self> {
         WholeFile::check(&path)?;
-        if building(&path).file_name().is_some_and(|name| name.len() > NAME_BYTES_MAX) {
+        if building(&path).file_name().is_some_and(|name| name.len() > limits::SYSTEM_NAME_BYTES_MAX) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "its name is too long"));
         }
         Ok(Self { kind, path, fields, spool, spool_path, batch: Batch::new(fields), id })
@@ -255,9 +255,6 @@ pub(crate) fn copy_without(mut spool: impl BufRead, rows: &RowSet, mut to: impl 
     }
     Ok(())
 }
-
-/// The longest name of a file.
-const NAME_BYTES_MAX: usize = 255;
 
 /// Where a table is until it is whole.
 pub(super) fn building(path: &Path) -> PathBuf {
