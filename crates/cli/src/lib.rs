@@ -8,7 +8,9 @@
 mod commands;
 mod report;
 mod flags;
+mod page;
 mod picture;
+mod results;
 mod terminal;
 mod shell;
 mod exit;

@@ -79,13 +79,16 @@ fn flags_that_are_wrong_are_refused() {
         (&["-s", "--summary", "/nowhere/at/all.json", url], "no directory /nowhere/at:"),
         (&["--waterfall", "w.png", url], "SVG only"),
         (&["waterfall", "r.ndjson", "-o", "w.png"], "SVG only"),
-        (&["waterfall", "r.CSV"], "only NDJSON"),
+        (&["waterfall", "r.CSV"], "a further -o F.ndjson"),
+        (&["report", "r.ndjson", "-o", "r.txt"], "ends with .html"),
+        (&["--report", "r.svg", url], "ends with .html"),
+        (&["report", "r.ndjson"], "report results.ndjson -o report.html"),
         (&["-o", "x.json", url, url], "perhaps -o x.ndjson is meant"),
         (&["-o", "x.WARC.GZ", url], "not built yet"),
         (&["@urls.txt.XZ"], "unpack"),
         (&["compare", "--scale", "100"], "--scale"),
         (&["compare", "--runs", "0"], "--runs"),
-        (&["waterfall", "results.har"], "NDJSON"),
+        (&["waterfall", "results.har"], "results.har"),
     ] {
         run(words).check_refused(2, text);
     }

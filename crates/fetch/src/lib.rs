@@ -44,6 +44,8 @@ pub mod sink;
 mod body;
 #[cfg(feature = "arrow")]
 pub mod arrow;
+#[cfg(feature = "tables")]
+pub mod tables;
 mod net;
 mod memory;
 mod summary;

@@ -3,6 +3,7 @@
 mod fetch;
 mod compare;
 mod waterfall;
+mod report;
 mod journal;
 mod generate;
 
@@ -25,6 +26,7 @@ pub(crate) fn run(words: &[OsString]) -> Result<Ending, Error> {
             Command::Compare(flags) => compare::run(&flags),
             Command::Journal(flags) => journal::run(&flags),
             Command::Waterfall(flags) => waterfall::run(&flags),
+            Command::Report(flags) => report::run(&flags),
             Command::Completions { shell } => print(&generate::completions(shell)),
             Command::Man { command } => print(&generate::man(command.as_deref())?),
         },

@@ -73,6 +73,7 @@ fn swallowed(command: &str, last: &str) -> Option<String> {
 fn missing(command: &str) -> String {
     let (what, example) = match command {
         "waterfall" => ("the result of a run", "waterfall results.ndjson"),
+        "report" => ("the result of a run and the name of the page", "report results.ndjson -o report.html"),
         "journal" => ("what to do (cat, verify, repair) and the state of a run", "journal verify results.ndjson.run"),
         "completions" => ("the name of a shell", "completions bash"),
         _ => return "nothing to do: give a URL, @FILE or -, as in: overlapped @urls.txt -o results.ndjson (overlapped help)".to_owned(),

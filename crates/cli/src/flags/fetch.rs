@@ -69,6 +69,9 @@ pub(crate) struct Flags {
     /// Draw the run into an SVG picture.
     #[arg(long, value_name = "F.svg", value_parser = values::picture)]
     pub(crate) waterfall: Option<PathBuf>,
+    /// Make a page of the run: figures, hosts, errors, waterfall.
+    #[arg(long, value_name = "F.html", value_parser = values::page)]
+    pub(crate) report: Option<PathBuf>,
     /// Write the figures of the run, as JSON.
     #[arg(long, value_name = "F.json")]
     pub(crate) summary: Option<PathBuf>,

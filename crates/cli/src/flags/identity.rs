@@ -104,6 +104,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         // What the run shows, and how it begins.
         write_out: _,
         waterfall: _,
+        report: _,
         summary: _,
         resume: _,
         retry_failed: _,

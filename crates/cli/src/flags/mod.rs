@@ -16,6 +16,7 @@ mod data;
 pub(crate) mod compare;
 pub(crate) mod fetch;
 pub(crate) mod waterfall;
+pub(crate) mod report;
 pub(crate) mod journal;
 pub(crate) mod input;
 pub(crate) mod output;
@@ -61,8 +62,10 @@ pub(crate) enum Command {
     Fetch(Box<fetch::Flags>),
     /// Time sequential, thread pool and native async, side by side.
     Compare(compare::Flags),
-    /// Draw a run from its NDJSON output.
+    /// Draw a run from its results.
     Waterfall(waterfall::Flags),
+    /// Make a page of a run from its results: figures, hosts, errors, waterfall.
+    Report(report::Flags),
     /// Inspect the state that a run keeps beside its output.
     Journal(journal::Flags),
     /// Print completions for a shell.
@@ -221,7 +224,7 @@ mod tests {
         check_error("intranet", "https://intranet");
         check_error("fecth", "fetch");
         check_error("comapre", "perhaps `compare` is meant");
-        check_error("help nothing", "fetch, compare, waterfall, journal, completions, man");
+        check_error("help nothing", "fetch, compare, waterfall, report, journal, completions, man");
         check_error("-j -1 http://a/", "--parallel-max: `-1`: a whole number is wanted, from 1 to");
         check_error("--url-col http://a/", "`http://a/` is the value of the flag before it");
         check_error("--polite=1 http://a/", "--polite takes no value");
@@ -235,6 +238,8 @@ mod tests {
         check_error("-4 -6 http://a/", "cannot be used");
         check_error("fetch", "URL");
         check_error("waterfall", "overlapped waterfall results.ndjson");
+        check_error("report", "overlapped report results.ndjson -o report.html");
+        check_error("report results.ndjson", "overlapped report results.ndjson -o report.html");
         check_error("waterfall a b", "`b` is one word too many");
         check_error("journal", "verify results.ndjson.run");
         check_error("completions", "completions bash");

@@ -47,6 +47,7 @@ pub(crate) struct Plan {
     /// The jar that the rows share.
     pub(crate) cookies: Option<Cookies>,
     pub(crate) waterfall: Option<PathBuf>,
+    pub(crate) report: Option<PathBuf>,
     pub(crate) summary: Option<PathBuf>,
     /// What is fetched, as it was asked for.
     pub(crate) title: String,
@@ -196,6 +197,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
         durable,
         cookies,
         waterfall: flags.waterfall,
+        report: flags.report,
         summary: flags.summary,
         title: title(&flags.inputs),
     })
@@ -496,6 +498,7 @@ fn reports(flags: &Flags) -> impl Iterator<Item = Named<'_>> {
     let reports = [
         ("--summary", flags.summary.as_deref()),
         ("--waterfall", flags.waterfall.as_deref()),
+        ("--report", flags.report.as_deref()),
         ("-c", flags.cookie_jar.as_deref()),
     ];
     reports.into_iter().filter_map(|(flag, path)| Some((flag, path?)))

@@ -8,7 +8,8 @@ use super::unknown;
 use crate::shell::quote;
 
 /// The names of the commands.
-pub(super) const COMMANDS: [&str; 6] = ["fetch", "compare", "waterfall", "journal", "completions", "man"];
+pub(super) const COMMANDS: [&str; 7] =
+    ["fetch", "compare", "waterfall", "report", "journal", "completions", "man"];
 
 /// The message for an argument that is no URL; `None` if it may be a URL, possibly without its scheme.
 pub(super) fn slip(word: &str) -> Option<String> {

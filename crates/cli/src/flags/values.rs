@@ -261,6 +261,13 @@ pub(crate) fn picture(text: &str) -> Result<PathBuf, &'static str> {
     is_svg.then(|| text.into()).ok_or("a picture is written as SVG only: give a name that ends with .svg")
 }
 
+/// A page, written as HTML.
+pub(crate) fn page(text: &str) -> Result<PathBuf, &'static str> {
+    let lower = text.to_ascii_lowercase();
+    let is_html = lower.ends_with(".html") || lower.ends_with(".htm") || text.starts_with("/dev/");
+    is_html.then(|| text.into()).ok_or("a report is written as HTML: give a name that ends with .html")
+}
+
 /// Requests at once.
 pub(crate) fn requests(text: &str) -> Result<usize, String> {
     at_least_one(text, limits::PARALLEL_MAX_MAX)

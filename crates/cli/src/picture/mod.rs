@@ -21,7 +21,7 @@ const BARS_MAX: usize = 80;
 /// The most characters of a label, which bounds the memory of a picture.
 const LABEL_CHARS_MAX: usize = 2_048;
 /// The most characters of a result; the longest name of an error has 24.
-const RESULT_CHARS_MAX: usize = 64;
+pub(crate) const RESULT_CHARS_MAX: usize = 64;
 /// The longest phase that is drawn, in seconds: about thirty years. A larger number in a file is invalid.
 const PHASE_S_MAX: f64 = 1e9;
 
@@ -51,10 +51,10 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    const COUNT: usize = 10;
+    pub(crate) const COUNT: usize = 10;
 
     /// Every phase, in chronological order.
-    const ALL: [Self; Self::COUNT] = [
+    pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Blocked,
         Self::Earlier,
         Self::Dns,
@@ -67,7 +67,7 @@ impl Phase {
         Self::Failed,
     ];
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Blocked => "blocked",
             Self::Earlier => "earlier attempts",
@@ -150,7 +150,7 @@ impl Bar {
 }
 
 /// Truncates a text to a number of characters.
-fn bounded(text: &str, chars_max: usize) -> String {
+pub(crate) fn bounded(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
         Some((end, _)) => [text.get(..end).unwrap_or(text), "…"].concat(),
         None => text.to_owned(),

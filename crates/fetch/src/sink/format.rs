@@ -10,10 +10,12 @@ use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::csv::Guard;
 
 #[cfg(feature = "tables")]
-use super::table::{Kind, Table, building};
+use super::table::{Table, building};
 use super::{Existing, Files, Lines, OutputFile, Sink};
 use crate::body::spool::RunId;
 use crate::fs::{Moment, is_pipe};
+#[cfg(feature = "tables")]
+use crate::tables::Kind;
 
 /// A format of outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::UInt64Type;
 use arrow_array::{BooleanArray, RecordBatch};
-use arrow_ipc::reader::{FileReader, StreamReader};
+use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use overlapped_proto::job::Row;
@@ -24,24 +24,14 @@ use overlapped_proto::limits;
 use overlapped_proto::record::Record;
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::row_set::RowSet;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::{Cut, Format, OutputFile, Sink, at, sync_name};
 use crate::arrow::{Batch, schema};
 use crate::fs::{WholeFile, open_own};
-
-/// What a table is written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Row groups, compressed with zstd.
-    Parquet,
-    /// Arrow's file format, also called Feather, version 2.
-    Arrow,
-}
+use crate::tables::{Kind, Reader, of_arrow, of_parquet};
 
 /// A table, and its spool.
 pub(super) struct Table {
@@ -293,18 +283,13 @@ pub(crate) fn recorded(file: File, format: Format) -> io::Result<Option<(RowSet,
         }
         Some(())
     };
-    let added = if format == Format::Parquet {
-        let Ok(builder) = ParquetRecordBatchReaderBuilder::try_new(file) else { return Ok(None) };
-        let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
-        let batches = builder.with_projection(mask).build().map_err(of_parquet)?;
-        batches
-            .map(|batch| batch.map_err(of_arrow))
-            .map(|batch| Ok(add(batch?)))
-            .collect::<io::Result<Option<()>>>()
-    } else {
-        let Ok(reader) = FileReader::try_new(BufReader::new(file), None) else { return Ok(None) };
-        reader.map(|batch| Ok(add(batch.map_err(of_arrow)?))).collect()
-    }?;
+    let kind = if format == Format::Parquet { Kind::Parquet } else { Kind::Arrow };
+    let batches = match Reader::open(file, kind, &COLUMNS) {
+        Ok(batches) => batches,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let added = batches.map(|batch| Ok(add(batch?))).collect::<io::Result<Option<()>>>()?;
     Ok(added.map(|()| (rows, others)))
 }
 
@@ -326,16 +311,4 @@ fn next_stream<R: BufRead>(spool: &mut R) -> io::Result<Option<StreamReader<&mut
         return Ok(None);
     }
     StreamReader::try_new(spool, None).map(Some).map_err(of_arrow)
-}
-
-fn of_parquet(error: ParquetError) -> io::Error {
-    if let ParquetError::External(error) = error {
-        error.downcast().map_or_else(io::Error::other, |error| *error)
-    } else {
-        io::Error::other(error)
-    }
-}
-
-fn of_arrow(error: ArrowError) -> io::Error {
-    if let ArrowError::IoError(_, error) = error { error } else { io::Error::other(error) }
 }

@@ -6,10 +6,10 @@ mod again;
 mod one;
 mod over;
 mod sinks;
+mod pictures;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::durable::Earlier;
 use overlapped_fetch::sink::Format;
@@ -20,11 +20,11 @@ use overlapped_proto::plural::plural;
 use overlapped_proto::sanitize::escape;
 
 use self::one::One;
+use self::pictures::Pictures;
 use crate::exit::{Ending, Error};
 use crate::flags::cookies::Cookies;
 use crate::flags::fetch::Flags;
 use crate::flags::plan::{Main, Plan, plan};
-use crate::picture::{Chart, svg};
 use crate::report::figures::counted;
 use crate::report::watch::{Seen, Watch};
 use crate::report::{summary, write_whole};
@@ -69,7 +69,7 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     }
     let writes_only_files = plan.sinks.main == Main::Nothing
         && plan.sinks.outputs.iter().all(|output| output.format == Format::Files);
-    let chart = Arc::new(Mutex::new(Chart::default()));
+    let pictures = Pictures::of(&plan);
     let mut made = sinks::Made::default();
     // The settings and the list are checked before an output is touched.
     let mut bulk = Bulk::new(plan.config)?.input(plan.input).input_options(plan.input_options);
@@ -94,8 +94,8 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     for sink in sinks::open(&plan.sinks, plan.show, earlier.as_ref(), &mut made)? {
         bulk = bulk.sink(sink);
     }
-    if plan.waterfall.is_some() {
-        bulk = bulk.sink(Box::new(sinks::Picture(Arc::clone(&chart))));
+    if let Some(pictures) = &pictures {
+        bulk = bulk.sink(Box::new(pictures.clone()));
     }
     let run = bulk.start()?;
     made.keep();
@@ -135,10 +135,7 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     if let Some(path) = &plan.summary {
         write_whole(path, summary::json(&run, seen.held).as_bytes())?;
     }
-    if let Some(path) = &plan.waterfall {
-        let chart = std::mem::take(&mut *chart.lock().unwrap_or_else(PoisonError::into_inner));
-        write_whole(path, svg::draw(&chart.since_start(), &plan.title).as_bytes())?;
-    }
+    pictures.map_or(Ok(()), |pictures| pictures.write())?;
     let failed_before = earlier.is_some_and(|earlier| earlier.failed > 0);
     Ok(ending(&run, &seen, failed_before))
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use overlapped_fetch::Sink;
 use overlapped_fetch::durable::{Earlier, Output};
@@ -13,7 +12,6 @@ use overlapped_proto::sanitize::{escape, shown};
 use crate::exit::Error;
 use crate::flags::plan::{Main, Show, Sinks};
 use crate::flags::write_out::WriteOut;
-use crate::picture::{Bar, Chart};
 use crate::report::figures;
 use crate::terminal;
 
@@ -199,19 +197,5 @@ fn row(record: &Record) -> String {
     match &record.failure {
         Some(failure) => format!("{url}: {}", escape(&failure.to_string())),
         None => url,
-    }
-}
-
-/// Records the times of the rows, for `--waterfall`.
-pub(super) struct Picture(pub(super) Arc<Mutex<Chart>>);
-
-impl Sink for Picture {
-    fn accept(&mut self, record: &mut Record) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(Bar::of(record));
-        Ok(())
-    }
-
-    fn commit(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

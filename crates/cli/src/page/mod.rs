@@ -1,0 +1,163 @@
+//! The report of a run: one self-contained HTML page, from a row at a time, in bounded memory. No I/O, no clock.
+//!
+//! The page is `page.html` with the figures as JSON in it; its script draws them. Its size does not grow with the run: of
+//! hosts, failed rows, slow rows and rows in the waterfall a bounded number is kept ([`Page::html`]).
+
+mod timeline;
+mod hosts;
+mod rows;
+mod histogram;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use overlapped_proto::sanitize;
+use serde_json::{Value, json};
+
+use self::histogram::Histogram;
+use self::hosts::Hosts;
+use self::rows::{Failures, Sample, Slowest, line};
+use self::timeline::Timeline;
+use crate::picture::{Bar, Phase, RESULT_CHARS_MAX, bounded};
+use crate::results::{Entry, PHASES};
+
+/// The page, without its title and its figures.
+const TEMPLATE: &str = include_str!("page.html");
+/// Where they go.
+const TITLE: &str = "{{title}}";
+const FIGURES: &str = "{{figures}}";
+
+/// The most bytes of a page.
+const PAGE_BYTES_MAX: usize = 2_000_000;
+/// The phases of [`Entry::phases_s`], and what follows them: all but `blocked`, which the list makes.
+const PHASE_NAMES: [&str; PHASES] =
+    ["waiting for a place", "dns", "connect", "tls", "send", "wait", "receive"];
+/// The most names of errors that are counted apart; a file from elsewhere may have any.
+const ERRORS_MAX: usize = 200;
+
+/// The figures of a run.
+#[derive(Default)]
+pub(crate) struct Page {
+    rows: u64,
+    ok: u64,
+    never_started: u64,
+    attempts: u64,
+    bytes: u64,
+    statuses: BTreeMap<u16, u64>,
+    errors: BTreeMap<String, u64>,
+    total: Histogram,
+    phases: [Histogram; PHASES],
+    timeline: Timeline,
+    hosts: Hosts,
+    slowest: Slowest,
+    failures: Failures,
+    sample: Sample,
+}
+
+impl Page {
+    /// Adds a row.
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        self.rows += 1;
+        self.ok += u64::from(entry.ok);
+        self.attempts += u64::from(entry.attempts);
+        self.bytes += entry.bytes;
+        if let Some(status) = entry.status {
+            *self.statuses.entry(status).or_default() += 1;
+        }
+        if let Some(error) = entry.error.as_ref().filter(|_| !entry.ok) {
+            let name = bounded(&sanitize::escape(error), RESULT_CHARS_MAX);
+            let is_counted = self.errors.len() < ERRORS_MAX || self.errors.contains_key(&name);
+            *self.errors.entry(if is_counted { name } else { "others".to_owned() }).or_default() += 1;
+        }
+        let bar = Bar::of_entry(entry);
+        let took_s = took_s(entry);
+        for (histogram, phase) in self.phases.iter_mut().zip(entry.phases_s) {
+            phase.into_iter().for_each(|s| histogram.add(s));
+        }
+        took_s.into_iter().for_each(|s| self.total.add(s));
+        self.hosts.add(entry, took_s);
+        let Some(bar) = bar else {
+            self.never_started += 1;
+            self.failures.add(entry, None);
+            return;
+        };
+        self.timeline.add(bar.active_s(), bar.end_s(), entry.ok);
+        if !entry.ok {
+            self.failures.add(entry, Some(&bar));
+        }
+        self.slowest.add(&bar);
+        self.sample.add(bar);
+    }
+
+    /// The page, under a title.
+    pub(crate) fn html(&self, title: &str) -> String {
+        // A row takes some 150 bytes, but up to a hundred times as many if its URL is long: then there are fewer.
+        let page = |share: usize| {
+            let figures = self.figures(share).to_string();
+            // So that no text ends the element, or begins a comment.
+            let figures = figures.replace('<', "\\u003c").replace('\u{2028}', "\\u2028");
+            let page = TEMPLATE.replace(TITLE, &escape(title));
+            // Behind the last place of the title, which may have any text.
+            let (before, after) =
+                page.rsplit_once(FIGURES).expect("the template has a place for the figures");
+            [before, &figures, after].concat()
+        };
+        let shares = [1, 2, 4, 8, 16, 32, 64, 1_024].map(page).into_iter();
+        let mut last = String::new();
+        for page in shares {
+            last = page;
+            if last.len() <= PAGE_BYTES_MAX {
+                break;
+            }
+        }
+        last
+    }
+
+    /// The figures, with one of `share` of the rows and hosts that are kept.
+    fn figures(&self, share: usize) -> Value {
+        let origin_s = self.timeline.first_s().unwrap_or_default();
+        let phases = PHASE_NAMES.iter().zip(&self.phases);
+        json!({
+            "rows": self.rows,
+            "ok": self.ok,
+            "never_started": self.never_started,
+            "attempts": self.attempts,
+            "bytes": self.bytes,
+            "started": self.timeline.first_s(),
+            "span_s": self.timeline.span_s(),
+            "statuses": self.statuses,
+            "errors": self.errors,
+            "total": self.total.figures(),
+            "phases": phases.map(|(name, histogram)| json!([name, histogram.figures()])).collect::<Value>(),
+            "phase_names": Phase::ALL.map(Phase::name),
+            "timeline": self.timeline.figures(),
+            "hosts": self.hosts.figures(share),
+            "slowest": self.slowest.bars(share).map(|bar| line(bar, origin_s)).collect::<Value>(),
+            "failures": self.failures.figures(share),
+            "sample": self.sample.figures(origin_s, share),
+        })
+    }
+}
+
+/// What the request took, from name resolution to its last byte; `None` if nothing was sent.
+fn took_s(entry: &Entry) -> Option<f64> {
+    let [_blocked, rest @ ..] = entry.phases_s;
+    let known = rest.iter().flatten();
+    (known.clone().count() > 0).then(|| known.sum())
+}
+
+/// A text for HTML.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            '"' => safe.push_str("&quot;"),
+            c => safe.push(c),
+        }
+    }
+    safe
+}

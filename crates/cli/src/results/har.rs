@@ -1,0 +1,209 @@
+//! HAR 1.2, as browsers and other tools export it. An entry at a time is in memory, whatever the file's size.
+
+use std::fmt;
+use std::io::BufRead;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use url::Url;
+
+use super::started::unix_seconds;
+use super::{Entry, no_result};
+use crate::exit::Error;
+
+/// Reads the entries of the archive.
+pub(super) fn read(input: impl BufRead, path: &Path, accept: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+    let mut json = serde_json::Deserializer::from_reader(input);
+    let entries = Entries { accept, number: 0 };
+    let read =
+        Within { name: "log", inner: Within { name: "entries", inner: entries } }.deserialize(&mut json);
+    read.and_then(|()| json.end()).map_err(|error| match error.io_error_kind() {
+        Some(kind) => Error::reading(path, &kind.into()),
+        None => no_result(path, &format!("line {}", error.line()), "it is no HAR"),
+    })
+}
+
+/// The value of one member of an object; the others are skipped.
+struct Within<S> {
+    name: &'static str,
+    inner: S,
+}
+
+impl<'de, S: DeserializeSeed<'de, Value = ()>> DeserializeSeed<'de> for Within<S> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de, Value = ()>> Visitor<'de> for Within<S> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object with {}", self.name)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let mut inner = Some(self.inner);
+        while let Some(name) = map.next_key::<String>()? {
+            match inner.take_if(|_| name == self.name) {
+                Some(inner) => map.next_value_seed(inner)?,
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        match inner {
+            Some(_) => Err(serde::de::Error::missing_field(self.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The list of entries.
+struct Entries<'a> {
+    accept: &'a mut dyn FnMut(Entry),
+    number: u64,
+}
+
+impl<'de> DeserializeSeed<'de> for Entries<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of entries")
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(mut self, mut list: S) -> Result<(), S::Error> {
+        while let Some(entry) = list.next_element::<HarEntry>()? {
+            (self.accept)(entry.entry(self.number));
+            self.number += 1;
+        }
+        Ok(())
+    }
+}
+
+/// An entry of the archive: one request. Times are in milliseconds; -1 means that a phase did not happen.
+#[derive(Deserialize)]
+struct HarEntry {
+    #[serde(default, rename = "startedDateTime")]
+    started: String,
+    request: Request,
+    response: Response,
+    #[serde(default)]
+    timings: Timings,
+    #[serde(default)]
+    time: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    #[serde(default)]
+    status: i64,
+    #[serde(default, rename = "_error")]
+    error: Option<String>,
+    #[serde(default)]
+    content: Content,
+}
+
+#[derive(Default, Deserialize)]
+struct Content {
+    #[serde(default)]
+    size: i64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Timings {
+    blocked: Option<f64>,
+    dns: Option<f64>,
+    connect: Option<f64>,
+    ssl: Option<f64>,
+    send: Option<f64>,
+    wait: Option<f64>,
+    receive: Option<f64>,
+}
+
+impl HarEntry {
+    fn entry(self, number: u64) -> Entry {
+        let Timings { blocked, dns, connect, ssl, send, wait, receive } = self.timings;
+        // The time of TLS is in that of `connect`.
+        let tls = ssl.filter(|ms| *ms >= 0.0);
+        let connect = connect.map(|ms| ms - tls.unwrap_or_default());
+        let phases_s = [blocked, dns, connect, tls, send, wait, receive]
+            .map(|ms| ms.filter(|ms| ms.is_finite() && *ms >= 0.0).map(|ms| ms / 1e3));
+        let blocked_s = phases_s.first().copied().flatten().unwrap_or_default();
+        // A response that never came has the status 0.
+        let status = u16::try_from(self.response.status).ok().filter(|status| *status > 0);
+        let ok = status.is_some_and(|status| status < 400);
+        let error = self.response.error.or_else(|| status.is_none().then(|| "no response".to_owned()));
+        Entry {
+            row: number,
+            host: Url::parse(&self.request.url).ok().and_then(|url| url.host_str().map(str::to_owned)),
+            url: self.request.url,
+            status,
+            ok,
+            error,
+            message: None,
+            attempts: 1,
+            bytes: u64::try_from(self.response.content.size).unwrap_or_default(),
+            // An entry starts with its wait for a connection, a row with its first attempt.
+            started_s: unix_seconds(&self.started).map(|started| started + blocked_s),
+            phases_s,
+            elapsed_s: self.time.filter(|ms| ms.is_finite() && *ms >= 0.0).map(|ms| ms / 1e3),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(har: &str) -> Result<Vec<Entry>, Error> {
+        let mut found = Vec::new();
+        read(har.as_bytes(), Path::new("a.har"), &mut |entry| found.push(entry)).map(|()| found)
+    }
+
+    #[test]
+    fn entries_are_rows() {
+        let found = entries(
+            r#"{"log":{"version":"1.2","pages":[{"id":"entries"}],"entries":[
+                {"startedDateTime":"1970-01-01T00:00:01.000+00:00","time":100,"request":{"url":"http://a.test/x","method":"GET"},
+                 "response":{"status":404,"content":{"size":7,"text":"x"}},
+                 "timings":{"blocked":10,"dns":-1,"connect":30,"ssl":20,"send":0,"wait":40,"receive":20}},
+                {"request":{"url":"no url"},"response":{"status":0}}],"creator":{}}}"#,
+        );
+        let [first, second] = &entries_of(found)[..] else { panic!("two entries") };
+        assert_eq!((first.host.as_deref(), first.status, first.ok), (Some("a.test"), Some(404), false));
+        assert_eq!((first.started_s, first.bytes, first.elapsed_s), (Some(1.01), 7, Some(0.1)));
+        let [blocked, dns, connect, tls, ..] = first.phases_s;
+        assert_eq!((blocked, dns, connect, tls), (Some(0.01), None, Some(0.01), Some(0.02)));
+        assert_eq!((second.row, second.status, second.result()), (1, None, "no response".to_owned()));
+    }
+
+    fn entries_of(found: Result<Vec<Entry>, Error>) -> Vec<Entry> {
+        found.unwrap_or_else(|_| panic!("a HAR"))
+    }
+
+    #[test]
+    fn what_is_no_har_is_refused() {
+        for har in
+            ["", "{}", "[]", r#"{"log":{}}"#, r#"{"log":{"entries":[{}]}}"#, r#"{"log":{"entries":[]}"#]
+        {
+            assert!(matches!(entries(har), Err(Error::Usage(_))), "{har}");
+        }
+        assert!(entries_of(entries(r#"{"log":{"entries":[]}}"#)).is_empty());
+    }
+}

@@ -1,0 +1,133 @@
+//! Results of a run, read back from its files: NDJSON, tables, and HAR. One row is in memory at a time.
+//!
+//! What a row has to say of its body and of its head is skipped. Files may come from elsewhere: all text in them is
+//! untrusted, and a value that is missing or has another type is unknown.
+
+mod lines;
+mod table;
+mod har;
+mod started;
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+
+use overlapped_fetch::tables::Kind;
+use overlapped_proto::record::Record;
+use overlapped_proto::time::Nanos;
+
+use crate::exit::Error;
+
+/// The number of phases.
+pub(crate) const PHASES: usize = 7;
+
+/// The columns that are read.
+const COLUMNS: [&str; 18] = [
+    "row",
+    "url",
+    "host",
+    "status",
+    "ok",
+    "error",
+    "error_message",
+    "attempts",
+    "bytes",
+    "started",
+    "blocked_ms",
+    "dns_ms",
+    "connect_ms",
+    "tls_ms",
+    "send_ms",
+    "wait_ms",
+    "receive_ms",
+    "elapsed_ms",
+];
+
+/// The result of one row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Entry {
+    /// Its number in the list, from 0.
+    pub(crate) row: u64,
+    /// The URL as the list gave it.
+    pub(crate) url: String,
+    /// The host that was asked last.
+    pub(crate) host: Option<String>,
+    pub(crate) status: Option<u16>,
+    pub(crate) ok: bool,
+    /// The name of its error, and what was seen.
+    pub(crate) error: Option<String>,
+    pub(crate) message: Option<String>,
+    /// Attempts that were started.
+    pub(crate) attempts: u16,
+    /// Bytes of the body, decoded.
+    pub(crate) bytes: u64,
+    /// When the first attempt started, in seconds since 1970.
+    pub(crate) started_s: Option<f64>,
+    /// Seconds of the phases of the last attempt: blocked, dns, connect, tls, send, wait, receive.
+    pub(crate) phases_s: [Option<f64>; PHASES],
+    /// Seconds from the moment the row was ready until it was done: all attempts and waits.
+    pub(crate) elapsed_s: Option<f64>,
+}
+
+impl Entry {
+    /// A finished row.
+    pub(crate) fn of(record: &Record) -> Self {
+        let t = &record.timing;
+        Self {
+            row: record.row.0,
+            url: record.url.to_string(),
+            host: record.host.as_deref().map(str::to_owned),
+            status: record.status,
+            ok: record.ok,
+            error: record.failure.as_ref().map(|failure| failure.kind.name().to_owned()),
+            message: record.failure.as_ref().map(|failure| failure.message.to_string()),
+            attempts: record.attempts,
+            bytes: record.bytes,
+            started_s: record.started_unix_us.map(|us| us as f64 / 1e6),
+            phases_s: [t.blocked, t.dns, t.connect, t.tls, t.send, t.wait, t.receive]
+                .map(|span| span.map(Nanos::as_secs_f64)),
+            elapsed_s: Some(record.elapsed.as_secs_f64()),
+        }
+    }
+
+    /// Its status, or the name of its error.
+    pub(crate) fn result(&self) -> String {
+        match (self.error.as_deref(), self.status) {
+            (None | Some("status"), Some(status)) => status.to_string(),
+            (Some(error), _) => error.to_owned(),
+            (None, None) => "-".to_owned(),
+        }
+    }
+}
+
+/// Reads the results at `path`, or NDJSON on standard input for `-`, and passes on each row.
+///
+/// # Errors
+///
+/// It cannot be read, or is no result of a run; the message names the line or the row.
+///
+/// # Blocking
+///
+/// On the disk.
+pub(crate) fn read(path: &Path, accept: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+    if path == Path::new("-") {
+        return lines::read(io::stdin().lock(), path, accept);
+    }
+    let open = || File::open(path).map_err(|error| Error::reading(path, &error));
+    let suffix = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    match suffix.as_str() {
+        "parquet" => table::read(open()?, Kind::Parquet, path, accept),
+        "arrow" | "feather" => table::read(open()?, Kind::Arrow, path, accept),
+        "har" => har::read(BufReader::new(open()?), path, accept),
+        "csv" | "tsv" | "gz" | "zst" => Err(Error::Usage(format!(
+            "{}: results are read from .ndjson, .parquet, .arrow and .har: run it with a further -o F.ndjson",
+            path.display()
+        ))),
+        _ => lines::read(BufReader::new(open()?), path, accept),
+    }
+}
+
+/// Why a file is no result.
+fn no_result(path: &Path, place: &str, what: &str) -> Error {
+    Error::Usage(format!("{} {place} is no record of `overlapped fetch`: {what}", path.display()))
+}

@@ -1,0 +1,126 @@
+//! Results in Parquet and in Arrow's file format, also as other programs have written them again.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
+};
+use arrow_array::{Array, RecordBatch};
+use overlapped_fetch::tables::{Kind, Reader};
+
+use super::started::unix_seconds;
+use super::{COLUMNS, Entry, no_result};
+use crate::exit::Error;
+
+/// Reads the columns that are needed, a batch at a time.
+pub(super) fn read(file: File, kind: Kind, path: &Path, accept: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+    let failed = |error: io::Error| {
+        if error.kind() == io::ErrorKind::InvalidData {
+            return Error::Usage(format!("{} is no table: {error}", path.display()));
+        }
+        Error::reading(path, &error)
+    };
+    let mut number = 0;
+    for batch in Reader::open(file, kind, &COLUMNS).map_err(failed)? {
+        let batch = batch.map_err(failed)?;
+        for at in 0..batch.num_rows() {
+            let entry = entry(&batch, at, number);
+            let place = || format!("row {number}");
+            accept(entry.ok_or_else(|| no_result(path, &place(), "it has no text in a column url"))?);
+            number += 1;
+        }
+    }
+    Ok(())
+}
+
+fn entry(batch: &RecordBatch, at: usize, number: u64) -> Option<Entry> {
+    let value = |name| Value::of(batch, name, at);
+    let ms = |name| value(name).number().filter(|ms| *ms >= 0.0).map(|ms| ms / 1e3);
+    let error = value("error").text();
+    Some(Entry {
+        row: value("row").whole().unwrap_or(number),
+        url: value("url").text()?,
+        host: value("host").text(),
+        status: value("status").whole(),
+        ok: value("ok").truth().unwrap_or(error.is_none()),
+        message: value("error_message").text(),
+        error,
+        attempts: value("attempts").whole().unwrap_or(1),
+        bytes: value("bytes").whole().unwrap_or_default(),
+        started_s: value("started").time(),
+        phases_s: ["blocked_ms", "dns_ms", "connect_ms", "tls_ms", "send_ms", "wait_ms", "receive_ms"]
+            .map(ms),
+        elapsed_s: ms("elapsed_ms"),
+    })
+}
+
+/// A place of a column; `None` if there is no such column or it is null.
+struct Value<'a>(Option<(&'a dyn Array, usize)>);
+
+impl<'a> Value<'a> {
+    fn of(batch: &'a RecordBatch, name: &str, at: usize) -> Self {
+        let column = batch.column_by_name(name).filter(|column| column.is_valid(at));
+        Self(column.map(|column| (column.as_ref(), at)))
+    }
+
+    fn text(&self) -> Option<String> {
+        let (array, at) = self.0?;
+        let text = array.as_string_opt::<i32>().map(|texts| texts.value(at));
+        let text = text.or_else(|| array.as_string_opt::<i64>().map(|texts| texts.value(at)));
+        text.or_else(|| array.as_string_view_opt().map(|texts| texts.value(at))).map(str::to_owned)
+    }
+
+    fn truth(&self) -> Option<bool> {
+        let (array, at) = self.0?;
+        array.as_boolean_opt().map(|truths| truths.value(at))
+    }
+
+    fn number(&self) -> Option<f64> {
+        let (array, at) = self.0?;
+        macro_rules! first_of {
+            ($($kind:ty),+) => {
+                None$(.or_else(|| array.as_primitive_opt::<$kind>().map(|numbers| numbers.value(at) as f64)))+
+            };
+        }
+        first_of!(
+            Float64Type,
+            UInt64Type,
+            UInt16Type,
+            Int64Type,
+            Int32Type,
+            UInt32Type,
+            Int16Type,
+            UInt8Type,
+            Int8Type,
+            Float32Type
+        )
+    }
+
+    /// A number without a fraction.
+    fn whole<T: TryFrom<u64>>(&self) -> Option<T> {
+        let number = self.number().filter(|number| *number >= 0.0 && number.fract() == 0.0)?;
+        T::try_from(number as u64).ok()
+    }
+
+    /// Seconds since 1970.
+    fn time(&self) -> Option<f64> {
+        let (array, at) = self.0?;
+        macro_rules! first_of {
+            ($($kind:ty, $unit:expr);+) => {
+                None$(.or_else(|| array.as_primitive_opt::<$kind>().map(|times| times.value(at) as f64 / $unit)))+
+            };
+        }
+        let time = first_of!(
+            TimestampMicrosecondType, 1e6;
+            TimestampNanosecondType, 1e9;
+            TimestampMillisecondType, 1e3;
+            TimestampSecondType, 1.0
+        );
+        time.or_else(|| unix_seconds(&self.text()?))
+    }
+}
