@@ -2,6 +2,7 @@
 
 use crate::error::ErrorKind;
 use crate::outcome::Failure;
+use crate::record::Headers;
 
 /// A part of a body: `bytes 0-99/200`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,30 @@ pub fn judge(
         Some(length) => Err(mismatch(format!("the server sent bytes {}, in {length} bytes", part.told()))),
         None => Ok(false),
     }
+}
+
+/// Judges a part whose request had this `If-Range`, so that it goes on with a body that was begun earlier: it must be of the same
+/// version of the same encoding, and say how long the whole is.
+///
+/// # Errors
+///
+/// `body.range_mismatch`: it shows that it is not, or does not say so.
+pub fn judge_continuation(if_range: &[u8], headers: &Headers) -> Result<(), Failure> {
+    let mismatch = |what: &str| {
+        let told = format!("the server sent a part that cannot be joined to what is there: {what}");
+        Err(Failure::new(ErrorKind::BodyRangeMismatch, told))
+    };
+    let name = if if_range.starts_with(b"\"") { "etag" } else { "last-modified" };
+    if headers.first(name).is_some_and(|validator| validator != if_range) {
+        return mismatch("the body has changed since");
+    }
+    if headers.all("content-encoding").any(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        return mismatch("it is compressed (Content-Encoding)");
+    }
+    if headers.first("content-range").and_then(Part::parse).is_some_and(|part| part.total.is_none()) {
+        return mismatch("the server does not say how long the whole body is");
+    }
+    Ok(())
 }
 
 /// A range that is asked for.
@@ -220,6 +245,33 @@ mod tests {
         check("bytes=0-4", "", "multipart/byteranges", Err("(multipart/byteranges)"));
         let longer = judge(b"bytes=0-4", Some(b"bytes 0-4/9"), None, Some(9)).unwrap_err();
         assert!(longer.message.ends_with("bytes 0-4 of 9, in 9 bytes"), "{}", longer.message);
+    }
+
+    #[test]
+    fn a_part_that_goes_on_is_of_the_same_version() {
+        let check = |if_range: &str, fields: &[(&str, &str)], told: &str| {
+            let mut headers = Headers::default();
+            fields.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
+            match judge_continuation(if_range.as_bytes(), &headers) {
+                Ok(()) => assert_eq!("", told, "{fields:?}"),
+                Err(failure) => {
+                    assert_eq!(failure.kind, ErrorKind::BodyRangeMismatch);
+                    assert!(failure.message.contains(told) && !told.is_empty(), "{failure}");
+                }
+            }
+        };
+        let (range, tag, date) =
+            (("content-range", "bytes 4-9/10"), "\"v1\"", "Tue, 03 Mar 2026 10:00:00 GMT");
+        check(tag, &[range], "");
+        check(tag, &[range, ("etag", tag), ("last-modified", date)], "");
+        check(date, &[range, ("etag", "\"any\""), ("last-modified", date)], "");
+        check(tag, &[range, ("content-encoding", " Identity")], "");
+        check(tag, &[range, ("etag", "\"v2\"")], "changed");
+        check(tag, &[range, ("etag", "W/\"v1\"")], "changed");
+        check(date, &[range, ("last-modified", "Tue, 03 Mar 2026 10:00:01 GMT")], "changed");
+        check(tag, &[range, ("content-encoding", "gzip")], "compressed");
+        check(tag, &[range, ("content-encoding", "identity"), ("content-encoding", "br")], "compressed");
+        check(tag, &[("content-range", "bytes 4-9/*")], "how long");
     }
 
     #[test]

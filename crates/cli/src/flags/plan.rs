@@ -213,8 +213,9 @@ fn title(inputs: &[String]) -> String {
 /// to send. A body that has changed since comes whole.
 fn continued(mut request: Request, sinks: &Sinks) -> Request {
     let Some(continued) = sinks.one.as_ref().and_then(|one| one.continued.as_ref()) else { return request };
-    // Ranges are those of the encoded body.
-    request.compressed = false;
+    // Ranges are those of the encoded body. One that is encoded nevertheless is decoded.
+    request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("accept-encoding"));
+    request.headers.push(("accept-encoding".to_owned(), "identity".to_owned()));
     if let Some(left) = &continued.left {
         request.headers.push(("range".to_owned(), format!("bytes={}-", left.bytes - 1)));
         request.headers.push(("if-range".to_owned(), left.validator.clone()));

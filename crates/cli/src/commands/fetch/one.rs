@@ -6,10 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use overlapped_fetch::{Begun, Left, PartFile, Receiver, Sink, WholeFile};
+use overlapped_fetch::{Begun, PartFile, Receiver, Sink, WholeFile};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::header;
-use overlapped_proto::range::Part;
 use overlapped_proto::record::{Body, Headers, HttpVersion, Record};
 
 use super::sinks::head_text;
@@ -211,27 +210,13 @@ impl Plan {
     }
 }
 
-/// The file of a body that is fetched in several runs. The engine has checked that a 206 goes on where it was asked to.
+/// The file of a body that is fetched in several runs. The engine has checked that a 206 goes on where it was asked to, with the
+/// same body.
 fn part(path: &Path, continued: &Continued, head: &Begun) -> io::Result<PartFile> {
     const PARTIAL: u16 = 206;
     let left = continued.left.as_ref().filter(|_| head.status == PARTIAL);
-    if left.is_some_and(|left| !is_of_the_same(left, &head.headers)) {
-        PartFile::forget(path)?;
-        let what = "the body has changed since, and the server sent a part of the new one: run it again to fetch all of it";
-        return Err(io::Error::other(what));
-    }
-    let part = head.headers.first("content-range").and_then(Part::parse);
-    if left.is_some() && part.is_none_or(|part| part.total.is_none()) {
-        return Err(io::Error::other("the server does not say how long the whole body is"));
-    }
     let validator = left.map_or_else(|| validator(&head.headers), |left| Some(left.validator.clone()));
     PartFile::open(path, &continued.url, validator, left.map(|left| (left, 1)), MODE)
-}
-
-/// True if nothing shows that a part is of another body than what is left.
-fn is_of_the_same(left: &Left, headers: &Headers) -> bool {
-    let name = if left.validator.starts_with('"') { "etag" } else { "last-modified" };
-    headers.first(name).is_none_or(|validator| validator == left.validator.as_bytes())
 }
 
 /// True if what is left can never be continued: the next run begins anew.

@@ -133,8 +133,8 @@ struct Attempt<'a, L: Locality, A> {
     terms: Terms<'a>,
     /// The body of the request cannot be sent again.
     uploads: bool,
-    /// The `Range` to which the response is a part (206).
-    range: Option<Box<[u8]>>,
+    /// The `Range` to which the response is a part (206), and the `If-Range` beside it.
+    range: Option<(Box<[u8]>, Option<Box<[u8]>>)>,
     /// Through which the server is reached.
     proxy: Option<&'a Proxy>,
     /// The request has cookies that belong to the run or to the caller.
@@ -242,10 +242,12 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             let failure = match self.send(&mut connection, &mut request, share).await {
                 Ok(head) => {
                     if head.status == PARTIAL && self.purpose == Purpose::Row {
-                        let mut fields = request.head.fields();
-                        self.range = fields
-                            .find(|(name, _)| name.eq_ignore_ascii_case("range"))
-                            .map(|(_, value)| value.into());
+                        let field = |wanted| {
+                            let mut fields = request.head.fields();
+                            let found = fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+                            found.map(|(_, value)| Box::from(value))
+                        };
+                        self.range = field("range").map(|range| (range, field("if-range")));
                     }
                     return Ok((connection, head));
                 }

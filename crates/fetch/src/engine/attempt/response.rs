@@ -61,7 +61,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
 
     /// A part of a body must be the one that was asked for. Returns its length if only its range says how long it is.
     pub(super) fn judge_range(&mut self, connection: &Connection) -> Result<Option<u64>, Failure> {
-        let Some(asked) = self.range.take() else { return Ok(None) };
+        let Some((asked, if_range)) = self.range.take() else { return Ok(None) };
         let headers = &self.outcome.headers;
         let (part, kind) = (headers.first("content-range"), headers.first("content-type"));
         let length = connection.bytes_left();
@@ -87,6 +87,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             Ordering::Greater => ErrorKind::BodyRangeMismatch,
         };
         Err(Failure::new(kind, format!("the server sent {sent} bytes of a range of {bytes}")))
+        if let Some(validator) = if_range {
+            range::judge_continuation(&validator, headers)?;
+        }
     }
 
     /// Reads the body of a redirect, without decoding it, to keep the connection alive; true if it was complete.
