@@ -172,3 +172,29 @@ fn bad_rows_are_not_held_in_memory() {
 fn lines(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count()
 }
+
+/// A file of 200 MB, of which nothing is on the disk, to four rows at once.
+#[test]
+fn a_file_that_is_sent_is_not_held_in_memory() {
+    const BYTES: u64 = 200 << 20;
+    let (server, directory) = (Server::start(), Directory::new());
+    let path = directory.write("sparse", "");
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(BYTES).unwrap();
+    let at = format!("@{path}");
+    let row =
+        |row| format!("{{\"url\":\"{}\",\"body_file\":\"sparse\"}}\n", server.url(&format!("/ok?{row}")));
+    let list = format!("@{}", directory.write("list.ndjson", (0..4).map(row).collect::<String>()));
+    let urls = format!("{}?[1-4]", server.url("/ok"));
+    for words in
+        [["-T", &path, &*urls], ["--data-binary", &at, &*urls], ["--body-dir", &directory.path(""), &*list]]
+    {
+        server.forget();
+        let measured = drain(start(&[&words[..], &["-s", "-m", "0", "-o", "-"]].concat()));
+        let records = program::records(std::str::from_utf8(&measured.stdout).unwrap());
+        assert!(records.len() == 4 && records.iter().all(|record| record["ok"] == true), "{records:?}");
+        let sizes: Vec<_> = server.seen().iter().map(|seen| seen.body_bytes).collect();
+        assert_eq!(sizes, [BYTES; 4], "{words:?}");
+        let peak = measured.peak_kib >> 10;
+        assert!(peak < 96, "{peak} MiB were held");
+    }
+}

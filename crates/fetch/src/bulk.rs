@@ -158,6 +158,9 @@ impl Bulk {
         let mut settings = self.settings.clone();
         let InputOptions { format, columns, skip, limit, shard } = &self.input_options;
         settings.list(*format, columns, *skip, *limit, *shard);
+        if let Some(file) = self.plan.template.body_file() {
+            settings.body_file(file)?;
+        }
         let listed = match &self.input {
             Input::File(path) => durable::Listed::File(path.clone()),
             Input::Urls(_) | Input::Rows(_) | Input::Batches(_) => durable::Listed::Elsewhere("the caller"),

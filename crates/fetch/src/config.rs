@@ -16,6 +16,7 @@ use overlapped_proto::netrc::Netrc;
 use overlapped_proto::proxy::Environment;
 
 use crate::cookies::CookieJar;
+use crate::fs::UploadFile;
 
 /// All settings of a run. Every default that is a number is a constant of `overlapped_proto::limits`.
 ///
@@ -62,6 +63,11 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Option<Bytes>,
+    /// Instead, a file whose content is sent.
+    pub body_file: Option<UploadFile>,
+    /// The directory beneath which rows may name files to send ([`Row::body_file`](crate::Row::body_file)). Whoever writes the
+    /// list can send any file in it anywhere. Without it such rows fail.
+    pub body_dir: Option<PathBuf>,
     /// User name and password for basic authentication, sent to the origin of the row's own URL only.
     pub user: Option<(String, String)>,
     /// The token for bearer authentication, sent to the origin of the row's own URL only.
@@ -300,6 +306,8 @@ impl Default for Request {
             user: None,
             bearer: None,
             netrc: None,
+            body_file: None,
+            body_dir: None,
             compressed: true,
         }
     }

@@ -80,7 +80,7 @@ pub use cookies::CookieJar;
 pub use engine::feed::{Batches, Input, InputOptions};
 pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};
-pub use fs::{Left, PartFile, WholeFile, check_open_files_limit, raise_open_files_limit};
+pub use fs::{Left, PartFile, UploadFile, WholeFile, check_open_files_limit, raise_open_files_limit};
 pub use futures_core::Stream;
 pub use overlapped_proto::bucket::{InvalidRate, Rate};
 pub use overlapped_proto::input::{BadRow, Format, Keep, Options as ColumnOptions};

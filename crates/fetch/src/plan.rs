@@ -270,6 +270,11 @@ impl Plan {
             return None;
         }
         let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    /// Bytes that are read at once of a file that is sent: with all requests in flight no more than their windows.
+    pub(crate) fn upload_block(&self) -> usize {
+        usize::try_from(self.windows.stream).unwrap_or(usize::MAX).min(limits::UPLOAD_BLOCK_BYTES)
+    }
+
         let message = reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"));
         Some(Failure::new(ErrorKind::Status, message))
     }
@@ -349,6 +354,11 @@ fn proxies(config: &config::Proxies) -> Result<Proxies, Error> {
         Ok(match user {
             Some((user, password)) => proxy.with_user(user, password),
             None => proxy,
+fn body_dir(path: &Path) -> Result<Arc<Folder>, Error> {
+    let failed = |error| Error::config(format!("body_dir: {}: {error}", path.display()));
+    Folder::open(path).map(Arc::new).map_err(failed)
+}
+
         })
     };
     let proxy = |text: &Option<String>| text.as_ref().map(parse).transpose();

@@ -38,6 +38,8 @@ pub struct Row {
     pub headers: Vec<(String, String)>,
     /// The body to send.
     pub body: Option<Vec<u8>>,
+    /// Instead, a file whose content is sent, beneath [`Request::body_dir`](crate::Request::body_dir).
+    pub body_file: Option<String>,
     /// The name of the row's own file, beneath the output directory.
     pub out: Option<String>,
     /// Sent as `If-None-Match`.
@@ -66,6 +68,7 @@ impl Row {
             method: self.method,
             headers: self.headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             body: self.body.map(Into::into),
+            body_file: self.body_file.map(Into::into),
             out: self.out.map(Into::into),
             etag: self.etag.map(Into::into),
             last_modified: self.last_modified.map(Into::into),

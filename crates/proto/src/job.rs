@@ -184,6 +184,8 @@ pub struct Ask {
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// The body to send.
     pub body: Option<Box<[u8]>>,
+    /// A file whose content is the body to send, beneath the directory that the run allows.
+    pub body_file: Option<Box<str>>,
     /// Where the row's own file goes, relative to the output directory.
     pub out: Option<Box<str>>,
     /// Sent as `If-None-Match`.
@@ -201,12 +203,29 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// True if it has a body of its own, in the row or in a file.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.body.is_some() || self.body_file.is_some()
+    }
+
     /// Bytes of its texts.
     fn bytes(&self) -> usize {
         let Self {
-            id, method: _, headers, body, out, etag, last_modified, sha256: _, timeout: _, meta, ..
+            id,
+            method: _,
+            headers,
+            body,
+            body_file,
+            out,
+            etag,
+            last_modified,
+            sha256: _,
+            timeout: _,
+            meta,
+            ..
         } = self;
-        let texts = [id, out, etag, last_modified, meta];
+        let texts = [id, body_file, out, etag, last_modified, meta];
         let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
         let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         texts + headers + body.as_ref().map_or(0, |body| body.len())

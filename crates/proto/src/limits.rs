@@ -260,7 +260,9 @@ pub const TLS_SETTINGS_MAX: usize = 64;
 pub const PROXIES_MAX: usize = 64;
 /// Event loops of blocking calls that a client keeps while they are not in use: one for each thread that calls at once.
 pub const CLIENT_RUNTIMES_IDLE_MAX: usize = 64;
-/// Bytes that are read at once from the reader of a request's body.
+/// A body of this size from a file of a flag is held in memory; a larger one is read from disk while it is sent.
+pub const UPLOAD_HELD_BYTES_MAX: u64 = 1 << 20;
+/// Bytes that are read at once from the file or the reader of a request's body.
 pub const UPLOAD_BLOCK_BYTES: usize = 64 << 10;
 
 // --- time ----------------------------------------------------------------------------------------------------

@@ -222,6 +222,8 @@ fn a_body_makes_a_post() {
     let names: Vec<_> = json.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     assert_eq!(names, ["Accept: text/html", "content-type: application/json"]);
     assert_eq!(row(r#""json":0,"method":"PATCH""#).method, Some(Method::Patch));
+    let file = row(r#""body_file":"a/b""#);
+    assert_eq!((file.body_file.as_deref(), file.method), (Some("a/b"), Some(Method::Post)));
 }
 
 #[test]
@@ -237,7 +239,10 @@ fn bad_options_make_a_bad_row() {
     check(r#""body_base64":"?""#, InputFormat, "body_base64 is not Base64");
     check(r#""body":"a","json":1"#, InputFormat, "json is a second body");
     check(r#""url":"http://b/""#, InputFormat, "url is given twice");
-    check(r#""body_file":"x""#, InputFormat, "body_file is not read by this version");
+    check(r#""body":"a","body_file":"x""#, InputFormat, "body_file is a second body");
+    check(r#""body_file":"x","json":1"#, InputFormat, "json is a second body");
+    check(r#""body_file":"x","body_file":"y""#, InputFormat, "body_file is given twice");
+    check(r#""body_file":1"#, InputFormat, "body_file is not a string");
     check(r#""sha256":"12""#, InputFormat, "sha256 is not 64 hexadecimal digits");
     check(r#""timeout_s":-1"#, InputFormat, "timeout_s is not a number of seconds");
     check(r#""timeout_s":"soon""#, InputFormat, "timeout_s is not a number of seconds");

@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::ArgMatches;
 
 use super::fetch::{DataKind, Flags};
+use super::payload::{self, Payload};
 use crate::exit::Error;
 
 /// The order in which the data flags were given.
@@ -22,6 +23,27 @@ pub(super) fn order(given: &ArgMatches) -> Vec<DataKind> {
     let mut places: Vec<(usize, DataKind)> = ids.into_iter().flat_map(places).collect();
     places.sort_by_key(|(place, _)| *place);
     places.into_iter().map(|(_, kind)| kind).collect()
+}
+
+/// The body that the data flags make together; `None` if there are none. That of a single file need not fit in memory.
+///
+/// # Errors
+///
+/// A file cannot be read.
+pub(super) fn body(flags: &Flags) -> Result<Option<Payload>, Error> {
+    let file_of = |values: &[String]| match values {
+        [value] => value.strip_prefix('@').map(str::to_owned),
+        _ => None,
+    };
+    let file = match &*flags.data_order {
+        [DataKind::Form] => file_of(&flags.data).map(|path| payload::of_form(&path)),
+        [DataKind::Binary] => file_of(&flags.data_binary).map(|path| payload::of_file(&path)),
+        _ => None,
+    };
+    match file {
+        Some(payload) => payload.map(Some),
+        None => form(flags).map(|form| form.map(Payload::Bytes)),
+    }
 }
 
 /// The form that the data flags make together; `None` if there are none.

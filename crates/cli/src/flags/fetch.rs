@@ -35,6 +35,9 @@ pub(crate) struct Flags {
     /// Rows to take after those.
     #[arg(long, value_name = "N", help_heading = "Input")]
     pub(crate) limit: Option<u64>,
+    /// Let rows send files from this directory (column body_file).
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
+    pub(crate) body_dir: Option<PathBuf>,
     /// Of those only the part K, from 1, of N: all rows of a host are in the same part.
     #[arg(long, value_name = "K/N", value_parser = values::shard, help_heading = "Input")]
     pub(crate) shard: Option<Shard>,

@@ -31,6 +31,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         include: _,
         dump_header: _,
         // Settings of the engine, which has its own identity.
+        body_dir: _,
         no_body: _,
         ordered: _,
         robots: _,

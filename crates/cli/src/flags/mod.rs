@@ -13,6 +13,7 @@ mod request;
 mod form;
 pub(crate) mod cookies;
 mod data;
+mod payload;
 pub(crate) mod compare;
 pub(crate) mod fetch;
 pub(crate) mod waterfall;

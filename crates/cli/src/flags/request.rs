@@ -17,6 +17,7 @@ use super::cookies;
 use super::data::{self, read};
 use super::fetch::Flags;
 use super::form;
+use super::payload::{self, Payload};
 use super::values::{Header, User, variable};
 use crate::exit::Error;
 
@@ -52,10 +53,18 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
     let given = header_fields(&flags.headers)?;
     headers.retain(|(implied, _)| !given.iter().any(|Header(name, _)| name.eq_ignore_ascii_case(implied)));
     headers.extend(given.into_iter().map(|Header(name, value)| (name, value)));
+    let method = method(flags, body.is_some())?;
+    let (body, body_file) = match body.map(|body| body.payload) {
+        None => (None, None),
+        Some(Payload::Bytes(bytes)) => (Some(bytes.into()), None),
+        Some(Payload::File(file)) => (None, Some(file)),
+    };
     Ok(Request {
-        method: method(flags, body.is_some())?,
+        method,
         headers,
-        body: body.map(|body| body.bytes.into()),
+        body,
+        body_file,
+        body_dir: flags.body_dir.clone(),
         user: flags.user.as_deref().map(|user| user_of("-u", user)).transpose()?,
         bearer: flags
             .oauth2_bearer
@@ -72,14 +81,15 @@ pub(super) fn request(flags: &Flags) -> Result<Request, Error> {
 struct Body {
     /// `None`: unknown.
     content_type: Option<String>,
-    bytes: Vec<u8>,
+    payload: Payload,
 }
 
 /// The body from a file, JSON, or a form that is not moved to the query.
 fn body(flags: &Flags) -> Result<Option<Body>, Error> {
-    let of = |content_type: &str, bytes| Some(Body { content_type: Some(content_type.to_owned()), bytes });
+    let of =
+        |content_type: &str, payload| Some(Body { content_type: Some(content_type.to_owned()), payload });
     if let Some(path) = &flags.upload_file {
-        return read(path).map(|bytes| Some(Body { content_type: None, bytes }));
+        return payload::of_file(path).map(|payload| Some(Body { content_type: None, payload }));
     }
     if !flags.json.is_empty() {
         let parts: Vec<Vec<u8>> = flags.json.iter().map(|value| json(value)).collect::<Result<_, _>>()?;
@@ -91,16 +101,19 @@ fn body(flags: &Flags) -> Result<Option<Body>, Error> {
                 "--json: this is no JSON: {error}; to send it as it is, use --data-binary and -H 'Content-Type: application/json'"
             )));
         }
-        return Ok(of("application/json", bytes));
+        return Ok(of("application/json", Payload::Bytes(bytes)));
     }
     if !flags.form.is_empty() {
         let form = form::form(&flags.form)?;
-        return Ok(of(&format!("multipart/form-data; boundary={}", form.boundary), form.body));
+        return Ok(of(
+            &format!("multipart/form-data; boundary={}", form.boundary),
+            Payload::Bytes(form.body),
+        ));
     }
     if flags.get {
         return Ok(None);
     }
-    let form = data::form(flags)?;
+    let form = data::body(flags)?;
     Ok(form.and_then(|form| of("application/x-www-form-urlencoded", form)))
 }
 

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, HostPort, Network, Pace, Request, Response};
 use crate::error::Error;
+use crate::fs::UploadFile;
 
 /// The version of the identity. Another one is refused. It changes with the set of settings and the form of their values.
 pub(super) const VERSION: u64 = 1;
@@ -60,7 +61,18 @@ impl Identity {
     }
 
     fn request(&mut self, request: &Request) {
-        let Request { method, headers, body, user, bearer, netrc, compressed } = request;
+        let Request {
+            method,
+            headers,
+            body,
+            // It is read only for a durable run: see `Identity::body_file`.
+            body_file: _,
+            body_dir,
+            user,
+            bearer,
+            netrc,
+            compressed,
+        } = request;
         let field = |(name, value): &(String, String)| match redirect::harmless(name) {
             true => format!("{name}: {}", without_boundary(value)),
             false => format!("{name}: (not kept)"),
@@ -68,6 +80,9 @@ impl Identity {
         self.set("method", method);
         self.set("headers", joined(headers.iter().map(field)));
         self.set("request body", body.as_deref().map(fingerprint).unwrap_or_default());
+        if let Some(path) = body_dir {
+            self.set("files of rows to send", path.display());
+        }
         // A changed password is the same setting: the old one may have expired.
         self.set(
             "credentials",
@@ -81,6 +96,18 @@ impl Identity {
             self.set("netrc", "user names and passwords (not kept)");
         }
         self.set("compressed", compressed);
+    }
+
+    /// Sets the body of every request to the content of a file, which is read for that.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or has changed since it was opened.
+    pub(crate) fn body_file(&mut self, file: &UploadFile) -> Result<(), Error> {
+        let digest = file.sha256().map_err(|error| Error::config(format!("the body to send: {error}")))?;
+        self.0.retain(|(name, _)| name != "request body");
+        self.set("request body", fingerprint_of(file.bytes(), digest));
+        Ok(())
     }
 
     fn pace(&mut self, pace: &Pace) {
@@ -252,8 +279,11 @@ fn joined_by(between: &str, parts: impl IntoIterator<Item = impl Display>) -> St
 /// ```
 #[must_use]
 pub fn fingerprint(bytes: &[u8]) -> String {
-    let [high, low, ..] = <[u8; 32]>::from(Sha256::digest(bytes));
-    format!("{} bytes, check {high:02x}{low:02x}", bytes.len())
+    fingerprint_of(bytes.len() as u64, Sha256::digest(bytes).into())
+}
+
+fn fingerprint_of(bytes: u64, [high, low, ..]: [u8; 32]) -> String {
+    format!("{bytes} bytes, check {high:02x}{low:02x}")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! instead. Tests on Linux run both.
 
 mod continued;
+mod upload_file;
 mod whole;
 mod own;
 mod folder;
@@ -26,6 +27,7 @@ pub(crate) use open_files::{
 pub use open_files::{check_open_files_limit, raise_open_files_limit};
 pub(crate) use own::{is_of_the_system, open_own, open_pipe};
 pub(crate) use unnamed::{punch_hole, unnamed};
+pub use upload_file::UploadFile;
 pub use whole::WholeFile;
 
 #[cfg(target_os = "linux")]

@@ -6,6 +6,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod exchange;
 pub(crate) mod request;
+pub(crate) mod file_body;
 pub(crate) mod upload;
 pub(crate) mod connect;
 pub(crate) mod link;

@@ -20,6 +20,7 @@ use url::{Position, Url};
 use super::upload::Upload;
 use crate::config;
 use crate::error::Error;
+use crate::fs::UploadFile;
 
 /// A request. It borrows from the run and from the row, and can be sent again on another connection, unless its body is
 /// uploaded as it is produced.
@@ -69,7 +70,16 @@ pub(crate) struct Template {
     /// True if that leaves out more than a `Host`, which is no secret.
     has_secret: bool,
     body: Option<Bytes>,
+    body_file: Option<UploadFile>,
     netrc: Option<Arc<Netrc>>,
+}
+
+/// A file whose content is the body of a request.
+pub(crate) enum BodyFile<'a> {
+    /// That of all rows.
+    Open(&'a UploadFile),
+    /// That of a row, by its path beneath the directory that the run allows.
+    Named(&'a str),
 }
 
 impl Template {
@@ -92,8 +102,18 @@ impl Template {
         let mut harmless = fields.clone();
         harmless.0.retain(|(name, _)| redirect::harmless(name));
         let has_secret = fields.0.iter().filter(|(name, _)| **name != *"host").count() > harmless.0.len();
-        let (body, netrc) = (request.body.clone(), request.netrc.clone());
-        Ok(Self { method: request.method.clone(), fields, harmless, has_secret, body, netrc })
+        if request.body.is_some() && request.body_file.is_some() {
+            return Err(Error::config("request: body and body_file are two bodies"));
+        }
+        Ok(Self {
+            method: request.method.clone(),
+            fields,
+            harmless,
+            has_secret,
+            body: request.body.clone(),
+            body_file: request.body_file.clone(),
+            netrc: request.netrc.clone(),
+        })
     }
 
     /// The method of a row, before any redirect changed it.
@@ -107,10 +127,26 @@ impl Template {
         if job.became_get { &Method::Get } else { self.method(job) }
     }
 
+    /// The file that all rows send.
+    pub(crate) fn body_file(&self) -> Option<&UploadFile> {
+        self.body_file.as_ref()
+    }
+
+    /// The file that the next attempt sends.
+    pub(crate) fn body_file_of<'a>(&'a self, job: &'a Job) -> Option<BodyFile<'a>> {
+        match job.ask.as_deref() {
+            _ if job.became_get => None,
+            Some(Ask { body_file: Some(path), .. }) => Some(BodyFile::Named(path)),
+            Some(ask) if ask.body.is_some() => None,
+            Some(_) | None => self.body_file.as_ref().map(BodyFile::Open),
+        }
+    }
+
     /// What the next attempt sends, for the redirect policy.
     pub(crate) fn sent<'a>(&'a self, job: &'a Job) -> redirect::Sent<'a> {
         let ask = job.ask.as_deref();
-        let body = !job.became_get && (self.body.is_some() || ask.is_some_and(|ask| ask.body.is_some()));
+        let has_body = self.body.is_some() || self.body_file.is_some() || ask.is_some_and(Ask::has_body);
+        let body = !job.became_get && has_body;
         let secret = !job.crossed_origin
             && (has_userinfo(&job.url)
                 || self.has_secret
@@ -145,8 +181,8 @@ impl Template {
         let mut body = self.body.clone();
         if let Some(ask) = job.ask.as_deref() {
             apply(ask, job, &mut fields)?;
-            if let Some(own) = &ask.body {
-                body = Some(Bytes::copy_from_slice(own));
+            if ask.has_body() {
+                body = ask.body.as_deref().map(Bytes::copy_from_slice);
             }
         }
         if job.became_get {

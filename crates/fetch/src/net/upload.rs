@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use overlapped_proto::http1::{CHUNK_END, LAST_CHUNK, write_chunk_size};
 use overlapped_proto::request::BodyLength;
 
@@ -38,56 +38,55 @@ impl Upload {
     ///
     /// # Errors
     ///
-    /// The source failed, or did not have as many bytes as it should.
+    /// As [`Upload::poll_data`].
     pub(crate) fn poll_framed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<(Bytes, Bytes)>>> {
+        if self.ended {
+            return Poll::Ready(Ok(None));
+        }
+        let is_first = self.sent == 0;
+        let data = ready!(self.poll_data(cx))?;
+        let mut before = Vec::new();
+        if self.length == BodyLength::Chunked {
+            if !is_first {
+                before.extend_from_slice(CHUNK_END);
+            }
+            match &data {
+                Some(data) => write_chunk_size(data.len(), &mut before),
+                None => before.extend_from_slice(LAST_CHUNK),
+            }
+        } else if data.is_none() {
+            return Poll::Ready(Ok(None));
+        }
+        Poll::Ready(Ok(Some((before.into(), data.unwrap_or_default()))))
+    }
+
+    /// The next piece of data, which is not empty; `None` once all of it was given. To be called again after each piece.
+    ///
+    /// # Errors
+    ///
+    /// The source failed, or did not have as many bytes as it should.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         while !self.ended {
             let source = self.source.get_mut().unwrap_or_else(PoisonError::into_inner);
-            return Poll::Ready(match ready!(source.poll_next(cx))? {
-                // An empty chunk would end the body.
-                Some(data) if data.is_empty() => continue,
-                Some(data) => self.frame(data).map(Some),
-                None => self.end(),
-            });
+            match ready!(source.poll_next(cx))? {
+                Some(data) if data.is_empty() => {}
+                Some(data) => {
+                    self.sent += data.len() as u64;
+                    return Poll::Ready(match self.length {
+                        BodyLength::Known(bytes) if self.sent > bytes => {
+                            Err(io::Error::other(format!("the body to send is longer than {bytes} bytes")))
+                        }
+                        BodyLength::Known(_) | BodyLength::Chunked => Ok(Some(data)),
+                    });
+                }
+                None => self.ended = true,
+            }
         }
-        Poll::Ready(Ok(None))
-    }
-
-    fn frame(&mut self, data: Bytes) -> io::Result<(Bytes, Bytes)> {
-        let before = match self.length {
-            BodyLength::Known(bytes) => {
-                if data.len() as u64 > bytes - self.sent {
-                    return Err(io::Error::other(format!("the body to send is longer than {bytes} bytes")));
-                }
-                Bytes::new()
-            }
-            BodyLength::Chunked => {
-                let mut line = Vec::new();
-                if self.sent > 0 {
-                    line.extend_from_slice(CHUNK_END);
-                }
-                write_chunk_size(data.len(), &mut line);
-                line.into()
-            }
-        };
-        self.sent += data.len() as u64;
-        Ok((before, data))
-    }
-
-    fn end(&mut self) -> io::Result<Option<(Bytes, Bytes)>> {
-        self.ended = true;
-        match self.length {
+        Poll::Ready(match self.length {
             BodyLength::Known(bytes) if self.sent < bytes => {
                 Err(io::Error::other(format!("the body to send has {} bytes instead of {bytes}", self.sent)))
             }
-            BodyLength::Known(_) => Ok(None),
-            BodyLength::Chunked => {
-                let mut line = BytesMut::new();
-                if self.sent > 0 {
-                    line.put_slice(CHUNK_END);
-                }
-                line.put_slice(LAST_CHUNK);
-                Ok(Some((line.freeze(), Bytes::new())))
-            }
-        }
+            BodyLength::Known(_) | BodyLength::Chunked => Ok(None),
+        })
     }
 }

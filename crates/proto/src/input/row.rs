@@ -38,14 +38,13 @@ pub(super) enum Column {
     Headers,
     Body,
     BodyBase64,
+    BodyFile,
     Json,
     Out,
     Etag,
     LastModified,
     Sha256,
     Timeout,
-    /// An option of a later version, which is refused and not ignored.
-    Unread,
     /// Passed through to the record.
     Kept,
     /// The `meta` of an earlier record, which is passed through again.
@@ -61,7 +60,7 @@ pub(super) const OPTIONS: &[(&str, Column)] = &[
     ("headers", Column::Headers),
     ("body", Column::Body),
     ("body_base64", Column::BodyBase64),
-    ("body_file", Column::Unread),
+    ("body_file", Column::BodyFile),
     ("json", Column::Json),
     ("out", Column::Out),
     ("etag", Column::Etag),
@@ -69,6 +68,9 @@ pub(super) const OPTIONS: &[(&str, Column)] = &[
     ("sha256", Column::Sha256),
     ("timeout_s", Column::Timeout),
 ];
+
+/// What is wrong with a body beside another one.
+const SECOND_BODY: &str = "is a second body";
 
 /// The columns of a record that are used when it is a row again, beside the URL, and the two that identify a record.
 pub(super) const RECORD_COLUMNS: [&str; 7] =
@@ -122,11 +124,11 @@ impl Column {
             | Self::Headers
             | Self::Body
             | Self::BodyBase64
+            | Self::BodyFile
             | Self::Json
             | Self::Out
             | Self::Sha256
             | Self::Timeout
-            | Self::Unread
             | Self::Kept
             | Self::Dropped => false,
         }
@@ -163,7 +165,10 @@ pub fn typed(row: Row, url: &str, mut ask: Ask) -> Result<Job, BadRow> {
 }
 
 fn check_typed(ask: &mut Ask) -> Result<(), Failure> {
-    if ask.body.is_some() {
+    if ask.body.is_some() && ask.body_file.is_some() {
+        return Err(bad("body_file", SECOND_BODY));
+    }
+    if ask.has_body() {
         ask.method.get_or_insert(Method::Post);
     }
     let conditions = [("if-none-match", &ask.etag), ("if-modified-since", &ask.last_modified)];
@@ -215,13 +220,15 @@ impl<'a> Draft<'a> {
                 self.json |= value.is_some();
                 self.body(value.map(|json| json.as_bytes().into()), name)
             }
+            Column::BodyFile => match cell.text(name)? {
+                Some(_) if ask.body.is_some() => Err(bad(name, SECOND_BODY)),
+                path => set(&mut ask.body_file, path.map(Into::into), name),
+            },
             Column::Out => set(&mut ask.out, cell.text(name)?.map(Into::into), name),
             Column::Etag => set(&mut ask.etag, cell.field(name, "if-none-match")?, name),
             Column::LastModified => set(&mut ask.last_modified, cell.field(name, "if-modified-since")?, name),
             Column::Sha256 => set(&mut ask.sha256, cell.text(name)?.map(sha256).transpose()?, name),
             Column::Timeout => set(&mut ask.timeout, cell.label(name)?.map(seconds).transpose()?, name),
-            Column::Unread if cell.is_null() => Ok(()),
-            Column::Unread => Err(bad(name, "is not read by this version")),
             Column::Kept => self.keep(name, cell),
             Column::Meta => self.meta(cell, name),
             Column::Dropped => Ok(()),
@@ -229,7 +236,8 @@ impl<'a> Draft<'a> {
     }
 
     fn body(&mut self, body: Option<Box<[u8]>>, name: &str) -> Result<(), Failure> {
-        set(&mut self.ask.body, body, name).map_err(|_| bad(name, "is a second body"))
+        let is_second = body.is_some() && self.ask.has_body();
+        if is_second { Err(bad(name, SECOND_BODY)) } else { set(&mut self.ask.body, body, name) }
     }
 
     /// The `meta` of a record. Other programs may rewrite an object in a format of their own; if it is not JSON any more it
@@ -305,7 +313,7 @@ impl<'a> Draft<'a> {
     }
 
     fn job(mut self, row: Row, url: Url) -> Job {
-        if self.ask.body.is_some() {
+        if self.ask.has_body() {
             self.ask.method.get_or_insert(Method::Post);
         }
         if self.json {

@@ -142,6 +142,7 @@ fn put_ask(ask: &Ask, out: &mut Vec<u8>) {
         method,
         headers,
         body,
+        body_file,
         out: path,
         etag,
         last_modified,
@@ -151,9 +152,8 @@ fn put_ask(ask: &Ask, out: &mut Vec<u8>) {
         meta_dropped,
     } = ask;
     let method = method.as_ref().map(Method::as_str);
-    for text in
-        [id.as_deref(), method, path.as_deref(), etag.as_deref(), last_modified.as_deref(), meta.as_deref()]
-    {
+    let texts = [id, body_file, path, etag, last_modified, meta].map(Option::as_deref);
+    for text in [method].into_iter().chain(texts) {
         put_optional(text.map(str::as_bytes), out);
     }
     varint::put(u64::from(*meta_dropped), out);
@@ -169,8 +169,8 @@ fn put_ask(ask: &Ask, out: &mut Vec<u8>) {
 
 fn take_ask(bytes: &mut &[u8]) -> Option<Ask> {
     let mut text = || Some(take_optional(bytes)?.map(std::str::from_utf8).transpose().ok()?.map(Box::from));
-    let (id, method): (_, Option<Box<str>>) = (text()?, text()?);
-    let (out, etag, last_modified, meta) = (text()?, text()?, text()?, text()?);
+    let (method, id): (Option<Box<str>>, _) = (text()?, text()?);
+    let (body_file, out, etag, last_modified, meta) = (text()?, text()?, text()?, text()?, text()?);
     let meta_dropped = varint::take(bytes)? > 0;
     let body = take_optional(bytes)?.map(Into::into);
     let sha256 = take_optional(bytes)?.map(TryInto::try_into).transpose().ok()?;
@@ -180,6 +180,7 @@ fn take_ask(bytes: &mut &[u8]) -> Option<Ask> {
         method: method.map(|method| Method::parse(&method).ok_or(())).transpose().ok()?,
         headers: Vec::new(),
         body,
+        body_file,
         out,
         etag,
         last_modified,
@@ -293,6 +294,7 @@ mod tests {
             Ask { headers: vec![("a".into(), "b".into()), ("a".into(), "".into())], ..Ask::default() },
             Ask { body: Some(Box::from([0, 255, 10])), ..Ask::default() },
             Ask { body: Some(Box::from([])), ..Ask::default() },
+            Ask { body_file: text(), ..Ask::default() },
             Ask { out: text(), ..Ask::default() },
             Ask { etag: text(), ..Ask::default() },
             Ask { last_modified: text(), ..Ask::default() },

@@ -3,6 +3,7 @@
 mod response;
 mod connections;
 mod connect;
+mod body_file;
 mod cookies;
 mod terms;
 
@@ -18,6 +19,7 @@ use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::proxy::{self, Proxy};
 use overlapped_proto::redirect::Decision;
+use overlapped_proto::request::BodyLength;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 
@@ -31,6 +33,7 @@ use crate::memory::Share;
 use crate::net::Connection;
 use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Exchange;
+use crate::net::file_body;
 use crate::net::request::Request;
 use crate::net::upload::Upload;
 use crate::trace::Trace;
@@ -222,7 +225,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         share: &mut Share,
     ) -> Result<(Lease<Box<Connection>>, Head), Failure> {
         // Built first, so that an invalid request fails before a connection is opened.
-        let upload = self.terms.upload.as_deref().and_then(Option::as_deref).map(Upload::length);
+        let given = self.terms.upload.as_deref().and_then(Option::as_deref).map(Upload::length);
+        let file =
+            if given.is_some() || self.terms.prepared.is_some() { None } else { self.body_file().await? };
+        let upload = given.or(file.as_ref().map(|file| BodyLength::Known(file.bytes())));
         let mut request = match self.terms.prepared {
             Some(prepared) => prepared.build(self.job, upload)?,
             None => {
@@ -230,7 +236,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 self.requester.plan.template.build(self.job, cookies, upload)?
             }
         };
-        self.uploads = upload.is_some();
+        self.uploads = given.is_some();
         let mut pooled = self.lease(key).await?;
         let (mut resends, mut breaks) = (0, 0);
         loop {
@@ -240,6 +246,13 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 None => self.fresh(key).await?,
             };
             let failure = match self.send(&mut connection, &mut request, share).await {
+            request.upload = match &file {
+                Some(file) => {
+                    let block = self.requester.plan.upload_block();
+                    Some(file_body::upload(file, &self.requester.views.disk, block))
+                }
+                None => self.terms.upload.as_deref_mut().and_then(Option::take),
+            };
                 Ok(head) => {
                     if head.status == PARTIAL && self.purpose == Purpose::Row {
                         let field = |wanted| {
@@ -293,9 +306,8 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     ) -> Result<Head, Failure> {
         let requester = self.requester;
         self.intend().await?;
-        request.upload = self.terms.upload.as_deref_mut().and_then(Option::take);
         // How long an upload takes depends on its source: the limit begins when it is over.
-        let began = if self.uploads { OnceLock::new() } else { OnceLock::from(requester.now()) };
+        let began = if request.upload.is_some() { OnceLock::new() } else { OnceLock::from(requester.now()) };
         let limit = self.terms.timeouts.first_byte;
         let deadline = || {
             let after = |began: &Nanos| Deadline::after(*began, limit, ErrorKind::TimeoutFirstByte);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Head;
 use overlapped_proto::job::Method;
@@ -23,6 +23,7 @@ use super::{failure, message};
 use crate::memory::Share;
 use crate::net::exchange::{After, Exchange, Reading};
 use crate::net::request::Request;
+use crate::net::upload::Upload;
 
 /// A lease of one stream of a connection; in the pool, the connection itself.
 pub(crate) struct Stream {
@@ -32,7 +33,7 @@ pub(crate) struct Stream {
     #[expect(dead_code, reason = "kept for its drop")]
     lease: Option<Lease>,
     /// What is still to be sent of the request's body.
-    upload: Option<(SendStream<Bytes>, Bytes)>,
+    upload: Option<Sending>,
     response: Option<ResponseFuture>,
     interim: u32,
     body: Option<RecvStream>,
@@ -45,6 +46,15 @@ pub(crate) struct Stream {
     is_done: bool,
     is_answered: bool,
     body_bytes: u64,
+}
+
+/// A body that is being sent.
+struct Sending {
+    stream: SendStream<Bytes>,
+    /// Not handed to the connection yet.
+    data: Bytes,
+    /// Where more comes from.
+    source: Option<Box<Upload>>,
 }
 
 impl Stream {
@@ -151,26 +161,48 @@ impl Stream {
         failure::of_body(error, &self.shared.received)
     }
 
-    fn poll_begin(&mut self, request: &Request<'_>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_begin(&mut self, request: &mut Request<'_>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let ready = ready!(self.send.poll_ready(cx));
         ready.map_err(|error| self.failed_head(&error))?;
-        let is_whole = request.body.is_empty();
+        let is_whole = request.body.is_empty() && request.upload.is_none();
         let sent = self.send.send_request(message::request(&request.head)?, is_whole);
-        let (response, upload) = sent.map_err(|error| self.failed_head(&error))?;
+        let (response, stream) = sent.map_err(|error| self.failed_head(&error))?;
         self.response = Some(response);
-        self.upload = (!is_whole).then(|| (upload, request.body.clone()));
+        let (data, source) = (request.body.clone(), request.upload.take());
+        self.upload = (!is_whole).then_some(Sending { stream, data, source });
         Poll::Ready(Ok(()))
     }
 
     /// Sends what the windows of the server allow. A failure shows when the response is read.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        while let Some((stream, rest)) = &mut self.upload {
-            stream.reserve_capacity(rest.len().min(limits::H2_SEND_BYTES_MAX));
+    ///
+    /// # Errors
+    ///
+    /// The body cannot be produced; the stream is reset.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        while let Some(Sending { stream, data, source }) = &mut self.upload {
+            if let Some(source) = source.as_mut().filter(|_| data.is_empty()) {
+                match source.poll_data(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Ok(Some(more))) => *data = more,
+                    Poll::Ready(Ok(None)) => {
+                        // An error: it shows when the response is read.
+                        let _ = stream.send_data(Bytes::new(), true);
+                        self.upload = None;
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => {
+                        stream.send_reset(Reason::CANCEL);
+                        self.upload = None;
+                        return Err(Failure::new(ErrorKind::InputBody, error.to_string()));
+                    }
+                }
+            }
+            stream.reserve_capacity(data.len().min(limits::H2_SEND_BYTES_MAX));
             match stream.poll_capacity(cx) {
-                Poll::Pending => return,
+                Poll::Pending => return Ok(()),
                 Poll::Ready(Some(Ok(room))) => {
-                    let part = rest.split_to(room.min(rest.len()));
-                    let is_last = rest.is_empty();
+                    let part = data.split_to(room.min(data.len()));
+                    let is_last = data.is_empty() && source.is_none();
                     self.shared.received.progress();
                     if stream.send_data(part, is_last).is_err() || is_last {
                         self.upload = None;
@@ -179,6 +211,7 @@ impl Stream {
                 Poll::Ready(Some(Err(_)) | None) => self.upload = None,
             }
         }
+        Ok(())
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
@@ -263,14 +296,13 @@ impl Exchange for Stream {
         share: &mut Share,
         sent: impl FnOnce(),
     ) -> Result<Head, Failure> {
-        assert!(request.upload.is_none(), "what is produced while it is sent goes over HTTP/1.1");
         self.is_bodiless = *request.head.method() == Method::Head;
         let mut sent = Some(sent);
         let head = poll_fn(|cx| {
             if self.response.is_none() {
                 ready!(self.poll_begin(request, cx))?;
             }
-            self.poll_upload(cx);
+            self.poll_upload(cx)?;
             if self.upload.is_none() {
                 sent.take().into_iter().for_each(|sent| sent());
             }
@@ -284,7 +316,7 @@ impl Exchange for Stream {
 
     async fn frame(&mut self, _: usize) -> Result<Option<Bytes>, Failure> {
         poll_fn(|cx| {
-            self.poll_upload(cx);
+            self.poll_upload(cx)?;
             self.poll_frame(cx)
         })
         .await
