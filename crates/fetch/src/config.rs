@@ -186,6 +186,9 @@ pub struct Network {
     pub proxies: Proxies,
     /// Refuse private, loopback and link-local addresses, for lists from untrusted sources.
     pub public_only: bool,
+    /// Reach hosts by https only that have asked for that over https (RFC 6797), as long as the run or the client lasts. A row whose
+    /// URL is changed by that has the note `hsts`.
+    pub hsts: bool,
     /// Address ranges that are always allowed.
     pub allow_addresses: Vec<String>,
 }
@@ -303,11 +306,11 @@ impl Default for Request {
             method: Method::Get,
             headers: Vec::new(),
             body: None,
+            body_file: None,
+            body_dir: None,
             user: None,
             bearer: None,
             netrc: None,
-            body_file: None,
-            body_dir: None,
             compressed: true,
         }
     }

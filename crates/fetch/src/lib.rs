@@ -57,6 +57,7 @@ mod per_shard;
 mod sync;
 mod config;
 mod cookies;
+mod hsts;
 mod row;
 pub mod record;
 mod fs;

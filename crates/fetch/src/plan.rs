@@ -24,7 +24,8 @@ use crate::config::{
 };
 use crate::cookies::CookieJar;
 use crate::error::Error;
-use crate::fs::{LastFiles, shards_max};
+use crate::fs::{Folder, LastFiles, shards_max};
+use crate::hsts::Hsts;
 use crate::memory::Memory;
 use crate::net::connect::Local;
 use crate::net::exchange::Reading;
@@ -56,6 +57,10 @@ pub(crate) struct Plan {
     pub(crate) memory: Arc<Memory>,
     /// The product token for robots.txt; `None`: robots.txt is not fetched.
     pub(crate) robots: Option<Box<str>>,
+    /// The hosts that are reached by https only, if they are kept.
+    pub(crate) hsts: Option<Hsts>,
+    /// Beneath which rows may name files to send.
+    pub(crate) body_dir: Option<Arc<Folder>>,
     /// The cookies of all rows.
     pub(crate) cookies: Option<CookieJar>,
     pub(crate) max_errors: Option<MaxErrors>,
@@ -175,6 +180,8 @@ impl Plan {
                 network.insecure_hosts,
                 network.identity.as_ref().map(|Identity { chain_pem, key_pem }| (&**chain_pem, &**key_pem)),
             )?,
+            hsts: network.hsts.then(Hsts::default),
+            body_dir: request.body_dir.as_deref().map(body_dir).transpose()?,
             cookies: config.cookies,
             max_errors: config.max_errors,
             ordered,
@@ -263,6 +270,11 @@ impl Plan {
         self.of_family(addresses).into_iter().map(|address| self.judge(address, job)).collect()
     }
 
+    /// Bytes that are read at once of a file that is sent: with all requests in flight no more than their windows.
+    pub(crate) fn upload_block(&self) -> usize {
+        usize::try_from(self.windows.stream).unwrap_or(usize::MAX).min(limits::UPLOAD_BLOCK_BYTES)
+    }
+
     /// The failure that a status counts as, if any.
     pub(crate) fn judge_status(&self, status: u16) -> Option<Failure> {
         let fails = self.response.fail.iter().any(|range| range.contains(&status));
@@ -270,11 +282,6 @@ impl Plan {
             return None;
         }
         let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-    /// Bytes that are read at once of a file that is sent: with all requests in flight no more than their windows.
-    pub(crate) fn upload_block(&self) -> usize {
-        usize::try_from(self.windows.stream).unwrap_or(usize::MAX).min(limits::UPLOAD_BLOCK_BYTES)
-    }
-
         let message = reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"));
         Some(Failure::new(ErrorKind::Status, message))
     }
@@ -347,6 +354,11 @@ fn local(interface: &str) -> Result<Local, Error> {
     Ok(Local::Device(interface.into()))
 }
 
+fn body_dir(path: &Path) -> Result<Arc<Folder>, Error> {
+    let failed = |error| Error::config(format!("body_dir: {}: {error}", path.display()));
+    Folder::open(path).map(Arc::new).map_err(failed)
+}
+
 fn proxies(config: &config::Proxies) -> Result<Proxies, Error> {
     let config::Proxies { http, https, user, no_proxy, hosts } = config;
     let parse = |text: &String| {
@@ -354,11 +366,6 @@ fn proxies(config: &config::Proxies) -> Result<Proxies, Error> {
         Ok(match user {
             Some((user, password)) => proxy.with_user(user, password),
             None => proxy,
-fn body_dir(path: &Path) -> Result<Arc<Folder>, Error> {
-    let failed = |error| Error::config(format!("body_dir: {}: {error}", path.display()));
-    Folder::open(path).map(Arc::new).map_err(failed)
-}
-
         })
     };
     let proxy = |text: &Option<String>| text.as_ref().map(parse).transpose();

@@ -293,6 +293,8 @@ pub struct Job {
     pub became_get: bool,
     /// A redirect led to another origin: from now on no credential is sent (never restored on the way back).
     pub crossed_origin: bool,
+    /// A URL of it was asked for over https instead of http (HSTS).
+    pub upgraded: bool,
     /// A public address has redirected the row: from now on it may only be led to public ones.
     pub from_public: bool,
     /// Attempts started so far, over all hops.
@@ -326,6 +328,7 @@ impl Job {
             ask: None,
             became_get: false,
             crossed_origin: false,
+            upgraded: false,
             from_public: false,
             attempts: 0,
             missed: 0,
@@ -376,6 +379,14 @@ impl Job {
         let chain: usize = self.chain.iter().map(|hop| hop.url.len()).sum();
         let cookies = self.cookies.as_deref().map_or(0, Jar::bytes);
         self.url.as_str().len() + given + chain + cookies + self.ask.as_deref().map_or(0, Ask::bytes)
+    }
+
+    /// Has the row asked for at `url`, which is that of https instead of http.
+    pub fn upgrade(&mut self, url: Url) {
+        if self.given.is_none() {
+            self.given = Some(self.url.as_str().into());
+        }
+        (self.url, self.upgraded) = (url, true);
     }
 
     /// Redirects the row to `url`, and appends `hop` to its chain. The caller sets the consequences for method, body and

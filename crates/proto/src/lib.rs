@@ -17,6 +17,7 @@ pub mod glob;
 pub mod filename;
 pub mod schedule;
 pub mod keepalive;
+pub mod hsts;
 pub mod lru;
 pub mod reorder;
 pub mod waits;

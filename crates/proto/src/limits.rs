@@ -247,6 +247,8 @@ pub const COOKIES_ROW_BYTES_MAX: usize = 16 << 10;
 pub const COOKIES_HEADER_MAX: usize = 150;
 /// Bytes of the `Cookie` field of a request: what most servers take of one field.
 pub const COOKIE_HEADER_BYTES_MAX: usize = 8 << 10;
+/// Hosts of which it is known that they are to be reached by https only (HSTS).
+pub const HSTS_HOSTS_MAX: usize = 10_000;
 /// Bytes of a file of cookies that is read: four times the largest that is written.
 pub const COOKIE_FILE_BYTES_MAX: u64 = 64 << 20;
 

@@ -51,6 +51,8 @@ notes! {
     Http2Left = "http2-left";
     /// The body has several ranges, each with a head of its own (multipart/byteranges); it was kept as it is.
     MultipartRanges = "multipart-ranges";
+    /// The URL, or one that a redirect led to, was asked for over https instead of http, as its host wants (HSTS).
+    Hsts = "hsts";
 }
 
 /// A set of notes.

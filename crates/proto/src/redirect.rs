@@ -75,6 +75,8 @@ pub struct Follow {
     pub crosses_origin: bool,
     /// The redirect leads from https to http.
     pub downgraded: bool,
+    /// The host has wanted https instead of the http of the redirect (HSTS): set by the caller, who has changed the `Location`.
+    pub upgraded: bool,
 }
 
 /// What a response with this status and `Location` means for the job.
@@ -107,6 +109,12 @@ pub fn decide(job: &Job, sent: Sent<'_>, status: u16, location: Option<&[u8]>, p
         Ok(follow) => Decision::Follow(follow),
         Err(failure) => Decision::Fail(failure),
     }
+}
+
+/// Where a `Location` leads to from `base`, if a redirect to it may be followed.
+#[must_use]
+pub fn target(base: &Url, location: &[u8]) -> Option<Url> {
+    resolve(base, location.trim_ascii()).ok()
 }
 
 /// True if this header of the caller may be sent on the job's next request.
@@ -170,7 +178,8 @@ fn follow(
         let message = format!("from https to plain http at {}", shown(location));
         return Err(Failure::new(ErrorKind::RedirectDowngrade, message));
     }
-    Ok(Follow { url, becomes_get: becomes_get(sent, status), crosses_origin, downgraded })
+    let becomes_get = becomes_get(sent, status);
+    Ok(Follow { url, becomes_get, crosses_origin, downgraded, upgraded: false })
 }
 
 /// As browsers do it: 301 and 302 turn POST into GET, 303 turns all but HEAD, 307 and 308 change nothing.

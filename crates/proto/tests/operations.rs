@@ -21,6 +21,8 @@ const ORIGINS: [&str; 5] =
 /// The host of each.
 const HOST: [usize; 5] = [0, 1, 2, 3, 0];
 const LOCAL: usize = 3;
+/// The first over https.
+const SAFE: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 enum Operation {
@@ -31,6 +33,8 @@ enum Operation {
     Redirect(usize, usize),
     Release(usize),
     PutBack(usize),
+    /// The same; a row of http is to be asked for over https.
+    Upgrade(usize),
     Accepted(usize),
     Wait(u64),
     ParallelMax(usize),
@@ -58,6 +62,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (any::<usize>(), 0..ORIGINS.len()).prop_map(|(job, host)| Operation::Redirect(job, host)),
         1 => any::<usize>().prop_map(Operation::Release),
         1 => any::<usize>().prop_map(Operation::PutBack),
+        1 => any::<usize>().prop_map(Operation::Upgrade),
         1 => any::<usize>().prop_map(Operation::Accepted),
         3 => (0..3_000_u64).prop_map(Operation::Wait),
         1 => (1..9_usize).prop_map(Operation::ParallelMax),
@@ -375,6 +380,15 @@ fn play(operations: &[Operation], pace: Pace, believed: Pace) -> Result<(), Stri
                     model.left(origin, job.row.0);
                     model.held.push(Held { row: job.row.0, origin, due: now, attempts: job.attempts - 1 });
                     scheduler.put_back(job, now);
+                }
+            }
+            Operation::Upgrade(n) => {
+                if let Some(job) = pick(n) {
+                    let from = place(&job);
+                    let origin = if from == 0 { SAFE } else { from };
+                    model.left(from, job.row.0);
+                    model.held.push(Held { row: job.row.0, origin, due: now, attempts: job.attempts - 1 });
+                    scheduler.upgrade(job, ORIGINS[origin].parse().unwrap(), now);
                 }
             }
             Operation::Accepted(n) => {

@@ -331,6 +331,9 @@ pub(crate) struct Flags {
     /// Do not verify this host's certificate.
     #[arg(long = "insecure-host", value_name = "NAME", help_heading = "Network")]
     pub(crate) insecure_hosts: Vec<String>,
+    /// Reach hosts by https only that ask for it (Strict-Transport-Security), in this run.
+    #[arg(long, help_heading = "Network")]
+    pub(crate) hsts: bool,
     /// Refuse private, loopback and link-local addresses: for lists from untrusted sources.
     #[arg(long, help_heading = "Network")]
     pub(crate) public_only: bool,

@@ -66,6 +66,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         resolve: _,
         connect_to: _,
         unix_socket: _,
+        hsts: _,
         public_only: _,
         allow_addresses: _,
         // How a host is spoken to, and whether it can be reached and trusted.

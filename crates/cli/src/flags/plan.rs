@@ -316,6 +316,7 @@ fn network(flags: &mut Flags) -> Result<Network, Error> {
         insecure_hosts: std::mem::take(&mut flags.insecure_hosts),
         resolve: flags.resolve.drain(..).map(|given| (given.host, given.port, given.addresses)).collect(),
         public_only: flags.public_only,
+        hsts: flags.hsts,
         allow_addresses: std::mem::take(&mut flags.allow_addresses),
     })
 }

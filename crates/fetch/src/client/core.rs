@@ -244,6 +244,9 @@ impl Core {
         (job.first_ready, job.first_started) = (job.ready, Some(job.ready));
         requester.expire();
         loop {
+            if let Some(url) = requester.upgraded(&job.url) {
+                job.upgrade(url);
+            }
             job.attempts = job.attempts.saturating_add(1);
             let mut outcome = match call.as_deref_mut() {
                 Some(call) => self.attempt(job, alarm, call).await,

@@ -158,6 +158,7 @@ impl Identity {
             resolve,
             public_only,
             allow_addresses,
+            hsts,
             // How a host is spoken to, and whether it can be reached and trusted.
             http: _,
             family: _,
@@ -185,6 +186,9 @@ impl Identity {
         }
         self.set("public addresses only", public_only);
         self.set("allowed addresses", joined(allow_addresses));
+        if *hsts {
+            self.set("hsts", hsts);
+        }
     }
 
     /// Adds how the list is read.

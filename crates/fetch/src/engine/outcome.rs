@@ -101,6 +101,7 @@ impl Outcome {
         job.became_get |= follow.becomes_get;
         job.crossed_origin |= follow.crosses_origin;
         job.from_public |= self.is_from_public(job, remote);
+        job.upgraded |= follow.upgraded;
         job.redirect(follow.url, hop);
     }
 

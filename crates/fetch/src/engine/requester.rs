@@ -23,7 +23,7 @@ use overlapped_proto::range::length_of_unsatisfied;
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
-use url::Host;
+use url::{Host, Url};
 
 use super::openings::Openings;
 use super::outcome::Outcome;
@@ -438,6 +438,12 @@ impl<L: Locality> Requester<L> {
         })
     }
 
+    /// The URL of https to ask for instead of one of http, because its host wants that (HSTS).
+    pub(crate) fn upgraded(&self, url: &Url) -> Option<Url> {
+        let hsts = self.plan.hsts.as_ref()?;
+        hsts.upgrade(url, self.clock.unix_s(self.now()))
+    }
+
     // --- records ---------------------------------------------------------------------------------------------
 
     /// The record of a row whose last attempt has ended.
@@ -492,7 +498,8 @@ impl<L: Locality> Requester<L> {
 /// The record of a row that was never ready, with the fields that are known without its times.
 pub(super) fn untried(job: Job, template: &Template, failure: impl Into<Option<Failure>>) -> Record {
     let method = template.method(&job).clone();
-    let final_url = if job.chain.is_empty() { None } else { Some(job.url.as_str().into()) };
+    let is_given = job.chain.is_empty() && !job.upgraded;
+    let final_url = if is_given { None } else { Some(job.url.as_str().into()) };
     let host = job.url.host_str().map(Into::into);
     let url = match job.given {
         Some(given) => given,
@@ -504,6 +511,9 @@ pub(super) fn untried(job: Job, template: &Template, failure: impl Into<Option<F
         if ask.meta_dropped {
             record.notes.add(Note::MetaDropped);
         }
+    }
+    if job.upgraded {
+        record.notes.add(Note::Hsts);
     }
     record.host = host;
     record.final_url = final_url;

@@ -241,7 +241,10 @@ impl Shard {
             match next {
                 Next::Start(job) => {
                     self.look_after(job.host);
-                    return Turn::Start(job);
+                    match self.requester.upgraded(&job.url) {
+                        Some(url) => self.scheduler.borrow_mut().upgrade(job, url, now),
+                        None => return Turn::Start(job),
+                    }
                 }
                 Next::Fail(job, failure) => {
                     self.look_after(job.host);

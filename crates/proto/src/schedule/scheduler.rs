@@ -2,6 +2,8 @@
 //! in `selection`, its attempt ends in `verdict`. The decisions about a host are in `host`, about an origin in `reach`,
 //! about a row in `retry`.
 
+use url::Url;
+
 use crate::job::{HostKey, Job, Target};
 use crate::limits;
 use crate::origin::{Endpoint, Scheme};
@@ -95,13 +97,28 @@ impl Scheduler {
     ///
     /// If the row is not in flight.
     pub fn put_back(&mut self, mut job: Job, now: Nanos) {
-        uncount(&mut job);
+        self.take_back(&mut job, now);
+        self.requeue(job, now);
+    }
+
+    /// The same because it is to be asked for at this URL, of another origin of its host.
+    ///
+    /// # Panics
+    ///
+    /// As [`Scheduler::put_back`].
+    pub fn upgrade(&mut self, mut job: Job, url: Url, now: Nanos) {
+        self.take_back(&mut job, now);
+        job.upgrade(url);
+        self.requeue(job, now);
+    }
+
+    fn take_back(&mut self, job: &mut Job, now: Nanos) {
+        uncount(job);
         let at = self.hosts.find(job.host).expect("a host is remembered while a row of it is in flight");
         let (endpoint, row) = (job.target().endpoint, job.row.0 as u32);
         self.free_slot(at, endpoint);
         self.apply(at, endpoint, Event::PutBack { row }, now, 0);
         self.relax(at, endpoint, now);
-        self.requeue(job, now);
     }
 
     /// Removes every row that is not in flight, in unspecified order, because the run is interrupted.

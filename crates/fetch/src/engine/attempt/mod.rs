@@ -171,6 +171,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         self.outcome.headers = head.headers;
         self.outcome.raw_head = head.raw;
         self.outcome.notes = head.notes;
+        self.learn_hsts();
         if self.requester.has_left_http2(&key) {
             self.outcome.notes.add(Note::Http2Left);
         }
@@ -245,7 +246,6 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 Some(connection) => self.reuse(connection),
                 None => self.fresh(key).await?,
             };
-            let failure = match self.send(&mut connection, &mut request, share).await {
             request.upload = match &file {
                 Some(file) => {
                     let block = self.requester.plan.upload_block();
@@ -253,6 +253,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 }
                 None => self.terms.upload.as_deref_mut().and_then(Option::take),
             };
+            let failure = match self.send(&mut connection, &mut request, share).await {
                 Ok(head) => {
                     if head.status == PARTIAL && self.purpose == Purpose::Row {
                         let field = |wanted| {

@@ -13,7 +13,7 @@ use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::range::{self, Part};
 use overlapped_proto::record::Headers;
-use overlapped_proto::redirect::{self, Decision};
+use overlapped_proto::redirect::{self, Decision, Follow};
 use overlapped_proto::retry;
 
 use super::connections::put_back;
@@ -37,6 +37,12 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let after = |value| retry::after(value, requester.clock.unix_s(requester.now()));
         self.outcome.retry_after = headers.first("retry-after").and_then(after);
         let location = headers.first("location");
+        let is_redirect = matches!(status, 301 | 302 | 303 | 307 | 308);
+        let target = location.filter(|_| is_redirect && plan.hsts.is_some());
+        let target = target.and_then(|location| redirect::target(&self.job.url, location));
+        // Before the policy, which refuses some redirects to http.
+        let upgraded = target.and_then(|url| requester.upgraded(&url));
+        let location = upgraded.as_ref().map(|url| url.as_str().as_bytes()).or(location);
         let policy = match self.purpose {
             Purpose::Row | Purpose::Open => self.terms.redirect,
             Purpose::Robots => {
@@ -49,7 +55,19 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         match redirect::decide(self.job, sent, status, location, &policy) {
             // The body would have to be sent again.
             Decision::Follow(follow) if self.uploads && !follow.becomes_get => Decision::Stay,
-            decision @ (Decision::Stay | Decision::Follow(_) | Decision::Fail(_)) => decision,
+            Decision::Follow(follow) => Decision::Follow(Follow { upgraded: upgraded.is_some(), ..follow }),
+            decision @ (Decision::Stay | Decision::Fail(_)) => decision,
+        }
+    }
+
+    /// Keeps what the host has said about https, if its certificate was verified.
+    pub(super) fn learn_hsts(&self) {
+        let (requester, url) = (self.requester, &self.job.url);
+        let Some(hsts) = requester.plan.hsts.as_ref().filter(|_| url.scheme() == "https") else { return };
+        let trust = self.terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
+        let value = self.outcome.headers.first("strict-transport-security");
+        if let Some(value) = value.filter(|_| !trust.is_insecure(url.host_str().unwrap_or_default())) {
+            hsts.learn(url, value, requester.clock.unix_s(requester.now()));
         }
     }
 
@@ -69,6 +87,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             self.outcome.notes.add(Note::MultipartRanges);
             return Ok(None);
         }
+        if let Some(validator) = if_range {
+            range::judge_continuation(&validator, headers)?;
+        }
         let has_body = *self.requester.plan.template.method_now(self.job) != Method::Head;
         let is_untold = has_body && length.is_none();
         Ok(part.and_then(Part::parse).filter(|_| is_untold).map(Part::bytes))
@@ -87,9 +108,6 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             Ordering::Greater => ErrorKind::BodyRangeMismatch,
         };
         Err(Failure::new(kind, format!("the server sent {sent} bytes of a range of {bytes}")))
-        if let Some(validator) = if_range {
-            range::judge_continuation(&validator, headers)?;
-        }
     }
 
     /// Reads the body of a redirect, without decoding it, to keep the connection alive; true if it was complete.
