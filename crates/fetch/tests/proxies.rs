@@ -8,7 +8,7 @@ use overlapped_fetch::{Client, Config, Http, Network, Proxies, Request, blocking
 use overlapped_testkit::{
     Http2, Http2Rules, Http2Server, ProxyRules, ProxyServer, Reply, Script, Server, refused,
 };
-use support::{body, config, error, fetch, fetch_one, one_by_one};
+use support::{body, config, error, fetch, fetch_one, one_by_one, retrying};
 
 fn through(proxy: &str, config: Config) -> Config {
     Config { network: Network { proxies: Proxies::all(proxy), ..config.network }, ..config }
@@ -271,4 +271,25 @@ fn prior_knowledge_of_http2_goes_through_a_tunnel_without_tls() {
     let record = fetch_one(config, server.url("/a"));
     assert_eq!(error(&record), "", "{record:?}");
     assert_eq!(proxy.errands()[0].way, "connect");
+}
+
+/// A tunnel is refused with a challenge as a server would send it: it is the proxy's, and gets nothing of the server's.
+#[test]
+fn a_proxy_that_asks_for_the_credentials_of_the_server_gets_none() {
+    let challenge = "HTTP/1.1 401 x\r\nWWW-Authenticate: Basic realm=\"a\"\r\nContent-Length: 0\r\n\r\n";
+    let proxy = Server::builder()
+        .raw([Script::new().expect_head().send(challenge).expect_head().send(challenge)])
+        .start();
+    let request = Request {
+        user: Some(("me".into(), "canary".into())),
+        headers: vec![("X-Canary".into(), "canary".into()), ("Cookie".into(), "canary=1".into())],
+        ..Request::default()
+    };
+    let config = Config { request, ..through(&proxy.url(""), retrying(2)) };
+    let record = fetch_one(config, "https://me:canary@a.invalid/?canary");
+    assert!(error(&record).starts_with("proxy."), "{record:?}");
+    let seen = proxy.seen();
+    assert!(!seen.is_empty() && seen.iter().all(|seen| seen.method == "CONNECT"), "{seen:?}");
+    // Neither as they are nor as basic authentication.
+    assert!(!proxy.received("canary") && !proxy.received("bWU6Y2FuYXJ5"));
 }
