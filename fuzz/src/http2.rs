@@ -4,6 +4,7 @@
 use overlapped_fetch::fuzzing::http2 as exchange;
 use overlapped_proto::limits;
 
+use crate::pieces::{cut, owned};
 use crate::take::Take;
 
 /// Reads what follows the first bytes as all that a server sends on a connection of HTTP/2; those choose the number of
@@ -11,16 +12,7 @@ use crate::take::Take;
 pub fn http2(data: &[u8]) {
     let mut take = Take(data);
     let (requests, cuts) = (1 + usize::from(take.byte() % 4), take.bytes(3));
-    let mut rest = take.0;
-    let mut cuts = cuts.iter().cycle();
-    let mut pieces = Vec::new();
-    while !rest.is_empty() {
-        let length = cuts.next().map_or(rest.len(), |&cut| 1 + usize::from(cut % 61)).min(rest.len());
-        let (piece, behind) = rest.split_at(length);
-        pieces.push(piece.to_vec());
-        rest = behind;
-    }
-    let got = exchange(pieces, requests);
+    let got = exchange(owned(&cut(take.0, cuts)), requests);
     assert_eq!(got.len(), requests);
     let mut received = 0;
     for (status, fields, body) in got.iter().flatten() {

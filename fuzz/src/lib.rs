@@ -27,7 +27,13 @@ mod unpack;
 // Any operations on the scheduler.
 mod schedule;
 
-// An untrusted HTTP/1.1 response.
+// An untrusted response, received as a row receives it.
+mod response;
+
+// Content codings.
+mod decode;
+
+// An untrusted HTTP/1.1 response, in the codec alone.
 mod http1;
 
 // Untrusted HTTP/2 frames.
@@ -39,24 +45,41 @@ mod cookie;
 // What a proxy answers, and what names one.
 mod proxy;
 
+// A tunnel through a proxy.
+mod tunnel;
+
+// Where a redirect leads, and which hosts want https.
+mod redirect;
+
 // An untrusted robots.txt.
 mod robots;
 
 // The URL of a row, patterns and names of files.
 mod url;
 
+// Names of files by a template.
+mod filename;
+
+// Cuts.
+mod pieces;
+
 // Choices out of bytes.
 mod take;
 
 pub use cookie::cookie;
+pub use decode::decode;
+pub use filename::filename;
 pub use http1::http1;
 pub use http2::http2;
 pub use journal::journal;
 pub use list::list;
 pub use proxy::proxy;
 pub use recovery::recovery;
+pub use redirect::redirect;
+pub use response::response;
 pub use robots::robots;
 pub use schedule::schedule;
+pub use tunnel::tunnel;
 pub use unpack::unpack;
 pub use url::url;
 
@@ -64,16 +87,21 @@ pub use url::url;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in the corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("cookie", cookie),
+    ("decode", decode),
+    ("filename", filename),
     ("http1", http1),
     ("http2", http2),
     ("journal", journal),
     ("list", list),
     ("proxy", proxy),
     ("recovery", recovery),
+    ("redirect", redirect),
+    ("response", response),
     ("robots", robots),
     ("schedule", schedule),
+    ("tunnel", tunnel),
     ("unpack", unpack),
     ("url", url),
 ];
