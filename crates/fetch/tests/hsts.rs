@@ -6,7 +6,7 @@ mod support;
 
 use std::net::IpAddr;
 
-use overlapped_fetch::{Client, Config, Network, Record};
+use overlapped_fetch::{Client, Config, Network, Record, Tls, TlsConfig};
 use overlapped_proto::notes::Note;
 use overlapped_testkit::{Script, Server};
 use support::{error, fetch, one_by_one};
@@ -102,7 +102,10 @@ fn a_client_knows_hosts_too() {
     let port = server.addr().port();
     let client = Client::new(config(&server)).unwrap();
     let url = |scheme: &str| format!("{scheme}://a.test:{port}/");
+    let unverified = Tls::new(&TlsConfig { verify: false, ..TlsConfig::default() }).unwrap();
     overlapped::block_on(async {
+        client.get(url("https")).tls(&unverified).send().await.unwrap();
+        assert!(client.get(url("http")).send().await.is_err(), "nothing is known yet");
         client.get(url("https")).send().await.unwrap();
         let response = client.get(url("http")).send().await.unwrap();
         assert_eq!(response.final_url(), url("https"));

@@ -55,9 +55,8 @@ impl<R: Read> Read for WithoutLineEnds<R> {
             let read = self.0.read(block)?;
             let mut kept = 0;
             for at in 0..read {
-                let byte = block.get(at).copied().unwrap_or_default();
-                if !matches!(byte, b'\r' | b'\n' | 0) {
-                    block.get_mut(kept).into_iter().for_each(|place| *place = byte);
+                if block.get(at).is_some_and(|byte| !matches!(byte, b'\r' | b'\n' | 0)) {
+                    block.swap(kept, at);
                     kept += 1;
                 }
             }

@@ -144,6 +144,11 @@ impl Trust {
         self.identity.is_some()
     }
 
+    /// True if the certificate of `host` is verified.
+    pub(crate) fn verifies(&self, host: &str) -> bool {
+        !self.verifies_none && !self.is_insecure(host)
+    }
+
     /// True if the certificate of `host` is not verified; such connections are never shared with verified ones.
     pub(crate) fn is_insecure(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -166,7 +171,7 @@ impl Trust {
         alpn: Alpn,
         identify: Identify,
     ) -> Result<TlsStream<S>, Failure> {
-        let config = self.config(!self.verifies_none && !self.is_insecure(host), identify)?;
+        let config = self.config(self.verifies(host), identify)?;
         let bare = host.strip_suffix('.').unwrap_or(host).trim_matches(['[', ']']);
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| {
             Failure::new(ErrorKind::TlsHandshake, format!("{host} is not a name TLS can ask for"))

@@ -37,8 +37,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let after = |value| retry::after(value, requester.clock.unix_s(requester.now()));
         self.outcome.retry_after = headers.first("retry-after").and_then(after);
         let location = headers.first("location");
-        let is_redirect = matches!(status, 301 | 302 | 303 | 307 | 308);
-        let target = location.filter(|_| is_redirect && plan.hsts.is_some());
+        let target = location.filter(|_| plan.hsts.is_some());
         let target = target.and_then(|location| redirect::target(&self.job.url, location));
         // Before the policy, which refuses some redirects to http.
         let upgraded = target.and_then(|url| requester.upgraded(&url));
@@ -66,7 +65,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let Some(hsts) = requester.plan.hsts.as_ref().filter(|_| url.scheme() == "https") else { return };
         let trust = self.terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
         let value = self.outcome.headers.first("strict-transport-security");
-        if let Some(value) = value.filter(|_| !trust.is_insecure(url.host_str().unwrap_or_default())) {
+        if let Some(value) = value.filter(|_| trust.verifies(url.host_str().unwrap_or_default())) {
             hsts.learn(url, value, requester.clock.unix_s(requester.now()));
         }
     }
