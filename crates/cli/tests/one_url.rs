@@ -400,7 +400,7 @@ fn a_body_that_is_packed_unasked_is_unpacked() {
         "HTTP/1.1 200 x\r\nETag: \"v1\"\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
         PACKED.len()
     );
-    let whole = [head.as_bytes(), &PACKED[..]].concat();
+    let whole = [head.as_bytes(), PACKED].concat();
     let (url, server) = answers(vec![whole[..whole.len() - 1].to_vec(), whole]);
     let path = PathBuf::from(directory.path("body"));
     let arguments = [&*url, "-C", "-", "-o", path.to_str().unwrap()];

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -91,7 +91,7 @@ impl UploadFile {
             return Err(io::Error::other("the path leads out of the directory, or is too deep"));
         }
         let name = path.file_name().unwrap_or(OsStr::new(""));
-        let parent: std::path::PathBuf = path
+        let parent: PathBuf = path
             .parent()
             .into_iter()
             .flat_map(Path::components)
@@ -130,10 +130,8 @@ impl UploadFile {
         let left = self.state.bytes - at;
         let mut block = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(most)];
         let changed = || io::Error::other("the file was changed while it was sent");
-        self.file.read_exact_at(&mut block, at).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => changed(),
-            _ => error,
-        })?;
+        let read = self.file.read_exact_at(&mut block, at);
+        read.map_err(|error| if error.kind() == io::ErrorKind::UnexpectedEof { changed() } else { error })?;
         if block.len() as u64 == left && State::of(&self.file)? != self.state {
             return Err(changed());
         }

@@ -110,7 +110,7 @@ async fn make<L: Locality>(
         job,
         terms,
         uploads: false,
-        range: None,
+        part: None,
         proxy: None,
         has_cookies: false,
         accepted,
@@ -136,8 +136,8 @@ struct Attempt<'a, L: Locality, A> {
     terms: Terms<'a>,
     /// The body of the request cannot be sent again.
     uploads: bool,
-    /// The `Range` to which the response is a part (206), and the `If-Range` beside it.
-    range: Option<(Box<[u8]>, Option<Box<[u8]>>)>,
+    /// What was asked for, if the response is a part (206).
+    part: Option<AskedPart>,
     /// Through which the server is reached.
     proxy: Option<&'a Proxy>,
     /// The request has cookies that belong to the run or to the caller.
@@ -146,6 +146,12 @@ struct Attempt<'a, L: Locality, A> {
     outcome: Outcome,
     purpose: Purpose,
     trace: Trace,
+}
+
+/// The fields of a request for a part of a body.
+struct AskedPart {
+    range: Box<[u8]>,
+    if_range: Option<Box<[u8]>>,
 }
 
 impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
@@ -261,7 +267,8 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                             let found = fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
                             found.map(|(_, value)| Box::from(value))
                         };
-                        self.range = field("range").map(|range| (range, field("if-range")));
+                        let if_range = field("if-range");
+                        self.part = field("range").map(|range| AskedPart { range, if_range });
                     }
                     return Ok((connection, head));
                 }

@@ -17,7 +17,7 @@ use overlapped_proto::redirect::{self, Decision, Follow};
 use overlapped_proto::retry;
 
 use super::connections::put_back;
-use super::{Attempt, PARTIAL, Purpose};
+use super::{AskedPart, Attempt, PARTIAL, Purpose};
 use crate::body::decode::Decoder;
 use crate::body::drain::{Overflow, Rules, drain};
 use crate::body::tap::Begun;
@@ -78,7 +78,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
 
     /// A part of a body must be the one that was asked for. Returns its length if only its range says how long it is.
     pub(super) fn judge_range(&mut self, connection: &Connection) -> Result<Option<u64>, Failure> {
-        let Some((asked, if_range)) = self.range.take() else { return Ok(None) };
+        let Some(AskedPart { range: asked, if_range }) = self.part.take() else { return Ok(None) };
         let headers = &self.outcome.headers;
         let (part, kind) = (headers.first("content-range"), headers.first("content-type"));
         let length = connection.bytes_left();
