@@ -185,6 +185,8 @@ pub(crate) struct Ended<'a> {
 pub(crate) trait Awaited<R>: Task {
     fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, JobError>>;
     fn take(&self) -> Option<Result<R, JobError>>;
+    /// Its handle waits no longer: lets go of a waker of this kind.
+    fn unlisten(&self, is_own: &dyn Fn(&Waker) -> bool);
     fn attach(&self, group: &Arc<Group>, number: u32);
 }
 
@@ -440,6 +442,17 @@ where
 
     fn take(&self) -> Option<Result<R, JobError>> {
         take_settled(&mut self.state.lock().phase)
+    }
+
+    fn unlisten(&self, is_own: &dyn Fn(&Waker) -> bool) {
+        let mut state = self.state.lock();
+        let Some((_, listener)) = state.phase.listener() else { return };
+        if !matches!(listener, Listener::Waker(waker) if is_own(waker)) {
+            return;
+        }
+        let old = mem::replace(listener, Listener::none());
+        drop(state);
+        drop(old);
     }
 
     fn attach(&self, group: &Arc<Group>, number: u32) {

@@ -78,6 +78,12 @@ impl Group {
         drop(old);
     }
 
+    /// The waiter waits no longer: lets go of a waker of this kind.
+    pub(crate) fn unlisten(&self, is_own: impl FnOnce(&Waker) -> bool) {
+        let old = self.inbox.lock().waker.take_if(|waker| is_own(waker));
+        drop(old);
+    }
+
     pub(crate) fn all_done(&self) -> bool {
         self.left.load(Ordering::Acquire) == 0
     }

@@ -40,7 +40,7 @@ pub struct Job<R> {
     in_time: bool,
     /// The result was handed out, or the job was detached: there is nothing to cancel.
     over: bool,
-    /// A worker has noted that it was polled.
+    /// A worker has noted that it was polled, and may have to be told that it is not waited for any more.
     noted: bool,
 }
 
@@ -241,10 +241,11 @@ impl<R> Job<R> {
     }
 
     /// From now on the group is notified, instead of a waker.
-    pub(crate) fn attach(&self, group: &Arc<Group>, number: u32) {
+    pub(crate) fn attach(&mut self, group: &Arc<Group>, number: u32) {
         if self.pool.is_forked() {
             return wake_guarded(group.complete(number, false));
         }
+        self.forget();
         self.cell.attach(group, number);
     }
 
@@ -271,10 +272,16 @@ impl<R> Job<R> {
         self.over
     }
 
-    /// This thread waits for it no longer.
+    /// Where its waker is kept, as a worker notes it.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self.cell.place()).addr()
+    }
+
+    /// It is waited for no longer: this thread's `block_on`, if this is a worker, counts on no wake-up by it.
     fn forget(&mut self) {
-        if std::mem::replace(&mut self.noted, false) {
-            pool::forget_polled(std::ptr::from_ref(self.cell.place()).addr());
+        if std::mem::replace(&mut self.noted, false) && !self.pool.is_forked() {
+            pool::forget(self.address());
+            self.cell.unlisten(&pool::is_own);
         }
     }
 }
@@ -294,12 +301,16 @@ impl<R: Send + 'static> Future for Job<R> {
             return Poll::Ready(result);
         }
         let mut noted = self.noted;
-        let dead = pool::note_awaited(cx, |own| {
+        let dead = pool::note_awaited(cx, self.address(), |own| {
             noted = true;
             [Unit::new(Need::All, vec![self.target(own)])]
         });
         self.noted = noted;
-        if dead { Poll::Ready(Err(JobError::WouldDeadlock)) } else { Poll::Pending }
+        if dead {
+            self.forget();
+            return Poll::Ready(Err(JobError::WouldDeadlock));
+        }
+        Poll::Pending
     }
 }
 

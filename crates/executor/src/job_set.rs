@@ -9,10 +9,10 @@ use futures_core::Stream;
 
 use crate::core::{Need, Unit};
 use crate::error::JobError;
-use crate::fork;
 use crate::group::{Group, Wake};
 use crate::job::Job;
 use crate::pool::{self, Pool};
+use crate::waiter::Waiter;
 
 /// A set of jobs that grows while it is awaited, as tokio's `JoinSet`.
 ///
@@ -40,10 +40,11 @@ use crate::pool::{self, Pool};
 ///
 /// `next` loses nothing when it is dropped. Dropping the set drops its jobs: what is queued is removed, what runs is asked to stop.
 pub struct JobSet<R> {
+    /// Dropped before the jobs: their ends wake nobody then.
+    waiter: Waiter,
     /// A job's place is its number in the group; places of jobs that were given are used again.
     jobs: Vec<Option<Job<R>>>,
     free: Vec<u32>,
-    group: Arc<Group>,
     /// Jobs that are done and not yet given, the next one last.
     ready: Vec<u32>,
     /// Places of jobs whose wait was refused, and which have not reported their end.
@@ -55,7 +56,6 @@ pub struct JobSet<R> {
     seen: Vec<Seen>,
     /// Places of jobs that are in none of these yet.
     added: Vec<u32>,
-    generation: u32,
 }
 
 /// Some of the jobs.
@@ -77,15 +77,14 @@ impl<R: Send + 'static> JobSet<R> {
     /// An empty set.
     pub fn new() -> Self {
         JobSet {
+            waiter: Waiter::new(Group::growing(Wake::Each)),
             jobs: Vec::new(),
             free: Vec::new(),
-            group: Arc::new(Group::growing(Wake::Each)),
             ready: Vec::new(),
             refused: Vec::new(),
             seen_by: None,
             seen: Vec::new(),
             added: Vec::new(),
-            generation: fork::generation(),
         }
     }
 
@@ -94,10 +93,10 @@ impl<R: Send + 'static> JobSet<R> {
     /// # Panics
     ///
     /// If the job has given its result already. The set is as it was before.
-    pub fn insert(&mut self, job: Job<R>) {
+    pub fn insert(&mut self, mut job: Job<R>) {
         assert!(!job.is_over(), "a job was added to a set after it had given its result");
         let number = self.free.pop().unwrap_or(self.jobs.len() as u32);
-        job.attach(&self.group, number);
+        job.attach(self.waiter.group(), number);
         if self.seen_by.is_some() {
             self.added.push(number);
         }
@@ -204,8 +203,8 @@ impl<R: Send + 'static> Stream for JobSet<R> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if std::mem::replace(&mut this.generation, fork::generation()) != fork::generation() {
-            // The group's lock may be held by a thread of the parent; in a new one each job says that it is there.
+        if this.waiter.is_forked() {
+            // In a new group each job says that it is there.
             let jobs = std::mem::take(&mut this.jobs);
             *this = JobSet::new();
             jobs.into_iter().flatten().for_each(|job| this.insert(job));
@@ -215,8 +214,7 @@ impl<R: Send + 'static> Stream for JobSet<R> {
         }
         loop {
             if this.ready.is_empty() {
-                this.group.listen(cx);
-                this.group.drain(&mut this.ready);
+                this.waiter.drain(cx, &mut this.ready);
                 this.ready.reverse();
             }
             let Some(number) = this.ready.pop() else { break };
@@ -226,15 +224,16 @@ impl<R: Send + 'static> Stream for JobSet<R> {
                 continue;
             }
             this.set_given(number);
+            this.waiter.stop();
             let job = this.jobs.get_mut(number as usize).and_then(Option::take);
             let result = job.and_then(|mut job| job.take());
             return Poll::Ready(Some(result.expect("the group said that the job has ended")));
         }
-        if pool::note_awaited(cx, |own| this.units(own)) {
-            Poll::Ready(Some(this.refuse()))
-        } else {
-            Poll::Pending
+        if pool::note_awaited(cx, this.waiter.address(), |own| this.units(own)) {
+            this.waiter.stop();
+            return Poll::Ready(Some(this.refuse()));
         }
+        Poll::Pending
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -16,11 +16,11 @@ use crate::block_on::{Awaits, Stop, drive};
 use crate::cell::Task;
 use crate::core::{Need, Refusal, Settles, Unit};
 use crate::error::JobError;
-use crate::fork;
 use crate::group::{Group, Wake};
 use crate::job::{Job, target_of};
 use crate::pool::{self, Pool};
 use crate::timer::Timer;
+use crate::waiter::Waiter;
 
 /// Awaits all jobs; their results come in the order of the jobs, whatever order they ended in.
 ///
@@ -107,24 +107,23 @@ impl<R: Send + 'static> Future for Gather<R> {
     type Output = Result<Vec<R>, JobError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let group = self.many.group(cx);
+        let group = self.many.listen(cx);
         if let Some(failed) = group.failure() {
             let error = self.many.take(failed).and_then(|(_, result)| result.err());
-            let rest = std::mem::take(&mut self.many.jobs);
+            let rest = self.many.end();
             if self.keep_going {
                 rest.into_iter().flatten().for_each(Job::detach);
             }
             return Poll::Ready(Err(error.unwrap_or(JobError::Cancelled)));
         }
-        if !group.all_done() {
-            return if self.many.is_dead(cx) {
-                Poll::Ready(Err(JobError::WouldDeadlock))
-            } else {
-                Poll::Pending
-            };
+        if group.all_done() {
+            return Poll::Ready(self.many.end().into_iter().flatten().map(finished).collect());
         }
-        let jobs = std::mem::take(&mut self.many.jobs);
-        Poll::Ready(jobs.into_iter().flatten().map(finished).collect())
+        if self.many.is_dead(cx) {
+            self.many.stop();
+            return Poll::Ready(Err(JobError::WouldDeadlock));
+        }
+        Poll::Pending
     }
 }
 
@@ -132,11 +131,14 @@ impl<R: Send + 'static> Future for GatherAll<R> {
     type Output = Vec<Result<R, JobError>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.many.group(cx).all_done() && !self.many.is_dead(cx) {
-            return Poll::Pending;
+        while !self.many.listen(cx).all_done() {
+            if !self.many.is_dead(cx) {
+                return Poll::Pending;
+            }
+            self.many.refuse_stuck();
         }
-        let jobs = std::mem::take(&mut self.many.jobs).into_iter().flatten();
-        Poll::Ready(jobs.map(|mut job| job.take().unwrap_or(Err(JobError::WouldDeadlock))).collect())
+        let jobs = self.many.end().into_iter();
+        Poll::Ready(jobs.map(|job| job.map_or(Err(JobError::WouldDeadlock), finished)).collect())
     }
 }
 
@@ -196,15 +198,16 @@ impl<R: Send + 'static> Stream for AsCompleted<R> {
             return Poll::Ready(None);
         }
         loop {
-            if self.ready.is_empty() {
-                let group = self.many.group(cx);
-                group.drain(&mut self.ready);
-                self.ready.reverse();
+            let this = &mut *self;
+            if this.ready.is_empty() {
+                this.many.waiter().drain(cx, &mut this.ready);
+                this.ready.reverse();
             }
             let Some(number) = self.ready.pop() else { break };
             // One whose wait was refused reports its end later.
             if let Some(given) = self.many.take(number) {
                 self.left -= 1;
+                self.many.stop();
                 return Poll::Ready(Some(given));
             }
         }
@@ -212,6 +215,7 @@ impl<R: Send + 'static> Stream for AsCompleted<R> {
             return Poll::Pending;
         }
         self.left -= 1;
+        self.many.stop();
         Poll::Ready(self.many.refuse())
     }
 
@@ -288,6 +292,20 @@ impl<R: Send + 'static> Wait<R> {
         self.limit = Some(limit);
         self
     }
+
+    fn is_enough(&mut self, cx: &Context<'_>) -> bool {
+        let group = self.many.listen(cx);
+        let enough = match self.until {
+            Until::First => {
+                let mut done = Vec::new();
+                group.drain(&mut done);
+                !done.is_empty()
+            }
+            Until::FirstError => group.failure().is_some() || self.many.some_refused(),
+            Until::All => false,
+        };
+        enough || group.all_done()
+    }
 }
 
 impl<R: Send + 'static> Future for Wait<R> {
@@ -297,33 +315,28 @@ impl<R: Send + 'static> Future for Wait<R> {
         if let Some(limit) = self.limit.take() {
             self.deadline = Instant::now().checked_add(limit);
         }
-        let group = self.many.group(cx);
-        let enough = match self.until {
-            Until::First => {
-                let mut done = Vec::new();
-                group.drain(&mut done);
-                !done.is_empty()
-            }
-            Until::FirstError => group.failure().is_some(),
-            Until::All => false,
-        };
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let expired = left.is_some_and(|left| left.is_zero());
-        let over = enough || expired || group.all_done();
-        // With a deadline, which has the waker as well, it is never so.
-        let dead = !over && self.many.is_dead(cx);
-        if !over && !dead {
-            let waker = cx.waker().clone();
-            let timers = self.many.jobs.iter().flatten().next().map(|job| job.pool().timers());
-            self.timer = timers.zip(left).and_then(|(timers, left)| timers.after(left, move || waker.wake()));
-            return Poll::Pending;
+        // With a deadline, which has the waker as well, no wait is refused.
+        while !expired && !self.is_enough(cx) {
+            if !self.many.is_dead(cx) {
+                let waker = cx.waker().clone();
+                let timers = self.many.jobs.iter().flatten().next().map(|job| job.pool().timers());
+                self.timer =
+                    timers.zip(left).and_then(|(timers, left)| timers.after(left, move || waker.wake()));
+                return Poll::Pending;
+            }
+            self.many.refuse_stuck();
         }
+        self.timer = None;
         let mut waited = Waited { done: Vec::new(), pending: Vec::new() };
-        for (number, job) in std::mem::take(&mut self.many.jobs).into_iter().enumerate() {
-            let Some(mut job) = job else { continue };
+        for (number, job) in self.many.end().into_iter().enumerate() {
+            let Some(mut job) = job else {
+                waited.done.push((number, Err(JobError::WouldDeadlock)));
+                continue;
+            };
             match job.take() {
                 Some(result) => waited.done.push((number, result)),
-                None if dead => waited.done.push((number, Err(JobError::WouldDeadlock))),
                 None => waited.pending.push((number, job)),
             }
         }
@@ -333,13 +346,12 @@ impl<R: Send + 'static> Future for Wait<R> {
 
 /// Jobs that report their end to one group.
 struct Many<R> {
+    /// Dropped before the jobs: their ends wake nobody then.
+    waiter: Option<Waiter>,
     jobs: Vec<Option<Job<R>>>,
     wake: Wake,
-    group: Option<Arc<Group>>,
     /// The jobs as a worker sees them that waits for them.
     unit: Option<Seen>,
-    /// Forks before the group was made.
-    generation: u32,
 }
 
 struct Seen {
@@ -361,29 +373,42 @@ impl<R: Send + 'static> Many<R> {
         let jobs: Vec<Option<Job<R>>> = jobs.into_iter().map(Some).collect();
         let used = jobs.iter().flatten().any(Job::is_over);
         assert!(!used, "a job was awaited after it had given its result");
-        Many { jobs, wake, group: None, unit: None, generation: fork::generation() }
+        Many { waiter: None, jobs, wake, unit: None }
     }
 
-    /// The group, which wakes this task from now on; all jobs report to it.
-    fn group(&mut self, cx: &Context<'_>) -> Arc<Group> {
-        if std::mem::replace(&mut self.generation, fork::generation()) != fork::generation() {
-            // The group's lock may be held by a thread of the parent; in a new group each job reports `Forked`.
-            self.group = None;
+    /// The waiting side of the group that all jobs report to. After a fork that is a new one, to which each reports `Forked`.
+    fn waiter(&mut self) -> &mut Waiter {
+        if self.waiter.as_ref().is_some_and(Waiter::is_forked) {
+            self.waiter = None;
         }
-        if let Some(group) = &self.group {
-            group.listen(cx);
-            return Arc::clone(group);
-        }
-        let group = Arc::new(Group::new(self.jobs.iter().flatten().count(), self.wake));
-        group.listen(cx);
-        for (number, job) in self.jobs.iter().enumerate() {
-            if let Some(job) = job {
-                job.attach(&group, number as u32);
+        self.waiter.get_or_insert_with(|| {
+            let waiter = Waiter::new(Group::new(self.jobs.iter().flatten().count(), self.wake));
+            for (number, job) in (0..).zip(&mut self.jobs) {
+                if let Some(job) = job {
+                    job.attach(waiter.group(), number);
+                }
             }
-        }
-        group.attached();
-        self.group = Some(Arc::clone(&group));
-        group
+            waiter.group().attached();
+            waiter
+        })
+    }
+
+    /// This task is woken from now on.
+    fn listen(&mut self, cx: &Context<'_>) -> Arc<Group> {
+        let waiter = self.waiter();
+        waiter.listen(cx);
+        Arc::clone(waiter.group())
+    }
+
+    /// Nothing is waited for until the next poll.
+    fn stop(&mut self) {
+        self.waiter.iter_mut().for_each(Waiter::stop);
+    }
+
+    /// Nothing is waited for any more.
+    fn end(&mut self) -> Vec<Option<Job<R>>> {
+        self.stop();
+        std::mem::take(&mut self.jobs)
     }
 
     /// The result of a job that the group has named; `None` if it was refused before.
@@ -400,6 +425,25 @@ impl<R: Send + 'static> Many<R> {
         drop(job);
         self.set_given(number as u32);
         Some((number, Err(JobError::WouldDeadlock)))
+    }
+
+    /// Lets go of the jobs that would never end while all are waited for.
+    fn refuse_stuck(&mut self) {
+        let seen = self.unit.take().expect("what was refused was seen");
+        let mut stuck: Vec<u32> =
+            seen.unit.refused().filter_map(|at| seen.numbers.get(at).copied()).collect();
+        if stuck.is_empty() {
+            stuck.clone_from(&seen.numbers);
+        }
+        // The others report to a new group, which does not count these.
+        self.waiter = None;
+        for number in stuck {
+            drop(self.jobs.get_mut(number as usize).and_then(Option::take));
+        }
+    }
+
+    fn some_refused(&self) -> bool {
+        self.jobs.iter().any(Option::is_none)
     }
 
     fn set_given(&self, number: u32) {
@@ -431,7 +475,8 @@ impl<R: Send + 'static> Many<R> {
 
     /// Notes what is awaited for an enclosing `block_on` of a worker. True if that would never end.
     fn is_dead(&mut self, cx: &Context<'_>) -> bool {
-        pool::note_awaited(cx, |own| [self.unit(own)])
+        let address = self.waiter().address();
+        pool::note_awaited(cx, address, |own| [self.unit(own)])
     }
 }
 

@@ -113,6 +113,7 @@ mod scope;
 mod map;
 mod job_set;
 mod join;
+mod waiter;
 mod shutdown;
 #[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
 mod export;

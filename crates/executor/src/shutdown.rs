@@ -209,7 +209,8 @@ impl ShuttingDown {
             }
             None => {
                 self.wait = Some(WaitForEnd { id: pool.next_end(), job });
-                self.deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
+                let after = |limit| Instant::now().checked_add(limit);
+                self.deadline = self.deadline.or_else(|| self.limit.and_then(after));
             }
         }
         let wakers = pool.core().ended_by_a_wait();
@@ -217,10 +218,8 @@ impl ShuttingDown {
     }
 }
 
-impl Future for ShuttingDown {
-    type Output = Report;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+impl ShuttingDown {
+    fn poll_end(&mut self, cx: &Context<'_>) -> Poll<Report> {
         let (pool, lane) = (self.executor.pool().clone(), self.executor.lane());
         if pool.is_forked() {
             return Poll::Ready(self.report());
@@ -240,24 +239,48 @@ impl Future for ShuttingDown {
         }
         let waker = cx.waker().clone();
         self.timer = left.and_then(|left| pool.timers().after(left, move || waker.wake()));
-        if pool::note_awaited(cx, |own| [self.executor.end_unit(&self.over, own)]) {
+        if pool::note_awaited(cx, self.address(), |own| [self.executor.end_unit(&self.over, own)]) {
             return Poll::Ready(self.report());
         }
         Poll::Pending
     }
-}
 
-impl Drop for ShuttingDown {
-    fn drop(&mut self) {
-        let Some(wait) = &self.wait else { return };
+    /// Where its waker is kept, as a worker notes it.
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.over).addr()
+    }
+
+    /// Nothing waits for the end any more.
+    fn stop(&mut self) {
+        self.timer = None;
+        let Some(wait) = self.wait.take() else { return };
         let (pool, lane) = (self.executor.pool(), self.executor.lane());
         if pool.is_forked() {
             return;
         }
+        pool::forget(self.address());
         if let Some((worker, job)) = &wait.job {
             worker.stops_ending(*job, lane);
         }
         let old = pool.core().forget_end(lane, wait.id);
         drop(old);
+    }
+}
+
+impl Future for ShuttingDown {
+    type Output = Report;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+        let report = self.poll_end(cx);
+        if report.is_ready() {
+            self.stop();
+        }
+        report
+    }
+}
+
+impl Drop for ShuttingDown {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

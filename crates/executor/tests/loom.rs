@@ -13,7 +13,7 @@ use std::task::{Context, Wake, Waker};
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use overlapped::{CancelOutcome, Executor, Job, JobError, Shutdown, as_completed, block_on, gather};
+use overlapped::{CancelOutcome, Executor, Job, JobError, JobSet, Shutdown, as_completed, block_on, gather};
 
 fn model(f: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -462,6 +462,27 @@ fn refused_threads_leave_no_job_behind() {
         let submitter = thread::spawn(move || block_on(other.submit(|| 1)));
         assert!(matches!(block_on(executor.submit(|| 2)), Err(JobError::Rejected(_))));
         assert!(matches!(submitter.join().unwrap(), Err(JobError::Rejected(_))));
+        end(&executor);
+    });
+}
+
+#[test]
+fn a_set_in_a_job_is_told_of_each_end() {
+    model(|| {
+        let executor = executor(2);
+        let inner = executor.clone();
+        let job = executor.submit(move || {
+            let mut set = JobSet::new();
+            (0..2).for_each(|n| set.insert(inner.submit(move || n)));
+            block_on(async {
+                let mut sum = 0;
+                while let Some(result) = set.next().await {
+                    sum += result.unwrap();
+                }
+                sum
+            })
+        });
+        assert_eq!(block_on(job).unwrap(), 1);
         end(&executor);
     });
 }

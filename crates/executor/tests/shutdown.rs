@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use overlapped::{Executor, JobError, JobState, Rejected, Shutdown, block_on};
@@ -222,6 +222,23 @@ fn a_view_is_over_although_a_permit_lives() {
     let permit = block_on(view.reserve()).unwrap();
     assert!(view.shutdown_blocking(Shutdown::Drain, None).is_complete());
     assert!(matches!(permit.submit(|| ()).wait(), Err(JobError::Rejected(Rejected::ShutDown))));
+}
+
+#[test]
+fn a_view_is_over_although_a_map_waits_for_a_place_in_it() {
+    let executor = executor(1);
+    let view = executor.limited_queue("view", 1, 1);
+    let (go, held) = hold(&view);
+    let queued = view.submit(|| ());
+    let mut map = view.map(0.., |n: usize| n);
+    let mut next = Box::pin(map.next());
+    assert!(next.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let end = view.shutdown(Shutdown::Drain);
+    go.send(()).unwrap();
+    assert!(block_on(end).is_complete());
+    block_on(overlapped::gather([held, queued])).unwrap();
+    let result = block_on(next).unwrap();
+    assert!(matches!(result, Err(JobError::Rejected(Rejected::ShutDown))), "{result:?}");
 }
 
 #[test]

@@ -198,6 +198,17 @@ fn flush_and_close_reach_the_object_after_a_call() {
 }
 
 #[test]
+fn a_flush_reaches_the_object_after_a_call_whose_future_was_dropped() {
+    let (object, log) = Object::new(|_| Ok(()));
+    let mut object = Unblock::new(object);
+    block_on(flush(&mut object)).unwrap();
+    let _ = once(object.with(|object| object.write_all(b"inside")));
+    block_on(flush(&mut object)).unwrap();
+    let log = log.lock().unwrap();
+    assert_eq!((log.written.as_slice(), log.flushes), (b"inside".as_slice(), 2));
+}
+
+#[test]
 fn close_closes_the_object_on_the_executor() {
     let (object, log) = Object::new(|_| Ok(()));
     let mut object = Unblock::new(object);

@@ -97,6 +97,7 @@ impl Core {
             some_stuck = true;
             let stuck: Vec<u64> = chart.stuck().into_iter().map(|(_, id)| id).collect();
             if let Some(victim) = self.victim(&stuck) {
+                chart.tell_why((0, victim));
                 return Found::Stuck(Some(victim));
             }
         }
@@ -158,13 +159,13 @@ pub(crate) fn refuse_across(pools: &mut [(usize, &mut Core)], id: u64, tried: &m
         return if unknown.is_empty() { Across::Live } else { Across::Ask(unknown) };
     }
     let stuck = chart.stuck();
-    for (number, (_, core)) in pools.iter_mut().enumerate() {
+    let victim = pools.iter().enumerate().find_map(|(number, (_, core))| {
         let own: Vec<u64> = stuck.iter().filter(|(pool, _)| *pool == number).map(|(_, id)| *id).collect();
-        if let Some(victim) = core.victim(&own) {
-            return Across::Refused(core.doom(victim));
-        }
-    }
-    Across::Live
+        Some((number, core.victim(&own)?))
+    });
+    let Some((number, id)) = victim else { return Across::Live };
+    chart.tell_why((number, id));
+    pools.get_mut(number).map_or(Across::Live, |(_, core)| Across::Refused(core.doom(id)))
 }
 
 /// What is known of some sleepers.
@@ -289,6 +290,32 @@ impl<'a> Chart<'a> {
     /// Those that the last goal depends on, and that are not live. Only if the goal is not live, either.
     fn stuck(&self) -> Vec<Node> {
         self.order.iter().filter(|node| !self.live.contains(node)).copied().collect()
+    }
+
+    /// The wait of this sleeper, which is stuck, is refused: marks the jobs that are the reason, where it needs all of several.
+    fn tell_why(&mut self, (pool, id): Node) {
+        let wait = self.core(pool).waits.get(id);
+        for unit in wait.units().iter().filter(|unit| unit.need() == Need::All) {
+            for target in unit.open() {
+                if !self.settles_in_the_end(pool, target, wait) {
+                    target.refuse();
+                }
+            }
+        }
+    }
+
+    fn settles_in_the_end(&mut self, pool: usize, target: &Target, wait: &'a Wait) -> bool {
+        loop {
+            self.asked.clear();
+            if self.will_settle(pool, target, wait) {
+                return true;
+            }
+            // Those that were not asked before may be live.
+            let asked = std::mem::take(&mut self.asked);
+            if !asked.into_iter().any(|node| self.is_live(node)) {
+                return false;
+            }
+        }
     }
 
     /// A job of the pool that a stuck sleeper waits for, and that would run if it had the places of others that have not begun. Then `order`

@@ -28,12 +28,11 @@ impl Core {
                 .cloned()
         });
         let Some(job) = found else {
-            let waits = self.waits.sleepers();
-            let refused = waits.filter(|wait| wait.can_be_refused()).find(|wait| {
-                let mut jobs = wait.jobs();
-                jobs.any(|job| matches!(job.place().position(), Position::Queued(_)))
-            });
+            let mut waits = self.waits.sleepers().filter(|wait| wait.can_be_refused());
+            let refused = waits.find(|wait| wait.queued().next().is_some());
+            refused.iter().flat_map(|wait| wait.queued()).for_each(Target::refuse);
             let refused = refused.map(|wait| wait.id);
+            drop(waits);
             effects.wake.extend(refused.map(|id| self.doom(id)));
             return None;
         };
@@ -60,6 +59,11 @@ impl Wait {
     fn polled(&self) -> Vec<Arc<Unit>> {
         let polled = self.on.polled.as_ref().filter(|_| self.has_beside());
         polled.map_or_else(Vec::new, |polled| polled.units())
+    }
+
+    /// The jobs that it sleeps on and that have not begun.
+    fn queued(&self) -> impl Iterator<Item = &Target> {
+        self.units().iter().flat_map(|unit| unit.open()).filter(|target| is_queued(target))
     }
 
     /// Whether it is certain that only the end of a job of its own pool can wake it, and that none that has ended will.

@@ -99,6 +99,8 @@ pub(crate) struct Target {
     pool: Option<Arc<dyn Elsewhere>>,
     /// Its result was taken: no sleeper waits for it any more.
     given: AtomicBool,
+    /// A wait for all jobs of the unit was refused, and this is one that would never end.
+    refused: AtomicBool,
 }
 
 /// What makes a job settle beside its own end.
@@ -121,7 +123,7 @@ pub(crate) trait Elsewhere: Send + Sync {
 
 impl Target {
     pub(crate) fn new(task: Arc<dyn Task>, settles: Settles, pool: Option<Arc<dyn Elsewhere>>) -> Self {
-        Target { task, settles, pool, given: AtomicBool::new(false) }
+        Target { task, settles, pool, given: AtomicBool::new(false), refused: AtomicBool::new(false) }
     }
 
     pub(super) fn task(&self) -> &Arc<dyn Task> {
@@ -134,6 +136,11 @@ impl Target {
 
     pub(super) fn elsewhere(&self) -> Option<&Arc<dyn Elsewhere>> {
         self.pool.as_ref()
+    }
+
+    /// A wait for all jobs of its unit is refused, and this is a reason.
+    pub(super) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
     }
 
     fn is_given(&self) -> bool {
@@ -232,9 +239,16 @@ impl Unit {
         }
     }
 
-    /// Whether both are the same, or begin with the same job.
+    /// Whether both are the same, or are of the same single job or end: such a unit is made for each poll.
     pub(crate) fn is(&self, other: &Unit) -> bool {
-        self.key() == other.key()
+        let is_single = |unit: &Unit| unit.end.is_some() || unit.targets.len() == 1;
+        std::ptr::eq(self, other) || (is_single(self) && is_single(other) && self.key() == other.key())
+    }
+
+    /// The numbers of the jobs because of which a wait for all of them was refused: they would never end.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = usize> {
+        let refused = |target: &Target| target.refused.load(Ordering::Relaxed);
+        (0..).zip(&self.targets).filter(move |(_, target)| refused(target)).map(|(number, _)| number)
     }
 
     /// The jobs that are waited for, without those that are over.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub(crate) use awaiting::{Awaiting, Noted};
 pub(crate) use current::{current_job, current_pool, is_within, is_worker, with_token};
 pub(crate) use notes::{
-    forget_polled, note_awaited, note_beside, restore_awaited, set_dead, swap_awaited, take_awaited,
+    forget, is_own, note_awaited, note_beside, restore_awaited, set_dead, swap_awaited, take_awaited,
 };
 pub(crate) use threads::spawn_std;
 use threads::{Refusal, timer_thread_of};

@@ -9,10 +9,11 @@ use super::current::{with_any, with_current};
 use crate::core::Unit;
 use crate::limits;
 
-/// A future that this thread polls waits for jobs, of which any unit is enough. True if they would never end while this thread waits: then
-/// the future must give the error.
+/// A future that this thread polls waits for jobs, of which any unit is enough; its waker is kept at this address. True if they would never
+/// end while this thread waits: then the future must give the error.
 pub(crate) fn note_awaited<U: AsRef<[Arc<Unit>]>>(
     cx: &Context<'_>,
+    address: usize,
     units: impl FnOnce(&Arc<Pool>) -> U,
 ) -> bool {
     let noting = with_any(|current| current.awaited.is_some().then(|| Arc::clone(&current.pool)));
@@ -21,42 +22,52 @@ pub(crate) fn note_awaited<U: AsRef<[Arc<Unit>]>>(
     let units = units(&pool);
     let noted = with_current(&pool, |current| {
         let (awaited, units) = (current.awaited.as_mut()?, units.as_ref());
+        // If it was polled before.
+        let mut dropped = awaited.forget(address);
         if awaited.waker.will_wake(cx.waker()) {
             let is_dead = |unit: &Arc<Unit>| awaited.dead.iter().any(|dead| dead.is(unit));
             if !units.is_empty() && units.iter().all(is_dead) {
-                return None;
+                return Some((true, dropped));
             }
-            // If there are any, it was polled before, with the same waker.
-            let same = awaited.units.extract_if(.., |other| units.iter().any(|unit| unit.is(other)));
-            let same: Vec<Arc<Unit>> = same.collect();
+            awaited.kept.insert(address);
             if awaited.units.len() + units.len() <= limits::NOTED_MAX {
-                awaited.futures += usize::from(same.is_empty());
-                awaited.units.extend_from_slice(units);
-                return Some(same);
+                awaited.units.extend(units.iter().map(|unit| (address, Arc::clone(unit))));
+                return Some((false, dropped));
             }
-            awaited.more += 1;
+            awaited.more = true;
         }
         current.worker.set_noting(true);
         let polled = current.polled.get_or_insert_default();
-        Some(units.iter().flat_map(|unit| polled.note(Arc::clone(unit))).collect())
+        dropped.extend(units.iter().flat_map(|unit| polled.note(Arc::clone(unit))));
+        Some((false, dropped))
     });
-    noted.is_some_and(|noted| noted.is_none())
+    noted.flatten().is_some_and(|(dead, _)| dead)
 }
 
 /// The waker is also kept at this address, where only a job that was noted uses it.
 pub(crate) fn note_beside(pool: &Arc<Pool>, cx: &Context<'_>, address: usize) {
     with_current(pool, |current| {
         let Some(awaited) = &mut current.awaited else { return };
-        if awaited.more == 0 && awaited.waker.will_wake(cx.waker()) && !awaited.beside.contains(&address) {
-            awaited.beside.push(address);
+        if awaited.waker.will_wake(cx.waker()) {
+            awaited.kept.insert(address);
         }
     });
 }
 
-/// What was noted under this address, the first of its jobs, was given.
-pub(crate) fn forget_polled(address: usize) {
-    let forgotten = with_any(|current| current.polled.as_ref().and_then(|polled| polled.forget(address)));
+/// What keeps a waker at this address does not wait any more.
+pub(crate) fn forget(address: usize) {
+    let forgotten = with_any(|current| {
+        let units = current.awaited.as_mut().map(|awaited| awaited.forget(address));
+        (units, current.polled.as_ref().and_then(|polled| polled.forget(address)))
+    });
     drop(forgotten);
+}
+
+/// Whether this is the waker of the innermost `block_on` of this thread, a worker. Only here may a copy of it be dropped without a wake-up:
+/// another thread would not know whether it is counted in `kept`.
+pub(crate) fn is_own(waker: &Waker) -> bool {
+    let own = |awaited: &Awaiting| awaited.waker.will_wake(waker);
+    with_any(|current| current.awaited.as_ref().is_some_and(own)) == Some(true)
 }
 
 /// A `block_on` begins, or with `None` something else that polls; gives back what was noted outside it.
@@ -76,11 +87,10 @@ pub(crate) fn take_awaited(pool: &Arc<Pool>) -> Noted {
     let taken = with_current(pool, |current| {
         let awaited = current.awaited.as_mut()?;
         let (units, dead) = (std::mem::take(&mut awaited.units), std::mem::take(&mut awaited.dead));
-        let more = std::mem::take(&mut awaited.more);
         let noted = Noted {
-            copies: std::mem::take(&mut awaited.futures) + std::mem::take(&mut awaited.beside).len() + more,
-            units,
-            all: more == 0,
+            units: units.into_iter().map(|(_, unit)| unit).collect(),
+            copies: std::mem::take(&mut awaited.kept).len(),
+            all: !std::mem::take(&mut awaited.more),
             polled: current.polled.clone(),
             in_view: !current.lanes.is_empty(),
         };

@@ -118,6 +118,7 @@ impl<T: Send + 'static> Drop for Unblock<T> {
             return;
         }
         self.reading.stop();
+        self.reading.unlisten();
         let accepted = Arc::clone(&self.accepted);
         accepted.lock().seal();
         self.loan.part(move |mut object| {

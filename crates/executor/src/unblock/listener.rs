@@ -29,6 +29,12 @@ impl Listener {
         self.0.lock().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
+    /// This task waits no longer: lets go of a waker of this kind.
+    pub(super) fn unlisten(&self, is_own: impl FnOnce(&Waker) -> bool) {
+        let old = self.0.lock().take_if(|waker| is_own(waker));
+        drop(old);
+    }
+
     /// Something was put in stock.
     pub(super) fn wake(&self) {
         let waker = self.0.lock().take();

@@ -234,7 +234,9 @@ impl<T: Send + 'static> Unblock<T> {
 
     /// Uses the object itself, on the executor, once all that was accepted for writing is written.
     ///
-    /// Of an object that is being read, the position is that after the bytes read ahead; seek first.
+    /// Of an object that was read, the position is that after all bytes read ahead, also those not given yet. To use it where the reader is,
+    /// [seek](Unblock::seek) first to an absolute position; `SeekFrom::Current(0)` only tells the reader's position, and moves nothing. What
+    /// the closure does to the position shows after the unread bytes: they are still given first.
     ///
     /// # Errors
     ///
@@ -317,7 +319,9 @@ impl<T: Send + 'static> Unblock<T> {
             if result.is_pending() {
                 self.reading.note_listener(self.loan.executor().pool(), cx);
             }
-            self.settle(operation, ready!(result))?;
+            let result = ready!(result);
+            self.reading.unlisten();
+            self.settle(operation, result)?;
             // It may have closed the object.
             self.check()?;
         }

@@ -129,6 +129,12 @@ impl Reading {
         }
     }
 
+    /// It waits for nothing in stock any more.
+    pub(super) fn unlisten(&self) {
+        pool::forget(Arc::as_ptr(&self.stock).addr());
+        self.stock.listener.unlisten(pool::is_own);
+    }
+
     fn has_unread(&self) -> bool {
         self.at < self.block.len || !self.stock.blocks.lock().full.is_empty()
     }
@@ -333,6 +339,9 @@ impl<T: Read + Send + 'static> Unblock<T> {
         if next.is_none() && !over {
             stock.listener.listen(cx);
             (next, stocked, _) = look();
+            if next.is_some() {
+                self.reading.unlisten();
+            }
         }
         let Some(next) = next else { return false };
         let used = std::mem::replace(&mut self.reading.block, next);

@@ -121,6 +121,9 @@ where
             if item.is_none() && !over {
                 this.reading.listen(cx);
                 (item, over, low) = items.take(room);
+                if item.is_some() {
+                    this.reading.unlisten();
+                }
             }
             let mut rest = Poll::Pending;
             if low || item.is_none() {
