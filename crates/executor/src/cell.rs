@@ -183,11 +183,13 @@ pub(crate) struct Ended<'a> {
 
 /// The operations of a job's handle.
 pub(crate) trait Awaited<R>: Task {
-    fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, JobError>>;
+    /// A waker that it had before and that is not to be woken any more goes to `let_go`.
+    fn poll(&self, cx: &Context<'_>, let_go: &dyn Fn(Waker)) -> Poll<Result<R, JobError>>;
     fn take(&self) -> Option<Result<R, JobError>>;
     /// Its handle waits no longer: lets go of a waker of this kind.
     fn unlisten(&self, is_own: &dyn Fn(&Waker) -> bool);
-    fn attach(&self, group: &Arc<Group>, number: u32);
+    /// As `poll`, with a group instead of a waker.
+    fn attach(&self, group: &Arc<Group>, number: u32, let_go: &dyn Fn(Waker));
 }
 
 /// A snapshot of a job's progress. Times are nanoseconds on the pool's clock.
@@ -235,6 +237,14 @@ enum Listener {
 impl Listener {
     fn none() -> Self {
         Listener::Waker(Waker::noop().clone())
+    }
+
+    /// It is not to be notified any more.
+    fn let_go(self, let_go: &dyn Fn(Waker)) {
+        match self {
+            Listener::Waker(waker) => let_go(waker),
+            Listener::Group(group) => drop(group),
+        }
     }
 
     /// The job has settled. Returns the waker to call.
@@ -417,7 +427,7 @@ where
     F: FnOnce() -> R + Send,
     R: Send,
 {
-    fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, JobError>> {
+    fn poll(&self, cx: &Context<'_>, let_go: &dyn Fn(Waker)) -> Poll<Result<R, JobError>> {
         {
             let mut state = self.state.lock();
             match state.phase.listener() {
@@ -436,7 +446,7 @@ where
         };
         let old = mem::replace(listener, new);
         drop(state);
-        drop(old);
+        old.let_go(let_go);
         Poll::Pending
     }
 
@@ -455,7 +465,7 @@ where
         drop(old);
     }
 
-    fn attach(&self, group: &Arc<Group>, number: u32) {
+    fn attach(&self, group: &Arc<Group>, number: u32, let_go: &dyn Fn(Waker)) {
         let mut state = self.state.lock();
         match &mut state.phase {
             Phase::Settled(result) => {
@@ -467,7 +477,7 @@ where
                 *place = number;
                 let old = mem::replace(listener, Listener::Group(Arc::clone(group)));
                 drop(state);
-                drop(old);
+                old.let_go(let_go);
             }
             Phase::Taken => unreachable!("a group takes no job that has given its result"),
         }

@@ -71,11 +71,14 @@ impl Group {
         None
     }
 
-    /// Registers the waker. To be called before the completions are read, so that no wake-up is lost.
-    pub(crate) fn listen(&self, cx: &Context<'_>) {
+    /// Registers the waker, and gives back another that it replaces. To be called before the completions are read, so that no wake-up is
+    /// lost.
+    pub(crate) fn listen(&self, cx: &Context<'_>) -> Option<Waker> {
+        if self.inbox.lock().waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return None;
+        }
         let new = cx.waker().clone();
-        let old = self.inbox.lock().waker.replace(new);
-        drop(old);
+        self.inbox.lock().waker.replace(new)
     }
 
     /// The waiter waits no longer: lets go of a waker of this kind.

@@ -246,7 +246,7 @@ impl<R> Job<R> {
             return wake_guarded(group.complete(number, false));
         }
         self.forget();
-        self.cell.attach(group, number);
+        self.cell.attach(group, number, &pool::let_go);
     }
 
     pub(crate) fn take(&mut self) -> Option<Result<R, JobError>> {
@@ -295,7 +295,7 @@ impl<R: Send + 'static> Future for Job<R> {
             self.over = true;
             return Poll::Ready(Err(JobError::Rejected(Rejected::Forked)));
         }
-        if let Poll::Ready(result) = self.cell.poll(cx) {
+        if let Poll::Ready(result) = self.cell.poll(cx, &pool::let_go) {
             self.over = true;
             self.forget();
             return Poll::Ready(result);

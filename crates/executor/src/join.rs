@@ -65,7 +65,8 @@ pub struct GatherAll<R> {
 }
 
 impl<R: Send + 'static> Gather<R> {
-    /// Waits for all, and gives each job's result or error in its place.
+    /// Waits for all, and gives each job's result or error in its place. In a job of an executor, those that could never end while this waits
+    /// for them give [`JobError::WouldDeadlock`], and the others their results.
     pub fn return_errors(self) -> GatherAll<R> {
         let jobs = self.many.jobs.into_iter().flatten();
         GatherAll { many: Many::new(jobs, Wake::All) }
@@ -253,7 +254,8 @@ pub enum Until {
 /// ```
 ///
 /// In a job of an executor, jobs that could never end while this waits for them are among those that have ended, with
-/// [`JobError::WouldDeadlock`]; with a [time limit](Wait::within), they are pending when it is over.
+/// [`JobError::WouldDeadlock`]. So they end a wait until the first error; until all have ended, the others are still waited for. Until the first
+/// has ended, a job is refused only when none can end. With a [time limit](Wait::within), they are pending when it is over.
 pub fn wait<R, I>(jobs: I, until: Until) -> Wait<R>
 where
     I: IntoIterator<Item = Job<R>>,

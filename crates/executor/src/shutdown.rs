@@ -233,7 +233,7 @@ impl ShuttingDown {
         // To clone or to drop a waker is the user's code: not under the lock.
         let waker = cx.waker().clone();
         let (over, old) = pool.core().poll_end(lane, id, &self.over, waker);
-        drop(old);
+        old.into_iter().filter(|old| !old.will_wake(cx.waker())).for_each(pool::let_go);
         if over {
             return Poll::Ready(self.report());
         }

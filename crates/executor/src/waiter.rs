@@ -32,7 +32,7 @@ impl Waiter {
 
     /// This task is woken from now on. To be called before the completions are read.
     pub(crate) fn listen(&mut self, cx: &Context<'_>) {
-        self.group.listen(cx);
+        self.group.listen(cx).into_iter().for_each(pool::let_go);
         self.listens = true;
     }
 

@@ -293,6 +293,48 @@ fn a_job_that_was_polled_and_dropped_does_not_hide_a_channel() {
     result.unwrap();
 }
 
+/// A job of a view has lent its place to a borrower; its wait ends early, and it sleeps on until the borrower ends.
+#[test]
+fn a_circle_over_two_executors_through_a_place_that_is_taken_back_is_an_error() {
+    let (first, second) = (executor(4), executor(2));
+    let view = first.limited("one", 1);
+    let (own, owns) = mpsc::channel::<Job<()>>();
+    let (tell, told) = mpsc::channel();
+    let (fail, fails) = mpsc::channel::<()>();
+    let (pool, other, inner) = (first.clone(), second.clone(), view.clone());
+    let job = view.submit(move || {
+        let own = owns.recv().unwrap();
+        let theirs = tell.clone();
+        let waits = other.submit(move || theirs.send(is_dead(&own.wait())).unwrap());
+        let borrower = inner.submit(move || tell.send(is_dead(&waits.wait())).unwrap());
+        let failing = pool.submit(move || {
+            let _ = fails.recv();
+            panic!("it fails")
+        });
+        gather([borrower, failing]).wait().unwrap_err();
+    });
+    own.send(job).unwrap();
+    // The job, its borrower, and what this waits for.
+    while (first.metrics().blocked, second.metrics().blocked) != (2, 1) {
+        std::thread::yield_now();
+    }
+    drop(fail);
+    let dead = [(); 2].map(|()| told.recv_timeout(Duration::from_secs(60)).expect("the circle is found"));
+    assert!(dead[0] != dead[1], "{dead:?}");
+}
+
+// Polls that are moved.
+
+/// The job that was polled here waits, on another thread, for something that never wakes this one.
+#[test]
+fn a_circle_is_found_after_a_polled_job_was_moved_to_another_thread() {
+    is_found_after(|executor| async move {
+        let (mut job, gate) = running(&executor);
+        poll_once(&mut job).await;
+        (std::thread::spawn(move || drop(job.wait())), gate)
+    });
+}
+
 // Of several jobs, one is in a circle.
 
 /// In a job: waits for the job itself and for one that runs until this wait sleeps.

@@ -611,6 +611,27 @@ fn futures_unordered_waits_for_a_deadline_without_a_thread() {
 }
 
 #[test]
+fn futures_unordered_is_given_up_beside_an_expiring_job_that_has_begun() {
+    let dead = ends(|| {
+        let executor = without_stand_ins(2);
+        let inner = executor.clone();
+        let job = executor.submit(move || {
+            let (begin, begins) = mpsc::channel();
+            let innermost = inner.clone();
+            let begun = inner.submit(move || {
+                begin.send(()).unwrap();
+                next(&mut Unordered::new(vec![innermost.submit(|| ())])).unwrap()
+            });
+            let begun = begun.expires_in(LONG);
+            begins.recv().unwrap();
+            begun.wait().unwrap()
+        });
+        is_dead(&job.wait().unwrap())
+    });
+    assert!(dead);
+}
+
+#[test]
 fn futures_unordered_beside_something_else_is_not_refused() {
     let told = ends(|| {
         let executor = without_stand_ins(1);

@@ -43,16 +43,26 @@ impl Core {
         Some(task)
     }
 
-    /// Whether all threads sleep in waits, some of which cannot be looked into, and no other may be started.
+    /// Whether all threads sleep in waits, some of which cannot be looked into, and no other may be started. Threads that are leaving have
+    /// delivered their last results, or those count as done: they change nothing.
     fn is_exhausted(&self) -> bool {
         let may_start = self.threads < self.bounds.max + self.bounds.extra;
-        self.waits.some_beside() && self.threads == self.waits.asleep() && self.leaving == 0 && !may_start
+        self.waits.some_beside() && self.threads == self.waits.asleep() && !may_start
     }
 }
 
 fn is_queued(target: &Target) -> bool {
     let place = target.task().place();
     target.is_own() && matches!(place.position(), Position::Queued(_)) && !place.is_detached()
+}
+
+/// Whether it is its own end alone that settles the job.
+fn has_no_deadline(target: &Target) -> bool {
+    match target.settles() {
+        Settles::ByItself => true,
+        Settles::UnlessBegun => matches!(target.task().place().position(), Position::Running(_)),
+        Settles::InTime => false,
+    }
 }
 
 impl Wait {
@@ -68,9 +78,7 @@ impl Wait {
 
     /// Whether it is certain that only the end of a job of its own pool can wake it, and that none that has ended will.
     fn is_by_jobs(&self) -> bool {
-        let certain = |unit: &Arc<Unit>| {
-            !unit.is_foreign() && unit.open().all(|target| target.settles() == Settles::ByItself)
-        };
+        let certain = |unit: &Arc<Unit>| !unit.is_foreign() && unit.open().all(has_no_deadline);
         let external = self.has_beside() && self.on.beside == Beside::Something;
         let polled = self.polled();
         !external

@@ -338,9 +338,8 @@ impl Core {
         (verdict, effects)
     }
 
-    /// Before a sleeper goes on: whether all places that it has lent are its own again. If not, it sleeps, and asks again when it is woken; then
-    /// there may be a job to be discarded, as one that would never begin.
-    pub(crate) fn takes_back(&mut self, id: u64) -> (bool, Option<Arc<dyn Task>>, Effects) {
+    /// Before a sleeper goes on: `None` if all places that it has lent are its own again. If not, it sleeps, and asks again when it is woken.
+    pub(crate) fn takes_back(&mut self, id: u64) -> (Option<Verdict>, Effects) {
         let mut effects = Effects::default();
         if self.waits.get(id).is_taking_back() {
             self.wakes(id);
@@ -363,16 +362,12 @@ impl Core {
             self.lend();
         }
         self.baton(&mut effects);
-        let mut forsaken = None;
-        if !all {
-            let verdict = self.refuse(id, &mut effects);
-            assert!(
-                !matches!(verdict, Verdict::Deadlock),
-                "who takes back its places has no wait to be refused"
-            );
-            forsaken = self.forsaken(&mut effects);
+        if all {
+            return (None, effects);
         }
-        (all, forsaken, effects)
+        let verdict = self.refuse(id, &mut effects);
+        let forsaken = self.forsaken(&mut effects);
+        (Some(forsaken.map_or(verdict, Verdict::Discard)), effects)
     }
 
     /// Workers sleep on these jobs: they are the next to be taken once they are runnable.

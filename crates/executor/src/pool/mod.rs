@@ -12,13 +12,13 @@ mod awaiting;
 
 use std::io;
 use std::sync::{Arc, Weak};
-use std::task::{RawWakerVTable, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub(crate) use awaiting::{Awaiting, Noted};
 pub(crate) use current::{current_job, current_pool, is_within, is_worker, with_token};
 pub(crate) use notes::{
-    forget, is_own, note_awaited, note_beside, restore_awaited, set_dead, swap_awaited, take_awaited,
+    forget, is_own, let_go, note_awaited, note_beside, restore_awaited, set_dead, swap_awaited, take_awaited,
 };
 pub(crate) use threads::spawn_std;
 use threads::{Refusal, timer_thread_of};
@@ -79,8 +79,6 @@ pub(crate) struct Pool {
     generation: u32,
     timers: Arc<Timers>,
     started: AtomicUsize,
-    /// The wakers of this crate's own waits have this one. They only wake a thread; others are user code and may take any time.
-    sleeper: &'static RawWakerVTable,
     /// How many times running jobs were asked to stop.
     stops: AtomicUsize,
     /// How many waits for an end there were.
@@ -133,7 +131,6 @@ impl Pool {
                 expire_of(Weak::clone(pool)),
             ),
             started: AtomicUsize::new(0),
-            sleeper: Sleeper::vtable(),
             stops: AtomicUsize::new(0),
             ends: AtomicUsize::new(0),
             held_off: AtomicBool::new(false),
@@ -271,9 +268,9 @@ impl Pool {
         self.notify(&[], effects.wake);
     }
 
-    /// Whether to wake this may take any time.
-    fn may_take_long(&self, waker: &Waker) -> bool {
-        waker.vtable() != self.sleeper
+    /// Whether to wake this may take any time: those of this crate's own waits only wake a thread, others are user code.
+    fn may_take_long(waker: &Waker) -> bool {
+        !Sleeper::is_of_one(waker)
     }
 
     /// Wakes workers and others that the core has named.

@@ -8,6 +8,7 @@ use super::awaiting::{Awaiting, Noted};
 use super::current::{with_any, with_current};
 use crate::core::Unit;
 use crate::limits;
+use crate::worker::Sleeper;
 
 /// A future that this thread polls waits for jobs, of which any unit is enough; its waker is kept at this address. True if they would never
 /// end while this thread waits: then the future must give the error.
@@ -68,6 +69,13 @@ pub(crate) fn forget(address: usize) {
 pub(crate) fn is_own(waker: &Waker) -> bool {
     let own = |awaited: &Awaiting| awaited.waker.will_wake(waker);
     with_any(|current| current.awaited.as_ref().is_some_and(own)) == Some(true)
+}
+
+/// A waker was replaced where it was kept. If the `block_on` of another thread has counted it, that one is to look again at what can wake it.
+pub(crate) fn let_go(waker: Waker) {
+    if Sleeper::is_of_one(&waker) && !is_own(&waker) {
+        waker.wake();
+    }
 }
 
 /// A `block_on` begins, or with `None` something else that polls; gives back what was noted outside it.

@@ -43,10 +43,22 @@ impl Waiting {
     }
 
     fn has_all_places(&self) -> bool {
-        let (all, forsaken, effects) = self.pool.core().takes_back(self.id);
+        let (verdict, effects) = self.pool.core().takes_back(self.id);
         self.pool.apply(effects);
-        self.pool.discard(forsaken.into_iter().collect(), || JobError::WouldDeadlock);
-        all
+        let Some(verdict) = verdict else { return true };
+        assert!(self.heed(verdict), "who takes back its places has no wait to be refused");
+        false
+    }
+
+    /// Whether it sleeps; then the pool's verdict is carried out.
+    fn heed(&self, verdict: Verdict) -> bool {
+        match verdict {
+            Verdict::Sleep => {}
+            Verdict::Deadlock => return false,
+            Verdict::Ask(others) => self.ask(others),
+            Verdict::Discard(job) => self.pool.discard(vec![job], || JobError::WouldDeadlock),
+        }
+        true
     }
 
     fn sleep_on(&self, sleeper: &Sleeper, on: On, deadline: Option<Instant>) -> Slept {
@@ -54,11 +66,8 @@ impl Waiting {
         let (verdict, effects) = self.pool.core().sleeps(self.id, &mut on);
         drop(on);
         self.pool.apply(effects);
-        match verdict {
-            Verdict::Sleep => {}
-            Verdict::Deadlock => return Slept::Deadlock,
-            Verdict::Ask(others) => self.ask(others),
-            Verdict::Discard(job) => self.pool.discard(vec![job], || JobError::WouldDeadlock),
+        if !self.heed(verdict) {
+            return Slept::Deadlock;
         }
         let help_by = timer::wake_by();
         let in_time = sleeper.sleep(deadline.into_iter().chain(help_by).min());
