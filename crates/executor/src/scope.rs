@@ -107,6 +107,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
                 open: AtomicUsize::new(0),
                 cancelled: AtomicBool::new(false),
                 waker: Mutex::new(None),
+                begins: Mutex::new(None),
                 panic: Mutex::new(None),
             }),
             on_worker: pool::current_pool().is_some(),
@@ -205,12 +206,28 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// On a worker: a place in the full queue of a view that this is no job of, once one of the scope's own jobs has begun there, if need
     /// be on this thread. `None` if none of them is queued, or can begin: the queue may never get shorter.
     fn place_after_others(&self) -> Option<Result<Permit, Rejected>> {
-        let queued = self.tasks(|position| matches!(position, Position::Queued(_)));
-        if queued.is_empty() {
-            return None;
+        let mut reserve = pin!(self.executor.reserve());
+        loop {
+            let is_queued = |position| matches!(position, Position::Queued(_));
+            let queued = self.tasks(is_queued);
+            if queued.is_empty() {
+                return None;
+            }
+            let place = std::future::poll_fn(|cx| {
+                if let Poll::Ready(place) = reserve.as_mut().poll(cx) {
+                    return Poll::Ready(Some(place));
+                }
+                // The place of one that has begun may have gone to another in line, which may wait for this very job.
+                self.latch.listen_to_begins(cx);
+                let all_queued = queued.iter().all(|task| is_queued(task.place().position()));
+                if all_queued { Poll::Pending } else { Poll::Ready(None) }
+            });
+            let unit = |own: &Arc<Pool>| self.unit(Need::Any, &queued, own);
+            let awaits = Awaits::Jobs { unit: &unit, refusal: Refusal::Error };
+            if let Some(place) = drive(pin!(place), None, awaits).ok()? {
+                return Some(place);
+            }
         }
-        let unit = |own: &Arc<Pool>| self.unit(Need::Any, &queued, own);
-        drive(pin!(self.executor.reserve()), None, Awaits::Jobs { unit: &unit, refusal: Refusal::Error }).ok()
     }
 
     /// The jobs of the scope in such a position.
@@ -389,6 +406,7 @@ struct ScopedTask<F, R> {
 impl<F: FnOnce() -> Option<R>, R> ScopedTask<F, R> {
     fn run(mut self) {
         let (Some(closure), Some(slot)) = (self.closure.take(), self.slot.take()) else { return };
+        self.open.0.begins();
         let result = catch_unwind(AssertUnwindSafe(closure)).map_err(Panic::new).transpose();
         let late = {
             let mut slot = slot.lock();
@@ -432,6 +450,8 @@ pub(crate) struct Latch {
     /// The scope itself has cancelled what had not begun.
     cancelled: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// To be woken when a job begins.
+    begins: Mutex<Option<Waker>>,
     panic: Mutex<Option<Panic>>,
 }
 
@@ -445,6 +465,17 @@ impl Latch {
 
     fn wake(&self) {
         let waker = self.waker.lock().take();
+        wake_guarded(waker);
+    }
+
+    fn listen_to_begins(&self, cx: &Context<'_>) {
+        let new = cx.waker().clone();
+        let old = self.begins.lock().replace(new);
+        drop(old);
+    }
+
+    fn begins(&self) {
+        let waker = self.begins.lock().take();
         wake_guarded(waker);
     }
 

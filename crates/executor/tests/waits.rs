@@ -797,6 +797,33 @@ fn scope_foreign_view_full_submits_all_the_same() {
 }
 
 #[test]
+fn a_scope_in_a_full_queue_does_not_wait_behind_a_job_that_needs_its_place() {
+    ends(|| {
+        let outer = executor(2).limited("outer", 1);
+        let view = outer.limited_queue("view", 1, 1);
+        let (begin, begins) = mpsc::channel();
+        let (go, goes) = mpsc::channel();
+        let inner = view.clone();
+        let job = outer.submit(move || {
+            inner.scope(|scope| {
+                let first = scope.submit(|| ());
+                begin.send(()).unwrap();
+                goes.recv().unwrap();
+                // The place of the first goes to another in line, whose job needs the place in `outer` that this one has.
+                drop((first, scope.submit(|| ())));
+            });
+        });
+        begins.recv().unwrap();
+        let mut place = Box::pin(view.reserve());
+        assert!(place.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        go.send(()).unwrap();
+        let other = block_on(place).unwrap().submit(|| ());
+        job.wait().unwrap();
+        other.wait().unwrap();
+    });
+}
+
+#[test]
 fn scope_view_nothread_default_is_an_error_at_the_bound() {
     // More scopes in scopes than threads: run inside each other until the bound, and then refused.
     fn nest(view: &Executor, levels: usize, ran: &AtomicUsize) {
