@@ -15,9 +15,9 @@ use crate::bridge::Bridge;
 use crate::call::{failed, waited};
 use crate::failure::exception;
 use crate::incoming::{Arrived, Incoming};
+use crate::pending::{Make, Pending};
 use crate::plain::PlainUrl;
-use crate::relay::{Relay, Task};
-use crate::shore::Outcome;
+use crate::relay::Relay;
 use crate::upload::{Feed, Sent};
 
 /// A client for single requests, with its connections. Threads and event loops may share it.
@@ -155,16 +155,9 @@ impl Client {
             .read_timeout(limit(read)?))
     }
 
-    /// Sends a request on the client's thread, and resolves `future` with the response: when all of its body has come
-    /// (`reads`), or its head.
-    fn submit(
-        &self,
-        py: Python<'_>,
-        builder: Builder,
-        bridge: &Bridge,
-        future: Py<PyAny>,
-        reads: bool,
-    ) -> PyResult<Task> {
+    /// Sends a request on the client's thread. What is returned has the response when all of its body has come (`reads`), or
+    /// its head.
+    fn submit(&self, builder: Builder, bridge: &Bound<'_, Bridge>, reads: bool) -> PyResult<Py<Pending>> {
         let (client, relay) = (self.client.clone(), Arc::clone(&self.relay));
         let work = move || async move {
             let answered = match builder.send().await {
@@ -172,12 +165,13 @@ impl Client {
                 Ok(response) => Arrived::new(response).await,
                 Err(error) => Err(error),
             };
-            Outcome::Made(Box::new(move |py: Python<'_>| {
+            let make = move |py: Python<'_>| {
                 let arrived = answered.map_err(|error| failed(&error, 0))?;
                 Ok(Py::new(py, Incoming::new(client, relay, arrived))?.into_any())
-            }))
+            };
+            Box::new(make) as Box<Make>
         };
-        bridge.submit(py, &self.client, &self.relay, future, work)
+        Bridge::submit(bridge, &self.client, &self.relay, work)
     }
 }
 
@@ -217,18 +211,15 @@ impl Client {
         self.incoming(arrived)
     }
 
-    /// Makes a request for an event loop, and resolves a future of asyncio with the response. `reads`: when all of its body
-    /// has come.
+    /// Makes a request for an event loop, to be awaited: until the head of the response has come, or all of its body
+    /// (`reads`).
     fn send_soon(
         &self,
-        py: Python<'_>,
+        bridge: &Bound<'_, Bridge>,
         prepared: Prepared<'_>,
-        bridge: &Bridge,
-        future: Py<PyAny>,
         reads: bool,
-    ) -> PyResult<Task> {
-        let builder = self.builder(prepared)?;
-        self.submit(py, builder, bridge, future, reads)
+    ) -> PyResult<Py<Pending>> {
+        self.submit(self.builder(prepared)?, bridge, reads)
     }
 
     /// Makes a GET with the header fields of `common`, `Host` and no others, and waits for the response with its body. None:
@@ -247,20 +238,17 @@ impl Client {
         self.incoming(waited(py, &self.client, abort.as_ref(), work)?).map(Some)
     }
 
-    /// The same for an event loop: resolves a future of asyncio with the response.
-    #[expect(clippy::too_many_arguments, reason = "an object for them would cost more than the call")]
+    /// The same for an event loop, to be awaited.
     fn get_soon(
         &self,
-        py: Python<'_>,
+        bridge: &Bound<'_, Bridge>,
         common: &Headers,
         url: &str,
         connect: Option<f64>,
         read: Option<f64>,
-        bridge: &Bridge,
-        future: Py<PyAny>,
-    ) -> PyResult<Option<Task>> {
+    ) -> PyResult<Option<Py<Pending>>> {
         let Some(builder) = self.plain(common, url, connect, read)? else { return Ok(None) };
-        self.submit(py, builder, bridge, future, true).map(Some)
+        self.submit(builder, bridge, true).map(Some)
     }
 
     /// Closes the connections that are free.

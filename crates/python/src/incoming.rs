@@ -13,9 +13,9 @@ use pyo3::types::PyBytes;
 use crate::bridge::Bridge;
 use crate::call::{failed, waited};
 use crate::limits;
+use crate::pending::{Make, Pending};
 use crate::record::Timings;
-use crate::relay::{Relay, Task};
-use crate::shore::Outcome;
+use crate::relay::Relay;
 
 /// A response, and what has come of its body. One that has arrived whole has given its connection back.
 pub(crate) struct Arrived {
@@ -211,27 +211,27 @@ impl Incoming {
         self.read_here(py, most, false, abort.as_ref())
     }
 
-    /// The same for an event loop: resolves a future of asyncio with bytes. `fills`: as `read`, else as `read_piece`.
+    /// The same for an event loop, to be awaited. `fills`: as `read`, else as `read_piece`.
     fn read_soon(
         &self,
         py: Python<'_>,
-        bridge: &Bridge,
-        future: Py<PyAny>,
+        bridge: &Bound<'_, Bridge>,
         most: Option<usize>,
         fills: bool,
-    ) -> PyResult<Task> {
+    ) -> PyResult<Py<Pending>> {
         let most = most.unwrap_or(usize::MAX);
         let (arrived, body) = (self.taken(py)?, Arc::clone(&self.body));
         let work = move || async move {
             let arrived = arrived.read(most, fills).await;
-            Outcome::Made(Box::new(move |py: Python<'_>| {
+            let make = move |py: Python<'_>| {
                 let mut arrived = arrived;
                 let taken = arrived.take(most, fills);
                 *body.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner) = Some(arrived);
                 Ok(PyBytes::new(py, &taken?).into_any().unbind())
-            }))
+            };
+            Box::new(make) as Box<Make>
         };
-        bridge.submit(py, &self.client, &self.relay, future, work)
+        Bridge::submit(bridge, &self.client, &self.relay, work)
     }
 
     /// Whether all of the body was taken.

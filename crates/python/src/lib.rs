@@ -28,6 +28,7 @@ mod bridge;
 mod call;
 mod relay;
 mod shore;
+mod pending;
 mod record;
 mod failure;
 mod limits;
@@ -50,11 +51,11 @@ mod _overlapped {
     #[pymodule_export]
     use super::incoming::Incoming;
     #[pymodule_export]
+    use super::pending::Pending;
+    #[pymodule_export]
     use super::pool::Pool;
     #[pymodule_export]
     use super::record::{Record, Timings};
-    #[pymodule_export]
-    use super::relay::Task;
     #[pymodule_export]
     use super::single::Single;
 

@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::bridge::Bridge;
 use crate::limits;
 use crate::queue::{Next, Queue, ROOT, Refused, Stats, Submitted};
-use crate::shore::{Outcome, Shore};
+use crate::shore::{Delivery, Outcome, Shore};
 
 /// A call, and where its result goes.
 struct Task {
@@ -225,13 +225,11 @@ fn run(py: Python<'_>, task: Task) {
                 Ok(false) => {
                     let result = call.call_in(py, context.bind(py));
                     drop((call, context));
-                    shore.deliver(
-                        future,
-                        match result {
-                            Ok(value) => Outcome::Returned(value),
-                            Err(error) => Outcome::Raised(error),
-                        },
-                    );
+                    let outcome = match result {
+                        Ok(value) => Outcome::Returned(value),
+                        Err(error) => Outcome::Raised(error),
+                    };
+                    shore.deliver(Delivery::Future(future, outcome));
                     Ok(())
                 }
                 Err(error) => Err(error),

@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Waker};
 use overlapped_fetch::{Client, RequestError, Spawned};
 use pyo3::prelude::*;
 
-use crate::shore::{Outcome, Shore};
+use crate::pending::{Make, Pending, Stage};
+use crate::shore::{Delivery, Shore};
 
 /// What the client's thread and the event loops share.
 #[derive(Default)]
@@ -41,7 +42,11 @@ impl Relay {
     }
 
     /// Starts the task, unless that was done. It ends with the client's thread.
-    fn ensure_started(self: &Arc<Self>, client: &Client) -> Result<(), RequestError> {
+    ///
+    /// # Errors
+    ///
+    /// The client has no thread, or this is a forked child.
+    pub(crate) fn ensure_started(self: &Arc<Self>, client: &Client) -> Result<(), RequestError> {
         let mut state = self.lock();
         if !state.is_started {
             let relay = Arc::clone(self);
@@ -70,9 +75,9 @@ impl Relay {
         self.changed(|state| state.submissions.extend(submissions));
     }
 
-    /// Resolves `future` in the thread of its loop, after the other results of this turn of the client's thread.
-    fn deliver(&self, shore: Arc<Shore>, future: Py<PyAny>, outcome: Outcome) {
-        if shore.push(future, outcome) {
+    /// Has something done in the thread of a loop, after the other results of this turn of the client's thread.
+    fn deliver(&self, shore: Arc<Shore>, delivery: Delivery) {
+        if shore.push(delivery) {
             self.changed(|state| state.shores.push(shore));
         }
     }
@@ -96,33 +101,22 @@ pub(crate) struct Submission {
     stage: Arc<Mutex<Stage>>,
 }
 
-enum Stage {
-    Submitted,
-    Started(Spawned),
-    Aborted,
-}
-
 impl Submission {
-    /// Work whose result resolves `future`, and what gives it up. It is made on the client's thread, where it is also freed.
-    ///
-    /// # Errors
-    ///
-    /// The client has no thread, or this is a forked child.
-    pub(crate) fn new<W: Future<Output = Outcome> + Send + 'static>(
+    /// Work whose result resumes the task that awaits `pending`. It is made on the client's thread, where it is also freed.
+    pub(crate) fn new<W: Future<Output = Box<Make>> + Send + 'static>(
         client: &Client,
         relay: &Arc<Relay>,
         shore: &Arc<Shore>,
-        future: Py<PyAny>,
+        pending: Py<Pending>,
+        stage: Arc<Mutex<Stage>>,
         work: impl FnOnce() -> W + Send + 'static,
-    ) -> Result<(Self, Task), RequestError> {
-        relay.ensure_started(client)?;
-        let stage = Arc::new(Mutex::new(Stage::Submitted));
+    ) -> Self {
         let (client, relay, shore) = (client.clone(), Arc::clone(relay), Arc::clone(shore));
         let spawn = Box::new(move || {
             let work = work();
-            client.spawn(async move { relay.deliver(shore, future, work.await) })
+            client.spawn(async move { relay.deliver(shore, Delivery::Answer(pending, work.await)) })
         });
-        Ok((Self { spawn, stage: Arc::clone(&stage) }, Task(stage)))
+        Self { spawn, stage }
     }
 
     /// Starts it, on the client's thread.
@@ -131,21 +125,6 @@ impl Submission {
         if let Stage::Submitted = *stage {
             let started = (self.spawn)();
             *stage = Stage::Started(started.expect("the thread is there: it runs this"));
-        }
-    }
-}
-
-/// A request of an event loop that is on its way.
-#[pyclass(frozen, module = "overlapped._overlapped")]
-pub(crate) struct Task(Arc<Mutex<Stage>>);
-
-#[pymethods]
-impl Task {
-    /// Gives it up and closes its connection, unless it is done.
-    fn abort(&self) {
-        let mut stage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Stage::Started(spawned) = std::mem::replace(&mut *stage, Stage::Aborted) {
-            spawned.abort();
         }
     }
 }

@@ -1,24 +1,32 @@
 //! `Shore`: the end of a [`Bridge`](crate::bridge::Bridge) that other threads have. None of this needs the interpreter.
 
 use std::io::{PipeWriter, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
+use crate::pending::{Make, Pending};
+
 /// The end of the bridge that other threads have.
 pub(crate) struct Shore {
-    pub(crate) queue: Mutex<Vec<Delivery>>,
+    queue: Mutex<Queue>,
     writer: PipeWriter,
 }
 
-/// A future of asyncio, and what it is to be resolved with.
-pub(crate) struct Delivery {
-    pub(crate) future: Py<PyAny>,
-    pub(crate) outcome: Outcome,
+#[derive(Default)]
+struct Queue {
+    deliveries: Vec<Delivery>,
+    /// The loop is awake, or soon will be: it looks at the queue by itself.
+    is_awake: bool,
 }
 
-/// Makes a result, in the thread of the loop.
-pub(crate) type Make = dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send;
+/// What is to be done in the thread of the loop.
+pub(crate) enum Delivery {
+    /// A future of asyncio is resolved.
+    Future(Py<PyAny>, Outcome),
+    /// A task that awaits a request is resumed.
+    Answer(Py<Pending>, Box<Make>),
+}
 
 /// What a call came to.
 pub(crate) enum Outcome {
@@ -28,8 +36,6 @@ pub(crate) enum Outcome {
     Raised(PyErr),
     /// There is news, to be looked at in the loop.
     News,
-    /// What this makes in the thread of the loop.
-    Made(Box<Make>),
 }
 
 /// A future of asyncio that is resolved when there is news.
@@ -41,7 +47,7 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// Wakes its loop.
     pub(crate) fn wake(self) {
-        self.shore.deliver(self.future, Outcome::News);
+        self.shore.deliver(Delivery::Future(self.future, Outcome::News));
     }
 }
 
@@ -51,24 +57,41 @@ impl Shore {
         Arc::new(Self { queue: Mutex::default(), writer })
     }
 
-    /// Resolves `future`, soon, in the thread of its loop.
-    pub(crate) fn deliver(&self, future: Py<PyAny>, outcome: Outcome) {
-        if self.push(future, outcome) {
+    /// No code panics while it holds the lock, so a poisoned value is consistent.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has something done, soon, in the thread of the loop.
+    pub(crate) fn deliver(&self, delivery: Delivery) {
+        if self.push(delivery) {
             self.wake();
         }
     }
 
-    /// The same, but if it returns true the loop has to be woken.
-    pub(crate) fn push(&self, future: Py<PyAny>, outcome: Outcome) -> bool {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.push(Delivery { future, outcome });
-        queue.len() == 1
+    /// The same, but if it returns true `wake` is to be called.
+    pub(crate) fn push(&self, delivery: Delivery) -> bool {
+        let mut queue = self.lock();
+        queue.deliveries.push(delivery);
+        !std::mem::replace(&mut queue.is_awake, true)
     }
 
     /// Wakes the loop.
     pub(crate) fn wake(&self) {
-        // It fails only when the loop is closed, and then there is no waiter. The pipe has a byte for each time that the
-        // queue was empty, of which the loop takes several at once, so it does not block.
+        // It fails only when the loop is closed, and then there is no waiter. The pipe has a byte or two at most, so it
+        // does not block.
         let _ = (&self.writer).write(&[0]);
+    }
+
+    /// Takes what is to be done. The loop stays awake until `sleeps` says that it may sleep.
+    pub(crate) fn take(&self) -> Vec<Delivery> {
+        std::mem::take(&mut self.lock().deliveries)
+    }
+
+    /// Whether nothing has come since `take`; then the next delivery wakes the loop. Otherwise it is to be looked at again.
+    pub(crate) fn sleeps(&self) -> bool {
+        let mut queue = self.lock();
+        queue.is_awake = !queue.deliveries.is_empty();
+        !queue.is_awake
     }
 }

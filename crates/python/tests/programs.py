@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,10 +10,13 @@ import textwrap
 import time
 
 
-def run_python(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end."""
+def run_python(
+    code: str, *flags: str, env: dict[str, str] | None = None, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end, with further variables in its environment."""
     command = [sys.executable, *flags, "-c", textwrap.dedent(code)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    env = {**os.environ, **(env or {})}
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=env)
 
 
 def check_interrupted(code: str) -> None:

@@ -20,13 +20,7 @@ def bridge_to(loop: asyncio.AbstractEventLoop) -> Bridge:
     """The bridge to a loop; made when it is first asked for, and gone with the loop."""
     bridge = _bridges.get(loop)
     if bridge is None:
-        bridge = Bridge()
-        loop.add_reader(bridge.fileno(), _arrived, bridge)
+        bridge = Bridge(loop)
+        loop.add_reader(bridge.fileno(), bridge.drain)
         _bridges[loop] = bridge
     return bridge
-
-
-def _arrived(bridge: Bridge) -> None:
-    if bridge.drain():
-        # Behind the tasks that have been woken.
-        asyncio.get_running_loop().call_soon(bridge.depart)

@@ -9,12 +9,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from . import requests
 from ._executor import Executor
-from ._loop import bridge_to_running
 from ._overlapped import RequestFailure
+from ._places import Place, Places
 from .requests import _native, _plain, _transport
 from .requests.adapters import HTTPAdapter, public_error, timeouts_of
 from .requests.cookies import extract_cookies_to_jar
@@ -60,12 +60,14 @@ class AsyncSession:
         self.__dict__["_session"] = requests.Session(retries=retries)
         self.__dict__["_executor"] = None
         self.__dict__["_limits"] = (limit, max_per_host)
-        self.__dict__["_places"] = WeakKeyDictionary()
+        self.__dict__["_loops"] = WeakKeyDictionary()
+        self.__dict__["_last"] = lambda: None
 
     _session: requests.Session
     _executor: Executor | None
     _limits: tuple[int, int | None]
-    _places: WeakKeyDictionary[asyncio.AbstractEventLoop, _Places]
+    _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Places]
+    _last: Callable[[], Places | None]
 
     def __getattr__(self, name: str) -> Any:
         if name in _SETTINGS or name in ("mount", "get_adapter"):
@@ -148,14 +150,20 @@ class AsyncSession:
             finally:
                 response.close()
 
-    def _places_of(self, loop: asyncio.AbstractEventLoop) -> _Places:
-        places = self._places.get(loop)
-        if places is None:
-            places = self._places[loop] = _Places(*self._limits)
+    def _places(self) -> Places:
+        """The limits of the running loop."""
+        loop = asyncio.get_running_loop()
+        places = self._last()
+        if places is None or places.loop() is not loop:
+            places = self._loops.get(loop)
+            if places is None:
+                places = self._loops[loop] = Places(loop, *self._limits)
+            # Most sessions have one loop, and looking for it takes longer. It must not be kept here when it is closed.
+            self.__dict__["_last"] = ref(places)
         return places
 
-    def _place(self, request: Any) -> _Place:
-        return _Place(self._places_of(asyncio.get_running_loop()), request.url)
+    def _place(self, request: Any) -> Place:
+        return Place(self._places(), request.url)
 
     async def _get_plain(self, url: Any, timeout: Any = None) -> Response | None:
         """The response to a GET; None: it is no plain request, and was not sent."""
@@ -165,22 +173,26 @@ class AsyncSession:
         if common is None or client is None:
             return None
         connect, read = timeouts_of(session.timeout if timeout is None else timeout)
-        loop, bridge = bridge_to_running()
-        places = self._places_of(loop).all
-        await places.acquire()
+        places = self._places()
+        limit = places.all
+        if limit.free:
+            limit.free -= 1
+        else:
+            await limit.acquire()
         try:
             start = time.perf_counter()
-            future = loop.create_future()
-            task = client.get_soon(common.headers, url, connect, read, bridge, future)
-            if task is None:
+            pending = client.get_soon(places.bridge, common.headers, url, connect, read)
+            if pending is None:
                 return None
             try:
-                incoming = await future
+                await pending
+            except BaseException:
+                pending.abort()
+                raise
+            try:
+                incoming = pending.take()
             except RequestFailure as failure:
                 raise common.error(failure, url, read) from failure
-            except BaseException:
-                task.abort()
-                raise
             response = common.response(incoming, url, start)
             if _plain.is_over(response):
                 return response
@@ -188,7 +200,7 @@ class AsyncSession:
             response.content  # noqa: B018
             return await self._followed(response, response.request, True, _plain.settings(timeout))
         finally:
-            places.release()
+            limit.release()
 
     async def _sent(self, request: Any, **settings: Any) -> Response:
         """Sends a request and follows its redirects: as `requests.Session.send` does."""
@@ -232,7 +244,7 @@ class AsyncSession:
         client = adapter._sender.client()
         start = time.perf_counter()
         try:
-            incoming = await _native.resolved(_send_soon(client, call, not stream))
+            incoming = await _native.resolved(client.send_soon, call.prepared, not stream)
         except RequestFailure as failure:
             raise public_error(_native.head_error(failure, call.endpoint, call.prepared[6]), request) from failure
         response: Response = adapter.build_response(request, _native.NativeResponse(incoming, call.endpoint))
@@ -264,60 +276,6 @@ class AsyncSession:
             raise
         finally:
             _transport.aborts.reset(token)
-
-
-def _send_soon(client: Any, call: _native.Call, reads: bool) -> Callable[..., Any]:
-    return lambda bridge, future: client.send_soon(call.prepared, bridge, future, reads)
-
-
-class _Places:
-    """The limits of one event loop."""
-
-    def __init__(self, limit: int, max_per_host: int | None) -> None:
-        self.all = asyncio.Semaphore(limit)
-        self.max_per_host = max_per_host
-        # By host: its places, and how many requests have one or wait for one.
-        self.hosts: dict[str, tuple[asyncio.Semaphore, int]] = {}
-
-
-class _Place:
-    """A place of a request within the limits: first that of its host, so that none is held while another is waited for."""
-
-    def __init__(self, places: _Places, url: str) -> None:
-        self._places = places
-        self._host = "" if places.max_per_host is None else requests.compat.urlsplit(url).netloc.rpartition("@")[2]
-
-    async def __aenter__(self) -> None:
-        places = self._places
-        if places.max_per_host is not None:
-            host, users = places.hosts.get(self._host) or (asyncio.Semaphore(places.max_per_host), 0)
-            places.hosts[self._host] = (host, users + 1)
-            try:
-                await host.acquire()
-            except BaseException:
-                self._forget()
-                raise
-        try:
-            await places.all.acquire()
-        except BaseException:
-            self._leave_host()
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._places.all.release()
-        self._leave_host()
-
-    def _leave_host(self) -> None:
-        if self._places.max_per_host is not None:
-            self._places.hosts[self._host][0].release()
-            self._forget()
-
-    def _forget(self) -> None:
-        host, users = self._places.hosts[self._host]
-        if users == 1:
-            del self._places.hosts[self._host]
-        else:
-            self._places.hosts[self._host] = (host, users - 1)
 
 
 class AsyncStream:

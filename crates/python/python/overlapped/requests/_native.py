@@ -268,14 +268,14 @@ async def resolved(start: Any, *args: Any) -> Any:
     """Starts something of the client for the running event loop and awaits it; cancelling gives it up."""
     from .._loop import bridge_to_running
 
-    loop, bridge = bridge_to_running()
-    future = loop.create_future()
-    task = start(bridge, future, *args)
+    _, bridge = bridge_to_running()
+    pending = start(bridge, *args)
     try:
-        return await future
+        await pending
     except BaseException:
-        task.abort()
+        pending.abort()
         raise
+    return pending.take()
 
 
 def head_error(failure: RequestFailure, endpoint: Endpoint, read_timeout: float | None) -> TransportError:
