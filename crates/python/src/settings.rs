@@ -40,7 +40,15 @@ pub(crate) struct Options {
     ca_file: Option<PathBuf>,
     insecure_hosts: Vec<String>,
     /// The proxies for http and for https, and the hosts that are reached without.
-    proxies: Option<(Option<String>, Option<String>, String)>,
+    proxies: Named,
+}
+
+/// The proxies for http and for https, and the hosts that are reached without.
+pub(crate) type Named = (Option<String>, Option<String>, String);
+
+/// Proxies by their schemes.
+pub(crate) fn proxies((http, https, no_proxy): Named) -> Proxies {
+    Proxies { http, https, no_proxy, ..Proxies::default() }
 }
 
 impl Options {
@@ -76,10 +84,7 @@ impl Options {
         config.request.bearer = self.bearer;
         config.network.public_only = self.public_only;
         config.network.insecure_hosts = self.insecure_hosts;
-        config.network.proxies = match self.proxies {
-            Some((http, https, no_proxy)) => Proxies { http, https, no_proxy, ..Proxies::default() },
-            None => Proxies::from_env(),
-        };
+        config.network.proxies = proxies(self.proxies);
         config.network.ca_pem = self.ca_file.map(std::fs::read).transpose()?;
         Ok(config)
     }

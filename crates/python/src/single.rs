@@ -1,12 +1,12 @@
 //! `Single`: one URL at a time, by the rules of a run.
 
-use overlapped_fetch::{Client, Config, Network, Proxies};
+use overlapped_fetch::{Client, Config, Network};
 use pyo3::prelude::*;
 
 use crate::call::{failed, waited};
 use crate::failure::exception;
 use crate::record::Record;
-use crate::settings::row;
+use crate::settings::{Named, proxies, row};
 
 /// Fetches rows by themselves, over connections that it keeps. Threads may share it.
 #[pyclass(frozen, module = "overlapped._overlapped")]
@@ -14,10 +14,10 @@ pub(crate) struct Single(Client);
 
 #[pymethods]
 impl Single {
-    /// With the settings that a run has by default, and the proxies of the environment.
+    /// With the settings that a run has by default, and these proxies.
     #[new]
-    fn new(py: Python<'_>) -> PyResult<Self> {
-        let network = Network { proxies: Proxies::from_env(), ..Network::default() };
+    fn new(py: Python<'_>, named: Named) -> PyResult<Self> {
+        let network = Network { proxies: proxies(named), ..Network::default() };
         let config = Config { network, ..Config::default() };
         py.detach(|| Client::new(config)).map(Self).map_err(|error| exception(&error))
     }

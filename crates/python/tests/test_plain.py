@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import pickle
 import threading
 from collections.abc import Callable
@@ -151,6 +152,45 @@ def test_the_environment_counts_from_the_next_request_on(
             assert is_plain(session.get(url("/ok")))
             session.trust_env = True
         assert is_plain(session.get(url("/ok")))
+
+
+def test_a_proxy_in_mixed_case_was_seen_late(url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SOMETHING", "1")
+    with requests.Session() as session:
+        assert is_plain(session.get(url("/ok")))
+        # The number of variables is the same.
+        monkeypatch.delenv("SOMETHING")
+        monkeypatch.setenv("Http_Proxy", "http://127.0.0.1:1")
+        with pytest.raises(requests.exceptions.ProxyError):
+            session.get(url("/ok"))
+        monkeypatch.setenv("Http_Proxy", "")
+        assert session.get(url("/ok")).ok
+
+
+def test_a_change_of_the_environment_was_not_seen_by_get(url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+
+    def error() -> str | None:
+        (record,) = overlapped.fetch([url("/ok")], retries=0)
+        single = overlapped.get(url("/ok"))
+        assert single.error == record.error
+        return single.error
+
+    assert error() is None
+    for name in ("http_proxy", "HTTP_PROXY", "Http_Proxy", "all_proxy", "ALL_PROXY"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "http://127.0.0.1:1")
+            assert error() == "proxy.unreachable", name
+            patch.setenv("NO_PROXY", "127.0.0.1")
+            patch.delenv("no_proxy")
+            assert error() is None
+        assert error() is None
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    # A CGI script gets the field `Proxy` of its request under this name.
+    monkeypatch.setenv("REQUEST_METHOD", "GET")
+    assert error() is None
 
 
 def test_what_is_replaced_is_called(url: Url) -> None:

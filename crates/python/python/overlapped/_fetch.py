@@ -11,7 +11,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import EllipsisType
 
-from . import _overlapped
+from . import _environ, _overlapped
 from ._overlapped import Record
 
 # For type checkers, which take it as true: see `overlapped/__init__.py`.
@@ -172,7 +172,7 @@ def fetch(
         ca_file: Certificates to trust instead of the system's, as PEM.
         insecure_hosts: Hosts whose certificate is not verified.
         proxies: A proxy, or one by scheme ("http", "https", "all"), beside which "no_proxy" lists the hosts that are reached
-            without; None: none. By default what the environment says, as for curl.
+            without; None: none. By default what the environment says, by the rules of urllib.
         threads: Threads that fetch; by default one for each processor.
         out: Also write the records: a path that ends in .ndjson, .csv, .parquet or .arrow, or a directory for the bodies. Such a run survives a
             crash: `resume=True` goes on where it was, `retry_failed=True` also fetches the failed rows again,
@@ -276,16 +276,18 @@ def get(
         timeout: Seconds for one attempt; by default 300; None: no limit.
     """
     global _single
-    if _single is None or _single[0] != os.getpid():
+    if _environment.has_changed() or _single is None or _single[0] != os.getpid():
         # A forked child must not use the connections of its parent.
-        _single = os.getpid(), _overlapped.Single()
+        _single = os.getpid(), _overlapped.Single(_environ.proxies())
+    client = _single[1]
     if method is None and headers is None and body is None and timeout is ...:
-        return _single[1].fetch(url)
+        return client.fetch(url)
     row = {"url": url, "method": method, "headers": headers, "body": body, "timeout": _seconds(timeout)}
-    return _single[1].fetch(row)
+    return client.fetch(row)
 
 
 _single: tuple[int, _overlapped.Single] | None = None
+_environment = _environ.Environment()
 
 
 def _start(work: Callable[..., None], *args: Any) -> None:
@@ -314,10 +316,10 @@ def _seconds(timeout: float | None | EllipsisType) -> float | None:
 
 def _proxies(
     proxies: Mapping[str, str] | str | None | EllipsisType,
-) -> tuple[str | None, str | None, str] | None:
-    """The proxies for http and for https, and the hosts that are reached without; None: as the environment says."""
+) -> tuple[str | None, str | None, str]:
+    """The proxies for http and for https, and the hosts that are reached without."""
     if isinstance(proxies, EllipsisType):
-        return None
+        return _environ.proxies()
     if proxies is None or isinstance(proxies, str):
         return proxies, proxies, ""
     unknown = proxies.keys() - {"http", "https", "all", "no_proxy"}

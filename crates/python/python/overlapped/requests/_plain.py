@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from typing import Any
 
+from .._environ import Environment
 from .._overlapped import Client, Headers, Incoming, RequestFailure
 from . import _native as native
 from ._transport import aborts
@@ -139,32 +140,23 @@ class Common:
 
 
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-_VARIABLES = tuple(name.encode() for name in (*_CERTIFICATES, *_PROXIES, "NETRC", "HOME"))
 
 
-class _Environment:
-    """What the environment says about requests. It is looked at again when one of its variables is another than before, or
-    their number."""
+class _Environment(Environment):
+    """What the environment says about requests."""
 
     def __init__(self) -> None:
-        self._seen: Any = None
+        super().__init__()
         self._has_proxies = False
         self._has_certificates = False
         self._netrc: list[str] = []
 
     def is_silent(self, url: str) -> bool:
         """Whether it names no proxies, certificates or credentials that may be for a URL."""
-        variables = getattr(os.environ, "_data", None)
-        if variables is None:
-            return False
-        # In the form that the system has: decoding each of them takes longer than all the rest.
-        seen = (len(variables), *map(variables.get, _VARIABLES))
-        if seen != self._seen:
+        if self.has_changed():
             self._has_certificates = any(os.environ.get(name) for name in _CERTIFICATES)
             self._has_proxies = may_have_proxies()
             self._netrc = netrc_paths()
-            self._seen = seen
         if self._has_proxies or (self._has_certificates and url.startswith("https")):
             return False
         for path in self._netrc:

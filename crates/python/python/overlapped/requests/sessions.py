@@ -362,20 +362,20 @@ class Session(SessionRedirectMixin):
         prepared, settings = self.prepare_call(
             method,
             url,
-            params,
-            data,
-            headers,
-            cookies,
-            files,
-            auth,
-            timeout,
-            allow_redirects,
-            proxies,
-            hooks,
-            stream,
-            verify,
-            cert,
-            json,
+            params=params,
+            data=data,
+            headers=headers,
+            cookies=cookies,
+            files=files,
+            auth=auth,
+            timeout=timeout,
+            allow_redirects=allow_redirects,
+            proxies=proxies,
+            hooks=hooks,
+            stream=stream,
+            verify=verify,
+            cert=cert,
+            json=json,
         )
         return self.send(prepared, **settings)
 
@@ -383,36 +383,19 @@ class Session(SessionRedirectMixin):
         self,
         method: Any,
         url: Any,
-        params: Any = None,
-        data: Any = None,
-        headers: Any = None,
-        cookies: Any = None,
-        files: Any = None,
-        auth: Any = None,
+        *,
         timeout: Any = None,
         allow_redirects: bool = True,
         proxies: Any = None,
-        hooks: Any = None,
         stream: bool | None = None,
         verify: Any = None,
         cert: Any = None,
-        json: Any = None,
+        **parts: Any,
     ) -> tuple[PreparedRequest, dict[str, Any]]:
-        """What `request` sends, and with which settings."""
-        prepared = self.prepare_request(
-            Request(
-                method=method.decode("ascii") if isinstance(method, bytes) else method,
-                url=url,
-                headers=headers,
-                files=files,
-                data=data or {},
-                json=json,
-                params=params or {},
-                auth=auth,
-                cookies=cookies,
-                hooks=hooks,
-            )
-        )
+        """What `request` sends, and with which settings. `parts`: those of a `Request`."""
+        method = method.decode("ascii") if isinstance(method, bytes) else method
+        parts.update({name: parts.get(name) or {} for name in ("data", "params")})
+        prepared = self.prepare_request(Request(method, url, **parts))
         settings = self.merge_environment_settings(prepared.url, proxies or {}, stream, verify, cert)
         return prepared, {"timeout": timeout, "allow_redirects": allow_redirects, **settings}
 

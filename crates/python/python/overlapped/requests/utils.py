@@ -12,9 +12,7 @@ import re
 import socket
 import struct
 import sys
-import tempfile
 import warnings
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -149,6 +147,8 @@ def iter_slices(string: Any, slice_length: int | None) -> Iterator[Any]:
 @contextlib.contextmanager
 def atomic_open(filename: str) -> Iterator[Any]:
     """A file that gets its name when it is complete."""
+    import tempfile
+
     handle, name = tempfile.mkstemp(dir=os.path.dirname(filename))
     try:
         with os.fdopen(handle, "wb") as file:
@@ -163,6 +163,9 @@ def extract_zipped_paths(path: str) -> str:
     """A path to a file in a zip archive, as a path to a copy of the file."""
     if os.path.exists(path):
         return path
+    import tempfile
+    import zipfile
+
     archive, member = os.path.split(path)
     while archive and not os.path.exists(archive):
         archive, prefix = os.path.split(archive)
