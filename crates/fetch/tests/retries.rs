@@ -97,6 +97,18 @@ fn a_host_that_asks_for_a_pause_is_left_alone() {
     }
 }
 
+#[test]
+fn dates_that_nobody_can_read_are_passed_over() {
+    let long = "9".repeat(100 << 10);
+    for date in ["garbage", "Sun, 31 Feb 2024 25:61:61 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "-1", &long] {
+        let fields = [("Date", date), ("Last-Modified", date)];
+        let server = Server::builder().route("/dated", Script::response(200, &fields, "dated")).start();
+        let record = fetch_one(retrying(1), server.url("/dated"));
+        assert_eq!((error(&record), text(&record), record.attempts), ("", "dated", 1));
+        assert_eq!(record.headers.first("last-modified"), Some(date.as_bytes()));
+    }
+}
+
 /// Takes twenty requests in a second, or one each 50 ms, and answers `status` to the others, without `Retry-After`.
 fn limited(status: u16, count: usize, per: Duration) -> Server {
     let taken = Mutex::new(VecDeque::new());

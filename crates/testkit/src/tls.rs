@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose,
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
@@ -40,6 +40,10 @@ pub enum Certificate {
     SelfSignedAuthority,
     /// The same, but expired in 2001.
     SelfSignedExpired,
+    /// Valid, and sent with further certificates, all of them just under 64 KiB, the limit of many clients.
+    LongChain,
+    /// The same, and just over 64 KiB.
+    OverlongChain,
 }
 
 /// A server's side of TLS, ready for connections.
@@ -81,7 +85,10 @@ impl Tls {
         params.not_after = rcgen::date_time_ymd(2200, 1, 1);
         let key = KeyPair::generate().expect(MADE);
         let leaf = match certificate {
-            Certificate::Valid | Certificate::WrongName => params.signed_by(&key, &ca),
+            Certificate::Valid
+            | Certificate::WrongName
+            | Certificate::LongChain
+            | Certificate::OverlongChain => params.signed_by(&key, &ca),
             Certificate::Expired => {
                 params.not_after = rcgen::date_time_ymd(2001, 1, 1);
                 params.signed_by(&key, &ca)
@@ -116,9 +123,22 @@ impl Tls {
             builder.with_no_client_auth()
         };
         let client_pem = wants_client.then(|| client(&ca));
+        let fillers = match certificate {
+            Certificate::LongChain => 15,
+            Certificate::OverlongChain => 17,
+            Certificate::Valid
+            | Certificate::Expired
+            | Certificate::NotYetValid
+            | Certificate::WrongName
+            | Certificate::UnknownIssuer
+            | Certificate::SelfSigned
+            | Certificate::SelfSignedAuthority
+            | Certificate::SelfSignedExpired => 0,
+        };
+        let chain = std::iter::once(leaf.der().clone()).chain((0..fillers).map(|_| filler(&ca)));
         let mut config = builder
             .with_single_cert(
-                vec![leaf.der().clone()],
+                chain.collect(),
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .expect("the key belongs to the certificate");
@@ -148,6 +168,16 @@ impl Tls {
 /// True if the session was resumed from an earlier connection.
 pub(crate) fn is_resumed(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
+}
+
+/// A certificate of four KiB that belongs to no chain.
+fn filler(ca: &CertifiedIssuer<'static, KeyPair>) -> CertificateDer<'static> {
+    const BYTES: usize = 4 << 10;
+    let mut params = CertificateParams::default();
+    let unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], vec![0; BYTES - 400]);
+    params.custom_extensions = vec![unknown];
+    let key = KeyPair::generate().expect("a key can be made");
+    params.signed_by(&key, ca).expect("a certificate can be made").der().clone()
 }
 
 fn client(ca: &CertifiedIssuer<'static, KeyPair>) -> (String, String) {

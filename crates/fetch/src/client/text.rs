@@ -35,7 +35,9 @@ mod tests {
         check("text/html; charset=iso-8859-1", b"a\xe4", "a\u{e4}");
         check("text/html; x=y;CHARSET = \"Windows-1252\"", b"\x80", "\u{20ac}");
         check("text/plain; charset=Shift_JIS", b"\x82\xa0", "\u{3042}");
-        check("text/plain; charset=unknown", b"\xff", "\u{fffd}");
+        for charset in ["unknown", "utf-7", "\0\x1b[31m", "", "=", "\"", &"x".repeat(10 << 10)] {
+            check(&format!("text/plain; charset={charset}"), b"+AGE-\xff", "+AGE-\u{fffd}");
+        }
         check("text/plain; charset=iso-8859-1", b"\xef\xbb\xbf\xc3\xa4", "\u{e4}");
         check("text/plain; charset=utf-8", b"\xff\xfea\0", "a");
         assert_eq!(decode(b"\xc3\xa4", None), "\u{e4}");

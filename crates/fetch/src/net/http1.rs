@@ -26,7 +26,7 @@ use tokio::runtime::Id;
 use super::exchange::{After, Exchange, Reading};
 use super::request::Request;
 use super::stream::{Look, Socket, Stream};
-use super::tls_failure::told;
+use super::tls_failure::{of_identity, told};
 use super::upload::Upload;
 use crate::memory::Share;
 
@@ -270,8 +270,10 @@ impl<S: Socket> Connection<S> {
                 ready!(share.poll_room(cx));
             }
             let most = if share.is_short() { limits::READ_BYTES_SHORT } else { limits::READ_BYTES };
-            let mut block =
-                ready!(self.poll_read(most, cx)).map_err(|error| head_failure(&error, self.heard))?;
+            let mut block = ready!(self.poll_read(most, cx)).map_err(|error| {
+                let identity = of_identity(&error).filter(|_| self.answers == 0);
+                identity.unwrap_or_else(|| head_failure(&error, self.heard))
+            })?;
             if block.is_empty() {
                 return Poll::Ready(Err(if self.heard {
                     reader.end(begun)

@@ -402,3 +402,68 @@ impl ServerCertVerifier for Unverified {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// A server that says `close_notify` so many times, and then ends the stream or says nothing more.
+    struct Goodbye {
+        times: u32,
+        ends: bool,
+        reads: u32,
+    }
+
+    impl AsyncRead for Goodbye {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.reads += 1;
+            match (self.times.checked_sub(self.reads), self.ends) {
+                (Some(_), _) => buf.put_slice(b"\x15\x03\x03\0\x02\x01\0"),
+                (None, true) => {}
+                (None, false) => return Poll::Pending,
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Goodbye {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_close_notify_in_the_handshake_is_read_once() {
+        let trust = Trust::new(None, vec!["a.test".to_owned()], None).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        for times in [1, 3] {
+            for ends in [true, false] {
+                let mut server = Goodbye { times, ends, reads: 0 };
+                let shaken = std::pin::pin!(trust.handshake("a.test", &mut server, Alpn::Both, Identify::No))
+                    .poll(&mut cx)
+                    .map(|session| session.err().map(|failure| failure.kind));
+                let expected = if ends { Poll::Ready(Some(ErrorKind::TlsReset)) } else { Poll::Pending };
+                assert_eq!(shaken, expected);
+                assert!(server.reads <= times + 1, "{} reads", server.reads);
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@ use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::{record, sanitize};
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError, PeerIncompatible};
 
 /// A self-signed certificate, which rustls reports as one of an unknown authority.
 #[derive(Debug)]
@@ -41,6 +41,11 @@ pub(super) fn of_handshake(error: &io::Error, host: &str) -> Failure {
         rustls::Error::NoCertificatesPresented => {
             Failure::new(ErrorKind::TlsCertificate, format!("{host} presents no certificate"))
         }
+        rustls::Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
+            let what =
+                format!("a message of the TLS handshake of {host} is larger than 64 KiB: its certificates");
+            Failure::new(ErrorKind::TlsHandshake, what)
+        }
         rustls::Error::InvalidMessage(_) => {
             let what = format!("what {host} sends is not TLS; if it speaks plain HTTP there, use http://");
             Failure::new(ErrorKind::TlsHandshake, what)
@@ -68,6 +73,34 @@ fn is_transient(error: &rustls::Error) -> bool {
                 | A::DecryptionFailed
                 | A::DecryptError
         ),
+        _ => false,
+    }
+}
+
+/// The failure of the first request of a connection, if the server has refused the certificate of the client, or wants one. With
+/// TLS 1.3 the client learns this only when it reads the response.
+pub(crate) fn of_identity(error: &io::Error) -> Option<Failure> {
+    match tls_error(error)? {
+        rustls::Error::AlertReceived(alert) if is_about_identity(*alert) => {
+            Some(Failure::new(ErrorKind::TlsHandshake, of_alert(*alert)))
+        }
+        _ => None,
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "an alert may have any number")]
+fn is_about_identity(alert: AlertDescription) -> bool {
+    use AlertDescription as A;
+    match alert {
+        A::CertificateRequired
+        | A::NoCertificate
+        | A::BadCertificate
+        | A::UnsupportedCertificate
+        | A::UnknownCA
+        | A::CertificateUnknown
+        | A::CertificateExpired
+        | A::CertificateRevoked
+        | A::AccessDenied => true,
         _ => false,
     }
 }
@@ -254,7 +287,7 @@ mod tests {
     #[test]
     fn what_may_go_better_is_told_apart() {
         use io::ErrorKind as I;
-        use rustls::{Error as E, InvalidMessage, PeerIncompatible};
+        use rustls::Error as E;
         let kind = |error: E| of_handshake(&io::Error::new(I::InvalidData, error), "a.test").kind;
         let transient = [A::InternalError, A::UserCanceled, A::CloseNotify, A::BadRecordMac, A::DecryptError];
         let permanent = [A::HandshakeFailure, A::ProtocolVersion, A::UnrecognisedName, A::AccessDenied];
@@ -282,7 +315,7 @@ mod tests {
     /// The names of variants have capitals inside; words do not.
     #[test]
     fn nothing_is_told_as_programmers_print_it() {
-        use rustls::{Error as E, InvalidMessage, PeerMisbehaved};
+        use rustls::{Error as E, PeerMisbehaved};
         let alerts = (0..=255).map(|number| E::AlertReceived(AlertDescription::from(number)));
         let others = [
             E::InvalidMessage(InvalidMessage::InvalidContentType),

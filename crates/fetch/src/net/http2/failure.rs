@@ -83,6 +83,9 @@ pub(super) fn asks_for_http1(error: &Error) -> bool {
 
 /// An error of the connection, which ends all its streams, if it was found on this side.
 fn of_connection(error: &Error, received: &Received) -> Option<Failure> {
+    if let Some(refusal) = received.refusal() {
+        return Some(refusal.clone());
+    }
     if received.is_flooded() {
         let message = "the server sent too many frames that belong to no response";
         return Some(Failure::new(ErrorKind::H2Limit, message));

@@ -3,15 +3,18 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use overlapped_proto::limits;
+use overlapped_proto::outcome::Failure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is known of the bytes that were received. The task of the connection and its streams share it; they run on one
-/// thread, so no order of the accesses is needed.
+use crate::net::tls_failure::{of_identity, told};
+
+/// What is known of the bytes that were received. The task of the connection and its streams share it; see
+/// [`Shared`](super::shared::Shared) about the order of the accesses.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     /// The most bytes of a head, which were announced.
@@ -24,6 +27,8 @@ pub(super) struct Received {
     is_http1: AtomicBool,
     /// The first frame was none of SETTINGS.
     is_foreign: AtomicBool,
+    /// The failure of a handshake that the server has refused behind it: `h2` passes on the kind of an error alone.
+    refusal: OnceLock<Failure>,
 }
 
 impl Received {
@@ -46,6 +51,10 @@ impl Received {
 
     pub(super) fn is_http1(&self) -> bool {
         self.is_http1.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refusal(&self) -> Option<&Failure> {
+        self.refusal.get()
     }
 
     pub(super) fn is_foreign(&self) -> bool {
@@ -135,7 +144,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let meter = self.get_mut();
         let before = buf.filled().len();
-        ready!(Pin::new(&mut meter.socket).poll_read(cx, buf))?;
+        if let Err(error) = ready!(Pin::new(&mut meter.socket).poll_read(cx, buf)) {
+            if let Some(failure) = of_identity(&error).filter(|_| !meter.has_begun) {
+                meter.received.refusal.get_or_init(|| failure);
+            }
+            return Poll::Ready(Err(io::Error::new(error.kind(), told(&error))));
+        }
         Poll::Ready(meter.check(buf.filled().get(before..).expect("a read only adds to the buffer")))
     }
 }
