@@ -21,6 +21,7 @@ use overlapped_proto::proxy::{Kind, Proxy, Target};
 use overlapped_proto::request::RequestHead;
 use overlapped_proto::time::Nanos;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 use url::Url;
 
 use crate::body::decode::{Decoder, Progress};
@@ -147,7 +148,7 @@ pub fn http2(pieces: Vec<Vec<u8>>, requests: usize) -> Vec<Got> {
         let key = ConnKey::new(&url, Route::default()).expect("a URL of http");
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
         let windows = Windows::new(None, limits::PARALLEL_MAX);
-        let opened = http2::open(stream, windows, key, Some(remote), Nanos::ZERO).await;
+        let opened = http2::open(stream, windows, key, Some(remote), Nanos::ZERO, Handle::current()).await;
         let connection = opened.expect("the pipe takes all that is written");
         let exchanges = (0..requests).map(|_| exchange(connection.lease()));
         let all = join_all(exchanges);

@@ -7,12 +7,12 @@ mod support;
 use std::time::Duration;
 
 use overlapped_fetch::record::{Method, Record};
-use overlapped_fetch::{Config, Http, Network, Pace, Request, Response, Timeouts};
+use overlapped_fetch::{Bulk, Config, Http, Input, Network, Pace, Request, Response, Row, Timeouts};
 use overlapped_testkit::frames::{
     END_HEADERS, END_STREAM, Frames, block, frame, goaway, head, kind, settings,
 };
 use overlapped_testkit::{Http2, Http2Rules, Http2Server, RawServer, Reply, Script, Server, row_of};
-use support::{body, config, error, fetch, fetch_one, header, one_by_one, retrying};
+use support::{body, config, error, fetch, fetch_one, header, one_by_one, retrying, run};
 
 fn known(config: Config) -> Config {
     Config { network: Network { http: Http::Http2, ..config.network }, ..config }
@@ -382,6 +382,62 @@ fn an_origin_that_speaks_http2_only_and_ends_its_connections_gets_one_for_each_r
     let server = Http2Server::start_tls(&["h2"], |_| Http2::Rules(poisoned()));
     let network = Network { ca_pem: server.ca_pem().map(Into::into), ..Network::default() };
     fetch_poisoned(Config { network, ..config() }, &server, 200, "h2.limit");
+}
+
+/// A server that answers each request with its body, one after the other; one that is bad, of each twenty, ends the connection
+/// with GOAWAY, and with it all those that were not answered.
+fn goaway_by_bad_rows(code: u32) -> Http2Server {
+    Http2Server::start(move |_| {
+        Http2::Frames(Box::new(move |mut frames| {
+            let serve = |frames: &mut Frames| -> std::io::Result<()> {
+                frames.preface()?;
+                frames.send(&settings(&[]))?;
+                loop {
+                    let asked = frames.read()?;
+                    if asked.kind != kind::DATA {
+                        continue;
+                    }
+                    let row: u64 = std::str::from_utf8(&asked.payload).unwrap().parse().unwrap();
+                    if row % 20 == 7 {
+                        return frames.send(&goaway(0, code));
+                    }
+                    frames.send(&head(asked.stream, 200, &[], false))?;
+                    frames.send(&frame(kind::DATA, END_STREAM, asked.stream, &asked.payload))?;
+                }
+            };
+            let _ = serve(&mut frames);
+            frames.rest();
+        }))
+    })
+}
+
+#[test]
+fn goaway_that_one_row_causes_costs_no_other_row_an_attempt() {
+    const NO_ERROR: u32 = 0;
+    const ENHANCE_YOUR_CALM: u32 = 11;
+    for code in [NO_ERROR, ENHANCE_YOUR_CALM] {
+        let server = goaway_by_bad_rows(code);
+        let pace = Pace { parallel_max: 16, ..Pace::default() };
+        let config = Config { pace, shards: Some(1), ..known(config()) };
+        let url = server.url("/");
+        let rows = (0..400).map(move |row| Row {
+            method: Some(Method::Put),
+            body: Some(row.to_string().into_bytes()),
+            ..Row::new(&url)
+        });
+        let bulk = Bulk::new(config).unwrap().input(Input::Rows(Box::new(rows)));
+        let fetched = run(bulk);
+        fetched.assert_complete(400);
+        for record in &fetched.records {
+            let row = record.row.0;
+            assert_eq!(record.attempts, 1, "row {row}");
+            match row % 20 {
+                7 => assert_eq!(error(record), "h2.refused", "row {row}"),
+                _ => assert_eq!((error(record), body(record)), ("", row.to_string().as_bytes())),
+            }
+        }
+        assert!(server.connections() <= 3 * 400, "three times at most for each row");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod filename;
 pub mod schedule;
 pub mod keepalive;
 pub mod hsts;
+pub mod protocol;
 pub mod lru;
 pub mod reorder;
 pub mod waits;

@@ -186,7 +186,8 @@ pub const H2_CONNECTIONS_ORIGIN_MAX: usize = 32;
 /// How often a request waits for a connection that another request opens, before it opens one itself: each that is opened
 /// may be full when it is its turn.
 pub const H2_OPENINGS_AWAITED: u32 = 16;
-/// How often a request that was not processed is sent again at once (GOAWAY, `REFUSED_STREAM`). Then the row is retried.
+/// How often a request that was not processed is sent again at once (GOAWAY, `REFUSED_STREAM`), the last time on a connection of
+/// its own. Then the row is retried.
 pub const H2_RESENDS_MAX: u32 = 2;
 /// Connections to an origin that end by an error of HTTP/2 while several requests are on them, before HTTP/2 is left, or each
 /// request gets a connection of its own. As often at most is a request sent again that was on one of them.
@@ -203,6 +204,8 @@ pub const H2_WINDOWS_A_CONNECTION: u32 = 16;
 pub const H2_CONNECTION_WINDOW_MIN: u32 = 65_535;
 /// The largest window of a connection.
 pub const H2_CONNECTION_WINDOW_MAX: u32 = 4 << 20;
+/// The largest window that there can be (RFC 9113, section 6.9.1): no bound for a connection, beside those of its streams.
+pub const H2_WINDOW_MAX: u32 = (1 << 31) - 1;
 /// Bytes of one frame: the least that a client must take. Larger ones would make other streams wait.
 pub const H2_FRAME_BYTES_MAX: u32 = 16 << 10;
 /// Bytes of a head that may always come.

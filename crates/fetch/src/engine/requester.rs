@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use overlapped::Executor;
 use overlapped_proto::address::Dialable;
+use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Job;
 use overlapped_proto::keepalive::{Bounds, Habit, Keepalive, Lease, Room};
 use overlapped_proto::limits;
@@ -18,11 +19,13 @@ use overlapped_proto::notes::Note;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::plural::counted;
+use overlapped_proto::protocol::{Choice, Protocol, Sign};
 use overlapped_proto::proxy::Proxy;
 use overlapped_proto::range::length_of_unsatisfied;
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
+use tokio::runtime::Handle;
 use url::{Host, Url};
 
 use super::openings::Openings;
@@ -78,15 +81,6 @@ impl Views {
     }
 }
 
-/// Why an origin is spoken to over HTTP/1.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Http1Only {
-    /// It has chosen it.
-    Chosen,
-    /// It has chosen HTTP/2, and did not speak it, or refused it, or broke its connections.
-    Left,
-}
-
 /// The state that attempts have in common: those of one thread, or of several ([`Locality`]).
 pub(crate) struct Requester<L: Locality = OneThread> {
     pub(crate) plan: Arc<Plan>,
@@ -99,20 +93,21 @@ pub(crate) struct Requester<L: Locality = OneThread> {
     habits: L::Cell<Lru<ConnKey, Habit, RandomState>>,
     /// An origin has sent bytes unasked. Until then no habit is looked up for a request that may be sent twice.
     was_unasked: AtomicBool,
+    /// Where the tasks of HTTP/2 run, if not in the runtime of the attempt that opens the connection.
+    home: Option<Home>,
     /// Connections that are being opened, where one may do for several requests.
     pub(crate) openings: Openings,
-    /// Origins that were offered HTTP/2 and speak HTTP/1.1.
-    http1_only: L::Cell<Lru<ConnKey, Http1Only, RandomState>>,
-    /// One of them has left HTTP/2.
-    was_left: AtomicBool,
-    /// How many connections of HTTP/2 ended by an error while several requests were on them.
-    broken: L::Cell<Lru<ConnKey, u32, RandomState>>,
-    /// One did.
-    was_broken: AtomicBool,
+    /// Origins that have chosen HTTP/1.1, or whose HTTP/2 has failed.
+    protocols: L::Cell<Lru<ConnKey, Protocol, RandomState>>,
+    /// There is one whose HTTP/2 has failed. Until then no protocol is looked up for a request on an open connection.
+    has_failed_http2: AtomicBool,
     now: AtomicU64,
     draw: L::Cell<u64>,
     connections: L::Cell<Counts>,
 }
+
+/// Gives the runtime of the tasks of HTTP/2.
+pub(crate) type Home = Box<dyn Fn() -> io::Result<Handle> + Send + Sync>;
 
 /// Connections that were opened, and requests on one that was open.
 #[derive(Clone, Copy, Default)]
@@ -141,15 +136,19 @@ impl<L: Locality> Requester<L> {
             idle_gauge,
             habits: L::Cell::new(Lru::default()),
             was_unasked: AtomicBool::new(false),
+            home: None,
             openings: Openings::default(),
-            http1_only: L::Cell::new(Lru::default()),
-            was_left: AtomicBool::new(false),
-            broken: L::Cell::new(Lru::default()),
-            was_broken: AtomicBool::new(false),
+            protocols: L::Cell::new(Lru::default()),
+            has_failed_http2: AtomicBool::new(false),
             now: AtomicU64::new(clock.now().0),
             draw: L::Cell::new(seed | 1),
             connections: L::Cell::new(Counts::default()),
         }
+    }
+
+    /// The same with one runtime for the connections of HTTP/2, whichever runtimes the attempts run in.
+    pub(crate) fn at_home(self, home: Home) -> Self {
+        Self { home: Some(home), ..self }
     }
 
     // --- time ------------------------------------------------------------------------------------------------
@@ -193,8 +192,7 @@ impl<L: Locality> Requester<L> {
     /// use, the request waits on the one with the fewest.
     fn lease(&self, key: &ConnKey, may_repeat: bool) -> Option<Lease<Box<Connection>>> {
         let now = self.now();
-        let isolates = self.isolates(key);
-        let most = if isolates { 1 } else { limits::H2_STREAMS_MAX };
+        let most = self.failed_protocol(key).streams_max();
         let (mut full, mut least) = (0, usize::MAX);
         self.idle.with(|idle| {
             let found = idle.lease(key, now, |connection| {
@@ -204,7 +202,7 @@ impl<L: Locality> Requester<L> {
                 }
                 room
             });
-            if found.is_some() || isolates || full < limits::H2_CONNECTIONS_ORIGIN_MAX {
+            if found.is_some() || most <= 1 || full < limits::H2_CONNECTIONS_ORIGIN_MAX {
                 return found;
             }
             idle.lease(key, now, |connection| match connection.leased() {
@@ -228,60 +226,50 @@ impl<L: Locality> Requester<L> {
         lease
     }
 
-    /// Why the origin of `key` is spoken to over HTTP/1.1, if it is known to.
-    pub(crate) fn http1_only(&self, key: &ConnKey) -> Option<Http1Only> {
-        self.http1_only.with(|known| known.get(key).copied())
+    /// The runtime for the task of a connection of HTTP/2.
+    ///
+    /// # Errors
+    ///
+    /// The system provides no event queue for it.
+    pub(crate) fn home(&self) -> Result<Handle, Failure> {
+        self.home.as_ref().map_or_else(|| Ok(Handle::current()), |home| home()).map_err(|error| {
+            Failure::new(ErrorKind::Resource, format!("no event loop can be created: {error}"))
+        })
     }
 
-    /// True if it has left HTTP/2.
+    /// What is known of the versions of HTTP that the origin of `key` speaks.
+    pub(crate) fn protocol(&self, key: &ConnKey) -> Protocol {
+        self.protocols.with(|known| known.get(key).copied()).unwrap_or_default()
+    }
+
+    /// The same for a request that has a connection, where an origin that has chosen HTTP/1.1 is as good as an unknown one.
+    fn failed_protocol(&self, key: &ConnKey) -> Protocol {
+        if self.has_failed_http2.load(Ordering::Relaxed) { self.protocol(key) } else { Protocol::default() }
+    }
+
+    /// True if the origin of `key` has left HTTP/2.
     pub(crate) fn has_left_http2(&self, key: &ConnKey) -> bool {
-        self.was_left.load(Ordering::Relaxed) && self.http1_only(key) == Some(Http1Only::Left)
+        self.failed_protocol(key).has_left_http2()
     }
 
-    /// Records that it is; the least recently used entry is evicted above the limit.
-    pub(crate) fn set_http1_only(&self, key: &ConnKey, why: Http1Only) {
-        self.was_left.fetch_or(why == Http1Only::Left, Ordering::Relaxed);
-        self.http1_only.with(|known| {
-            known.insert(key.clone(), why);
-            if known.len() > limits::HABITS_MAX {
-                known.pop_oldest();
+    /// Records what the origin of `key` has done, and returns what is known then; the least recently used entry is evicted above
+    /// the limit.
+    pub(crate) fn see(&self, key: &ConnKey, sign: Sign) -> Protocol {
+        let choice = match self.plan.http {
+            Http::Negotiated => Choice::Negotiated,
+            Http::Http1 | Http::Http2 => Choice::Prescribed,
+        };
+        self.protocols.with(|protocols| {
+            let known = protocols.get(key).copied().unwrap_or_default().after(sign, choice);
+            if known != Protocol::Http1 {
+                self.has_failed_http2.store(true, Ordering::Relaxed);
             }
-        });
-    }
-
-    /// Records that a connection of HTTP/2 ended by an error while several requests were on it. An origin whose connections do
-    /// so is spoken to over HTTP/1.1, if that may be negotiated.
-    pub(crate) fn count_broken(&self, key: &ConnKey, http: Http) {
-        self.was_broken.store(true, Ordering::Relaxed);
-        let count = self.broken.with(|known| {
-            let count = known.get(key).map_or(1, |count| count.saturating_add(1));
-            known.insert(key.clone(), count);
-            if known.len() > limits::HABITS_MAX {
-                known.pop_oldest();
+            protocols.insert(key.clone(), known);
+            if protocols.len() > limits::HABITS_MAX {
+                protocols.pop_oldest();
             }
-            count
-        });
-        if count == limits::H2_BROKEN_MAX && http == Http::Negotiated {
-            self.set_http1_only(key, Http1Only::Left);
-        }
-    }
-
-    /// True if each request to the origin of `key` has a connection of its own, so that a response that ends its connection
-    /// harms no other.
-    pub(crate) fn isolates(&self, key: &ConnKey) -> bool {
-        let count = || self.broken.with(|known| known.get(key).copied());
-        self.was_broken.load(Ordering::Relaxed) && count() >= Some(limits::H2_BROKEN_MAX)
-    }
-
-    /// After a handshake that failed: an origin that was left to HTTP/1.1 for its broken connections may speak HTTP/2 only. It
-    /// gets HTTP/2 again, with a connection for each request. False if it is not one of these.
-    pub(crate) fn return_to_http2(&self, key: &ConnKey) -> bool {
-        let isolates = self.isolates(key);
-        if isolates {
-            // Another request may have done it.
-            self.http1_only.with(|known| known.remove(key));
-        }
-        isolates
+            known
+        })
     }
 
     fn may_reuse(&self, key: &ConnKey) -> bool {

@@ -7,12 +7,12 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::keepalive::Lease;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::protocol::{Protocol, Sign};
 use overlapped_proto::proxy::{Kind, Proxy, Target};
 use overlapped_proto::record::Connection as Wire;
 
 use super::Attempt;
 use crate::config::Http;
-use crate::engine::requester::Http1Only;
 use crate::locality::Locality;
 use crate::net::Connection;
 use crate::net::alarm::Deadline;
@@ -29,8 +29,13 @@ struct Way {
 }
 
 impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
-    pub(super) async fn connect(&mut self, key: &ConnKey) -> Result<Lease<Box<Connection>>, Failure> {
-        let alpn = self.alpn(key);
+    /// A new connection to the origin, of which this is `known`.
+    pub(super) async fn connect(
+        &mut self,
+        key: &ConnKey,
+        known: Protocol,
+    ) -> Result<Lease<Box<Connection>>, Failure> {
+        let alpn = self.alpn(known);
         self.outcome.wire = Wire { reused: Some(false), ..Wire::default() };
         let way = match self.proxy {
             None => Way { link: self.dial_origin(key).await?, forwarding: None },
@@ -50,7 +55,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 self.outcome.watch.tls(requester.stamp());
                 is_http2 |= chose_http2(&tls);
                 // A server that ignores what it does not know would speak HTTP/2 again.
-                if alpn == Alpn::Http1 && self.has_broken(key) && !chose_http1(&tls) {
+                if known == Protocol::Broken && !chose_http1(&tls) {
                     let message = "the server does not choose HTTP/1.1 (ALPN)";
                     return Err(Failure::new(ErrorKind::TlsHandshake, message));
                 }
@@ -66,12 +71,17 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         (self.accepted)();
         let now = requester.now();
         if is_http2 {
-            let opened = http2::open(stream, requester.plan.windows, key.clone(), remote, now);
+            let (windows, home) = (requester.plan.windows, requester.home()?);
+            let opened = http2::open(stream, windows, key.clone(), remote, now, home);
             let deadline = Deadline::after(now, self.terms.timeouts.connect, ErrorKind::ConnectTimeout);
-            return Ok(requester.share(key, self.alarm.within(deadline, opened).await??));
+            let connection = self.alarm.within(deadline, opened).await??;
+            return Ok(match self.is_alone {
+                true => Lease::Stream(Box::new(Connection::Http2(connection.lease()))),
+                false => requester.share(key, connection),
+            });
         }
         if alpn == Alpn::Both && key.origin.scheme() == Scheme::Https {
-            requester.set_http1_only(key, Http1Only::Chosen);
+            requester.see(key, Sign::ChoseHttp1);
         }
         let mut connection = http1::Connection::new(stream, L::runtime(), remote, now);
         connection.forwarding = way.forwarding;
@@ -79,18 +89,13 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     }
 
     /// The protocols to offer over TLS.
-    fn alpn(&self, key: &ConnKey) -> Alpn {
+    fn alpn(&self, known: Protocol) -> Alpn {
         match self.terms.http {
             Http::Http1 => Alpn::Http1,
             Http::Http2 => Alpn::Http2,
-            Http::Negotiated if self.requester.has_left_http2(key) => Alpn::Http1,
+            Http::Negotiated if known.has_left_http2() => Alpn::Http1,
             Http::Negotiated => Alpn::Both,
         }
-    }
-
-    /// True if the origin has chosen HTTP/2 before, and is left to HTTP/1.1 for its broken connections.
-    fn has_broken(&self, key: &ConnKey) -> bool {
-        self.terms.http == Http::Negotiated && self.requester.isolates(key)
     }
 
     /// A client certificate is a credential, for the origin of the row alone.

@@ -6,12 +6,13 @@ use overlapped_proto::keepalive::{Care, Habit, Lease};
 use overlapped_proto::limits;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::protocol::{Protocol, Sign};
 use overlapped_proto::record::Connection as Wire;
 
 use super::Attempt;
 use crate::config::Http;
 use crate::engine::openings::Role;
-use crate::engine::requester::{Http1Only, Requester};
+use crate::engine::requester::Requester;
 use crate::locality::Locality;
 use crate::net::Connection;
 use crate::net::alarm::Deadline;
@@ -43,21 +44,16 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         connection
     }
 
-    /// Speaks HTTP/1.1 to an origin from now on, because it does not speak the HTTP/2 that it has chosen. False if the caller
-    /// has prescribed HTTP/2.
-    pub(super) fn leave_http2(&mut self, key: &ConnKey) -> bool {
-        let is_ours = self.terms.http == Http::Negotiated;
-        if is_ours {
-            self.requester.set_http1_only(key, Http1Only::Left);
-        }
-        is_ours
+    /// True if the origin is spoken to over HTTP/1.1 from now on, because it wants that on this connection.
+    pub(super) fn leaves_http2(&self, key: &ConnKey, connection: &Connection) -> bool {
+        connection.wants_http1() && self.requester.see(key, Sign::WantsHttp1).has_left_http2()
     }
 
-    /// True if the connection ended by an error of HTTP/2 while other requests were on it, whose responses may have caused it.
+    /// True if the connection ended by an error of HTTP/2 while other requests were on it, which may have caused it.
     pub(super) fn broke_with_others(&self, key: &ConnKey, connection: &Connection) -> bool {
         let broke = connection.broke_with_others();
         if broke && connection.reports_first() {
-            self.requester.count_broken(key, self.terms.http);
+            self.requester.see(key, Sign::Broke);
         }
         broke
     }
@@ -116,12 +112,14 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             }
         }
         for _ in 0..limits::CONNECTION_TRIES {
-            let mut connection = match self.connect(key).await {
-                Ok(connection) => connection,
-                Err(failure) if failure.kind == ErrorKind::TlsHandshake && requester.return_to_http2(key) => {
-                    self.connect(key).await?
+            let known = requester.protocol(key);
+            let mut connection = match self.connect(key, known).await {
+                // An origin that was left to HTTP/1.1 for its broken connections may speak HTTP/2 only.
+                Err(failure) if failure.kind == ErrorKind::TlsHandshake && known == Protocol::Broken => {
+                    let known = requester.see(key, Sign::RefusesHttp1);
+                    self.connect(key, known).await?
                 }
-                Err(failure) => return Err(failure),
+                connected => connected?,
             };
             if let (Lease::Stream(_), Some(opening)) = (&connection, &mut opening) {
                 opening.share();
@@ -139,14 +137,11 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
 
     /// True if a new connection to the origin may carry several requests, so that one is opened for all that wait.
     fn may_be_shared(&self, key: &ConnKey) -> bool {
-        match self.terms.http {
+        let may_be_http2 = match self.terms.http {
             Http::Http1 => false,
-            Http::Http2 => !self.requester.isolates(key),
-            Http::Negotiated => {
-                key.origin.scheme() == Scheme::Https
-                    && self.requester.http1_only(key).is_none()
-                    && !self.requester.isolates(key)
-            }
-        }
+            Http::Http2 => true,
+            Http::Negotiated => key.origin.scheme() == Scheme::Https,
+        };
+        may_be_http2 && !self.is_alone && self.requester.protocol(key).shares()
     }
 }

@@ -110,6 +110,7 @@ async fn make<L: Locality>(
         job,
         terms,
         uploads: false,
+        is_alone: false,
         part: None,
         proxy: None,
         has_cookies: false,
@@ -136,6 +137,8 @@ struct Attempt<'a, L: Locality, A> {
     terms: Terms<'a>,
     /// The body of the request cannot be sent again.
     uploads: bool,
+    /// It gets a connection that no other request uses.
+    is_alone: bool,
     /// What was asked for, if the response is a part (206).
     part: Option<AskedPart>,
     /// Through which the server is reached.
@@ -257,7 +260,8 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                     let block = self.requester.plan.upload_block();
                     Some(file_body::upload(file, &self.requester.views.disk, block))
                 }
-                None => self.terms.upload.as_deref_mut().and_then(Option::take),
+                // What is left of it, if an earlier connection took nothing.
+                None => request.upload.take().or_else(|| self.terms.upload.as_deref_mut().and_then(Option::take)),
             };
             let failure = match self.send(&mut connection, &mut request, share).await {
                 Ok(head) => {
@@ -274,14 +278,15 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 }
                 Err(failure) => failure,
             };
-            if failure.kind == ErrorKind::H2Refused && resends < limits::H2_RESENDS_MAX && !self.uploads {
-                // It was not processed, so any request is sent again.
+            let broke = self.broke_with_others(key, &connection);
+            let leaves_http2 = self.leaves_http2(key, &connection);
+            let is_whole = !self.uploads || request.upload.is_some();
+            if failure.kind == ErrorKind::H2Refused && resends < limits::H2_RESENDS_MAX && is_whole {
+                // It was not processed, so any request is sent again. The last time no other request can be the reason.
                 resends += 1;
-                if connection.wants_http1() {
-                    self.leave_http2(key);
-                }
-                pooled = self.lease(key).await?;
-            } else if self.broke_with_others(key, &connection)
+                self.is_alone = resends == limits::H2_RESENDS_MAX;
+                pooled = if self.is_alone { None } else { self.lease(key).await? };
+            } else if broke
                 && breaks < limits::H2_BROKEN_MAX
                 && !connection.is_answered()
                 && self.may_repeat()
@@ -289,7 +294,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 // After that many, it gets a connection of its own.
                 breaks += 1;
                 pooled = self.lease(key).await?;
-            } else if connection.wants_http1() && self.leave_http2(key) && self.may_repeat() {
+            } else if leaves_http2 && self.may_repeat() {
                 // A server of HTTP/1.1 that has chosen HTTP/2: sent again, once.
             } else if is_pooled && is_idle_race(failure.kind) && !connection.is_answered() {
                 // The keep-alive race: the server closed the idle connection as the request was sent. Nothing was

@@ -10,6 +10,7 @@ use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::time::Nanos;
+use tokio::runtime::Handle;
 
 use super::meter::{Meter, Received};
 use super::shared::Shared;
@@ -42,23 +43,37 @@ impl Windows {
             connection: connection.clamp(limits::H2_CONNECTION_WINDOW_MIN, limits::H2_CONNECTION_WINDOW_MAX),
         }
     }
+
+    /// The same where responses may wait for their readers as long as these like: only the windows of streams are bounds, so
+    /// that those which wait do not stop the others on their connection.
+    pub(crate) fn of_streams_alone(self) -> Self {
+        Self { connection: limits::H2_WINDOW_MAX, ..self }
+    }
 }
 
-/// Begins HTTP/2 on an open stream. The result is for the pool; each request gets a lease of it.
+/// Begins HTTP/2 on an open stream of the current runtime. The result is for the pool; each request gets a lease of it.
 ///
-/// The I/O is done by a task of the current runtime, which ends when the connection is closed, or when neither the pool
+/// The I/O is done by a task of the runtime `home`, which ends when the connection is closed, or when neither the pool
 /// nor a request has a stream of it. If the runtime ends first, all its requests fail.
 ///
 /// # Errors
 ///
-/// The connection broke.
+/// The connection broke, or the system does not let the socket change its runtime.
 pub(crate) async fn open<S: Socket + Send + 'static>(
-    stream: stream::Stream<S>,
+    mut stream: stream::Stream<S>,
     windows: Windows,
     key: ConnKey,
     remote: Option<SocketAddr>,
     now: Nanos,
+    home: Handle,
 ) -> Result<Stream, Failure> {
+    if home.id() != Handle::current().id() {
+        let _entered = home.enter();
+        stream.rehome().map_err(|error| {
+            let message = format!("the connection cannot be used in another runtime: {error}");
+            Failure::new(ErrorKind::Resource, message)
+        })?;
+    }
     let received = Arc::new(Received::new(windows.head));
     let socket = Meter::new(stream, Arc::clone(&received));
     let broken =
@@ -66,7 +81,7 @@ pub(crate) async fn open<S: Socket + Send + 'static>(
     let (send, connection) = builder(windows).handshake(socket).await.map_err(broken)?;
     let shared = Arc::new(Shared::new(key, remote, now, received));
     let end = End(Arc::clone(&shared));
-    tokio::spawn(async move {
+    home.spawn(async move {
         // Each stream receives its error as well.
         let _ = connection.await;
         drop(end);

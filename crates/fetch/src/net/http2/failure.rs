@@ -110,9 +110,10 @@ fn of_connection(error: &Error, received: &Received) -> Option<Failure> {
     }
 }
 
-/// True if the error ends the connection, and what is wrong with it may be in any response.
+/// True if the error ends the connection, and any of its requests and responses may be the reason.
 pub(super) fn breaks_connection(error: &Error, received: &Received) -> bool {
-    received.is_flooded() || is_ours(error)
+    let is_orderly = error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
+    received.is_flooded() || error.is_go_away() && !is_orderly
 }
 
 /// An error of the connection that `h2` has found.

@@ -12,7 +12,8 @@ use overlapped_proto::time::Nanos;
 
 use super::meter::Received;
 
-/// What the streams of a connection and its task know of it. They run on one thread, so no order of the accesses is needed.
+/// What the streams of a connection and its task know of it. Each field stands for itself, and what an error means is written
+/// before `h2` tells the error, under its lock; so no order of the accesses is needed.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) key: ConnKey,
@@ -27,7 +28,7 @@ pub(super) struct Shared {
     pub(super) answers: AtomicUsize,
     /// Its task has ended.
     pub(super) has_ended: AtomicBool,
-    /// Requests on it when it ended by an error that was found on this side, as the first of them has counted; 0: it did not.
+    /// Requests on it when it ended by an error, as the first of them has counted; 0: it did not.
     pub(super) broken_with: AtomicUsize,
     /// That was reported for its origin.
     pub(super) is_reported: AtomicBool,
