@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlapped_fetch::{Config, Identity, Method, PreparedRequest, RequestBuilder, RequestError, TlsConfig};
+use overlapped_fetch::{
+    Config, Http, Identity, Method, Network, PreparedRequest, RequestBuilder, RequestError, TlsConfig,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -179,7 +181,9 @@ impl Client {
 impl Client {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
-        let client = py.detach(|| overlapped_fetch::Client::new(Config::default()));
+        // A response of HTTP/2 has no reason phrase, and no case of its header fields.
+        let network = Network { http: Http::Http1, ..Network::default() };
+        let client = py.detach(|| overlapped_fetch::Client::new(Config { network, ..Config::default() }));
         client.map(|client| Self { client, relay: Arc::default() }).map_err(|error| exception(&error))
     }
 

@@ -89,17 +89,28 @@ impl Intake {
         Ok(Taken::More)
     }
 
-    fn keep(&mut self, block: &[u8]) -> Result<(), Failure> {
+    /// Counts the whole of a body that is not decoded, and gives it back.
+    pub(crate) fn pass(&mut self, body: Bytes) -> Result<Bytes, Failure> {
+        self.count(&body).map(|()| body)
+    }
+
+    fn count(&mut self, block: &[u8]) -> Result<(), Failure> {
         self.bytes += len(block);
-        if self.bytes > self.max_bytes {
+        if self.bytes <= self.max_bytes {
+            return Ok(());
+        }
+        let message = format!("the body is larger than {} (--max-filesize)", counted(self.max_bytes, "byte"));
+        Err(Failure::new(ErrorKind::BodyTooLarge, message))
+    }
+
+    fn keep(&mut self, block: &[u8]) -> Result<(), Failure> {
+        if let Err(failure) = self.count(block) {
             if self.cut {
                 let room =
                     usize::try_from(self.max_bytes).unwrap_or(usize::MAX).saturating_sub(self.held.len());
                 self.held.extend_from_slice(block.get(..room).unwrap_or(block));
             }
-            let message =
-                format!("the body is larger than {} (--max-filesize)", counted(self.max_bytes, "byte"));
-            return Err(Failure::new(ErrorKind::BodyTooLarge, message));
+            return Err(failure);
         }
         if let Some(digest) = &mut self.digest {
             digest.update(block);

@@ -1,5 +1,5 @@
 //! The same client for threads: each request runs on the calling thread, without a hand-over to another one but for name
-//! resolution.
+//! resolution and the I/O of HTTP/2.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -97,7 +97,7 @@ impl Client {
         self.0.close_idle()
     }
 
-    /// The number of idle connections.
+    /// The number of idle connections; see [`super::Client::idle_connections`].
     #[must_use]
     pub fn idle_connections(&self) -> usize {
         self.0.idle_connections()
@@ -128,7 +128,7 @@ impl RequestBuilder<Client> {
 
 /// A response whose head has come. It derefs to its [`ResponseHead`], and its body can be read.
 ///
-/// Dropping it before the body was read to its end closes its connection.
+/// Dropping it before the body was read to its end closes its connection, or resets its stream of HTTP/2.
 ///
 /// # Blocking
 ///

@@ -25,7 +25,7 @@ use super::runtimes::Runtimes;
 use super::tls::{Numbers, Tls};
 use crate::body::store::Store;
 use crate::clock::Clock;
-use crate::config::{Config, Http, Network};
+use crate::config::Config;
 use crate::engine::attempt::{Cookies, Terms, attempt, attempt_open};
 use crate::engine::outcome::Outcome;
 use crate::engine::requester::{Requester, Views, run_executor};
@@ -50,7 +50,7 @@ pub(super) struct Core {
 
 struct Parts {
     requester: Requester<ManyThreads>,
-    runtimes: Runtimes,
+    runtimes: Arc<Runtimes>,
     cookies: Option<Arc<dyn CookieStore>>,
     tls: Mutex<Numbers>,
     proxies: Mutex<proxies::Numbers>,
@@ -71,9 +71,8 @@ pub(super) struct Settings {
     pub(super) retries: Option<u16>,
 }
 
-/// One request on its way.
+/// What a request has beside its job.
 pub(super) struct Call {
-    pub(super) job: Job,
     pub(super) settings: Settings,
     pub(super) prepared: Option<Prepared>,
     /// It has a body that is produced while it is sent: `upload`, until that has begun.
@@ -100,19 +99,20 @@ impl Core {
                 return Err(Error::config(message));
             }
         }
-        if config.network.http == Http::Http2 {
-            return Err(Error::config("network.http: a client speaks HTTP/1.1"));
-        }
-        let network = Network { http: Http::Http1, ..config.network };
-        let plan = Arc::new(Plan::new(Config { shards: Some(1), network, ..config })?);
+        let mut plan = Plan::new(Config { shards: Some(1), ..config })?;
+        plan.windows = plan.windows.of_streams_alone();
+        let plan = Arc::new(plan);
         let executor = run_executor(1).map_err(|error| Error::no_thread(Some(error)))?;
         let views = Views::new(&executor, 1, Store::new(std::env::temp_dir(), plan.run));
         let clock = Clock::start();
         let seed = clock.unix_us(clock.now()).unsigned_abs();
         let idle_max = idle_connections_max(plan.pace.parallel_max);
+        let runtimes = Arc::<Runtimes>::default();
+        let (of_home, threads) = (Arc::clone(&runtimes), executor.clone());
+        let home = Box::new(move || of_home.watcher(&threads).cloned());
         let parts = Parts {
-            requester: Requester::new(plan, views, clock, idle_max, Arc::default(), seed),
-            runtimes: Runtimes::default(),
+            requester: Requester::new(plan, views, clock, idle_max, Arc::default(), seed).at_home(home),
+            runtimes,
             cookies,
             tls: Mutex::default(),
             proxies: Mutex::default(),
@@ -228,13 +228,15 @@ impl Core {
     }
 
     /// Makes a request, whose response is left to be read.
-    pub(super) async fn call(&self, call: &mut Call, alarm: &mut Alarm) -> Result<Outcome, Failure> {
+    pub(super) async fn call(
+        &self,
+        job: &mut Job,
+        call: &mut Call,
+        alarm: &mut Alarm,
+    ) -> Result<Outcome, Failure> {
         self.check_runtime()?;
-        let mut job = call.job.clone();
         // Boxed, since it is large and the futures around it are moved several times before they are polled.
-        let outcome = Box::pin(self.perform(&mut job, alarm, Some(call))).await;
-        call.job = job;
-        Ok(outcome)
+        Ok(Box::pin(self.perform(job, alarm, Some(call))).await)
     }
 
     /// Makes attempts until one has the result: of a call, or of a row.

@@ -118,6 +118,10 @@ impl Reading {
 
     /// Decodes what has come, if that gives anything.
     async fn decoded(&mut self) -> Result<Option<Bytes>, Failure> {
+        // What has arrived whole is in no block that other connections use.
+        if !self.is_coded && matches!(self.state, State::Arrived) && !self.rest.is_empty() {
+            return self.intake.pass(std::mem::take(&mut self.rest)).map(Some);
+        }
         while self.has_more || !self.rest.is_empty() {
             let taken = self.intake.step(&mut self.rest, limits::DECODE_INLINE_BYTES)?;
             let piece = std::mem::take(&mut self.intake.held);

@@ -38,7 +38,10 @@ use crate::row::Row;
 ///
 /// It is cheap to clone, and its clones share one pool of connections. A request runs in the task that awaits it: on the
 /// runtime of tokio that polls it, which must have I/O and time enabled, and on any other executor with its sockets watched by
-/// a thread of the client. There is no further hand-over between threads, except for name resolution.
+/// a thread of the client. There is no further hand-over between threads, except for name resolution and for the I/O of HTTP/2,
+/// which that thread does: requests of several runtimes share its connections.
+///
+/// Over TLS the server chooses between HTTP/2 and HTTP/1.1, unless [`Network::http`](crate::Network::http) says otherwise.
 ///
 /// Settings about many requests at once have no effect (`ordered`, `window_rows`, `shards`, `max_errors` and most of `pace`),
 /// since the caller starts each request. A status is never an error of a request; see [`Response::error_for_status`].
@@ -62,7 +65,7 @@ use crate::row::Row;
 /// # Cancel safety
 ///
 /// Dropping the future of a request, or a response whose body has not been read to its end, closes the connection that it
-/// used. No other request is affected.
+/// used, or resets its stream of HTTP/2. No other request is affected.
 ///
 /// # Forks
 ///
@@ -100,6 +103,7 @@ impl Client {
     }
 
     /// A request that is sent as it is: with its target and its header fields, in their order and case and without any others.
+    /// Over HTTP/2 their names are in lower case, and those that belong to a connection of HTTP/1.1 are left out.
     /// Redirects are not followed, and the cookie store is neither read nor updated.
     ///
     /// ```
@@ -152,7 +156,7 @@ impl Client {
         self.core.close_idle()
     }
 
-    /// The number of idle connections.
+    /// The number of idle connections, and of those of HTTP/2, which take further requests meanwhile.
     #[must_use]
     pub fn idle_connections(&self) -> usize {
         self.core.idle_connections()

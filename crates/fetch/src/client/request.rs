@@ -240,15 +240,15 @@ impl<C> RequestBuilder<C> {
 
     /// Makes the request, in the current runtime.
     pub(super) async fn perform(self, core: Arc<Core>) -> Result<Response, RequestError> {
-        let mut call = self.into_call(&core)?;
+        let (mut job, mut call) = self.into_call(&core)?;
         let mut alarm = Alarm::new(core.requester().clock);
-        match core.call(&mut call, &mut alarm).await {
-            Ok(outcome) => Response::new(core, call, outcome, alarm),
-            Err(failure) => Err(RequestError::new(failure, Some(call.job.url.as_str()), None)),
+        match core.call(&mut job, &mut call, &mut alarm).await {
+            Ok(outcome) => Response::new(core, job, call, outcome, alarm),
+            Err(failure) => Err(RequestError::new(failure, Some(job.url.as_str()), None)),
         }
     }
 
-    fn into_call(self, core: &Core) -> Result<Call, RequestError> {
+    fn into_call(self, core: &Core) -> Result<(Job, Call), RequestError> {
         let Self { client: _, url, mut ask, query, body, settings, prepared, wrong } = self;
         let mut upload = None;
         let mut prepared_body = bytes::Bytes::new();
@@ -275,7 +275,8 @@ impl<C> RequestBuilder<C> {
             fields: headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             body: prepared_body,
         });
-        Ok(Call { job, settings, prepared, uploads: upload.is_some(), upload, redirects: Vec::new() })
+        let uploads = upload.is_some();
+        Ok((job, Call { settings, prepared, uploads, upload, redirects: Vec::new() }))
     }
 }
 
@@ -288,7 +289,8 @@ impl RequestBuilder<Client> {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the request is given up and its connection closed. No other request is affected.
+    /// If the future is dropped, the request is given up: its connection is closed, or its stream of HTTP/2 reset. No other request
+    /// is affected.
     pub async fn send(self) -> Result<Response, RequestError> {
         let core = Arc::clone(&self.client.core);
         let performed = self.perform(Arc::clone(&core));

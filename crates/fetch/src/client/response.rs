@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::job::Job;
 use overlapped_proto::limits;
 use overlapped_proto::notes::Notes;
 use overlapped_proto::outcome::Failure;
@@ -26,7 +27,7 @@ use crate::net::alarm::Alarm;
 
 /// A response whose head has come. It derefs to its [`ResponseHead`].
 ///
-/// Dropping it before the body was read to its end closes its connection.
+/// Dropping it before the body was read to its end closes its connection, or resets its stream of HTTP/2.
 pub struct Response {
     head: ResponseHead,
     core: Arc<Core>,
@@ -125,7 +126,8 @@ impl ResponseHead {
         self.version
     }
 
-    /// The header fields, in the order and case of the wire.
+    /// The header fields, in the order and case of the wire. Over HTTP/2 all names are in lower case, and fields of the same name
+    /// stand together.
     #[must_use]
     pub fn headers(&self) -> &Headers {
         &self.headers
@@ -138,7 +140,7 @@ impl ResponseHead {
     }
 
     /// The bytes of the head as they came, if the settings ask for them
-    /// ([`RequestBuilder::raw_head`](super::RequestBuilder::raw_head)); else empty.
+    /// ([`RequestBuilder::raw_head`](super::RequestBuilder::raw_head)); else, and over HTTP/2, empty.
     #[must_use]
     pub fn raw_head(&self) -> &Bytes {
         &self.raw_head
@@ -201,11 +203,12 @@ impl ResponseHead {
 impl Response {
     pub(super) fn new(
         core: Arc<Core>,
+        job: Job,
         call: Call,
         outcome: Outcome,
         alarm: Alarm,
     ) -> Result<Self, RequestError> {
-        let (final_url, settings) = (String::from(call.job.url), call.settings);
+        let (final_url, settings) = (String::from(job.url), call.settings);
         let failed = |failure, status| RequestError::new(failure, Some(&final_url), status);
         let timings = outcome.watch.timing().into();
         let Outcome { failure, status, headers, raw_head, notes, incoming, wire, .. } = outcome;
@@ -233,7 +236,7 @@ impl Response {
             timings,
             remote: wire.remote,
             reused: wire.reused.unwrap_or_default(),
-            attempts: call.job.attempts,
+            attempts: job.attempts,
         };
         Ok(Self { head, core, reading })
     }
@@ -246,7 +249,7 @@ impl Response {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the connection is closed, and every later read fails.
+    /// If the future is dropped, the connection is closed or the stream reset, and every later read fails.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, RequestError> {
         let core = Arc::clone(&self.core);
         core.in_runtime(self.next()).await

@@ -1,5 +1,6 @@
-//! Runtimes for requests that are not made within one: a blocking call runs on the calling thread with a runtime of its own,
-//! and tasks of other executors have their sockets watched by a thread.
+//! Runtimes of a client: a blocking call runs on the calling thread with a runtime of its own; a thread drives another one, for
+//! the connections of HTTP/2, which requests of several runtimes share, and for the sockets of tasks whose executor has no
+//! runtime.
 
 use std::future::poll_fn;
 use std::io;
@@ -71,7 +72,7 @@ impl Runtimes {
         Ok(result)
     }
 
-    /// A runtime for the sockets of tasks whose executor has none. `executor` has the thread for it.
+    /// The runtime that a thread of `executor` drives.
     ///
     /// # Errors
     ///

@@ -13,6 +13,7 @@ use crate::memory::Share;
 /// If one of the two futures is dropped before it is ready, the exchange must be dropped as well.
 pub(crate) trait Exchange {
     /// Sends `request`, takes its upload, and returns the head of the response; `sent` is called once the request is handed to the system.
+    /// An upload that was not begun when it fails may be given back.
     /// The head may arrive before the request is sent; sending then goes on while the body is read. `share` counts the
     /// head. While memory is short, a head that is already large waits before it reads on. Its deadline runs meanwhile,
     /// since heads of that size are rare, and a row that times out is retried.

@@ -22,71 +22,86 @@ pub(crate) struct Upload {
     /// Data sent so far.
     sent: u64,
     ended: bool,
+    has_begun: bool,
 }
 
 impl Upload {
     pub(crate) fn new(source: Box<dyn Source>, length: BodyLength) -> Self {
-        Self { source: Mutex::new(source), length, sent: 0, ended: false }
+        Self { source: Mutex::new(source), length, sent: 0, ended: false, has_begun: false }
     }
 
     pub(crate) fn length(&self) -> BodyLength {
         self.length
     }
 
-    /// The next piece in the framing of HTTP/1.1: bytes before the data, and the data; `None` once the body is complete. To
-    /// be called again after each piece.
+    /// True once its source was asked for anything: it cannot be sent from its beginning again.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// The next piece, not empty; `None` once the body is complete. To be called again after each piece.
     ///
     /// # Errors
     ///
-    /// As [`Upload::poll_data`].
+    /// The source failed, or did not have as many bytes as it should.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        self.has_begun = true;
+        while !self.ended {
+            let source = self.source.get_mut().unwrap_or_else(PoisonError::into_inner);
+            return Poll::Ready(match ready!(source.poll_next(cx))? {
+                Some(data) if data.is_empty() => continue,
+                Some(data) => self.count(&data).map(|()| Some(data)),
+                None => self.end().map(|()| None),
+            });
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    /// The same in the framing of HTTP/1.1: bytes before the data, and the data.
+    ///
+    /// # Errors
+    ///
+    /// As [`Upload::poll_piece`].
     pub(crate) fn poll_framed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<(Bytes, Bytes)>>> {
         if self.ended {
             return Poll::Ready(Ok(None));
         }
         let is_first = self.sent == 0;
-        let data = ready!(self.poll_data(cx))?;
-        let mut before = Vec::new();
-        if self.length == BodyLength::Chunked {
-            if !is_first {
-                before.extend_from_slice(CHUNK_END);
-            }
-            match &data {
-                Some(data) => write_chunk_size(data.len(), &mut before),
-                None => before.extend_from_slice(LAST_CHUNK),
-            }
-        } else if data.is_none() {
-            return Poll::Ready(Ok(None));
+        let data = ready!(self.poll_piece(cx))?;
+        if matches!(self.length, BodyLength::Known(_)) {
+            return Poll::Ready(Ok(data.map(|data| (Bytes::new(), data))));
         }
-        Poll::Ready(Ok(Some((before.into(), data.unwrap_or_default()))))
+        let mut line = Vec::new();
+        if !is_first {
+            line.extend_from_slice(CHUNK_END);
+        }
+        // An empty chunk ends the body.
+        match &data {
+            Some(data) => write_chunk_size(data.len(), &mut line),
+            None => line.extend_from_slice(LAST_CHUNK),
+        }
+        Poll::Ready(Ok(Some((line.into(), data.unwrap_or_default()))))
     }
 
-    /// The next piece of data, which is not empty; `None` once all of it was given. To be called again after each piece.
-    ///
-    /// # Errors
-    ///
-    /// The source failed, or did not have as many bytes as it should.
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        while !self.ended {
-            let source = self.source.get_mut().unwrap_or_else(PoisonError::into_inner);
-            match ready!(source.poll_next(cx))? {
-                Some(data) if data.is_empty() => {}
-                Some(data) => {
-                    self.sent += data.len() as u64;
-                    return Poll::Ready(match self.length {
-                        BodyLength::Known(bytes) if self.sent > bytes => {
-                            Err(io::Error::other(format!("the body to send is longer than {bytes} bytes")))
-                        }
-                        BodyLength::Known(_) | BodyLength::Chunked => Ok(Some(data)),
-                    });
-                }
-                None => self.ended = true,
+    fn count(&mut self, data: &Bytes) -> io::Result<()> {
+        let length = data.len() as u64;
+        match self.length {
+            BodyLength::Known(bytes) if length > bytes - self.sent => {
+                return Err(io::Error::other(format!("the body to send is longer than {bytes} bytes")));
             }
+            BodyLength::Known(_) | BodyLength::Chunked => {}
         }
-        Poll::Ready(match self.length {
+        self.sent += length;
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.ended = true;
+        match self.length {
             BodyLength::Known(bytes) if self.sent < bytes => {
                 Err(io::Error::other(format!("the body to send has {} bytes instead of {bytes}", self.sent)))
             }
-            BodyLength::Known(_) | BodyLength::Chunked => Ok(None),
-        })
+            BodyLength::Known(_) | BodyLength::Chunked => Ok(()),
+        }
     }
 }

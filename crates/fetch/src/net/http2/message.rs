@@ -27,7 +27,7 @@ pub(super) fn request(head: &RequestHead<'_>) -> Result<http::Request<()>, Failu
     };
     let mut parts = uri::Parts::default();
     parts.scheme = Some(scheme);
-    parts.authority = Some(Authority::try_from(head.host()).map_err(invalid_url)?);
+    parts.authority = Some(Authority::try_from(authority(head)).map_err(invalid_url)?);
     parts.path_and_query = Some(PathAndQuery::try_from(head.path()).map_err(invalid_url)?);
     let mut request = http::Request::new(());
     *request.version_mut() = http::Version::HTTP_2;
@@ -39,34 +39,53 @@ pub(super) fn request(head: &RequestHead<'_>) -> Result<http::Request<()>, Failu
     Ok(request)
 }
 
+/// The host that the request names to the server.
+fn authority<'a>(head: &'a RequestHead<'_>) -> &'a [u8] {
+    let mut raw = head.raw_fields().unwrap_or_default().iter();
+    let own = raw.find(|(name, _)| name.eq_ignore_ascii_case("host"));
+    own.map_or(head.host().as_bytes(), |(_, value)| value)
+}
+
 fn fields(head: &RequestHead<'_>) -> Result<HeaderMap, Failure> {
     let mut fields = HeaderMap::with_capacity(8);
-    for (name, value) in head.fields() {
-        if belongs_to_connection(name, value) {
-            continue;
+    let Some(raw) = head.raw_fields() else {
+        head.fields().try_for_each(|(name, value)| add(&mut fields, name, value))?;
+        // HTTP/2 has frames instead of chunks.
+        if let Some(BodyLength::Known(length)) = head.body_length() {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let invalid =
-            || Failure::new(ErrorKind::InputHeader, format!("the header field {name} cannot be sent"));
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
-        if name == header::COOKIE {
-            // One field a cookie, so that those that stay the same are compressed (RFC 9113, section 8.2.3).
-            for crumb in crumbs(value) {
-                let mut crumb = HeaderValue::from_bytes(crumb).map_err(|_| invalid())?;
-                crumb.set_sensitive(crumb.len() < limits::H2_COOKIE_BYTES_INDEXED);
-                fields.append(header::COOKIE, crumb);
-            }
-            continue;
+        return Ok(fields);
+    };
+    for (name, value) in raw {
+        let name = name.to_ascii_lowercase();
+        if *name != *"host" {
+            add(&mut fields, &name, value)?;
         }
-        let mut value = HeaderValue::from_bytes(value).map_err(|_| invalid())?;
-        // Never put into the compression table, where its value could be probed (RFC 7541, section 7.1).
-        value.set_sensitive(name == header::AUTHORIZATION || name == header::PROXY_AUTHORIZATION);
-        fields.append(name, value);
-    }
-    // HTTP/2 has frames instead of chunks.
-    if let Some(BodyLength::Known(length)) = head.body_length() {
-        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(fields)
+}
+
+/// Adds a field, by its name in lower case.
+fn add(fields: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Failure> {
+    if belongs_to_connection(name, value) {
+        return Ok(());
+    }
+    let invalid = || Failure::new(ErrorKind::InputHeader, format!("the header field {name} cannot be sent"));
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+    if name == header::COOKIE {
+        // One field a cookie, so that those that stay the same are compressed (RFC 9113, section 8.2.3).
+        for crumb in crumbs(value) {
+            let mut crumb = HeaderValue::from_bytes(crumb).map_err(|_| invalid())?;
+            crumb.set_sensitive(crumb.len() < limits::H2_COOKIE_BYTES_INDEXED);
+            fields.append(header::COOKIE, crumb);
+        }
+        return Ok(());
+    }
+    let mut value = HeaderValue::from_bytes(value).map_err(|_| invalid())?;
+    // Never put into the compression table, where its value could be probed (RFC 7541, section 7.1).
+    value.set_sensitive(name == header::AUTHORIZATION || name == header::PROXY_AUTHORIZATION);
+    fields.append(name, value);
+    Ok(())
 }
 
 /// The parts between `; `.

@@ -16,6 +16,7 @@ use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
+use overlapped_proto::request::RequestHead;
 use overlapped_proto::time::Nanos;
 
 use super::shared::{Lease, Shared, Vacancy};
@@ -32,8 +33,11 @@ pub(crate) struct Stream {
     /// `None` in the pool.
     #[expect(dead_code, reason = "kept for its drop")]
     lease: Option<Lease>,
-    /// What is still to be sent of the request's body.
-    upload: Option<Sending>,
+    /// Until the body of the request is sent.
+    sending: Option<SendStream<Bytes>>,
+    /// What is still to be sent of it: these bytes, and then what is produced meanwhile.
+    unsent: Bytes,
+    upload: Option<Box<Upload>>,
     response: Option<ResponseFuture>,
     interim: u32,
     body: Option<RecvStream>,
@@ -48,21 +52,14 @@ pub(crate) struct Stream {
     body_bytes: u64,
 }
 
-/// A body that is being sent.
-struct Sending {
-    stream: SendStream<Bytes>,
-    /// Not handed to the connection yet.
-    data: Bytes,
-    /// Where more comes from.
-    source: Option<Box<Upload>>,
-}
-
 impl Stream {
     pub(super) fn new(send: SendRequest<Bytes>, shared: Arc<Shared>) -> Self {
         Self {
             send,
             shared,
             lease: None,
+            sending: None,
+            unsent: Bytes::new(),
             upload: None,
             response: None,
             interim: 0,
@@ -131,8 +128,8 @@ impl Stream {
         self.shared.received.is_http1() || self.shared.is_left.load(Ordering::Relaxed)
     }
 
-    /// True if the connection has ended by an error that was found on this side, and other requests were on it: the error
-    /// may be in their responses.
+    /// True if the connection has ended by an error, found on either side, and other requests were on it: they may be the
+    /// reason.
     pub(crate) fn broke_with_others(&self) -> bool {
         self.shared.broken_with.load(Ordering::Relaxed) > 1
     }
@@ -161,54 +158,53 @@ impl Stream {
         failure::of_body(error, &self.shared.received)
     }
 
-    fn poll_begin(&mut self, request: &mut Request<'_>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_begin(&mut self, head: &RequestHead<'_>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let ready = ready!(self.send.poll_ready(cx));
         ready.map_err(|error| self.failed_head(&error))?;
-        let is_whole = request.body.is_empty() && request.upload.is_none();
-        let sent = self.send.send_request(message::request(&request.head)?, is_whole);
-        let (response, stream) = sent.map_err(|error| self.failed_head(&error))?;
+        let is_whole = self.unsent.is_empty() && self.upload.is_none();
+        let sent = self.send.send_request(message::request(head)?, is_whole);
+        let (response, sending) = sent.map_err(|error| self.failed_head(&error))?;
         self.response = Some(response);
-        let (data, source) = (request.body.clone(), request.upload.take());
-        self.upload = (!is_whole).then_some(Sending { stream, data, source });
+        self.sending = (!is_whole).then_some(sending);
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what the windows of the server allow. A failure shows when the response is read.
+    /// Sends what the windows of the server allow. A failure of the connection shows when the response is read.
     ///
     /// # Errors
     ///
-    /// The body cannot be produced; the stream is reset.
+    /// The body cannot be produced; the request is never complete.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        while let Some(Sending { stream, data, source }) = &mut self.upload {
-            if let Some(source) = source.as_mut().filter(|_| data.is_empty()) {
-                match source.poll_data(cx) {
+        while let Some(stream) = &mut self.sending {
+            if let Some(upload) = self.upload.as_mut().filter(|_| self.unsent.is_empty()) {
+                match upload.poll_piece(cx) {
                     Poll::Pending => return Ok(()),
-                    Poll::Ready(Ok(Some(more))) => *data = more,
-                    Poll::Ready(Ok(None)) => {
-                        // An error: it shows when the response is read.
-                        let _ = stream.send_data(Bytes::new(), true);
-                        self.upload = None;
-                        continue;
-                    }
+                    Poll::Ready(Ok(Some(data))) => self.unsent = data,
+                    Poll::Ready(Ok(None)) => self.upload = None,
                     Poll::Ready(Err(error)) => {
                         stream.send_reset(Reason::CANCEL);
-                        self.upload = None;
+                        (self.sending, self.upload) = (None, None);
                         return Err(Failure::new(ErrorKind::InputBody, error.to_string()));
                     }
                 }
             }
-            stream.reserve_capacity(data.len().min(limits::H2_SEND_BYTES_MAX));
-            match stream.poll_capacity(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Some(Ok(room))) => {
-                    let part = data.split_to(room.min(data.len()));
-                    let is_last = data.is_empty() && source.is_none();
-                    self.shared.received.progress();
-                    if stream.send_data(part, is_last).is_err() || is_last {
-                        self.upload = None;
+            let mut room = 0;
+            if !self.unsent.is_empty() {
+                stream.reserve_capacity(self.unsent.len().min(limits::H2_SEND_BYTES_MAX));
+                room = match stream.poll_capacity(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Some(Ok(room))) => room,
+                    Poll::Ready(Some(Err(_)) | None) => {
+                        (self.sending, self.upload) = (None, None);
+                        return Ok(());
                     }
-                }
-                Poll::Ready(Some(Err(_)) | None) => self.upload = None,
+                };
+            }
+            let part = self.unsent.split_to(room.min(self.unsent.len()));
+            let is_last = self.unsent.is_empty() && self.upload.is_none();
+            self.shared.received.progress();
+            if stream.send_data(part, is_last).is_err() || is_last {
+                (self.sending, self.upload) = (None, None);
             }
         }
         Ok(())
@@ -297,18 +293,22 @@ impl Exchange for Stream {
         sent: impl FnOnce(),
     ) -> Result<Head, Failure> {
         self.is_bodiless = *request.head.method() == Method::Head;
+        (self.unsent, self.upload) = (request.body.clone(), request.upload.take());
         let mut sent = Some(sent);
         let head = poll_fn(|cx| {
             if self.response.is_none() {
-                ready!(self.poll_begin(request, cx))?;
+                ready!(self.poll_begin(&request.head, cx))?;
             }
             self.poll_upload(cx)?;
-            if self.upload.is_none() {
+            if self.sending.is_none() {
                 sent.take().into_iter().for_each(|sent| sent());
             }
             self.poll_head(cx)
         })
         .await;
+        if head.is_err() {
+            request.upload = self.upload.take().filter(|upload| !upload.has_begun());
+        }
         share.set(head.as_ref().map_or(0, |head| head.headers.bytes()));
         sent.take().into_iter().for_each(|sent| sent());
         head
@@ -325,7 +325,7 @@ impl Exchange for Stream {
     /// A body of one frame, with which the stream ends.
     fn take_arrived(&mut self) -> Option<Bytes> {
         let left = self.left?;
-        if self.upload.is_some() || self.piece.is_some() {
+        if self.sending.is_some() || self.piece.is_some() {
             return None;
         }
         let mut data = Bytes::new();
