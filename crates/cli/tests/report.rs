@@ -50,7 +50,7 @@ fn every_format_gives_the_same_page() {
         let page = directory.path("page.html");
         run(&["report", results, "-o", &page]).check_code(0);
         let page = figures(&directory.read("page.html"));
-        for name in ["rows", "ok", "never_started", "bytes", "statuses", "errors", "attempts"] {
+        for name in ["rows", "ok", "never_started", "bytes", "statuses", "errors", "retries"] {
             assert_eq!(page[name], direct[name], "{results}: {name}");
         }
         assert_eq!(page["hosts"]["list"][0][0], "127.0.0.1");

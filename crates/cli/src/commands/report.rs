@@ -11,9 +11,13 @@ use crate::results;
 
 pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
     check_replaced([("-o", flags.output.as_path())])?;
+    let same = |path: &Path| path.canonicalize().ok();
+    if same(&flags.results).is_some_and(|results| Some(results) == same(&flags.output)) {
+        return Err(Error::Usage("-o: the page would replace the result that it is made from".to_owned()));
+    }
     let mut page = Page::default();
     results::read(&flags.results, &mut |entry| page.add(&entry))?;
-    write_whole(&flags.output, page.html(&title(&flags.results)).as_bytes())?;
+    write_whole(&flags.output, page.html(&title(&flags.results), None).as_bytes())?;
     Ok(Ending::Succeeded)
 }
 

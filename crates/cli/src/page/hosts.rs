@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 use super::histogram::millis;
 use crate::results::Entry;
 
-/// The most hosts that are counted; the rows of further ones are counted together.
+/// The most hosts that are counted, those that come first; the rows of further ones are counted together.
 const COUNTED_MAX: usize = 20_000;
 /// The most hosts on the page: those with the most failed rows, and those with the most rows.
 const SHOWN_MAX: usize = 1_000;
 /// The most characters of a name: it has 253 at most, unless a file was written by hand.
 const NAME_CHARS_MAX: usize = 253;
-/// Buckets of durations: half an octave each, from 0.1 ms.
-const BUCKETS: usize = 48;
+/// Buckets of durations, from 0.1 ms: so many an octave, and in all.
+const PARTS: f64 = 4.0;
+const BUCKETS: usize = 96;
 
 #[derive(Default)]
 struct Host {
@@ -45,10 +46,10 @@ impl Hosts {
         };
         host.rows += 1;
         host.failed += u64::from(!entry.ok);
-        host.bytes += entry.bytes;
+        host.bytes = host.bytes.saturating_add(entry.bytes);
         let Some(took_s) = took_s else { return };
         host.max_s = host.max_s.max(took_s);
-        let bucket = ((took_s * 1e4).max(1.0).log2() * 2.0) as usize;
+        let bucket = ((took_s * 1e4).max(1.0).log2() * PARTS) as usize;
         let bucket = bucket.min(BUCKETS - 1);
         if host.buckets.len() <= bucket {
             host.buckets.resize(bucket + 1, 0);
@@ -100,7 +101,7 @@ impl Host {
         (self.count() > 0).then_some(self.max_s)
     }
 
-    /// To 41 %, in the middle of its bucket.
+    /// To 19 %: the upper end of its bucket.
     fn quantile_s(&self, share: f64) -> Option<f64> {
         let wanted = (self.count() as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -108,7 +109,7 @@ impl Host {
             seen += u64::from(*count);
             seen >= wanted
         })?;
-        Some(((bucket as f64 + 0.5) / 2.0).exp2().min(self.max_s * 1e4) / 1e4)
+        Some(((bucket as f64 + 1.0) / PARTS).exp2().min(self.max_s * 1e4) / 1e4)
     }
 }
 

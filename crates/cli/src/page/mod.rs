@@ -42,7 +42,9 @@ pub(crate) struct Page {
     rows: u64,
     ok: u64,
     never_started: u64,
-    attempts: u64,
+    /// Rows whose start is unknown.
+    untimed: u64,
+    retries: u64,
     bytes: u64,
     statuses: BTreeMap<u16, u64>,
     errors: BTreeMap<String, u64>,
@@ -60,8 +62,10 @@ impl Page {
     pub(crate) fn add(&mut self, entry: &Entry) {
         self.rows += 1;
         self.ok += u64::from(entry.ok);
-        self.attempts += u64::from(entry.attempts);
-        self.bytes += entry.bytes;
+        let first_attempts = u64::from(entry.redirects) + 1;
+        self.retries += u64::from(entry.attempts).saturating_sub(first_attempts);
+        self.never_started += u64::from(entry.attempts == 0);
+        self.bytes = self.bytes.saturating_add(entry.bytes);
         if let Some(status) = entry.status {
             *self.statuses.entry(status).or_default() += 1;
         }
@@ -77,24 +81,26 @@ impl Page {
         }
         took_s.into_iter().for_each(|s| self.total.add(s));
         self.hosts.add(entry, took_s);
+        if !entry.ok {
+            self.failures.add(entry, bar.as_ref());
+        }
         let Some(bar) = bar else {
-            self.never_started += 1;
-            self.failures.add(entry, None);
+            self.untimed += u64::from(entry.attempts > 0);
             return;
         };
         self.timeline.add(bar.active_s(), bar.end_s(), entry.ok);
-        if !entry.ok {
-            self.failures.add(entry, Some(&bar));
-        }
         self.slowest.add(&bar);
         self.sample.add(bar);
     }
 
-    /// The page, under a title.
-    pub(crate) fn html(&self, title: &str) -> String {
+    /// The page, under a title, with a note if these are not all rows of the run.
+    pub(crate) fn html(&self, title: &str, note: Option<&str>) -> String {
+        let title = sanitize::escape(&title);
         // A row takes some 150 bytes, but up to a hundred times as many if its URL is long: then there are fewer.
         let page = |share: usize| {
-            let figures = self.figures(share).to_string();
+            let mut figures = self.figures(share);
+            figures["note"] = note.into();
+            let figures = figures.to_string();
             // So that no text ends the element, or begins a comment.
             let figures = figures.replace('<', "\\u003c").replace('\u{2028}', "\\u2028");
             let page = TEMPLATE.replace(TITLE, &escape(title));
@@ -122,7 +128,8 @@ impl Page {
             "rows": self.rows,
             "ok": self.ok,
             "never_started": self.never_started,
-            "attempts": self.attempts,
+            "untimed": self.untimed,
+            "retries": self.retries,
             "bytes": self.bytes,
             "started": self.timeline.first_s(),
             "span_s": self.timeline.span_s(),
@@ -134,7 +141,7 @@ impl Page {
             "timeline": self.timeline.figures(),
             "hosts": self.hosts.figures(share),
             "slowest": self.slowest.bars(share).map(|bar| line(bar, origin_s)).collect::<Value>(),
-            "failures": self.failures.figures(share),
+            "failures": self.failures.figures(origin_s, share),
             "sample": self.sample.figures(origin_s, share),
         })
     }

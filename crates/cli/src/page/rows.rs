@@ -87,8 +87,8 @@ impl Failures {
         });
     }
 
-    /// Each row: number, URL, error, message, attempts, milliseconds; and how many are left out.
-    pub(super) fn figures(&self, share: usize) -> Value {
+    /// Each row: number, URL, error, message, attempts, milliseconds; those with a start as [`line`]; and how many are left out.
+    pub(super) fn figures(&self, origin_s: f64, share: usize) -> Value {
         let shown = self.rows.iter().take(FAILED_MAX / share);
         let left_out = self.left_out + (self.rows.len() - shown.len()) as u64;
         let list: Value = shown
@@ -97,7 +97,9 @@ impl Failures {
                 json!([row.row, row.url, row.error, row.message, row.attempts, took])
             })
             .collect();
-        json!({"list": list, "left_out": left_out})
+        let bars = self.rows.iter().take(FAILED_MAX / share).filter_map(|row| row.bar.as_ref());
+        let bars: Value = bars.map(|bar| line(bar, origin_s)).collect();
+        json!({"list": list, "bars": bars, "left_out": left_out})
     }
 }
 

@@ -53,7 +53,7 @@ fn hostile_text_stays_text() {
         message: Some(evil.to_owned()),
         ..entry(row)
     };
-    let html = page([hostile(0), hostile(1)].into_iter()).html(evil);
+    let html = page([hostile(0), hostile(1)].into_iter()).html(evil, Some(evil));
     assert_eq!(html.matches("</script>").count(), TEMPLATE.matches("</script>").count());
     assert_eq!(html.matches("<script").count(), TEMPLATE.matches("<script").count());
     assert_eq!(html.matches("<!--").count(), TEMPLATE.matches("<!--").count());
@@ -73,13 +73,13 @@ fn a_page_is_bounded_whatever_is_in_it() {
             ..entry(row)
         }
     };
-    let html = page((0..2_000).map(row)).html(&"<".repeat(100));
+    let html = page((0..2_000).map(row)).html(&"<".repeat(100), None);
     assert!(html.len() <= PAGE_BYTES_MAX, "{}", html.len());
     assert!(html.contains("\"rows\":2000"));
 }
 
 #[test]
 fn an_empty_run_has_a_page() {
-    let html = Page::default().html("nothing");
+    let html = Page::default().html("nothing", None);
     assert!(html.contains("\"rows\":0") && html.contains("<title>nothing</title>"));
 }

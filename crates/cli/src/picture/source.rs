@@ -20,9 +20,14 @@ impl Bar {
             bar.set(phase, seconds);
         }
         if entry.attempts > 1 {
-            // The start is that of the first attempt, the phases are those of the last: the time between is `Earlier`.
+            // The start is that of the first attempt, the phases are those of the last: the time between is `Earlier`. The time
+            // in all also has the wait before the first attempt, so it is taken only for rows that were retried.
             let last: f64 = rest.iter().sum();
-            bar.set(Phase::Earlier, entry.elapsed_s.unwrap_or(last) - last);
+            let earlier = match entry.attempts == entry.redirects.saturating_add(1) {
+                true => entry.chain_s + blocked,
+                false => entry.elapsed_s.unwrap_or(last) - last,
+            };
+            bar.set(Phase::Earlier, earlier);
         } else {
             bar.set(Phase::Blocked, blocked);
             bar.start_s -= bar.length(Phase::Blocked);
@@ -53,6 +58,13 @@ mod tests {
         let bar = Bar::of_entry(&entry(3, 2.0)).unwrap();
         assert_eq!((bar.start_s, bar.end_s()), (1.0, 3.0));
         assert_eq!(bar.length(Phase::Earlier), 1.5);
+    }
+
+    #[test]
+    fn redirects_are_as_long_as_they_were() {
+        let redirected = Entry { redirects: 2, chain_s: 0.25, ..entry(3, 9.0) };
+        let bar = Bar::of_entry(&redirected).unwrap();
+        assert_eq!((bar.start_s, bar.end_s()), (1.0, 2.25));
     }
 
     #[test]

@@ -6,21 +6,25 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use url::Url;
+use serde_json::Value;
 
 use super::started::unix_seconds;
 use super::{Entry, no_result};
 use crate::exit::Error;
 
 /// Reads the entries of the archive.
-pub(super) fn read(input: impl BufRead, path: &Path, accept: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+pub(super) fn read(mut input: impl BufRead, path: &Path, accept: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    let begin = input.fill_buf().map_err(|error| Error::reading(path, &error))?;
+    let is_marked = begin.starts_with(MARK);
+    input.consume(if is_marked { MARK.len() } else { 0 });
     let mut json = serde_json::Deserializer::from_reader(input);
     let entries = Entries { accept, number: 0 };
     let read =
         Within { name: "log", inner: Within { name: "entries", inner: entries } }.deserialize(&mut json);
     read.and_then(|()| json.end()).map_err(|error| match error.io_error_kind() {
         Some(kind) => Error::reading(path, &kind.into()),
-        None => no_result(path, &format!("line {}", error.line()), "it is no HAR"),
+        None => no_result(path, &format!("line {} column {}", error.line(), error.column()), "it is no HAR"),
     })
 }
 
@@ -90,17 +94,19 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 }
 
-/// An entry of the archive: one request. Times are in milliseconds; -1 means that a phase did not happen.
+/// An entry of the archive: one request. Times are in milliseconds; -1 means that a phase did not happen. A value of another
+/// type than it should have is unknown.
 #[derive(Deserialize)]
 struct HarEntry {
     #[serde(default, rename = "startedDateTime")]
-    started: String,
+    started: Value,
     request: Request,
-    response: Response,
     #[serde(default)]
-    timings: Timings,
+    response: Option<Response>,
     #[serde(default)]
-    time: Option<f64>,
+    timings: Value,
+    #[serde(default)]
+    time: Value,
 }
 
 #[derive(Deserialize)]
@@ -108,62 +114,62 @@ struct Request {
     url: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Response {
     #[serde(default)]
-    status: i64,
+    status: Value,
     #[serde(default, rename = "_error")]
-    error: Option<String>,
+    error: Value,
     #[serde(default)]
-    content: Content,
+    content: Option<Content>,
 }
 
 #[derive(Default, Deserialize)]
 struct Content {
     #[serde(default)]
-    size: i64,
+    size: Value,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Timings {
-    blocked: Option<f64>,
-    dns: Option<f64>,
-    connect: Option<f64>,
-    ssl: Option<f64>,
-    send: Option<f64>,
-    wait: Option<f64>,
-    receive: Option<f64>,
+fn seconds(ms: &Value) -> Option<f64> {
+    ms.as_f64().filter(|ms| *ms >= 0.0).map(|ms| ms / 1e3)
 }
 
 impl HarEntry {
     fn entry(self, number: u64) -> Entry {
-        let Timings { blocked, dns, connect, ssl, send, wait, receive } = self.timings;
-        // The time of TLS is in that of `connect`.
-        let tls = ssl.filter(|ms| *ms >= 0.0);
-        let connect = connect.map(|ms| ms - tls.unwrap_or_default());
-        let phases_s = [blocked, dns, connect, tls, send, wait, receive]
-            .map(|ms| ms.filter(|ms| ms.is_finite() && *ms >= 0.0).map(|ms| ms / 1e3));
-        let blocked_s = phases_s.first().copied().flatten().unwrap_or_default();
+        let time = |name| self.timings.get(name).and_then(seconds);
+        let (tls, whole) = (time("ssl"), seconds(&self.time));
+        // The time of TLS is in that of `connect`, except in archives whose sums say otherwise.
+        let phases = ["blocked", "dns", "connect", "send", "wait", "receive"].map(time);
+        let sum: f64 = phases.iter().flatten().sum();
+        let is_beside = whole.is_some_and(|whole| whole > sum + tls.unwrap_or_default() / 2.0);
+        let [blocked, dns, connect, send, wait, receive] = phases;
+        let connect = match is_beside {
+            true => connect,
+            false => connect.map(|s| (s - tls.unwrap_or_default()).max(0.0)),
+        };
+        let response = self.response.unwrap_or_default();
         // A response that never came has the status 0.
-        let status = u16::try_from(self.response.status).ok().filter(|status| *status > 0);
-        let ok = status.is_some_and(|status| status < 400);
-        let error = self.response.error.or_else(|| status.is_none().then(|| "no response".to_owned()));
-        Entry {
+        let status = response.status.as_f64().filter(|status| (1.0..=999.0).contains(status));
+        let error = response.error.as_str().map(str::to_owned);
+        let size = response.content.and_then(|content| content.size.as_f64());
+        let entry = Entry {
             row: number,
-            host: Url::parse(&self.request.url).ok().and_then(|url| url.host_str().map(str::to_owned)),
             url: self.request.url,
-            status,
-            ok,
+            host: None,
+            ok: error.is_none() && status.is_some_and(|status| status < 400.0),
+            status: status.map(|status| status as u16),
             error,
             message: None,
             attempts: 1,
-            bytes: u64::try_from(self.response.content.size).unwrap_or_default(),
+            redirects: 0,
+            chain_s: 0.0,
+            bytes: size.map_or(0, |size| size as u64),
             // An entry starts with its wait for a connection, a row with its first attempt.
-            started_s: unix_seconds(&self.started).map(|started| started + blocked_s),
-            phases_s,
-            elapsed_s: self.time.filter(|ms| ms.is_finite() && *ms >= 0.0).map(|ms| ms / 1e3),
-        }
+            started_s: self.started.as_str().and_then(unix_seconds).map(|s| s + blocked.unwrap_or_default()),
+            phases_s: [blocked, dns, connect, tls, send, wait, receive],
+            elapsed_s: whole,
+        };
+        entry.completed()
     }
 }
 
@@ -183,13 +189,18 @@ mod tests {
                 {"startedDateTime":"1970-01-01T00:00:01.000+00:00","time":100,"request":{"url":"http://a.test/x","method":"GET"},
                  "response":{"status":404,"content":{"size":7,"text":"x"}},
                  "timings":{"blocked":10,"dns":-1,"connect":30,"ssl":20,"send":0,"wait":40,"receive":20}},
-                {"request":{"url":"no url"},"response":{"status":0}}],"creator":{}}}"#,
+                {"request":{"url":"no url"},"response":{"status":0,"content":null},"timings":null},
+                {"request":{"url":"http://a/"},"response":{"status":200.0,"_error":"net::ERR_X","content":{"size":-1}},
+                 "time":92,"timings":{"connect":10,"ssl":20,"wait":62}}],"creator":{}}}"#,
         );
-        let [first, second] = &entries_of(found)[..] else { panic!("two entries") };
+        let [first, second, third] = &entries_of(found)[..] else { panic!("three entries") };
         assert_eq!((first.host.as_deref(), first.status, first.ok), (Some("a.test"), Some(404), false));
         assert_eq!((first.started_s, first.bytes, first.elapsed_s), (Some(1.01), 7, Some(0.1)));
         let [blocked, dns, connect, tls, ..] = first.phases_s;
         assert_eq!((blocked, dns, connect, tls), (Some(0.01), None, Some(0.01), Some(0.02)));
+        assert_eq!((third.ok, third.result().as_str(), third.bytes), (false, "net::ERR_X", 0));
+        let [_, _, connect, tls, ..] = third.phases_s;
+        assert_eq!((connect, tls), (Some(0.01), Some(0.02)));
         assert_eq!((second.row, second.status, second.result()), (1, None, "no response".to_owned()));
     }
 

@@ -28,6 +28,10 @@ struct Line<'a> {
     #[serde(borrow, default)]
     error_message: Field<'a>,
     #[serde(borrow, default)]
+    redirects: Field<'a>,
+    #[serde(borrow, default)]
+    chain: Field<'a>,
+    #[serde(borrow, default)]
     host: Field<'a>,
     #[serde(borrow, default)]
     bytes: Field<'a>,
@@ -63,12 +67,34 @@ impl Field<'_> {
         serde_json::from_str(self.0?.get()).ok()
     }
 
+    /// A whole number, also if it is written with a fraction of zero or as text, as other programs do.
+    fn whole<T: TryFrom<u64>>(self) -> Option<T> {
+        let number = self.get::<u64>().or_else(|| {
+            let number = self.get::<f64>().or_else(|| self.get::<String>()?.trim().parse().ok())?;
+            (number >= 0.0 && number.fract() == 0.0).then_some(number as u64)
+        });
+        T::try_from(number?).ok()
+    }
+
+    /// A point in time: text, or milliseconds since 1970.
+    fn time(self) -> Option<f64> {
+        let text = || unix_seconds(&self.get::<String>()?);
+        text().or_else(|| self.get::<f64>().map(|ms| ms / 1e3))
+    }
+
     fn seconds(self) -> Option<f64> {
         self.get::<f64>().filter(|ms| *ms >= 0.0).map(|ms| ms / 1e3)
     }
 }
 
-/// Reads one row a line.
+/// A redirect.
+#[derive(Deserialize)]
+struct Hop {
+    #[serde(default)]
+    total_ms: f64,
+}
+
+/// Reads one row a line. A line at the end that is not complete, as a killed program leaves it, is passed over.
 pub(super) fn read(mut input: impl BufRead, path: &Path, accept: &mut dyn FnMut(Entry)) -> Result<(), Error> {
     let mut line = Vec::new();
     for number in 1_u64.. {
@@ -76,9 +102,14 @@ pub(super) fn read(mut input: impl BufRead, path: &Path, accept: &mut dyn FnMut(
         if input.read_until(b'\n', &mut line).map_err(|error| Error::reading(path, &error))? == 0 {
             break;
         }
-        if !line.trim_ascii().is_empty() {
-            let entry = entry(&line, number - 1);
-            accept(entry.map_err(|what| no_result(path, &format!("line {number}"), &what))?);
+        let record = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1).unwrap_or(&line);
+        if record.trim_ascii().is_empty() {
+            continue;
+        }
+        match entry(record, number - 1) {
+            Ok(entry) => accept(entry),
+            Err(_) if number > 1 && !record.ends_with(b"\n") => {}
+            Err(what) => return Err(no_result(path, &format!("line {number}"), &what)),
         }
     }
     Ok(())
@@ -95,17 +126,20 @@ fn entry(line: &[u8], number: u64) -> Result<Entry, String> {
             serde_json::from_slice(&spelled).map_err(|_| wrong(&error))?
         }
     };
-    let error = line.error.get::<String>();
-    Ok(Entry {
-        row: line.row.get().unwrap_or(number),
+    let (status, error) = (line.status.whole(), line.error.get::<String>());
+    let chain = line.chain.get::<Vec<Hop>>().unwrap_or_default();
+    let entry = Entry {
+        row: line.row.whole().unwrap_or(number),
         host: line.host.get(),
-        status: line.status.get(),
-        ok: line.ok.get().unwrap_or(error.is_none()),
+        status,
+        ok: line.ok.get().unwrap_or_else(|| error.is_none() && status.is_none_or(|status| status < 400)),
         error,
         message: line.error_message.get(),
-        attempts: line.attempts.get().unwrap_or(1),
-        bytes: line.bytes.get().unwrap_or_default(),
-        started_s: line.started.get::<String>().and_then(|text| unix_seconds(&text)),
+        attempts: line.attempts.whole().unwrap_or(1),
+        redirects: line.redirects.whole().unwrap_or_default(),
+        chain_s: chain.iter().map(|hop| hop.total_ms.max(0.0) / 1e3).sum(),
+        bytes: line.bytes.whole().unwrap_or_default(),
+        started_s: line.started.time(),
         phases_s: [
             line.blocked_ms,
             line.dns_ms,
@@ -118,7 +152,8 @@ fn entry(line: &[u8], number: u64) -> Result<Entry, String> {
         .map(Field::seconds),
         elapsed_s: line.elapsed_ms.seconds(),
         url: line.url,
-    })
+    };
+    Ok(entry.completed())
 }
 
 /// The message for an invalid line, without the column, which does not help in a list.
@@ -171,8 +206,29 @@ mod tests {
             );
             let entry = entry(line.as_bytes(), 7).unwrap();
             assert_eq!((entry.row, entry.attempts, entry.status), (7, 1, None), "{value}");
-            assert_eq!((entry.phases_s, entry.elapsed_s, entry.host), ([None; 7], None, None), "{value}");
+            assert_eq!((entry.phases_s, entry.elapsed_s), ([None; 7], None), "{value}");
+            assert_eq!(entry.host.as_deref(), Some("a"), "{value}");
             assert_eq!((entry.url.as_str(), entry.started_s), ("http://a/\"NaN", Some(1.0)), "{value}");
         }
+    }
+    #[test]
+    fn values_may_be_written_as_other_programs_do() {
+        let line = br#"{"url":"http://a.test/","status":200.0,"bytes":"7","attempts":2.0,"redirects":1,
+            "chain":[{"url":"http://b/","status":302,"total_ms":4.0}],"started":1000}"#;
+        let entry = entry(line, 0).unwrap();
+        assert_eq!((entry.status, entry.bytes, entry.attempts, entry.ok), (Some(200), 7, 2, true));
+        assert_eq!((entry.redirects, entry.chain_s, entry.started_s), (1, 0.004, Some(1.0)));
+        assert_eq!(super::entry(br#"{"url":"http://a.test/","status":500}"#, 0).unwrap().result(), "500");
+    }
+
+    #[test]
+    fn a_torn_last_line_and_a_byte_order_mark_are_passed_over() {
+        let read = |text: &[u8]| {
+            let mut rows = 0;
+            read(text, Path::new("r.ndjson"), &mut |_| rows += 1).map(|()| rows)
+        };
+        assert!(matches!(read(b"\xef\xbb\xbf{\"url\":\"http://a/\"}\n{\"url\":\"http"), Ok(1)));
+        assert!(read(b"{\"url\":\"http").is_err());
+        assert!(read(b"{}\n{\"url\":\"http://a/\"}\n").is_err());
     }
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 use overlapped_fetch::tables::Kind;
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
+use url::Url;
 
 use crate::exit::Error;
 
@@ -22,7 +23,7 @@ use crate::exit::Error;
 pub(crate) const PHASES: usize = 7;
 
 /// The columns that are read.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 20] = [
     "row",
     "url",
     "host",
@@ -41,6 +42,8 @@ const COLUMNS: [&str; 18] = [
     "wait_ms",
     "receive_ms",
     "elapsed_ms",
+    "redirects",
+    "chain",
 ];
 
 /// The result of one row.
@@ -57,8 +60,11 @@ pub(crate) struct Entry {
     /// The name of its error, and what was seen.
     pub(crate) error: Option<String>,
     pub(crate) message: Option<String>,
-    /// Attempts that were started.
+    /// Attempts that were started, over all redirects.
     pub(crate) attempts: u16,
+    /// Redirects that were followed, and the seconds of their requests.
+    pub(crate) redirects: u16,
+    pub(crate) chain_s: f64,
     /// Bytes of the body, decoded.
     pub(crate) bytes: u64,
     /// When the first attempt started, in seconds since 1970.
@@ -82,12 +88,26 @@ impl Entry {
             error: record.failure.as_ref().map(|failure| failure.kind.name().to_owned()),
             message: record.failure.as_ref().map(|failure| failure.message.to_string()),
             attempts: record.attempts,
+            redirects: u16::try_from(record.chain.len()).unwrap_or(u16::MAX),
+            chain_s: record.chain.iter().map(|hop| hop.total.as_secs_f64()).sum(),
             bytes: record.bytes,
             started_s: record.started_unix_us.map(|us| us as f64 / 1e6),
             phases_s: [t.blocked, t.dns, t.connect, t.tls, t.send, t.wait, t.receive]
                 .map(|span| span.map(Nanos::as_secs_f64)),
             elapsed_s: Some(record.elapsed.as_secs_f64()),
         }
+    }
+
+    /// What a file leaves out, from what it has.
+    fn completed(mut self) -> Self {
+        if self.host.is_none() {
+            self.host = Url::parse(&self.url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        }
+        // An error of an HTTP status is one for a reader, unless the file says otherwise.
+        if self.error.is_none() && !self.ok {
+            self.error = Some(if self.status.is_some() { "status" } else { "no response" }.to_owned());
+        }
+        self
     }
 
     /// Its status, or the name of its error.
@@ -119,7 +139,11 @@ pub(crate) fn read(path: &Path, accept: &mut dyn FnMut(Entry)) -> Result<(), Err
         "parquet" => table::read(open()?, Kind::Parquet, path, accept),
         "arrow" | "feather" => table::read(open()?, Kind::Arrow, path, accept),
         "har" => har::read(BufReader::new(open()?), path, accept),
-        "csv" | "tsv" | "gz" | "zst" => Err(Error::Usage(format!(
+        "gz" | "zst" => Err(Error::Usage(format!(
+            "{0}: unpack it first, as in: zcat {0} | overlapped report - -o report.html",
+            path.display()
+        ))),
+        "csv" | "tsv" => Err(Error::Usage(format!(
             "{}: results are read from .ndjson, .parquet, .arrow and .har: run it with a further -o F.ndjson",
             path.display()
         ))),

@@ -2,9 +2,9 @@
 
 use overlapped_proto::calendar::days_since_1970;
 
-/// Seconds since 1970 of an RFC 3339 time, which records write in UTC.
+/// Seconds since 1970 of an RFC 3339 time, which records write in UTC, or of what other programs make of one.
 pub(super) fn unix_seconds(text: &str) -> Option<f64> {
-    let (date, time) = text.split_once('T')?;
+    let (date, time) = text.split_once(['T', ' '])?;
     let (time, east_s) = in_zone(time)?;
     let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
@@ -27,7 +27,9 @@ fn in_zone(time: &str) -> Option<(&str, f64)> {
     }
     let at = time.rfind(['+', '-'])?;
     let (time, zone) = (time.get(..at)?, time.get(at..)?);
-    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    let zone_digits = zone.get(1..)?;
+    let (hours, minutes) = zone_digits.split_once(':').or_else(|| zone_digits.split_at_checked(2))?;
+    let minutes = if minutes.is_empty() { "0" } else { minutes };
     let [hours, minutes] = [hours, minutes].map(|part| part.parse::<u8>().ok().map(f64::from));
     let east_s = hours? * 3_600.0 + minutes? * 60.0;
     Some((time, if zone.starts_with('-') { -east_s } else { east_s }))
@@ -44,11 +46,13 @@ mod tests {
             ("2000-02-29T12:00:00.5Z", Some(951_825_600.5)),
             ("2026-11-22T13:43:46.000001Z", Some(1_795_355_026.000_001)),
             ("2026-13-01T00:00:00Z", None),
-            ("2026-11-22 13:43:46Z", None),
+            ("1970-01-02 00:00:46Z", Some(86_446.0)),
+            ("1970-01-02 00:00:46.5+00", Some(86_446.5)),
             ("1970-01-01T01:00:00.25+01:00", Some(0.25)),
             ("1969-12-31T22:30:00-01:30", None),
             ("1970-01-01T22:30:00-01:30", Some(86_400.0)),
-            ("2026-11-22T13:43:46+0100", None),
+            ("1970-01-01T01:00:00+0100", Some(0.0)),
+            ("1970-01-01T01:00:00+1", None),
             ("2026-11-22T13:43:46", None),
             ("2026-11-22T13:43:infZ", None),
             ("2026-11-22TNaN:43:46Z", None),

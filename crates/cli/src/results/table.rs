@@ -41,22 +41,27 @@ pub(super) fn read(file: File, kind: Kind, path: &Path, accept: &mut dyn FnMut(E
 fn entry(batch: &RecordBatch, at: usize, number: u64) -> Option<Entry> {
     let value = |name| Value::of(batch, name, at);
     let ms = |name| value(name).number().filter(|ms| *ms >= 0.0).map(|ms| ms / 1e3);
-    let error = value("error").text();
-    Some(Entry {
+    let (status, error) = (value("status").whole(), value("error").text());
+    let entry = Entry {
         row: value("row").whole().unwrap_or(number),
         url: value("url").text()?,
         host: value("host").text(),
-        status: value("status").whole(),
-        ok: value("ok").truth().unwrap_or(error.is_none()),
+        status,
+        ok: value("ok")
+            .truth()
+            .unwrap_or_else(|| error.is_none() && status.is_none_or(|status| status < 400)),
         message: value("error_message").text(),
         error,
         attempts: value("attempts").whole().unwrap_or(1),
+        redirects: value("redirects").whole().unwrap_or_default(),
+        chain_s: value("chain").milliseconds() / 1e3,
         bytes: value("bytes").whole().unwrap_or_default(),
         started_s: value("started").time(),
         phases_s: ["blocked_ms", "dns_ms", "connect_ms", "tls_ms", "send_ms", "wait_ms", "receive_ms"]
             .map(ms),
         elapsed_s: ms("elapsed_ms"),
-    })
+    };
+    Some(entry.completed())
 }
 
 /// A place of a column; `None` if there is no such column or it is null.
@@ -65,7 +70,20 @@ struct Value<'a>(Option<(&'a dyn Array, usize)>);
 impl<'a> Value<'a> {
     fn of(batch: &'a RecordBatch, name: &str, at: usize) -> Self {
         let column = batch.column_by_name(name).filter(|column| column.is_valid(at));
-        Self(column.map(|column| (column.as_ref(), at)))
+        Self(column.map(|column| match column.as_any_dictionary_opt() {
+            Some(words) => {
+                (words.values().as_ref(), words.normalized_keys().get(at).copied().unwrap_or_default())
+            }
+            None => (column.as_ref(), at),
+        }))
+    }
+
+    /// The sum of `total_ms` in a list of structures.
+    fn milliseconds(&self) -> f64 {
+        let hops = self.0.and_then(|(array, at)| Some(array.as_list_opt::<i32>()?.value(at)));
+        let hops = hops.as_ref().and_then(|hops| hops.as_struct_opt());
+        let totals = hops.and_then(|hops| hops.column_by_name("total_ms")?.as_primitive_opt::<Float64Type>());
+        totals.map_or(0.0, |totals| totals.iter().flatten().filter(|ms| *ms > 0.0).sum())
     }
 
     fn text(&self) -> Option<String> {

@@ -135,7 +135,12 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     if let Some(path) = &plan.summary {
         write_whole(path, summary::json(&run, seen.held).as_bytes())?;
     }
-    pictures.map_or(Ok(()), |pictures| pictures.write())?;
+    let note = match (earlier.is_some(), run.finished) {
+        (false, true) => None,
+        (true, true) => Some("a run that was resumed: only the rows that were fetched since"),
+        (_, false) => Some("a run that was stopped: not all of its rows"),
+    };
+    pictures.map_or(Ok(()), |pictures| pictures.write(note))?;
     let failed_before = earlier.is_some_and(|earlier| earlier.failed > 0);
     Ok(ending(&run, &seen, failed_before))
 }

@@ -34,18 +34,18 @@ impl Pictures {
         is_wanted.then(|| Self(Arc::new(Mutex::new(Collected { title, chart, page }))))
     }
 
-    /// Writes them.
+    /// Writes them; `note` says on the page that it does not have all rows of the run.
     ///
     /// # Errors
     ///
     /// A file cannot be written.
-    pub(super) fn write(&self) -> Result<(), Error> {
+    pub(super) fn write(&self, note: Option<&str>) -> Result<(), Error> {
         let Collected { title, chart, page } = &mut *self.collected();
         if let Some((path, chart)) = chart {
             write_whole(path, svg::draw(&std::mem::take(chart).since_start(), title).as_bytes())?;
         }
         match page {
-            Some((path, page)) => write_whole(path, page.html(title).as_bytes()),
+            Some((path, page)) => write_whole(path, page.html(title, note).as_bytes()),
             None => Ok(()),
         }
     }

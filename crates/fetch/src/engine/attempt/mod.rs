@@ -261,7 +261,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                     Some(file_body::upload(file, &self.requester.views.disk, block))
                 }
                 // What is left of it, if an earlier connection took nothing.
-                None => request.upload.take().or_else(|| self.terms.upload.as_deref_mut().and_then(Option::take)),
+                None => {
+                    request.upload.take().or_else(|| self.terms.upload.as_deref_mut().and_then(Option::take))
+                }
             };
             let failure = match self.send(&mut connection, &mut request, share).await {
                 Ok(head) => {
