@@ -157,31 +157,33 @@ fn a_circle_after_a_read_is_found() {
 const LONG: Duration = Duration::from_secs(600);
 
 /// Job `a` waits for the first, which waits for `a`, and after the error for a job that no thread is left for.
-fn after_a_refusal(wait: fn(Job<()>, &dyn Fn() -> Job<()>) -> [bool; 2]) {
+fn after_a_refusal(wait: fn(Job<()>, &Executor) -> [bool; 2]) {
     let executor = Executor::builder().max_workers(2).stand_in_workers(0).build().unwrap();
     let dead = with_own_handle(&executor, move |executor, own| {
         let a = executor.submit(move || drop(own.wait()));
         while executor.metrics().blocked == 0 {
             std::thread::yield_now();
         }
-        wait(a, &|| executor.submit(|| ()))
+        wait(a, executor)
     });
     assert_eq!(dead, [true, true]);
 }
 
 #[test]
 fn a_wait_without_a_thread_after_a_refused_job_that_runs_is_an_error() {
-    after_a_refusal(|a, next| block_on(async { [is_dead(&a.await), is_dead(&next().await)] }));
+    after_a_refusal(|a, executor| {
+        block_on(async { [is_dead(&a.await), is_dead(&executor.submit(|| ()).await)] })
+    });
 }
 
 #[test]
 fn a_wait_without_a_thread_after_a_refused_job_of_a_set_is_an_error() {
-    after_a_refusal(|a, next| {
+    after_a_refusal(|a, executor| {
         let mut set = JobSet::new();
         set.insert(a);
         block_on(async {
             let first = set.next().await.unwrap();
-            set.insert(next());
+            set.insert(executor.submit(|| ()));
             [is_dead(&first), is_dead(&set.next().await.unwrap())]
         })
     });
@@ -307,7 +309,9 @@ fn a_circle_over_two_executors_through_a_place_that_is_taken_back_is_an_error() 
         let theirs = tell.clone();
         let waits = other.submit(move || theirs.send(is_dead(&own.wait())).unwrap());
         let borrower = inner.submit(move || tell.send(is_dead(&waits.wait())).unwrap());
-        let quick = pool.submit(move || drop(opens.recv()));
+        let quick = pool.submit(move || {
+            let _ = opens.recv();
+        });
         assert_eq!(block_on(wait([borrower, quick], Until::First)).done.len(), 1);
     });
     own.send(job).unwrap();

@@ -83,7 +83,7 @@ impl Pool {
         loop {
             let mut effects = Effects::default();
             let next = self.core().next(me, from, tally, &mut effects);
-            let slow = may_postpone && effects.wake.iter().any(|waker| Self::may_take_long(waker));
+            let slow = may_postpone && effects.wake.iter().any(Self::may_take_long);
             let next = match next {
                 Next::Run(_) if slow => {
                     self.postpone(next);
@@ -246,7 +246,7 @@ impl Ending for Round<'_> {
                 NEXT.with(|slot| *slot.borrow_mut() = Some(next));
             }
         }
-        if effects.wake.iter().any(|waker| Pool::may_take_long(waker)) {
+        if effects.wake.iter().any(Pool::may_take_long) {
             postpone_next(self.pool);
         }
         self.pool.apply(effects);
