@@ -1,6 +1,7 @@
 //! Tests in a network of their own, with a name server that does what a test wants. Where a user may not make namespaces, such a
 //! test is skipped with a message.
 
+#![allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, UdpSocket};

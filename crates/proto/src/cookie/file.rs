@@ -38,12 +38,13 @@ impl Jar {
         strange
     }
 
-    /// The file, with the cookies of sessions and without those that are over or whose name has a tab.
+    /// The file, with the cookies of sessions and without those that are over or whose name or path has a tab.
     #[must_use]
     pub fn to_file(&self, now: i64) -> Vec<u8> {
         let mut file = HEAD.to_vec();
         let flag = |is_set: bool| if is_set { &b"TRUE"[..] } else { b"FALSE" };
-        for cookie in self.iter().filter(|cookie| !cookie.is_over(now) && !cookie.name.contains(&b'\t')) {
+        let has_tab = |cookie: &Cookie| cookie.name.contains(&b'\t') || cookie.path.contains(&b'\t');
+        for cookie in self.iter().filter(|cookie| !cookie.is_over(now) && !has_tab(cookie)) {
             if cookie.http_only {
                 file.extend_from_slice(HTTP_ONLY);
             }
@@ -130,7 +131,7 @@ mod tests {
             b"__Host-a=1; Secure; Path=/",
         ];
         jar.store(&url, fields, NOW);
-        jar.store(&url, [&b"over=1; Max-Age=5"[..], b"a\tb=1"], NOW);
+        jar.store(&url, [&b"over=1; Max-Age=5"[..], b"a\tb=1", b"path=1; Path=/a\tb"], NOW);
         let file = jar.to_file(NOW + 5);
         let (again, strange) = read(&file, NOW + 5);
         assert_eq!((again.len(), strange), (7, 0), "{}", String::from_utf8_lossy(&file));
