@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io::{PipeReader, Read as _};
 use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use overlapped_fetch::Client;
@@ -33,6 +34,9 @@ pub(crate) struct Bridge {
     reader: PipeReader,
     /// The loop, which keeps this.
     event_loop: Py<PyWeakrefReference>,
+    /// The number of the burst of results that is being resolved, and 0 between bursts.
+    burst: AtomicU64,
+    bursts: AtomicU64,
     /// Taken from the shore, and not resolved.
     arrived: Mutex<VecDeque<Delivery>>,
     /// Requests that are held back until `depart`; none: they are handed over at once.
@@ -113,8 +117,15 @@ impl Bridge {
     fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
         let (reader, writer) = std::io::pipe().map_err(|error| PyOSError::new_err(error.to_string()))?;
         let event_loop = PyWeakrefReference::new(event_loop)?.unbind();
-        let (arrived, held) = (Mutex::default(), Mutex::default());
-        Ok(Self { shore: Shore::new(writer), reader, event_loop, arrived, held })
+        Ok(Self {
+            shore: Shore::new(writer),
+            reader,
+            event_loop,
+            burst: AtomicU64::new(0),
+            bursts: AtomicU64::new(0),
+            arrived: Mutex::default(),
+            held: Mutex::default(),
+        })
     }
 
     /// The file descriptor for `loop.add_reader`.
@@ -140,6 +151,8 @@ impl Bridge {
         let has_more = arrived.len() > 1;
         drop(arrived);
         let mut rest = if has_more { Some(again()?) } else { None };
+        let burst = bridge.bursts.fetch_add(1, Ordering::Relaxed) + 1;
+        bridge.burst.store(burst, Ordering::Relaxed);
         let mut done = Ok(());
         while done.is_ok() {
             // In a statement of its own, so that the lock is released.
@@ -147,6 +160,7 @@ impl Bridge {
             let Some(delivery) = next else { break };
             done = resolve(py, delivery);
         }
+        bridge.burst.store(0, Ordering::Relaxed);
         bridge.depart(py);
         if done.is_ok() && bridge.shore.sleeps() {
             rest.take().map(|rest| rest.call_method0(intern!(py, "cancel"))).transpose()?;
@@ -154,6 +168,12 @@ impl Bridge {
             again()?;
         }
         done
+    }
+
+    /// The number of the burst whose tasks are being resumed, one after the other in one call; 0 in all others.
+    #[getter]
+    fn burst(&self) -> u64 {
+        self.burst.load(Ordering::Relaxed)
     }
 
     /// Hands over the requests that were held back.

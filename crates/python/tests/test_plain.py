@@ -154,6 +154,34 @@ def test_the_environment_counts_from_the_next_request_on(
         assert is_plain(session.get(url("/ok")))
 
 
+def test_an_attribute_of_an_adapter_counts_from_the_next_request_on(url: Url) -> None:
+    with requests.Session() as session:
+        adapter = session.get_adapter(url("/echo"))
+        assert is_plain(session.get(url("/echo"))) and is_plain(session.get(url("/echo")))
+        adapter.max_retries = 1
+        assert not is_plain(session.get(url("/echo")))
+        adapter.max_retries = 0
+        assert is_plain(session.get(url("/echo")))
+        adapter.add_headers = lambda request, **_: request.headers.update({"X-Added": "1"})
+        assert "X-Added" in session.get(url("/echo")).text
+
+
+async def test_a_netrc_file_counts_from_the_next_request_on(
+    url: Url, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with overlapped.AsyncSession() as session:
+
+        async def sent() -> str:
+            return str((await session.get(url("/echo"))).text)
+
+        for _ in range(3):
+            assert not any("Basic" in text for text in await asyncio.gather(*(sent() for _ in range(20))))
+            (tmp_path / ".netrc").write_text("machine 127.0.0.1 login user password word\n")
+            assert all("Basic" in text for text in await asyncio.gather(*(sent() for _ in range(20))))
+            (tmp_path / ".netrc").unlink()
+
+
 def test_a_proxy_in_mixed_case_was_seen_late(url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)

@@ -52,6 +52,8 @@ class Places:
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, max_per_host: int | None) -> None:
         self.loop = ref(loop)
         self.bridge = bridge_to(loop)
+        # The burst of the bridge in which the netrc file was last looked for.
+        self.burst = 0
         self.all = Limit(limit)
         self.max_per_host = max_per_host
         # By host: its places, and how many requests have one or wait for one.

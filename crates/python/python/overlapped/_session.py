@@ -167,13 +167,14 @@ class AsyncSession:
 
     async def _get_plain(self, url: Any, timeout: Any = None) -> Response | None:
         """The response to a GET; None: it is no plain request, and was not sent."""
-        session = self._session
-        common = _plain.common_of(session, url)
+        session, places = self._session, self._places()
+        burst = places.bridge.burst
+        common = _plain.common_of(session, url, looks=burst == 0 or burst != places.burst)
         client = None if common is None else common.client(url)
         if common is None or client is None:
             return None
+        places.burst = burst
         connect, read = timeouts_of(session.timeout if timeout is None else timeout)
-        places = self._places()
         limit = places.all
         if limit.free:
             limit.free -= 1

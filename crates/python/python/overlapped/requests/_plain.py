@@ -67,6 +67,8 @@ class Common:
         if list(self._adapters) != ["https://", "http://"]:
             return
         self._https, self._http = self._adapters.values()
+        # Adapters that do no more than to send what is plain, with the attributes that they had.
+        self._seen: dict[Any, dict[str, Any]] = {}
         self._retries = getattr(self._http, "_retries", 0)
         fields = []
         try:
@@ -91,16 +93,19 @@ class Common:
     def client(self, url: str) -> Client | None:
         """The client for a URL; None: the adapter does more than to send what is plain."""
         adapter = self.adapter(url)
-        if (
-            not isinstance(adapter, HTTPAdapter)
-            or adapter.max_retries != 0
-            or adapter._retries != self._retries
-            or adapter._max_per_host is not None
-            or adapter._ssl_context is not None
-            or _of_adapter(type(adapter)) != _adapter_methods
-            or not _ADAPTER.isdisjoint(adapter.__dict__)
-        ):
+        if not isinstance(adapter, HTTPAdapter) or _of_adapter(type(adapter)) != _adapter_methods:
             return None
+        own = adapter.__dict__
+        if own != self._seen.get(adapter):
+            if (
+                adapter.max_retries != 0
+                or adapter._retries != self._retries
+                or adapter._max_per_host is not None
+                or adapter._ssl_context is not None
+                or not _ADAPTER.isdisjoint(own)
+            ):
+                return None
+            self._seen[adapter] = own.copy()
         return adapter._sender.client()
 
     def request(self, url: str) -> PreparedRequest:
@@ -151,25 +156,29 @@ class _Environment(Environment):
         self._has_certificates = False
         self._netrc: list[str] = []
 
-    def is_silent(self, url: str) -> bool:
-        """Whether it names no proxies, certificates or credentials that may be for a URL."""
+    def is_silent(self, url: str, looks: bool) -> bool:
+        """Whether it names no proxies, certificates or credentials that may be for a URL. Without `looks` no netrc file was
+        there a moment ago."""
         if self.has_changed():
+            looks = True
             self._has_certificates = any(os.environ.get(name) for name in _CERTIFICATES)
             self._has_proxies = may_have_proxies()
             self._netrc = netrc_paths()
         if self._has_proxies or (self._has_certificates and url.startswith("https")):
             return False
-        for path in self._netrc:
-            if os.access(path, os.F_OK):
-                return False
+        if looks:
+            for path in self._netrc:
+                if os.access(path, os.F_OK):
+                    return False
         return True
 
 
 _environment = _Environment()
 
 
-def common_of(session: Any, url: Any) -> Common | None:
-    """What plain requests of a session have in common; None: with its present settings none for this URL is plain."""
+def common_of(session: Any, url: Any, looks: bool = True) -> Common | None:
+    """What plain requests of a session have in common; None: with its present settings none for this URL is plain. Without
+    `looks` no netrc file was there a moment ago: to look for it takes as long as all the rest."""
     if (
         type(url) is not str
         or session.auth is not None
@@ -185,7 +194,7 @@ def common_of(session: Any, url: Any) -> Common | None:
         or not _SESSION.isdisjoint(session.__dict__)
         or _session_functions["get_netrc_auth"] is not get_netrc_auth
         or _session_functions["get_environ_proxies"] is not get_environ_proxies
-        or (session.trust_env and not _environment.is_silent(url))
+        or (session.trust_env and not _environment.is_silent(url, looks))
     ):
         return None
     common: Common | None = session.__dict__.get("_common")
