@@ -80,29 +80,24 @@ fn is_transient(error: &rustls::Error) -> bool {
 /// The failure of the first request of a connection, if the server has refused the certificate of the client, or wants one. With
 /// TLS 1.3 the client learns this only when it reads the response.
 pub(crate) fn of_identity(error: &io::Error) -> Option<Failure> {
-    match tls_error(error)? {
-        rustls::Error::AlertReceived(alert) if is_about_identity(*alert) => {
-            Some(Failure::new(ErrorKind::TlsHandshake, of_alert(*alert)))
-        }
-        _ => None,
-    }
+    let rustls::Error::AlertReceived(alert) = tls_error(error)? else { return None };
+    is_about_identity(*alert).then(|| Failure::new(ErrorKind::TlsHandshake, of_alert(*alert)))
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "an alert may have any number")]
 fn is_about_identity(alert: AlertDescription) -> bool {
     use AlertDescription as A;
-    match alert {
+    matches!(
+        alert,
         A::CertificateRequired
-        | A::NoCertificate
-        | A::BadCertificate
-        | A::UnsupportedCertificate
-        | A::UnknownCA
-        | A::CertificateUnknown
-        | A::CertificateExpired
-        | A::CertificateRevoked
-        | A::AccessDenied => true,
-        _ => false,
-    }
+            | A::NoCertificate
+            | A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::UnknownCA
+            | A::CertificateUnknown
+            | A::CertificateExpired
+            | A::CertificateRevoked
+            | A::AccessDenied
+    )
 }
 
 /// The message for an I/O error of a connection.
