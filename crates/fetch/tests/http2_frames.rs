@@ -440,6 +440,26 @@ fn goaway_that_one_row_causes_costs_no_other_row_an_attempt() {
     }
 }
 
+/// Its handshake for HTTP/1.1 fails, so it gets HTTP/2 again, and asks for HTTP/1.1 again.
+#[test]
+fn an_origin_that_asks_for_http1_and_does_not_take_it_is_asked_a_bounded_number_of_times() {
+    const HTTP_1_1_REQUIRED: u32 = 13;
+    let server = Http2Server::start_tls(&["h2"], |connection| match connection {
+        0 | 1 => Http2::Rules(poisoned()),
+        _ => Http2::Rules(Http2Rules::new(|_| Reply::Reset(HTTP_1_1_REQUIRED))),
+    });
+    let network = Network { ca_pem: server.ca_pem().map(Into::into), ..Network::default() };
+    let pace = Pace { parallel_max: 16, ..Pace::default() };
+    let config = Config { network, pace, shards: Some(1), ..config() };
+    let rows = 200;
+    let fetched = fetch(config, (0..rows).map(|row| server.url(&format!("/row/{row}"))));
+    for record in &fetched.records {
+        let expected = ["", "h2.limit", "h2.refused", "h2.reset", "tls.handshake"];
+        assert!(expected.contains(&error(record)), "{:?}", record.failure);
+    }
+    assert!(server.seen().len() <= 6 * 200, "{} requests", server.seen().len());
+}
+
 #[test]
 fn a_head_has_its_part_of_the_memory_budget() {
     let value = "x".repeat(10_000);
