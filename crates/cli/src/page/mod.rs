@@ -95,7 +95,7 @@ impl Page {
 
     /// The page, under a title, with a note if these are not all rows of the run.
     pub(crate) fn html(&self, title: &str, note: Option<&str>) -> String {
-        let title = sanitize::escape(&title);
+        let title = sanitize::escape(title);
         // A row takes some 150 bytes, but up to a hundred times as many if its URL is long: then there are fewer.
         let page = |share: usize| {
             let mut figures = self.figures(share);
@@ -103,7 +103,7 @@ impl Page {
             let figures = figures.to_string();
             // So that no text ends the element, or begins a comment.
             let figures = figures.replace('<', "\\u003c").replace('\u{2028}', "\\u2028");
-            let page = TEMPLATE.replace(TITLE, &escape(title));
+            let page = TEMPLATE.replace(TITLE, &escape(&title));
             // Behind the last place of the title, which may have any text.
             let (before, after) =
                 page.rsplit_once(FIGURES).expect("the template has a place for the figures");

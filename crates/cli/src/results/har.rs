@@ -130,14 +130,14 @@ struct Content {
     size: Value,
 }
 
-fn seconds(ms: &Value) -> Option<f64> {
-    ms.as_f64().filter(|ms| *ms >= 0.0).map(|ms| ms / 1e3)
+fn millis(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|ms| *ms >= 0.0)
 }
 
 impl HarEntry {
     fn entry(self, number: u64) -> Entry {
-        let time = |name| self.timings.get(name).and_then(seconds);
-        let (tls, whole) = (time("ssl"), seconds(&self.time));
+        let time = |name| self.timings.get(name).and_then(millis);
+        let (tls, whole) = (time("ssl"), millis(&self.time));
         // The time of TLS is in that of `connect`, except in archives whose sums say otherwise.
         let phases = ["blocked", "dns", "connect", "send", "wait", "receive"].map(time);
         let sum: f64 = phases.iter().flatten().sum();
@@ -145,7 +145,7 @@ impl HarEntry {
         let [blocked, dns, connect, send, wait, receive] = phases;
         let connect = match is_beside {
             true => connect,
-            false => connect.map(|s| (s - tls.unwrap_or_default()).max(0.0)),
+            false => connect.map(|ms| (ms - tls.unwrap_or_default()).max(0.0)),
         };
         let response = self.response.unwrap_or_default();
         // A response that never came has the status 0.
@@ -165,9 +165,13 @@ impl HarEntry {
             chain_s: 0.0,
             bytes: size.map_or(0, |size| size as u64),
             // An entry starts with its wait for a connection, a row with its first attempt.
-            started_s: self.started.as_str().and_then(unix_seconds).map(|s| s + blocked.unwrap_or_default()),
-            phases_s: [blocked, dns, connect, tls, send, wait, receive],
-            elapsed_s: whole,
+            started_s: self
+                .started
+                .as_str()
+                .and_then(unix_seconds)
+                .map(|s| s + blocked.unwrap_or_default() / 1e3),
+            phases_s: [blocked, dns, connect, tls, send, wait, receive].map(|ms| ms.map(|ms| ms / 1e3)),
+            elapsed_s: whole.map(|ms| ms / 1e3),
         };
         entry.completed()
     }
