@@ -127,7 +127,9 @@ impl Decoder {
                 Some(next) => next.make_room(),
                 None => &mut *output,
             };
-            let (step, restarts) = advance(&mut stage.coding, stage.ended, source, space)?;
+            // Behind bytes that are ignored no member follows, however they arrive.
+            let is_over = stage.trailing > 0;
+            let (step, restarts) = advance(&mut stage.coding, stage.ended, is_over, source, space)?;
             if let Some(next) = after.first_mut() {
                 next.waiting.truncate(step.written);
             }
@@ -212,10 +214,11 @@ impl Stage {
 fn advance(
     coding: &mut Coding,
     ended: bool,
+    is_over: bool,
     source: &[u8],
     space: &mut [u8],
 ) -> Result<(Step, bool), Failure> {
-    let ended_for_good = ended && !source.is_empty() && !coding.continues(source);
+    let ended_for_good = ended && !source.is_empty() && (is_over || !coding.continues(source));
     if ended && (ended_for_good || source.is_empty()) {
         // Bytes after the end of the data are ignored, as browsers and curl do.
         return Ok((Step { read: source.len(), written: 0, ended: true }, false));
