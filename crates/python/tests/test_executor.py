@@ -93,7 +93,7 @@ def test_a_call_that_ends_after_its_loop_was_closed_harms_nobody() -> None:
     executor = Executor(1)
 
     async def main() -> None:
-        with pytest.raises(TimeoutError):
+        with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(executor.run(gate.wait), 0.01)
 
     with pytest.MonkeyPatch.context() as patch:
