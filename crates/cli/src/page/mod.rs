@@ -98,9 +98,7 @@ impl Page {
         let title = sanitize::escape(title);
         // A row takes some 150 bytes, but up to a hundred times as many if its URL is long: then there are fewer.
         let page = |share: usize| {
-            let mut figures = self.figures(share);
-            figures["note"] = note.into();
-            let figures = figures.to_string();
+            let figures = self.figures(share, note).to_string();
             // So that no text ends the element, or begins a comment.
             let figures = figures.replace('<', "\\u003c").replace('\u{2028}', "\\u2028");
             let page = TEMPLATE.replace(TITLE, &escape(&title));
@@ -121,10 +119,11 @@ impl Page {
     }
 
     /// The figures, with one of `share` of the rows and hosts that are kept.
-    fn figures(&self, share: usize) -> Value {
+    fn figures(&self, share: usize, note: Option<&str>) -> Value {
         let origin_s = self.timeline.first_s().unwrap_or_default();
         let phases = PHASE_NAMES.iter().zip(&self.phases);
         json!({
+            "note": note,
             "rows": self.rows,
             "ok": self.ok,
             "never_started": self.never_started,

@@ -26,7 +26,7 @@ fn page(entries: impl Iterator<Item = Entry>) -> Page {
 
 #[test]
 fn figures_are_those_of_the_rows() {
-    let figures = page((0..1_000).map(entry)).figures(1);
+    let figures = page((0..1_000).map(entry)).figures(1, None);
     assert_eq!(
         (&figures["rows"], &figures["ok"], &figures["bytes"]),
         (&json!(1_000), &json!(900), &json!(10_000))
