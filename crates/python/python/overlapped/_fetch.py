@@ -36,6 +36,13 @@ _COUNTS = {
 class Fetch(_overlapped.Fetch):
     """The records of a run, as an iterable and an async iterable. Made by `fetch`."""
 
+    # What shows the progress gets the figures at the end from here, because it must not keep the run alive.
+    _last: list[dict[str, Any]] | None = None
+
+    def __del__(self) -> None:
+        if self._last is not None:
+            self._last.append(self.figures())
+
     def batches(self, most: int = 1024) -> Iterator[list[Record]]:
         """The records in lists of at most `most`, each as soon as there is one."""
         while batch := self.take(most):
@@ -231,7 +238,8 @@ def fetch(
         # The thread has no reference to the run: when the last one is dropped, the run ends, and the thread with it.
         _start(_feed, run.feeder(), items)
     if progress:
-        _start(_show, weakref.ref(run), total, _in_notebook() or _on_terminal)
+        run._last = []
+        _start(_show, weakref.ref(run), run._last, total, _in_notebook() or _on_terminal)
     return run
 
 
@@ -330,15 +338,21 @@ def _proxies(
 
 
 def _show(
-    run_of: weakref.ref[Fetch], total: int | None, write: Callable[[int, int | None, str], None]
+    run_of: weakref.ref[Fetch],
+    last: list[dict[str, Any]],
+    total: int | None,
+    write: Callable[[int, int | None, str], None],
 ) -> None:
     """Shows a line again and again until the run is over, or gone."""
     finished = False
     line = ""
-    while not finished and (run := run_of()) is not None:
-        figures = run.figures()
+    while not finished:
+        run = run_of()
+        if run is None and not last:
+            break
+        figures = last.pop() if run is None else run.figures()
+        finished = run is None or figures["finished"] is not None
         del run
-        finished = figures["finished"] is not None
         of = "" if total is None else f"/{total:,} ({figures['done'] / max(total, 1):.0%})"
         rate = figures["done"] / max(figures["elapsed"], 1e-3)
         width = len(line)
