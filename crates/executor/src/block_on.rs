@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use crate::core::{Beside, On, Refusal, Runs, Unit};
+use crate::core::{Beside, On, Polled, Refusal, Runs, Unit};
 use crate::fork;
 use crate::limits;
 use crate::pool::{self, Awaiting, Noted, Pool, Slept, Waiting};
@@ -162,7 +162,7 @@ impl OnWorker {
         const OWN: usize = 4;
         // A combinator that gives each job a waker of its own keeps one copy.
         const COMBINATOR: usize = 1;
-        let Noted { mut units, copies, all, polled, in_view } = pool::take_awaited(&self.pool);
+        let Noted { mut units, copies, all, polled } = pool::take_awaited(&self.pool);
         let held = Arc::strong_count(sleeper);
         let beside = if deadline.is_some() {
             Beside::Something
@@ -175,7 +175,9 @@ impl OnWorker {
         } else {
             Beside::Something
         };
-        if let Some(polled) = polled.as_ref().filter(|_| in_view && beside != Beside::Nothing) {
+        // Also of a job that has no place itself: a place that it waits for may be one of those that wait for it.
+        let may_be_lent = |_: &&Arc<Polled>| beside != Beside::Nothing && self.pool.core().has_views();
+        if let Some(polled) = polled.as_ref().filter(may_be_lent) {
             drop(polled.sweep());
             units.extend(polled.units());
         }

@@ -943,3 +943,23 @@ fn a_chain_of_800_jobs_in_views_ends() {
         assert_eq!(ends(move || chain(&executors, 800)), 800);
     }
 }
+
+/// A place goes to a job that its holder waits for through a job between, also where each is in a combinator with wakers of its own.
+#[test]
+fn a_place_is_lent_through_a_job_of_no_view_that_waits_in_a_combinator() {
+    fn first_of<T: Send + 'static>(job: Job<T>) -> Result<T, JobError> {
+        let mut jobs = Unordered::new(vec![job]);
+        block_on(poll_fn(|cx| jobs.poll_next(cx))).unwrap()
+    }
+    let pool = executor(4);
+    let one = pool.limited("one", 1);
+    let (tell, told) = mpsc::channel();
+    let view = one.clone();
+    one.submit(move || {
+        let between = pool.submit(move || first_of(view.submit(|| 1)));
+        tell.send(first_of(between)).unwrap();
+    })
+    .detach();
+    let result = told.recv_timeout(Duration::from_secs(60)).expect("the place is lent");
+    assert_eq!(result.unwrap().unwrap(), 1);
+}

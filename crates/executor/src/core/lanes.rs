@@ -98,6 +98,10 @@ impl Core {
         Ok(number)
     }
 
+    pub(crate) fn has_views(&self) -> bool {
+        self.views.len() > self.free.len()
+    }
+
     /// A handle of the lane is gone.
     pub(crate) fn drop_handle(&mut self, number: ViewId) -> Vec<Waker> {
         self.lane(number).handles -= 1;

@@ -45,6 +45,4 @@ pub(crate) struct Noted {
     pub(crate) all: bool,
     /// What was polled with other wakers since the job began, and what was too much for `units`.
     pub(crate) polled: Option<Arc<Polled>>,
-    /// The job has a place in a view, to lend.
-    pub(crate) in_view: bool,
 }

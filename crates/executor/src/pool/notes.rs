@@ -100,11 +100,10 @@ pub(crate) fn take_awaited(pool: &Arc<Pool>) -> Noted {
             copies: std::mem::take(&mut awaited.kept).len(),
             all: !std::mem::take(&mut awaited.more),
             polled: current.polled.clone(),
-            in_view: !current.lanes.is_empty(),
         };
         Some((noted, dead))
     });
-    let nothing = || Noted { units: Vec::new(), copies: 0, all: false, polled: None, in_view: false };
+    let nothing = || Noted { units: Vec::new(), copies: 0, all: false, polled: None };
     taken.flatten().map_or_else(nothing, |(noted, ..)| noted)
 }
 
