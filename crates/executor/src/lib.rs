@@ -83,7 +83,8 @@
 //!   that wait for each other in a circle, also over views, ends of scopes and of executors, several results of which one is enough, and several
 //!   executors, are found, and one of the waits is [an error](JobError::WouldDeadlock); a circle with a deadline in it ends at the deadline at the
 //!   latest. Not found is what the executor cannot look into: circles through a mutex, a channel, a place in a full queue
-//!   ([`reserve`](Executor::reserve), [`map`](Executor::map)), or a [`block_on`] that something else can wake as well; and waits of threads that are no workers.
+//!   ([`reserve`](Executor::reserve), [`map`](Executor::map)), or a [`block_on`] that something
+//!   else can wake as well; and waits of threads that are no workers.
 //! - **The pool shrinks.** Idle threads are woken in LIFO order, so those that are not needed end after `keep_alive`. An idle executor
 //!   causes no wake-ups.
 //! - **Panics are contained.** A panic of a closure is returned by its job. One in a `Drop`, a waker or a hook ends no thread.

@@ -10,7 +10,7 @@ use super::values;
 #[derive(Args, Debug)]
 #[command(after_help = ROWS)]
 pub(crate) struct Flags {
-    /// The result: an .ndjson file, or - for standard input.
+    /// The result: an .ndjson, .parquet, .arrow or .har file, or - for NDJSON on standard input.
     pub(crate) results: PathBuf,
     /// Write an SVG picture here instead of text to the terminal.
     #[arg(short, long, value_name = "F.svg", value_parser = values::picture)]

@@ -30,7 +30,7 @@ const FIGURES: &str = "{{figures}}";
 
 /// The most bytes of a page.
 const PAGE_BYTES_MAX: usize = 2_000_000;
-/// The phases of [`Entry::phases_s`], and what follows them: all but `blocked`, which the list makes.
+/// What the page calls the phases of [`Entry::phases_s`].
 const PHASE_NAMES: [&str; PHASES] =
     ["waiting for a place", "dns", "connect", "tls", "send", "wait", "receive"];
 /// The most names of errors that are counted apart; a file from elsewhere may have any.

@@ -1,6 +1,6 @@
 //! Results of a run, read back from its files: NDJSON, tables, and HAR. One row is in memory at a time.
 //!
-//! What a row has to say of its body and of its head is skipped. Files may come from elsewhere: all text in them is
+//! Bodies and header fields are skipped. Files may come from elsewhere: all text in them is
 //! untrusted, and a value that is missing or has another type is unknown.
 
 mod lines;
@@ -103,7 +103,7 @@ impl Entry {
         if self.host.is_none() {
             self.host = Url::parse(&self.url).ok().and_then(|url| url.host_str().map(str::to_owned));
         }
-        // An error of an HTTP status is one for a reader, unless the file says otherwise.
+        // A failed row always has an error: that of its status, if it has one.
         if self.error.is_none() && !self.ok {
             self.error = Some(if self.status.is_some() { "status" } else { "no response" }.to_owned());
         }
