@@ -145,9 +145,22 @@ pub(crate) async fn drain(
     clock: Clock,
     now: Nanos,
 ) -> Drained {
-    if let Some(drained) = at_once(connection, decoder.as_ref(), rules, share) {
-        return drained;
+    match at_once(connection, decoder.as_ref(), rules, share) {
+        Some(drained) => drained,
+        // Boxed, since it is large and most bodies have arrived.
+        None => Box::pin(in_pieces(connection, decoder, rules, share, alarm, clock, now)).await,
     }
+}
+
+async fn in_pieces(
+    connection: &mut impl Exchange,
+    decoder: Option<Decoder>,
+    rules: &Rules<'_>,
+    share: &mut Share,
+    alarm: &mut Alarm,
+    clock: Clock,
+    now: Nanos,
+) -> Drained {
     // While memory is short, nothing is preallocated.
     let expected = if share.is_short() { 0 } else { expected_bytes(connection) };
     let mut drain = Drain {

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -120,7 +121,8 @@ impl RequestBuilder<Client> {
     /// Until the head of the response is there.
     pub fn send(self) -> Result<Response, RequestError> {
         let core = Arc::clone(&self.client().0.core);
-        let sent = core.block_on(self.perform(Arc::clone(&core)));
+        let performed = pin!(self.perform(Arc::clone(&core)));
+        let sent = core.block_on(performed);
         let response = sent.unwrap_or_else(|failure| Err(RequestError::new(failure, None, None)))?;
         Ok(Response { response, rest: Bytes::new() })
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use overlapped::Executor;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Keep;
-use overlapped_proto::input::typed;
-use overlapped_proto::job::{Job, Row as RowNumber};
+use overlapped_proto::input::{BadRow, typed, url};
+use overlapped_proto::job::{Ask, Job, Row as RowNumber};
 use overlapped_proto::outcome::{Ending, Failure};
 use overlapped_proto::proxy::Proxy;
 use overlapped_proto::record::Record;
@@ -55,6 +55,8 @@ struct Parts {
     tls: Mutex<Numbers>,
     proxies: Mutex<proxies::Numbers>,
     requests: AtomicU64,
+    /// Parses URLs: those of one server cost less one after the other.
+    urls: Mutex<url::Parser>,
 }
 
 /// The settings of one request.
@@ -117,6 +119,7 @@ impl Core {
             tls: Mutex::default(),
             proxies: Mutex::default(),
             requests: AtomicU64::new(0),
+            urls: Mutex::default(),
         };
         Ok(Self { parts: Some(parts), executor })
     }
@@ -140,6 +143,19 @@ impl Core {
     /// The number of another request.
     pub(super) fn number(&self) -> RowNumber {
         RowNumber(self.parts().requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The job of a request of this number.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(super) fn job(&self, number: RowNumber, url: &str, ask: Ask) -> Result<Job, BadRow> {
+        // While another thread parses, this one does without what was parsed before.
+        match self.parts().urls.try_lock() {
+            Ok(mut urls) => typed(number, url, ask, &mut urls),
+            Err(_) => typed(number, url, ask, &mut url::Parser::default()),
+        }
     }
 
     /// The settings of requests that say nothing else.
@@ -214,7 +230,7 @@ impl Core {
         let requester = self.requester();
         let memory = &requester.plan.memory;
         let (url, ask) = row.into_parts();
-        let mut job = match typed(number, url.trim(), ask) {
+        let mut job = match self.job(number, url.trim(), ask) {
             Ok(job) => job,
             Err(bad) => return bad_record(bad, memory),
         };
@@ -235,8 +251,7 @@ impl Core {
         alarm: &mut Alarm,
     ) -> Result<Outcome, Failure> {
         self.check_runtime()?;
-        // Boxed, since it is large and the futures around it are moved several times before they are polled.
-        Ok(Box::pin(self.perform(job, alarm, Some(call))).await)
+        Ok(self.perform(job, alarm, Some(call)).await)
     }
 
     /// Makes attempts until one has the result: of a call, or of a row.

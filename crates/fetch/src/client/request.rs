@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use overlapped_proto::base64;
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::input::typed;
 use overlapped_proto::job::{Ask, Job, Method};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::proxy::Proxy;
@@ -29,6 +28,12 @@ use crate::net::request::Prepared;
 #[must_use = "a request is made by `send`"]
 pub struct RequestBuilder<C> {
     client: C,
+    /// Boxed, since each method moves the builder.
+    draft: Box<Draft>,
+}
+
+/// A request as far as it is built.
+struct Draft {
     url: String,
     ask: Ask,
     query: String,
@@ -69,8 +74,7 @@ impl PreparedRequest {
 
 impl<C> RequestBuilder<C> {
     pub(super) fn new(client: C, core: &Core, method: Method, url: String) -> Self {
-        Self {
-            client,
+        let draft = Draft {
             url,
             ask: Ask { method: Some(method), ..Ask::default() },
             query: String::new(),
@@ -78,25 +82,26 @@ impl<C> RequestBuilder<C> {
             settings: core.settings(),
             prepared: None,
             wrong: None,
-        }
+        };
+        Self { client, draft: Box::new(draft) }
     }
 
     pub(super) fn prepared(client: C, core: &Core, request: PreparedRequest) -> Self {
         let PreparedRequest { method, url, target, headers } = request;
         let mut builder = Self::new(client, core, method, url);
-        builder.settings.redirect.max = None;
-        builder.prepared = Some(AsItIs { target, headers });
+        builder.draft.settings.redirect.max = None;
+        builder.draft.prepared = Some(AsItIs { target, headers });
         builder
     }
 
     /// Adds a header field. The first of a name replaces a default of the client, further ones of that name are added, and an
     /// empty value removes the default.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if self.prepared.is_some() {
+        if self.draft.prepared.is_some() {
             let message = "a prepared request has the header fields that it was prepared with";
             self.refuse(Failure::new(ErrorKind::InputHeader, message));
         }
-        self.ask.headers.push((name.into().into(), value.into().into()));
+        self.draft.ask.headers.push((name.into().into(), value.into().into()));
         self
     }
 
@@ -105,7 +110,7 @@ impl<C> RequestBuilder<C> {
         mut self,
         parameters: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        push_form(&mut self.query, parameters);
+        push_form(&mut self.draft.query, parameters);
         self
     }
 
@@ -123,7 +128,7 @@ impl<C> RequestBuilder<C> {
     /// Sends the request through this proxy, a URL as in [`Proxies`](crate::Proxies), whatever the client's settings say.
     pub fn proxy(mut self, proxy: &str) -> Self {
         match Proxy::parse(proxy) {
-            Ok(proxy) => self.settings.proxy = Some(Some(Arc::new(proxy))),
+            Ok(proxy) => self.draft.settings.proxy = Some(Some(Arc::new(proxy))),
             Err(invalid) => self.refuse(Failure::new(ErrorKind::ProxyUnreachable, invalid.to_string())),
         }
         self
@@ -131,13 +136,13 @@ impl<C> RequestBuilder<C> {
 
     /// Sends the request through no proxy.
     pub fn no_proxy(mut self) -> Self {
-        self.settings.proxy = Some(None);
+        self.draft.settings.proxy = Some(None);
         self
     }
 
     /// Sets the body.
     pub fn body(mut self, body: impl Into<RequestBody>) -> Self {
-        self.body = Some(body.into());
+        self.draft.body = Some(body.into());
         self
     }
 
@@ -163,20 +168,20 @@ impl<C> RequestBuilder<C> {
     }
 
     fn content_type(self, value: &str) -> Self {
-        let is_set = self.ask.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let is_set = self.draft.ask.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         if is_set { self } else { self.header("content-type", value) }
     }
 
     /// The limit for the whole request: its redirects, retries and the reading of its body. Zero is no limit.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.settings.timeouts.total = (!limit.is_zero()).then(|| limit.into());
+        self.draft.settings.timeouts.total = (!limit.is_zero()).then(|| limit.into());
         self
     }
 
     /// The limit for each of name resolution, opening the connection and the TLS handshake. Zero is no limit.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         let limit: Option<Nanos> = (!limit.is_zero()).then(|| limit.into());
-        let timeouts = &mut self.settings.timeouts;
+        let timeouts = &mut self.draft.settings.timeouts;
         (timeouts.dns, timeouts.connect, timeouts.tls) = (limit, limit, limit);
         self
     }
@@ -185,15 +190,15 @@ impl<C> RequestBuilder<C> {
     /// no limit.
     pub fn read_timeout(mut self, limit: Duration) -> Self {
         let limit: Option<Nanos> = (!limit.is_zero()).then(|| limit.into());
-        let timeouts = &mut self.settings.timeouts;
+        let timeouts = &mut self.draft.settings.timeouts;
         (timeouts.first_byte, timeouts.speed) = (limit, limit.map(|limit| (0, limit)));
         self
     }
 
     /// How many redirects are followed; 0: none, a redirect is the response.
     pub fn max_redirects(mut self, redirects: u16) -> Self {
-        if self.prepared.is_none() {
-            self.settings.redirect.max = (redirects > 0).then_some(redirects);
+        if self.draft.prepared.is_none() {
+            self.draft.settings.redirect.max = (redirects > 0).then_some(redirects);
         }
         self
     }
@@ -201,32 +206,32 @@ impl<C> RequestBuilder<C> {
     /// How often it is retried after the first attempt, where that is safe: a failure that may pass, or a status such as 503,
     /// and a method that may be repeated, unless no connection was opened.
     pub fn retries(mut self, retries: u16) -> Self {
-        self.settings.retries = Some(retries);
+        self.draft.settings.retries = Some(retries);
         self
     }
 
     /// Whether the content codings of the body are removed. Without it the body is as it came.
     pub fn decode(mut self, decodes: bool) -> Self {
-        self.settings.decodes = decodes;
+        self.draft.settings.decodes = decodes;
         self
     }
 
     /// The largest body, decoded.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.settings.max_bytes = bytes;
+        self.draft.settings.max_bytes = bytes;
         self
     }
 
     /// Keep the bytes of the response's head ([`ResponseHead::raw_head`](super::ResponseHead::raw_head)).
     pub fn raw_head(mut self) -> Self {
-        self.settings.raw_head = true;
+        self.draft.settings.raw_head = true;
         self
     }
 
     /// Settings of TLS instead of the client's: which certificates are trusted, if any are verified, and a client certificate.
     /// Connections are shared only by requests with the same.
     pub fn tls(mut self, tls: &Tls) -> Self {
-        self.settings.tls = Some(tls.clone());
+        self.draft.settings.tls = Some(tls.clone());
         self
     }
 
@@ -235,7 +240,7 @@ impl<C> RequestBuilder<C> {
     }
 
     fn refuse(&mut self, failure: Failure) {
-        self.wrong.get_or_insert(failure);
+        self.draft.wrong.get_or_insert(failure);
     }
 
     /// Makes the request, in the current runtime.
@@ -249,7 +254,7 @@ impl<C> RequestBuilder<C> {
     }
 
     fn into_call(self, core: &Core) -> Result<(Job, Call), RequestError> {
-        let Self { client: _, url, mut ask, query, body, settings, prepared, wrong } = self;
+        let Draft { url, mut ask, query, body, settings, prepared, wrong } = *self.draft;
         let mut upload = None;
         let mut prepared_body = bytes::Bytes::new();
         match body.map(|body| body.0) {
@@ -260,7 +265,7 @@ impl<C> RequestBuilder<C> {
         }
         let made = match wrong {
             Some(failure) => Err(failure),
-            None => typed(core.number(), url.trim(), ask).map_err(|bad| bad.failure),
+            None => core.job(core.number(), url.trim(), ask).map_err(|bad| bad.failure),
         };
         let mut job: Job = made.map_err(|failure| RequestError::new(failure, Some(&url), None))?;
         if !query.is_empty() {
@@ -293,7 +298,8 @@ impl RequestBuilder<Client> {
     /// is affected.
     pub async fn send(self) -> Result<Response, RequestError> {
         let core = Arc::clone(&self.client.core);
-        let performed = self.perform(Arc::clone(&core));
+        // Boxed, since it is large and what is built around it is moved several times.
+        let performed = Box::pin(self.perform(Arc::clone(&core)));
         core.in_runtime(performed).await
     }
 }
@@ -307,11 +313,11 @@ fn push_form<N: AsRef<str>, V: AsRef<str>>(text: &mut String, pairs: impl IntoIt
 /// Names only: values may be secret.
 impl<C> fmt::Debug for RequestBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.ask.headers.iter().map(|(name, _)| name).collect();
-        let url = overlapped_proto::sanitize::shown(&self.url);
+        let names: Vec<_> = self.draft.ask.headers.iter().map(|(name, _)| name).collect();
+        let url = overlapped_proto::sanitize::shown(&self.draft.url);
         let mut shown = f.debug_struct("RequestBuilder");
         shown
-            .field("method", &self.ask.method)
+            .field("method", &self.draft.ask.method)
             .field("url", &url)
             .field("headers", &names)
             .finish_non_exhaustive()

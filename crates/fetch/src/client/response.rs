@@ -29,6 +29,11 @@ use crate::net::alarm::Alarm;
 ///
 /// Dropping it before the body was read to its end closes its connection, or resets its stream of HTTP/2.
 pub struct Response {
+    /// Boxed, since a response is moved often.
+    parts: Box<Parts>,
+}
+
+struct Parts {
     head: ResponseHead,
     core: Arc<Core>,
     reading: Reading,
@@ -238,7 +243,7 @@ impl Response {
             reused: wire.reused.unwrap_or_default(),
             attempts: job.attempts,
         };
-        Ok(Self { head, core, reading })
+        Ok(Self { parts: Box::new(Parts { head, core, reading }) })
     }
 
     /// The next piece of the body, decoded, or `None` at its end.
@@ -251,16 +256,16 @@ impl Response {
     ///
     /// If the future is dropped, the connection is closed or the stream reset, and every later read fails.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, RequestError> {
-        let core = Arc::clone(&self.core);
+        let core = Arc::clone(&self.parts.core);
         core.in_runtime(self.next()).await
     }
 
     /// The next piece, in the current runtime.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, RequestError> {
-        let was_open = self.reading.ended.is_none();
-        let next = self.reading.next(&self.core).await;
-        if let Some(ended) = self.reading.ended.filter(|_| was_open) {
-            self.head.timings.receive = Some((ended - self.reading.began).into());
+        let was_open = self.parts.reading.ended.is_none();
+        let next = self.parts.reading.next(&self.parts.core).await;
+        if let Some(ended) = self.parts.reading.ended.filter(|_| was_open) {
+            self.parts.head.timings.receive = Some((ended - self.parts.reading.began).into());
         }
         next.map_err(|failure| self.failed(failure))
     }
@@ -269,13 +274,13 @@ impl Response {
     /// chunks, or ends with its connection.
     #[must_use]
     pub fn bytes_left(&self) -> Option<u64> {
-        self.reading.bytes_left()
+        self.parts.reading.bytes_left()
     }
 
     /// True if all of the body has come: taking the rest of it waits for nothing.
     #[must_use]
     pub fn has_arrived(&self) -> bool {
-        self.reading.ended.is_some()
+        self.parts.reading.ended.is_some()
     }
 
     /// The body.
@@ -284,13 +289,13 @@ impl Response {
     ///
     /// As [`Response::chunk`].
     pub async fn bytes(mut self) -> Result<Bytes, RequestError> {
-        let core = Arc::clone(&self.core);
+        let core = Arc::clone(&self.parts.core);
         core.in_runtime(self.all()).await
     }
 
     /// The rest of the body, in the current runtime.
     pub(super) async fn all(&mut self) -> Result<Bytes, RequestError> {
-        let expected = self.reading.bytes_left().and_then(|bytes| usize::try_from(bytes).ok());
+        let expected = self.parts.reading.bytes_left().and_then(|bytes| usize::try_from(bytes).ok());
         let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
         let Some(second) = self.next().await? else { return Ok(first) };
         let mut all = Vec::with_capacity(expected.unwrap_or(0).min(limits::BODY_HELD_BYTES_MAX));
@@ -309,7 +314,7 @@ impl Response {
     ///
     /// As [`Response::chunk`].
     pub async fn text(mut self) -> Result<String, RequestError> {
-        let core = Arc::clone(&self.core);
+        let core = Arc::clone(&self.parts.core);
         let body = core.in_runtime(self.all()).await?;
         Ok(self.text_of(&body))
     }
@@ -324,7 +329,7 @@ impl Response {
     ///
     /// As [`Response::chunk`]; or `input.format`: the body is not JSON, or not of this type.
     pub async fn json<T: DeserializeOwned>(mut self) -> Result<T, RequestError> {
-        let core = Arc::clone(&self.core);
+        let core = Arc::clone(&self.parts.core);
         let body = core.in_runtime(self.all()).await?;
         self.json_of(&body)
     }
@@ -360,7 +365,7 @@ impl Response {
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
-        &self.core
+        &self.parts.core
     }
 
     pub(super) fn failed(&self, failure: Failure) -> RequestError {
@@ -372,7 +377,7 @@ impl Deref for Response {
     type Target = ResponseHead;
 
     fn deref(&self) -> &ResponseHead {
-        &self.head
+        &self.parts.head
     }
 }
 
@@ -387,6 +392,6 @@ impl fmt::Debug for ResponseHead {
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.head.fmt(f)
+        self.parts.head.fmt(f)
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, typed};
+use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, typed, url};
 use overlapped_proto::job::{Ask, Job, Row, Shard, Span};
 use overlapped_proto::journal::{Listed, Mark};
 use overlapped_proto::limits;
@@ -117,6 +117,8 @@ pub(crate) struct Feed {
     /// Rows and bytes pulled so far from an iterator.
     pulled: u64,
     pulled_bytes: u64,
+    /// Parses their URLs.
+    urls: url::Parser,
     /// Bytes of the list, where that is known.
     length: Option<u64>,
     /// Rows seen in the selected range, and those of them in this partition.
@@ -193,6 +195,7 @@ impl Feed {
             first: None,
             pulled: 0,
             pulled_bytes: 0,
+            urls: url::Parser::default(),
             length,
             seen: 0,
             own: 0,
@@ -250,7 +253,7 @@ impl Feed {
                 let ended = urls.is_empty();
                 for url in urls {
                     let url = url.trim();
-                    self.number(url.len(), |row| typed(row, url, Ask::default()), &mut block);
+                    self.number(url.len(), |row, urls| typed(row, url, Ask::default(), urls), &mut block);
                 }
                 self.pulled(ended, &mut block);
                 Ok(())
@@ -311,15 +314,21 @@ impl Feed {
         let ended = rows.is_empty();
         for row in rows {
             let (url, ask) = row.into_parts();
-            self.number(url.len(), |row| typed(row, url.trim(), ask), block);
+            self.number(url.len(), |row, urls| typed(row, url.trim(), ask, urls), block);
         }
         self.pulled(ended, block);
     }
 
     /// Adds a row from an iterator. Blank values and comments are rows too, unlike in a file.
-    fn number(&mut self, bytes: usize, job: impl FnOnce(Row) -> Result<Job, BadRow>, block: &mut Block) {
+    fn number(
+        &mut self,
+        bytes: usize,
+        job: impl FnOnce(Row, &mut url::Parser) -> Result<Job, BadRow>,
+        block: &mut Block,
+    ) {
         let bytes = bytes as u64;
-        let read = RowRead { line: self.pulled + 1, offset: 0, bytes, job: job(Row(self.pulled)) };
+        let job = job(Row(self.pulled), &mut self.urls);
+        let read = RowRead { line: self.pulled + 1, offset: 0, bytes, job };
         self.pulled += 1;
         self.pulled_bytes += bytes;
         self.seen += u64::from(self.options.ranges_over(&read));

@@ -18,6 +18,7 @@ use crate::record::text::push_json;
 use crate::sanitize;
 use crate::time::Nanos;
 
+use super::url::Parser;
 use super::{BadRow, Keep, Options, json};
 
 /// One cell of a row.
@@ -135,12 +136,12 @@ impl Column {
     }
 }
 
-/// Makes the job of a row that was not read from a list, with the same checks.
+/// Makes the job of a row that was not read from a list, with the same checks. `urls` parses one row after the other.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn typed(row: Row, url: &str, mut ask: Ask) -> Result<Job, BadRow> {
+pub fn typed(row: Row, url: &str, mut ask: Ask, urls: &mut Parser) -> Result<Job, BadRow> {
     let bad = |failure, ask: Ask| BadRow {
         id: ask.id,
         meta: ask.meta,
@@ -150,7 +151,7 @@ pub fn typed(row: Row, url: &str, mut ask: Ask) -> Result<Job, BadRow> {
         let message = format!("the URL has {} bytes; the most is {INPUT_ROW_BYTES_MAX}", url.len());
         Err(Failure::new(ErrorKind::InputTooLong, message))
     } else {
-        check_typed(&mut ask).and_then(|()| super::url::parse(url))
+        check_typed(&mut ask).and_then(|()| urls.parse(url))
     };
     match problem {
         Ok(parsed) => {

@@ -253,7 +253,8 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             let is_pooled = pooled.is_some();
             let mut connection = match pooled.take() {
                 Some(connection) => self.reuse(connection),
-                None => self.fresh(key).await?,
+                // Boxed, since it is large and most requests find a connection.
+                None => Box::pin(self.fresh(key)).await?,
             };
             request.upload = match &file {
                 Some(file) => {
