@@ -71,7 +71,7 @@ mod error;
 pub use body::tap::{Begun, Receiver};
 pub use bulk::Bulk;
 pub use client::{
-    Client, CookieStore, Hop, PreparedRequest, RequestBody, RequestBuilder, RequestError,
+    Client, CookieStore, Hop, PreparedRequest, RawHeaders, RequestBody, RequestBuilder, RequestError,
     Response as ClientResponse, ResponseHead, Spawned, Timings, Tls, TlsConfig, blocking,
 };
 pub use config::{

@@ -225,23 +225,24 @@ fn what_is_given_up_resets_its_stream_and_the_others_go_on() {
 fn a_prepared_request_has_its_own_fields_alone() {
     let server = tls();
     let client = blocking::Client::new(trusting(&server, Http::Negotiated)).unwrap();
-    let field = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+    let field = |name: &str, value: &str| (Box::from(name), Box::from(value.as_bytes()));
     let request = PreparedRequest {
         method: overlapped_fetch::Method::Post,
         target: Some("/length?%7E".into()),
-        headers: vec![
+        headers: [
             field("Host", "other.test"),
             field("X-B", "1"),
             field("Connection", "keep-alive"),
             field("Transfer-Encoding", "chunked"),
             field("X-A", "2"),
-        ],
+        ]
+        .into(),
         ..PreparedRequest::new(server.url("/"))
     };
     let body = RequestBody::reader(&b"hello"[..], None);
     assert_eq!(client.prepared(request).body(body).send().unwrap().text().unwrap(), "5");
     let mut request = PreparedRequest::new(server.url("/row/4"));
-    request.headers = vec![field("Content-Length", "3"), field("Cookie", "a=1; b=2")];
+    request.headers = [field("Content-Length", "3"), field("Cookie", "a=1; b=2")].into();
     request.method = overlapped_fetch::Method::Put;
     assert_eq!(client.prepared(request).body("abc").send().unwrap().bytes().unwrap(), row_of(4));
     let seen = server.seen();

@@ -212,7 +212,7 @@ fn a_stream_is_uploaded_and_a_response_is_one() {
 fn a_prepared_request_has_nothing_added() {
     let server = Server::start();
     let headers = [("hOsT", "x"), ("Z", "1"), ("a", "\u{e4}"), ("Content-Length", "2")];
-    let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).to_vec();
+    let headers = headers.map(|(name, value)| (Box::from(name), Box::from(value.as_bytes()))).into();
     let prepared = PreparedRequest {
         method: overlapped_fetch::Method::Post,
         target: Some("/echo?%7e=[".into()),

@@ -3,14 +3,16 @@
 //! A thread of Python makes its request by itself, detached from the interpreter. A request of an event loop is made by the
 //! client's own thread, as is one whose body comes from an iterator: the iterator may make requests too.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use overlapped_fetch::{
-    Config, Http, Identity, Method, Network, PreparedRequest, RequestBuilder, RequestError, TlsConfig,
+    Config, Http, Identity, Method, Network, PreparedRequest, RawHeaders, RequestBuilder, RequestError,
+    TlsConfig,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt as _;
 use pyo3::types::PyBytes;
 
 use crate::bridge::Bridge;
@@ -60,13 +62,31 @@ impl Tls {
 pub(crate) struct Headers {
     fields: Vec<(String, Vec<u8>)>,
     retries: u16,
+    /// The last `Host`, and the fields with it: most requests are to the server of the one before.
+    last: Mutex<Option<(Box<str>, RawHeaders)>>,
+}
+
+impl Headers {
+    fn with_host(&self, py: Python<'_>, host: &str) -> RawHeaders {
+        let mut last = self.last.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((known, fields)) if **known == *host => Arc::clone(fields),
+            Some(_) | None => {
+                let own = (Box::from("Host"), Box::from(host.as_bytes()));
+                let shared = self.fields.iter().map(|(name, value)| ((&**name).into(), (&**value).into()));
+                let fields: RawHeaders = std::iter::once(own).chain(shared).collect();
+                *last = Some((host.into(), Arc::clone(&fields)));
+                fields
+            }
+        }
+    }
 }
 
 #[pymethods]
 impl Headers {
     #[new]
     fn new(fields: Vec<(String, Vec<u8>)>, retries: u16) -> Self {
-        Self { fields, retries }
+        Self { fields, retries, last: Mutex::default() }
     }
 }
 
@@ -102,7 +122,8 @@ impl Client {
         let Prepared(method, url, target, headers, body, connect, read, tls, retries, proxy) = prepared;
         let unknown = || PyValueError::new_err(format!("{method:?} is no method that can be asked for"));
         let method = Method::parse(&method).ok_or_else(unknown)?;
-        let headers = headers.into_iter().map(|(name, value)| (name, value.as_bytes().to_vec())).collect();
+        let headers =
+            headers.into_iter().map(|(name, value)| (name.into(), value.as_bytes().into())).collect();
         let request = PreparedRequest { method, url, target: Some(target), headers };
         let mut builder = self.limited(request, retries, connect, read)?;
         if let Some(tls) = tls {
@@ -120,20 +141,18 @@ impl Client {
     /// A plain GET; `None`: the URL is not plain.
     fn plain(
         &self,
+        py: Python<'_>,
         common: &Headers,
         url: &str,
         connect: Option<f64>,
         read: Option<f64>,
     ) -> PyResult<Option<Builder>> {
         let Some(PlainUrl { origin, host, target }) = PlainUrl::of(url) else { return Ok(None) };
-        let mut headers = Vec::with_capacity(common.fields.len() + 1);
-        headers.push((String::from("Host"), host.as_bytes().to_vec()));
-        headers.extend_from_slice(&common.fields);
         let request = PreparedRequest {
             method: Method::Get,
             url: origin.to_owned(),
             target: Some(target.to_owned()),
-            headers,
+            headers: common.with_host(py, host),
         };
         self.limited(request, common.retries, connect, read).map(Some)
     }
@@ -179,10 +198,12 @@ impl Client {
 
 #[pymethods]
 impl Client {
+    /// `http2`: servers over TLS may choose HTTP/2, whose responses have no reason phrase and no case of their header fields.
     #[new]
-    fn new(py: Python<'_>) -> PyResult<Self> {
-        // A response of HTTP/2 has no reason phrase, and no case of its header fields.
-        let network = Network { http: Http::Http1, ..Network::default() };
+    #[pyo3(signature = (http2=false))]
+    fn new(py: Python<'_>, http2: bool) -> PyResult<Self> {
+        let http = if http2 { Http::Negotiated } else { Http::Http1 };
+        let network = Network { http, ..Network::default() };
         let client = py.detach(|| overlapped_fetch::Client::new(Config { network, ..Config::default() }));
         client.map(|client| Self { client, relay: Arc::default() }).map_err(|error| exception(&error))
     }
@@ -237,7 +258,7 @@ impl Client {
         read: Option<f64>,
         abort: Option<Py<PyAny>>,
     ) -> PyResult<Option<Incoming>> {
-        let Some(builder) = self.plain(common, url, connect, read)? else { return Ok(None) };
+        let Some(builder) = self.plain(py, common, url, connect, read)? else { return Ok(None) };
         let work = async { Arrived::whole(builder.send().await?).await };
         self.incoming(waited(py, &self.client, abort.as_ref(), work)?).map(Some)
     }
@@ -245,13 +266,14 @@ impl Client {
     /// The same for an event loop, to be awaited.
     fn get_soon(
         &self,
+        py: Python<'_>,
         bridge: &Bound<'_, Bridge>,
         common: &Headers,
         url: &str,
         connect: Option<f64>,
         read: Option<f64>,
     ) -> PyResult<Option<Py<Pending>>> {
-        let Some(builder) = self.plain(common, url, connect, read)? else { return Ok(None) };
+        let Some(builder) = self.plain(py, common, url, connect, read)? else { return Ok(None) };
         self.submit(builder, bridge, true).map(Some)
     }
 

@@ -260,7 +260,7 @@ impl Incoming {
         }
     }
 
-    /// The reason phrase.
+    /// The reason phrase, which HTTP/2 does not have.
     #[getter]
     fn reason(&self) -> String {
         reason(&self.raw_head)

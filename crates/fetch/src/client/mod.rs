@@ -25,7 +25,7 @@ pub use body::RequestBody;
 pub use cookies::CookieStore;
 pub use driving::Spawned;
 pub use error::RequestError;
-pub use request::{PreparedRequest, RequestBuilder};
+pub use request::{PreparedRequest, RawHeaders, RequestBuilder};
 pub use response::{Hop, Response, ResponseHead, Timings};
 pub use tls::{Tls, TlsConfig};
 
@@ -115,7 +115,7 @@ impl Client {
     /// let client = Client::new(Config::default())?;
     /// let request = PreparedRequest {
     ///     target: Some("/echo?%7E".into()),
-    ///     headers: vec![("Host".into(), b"a.test".to_vec()), ("X-B".into(), b"1".to_vec())],
+    ///     headers: [("Host".into(), Box::from(*b"a.test")), ("X-B".into(), Box::from(*b"1"))].into(),
     ///     ..PreparedRequest::new(url)
     /// };
     /// let echo: serde_json::Value = client.prepared(request).send().await?.json().await?;

@@ -47,8 +47,11 @@ struct Draft {
 /// What a prepared request has instead of the fields that are built.
 struct AsItIs {
     target: Option<String>,
-    headers: Vec<(String, Vec<u8>)>,
+    headers: RawHeaders,
 }
+
+/// Header fields that are sent as they are. Requests may share them.
+pub type RawHeaders = Arc<[(Box<str>, Box<[u8]>)]>;
 
 /// A request that is sent as it is.
 #[derive(Clone)]
@@ -61,14 +64,14 @@ pub struct PreparedRequest {
     pub target: Option<String>,
     /// The header fields, in their order and case. A body must be announced: by a `Content-Length` of its length, or by
     /// `Transfer-Encoding: chunked` for one whose length is not known. There should be a `Host`.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: RawHeaders,
 }
 
 impl PreparedRequest {
     /// A GET without any header fields.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { method: Method::Get, url: url.into(), target: None, headers: Vec::new() }
+        Self { method: Method::Get, url: url.into(), target: None, headers: Arc::default() }
     }
 }
 
@@ -277,7 +280,7 @@ impl<C> RequestBuilder<C> {
         let prepared = prepared.map(|AsItIs { target, headers }| Prepared {
             method: job.ask.as_deref().and_then(|ask| ask.method.clone()).unwrap_or_default(),
             target: target.as_deref().unwrap_or(path).into(),
-            fields: headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            fields: headers,
             body: prepared_body,
         });
         let uploads = upload.is_some();

@@ -37,7 +37,7 @@ pub(crate) struct Prepared {
     pub(crate) method: Method,
     /// The target of the request line.
     pub(crate) target: Box<str>,
-    pub(crate) fields: Vec<RawField>,
+    pub(crate) fields: Arc<[RawField]>,
     pub(crate) body: Bytes,
 }
 

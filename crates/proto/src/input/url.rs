@@ -88,7 +88,7 @@ impl Parser {
             && is_path(path)
             && !has_control(text)
             && let Some(last) = &self.last
-            && let Ok(url) = last.join(path)
+            && let Ok(url) = last.join(if path.is_empty() { "/" } else { path })
         {
             return Ok(url);
         }
@@ -103,13 +103,15 @@ impl Parser {
 /// Where the path begins, if it is one that means the same after any `scheme://authority`.
 fn path_start(text: &str) -> Option<usize> {
     let authority = text.find("://")? + 3;
-    let end = authority + text.get(authority..)?.find(['/', '\\', '?', '#'])?;
+    let after = text.get(authority..)?;
+    let end = authority + after.find(['/', '\\', '?', '#']).unwrap_or(after.len());
     (end > authority && is_path(text.get(end..)?)).then_some(end)
 }
 
-/// True if it means the same after any `scheme://authority`: with two slashes it could be read as the authority.
+/// True if it means the same after any `scheme://authority`: with two slashes it could be read as the authority. Nothing is the
+/// path `/`.
 fn is_path(text: &str) -> bool {
-    text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\")
+    text.is_empty() || text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\")
 }
 
 fn has_control(text: &str) -> bool {

@@ -52,12 +52,15 @@ class AsyncSession:
         max_per_host: The most requests to one host at a time in an event loop.
         retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
             allows that. `Retry-After` is obeyed.
+        http2: Whether servers over TLS may choose HTTP/2.
     """
 
-    def __init__(self, *, limit: int = 256, max_per_host: int | None = None, retries: int = 0) -> None:
+    def __init__(
+        self, *, limit: int = 256, max_per_host: int | None = None, retries: int = 0, http2: bool = False
+    ) -> None:
         if limit < 1 or (max_per_host is not None and max_per_host < 1):
             raise ValueError("limit and max_per_host must be at least 1")
-        self.__dict__["_session"] = requests.Session(retries=retries)
+        self.__dict__["_session"] = requests.Session(retries=retries, http2=http2)
         self.__dict__["_executor"] = None
         self.__dict__["_limits"] = (limit, max_per_host)
         self.__dict__["_loops"] = WeakKeyDictionary()
@@ -107,6 +110,11 @@ class AsyncSession:
 
     async def get(self, url: Any, **kwargs: Any) -> Response:
         """A GET request."""
+        # Without a coroutine in between, which a subclass may have replaced.
+        if type(self) is AsyncSession and kwargs.keys() <= _PLAIN and self._limits[1] is None:
+            response = await self._get_plain(url, **kwargs)
+            if response is not None:
+                return response
         return await self.request("GET", url, **kwargs)
 
     async def options(self, url: Any, **kwargs: Any) -> Response:

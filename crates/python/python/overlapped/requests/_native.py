@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from .._overlapped import Client, Incoming, RequestFailure, Timings, Tls
@@ -26,6 +27,9 @@ from ._transport import (
 )
 from .structures import CaseInsensitiveDict
 
+# What `version` of a response of HTTP/2 is.
+_HTTP2 = 20
+
 # Settings of TLS that an adapter remembers.
 _TLS_MAX = 16
 
@@ -43,7 +47,8 @@ class Call(NamedTuple):
 class Sender:
     """The client of an adapter, made when it is first needed, and again in a forked child."""
 
-    def __init__(self) -> None:
+    def __init__(self, http2: bool) -> None:
+        self._http2 = http2
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._process = 0
@@ -56,7 +61,7 @@ class Sender:
             return client
         with self._lock:
             if self._client is None or self._process != _process():
-                self._client, self._process = Client(), _process()
+                self._client, self._process = Client(self._http2), _process()
             return self._client
 
     def call(
@@ -178,11 +183,17 @@ class Places:
                 self._hosts[host] = (places, users - 1)
 
 
+def _phrase(status: int) -> str:
+    """The reason phrase of a status, for HTTP/2, which sends none."""
+    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+
+
 class NativeResponse(RawResponse):
     """A response of the client in Rust."""
 
     def __init__(self, incoming: Incoming, endpoint: Endpoint) -> None:
-        super().__init__(incoming.headers, incoming.status, incoming.reason, incoming.version)
+        reason = _phrase(incoming.status) if incoming.version == _HTTP2 else incoming.reason
+        super().__init__(incoming.headers, incoming.status, reason, incoming.version)
         self._incoming = incoming
         self._endpoint = endpoint
         self._is_closed = False

@@ -76,6 +76,8 @@ class HTTPAdapter(BaseAdapter):
         retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
             allows that. `Retry-After` is obeyed.
         max_per_host: The most requests to one host at a time; further ones wait. A request ends with its body.
+        http2: Whether servers over TLS may choose HTTP/2. The requests of all threads and tasks then share a connection, names of
+            headers are in lower case, and `raw.version` is 20.
     """
 
     __attrs__ = [
@@ -86,6 +88,7 @@ class HTTPAdapter(BaseAdapter):
         "_pool_block",
         "_retries",
         "_max_per_host",
+        "_http2",
     ]
 
     def __init__(
@@ -97,6 +100,7 @@ class HTTPAdapter(BaseAdapter):
         *,
         retries: int = 0,
         max_per_host: int | None = None,
+        http2: bool = False,
     ) -> None:
         self.max_retries = _retry.Attempts(max_retries) if isinstance(max_retries, int) else max_retries
         self.config: dict[str, Any] = {}
@@ -105,6 +109,7 @@ class HTTPAdapter(BaseAdapter):
         self._pool_block = pool_block
         self._retries = retries
         self._max_per_host = max_per_host
+        self._http2 = http2
         self.init_poolmanager(pool_connections, pool_maxsize, block=pool_block)
         if not hasattr(self, "_sender"):
             raise TypeError("an init_poolmanager of one's own must call that of HTTPAdapter")
@@ -117,7 +122,7 @@ class HTTPAdapter(BaseAdapter):
         self._ssl_context: ssl.SSLContext | None = pool_kwargs.pop("ssl_context", None)
         if pool_kwargs:
             raise TypeError(f"an adapter has no option {', '.join(map(repr, pool_kwargs))}")
-        self._sender = native.Sender()
+        self._sender = native.Sender(bool(self._http2))
         self._places = native.Places(self._max_per_host)
         # Of connections over a proxy, and of those with a context of their own.
         self._pool: Any = None

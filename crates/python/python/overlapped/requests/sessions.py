@@ -244,8 +244,8 @@ class Session(SessionRedirectMixin):
         "timeout",
     ]
 
-    def __init__(self, *, retries: int = 0, max_per_host: int | None = None) -> None:
-        """A session; `retries` and `max_per_host` are those of its `HTTPAdapter`."""
+    def __init__(self, *, retries: int = 0, max_per_host: int | None = None, http2: bool = False) -> None:
+        """A session; `retries`, `max_per_host` and `http2` are those of its `HTTPAdapter`."""
         #: Sent with each request.
         self.headers: Any = default_headers()
         #: A pair of user name and password, or an object of `auth`.
@@ -272,8 +272,8 @@ class Session(SessionRedirectMixin):
         self.cookies: Any = cookiejar_from_dict({})
         self.adapters: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
-        self.mount("https://", HTTPAdapter(retries=retries, max_per_host=max_per_host))
-        self.mount("http://", HTTPAdapter(retries=retries, max_per_host=max_per_host))
+        self.mount("https://", HTTPAdapter(retries=retries, max_per_host=max_per_host, http2=http2))
+        self.mount("http://", HTTPAdapter(retries=retries, max_per_host=max_per_host, http2=http2))
 
     def __enter__(self) -> Session:
         return self
