@@ -54,6 +54,72 @@ fn what_is_large_is_sent_as_what_is_small() {
     }
 }
 
+/// The parts of a form in their order, some held and some read from disk.
+#[test]
+fn a_large_form_is_sent_as_a_small_one() {
+    let directory = Directory::new();
+    let small = directory.write("small.txt", "small\r\n");
+    let large = directory.write("large.bin", large());
+    let (up, text, piped) = (format!("b=@{large}"), format!("c=<{small}"), "d=@-;filename=e".to_owned());
+    let words = ["-F", "a=1", "-F", &up, "-F", &text, "-F", &piped];
+    let forms: Vec<_> = (0..2).map(|_| sent(&words, "/echo", b"from a pipe")).collect();
+    assert!(forms[0] == forms[1], "a resumed run sends the same");
+    let (method, _, kept, length) = &forms[0];
+    let boundary = kept.split(|byte| *byte == b'\r').next().unwrap();
+    let boundary = std::str::from_utf8(boundary).unwrap();
+    let part = |head: &str, content: &[u8]| {
+        [format!("{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(), content, b"\r\n"]
+            .concat()
+    };
+    let kind = "Content-Type: application/octet-stream";
+    let expected = [
+        part("name=\"a\"", b"1"),
+        part(&format!("name=\"b\"; filename=\"large.bin\"\r\n{kind}"), &std::fs::read(&large).unwrap()),
+        part("name=\"c\"", b"small\r\n"),
+        part(&format!("name=\"d\"; filename=\"e\"\r\n{kind}"), b"from a pipe"),
+        format!("{boundary}--\r\n").into_bytes(),
+    ]
+    .concat();
+    assert_eq!((&**method, *length), ("POST", expected.len() as u64));
+    assert!(kept[..] == expected[..kept.len()], "the server keeps the first MiB");
+}
+
+#[test]
+fn large_json_is_checked_and_sent_from_disk() {
+    let directory = Directory::new();
+    let json = format!("[{}1]", "\"value\", ".repeat(200_000));
+    let at = format!("@{}", directory.write("large.json", &json));
+    let (method, _, kept, length) = sent(&["--json", &at], "/echo", b"");
+    assert_eq!((&*method, length), ("POST", json.len() as u64));
+    assert!(kept[..] == json.as_bytes()[..kept.len()]);
+    // Several values are joined, wherever they are divided.
+    let (_, _, kept, _) = sent(&["--json", "{\"a\":", "--json", "[1", "--json", "@-"], "/echo", b",2]}");
+    assert_eq!(kept, b"{\"a\":[1,2]}");
+    let server = Server::start();
+    let cut = format!("@{}", directory.write("cut.json", &json[..json.len() - 1]));
+    run(&["--json", &cut, &server.url("/echo")]).check_refused(2, "--json: this is no JSON");
+    assert_eq!(server.requests(), 0);
+}
+
+/// 5 GiB that are nowhere on the disk, for a server that wants none of them.
+#[test]
+fn a_file_of_more_than_4_gib_has_its_length_announced() {
+    const BYTES: u64 = 5 << 30;
+    let refusal = "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nno\n";
+    let server = overlapped_testkit::RawServer::start(Script::new().expect_head().send(refusal).close());
+    let directory = Directory::new();
+    let path = directory.write("sparse", "");
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(BYTES).unwrap();
+    for words in [vec!["-T", &*path], vec!["--data-binary", &*format!("@{path}")]] {
+        let ran = run(&[&words[..], &["--retry", "0", &format!("http://{}/up", server.addr())]].concat());
+        ran.check_code(1);
+        assert!(ran.stderr.contains("413") && ran.stdout == "no\n", "{ran:?}");
+    }
+    let seen = server.seen();
+    assert!(seen.iter().all(|seen| seen.header("content-length") == Some(&*BYTES.to_string())), "{seen:?}");
+    assert_eq!(seen.len(), 2);
+}
+
 #[test]
 fn what_is_no_file_is_refused_before_anything_is_sent() {
     let (server, directory) = (Server::start(), Directory::new());

@@ -97,8 +97,12 @@ pub const HOSTS_MAX: usize = 100_000;
 pub const CONNECTS_QUARTERS: usize = 3;
 /// How long no origin answers for the first time, while that part is used up, before rows of other hosts are read instead.
 pub const CONNECTS_SLOW: Nanos = Nanos::from_secs(1);
-/// `getaddrinfo` calls at once. Each holds a thread until it really ends.
+/// `getaddrinfo` calls at once, without those that are late. Each holds a thread until it really ends.
 pub const DNS_PARALLEL_MAX: usize = 32;
+/// How long such a call takes before it is late, and another one may begin: far longer than a name server that answers.
+pub const DNS_LATE: Nanos = Nanos::from_secs(1);
+/// Calls that are late. With more of them, further ones count against [`DNS_PARALLEL_MAX`] until they end.
+pub const DNS_LATE_MAX: usize = 96;
 /// Names kept in the address cache.
 pub const DNS_CACHE_MAX: usize = 10_000;
 /// How long an address is cached: `getaddrinfo` does not return the TTL of the record.
@@ -192,6 +196,9 @@ pub const H2_RESENDS_MAX: u32 = 2;
 /// Connections to an origin that end by an error of HTTP/2 while several requests are on them, before HTTP/2 is left, or each
 /// request gets a connection of its own. As often at most is a request sent again that was on one of them.
 pub const H2_BROKEN_MAX: u32 = 2;
+/// How often a request is sent again at once whose connection ended without GOAWAY while several requests were on it, the last time
+/// on a connection of its own.
+pub const H2_LOST_MAX: u32 = 2;
 /// The largest window of a stream: what arrives in 10 ms at a gigabit a second.
 pub const H2_STREAM_WINDOW_MAX: u32 = 1 << 20;
 /// The smallest window of a stream: one frame.
@@ -267,6 +274,8 @@ pub const PROXIES_MAX: usize = 64;
 pub const CLIENT_RUNTIMES_IDLE_MAX: usize = 64;
 /// A body of this size from a file of a flag is held in memory; a larger one is read from disk while it is sent.
 pub const UPLOAD_HELD_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a pipe or of standard input that are copied to disk to be sent.
+pub const UPLOAD_SPOOL_BYTES_MAX: u64 = 16 << 30;
 /// Bytes that are read at once from the file or the reader of a request's body.
 pub const UPLOAD_BLOCK_BYTES: usize = 64 << 10;
 

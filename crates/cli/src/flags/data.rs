@@ -1,14 +1,14 @@
-//! Request bodies: the values of `-d` and the other data flags, joined in the order of the command line, and the file of
-//! `-T`.
+//! Request bodies: the values of `-d` and the other data flags, joined in the order of the command line.
 
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use clap::ArgMatches;
+use overlapped_fetch::UploadFile;
 
 use super::fetch::{DataKind, Flags};
-use super::payload::{self, Payload};
+use super::payload::{Opener, Payload};
 use crate::exit::Error;
 
 /// The order in which the data flags were given.
@@ -25,68 +25,36 @@ pub(super) fn order(given: &ArgMatches) -> Vec<DataKind> {
     places.into_iter().map(|(_, kind)| kind).collect()
 }
 
-/// The body that the data flags make together; `None` if there are none. That of a single file need not fit in memory.
+/// The body that the data flags make together; `None` if there are none. It need not fit in memory.
 ///
 /// # Errors
 ///
 /// A file cannot be read.
 pub(super) fn body(flags: &Flags) -> Result<Option<Payload>, Error> {
-    let file_of = |values: &[String]| match values {
-        [value] => value.strip_prefix('@').map(str::to_owned),
-        _ => None,
-    };
-    let file = match &*flags.data_order {
-        [DataKind::Form] => file_of(&flags.data).map(|path| payload::of_form(&path)),
-        [DataKind::Binary] => file_of(&flags.data_binary).map(|path| payload::of_file(&path)),
-        _ => None,
-    };
-    match file {
-        Some(payload) => payload.map(Some),
-        None => form(flags).map(|form| form.map(Payload::Bytes)),
-    }
-}
-
-/// The form that the data flags make together; `None` if there are none.
-///
-/// # Errors
-///
-/// A file cannot be read.
-pub(super) fn form(flags: &Flags) -> Result<Option<Vec<u8>>, Error> {
-    let mut form: Option<Vec<u8>> = None;
+    let (mut pieces, mut opener) = (Vec::new(), Opener::default());
     let (mut plain, mut raw) = (flags.data.iter(), flags.data_raw.iter());
     let (mut binary, mut encoded) = (flags.data_binary.iter(), flags.data_urlencode.iter());
     for kind in &flags.data_order {
         let value = match kind {
-            DataKind::Form => plain.next().map(|value| of_file(value).map(without_line_ends)),
-            DataKind::Raw => raw.next().map(|value| Ok(value.clone().into_bytes())),
-            DataKind::Binary => binary.next().map(|value| of_file(value)),
-            DataKind::Encoded => encoded.next().map(|value| percent_encoded(value)),
+            DataKind::Form => plain.next(),
+            DataKind::Raw => raw.next(),
+            DataKind::Binary => binary.next(),
+            DataKind::Encoded => encoded.next(),
         };
         let Some(value) = value else { continue };
-        let form = match &mut form {
-            Some(form) => {
-                form.push(b'&');
-                form
+        if !pieces.is_empty() {
+            pieces.push(UploadFile::held(&b"&"[..]));
+        }
+        pieces.push(match (kind, value.strip_prefix('@')) {
+            (DataKind::Form, Some(path)) => opener.form(path)?,
+            (DataKind::Binary, Some(path)) => opener.file(path)?,
+            (DataKind::Form | DataKind::Binary, None) | (DataKind::Raw, _) => {
+                UploadFile::held(value.clone().into_bytes())
             }
-            none => none.insert(Vec::new()),
-        };
-        form.extend(value?);
+            (DataKind::Encoded, _) => UploadFile::held(percent_encoded(value)?),
+        });
     }
-    Ok(form)
-}
-
-/// A literal value, or the content of the file that `@FILE` names.
-pub(super) fn of_file(value: &str) -> Result<Vec<u8>, Error> {
-    match value.strip_prefix('@') {
-        Some(path) => read(path),
-        None => Ok(value.as_bytes().to_vec()),
-    }
-}
-
-/// Removes line ends and NULs, as curl does for the file of a form.
-fn without_line_ends(mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
-    bytes
+    if pieces.is_empty() { Ok(None) } else { Payload::of(pieces).map(Some) }
 }
 
 /// curl's forms of `--data-urlencode`: `TEXT`, `=TEXT`, `NAME=TEXT`, `@FILE` and `NAME@FILE`; the name stays as it is.

@@ -1,23 +1,25 @@
 //! `-F`: a multipart form (RFC 7578) in curl's syntax: `NAME=TEXT`, `NAME=@FILE` to upload a file and `NAME=<FILE` for
 //! its text, each optionally followed by `;type=` and `;filename=`.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::fmt::Write as _;
 use std::path::Path;
 
-use super::data::read;
+use overlapped_fetch::UploadFile;
+
+use super::payload::{Opener, Payload, sending};
 use crate::exit::Error;
 
-/// An encoded form.
+/// An encoded form. It need not fit in memory.
 pub(super) struct Form {
     pub(super) boundary: String,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Payload,
 }
 
 struct Part {
     name: String,
     filename: Option<String>,
     content_type: Option<String>,
-    content: Vec<u8>,
+    content: UploadFile,
 }
 
 /// The form that the values of `-F` make.
@@ -26,32 +28,38 @@ struct Part {
 ///
 /// A value is invalid, or a file cannot be read.
 pub(super) fn form(values: &[String]) -> Result<Form, Error> {
-    let parts: Vec<Part> = values.iter().map(|value| part(value)).collect::<Result<_, _>>()?;
-    let boundary = boundary(&parts);
-    let mut body = Vec::new();
+    let mut opener = Opener::default();
+    let parts: Vec<Part> = values.iter().map(|value| part(value, &mut opener)).collect::<Result<_, _>>()?;
+    let boundary = boundary(&parts)?;
+    let held = |text: String| UploadFile::held(text.into_bytes());
+    let mut pieces = Vec::new();
     for part in &parts {
-        body.extend_from_slice(format!("--{boundary}\r\n{}\r\n", head(part)).as_bytes());
-        body.extend_from_slice(&part.content);
-        body.extend_from_slice(b"\r\n");
+        pieces.push(held(format!("--{boundary}\r\n{}\r\n", head(part))));
+        pieces.push(part.content.clone());
+        pieces.push(held("\r\n".to_owned()));
     }
-    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    Ok(Form { boundary, body })
+    pieces.push(held(format!("--{boundary}--\r\n")));
+    Ok(Form { boundary, body: Payload::of(pieces)? })
 }
 
-fn part(value: &str) -> Result<Part, Error> {
+fn part(value: &str, opener: &mut Opener) -> Result<Part, Error> {
     let refused = |what: &str| Error::Usage(format!("-F: {what}: NAME=TEXT, NAME=@FILE or NAME=<FILE"));
     let (name, content) = value.split_once('=').ok_or_else(|| refused("a part has a name and a value"))?;
     let (content, options) = split_options(content);
-    let mut part = Part { name: name.to_owned(), filename: None, content_type: None, content: Vec::new() };
-    if let Some(path) = content.strip_prefix('@') {
-        part.content = read(path)?;
+    let (uploaded, included) = (content.strip_prefix('@'), content.strip_prefix('<'));
+    let mut part = Part {
+        name: name.to_owned(),
+        filename: None,
+        content_type: None,
+        content: match uploaded.or(included) {
+            Some(path) => opener.file(path)?,
+            None => UploadFile::held(content.as_bytes().to_vec()),
+        },
+    };
+    if let Some(path) = uploaded {
         let name = Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned());
         part.filename = Some(name.unwrap_or_default());
         part.content_type = Some("application/octet-stream".to_owned());
-    } else if let Some(path) = content.strip_prefix('<') {
-        part.content = read(path)?;
-    } else {
-        part.content = content.as_bytes().to_vec();
     }
     for (option, value) in options {
         let value = value.trim_matches('"').to_owned();
@@ -97,19 +105,16 @@ fn escaped(name: &str) -> String {
     name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// A boundary that occurs in no part. It is a hash of the parts, so that a resumed run sends the same request.
-fn boundary(parts: &[Part]) -> String {
-    let mut hasher = DefaultHasher::new();
-    parts.iter().for_each(|part| hasher.write(&part.content));
-    loop {
-        let boundary = format!("------------------------{:016x}", hasher.finish());
-        let is_in =
-            |part: &Part| part.content.windows(boundary.len()).any(|window| window == boundary.as_bytes());
-        if !parts.iter().any(is_in) {
-            return boundary;
-        }
-        hasher.write_u8(0);
+/// A boundary that occurs in no part, because it is a hash of all of them, so that a resumed run sends the same request. Nobody can
+/// make a file that contains half of the SHA-256 of a form with that file.
+fn boundary(parts: &[Part]) -> Result<String, Error> {
+    let all = parts.iter().flat_map(|part| [UploadFile::held(head(part).into_bytes()), part.content.clone()]);
+    let digest = UploadFile::joined(all).sha256().map_err(|error| sending(&error))?;
+    let mut boundary = "------------------------".to_owned();
+    for byte in digest.iter().take(digest.len() / 2) {
+        let _ = write!(boundary, "{byte:02x}");
     }
+    Ok(boundary)
 }
 
 #[cfg(test)]
@@ -117,7 +122,9 @@ mod tests {
     use super::*;
 
     fn check(value: &str, expected: &str) {
-        let Form { boundary, body } = form(&[value.to_owned()]).unwrap();
+        let Form { boundary, body: Payload::Bytes(body) } = form(&[value.to_owned()]).unwrap() else {
+            panic!("it is small")
+        };
         let body = String::from_utf8(body).unwrap();
         assert_eq!(
             body.replace(&boundary, "B"),

@@ -3,21 +3,22 @@
 //! The files that flags name (`-d @file`, `-H @file`) are read here, because their content is part of the settings.
 
 use std::fs;
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use overlapped_fetch::{Netrc, Request};
+use overlapped_fetch::{Netrc, Request, UploadFile};
 use overlapped_proto::httpdate::http_date;
 use overlapped_proto::job::Method;
-use overlapped_proto::retry;
+use overlapped_proto::{limits, retry};
 use serde::de::IgnoredAny;
 
 use super::cookies;
 use super::data::{self, read};
 use super::fetch::Flags;
 use super::form;
-use super::payload::{self, Payload};
+use super::payload::{Opener, Payload, sending};
 use super::values::{Header, User, variable};
 use crate::exit::Error;
 
@@ -89,26 +90,29 @@ fn body(flags: &Flags) -> Result<Option<Body>, Error> {
     let of =
         |content_type: &str, payload| Some(Body { content_type: Some(content_type.to_owned()), payload });
     if let Some(path) = &flags.upload_file {
-        return payload::of_file(path).map(|payload| Some(Body { content_type: None, payload }));
+        let payload = Payload::of([Opener::default().file(path)?])?;
+        return Ok(Some(Body { content_type: None, payload }));
     }
     if !flags.json.is_empty() {
-        let parts: Vec<Vec<u8>> = flags.json.iter().map(|value| json(value)).collect::<Result<_, _>>()?;
-        let bytes = parts.concat();
-        let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter::<IgnoredAny>();
+        let mut opener = Opener::default();
+        let parts = flags.json.iter().map(|value| json(value, &mut opener));
+        let json = UploadFile::joined(parts.collect::<Result<Vec<_>, _>>()?);
+        let text = BufReader::with_capacity(limits::UPLOAD_BLOCK_BYTES, json.reader());
+        let mut values = serde_json::Deserializer::from_reader(text).into_iter::<IgnoredAny>();
         // The message gives the position only, because the data may be secret.
         if let Some(Err(error)) = values.find(Result::is_err) {
+            if error.is_io() {
+                return Err(sending(&error.into()));
+            }
             return Err(Error::Usage(format!(
                 "--json: this is no JSON: {error}; to send it as it is, use --data-binary and -H 'Content-Type: application/json'"
             )));
         }
-        return Ok(of("application/json", Payload::Bytes(bytes)));
+        return Ok(of("application/json", Payload::of([json])?));
     }
     if !flags.form.is_empty() {
         let form = form::form(&flags.form)?;
-        return Ok(of(
-            &format!("multipart/form-data; boundary={}", form.boundary),
-            Payload::Bytes(form.body),
-        ));
+        return Ok(of(&format!("multipart/form-data; boundary={}", form.boundary), form.body));
     }
     if flags.get {
         return Ok(None);
@@ -126,8 +130,14 @@ pub(super) fn query(flags: &Flags) -> Result<Option<String>, Error> {
     if !flags.get {
         return Ok(None);
     }
-    let text = String::from_utf8(data::form(flags)?.unwrap_or_default());
-    text.map(Some).map_err(|_| Error::Usage("-G: the data is no text".to_owned()))
+    let data = match data::body(flags)? {
+        None => Vec::new(),
+        Some(Payload::Bytes(bytes)) => bytes,
+        Some(Payload::File(_)) => {
+            return Err(Error::Usage("-G: the data is larger than any URL may be".to_owned()));
+        }
+    };
+    String::from_utf8(data).map(Some).map_err(|_| Error::Usage("-G: the data is no text".to_owned()))
 }
 
 fn method(flags: &Flags, has_body: bool) -> Result<Method, Error> {
@@ -154,10 +164,11 @@ fn header_fields(values: &[String]) -> Result<Vec<Header>, Error> {
 }
 
 /// JSON does not begin with `$`, so `$NAME` can mean a variable here. A form may begin with it.
-fn json(value: &str) -> Result<Vec<u8>, Error> {
-    match variable(value) {
-        Some(_) => elsewhere("--json", value).map(String::into_bytes),
-        None => data::of_file(value),
+fn json(value: &str, opener: &mut Opener) -> Result<UploadFile, Error> {
+    match (variable(value), value.strip_prefix('@')) {
+        (None, Some(path)) => opener.file(path),
+        (Some(_), _) => elsewhere("--json", value).map(|text| UploadFile::held(text.into_bytes())),
+        (None, None) => Ok(UploadFile::held(value.as_bytes().to_vec())),
     }
 }
 

@@ -1,10 +1,10 @@
-//! A file that is sent as the body of requests.
+//! Files that are sent as the body of requests, one behind the other, with bytes between them.
 //!
-//! It stays open, and is read by position, so that several requests may send it at once, and a request may send it again.
+//! They stay open, and are read by position, so that several requests may send them at once, and a request may send them again.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::folder::Folder;
 use super::open_files::patiently;
 use super::unnamed::unnamed;
 
-/// An open file whose content is sent as the body of requests.
+/// An open file whose content is sent as the body of requests, or several that are [joined](UploadFile::joined).
 ///
 /// ```
 /// use overlapped_fetch::{Config, Request, UploadFile};
@@ -35,8 +35,15 @@ use super::unnamed::unnamed;
 /// ```
 #[derive(Clone, Debug)]
 pub struct UploadFile {
-    file: Arc<File>,
-    state: State,
+    parts: Arc<[Part]>,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Held(Bytes),
+    /// A file as it was when it was opened.
+    File(Arc<File>, State),
 }
 
 /// What shows that a file has changed.
@@ -66,18 +73,35 @@ impl UploadFile {
     ///
     /// # Errors
     ///
-    /// Of the reader, or of the disk.
+    /// Of the reader, or of the disk; it has more than 16 GiB.
     ///
     /// # Blocking
     ///
     /// On the reader and on the disk.
-    pub fn spool(mut reader: impl Read) -> io::Result<Self> {
-        let name = format!("overlapped-upload-{}", std::process::id());
-        let mut file = unnamed(&std::env::temp_dir(), &name)?;
-        io::copy(&mut reader, &mut file)?;
-        file.flush()?;
-        file.seek(SeekFrom::Start(0))?;
-        Self::of(file)
+    pub fn spool(reader: impl Read) -> io::Result<Self> {
+        Self::spool_at_most(reader, limits::UPLOAD_SPOOL_BYTES_MAX)
+    }
+
+    fn spool_at_most(mut reader: impl Read, most: u64) -> io::Result<Self> {
+        let (folder, name) = (std::env::temp_dir(), format!("overlapped-upload-{}", std::process::id()));
+        let copying = |error: io::Error| {
+            let what = format!("what is no plain file is copied to {} first: {error}", folder.display());
+            io::Error::new(error.kind(), what)
+        };
+        let mut file = unnamed(&folder, &name).map_err(copying)?;
+        let (mut block, mut copied) = (vec![0; limits::UPLOAD_BLOCK_BYTES], 0);
+        loop {
+            let read = match reader.read(&mut block) {
+                Ok(0) => return Self::of(file),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            copied += read as u64;
+            if copied > most {
+                return Err(copying(io::Error::other(format!("it has more than {most} bytes"))));
+            }
+            file.write_all(block.get(..read).unwrap_or_default()).map_err(copying)?;
+        }
     }
 
     /// Opens a file beneath a directory, and follows no symbolic link on the way.
@@ -100,24 +124,40 @@ impl UploadFile {
         Self::of(folder.below(&parent)?.read(name)?)
     }
 
+    /// What is held in memory, to be [joined](UploadFile::joined) with files.
+    pub fn held(content: impl Into<Bytes>) -> Self {
+        let content = content.into();
+        Self { bytes: content.len() as u64, parts: [Part::Held(content)].into() }
+    }
+
+    /// The content of all of these, in their order.
+    pub fn joined(files: impl IntoIterator<Item = Self>) -> Self {
+        let files: Vec<Self> = files.into_iter().collect();
+        let bytes = files.iter().map(Self::bytes).sum();
+        Self { parts: files.iter().flat_map(|file| file.parts.iter().cloned()).collect(), bytes }
+    }
+
     fn of(file: File) -> io::Result<Self> {
         let state = State::of(&file)?;
-        Ok(Self { file: Arc::new(file), state })
+        Ok(Self { parts: [Part::File(Arc::new(file), state)].into(), bytes: state.bytes })
     }
 
     /// Its length when it was opened.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.state.bytes
+        self.bytes
     }
 
-    /// The file itself.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    /// The files themselves.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Held(_) => None,
+            Part::File(file, _) => Some(&**file),
+        })
     }
 
-    /// At most `most` of its bytes, from the position `at`, which is before its end. With the last of them it is checked that the
-    /// file is still as it was.
+    /// Some of its bytes, at most `most`, from the position `at`, which is before its end. With the last of a file it is checked
+    /// that it is still as it was.
     ///
     /// # Errors
     ///
@@ -127,30 +167,93 @@ impl UploadFile {
     ///
     /// On the disk.
     pub(crate) fn read(&self, at: u64, most: usize) -> io::Result<Bytes> {
-        let left = self.state.bytes - at;
-        let mut block = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(most)];
-        let changed = || io::Error::other("the file was changed while it was sent");
-        let read = self.file.read_exact_at(&mut block, at);
-        read.map_err(|error| if error.kind() == io::ErrorKind::UnexpectedEof { changed() } else { error })?;
-        if block.len() as u64 == left && State::of(&self.file)? != self.state {
-            return Err(changed());
+        let mut at = at;
+        for part in &*self.parts {
+            if at < part.bytes() {
+                return part.read(at, most);
+            }
+            at -= part.bytes();
         }
-        Ok(block.into())
+        Ok(Bytes::new())
+    }
+
+    /// Reads it from its beginning.
+    ///
+    /// # Blocking
+    ///
+    /// Reading blocks on the disk, and fails if a file has changed since it was opened.
+    #[must_use]
+    pub fn reader(&self) -> impl Read + use<> {
+        Reader { file: self.clone(), at: 0, block: Bytes::new() }
     }
 
     /// The SHA-256 of its content.
     ///
     /// # Errors
     ///
-    /// As [`UploadFile::read`].
-    pub(crate) fn sha256(&self) -> io::Result<[u8; 32]> {
+    /// It cannot be read, or has changed since it was opened.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub fn sha256(&self) -> io::Result<[u8; 32]> {
         let (mut digest, mut at) = (Sha256::new(), 0);
-        while at < self.state.bytes {
+        while at < self.bytes {
             let block = self.read(at, limits::UPLOAD_BLOCK_BYTES)?;
             digest.update(&block);
             at += block.len() as u64;
         }
         Ok(digest.finalize().into())
+    }
+}
+
+struct Reader {
+    file: UploadFile,
+    at: u64,
+    /// What was read and not given on.
+    block: Bytes,
+}
+
+impl Read for Reader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.block.is_empty() && self.at < self.file.bytes {
+            self.block = self.file.read(self.at, limits::UPLOAD_BLOCK_BYTES)?;
+            self.at += self.block.len() as u64;
+        }
+        let read = Read::read(&mut &*self.block, into)?;
+        let _ = self.block.split_to(read);
+        Ok(read)
+    }
+}
+
+impl Part {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Held(content) => content.len() as u64,
+            Self::File(_, state) => state.bytes,
+        }
+    }
+
+    /// At most `most` of its bytes, from the position `at`, which is before its end.
+    fn read(&self, at: u64, most: usize) -> io::Result<Bytes> {
+        let left = self.bytes() - at;
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+        let (file, state) = match self {
+            Self::Held(content) => {
+                // What is held has a length that fits.
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                return Ok(content.slice(at..at + length));
+            }
+            Self::File(file, state) => (file, state),
+        };
+        let mut block = vec![0; length];
+        let changed = || io::Error::other("the file was changed while it was sent");
+        let read = file.read_exact_at(&mut block, at);
+        read.map_err(|error| if error.kind() == io::ErrorKind::UnexpectedEof { changed() } else { error })?;
+        if length as u64 == left && State::of(file)? != *state {
+            return Err(changed());
+        }
+        Ok(block.into())
     }
 }
 
@@ -161,5 +264,54 @@ impl State {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a plain file"));
         }
         Ok(Self { bytes: found.len(), modified: found.modified()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(file: &UploadFile) -> Vec<u8> {
+        let mut content = Vec::new();
+        file.reader().read_to_end(&mut content).unwrap();
+        content
+    }
+
+    #[test]
+    fn a_reader_without_an_end_fills_no_disk() {
+        let endless = UploadFile::spool_at_most(io::repeat(b'x'), 100_000).unwrap_err();
+        assert!(endless.to_string().contains("more than 100000 bytes"), "{endless}");
+        let file = UploadFile::spool_at_most(io::repeat(b'x').take(100_000), 100_000).unwrap();
+        assert_eq!((file.bytes(), content(&file) == vec![b'x'; 100_000]), (100_000, true));
+    }
+
+    #[test]
+    fn what_is_joined_is_read_in_order_from_any_position() {
+        let spooled = |bytes: &'static [u8]| UploadFile::spool(bytes).unwrap();
+        let none = || UploadFile::held(&b""[..]);
+        let inner = UploadFile::joined([spooled(b"cde"), none(), UploadFile::held(&b"f"[..])]);
+        let file = UploadFile::joined([
+            none(),
+            UploadFile::held(&b"ab"[..]),
+            spooled(b""),
+            inner,
+            spooled(b"gh"),
+            none(),
+        ]);
+        assert_eq!((file.bytes(), content(&file)), (8, b"abcdefgh".to_vec()));
+        for (at, expected) in ["ab", "b", "cd", "de", "e", "f", "gh", "h", ""].into_iter().enumerate() {
+            assert_eq!(file.read(at as u64, 2).unwrap(), expected);
+        }
+        assert_eq!(file.sha256().unwrap(), UploadFile::held(&b"abcdefgh"[..]).sha256().unwrap());
+        assert_eq!(content(&UploadFile::joined([])), b"");
+    }
+
+    #[test]
+    fn each_file_that_is_joined_must_stay_as_it_is() {
+        let one = UploadFile::spool(&b"ab"[..]).unwrap();
+        let file = UploadFile::joined([one.clone(), UploadFile::held(&b"cd"[..])]);
+        one.files().next().unwrap().set_len(1).unwrap();
+        assert!(file.read(0, 9).is_err() && file.sha256().is_err());
+        assert_eq!(file.read(2, 9).unwrap(), "cd");
     }
 }

@@ -7,6 +7,7 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits::QUOTE_BYTES_MAX;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::sanitize;
+use rustix::io::Errno;
 
 use super::Attempt;
 use crate::fs::{UploadFile, is_out_of_files, out_of_files};
@@ -36,13 +37,18 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let (folder, name, last_files) = (Arc::clone(folder), path.to_owned(), Arc::clone(&plan.last_files));
         let opened = self.requester.views.disk.submit(move || {
             let file = UploadFile::beneath(&folder, Path::new(&name))?;
-            if last_files.spare_body(file.file()) { Ok(file) } else { Err(out_of_files()) }
+            if file.files().all(|file| last_files.spare_body(file)) { Ok(file) } else { Err(out_of_files()) }
         });
         let opened = opened.await.map_err(|error| Failure::new(ErrorKind::Resource, error.to_string()))?;
         self.requester.stamp();
         opened.map(Some).map_err(|error| {
             let kind = if is_out_of_files(&error) { ErrorKind::Resource } else { ErrorKind::InputBody };
-            Failure::new(kind, told(&error.to_string()))
+            let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+            let told = match is(Errno::LOOP) || is(Errno::NOTDIR) {
+                true => told("a symbolic link is on the way, which is not followed, or something else that is no directory"),
+                false => told(&error.to_string()),
+            };
+            Failure::new(kind, told)
         })
     }
 }
