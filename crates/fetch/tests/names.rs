@@ -95,6 +95,32 @@ fn names_that_are_not_answered_hold_no_others_up() {
     );
 }
 
+/// Far more names that nobody answers than look-ups run at once, before the others in the list.
+#[test]
+fn many_names_that_are_not_answered_hold_no_others_up() {
+    inside(
+        "many_names_that_are_not_answered_hold_no_others_up",
+        "echo 'nameserver 127.0.0.1\noptions timeout:30 attempts:1' > \"$1\"",
+        || {
+            const SILENT: usize = 100;
+            let server = Server::start();
+            let port = server.addr().port();
+            let _names =
+                NameServer::start(
+                    |name| {
+                        if name.starts_with("silent") { Says::Silence } else { Says::Is(HERE) }
+                    },
+                );
+            let silent = (0..SILENT).map(|name| format!("http://silent{name}.test:{port}/ok"));
+            let others = (0..50).map(|row| format!("http://host{row}.test:{port}/ok"));
+            let timeouts = Timeouts { dns: Some(Duration::from_secs(15)), ..Timeouts::default() };
+            let fetched = fetch(Config { timeouts, ..tried(0) }, silent.chain(others));
+            assert_eq!(fetched.errors()[..SILENT], ["dns.timeout"; SILENT]);
+            assert_eq!(fetched.errors()[SILENT..], [""; 50]);
+        },
+    );
+}
+
 /// The second answer leads elsewhere; nobody asks for it.
 #[test]
 fn the_address_that_was_judged_is_dialled() {

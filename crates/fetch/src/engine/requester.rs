@@ -38,6 +38,7 @@ use crate::durable::intents::Intents;
 use crate::locality::{Guarded, Locality, OneThread};
 use crate::net::Connection;
 use crate::net::http2::Stream;
+use crate::net::lookups::Lookups;
 use crate::net::request::Template;
 use crate::net::resolve::Resolver;
 use crate::net::stream::Look;
@@ -46,7 +47,7 @@ use crate::plan::Plan;
 /// Views of the executor for blocking work, one for each resource with its own limit, and what that work shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Views {
-    pub(crate) dns: Executor,
+    pub(crate) dns: Lookups,
     pub(crate) disk: Executor,
     pub(crate) cpu: Executor,
     /// True if a sink gives each body a file of its own.
@@ -62,7 +63,8 @@ pub(crate) struct Views {
 /// The executor of a run with this number of shards. All of its threads belong to it: shards, conductor, and blocking
 /// work. They are started when they are needed.
 pub(crate) fn run_executor(shards: usize) -> io::Result<Executor> {
-    let threads = shards + 1 + limits::DNS_PARALLEL_MAX + limits::DISK_PARALLEL_MAX + shards;
+    let names = limits::DNS_PARALLEL_MAX + limits::DNS_LATE_MAX;
+    let threads = shards + 1 + names + limits::DISK_PARALLEL_MAX + shards;
     Executor::builder().max_workers(threads).thread_name("overlapped").build()
 }
 
@@ -70,7 +72,7 @@ impl Views {
     /// The views for attempts on this number of threads, without a list of its own.
     pub(crate) fn new(executor: &Executor, threads: usize, store: Arc<Store>) -> Self {
         Self {
-            dns: executor.limited("dns", limits::DNS_PARALLEL_MAX),
+            dns: Lookups::new(executor),
             disk: executor.limited("disk", limits::DISK_PARALLEL_MAX),
             cpu: executor.limited("cpu", threads),
             moves_bodies: false,

@@ -15,6 +15,7 @@ pub(crate) mod tls;
 pub(crate) mod tls_failure;
 mod tls_pinned;
 pub(crate) mod resolve;
+pub(crate) mod lookups;
 pub(crate) mod alarm;
 
 pub(crate) use connection::Connection;

@@ -1,19 +1,20 @@
 //! Name resolution: `getaddrinfo` on the executor, single-flight for each name, with a cache.
 //!
 //! It is the system's resolver, because no other reads `/etc/hosts`, search domains and VPN settings. It blocks and
-//! cannot be cancelled, so each call occupies a thread of the dns view until it returns.
+//! cannot be cancelled, so each call occupies a thread of the dns view until it returns; see `lookups`.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use overlapped::Executor;
+use futures_util::future::{BoxFuture, Either, select};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 
+use super::lookups::Lookups;
 use crate::clock::Clock;
 use crate::fs::is_out_of_files;
 use crate::single_flight::{Bounds, SingleFlight};
@@ -26,15 +27,15 @@ const BOUNDS: Bounds =
 
 /// The resolver of one shard, or of a client.
 pub(crate) struct Resolver {
-    view: Executor,
+    lookups: Lookups,
     clock: Clock,
     cache: SingleFlight<Box<str>, Addresses, BoxFuture<'static, Result<Addresses, Failure>>>,
 }
 
 impl Resolver {
-    /// Resolves on `view`, which bounds the threads blocked in the system's resolver.
-    pub(crate) fn new(view: Executor, clock: Clock) -> Self {
-        Self { view, clock, cache: SingleFlight::new(BOUNDS, |_| 0) }
+    /// Resolves by `lookups`, which bound the threads blocked in the system's resolver.
+    pub(crate) fn new(lookups: Lookups, clock: Clock) -> Self {
+        Self { lookups, clock, cache: SingleFlight::new(BOUNDS, |_| 0) }
     }
 
     /// The addresses of `host`.
@@ -46,8 +47,16 @@ impl Resolver {
         let key = host.into();
         match self.cache.get(&key, self.clock.now(), || self.ask(host)) {
             Ok(addresses) => Ok(addresses),
-            Err(flight) => {
-                let answer = flight.await;
+            Err(mut flight) => {
+                let answer = loop {
+                    let Some(at) = self.lookups.late_at() else { break flight.await };
+                    let late = pin!(tokio::time::sleep_until(self.clock.instant(at)));
+                    match select(flight, late).await {
+                        Either::Left((answer, _)) => break answer,
+                        Either::Right(((), pending)) => flight = pending,
+                    }
+                    self.lookups.pass_on(self.clock.now());
+                };
                 self.cache.learn(&key, &answer, self.clock.now());
                 answer
             }
@@ -56,9 +65,9 @@ impl Resolver {
 
     fn ask(&self, host: &str) -> BoxFuture<'static, Result<Addresses, Failure>> {
         let name = host.to_owned();
-        let job = self.view.submit(move || look_up(&name));
+        let (lookups, clock) = (self.lookups.clone(), self.clock);
         let answer = async move {
-            match job.await {
+            match lookups.run(clock, move || look_up(&name)).await {
                 Ok(found) => found.map(Arc::from),
                 Err(error) => {
                     Err(Failure::new(ErrorKind::Resource, format!("no thread to resolve on: {error}")))
