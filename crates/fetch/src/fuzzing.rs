@@ -35,6 +35,7 @@ use crate::net::http1;
 use crate::net::http2::{self, Windows};
 use crate::net::request::Request;
 use crate::net::stream::{InMemory, Stream};
+use crate::net::tls_failure::Identify;
 use crate::net::tunnel;
 
 /// What one request got: its status, the number of its header fields, and its body.
@@ -148,7 +149,9 @@ pub fn http2(pieces: Vec<Vec<u8>>, requests: usize) -> Vec<Got> {
         let key = ConnKey::new(&url, Route::default()).expect("a URL of http");
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
         let windows = Windows::new(None, limits::PARALLEL_MAX);
-        let opened = http2::open(stream, windows, key, Some(remote), Nanos::ZERO, Handle::current()).await;
+        let opened =
+            http2::open(stream, windows, Identify::No, key, Some(remote), Nanos::ZERO, Handle::current())
+                .await;
         let connection = opened.expect("the pipe takes all that is written");
         let exchanges = (0..requests).map(|_| exchange(connection.lease()));
         let all = join_all(exchanges);

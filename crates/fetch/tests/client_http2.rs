@@ -81,6 +81,34 @@ fn the_settings_say_which_versions_are_spoken() {
 }
 
 #[test]
+fn a_request_has_the_versions_that_it_asks_for() {
+    let server = tls();
+    let client = blocking::Client::new(trusting(&server, Http::Negotiated)).unwrap();
+    let url = server.url("/row/1");
+    let expected = [
+        (Http::Negotiated, HttpVersion::Http2),
+        (Http::Http1, HttpVersion::Http11),
+        (Http::Http2, HttpVersion::Http2),
+    ];
+    for turn in 0..3 {
+        for (http, expected) in expected {
+            let response = client.get(&url).http(http).send().unwrap();
+            assert_eq!((response.version(), response.is_reused()), (expected, turn > 0), "{http:?}");
+            assert_eq!(response.bytes().unwrap(), row_of(1));
+        }
+        assert_eq!(client.get(&url).send().unwrap().version(), HttpVersion::Http2);
+    }
+    assert_eq!(server.connections(), 3, "one for each");
+    // The other way round, and by prior knowledge to a server without TLS.
+    let client = blocking::Client::new(trusting(&server, Http::Http1)).unwrap();
+    assert_eq!(client.get(&url).send().unwrap().version(), HttpVersion::Http11);
+    assert_eq!(client.get(&url).http(Http::Negotiated).send().unwrap().version(), HttpVersion::Http2);
+    let plain = Http2Server::start(|_| Http2::Rules(Http2Rules::new(answer)));
+    let response = client.get(plain.url("/row/7")).http(Http::Http2).send().unwrap();
+    assert_eq!((response.version(), response.bytes().unwrap()), (HttpVersion::Http2, row_of(7).into()));
+}
+
+#[test]
 fn threads_share_a_connection_and_each_gets_its_own_answers() {
     let server = tls();
     let client = blocking::Client::new(trusting(&server, Http::Negotiated)).unwrap();

@@ -385,8 +385,8 @@ fn an_origin_that_speaks_http2_only_and_ends_its_connections_gets_one_for_each_r
 }
 
 /// A server that answers each request with its body, one after the other; one that is bad, of each twenty, ends the connection
-/// with GOAWAY, and with it all those that were not answered.
-fn goaway_by_bad_rows(code: u32) -> Http2Server {
+/// with GOAWAY of this code, or without a word, and with it all those that were not answered.
+fn ended_by_bad_rows(code: Option<u32>) -> Http2Server {
     Http2Server::start(move |_| {
         Http2::Frames(Box::new(move |mut frames| {
             let serve = |frames: &mut Frames| -> std::io::Result<()> {
@@ -399,7 +399,10 @@ fn goaway_by_bad_rows(code: u32) -> Http2Server {
                     }
                     let row: u64 = std::str::from_utf8(&asked.payload).unwrap().parse().unwrap();
                     if row % 20 == 7 {
-                        return frames.send(&goaway(0, code));
+                        return match code {
+                            Some(code) => frames.send(&goaway(0, code)),
+                            None => frames.half_close(),
+                        };
                     }
                     frames.send(&head(asked.stream, 200, &[], false))?;
                     frames.send(&frame(kind::DATA, END_STREAM, asked.stream, &asked.payload))?;
@@ -411,33 +414,43 @@ fn goaway_by_bad_rows(code: u32) -> Http2Server {
     })
 }
 
+/// Fetches 400 rows of such a server. None but the bad ones fails, or uses more than one attempt.
+fn fetch_beside_bad_rows(code: Option<u32>, expected: &[&str]) {
+    let server = ended_by_bad_rows(code);
+    let pace = Pace { parallel_max: 16, ..Pace::default() };
+    let config = Config { pace, shards: Some(1), ..known(config()) };
+    let url = server.url("/");
+    let rows = (0..400).map(move |row| Row {
+        method: Some(Method::Put),
+        body: Some(row.to_string().into_bytes()),
+        ..Row::new(&url)
+    });
+    let bulk = Bulk::new(config).unwrap().input(Input::Rows(Box::new(rows)));
+    let fetched = run(bulk);
+    fetched.assert_complete(400);
+    for record in &fetched.records {
+        let row = record.row.0;
+        assert_eq!(record.attempts, 1, "row {row}");
+        match row % 20 {
+            7 => assert!(expected.contains(&error(record)), "row {row}: {record:?}"),
+            _ => assert_eq!((error(record), body(record)), ("", row.to_string().as_bytes()), "row {row}"),
+        }
+    }
+    assert!(server.connections() <= 3 * 400, "three times at most for each row");
+}
+
 #[test]
 fn goaway_that_one_row_causes_costs_no_other_row_an_attempt() {
     const NO_ERROR: u32 = 0;
     const ENHANCE_YOUR_CALM: u32 = 11;
     for code in [NO_ERROR, ENHANCE_YOUR_CALM] {
-        let server = goaway_by_bad_rows(code);
-        let pace = Pace { parallel_max: 16, ..Pace::default() };
-        let config = Config { pace, shards: Some(1), ..known(config()) };
-        let url = server.url("/");
-        let rows = (0..400).map(move |row| Row {
-            method: Some(Method::Put),
-            body: Some(row.to_string().into_bytes()),
-            ..Row::new(&url)
-        });
-        let bulk = Bulk::new(config).unwrap().input(Input::Rows(Box::new(rows)));
-        let fetched = run(bulk);
-        fetched.assert_complete(400);
-        for record in &fetched.records {
-            let row = record.row.0;
-            assert_eq!(record.attempts, 1, "row {row}");
-            match row % 20 {
-                7 => assert_eq!(error(record), "h2.refused", "row {row}"),
-                _ => assert_eq!((error(record), body(record)), ("", row.to_string().as_bytes())),
-            }
-        }
-        assert!(server.connections() <= 3 * 400, "three times at most for each row");
+        fetch_beside_bad_rows(Some(code), &["h2.refused"]);
     }
+}
+
+#[test]
+fn a_connection_that_is_closed_for_one_row_costs_no_other_row_an_attempt() {
+    fetch_beside_bad_rows(None, &["http.no_response", "http.reset"]);
 }
 
 /// Its handshake for HTTP/1.1 fails, so it gets HTTP/2 again, and asks for HTTP/1.1 again.

@@ -138,8 +138,10 @@ pub fn is_local(url: &Url) -> bool {
 /// differ in any of them never share a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// The TLS settings: roots, verification, client certificate, protocol versions, ALPN.
+    /// The TLS settings: roots, verification, client certificate.
     pub tls: u32,
+    /// The versions of HTTP that may be spoken.
+    pub http: u32,
     /// The way there: a proxy with its credential, a Unix socket, or another address by `--connect-to`.
     pub proxy: u32,
     /// The local address or interface.
@@ -230,6 +232,7 @@ mod tests {
         let plain = Route::default();
         for other in [
             Route { tls: 1, ..plain },
+            Route { http: 1, ..plain },
             Route { proxy: 1, ..plain },
             Route { local: 1, ..plain },
             Route { policy: 1, ..plain },

@@ -1,7 +1,7 @@
 //! Frames of HTTP/2 by hand: what a connection sends, right or wrong, byte by byte.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 /// The preface of a client.
@@ -167,6 +167,15 @@ impl Frames {
     /// The client has closed the connection.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
+    }
+
+    /// Closes the sending direction, without a word.
+    ///
+    /// # Errors
+    ///
+    /// The connection has ended.
+    pub fn half_close(&mut self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Write)
     }
 
     /// What the client still sends, until it closes the connection.

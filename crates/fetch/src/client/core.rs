@@ -25,7 +25,7 @@ use super::runtimes::Runtimes;
 use super::tls::{Numbers, Tls};
 use crate::body::store::Store;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Http};
 use crate::engine::attempt::{Cookies, Terms, attempt, attempt_open};
 use crate::engine::outcome::Outcome;
 use crate::engine::requester::{Requester, Views, run_executor};
@@ -62,6 +62,7 @@ struct Parts {
 /// The settings of one request.
 #[derive(Clone)]
 pub(super) struct Settings {
+    pub(super) http: Http,
     pub(super) timeouts: Limits,
     pub(super) redirect: redirect::Policy,
     pub(super) decodes: bool,
@@ -162,6 +163,7 @@ impl Core {
     pub(super) fn settings(&self) -> Settings {
         let plan = &self.requester().plan;
         Settings {
+            http: plan.http,
             timeouts: plan.timeouts,
             redirect: plan.redirect,
             decodes: plan.decodes,
@@ -309,7 +311,7 @@ impl Core {
         let passed = requester.now() - job.first_ready;
         timeouts.total = timeouts.total.map(|total| (total - passed) + job.spent());
         let terms = Terms {
-            http: requester.plan.http,
+            http: settings.http,
             timeouts,
             redirect: settings.redirect,
             reading: Reading { keep: Keep { case: true, raw: settings.raw_head }, ..requester.plan.reading },

@@ -15,6 +15,8 @@ use crate::engine::outcome::{Incoming, Open};
 use crate::locality::{Locality, ManyThreads};
 use crate::net::alarm::Alarm;
 use crate::net::exchange::Exchange;
+use crate::net::upload::Stall;
+use crate::plan::Limits;
 
 /// A body that is being read.
 pub(super) struct Reading {
@@ -28,6 +30,8 @@ pub(super) struct Reading {
     alarm: Alarm,
     /// The runtime of `alarm`.
     runtime: Option<Id>,
+    /// How long the server may take nothing of what is still to be sent.
+    first_byte: Option<Nanos>,
     /// When the head had come.
     pub(super) began: Nanos,
     /// When the last byte came.
@@ -44,11 +48,11 @@ enum State {
 }
 
 impl Reading {
-    /// `speed` and `max_bytes` are the limits of the body; `decoder` removes its content codings.
+    /// `limits` and `max_bytes` are those of the body; `decoder` removes its content codings.
     pub(super) fn new(
         incoming: Incoming,
         decoder: Option<Decoder>,
-        speed: Option<(u64, Nanos)>,
+        limits: Limits,
         max_bytes: u64,
         alarm: Alarm,
         now: Nanos,
@@ -58,12 +62,23 @@ impl Reading {
         let (state, rest, ended) = match incoming {
             Incoming::Whole(bytes) => (State::Arrived, bytes, Some(now)),
             Incoming::Open(open) => {
-                let pace = Pace::new(speed, now, open.connection.body_bytes());
+                let pace = Pace::new(limits.speed, now, open.connection.body_bytes());
                 (State::Open(open, pace), Bytes::new(), None)
             }
         };
         let (intake, runtime) = (Intake::new(decoder, wanted, 0), ManyThreads::runtime());
-        Self { intake, rest, has_more: false, state, is_coded, alarm, runtime, began: now, ended }
+        Self {
+            intake,
+            rest,
+            has_more: false,
+            state,
+            is_coded,
+            alarm,
+            runtime,
+            first_byte: limits.first_byte,
+            began: now,
+            ended,
+        }
     }
 
     /// How many bytes are still to come, if that is known and they are not decoded.
@@ -108,6 +123,10 @@ impl Reading {
                     State::Open(open, pace)
                 }
                 None => {
+                    let mut stall = Stall::new(open.connection.progress(), clock, self.first_byte);
+                    let finished =
+                        self.alarm.within_that(|| stall.deadline(), open.connection.finish()).await;
+                    finished.map_err(|failure| stall.failure(failure))??;
                     self.ended = Some(core.requester().stamp());
                     attempt::close(core.requester(), open);
                     State::Arrived

@@ -19,6 +19,7 @@ use super::core::{Call, Core, Settings};
 use super::error::RequestError;
 use super::response::Response;
 use super::tls::Tls;
+use crate::config::Http;
 use crate::net::alarm::Alarm;
 use crate::net::request::Prepared;
 
@@ -228,6 +229,13 @@ impl<C> RequestBuilder<C> {
     /// Keep the bytes of the response's head ([`ResponseHead::raw_head`](super::ResponseHead::raw_head)).
     pub fn raw_head(mut self) -> Self {
         self.draft.settings.raw_head = true;
+        self
+    }
+
+    /// The versions of HTTP for this request, whatever the client's settings say. Connections are shared only by requests that may
+    /// speak the same.
+    pub fn http(mut self, http: Http) -> Self {
+        self.settings.http = http;
         self
     }
 

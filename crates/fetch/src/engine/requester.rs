@@ -254,10 +254,10 @@ impl<L: Locality> Requester<L> {
         self.failed_protocol(key).has_left_http2()
     }
 
-    /// Records what the origin of `key` has done, and returns what is known then; the least recently used entry is evicted above
-    /// the limit.
-    pub(crate) fn see(&self, key: &ConnKey, sign: Sign) -> Protocol {
-        let choice = match self.plan.http {
+    /// Records what the origin of `key` has done with requests that may speak `http`, and returns what is known then; the least
+    /// recently used entry is evicted above the limit.
+    pub(crate) fn see(&self, key: &ConnKey, sign: Sign, http: Http) -> Protocol {
+        let choice = match http {
             Http::Negotiated => Choice::Negotiated,
             Http::Http1 | Http::Http2 => Choice::Prescribed,
         };

@@ -85,7 +85,7 @@ impl Alarm {
     /// The same with a deadline that depends on how far the work is. It is asked for whenever the work waits.
     pub(crate) async fn within_that<T>(
         &mut self,
-        deadline: impl Fn() -> Deadline,
+        mut deadline: impl FnMut() -> Deadline,
         work: impl Future<Output = T>,
     ) -> Result<T, Failure> {
         let mut work = pin!(work);

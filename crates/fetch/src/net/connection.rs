@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use overlapped_proto::http1::Head;
@@ -17,6 +18,7 @@ use super::http2::Vacancy;
 use super::link::Link;
 use super::request::Request;
 use super::stream::Look;
+use super::upload::Progress;
 use super::{http1, http2};
 use crate::memory::Share;
 
@@ -176,6 +178,14 @@ impl Connection {
         }
     }
 
+    /// See [`http2::Stream::was_lost_with_others`].
+    pub(crate) fn was_lost_with_others(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(stream) => stream.was_lost_with_others(),
+        }
+    }
+
     /// See [`http2::Stream::reports_first`].
     pub(crate) fn reports_first(&self) -> bool {
         match self {
@@ -212,6 +222,20 @@ impl Exchange for Connection {
         match self {
             Self::Http1(connection) => connection.frame(most).await,
             Self::Http2(stream) => stream.frame(most).await,
+        }
+    }
+
+    async fn finish(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Http1(connection) => connection.finish().await,
+            Self::Http2(stream) => stream.finish().await,
+        }
+    }
+
+    fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Self::Http1(connection) => connection.progress(),
+            Self::Http2(stream) => stream.progress(),
         }
     }
 

@@ -1,16 +1,19 @@
 //! One request and its response on a connection, whatever the version of HTTP.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use overlapped_proto::http1::{Head, Keep, Strictness};
 use overlapped_proto::outcome::Failure;
 
 use super::request::Request;
+use super::upload::Progress;
 use crate::memory::Share;
 
 /// A connection, or one stream of it, as the attempt that makes a request sees it.
 ///
-/// An exchange goes from [`Exchange::send`] over [`Exchange::frame`], until that returns `None`, to [`Exchange::after`].
-/// If one of the two futures is dropped before it is ready, the exchange must be dropped as well.
+/// An exchange goes from [`Exchange::send`] over [`Exchange::frame`], until that returns `None`, and [`Exchange::finish`] to
+/// [`Exchange::after`]. If one of the futures is dropped before it is ready, the exchange must be dropped as well.
 pub(crate) trait Exchange {
     /// Sends `request`, takes its upload, and returns the head of the response; `sent` is called once the request is handed to the system.
     /// An upload that was not begun when it fails may be given back.
@@ -35,6 +38,17 @@ pub(crate) trait Exchange {
     ///
     /// A connection on which this future was dropped before it was ready must be closed.
     async fn frame(&mut self, most: usize) -> Result<Option<Bytes>, Failure>;
+
+    /// Sends what is left of the request after a response that was read to its end, if that is a success (2xx): a server may answer
+    /// before it has read the request, and would otherwise get a part of it. One that has refused the request needs no more of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Exchange::frame`].
+    async fn finish(&mut self) -> Result<(), Failure>;
+
+    /// How far the upload of the last request is sent, if it had one.
+    fn progress(&self) -> Option<Arc<Progress>>;
 
     /// The whole body, if its length is known and it has arrived with the head.
     fn take_arrived(&mut self) -> Option<Bytes>;

@@ -26,8 +26,8 @@ use tokio::runtime::Id;
 use super::exchange::{After, Exchange, Reading};
 use super::request::Request;
 use super::stream::{Look, Socket, Stream};
-use super::tls_failure::{of_identity, told};
-use super::upload::Upload;
+use super::tls_failure::{Identify, of_identity, told};
+use super::upload::{Progress, Upload};
 use crate::memory::Share;
 
 /// The buffers that all connections share which are polled on one thread. They are used within one poll, so a connection
@@ -63,12 +63,16 @@ pub(crate) struct Connection<S> {
     unsent: Option<Box<Chain<Bytes, Bytes>>>,
     /// The rest of its body, if that is produced while it is sent.
     upload: Option<Box<Upload>>,
+    /// How far that is, or was, sent.
+    progress: Option<Arc<Progress>>,
     /// Bytes that were read but not consumed.
     unread: Bytes,
     /// The step of the thread in which the last read emptied the socket; `None` if it may not have.
     emptied_in: Option<u64>,
     /// The body of the last response; `None` until its head has been read.
     body: Option<Body>,
+    /// The last response is a success.
+    succeeded: bool,
     /// True if the server accepts another request after the body.
     keeps_alive: bool,
     /// The write error after which nothing can be sent.
@@ -77,6 +81,8 @@ pub(crate) struct Connection<S> {
     pub(crate) remote: Option<SocketAddr>,
     /// How a proxy at the other end forwards requests; `None`: the server is there.
     pub(crate) forwarding: Option<Arc<Forwarding>>,
+    /// Whether the server may have got a client certificate.
+    pub(crate) identify: Identify,
     /// When it was opened.
     pub(crate) opened: Nanos,
     /// Bytes of bodies consumed, including their framing.
@@ -114,6 +120,7 @@ impl<S: Socket> Exchange for Connection<S> {
     ) -> Result<Head, Failure> {
         let mut reader = HeadReader::new(request.head.method(), reading.strictness).keeping(reading.keep);
         (self.body, self.heard, self.upload) = (None, false, request.upload.take());
+        self.progress = self.upload.as_deref().map(Upload::progress);
         let mut begun = Vec::new();
         let mut sent = Some(sent);
         let mut request = Some(&*request);
@@ -128,6 +135,7 @@ impl<S: Socket> Exchange for Connection<S> {
             self.poll_head(&mut reader, &mut begun, share, cx)
         })
         .await;
+        self.succeeded = head.as_ref().is_ok_and(|head| (200..300).contains(&head.status));
         share.set(head.as_ref().map_or(0, |head| head.headers.bytes() + head.raw.len()));
         sent.take().into_iter().for_each(|sent| sent());
         self.answers = self.answers.saturating_add(1);
@@ -140,6 +148,21 @@ impl<S: Socket> Exchange for Connection<S> {
             self.poll_frame(most, cx)
         })
         .await
+    }
+
+    async fn finish(&mut self) -> Result<(), Failure> {
+        if !self.succeeded {
+            return Ok(());
+        }
+        poll_fn(|cx| {
+            self.poll_send(cx)?;
+            if self.is_sent() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    fn progress(&self) -> Option<Arc<Progress>> {
+        self.progress.clone()
     }
 
     fn take_arrived(&mut self) -> Option<Bytes> {
@@ -207,13 +230,16 @@ impl<S: Socket> Connection<S> {
             runtime,
             unsent: None,
             upload: None,
+            progress: None,
             unread: Bytes::new(),
             emptied_in: None,
             body: None,
+            succeeded: false,
             keeps_alive: true,
             broken: None,
             remote,
             forwarding: None,
+            identify: Identify::No,
             opened,
             body_bytes: 0,
             idle_since: opened,
@@ -271,7 +297,7 @@ impl<S: Socket> Connection<S> {
             }
             let most = if share.is_short() { limits::READ_BYTES_SHORT } else { limits::READ_BYTES };
             let mut block = ready!(self.poll_read(most, cx)).map_err(|error| {
-                let identity = of_identity(&error).filter(|_| self.answers == 0);
+                let identity = of_identity(&error, self.identify).filter(|_| self.answers == 0);
                 identity.unwrap_or_else(|| head_failure(&error, self.heard))
             })?;
             if block.is_empty() {
@@ -352,7 +378,13 @@ impl<S: Socket> Connection<S> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         while !self.is_sent() {
             if let Some(unsent) = &mut self.unsent {
-                match poll_write_all(&mut self.stream, &mut **unsent, cx) {
+                let before = unsent.remaining();
+                let written = poll_write_all(&mut self.stream, &mut **unsent, cx);
+                if let Some(progress) = &self.progress {
+                    progress.took(before - unsent.remaining());
+                    progress.waits_for_server(written.is_pending());
+                }
+                match written {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => (self.broken, self.upload) = (Some(error), None),
@@ -360,7 +392,10 @@ impl<S: Socket> Connection<S> {
                 self.unsent = None;
             } else if let Some(upload) = &mut self.upload {
                 match upload.poll_framed(cx) {
-                    Poll::Pending => return Ok(()),
+                    Poll::Pending => {
+                        upload.waits();
+                        return Ok(());
+                    }
                     Poll::Ready(Ok(Some((before, data)))) => self.unsent = Some(Box::new(before.chain(data))),
                     Poll::Ready(Ok(None)) => self.upload = None,
                     Poll::Ready(Err(error)) => {

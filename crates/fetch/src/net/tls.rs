@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 use webpki::EndEntityCert;
 
-use super::tls_failure::{SelfSigned, of_handshake};
+use super::tls_failure::{Identify, SelfSigned, of_handshake};
 use super::tls_pinned;
 use crate::error::Error;
 
@@ -46,14 +46,6 @@ struct Roots {
     store: RootCertStore,
     /// Those that have signed themselves: a server may present one of them.
     own: Vec<CertificateDer<'static>>,
-}
-
-/// Whether a server that asks for a client certificate gets one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Identify {
-    Yes,
-    /// It is not the server that the certificate was given for: a proxy, or where a redirect to another origin led.
-    No,
 }
 
 /// The protocols that are offered in a handshake (RFC 7301), the preferred one first.
@@ -144,6 +136,11 @@ impl Trust {
         self.identity.is_some()
     }
 
+    /// Whether a certificate is sent where one may be.
+    pub(crate) fn identifies_by(&self, identify: Identify) -> Identify {
+        if self.identifies() { identify } else { Identify::No }
+    }
+
     /// True if the certificate of `host` is verified.
     pub(crate) fn verifies(&self, host: &str) -> bool {
         !self.verifies_none && !self.is_insecure(host)
@@ -178,7 +175,7 @@ impl Trust {
         })?;
         let connector = TlsConnector::from(config);
         let session = connector.with_alpn(alpn.names()).connect(name, stream);
-        session.await.map_err(|error| of_handshake(&error, bare))
+        session.await.map_err(|error| of_handshake(&error, bare, self.identifies_by(identify)))
     }
 }
 

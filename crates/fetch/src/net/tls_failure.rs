@@ -11,6 +11,15 @@ use overlapped_proto::{record, sanitize};
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError, PeerIncompatible};
 
+/// Whether a server that asks for a client certificate gets one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Identify {
+    Yes,
+    /// There is none, or it is not the server that the certificate was given for: a proxy, or where a redirect to another origin led.
+    #[default]
+    No,
+}
+
 /// A self-signed certificate, which rustls reports as one of an unknown authority.
 #[derive(Debug)]
 pub(super) struct SelfSigned;
@@ -23,9 +32,9 @@ impl fmt::Display for SelfSigned {
 
 impl std::error::Error for SelfSigned {}
 
-/// The failure of a handshake with `host`.
+/// The failure of a handshake with `host`, for which the client may have sent a certificate.
 #[expect(clippy::wildcard_enum_match_arm, reason = "kinds come with new versions of the library")]
-pub(super) fn of_handshake(error: &io::Error, host: &str) -> Failure {
+pub(super) fn of_handshake(error: &io::Error, host: &str, identify: Identify) -> Failure {
     let Some(tls) = tls_error(error) else {
         let what = match error.kind() == io::ErrorKind::UnexpectedEof {
             true => format!("{host} ended the connection during the TLS handshake"),
@@ -35,6 +44,9 @@ pub(super) fn of_handshake(error: &io::Error, host: &str) -> Failure {
         return Failure::new(ErrorKind::TlsReset, what);
     };
     match tls {
+        rustls::Error::AlertReceived(AlertDescription::DecryptError) if identify == Identify::Yes => {
+            Failure::new(ErrorKind::TlsHandshake, format!("no TLS with {host}: {UNVERIFIED}"))
+        }
         rustls::Error::InvalidCertificate(certificate) => {
             Failure::new(ErrorKind::TlsCertificate, of_certificate(certificate, host))
         }
@@ -77,11 +89,20 @@ fn is_transient(error: &rustls::Error) -> bool {
     }
 }
 
-/// The failure of the first request of a connection, if the server has refused the certificate of the client, or wants one. With
-/// TLS 1.3 the client learns this only when it reads the response.
-pub(crate) fn of_identity(error: &io::Error) -> Option<Failure> {
+/// What a server means by `decrypt_error` that was sent a certificate.
+const UNVERIFIED: &str = "the server cannot verify the client certificate: another authority than the one it knows by this name has \
+                          signed it";
+
+/// The failure of the first request of a connection, if the server has refused the certificate of the client, which may have been
+/// sent, or wants one. With TLS 1.3 the client learns this only when it reads the response.
+pub(crate) fn of_identity(error: &io::Error, identify: Identify) -> Option<Failure> {
     let rustls::Error::AlertReceived(alert) = tls_error(error)? else { return None };
-    is_about_identity(*alert).then(|| Failure::new(ErrorKind::TlsHandshake, of_alert(*alert)))
+    let refused = |what: &'static str| Some(Failure::new(ErrorKind::TlsHandshake, what));
+    match (*alert, identify) {
+        (AlertDescription::DecryptError, Identify::Yes) => refused(UNVERIFIED),
+        (alert, Identify::Yes | Identify::No) if is_about_identity(alert) => refused(of_alert(alert)),
+        (_, Identify::Yes | Identify::No) => None,
+    }
 }
 
 fn is_about_identity(alert: AlertDescription) -> bool {
@@ -246,7 +267,8 @@ mod tests {
     use super::*;
 
     fn told_of(error: rustls::Error) -> String {
-        let failure = of_handshake(&io::Error::new(io::ErrorKind::InvalidData, error), "a.test");
+        let failure =
+            of_handshake(&io::Error::new(io::ErrorKind::InvalidData, error), "a.test", Identify::No);
         failure.message.into()
     }
 
@@ -283,7 +305,8 @@ mod tests {
     fn what_may_go_better_is_told_apart() {
         use io::ErrorKind as I;
         use rustls::Error as E;
-        let kind = |error: E| of_handshake(&io::Error::new(I::InvalidData, error), "a.test").kind;
+        let kind =
+            |error: E| of_handshake(&io::Error::new(I::InvalidData, error), "a.test", Identify::No).kind;
         let transient = [A::InternalError, A::UserCanceled, A::CloseNotify, A::BadRecordMac, A::DecryptError];
         let permanent = [A::HandshakeFailure, A::ProtocolVersion, A::UnrecognisedName, A::AccessDenied];
         for alert in transient {
@@ -294,7 +317,11 @@ mod tests {
         }
         for broken in [I::UnexpectedEof, I::ConnectionReset, I::ConnectionAborted, I::BrokenPipe, I::TimedOut]
         {
-            assert_eq!(of_handshake(&broken.into(), "a.test").kind, ErrorKind::TlsReset, "{broken:?}");
+            assert_eq!(
+                of_handshake(&broken.into(), "a.test", Identify::Yes).kind,
+                ErrorKind::TlsReset,
+                "{broken:?}"
+            );
         }
         assert_eq!(kind(E::DecryptError), ErrorKind::TlsReset);
         for settled in [

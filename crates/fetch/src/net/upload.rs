@@ -1,12 +1,19 @@
 //! The body of a request that is produced while it is sent.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::{CHUNK_END, LAST_CHUNK, write_chunk_size};
+use overlapped_proto::outcome::Failure;
 use overlapped_proto::request::BodyLength;
+use overlapped_proto::time::Nanos;
+
+use super::alarm::Deadline;
+use crate::clock::Clock;
 
 /// Where such a body comes from.
 pub(crate) trait Source: Send {
@@ -23,20 +30,107 @@ pub(crate) struct Upload {
     sent: u64,
     ended: bool,
     has_begun: bool,
+    progress: Arc<Progress>,
+}
+
+/// How far a body is sent, for those who watch it while a connection has it.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Bytes that the system has taken.
+    taken: AtomicU64,
+    /// It waits for the server, not for its source.
+    is_held_up: AtomicBool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { taken: AtomicU64::new(0), is_held_up: AtomicBool::new(true) }
+    }
+}
+
+impl Progress {
+    pub(crate) fn took(&self, bytes: usize) {
+        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What sending waits for.
+    pub(crate) fn waits_for_server(&self, it_does: bool) {
+        self.is_held_up.store(it_does, Ordering::Relaxed);
+    }
+}
+
+/// Notices a server that takes no more of a body. It is asked whenever the sending waits.
+pub(crate) struct Stall {
+    progress: Option<Arc<Progress>>,
+    clock: Clock,
+    limit: Option<Nanos>,
+    /// What had been taken, and since when.
+    seen: Option<(u64, Nanos)>,
+}
+
+impl Stall {
+    pub(crate) fn new(progress: Option<Arc<Progress>>, clock: Clock, limit: Option<Nanos>) -> Self {
+        Self { progress, clock, limit, seen: None }
+    }
+
+    /// When the server must have taken more.
+    pub(crate) fn deadline(&mut self) -> Deadline {
+        let Some(progress) = &self.progress else { return Deadline::NEVER };
+        if !progress.is_held_up.load(Ordering::Relaxed) {
+            self.seen = None;
+            return Deadline::NEVER;
+        }
+        let taken = progress.taken.load(Ordering::Relaxed);
+        let since = match self.seen {
+            Some((before, since)) if before == taken => since,
+            Some(_) | None => self.clock.now(),
+        };
+        self.seen = Some((taken, since));
+        Deadline::after(since, self.limit, ErrorKind::TimeoutFirstByte)
+    }
+
+    /// What missing that deadline means.
+    pub(crate) fn failure(&self, failure: Failure) -> Failure {
+        match self.limit {
+            Some(limit) if failure.kind == ErrorKind::TimeoutFirstByte => {
+                let limit = std::time::Duration::from(limit);
+                let told =
+                    format!("the server took no more of the body to send: {limit:?} (--first-byte-timeout)");
+                Failure::new(failure.kind, told)
+            }
+            Some(_) | None => failure,
+        }
+    }
 }
 
 impl Upload {
     pub(crate) fn new(source: Box<dyn Source>, length: BodyLength) -> Self {
-        Self { source: Mutex::new(source), length, sent: 0, ended: false, has_begun: false }
+        Self {
+            source: Mutex::new(source),
+            length,
+            sent: 0,
+            ended: false,
+            has_begun: false,
+            progress: Arc::default(),
+        }
     }
 
     pub(crate) fn length(&self) -> BodyLength {
         self.length
     }
 
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
     /// True once its source was asked for anything: it cannot be sent from its beginning again.
     pub(crate) fn has_begun(&self) -> bool {
         self.has_begun
+    }
+
+    /// Its source has no more for now.
+    pub(crate) fn waits(&self) {
+        self.progress.waits_for_server(false);
     }
 
     /// The next piece, not empty; `None` once the body is complete. To be called again after each piece.

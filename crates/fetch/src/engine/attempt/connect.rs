@@ -19,7 +19,8 @@ use crate::net::alarm::Deadline;
 use crate::net::http1::Forwarding;
 use crate::net::link::Link;
 use crate::net::stream::Stream;
-use crate::net::tls::{Alpn, Identify, chose_http1, chose_http2};
+use crate::net::tls::{Alpn, chose_http1, chose_http2};
+use crate::net::tls_failure::Identify;
 use crate::net::{connect, http1, http2, tunnel};
 
 /// The stream to a server, or to the proxy that forwards requests to it.
@@ -43,14 +44,18 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         };
         let remote = self.outcome.wire.remote;
         let requester = self.requester;
+        let trust = self.terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
+        let identify = match key.origin.scheme() {
+            Scheme::Https => trust.identifies_by(self.identify()),
+            Scheme::Http => Identify::No,
+        };
         let mut is_http2 = self.terms.http == Http::Http2 && way.forwarding.is_none();
         let stream = match (key.origin.scheme(), way.link) {
             (Scheme::Https, link) => {
                 self.outcome.connecting = self.step(ErrorKind::TlsTimeout);
-                let trust = self.terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);
                 let limit = self.terms.timeouts.tls;
                 let deadline = Deadline::after(requester.now(), limit, ErrorKind::TlsTimeout);
-                let handshake = trust.handshake(key.origin.host(), link, alpn, self.identify());
+                let handshake = trust.handshake(key.origin.host(), link, alpn, identify);
                 let tls = self.alarm.within(deadline, handshake).await??;
                 self.outcome.watch.tls(requester.stamp());
                 is_http2 |= chose_http2(&tls);
@@ -72,7 +77,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let now = requester.now();
         if is_http2 {
             let (windows, home) = (requester.plan.windows, requester.home()?);
-            let opened = http2::open(stream, windows, key.clone(), remote, now, home);
+            let opened = http2::open(stream, windows, identify, key.clone(), remote, now, home);
             let deadline = Deadline::after(now, self.terms.timeouts.connect, ErrorKind::ConnectTimeout);
             let connection = self.alarm.within(deadline, opened).await??;
             return Ok(match self.is_alone {
@@ -81,10 +86,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             });
         }
         if alpn == Alpn::Both && key.origin.scheme() == Scheme::Https {
-            requester.see(key, Sign::ChoseHttp1);
+            requester.see(key, Sign::ChoseHttp1, self.terms.http);
         }
         let mut connection = http1::Connection::new(stream, L::runtime(), remote, now);
-        connection.forwarding = way.forwarding;
+        (connection.forwarding, connection.identify) = (way.forwarding, identify);
         Ok(Lease::Exclusive(Box::new(Connection::Http1(connection))))
     }
 

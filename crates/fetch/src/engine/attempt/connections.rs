@@ -46,14 +46,15 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
 
     /// True if the origin is spoken to over HTTP/1.1 from now on, because it wants that on this connection.
     pub(super) fn leaves_http2(&self, key: &ConnKey, connection: &Connection) -> bool {
-        connection.wants_http1() && self.requester.see(key, Sign::WantsHttp1).has_left_http2()
+        connection.wants_http1()
+            && self.requester.see(key, Sign::WantsHttp1, self.terms.http).has_left_http2()
     }
 
     /// True if the connection ended by an error of HTTP/2 while other requests were on it, which may have caused it.
     pub(super) fn broke_with_others(&self, key: &ConnKey, connection: &Connection) -> bool {
         let broke = connection.broke_with_others();
         if broke && connection.reports_first() {
-            self.requester.see(key, Sign::Broke);
+            self.requester.see(key, Sign::Broke, self.terms.http);
         }
         broke
     }
@@ -116,7 +117,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             let mut connection = match self.connect(key, known).await {
                 // An origin that was left to HTTP/1.1 for its broken connections may speak HTTP/2 only.
                 Err(failure) if failure.kind == ErrorKind::TlsHandshake && known == Protocol::Broken => {
-                    let known = requester.see(key, Sign::RefusesHttp1);
+                    let known = requester.see(key, Sign::RefusesHttp1, self.terms.http);
                     self.connect(key, known).await?
                 }
                 connected => connected?,

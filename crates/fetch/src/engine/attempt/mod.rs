@@ -28,6 +28,7 @@ pub(crate) use self::terms::{Cookies, Terms};
 use super::outcome::{Open, Outcome};
 use super::requester::Requester;
 use crate::body::rest::rest;
+use crate::config::Http;
 use crate::locality::Locality;
 use crate::memory::Share;
 use crate::net::Connection;
@@ -35,7 +36,7 @@ use crate::net::alarm::{Alarm, Deadline};
 use crate::net::exchange::Exchange;
 use crate::net::file_body;
 use crate::net::request::Request;
-use crate::net::upload::Upload;
+use crate::net::upload::{Stall, Upload};
 use crate::trace::Trace;
 
 /// The status of a response that is a part of the body.
@@ -165,6 +166,13 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             route.tls = 2 * number + u32::from(trust.identifies() && self.job.crossed_origin);
         }
         let requester = self.requester;
+        if self.terms.http != requester.plan.http {
+            route.http = match self.terms.http {
+                Http::Negotiated => 1,
+                Http::Http1 => 2,
+                Http::Http2 => 3,
+            };
+        }
         // A Unix socket leads to one server alone.
         let found = requester.plan.proxies.of(&self.job.url).filter(|_| requester.plan.unix_socket.is_none());
         (self.proxy, route.proxy) = match self.terms.proxy {
@@ -198,13 +206,23 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             }
             Decision::Fail(failure) => Err(failure),
             Decision::Stay if self.purpose == Purpose::Open => {
+                // A caller may not read a body that is empty.
+                if connection.bytes_left() == Some(0) {
+                    self.finish(&mut connection).await?;
+                }
                 self.open(key, connection);
                 return Ok(());
             }
             Decision::Stay => match self.judge_range(&connection) {
                 Ok(length) => {
                     let kept = self.keep(&mut connection, &mut share).await;
-                    kept.and_then(|kept| length.map_or(Ok(()), |bytes| self.check_part(bytes)).map(|()| kept))
+                    let kept = kept.and_then(|kept| {
+                        length.map_or(Ok(()), |bytes| self.check_part(bytes)).map(|()| kept)
+                    });
+                    match kept {
+                        Ok(true) => self.finish(&mut connection).await.map(|()| true),
+                        Ok(false) | Err(_) => kept,
+                    }
                 }
                 Err(failure) => Err(failure),
             },
@@ -248,7 +266,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         };
         self.uploads = given.is_some();
         let mut pooled = self.lease(key).await?;
-        let (mut resends, mut breaks) = (0, 0);
+        let (mut resends, mut breaks, mut losses) = (0, 0, 0);
         loop {
             let is_pooled = pooled.is_some();
             let mut connection = match pooled.take() {
@@ -297,6 +315,16 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 // After that many, it gets a connection of its own.
                 breaks += 1;
                 pooled = self.lease(key).await?;
+            } else if connection.was_lost_with_others()
+                && losses < limits::H2_LOST_MAX
+                && is_idle_race(failure.kind)
+                && !connection.is_answered()
+                && self.may_repeat()
+            {
+                // The server may have closed it for another request. The last time none can be the reason.
+                losses += 1;
+                self.is_alone = losses == limits::H2_LOST_MAX;
+                pooled = if self.is_alone { None } else { self.lease(key).await? };
             } else if leaves_http2 && self.may_repeat() {
                 // A server of HTTP/1.1 that has chosen HTTP/2: sent again, once.
             } else if is_pooled && is_idle_race(failure.kind) && !connection.is_answered() {
@@ -325,9 +353,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         // How long an upload takes depends on its source: the limit begins when it is over.
         let began = if request.upload.is_some() { OnceLock::new() } else { OnceLock::from(requester.now()) };
         let limit = self.terms.timeouts.first_byte;
+        let mut stall = Stall::new(request.upload.as_deref().map(Upload::progress), requester.clock, limit);
         let deadline = || {
             let after = |began: &Nanos| Deadline::after(*began, limit, ErrorKind::TimeoutFirstByte);
-            began.get().map_or(Deadline::NEVER, after)
+            began.get().map_or_else(|| stall.deadline(), after)
         };
         let watch = &mut self.outcome.watch;
         let outcome = connection.send(request, self.terms.reading, share, || {
@@ -335,9 +364,19 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             watch.send(now);
             began.get_or_init(|| now);
         });
-        let head = self.alarm.within_that(deadline, outcome).await??;
+        let head = self.alarm.within_that(deadline, outcome).await;
+        let head =
+            head.map_err(|failure| if began.get().is_none() { stall.failure(failure) } else { failure })??;
         self.outcome.watch.wait(requester.stamp());
         Ok(head)
+    }
+
+    /// Sends the rest of the request, if the response that was read to its end is a success.
+    async fn finish(&mut self, connection: &mut Connection) -> Result<(), Failure> {
+        let mut stall =
+            Stall::new(connection.progress(), self.requester.clock, self.terms.timeouts.first_byte);
+        let finished = self.alarm.within_that(|| stall.deadline(), connection.finish()).await;
+        finished.map_err(|failure| stall.failure(failure))?
     }
 
     /// In a durable run, records a request that must not be sent twice in the write-ahead log.

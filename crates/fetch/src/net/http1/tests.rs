@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use super::super::pipe::Pipe;
 use super::*;
 use crate::memory::Memory;
-use crate::net::tls::{Alpn, Identify, Trust};
+use crate::net::tls::{Alpn, Trust};
+use crate::net::tls_failure::Identify;
 
 fn connection<S: Socket>(stream: Stream<S>) -> Connection<S> {
     Connection::new(stream, None, Some((Ipv4Addr::LOCALHOST, 1).into()), Nanos::ZERO)

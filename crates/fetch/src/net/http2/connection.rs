@@ -16,6 +16,7 @@ use super::meter::{Meter, Received};
 use super::shared::Shared;
 use super::stream::Stream;
 use crate::net::stream::{self, Socket};
+use crate::net::tls_failure::Identify;
 
 /// What a server may send before it is read, in bytes: the windows of flow control, and a head, which has none.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,7 @@ impl Windows {
 pub(crate) async fn open<S: Socket + Send + 'static>(
     mut stream: stream::Stream<S>,
     windows: Windows,
+    identify: Identify,
     key: ConnKey,
     remote: Option<SocketAddr>,
     now: Nanos,
@@ -74,7 +76,7 @@ pub(crate) async fn open<S: Socket + Send + 'static>(
             Failure::new(ErrorKind::Resource, message)
         })?;
     }
-    let received = Arc::new(Received::new(windows.head));
+    let received = Arc::new(Received::new(windows.head, identify));
     let socket = Meter::new(stream, Arc::clone(&received));
     let broken =
         |error: h2::Error| Failure::new(ErrorKind::HttpReset, format!("HTTP/2 cannot begin: {error}"));

@@ -11,7 +11,7 @@ use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::tls_failure::{of_identity, told};
+use crate::net::tls_failure::{Identify, of_identity, told};
 
 /// What is known of the bytes that were received. The task of the connection and its streams share it; see
 /// [`Shared`](super::shared::Shared) about the order of the accesses.
@@ -19,6 +19,8 @@ use crate::net::tls_failure::{of_identity, told};
 pub(super) struct Received {
     /// The most bytes of a head, which were announced.
     head_bytes_max: usize,
+    /// Whether the server may have got a client certificate.
+    identify: Identify,
     /// Frames that belong to no response, since a request or a response has last moved on.
     idle_frames: AtomicU32,
     /// Too many of them.
@@ -32,8 +34,8 @@ pub(super) struct Received {
 }
 
 impl Received {
-    pub(super) fn new(head_bytes_max: u32) -> Self {
-        Self { head_bytes_max: head_bytes_max as usize, ..Self::default() }
+    pub(super) fn new(head_bytes_max: u32, identify: Identify) -> Self {
+        Self { head_bytes_max: head_bytes_max as usize, identify, ..Self::default() }
     }
 
     pub(super) fn head_bytes_max(&self) -> usize {
@@ -145,7 +147,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         let meter = self.get_mut();
         let before = buf.filled().len();
         if let Err(error) = ready!(Pin::new(&mut meter.socket).poll_read(cx, buf)) {
-            if let Some(failure) = of_identity(&error).filter(|_| !meter.has_begun) {
+            let failure = of_identity(&error, meter.received.identify);
+            if let Some(failure) = failure.filter(|_| !meter.has_begun) {
                 meter.received.refusal.get_or_init(|| failure);
             }
             return Poll::Ready(Err(io::Error::new(error.kind(), told(&error))));

@@ -30,7 +30,9 @@ pub(super) struct Shared {
     pub(super) has_ended: AtomicBool,
     /// Requests on it when it ended by an error, as the first of them has counted; 0: it did not.
     pub(super) broken_with: AtomicUsize,
-    /// That was reported for its origin.
+    /// Requests on it when it ended without a word, as the first of them has counted; 0: it did not.
+    pub(super) lost_with: AtomicUsize,
+    /// That it broke was reported for its origin.
     pub(super) is_reported: AtomicBool,
     /// It gets no more requests: a stream was reset with `HTTP_1_1_REQUIRED`.
     pub(super) is_left: AtomicBool,
@@ -58,6 +60,7 @@ impl Shared {
             answers: AtomicUsize::new(0),
             has_ended: AtomicBool::new(false),
             broken_with: AtomicUsize::new(0),
+            lost_with: AtomicUsize::new(0),
             is_reported: AtomicBool::new(false),
             is_left: AtomicBool::new(false),
         }

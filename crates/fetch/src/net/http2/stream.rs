@@ -24,7 +24,7 @@ use super::{failure, message};
 use crate::memory::Share;
 use crate::net::exchange::{After, Exchange, Reading};
 use crate::net::request::Request;
-use crate::net::upload::Upload;
+use crate::net::upload::{Progress, Upload};
 
 /// A lease of one stream of a connection; in the pool, the connection itself.
 pub(crate) struct Stream {
@@ -38,6 +38,8 @@ pub(crate) struct Stream {
     /// What is still to be sent of it: these bytes, and then what is produced meanwhile.
     unsent: Bytes,
     upload: Option<Box<Upload>>,
+    /// How far that is, or was, sent.
+    progress: Option<Arc<Progress>>,
     response: Option<ResponseFuture>,
     interim: u32,
     body: Option<RecvStream>,
@@ -47,6 +49,8 @@ pub(crate) struct Stream {
     left: Option<u64>,
     /// A response to this request has no body.
     is_bodiless: bool,
+    /// The response is a success.
+    succeeded: bool,
     is_done: bool,
     is_answered: bool,
     body_bytes: u64,
@@ -61,12 +65,14 @@ impl Stream {
             sending: None,
             unsent: Bytes::new(),
             upload: None,
+            progress: None,
             response: None,
             interim: 0,
             body: None,
             piece: None,
             left: None,
             is_bodiless: false,
+            succeeded: false,
             is_done: false,
             is_answered: false,
             body_bytes: 0,
@@ -134,6 +140,12 @@ impl Stream {
         self.shared.broken_with.load(Ordering::Relaxed) > 1
     }
 
+    /// True if the connection has ended without GOAWAY and without an error of HTTP/2, and other requests were on it: the server may
+    /// have closed it for one of them.
+    pub(crate) fn was_lost_with_others(&self) -> bool {
+        self.shared.lost_with.load(Ordering::Relaxed) > 1
+    }
+
     /// True for the first request of the connection that asks.
     pub(crate) fn reports_first(&self) -> bool {
         !self.shared.is_reported.swap(true, Ordering::Relaxed)
@@ -141,11 +153,15 @@ impl Stream {
 
     /// To be called with each error, before requests on the connection end by it.
     fn note(&self, error: &h2::Error) {
-        if failure::breaks_connection(error, &self.shared.received) {
-            let (counted, leased) = (&self.shared.broken_with, self.leased());
-            // An error: another request has counted.
-            let _ = counted.compare_exchange(0, leased, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        let counted = if failure::breaks_connection(error, &self.shared.received) {
+            &self.shared.broken_with
+        } else if error.is_io() {
+            &self.shared.lost_with
+        } else {
+            return;
+        };
+        // An error: another request has counted.
+        let _ = counted.compare_exchange(0, self.leased(), Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn failed_head(&self, error: &h2::Error) -> Failure {
@@ -178,7 +194,10 @@ impl Stream {
         while let Some(stream) = &mut self.sending {
             if let Some(upload) = self.upload.as_mut().filter(|_| self.unsent.is_empty()) {
                 match upload.poll_piece(cx) {
-                    Poll::Pending => return Ok(()),
+                    Poll::Pending => {
+                        upload.waits();
+                        return Ok(());
+                    }
                     Poll::Ready(Ok(Some(data))) => self.unsent = data,
                     Poll::Ready(Ok(None)) => self.upload = None,
                     Poll::Ready(Err(error)) => {
@@ -191,7 +210,11 @@ impl Stream {
             let mut room = 0;
             if !self.unsent.is_empty() {
                 stream.reserve_capacity(self.unsent.len().min(limits::H2_SEND_BYTES_MAX));
-                room = match stream.poll_capacity(cx) {
+                let capacity = stream.poll_capacity(cx);
+                if let Some(progress) = &self.progress {
+                    progress.waits_for_server(capacity.is_pending());
+                }
+                room = match capacity {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(Some(Ok(room))) => room,
                     Poll::Ready(Some(Err(_)) | None) => {
@@ -203,6 +226,9 @@ impl Stream {
             let part = self.unsent.split_to(room.min(self.unsent.len()));
             let is_last = self.unsent.is_empty() && self.upload.is_none();
             self.shared.received.progress();
+            if let Some(progress) = &self.progress {
+                progress.took(part.len());
+            }
             if stream.send_data(part, is_last).is_err() || is_last {
                 (self.sending, self.upload) = (None, None);
             }
@@ -294,6 +320,7 @@ impl Exchange for Stream {
     ) -> Result<Head, Failure> {
         self.is_bodiless = *request.head.method() == Method::Head;
         (self.unsent, self.upload) = (request.body.clone(), request.upload.take());
+        self.progress = self.upload.as_deref().map(Upload::progress);
         let mut sent = Some(sent);
         let head = poll_fn(|cx| {
             if self.response.is_none() {
@@ -309,6 +336,7 @@ impl Exchange for Stream {
         if head.is_err() {
             request.upload = self.upload.take().filter(|upload| !upload.has_begun());
         }
+        self.succeeded = head.as_ref().is_ok_and(|head| (200..300).contains(&head.status));
         share.set(head.as_ref().map_or(0, |head| head.headers.bytes()));
         sent.take().into_iter().for_each(|sent| sent());
         head
@@ -320,6 +348,21 @@ impl Exchange for Stream {
             self.poll_frame(cx)
         })
         .await
+    }
+
+    async fn finish(&mut self) -> Result<(), Failure> {
+        if !self.succeeded {
+            return Ok(());
+        }
+        poll_fn(|cx| {
+            self.poll_upload(cx)?;
+            if self.sending.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    fn progress(&self) -> Option<Arc<Progress>> {
+        self.progress.clone()
     }
 
     /// A body of one frame, with which the stream ends.
