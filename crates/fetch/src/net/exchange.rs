@@ -47,7 +47,7 @@ pub(crate) trait Exchange {
     /// As [`Exchange::frame`].
     async fn finish(&mut self) -> Result<(), Failure>;
 
-    /// How far the upload of the last request is sent, if it had one.
+    /// How far the body of the last request is sent, if that was not sent at once.
     fn progress(&self) -> Option<Arc<Progress>>;
 
     /// The whole body, if its length is known and it has arrived with the head.

@@ -362,6 +362,7 @@ impl<S: Socket> Connection<S> {
             Poll::Pending => {
                 let (head, body) = unsent.into_inner();
                 self.unsent = Some(Box::new(Buf::chain(Bytes::copy_from_slice(head), body)));
+                self.progress.get_or_insert_default();
             }
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => (self.broken, self.upload) = (Some(error), None),

@@ -320,7 +320,8 @@ impl Exchange for Stream {
     ) -> Result<Head, Failure> {
         self.is_bodiless = *request.head.method() == Method::Head;
         (self.unsent, self.upload) = (request.body.clone(), request.upload.take());
-        self.progress = self.upload.as_deref().map(Upload::progress);
+        let held = || (!self.unsent.is_empty()).then(Arc::default);
+        self.progress = self.upload.as_deref().map(Upload::progress).or_else(held);
         let mut sent = Some(sent);
         let head = poll_fn(|cx| {
             if self.response.is_none() {
