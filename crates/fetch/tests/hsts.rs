@@ -96,6 +96,25 @@ fn redirects_to_a_known_host_go_over_https() {
     assert_eq!(chain, [(&*urls[1], 302)]);
 }
 
+/// It sends to http what comes over https, and wants https for what comes over http.
+#[test]
+fn a_host_that_redirects_to_http_and_wants_https_is_no_endless_loop() {
+    let server = Server::builder()
+        .tls_name("a.test")
+        .tls()
+        .handler("/", |request| {
+            let host = request.header("host").unwrap().to_owned();
+            let fields =
+                [("strict-transport-security", "max-age=9"), ("location", &*format!("http://{host}/"))];
+            Script::response(302, &fields, "")
+        })
+        .start();
+    let url = format!("https://a.test:{}/", server.addr().port());
+    let record = &fetch(config(&server), [url]).records[0];
+    assert_eq!((error(record), record.chain.len()), ("redirect.too_many", 10));
+    assert!(upgraded(record) && server.requests() == 11);
+}
+
 #[test]
 fn a_client_knows_hosts_too() {
     let server = strict("max-age=1000");
