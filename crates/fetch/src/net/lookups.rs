@@ -149,7 +149,9 @@ mod tests {
         let look_up = || -> LookUp {
             let (lookups, stuck) = (lookups.clone(), Arc::clone(&stuck));
             Box::pin(async move {
-                let work = move || drop(stuck.lock().unwrap_or_else(PoisonError::into_inner).recv());
+                let work = move || {
+                    let _ = stuck.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                };
                 lookups.run(clock, work).await
             })
         };
