@@ -139,6 +139,8 @@ pub struct Response {
     pub undecoded: bool,
     /// Keep the bytes of the head as they came ([`Record::raw_head`](overlapped_proto::record::Record::raw_head)).
     pub raw_head: bool,
+    /// Keep the request, without its credentials ([`Record::sent`](overlapped_proto::record::Record::sent)).
+    pub sent: bool,
     /// Compute the SHA-256 of the body that is kept.
     pub sha256: bool,
     /// Decoded bytes of a body before it fails as `body.too_large`.
@@ -356,6 +358,7 @@ impl Default for Response {
             body: true,
             undecoded: false,
             raw_head: false,
+            sent: false,
             sha256: false,
             max_bytes: limits::BODY_BYTES_MAX,
             strict_http: false,

@@ -5,7 +5,7 @@
 //! have to wait for an earlier answer.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,6 +101,12 @@ impl Fetch {
         let written = options.extract::<Written>()?;
         let is_written = written.out.is_some();
         let mut config = options.extract::<Options>()?.config()?;
+        let out = written.out.clone();
+        let format = out.as_deref().map(format_of).transpose()?;
+        if let Some(needs) = format.map(Format::needs) {
+            config.response.raw_head = needs.raw_head;
+            config.response.sent = needs.sent;
+        }
         let exchange = Arc::new(Exchange::default());
         let source = Arc::clone(&exchange);
         let input = match path {
@@ -122,7 +128,7 @@ impl Fetch {
             let fitting = raise_open_files_limit(config.pace.parallel_max);
             config.pace.parallel_max = config.pace.parallel_max.min(fitting.max(1));
             let bulk = Bulk::new(config).map_err(|error| exception(&error))?.input(input);
-            let (bulk, sinks) = outputs(bulk, written)?;
+            let (bulk, sinks) = outputs(bulk, written, format)?;
             let bulk = sinks.into_iter().fold(bulk, Bulk::sink);
             bulk.sink(outlet).start().map_err(|error| exception(&error))
         });
@@ -471,21 +477,25 @@ impl Drop for Fetch {
     }
 }
 
+/// The format that the name of an output selects.
+fn format_of(path: &Path) -> PyResult<Format> {
+    let named = path.to_string_lossy();
+    Format::of(&named).or_else(|| path.is_dir().then_some(Format::Files)).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "out={named:?}: the name must end in .ndjson, .jsonl, .csv, .parquet, .arrow, .har, or / for a directory"
+        ))
+    })
+}
+
 /// Opens the outputs of a run.
-fn outputs(bulk: Bulk, written: Written) -> PyResult<(Bulk, Vec<Box<dyn Sink>>)> {
+fn outputs(bulk: Bulk, written: Written, format: Option<Format>) -> PyResult<(Bulk, Vec<Box<dyn Sink>>)> {
     let Written { out, resume, retry_failed, overwrite } = written;
-    let Some(path) = out else {
+    let (Some(path), Some(format)) = (out, format) else {
         if resume || retry_failed || overwrite {
             return Err(PyValueError::new_err("resume, retry_failed and overwrite need an output: out="));
         }
         return Ok((bulk, Vec::new()));
     };
-    let named = path.to_string_lossy();
-    let format = Format::of(&named).or_else(|| path.is_dir().then_some(Format::Files)).ok_or_else(|| {
-        let message =
-            format!("out={named:?}: the name must end in .ndjson, .jsonl, .csv, .parquet, .arrow, or / for a directory");
-        PyValueError::new_err(message)
-    })?;
     let begin = match (overwrite, retry_failed, resume) {
         (true, false, false) => Begin::Overwrite,
         (false, true, _) => Begin::RetryFailed,

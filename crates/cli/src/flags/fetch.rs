@@ -42,7 +42,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "K/N", value_parser = values::shard, help_heading = "Input")]
     pub(crate) shard: Option<Shard>,
 
-    /// Where records go, by suffix: .ndjson .jsonl .csv .parquet .arrow, DIR/ (a file a row), - (NDJSON here); with one URL any other name is the file of its body.
+    /// Where records go, by suffix: .ndjson .jsonl .csv .parquet .arrow .har, DIR/ (a file a row), - (NDJSON here); with one URL any other name is the file of its body.
     #[arg(short, long = "output", value_name = "PATH")]
     pub(crate) outputs: Vec<Output>,
     /// Write the body of one URL to a file named as the end of its path.

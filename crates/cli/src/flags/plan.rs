@@ -239,6 +239,7 @@ fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Config, Error> 
             body: reads_body && !flags.no_body,
             undecoded: needs.undecoded,
             raw_head: needs.raw_head,
+            sent: needs.sent,
             strict_http: flags.strict_http,
             spool: spool(sinks),
             max_bytes: if flags.max_filesize.0 == 0 { u64::MAX } else { flags.max_filesize.0 },
@@ -565,10 +566,10 @@ impl Sinks {
         files.map(|output| output.path.as_path())
     }
 
-    /// The spools of those that are tables.
+    /// The spools of those that are built at the end.
     fn spools(&self) -> Vec<PathBuf> {
-        let tables = self.outputs.iter().filter(|output| output.format.is_table());
-        tables.map(|output| output.format.appended(&output.path).into_owned()).collect()
+        let built = self.outputs.iter().filter(|output| output.format.is_built());
+        built.map(|output| output.format.appended(&output.path).into_owned()).collect()
     }
 }
 

@@ -28,7 +28,7 @@ use crate::sink::{Format, at, begins_with};
 pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
     for output in outputs {
         match output.format {
-            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow => {
+            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => {
                 records(&output.appended(), state.checkpoints.of(&output.id), state.done.len())?;
             }
             Format::Files => files(&output.path, state)?,

@@ -136,6 +136,7 @@ impl Identity {
             fail,
             // What is kept for the outputs, whose formats are compared by themselves.
             raw_head: _,
+            sent: _,
             // Where bytes wait until they are written.
             memory_max: _,
             spool: _,

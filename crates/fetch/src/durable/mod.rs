@@ -157,7 +157,7 @@ impl Output {
     fn holds_files(&self) -> bool {
         match self.format {
             // One that is there is refused when it is opened.
-            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow => false,
+            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => false,
             Format::Files => self.path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
         }
     }
@@ -462,10 +462,10 @@ fn stays(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| output.format == Format::Files)
 }
 
-/// The spools of tables, which are of use as long as the state is.
+/// The spools of outputs that are built at the end; they are of use as long as the state is.
 fn spools(outputs: &[Output]) -> Vec<PathBuf> {
-    let tables = outputs.iter().filter(|output| output.format.is_table());
-    tables.map(|output| output.appended().into_owned()).collect()
+    let built = outputs.iter().filter(|output| output.format.is_built());
+    built.map(|output| output.appended().into_owned()).collect()
 }
 
 /// The directory of body files; empty: there is none.

@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::{Checkpoint, End, SinkCheckpoints};
 use overlapped_proto::limits;
+use overlapped_proto::record::har::row_of as row_of_entry;
 use overlapped_proto::record::mark::is_record;
 use overlapped_proto::row_set::RowSet;
 use serde_json::{Map, Value};
 
 use super::Output;
 use crate::fs::{Folder, open_own};
-use crate::sink::{Format, at, begins_with, sync_name};
+use crate::sink::{Format, at, begins_with, har, sync_name};
 
 /// Writes copies of the outputs without the records of these rows, and sets the checkpoints to their lengths. That they
 /// are outputs of this run was shown by their checksums before.
@@ -86,6 +87,7 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
             let recorded = recorded_table(file, output.format).map_err(|error| at(&output.path, &error))?;
             return Ok(recorded.map(|(rows, others)| Recorded { rows, others }));
         }
+        Format::Har => row_done_of_har,
         Format::Files => unreachable!("a directory has no records"),
     };
     let mut file = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
@@ -94,11 +96,21 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
         columns = Columns::of(&record);
         recorded.others += u64::from(!columns.marked);
     }
+    let mut is_whole = true;
+    if output.format == Format::Har && read_record(&mut file, output.format, &mut record)? {
+        recorded.others += u64::from(!har::is_begin(&record));
+        is_whole = false;
+    }
     while read_record(&mut file, output.format, &mut record)? {
+        if output.format == Format::Har && har::is_end(&record) {
+            is_whole = true;
+            continue;
+        }
         let row = row_of(&columns, &record);
         let new = row.is_some_and(|row| record.ends_with(b"\n") && recorded.rows.insert(Row(row)));
         recorded.others += u64::from(!new);
     }
+    recorded.others += u64::from(!is_whole);
     Ok(Some(recorded))
 }
 
@@ -130,6 +142,10 @@ fn row_done_of_json(_: &Columns, record: &[u8]) -> Option<u64> {
     let record: Map<String, Value> = serde_json::from_slice(record).ok()?;
     let done = is_record(record.keys().map(String::as_str)) && record.get("ok") == Some(&true.into());
     record.get("row").filter(|_| done).and_then(Value::as_u64)
+}
+
+fn row_done_of_har(_: &Columns, entry: &[u8]) -> Option<u64> {
+    row_of_entry(entry).filter(|(_, ok)| *ok).map(|(row, _)| row)
 }
 
 /// The cells of a record, with their quotes. A quoted cell may contain commas.
@@ -195,6 +211,7 @@ fn copy_without(output: &Output, rows: &RowSet, length: u64) -> io::Result<End> 
     match output.format {
         Format::Ndjson => copy_lines(old, output.format, row_of_json, rows, &mut new),
         Format::Csv => copy_lines(old, output.format, row_of_csv, rows, &mut new),
+        Format::Har => copy_lines(old, output.format, row_of_har, rows, &mut new),
         Format::Parquet | Format::Arrow => copy_table(old, rows, &mut new),
         Format::Files => unreachable!("a directory has no records"),
     }?;
@@ -280,6 +297,10 @@ fn row_of_csv(record: &[u8]) -> Option<u64> {
     number(record)
 }
 
+fn row_of_har(entry: &[u8]) -> Option<u64> {
+    row_of_entry(entry).map(|(row, _)| row)
+}
+
 fn number(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()
@@ -294,7 +315,7 @@ mod tests {
             std::env::temp_dir().join(format!("overlapped-rewrite-{}-{}", std::process::id(), before.len()));
         std::fs::create_dir_all(&folder).unwrap();
         let output = Output::new(format, folder.join("out"));
-        std::fs::write(&output.path, format!("{before}not durable")).unwrap();
+        std::fs::write(output.appended(), format!("{before}not durable")).unwrap();
         let mut again = RowSet::default();
         [2..3, 30..31].into_iter().for_each(|row| again.insert_range(row));
         let end = end_of(before);
@@ -306,11 +327,11 @@ mod tests {
         take_out(std::slice::from_ref(&output), &again, &mut at(end)).unwrap();
         // A crash before the state knows of it, and once more.
         finish(std::slice::from_ref(&output), &at(end)).unwrap();
-        assert!(std::fs::read_to_string(&output.path).unwrap().starts_with(before));
+        assert!(std::fs::read_to_string(output.appended()).unwrap().starts_with(before));
         let mut checkpoints = at(end);
         take_out(std::slice::from_ref(&output), &again, &mut checkpoints).unwrap();
         finish(std::slice::from_ref(&output), &checkpoints).unwrap();
-        assert_eq!(std::fs::read_to_string(&output.path).unwrap(), after);
+        assert_eq!(std::fs::read_to_string(output.appended()).unwrap(), after);
         assert_eq!(checkpoints, at(end_of(after)));
         std::fs::remove_dir_all(&folder).unwrap();
     }
@@ -326,6 +347,13 @@ mod tests {
         let record = |row| format!("{{\"row\":{row},\"url\":\"x\"}}\n");
         let all = [1, 2, 3, 30, 300].map(record).concat();
         check(Format::Ndjson, &all, &[1, 3, 300].map(record).concat());
+    }
+
+    #[test]
+    fn entries_of_an_archive() {
+        let entry = |row| format!("{{\"_row\":{row},\"_ok\":true,\"x\":1}}\n");
+        let all = [1, 2, 3, 30, 300].map(entry).concat();
+        check(Format::Har, &all, &[1, 3, 300].map(entry).concat());
     }
 
     #[test]

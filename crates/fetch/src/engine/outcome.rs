@@ -11,7 +11,7 @@ use overlapped_proto::keepalive::Lease;
 use overlapped_proto::notes::Notes;
 use overlapped_proto::origin::{ConnKey, is_local};
 use overlapped_proto::outcome::{Ending, Failure, Hop};
-use overlapped_proto::record::{Connection as Wire, Headers, Hold};
+use overlapped_proto::record::{Connection as Wire, Headers, Hold, Sent};
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::retry;
 use overlapped_proto::time::Nanos;
@@ -29,6 +29,8 @@ pub(crate) struct Outcome {
     pub(crate) headers: Headers,
     /// The bytes of the head, if they are wanted.
     pub(crate) raw_head: Bytes,
+    /// The request that got the response, if it is wanted.
+    pub(crate) sent: Option<Box<Sent>>,
     /// Deviations from the protocol that the lenient parser accepted.
     pub(crate) notes: Notes,
     pub(crate) retry_after: Option<Nanos>,
@@ -75,6 +77,7 @@ impl Outcome {
             status: None,
             headers: Headers::default(),
             raw_head: Bytes::new(),
+            sent: None,
             notes: Notes::default(),
             retry_after: None,
             redirect: None,

@@ -456,6 +456,7 @@ impl<L: Locality> Requester<L> {
         record.connection = outcome.wire;
         record.headers = outcome.headers;
         record.raw_head = outcome.raw_head;
+        record.sent = outcome.sent;
         record.notes.extend(outcome.notes);
         record.bytes = outcome.drained.bytes;
         record.wire_bytes = outcome.drained.wire_bytes;

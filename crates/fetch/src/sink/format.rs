@@ -9,10 +9,13 @@ use overlapped_proto::journal::{Checkpoint, SinkId};
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::csv::Guard;
 
+use super::built::building;
+use super::har::Har;
 #[cfg(feature = "tables")]
-use super::table::{Table, building};
+use super::table::Table;
 use super::{Existing, Files, Lines, OutputFile, Sink};
 use crate::body::spool::RunId;
+use crate::clock::Clock;
 use crate::fs::{Moment, is_pipe};
 #[cfg(feature = "tables")]
 use crate::tables::Kind;
@@ -28,6 +31,8 @@ pub enum Format {
     Parquet,
     /// The same in Arrow's file format.
     Arrow,
+    /// HAR 1.2, an entry a record. It is built at the end like a table.
+    Har,
     /// A directory with a file for each body. A failed row leaves nothing in it.
     Files,
 }
@@ -41,10 +46,12 @@ pub struct Needs {
     pub undecoded: bool,
     /// The bytes of the head as they came ([`Response::raw_head`](crate::Response::raw_head)).
     pub raw_head: bool,
+    /// The request, without its credentials ([`Response::sent`](crate::Response::sent)).
+    pub sent: bool,
 }
 
 /// A decoded body.
-const BODY: Needs = Needs { body: true, undecoded: false, raw_head: false };
+const BODY: Needs = Needs { body: true, undecoded: false, raw_head: false, sent: false };
 
 /// A line of the table of formats.
 struct Entry {
@@ -55,7 +62,7 @@ struct Entry {
     open: fn(Opening) -> io::Result<Box<dyn Sink>>,
 }
 
-const FORMATS: [Entry; 5] = [
+const FORMATS: [Entry; 6] = [
     Entry {
         format: Format::Ndjson,
         suffixes: &[".ndjson", ".jsonl"],
@@ -79,6 +86,12 @@ const FORMATS: [Entry; 5] = [
         suffixes: &[".arrow"],
         needs: BODY,
         open: |opening| table(opening, Format::Arrow),
+    },
+    Entry {
+        format: Format::Har,
+        suffixes: &[".har"],
+        needs: Needs { raw_head: true, sent: true, ..BODY },
+        open: har,
     },
     Entry { format: Format::Files, suffixes: &["/"], needs: BODY, open: files },
 ];
@@ -106,7 +119,7 @@ impl Format {
         self.entry().needs
     }
 
-    /// The file that records are appended to: the output at `path` itself, or the spool of a table.
+    /// The file that records are appended to: the output at `path` itself, or the spool from which it is built.
     ///
     /// ```
     /// use std::path::Path;
@@ -117,7 +130,7 @@ impl Format {
     /// ```
     #[must_use]
     pub fn appended(self, path: &Path) -> Cow<'_, Path> {
-        if !self.is_table() {
+        if !self.is_built() {
             return Cow::Borrowed(path);
         }
         let mut name = path.as_os_str().to_owned();
@@ -125,12 +138,12 @@ impl Format {
         Cow::Owned(name.into())
     }
 
-    /// True for a table, which is built at the end from a spool.
+    /// True for an output that is built at the end from a spool.
     #[must_use]
-    pub fn is_table(self) -> bool {
+    pub fn is_built(self) -> bool {
         match self {
             Self::Ndjson | Self::Csv | Self::Files => false,
-            Self::Parquet | Self::Arrow => true,
+            Self::Parquet | Self::Arrow | Self::Har => true,
         }
     }
 
@@ -160,6 +173,7 @@ impl Needs {
             body: self.body || other.body,
             undecoded: self.undecoded || other.undecoded,
             raw_head: self.raw_head || other.raw_head,
+            sent: self.sent || other.sent,
         }
     }
 }
@@ -246,20 +260,11 @@ fn file(path: &Path, beginning: &Beginning, existing: Existing) -> io::Result<Ou
 
 #[cfg(feature = "tables")]
 fn table(opening: Opening, format: Format) -> io::Result<Box<dyn Sink>> {
+    let spool = spool(&opening, format)?;
     let Opening { id, path, beginning, options } = opening;
-    let is_new = !matches!(beginning, Beginning::Resumed { .. });
-    let is_taken = [&path, &building(&path)].into_iter().any(|path| path.symlink_metadata().is_ok());
-    if is_new && options.existing == Existing::Keep && is_taken {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    let spool_path = format.appended(&path).into_owned();
-    let spool = match &beginning {
-        Beginning::Resumed { checkpoint, .. } => OutputFile::resume(spool_path.clone(), checkpoint)?,
-        Beginning::NoState | Beginning::Begun(_) => OutputFile::create(spool_path.clone(), options.existing)?,
-    };
     let id = (beginning != Beginning::NoState).then_some(id);
     let kind = if format == Format::Parquet { Kind::Parquet } else { Kind::Arrow };
-    Ok(Box::new(Table::new(kind, path, (spool, spool_path), options.fields, id)?))
+    Ok(Box::new(Table::new(kind, path, spool, options.fields, id)?))
 }
 
 #[cfg(not(feature = "tables"))]
@@ -268,6 +273,31 @@ fn table(_: Opening, _: Format) -> io::Result<Box<dyn Sink>> {
         io::ErrorKind::Unsupported,
         "this build writes no tables: it is without the feature `tables`",
     ))
+}
+
+fn har(opening: Opening) -> io::Result<Box<dyn Sink>> {
+    let (spool, spool_path) = spool(&opening, Format::Har)?;
+    let Opening { id, path, beginning, options } = opening;
+    let id = (beginning != Beginning::NoState).then_some(id);
+    let clock = Clock::start();
+    let entries = Lines::har(spool, options.fields, clock.unix_us(clock.now()));
+    Ok(Box::new(Har::new(path, (entries, spool_path), id)?))
+}
+
+/// Opens the spool of an output that is built at the end, if nothing is at its place that is to be kept.
+fn spool(opening: &Opening, format: Format) -> io::Result<(OutputFile, PathBuf)> {
+    let Opening { path, beginning, options, .. } = opening;
+    let is_new = !matches!(beginning, Beginning::Resumed { .. });
+    let is_taken = [path, &building(path)].into_iter().any(|path| path.symlink_metadata().is_ok());
+    if is_new && options.existing == Existing::Keep && is_taken {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let spool_path = format.appended(path).into_owned();
+    let spool = match beginning {
+        Beginning::Resumed { checkpoint, .. } => OutputFile::resume(spool_path.clone(), checkpoint)?,
+        Beginning::NoState | Beginning::Begun(_) => OutputFile::create(spool_path.clone(), options.existing)?,
+    };
+    Ok((spool, spool_path))
 }
 
 fn files(Opening { path, beginning, options, .. }: Opening) -> io::Result<Box<dyn Sink>> {
@@ -291,7 +321,9 @@ mod tests {
 
     #[test]
     fn every_format_is_in_the_table_once() {
-        for format in [Format::Ndjson, Format::Csv, Format::Parquet, Format::Arrow, Format::Files] {
+        let formats =
+            [Format::Ndjson, Format::Csv, Format::Parquet, Format::Arrow, Format::Har, Format::Files];
+        for format in formats {
             assert_eq!(FORMATS.iter().filter(|entry| entry.format == format).count(), 1, "{format:?}");
             for suffix in format.entry().suffixes {
                 assert_eq!(Format::of(&format!("a{suffix}")), Some(format), "{suffix}");

@@ -1,10 +1,10 @@
-//! Line formats: NDJSON and CSV.
+//! Line formats: NDJSON, CSV, and the entries of a HAR before they are one.
 
 use std::io::{self, Read, Write};
 
 use overlapped_proto::limits;
 use overlapped_proto::record::column::{Fields, Gap};
-use overlapped_proto::record::{Body, Record, csv, ndjson};
+use overlapped_proto::record::{Body, Record, csv, har, ndjson};
 
 use super::{Cut, OutputFile, Sink, SinkId};
 
@@ -24,6 +24,8 @@ const PIECE_BYTES: usize = 3 * (limits::OUTPUT_BUFFER_BYTES / 8);
 enum Format {
     Ndjson,
     Csv(csv::Guard),
+    /// With a time for rows that never started.
+    Har(i64),
 }
 
 impl<W: Write + Send> Lines<W> {
@@ -37,6 +39,11 @@ impl<W: Write + Send> Lines<W> {
         let mut buffer = Vec::new();
         csv::header(&fields, &mut buffer);
         Self { writer, buffer, fields, format: Format::Csv(guard), id: None, cut: no_cut }
+    }
+
+    /// Entries of a HAR, one a line. `unix_us`: the time of a row that never started.
+    pub(super) fn har(writer: W, fields: Fields, unix_us: i64) -> Self {
+        Self { writer, buffer: Vec::new(), fields, format: Format::Har(unix_us), id: None, cut: no_cut }
     }
 
     /// Writes a line whose body is encoded in pieces: `buffer` holds the rest of it, and `gap` is the position of the
@@ -61,7 +68,7 @@ impl<W: Write + Send> Lines<W> {
             let filled = fill(reader, &mut piece)?;
             let bytes = piece.get(..filled).expect("a read fits into its buffer");
             match self.format {
-                Format::Ndjson => ndjson::push_piece(gap.form, bytes, &mut self.buffer),
+                Format::Ndjson | Format::Har(_) => ndjson::push_piece(gap.form, bytes, &mut self.buffer),
                 Format::Csv(_) => csv::push_piece(gap.form, bytes, &mut self.buffer),
             }
             if filled < PIECE_BYTES {
@@ -104,6 +111,7 @@ impl<W: Write + Send> Sink for Lines<W> {
         let gap = match self.format {
             Format::Ndjson => ndjson::write_around(record, fields, whole_max, out),
             Format::Csv(guard) => csv::write_around(record, fields, guard, whole_max, out),
+            Format::Har(unix_us) => har::write_around(record, *fields, unix_us, whole_max, out),
         };
         if let Some(gap) = gap {
             self.write_around(gap, &record.body)?;

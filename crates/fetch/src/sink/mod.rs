@@ -4,9 +4,11 @@ mod format;
 mod body;
 mod collect;
 mod files;
-mod lines;
 #[cfg(feature = "tables")]
 pub(crate) mod table;
+pub(crate) mod har;
+mod lines;
+mod built;
 mod output;
 mod naming;
 mod kept;

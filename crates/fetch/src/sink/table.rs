@@ -5,8 +5,7 @@
 //! temporary name. The spool of a run that keeps its state is kept with it, and removed with it: a failed row that is fetched
 //! again replaces its record there.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -28,9 +27,10 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
-use super::{Cut, Format, OutputFile, Sink, at, sync_name};
+use super::built::{build, check};
+use super::{Cut, Format, OutputFile, Sink};
 use crate::arrow::{Batch, schema};
-use crate::fs::{WholeFile, open_own};
+use crate::fs::open_own;
 use crate::tables::{Kind, Reader, of_arrow, of_parquet};
 
 /// A table, and its spool.
@@ -59,10 +59,7 @@ impl Table {
         fields: Fields,
         id: Option<SinkId>,
     ) -> io::Result<Self> {
-        WholeFile::check(&path)?;
-        if building(&path).file_name().is_some_and(|name| name.len() > limits::SYSTEM_NAME_BYTES_MAX) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "its name is too long"));
-        }
+        check(&path)?;
         Ok(Self { kind, path, fields, spool, spool_path, batch: Batch::new(fields), id })
     }
 
@@ -71,19 +68,6 @@ impl Table {
             return Ok(());
         }
         write_stream(&self.batch.finish(), BufWriter::new(&mut self.spool))
-    }
-
-    /// Builds the table beside its place, and moves it there. What a killed run has left of an earlier try is replaced.
-    fn build(&self) -> io::Result<()> {
-        let building = building(&self.path);
-        remove(&building)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(&building)?;
-        let built = self.write_to(file).and_then(|()| fs::rename(&building, &self.path));
-        if built.is_err() {
-            let _ = remove(&building);
-        }
-        built?;
-        sync_name(&self.path)
     }
 
     fn write_to(&self, file: File) -> io::Result<()> {
@@ -130,7 +114,7 @@ impl Sink for Table {
 
     fn seal(&mut self) -> io::Result<()> {
         self.commit()?;
-        self.build().map_err(|error| at(&self.path, &error))?;
+        build(&self.path, |file| self.write_to(file))?;
         match self.id {
             Some(_) => Ok(()),
             None => std::fs::remove_file(&self.spool_path),
@@ -244,21 +228,6 @@ pub(crate) fn copy_without(mut spool: impl BufRead, rows: &RowSet, mut to: impl 
         }
     }
     Ok(())
-}
-
-/// Where a table is until it is whole.
-pub(super) fn building(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".building");
-    path.with_file_name(name)
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 /// The rows of a table that succeeded, and the number of its other records; `None`: it is no table of records.

@@ -30,4 +30,4 @@ pub use body::Body;
 pub use chunked::Piece;
 pub use framing::Strictness;
 pub use head::{Head, HeadReader, Keep};
-pub use request::{CHUNK_END, LAST_CHUNK, TargetForm, write_chunk_size, write_request};
+pub use request::{CHUNK_END, LAST_CHUNK, TargetForm, write_chunk_size, write_request, write_request_shown};

@@ -1,6 +1,7 @@
 //! Writes the head of a request.
 
 use crate::origin::Scheme;
+use crate::redirect::harmless;
 use crate::request::{BodyLength, RequestHead};
 
 /// How the request line names what is asked for (RFC 9112, section 3.2).
@@ -30,6 +31,43 @@ pub enum TargetForm<'a> {
 /// # Ok::<(), overlapped_proto::outcome::Failure>(())
 /// ```
 pub fn write_request(head: &RequestHead<'_>, form: TargetForm<'_>, out: &mut Vec<u8>) {
+    write_with(head, form, out, push_field);
+}
+
+/// The same for an archive, as it was sent to the origin, whatever was between: `***` stands for the value of each field that is
+/// not known to be harmless, as any of them may be a credential.
+///
+/// ```
+/// use overlapped_proto::http1::write_request_shown;
+/// use overlapped_proto::job::Method;
+/// use overlapped_proto::origin::Scheme;
+/// use overlapped_proto::request::RequestHead;
+///
+/// let fields = [("accept", "*/*"), ("authorization", "Bearer secret")].map(|(name, value)| (name.into(), value.into()));
+/// let head = RequestHead::new(&Method::Get, Scheme::Http, "a.test", "/", &fields[..], 0)?;
+/// let mut out = Vec::new();
+/// write_request_shown(&head, &mut out);
+/// assert_eq!(out, b"GET / HTTP/1.1\r\nhost: a.test\r\naccept: */*\r\nauthorization: ***\r\n\r\n");
+/// # Ok::<(), overlapped_proto::outcome::Failure>(())
+/// ```
+pub fn write_request_shown(head: &RequestHead<'_>, out: &mut Vec<u8>) {
+    write_with(head, TargetForm::Origin, out, |name, value, out| {
+        push_field(name, if is_shown(name) { value } else { b"***" }, out);
+    });
+}
+
+fn is_shown(name: &str) -> bool {
+    const FRAMING: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+    harmless(name) || FRAMING.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+#[inline(always)]
+fn write_with(
+    head: &RequestHead<'_>,
+    form: TargetForm<'_>,
+    out: &mut Vec<u8>,
+    push_field: impl Fn(&str, &[u8], &mut Vec<u8>),
+) {
     out.extend_from_slice(head.method().as_str().as_bytes());
     out.push(b' ');
     let authorization = match form {

@@ -239,7 +239,7 @@ fn total(timing: &Timing) -> Option<Nanos> {
         .reduce(|sum, phase| sum + phase)
 }
 
-fn push_chain(chain: &[Hop], out: &mut Vec<u8>) {
+pub(super) fn push_chain(chain: &[Hop], out: &mut Vec<u8>) {
     out.push(b'[');
     for (i, hop) in chain.iter().enumerate() {
         out.extend_from_slice(if i == 0 { b"{\"url\":" } else { b",{\"url\":" });

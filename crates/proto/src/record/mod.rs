@@ -4,6 +4,7 @@ pub mod mark;
 pub mod packed;
 pub mod csv;
 pub mod ndjson;
+pub mod har;
 pub mod column;
 pub mod spooled;
 mod debug;
@@ -66,6 +67,8 @@ pub struct Record {
     pub headers: Headers,
     /// The bytes of its head as they came, if a sink needs them; else empty.
     pub raw_head: Bytes,
+    /// The last request, if a sink needs it.
+    pub sent: Option<Box<Sent>>,
     /// Decoded bytes of the body.
     pub bytes: u64,
     /// Bytes of the body as they came over the wire, without its framing.
@@ -113,6 +116,7 @@ impl Record {
             connection: Connection::default(),
             headers: Headers::default(),
             raw_head: Bytes::new(),
+            sent: None,
             bytes: 0,
             wire_bytes: 0,
             body: Body::None,
@@ -127,6 +131,25 @@ impl Record {
             hold: Hold::default(),
             row_hold: Hold::default(),
         }
+    }
+}
+
+/// A request that got a response, for archives.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Its head as HTTP/1.1 writes it, without the values of fields that may be credentials.
+    pub head: Bytes,
+    /// Its body.
+    pub body: Bytes,
+    /// False if it had a body that was not kept, because it came from a file.
+    pub is_whole: bool,
+}
+
+impl Sent {
+    /// The memory that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.head.len() + self.body.len()
     }
 }
 

@@ -4,8 +4,10 @@
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
+
 use super::spooled::Form;
-use super::{Body, Connection, Headers, HttpVersion, Record};
+use super::{Body, Connection, Headers, HttpVersion, Record, Sent};
 use crate::error::ErrorKind;
 use crate::job::{Method, Row};
 use crate::notes::Notes;
@@ -45,6 +47,7 @@ pub fn pack(record: &Record, rest: &Rest, out: &mut Vec<u8>) {
         connection: Connection { http_version, remote, reused },
         headers,
         raw_head,
+        sent,
         bytes,
         wire_bytes,
         body: _,
@@ -90,6 +93,11 @@ pub fn pack(record: &Record, rest: &Rest, out: &mut Vec<u8>) {
     put_option(*reused, out, |reused, out| out.push(u8::from(reused)));
     put_bytes(&headers.packed, out);
     put_bytes(raw_head, out);
+    put_option(sent.as_deref(), out, |Sent { head, body, is_whole }, out| {
+        put_bytes(head, out);
+        put_bytes(body, out);
+        out.push(u8::from(*is_whole));
+    });
     varint::put(*bytes, out);
     varint::put(*wire_bytes, out);
     varint::put(u64::from(notes.bits()), out);
@@ -171,7 +179,12 @@ pub fn unpack(mut bytes: &[u8], path: impl Fn(&[u8]) -> PathBuf) -> Option<(Reco
         reused: take_option(from, take_flag)?,
     };
     record.headers = Headers::from_packed(take_bytes(from)?.to_vec());
-    record.raw_head = bytes::Bytes::copy_from_slice(take_bytes(from)?);
+    record.raw_head = Bytes::copy_from_slice(take_bytes(from)?);
+    record.sent = take_option(from, |from| {
+        let mut taken = || take_bytes(from).map(Bytes::copy_from_slice);
+        let (head, body) = (taken()?, taken()?);
+        Some(Box::new(Sent { head, body, is_whole: take_flag(from)? }))
+    })?;
     record.bytes = varint::take(from)?;
     record.wire_bytes = varint::take(from)?;
     record.notes = Notes::from_bits(take_small(from)?);
@@ -260,6 +273,8 @@ mod tests {
         record.connection =
             Connection { http_version: Some(HttpVersion::Http11), remote, reused: Some(true) };
         record.headers.push("etag", b"\xff\0");
+        let part = |text: &'static [u8]| Bytes::from_static(text);
+        record.sent = Some(Box::new(Sent { head: part(b"GET"), body: part(b"\0"), is_whole: true }));
         (record.bytes, record.wire_bytes) = (1 << 40, 9);
         record.notes = Notes::from_bits(0b1010_0001);
         (record.sha256, record.truncated) = (Some([7; 32]), Some(false));
@@ -292,6 +307,7 @@ mod tests {
                 record.out.clone(),
                 record.method.clone(),
                 record.failure.clone(),
+                record.sent.clone().map(|sent| (sent.head, sent.body, sent.is_whole)),
                 chain,
                 record.timing,
                 record.elapsed,

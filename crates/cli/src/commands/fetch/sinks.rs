@@ -86,7 +86,7 @@ pub(super) fn open(
     let mut sinks = Vec::new();
     for output in plan.ordered() {
         match output.format {
-            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow => {
+            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => {
                 made.expects_file(&output.format.appended(&output.path));
             }
             Format::Files => made.expects_folder(&output.path),
@@ -116,7 +116,7 @@ fn refused(output: &Output, goes_on: bool, error: &io::Error) -> Error {
     use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound};
     let path = &output.path;
     let appended = output.format.appended(path);
-    // The spool of a table may be there without the table.
+    // A spool may be there without what is built from it.
     let shown = if path.symlink_metadata().is_err() { appended.display() } else { path.display() };
     let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
     if output.format == Format::Files {

@@ -10,7 +10,7 @@ mod terms;
 use std::sync::OnceLock;
 
 use overlapped_proto::error::ErrorKind;
-use overlapped_proto::http1::Head;
+use overlapped_proto::http1::{Head, write_request_shown};
 use overlapped_proto::job::{Job, Method};
 use overlapped_proto::keepalive::{Habit, Lease};
 use overlapped_proto::limits;
@@ -18,6 +18,7 @@ use overlapped_proto::notes::Note;
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::proxy::{self, Proxy};
+use overlapped_proto::record::Sent;
 use overlapped_proto::redirect::Decision;
 use overlapped_proto::request::BodyLength;
 use overlapped_proto::time::Nanos;
@@ -236,8 +237,8 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         }
         if self.outcome.redirect.is_none() {
             let views = &self.requester.views;
-            let Outcome { headers, raw_head, drained, .. } = &mut self.outcome;
-            let raw_bytes = raw_head.len();
+            let Outcome { headers, raw_head, sent, drained, .. } = &mut self.outcome;
+            let raw_bytes = raw_head.len() + sent.as_ref().map_or(0, |sent| sent.bytes());
             self.outcome.hold = rest(share, headers, raw_bytes, drained, &views.store, &views.disk).await?;
         }
         if kept? {
@@ -294,6 +295,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                         };
                         let if_range = field("if-range");
                         self.part = field("range").map(|range| AskedPart { range, if_range });
+                    }
+                    if self.requester.plan.response.sent && self.purpose == Purpose::Row {
+                        self.outcome.sent = Some(Box::new(shown(&request, file.is_none() && !self.uploads)));
                     }
                     return Ok((connection, head));
                 }
@@ -398,6 +402,13 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     fn is_idempotent(&self) -> bool {
         Method::is_idempotent(self.requester.plan.template.method_now(self.job))
     }
+}
+
+/// A request as archives have it.
+fn shown(request: &Request<'_>, is_whole: bool) -> Sent {
+    let mut head = Vec::new();
+    write_request_shown(&request.head, &mut head);
+    Sent { head: head.into(), body: request.body.clone(), is_whole }
 }
 
 fn is_idle_race(kind: ErrorKind) -> bool {
