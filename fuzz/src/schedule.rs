@@ -148,7 +148,7 @@ impl Play {
                 let (from, host) = (job.target(), HOSTS[take.below(HOSTS.len())]);
                 job.redirect(
                     host.parse().unwrap(),
-                    Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None },
+                    Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None, heads: None },
                 );
                 assert!(self.held.insert(job.row.0));
                 self.scheduler.redirect(from, job, self.now);

@@ -10,7 +10,7 @@ use crate::cookie::Jar;
 use crate::hold::Hold;
 use crate::limits;
 use crate::origin::Endpoint;
-use crate::outcome::Hop;
+use crate::outcome::{Heads, Hop};
 use crate::time::Nanos;
 
 /// The number of a row in its list, from 0. State is kept by row, never by URL.
@@ -376,7 +376,8 @@ impl Job {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let given = self.given.as_ref().map_or(0, |given| given.len());
-        let chain: usize = self.chain.iter().map(|hop| hop.url.len()).sum();
+        let heads = |hop: &Hop| hop.heads.as_deref().map_or(0, Heads::bytes);
+        let chain: usize = self.chain.iter().map(|hop| hop.url.len() + heads(hop)).sum();
         let cookies = self.cookies.as_deref().map_or(0, Jar::bytes);
         self.url.as_str().len() + given + chain + cookies + self.ask.as_deref().map_or(0, Ask::bytes)
     }

@@ -515,6 +515,24 @@ pub const SYSTEM_NAME_BYTES_MAX: usize = 255;
 pub const TABLE_BATCH_ROWS: usize = 4_096;
 /// Bytes of bodies and heads after which a batch of a table is full.
 pub const TABLE_BATCH_BYTES: usize = 4 << 20;
+/// Bytes of a redirect that an archive has; larger ones are left out.
+pub const REDIRECT_KEPT_BYTES_MAX: usize = 16 << 10;
+/// The size of a file of WARC at which the next one begins.
+pub const WARC_FILE_BYTES: u64 = 1_000_000_000;
+/// The least size that may be set for that.
+pub const WARC_FILE_BYTES_MIN: u64 = 1_000_000;
+/// Bytes of a body that are written to WARC at once; a chunk, if the body came in chunks.
+pub const WARC_PIECE_BYTES: usize = 64 << 10;
+/// The shortest payload that is not written again: a `revisit` is about as long.
+pub const WARC_REVISIT_BYTES_MIN: u64 = 512;
+/// Payloads whose digests are remembered, so that they are not written again.
+pub const WARC_PAYLOADS_MAX: usize = 65_536;
+/// Bytes of the URLs that are remembered with them.
+pub const WARC_PAYLOADS_BYTES_MAX: usize = 8 << 20;
+/// The memory in which the lines of an index are sorted.
+pub const SORT_BYTES: usize = 32 << 20;
+/// The least buffer of a sorted part of them: with 1 TB of lines the buffers have 128 MiB.
+pub const SORT_BUFFER_BYTES_MIN: usize = 4 << 10;
 /// Bytes of a row group of Parquet, compressed and in memory, at which the next one begins.
 pub const TABLE_ROW_GROUP_BYTES: usize = 32 << 20;
 /// Hosts that a summary names, of each kind.

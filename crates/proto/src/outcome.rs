@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use bytes::Bytes;
+
 use crate::error::ErrorKind;
 use crate::time::Nanos;
 
@@ -17,6 +19,34 @@ pub struct Hop {
     pub total: Nanos,
     /// The address that answered.
     pub remote: Option<IpAddr>,
+    /// Its request and response, if a sink needs them and they are not large.
+    pub heads: Option<Box<Heads>>,
+}
+
+/// A redirect as it was asked for and answered, for archives.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Heads {
+    /// The head of the request, without credentials.
+    pub request: Bytes,
+    /// The head of the response as it came, or as HTTP/1.1 would write it.
+    pub response: Bytes,
+    /// Its body, if that is known.
+    pub body: Option<Bytes>,
+}
+
+impl Heads {
+    /// The memory that they take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.request.len() + self.response.len() + self.body.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// Lengths only: a server may have sent secrets.
+impl fmt::Debug for Heads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes())
+    }
 }
 
 /// Why a row failed: a kind of the error table and a message.

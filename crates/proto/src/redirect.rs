@@ -358,7 +358,13 @@ mod tests {
         for _ in 0..limits::REDIRECTS_MAX {
             let decision = decide(&job, GET, 302, Some(b"/"), &Policy::default());
             let Decision::Follow(follow) = decision else { panic!("{decision:?}") };
-            let hop = Hop { url: job.url.as_str().into(), status: 302, total: Nanos::ZERO, remote: None };
+            let hop = Hop {
+                url: job.url.as_str().into(),
+                status: 302,
+                total: Nanos::ZERO,
+                remote: None,
+                heads: None,
+            };
             job.redirect(follow.url, hop);
         }
         let Decision::Fail(failure) = decide(&job, GET, 302, Some(b"/"), &Policy::default()) else {

@@ -346,7 +346,11 @@ mod tests {
     fn attempts_are_counted_without_redirects() {
         let check = |attempts, hops: usize, expected| {
             let mut job = job(attempts, None);
-            job.chain = vec![Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None }; hops];
+            job.chain =
+                vec![
+                    Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None, heads: None };
+                    hops
+                ];
             assert_eq!(Policy::default().allows(&job, status(503)), expected, "{attempts} {hops}");
         };
         check(1, 0, true);

@@ -361,7 +361,8 @@ fn play(operations: &[Operation], pace: Pace, believed: Pace) -> Result<(), Stri
                     let from = job.target();
                     model.left(place(&job), job.row.0);
                     model.answered(place(&job));
-                    let hop = Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None };
+                    let hop =
+                        Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None, heads: None };
                     job.redirect(ORIGINS[origin].parse().unwrap(), hop);
                     model.held.push(Held { row: job.row.0, origin, due: now, attempts: job.attempts });
                     scheduler.redirect(from, job, now);

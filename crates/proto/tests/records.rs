@@ -58,6 +58,7 @@ fn full() -> Record {
         status: 302,
         total: Nanos(1_234_567),
         remote: None,
+        heads: None,
     }];
     record.connection = Connection {
         http_version: Some(HttpVersion::Http11),

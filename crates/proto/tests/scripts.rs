@@ -79,7 +79,7 @@ impl Play {
                 let from = job.target();
                 job.redirect(
                     url(&verb[1..]),
-                    Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None },
+                    Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None, heads: None },
                 );
                 self.scheduler.redirect(from, job, now);
             }
@@ -487,7 +487,7 @@ fn the_longest_queues_make_room() {
     // A row that was tried or redirected here stays; the rows before it are evicted.
     let [mut first, ..] = started;
     scheduler.release(first.target(), Nanos::ZERO);
-    let hop = Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None };
+    let hop = Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None, heads: None };
     first.redirect(url("b"), hop);
     scheduler.submit(first, Nanos::ZERO);
     assert!(matches!(scheduler.poll(Nanos::ZERO), Next::Start(job) if job.row == Row(1)));

@@ -453,7 +453,10 @@ impl World<'_> {
             Answer::Redirect(to) => {
                 let from = job.target();
                 let url = format!("{}{}", self.servers[to].url, job.row.0).parse().unwrap();
-                job.redirect(url, Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None });
+                job.redirect(
+                    url,
+                    Hop { url: "".into(), status: 302, total: Nanos::ZERO, remote: None, heads: None },
+                );
                 self.scheduler.redirect(from, job, self.now);
                 Ok(())
             }

@@ -480,7 +480,13 @@ impl Drop for Fetch {
 /// The format that the name of an output selects.
 fn format_of(path: &Path) -> PyResult<Format> {
     let named = path.to_string_lossy();
-    Format::of(&named).or_else(|| path.is_dir().then_some(Format::Files)).ok_or_else(|| {
+    let format = Format::of(&named).or_else(|| path.is_dir().then_some(Format::Files));
+    if format.is_some_and(|format| format.needs().undecoded) {
+        // The records of the caller would have bodies in their content codings.
+        let message = format!("out={named:?}: WARC is written by the command: overlapped @LIST -o F.warc.gz");
+        return Err(PyValueError::new_err(message));
+    }
+    format.ok_or_else(|| {
         PyValueError::new_err(format!(
             "out={named:?}: the name must end in .ndjson, .jsonl, .csv, .parquet, .arrow, .har, or / for a directory"
         ))

@@ -16,6 +16,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         globoff,
         name,
         csv_safe,
+        cdxj,
         upload_file,
         get,
         // The list: compared by its content, and by the engine's own settings.
@@ -26,6 +27,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         shard: _,
         // Outputs: compared by name.
         outputs: _,
+        warc_max_size: _,
         // The response to one URL, which is not resumed.
         remote_name: _,
         include: _,
@@ -137,5 +139,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         ("--csv-safe", csv_safe.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .into_iter()
+    .chain(cdxj.then(|| ("--cdxj".to_owned(), cdxj.to_string())))
+    .collect()
 }

@@ -29,8 +29,8 @@ impl FromStr for Output {
             Ok(Self::Records(Format::Ndjson, text.into()))
         } else if let Some(format) = Format::of(text) {
             Ok(Self::Records(format, text.into()))
-        } else if ends(&[".warc", ".warc.gz", ".har.gz", ".ndjson.gz", ".ndjson.zst", ".csv.gz"]) {
-            Err("this kind is not built yet: .ndjson, .csv, .parquet, .arrow, .har and DIR/ are".to_owned())
+        } else if ends(&[".har.gz", ".ndjson.gz", ".ndjson.zst", ".csv.gz"]) {
+            Err("this kind is not built yet: .ndjson, .csv, .parquet, .arrow, .har, .warc.gz, .warc and DIR/ are".to_owned())
         } else if text.is_empty() {
             Err("a name is missing".to_owned())
         } else {
@@ -57,10 +57,12 @@ mod tests {
         records("a.parquet", Format::Parquet);
         records("a.ARROW", Format::Arrow);
         records("a.har", Format::Har);
+        records("a.WARC.gz", Format::Warc);
+        records("a.warc", Format::Warc);
         records("pages/", Format::Files);
         check("a.html", Some(Output::Body("a.html".into())));
         check("a", Some(Output::Body("a".into())));
-        for refused in ["a.warc", "a.WARC.gz", "a.har.gz", ""] {
+        for refused in ["a.ndjson.gz", "a.har.gz", ""] {
             check(refused, None);
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overlapped_fetch::durable::{self, Begin, Durability, Durable};
-use overlapped_fetch::sink::{Format, Needs, SinkId};
+use overlapped_fetch::sink::{Format, Needs, SinkId, WarcOptions};
 use overlapped_fetch::{
     Config, Family, Http, Identity, Input, InputOptions, Left, Network, Pace, PartFile, Request, Response,
     Retry, Timeouts,
@@ -31,7 +31,7 @@ use super::output::Output;
 use super::place::{self, Named};
 use super::proxies::proxies;
 use super::request::{query, request};
-use super::values::Ranges;
+use super::values::{Ranges, Size};
 use super::write_out::WriteOut;
 use crate::exit::Error;
 use crate::terminal;
@@ -68,6 +68,7 @@ pub(crate) struct Sinks {
     pub(crate) overwrite: bool,
     pub(crate) name: Template,
     pub(crate) csv: csv::Guard,
+    pub(crate) warc: WarcOptions,
     /// Files and directories of the run's own, which no row's file replaces.
     pub(crate) kept: Vec<PathBuf>,
 }
@@ -224,7 +225,7 @@ fn continued(mut request: Request, sinks: &Sinks) -> Request {
 }
 
 fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Config, Error> {
-    let needs = sinks.outputs.iter().fold(Needs::default(), |needs, output| needs.and(output.format.needs()));
+    let needs = sinks.needs();
     let reads_body = !matches!(sinks.main, Main::Lines | Main::Written | Main::Nothing) || needs.body;
     Ok(Config {
         request: continued(request(flags)?, sinks),
@@ -248,7 +249,7 @@ fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Config, Error> 
             ..Response::default()
         },
         max_redirects: if flags.no_location { 0 } else { flags.max_redirs },
-        network: network(flags)?,
+        network: network(flags, needs)?,
         max_errors: if flags.fail_early { Some(MaxErrors::Rows(1)) } else { flags.max_errors },
         ordered: flags.ordered,
         window_rows: flags.window,
@@ -292,7 +293,7 @@ fn timeouts(flags: &Flags) -> Result<Timeouts, Error> {
     })
 }
 
-fn network(flags: &mut Flags) -> Result<Network, Error> {
+fn network(flags: &mut Flags, needs: Needs) -> Result<Network, Error> {
     let ca_pem = match &flags.cacert {
         Some(path) => Some(std::fs::read(path).map_err(|error| Error::reading(path, &error))?),
         None => None,
@@ -301,6 +302,7 @@ fn network(flags: &mut Flags) -> Result<Network, Error> {
         http: match (flags.http1, flags.http2_prior_knowledge) {
             (true, _) => Http::Http1,
             (_, true) => Http::Http2,
+            (false, false) if needs.http1 && !flags.http2 => Http::Http1,
             (false, false) => Http::Negotiated,
         },
         family: match (flags.ipv4, flags.ipv6) {
@@ -380,7 +382,46 @@ fn sinks(flags: &mut Flags, url: Option<&str>) -> Result<Sinks, Error> {
         Some(text) => Template::parse(text).map_err(|error| Error::Usage(format!("--name: {error}")))?,
         None => Template::default(),
     };
-    Ok(Sinks { main, one, write_out, outputs, overwrite: flags.overwrite, name, csv, kept: Vec::new() })
+    let warc = warc(flags, main, &outputs)?;
+    let (overwrite, kept) = (flags.overwrite, Vec::new());
+    Ok(Sinks { main, one, write_out, outputs, overwrite, name, csv, warc, kept })
+}
+
+/// How archives are written, if there are any.
+fn warc(flags: &Flags, main: Main, outputs: &[durable::Output]) -> Result<WarcOptions, Error> {
+    let Some(archive) = outputs.iter().find(|output| output.format == Format::Warc) else {
+        let given = [(flags.cdxj, "--cdxj"), (flags.warc_max_size.is_some(), "--warc-max-size")];
+        return match given.into_iter().find(|(given, _)| *given) {
+            Some((_, flag)) => {
+                Err(Error::Usage(format!("{flag} is for -o F.warc.gz or -o F.warc, which is not given")))
+            }
+            None => Ok(WarcOptions::default()),
+        };
+    };
+    let path = archive.path.display();
+    if flags.no_body {
+        return Err(Error::Usage(format!("--no-body leaves nothing to archive in {path}: leave one out")));
+    }
+    let decoded =
+        outputs.iter().find(|output| output.format.needs().body && !output.format.needs().undecoded);
+    let decoded = decoded.map(|output| output.path.display().to_string());
+    let decoded = decoded.or_else(|| (main == Main::Ndjson).then(|| "standard output".to_owned()));
+    if let Some(other) = decoded.filter(|_| !flags.no_compressed) {
+        return Err(Error::Usage(format!(
+            "{path} has bodies as they came over the wire, {other} has them decoded: add --no-compressed, with which \
+             they are the same, or fetch them in two runs"
+        )));
+    }
+    let bytes_max = match flags.warc_max_size {
+        None => limits::WARC_FILE_BYTES,
+        Some(Size(0)) => u64::MAX,
+        Some(Size(bytes)) if bytes < limits::WARC_FILE_BYTES_MIN => {
+            let least = limits::WARC_FILE_BYTES_MIN;
+            return Err(Error::Usage(format!("--warc-max-size is at least {least}, or 0 for one file")));
+        }
+        Some(Size(bytes)) => bytes,
+    };
+    Ok(WarcOptions { bytes_max, cdxj: flags.cdxj })
 }
 
 /// What becomes of the response to the one URL, unless `-o` asks for records: `-o NAME`, `-O`, or nothing at all. `-o -` on a
@@ -552,8 +593,8 @@ fn durable(flags: &Flags, query: Option<&str>, sinks: &Sinks) -> Result<Option<D
 }
 
 impl Sinks {
-    /// The outputs in the order in which they are opened, however they were given. A directory comes first: it gives a
-    /// body its place, which the records that follow tell.
+    /// The outputs in the order in which they are opened, however they were given. A directory comes before records: it gives a
+    /// body its place, which the records that follow tell. Archives read a body before that.
     pub(crate) fn ordered(&self) -> Vec<&durable::Output> {
         let mut outputs: Vec<_> = self.outputs.iter().collect();
         outputs.sort_by_key(|output| rank(output));
@@ -566,15 +607,24 @@ impl Sinks {
         files.map(|output| output.path.as_path())
     }
 
-    /// The spools of those that are built at the end.
+    /// What they have beside them: spools, and an index.
     fn spools(&self) -> Vec<PathBuf> {
-        let built = self.outputs.iter().filter(|output| output.format.is_built());
-        built.map(|output| output.format.appended(&output.path).into_owned()).collect()
+        self.outputs.iter().flat_map(|output| output.format.beside(&output.path, self.warc)).collect()
+    }
+
+    /// What they need of a record.
+    fn needs(&self) -> Needs {
+        self.outputs.iter().fold(Needs::default(), |needs, output| needs.and(output.format.needs()))
     }
 }
 
-fn rank(output: &durable::Output) -> (bool, Option<&OsStr>, &Path) {
-    (output.format != Format::Files, output.path.file_name(), &output.path)
+fn rank(output: &durable::Output) -> (u8, Option<&OsStr>, &Path) {
+    let order = match output.format {
+        Format::Warc => 0,
+        Format::Files => 1,
+        Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => 2,
+    };
+    (order, output.path.file_name(), &output.path)
 }
 
 /// The outputs, each with a name of its own: files of the same name in several directories are numbered, in the order of

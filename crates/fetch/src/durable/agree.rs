@@ -8,13 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use overlapped_proto::filename::is_safe;
-use overlapped_proto::journal::{Checkpoint, Named, State};
+use overlapped_proto::journal::{Checkpoint, End, Named, State};
 use overlapped_proto::limits;
 
 use super::Output;
 use crate::error::Error;
 use crate::fs::{Folder, Found, is_of_the_system, open_own};
-use crate::sink::{Format, at, begins_with};
+use crate::sink::warc::{self, Place};
+use crate::sink::{Format, at, begins_with, whole_end};
 
 /// Compares the outputs with the state.
 ///
@@ -31,6 +32,7 @@ pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
             Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => {
                 records(&output.appended(), state.checkpoints.of(&output.id), state.done.len())?;
             }
+            Format::Warc => archive(&output.path, state.checkpoints.of(&output.id), state.done.len())?,
             Format::Files => files(&output.path, state)?,
         }
     }
@@ -38,12 +40,69 @@ pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
 }
 
 fn records(path: &Path, checkpoint: Option<&Checkpoint>, rows: u64) -> Result<(), Error> {
-    let disagrees = |what: &str| {
-        let advice = "put it back as the run left it, or begin anew with --overwrite";
-        Err(Error::journal(path, &format!("{what}: {advice}")))
-    };
+    let end = checkpoint.cloned().unwrap_or_default().end();
+    match same(path, end, rows)? {
+        Content::Compared => dense(path, end.map_or(u64::MAX, |end| end.bytes), rows),
+        Content::None => Ok(()),
+    }
+}
+
+/// Compares the files of an archive and the lines of its index.
+fn archive(path: &Path, checkpoint: Option<&Checkpoint>, rows: u64) -> Result<(), Error> {
+    let place = Place::of(&checkpoint.cloned().unwrap_or_default());
+    let place = place.or_else(|error| disagrees(path, &error.to_string()))?;
+    let mut before = Place::default();
+    for number in 0..place.number {
+        let path = warc::file(path, number);
+        let end = match open_own(&path, OpenOptions::new().read(true)) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+                disagrees(&path, "a file of the archive is missing")?
+            }
+            opened => {
+                opened.and_then(|file| whole_end(&file)).map_err(|error| Error::output_path(&path, error))?
+            }
+        };
+        before = before.after(end);
+    }
+    if (before.before, before.sum) != (place.before, place.sum) {
+        let last = warc::file(path, place.number.saturating_sub(1));
+        return disagrees(&last, "it, or a file of the archive before it, was changed");
+    }
+    // A file that is empty may not be there.
+    let rows_there = if place.end.bytes == 0 { 0 } else { rows };
+    same(&warc::file(path, place.number), Some(place.end), rows_there)?;
+    if place.index.bytes > 0 {
+        same(&warc::lines(&warc::index_path(path)), Some(place.index), rows)?;
+    }
+    dense(path, place.before + place.end.bytes, rows)
+}
+
+fn disagrees<T>(path: &Path, what: &str) -> Result<T, Error> {
+    let advice = "put it back as the run left it, or begin anew with --overwrite";
+    Err(Error::journal(path, &format!("{what}: {advice}")))
+}
+
+/// Compares the length of an output with the number of rows that are done.
+fn dense(path: &Path, bytes: u64, rows: u64) -> Result<(), Error> {
+    if rows.saturating_mul(limits::RECORD_BYTES_MIN) > bytes {
+        let what = format!("by the state {rows} rows are done, but the output has only {bytes} bytes");
+        return disagrees(path, &what);
+    }
+    Ok(())
+}
+
+/// What there was to compare.
+enum Content {
+    Compared,
+    /// It is not there yet, or is a device.
+    None,
+}
+
+/// Compares a file with its end in the state.
+fn same(path: &Path, end: Option<End>, rows: u64) -> Result<Content, Error> {
+    let disagrees = |what: &str| disagrees(path, what);
     let file = match open_own(path, OpenOptions::new().read(true)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && rows == 0 => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && rows == 0 => return Ok(Content::None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return disagrees(&format!("the output is missing, but {rows} rows are done"));
         }
@@ -53,9 +112,9 @@ fn records(path: &Path, checkpoint: Option<&Checkpoint>, rows: u64) -> Result<()
     let meta = file.metadata().map_err(|error| Error::output_path(path, error))?;
     // A device has no content to compare.
     if is_of_the_system(path) && !meta.is_file() {
-        return Ok(());
+        return Ok(Content::None);
     }
-    let Some(end) = checkpoint.cloned().unwrap_or_default().end() else {
+    let Some(end) = end else {
         return disagrees("the state has no length of it");
     };
     if meta.len() < end.bytes {
@@ -68,13 +127,7 @@ fn records(path: &Path, checkpoint: Option<&Checkpoint>, rows: u64) -> Result<()
             end.bytes
         ));
     }
-    if rows.saturating_mul(limits::RECORD_BYTES_MIN) > end.bytes {
-        return disagrees(&format!(
-            "by the state {rows} rows are done, but the output has only {} bytes",
-            end.bytes
-        ));
-    }
-    Ok(())
+    Ok(Content::Compared)
 }
 
 /// Checks that the last files named are there. Checking all of them would take too long.

@@ -153,11 +153,13 @@ impl Output {
         self.format.appended(&self.path)
     }
 
-    /// True for a directory with something in it.
+    /// True for a directory with something in it, or an archive.
     fn holds_files(&self) -> bool {
         match self.format {
             // One that is there is refused when it is opened.
             Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => false,
+            // What it has of a run only its state tells.
+            Format::Warc => self.path.metadata().is_ok_and(|found| found.is_file() && found.len() > 0),
             Format::Files => self.path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
         }
     }
@@ -456,10 +458,10 @@ impl Opened {
     }
 }
 
-/// True if there are body files. Only the state proves that they are those of a run; files of records show which rows are
-/// done even without it.
+/// True if there are body files or archives. Only the state tells which rows of a run they have; files of records show which rows
+/// are done even without it.
 fn stays(outputs: &[Output]) -> bool {
-    outputs.iter().any(|output| output.format == Format::Files)
+    outputs.iter().any(|output| matches!(output.format, Format::Files | Format::Warc))
 }
 
 /// The spools of outputs that are built at the end; they are of use as long as the state is.

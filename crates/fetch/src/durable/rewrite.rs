@@ -1,4 +1,5 @@
-//! Removes the records of rows that are fetched again from the outputs, so that each row has one record.
+//! Removes the records of rows that are fetched again from the outputs, so that each row has one record. Archives of WARC keep them:
+//! there a row has several, and what was captured is not taken back.
 //!
 //! The new file is written beside the old one, then a snapshot with its length is published, then it is renamed over the
 //! old one. After a crash in between, recovery compares the length in the state with that of the new file: if it is equal
@@ -32,7 +33,7 @@ pub(super) fn take_out(
     rows: &RowSet,
     checkpoints: &mut SinkCheckpoints,
 ) -> io::Result<()> {
-    for output in outputs.iter().filter(|output| output.format != Format::Files) {
+    for output in outputs.iter().filter(|output| is_rewritten(output)) {
         if let Some(end) = end(output, checkpoints) {
             let new = beside(&output.appended());
             let end = copy_without(output, rows, end.bytes).map_err(|error| at(&new, &error))?;
@@ -42,6 +43,13 @@ pub(super) fn take_out(
         }
     }
     Ok(())
+}
+
+fn is_rewritten(output: &Output) -> bool {
+    match output.format {
+        Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => true,
+        Format::Warc | Format::Files => false,
+    }
 }
 
 fn end(output: &Output, checkpoints: &SinkCheckpoints) -> Option<End> {
@@ -67,7 +75,7 @@ pub struct Recorded {
 ///
 /// On the disk, for all of the output.
 pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
-    if output.format == Format::Files {
+    if !is_rewritten(output) {
         return Ok(None);
     }
     let file = match open_own(&output.path, OpenOptions::new().read(true)) {
@@ -88,7 +96,7 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
             return Ok(recorded.map(|(rows, others)| Recorded { rows, others }));
         }
         Format::Har => row_done_of_har,
-        Format::Files => unreachable!("a directory has no records"),
+        Format::Warc | Format::Files => unreachable!("its state tells which rows are done"),
     };
     let mut file = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
     let (mut recorded, mut record, mut columns) = (Recorded::default(), Vec::new(), Columns::default());
@@ -160,7 +168,7 @@ fn cells(record: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Renames new files over the old ones if the state has their lengths; otherwise removes them. A file of another user is
 /// an error.
 pub(super) fn finish(outputs: &[Output], checkpoints: &SinkCheckpoints) -> io::Result<()> {
-    for output in outputs {
+    for output in outputs.iter().filter(|output| is_rewritten(output)) {
         let path = output.appended();
         let new = beside(&path);
         let folder = match Folder::of(&new) {
@@ -213,7 +221,7 @@ fn copy_without(output: &Output, rows: &RowSet, length: u64) -> io::Result<End> 
         Format::Csv => copy_lines(old, output.format, row_of_csv, rows, &mut new),
         Format::Har => copy_lines(old, output.format, row_of_har, rows, &mut new),
         Format::Parquet | Format::Arrow => copy_table(old, rows, &mut new),
-        Format::Files => unreachable!("a directory has no records"),
+        Format::Warc | Format::Files => unreachable!("it is not rewritten"),
     }?;
     new.file.into_inner()?.sync_all()?;
     Ok(new.end)

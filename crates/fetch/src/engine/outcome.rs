@@ -8,10 +8,11 @@ use overlapped_proto::cookie::Jar;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::job::Job;
 use overlapped_proto::keepalive::Lease;
+use overlapped_proto::limits;
 use overlapped_proto::notes::Notes;
 use overlapped_proto::origin::{ConnKey, is_local};
-use overlapped_proto::outcome::{Ending, Failure, Hop};
-use overlapped_proto::record::{Connection as Wire, Headers, Hold, Sent};
+use overlapped_proto::outcome::{Ending, Failure, Heads, Hop};
+use overlapped_proto::record::{Connection as Wire, Headers, Hold, Sent, warc};
 use overlapped_proto::redirect::Follow;
 use overlapped_proto::retry;
 use overlapped_proto::time::Nanos;
@@ -35,6 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) notes: Notes,
     pub(crate) retry_after: Option<Nanos>,
     pub(crate) redirect: Option<Follow>,
+    /// The body of that redirect, if an archive wants it and it was read.
+    pub(crate) redirect_body: Option<Bytes>,
     /// The cookies of the row behind that redirect.
     pub(crate) cookies: Option<Box<Jar>>,
     pub(crate) drained: Drained,
@@ -81,6 +84,7 @@ impl Outcome {
             notes: Notes::default(),
             retry_after: None,
             redirect: None,
+            redirect_body: None,
             cookies: None,
             drained: Drained::default(),
             incoming: None,
@@ -98,7 +102,7 @@ impl Outcome {
     pub(crate) fn follow(&self, job: &mut Job, status: u16, follow: Follow) {
         let remote = self.wire.remote.map(|remote| remote.ip());
         let total = self.watch.timing().total();
-        let hop = Hop { url: job.url.as_str().into(), status, total, remote };
+        let hop = Hop { url: job.url.as_str().into(), status, total, remote, heads: self.heads(status) };
         // Without TLS the server is not authenticated.
         job.cookies = if follow.downgraded { None } else { self.cookies.clone() };
         job.became_get |= follow.becomes_get;
@@ -106,6 +110,18 @@ impl Outcome {
         job.from_public |= self.is_from_public(job, remote);
         job.upgraded |= follow.upgraded;
         job.redirect(follow.url, hop);
+    }
+
+    /// A redirect, if an archive wants it.
+    fn heads(&self, status: u16) -> Option<Box<Heads>> {
+        let request = self.sent.as_deref()?.head.clone();
+        let response = match self.raw_head.is_empty() {
+            true => warc::head_of(status, &self.headers).into(),
+            false => self.raw_head.clone(),
+        };
+        let body = self.redirect_body.clone();
+        Some(Box::new(Heads { request, response, body }))
+            .filter(|heads| heads.bytes() <= limits::REDIRECT_KEPT_BYTES_MAX)
     }
 
     /// True if a public address has answered, as far as that is known: behind a proxy a name may be anywhere.

@@ -13,7 +13,8 @@ use super::built::building;
 use super::har::Har;
 #[cfg(feature = "tables")]
 use super::table::Table;
-use super::{Existing, Files, Lines, OutputFile, Sink};
+use super::warc::{Warc, index_path, lines as index_lines};
+use super::{Existing, Files, Lines, OutputFile, Sink, WarcOptions};
 use crate::body::spool::RunId;
 use crate::clock::Clock;
 use crate::fs::{Moment, is_pipe};
@@ -33,6 +34,8 @@ pub enum Format {
     Arrow,
     /// HAR 1.2, an entry a record. It is built at the end like a table.
     Har,
+    /// WARC 1.1, several records for each row. `--retry-failed` leaves what is in it, and adds to it.
+    Warc,
     /// A directory with a file for each body. A failed row leaves nothing in it.
     Files,
 }
@@ -48,10 +51,12 @@ pub struct Needs {
     pub raw_head: bool,
     /// The request, without its credentials ([`Response::sent`](crate::Response::sent)).
     pub sent: bool,
+    /// HTTP/1.1 on the wire, unless another version is asked for.
+    pub http1: bool,
 }
 
 /// A decoded body.
-const BODY: Needs = Needs { body: true, undecoded: false, raw_head: false, sent: false };
+const BODY: Needs = Needs { body: true, undecoded: false, raw_head: false, sent: false, http1: false };
 
 /// A line of the table of formats.
 struct Entry {
@@ -62,7 +67,7 @@ struct Entry {
     open: fn(Opening) -> io::Result<Box<dyn Sink>>,
 }
 
-const FORMATS: [Entry; 6] = [
+const FORMATS: [Entry; 7] = [
     Entry {
         format: Format::Ndjson,
         suffixes: &[".ndjson", ".jsonl"],
@@ -92,6 +97,12 @@ const FORMATS: [Entry; 6] = [
         suffixes: &[".har"],
         needs: Needs { raw_head: true, sent: true, ..BODY },
         open: har,
+    },
+    Entry {
+        format: Format::Warc,
+        suffixes: &[".warc.gz", ".warc"],
+        needs: Needs { body: true, undecoded: true, raw_head: true, sent: true, http1: true },
+        open: |opening| Ok(Box::new(Warc::open(opening)?)),
     },
     Entry { format: Format::Files, suffixes: &["/"], needs: BODY, open: files },
 ];
@@ -138,11 +149,25 @@ impl Format {
         Cow::Owned(name.into())
     }
 
+    /// The files that it has beside the output at `path`: spools, and an index if `warc` asks for one.
+    #[must_use]
+    pub fn beside(self, path: &Path, warc: WarcOptions) -> Vec<PathBuf> {
+        match self {
+            Self::Ndjson | Self::Csv | Self::Files => Vec::new(),
+            Self::Parquet | Self::Arrow | Self::Har => vec![self.appended(path).into_owned()],
+            Self::Warc if warc.cdxj => {
+                let index = index_path(path);
+                vec![index_lines(&index), index]
+            }
+            Self::Warc => Vec::new(),
+        }
+    }
+
     /// True for an output that is built at the end from a spool.
     #[must_use]
     pub fn is_built(self) -> bool {
         match self {
-            Self::Ndjson | Self::Csv | Self::Files => false,
+            Self::Ndjson | Self::Csv | Self::Warc | Self::Files => false,
             Self::Parquet | Self::Arrow | Self::Har => true,
         }
     }
@@ -174,6 +199,7 @@ impl Needs {
             undecoded: self.undecoded || other.undecoded,
             raw_head: self.raw_head || other.raw_head,
             sent: self.sent || other.sent,
+            http1: self.http1 || other.http1,
         }
     }
 }
@@ -202,6 +228,8 @@ pub struct FormatOptions {
     pub guard: Guard,
     /// How the files of rows are named.
     pub template: Template,
+    /// How WARC is written.
+    pub warc: WarcOptions,
     /// Files and directories of the run itself, which no file of a row replaces.
     pub kept: Vec<PathBuf>,
 }
@@ -213,6 +241,7 @@ impl Default for FormatOptions {
             fields: Fields::default(),
             guard: Guard::Off,
             template: Template::default(),
+            warc: WarcOptions::default(),
             kept: Vec::new(),
         }
     }
@@ -321,8 +350,15 @@ mod tests {
 
     #[test]
     fn every_format_is_in_the_table_once() {
-        let formats =
-            [Format::Ndjson, Format::Csv, Format::Parquet, Format::Arrow, Format::Har, Format::Files];
+        let formats = [
+            Format::Ndjson,
+            Format::Csv,
+            Format::Parquet,
+            Format::Arrow,
+            Format::Har,
+            Format::Warc,
+            Format::Files,
+        ];
         for format in formats {
             assert_eq!(FORMATS.iter().filter(|entry| entry.format == format).count(), 1, "{format:?}");
             for suffix in format.entry().suffixes {

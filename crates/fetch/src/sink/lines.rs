@@ -135,7 +135,7 @@ impl<W: Write + Send> Sink for Lines<W> {
 }
 
 /// Reads until `block` is full or the body ends.
-fn fill(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
+pub(super) fn fill(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match reader.read(rest)? {

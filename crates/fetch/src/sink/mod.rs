@@ -7,6 +7,7 @@ mod files;
 #[cfg(feature = "tables")]
 pub(crate) mod table;
 pub(crate) mod har;
+pub(crate) mod warc;
 mod lines;
 mod built;
 mod output;
@@ -27,11 +28,12 @@ pub use files::Files;
 pub use format::{Beginning, Format, FormatOptions, Needs, Opening};
 pub use lines::Lines;
 pub use output::OutputFile;
-pub(crate) use output::begins_with;
+pub(crate) use output::{begins_with, whole_end};
 pub use overlapped_proto::filename::{Template, TemplateError};
 pub use overlapped_proto::journal::{Checkpoint, End, Named, SinkId};
 pub use overlapped_proto::record::column::Fields;
 pub use overlapped_proto::record::csv::Guard;
+pub use warc::WarcOptions;
 
 use crate::body::rest::restore;
 use crate::error::Error;

@@ -1,7 +1,7 @@
 //! An append-only output file. Its errors name the path.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,6 +128,11 @@ impl OutputFile {
         Err(at(&self.path, &io::Error::other(what)))
     }
 
+    /// Its length so far, and the checksum of all of it.
+    pub(super) fn end(&self) -> End {
+        self.end
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.end.bytes == 0
     }
@@ -188,6 +193,24 @@ pub(crate) fn begins_with(file: &File, end: End) -> io::Result<bool> {
         }
     }
     Ok(read == end)
+}
+
+/// The length and the checksum of a whole file.
+///
+/// # Blocking
+///
+/// On the disk, for all of the file.
+pub(crate) fn whole_end(mut file: &File) -> io::Result<End> {
+    let mut block = vec![0; OUTPUT_BUFFER_BYTES];
+    let mut read = End::default();
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => return Ok(read),
+            Ok(count) => read.append(block.get(..count).expect("a read fits into its buffer")),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]

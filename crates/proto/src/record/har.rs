@@ -362,7 +362,12 @@ mod tests {
         record.headers.push("content-type", b"text/plain");
         record.connection = Connection { http_version: Some(HttpVersion::Http11), ..Connection::default() };
         let head = &b"GET /y?a=1&b=%20 HTTP/1.1\r\nhost: b.test\r\ncookie: secret\r\naccept: */*\r\n\r\n"[..];
-        record.sent = Some(Box::new(Sent { head: head.into(), body: Default::default(), is_whole: true }));
+        record.sent = Some(Box::new(Sent {
+            head: head.into(),
+            body: Default::default(),
+            is_whole: true,
+            is_direct: true,
+        }));
         record.body = Body::Inline((&b"\xffx"[..]).into());
         record.started_unix_us = Some(1_000_000);
         let span = |us: u64| Some(Nanos(us * 1_000 + 999));

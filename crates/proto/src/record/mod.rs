@@ -5,6 +5,8 @@ pub mod packed;
 pub mod csv;
 pub mod ndjson;
 pub mod har;
+pub mod cdxj;
+pub mod warc;
 pub mod column;
 pub mod spooled;
 mod debug;
@@ -143,6 +145,8 @@ pub struct Sent {
     pub body: Bytes,
     /// False if it had a body that was not kept, because it came from a file.
     pub is_whole: bool,
+    /// False if it went through a proxy, so that the address at the other end is not the server's.
+    pub is_direct: bool,
 }
 
 impl Sent {

@@ -11,7 +11,7 @@ use super::{Body, Connection, Headers, HttpVersion, Record, Sent};
 use crate::error::ErrorKind;
 use crate::job::{Method, Row};
 use crate::notes::Notes;
-use crate::outcome::{Failure, Hop};
+use crate::outcome::{Failure, Heads, Hop};
 use crate::time::Nanos;
 use crate::timing::Timing;
 use crate::varint;
@@ -76,11 +76,16 @@ pub fn pack(record: &Record, rest: &Rest, out: &mut Vec<u8>) {
     });
     varint::put((*attempts).into(), out);
     varint::put(chain.len() as u64, out);
-    for Hop { url, status, total, remote } in chain {
+    for Hop { url, status, total, remote, heads } in chain {
         put_bytes(url.as_bytes(), out);
         varint::put((*status).into(), out);
         varint::put(total.0, out);
         put_option(*remote, out, |remote, out| put_bytes(remote.to_string().as_bytes(), out));
+        put_option(heads.as_deref(), out, |Heads { request, response, body }, out| {
+            put_bytes(request, out);
+            put_bytes(response, out);
+            put_option(body.as_deref(), out, put_bytes);
+        });
     }
     put_option(*http_version, out, |version, out| {
         out.push(match version {
@@ -93,10 +98,10 @@ pub fn pack(record: &Record, rest: &Rest, out: &mut Vec<u8>) {
     put_option(*reused, out, |reused, out| out.push(u8::from(reused)));
     put_bytes(&headers.packed, out);
     put_bytes(raw_head, out);
-    put_option(sent.as_deref(), out, |Sent { head, body, is_whole }, out| {
+    put_option(sent.as_deref(), out, |Sent { head, body, is_whole, is_direct }, out| {
         put_bytes(head, out);
         put_bytes(body, out);
-        out.push(u8::from(*is_whole));
+        out.extend([u8::from(*is_whole), u8::from(*is_direct)]);
     });
     varint::put(*bytes, out);
     varint::put(*wire_bytes, out);
@@ -166,7 +171,13 @@ pub fn unpack(mut bytes: &[u8], path: impl Fn(&[u8]) -> PathBuf) -> Option<(Reco
     for _ in 0..varint::take(from)? {
         let (url, status, total) = (take_text(from)?, take_small(from)?, Nanos(varint::take(from)?));
         let remote = take_option(from, |from| take_text(from)?.parse().ok())?;
-        record.chain.push(Hop { url, status, total, remote });
+        let heads = take_option(from, |from| {
+            let mut taken = || take_bytes(from).map(Bytes::copy_from_slice);
+            let (request, response) = (taken()?, taken()?);
+            let body = take_option(from, |from| take_bytes(from).map(Bytes::copy_from_slice))?;
+            Some(Box::new(Heads { request, response, body }))
+        })?;
+        record.chain.push(Hop { url, status, total, remote, heads });
     }
     record.connection = Connection {
         http_version: take_option(from, |from| match take_byte(from)? {
@@ -183,7 +194,7 @@ pub fn unpack(mut bytes: &[u8], path: impl Fn(&[u8]) -> PathBuf) -> Option<(Reco
     record.sent = take_option(from, |from| {
         let mut taken = || take_bytes(from).map(Bytes::copy_from_slice);
         let (head, body) = (taken()?, taken()?);
-        Some(Box::new(Sent { head, body, is_whole: take_flag(from)? }))
+        Some(Box::new(Sent { head, body, is_whole: take_flag(from)?, is_direct: take_flag(from)? }))
     })?;
     record.bytes = varint::take(from)?;
     record.wire_bytes = varint::take(from)?;
@@ -267,14 +278,17 @@ mod tests {
         record.failure = Some(Failure::new(ErrorKind::ALL[7], "why"));
         record.attempts = 3;
         for remote in [None, Some("::1".parse().unwrap())] {
-            record.chain.push(Hop { url: "http://b/".into(), status: 301, total: Nanos(77), remote });
+            let [request, response] = [&b"GET"[..], b"HTTP"].map(Bytes::from_static);
+            let heads = remote.map(|_| Box::new(Heads { request, response, body: Some(Bytes::new()) }));
+            record.chain.push(Hop { url: "http://b/".into(), status: 301, total: Nanos(77), remote, heads });
         }
         let remote = Some("127.0.0.1:81".parse().unwrap());
         record.connection =
             Connection { http_version: Some(HttpVersion::Http11), remote, reused: Some(true) };
         record.headers.push("etag", b"\xff\0");
         let part = |text: &'static [u8]| Bytes::from_static(text);
-        record.sent = Some(Box::new(Sent { head: part(b"GET"), body: part(b"\0"), is_whole: true }));
+        record.sent =
+            Some(Box::new(Sent { head: part(b"GET"), body: part(b"\0"), is_whole: true, is_direct: false }));
         (record.bytes, record.wire_bytes) = (1 << 40, 9);
         record.notes = Notes::from_bits(0b1010_0001);
         (record.sha256, record.truncated) = (Some([7; 32]), Some(false));
@@ -307,7 +321,7 @@ mod tests {
                 record.out.clone(),
                 record.method.clone(),
                 record.failure.clone(),
-                record.sent.clone().map(|sent| (sent.head, sent.body, sent.is_whole)),
+                record.sent.clone().map(|sent| (sent.head, sent.body, sent.is_whole, sent.is_direct)),
                 chain,
                 record.timing,
                 record.elapsed,

@@ -81,13 +81,15 @@ pub(super) fn open(
         fields,
         guard: plan.csv,
         template: plan.name.clone(),
+        warc: plan.warc,
         kept: plan.kept.clone(),
     };
     let mut sinks = Vec::new();
     for output in plan.ordered() {
         match output.format {
-            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => {
+            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har | Format::Warc => {
                 made.expects_file(&output.format.appended(&output.path));
+                output.format.beside(&output.path, plan.warc).iter().for_each(|path| made.expects_file(path));
             }
             Format::Files => made.expects_folder(&output.path),
         }

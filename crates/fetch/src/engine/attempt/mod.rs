@@ -297,7 +297,8 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                         self.part = field("range").map(|range| AskedPart { range, if_range });
                     }
                     if self.requester.plan.response.sent && self.purpose == Purpose::Row {
-                        self.outcome.sent = Some(Box::new(shown(&request, file.is_none() && !self.uploads)));
+                        let sent = shown(&request, file.is_none() && !self.uploads, self.proxy.is_none());
+                        self.outcome.sent = Some(Box::new(sent));
                     }
                     return Ok((connection, head));
                 }
@@ -405,10 +406,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
 }
 
 /// A request as archives have it.
-fn shown(request: &Request<'_>, is_whole: bool) -> Sent {
+fn shown(request: &Request<'_>, is_whole: bool, is_direct: bool) -> Sent {
     let mut head = Vec::new();
     write_request_shown(&request.head, &mut head);
-    Sent { head: head.into(), body: request.body.clone(), is_whole }
+    Sent { head: head.into(), body: request.body.clone(), is_whole, is_direct }
 }
 
 fn is_idle_race(kind: ErrorKind) -> bool {

@@ -109,15 +109,24 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         Err(Failure::new(kind, format!("the server sent {sent} bytes of a range of {bytes}")))
     }
 
-    /// Reads the body of a redirect, without decoding it, to keep the connection alive; true if it was complete.
+    /// Reads the body of a redirect, without decoding it, to keep the connection alive, and keeps it if an archive wants it; true if
+    /// it was complete.
     pub(super) async fn pass_over(&mut self, connection: &mut Connection) -> bool {
         let mut bytes = 0;
+        let mut kept = self.outcome.sent.is_some().then(Vec::new);
         let limit = Some(limits::REDIRECT_DRAIN_TIME);
         let deadline = Deadline::after(self.requester.now(), limit, ErrorKind::TimeoutTotal);
         while let Ok(frame) = self.alarm.within(deadline, connection.frame(limits::READ_BYTES)).await {
             match frame {
-                Ok(None) => return true,
-                Ok(Some(data)) => bytes += data.len() as u64,
+                Ok(None) => {
+                    self.outcome.redirect_body = kept.map(Bytes::from);
+                    return true;
+                }
+                Ok(Some(data)) => {
+                    bytes += data.len() as u64;
+                    kept = kept.filter(|_| bytes <= limits::REDIRECT_KEPT_BYTES_MAX as u64);
+                    kept.iter_mut().for_each(|kept| kept.extend_from_slice(&data));
+                }
                 Err(_) => return false,
             }
             if bytes > limits::REDIRECT_DRAIN_BYTES {

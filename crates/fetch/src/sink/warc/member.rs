@@ -1,0 +1,127 @@
+//! The records of a file: each is a member of gzip of its own, so that a reader can begin with any of them, or plain.
+
+use std::io::{self, Write as _};
+
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use overlapped_proto::journal::End;
+use overlapped_proto::limits;
+use overlapped_proto::record::warc::{END, Head};
+
+use super::super::OutputFile;
+use super::{Sync, digest_of};
+
+/// A file, and what is to be written to it.
+pub(super) struct Members {
+    file: OutputFile,
+    pack: Option<Pack>,
+    /// What is not written yet.
+    out: Vec<u8>,
+}
+
+/// Compresses one member after the other.
+struct Pack {
+    deflate: Compress,
+    crc: Crc,
+}
+
+/// Where a file ends, and how to sync it.
+pub(super) struct FileCut {
+    pub(super) end: End,
+    pub(super) sync: Option<Sync>,
+}
+
+impl Members {
+    pub(super) fn new(file: OutputFile, is_packed: bool) -> Self {
+        // Most bodies came compressed: more work would find little.
+        let pack = || Pack { deflate: Compress::new(Compression::fast(), false), crc: Crc::new() };
+        Self { file, pack: is_packed.then(pack), out: Vec::new() }
+    }
+
+    /// Goes on with another file, when all was written to the one before.
+    pub(super) fn go_on(&mut self, file: OutputFile) {
+        assert!(self.out.is_empty(), "a file that is full was written");
+        self.file = file;
+    }
+
+    /// Where the next record begins.
+    pub(super) fn offset(&self) -> u64 {
+        self.file.end().bytes + self.out.len() as u64
+    }
+
+    /// Writes a record whose block is in memory.
+    pub(super) fn write(&mut self, head: &Head<'_>, block: &[&[u8]]) -> io::Result<()> {
+        let bytes = block.iter().map(|part| part.len() as u64).sum();
+        self.begin(&Head { block: &digest_of(block), bytes, ..*head })?;
+        block.iter().try_for_each(|part| self.put(part))?;
+        self.end()
+    }
+
+    /// Begins a record. Its block follows by [`Members::put`].
+    pub(super) fn begin(&mut self, head: &Head<'_>) -> io::Result<()> {
+        if self.pack.is_some() {
+            // Deflate, no flags, no time; the fastest algorithm, on Unix (RFC 1952).
+            self.out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 3]);
+        }
+        let mut text = Vec::with_capacity(640);
+        head.push(&mut text);
+        self.put(&text)
+    }
+
+    /// Appends to the block of the record.
+    pub(super) fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let Some(pack) = &mut self.pack else {
+            self.out.extend_from_slice(bytes);
+            return self.write_if_full();
+        };
+        pack.crc.update(bytes);
+        while !bytes.is_empty() {
+            self.out.reserve(limits::WARC_PIECE_BYTES);
+            let before = pack.deflate.total_in();
+            let packed = pack.deflate.compress_vec(bytes, &mut self.out, FlushCompress::None);
+            packed.map_err(io::Error::other)?;
+            let taken = usize::try_from(pack.deflate.total_in() - before).map_err(io::Error::other)?;
+            bytes = bytes.get(taken..).expect("no more is taken than there was");
+        }
+        self.write_if_full()
+    }
+
+    /// Ends the record.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        self.put(END)?;
+        let Some(pack) = &mut self.pack else { return Ok(()) };
+        loop {
+            self.out.reserve(limits::WARC_PIECE_BYTES);
+            let packed = pack.deflate.compress_vec(&[], &mut self.out, FlushCompress::Finish);
+            if packed.map_err(io::Error::other)? == Status::StreamEnd {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&pack.crc.sum().to_le_bytes());
+        self.out.extend_from_slice(&pack.crc.amount().to_le_bytes());
+        pack.deflate.reset();
+        pack.crc.reset();
+        self.write_if_full()
+    }
+
+    fn write_if_full(&mut self) -> io::Result<()> {
+        if self.out.len() >= limits::OUTPUT_BUFFER_BYTES { self.write_out() } else { Ok(()) }
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.out)?;
+        self.out.clear();
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.write_out()?;
+        self.file.flush()
+    }
+
+    /// Flushes, and tells where the file ends.
+    pub(super) fn cut(&mut self) -> io::Result<FileCut> {
+        self.flush()?;
+        let sync = self.file.cut()?.sync;
+        Ok(FileCut { end: self.file.end(), sync })
+    }
+}
