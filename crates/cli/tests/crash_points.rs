@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod archive;
 mod disk;
 mod program;
 
@@ -70,7 +71,7 @@ fn around_a_file_and_its_name() {
 
 #[test]
 fn around_the_sync_of_an_output() {
-    for kind in [Kind::Ndjson, Kind::Csv] {
+    for kind in [Kind::Ndjson, Kind::Csv, Kind::Har, Kind::Warc] {
         check(kind, "write", "/out.", Act::KillHalf);
         check(kind, "sync", "/out.", Act::KillBefore);
         check(kind, "sync", "/out.", Act::KillAfter);
@@ -106,6 +107,9 @@ fn around_a_snapshot() {
 fn while_taking_back_what_is_not_durable() {
     check_recovery(Kind::Ndjson, "truncate", "/out.", Act::KillBefore);
     check_recovery(Kind::Csv, "truncate", "/out.", Act::KillAfter);
+    check_recovery(Kind::Har, "truncate", "/out.har.part", Act::KillAfter);
+    check_recovery(Kind::Warc, "truncate", "/out.warc.gz", Act::KillBefore);
+    check_recovery(Kind::Warc, "truncate", "/out.cdxj.part", Act::KillAfter);
     check_recovery(Kind::Files, "unlink", "pages/", Act::KillBefore);
     check_recovery(Kind::Files, "unlink", "pages/", Act::KillAfter);
 }
@@ -117,6 +121,24 @@ fn while_failed_rows_are_taken_out() {
     check(Kind::Retry, "rename", "snapshot-", Act::KillBefore);
     check(Kind::Retry, "rename", "snapshot-", Act::KillAfter);
     check(Kind::Retry, "rename", ".retry", Act::KillAfter);
+}
+
+#[test]
+fn while_an_output_is_built() {
+    for (kind, file) in [(Kind::Har, ".out.har.building"), (Kind::Warc, ".out.cdxj.building")] {
+        check(kind, "write", file, Act::KillHalf);
+        check(kind, "sync", file, Act::KillBefore);
+        check(kind, "rename", file, Act::KillBefore);
+        check(kind, "rename", file, Act::KillAfter);
+    }
+}
+
+#[test]
+fn while_rows_are_added_to_an_archive_once_more() {
+    check(Kind::WarcRetry, "rename", "snapshot-", Act::KillBefore);
+    check(Kind::WarcRetry, "rename", "snapshot-", Act::KillAfter);
+    check(Kind::WarcRetry, "write", "/out.warc.gz", Act::KillHalf);
+    check(Kind::WarcRetry, "write", "/out.cdxj.part", Act::KillAfter);
 }
 
 #[test]

@@ -169,6 +169,22 @@ fn bad_rows_are_not_held_in_memory() {
     assert!(peak < 40, "{peak} MiB were held");
 }
 
+/// They are copied from where they wait on disk, a piece at a time.
+#[test]
+fn bodies_in_archives_are_not_held_in_memory() {
+    const BODY: usize = 24 << 20;
+    let server = Server::start();
+    for name in ["r.har", "c.warc.gz"] {
+        let directory = Directory::new();
+        let list = list(&directory, (0..8).map(|row| server.url(&format!("/text/{BODY}?n={row}"))));
+        let measured = drain(start(&["-s", "--max-memory=8M", "-o", &directory.path(name), &list]));
+        let peak = measured.peak_kib >> 10;
+        assert!(peak < 80, "{name}: {peak} MiB were held, for bodies of 192 MiB");
+        let written = std::fs::metadata(directory.path(name)).unwrap().len();
+        assert!(written > 8 << 20, "{name}: {written} bytes");
+    }
+}
+
 fn lines(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count()
 }

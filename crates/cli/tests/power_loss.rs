@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod archive;
 mod disk;
 mod program;
 
@@ -128,6 +129,15 @@ fn loses_power(kind: Kind, trips: &[Trip]) {
 fn of_a_run_that_writes_records() {
     loses_power(Kind::Ndjson, &[]);
     loses_power(Kind::Csv, &[]);
+}
+
+#[test]
+fn of_a_run_that_writes_an_archive() {
+    loses_power(Kind::Har, &[]);
+    loses_power(Kind::Warc, &[]);
+    let torn = Trip { calls: "write", file: "/out.warc", at: 9, act: Act::KillHalf };
+    loses_power(Kind::Warc, &[torn]);
+    loses_power(Kind::WarcRetry, &[]);
 }
 
 #[test]

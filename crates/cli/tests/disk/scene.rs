@@ -11,6 +11,7 @@ use overlapped_testkit::{Server, row_of, text_of};
 
 use super::record::{self, Call};
 use super::{Act, Trip, watch};
+use crate::archive;
 use crate::program::{Directory, Ran, command, finish, records};
 
 pub(crate) const ROWS: u64 = 24;
@@ -32,10 +33,16 @@ pub(crate) enum Kind {
     Ordered,
     /// A file a row and records, over what a run of another list has left that was killed.
     Overwrite,
+    /// An archive that is built at the end.
+    Har,
+    /// An archive that is appended to, with an index.
+    Warc,
+    /// The same; some rows have failed in a run before, and are fetched once more.
+    WarcRetry,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Ndjson,
         Self::Csv,
         Self::Files,
@@ -44,16 +51,35 @@ impl Kind {
         Self::Post,
         Self::Ordered,
         Self::Overwrite,
+        Self::Har,
+        Self::Warc,
+        Self::WarcRetry,
     ];
 
     fn has_files(self) -> bool {
         matches!(self, Self::Files | Self::Ordered | Self::Overwrite)
     }
 
+    /// The state stays when all is done.
+    fn stays(self) -> bool {
+        self.has_files() || matches!(self, Self::Warc | Self::WarcRetry)
+    }
+
+    fn retries(self) -> bool {
+        matches!(self, Self::Retry | Self::WarcRetry)
+    }
+
     fn begin(self) -> &'static str {
         match self {
-            Self::Ndjson | Self::Csv | Self::Files | Self::Piped | Self::Post | Self::Ordered => "--resume",
-            Self::Retry => "--retry-failed",
+            Self::Ndjson
+            | Self::Csv
+            | Self::Files
+            | Self::Piped
+            | Self::Post
+            | Self::Ordered
+            | Self::Har
+            | Self::Warc => "--resume",
+            Self::Retry | Self::WarcRetry => "--retry-failed",
             Self::Overwrite => "--overwrite",
         }
     }
@@ -93,7 +119,7 @@ impl Scene {
             scene.forget();
         }
         scene.directory.write("urls.txt", &scene.list);
-        if kind == Kind::Retry {
+        if kind.retries() {
             scene.go(&scene.words("--durability=each"), None).check_code(1);
             scene.forget();
         }
@@ -114,6 +140,8 @@ impl Scene {
         self.root().join(match self.kind {
             Kind::Files | Kind::Ordered | Kind::Overwrite => "deep/pages.run",
             Kind::Csv => "out.csv.run",
+            Kind::Har => "out.har.run",
+            Kind::Warc | Kind::WarcRetry => "out.warc.gz.run",
             Kind::Ndjson | Kind::Retry | Kind::Piped | Kind::Post => "out.ndjson.run",
         })
     }
@@ -123,6 +151,8 @@ impl Scene {
         let outputs: &[&str] = match self.kind {
             Kind::Ndjson | Kind::Piped | Kind::Post => &["/out.ndjson"],
             Kind::Csv => &["/out.csv"],
+            Kind::Har => &["/out.har"],
+            Kind::Warc | Kind::WarcRetry => &["/out.warc.gz"],
             Kind::Files | Kind::Ordered | Kind::Overwrite => &["/deep/pages/", "/out.ndjson"],
             Kind::Retry => &["/out.ndjson", "/out.csv"],
         };
@@ -136,7 +166,8 @@ impl Scene {
             Kind::Files | Kind::Overwrite => ["--name", "{row}"].as_slice(),
             Kind::Post => &["-X", "POST"],
             Kind::Ordered => &["--name", "{row}", "--ordered"],
-            Kind::Ndjson | Kind::Csv | Kind::Retry | Kind::Piped => &[],
+            Kind::Warc | Kind::WarcRetry => &["--cdxj"],
+            Kind::Ndjson | Kind::Csv | Kind::Retry | Kind::Piped | Kind::Har => &[],
         });
         let mut words: Vec<_> = words.into_iter().map(str::to_owned).collect();
         words.extend(outputs.iter().flat_map(|output| ["-o".to_owned(), format!("{root}{output}")]));
@@ -185,10 +216,9 @@ impl Scene {
     /// True if the run came to its end, and its state says so or went.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.state();
-        // Where there are files, the state stays.
-        let ended = || {
-            self.kind.has_files() && durable::check(&state, |_, _, _| ()).is_ok_and(|checked| checked.ended)
-        };
+        // Where there are files or archives, the state stays.
+        let ended =
+            || self.kind.stays() && durable::check(&state, |_, _, _| ()).is_ok_and(|checked| checked.ended);
         (!state.join("job.json").exists() || ended()) && self.is_complete()
     }
 
@@ -238,12 +268,13 @@ impl Scene {
 
     /// Nothing is left but the outputs, and the state that tells whose files are there.
     pub(crate) fn check_no_rest(&self, why: &str) {
-        let stays = self.kind.has_files();
+        let stays = self.kind.stays();
         let failed = self.kind == Kind::Post && self.state().join("job.json").exists();
         let files = files_below(&self.root());
         let stray = files.keys().find(|name| {
             let state = name.contains(".run/");
-            name.contains("/.")
+            name.starts_with('.')
+                || name.contains("/.")
                 || name.ends_with(".retry")
                 || name.ends_with(".new")
                 || state && !failed && !stays
@@ -267,6 +298,12 @@ impl Scene {
                 rows(json())
             }
             Kind::Csv => rows(csv()),
+            Kind::Har => rows(rows_of_har(&read("out.har"), self.kind)),
+            Kind::Warc | Kind::WarcRetry => {
+                let index = String::from_utf8(read("out.cdxj")).unwrap_or_default();
+                let (rows_there, responses) = rows_of_warc(&read("out.warc.gz"), self.kind);
+                index.lines().is_sorted() && index.lines().count() == responses && rows(rows_there)
+            }
             Kind::Retry => rows(json()) && rows(csv()),
         }
     }
@@ -330,7 +367,7 @@ fn is_large(kind: Kind, row: u64) -> bool {
 }
 
 fn fails_once(kind: Kind, row: u64) -> bool {
-    kind == Kind::Retry && row.is_multiple_of(3)
+    kind.retries() && row.is_multiple_of(3)
 }
 
 fn target(kind: Kind, row: u64) -> String {
@@ -390,6 +427,39 @@ pub(crate) fn rows_of_json(text: &[u8], kind: Kind) -> Vec<u64> {
         true => records(text).into_iter().map(|record| row_of(record).unwrap_or(ROWS)).collect(),
         false => vec![ROWS],
     }
+}
+
+/// The same of an archive that was built.
+pub(crate) fn rows_of_har(text: &[u8], kind: Kind) -> Vec<u64> {
+    let Ok(archive) = serde_json::from_slice::<serde_json::Value>(text) else { return Vec::new() };
+    let row_of = |entry: &serde_json::Value| {
+        let row = entry["_row"].as_u64()?;
+        let body = entry["response"]["content"]["text"].as_str().unwrap_or_default();
+        (entry["_ok"] == true && is_body_of(kind, row, body.as_bytes())).then_some(row)
+    };
+    let entries = archive["log"]["entries"].as_array();
+    entries.into_iter().flatten().map(|entry| row_of(entry).unwrap_or(ROWS)).collect()
+}
+
+/// The same of an archive that is appended to: the rows that have succeeded, each with its response; and the number of responses.
+pub(crate) fn rows_of_warc(bytes: &[u8], kind: Kind) -> (Vec<u64>, usize) {
+    let Ok(records) = archive::records_of(bytes) else { return (vec![ROWS], 0) };
+    let (mut response, mut responses, mut rows) = (Vec::new(), 0, Vec::new());
+    for record in records {
+        match record.kind() {
+            "response" => (response, responses) = (record.message().1.to_vec(), responses + 1),
+            "metadata" => {
+                let (json, row) = (record.json(), record.row().unwrap_or(ROWS));
+                if json["ok"] == true {
+                    rows.push(if is_body_of(kind, row, &response) { row } else { ROWS });
+                } else if !fails_once(kind, row) {
+                    rows.push(ROWS);
+                }
+            }
+            _ => {}
+        }
+    }
+    (rows, responses)
 }
 
 /// The same of a table.

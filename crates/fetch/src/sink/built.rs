@@ -34,11 +34,10 @@ pub(super) fn build(path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> 
         if built.is_err() {
             let _ = remove(&building);
         }
-        built?;
-        sync_name(path)
+        built
     };
-    let made: io::Result<()> = made();
-    made.map_err(|error| at(path, &error))
+    made().map_err(|error| at(&building, &error))?;
+    sync_name(path)
 }
 
 /// Where an output is until it is whole.
