@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-mod archive;
 mod disk;
 mod program;
 

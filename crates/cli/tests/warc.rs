@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use archive::{Record, records};
-use overlapped_testkit::{Server, text_of};
+use overlapped_testkit::{Asked, Http2, Http2Rules, Http2Server, Reply, Server, text_of};
 use program::{Directory, command, run};
 
 fn list(server: &Server, directory: &Directory, rows: u64, page: impl Fn(u64) -> String) -> String {
@@ -185,6 +185,21 @@ fn what_is_sent_is_archived() {
     run(&["-s", "-T", &file, "-o", &path, &server.url("/ok")]).check_code(0);
     let request = &records(&path)[1];
     assert_eq!((request.field("WARC-Truncated"), request.message().1), ("unspecified", &b""[..]));
+}
+
+#[test]
+fn a_head_of_http2_is_written_as_one_of_http1() {
+    let answer = |_: &Asked| Reply::ok("of HTTP/2");
+    let server = Http2Server::start(move |_| Http2::Rules(Http2Rules::new(answer)));
+    let directory = Directory::new();
+    let path = directory.path("c.warc");
+    run(&["-s", "--http2-prior-knowledge", "-o", &path, &server.url("/x?y")]).check_code(0);
+    let records = records(&path);
+    let [request, response, _] = of(&records, 0)[..] else { panic!("three records") };
+    assert!(request.message().0.starts_with("GET /x?y HTTP/1.1\r\nhost: 127.0.0.1"));
+    let (head, body) = response.message();
+    assert!(head.starts_with("HTTP/1.1 200 \r\n") && body == b"of HTTP/2", "{head}");
+    assert_eq!(response.field("WARC-Protocol"), "h2");
 }
 
 #[test]

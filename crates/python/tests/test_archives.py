@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import overlapped
+import pytest
 import requests
 from cdxj_indexer.main import CDXJIndexer
 from fastwarc.warc import ArchiveIterator as FastIterator
@@ -110,6 +112,21 @@ def test_har_obeys_its_schema(url: Url, tmp_path: Path) -> None:
         phases = [time for name, time in timings.items() if name != "ssl" and time >= 0]
         assert abs(entry["time"] - sum(phases)) < 1e-6
         assert timings["ssl"] <= timings["connect"]
+
+
+def test_fetch_writes_har(url: Url, tmp_path: Path) -> None:
+    records = list(overlapped.fetch([url("/gzip/2000")], out=tmp_path / "r.har"))
+    archive = json.loads((tmp_path / "r.har").read_text())
+    jsonschema.validate(archive, HAR)
+    (entry,) = archive["log"]["entries"]
+    assert entry["response"]["content"]["text"].encode() == records[0].body
+    assert {"name": "accept", "value": "*/*"} in entry["request"]["headers"]
+
+
+def test_fetch_refuses_warc(url: Url, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="written by the command"):
+        overlapped.fetch([url("/ok")], out=tmp_path / "r.warc.gz")
+    assert not list(tmp_path.iterdir())
 
 
 # --- WARC ---------------------------------------------------------------------------------------------------------

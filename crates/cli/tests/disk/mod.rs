@@ -5,6 +5,8 @@
 pub(crate) mod replay;
 pub(crate) mod scene;
 pub(crate) mod record;
+#[path = "../archive/mod.rs"]
+mod archive;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

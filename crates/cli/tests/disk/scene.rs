@@ -9,9 +9,9 @@ use overlapped_fetch::durable;
 use overlapped_proto::journal::{Frame, Waiting};
 use overlapped_testkit::{Server, row_of, text_of};
 
+use super::archive;
 use super::record::{self, Call};
 use super::{Act, Trip, watch};
-use crate::archive;
 use crate::program::{Directory, Ran, command, finish, records};
 
 pub(crate) const ROWS: u64 = 24;

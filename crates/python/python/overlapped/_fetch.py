@@ -181,8 +181,8 @@ def fetch(
         proxies: A proxy, or one by scheme ("http", "https", "all"), beside which "no_proxy" lists the hosts that are reached
             without; None: none. By default what the environment says, by the rules of urllib.
         threads: Threads that fetch; by default one for each processor.
-        out: Also write the records: a path that ends in .ndjson, .csv, .parquet or .arrow, or a directory for the bodies. Such a run survives a
-            crash: `resume=True` goes on where it was, `retry_failed=True` also fetches the failed rows again,
+        out: Also write the records: a path that ends in .ndjson, .csv, .parquet, .arrow or .har, or a directory for the bodies. Such a run survives
+            a crash: `resume=True` goes on where it was, `retry_failed=True` also fetches the failed rows again,
             `overwrite=True` discards what there is.
         progress: Show a line on standard error with what is done, ten times a second; in a notebook a bar.
     """
