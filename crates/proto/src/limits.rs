@@ -525,6 +525,8 @@ pub const WARC_FILE_BYTES_MIN: u64 = 1_000_000;
 pub const WARC_PIECE_BYTES: usize = 64 << 10;
 /// The shortest payload that is not written again: a `revisit` is about as long.
 pub const WARC_REVISIT_BYTES_MIN: u64 = 512;
+/// The shortest block of a record that is compressed: of less, little would be saved for the time that it takes.
+pub const WARC_PACKED_BYTES_MIN: u64 = 2 << 10;
 /// Payloads whose digests are remembered, so that they are not written again.
 pub const WARC_PAYLOADS_MAX: usize = 65_536;
 /// Bytes of the URLs that are remembered with them.

@@ -271,6 +271,28 @@ pub fn is_chunked(head: &[u8], status: u16, method: &Method) -> bool {
     has_body && head.starts_with(b"HTTP/1.1 ") && last.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
+/// True if the head of a response says that its body is compressed, so that compressing it again would save nothing.
+#[must_use]
+pub fn is_compressed(head: &[u8]) -> bool {
+    const TYPES: [&[u8]; 9] = [
+        b"image/",
+        b"video/",
+        b"audio/",
+        b"font/woff",
+        b"application/zip",
+        b"application/gzip",
+        b"application/x-gzip",
+        b"application/zstd",
+        b"application/x-7z",
+    ];
+    let starts = |text: &[u8], with: &[u8]| {
+        text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    let is_encoded = field_of(head, "content-encoding").is_some_and(|codings| !starts(codings, b"identity"));
+    let media_type = field_of(head, "content-type").unwrap_or_default();
+    is_encoded || !starts(media_type, b"image/svg") && TYPES.iter().any(|known| starts(media_type, known))
+}
+
 /// Why the payload of a response is not all of it; `None`: it is.
 #[must_use]
 pub fn truncated(record: &Record) -> Option<&'static str> {
@@ -342,6 +364,19 @@ mod tests {
         check("http://a.test/x?y", "http://a.test/x?y");
         check("HTTP://me:secret@A.test/x#y", "http://a.test/x");
         check("http://a.test/\u{e9} <b>", "http://a.test/%C3%A9%20%3Cb%3E");
+    }
+
+    #[test]
+    fn what_is_compressed_is_known_by_its_head() {
+        let check = |fields: &str, expected| {
+            let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
+            assert_eq!(is_compressed(head.as_bytes()), expected, "{fields}");
+        };
+        check("Content-Type: text/html\r\nContent-Encoding: br", true);
+        check("Content-Type: text/html\r\nContent-Encoding: identity", false);
+        check("content-type: Image/PNG", true);
+        check("content-type: image/svg+xml", false);
+        check("via: a", false);
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! The records of a file: each is a member of gzip of its own, so that a reader can begin with any of them, or plain.
+//!
+//! Three small records a row cost more time to compress than all else of the row, and become hardly shorter; and most bodies are compressed
+//! already. Both are in stored blocks, which cost a copy and a checksum.
 
 use std::io::{self, Write as _};
 
@@ -22,7 +25,12 @@ pub(super) struct Members {
 struct Pack {
     deflate: Compress,
     crc: Crc,
+    /// The member is not compressed.
+    is_stored: bool,
 }
+
+/// The most that a stored block has.
+const STORED_BYTES_MAX: usize = u16::MAX as usize;
 
 /// Where a file ends, and how to sync it.
 pub(super) struct FileCut {
@@ -32,8 +40,8 @@ pub(super) struct FileCut {
 
 impl Members {
     pub(super) fn new(file: OutputFile, is_packed: bool) -> Self {
-        // Most bodies came compressed: more work would find little.
-        let pack = || Pack { deflate: Compress::new(Compression::fast(), false), crc: Crc::new() };
+        let pack =
+            || Pack { deflate: Compress::new(Compression::fast(), false), crc: Crc::new(), is_stored: false };
         Self { file, pack: is_packed.then(pack), out: Vec::new() }
     }
 
@@ -51,14 +59,16 @@ impl Members {
     /// Writes a record whose block is in memory.
     pub(super) fn write(&mut self, head: &Head<'_>, block: &[&[u8]]) -> io::Result<()> {
         let bytes = block.iter().map(|part| part.len() as u64).sum();
-        self.begin(&Head { block: &digest_of(block), bytes, ..*head })?;
+        let is_stored = bytes < limits::WARC_PACKED_BYTES_MIN;
+        self.begin(&Head { block: &digest_of(block), bytes, ..*head }, is_stored)?;
         block.iter().try_for_each(|part| self.put(part))?;
         self.end()
     }
 
-    /// Begins a record. Its block follows by [`Members::put`].
-    pub(super) fn begin(&mut self, head: &Head<'_>) -> io::Result<()> {
-        if self.pack.is_some() {
+    /// Begins a record, which is not compressed if it `is_stored`. Its block follows by [`Members::put`].
+    pub(super) fn begin(&mut self, head: &Head<'_>, is_stored: bool) -> io::Result<()> {
+        if let Some(pack) = &mut self.pack {
+            pack.is_stored = is_stored;
             // Deflate, no flags, no time; the fastest algorithm, on Unix (RFC 1952).
             self.out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 3]);
         }
@@ -74,6 +84,12 @@ impl Members {
             return self.write_if_full();
         };
         pack.crc.update(bytes);
+        if pack.is_stored {
+            for block in bytes.chunks(STORED_BYTES_MAX) {
+                push_stored(block, false, &mut self.out);
+            }
+            return self.write_if_full();
+        }
         while !bytes.is_empty() {
             self.out.reserve(limits::WARC_PIECE_BYTES);
             let before = pack.deflate.total_in();
@@ -89,16 +105,13 @@ impl Members {
     pub(super) fn end(&mut self) -> io::Result<()> {
         self.put(END)?;
         let Some(pack) = &mut self.pack else { return Ok(()) };
-        loop {
-            self.out.reserve(limits::WARC_PIECE_BYTES);
-            let packed = pack.deflate.compress_vec(&[], &mut self.out, FlushCompress::Finish);
-            if packed.map_err(io::Error::other)? == Status::StreamEnd {
-                break;
-            }
+        if pack.is_stored {
+            push_stored(&[], true, &mut self.out);
+        } else {
+            pack.finish(&mut self.out)?;
         }
         self.out.extend_from_slice(&pack.crc.sum().to_le_bytes());
         self.out.extend_from_slice(&pack.crc.amount().to_le_bytes());
-        pack.deflate.reset();
         pack.crc.reset();
         self.write_if_full()
     }
@@ -124,4 +137,26 @@ impl Members {
         let sync = self.file.cut()?.sync;
         Ok(FileCut { end: self.file.end(), sync })
     }
+}
+
+impl Pack {
+    fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        loop {
+            out.reserve(limits::WARC_PIECE_BYTES);
+            let packed = self.deflate.compress_vec(&[], out, FlushCompress::Finish);
+            if packed.map_err(io::Error::other)? == Status::StreamEnd {
+                self.deflate.reset();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Appends a block that is not compressed (RFC 1951, section 3.2.4).
+fn push_stored(block: &[u8], is_last: bool, out: &mut Vec<u8>) {
+    let length = u16::try_from(block.len()).expect("a stored block is short");
+    out.push(u8::from(is_last));
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&(!length).to_le_bytes());
+    out.extend_from_slice(block);
 }

@@ -33,7 +33,7 @@ use overlapped_proto::limits;
 use overlapped_proto::record::cdxj::Capture;
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::warc::{
-    Digest, Head, Kind, RecordId, field_of, info, is_chunked, response_head, target, truncated,
+    Digest, Head, Kind, RecordId, field_of, info, is_chunked, is_compressed, response_head, target, truncated,
 };
 use overlapped_proto::record::{Body, Record, ndjson};
 
@@ -247,7 +247,9 @@ impl Warc {
         let offset = self.members.offset();
         match kind {
             Kind::Response => {
-                self.members.begin(&Head { block: &measured.block, bytes: measured.block_bytes, ..head })?;
+                let bytes = measured.block_bytes;
+                let is_stored = bytes < limits::WARC_PACKED_BYTES_MIN || is_compressed(&message.head);
+                self.members.begin(&Head { block: &measured.block, bytes, ..head }, is_stored)?;
                 message.each(&mut piece, &mut |part| self.members.put(part.bytes()))?;
                 self.members.end()?;
                 if let Some(digest) = first {
