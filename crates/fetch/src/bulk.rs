@@ -162,7 +162,7 @@ impl Bulk {
             settings.body_file(file)?;
         }
         let listed = match &self.input {
-            Input::File(path) => durable::Listed::File(path.clone()),
+            Input::File(path) => durable::Listed::File(path.clone(), *format, columns.clone()),
             Input::Urls(_) | Input::Rows(_) | Input::Batches(_) => durable::Listed::Elsewhere("the caller"),
             Input::Stdin => durable::Listed::Elsewhere("standard input"),
             Input::Read(..) => durable::Listed::Elsewhere("a stream"),

@@ -44,6 +44,7 @@ pub mod sink;
 mod body;
 #[cfg(feature = "arrow")]
 pub mod arrow;
+mod table_list;
 #[cfg(feature = "tables")]
 pub mod tables;
 mod net;

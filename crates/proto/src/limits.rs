@@ -535,6 +535,10 @@ pub const WARC_PAYLOADS_BYTES_MAX: usize = 8 << 20;
 pub const SORT_BYTES: usize = 32 << 20;
 /// The least buffer of a sorted part of them: with 1 TB of lines the buffers have 128 MiB.
 pub const SORT_BUFFER_BYTES_MIN: usize = 4 << 10;
+/// Rows that are read at once of a list that is a table.
+pub const TABLE_LIST_BATCH_ROWS: usize = 1_024;
+/// Bytes after which fewer rows are read at once.
+pub const TABLE_LIST_BATCH_BYTES: u64 = 4 << 20;
 /// Bytes of a row group of Parquet, compressed and in memory, at which the next one begins.
 pub const TABLE_ROW_GROUP_BYTES: usize = 32 << 20;
 /// Hosts that a summary names, of each kind.

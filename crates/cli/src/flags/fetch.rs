@@ -399,6 +399,10 @@ pub(crate) enum ListFormat {
     Csv,
     /// Tab-separated values with a header line.
     Tsv,
+    /// A table in Parquet.
+    Parquet,
+    /// A table in Arrow's file format.
+    Arrow,
 }
 
 impl From<ListFormat> for Format {
@@ -409,6 +413,8 @@ impl From<ListFormat> for Format {
             ListFormat::Json => Self::Json,
             ListFormat::Csv => Self::Csv,
             ListFormat::Tsv => Self::Tsv,
+            ListFormat::Parquet => Self::Parquet,
+            ListFormat::Arrow => Self::Arrow,
         }
     }
 }

@@ -63,7 +63,7 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
         Some("") => return Err(Error::Usage("@ needs the name of a file: @urls.txt".to_owned())),
         Some(path) if is_packed(path) => {
             return Err(Error::Usage(format!(
-                "{path}: only plain lists, .gz and .zst are read so far: unpack it into `overlapped -`"
+                "{path}: only .gz and .zst are unpacked: unpack it into `overlapped -`"
             )));
         }
         Some(url) if url.contains("://") => {
@@ -75,6 +75,9 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
         Some(path) => return Ok(Source::List(path.into())),
         None if word == "-" => return Ok(Source::Stdin),
         None => {}
+    }
+    if is_table(word) {
+        return Ok(Source::List(word.into()));
     }
     if let Some(text) = slip(word) {
         return Err(Error::Usage(text));
@@ -102,10 +105,16 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
     Ok(source)
 }
 
+/// True for the file of a table, which is no URL even without the `@`.
+fn is_table(word: &str) -> bool {
+    let is_one = |format| matches!(format, Format::Parquet | Format::Arrow);
+    !word.contains("://") && Format::of_name(word).is_some_and(is_one) && std::path::Path::new(word).is_file()
+}
+
 /// True for a file format that is not supported.
 fn is_packed(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
-    [".xz", ".bz2", ".parquet", ".arrow"].iter().any(|suffix| path.ends_with(suffix))
+    [".xz", ".bz2"].iter().any(|suffix| path.ends_with(suffix))
 }
 
 /// The error for an argument that is no URL, with a remedy if the message has none.

@@ -211,6 +211,8 @@ impl Identity {
                 Some(Format::Json) => "JSON",
                 Some(Format::Csv) => "CSV",
                 Some(Format::Tsv) => "TSV",
+                Some(Format::Parquet) => "Parquet",
+                Some(Format::Arrow) => "Arrow",
             },
         );
         self.set("URL column", url_column);

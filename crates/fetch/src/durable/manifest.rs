@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use overlapped_proto::input::{Format, Options};
 use overlapped_proto::journal;
 use overlapped_proto::limits;
 use overlapped_proto::prefix::Prefix;
@@ -17,6 +18,7 @@ use super::identity::{self, Identity};
 use crate::body::spool::RunId;
 use crate::error::Error;
 use crate::fs::Moment;
+use crate::table_list;
 
 /// The version of the manifest. Other versions are refused.
 const FORMAT: u64 = 3;
@@ -24,8 +26,8 @@ const FORMAT: u64 = 3;
 /// The source of the list, as far as it can be identified again.
 #[derive(Clone, Debug)]
 pub(crate) enum Listed {
-    /// A file.
-    File(PathBuf),
+    /// A file, and how it is to be read if it is a table.
+    File(PathBuf, Option<Format>, Options),
     /// A source without a path, described in words.
     Elsewhere(&'static str),
 }
@@ -39,7 +41,7 @@ pub(super) fn new(
     began: Moment,
 ) -> Result<Value, Error> {
     let input = match listed {
-        Listed::File(path) => {
+        Listed::File(path, ..) => {
             identity(path).map_err(|error| Error::input(&path.display().to_string(), 0, error))?
         }
         Listed::Elsewhere(what) => json!({ "from": what }),
@@ -159,7 +161,7 @@ pub(super) fn same_list(
     let input = earlier.get("input");
     let of = |name| input.and_then(|input| input.get(name));
     let known = of("bytes").and_then(Value::as_u64).zip(of("ends_sha256"));
-    let (Listed::File(path), Some((bytes, ends_before))) = (listed, known) else {
+    let (Listed::File(path, format, columns), Some((bytes, ends_before))) = (listed, known) else {
         return Ok(SameList { prefix: None, grown_from: None });
     };
     let failed = |error| Error::input(&path.display().to_string(), 0, error);
@@ -187,7 +189,11 @@ pub(super) fn same_list(
     let mut prefix = Prefix::default();
     if let Some(read) = read {
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        hash(&file, read.bytes, &mut prefix).map_err(failed)?;
+        match table_list::open(path, &file, *format, columns, 0).map_err(failed)? {
+            Some(table) => hash(table.read, read.bytes, &mut prefix),
+            None => hash(&file, read.bytes, &mut prefix),
+        }
+        .map_err(failed)?;
         if prefix.listed() != read {
             return other("its content has changed");
         }
@@ -196,7 +202,7 @@ pub(super) fn same_list(
 }
 
 /// True if what follows the first `bytes` of a list is further rows, and not more of the last one. False for a compressed
-/// list and for a JSON array, which cannot grow by appending.
+/// list, a table and a JSON array, which cannot grow by appending.
 fn grows_by_rows(file: &mut File, bytes: u64) -> io::Result<bool> {
     if bytes == 0 {
         return Ok(true);
@@ -206,23 +212,23 @@ fn grows_by_rows(file: &mut File, bytes: u64) -> io::Result<bool> {
     file.take(limits::IDENTITY_BLOCK_BYTES.min(bytes)).read_to_end(&mut first)?;
     file.seek(SeekFrom::Start(bytes - 1))?;
     file.take(2).read_to_end(&mut around)?;
-    let packed =
-        [[0x1f, 0x8b].as_slice(), &[0x28, 0xb5, 0x2f, 0xfd]].iter().any(|magic| first.starts_with(magic));
+    const PACKED: [&[u8]; 4] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"PAR1", b"ARROW1"];
+    let packed = PACKED.iter().any(|magic| first.starts_with(magic));
     let array = first.trim_ascii_start().first() == Some(&b'[');
     Ok(!packed && !array && around.contains(&b'\n'))
 }
 
-/// Hashes the first `bytes` of a file.
-pub(super) fn hash(mut file: &File, bytes: u64, prefix: &mut Prefix) -> io::Result<()> {
+/// Hashes the first `bytes` of a list.
+pub(super) fn hash(mut list: impl Read, bytes: u64, prefix: &mut Prefix) -> io::Result<()> {
     let mut block = vec![0; limits::OUTPUT_BUFFER_BYTES];
     let mut at = 0;
     while at < bytes {
         let room = block.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
-        let count = file.read(block.get_mut(..room).expect("the room is within the block"))?;
+        let count = list.read(block.get_mut(..room).expect("the room is within the block"))?;
         if count == 0 {
             break;
         }
-        prefix.read(at, block.get(..count).expect("a file gives no more bytes than the block holds"));
+        prefix.read(at, block.get(..count).expect("a list gives no more bytes than the block holds"));
         at += count as u64;
     }
     Ok(())

@@ -3,9 +3,10 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use overlapped_proto::error::ErrorKind;
 use overlapped_proto::input::{BadRow, Format, Options, Reader, RowRead, typed, url};
 use overlapped_proto::job::{Ask, Job, Row, Shard, Span};
 use overlapped_proto::journal::{Listed, Mark};
@@ -18,6 +19,7 @@ use super::list_file::ListFile;
 use super::unpack::Unpack;
 use crate::durable::{DiskFailed, Passed};
 use crate::error::Error;
+use crate::table_list;
 
 /// Where the rows of a run come from. Input compressed with gzip or zstd is decompressed while it is read.
 pub enum Input {
@@ -121,6 +123,8 @@ pub(crate) struct Feed {
     urls: url::Parser,
     /// Bytes of the list, where that is known.
     length: Option<u64>,
+    /// The number of its rows, where that is known.
+    rows: Option<u64>,
     /// Rows seen in the selected range, and those of them in this partition.
     seen: u64,
     own: u64,
@@ -150,6 +154,7 @@ impl Feed {
     ) -> Result<(Self, Option<u64>), Error> {
         let bytes = |read, name: &str| Source::Bytes(Unpack::new(read, name));
         let (mut reader, mut plain, mut began, mut before, mut again) = (None, false, 0, 0, None);
+        let (mut table, mut rows) = (false, None);
         let mut prefix = None;
         let (source, name, length) = match input {
             Input::Urls(urls) => (Source::Urls(urls), "given as URLs".to_owned(), None),
@@ -161,23 +166,35 @@ impl Feed {
                 let name = path.display().to_string();
                 let opened = open_file(&path).and_then(|(mut file, length)| {
                     plain = length.is_some();
+                    let mark = passed.mark.filter(|_| plain);
+                    let from = mark.map_or(0, |mark| mark.row.0);
+                    let lines = table_list::open(&path, &file, options.format, &options.columns, from)?;
+                    if let Some(lines) = lines {
+                        (table, rows) = (true, lines.rows);
+                        (began, before) = mark.map_or((0, 0), |mark| (mark.offset, mark.row.0));
+                        let columns = options.columns.clone();
+                        reader = Reader::resume(Format::Ndjson, columns, Row(before), began);
+                        // Where it is counts in lines, not in bytes of the file.
+                        return Ok((lines.read, None));
+                    }
                     again = file.try_clone().ok().filter(|_| plain);
-                    if let Some(mark) = passed.mark.filter(|_| plain) {
+                    if let Some(mark) = mark {
                         reader = seek(&mut file, &name, &options, mark)?;
                         (began, before) = reader.as_ref().map_or((0, 0), |_| (mark.offset, mark.row.0));
                     }
-                    Ok((file, length))
+                    let read: Box<dyn Read + Send> = Box::new(file);
+                    Ok((read, length))
                 });
-                let (file, length) = opened.map_err(|error| Error::input(&name, 0, error))?;
+                let (read, length) = opened.map_err(|error| Error::input(&name, 0, error))?;
                 // A spooled list has its own checksum. Otherwise the checksum can go on only if nothing is skipped.
                 let known = passed.prefix.clone().filter(|known| plain && began <= known.listed().bytes);
                 prefix = known.map(|known| Arc::new(Mutex::new(known)));
-                match prefix.clone() {
-                    None => (bytes(Box::new(file), &name), name, length),
-                    Some(prefix) => {
-                        (bytes(Box::new(Hashed { file, at: began, prefix }), &name), name, length)
-                    }
-                }
+                let read = match prefix.clone() {
+                    None => read,
+                    Some(prefix) => Box::new(Hashed { read, at: began, prefix }),
+                };
+                // Lines are not packed, whatever the table is called.
+                (bytes(read, if table { "" } else { &name }), name, length)
             }
         };
         let feed = Self {
@@ -197,6 +214,7 @@ impl Feed {
             pulled_bytes: 0,
             urls: url::Parser::default(),
             length,
+            rows,
             seen: 0,
             own: 0,
             buffer: Vec::new(),
@@ -301,7 +319,8 @@ impl Feed {
 
     fn unread(&self, bytes: u64) -> Option<u64> {
         let position = Position { rows: self.rows(), bytes, seen: self.seen, own: self.own };
-        self.options.extent(self.length).unread(position)
+        let extent = self.options.extent(self.length);
+        Extent { end: extent.end.min(self.rows.unwrap_or(u64::MAX)), ..extent }.unread(position)
     }
 
     /// Rows read so far.
@@ -347,10 +366,14 @@ impl Feed {
         let ended = self.buffer.is_empty();
         if self.reader.is_none() {
             self.head.append(&mut self.buffer);
-            if !ended && self.head.len() < limits::INPUT_BLOCK_BYTES && !Format::has_begun(&self.head) {
+            let waits = !Format::has_begun(&self.head) || table_list::may_begin(&self.head);
+            if !ended && self.head.len() < limits::INPUT_BLOCK_BYTES && waits {
                 return Ok(());
             }
             self.buffer = std::mem::take(&mut self.head);
+            if let Some(problem) = table_list::misplaced(self.options.format, &self.buffer) {
+                return Err(Failure::new(ErrorKind::InputFormat, problem));
+            }
         }
         let (options, passed) = (&self.options, &self.passed);
         let (seen, own) = (&mut self.seen, &mut self.own);
@@ -413,17 +436,17 @@ fn lock(prefix: &Shared) -> std::sync::MutexGuard<'_, Prefix> {
     prefix.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file that is hashed while it is read.
+/// A list that is hashed while it is read.
 struct Hashed {
-    file: File,
+    read: Box<dyn Read + Send>,
     at: u64,
     prefix: Shared,
 }
 
 impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        let read = buffer.get(..count).expect("a file gives no more bytes than the buffer holds");
+        let count = self.read.read(buffer)?;
+        let read = buffer.get(..count).expect("a list gives no more bytes than the buffer holds");
         lock(&self.prefix).read(self.at, read);
         self.at += count as u64;
         Ok(count)
@@ -446,7 +469,8 @@ fn seek(file: &mut File, name: &str, options: &InputOptions, mark: Mark) -> io::
     Ok(reader)
 }
 
-fn open_file(path: &PathBuf) -> io::Result<(File, Option<u64>)> {
+/// Opens the file of a list. Also returns its length, if it is a plain file.
+pub(crate) fn open_file(path: &Path) -> io::Result<(File, Option<u64>)> {
     let file = File::open(path)?;
     let meta = file.metadata()?;
     if meta.is_dir() {
@@ -455,7 +479,8 @@ fn open_file(path: &PathBuf) -> io::Result<(File, Option<u64>)> {
     Ok((file, if meta.is_file() { Some(meta.len()) } else { None }))
 }
 
-fn read_some(read: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads what there is, and waits for the first of it.
+pub(crate) fn read_some(read: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match read.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

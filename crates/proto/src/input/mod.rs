@@ -37,6 +37,10 @@ pub enum Format {
     Csv,
     /// The same, separated by tabs and without quotes (IANA text/tab-separated-values).
     Tsv,
+    /// A table in Parquet. It is no text: who reads the list makes a line of NDJSON of each of its rows.
+    Parquet,
+    /// A table in Arrow's file format. The same.
+    Arrow,
 }
 
 impl Format {
@@ -57,6 +61,8 @@ impl Format {
             "ndjson" | "jsonl" | "json" => Some(Self::Ndjson),
             "csv" => Some(Self::Csv),
             "tsv" | "tab" => Some(Self::Tsv),
+            "parquet" => Some(Self::Parquet),
+            "arrow" | "feather" => Some(Self::Arrow),
             _ => None,
         }
     }
@@ -120,6 +126,19 @@ pub enum Keep {
 /// The columns that are options of a request, beside the URL; all others are passed through.
 pub fn option_columns() -> impl Iterator<Item = &'static str> {
     row::OPTIONS.iter().map(|(name, _)| *name)
+}
+
+/// The members of a record's `meta`, each with its value as JSON text; `None`: it is no object.
+#[must_use]
+pub fn members(meta: &str) -> Option<Vec<(std::borrow::Cow<'_, str>, &str)>> {
+    json::members(meta).ok()
+}
+
+/// Which columns of a list are used, of all that it has.
+#[must_use]
+pub fn uses(options: &Options, names: &[&str]) -> Vec<bool> {
+    let columns = row::Columns::new(options, names.iter().copied());
+    names.iter().map(|name| columns.column(name) != row::Column::Dropped).collect()
 }
 
 /// One row that was read, and where it is.

@@ -73,7 +73,9 @@ impl Reader {
     pub fn new(format: Format, options: Options) -> Self {
         let source = match format {
             Format::Text => Source::Text(Lines::new(Held::plain())),
-            Format::Ndjson => Source::Ndjson(Lines::new(record(&options))),
+            Format::Ndjson | Format::Parquet | Format::Arrow => {
+                Source::Ndjson(Lines::new(record(&options)))
+            }
             Format::Json => Source::Json(Array::new(record(&options))),
             Format::Csv => Source::Table(Box::new(Csv::comma_separated()), None),
             Format::Tsv => Source::Table(Box::new(Csv::tab_separated()), None),

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-pub use self::text::header_text;
+pub use self::text::{header_text, push_json, push_time};
 pub use crate::hold::Hold;
 
 use self::spooled::Spooled;

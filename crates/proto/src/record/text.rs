@@ -29,7 +29,7 @@ pub(crate) fn push_millis(span: Nanos, out: &mut Vec<u8>) {
 }
 
 /// RFC 3339 in UTC with microseconds, such as `2026-11-22T13:40:00.000001Z`.
-pub(crate) fn push_time(unix_us: i64, out: &mut Vec<u8>) {
+pub fn push_time(unix_us: i64, out: &mut Vec<u8>) {
     let (days, us) = (unix_us.div_euclid(86_400_000_000), unix_us.rem_euclid(86_400_000_000));
     let (year, month, day) = civil(days);
     let (us, seconds) = (us.unsigned_abs() % 1_000_000, us.unsigned_abs() / 1_000_000);
@@ -72,7 +72,7 @@ pub(crate) fn push_address(address: IpAddr, out: &mut Vec<u8>) {
 }
 
 /// A JSON string, with its quotes.
-pub(crate) fn push_json(text: &str, out: &mut Vec<u8>) {
+pub fn push_json(text: &str, out: &mut Vec<u8>) {
     if !push_plain(text.as_bytes(), out) {
         push_quoted(text.as_bytes(), out);
     }
