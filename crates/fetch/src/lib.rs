@@ -37,6 +37,8 @@ mod stream;
 mod bulk;
 mod run;
 mod survey;
+#[cfg(feature = "tables")]
+pub mod partition;
 mod engine;
 pub mod durable;
 mod plan;
@@ -67,6 +69,7 @@ mod locality;
 mod lent;
 mod clock;
 mod trace;
+mod sha256;
 mod error;
 
 pub use body::tap::{Begun, Receiver};
@@ -95,6 +98,7 @@ pub use overlapped_proto::survey::Survey;
 pub use record::{Bytes, ErrorKind, Failure, Method, Record};
 pub use row::Row;
 pub use run::{Control, Run};
+pub use sha256::{sha256_hex, sha256_of};
 pub use shared::Stop;
 pub use sink::Sink;
 pub use stream::Records;

@@ -10,7 +10,9 @@
 //! The modules are listed from the outside in; a module imports only modules listed below it.
 
 pub mod survey;
+pub mod machines;
 pub mod unread;
+pub mod partition;
 pub mod spill;
 pub mod input;
 pub mod glob;

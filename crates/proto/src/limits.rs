@@ -535,6 +535,18 @@ pub const WARC_PAYLOADS_BYTES_MAX: usize = 8 << 20;
 pub const SORT_BYTES: usize = 32 << 20;
 /// The least buffer of a sorted part of them: with 1 TB of lines the buffers have 128 MiB.
 pub const SORT_BUFFER_BYTES_MIN: usize = 4 << 10;
+/// Bytes of the buffers of all shards together while a list is split, if that leaves each its least.
+pub const SHARD_BLOCKS_BYTES: usize = 96 << 20;
+/// The least and the most bytes of the buffer of a shard; powers of two.
+pub const SHARD_BLOCK_BYTES: (usize, usize) = (4 << 10, 256 << 10);
+/// Bytes of a list that are read at once when it is split.
+pub const SHARD_READ_BYTES: usize = 256 << 10;
+/// Bytes of rows among which the hosts of a shard are interleaved.
+pub const SHARD_WINDOW_BYTES: usize = 32 << 20;
+/// Rows of a shard that are written at once.
+pub const SHARD_BATCH_ROWS: usize = 8_192;
+/// The most columns of a list that are columns of its shards; more are one.
+pub const SHARD_COLUMNS_MAX: usize = 256;
 /// Rows that are read at once of a list that is a table.
 pub const TABLE_LIST_BATCH_ROWS: usize = 1_024;
 /// Bytes after which fewer rows are read at once.

@@ -4,6 +4,7 @@ mod fetch;
 mod compare;
 mod waterfall;
 mod report;
+mod shard;
 mod journal;
 mod generate;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(words: &[OsString]) -> Result<Ending, Error> {
         Asked::Run(cli) => match cli.command {
             Command::Fetch(flags) => fetch::run(*flags, words),
             Command::Compare(flags) => compare::run(&flags),
+            Command::Shard(flags) => shard::run(*flags),
             Command::Journal(flags) => journal::run(&flags),
             Command::Waterfall(flags) => waterfall::run(&flags),
             Command::Report(flags) => report::run(&flags),

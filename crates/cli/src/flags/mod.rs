@@ -18,6 +18,7 @@ pub(crate) mod compare;
 pub(crate) mod fetch;
 pub(crate) mod waterfall;
 pub(crate) mod report;
+pub(crate) mod shard;
 pub(crate) mod journal;
 pub(crate) mod input;
 pub(crate) mod output;
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Waterfall(waterfall::Flags),
     /// Make a page of a run from its results: figures, hosts, errors, waterfall.
     Report(report::Flags),
+    /// Split a list into files, for several machines.
+    Shard(Box<shard::Flags>),
     /// Inspect the state that a run keeps beside its output.
     Journal(journal::Flags),
     /// Print completions for a shell.
@@ -218,14 +221,17 @@ mod tests {
     fn what_is_not_there_is_refused_in_one_line() {
         check_error("--resume --overwrite @list", "cannot be used with");
         check_error("-C 5 @list", "-C - goes on");
-        check_error("shard list", "not built yet");
+        check_error("shard", "overlapped shard urls.txt");
+        check_error("shard urls.txt", "overlapped shard urls.txt");
+        check_error("shard urls.txt -n 0 -o d", "--shards: `0`");
+        check_error("shard urls.txt --split-host a -n 1 -o d", "--split-host: `a`");
         check_error("-k http://a/", "--insecure-host");
         check_error("--fial http://a/", "--fail");
         check_error("localhost", "http://localhost");
         check_error("intranet", "https://intranet");
         check_error("fecth", "fetch");
         check_error("comapre", "perhaps `compare` is meant");
-        check_error("help nothing", "fetch, compare, waterfall, report, journal, completions, man");
+        check_error("help nothing", "fetch, compare, waterfall, report, shard, journal, completions, man");
         check_error("-j -1 http://a/", "--parallel-max: `-1`: a whole number is wanted, from 1 to");
         check_error("--url-col http://a/", "`http://a/` is the value of the flag before it");
         check_error("--polite=1 http://a/", "--polite takes no value");

@@ -8,8 +8,8 @@ use super::unknown;
 use crate::shell::quote;
 
 /// The names of the commands.
-pub(super) const COMMANDS: [&str; 7] =
-    ["fetch", "compare", "waterfall", "report", "journal", "completions", "man"];
+pub(super) const COMMANDS: [&str; 8] =
+    ["fetch", "compare", "waterfall", "report", "shard", "journal", "completions", "man"];
 
 /// The message for an argument that is no URL; `None` if it may be a URL, possibly without its scheme.
 pub(super) fn slip(word: &str) -> Option<String> {
@@ -90,7 +90,7 @@ mod tests {
         check("./urls", "there is no file");
         check("/nowhere/urls", "there is no file");
         check("urls.xz", "there is no file");
-        check("shard", "not built yet");
+        check("shard", "goes first");
     }
 
     #[test]

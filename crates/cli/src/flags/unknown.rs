@@ -10,7 +10,6 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
         "other ways to write a part of a form; -F NAME=TEXT and -F 'NAME=<FILE' are there",
     ),
     (&["--keep"], "choosing columns to keep"),
-    (&["shard"], "splitting a list into files; --shard K/N fetches a part of one"),
 ];
 
 /// What other programs call a flag, and what it is called here.

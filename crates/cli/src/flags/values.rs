@@ -155,6 +155,18 @@ impl fmt::Debug for User {
     }
 }
 
+/// A host or a domain and a number of shards: `big.example=4`.
+pub(crate) fn split(text: &str) -> Result<(Box<str>, u32), &'static str> {
+    const WANTED: &str = "a host is split as in big.example=4, into 2 shards or more";
+    let (name, parts) = text.split_once('=').ok_or(WANTED)?;
+    let parts = parts.parse().ok().filter(|parts| *parts >= 2).ok_or(WANTED)?;
+    let url = url::Url::parse(&format!("http://{name}/")).map_err(|_| WANTED)?;
+    // No more than a host, in the spelling that URLs have.
+    let host =
+        url.host_str().filter(|_| url.port().is_none() && url.path() == "/" && url.username().is_empty());
+    host.map(|host| (host.into(), parts)).ok_or(WANTED)
+}
+
 /// User name and password, or the source of both, which is resolved when files are read.
 pub(crate) fn user(text: &str) -> Result<String, &'static str> {
     if !text.starts_with('@') && variable(text).is_none() {

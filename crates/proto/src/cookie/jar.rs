@@ -370,7 +370,8 @@ fn site_of<'a>(url: &Url, host: &'a str) -> &'a str {
 }
 
 /// The registrable domain of a host, or the host itself if it has none.
-fn site(host: &str) -> &str {
+#[must_use]
+pub fn site(host: &str) -> &str {
     let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
     if is_address { host } else { psl::domain_str(host).unwrap_or(host) }
 }

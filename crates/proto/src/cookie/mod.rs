@@ -6,7 +6,7 @@ mod jar;
 mod parse;
 mod date;
 
-pub use jar::{Bounds, Jar};
+pub use jar::{Bounds, Jar, site};
 
 /// The value of a `Cookie` field with the cookies of a jar and those that the caller has set, `own`. Of a name that the jar has
 /// sent, the caller's value is left out: the site has replaced it.

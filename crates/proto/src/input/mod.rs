@@ -3,6 +3,7 @@
 //! A bad row is a row with a failure and does not end the list. Only a list that is not in its format at all (UTF-16, a
 //! table without the URL column) is refused. Memory is bounded by the limit for one row.
 
+mod hosts;
 mod reader;
 mod table;
 mod csv;
@@ -13,6 +14,7 @@ mod line;
 mod held;
 pub mod url;
 
+pub use hosts::{HostRow, Hosts};
 pub use reader::{Reader, Reread};
 pub use row::typed;
 

@@ -73,9 +73,7 @@ impl Reader {
     pub fn new(format: Format, options: Options) -> Self {
         let source = match format {
             Format::Text => Source::Text(Lines::new(Held::plain())),
-            Format::Ndjson | Format::Parquet | Format::Arrow => {
-                Source::Ndjson(Lines::new(record(&options)))
-            }
+            Format::Ndjson | Format::Parquet | Format::Arrow => Source::Ndjson(Lines::new(record(&options))),
             Format::Json => Source::Json(Array::new(record(&options))),
             Format::Csv => Source::Table(Box::new(Csv::comma_separated()), None),
             Format::Tsv => Source::Table(Box::new(Csv::tab_separated()), None),
@@ -165,9 +163,7 @@ impl Reader {
     fn open(&mut self, sink: &mut impl FnMut(RowRead)) -> Result<(), Failure> {
         let Some(start) = self.start.take() else { return Ok(()) };
         if is_utf16(&start) {
-            let message =
-                "the list is in UTF-16; convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8";
-            return Err(Failure::new(ErrorKind::InputEncoding, message));
+            return Err(utf16());
         }
         let Some(rest) = start.strip_prefix(BYTE_ORDER_MARK) else { return self.feed(&start, sink) };
         let mark = bytes(&start) - bytes(rest);
@@ -241,11 +237,17 @@ impl Reread {
     }
 }
 
-const START_BYTES: usize = 4;
+pub(super) const START_BYTES: usize = 4;
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// The failure of a list in UTF-16.
+pub(super) fn utf16() -> Failure {
+    let message = "the list is in UTF-16; convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8";
+    Failure::new(ErrorKind::InputEncoding, message)
+}
+
 /// By its mark, or, as every list begins with ASCII, by its zeros.
-fn is_utf16(start: &[u8]) -> bool {
+pub(super) fn is_utf16(start: &[u8]) -> bool {
     match *start {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
         [a, b, c, d] => (a == 0) == (c == 0) && (b == 0) == (d == 0) && (a == 0) != (b == 0),
