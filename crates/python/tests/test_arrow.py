@@ -110,7 +110,8 @@ def test_a_column_gives_its_urls(url: Url, monkeypatch: pytest.MonkeyPatch) -> N
     for source in (columns[0], polars.DataFrame({"url": asked})):
         assert [record.url for record in overlapped.fetch(source)] == asked
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(TypeError, match="reading a table takes pyarrow or polars"):
+    monkeypatch.setitem(sys.modules, "nanoarrow", None)
+    with pytest.raises(TypeError, match="reading a table takes pyarrow, polars or nanoarrow"):
         overlapped.fetch(columns[0])
 
 

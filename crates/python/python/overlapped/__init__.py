@@ -3,6 +3,7 @@
 - `Executor`: a `ThreadPoolExecutor` whose calls can be awaited (`await executor.run(fn)`).
 - `fetch(urls)`: one record for each URL, on an engine of its own, without an event loop.
 - `fetch_stream(table)`: the same for the rows of a DataFrame or of any other stream of Arrow.
+- `overlapped.arrow`: the same batch by batch, for Ray, Spark and Dask.
 - `get(url)`: the record of one URL.
 - `to_async(obj)`, `gather(..., limit=)`, `as_completed(..., limit=)`.
 - `AsyncSession`: requests that are awaited.
@@ -17,6 +18,7 @@ from ._overlapped import Record, Timings, __version__
 # For type checkers, which take it as true. The import of `typing` takes longer than all that is needed.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import arrow as arrow
     from . import concurrent as concurrent
     from . import requests as requests
     from ._aio import AsyncProxy, as_completed, gather, to_async
@@ -61,7 +63,7 @@ def __getattr__(name: str) -> object:
         value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
         globals()[name] = value
         return value
-    if name in ("concurrent", "requests"):
+    if name in ("arrow", "concurrent", "requests"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -7,7 +7,7 @@ import datetime
 import decimal
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 # What a row has in columns of its own (docs/reference/input.md); its other columns are its `meta`.
@@ -27,12 +27,16 @@ def rows(source: Any, url_column: str) -> Iterator[Any]:
     if not first or not isinstance(first[0], dict):
         return values
     names = first[0].keys()
+    own = columns_of(names, url_column)
+    others = [] if names >= _MARKS else [name for name in names if name not in own and name != url_column]
+    return (_row(row, url_column, own, others) for row in values)
+
+
+def columns_of(names: Set[str], url_column: str) -> Set[str]:
+    """Which columns of a table are options of requests, beside the URL."""
     if url_column not in names:
         raise ValueError(f"the table has no column {url_column!r}; it has {', '.join(map(repr, names))}")
-    is_of_results = names >= _MARKS
-    own = (_COLUMNS_OF_RESULTS if is_of_results else _COLUMNS) & names - {url_column}
-    others = [] if is_of_results else [name for name in names if name not in own and name != url_column]
-    return (_row(row, url_column, own, others) for row in values)
+    return (_COLUMNS_OF_RESULTS if names >= _MARKS else _COLUMNS) & names - {url_column}
 
 
 def _row(row: dict[str, Any], url_column: str, own: Iterable[str], others: Iterable[str]) -> dict[str, Any]:
@@ -71,10 +75,20 @@ def _batches(source: Any) -> Iterator[list[Any]]:
     try:
         import polars
     except ImportError:
-        raise TypeError("reading a table takes pyarrow or polars; install one of them") from None
-    if isinstance(source, polars.Series):
-        return iter([source.to_list()])
-    return iter([polars.DataFrame(source).to_dicts()])
+        pass
+    else:
+        if isinstance(source, polars.Series):
+            return iter([source.to_list()])
+        return iter([polars.DataFrame(source).to_dicts()])
+    try:
+        import nanoarrow  # type: ignore[import-untyped]
+    except ImportError:
+        raise TypeError("reading a table takes pyarrow, polars or nanoarrow; install one of them") from None
+    stream = nanoarrow.ArrayStream(source)
+    if stream.schema.type != nanoarrow.Type.STRUCT:
+        return (chunk.to_pylist() for chunk in stream)
+    names = [field.name for field in stream.schema.fields]
+    return ([dict(zip(names, row)) for row in chunk.iter_tuples()] for chunk in stream)
 
 
-__all__ = ["rows"]
+__all__ = ["columns_of", "rows"]
