@@ -40,7 +40,7 @@ fn explained(title: &str) -> BTreeSet<&'static str> {
 
 #[test]
 fn every_flag_of_the_program_is_explained() {
-    for command in ["fetch", "compare", "waterfall", "report", "shard"] {
+    for command in ["fetch", "compare", "waterfall", "report", "shard", "verify"] {
         let help = run(&[command, "--help"]).stdout;
         let explained = explained(command);
         for flag in flags(&help).into_iter().filter(|flag| *flag != "--help") {
@@ -51,7 +51,7 @@ fn every_flag_of_the_program_is_explained() {
 
 #[test]
 fn every_flag_of_the_guide_is_known() {
-    for command in ["fetch", "compare", "waterfall", "report", "shard"] {
+    for command in ["fetch", "compare", "waterfall", "report", "shard", "verify"] {
         for flag in explained(command).into_iter().filter(|flag| *flag != "--help") {
             let said = run(&[command, flag]).stderr;
             assert!(!said.contains("is no flag"), "{command} {flag}: {said}");
@@ -80,7 +80,7 @@ fn defaults(help: &str) -> BTreeMap<String, String> {
 #[test]
 fn the_defaults_of_the_guide_are_those_of_the_program() {
     let mut checked = 0;
-    for command in ["fetch", "compare", "waterfall", "report", "shard"] {
+    for command in ["fetch", "compare", "waterfall", "report", "shard", "verify"] {
         let rows: Vec<Vec<&str>> = section(command)
             .lines()
             .filter(|line| line.starts_with("| `-"))
@@ -253,7 +253,8 @@ const OTHERS: [&str; 4] = ["--release", "--locked", "--path", "--example"];
 
 #[test]
 fn every_flag_that_the_documentation_names_is_one_of_the_program() {
-    let commands = ["fetch", "compare", "waterfall", "report", "shard", "journal", "completions", "man"];
+    let commands =
+        ["fetch", "compare", "waterfall", "report", "shard", "verify", "journal", "completions", "man"];
     let help: Vec<String> = commands.iter().map(|command| run(&[command, "--help"]).stdout).collect();
     let mut known: BTreeSet<&str> = help.iter().flat_map(|help| flags(help)).collect();
     // Accepted for curl's sake, and not shown.

@@ -5,6 +5,7 @@ mod compare;
 mod waterfall;
 mod report;
 mod shard;
+mod verify;
 mod journal;
 mod generate;
 
@@ -26,6 +27,7 @@ pub(crate) fn run(words: &[OsString]) -> Result<Ending, Error> {
             Command::Fetch(flags) => fetch::run(*flags, words),
             Command::Compare(flags) => compare::run(&flags),
             Command::Shard(flags) => shard::run(*flags),
+            Command::Verify(flags) => verify::run(&flags),
             Command::Journal(flags) => journal::run(&flags),
             Command::Waterfall(flags) => waterfall::run(&flags),
             Command::Report(flags) => report::run(&flags),

@@ -75,6 +75,7 @@ fn missing(command: &str) -> String {
         "waterfall" => ("the result of a run", "waterfall results.ndjson"),
         "report" => ("the result of a run and the name of the page", "report results.ndjson -o report.html"),
         "shard" => ("a list, the number of shards and their directory", "shard urls.txt -n 64 -o shards/"),
+        "verify" => ("the directory of the outputs", "verify out/ --plan shards/"),
         "journal" => ("what to do (cat, verify, repair) and the state of a run", "journal verify results.ndjson.run"),
         "completions" => ("the name of a shell", "completions bash"),
         _ => return "nothing to do: give a URL, @FILE or -, as in: overlapped @urls.txt -o results.ndjson (overlapped help)".to_owned(),

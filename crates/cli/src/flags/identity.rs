@@ -110,6 +110,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         waterfall: _,
         report: _,
         summary: _,
+        manifest: _,
         resume: _,
         retry_failed: _,
         overwrite: _,

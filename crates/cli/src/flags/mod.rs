@@ -19,6 +19,7 @@ pub(crate) mod fetch;
 pub(crate) mod waterfall;
 pub(crate) mod report;
 pub(crate) mod shard;
+pub(crate) mod verify;
 pub(crate) mod journal;
 pub(crate) mod input;
 pub(crate) mod output;
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Report(report::Flags),
     /// Split a list into files, for several machines.
     Shard(Box<shard::Flags>),
+    /// Check that all shards of a list were fetched.
+    Verify(verify::Flags),
     /// Inspect the state that a run keeps beside its output.
     Journal(journal::Flags),
     /// Print completions for a shell.
@@ -231,7 +234,10 @@ mod tests {
         check_error("intranet", "https://intranet");
         check_error("fecth", "fetch");
         check_error("comapre", "perhaps `compare` is meant");
-        check_error("help nothing", "fetch, compare, waterfall, report, shard, journal, completions, man");
+        check_error(
+            "help nothing",
+            "fetch, compare, waterfall, report, shard, verify, journal, completions, man",
+        );
         check_error("-j -1 http://a/", "--parallel-max: `-1`: a whole number is wanted, from 1 to");
         check_error("--url-col http://a/", "`http://a/` is the value of the flag before it");
         check_error("--polite=1 http://a/", "--polite takes no value");

@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) waterfall: Option<PathBuf>,
     pub(crate) report: Option<PathBuf>,
     pub(crate) summary: Option<PathBuf>,
+    /// The commit of a shard's outputs.
+    pub(crate) manifest: Option<PathBuf>,
     /// What is fetched, as it was asked for.
     pub(crate) title: String,
     pub(crate) show: Show,
@@ -200,6 +202,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
         waterfall: flags.waterfall,
         report: flags.report,
         summary: flags.summary,
+        manifest: flags.manifest,
         title: title(&flags.inputs),
     })
 }
@@ -541,6 +544,7 @@ fn beside<'a>(flags: &'a Flags, sinks: &'a Sinks) -> impl Iterator<Item = Named<
 fn reports(flags: &Flags) -> impl Iterator<Item = Named<'_>> {
     let reports = [
         ("--summary", flags.summary.as_deref()),
+        ("--manifest", flags.manifest.as_deref()),
         ("--waterfall", flags.waterfall.as_deref()),
         ("--report", flags.report.as_deref()),
         ("-c", flags.cookie_jar.as_deref()),

@@ -8,8 +8,8 @@ use super::unknown;
 use crate::shell::quote;
 
 /// The names of the commands.
-pub(super) const COMMANDS: [&str; 8] =
-    ["fetch", "compare", "waterfall", "report", "shard", "journal", "completions", "man"];
+pub(super) const COMMANDS: [&str; 9] =
+    ["fetch", "compare", "waterfall", "report", "shard", "verify", "journal", "completions", "man"];
 
 /// The message for an argument that is no URL; `None` if it may be a URL, possibly without its scheme.
 pub(super) fn slip(word: &str) -> Option<String> {

@@ -97,6 +97,7 @@ fn shards(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn sync(path: &Path) -> io::Result<()> {
+/// Makes the names in a directory durable.
+pub(super) fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

@@ -5,6 +5,7 @@
 //! has no shards that count. Memory is bounded by the number of shards, not by that of rows. The same list and settings give
 //! the same bytes.
 
+mod manifest;
 mod read;
 mod directory;
 mod write;
@@ -18,6 +19,8 @@ use overlapped::{Executor, block_on};
 pub use overlapped_proto::partition::Key;
 use overlapped_proto::plural::counted;
 use serde_json::{Map, Value, json};
+
+pub use self::manifest::{Manifest, ManifestOutput, SUCCESS, Shard, Verified, verify};
 
 use self::directory::Directory;
 use self::read::List;

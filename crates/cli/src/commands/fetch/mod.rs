@@ -5,6 +5,7 @@ mod title;
 mod again;
 mod one;
 mod over;
+mod manifest;
 mod sinks;
 mod pictures;
 
@@ -56,7 +57,13 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
             "overlapped: reading URLs from the terminal, one a line; ^D ends the list"
         ));
     }
-    if let Some(ending) = over::look(&mut plan)? {
+    let commit = match manifest::look(&plan)? {
+        manifest::Found::Done(ending) => return Ok(ending),
+        manifest::Found::Nothing(commit) => commit,
+    };
+    if let Some((ending, rows)) = over::look(&mut plan)? {
+        // All of them have succeeded.
+        commit.map_or(Ok(()), |commit| commit.write(rows, rows))?;
         return Ok(ending);
     }
     fit_open_files(&mut plan)?;
@@ -79,6 +86,7 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
         let found;
         (bulk, found) = bulk.durable(durable)?;
         if found.finished {
+            commit.map_or(Ok(()), |commit| commit.write(found.rows, found.rows - found.failed))?;
             return Ok(over::told(&found, plan.show));
         }
         if plan.show.summary && (found.rows + found.again.len() > 0 || found.grown_from.is_some()) {
@@ -141,6 +149,12 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
         (_, false) => Some("a run that was stopped: not all of its rows"),
     };
     pictures.map_or(Ok(()), |pictures| pictures.write(note))?;
+    if let Some(commit) = commit.filter(|_| run.finished) {
+        let (rows, failed) = earlier.as_ref().map_or((0, 0), |earlier| (earlier.rows, earlier.failed));
+        let now = &run.progress;
+        let rows = rows + now.rows_done;
+        commit.write(rows, rows - failed - (now.rows_done - now.ok))?;
+    }
     let failed_before = earlier.is_some_and(|earlier| earlier.failed > 0);
     Ok(ending(&run, &seen, failed_before))
 }

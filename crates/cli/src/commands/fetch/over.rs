@@ -11,12 +11,12 @@ use crate::report::figures::{count, counted, rows_are};
 use crate::terminal;
 
 /// A run whose rows all succeeded has removed its state. Then the outputs decide: if each holds every row of the list,
-/// nothing is left to do. `None`: rows are left, or there is a state that decides.
+/// nothing is left to do, and the number of rows is returned. `None`: rows are left, or there is a state that decides.
 ///
 /// # Errors
 ///
 /// [`Error::Usage`]: an existing output does not belong to this run.
-pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
+pub(super) fn look(plan: &mut Plan) -> Result<Option<(Ending, u64)>, Error> {
     let Some(durable) = &plan.durable else { return Ok(None) };
     let goes_on = matches!(durable.begin, Begin::Resume | Begin::RetryFailed);
     if !goes_on || durable.directory.symlink_metadata().is_ok() {
@@ -41,7 +41,7 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<Ending>, Error> {
             if plan.show.told {
                 terminal::say(format_args!("overlapped: nothing to do: all {} done", rows_are(rows)));
             }
-            Ok(Some(Ending::Succeeded))
+            Ok(Some((Ending::Succeeded, rows)))
         }
         Some((path, held)) => {
             let first = held.rows.len();

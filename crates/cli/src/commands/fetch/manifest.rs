@@ -1,0 +1,102 @@
+//! `--manifest`: the commit of a shard's outputs. A run that has one is not repeated.
+
+use std::path::{Path, PathBuf};
+
+use overlapped_fetch::Input;
+use overlapped_fetch::durable::Begin;
+use overlapped_fetch::partition::{Manifest, Shard};
+use overlapped_fetch::sink::Format;
+
+use crate::exit::{Ending, Error};
+use crate::flags::plan::Plan;
+use crate::report::figures::{count, counted};
+use crate::terminal;
+
+/// The manifest that a run is to write.
+pub(super) struct Commit {
+    path: PathBuf,
+    shard: Shard,
+    outputs: Vec<PathBuf>,
+}
+
+/// What is to be done about the manifest of a run.
+pub(super) enum Found {
+    /// The shard was fetched before.
+    Done(Ending),
+    /// It is to be written at the end, if one was asked for.
+    Nothing(Option<Commit>),
+}
+
+/// Looks for the manifest, before anything else is touched.
+///
+/// # Errors
+///
+/// There is one of another shard or plan; the list is no shard; an output is none that a manifest can name.
+pub(super) fn look(plan: &Plan) -> Result<Found, Error> {
+    let Some(path) = &plan.manifest else { return Ok(Found::Nothing(None)) };
+    let Input::File(list) = &plan.input else {
+        return Err(Error::Usage("--manifest is that of a shard: give its file as the only list".to_owned()));
+    };
+    let shard = Shard::of(list)?;
+    let outputs: Vec<_> = plan.sinks.outputs.iter().map(|output| output.path.clone()).collect();
+    let folder = |path: &Path| path.parent().map(Path::to_owned);
+    let has_files = plan.sinks.outputs.iter().any(|output| output.format == Format::Files);
+    let is_beside = |output: &PathBuf| folder(output) == folder(path);
+    if outputs.is_empty() || has_files || !outputs.iter().all(is_beside) {
+        return Err(Error::Usage(
+            "--manifest names the outputs in its own directory: give it one beside -o FILE, and no -o DIR/"
+                .to_owned(),
+        ));
+    }
+    let commit = Commit { path: path.clone(), shard, outputs };
+    let begin = plan.durable.as_ref().map(|durable| durable.begin);
+    if matches!(begin, Some(Begin::Overwrite | Begin::RetryFailed)) {
+        Manifest::withdraw(path)?;
+        return Ok(Found::Nothing(Some(commit)));
+    }
+    let Some(manifest) = Manifest::read(path)? else { return Ok(Found::Nothing(Some(commit))) };
+    let told = path.display();
+    if manifest.shard != commit.shard {
+        return Err(Error::Usage(format!(
+            "{told} is the manifest of another shard or plan: --overwrite replaces it and its outputs"
+        )));
+    }
+    let names = |paths: &[PathBuf]| -> Vec<_> {
+        let mut names: Vec<_> =
+            paths.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect();
+        names.sort();
+        names
+    };
+    let mut has: Vec<_> = manifest.outputs.iter().map(|output| output.name.clone()).collect();
+    has.sort();
+    if has != names(&commit.outputs) {
+        return Err(Error::Usage(format!(
+            "{told} is that of other outputs ({}): give the same, or --overwrite",
+            has.join(", ")
+        )));
+    }
+    if let Some(problem) = manifest.problem(path, false) {
+        return Err(Error::Journal(format!("{told}: {problem}; --overwrite fetches the shard again")));
+    }
+    let failed = manifest.shard.rows - manifest.ok.min(manifest.shard.rows);
+    if plan.show.told {
+        let rows = counted(manifest.shard.rows, "row");
+        terminal::say(format_args!(
+            "overlapped: nothing to do: {told} says that {rows} are done, {} of them failed",
+            count(failed)
+        ));
+    }
+    Ok(Found::Done(if failed > 0 { Ending::RowsFailed } else { Ending::Succeeded }))
+}
+
+impl Commit {
+    /// Writes the manifest.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written; the rows are not those of the shard.
+    pub(super) fn write(self, rows: u64, ok: u64) -> Result<(), Error> {
+        Manifest::write(&self.path, self.shard, rows, ok, &self.outputs)?;
+        Ok(())
+    }
+}

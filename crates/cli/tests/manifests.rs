@@ -1,0 +1,213 @@
+//! `fetch --manifest` and `verify`: shards that are fetched apart, and whether all of them are there.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod program;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use overlapped_testkit::Server;
+use program::{Directory, command, run};
+
+const SHARDS: usize = 3;
+
+/// A list in shards, and the words that fetch one of them.
+struct Job {
+    directory: Directory,
+    shards: String,
+    out: String,
+}
+
+impl Job {
+    fn new(server: &Server, rows: u64, page: impl Fn(u64) -> String) -> Self {
+        let directory = Directory::new();
+        let url = |row| server.url_on((row % 9) as usize, &page(row));
+        let list = directory.write("urls.txt", (0..rows).map(|row| url(row) + "\n").collect::<String>());
+        let (shards, out) = (directory.path("shards"), directory.path("out"));
+        let count = SHARDS.to_string();
+        run(&["shard", &list, "-n", &count, "-o", &shards]).check_code(0);
+        fs::create_dir(&out).unwrap();
+        Self { directory, shards, out }
+    }
+
+    fn words(&self, shard: usize, more: &[&str]) -> Vec<String> {
+        let file = format!("{}/shard-{shard:05}.parquet", self.shards);
+        let at = |suffix: &str| format!("{}/shard-{shard:05}.{suffix}", self.out);
+        let (output, manifest) = (at("ndjson"), at("json"));
+        let words = ["-s", "--retry", "0", "-o", &output, "--manifest", &manifest, &file];
+        words.iter().chain(more).map(|word| (*word).to_owned()).collect()
+    }
+
+    fn fetch(&self, shard: usize, more: &[&str]) -> program::Ran {
+        let words = self.words(shard, more);
+        run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn verify(&self) -> program::Ran {
+        run(&["verify", &self.out, "--plan", &self.shards])
+    }
+
+    fn has(&self, name: &str) -> bool {
+        Path::new(&self.out).join(name).exists()
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        let files = (0..SHARDS).map(|shard| format!("{}/shard-{shard:05}.ndjson", self.out));
+        let texts = files.filter_map(|file| fs::read_to_string(file).ok());
+        let mut ids: Vec<u64> = texts
+            .flat_map(|text| program::records(&text))
+            .map(|record| record["id"].as_str().unwrap().parse().unwrap())
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+#[test]
+fn all_shards_are_the_list_and_none_is_fetched_twice() {
+    let server = Server::builder().hosts(9).start();
+    let job = Job::new(&server, 90, |row| format!("/row/{row}"));
+    run(&["verify", &job.directory.path("none"), "--plan", &job.shards]).check_refused(2, "is no directory");
+    job.fetch(0, &[]).check_code(0);
+    let ran = job.verify();
+    ran.check_code(1);
+    assert!(ran.stdout.contains("2 shards have no manifest: 1, 2"), "{}", ran.stdout);
+    assert!(!job.has("_SUCCESS"));
+    job.fetch(1, &["--resume"]).check_code(0);
+    job.fetch(2, &[]).check_code(0);
+    let ran = job.verify();
+    ran.check_code(0);
+    assert_eq!(ran.stdout, "shards    3 of 3\nrows      90, of which 0 failed\n");
+    assert!(job.has("_SUCCESS"));
+    assert!(job.ids().into_iter().eq(0..90));
+    assert_eq!(server.requests(), 90);
+    for shard in 0..SHARDS {
+        job.fetch(shard, &[]).check_code(0);
+        job.fetch(shard, &["--resume"]).check_code(0);
+    }
+    assert_eq!(server.requests(), 90);
+    let left: BTreeSet<_> = fs::read_dir(&job.out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2 * SHARDS + 1, "{left:?}");
+}
+
+#[test]
+fn what_was_changed_is_found() {
+    let server = Server::builder().hosts(9).start();
+    let job = Job::new(&server, 90, |row| format!("/row/{row}"));
+    (0..SHARDS).for_each(|shard| job.fetch(shard, &[]).check_code(0));
+    job.verify().check_code(0);
+    let path = format!("{}/shard-00001.ndjson", job.out);
+    let whole = fs::read(&path).unwrap();
+    let mut changed = whole.clone();
+    changed[100] ^= 1;
+    for (bytes, text) in [(changed, "was changed"), (whole[..whole.len() - 1].to_vec(), "bytes instead of")] {
+        fs::write(&path, bytes).unwrap();
+        let ran = job.verify();
+        ran.check_code(4);
+        assert!(ran.stdout.contains(text), "{ran:?}");
+        assert!(!job.has("_SUCCESS"));
+    }
+    job.fetch(1, &[]).check_refused(4, "bytes instead of");
+    fs::remove_file(&path).unwrap();
+    assert!(job.verify().stdout.contains("is missing"));
+    job.fetch(1, &["--overwrite"]).check_code(0);
+    job.verify().check_code(0);
+    assert!(job.ids().into_iter().eq(0..90));
+    // A manifest that names a file elsewhere is none.
+    let manifest = format!("{}/shard-00002.json", job.out);
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("shard-00002.ndjson", "../shards/plan.json")).unwrap();
+    let ran = job.verify();
+    ran.check_code(4);
+    assert!(ran.stdout.contains("is no manifest"), "{ran:?}");
+}
+
+/// Killed at any point and started again by the same command, a shard is whole, and each row is asked for once more at most
+/// for each kill.
+#[test]
+fn a_killed_shard_is_fetched_by_the_same_command() {
+    let server = Server::builder().hosts(9).start();
+    let job = Job::new(&server, 300, |row| format!("/row/{row}?delay_ms=3"));
+    let mut kills = 0;
+    for shard in 0..SHARDS {
+        for after in [5, 40] {
+            let words = job.words(shard, &["--resume", "--durability", "each", "-j", "4"]);
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            let before = server.requests();
+            let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
+            server.wait_for_requests(before + after, Duration::from_secs(20));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+            assert!(!job.has(&format!("shard-{shard:05}.json")));
+            assert_ne!(job.verify().code, Some(0));
+        }
+        job.fetch(shard, &["--resume", "--durability", "each", "-j", "4"]).check_code(0);
+    }
+    job.verify().check_code(0);
+    assert!(job.ids().into_iter().eq(0..300));
+    assert!(server.requests() <= 300 + 16 * kills, "{}", server.requests());
+}
+
+/// What a kill leaves between the last record and the manifest.
+#[test]
+fn a_manifest_that_was_not_written_is_written() {
+    let server = Server::builder().hosts(9).start();
+    let page = |row| if row == 4 { "/status/404".to_owned() } else { format!("/row/{row}") };
+    let job = Job::new(&server, 60, page);
+    for shard in 0..SHARDS {
+        let code = job.fetch(shard, &[]).code;
+        assert!(matches!(code, Some(0 | 1)), "{code:?}");
+        let path = format!("{}/shard-{shard:05}.json", job.out);
+        let manifest = fs::read_to_string(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(job.fetch(shard, &["--resume"]).code, code);
+        assert_eq!(fs::read_to_string(&path).unwrap(), manifest);
+        assert_eq!(job.fetch(shard, &[]).code, code, "a shard whose rows failed is done");
+    }
+    assert_eq!(server.requests(), 60);
+    let ran = job.verify();
+    ran.check_code(0);
+    assert!(ran.stdout.contains("rows      60, of which 1 failed"), "{}", ran.stdout);
+    // Its failed row again: until it is done, the shard does not count.
+    for shard in 0..SHARDS {
+        let code = job.fetch(shard, &["--retry-failed"]).code;
+        assert!(matches!(code, Some(0 | 1)));
+    }
+    assert_eq!(server.requests(), 61);
+    job.verify().check_code(0);
+}
+
+#[test]
+fn a_run_that_was_stopped_commits_nothing() {
+    let server = Server::builder().hosts(9).start();
+    let job = Job::new(&server, 90, |_| "/status/500".to_owned());
+    job.fetch(0, &["--max-errors", "2", "-j", "1"]).check_code(4);
+    assert!(!job.has("shard-00000.json"));
+}
+
+#[test]
+fn a_manifest_of_another_plan_is_refused() {
+    let server = Server::builder().hosts(9).start();
+    let job = Job::new(&server, 90, |row| format!("/row/{row}"));
+    job.fetch(0, &[]).check_code(0);
+    let asked = server.requests();
+    let list = job.directory.write("other.txt", server.url_on(3, "/row/1"));
+    run(&["shard", &list, "-n", "3", "-o", &job.shards, "--overwrite"]).check_code(0);
+    job.fetch(0, &[]).check_refused(2, "of another shard or plan");
+    assert!(job.verify().stdout.contains("is of another plan"));
+    assert_eq!(server.requests(), asked);
+    let check = |words: &[&str], text: &str| run(words).check_refused(2, text);
+    let (file, manifest) = (format!("{}/shard-00000.parquet", job.shards), job.directory.path("m.json"));
+    let output = job.directory.path("o.ndjson");
+    check(&["-o", &output, "--manifest", &manifest, &format!("@{list}")], "is no shard");
+    check(&["-o", &output, "--manifest", &manifest, "http://127.0.0.1:9/"], "its file as the only list");
+    check(&["--manifest", &manifest, &file], "give it one beside -o FILE");
+    check(&["-o", &job.directory.path("pages/"), "--manifest", &manifest, &file], "no -o DIR/");
+    check(&["-o", &format!("{}/o.ndjson", job.out), "--manifest", &manifest, &file], "give it one beside");
+    check(&["verify", &job.out, "--plan", &list], "is no plan");
+}
