@@ -25,9 +25,8 @@ fn rows(path: impl AsRef<Path>) -> Vec<(i64, BTreeMap<String, String>)> {
             let mut columns = row.get_column_iter();
             let Some((name, Field::Long(id))) = columns.next() else { panic!("{row}") };
             assert_eq!(name, "id");
-            let text = |field: &Field| match field {
-                Field::Str(text) => text.clone(),
-                other => other.to_string(),
+            let text = |field: &Field| {
+                if let Field::Str(text) = field { text.clone() } else { field.to_string() }
             };
             (*id, columns.map(|(name, field)| (name.clone(), text(field))).collect())
         })

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -32,6 +33,20 @@ def test_the_article_s_program_overlaps_its_waits(url: Callable[[str], str]) -> 
     responses = str(["<Response [200]>"] * 5).replace("'", "")
     assert output.count(responses) == 2
     assert len(re.findall(r"(?:sequential|overlapped): \d+\.\d{3} s", output)) == 2
+
+
+def test_the_shell_fetches_the_shards_of_a_list(url: Callable[[str], str], tmp_path: Path) -> None:
+    program = tmp_path / "overlapped"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m overlapped "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "urls.txt").write_text("\n".join([*(url(f"/row/{row}") for row in range(50)), "no url"]))
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["sh", str(EXAMPLES.parent / "cluster/shell.sh"), "urls.txt", "3", "2"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("shards    3 of 3\nrows      51, of which 1 failed\n")
+    assert (tmp_path / "results/_SUCCESS").exists()
 
 
 def test_a_bulk_run_writes_its_results_and_goes_on(url: Callable[[str], str], tmp_path: Path) -> None:

@@ -135,14 +135,14 @@ impl List {
 
 /// What parses the list: of plain URLs only their hosts.
 enum Parser {
-    Text(Hosts),
+    Text(Box<Hosts>),
     Other(Box<Reader>),
 }
 
 impl Parser {
     fn new(format: Format, columns: Options) -> Self {
         match format {
-            Format::Text => Self::Text(Hosts::default()),
+            Format::Text => Self::Text(Box::default()),
             other @ (Format::Ndjson
             | Format::Json
             | Format::Csv

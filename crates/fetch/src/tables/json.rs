@@ -1,5 +1,10 @@
 //! Values of Arrow as JSON text. Nested values are walked with a stack of steps, not by recursion.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the types are those of Arrow; `has_form` names each of them"
+)]
+
 use std::io::Write as _;
 
 use arrow_array::cast::AsArray as _;

@@ -224,10 +224,7 @@ impl Column {
 
 /// The type of the values that a column stands for.
 fn values_of(kind: &DataType) -> &DataType {
-    match kind {
-        DataType::Dictionary(_, values) => values,
-        other => other,
-    }
+    if let DataType::Dictionary(_, values) = kind { values } else { kind }
 }
 
 impl How {
@@ -328,10 +325,13 @@ fn check(names: &[&str], options: &Options) -> io::Result<()> {
 /// A schema in which texts and bytes are views: then a word of a dictionary is in memory once, however often it occurs.
 pub(super) fn with_views(schema: &Schema) -> SchemaRef {
     let view = |field: &FieldRef| -> FieldRef {
-        let kind = match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
-            DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
-            _ => return Arc::clone(field),
+        let kind = field.data_type();
+        let kind = if matches!(kind, DataType::Utf8 | DataType::LargeUtf8) {
+            DataType::Utf8View
+        } else if matches!(kind, DataType::Binary | DataType::LargeBinary) {
+            DataType::BinaryView
+        } else {
+            return Arc::clone(field);
         };
         Arc::new(field.as_ref().clone().with_data_type(kind))
     };

@@ -1,0 +1,41 @@
+"""Shards of a list, fetched by the workers of a Ray cluster.
+
+    overlapped shard urls.txt -n 512 -o shards/
+    python with_ray.py shards/ results/ 8
+
+A worker is a process with a fetcher that lives as long as the job. A block is a shard, which one worker has, so the limits of
+a host hold. Needs `pip install 'ray[data]' overlapped`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import ray
+import ray.data
+from overlapped.arrow import Fetcher
+from ray.data.checkpoint import CheckpointConfig
+
+
+def main(shards: str, results: str, workers: int) -> None:
+    # A job that was killed goes on: rows whose `id` is written are not read again.
+    context = ray.data.DataContext.get_current()
+    context.checkpoint_config = CheckpointConfig(
+        id_column="id", checkpoint_path=f"{Path(results).absolute()}.checkpoint"
+    )
+    files = sorted(str(path) for path in Path(shards).absolute().glob("shard-*.parquet"))
+    dataset = ray.data.read_parquet(files, override_num_blocks=len(files)).map_batches(
+        Fetcher,
+        fn_constructor_kwargs={"retries": 3},
+        batch_format="pyarrow",
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        # It mostly waits: the rest of a processor is for tasks that read and write.
+        num_cpus=0.25,
+    )
+    dataset.write_parquet(str(Path(results).absolute()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 2)
