@@ -45,7 +45,7 @@ class Server:
         return len(self.get("/testkit/seen").splitlines())
 
     def wait_for(self, requests: int) -> None:
-        ends = time.monotonic() + 120
+        ends = time.monotonic() + 400
         while self.requests() < requests:
             assert time.monotonic() < ends, f"{self.requests()} requests"
             time.sleep(0.05)
@@ -101,7 +101,7 @@ def run(name: str, *words: str) -> subprocess.Popen[str]:
 
 
 def end(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=500)
     assert process.returncode == 0, output[-5_000:]
     return output
 

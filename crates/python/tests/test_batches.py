@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,34 @@ def test_columns_of_options_are_those_of_the_row(url: Url) -> None:
         Fetcher()(table)
     found = Fetcher(prefix="r_")(table)
     assert found.column("r_method").to_pylist() == ["PUT", "GET"]
+
+
+def test_options_are_read_as_they_are_in_shards(url: Url) -> None:
+    table = pa.table(
+        {
+            "url": [url("/echo"), url("/echo")],
+            "headers": ['{"X-A":"b","X-A":"c","X-D":["e"]}', None],
+            "body_base64": ["c2VudA==", None],
+            "timeout_s": [20.0, 0.0],
+        }
+    )
+    found = Fetcher(prefix="r_")(table).column("r_body").to_pylist()
+    heads = [(name.lower(), value) for name, value in json.loads(found[0])["headers"]]
+    assert heads.count(("x-a", "b")) == heads.count(("x-a", "c")) == heads.count(("x-d", "e")) == 1
+    assert json.loads(found[0])["method"] == "POST" and json.loads(found[1])["method"] == "GET"
+    (first, _) = overlapped.fetch_stream(table)
+    assert first.method == "POST" and first.meta is None
+
+
+def test_an_interrupted_call_leaves_nothing_to_the_next(url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetcher = Fetcher()
+    table = pa.Table.from_batches(batches(url, 30, 30, path="/echo?delay_ms=200&row=/{}"))
+    timer = threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    with pytest.raises(BaseException):
+        fetcher(table)
+    timer.join()
+    check(fetcher(pa.Table.from_batches(batches(url, 10, 10))), 10)
 
 
 def test_types_are_those_that_all_engines_take(url: Url) -> None:

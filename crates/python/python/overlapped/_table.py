@@ -3,6 +3,7 @@ pyarrow or a relation of DuckDB."""
 
 from __future__ import annotations
 
+import base64
 import datetime
 import decimal
 import itertools
@@ -13,6 +14,7 @@ from typing import Any
 # What a row has in columns of its own (docs/reference/input.md); its other columns are its `meta`.
 _COLUMNS = frozenset(
     {"id", "method", "headers", "body", "timeout", "etag", "last_modified", "sha256", "out", "meta"}
+    | {"timeout_s", "body_base64"}
 )
 # The columns of a table that consists of results, which has others of the same names: those of the responses.
 _COLUMNS_OF_RESULTS = frozenset({"id", "method", "etag", "last_modified", "meta"})
@@ -40,12 +42,30 @@ def columns_of(names: Set[str], url_column: str) -> Set[str]:
 
 
 def _row(row: dict[str, Any], url_column: str, own: Iterable[str], others: Iterable[str]) -> dict[str, Any]:
-    taken = {name: row[name] for name in own}
+    taken = options({name: row[name] for name in own})
     if isinstance(taken.get("meta"), str):
         taken["meta"] = json.loads(taken["meta"])
     if meta := {name: _plain(name, row[name]) for name in others if row[name] is not None}:
         taken["meta"] = {**(taken.get("meta") or {}), **meta}
     return {**taken, "url": row[url_column]}
+
+
+def options(columns: dict[str, Any]) -> dict[str, Any]:
+    """The options of a request as those of a row of `fetch`, from columns that may be named and written as in a list."""
+    taken = dict(columns)
+    seconds = taken.pop("timeout_s", None)
+    if seconds is not None:
+        taken["timeout"] = float(seconds) or float("inf")
+    body = taken.pop("body_base64", None)
+    if body is not None:
+        taken["body"] = base64.b64decode(body)
+    headers = taken.get("headers")
+    if isinstance(headers, str):
+        # A name may be there twice, and a value may be a list.
+        pairs = json.loads(headers, object_pairs_hook=list)
+        lists = [(name, value if isinstance(value, list) else [value]) for name, value in pairs]
+        taken["headers"] = [(name, str(value)) for name, values in lists for value in values]
+    return taken
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -91,4 +111,4 @@ def _batches(source: Any) -> Iterator[list[Any]]:
     return ([dict(zip(names, row)) for row in chunk.iter_tuples()] for chunk in stream)
 
 
-__all__ = ["columns_of", "rows"]
+__all__ = ["columns_of", "options", "rows"]

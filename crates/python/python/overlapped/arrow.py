@@ -20,6 +20,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from ._fetch import fetch
 from ._table import columns_of
+from ._table import options as options_of
 
 # For type checkers, which take it as true: see `overlapped/__init__.py`.
 TYPE_CHECKING = False
@@ -90,7 +91,13 @@ class Fetcher:
         with self._lock:
             if self._run is None or self._run.process != os.getpid():
                 self._run = _Run(self._options)
-            records = self._run.records(rows)
+            try:
+                records = self._run.records(rows)
+            except BaseException:
+                # Records of this batch may still come, which are not those of the next one.
+                self._run.close()
+                self._run = None
+                raise
         return _joined(table, records.sort_by("row"), schema, self._prefix)
 
     def close(self) -> None:
@@ -123,7 +130,10 @@ class _Run:
         batches = []
         left = len(rows)
         while left > 0:
-            batch = self._reader.read_next_batch()
+            try:
+                batch = self._reader.read_next_batch()
+            except StopIteration:
+                raise RuntimeError(f"the run has ended before {left} of its rows were done") from None
             batches.append(batch)
             left -= batch.num_rows
         return pa.Table.from_batches(batches)
@@ -234,7 +244,7 @@ def _rows(table: pa.Table, url_column: str) -> Iterator[dict[str, Any]]:
         for row in batch.to_pylist():
             url = row.pop(url_column)
             # What is null is not given, but for the URL, without which a row is a bad one.
-            yield {"url": url or "", **{name: value for name, value in row.items() if value is not None}}
+            yield {"url": url or "", **options_of({name: value for name, value in row.items() if value is not None})}
 
 
 def _joined(rows: pa.Table, records: pa.Table, schema: pa.Schema, prefix: str) -> pa.Table:
