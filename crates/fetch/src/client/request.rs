@@ -235,7 +235,7 @@ impl<C> RequestBuilder<C> {
     /// The versions of HTTP for this request, whatever the client's settings say. Connections are shared only by requests that may
     /// speak the same.
     pub fn http(mut self, http: Http) -> Self {
-        self.settings.http = http;
+        self.draft.settings.http = http;
         self
     }
 
