@@ -202,6 +202,22 @@ fn a_head_of_http2_is_written_as_one_of_http1() {
     assert_eq!(response.field("WARC-Protocol"), "h2");
 }
 
+/// Heads are as servers write them, unless HTTP/2 is asked for.
+#[test]
+fn http1_is_spoken_unless_another_version_is_asked_for() {
+    let answer = |_: &Asked| Reply::ok("of HTTP/2");
+    let server = Http2Server::start_tls(&["h2"], move |_| Http2::Rules(Http2Rules::new(answer)));
+    let directory = Directory::new();
+    let ca = directory.write("ca.pem", server.ca_pem().unwrap());
+    let (path, url) = (directory.path("c.warc"), server.url("/"));
+    let words = ["-s", "--retry=0", "--overwrite", "--cacert", &ca, "-o", &path, &url];
+    // A server without HTTP/1.1 is not understood.
+    run(&words).check_code(1);
+    assert_eq!(server.seen().len(), 0);
+    run(&[&words[..], &["--http2"]].concat()).check_code(0);
+    assert_eq!(records(&path)[2].field("WARC-Protocol"), "h2");
+}
+
 #[test]
 fn a_body_that_is_larger_than_memory_is_streamed() {
     let server = Server::start();
