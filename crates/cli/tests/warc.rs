@@ -12,7 +12,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use archive::{Record, records};
-use overlapped_testkit::{Asked, Http2, Http2Rules, Http2Server, Reply, Server, text_of};
+use overlapped_testkit::{
+    Asked, Http2, Http2Rules, Http2Server, ProxyRules, ProxyServer, Reply, Server, text_of,
+};
 use program::{Directory, command, run};
 
 fn list(server: &Server, directory: &Directory, rows: u64, page: impl Fn(u64) -> String) -> String {
@@ -200,6 +202,27 @@ fn a_head_of_http2_is_written_as_one_of_http1() {
     let (head, body) = response.message();
     assert!(head.starts_with("HTTP/1.1 200 \r\n") && body == b"of HTTP/2", "{head}");
     assert_eq!(response.field("WARC-Protocol"), "h2");
+}
+
+/// What is between is not archived: neither its address, nor what it is told.
+#[test]
+fn a_proxy_leaves_no_trace_in_an_archive() {
+    let (server, proxy) = (Server::start(), ProxyServer::start(ProxyRules::default()));
+    let directory = Directory::new();
+    let path = directory.path("c.warc");
+    let at = proxy.url("http");
+    let url = server.url("/redirect/1");
+    run(&["-s", "-x", &at, "-U", "me:s3cr3t", "-o", &path, &url]).check_code(0);
+    assert_eq!(proxy.errands().len(), 2);
+    let records = records(&path);
+    assert_eq!(kinds(&of(&records, 0)), ["request", "response", "request", "response", "metadata"]);
+    for record in of(&records, 0) {
+        assert_eq!(record.field("WARC-IP-Address"), "", "{record:?}");
+        if record.kind() == "request" {
+            let (head, _) = record.message();
+            assert!(head.starts_with("GET /redirect/") && !head.contains("proxy-authorization"), "{head}");
+        }
+    }
 }
 
 /// Heads are as servers write them, unless HTTP/2 is asked for.
