@@ -53,7 +53,7 @@ pub use rewrite::{Recorded, recorded};
 use crate::body::spool::Part;
 use crate::error::Error;
 use crate::fs::{Folder, Moment};
-use crate::sink::{Beginning, Format, FormatOptions, Opening, Sink, SinkId};
+use crate::sink::{Beginning, Format, FormatOptions, Opening, Sink, SinkId, at};
 use directory::Directory;
 use log::Log;
 use recovery::{Found, recover};
@@ -501,6 +501,35 @@ fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
 /// On the disk.
 pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
     recovery::repair(path, log::write_generation)
+}
+
+/// Removes what is left of the state of a run that was killed while it removed it: the run had ended, and its outputs are
+/// whole. Does nothing if there is a run.
+///
+/// # Errors
+///
+/// Another process holds the lock; the disk fails.
+///
+/// # Blocking
+///
+/// On the disk.
+pub fn discard_rest(durable: &Durable) -> Result<(), Error> {
+    if durable.directory.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let mut directory = Directory::open(&durable.directory)?;
+    if directory.manifest()?.is_some() {
+        return Ok(());
+    }
+    // The directory is the last to go, so the spools of its run may be there as long as it is.
+    let mut removed = directory.begin_anew();
+    for spool in spools(&durable.outputs) {
+        removed = removed.and_then(|()| match std::fs::remove_file(&spool) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&spool, &error)),
+            Ok(()) | Err(_) => Ok(()),
+        });
+    }
+    removed.map_err(Error::output)
 }
 
 fn exists(path: &Path, found: Option<Found>) -> Error {

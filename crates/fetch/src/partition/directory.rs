@@ -75,26 +75,43 @@ impl Directory {
     }
 }
 
-/// The shards in a directory, also those whose names are not final yet.
+/// The shards in a directory, also those whose names are not final yet, and a plan that is not.
 fn shards(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let is_part = name.starts_with('.') && name.ends_with(".part");
-        let bare = name.strip_prefix('.').unwrap_or(&name);
-        let number = bare.strip_prefix("shard-").and_then(|rest| rest.split_once('.'));
-        let is_shard = number.is_some_and(|(number, rest)| {
-            let is_number = number.len() == 5 && number.bytes().all(|byte| byte.is_ascii_digit());
-            is_number
-                && (rest == "parquet" && !name.starts_with('.') || rest.starts_with("parquet.") && is_part)
-        });
-        if is_shard && entry.file_type()?.is_file() {
+        let whole = unfinished(&name).unwrap_or(&name);
+        let is_number = |number: &str| number.len() == 5 && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number = whole.strip_prefix("shard-").and_then(|rest| rest.strip_suffix(".parquet"));
+        let is_one = number.is_some_and(is_number) || (whole == PLAN && whole != name);
+        if is_one && entry.file_type()?.is_file() {
             found.push(entry.path());
         }
     }
     Ok(found)
+}
+
+/// The name that a [`WholeFile`] is to have which is not finished: `shard-00000.parquet` of `.shard-00000.parquet.712-0.part`.
+fn unfinished(name: &str) -> Option<&str> {
+    let (whole, number) = name.strip_prefix('.')?.strip_suffix(".part")?.rsplit_once('.')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (process, tries) = number.split_once('-')?;
+    (is_number(process) && is_number(tries)).then_some(whole)
+}
+
+/// Removes what a killed process has left of a [`WholeFile`] at `path`.
+pub(super) fn remove_unfinished(path: &Path, folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if unfinished(&entry.file_name().to_string_lossy())
+            .is_some_and(|whole| path.file_name() == Some(whole.as_ref()))
+        {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the names in a directory durable.

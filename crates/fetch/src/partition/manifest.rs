@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Plan;
-use super::directory::sync;
+use super::directory::{remove_unfinished, sync};
 use crate::error::Error;
 use crate::fs::WholeFile;
 use crate::sha256::sha256_of;
@@ -166,6 +166,7 @@ impl Manifest {
         let write = || {
             // The names of the outputs are durable before that of the manifest.
             sync(folder)?;
+            remove_unfinished(path, folder)?;
             replace(path, format!("{text}\n").as_bytes())?;
             sync(folder)
         };

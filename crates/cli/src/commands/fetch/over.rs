@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use overlapped_fetch::durable::{Begin, Earlier, Recorded, recorded};
+use overlapped_fetch::durable::{Begin, Earlier, Recorded, discard_rest, recorded};
 use overlapped_fetch::{Input, survey};
 
 use crate::exit::{Ending, Error};
@@ -19,7 +19,8 @@ use crate::terminal;
 pub(super) fn look(plan: &mut Plan) -> Result<Option<(Ending, u64)>, Error> {
     let Some(durable) = &plan.durable else { return Ok(None) };
     let goes_on = matches!(durable.begin, Begin::Resume | Begin::RetryFailed);
-    if !goes_on || durable.directory.symlink_metadata().is_ok() {
+    // A directory without a manifest is what a killed process has left of a state that it was removing.
+    if !goes_on || durable.directory.join("job.json").symlink_metadata().is_ok() {
         return Ok(None);
     }
     let mut found = Vec::new();
@@ -38,6 +39,7 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<(Ending, u64)>, Error> {
     let is_whole = |held: &Recorded| held.others == 0 && held.rows.len() == rows;
     match found.iter().find(|(_, held)| !is_whole(held)) {
         None => {
+            discard_rest(durable)?;
             if plan.show.told {
                 terminal::say(format_args!("overlapped: nothing to do: all {} done", rows_are(rows)));
             }

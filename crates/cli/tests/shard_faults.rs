@@ -1,0 +1,171 @@
+//! `shard` and `fetch --manifest`, killed at any call to the disk, and with a disk that fails at any call: what counts is whole,
+//! and the same command goes on.
+//!
+//! `OVERLAPPED_DISK=all` tries every call; else a sample is taken.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod disk;
+mod program;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use disk::{Act, EIO, ENOSPC, Trip, sample, tell};
+use overlapped_testkit::Server;
+use program::{Directory, Ran, command, finish, run};
+
+const SHARDS: usize = 3;
+
+/// Runs the program; below `root` something happens at `trip`. Also returns the number of calls.
+fn watched(directory: &Directory, root: &str, words: &[&str], trip: Option<Trip>) -> (Ran, usize) {
+    let record = PathBuf::from(directory.path("record"));
+    let _ = fs::remove_file(&record);
+    let mut command = command(words);
+    disk::watch(&mut command, Path::new(root), &record, trip);
+    let ran = finish(&mut command, b"");
+    (ran, disk::record::read(&record).iter().filter(|call| call.name != "read").count())
+}
+
+/// Names and content of a directory.
+fn content(path: &str) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+}
+
+/// A list, and its shards as they must be.
+struct Split {
+    directory: Directory,
+    list: String,
+    out: String,
+    expected: BTreeMap<String, Vec<u8>>,
+}
+
+impl Split {
+    fn new() -> Self {
+        let directory = Directory::new();
+        let lines: String = (0..300).map(|row| format!("http://h{}.test/{row}\n", row % 20)).collect();
+        let list = directory.write("urls.txt", lines);
+        let expected = directory.path("expected");
+        run(&["shard", &list, "-n", &SHARDS.to_string(), "-o", &expected]).check_code(0);
+        let out = directory.path("out");
+        Self { list, out, expected: content(&expected), directory }
+    }
+
+    fn run(&self, trip: Option<Trip>, more: &[&str]) -> (Ran, usize) {
+        let count = SHARDS.to_string();
+        let words = [&["shard", &self.list, "-n", &count, "-o", &self.out], more].concat();
+        watched(&self.directory, &self.out, &words, trip)
+    }
+
+    /// What counts is whole, and the same command makes the rest so.
+    fn check(&self, why: &str) {
+        let plan = Path::new(&self.out).join("plan.json").exists();
+        for (name, bytes) in if Path::new(&self.out).exists() { content(&self.out) } else { BTreeMap::new() }
+        {
+            if let Some(expected) = self.expected.get(&name) {
+                assert!(*expected == bytes, "{why}: {name} is not whole");
+            } else {
+                assert!(name.starts_with('.'), "{why}: {name}");
+            }
+        }
+        if plan {
+            let left = content(&self.out);
+            assert!(self.expected.keys().all(|name| left.contains_key(name)), "{why}: a shard is missing");
+        }
+        let (ran, _) = self.run(None, if plan { &["--overwrite"] } else { &[] });
+        assert_eq!(ran.code, Some(0), "{why}: {ran:?}");
+        assert!(content(&self.out) == self.expected, "{why}: {:?}", content(&self.out).keys());
+        fs::remove_dir_all(&self.out).unwrap();
+    }
+}
+
+#[test]
+fn a_split_that_is_killed_at_any_call_leaves_nothing_half() {
+    let split = Split::new();
+    let (ran, calls) = split.run(None, &[]);
+    ran.check_code(0);
+    split.check("undisturbed");
+    let mut kills = 0;
+    for at in sample(calls, 40) {
+        for act in [Act::KillBefore, Act::KillHalf, Act::KillAfter] {
+            let (ran, _) = split.run(Some(Trip::at(at, act)), &[]);
+            kills += usize::from(ran.code.is_none());
+            split.check(&format!("{act:?} at {at} of {calls}"));
+        }
+    }
+    tell(&format!("{calls} calls, {kills} kills"));
+    assert!(kills > 30);
+}
+
+#[test]
+fn a_split_on_a_disk_that_fails_says_so() {
+    let split = Split::new();
+    let (_, calls) = split.run(None, &[]);
+    fs::remove_dir_all(&split.out).unwrap();
+    let mut failed = 0;
+    for at in sample(calls, 30) {
+        for act in [Act::Fail(EIO), Act::FailOn(ENOSPC)] {
+            let (ran, _) = split.run(Some(Trip::at(at, act)), &[]);
+            let why = format!("{act:?} at {at} of {calls}: {ran:?}");
+            match ran.code {
+                Some(0) => {}
+                Some(3) => {
+                    assert_eq!(ran.stderr.lines().count(), 1, "{why}");
+                    assert!(ran.stderr.contains("cannot write"), "{why}");
+                    failed += 1;
+                }
+                _ => panic!("{why}"),
+            }
+            split.check(&why);
+        }
+    }
+    assert!(failed > 20, "{failed}");
+}
+
+#[test]
+fn a_shard_that_is_killed_at_any_call_is_committed_once() {
+    let server = Server::builder().hosts(5).start();
+    let directory = Directory::new();
+    let lines: String = (0..60).map(|row| server.url_on(row % 5, &format!("/row/{row}")) + "\n").collect();
+    let list = directory.write("urls.txt", lines);
+    let (shards, out) = (directory.path("shards"), directory.path("out"));
+    run(&["shard", &list, "-n", "1", "-o", &shards]).check_code(0);
+    let file = format!("{shards}/shard-00000.parquet");
+    let (output, manifest) = (format!("{out}/shard-00000.parquet"), format!("{out}/shard-00000.json"));
+    let words =
+        ["-s", "--resume", "--durability", "each", "-j", "4", "-o", &output, "--manifest", &manifest, &file];
+    let go = |trip| watched(&directory, &out, &words, trip);
+    fs::create_dir(&out).unwrap();
+    let (ran, calls) = go(None);
+    ran.check_code(0);
+    let mut kills = 0;
+    for at in sample(calls, 25) {
+        for act in [Act::KillBefore, Act::KillAfter, Act::Fail(EIO)] {
+            fs::remove_dir_all(&out).unwrap();
+            fs::create_dir(&out).unwrap();
+            let (ran, _) = go(Some(Trip::at(at, act)));
+            let record: Vec<_> = disk::record::read(Path::new(&directory.path("record")))
+                .iter()
+                .rev()
+                .take(3)
+                .map(|call| format!("{} {} {}", call.name, call.path, call.to))
+                .collect();
+            let why = format!("{act:?} at {at} of {calls}: {ran:?}: {record:?}");
+            kills += usize::from(ran.code.is_none());
+            if Path::new(&manifest).exists() {
+                let ran = run(&["verify", &out, "--plan", &shards]);
+                assert_eq!(ran.code, Some(0), "{why}: {ran:?}");
+            }
+            let (ran, _) = go(None);
+            assert_eq!(ran.code, Some(0), "{why}: {ran:?}");
+            let ran = run(&["verify", &out, "--plan", &shards]);
+            assert_eq!(ran.code, Some(0), "{why}: {ran:?}");
+            let names: Vec<_> = content(&out).into_keys().collect();
+            assert_eq!(names, ["_SUCCESS", "shard-00000.json", "shard-00000.parquet"], "{why}");
+        }
+    }
+    tell(&format!("{calls} calls, {kills} kills"));
+    assert!(kills > 20);
+}
