@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from dask.distributed import Client, LocalCluster
@@ -21,7 +22,9 @@ def fetch(shard: str, results: str) -> str:
     base = Path(results) / Path(shard).stem
     command = [sys.executable, "-m", "overlapped", "fetch", shard, "-s", "--resume", "--retry", "3"]
     command += ["-o", f"{base}.parquet", "--manifest", f"{base}.json"]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    # A worker that was lost may have left its command behind, which is still at work.
+    while "uses this run" in (done := subprocess.run(command, stderr=subprocess.PIPE, text=True)).stderr:
+        time.sleep(1)
     # 1: some rows have failed, which their records say.
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{shard}: {done.stderr.strip()}")

@@ -206,6 +206,10 @@ fn a_manifest_of_another_plan_is_refused() {
     let output = job.directory.path("o.ndjson");
     check(&["-o", &output, "--manifest", &manifest, &format!("@{list}")], "is no shard");
     check(&["-o", &output, "--manifest", &manifest, "http://127.0.0.1:9/"], "its file as the only list");
+    check(
+        &["-o", &output, "--manifest", &manifest, "--limit", "3", &file],
+        "--manifest cannot be used with --limit",
+    );
     check(&["--manifest", &manifest, &file], "give it one beside -o FILE");
     check(&["-o", &job.directory.path("pages/"), "--manifest", &manifest, &file], "no -o DIR/");
     check(&["-o", &format!("{}/o.ndjson", job.out), "--manifest", &manifest, &file], "give it one beside");

@@ -144,6 +144,29 @@ fn a_killed_run_resumes_in_a_table() {
 }
 
 #[test]
+fn failed_rows_of_a_table_are_fetched_again() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let page =
+        |row: u64| if row % 100 == 7 { format!("/status/404?row={row}") } else { format!("/row/{row}") };
+    let list = table(
+        &directory,
+        "urls.parquet",
+        vec![("url", texts((0..500).map(|row| server.url(&page(row)))))],
+        60,
+    );
+    let path = directory.path("r.parquet");
+    let words = ["-s", "--retry", "0", "-o", &path, &list];
+    run(&words).check_code(1);
+    assert_eq!(server.requests(), 500);
+    run(&[&words[..], &["--retry-failed"]].concat()).check_code(1);
+    assert_eq!((server.requests(), server.count("/status/404")), (505, 10));
+    // And the table of results is a list of which nothing but these is left.
+    run(&[&words[..], &["--resume"]].concat()).check_code(1);
+    assert_eq!(server.requests(), 505);
+}
+
+#[test]
 fn another_table_is_not_resumed() {
     let server = Server::start();
     let directory = Directory::new();

@@ -11,8 +11,11 @@ use overlapped_proto::sanitize::escape;
 
 use crate::exit::{Ending, Error};
 use crate::flags::shard::Flags;
-use crate::report::figures::{count, counted, span};
+use crate::report::figures::{bytes, count, counted, span};
 use crate::terminal;
+
+/// A larger file may be split by an engine.
+const SHARD_FILE_BYTES: u64 = 64 << 20;
 
 pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
     let input = match flags.list.strip_prefix('@').unwrap_or(&flags.list) {
@@ -46,6 +49,13 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
         largest as f64 * f64::from(shards) / (done.rows.max(1) as f64),
         escape(&output.join(PLAN).display().to_string()),
     ));
+    if done.largest_bytes > SHARD_FILE_BYTES {
+        terminal::say(format_args!(
+            "overlapped: the largest file has {}: an engine may split it, and ask its hosts from two places at a time; \
+             more shards are smaller, but for the largest host (--split-host)",
+            bytes(done.largest_bytes as f64)
+        ));
+    }
     for (name, parts) in &settings.splits {
         terminal::say(format_args!(
             "overlapped: {} is in {}: fetch each with its share of the limits of a host, as in --parallel-max-host {} \

@@ -82,7 +82,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "F.html", value_parser = values::page)]
     pub(crate) report: Option<PathBuf>,
     /// Write this when all rows of a shard are done, as the commit of its outputs; if it is there, there is nothing to do.
-    #[arg(long, value_name = "F.json")]
+    #[arg(long, value_name = "F.json", conflicts_with_all = ["skip", "limit", "shard"])]
     pub(crate) manifest: Option<PathBuf>,
     /// Write the figures of the run, as JSON.
     #[arg(long, value_name = "F.json")]

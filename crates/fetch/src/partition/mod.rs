@@ -56,6 +56,8 @@ pub struct Partitioned {
     pub bad: u64,
     /// Rows by shard.
     pub by_shard: Vec<u64>,
+    /// Bytes of the largest file.
+    pub largest_bytes: u64,
     /// The SHA-256 of `plan.json`.
     pub fingerprint: String,
 }
@@ -112,7 +114,7 @@ pub fn partition(
     let read = list.read(settings, directory.path())?;
     let (rows, bad, by_shard, input) = (read.rows, read.bad, read.by_shard.clone(), read.listed);
     let writer = Arc::new(Writer::new(read, directory.path()));
-    write_all(&writer, settings)?;
+    let largest_bytes = write_all(&writer, settings)?;
     let split: Map<String, Value> =
         settings.splits.iter().map(|(name, parts)| (name.to_string(), (*parts).into())).collect();
     let plan = json!({
@@ -129,20 +131,23 @@ pub fn partition(
     });
     let plan = format!("{plan}\n");
     directory.commit(plan.as_bytes())?;
-    Ok(Partitioned { rows, bad, by_shard, fingerprint: sha256_hex(plan.as_bytes()) })
+    Ok(Partitioned { rows, bad, by_shard, largest_bytes, fingerprint: sha256_hex(plan.as_bytes()) })
 }
 
-fn write_all(writer: &Arc<Writer>, settings: &Settings) -> Result<(), Error> {
+/// Returns the length of the largest file.
+fn write_all(writer: &Arc<Writer>, settings: &Settings) -> Result<u64, Error> {
     let threads = settings.threads.max(1);
     let built = Executor::builder().max_workers(threads).thread_name("overlapped-shard").build();
     let executor = built.map_err(|error| Error::no_thread(Some(error)))?;
     let each = Arc::clone(writer);
     let mut written = executor.map(0..settings.shards, move |shard| each.write(shard)).window(2 * threads);
     block_on(async {
+        let mut largest = 0;
         while let Some(result) = written.next().await {
-            result.map_err(|error| Error::task("a shard", &error))?.map_err(Error::output)?;
+            let bytes = result.map_err(|error| Error::task("a shard", &error))?.map_err(Error::output)?;
+            largest = largest.max(bytes);
         }
-        Ok(())
+        Ok(largest)
     })
 }
 

@@ -33,9 +33,10 @@ impl Writer {
         Self { spooled: read.spooled, columns: read.columns, schema, directory: directory.to_owned() }
     }
 
-    /// Writes a shard, and gives its space in the spool back.
-    pub(super) fn write(&self, shard: u32) -> io::Result<()> {
-        let mut file = WholeFile::create(&self.directory.join(shard_name(shard)), 0o666)?;
+    /// Writes a shard, and gives its space in the spool back. Returns the length of its file.
+    pub(super) fn write(&self, shard: u32) -> io::Result<u64> {
+        let path = self.directory.join(shard_name(shard));
+        let mut file = WholeFile::create(&path, 0o666)?;
         let to = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, &mut file);
         let mut table =
             ArrowWriter::try_new(to, self.schema.clone(), Some(properties())).map_err(of_parquet)?;
@@ -59,7 +60,7 @@ impl Writer {
         file.sync()?;
         file.finish()?;
         self.spooled.free(shard);
-        Ok(())
+        Ok(path.metadata()?.len())
     }
 
     /// Writes the rows that were read, in their order.

@@ -128,6 +128,9 @@ fn plain(url: &str) -> Option<&str> {
     let (mut label, mut end) = (0, bytes.len());
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
+            b'x' if at == label && rest.get(at..).is_some_and(|label| label.starts_with("xn--")) => {
+                return None;
+            }
             b'a'..=b'z' | b'0'..=b'9' | b'-' => {}
             b'.' if at > label => label = at + 1,
             b'/' | b'?' | b'#' => {
@@ -140,8 +143,8 @@ fn plain(url: &str) -> Option<&str> {
     let host = rest.get(..end)?;
     // A last label that begins with a digit may be that of an address.
     let is_name = bytes.get(label).is_some_and(u8::is_ascii_lowercase) && label < end;
-    let is_harmless = !host.contains("xn--") && bytes.iter().all(|byte| *byte >= b' ');
-    (is_name && is_harmless).then_some(host)
+    let has_control = bytes.iter().fold(false, |any, byte| any | (*byte < b' '));
+    (is_name && !has_control).then_some(host)
 }
 
 #[cfg(test)]
