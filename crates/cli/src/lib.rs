@@ -19,9 +19,11 @@ use std::ffi::OsString;
 
 use exit::Error;
 
-/// Unblocks the signals that stop a run. For a process that is only this program, before it starts a thread.
+/// Unblocks the signals that stop a run, and makes a limit of the size of files an error. For a process that is only this program,
+/// before it starts a thread.
 pub fn unblock_signals() {
     report::signals::unblock();
+    report::signals::survive_file_limit();
 }
 
 /// Runs the program with the arguments after its name, and returns its exit code.

@@ -121,6 +121,18 @@ fn a_file_of_more_than_4_gib_has_its_length_announced() {
 }
 
 #[test]
+fn what_does_not_fit_on_the_disk_is_refused_before_anything_is_sent() {
+    let server = Server::start();
+    let program = env!("CARGO_BIN_EXE_overlapped");
+    for flag in ["-T", "-F a="] {
+        let words = format!("ulimit -f 4000; exec {program} {flag}@/dev/zero {}", server.url("/echo"));
+        let words = words.replace("-T@", "-T ");
+        finish(Command::new("sh").args(["-c", &words]), b"").check_refused(2, "is copied to");
+    }
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
 fn what_is_no_file_is_refused_before_anything_is_sent() {
     let (server, directory) = (Server::start(), Directory::new());
     let url = server.url("/echo");

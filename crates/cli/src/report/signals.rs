@@ -54,6 +54,12 @@ pub(crate) fn unblock() {
     let _ = signals.thread_unblock();
 }
 
+/// A write beyond the largest size of a file (`ulimit -f`) would end the program without a word. With a handler it is an error, which
+/// is told like that of a full disk.
+pub(crate) fn survive_file_limit() {
+    let _ = flag::register(Signal::SIGXFSZ as i32, Arc::default());
+}
+
 /// Catches the signals from now on, until the program ends.
 pub(super) fn catch() -> First {
     let first = First(Arc::new(AtomicU8::new(0)));
