@@ -103,6 +103,12 @@ pub const DNS_PARALLEL_MAX: usize = 32;
 pub const DNS_LATE: Nanos = Nanos::from_secs(1);
 /// Calls that are late. With more of them, further ones count against [`DNS_PARALLEL_MAX`] until they end.
 pub const DNS_LATE_MAX: usize = 96;
+/// How often a look-up that has no place asks for one, beside when others end.
+pub const DNS_RETRY: Nanos = Nanos::from_millis(50);
+/// Those that wait for a place and are told when others end; the rest asks.
+pub const DNS_WAKERS_MAX: usize = 1_024;
+/// How many of them are told of one place: some may not want it any more.
+pub const DNS_WAKERS_TOLD: usize = 4;
 /// Names kept in the address cache.
 pub const DNS_CACHE_MAX: usize = 10_000;
 /// How long an address is cached: `getaddrinfo` does not return the TTL of the record.

@@ -1,12 +1,14 @@
 //! The threads on which names are looked up. A look-up cannot be cancelled, so one that nobody answers holds its thread until the
 //! system gives it up. It does not keep its place as long: when it is late another one begins, up to a limit.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use overlapped::{Executor, JobError};
 use overlapped_proto::limits;
 use overlapped_proto::time::Nanos;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Clock;
 
@@ -15,8 +17,6 @@ use crate::clock::Clock;
 pub(crate) struct Lookups {
     /// The threads.
     view: Executor,
-    /// Places for those that are not late.
-    places: Arc<Semaphore>,
     running: Arc<Mutex<Running>>,
 }
 
@@ -25,95 +25,92 @@ struct Running {
     /// In the order in which they began.
     lookups: Vec<Lookup>,
     next: u64,
+    /// Of those that wait for a place. Some of them may not wait any more, since nobody wants their name now.
+    waiting: VecDeque<Waker>,
 }
 
 #[derive(Debug)]
 struct Lookup {
     number: u64,
     began: Nanos,
-    /// `None`: it is late, and has passed its place on.
-    place: Option<OwnedSemaphorePermit>,
+    /// Another one has its place.
+    is_late: bool,
 }
 
 /// A look-up that runs; dropped when it ends.
 struct Guard {
     running: Arc<Mutex<Running>>,
     number: u64,
-    clock: Clock,
 }
 
 impl Lookups {
     pub(crate) fn new(executor: &Executor) -> Self {
-        Self {
-            view: executor.limited("dns", limits::DNS_PARALLEL_MAX + limits::DNS_LATE_MAX),
-            places: Arc::new(Semaphore::new(limits::DNS_PARALLEL_MAX)),
-            running: Arc::default(),
-        }
+        let threads = limits::DNS_PARALLEL_MAX + limits::DNS_LATE_MAX;
+        Self { view: executor.limited("dns", threads), running: Arc::default() }
     }
 
-    /// Runs `work`, which blocks, when there is a place. While there is none, those that wait must [pass on](Lookups::pass_on) the
-    /// places of those that are late.
+    /// Runs `work`, which blocks, when there is a place. It may have to be polled each [`limits::DNS_RETRY`] for that, because who is
+    /// told of a place may not want it any more, and one that is late says nothing. So no timer is in it, which would belong to one
+    /// of the runtimes that wait for it.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         clock: Clock,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JobError> {
-        let place = Arc::clone(&self.places).acquire_owned().await.expect("the places are never closed");
-        let number = lock(&self.running).begin(place, clock.now());
-        let guard = Guard { running: Arc::clone(&self.running), number, clock };
+        let number = poll_fn(|cx| {
+            let mut running = lock(&self.running);
+            match running.begin(clock.now()) {
+                Some(number) => Poll::Ready(number),
+                None => {
+                    running.wait(cx.waker());
+                    Poll::Pending
+                }
+            }
+        });
+        let guard = Guard { number: number.await, running: Arc::clone(&self.running) };
         let job = self.view.submit(move || {
             let _ends_with_the_lookup = guard;
             work()
         });
         job.await
     }
-
-    /// When the next one is late, if others wait for its place.
-    pub(crate) fn late_at(&self) -> Option<Nanos> {
-        if self.places.available_permits() > 0 {
-            return None;
-        }
-        let running = lock(&self.running);
-        let first = running.lookups.iter().find(|lookup| lookup.place.is_some())?;
-        (running.late() < limits::DNS_LATE_MAX).then(|| first.began + limits::DNS_LATE)
-    }
-
-    /// Gives the places of those that are late to those that wait.
-    pub(crate) fn pass_on(&self, now: Nanos) {
-        let passed = lock(&self.running).pass_on(now);
-        drop(passed);
-    }
 }
 
 impl Running {
-    fn begin(&mut self, place: OwnedSemaphorePermit, now: Nanos) -> u64 {
+    /// Begins one, if there is a place: its number.
+    fn begin(&mut self, now: Nanos) -> Option<u64> {
+        let late = self.late();
+        let placed = self.lookups.iter_mut().filter(|lookup| !lookup.is_late);
+        let over = placed.take_while(|lookup| now >= lookup.began + limits::DNS_LATE);
+        over.take(limits::DNS_LATE_MAX.saturating_sub(late)).for_each(|lookup| lookup.is_late = true);
+        if self.lookups.len() - self.late() >= limits::DNS_PARALLEL_MAX {
+            return None;
+        }
         self.next += 1;
-        self.lookups.push(Lookup { number: self.next, began: now, place: Some(place) });
-        self.next
+        self.lookups.push(Lookup { number: self.next, began: now, is_late: false });
+        Some(self.next)
     }
 
     fn late(&self) -> usize {
-        self.lookups.iter().filter(|lookup| lookup.place.is_none()).count()
+        self.lookups.iter().filter(|lookup| lookup.is_late).count()
     }
 
-    /// The places of those that are late, to be dropped without the lock.
-    fn pass_on(&mut self, now: Nanos) -> Vec<OwnedSemaphorePermit> {
-        let left = limits::DNS_LATE_MAX.saturating_sub(self.late());
-        let late = |lookup: &&mut Lookup| now >= lookup.began + limits::DNS_LATE;
-        let placed = self.lookups.iter_mut().filter(|lookup| lookup.place.is_some());
-        placed.take_while(late).take(left).filter_map(|lookup| lookup.place.take()).collect()
+    fn wait(&mut self, waker: &Waker) {
+        self.waiting.push_back(waker.clone());
+        if self.waiting.len() > limits::DNS_WAKERS_MAX {
+            self.waiting.pop_front();
+        }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         let mut running = lock(&self.running);
-        let at = running.lookups.iter().position(|lookup| lookup.number == self.number);
-        let ended = at.map(|at| running.lookups.remove(at));
-        // One more may be late.
-        let passed = running.pass_on(self.clock.now());
+        running.lookups.retain(|lookup| lookup.number != self.number);
+        let told = running.waiting.len().min(limits::DNS_WAKERS_TOLD);
+        let told: Vec<_> = running.waiting.drain(..told).collect();
         drop(running);
-        drop((ended, passed));
+        told.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -134,12 +131,17 @@ mod tests {
 
     type LookUp = Pin<Box<dyn Future<Output = Result<(), JobError>>>>;
 
-    /// Leaves those that have not ended.
-    fn poll(waiting: &mut Vec<LookUp>) {
-        waiting.retain_mut(|look_up| look_up.as_mut().now_or_never().is_none());
+    /// Polls these until something holds; those that have ended are taken out.
+    fn poll_until(waiting: &mut Vec<LookUp>, holds: impl Fn(&[LookUp]) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !holds(waiting) {
+            assert!(Instant::now() < deadline, "{} wait", waiting.len());
+            waiting.retain_mut(|look_up| look_up.as_mut().now_or_never().is_none());
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
-    /// As many as have places are stuck, again and again.
+    /// As many as have places are stuck, again and again; and those whose names nobody wants any more are never polled again.
     #[test]
     fn what_is_late_passes_its_place_on_up_to_a_limit() {
         let executor = Executor::builder().max_workers(200).build().unwrap();
@@ -156,28 +158,22 @@ mod tests {
             })
         };
         let running = || lock(&lookups.running).lookups.len();
+        let most = limits::DNS_PARALLEL_MAX + limits::DNS_LATE_MAX;
         let mut waiting: Vec<_> = (0..200).map(|_| look_up()).collect();
-        poll(&mut waiting);
-        lookups.pass_on(clock.now());
-        poll(&mut waiting);
-        assert_eq!((running(), waiting.len()), (limits::DNS_PARALLEL_MAX, 200), "none is late yet");
-        assert!(lookups.late_at().is_some());
-        let later = clock.now() + Nanos::from_secs(3_600);
-        for _ in 0..9 {
-            lookups.pass_on(later);
-            poll(&mut waiting);
+        for look_up in &mut waiting {
+            assert!(look_up.as_mut().now_or_never().is_none());
         }
-        assert_eq!(running(), limits::DNS_PARALLEL_MAX + limits::DNS_LATE_MAX);
-        assert_eq!(lookups.late_at(), None);
-        assert_eq!(lock(&lookups.running).late(), limits::DNS_LATE_MAX);
+        assert_eq!(running(), limits::DNS_PARALLEL_MAX, "none is late yet");
+        let mut forgotten = waiting.split_off(150);
+        poll_until(&mut waiting, |_| running() == most);
+        std::thread::sleep(limits::DNS_LATE.into());
+        for look_up in &mut waiting {
+            assert!(look_up.as_mut().now_or_never().is_none());
+        }
+        assert_eq!(running(), most, "this is the limit");
         // Each that ends makes room.
         drop(end);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !waiting.is_empty() || running() > 0 {
-            assert!(Instant::now() < deadline, "{} wait", waiting.len());
-            poll(&mut waiting);
-            std::thread::yield_now();
-        }
-        assert_eq!(lookups.places.available_permits(), limits::DNS_PARALLEL_MAX);
+        poll_until(&mut waiting, |waiting| waiting.is_empty() && running() == 0);
+        poll_until(&mut forgotten, |forgotten| forgotten.is_empty());
     }
 }

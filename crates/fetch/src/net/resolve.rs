@@ -48,14 +48,14 @@ impl Resolver {
         match self.cache.get(&key, self.clock.now(), || self.ask(host)) {
             Ok(addresses) => Ok(addresses),
             Err(mut flight) => {
+                // It begins when there is a place, see `Lookups::run`.
                 let answer = loop {
-                    let Some(at) = self.lookups.late_at() else { break flight.await };
-                    let late = pin!(tokio::time::sleep_until(self.clock.instant(at)));
-                    match select(flight, late).await {
+                    let at = self.clock.instant(self.clock.now() + limits::DNS_RETRY);
+                    let again = pin!(tokio::time::sleep_until(at));
+                    match select(flight, again).await {
                         Either::Left((answer, _)) => break answer,
                         Either::Right(((), pending)) => flight = pending,
                     }
-                    self.lookups.pass_on(self.clock.now());
                 };
                 self.cache.learn(&key, &answer, self.clock.now());
                 answer
