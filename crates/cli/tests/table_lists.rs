@@ -18,18 +18,16 @@ use arrow_array::{
 };
 use overlapped_testkit::Server;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::properties::WriterProperties;
-use program::{Directory, command, run, run_with};
+use program::{Directory, command, finish, run, run_with};
 
 type Columns = Vec<(&'static str, ArrayRef)>;
 
 /// Writes a table with row groups of so many rows, and returns the word that names it as a list.
 fn table(directory: &Directory, name: &str, columns: Columns, group: usize) -> String {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let properties = WriterProperties::builder()
-        .set_max_row_group_row_count(Some(group))
-        .set_dictionary_page_size_limit(16 << 20)
-        .build();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
     let path = directory.path(name);
     let mut writer =
         ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), Some(properties)).unwrap();
@@ -250,20 +248,34 @@ fn a_damaged_table_ends_the_run() {
     assert!(damaged > 5, "{damaged}");
 }
 
-/// A word of a dictionary that is in many rows, and rows that are too long.
+/// A word of a dictionary that is in many rows is in memory once, whether the table says that it is one or not.
 #[test]
 fn long_cells_are_bad_rows_in_bounded_memory() {
-    let directory = Directory::new();
-    let rows = 2_000;
+    let rows = 1_100;
     let words: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(4 << 20)]));
     let pages = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; rows]), words);
     let columns: Columns = vec![
         ("url", texts((0..rows).map(|row| format!("http://127.0.0.1:9/{row}")))),
         ("page", Arc::new(pages)),
     ];
-    let list = table(&directory, "urls.parquet", columns, 1_000_000);
-    let ran = run(&["--dry-run", &list]);
-    ran.check_code(1);
-    assert!(ran.stdout.contains("2,000, of which 2,000 are bad"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("input.too_long"), "{}", ran.stdout);
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    for is_told in [true, false] {
+        let directory = Directory::new();
+        let path = directory.path("urls.parquet");
+        let properties = WriterProperties::builder().set_dictionary_page_size_limit(16 << 20).build();
+        let options =
+            ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(!is_told);
+        let file = File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new_with_options(file, batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        // A batch of such rows would have 4 GB.
+        let mut limited = std::process::Command::new("sh");
+        let script = "ulimit -v 3500000; exec \"$0\" \"$@\"";
+        limited.args(["-c", script, env!("CARGO_BIN_EXE_overlapped"), "--dry-run", &path]);
+        let ran = finish(&mut limited, b"");
+        ran.check_code(1);
+        assert!(ran.stdout.contains("1,100, of which 1,100 are bad"), "{ran:?}");
+        assert!(ran.stdout.contains("input.too_long"), "{}", ran.stdout);
+    }
 }

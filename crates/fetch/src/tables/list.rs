@@ -398,6 +398,37 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(MARKED), marks.replacen(',', "{", 1));
     }
 
+    /// The schema that asks for views is refused as a whole if it differs from that of the file in anything else.
+    #[test]
+    fn text_is_read_as_views_also_where_a_column_is_marked() {
+        use std::collections::HashMap;
+
+        use arrow_array::{ArrayRef, BinaryArray, StringArray};
+        use parquet::arrow::ArrowWriter;
+
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+        let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![&b"x"[..]]));
+        let column = |name, kind, is_nullable| arrow_schema::Field::new(name, kind, is_nullable);
+        let mark = HashMap::from([(MARK.to_owned(), MARK_JSON.to_owned())]);
+        let schema = Schema::new(vec![
+            column("url", DataType::Utf8, false),
+            column("o", DataType::Utf8, true).with_metadata(mark),
+            column("raw", DataType::Binary, true),
+        ]);
+        let batch = RecordBatch::try_new(Arc::new(schema), vec![text.clone(), text, bytes]).unwrap();
+        let path = std::env::temp_dir().join(format!("views-{}.parquet", std::process::id()));
+        let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (mut reader, rows) = Reader::open_list(file, Kind::Parquet, 0, |_| Ok(vec![0, 1, 2])).unwrap();
+        let read = reader.next().unwrap().unwrap();
+        let kinds: Vec<_> = read.schema().fields().iter().map(|field| field.data_type().clone()).collect();
+        assert_eq!(kinds, [DataType::Utf8View, DataType::Utf8View, DataType::BinaryView]);
+        assert_eq!(rows, Some(1));
+    }
+
     #[test]
     fn batches_are_as_large_as_their_rows_allow() {
         assert_eq!(batch_rows([(100_000, 1_000)].into_iter()), TABLE_LIST_BATCH_ROWS);
