@@ -7,7 +7,6 @@ use std::path::Path;
 use overlapped_proto::input::{Format, Options};
 
 /// An open table.
-#[cfg_attr(not(feature = "tables"), expect(dead_code, reason = "no table is opened without the feature"))]
 pub(crate) struct Lines {
     /// Its rows, each as a line.
     pub(crate) read: Box<dyn Read + Send>,
