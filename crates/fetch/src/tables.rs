@@ -3,6 +3,7 @@
 // From the outside in; a module imports only modules listed below it.
 pub(crate) mod list;
 mod json;
+mod soundness;
 
 use std::fs::File;
 use std::io::{self, BufReader, Seek as _};
@@ -78,11 +79,14 @@ impl Reader {
     pub fn open(file: File, kind: Kind, columns: &[&str]) -> io::Result<Self> {
         let batches = match kind {
             Kind::Parquet => {
-                let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(no_table)?;
+                let builder =
+                    ParquetRecordBatchReaderBuilder::try_new(file.try_clone()?).map_err(no_table)?;
+                soundness::parquet(&file, builder.metadata())?;
                 let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
                 Batches::Parquet(builder.with_projection(mask).build().map_err(of_parquet)?)
             }
             Kind::Arrow => {
+                soundness::arrow(&file)?;
                 let whole = FileReader::try_new(&file, None).map_err(no_arrow)?;
                 let places = places(&whole.schema(), columns);
                 drop(whole);
@@ -113,6 +117,7 @@ impl Reader {
         match kind {
             Kind::Parquet => {
                 let plain = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(no_table)?;
+                soundness::parquet(&file, plain.metadata())?;
                 let options = ArrowReaderOptions::new().with_schema(list::with_views(plain.schema()));
                 let opened = ArrowReaderMetadata::try_new(plain.metadata().clone(), options).unwrap_or(plain);
                 let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, opened);
@@ -146,6 +151,7 @@ impl Reader {
                 Ok((Self(Batches::Parquet(builder.build().map_err(of_parquet)?)), Some(rows)))
             }
             Kind::Arrow => {
+                soundness::arrow(&file)?;
                 let whole = FileReader::try_new(&file, None).map_err(no_arrow)?;
                 let places = choose(&whole.schema())?;
                 drop(whole);

@@ -553,6 +553,8 @@ pub const SHARD_WINDOW_BYTES: usize = 32 << 20;
 pub const SHARD_BATCH_ROWS: usize = 8_192;
 /// The most columns of a list that are columns of its shards; more are one.
 pub const SHARD_COLUMNS_MAX: usize = 256;
+/// Bytes that a batch of Arrow may have when it is unpacked.
+pub const TABLE_BUFFER_BYTES: u64 = 4 << 30;
 /// Rows that are read at once of a list that is a table.
 pub const TABLE_LIST_BATCH_ROWS: usize = 1_024;
 /// Bytes after which fewer rows are read at once.

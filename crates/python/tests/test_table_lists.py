@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -142,3 +143,26 @@ def test_a_split_of_a_table_keeps_what_its_rows_have(url: Url, tmp_path: Path) -
     for record in records:
         assert record.status == 200
         assert record.meta == {"list_id": f"row {record.id}", "n": int(record.id or ""), **META}
+
+
+@pytest.mark.parametrize("name", ["urls.parquet", "urls.arrow"])
+def test_a_damaged_table_is_told_and_ends_nothing_else(tmp_path: Path, name: str) -> None:
+    """What a file says about its sizes is not believed: a batch of 280 TB ended the process."""
+    whole = tmp_path / f"whole-{name}"
+    rows = pa.table({"url": [f"http://a.test/{row}" for row in range(300)], "n": range(300), "w": ["x"] * 300})
+    if name.endswith("parquet"):
+        pq.write_table(rows, whole, row_group_size=90)
+    else:
+        pyarrow.feather.write_feather(rows, str(whole), compression="lz4", chunksize=90)
+    data = whole.read_bytes()
+    path = tmp_path / name
+    chance = random.Random(11)
+    codes = []
+    for _ in range(40):
+        damaged = bytearray(data)
+        at = len(damaged) - 1 - chance.randrange(min(1_500, len(damaged)))
+        damaged[at] = chance.choice([0, 255, damaged[at] ^ 1 << chance.randrange(8)])
+        path.write_bytes(damaged)
+        command = [sys.executable, "-m", "overlapped", "--dry-run", f"@{path}"]
+        codes.append(subprocess.run(command, capture_output=True, timeout=60).returncode)
+    assert set(codes) <= {0, 1, 2} and 2 in codes
