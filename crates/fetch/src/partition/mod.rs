@@ -6,9 +6,9 @@
 //! the same bytes.
 
 mod manifest;
+mod write;
 mod read;
 mod directory;
-mod write;
 mod columns;
 mod spool;
 
