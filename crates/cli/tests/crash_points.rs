@@ -202,6 +202,12 @@ fn while_an_earlier_run_is_overwritten() {
     assert!(kills > 0);
 }
 
+/// It was: a run that was killed between the states of two runs was taken for one that had ended, with the records of the other.
+#[test]
+fn the_outputs_of_a_run_that_is_overwritten_are_not_those_of_the_new_one() {
+    assert!(overwrites(Trip { calls: "unlink", file: "job.json", at: 1, act: Act::KillAfter }));
+}
+
 #[test]
 fn while_a_journal_is_repaired() {
     let repairs = [("write", ".damaged"), ("rename", "snapshot-"), ("sync", "journal-"), ("write", "lock")];

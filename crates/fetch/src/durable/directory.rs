@@ -18,6 +18,13 @@ use crate::sink::at;
 
 pub(super) const MANIFEST: &str = "job.json";
 const LOCK: &str = "lock";
+/// Is there from when the state of an earlier run is removed until the run that replaces it has a manifest.
+const REPLACED: &str = "replaced";
+
+/// True if no run is in the directory at `path`, nor was one about to begin there in place of another.
+pub(super) fn holds_no_run(path: &Path) -> bool {
+    [MANIFEST, REPLACED].into_iter().all(|name| path.join(name).symlink_metadata().is_err())
+}
 
 /// A locked run directory. All its files are accessed relative to its handle.
 #[derive(Debug)]
@@ -101,7 +108,8 @@ impl Directory {
     }
 
     pub(super) fn publish_manifest(&self, manifest: &Value) -> io::Result<()> {
-        self.publish(MANIFEST, manifest::encode(manifest).as_bytes())
+        self.publish(MANIFEST, manifest::encode(manifest).as_bytes())?;
+        self.remove(REPLACED)
     }
 
     /// A new file with its header, for frames to be appended. Its directory entry is not synced yet.
@@ -138,9 +146,22 @@ impl Directory {
         Ok(found(&self.lock)?.changed)
     }
 
-    /// Removes the run.
+    /// Removes the run, which has ended.
     pub(super) fn forget(&mut self) -> io::Result<()> {
         self.anew = false;
+        self.remove(REPLACED)?;
+        self.discard()
+    }
+
+    /// Removes the run, in whose place another one begins. Until that has its manifest, what is left is not taken for the rest of
+    /// a run that has ended: the outputs are those of the earlier one.
+    pub(super) fn replace(&mut self) -> io::Result<()> {
+        self.publish(REPLACED, b"")?;
+        self.discard()?;
+        self.begin_anew()
+    }
+
+    fn discard(&self) -> io::Result<()> {
         // The manifest goes first: without it there is no run, whatever a crash leaves.
         self.folder.remove(OsStr::new(MANIFEST)).map_err(|error| self.at(MANIFEST, &error))?;
         self.sync()?;

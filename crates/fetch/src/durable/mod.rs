@@ -453,8 +453,7 @@ impl Opened {
         if let Some(run) = manifest::run(&manifest) {
             remove_parts(&outputs, run).map_err(Error::output)?;
         }
-        let forgotten = self.directory.forget().and_then(|()| self.directory.begin_anew());
-        forgotten.map_err(|error| Error::output_path(self.directory.path(), error))
+        self.directory.replace().map_err(|error| Error::output_path(self.directory.path(), error))
     }
 }
 
@@ -501,6 +500,17 @@ fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
 /// On the disk.
 pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
     recovery::repair(path, log::write_generation)
+}
+
+/// True if there is no state of a run in this directory, nor was one about to begin there in place of another. It may have the rest
+/// of one that was killed while it removed its state.
+///
+/// # Blocking
+///
+/// On the disk.
+#[must_use]
+pub fn holds_no_run(directory: &Path) -> bool {
+    directory::holds_no_run(directory)
 }
 
 /// Removes what is left of the state of a run that was killed while it removed it: the run had ended, and its outputs are

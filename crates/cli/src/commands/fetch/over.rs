@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use overlapped_fetch::durable::{Begin, Earlier, Recorded, discard_rest, recorded};
+use overlapped_fetch::durable::{Begin, Earlier, Recorded, discard_rest, holds_no_run, recorded};
 use overlapped_fetch::{Input, survey};
 
 use crate::exit::{Ending, Error};
@@ -19,8 +19,7 @@ use crate::terminal;
 pub(super) fn look(plan: &mut Plan) -> Result<Option<(Ending, u64)>, Error> {
     let Some(durable) = &plan.durable else { return Ok(None) };
     let goes_on = matches!(durable.begin, Begin::Resume | Begin::RetryFailed);
-    // A directory without a manifest is what a killed process has left of a state that it was removing.
-    if !goes_on || durable.directory.join("job.json").symlink_metadata().is_ok() {
+    if !goes_on || !holds_no_run(&durable.directory) {
         return Ok(None);
     }
     let mut found = Vec::new();
