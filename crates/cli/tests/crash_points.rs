@@ -78,6 +78,15 @@ fn around_the_sync_of_an_output() {
 }
 
 #[test]
+fn around_the_end_of_a_compressed_member() {
+    check(Kind::Packed, "write", "/out.", Act::KillHalf);
+    check(Kind::Packed, "sync", "/out.", Act::KillBefore);
+    check_recovery(Kind::Packed, "truncate", "/out.", Act::KillAfter);
+    check(Kind::PackedRetry, "write", ".retry", Act::KillHalf);
+    check(Kind::PackedRetry, "rename", "snapshot-", Act::KillAfter);
+}
+
+#[test]
 fn around_an_entry_of_the_journal() {
     check(Kind::Ndjson, "write", "journal-", Act::KillHalf);
     check(Kind::Ndjson, "sync", "journal-", Act::KillBefore);

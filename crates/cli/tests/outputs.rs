@@ -5,8 +5,10 @@
 mod program;
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::symlink;
 
+use overlapped_fetch::Unpack;
 use overlapped_testkit::{Server, row_of};
 use program::{Directory, records, run, run_with};
 
@@ -179,7 +181,7 @@ fn csv_for_spreadsheets_holds_no_formula() {
         run(&[words, &["-s", "-o", &out, &list]].concat()).check_code(0);
         assert!(directory.read(&format!("{}.csv", words.len())).contains(cell));
     }
-    run(&["--csv-safe", "-o", &directory.path("x.ndjson"), &list]).check_refused(2, "-o F.csv");
+    run(&["--csv-safe", "-o", &directory.path("x.ndjson"), &list]).check_refused(2, "-o F.csv or F.tsv");
 }
 
 /// It was accepted, and the files of rows were beside those of the state.
@@ -205,4 +207,95 @@ fn an_output_where_the_run_keeps_its_state_is_refused() {
     run(&["-o", &out, "-o", &directory.path("y.ndjson.run/"), &list])
         .check_refused(2, "a run keeps its state");
     assert_eq!((directory.names(), server.requests()), (vec!["link".to_owned(), "urls.txt".to_owned()], 0));
+}
+
+/// What a program of the system says is in a file.
+fn told_by(program: &str, path: &str) -> String {
+    let told = std::process::Command::new(program).args(["-dc", path]).output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    String::from_utf8(told.stdout).unwrap()
+}
+
+#[test]
+fn lines_may_be_compressed() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let list: String = (0..300).map(|row| server.url(&format!("/row/{row}\n"))).collect();
+    let list = format!("@{}", directory.write("urls.txt", list));
+    let names = ["a.ndjson", "a.csv", "a.tsv"];
+    let packed = ["b.ndjson.gz", "b.csv.zst", "b.tsv.GZ", "c.jsonl.zst"];
+    let outputs: Vec<_> =
+        names.iter().chain(&packed).flat_map(|name| ["-o".to_owned(), directory.path(name)]).collect();
+    for more in
+        [&["--overwrite"][..], &["--overwrite", "--durability", "none"], &["--overwrite", "--ordered"]]
+    {
+        let words: Vec<_> = outputs.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        run(&[&["-s", &list], &words[..]].concat()).check_code(0);
+        for (name, packed) in [(0, "b.ndjson.gz"), (1, "b.csv.zst"), (2, "b.tsv.GZ"), (0, "c.jsonl.zst")] {
+            let mut text = String::new();
+            let file = fs::File::open(directory.path(packed)).unwrap();
+            Unpack::new(Box::new(file), "").read_to_string(&mut text).unwrap();
+            assert_eq!(text, directory.read(names[name]), "{packed} {more:?}");
+        }
+        assert_eq!(told_by("gzip", &directory.path("b.ndjson.gz")), directory.read("a.ndjson"));
+    }
+    // As a list, and as results.
+    for name in ["a.tsv", "b.ndjson.gz", "b.csv.zst", "b.tsv.GZ"] {
+        let ran = run(&["-s", "--ordered", &format!("@{}", directory.path(name))]);
+        ran.check_code(0);
+        assert_eq!(ran.records().len(), 300, "{name}");
+    }
+    for name in ["b.ndjson.gz", "c.jsonl.zst"] {
+        let drawn = run(&["waterfall", &directory.path(name)]);
+        drawn.check_code(0);
+        assert_eq!(drawn.stdout, run(&["waterfall", &directory.path("a.ndjson")]).stdout, "{name}");
+        run(&["report", &directory.path(name), "-o", &directory.path("r.html")]).check_code(0);
+    }
+    run(&["report", &directory.path("b.csv.zst"), "-o", &directory.path("r.html")])
+        .check_refused(2, "a further -o F.ndjson");
+    // Nothing is left to do; the rows are read from the outputs themselves.
+    for name in ["a.tsv", "b.ndjson.gz", "b.csv.zst", "b.tsv.GZ"] {
+        let ran = run(&["--resume", "-o", &directory.path(name), &list]);
+        ran.check_code(0);
+        assert!(ran.stderr.contains("nothing"), "{name}: {ran:?}");
+    }
+}
+
+/// An empty file is no gzip file.
+#[test]
+fn a_compressed_output_without_records_is_valid() {
+    let directory = Directory::new();
+    let list = format!("@{}", directory.write("urls.txt", ""));
+    for durability in ["group", "none"] {
+        let out = directory.path(&format!("{durability}.ndjson.gz"));
+        run(&["-s", "--durability", durability, "-o", &out, &list]).check_code(0);
+        assert_eq!(told_by("gzip", &out), "");
+    }
+}
+
+/// A cell would end early: there are no quotes in TSV.
+#[test]
+fn a_table_separated_by_tabs_has_as_many_cells_as_columns() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let row = |id: &str, target: &str| {
+        format!("{{\"url\":\"{}\",\"id\":\"{id}\",\"x\":\"a\\tb\"}}\n", server.url(target))
+    };
+    let list = [
+        row("a\\tb\\nc\\rd\\\"", "/row/1"),
+        row("=1+1", "/html"),
+        row("", "/text/9000000"),
+        row("d", "/bytes/300000"),
+    ];
+    let list = format!("@{}", directory.write("urls.ndjson", list.concat()));
+    let out = directory.path("out.tsv");
+    run(&["-s", "--ordered", "--csv-safe", "-o", &out, &list]);
+    let text = directory.read("out.tsv");
+    let lines: Vec<Vec<_>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(lines.len(), 5);
+    assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{}", &text[..2_000]);
+    let column = |name: &str| lines[0].iter().position(|cell| *cell == name).unwrap();
+    let cell = |line: usize, name| lines[line][column(name)];
+    assert_eq!(["id", "meta"].map(|name| cell(1, name)), ["a b c d\"", "{\"x\":\"a\\tb\"}"]);
+    assert_eq!(cell(2, "id"), "'=1+1");
+    assert!(lines[1..].iter().all(|line| line[column("body")].is_empty()));
+    assert!(cell(3, "body_base64").len() == 12_000_000 && cell(4, "body_base64").len() == 400_000);
 }

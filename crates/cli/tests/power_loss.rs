@@ -128,6 +128,7 @@ fn loses_power(kind: Kind, trips: &[Trip]) {
 fn of_a_run_that_writes_records() {
     loses_power(Kind::Ndjson, &[]);
     loses_power(Kind::Csv, &[]);
+    loses_power(Kind::Packed, &[]);
 }
 
 #[test]
@@ -156,6 +157,7 @@ fn of_a_run_that_goes_on() {
 #[test]
 fn of_a_run_that_takes_out_failed_rows() {
     loses_power(Kind::Retry, &[]);
+    loses_power(Kind::PackedRetry, &[]);
 }
 
 #[test]

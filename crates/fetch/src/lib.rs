@@ -64,6 +64,7 @@ mod hsts;
 mod row;
 pub mod record;
 mod fs;
+mod packing;
 mod single_flight;
 mod locality;
 mod lent;

@@ -488,7 +488,8 @@ fn format_of(path: &Path) -> PyResult<Format> {
     }
     format.ok_or_else(|| {
         PyValueError::new_err(format!(
-            "out={named:?}: the name must end in .ndjson, .jsonl, .csv, .parquet, .arrow, .har, or / for a directory"
+            "out={named:?}: the name must end in .ndjson, .jsonl, .csv or .tsv (also with .gz or .zst behind it), .parquet, .arrow, \
+             .har, or / for a directory"
         ))
     })
 }

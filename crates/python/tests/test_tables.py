@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import overlapped
 import polars
 import pyarrow.ipc
 import pyarrow.parquet
+import zstandard
 
 Url = Callable[[str], str]
 
@@ -63,3 +66,34 @@ def test_large_bodies_and_small_batches_are_whole(url: Url, tmp_path: Path) -> N
     list(overlapped.fetch([url(f"/bytes/{size}") for size in bodies], out=out, limit=1))
     table = pyarrow.parquet.read_table(out).sort_by("row")
     assert [len(body) if body is not None else 0 for body in table["body"].to_pylist()] == bodies
+
+
+def test_compressed_lines_are_read_by_others(url: Url, tmp_path: Path) -> None:
+    names = ["r.ndjson.gz", "r.csv.gz", "r.ndjson.zst", "r.csv.zst", "r.tsv", "r.ndjson"]
+    asked = [*(url(f"/row/{row}") for row in range(300)), url("/status/404"), url("/bytes/200000")]
+    (tmp_path / "urls.txt").write_text("\n".join(asked))
+    outputs = [word for name in names for word in ("-o", str(tmp_path / name))]
+    # With a member for each record.
+    command = [sys.executable, "-m", "overlapped", "-s", "--durability", "each", *outputs, f"@{tmp_path / 'urls.txt'}"]
+    assert subprocess.run(command, timeout=120).returncode == 1
+    expected = (tmp_path / "r.ndjson").read_text()
+    with gzip.open(tmp_path / "r.ndjson.gz", "rt") as lines:
+        assert lines.read() == expected
+    with (tmp_path / "r.ndjson.zst").open("rb") as file:
+        frames = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        assert frames.read().decode() == expected
+    with pyarrow.input_stream(tmp_path / "r.ndjson.zst") as lines:
+        assert lines.read().decode() == expected
+    records = sorted((json.loads(line) for line in expected.splitlines()), key=lambda record: record["row"])
+    assert len(records) == 302
+    with gzip.open(tmp_path / "r.csv.gz", "rt", newline="") as table, (tmp_path / "r.tsv").open(newline="") as plain:
+        for rows in (csv.DictReader(table), csv.DictReader(plain, delimiter="\t", quoting=csv.QUOTE_NONE)):
+            found = sorted(rows, key=lambda row: int(row["row"]))
+            assert [row["url"] for row in found] == [record["url"] for record in records]
+    for name in ("r.csv.gz", "r.csv.zst"):
+        count = duckdb.sql(f"select count(*) from read_csv('{tmp_path / name}', all_varchar=true)").fetchall()
+        assert count == [(302,)]
+    counted = duckdb.sql(f"select count(*) from read_json_auto('{tmp_path / 'r.ndjson.zst'}')").fetchall()
+    assert counted == [(302,)]
+    again = overlapped.fetch(tmp_path / "r.ndjson.gz", out=tmp_path / "again.csv.gz")
+    assert len(list(again)) == 302

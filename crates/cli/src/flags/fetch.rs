@@ -42,7 +42,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "K/N", value_parser = values::shard, help_heading = "Input")]
     pub(crate) shard: Option<Shard>,
 
-    /// Where records go, by suffix: .ndjson .jsonl .csv .parquet .arrow .har .warc.gz .warc, DIR/ (a file a row), - (NDJSON here); with one URL any other name is the file of its body.
+    /// Where records go, by suffix: .ndjson .jsonl .csv .tsv (also .gz .zst behind these) .parquet .arrow .har .warc.gz .warc, DIR/ (a file a row), - (NDJSON here); with one URL any other name is the file of its body.
     #[arg(short, long = "output", value_name = "PATH")]
     pub(crate) outputs: Vec<Output>,
     /// Write the body of one URL to a file named as the end of its path.
@@ -63,7 +63,7 @@ pub(crate) struct Flags {
     /// Leave the bodies out of the records.
     #[arg(long)]
     pub(crate) no_body: bool,
-    /// In .csv, put a ' before text that a spreadsheet would run as a formula.
+    /// In .csv and .tsv, put a ' before text that a spreadsheet would run as a formula.
     #[arg(long)]
     pub(crate) csv_safe: bool,
     /// Write an index of .warc.gz beside it: F.cdxj.

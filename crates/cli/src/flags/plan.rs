@@ -377,8 +377,9 @@ fn sinks(flags: &mut Flags, url: Option<&str>) -> Result<Sinks, Error> {
     if flags.no_body && (has_directory || main == Main::One && !flags.head) {
         return Err(Error::Usage("--no-body leaves nothing to write: add -o - or -o F.ndjson".to_owned()));
     }
-    if flags.csv_safe && outputs.iter().find(is_in(Format::Csv)).is_none() {
-        return Err(Error::Usage("--csv-safe is for -o F.csv, which is not given".to_owned()));
+    let is_table = |output: &durable::Output| matches!(output.format, Format::Csv | Format::Tsv);
+    if flags.csv_safe && !outputs.iter().any(is_table) {
+        return Err(Error::Usage("--csv-safe is for -o F.csv or F.tsv, and none is given".to_owned()));
     }
     let csv = if flags.csv_safe { csv::Guard::Formulas } else { csv::Guard::Off };
     let name = match &flags.name {
@@ -626,7 +627,7 @@ fn rank(output: &durable::Output) -> (u8, Option<&OsStr>, &Path) {
     let order = match output.format {
         Format::Warc => 0,
         Format::Files => 1,
-        Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => 2,
+        Format::Ndjson | Format::Csv | Format::Tsv | Format::Parquet | Format::Arrow | Format::Har => 2,
     };
     (order, output.path.file_name(), &output.path)
 }

@@ -1,6 +1,6 @@
 //! Results in NDJSON.
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -99,8 +99,12 @@ pub(super) fn read(mut input: impl BufRead, path: &Path, accept: &mut dyn FnMut(
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
-        if input.read_until(b'\n', &mut line).map_err(|error| Error::reading(path, &error))? == 0 {
-            break;
+        match input.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) => {}
+            // So does a killed program leave a compressed file, whose last member is not complete.
+            Err(error) if number > 1 && error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(Error::reading(path, &error)),
         }
         let record = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1).unwrap_or(&line);
         if record.trim_ascii().is_empty() {

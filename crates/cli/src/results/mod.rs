@@ -1,4 +1,4 @@
-//! Results of a run, read back from its files: NDJSON, tables, and HAR. One row is in memory at a time.
+//! Results of a run, read back from its files: NDJSON and HAR, also compressed, and tables. One row is in memory at a time.
 //!
 //! Bodies and header fields are skipped. Files may come from elsewhere: all text in them is
 //! untrusted, and a value that is missing or has another type is unknown.
@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
+use overlapped_fetch::Unpack;
 use overlapped_fetch::tables::Kind;
 use overlapped_proto::record::Record;
 use overlapped_proto::time::Nanos;
@@ -130,24 +131,28 @@ impl Entry {
 ///
 /// On the disk.
 pub(crate) fn read(path: &Path, accept: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+    let unpacked = |file, name: &str| BufReader::new(Unpack::new(file, name));
     if path == Path::new("-") {
-        return lines::read(io::stdin().lock(), path, accept);
+        return lines::read(unpacked(Box::new(io::stdin()), ""), path, accept);
     }
     let open = || File::open(path).map_err(|error| Error::reading(path, &error));
-    let suffix = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    match suffix.as_str() {
-        "parquet" => table::read(open()?, Kind::Parquet, path, accept),
-        "arrow" | "feather" => table::read(open()?, Kind::Arrow, path, accept),
-        "har" => har::read(BufReader::new(open()?), path, accept),
-        "gz" | "zst" => Err(Error::Usage(format!(
-            "{0}: unpack it first, as in: zcat {0} | overlapped report - -o report.html",
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let content = [".gz", ".zst"].iter().find_map(|packing| name.strip_suffix(packing)).unwrap_or(&name);
+    let suffix = Path::new(content).extension().unwrap_or_default().to_string_lossy();
+    let lines = || open().map(|file| unpacked(Box::new(file), &name));
+    match &*suffix {
+        "parquet" | "arrow" | "feather" if content != name => Err(Error::Usage(format!(
+            "{}: a table is compressed in itself: unpack the file first",
             path.display()
         ))),
+        "parquet" => table::read(open()?, Kind::Parquet, path, accept),
+        "arrow" | "feather" => table::read(open()?, Kind::Arrow, path, accept),
+        "har" => har::read(lines()?, path, accept),
         "csv" | "tsv" => Err(Error::Usage(format!(
             "{}: results are read from .ndjson, .parquet, .arrow and .har: run it with a further -o F.ndjson",
             path.display()
         ))),
-        _ => lines::read(BufReader::new(open()?), path, accept),
+        _ => lines::read(lines()?, path, accept),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use overlapped_fetch::durable;
+use overlapped_fetch::{Unpack, durable};
 use overlapped_proto::journal::{Frame, Waiting};
 use overlapped_testkit::{Server, row_of, text_of};
 
@@ -25,6 +26,10 @@ pub(crate) enum Kind {
     Files,
     /// Some rows have failed in a run before, and are fetched once more.
     Retry,
+    /// Compressed records.
+    Packed,
+    /// The same, where some rows have failed before.
+    PackedRetry,
     /// The list comes through a pipe.
     Piped,
     /// Requests that must not be sent twice.
@@ -42,11 +47,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Ndjson,
         Self::Csv,
         Self::Files,
         Self::Retry,
+        Self::Packed,
+        Self::PackedRetry,
         Self::Piped,
         Self::Post,
         Self::Ordered,
@@ -66,7 +73,7 @@ impl Kind {
     }
 
     fn retries(self) -> bool {
-        matches!(self, Self::Retry | Self::WarcRetry)
+        matches!(self, Self::Retry | Self::PackedRetry | Self::WarcRetry)
     }
 
     fn begin(self) -> &'static str {
@@ -74,12 +81,13 @@ impl Kind {
             Self::Ndjson
             | Self::Csv
             | Self::Files
+            | Self::Packed
             | Self::Piped
             | Self::Post
             | Self::Ordered
             | Self::Har
             | Self::Warc => "--resume",
-            Self::Retry | Self::WarcRetry => "--retry-failed",
+            Self::Retry | Self::PackedRetry | Self::WarcRetry => "--retry-failed",
             Self::Overwrite => "--overwrite",
         }
     }
@@ -142,6 +150,7 @@ impl Scene {
             Kind::Csv => "out.csv.run",
             Kind::Har => "out.har.run",
             Kind::Warc | Kind::WarcRetry => "out.warc.gz.run",
+            Kind::Packed | Kind::PackedRetry => "out.ndjson.gz.run",
             Kind::Ndjson | Kind::Retry | Kind::Piped | Kind::Post => "out.ndjson.run",
         })
     }
@@ -155,6 +164,7 @@ impl Scene {
             Kind::Warc | Kind::WarcRetry => &["/out.warc.gz"],
             Kind::Files | Kind::Ordered | Kind::Overwrite => &["/deep/pages/", "/out.ndjson"],
             Kind::Retry => &["/out.ndjson", "/out.csv"],
+            Kind::Packed | Kind::PackedRetry => &["/out.ndjson.gz", "/out.csv.zst"],
         };
         let list = if self.kind == Kind::Piped {
             "-".to_owned()
@@ -167,7 +177,13 @@ impl Scene {
             Kind::Post => &["-X", "POST"],
             Kind::Ordered => &["--name", "{row}", "--ordered"],
             Kind::Warc | Kind::WarcRetry => &["--cdxj"],
-            Kind::Ndjson | Kind::Csv | Kind::Retry | Kind::Piped | Kind::Har => &[],
+            Kind::Ndjson
+            | Kind::Csv
+            | Kind::Retry
+            | Kind::Packed
+            | Kind::PackedRetry
+            | Kind::Piped
+            | Kind::Har => &[],
         });
         let mut words: Vec<_> = words.into_iter().map(str::to_owned).collect();
         words.extend(outputs.iter().flat_map(|output| ["-o".to_owned(), format!("{root}{output}")]));
@@ -305,6 +321,11 @@ impl Scene {
                 index.lines().is_sorted() && index.lines().count() == responses && rows(rows_there)
             }
             Kind::Retry => rows(json()) && rows(csv()),
+            Kind::Packed | Kind::PackedRetry => {
+                let json = unpacked(&read("out.ndjson.gz"));
+                let csv = unpacked(&read("out.csv.zst"));
+                rows(rows_of_json(&json, self.kind)) && rows(rows_of_csv(&csv, self.kind))
+            }
         }
     }
 
@@ -460,6 +481,13 @@ pub(crate) fn rows_of_warc(bytes: &[u8], kind: Kind) -> (Vec<u64>, usize) {
         }
     }
     (rows, responses)
+}
+
+/// What a compressed output holds; of one that is not whole, what is no record.
+fn unpacked(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let read = Unpack::new(Box::new(Cursor::new(bytes.to_vec())), "").read_to_end(&mut text);
+    read.map_or_else(|_| b"?".to_vec(), |_| text)
 }
 
 /// The same of a table.

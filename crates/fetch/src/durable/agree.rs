@@ -29,8 +29,9 @@ use crate::sink::{Format, at, begins_with, whole_end};
 pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
     for output in outputs {
         match output.format {
-            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => {
-                records(&output.appended(), state.checkpoints.of(&output.id), state.done.len())?;
+            Format::Ndjson | Format::Csv | Format::Tsv | Format::Parquet | Format::Arrow | Format::Har => {
+                let bytes_min = if output.packing().is_some() { 0 } else { limits::RECORD_BYTES_MIN };
+                records(&output.appended(), state.checkpoints.of(&output.id), state.done.len(), bytes_min)?;
             }
             Format::Warc => archive(&output.path, state.checkpoints.of(&output.id), state.done.len())?,
             Format::Files => files(&output.path, state)?,
@@ -39,10 +40,11 @@ pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
     Ok(())
 }
 
-fn records(path: &Path, checkpoint: Option<&Checkpoint>, rows: u64) -> Result<(), Error> {
+/// `bytes_min`: the bytes that each row has at the least.
+fn records(path: &Path, checkpoint: Option<&Checkpoint>, rows: u64, bytes_min: u64) -> Result<(), Error> {
     let end = checkpoint.cloned().unwrap_or_default().end();
     match same(path, end, rows)? {
-        Content::Compared => dense(path, end.map_or(u64::MAX, |end| end.bytes), rows),
+        Content::Compared => dense(path, end.map_or(u64::MAX, |end| end.bytes), rows, bytes_min),
         Content::None => Ok(()),
     }
 }
@@ -74,7 +76,7 @@ fn archive(path: &Path, checkpoint: Option<&Checkpoint>, rows: u64) -> Result<()
     if place.index.bytes > 0 {
         same(&warc::lines(&warc::index_path(path)), Some(place.index), rows)?;
     }
-    dense(path, place.before + place.end.bytes, rows)
+    dense(path, place.before + place.end.bytes, rows, limits::RECORD_BYTES_MIN)
 }
 
 fn disagrees<T>(path: &Path, what: &str) -> Result<T, Error> {
@@ -83,8 +85,8 @@ fn disagrees<T>(path: &Path, what: &str) -> Result<T, Error> {
 }
 
 /// Compares the length of an output with the number of rows that are done.
-fn dense(path: &Path, bytes: u64, rows: u64) -> Result<(), Error> {
-    if rows.saturating_mul(limits::RECORD_BYTES_MIN) > bytes {
+fn dense(path: &Path, bytes: u64, rows: u64, bytes_min: u64) -> Result<(), Error> {
+    if rows.saturating_mul(bytes_min) > bytes || (rows > 0 && bytes == 0) {
         let what = format!("by the state {rows} rows are done, but the output has only {bytes} bytes");
         return disagrees(path, &what);
     }

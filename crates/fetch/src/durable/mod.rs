@@ -53,6 +53,7 @@ pub use rewrite::{Recorded, recorded};
 use crate::body::spool::Part;
 use crate::error::Error;
 use crate::fs::{Folder, Moment};
+use crate::packing::Packing;
 use crate::sink::{Beginning, Format, FormatOptions, Opening, Sink, SinkId, at};
 use directory::Directory;
 use log::Log;
@@ -153,11 +154,18 @@ impl Output {
         self.format.appended(&self.path)
     }
 
+    /// How it is compressed.
+    fn packing(&self) -> Option<Packing> {
+        self.format.packing(&self.path)
+    }
+
     /// True for a directory with something in it, or an archive.
     fn holds_files(&self) -> bool {
         match self.format {
             // One that is there is refused when it is opened.
-            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => false,
+            Format::Ndjson | Format::Csv | Format::Tsv | Format::Parquet | Format::Arrow | Format::Har => {
+                false
+            }
             // What it has of a run only its state tells.
             Format::Warc => self.path.metadata().is_ok_and(|found| found.is_file() && found.len() > 0),
             Format::Files => self.path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use overlapped_proto::job::Row;
@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use super::Output;
 use crate::fs::{Folder, open_own};
+use crate::sink::packed::{Packed, contents};
 use crate::sink::{Format, at, begins_with, har, sync_name};
 
 /// Writes copies of the outputs without the records of these rows, and sets the checkpoints to their lengths. That they
@@ -47,7 +48,7 @@ pub(super) fn take_out(
 
 fn is_rewritten(output: &Output) -> bool {
     match output.format {
-        Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har => true,
+        Format::Ndjson | Format::Csv | Format::Tsv | Format::Parquet | Format::Arrow | Format::Har => true,
         Format::Warc | Format::Files => false,
     }
 }
@@ -90,7 +91,8 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
     }
     let row_of: fn(&Columns, &[u8]) -> Option<u64> = match output.format {
         Format::Ndjson => row_done_of_json,
-        Format::Csv => row_done_of_csv,
+        Format::Csv => |columns, record| row_done_of_table(b',', columns, record),
+        Format::Tsv => |columns, record| row_done_of_table(b'\t', columns, record),
         Format::Parquet | Format::Arrow => {
             let recorded = recorded_table(file, output.format).map_err(|error| at(&output.path, &error))?;
             return Ok(recorded.map(|(rows, others)| Recorded { rows, others }));
@@ -98,18 +100,31 @@ pub fn recorded(output: &Output) -> io::Result<Option<Recorded>> {
         Format::Har => row_done_of_har,
         Format::Warc | Format::Files => unreachable!("its state tells which rows are done"),
     };
-    let mut file = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
+    let packing = output.packing();
+    let mut file = contents(packing, file)?;
     let (mut recorded, mut record, mut columns) = (Recorded::default(), Vec::new(), Columns::default());
-    if output.format == Format::Csv && read_record(&mut file, output.format, &mut record)? {
-        columns = Columns::of(&record);
+    let mut read = |record: &mut Vec<u8>, recorded: &mut Recorded| {
+        match read_record(&mut file, output.format, record) {
+            // The end of a run that was killed, or no compressed file at all: the system itself reports no error.
+            Err(error) if packing.is_some() && error.raw_os_error().is_none() => {
+                recorded.others += 1;
+                Ok(false)
+            }
+            read => read,
+        }
+    };
+    if let Some(separator) = separator(output.format)
+        && read(&mut record, &mut recorded)?
+    {
+        columns = Columns::of(separator, &record);
         recorded.others += u64::from(!columns.marked);
     }
     let mut is_whole = true;
-    if output.format == Format::Har && read_record(&mut file, output.format, &mut record)? {
+    if output.format == Format::Har && read(&mut record, &mut recorded)? {
         recorded.others += u64::from(!har::is_begin(&record));
         is_whole = false;
     }
-    while read_record(&mut file, output.format, &mut record)? {
+    while read(&mut record, &mut recorded)? {
         if output.format == Format::Har && har::is_end(&record) {
             is_whole = true;
             continue;
@@ -132,16 +147,16 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(header: &[u8]) -> Self {
-        let names = || cells(header).map(|name| std::str::from_utf8(name).unwrap_or_default());
+    fn of(separator: u8, header: &[u8]) -> Self {
+        let names = || cells(separator, header).map(|name| std::str::from_utf8(name).unwrap_or_default());
         let at = |wanted| names().position(|name| name == wanted);
         Self { marked: is_record(names().collect::<Vec<_>>().iter().copied()), row: at("row"), ok: at("ok") }
     }
 }
 
 /// The row of a line that is the record of a row that succeeded.
-fn row_done_of_csv(columns: &Columns, record: &[u8]) -> Option<u64> {
-    let cell = |column: Option<usize>| cells(record).nth(column?);
+fn row_done_of_table(separator: u8, columns: &Columns, record: &[u8]) -> Option<u64> {
+    let cell = |column: Option<usize>| cells(separator, record).nth(column?);
     let done = columns.marked && cell(columns.ok) == Some(b"true");
     cell(columns.row).filter(|_| done).and_then(number)
 }
@@ -156,12 +171,22 @@ fn row_done_of_har(_: &Columns, entry: &[u8]) -> Option<u64> {
     row_of_entry(entry).filter(|(_, ok)| *ok).map(|(row, _)| row)
 }
 
-/// The cells of a record, with their quotes. A quoted cell may contain commas.
-fn cells(record: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// What separates the cells of a table.
+fn separator(format: Format) -> Option<u8> {
+    match format {
+        Format::Csv => Some(b','),
+        Format::Tsv => Some(b'\t'),
+        Format::Ndjson | Format::Parquet | Format::Arrow | Format::Har | Format::Warc | Format::Files => None,
+    }
+}
+
+/// The cells of a record, with their quotes. A quoted cell may contain commas; TSV has no quotes.
+fn cells(separator: u8, record: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
-    record.trim_ascii_end().split(move |&byte| {
-        quoted ^= byte == b'"';
-        byte == b',' && !quoted
+    let record = record.strip_suffix(b"\n").unwrap_or(record);
+    record.strip_suffix(b"\r").unwrap_or(record).split(move |&byte| {
+        quoted ^= byte == b'"' && separator == b',';
+        byte == separator && !quoted
     })
 }
 
@@ -211,18 +236,19 @@ fn copy_without(output: &Output, rows: &RowSet, length: u64) -> io::Result<End> 
     let path = output.appended();
     let old = open_own(&path, OpenOptions::new().read(true))?;
     let permissions = old.metadata()?.permissions();
-    let old = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, old.take(length));
+    let old = contents(output.packing(), old.take(length))?;
     let file = Folder::of(&path)?.create_anew(&name_beside(&path), 0o600)?;
     file.set_permissions(permissions)?;
     let file = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
-    let mut new = Copied { file, end: End::default() };
+    let mut new = Packed::new(output.packing(), Copied { file, end: End::default() });
     match output.format {
         Format::Ndjson => copy_lines(old, output.format, row_of_json, rows, &mut new),
-        Format::Csv => copy_lines(old, output.format, row_of_csv, rows, &mut new),
+        Format::Csv | Format::Tsv => copy_lines(old, output.format, row_of_table, rows, &mut new),
         Format::Har => copy_lines(old, output.format, row_of_har, rows, &mut new),
         Format::Parquet | Format::Arrow => copy_table(old, rows, &mut new),
         Format::Warc | Format::Files => unreachable!("it is not rewritten"),
     }?;
+    let new = new.end()?;
     new.file.into_inner()?.sync_all()?;
     Ok(new.end)
 }
@@ -250,19 +276,17 @@ fn copy_lines(
     format: Format,
     row_of: fn(&[u8]) -> Option<u64>,
     rows: &RowSet,
-    new: &mut Copied<impl Write>,
+    new: &mut impl Write,
 ) -> io::Result<()> {
-    let mut record = Vec::new();
+    let (mut record, mut read) = (Vec::new(), 0);
     while read_record(&mut old, format, &mut record)? {
         let row = row_of(&record);
-        let is_header = format == Format::Csv && new.end == End::default();
+        let is_header = separator(format).is_some() && read == 0;
         if row.is_none() && !is_header {
-            let what = format!(
-                "the record at byte {} has no row, although the file is that of this run",
-                new.end.bytes
-            );
+            let what = format!("its record at byte {read} has no row, although the file is that of this run");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
+        read += record.len();
         if !row.is_some_and(|row| rows.contains(Row(row))) {
             new.write_all(&record)?;
         }
@@ -301,7 +325,7 @@ fn row_of_json(record: &[u8]) -> Option<u64> {
     number(record.strip_prefix(b"{\"row\":")?)
 }
 
-fn row_of_csv(record: &[u8]) -> Option<u64> {
+fn row_of_table(record: &[u8]) -> Option<u64> {
     number(record)
 }
 
@@ -368,5 +392,7 @@ mod tests {
     fn records_of_a_table() {
         let before = "row,body\n1,a\n2,\"b\n30,\"\"\n\"\n30,c\n3,\"d\n2,\"\n";
         check(Format::Csv, before, "row,body\n1,a\n3,\"d\n2,\"\n");
+        let before = "row\tid\n1\t\"\n2\tb\n30\t\"\n3\td\"\n";
+        check(Format::Tsv, before, "row\tid\n1\t\"\n3\td\"\n");
     }
 }

@@ -11,46 +11,7 @@ use flate2::bufread::GzDecoder;
 use overlapped_proto::limits;
 
 use crate::durable::DiskFailed;
-
-/// A compression format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Packing {
-    Gzip,
-    Zstd,
-}
-
-impl Packing {
-    const ALL: [Self; 2] = [Self::Gzip, Self::Zstd];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
-    }
-
-    const fn suffix(self) -> &'static str {
-        match self {
-            Self::Gzip => ".gz",
-            Self::Zstd => ".zst",
-        }
-    }
-
-    /// True if these bytes begin such data; of fewer than four bytes, if they may.
-    fn begins(self, bytes: &[u8]) -> bool {
-        let is = |magic: &[u8]| bytes.iter().zip(magic).all(|(byte, wanted)| byte == wanted);
-        match self {
-            Self::Gzip => is(&[0x1f, 0x8b]),
-            // The second is the frame that some compressors put in front, with what is no data (RFC 8878, 3.1.2).
-            Self::Zstd => {
-                let skippable = bytes.first().is_none_or(|byte| byte & 0xf0 == 0x50);
-                is(&[0x28, 0xb5, 0x2f, 0xfd])
-                    || skippable
-                        && bytes.iter().skip(1).zip(&[0x2a, 0x4d, 0x18]).all(|(byte, wanted)| byte == wanted)
-            }
-        }
-    }
-}
+use crate::packing::Packing;
 
 /// A reader that decompresses if the source is compressed.
 ///
@@ -89,11 +50,7 @@ impl Unpack {
     #[must_use]
     pub fn new(read: Box<dyn Read + Send>, name: &str) -> Self {
         let taken = Arc::new(AtomicU64::new(0));
-        let named = Packing::ALL.into_iter().find(|packing| {
-            let from = name.len().checked_sub(packing.suffix().len());
-            from.and_then(|from| name.get(from..))
-                .is_some_and(|end| end.eq_ignore_ascii_case(packing.suffix()))
-        });
+        let named = Packing::of_name(name).map(|(_, packing)| packing);
         let counted = Counted { read, taken: Arc::clone(&taken), ended: false };
         Self { state: State::Unread(counted, named), packing: None, taken }
     }
@@ -147,11 +104,11 @@ impl Unpack {
         if error.raw_os_error().is_some() || DiskFailed::is_in(&error) {
             return error;
         }
-        let message = if error.kind() == io::ErrorKind::UnexpectedEof {
-            format!("the {} data are cut short", packing.name())
-        } else {
-            format!("the {} data are damaged: {error}", packing.name())
-        };
+        // What ends too early has the kind of it, for those who take what came before.
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return io::Error::new(error.kind(), format!("the {} data are cut short", packing.name()));
+        }
+        let message = format!("the {} data are damaged: {error}", packing.name());
         io::Error::new(io::ErrorKind::InvalidData, message)
     }
 }

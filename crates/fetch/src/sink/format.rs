@@ -18,6 +18,7 @@ use super::{Existing, Files, Lines, OutputFile, Sink, WarcOptions};
 use crate::body::spool::RunId;
 use crate::clock::Clock;
 use crate::fs::{Moment, is_pipe};
+use crate::packing::Packing;
 #[cfg(feature = "tables")]
 use crate::tables::Kind;
 
@@ -28,6 +29,8 @@ pub enum Format {
     Ndjson,
     /// Comma-separated values with a header line.
     Csv,
+    /// Tab-separated values with a header line.
+    Tsv,
     /// A table in Parquet. It is built at the end; until then its records are in a spool beside it.
     Parquet,
     /// The same in Arrow's file format.
@@ -67,18 +70,28 @@ struct Entry {
     open: fn(Opening) -> io::Result<Box<dyn Sink>>,
 }
 
-const FORMATS: [Entry; 7] = [
+const FORMATS: [Entry; 8] = [
     Entry {
         format: Format::Ndjson,
         suffixes: &[".ndjson", ".jsonl"],
         needs: BODY,
-        open: |opening| lines(opening, |file, options| Lines::ndjson(file, options.fields)),
+        open: |opening| lines(Format::Ndjson, opening, |file, options| Lines::ndjson(file, options.fields)),
     },
     Entry {
         format: Format::Csv,
         suffixes: &[".csv"],
         needs: BODY,
-        open: |opening| lines(opening, |file, options| Lines::csv(file, options.fields, options.guard)),
+        open: |opening| {
+            lines(Format::Csv, opening, |file, options| Lines::csv(file, options.fields, options.guard))
+        },
+    },
+    Entry {
+        format: Format::Tsv,
+        suffixes: &[".tsv"],
+        needs: BODY,
+        open: |opening| {
+            lines(Format::Tsv, opening, |file, options| Lines::tsv(file, options.fields, options.guard))
+        },
     },
     Entry {
         format: Format::Parquet,
@@ -108,20 +121,37 @@ const FORMATS: [Entry; 7] = [
 ];
 
 impl Format {
-    /// The format that the end of a path selects, in any case.
+    /// The format that the end of a path selects, in any case. A line format may be followed by that of a compression.
     ///
     /// ```
     /// use overlapped_fetch::sink::Format;
     ///
     /// assert_eq!(Format::of("results.NDJSON"), Some(Format::Ndjson));
+    /// assert_eq!(Format::of("results.csv.zst"), Some(Format::Csv));
     /// assert_eq!(Format::of("pages/"), Some(Format::Files));
     /// assert_eq!(Format::of("page.html"), None);
     /// ```
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
         let lower = path.to_ascii_lowercase();
-        let has = |entry: &&Entry| entry.suffixes.iter().any(|suffix| lower.ends_with(suffix));
-        FORMATS.iter().find(has).map(|entry| entry.format)
+        let named = |name: &str| {
+            let has = |entry: &&Entry| entry.suffixes.iter().any(|suffix| name.ends_with(suffix));
+            FORMATS.iter().find(has).map(|entry| entry.format)
+        };
+        named(&lower).or_else(|| named(Packing::of_name(&lower)?.0).filter(|format| format.is_lines()))
+    }
+
+    /// How the output at `path` is compressed.
+    pub(crate) fn packing(self, path: &Path) -> Option<Packing> {
+        Packing::of_name(&path.to_string_lossy()).map(|(_, packing)| packing).filter(|_| self.is_lines())
+    }
+
+    /// True for a format of lines, which may be compressed.
+    fn is_lines(self) -> bool {
+        match self {
+            Self::Ndjson | Self::Csv | Self::Tsv => true,
+            Self::Parquet | Self::Arrow | Self::Har | Self::Warc | Self::Files => false,
+        }
     }
 
     /// What it needs of a record.
@@ -153,7 +183,7 @@ impl Format {
     #[must_use]
     pub fn beside(self, path: &Path, warc: WarcOptions) -> Vec<PathBuf> {
         match self {
-            Self::Ndjson | Self::Csv | Self::Files => Vec::new(),
+            Self::Ndjson | Self::Csv | Self::Tsv | Self::Files => Vec::new(),
             Self::Parquet | Self::Arrow | Self::Har => vec![self.appended(path).into_owned()],
             Self::Warc if warc.cdxj => {
                 let index = index_path(path);
@@ -167,12 +197,13 @@ impl Format {
     #[must_use]
     pub fn is_built(self) -> bool {
         match self {
-            Self::Ndjson | Self::Csv | Self::Warc | Self::Files => false,
+            Self::Ndjson | Self::Csv | Self::Tsv | Self::Warc | Self::Files => false,
             Self::Parquet | Self::Arrow | Self::Har => true,
         }
     }
 
-    /// Opens an output of this format.
+    /// Opens an output of this format. Lines are compressed if the path ends with `.gz` or `.zst`: by a member of its own for
+    /// each checkpoint.
     ///
     /// # Errors
     ///
@@ -268,13 +299,14 @@ pub enum Beginning {
 }
 
 fn lines(
+    format: Format,
     Opening { id, path, beginning, options }: Opening,
     of: fn(OutputFile, &FormatOptions) -> Lines<OutputFile>,
 ) -> io::Result<Box<dyn Sink>> {
-    let file = file(&path, &beginning, options.existing)?;
+    let file = file(&path, &beginning, options.existing)?.packed(format.packing(&path));
     let lines = of(file, &options);
     Ok(Box::new(match beginning {
-        Beginning::NoState => lines,
+        Beginning::NoState => lines.complete(),
         Beginning::Begun(_) | Beginning::Resumed { .. } => lines.durable(id),
     }))
 }
@@ -353,6 +385,7 @@ mod tests {
         let formats = [
             Format::Ndjson,
             Format::Csv,
+            Format::Tsv,
             Format::Parquet,
             Format::Arrow,
             Format::Har,

@@ -1,10 +1,10 @@
-//! Line formats: NDJSON, CSV, and the entries of a HAR before they are one.
+//! Line formats: NDJSON, CSV, TSV, and the entries of a HAR before they are one.
 
 use std::io::{self, Read, Write};
 
 use overlapped_proto::limits;
 use overlapped_proto::record::column::{Fields, Gap};
-use overlapped_proto::record::{Body, Record, csv, har, ndjson};
+use overlapped_proto::record::{Body, Record, csv, har, ndjson, tsv};
 
 use super::{Cut, OutputFile, Sink, SinkId};
 
@@ -24,6 +24,7 @@ const PIECE_BYTES: usize = 3 * (limits::OUTPUT_BUFFER_BYTES / 8);
 enum Format {
     Ndjson,
     Csv(csv::Guard),
+    Tsv(csv::Guard),
     /// With a time for rows that never started.
     Har(i64),
 }
@@ -39,6 +40,13 @@ impl<W: Write + Send> Lines<W> {
         let mut buffer = Vec::new();
         csv::header(&fields, &mut buffer);
         Self { writer, buffer, fields, format: Format::Csv(guard), id: None, cut: no_cut }
+    }
+
+    /// Tab-separated values, with a header line.
+    pub fn tsv(writer: W, fields: Fields, guard: csv::Guard) -> Self {
+        let mut buffer = Vec::new();
+        tsv::header(&fields, &mut buffer);
+        Self { writer, buffer, fields, format: Format::Tsv(guard), id: None, cut: no_cut }
     }
 
     /// Entries of a HAR, one a line. `unix_us`: the time of a row that never started.
@@ -69,7 +77,7 @@ impl<W: Write + Send> Lines<W> {
             let bytes = piece.get(..filled).expect("a read fits into its buffer");
             match self.format {
                 Format::Ndjson | Format::Har(_) => ndjson::push_piece(gap.form, bytes, &mut self.buffer),
-                Format::Csv(_) => csv::push_piece(gap.form, bytes, &mut self.buffer),
+                Format::Csv(_) | Format::Tsv(_) => csv::push_piece(gap.form, bytes, &mut self.buffer),
             }
             if filled < PIECE_BYTES {
                 break;
@@ -95,14 +103,19 @@ impl Lines<OutputFile> {
         if !self.writer.is_empty() {
             self.buffer.clear();
         }
+        self.complete()
+    }
+
+    /// A file that is whole at the end of the run, if it is compressed.
+    pub(super) fn complete(mut self) -> Self {
         self.cut = OutputFile::cut;
         self
     }
 }
 
 /// The cut of a writer without durability.
-fn no_cut<W>(_: &mut W) -> io::Result<Cut> {
-    Ok(Cut::default())
+fn no_cut<W: Write>(writer: &mut W) -> io::Result<Cut> {
+    writer.flush().map(|()| Cut::default())
 }
 
 impl<W: Write + Send> Sink for Lines<W> {
@@ -112,6 +125,7 @@ impl<W: Write + Send> Sink for Lines<W> {
             Format::Ndjson => ndjson::write_around(record, fields, whole_max, out),
             Format::Csv(guard) => csv::write_around(record, fields, guard, whole_max, out),
             Format::Har(unix_us) => har::write_around(record, *fields, unix_us, whole_max, out),
+            Format::Tsv(guard) => tsv::write_around(record, fields, guard, whole_max, out),
         };
         if let Some(gap) = gap {
             self.write_around(gap, &record.body)?;
@@ -129,8 +143,12 @@ impl<W: Write + Send> Sink for Lines<W> {
     }
 
     fn cut(&mut self) -> io::Result<Cut> {
-        self.commit()?;
+        self.write_out()?;
         (self.cut)(&mut self.writer)
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        (self.cut)(&mut self.writer).map(drop)
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod warc;
 mod lines;
 mod built;
 mod output;
+pub(crate) mod packed;
 mod naming;
 mod kept;
 

@@ -1,5 +1,6 @@
-//! An append-only output file. Its errors name the path.
+//! An append-only output file, plain or compressed. Its errors name the path.
 
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -9,11 +10,12 @@ use std::sync::Arc;
 use overlapped_proto::journal::{Checkpoint, End};
 use overlapped_proto::limits::OUTPUT_BUFFER_BYTES;
 
+use super::packed::Packer;
 use super::{Cut, Existing, at, sync_name};
 use crate::fs::{open_own, open_pipe};
+use crate::packing::Packing;
 
 /// A file that records are appended to.
-#[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
     file: Arc<File>,
@@ -23,6 +25,14 @@ pub struct OutputFile {
     fresh: bool,
     /// It has old content, which is truncated by the first write, not when a command is refused.
     replaces: bool,
+    /// Compresses what is written.
+    packer: Option<Packer>,
+}
+
+impl fmt::Debug for OutputFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutputFile").field("path", &self.path).field("end", &self.end).finish_non_exhaustive()
+    }
 }
 
 impl OutputFile {
@@ -55,7 +65,7 @@ impl OutputFile {
         if replaces && existing == Existing::Keep {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        Ok(Self { file: Arc::new(file), path, end: End::default(), fresh: true, replaces })
+        Ok(Self { file: Arc::new(file), path, end: End::default(), fresh: true, replaces, packer: None })
     }
 
     /// A named pipe, once it has a reader. It keeps nothing, so a run that writes to it cannot be durable.
@@ -69,7 +79,14 @@ impl OutputFile {
     /// Until the pipe has a reader.
     pub fn pipe(path: PathBuf) -> io::Result<Self> {
         let file = open_pipe(&path)?;
-        Ok(Self { file: Arc::new(file), path, end: End::default(), fresh: false, replaces: false })
+        Ok(Self {
+            file: Arc::new(file),
+            path,
+            end: End::default(),
+            fresh: false,
+            replaces: false,
+            packer: None,
+        })
     }
 
     /// The file of a resumed run, truncated to its `checkpoint`; what followed is written again. Its content was compared
@@ -99,7 +116,12 @@ impl OutputFile {
         if meta.is_file() {
             file.seek(SeekFrom::Start(length))?;
         }
-        Ok(Self { file: Arc::new(file), path, end, fresh: length == 0, replaces: false })
+        Ok(Self { file: Arc::new(file), path, end, fresh: length == 0, replaces: false, packer: None })
+    }
+
+    /// Compresses what is written from now on.
+    pub(super) fn packed(self, packing: Option<Packing>) -> Self {
+        Self { packer: packing.map(Packer::new), ..self }
     }
 
     fn make_room(&mut self) -> io::Result<()> {
@@ -137,8 +159,21 @@ impl OutputFile {
         self.end.bytes == 0
     }
 
-    /// Its end so far, and how to sync it.
+    /// Ends the member of a compressed file, so that the file is whole as it is.
+    fn end_member(&mut self) -> io::Result<()> {
+        let is_empty = self.is_empty();
+        let Some(packer) = &mut self.packer else { return Ok(()) };
+        let mut packed = packer.end()?;
+        if packed.is_empty() && is_empty {
+            packed = packer.empty()?;
+        }
+        Appended(self).write_all(&packed)
+    }
+
+    /// Flushes it, and returns its end so far, and how to sync it. A compressed file is whole up to there.
     pub(super) fn cut(&mut self) -> io::Result<Cut> {
+        self.end_member()?;
+        self.flush()?;
         if !self.file.metadata()?.is_file() {
             return Ok(Cut::default());
         }
@@ -157,18 +192,39 @@ fn holds_records(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() > 0)
 }
 
-impl Write for OutputFile {
+/// The file behind the compression.
+struct Appended<'a>(&'a mut OutputFile);
+
+impl Write for Appended<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.make_room()?;
-        self.check()?;
-        let written = (&*self.file).write(bytes).map_err(|error| at(&self.path, &error))?;
-        self.end.append(bytes.get(..written).expect("no more is written than was given"));
+        let Self(output) = self;
+        output.make_room()?;
+        output.check()?;
+        let written = (&*output.file).write(bytes).map_err(|error| at(&output.path, &error))?;
+        output.end.append(bytes.get(..written).expect("no more is written than was given"));
         Ok(written)
     }
 
-    /// Nothing is buffered here. Truncates old content, so that a run without records has an empty output, and checks that
-    /// the file is still there.
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(packer) = &mut self.packer else { return Appended(self).write(bytes) };
+        let packed = packer.push(bytes).map_err(|error| at(&self.path, &error))?;
+        Appended(self).write_all(&packed)?;
+        Ok(bytes.len())
+    }
+
+    /// Nothing is buffered here but by the compression. Truncates old content, so that a run without records has an empty
+    /// output, and checks that the file is still there.
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(packer) = &mut self.packer {
+            let packed = packer.flush().map_err(|error| at(&self.path, &error))?;
+            Appended(self).write_all(&packed)?;
+        }
         self.make_room()?;
         self.check()
     }

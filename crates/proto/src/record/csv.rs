@@ -23,9 +23,14 @@ pub enum Guard {
 
 /// Appends the line of column names.
 pub fn header(fields: &Fields, out: &mut Vec<u8>) {
-    let mut names = Names { out, first: true };
-    visit(&Record::new(Row(0), ""), *fields, &mut names);
+    names(fields, b',', out);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the names of the columns, without a line end.
+pub(super) fn names(fields: &Fields, separator: u8, out: &mut Vec<u8>) {
+    let mut names = Names { out, separator, first: true };
+    visit(&Record::new(Row(0), ""), *fields, &mut names);
 }
 
 /// Appends the record as one row.
@@ -120,7 +125,7 @@ impl Line<'_> {
 
 impl Guard {
     /// True if text with this first byte is to be escaped.
-    fn is_against(self, first: Option<u8>) -> bool {
+    pub(super) fn is_against(self, first: Option<u8>) -> bool {
         match self {
             Self::Off => false,
             Self::Formulas => matches!(first, Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')),
@@ -195,13 +200,14 @@ impl Cells for Line<'_> {
 
 struct Names<'a> {
     out: &'a mut Vec<u8>,
+    separator: u8,
     first: bool,
 }
 
 impl Cells for Names<'_> {
     fn cell(&mut self, name: Name, _: Value<'_>) {
         if !std::mem::take(&mut self.first) {
-            self.out.push(b',');
+            self.out.push(self.separator);
         }
         self.out.extend_from_slice(name.plain.as_bytes());
     }

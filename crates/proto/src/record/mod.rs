@@ -2,6 +2,7 @@
 
 pub mod mark;
 pub mod packed;
+pub mod tsv;
 pub mod csv;
 pub mod ndjson;
 pub mod har;

@@ -87,7 +87,13 @@ pub(super) fn open(
     let mut sinks = Vec::new();
     for output in plan.ordered() {
         match output.format {
-            Format::Ndjson | Format::Csv | Format::Parquet | Format::Arrow | Format::Har | Format::Warc => {
+            Format::Ndjson
+            | Format::Csv
+            | Format::Tsv
+            | Format::Parquet
+            | Format::Arrow
+            | Format::Har
+            | Format::Warc => {
                 made.expects_file(&output.format.appended(&output.path));
                 output.format.beside(&output.path, plan.warc).iter().for_each(|path| made.expects_file(path));
             }
