@@ -42,6 +42,8 @@ pub struct Config {
     pub max_redirects: u16,
     /// How connections are made.
     pub network: Network,
+    /// Settings of single hosts, instead of those above; each host once.
+    pub hosts: Vec<HostConfig>,
     /// A jar that all rows share. Without one the cookies of a row last from one of its redirects to the next.
     pub cookies: Option<CookieJar>,
     /// Failed rows at which the run is drained.
@@ -77,6 +79,33 @@ pub struct Request {
     pub netrc: Option<Arc<Netrc>>,
     /// Ask for compressed bodies, and decode them.
     pub compressed: bool,
+}
+
+/// What differs for one host, on all its ports. The headers and credentials of a row come before it. A redirect that leads to the
+/// host from another origin gets its limits and its proxy, and of its headers those that are no secret.
+#[derive(Clone, Default)]
+pub struct HostConfig {
+    /// Its name or address as in URLs, without a port. Names below it are other hosts.
+    pub name: String,
+    /// Requests in flight to it; `Some(0)`: no limit.
+    pub parallel_max: Option<usize>,
+    /// Requests per span to it.
+    pub rate: Option<Rate>,
+    /// Header fields, in order. A field given here replaces one of the same name; an empty value removes it.
+    pub headers: Vec<(String, String)>,
+    /// User name and password for basic authentication, sent to rows' own URLs on this host only.
+    pub user: Option<(String, String)>,
+    /// The token for bearer authentication, likewise.
+    pub bearer: Option<String>,
+    /// Its proxy, or none, whatever [`Proxies`] says.
+    pub proxy: Option<Option<String>>,
+}
+
+/// Without credentials.
+impl fmt::Debug for HostConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostConfig").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// How many requests may run, and how fast.
@@ -293,6 +322,7 @@ impl Default for Config {
             response: Response::default(),
             max_redirects: limits::REDIRECTS_MAX,
             network: Network::default(),
+            hosts: Vec::new(),
             cookies: None,
             max_errors: None,
             ordered: false,

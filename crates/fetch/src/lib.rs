@@ -80,7 +80,8 @@ pub use client::{
     Response as ClientResponse, ResponseHead, Spawned, Timings, Tls, TlsConfig, blocking,
 };
 pub use config::{
-    Config, Family, HostPort, Http, Identity, Network, Pace, Proxies, Request, Response, Retry, Timeouts,
+    Config, Family, HostConfig, HostPort, Http, Identity, Network, Pace, Proxies, Request, Response, Retry,
+    Timeouts,
 };
 pub use cookies::CookieJar;
 pub use engine::feed::{Batches, Input, InputOptions};

@@ -1,5 +1,6 @@
 //! The plan: a [`Config`], checked and converted once to the form that the engine uses.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,18 +10,19 @@ use overlapped_proto::address::Dialable;
 use overlapped_proto::bucket::Rate;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::{Keep, Strictness};
-use overlapped_proto::job::Job;
+use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::origin::{Route, is_local};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::proxy::{Exceptions, Proxies, Proxy};
+use overlapped_proto::schedule::HostPace;
 use overlapped_proto::time::Nanos;
 use overlapped_proto::{address, limits, redirect, retry, robots, schedule};
 use url::{Host, Url};
 
 use crate::body::spool::RunId;
 use crate::config::{
-    self, Config, Family, HostPort, Http, Identity, Pace, Request, Response, Retry, Timeouts,
+    self, Config, Family, HostConfig, HostPort, Http, Identity, Pace, Request, Response, Retry, Timeouts,
 };
 use crate::cookies::CookieJar;
 use crate::error::Error;
@@ -146,6 +148,7 @@ impl Plan {
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
         let Config { request, pace, retry, timeouts, response, max_redirects, network, ordered, .. } = config;
         in_range("parallel_max", pace.parallel_max, 1, limits::PARALLEL_MAX_MAX)?;
+        host_names(&config.hosts)?;
         in_range("window_rows", config.window_rows, 1, usize::MAX)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = config.shards.unwrap_or_else(|| shards_max(cores));
@@ -153,8 +156,8 @@ impl Plan {
         let window_rows =
             if ordered { config.window_rows.min(limits::REORDER_ROWS) } else { config.window_rows };
         Ok(Self {
-            pace: scheduling(&pace, &retry, &request, ordered, shards),
-            template: Template::new(&request)?,
+            pace: scheduling(&pace, &retry, &request, &config.hosts, (ordered, shards)),
+            template: Template::new(&request, &config.hosts)?,
             timeouts: Limits::new(&timeouts),
             redirect: redirect::Policy {
                 max: if max_redirects == 0 { None } else { Some(max_redirects) },
@@ -188,7 +191,7 @@ impl Plan {
             window_rows,
             shards,
             run: RunId::draw(),
-            proxies: proxies(&network.proxies)?,
+            proxies: proxies(&network.proxies, &config.hosts)?,
             unix_socket: network.unix_socket,
             local: network.interface.as_deref().map(local).transpose()?,
             elsewhere: network.connect_to.iter().map(Elsewhere::of).collect::<Result<_, _>>()?,
@@ -300,7 +303,34 @@ impl Limits {
     }
 }
 
-fn scheduling(pace: &Pace, retry: &Retry, request: &Request, ordered: bool, shards: usize) -> schedule::Pace {
+/// Checks the names of hosts that have settings of their own.
+fn host_names(hosts: &[HostConfig]) -> Result<(), Error> {
+    in_range("hosts", hosts.len(), 0, limits::HOST_CONFIGS_MAX)?;
+    let mut names = HashSet::new();
+    for HostConfig { name, .. } in hosts {
+        let parsed = Host::parse(name).map(|host| host.to_string());
+        if parsed.as_ref() != Ok(name) {
+            return Err(Error::config(format!("hosts: {name:?} is no host as URLs have it")));
+        }
+        if !names.insert(name) {
+            return Err(Error::config(format!("hosts: {name} is there twice")));
+        }
+    }
+    Ok(())
+}
+
+/// `parallel_max_host` and the like: 0 is no limit.
+fn limit(max: usize) -> Option<usize> {
+    if max == 0 { None } else { Some(max) }
+}
+
+fn scheduling(
+    pace: &Pace,
+    retry: &Retry,
+    request: &Request,
+    hosts: &[HostConfig],
+    (ordered, shards): (bool, usize),
+) -> schedule::Pace {
     // In ordered mode a row must not wait for later ones, and at a rate the cost of connections does not count: then hosts
     // take turns row by row.
     let turns = ordered || pace.rate.is_some();
@@ -314,6 +344,13 @@ fn scheduling(pace: &Pace, retry: &Retry, request: &Request, ordered: bool, shar
         },
         local_unlimited: pace.parallel_max_host.is_none(),
         rate_host: pace.rate_host,
+        hosts: hosts
+            .iter()
+            .map(|host| {
+                let parallel_max = host.parallel_max.map(limit);
+                (HostKey::new(&host.name), HostPace { parallel_max, rate: host.rate })
+            })
+            .collect(),
         warm_starts_max: if turns { 1 } else { limits::WARM_STARTS_MAX },
         adaptive: pace.adaptive,
         host_errors_max: pace.max_host_errors,
@@ -359,10 +396,12 @@ fn body_dir(path: &Path) -> Result<Arc<Folder>, Error> {
     Folder::open(path).map(Arc::new).map_err(failed)
 }
 
-fn proxies(config: &config::Proxies) -> Result<Proxies, Error> {
+fn proxies(config: &config::Proxies, own: &[HostConfig]) -> Result<Proxies, Error> {
     let config::Proxies { http, https, user, no_proxy, hosts } = config;
+    let url =
+        |text: &String| Proxy::parse(text).map_err(|invalid| Error::config(format!("proxies: {invalid}")));
     let parse = |text: &String| {
-        let proxy = Proxy::parse(text).map_err(|invalid| Error::config(format!("proxies: {invalid}")))?;
+        let proxy = url(text)?;
         Ok(match user {
             Some((user, password)) => proxy.with_user(user, password),
             None => proxy,
@@ -370,7 +409,10 @@ fn proxies(config: &config::Proxies) -> Result<Proxies, Error> {
     };
     let proxy = |text: &Option<String>| text.as_ref().map(parse).transpose();
     let hosts = hosts.iter().map(|(hosts, own)| Ok((Exceptions::parse(hosts), proxy(own)?)));
-    let hosts = hosts.collect::<Result<_, Error>>()?;
+    // The user and password are not those of these proxies.
+    let single = own.iter().filter_map(|host| Some((Exceptions::exactly(&host.name), host.proxy.as_ref()?)));
+    let single = single.map(|(host, own)| Ok((host, own.as_ref().map(url).transpose()?)));
+    let hosts = single.chain(hosts).collect::<Result<_, Error>>()?;
     Ok(Proxies::new(proxy(http)?, proxy(https)?, Exceptions::parse(no_proxy), hosts))
 }
 

@@ -155,6 +155,8 @@ pub const MAX_ERRORS_ROWS_MIN: u64 = 100;
 /// Idle connections of a run, over all shards and origins: one for each of some thousand hosts. Each holds an open file, so
 /// there are fewer where the system allows fewer.
 pub const IDLE_MAX: usize = 4_096;
+/// Hosts with settings of their own.
+pub const HOST_CONFIGS_MAX: usize = 10_000;
 /// Hosts whose TLS sessions are kept to be resumed.
 pub const TLS_HOSTS_MAX: usize = 8_192;
 /// TLS sessions of one host that are kept: what the library allows.

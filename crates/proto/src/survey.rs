@@ -26,7 +26,7 @@ use crate::time::Nanos;
 /// assert_eq!((survey.rows(), survey.bad(), survey.hosts()), (4, 1, 2));
 /// assert_eq!(survey.bad_rows()[0].0, 3); // its line
 /// assert_eq!(survey.largest()[0], ("a.test".into(), 2));
-/// assert_eq!(survey.time_min(None, Rate::parse("1/s")), Nanos::from_secs(1));
+/// assert_eq!(survey.time_min(None, |_| Rate::parse("1/s")), Nanos::from_secs(1));
 /// # Ok::<(), overlapped_proto::outcome::Failure>(())
 /// ```
 #[derive(Debug, Default)]
@@ -140,14 +140,14 @@ impl Survey {
     /// The least time that the rows take under these rates, one over all hosts and one for each host, if each row is
     /// one request that takes no time itself.
     #[must_use]
-    pub fn time_min(&self, rate: Option<Rate>, rate_host: Option<Rate>) -> Nanos {
-        let most = self.largest.iter().map(|known| known.rows).max().unwrap_or(0);
+    pub fn time_min(&self, rate: Option<Rate>, rate_host: impl Fn(&str) -> Option<Rate>) -> Nanos {
         let time = |rate: Option<Rate>, rows: u64| {
             let Some(rate) = rate else { return Nanos::ZERO };
             let spans = u128::from(rows.saturating_sub(1)) * u128::from(rate.per.0);
             Nanos(u64::try_from(spans / u128::from(rate.count.max(1))).unwrap_or(u64::MAX))
         };
-        time(rate, self.rows - self.bad).max(time(rate_host, most))
+        let hosts = self.largest.iter().map(|known| time(rate_host(&known.name), known.rows));
+        hosts.max().unwrap_or(Nanos::ZERO).max(time(rate, self.rows - self.bad))
     }
 }
 

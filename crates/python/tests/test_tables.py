@@ -70,7 +70,7 @@ def test_large_bodies_and_small_batches_are_whole(url: Url, tmp_path: Path) -> N
 
 def test_compressed_lines_are_read_by_others(url: Url, tmp_path: Path) -> None:
     names = ["r.ndjson.gz", "r.csv.gz", "r.ndjson.zst", "r.csv.zst", "r.tsv", "r.ndjson"]
-    asked = [*(url(f"/row/{row}") for row in range(300)), url("/status/404"), url("/bytes/200000")]
+    asked = [*(url(f"/row/{row}") for row in range(300)), url("/status/404"), url("/bytes/20000")]
     (tmp_path / "urls.txt").write_text("\n".join(asked))
     outputs = [word for name in names for word in ("-o", str(tmp_path / name))]
     # With a member for each record.
@@ -79,9 +79,8 @@ def test_compressed_lines_are_read_by_others(url: Url, tmp_path: Path) -> None:
     expected = (tmp_path / "r.ndjson").read_text()
     with gzip.open(tmp_path / "r.ndjson.gz", "rt") as lines:
         assert lines.read() == expected
-    with (tmp_path / "r.ndjson.zst").open("rb") as file:
-        frames = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        assert frames.read().decode() == expected
+    with zstandard.open(tmp_path / "r.ndjson.zst", "rt") as lines:
+        assert lines.read() == expected
     with pyarrow.input_stream(tmp_path / "r.ndjson.zst") as lines:
         assert lines.read().decode() == expected
     records = sorted((json.loads(line) for line in expected.splitlines()), key=lambda record: record["row"])

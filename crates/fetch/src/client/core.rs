@@ -102,6 +102,9 @@ impl Core {
                 return Err(Error::config(message));
             }
         }
+        if !config.hosts.is_empty() {
+            return Err(Error::config("hosts is for lists: a client has one setting for all hosts"));
+        }
         let mut plan = Plan::new(Config { shards: Some(1), ..config })?;
         plan.windows = plan.windows.of_streams_alone();
         let plan = Arc::new(plan);

@@ -16,7 +16,7 @@ use overlapped_proto::redirect;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, HostPort, Network, Pace, Request, Response};
+use crate::config::{Config, HostConfig, HostPort, Network, Pace, Request, Response};
 use crate::error::Error;
 use crate::fs::UploadFile;
 
@@ -37,6 +37,7 @@ impl Identity {
             max_redirects,
             network,
             ordered,
+            hosts,
             cookies,
             // How long a row is tried, and what stops the run.
             retry: _,
@@ -51,6 +52,7 @@ impl Identity {
         identity.pace(pace);
         identity.response(response);
         identity.network(network);
+        hosts.iter().for_each(|host| identity.host(host));
         identity.set("redirects", max_redirects);
         identity.set("ordered", ordered);
         // Their content changes with every response.
@@ -73,10 +75,6 @@ impl Identity {
             netrc,
             compressed,
         } = request;
-        let field = |(name, value): &(String, String)| match redirect::harmless(name) {
-            true => format!("{name}: {}", without_boundary(value)),
-            false => format!("{name}: (not kept)"),
-        };
         self.set("method", method);
         self.set("headers", joined(headers.iter().map(field)));
         self.set("request body", body.as_deref().map(fingerprint).unwrap_or_default());
@@ -96,6 +94,26 @@ impl Identity {
             self.set("netrc", "user names and passwords (not kept)");
         }
         self.set("compressed", compressed);
+    }
+
+    /// What the section of a host adds: nothing if it changes the speed alone.
+    fn host(&mut self, host: &HostConfig) {
+        let HostConfig {
+            name,
+            headers,
+            user,
+            bearer,
+            // Speed, and how the host is reached.
+            parallel_max: _,
+            rate: _,
+            proxy: _,
+        } = host;
+        let mut told: Vec<_> = headers.iter().map(field).collect();
+        told.extend(user.as_ref().map(|_| "a user and password (not kept)".to_owned()));
+        told.extend(bearer.as_ref().map(|_| "a bearer token (not kept)".to_owned()));
+        if !told.is_empty() {
+            self.set(&format!("host {name}"), joined(told));
+        }
     }
 
     /// Sets the body of every request to the content of a file, which is read for that.
@@ -258,6 +276,14 @@ impl Identity {
     /// For the manifest.
     pub(super) fn encode(&self) -> Map<String, Value> {
         self.0.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect()
+    }
+}
+
+/// A header field, without a value that may be secret.
+fn field((name, value): &(String, String)) -> String {
+    match redirect::harmless(name) {
+        true => format!("{name}: {}", without_boundary(value)),
+        false => format!("{name}: (not kept)"),
     }
 }
 

@@ -2,6 +2,7 @@
 //! structure until the protocol of its connection writes it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
 use super::upload::Upload;
-use crate::config;
+use crate::config::{self, HostConfig};
 use crate::error::Error;
 use crate::fs::UploadFile;
 
@@ -64,14 +65,31 @@ impl Prepared {
 #[derive(Debug)]
 pub(crate) struct Template {
     method: Method,
+    shared: Shared,
+    /// Those of hosts that have fields of their own.
+    hosts: HashMap<Box<str>, Shared>,
+    body: Option<Bytes>,
+    body_file: Option<UploadFile>,
+    netrc: Option<Arc<Netrc>>,
+}
+
+/// The header fields of all requests to a host.
+#[derive(Debug)]
+struct Shared {
     fields: Fields,
     /// The subset of `fields` that may be sent to another origin after a redirect.
     harmless: Fields,
     /// True if that leaves out more than a `Host`, which is no secret.
     has_secret: bool,
-    body: Option<Bytes>,
-    body_file: Option<UploadFile>,
-    netrc: Option<Arc<Netrc>>,
+}
+
+impl Shared {
+    fn new(fields: Fields) -> Self {
+        let mut harmless = fields.clone();
+        harmless.0.retain(|(name, _)| redirect::harmless(name));
+        let has_secret = fields.0.iter().filter(|(name, _)| **name != *"host").count() > harmless.0.len();
+        Self { fields, harmless, has_secret }
+    }
 }
 
 /// A file whose content is the body of a request.
@@ -83,33 +101,27 @@ pub(crate) enum BodyFile<'a> {
 }
 
 impl Template {
-    pub(crate) fn new(request: &config::Request) -> Result<Self, Error> {
+    pub(crate) fn new(request: &config::Request, hosts: &[HostConfig]) -> Result<Self, Error> {
         let mut fields = Fields::default();
         fields.set("user-agent", concat!("overlapped/", env!("CARGO_PKG_VERSION")));
         fields.set("accept", "*/*");
         if request.compressed {
             fields.set("accept-encoding", "gzip, deflate, br, zstd");
         }
-        if let Some((user, password)) = &request.user {
-            fields.set("authorization", basic(user, password));
-        }
-        if let Some(token) = &request.bearer {
-            fields
-                .give([("authorization", &*format!("Bearer {token}"))].into_iter())
-                .map_err(config_error)?;
-        }
-        fields.give(request.headers.iter().map(|(n, v)| (&**n, &**v))).map_err(config_error)?;
-        let mut harmless = fields.clone();
-        harmless.0.retain(|(name, _)| redirect::harmless(name));
-        let has_secret = fields.0.iter().filter(|(name, _)| **name != *"host").count() > harmless.0.len();
+        fields.give_all(request.user.as_ref(), request.bearer.as_deref(), &request.headers)?;
+        let of_host = |host: &HostConfig| {
+            let mut fields = fields.clone();
+            fields.give_all(host.user.as_ref(), host.bearer.as_deref(), &host.headers)?;
+            Ok((Box::from(&*host.name), Shared::new(fields)))
+        };
+        let hosts = hosts.iter().map(of_host).collect::<Result<_, Error>>()?;
         if request.body.is_some() && request.body_file.is_some() {
             return Err(Error::config("request: body and body_file are two bodies"));
         }
         Ok(Self {
             method: request.method.clone(),
-            fields,
-            harmless,
-            has_secret,
+            shared: Shared::new(fields),
+            hosts,
             body: request.body.clone(),
             body_file: request.body_file.clone(),
             netrc: request.netrc.clone(),
@@ -149,10 +161,19 @@ impl Template {
         let body = !job.became_get && has_body;
         let secret = !job.crossed_origin
             && (has_userinfo(&job.url)
-                || self.has_secret
+                || self.shared(job).has_secret
                 || self.entry(job).is_some()
                 || ask.is_some_and(|ask| ask.headers.iter().any(|(name, _)| !redirect::harmless(name))));
         redirect::Sent { method: self.method_now(job), body, secret }
+    }
+
+    /// The fields of the host that a row asks now.
+    fn shared(&self, job: &Job) -> &Shared {
+        if self.hosts.is_empty() {
+            return &self.shared;
+        }
+        let host = job.url.host_str().unwrap_or_default();
+        self.hosts.get(host.strip_suffix('.').unwrap_or(host)).unwrap_or(&self.shared)
     }
 
     /// What the netrc file has for a row, for the user of its URL if that names one. A password in the URL takes precedence.
@@ -169,7 +190,8 @@ impl Template {
         cookies: Cookies,
         upload: Option<BodyLength>,
     ) -> Result<Request<'a>, Failure> {
-        let mut fields = Cow::Borrowed(if job.crossed_origin { &self.harmless } else { &self.fields });
+        let shared = self.shared(job);
+        let mut fields = Cow::Borrowed(if job.crossed_origin { &shared.harmless } else { &shared.fields });
         if has_userinfo(&job.url) && !job.crossed_origin {
             fields.to_mut().set("authorization", userinfo(&job.url));
         }
@@ -237,6 +259,23 @@ impl Fields {
         let at = self.0.iter().position(|(known, _)| **known == *name).unwrap_or(self.0.len());
         self.remove(name);
         self.0.insert(at, (name.into(), value.into()));
+    }
+
+    /// Sets credentials, then fields from outside.
+    fn give_all(
+        &mut self,
+        user: Option<&(String, String)>,
+        bearer: Option<&str>,
+        headers: &[(String, String)],
+    ) -> Result<(), Error> {
+        if let Some((user, password)) = user {
+            self.set("authorization", basic(user, password));
+        }
+        if let Some(token) = bearer {
+            let field = [("authorization", &*format!("Bearer {token}"))];
+            self.give(field.into_iter()).map_err(config_error)?;
+        }
+        self.give(headers.iter().map(|(name, value)| (&**name, &**value))).map_err(config_error)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -326,7 +365,7 @@ mod tests {
     fn built(config: &config::Request, change: impl FnOnce(&mut Job)) -> Vec<String> {
         let mut job = Job::new(Row(0), Url::parse("http://u:p%40@a.example:81/x?y#z").unwrap());
         change(&mut job);
-        let template = Template::new(config).unwrap();
+        let template = Template::new(config, &[]).unwrap();
         let mut head = Vec::new();
         write_request(
             &template.build(&job, Cookies::None, None).unwrap().head,
@@ -405,7 +444,7 @@ mod tests {
     fn headers_that_would_break_the_message_are_refused() {
         for (name, value) in [("Content-Length", "1"), ("a b", "1"), ("x", "1\r\ny: 2"), ("x", "\0")] {
             let headers = vec![(name.to_owned(), value.to_owned())];
-            let refused = Template::new(&config::Request { headers, ..config::Request::default() });
+            let refused = Template::new(&config::Request { headers, ..config::Request::default() }, &[]);
             assert!(refused.is_err(), "{name}: {value:?}");
         }
     }
@@ -413,7 +452,7 @@ mod tests {
     #[test]
     fn nothing_secret_is_in_a_debug_print() {
         let bearer = config::Request { bearer: Some("hidden".to_owned()), ..config() };
-        let template = Template::new(&bearer).unwrap();
+        let template = Template::new(&bearer, &[]).unwrap();
         assert!(!format!("{template:?}").contains("hidden"));
         let job = Job::new(Row(0), Url::parse("http://me:hidden@a.example/?token=hidden").unwrap());
         assert!(!format!("{:?}", template.build(&job, Cookies::None, None).unwrap().head).contains("hidden"));
@@ -424,7 +463,7 @@ mod tests {
         let check = |own: &[(&str, &str)], cookies, expected: &[&str]| {
             let mut job = Job::new(Row(0), Url::parse("http://a.example/").unwrap());
             job.ask = ask(own);
-            let template = Template::new(&config::Request::default()).unwrap();
+            let template = Template::new(&config::Request::default(), &[]).unwrap();
             let request = template.build(&job, cookies, None).unwrap();
             let sent: Vec<_> = request.head.fields().filter(|(name, _)| *name == "cookie").collect();
             let expected: Vec<_> = expected.iter().map(|value| ("cookie", value.as_bytes())).collect();

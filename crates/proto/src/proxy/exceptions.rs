@@ -24,6 +24,8 @@ pub struct Exceptions(Vec<(Hosts, Option<u16>)>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hosts {
     All,
+    /// This host alone, as a URL has it.
+    Exactly(Box<str>),
     /// A name, without dots at its ends, and all below it.
     Below(Box<str>),
     Address(IpAddr),
@@ -36,6 +38,12 @@ impl Exceptions {
     pub fn parse(text: &str) -> Self {
         let parts = text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|part| !part.is_empty());
         Self(parts.filter_map(entry).collect())
+    }
+
+    /// One host alone, as URLs have it.
+    #[must_use]
+    pub fn exactly(host: &str) -> Self {
+        Self(vec![(Hosts::Exactly(host.into()), None)])
     }
 
     /// True if the host of a URL is among them.
@@ -61,6 +69,9 @@ impl Hosts {
         };
         match self {
             Self::All => true,
+            Self::Exactly(ours) => {
+                url.host_str().is_some_and(|host| host.strip_suffix('.').unwrap_or(host) == &**ours)
+            }
             // ::ffff:127.0.0.1 is 127.0.0.1.
             Self::Address(ours) => {
                 address.is_some_and(|address| ours.to_canonical() == address.to_canonical())

@@ -249,6 +249,10 @@ impl Host {
 
     /// The configured concurrency limit.
     fn slots_max(&self, pace: &Pace) -> u32 {
+        let own = pace.of_host(self.key).parallel_max;
+        if let Some(own) = own {
+            return own.map_or(u32::MAX, |max| u32::try_from(max.max(1)).unwrap_or(u32::MAX));
+        }
         match pace.parallel_max_host {
             Some(max) if !(self.local && pace.local_unlimited) => {
                 u32::try_from(max.max(1)).unwrap_or(u32::MAX)

@@ -71,8 +71,10 @@ mod reach;
 
 pub use queues::Scheduler;
 
+use std::collections::BTreeMap;
+
 use crate::bucket::Rate;
-use crate::job::Job;
+use crate::job::{HostKey, Job};
 use crate::limits;
 use crate::outcome::Failure;
 use crate::retry;
@@ -98,6 +100,8 @@ pub struct Pace {
     pub rate: Option<Rate>,
     /// Starts, for each host.
     pub rate_host: Option<Rate>,
+    /// Limits of single hosts, instead of these.
+    pub hosts: BTreeMap<HostKey, HostPace>,
     /// Rows that a host starts in one turn that goes on ([`Scheduler::kept`]). 1: hosts always take turns row by row.
     pub warm_starts_max: u16,
     /// True to lower the concurrency and the rate of a host that refuses or times out, and to park it.
@@ -108,6 +112,27 @@ pub struct Pace {
     pub host_down_after: Option<Nanos>,
     /// Which failures are retried.
     pub retry: retry::Policy,
+}
+
+/// The limits of one host. `None`: those of all hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostPace {
+    /// Requests in flight at once; `Some(None)`: no limit.
+    pub parallel_max: Option<Option<usize>>,
+    /// Starts.
+    pub rate: Option<Rate>,
+}
+
+impl Pace {
+    /// The limits that a host has of its own.
+    fn of_host(&self, key: HostKey) -> HostPace {
+        // A run has none, in general.
+        if self.hosts.is_empty() {
+            HostPace::default()
+        } else {
+            self.hosts.get(&key).copied().unwrap_or_default()
+        }
+    }
 }
 
 impl Default for Pace {
@@ -121,6 +146,7 @@ impl Default for Pace {
             hosts_max: limits::HOSTS_MAX,
             rate: None,
             rate_host: None,
+            hosts: BTreeMap::new(),
             warm_starts_max: limits::WARM_STARTS_MAX,
             adaptive: true,
             host_errors_max: limits::HOST_ERRORS_MAX,

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use crate::bucket::Rate;
 use crate::error::ErrorKind;
 use crate::job::Job;
 use crate::limits;
@@ -121,7 +122,8 @@ impl Scheduler {
         let job = self.rows.get(row);
         let (endpoint, number) = (job.target().endpoint, job.row.0 as u32);
         let host = self.hosts.get_mut(at);
-        host.start(self.spacing_host, now);
+        let own = self.pace.of_host(host.key).rate;
+        host.start(own.map_or(self.spacing_host, Rate::spacing), now);
         let site = host.sites.get_mut(endpoint);
         site.in_flight += 1;
         self.unproven += usize::from(!site.reach.is_proven());

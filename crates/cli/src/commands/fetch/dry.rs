@@ -1,10 +1,11 @@
 //! `fetch --dry-run`: summarizes a list. Nothing is sent and no output is touched.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use overlapped_fetch::{Bulk, Pace, survey};
+use overlapped_fetch::{Bulk, Config, HostConfig, Rate, survey};
 use overlapped_proto::plural::plural;
 use overlapped_proto::sanitize::escape;
 use overlapped_proto::survey::Survey;
@@ -16,7 +17,7 @@ use crate::report::figures::{count, counted, span};
 use crate::report::write_whole;
 
 pub(super) fn run(plan: Plan) -> Result<Ending, Error> {
-    let pace = plan.config.pace.clone();
+    let pace = Pacing::of(&plan.config);
     // The settings are checked as for a run.
     drop(Bulk::new(plan.config)?);
     let (survey, read) = survey(plan.input, plan.input_options);
@@ -30,7 +31,7 @@ pub(super) fn run(plan: Plan) -> Result<Ending, Error> {
     Ok(if survey.bad() > 0 { Ending::RowsFailed } else { Ending::Succeeded })
 }
 
-fn text(survey: &Survey, pace: &Pace) -> String {
+fn text(survey: &Survey, pace: &Pacing) -> String {
     let (all, bad) = (count(survey.rows()), survey.bad());
     let mut text = format!("rows      {all}, of which {} {} bad\n", count(bad), plural(bad, "is", "are"));
     for (line, bad) in survey.bad_rows() {
@@ -53,13 +54,13 @@ fn text(survey: &Survey, pace: &Pace) -> String {
         let _ = writeln!(text, "  {:>13}  {}", count(rows), escape(&host));
     }
     let _ = match time_min(survey, pace) {
-        Some(time) => writeln!(text, "time      at least {}, by --rate and --rate-host", span(time)),
+        Some(time) => writeln!(text, "time      at least {}, by the rates that are set", span(time)),
         None => writeln!(text, "time      not limited by a rate: --rate or --rate-host sets one"),
     };
     text
 }
 
-fn object(survey: &Survey, pace: &Pace) -> Value {
+fn object(survey: &Survey, pace: &Pacing) -> Value {
     let bad = survey.bad_rows().iter().map(|(line, bad)| {
         json!({"line": line, "row": bad.row.0, "error": bad.failure.kind.name(), "error_message": *bad.failure.message})
     });
@@ -75,8 +76,27 @@ fn object(survey: &Survey, pace: &Pace) -> Value {
     })
 }
 
+/// The rates of a run.
+struct Pacing {
+    rate: Option<Rate>,
+    rate_host: Option<Rate>,
+    hosts: BTreeMap<String, Rate>,
+}
+
+impl Pacing {
+    fn of(config: &Config) -> Self {
+        let own = |host: &HostConfig| Some((host.name.clone(), host.rate?));
+        Self {
+            rate: config.pace.rate,
+            rate_host: config.pace.rate_host,
+            hosts: config.hosts.iter().filter_map(own).collect(),
+        }
+    }
+}
+
 /// `None`: no rate is set.
-fn time_min(survey: &Survey, pace: &Pace) -> Option<Duration> {
-    let limited = pace.rate.is_some() || pace.rate_host.is_some();
-    limited.then(|| survey.time_min(pace.rate, pace.rate_host).into())
+fn time_min(survey: &Survey, pace: &Pacing) -> Option<Duration> {
+    let limited = pace.rate.is_some() || pace.rate_host.is_some() || !pace.hosts.is_empty();
+    let rate_host = |host: &str| pace.hosts.get(host).copied().or(pace.rate_host);
+    limited.then(|| survey.time_min(pace.rate, rate_host).into())
 }
