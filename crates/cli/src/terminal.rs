@@ -157,9 +157,12 @@ pub(crate) fn stderr_is_seen() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// True if standard output may be coloured. <https://no-color.org>
+/// True if standard output may be coloured: on a terminal, unless `NO_COLOR` is set, and elsewhere if `CLICOLOR_FORCE` is.
+/// <https://no-color.org>, <https://bixense.com/clicolors>
 pub(crate) fn colour() -> bool {
-    stdout_is_seen() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let is_forced = variable("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    variable("NO_COLOR").is_none() && (is_forced || stdout_is_seen())
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ fn the_numbers_of_the_documents_are_those_of_the_limits() {
 #[test]
 fn what_the_guide_calls_missing_is_refused_by_name() {
     let missing = flags(section("Not built yet"));
-    assert!(missing.len() > 4, "{missing:?}");
+    assert!(!missing.is_empty(), "{missing:?}");
     for flag in missing.into_iter().filter(|flag| !matches!(*flag, "--insecure" | "--insecure-host")) {
         run(&["fetch", flag, "http://127.0.0.1:9/"]).check_refused(2, &format!("{flag} is not built yet"));
     }

@@ -133,3 +133,40 @@ fn arguments_and_paths_are_escaped_in_what_is_said_of_them() {
         check_harmless(&ran.stderr);
     }
 }
+
+/// It did not: the first lines were gone before anybody could read them.
+#[test]
+fn the_short_help_fits_a_small_terminal() {
+    let seen = on_a_terminal(&["-h"]);
+    assert!(
+        seen.lines().count() < 24 && seen.lines().all(|line| line.trim_end().chars().count() <= 80),
+        "{seen}"
+    );
+    assert!(seen.contains("--resume") && seen.contains("overlapped fetch --help"), "{seen}");
+    let slip = on_a_terminal(&["--outptu", "x.ndjson", "http://127.0.0.1:9/"]);
+    assert!(slip.contains("--outptu is no flag") && slip.contains("perhaps --output is meant"), "{slip}");
+}
+
+#[test]
+fn colour_is_as_the_environment_says() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let out = directory.path("out.ndjson");
+    run(&["-s", "-o", &out, &server.url("/ok"), &server.url("/row/1")]).check_code(0);
+    let check = |is_terminal: bool, variables: &[(&str, &str)], expected: bool| {
+        const PTY: &str = "import pty, sys; pty.spawn(sys.argv[1:])";
+        let mut command = if is_terminal { Command::new("python3") } else { command(&["waterfall", &out]) };
+        if is_terminal {
+            command.args(["-c", PTY, env!("CARGO_BIN_EXE_overlapped"), "waterfall", &out]);
+        }
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").envs(variables.iter().copied());
+        let seen = command.stdin(Stdio::null()).output().unwrap().stdout;
+        assert_eq!(seen.contains(&0x1b), expected, "{is_terminal} {variables:?}");
+    };
+    check(true, &[], true);
+    check(true, &[("NO_COLOR", "1")], false);
+    check(true, &[("NO_COLOR", "")], true);
+    check(false, &[], false);
+    check(false, &[("CLICOLOR_FORCE", "1")], true);
+    check(false, &[("CLICOLOR_FORCE", "0")], false);
+    check(false, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false);
+}

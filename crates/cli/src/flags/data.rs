@@ -19,8 +19,13 @@ pub(super) fn order(given: &ArgMatches) -> Vec<DataKind> {
         ("data_binary", DataKind::Binary),
         ("data_urlencode", DataKind::Encoded),
     ];
+    order_of(given, ids)
+}
+
+/// The order in which flags were given.
+pub(super) fn order_of<K: Copy, const N: usize>(given: &ArgMatches, ids: [(&str, K); N]) -> Vec<K> {
     let places = |(id, kind)| given.indices_of(id).into_iter().flatten().map(move |place| (place, kind));
-    let mut places: Vec<(usize, DataKind)> = ids.into_iter().flat_map(places).collect();
+    let mut places: Vec<(usize, K)> = ids.into_iter().flat_map(places).collect();
     places.sort_by_key(|(place, _)| *place);
     places.into_iter().map(|(_, kind)| kind).collect()
 }

@@ -10,8 +10,17 @@ use super::slips::slip;
 use super::unknown;
 
 /// Flags whose values are not printed, because they may be secret.
-const SECRET: [&str; 8] =
-    ["--user", "--proxy", "--proxy-user", "--oauth2-bearer", "--header", "--cookie", "--data", "--json"];
+const SECRET: [&str; 9] = [
+    "--user",
+    "--proxy",
+    "--proxy-user",
+    "--oauth2-bearer",
+    "--header",
+    "--cookie",
+    "--data",
+    "--json",
+    "--form-string",
+];
 
 /// The message for an error of clap; `command` is the first argument, `last` the last one.
 #[allow(clippy::wildcard_enum_match_arm, reason = "clap may add kinds of errors, which keep clap's message")]

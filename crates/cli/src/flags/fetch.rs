@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
+use overlapped_fetch::HostConfig;
 use overlapped_proto::bucket::Rate;
-use overlapped_proto::input::Format;
+use overlapped_proto::input::{Format, Keep};
 use overlapped_proto::job::Shard;
 use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
@@ -29,6 +30,9 @@ pub(crate) struct Flags {
     /// The column that holds the URL.
     #[arg(long, value_name = "NAME", default_value = "url", help_heading = "Input")]
     pub(crate) url_col: String,
+    /// Columns of the list that records have in meta: A,B, or all, or none.
+    #[arg(long, value_name = "COLUMNS", default_value = "all", value_parser = values::keep, help_heading = "Input")]
+    pub(crate) keep: Keep,
     /// Rows to leave out at the start.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Input")]
     pub(crate) skip: u64,
@@ -201,6 +205,12 @@ pub(crate) struct Flags {
     /// A line on standard error for every row.
     #[arg(short, long, help_heading = "Run")]
     pub(crate) verbose: bool,
+    /// Flags from this file, in TOML, by their long names; [host."example.org"]: settings of a host.
+    #[arg(short = 'K', long, value_name = "FILE", help_heading = "Run")]
+    pub(crate) config: Option<PathBuf>,
+    /// The settings of single hosts in that file.
+    #[arg(skip)]
+    pub(crate) hosts: Vec<HostConfig>,
     /// Print help.
     #[arg(short, long, action = ArgAction::HelpShort, help_heading = "Run")]
     pub(super) help: Option<bool>,
@@ -229,6 +239,12 @@ pub(crate) struct Flags {
     /// A part of a form to POST: NAME=TEXT, NAME=@FILE to upload it, NAME=<FILE for its text.
     #[arg(short = 'F', long, value_name = "NAME=CONTENT", conflicts_with_all = ["data", "data_raw", "data_binary", "data_urlencode", "json", "get", "head", "upload_file"], help_heading = "HTTP")]
     pub(crate) form: Vec<String>,
+    /// The same, the text as it is: @, < and ; have no meaning.
+    #[arg(long, value_name = "NAME=TEXT", conflicts_with_all = ["data", "data_raw", "data_binary", "data_urlencode", "json", "get", "head", "upload_file"], help_heading = "HTTP")]
+    pub(crate) form_string: Vec<String>,
+    /// The order in which these were given.
+    #[arg(skip)]
+    pub(crate) form_order: Vec<FormKind>,
     /// A file to PUT; -: standard input.
     #[arg(short = 'T', long, value_name = "FILE", conflicts_with_all = ["data", "data_raw", "data_binary", "data_urlencode", "json", "get", "head"], help_heading = "HTTP")]
     pub(crate) upload_file: Option<String>,
@@ -279,7 +295,7 @@ pub(crate) struct Flags {
     #[arg(short = 'r', long, value_name = "RANGE", allow_hyphen_values = true, value_parser = values::range, help_heading = "HTTP")]
     pub(crate) range: Option<String>,
     /// -: go on with the file of one URL where an earlier -C - has stopped.
-    #[arg(short = 'C', long, value_name = "-", allow_hyphen_values = true, value_parser = values::continue_at, conflicts_with_all = ["range", "head", "include", "data", "data_raw", "data_binary", "data_urlencode", "json", "form", "upload_file"], help_heading = "HTTP")]
+    #[arg(short = 'C', long, value_name = "-", allow_hyphen_values = true, value_parser = values::continue_at, conflicts_with_all = ["range", "head", "include", "data", "data_raw", "data_binary", "data_urlencode", "json", "form", "form_string", "upload_file"], help_heading = "HTTP")]
     pub(crate) continue_at: Option<String>,
     /// Do not ask for compressed bodies.
     #[arg(long, help_heading = "HTTP")]
@@ -387,6 +403,15 @@ pub(crate) enum DataKind {
     Binary,
     /// `--data-urlencode`
     Encoded,
+}
+
+/// The flag that a part of a form comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FormKind {
+    /// `-F`
+    Part,
+    /// `--form-string`
+    Text,
 }
 
 /// The format of a list.

@@ -4,8 +4,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use clap::ArgMatches;
 use overlapped_fetch::UploadFile;
 
+use super::data::order_of;
+use super::fetch::{Flags, FormKind};
 use super::payload::{Opener, Payload, sending};
 use crate::exit::Error;
 
@@ -22,24 +25,47 @@ struct Part {
     content: UploadFile,
 }
 
-/// The form that the values of `-F` make.
+/// The order in which the flags of parts were given.
+pub(super) fn order(given: &ArgMatches) -> Vec<FormKind> {
+    order_of(given, [("form", FormKind::Part), ("form_string", FormKind::Text)])
+}
+
+/// The form that the values of `-F` and `--form-string` make; `None` if there are none.
 ///
 /// # Errors
 ///
 /// A value is invalid, or a file cannot be read.
-pub(super) fn form(values: &[String]) -> Result<Form, Error> {
+pub(super) fn form(flags: &Flags) -> Result<Option<Form>, Error> {
     let mut opener = Opener::default();
-    let parts: Vec<Part> = values.iter().map(|value| part(value, &mut opener)).collect::<Result<_, _>>()?;
-    let boundary = boundary(&parts)?;
+    let (mut parts, mut texts) = (flags.form.iter(), flags.form_string.iter());
+    let mut of = |kind: &FormKind| match kind {
+        FormKind::Part => parts.next().map(|value| part(value, &mut opener)),
+        FormKind::Text => texts.next().map(|value| text(value)),
+    };
+    let parts: Vec<Part> = flags.form_order.iter().filter_map(&mut of).collect::<Result<_, _>>()?;
+    if parts.is_empty() { Ok(None) } else { encoded(&parts).map(Some) }
+}
+
+fn encoded(parts: &[Part]) -> Result<Form, Error> {
+    let boundary = boundary(parts)?;
     let held = |text: String| UploadFile::held(text.into_bytes());
     let mut pieces = Vec::new();
-    for part in &parts {
+    for part in parts {
         pieces.push(held(format!("--{boundary}\r\n{}\r\n", head(part))));
         pieces.push(part.content.clone());
         pieces.push(held("\r\n".to_owned()));
     }
     pieces.push(held(format!("--{boundary}--\r\n")));
     Ok(Form { boundary, body: Payload::of(pieces)? })
+}
+
+/// A part of `--form-string`: the text is taken as it is.
+fn text(value: &str) -> Result<Part, Error> {
+    let (name, content) = value
+        .split_once('=')
+        .ok_or_else(|| Error::Usage("--form-string: a part has a name and a value: NAME=TEXT".to_owned()))?;
+    let content = UploadFile::held(content.as_bytes().to_vec());
+    Ok(Part { name: name.to_owned(), filename: None, content_type: None, content })
 }
 
 fn part(value: &str, opener: &mut Opener) -> Result<Part, Error> {
@@ -122,7 +148,11 @@ mod tests {
     use super::*;
 
     fn check(value: &str, expected: &str) {
-        let Form { boundary, body: Payload::Bytes(body) } = form(&[value.to_owned()]).unwrap() else {
+        check_part(part(value, &mut Opener::default()).unwrap(), expected);
+    }
+
+    fn check_part(part: Part, expected: &str) {
+        let Form { boundary, body: Payload::Bytes(body) } = encoded(&[part]).unwrap() else {
             panic!("it is small")
         };
         let body = String::from_utf8(body).unwrap();
@@ -141,13 +171,16 @@ mod tests {
             "name=\"a\"; filename=\"c.txt\"\r\nContent-Type: x/y\r\n\r\nb",
         );
         check("a\"\r\nX: y=b", "name=\"a%22%0D%0AX: y\"\r\n\r\nb");
-        assert!(form(&["no-value".to_owned()]).is_err());
-        assert!(form(&["a=@/nowhere/at/all".to_owned()]).is_err());
+        check_part(text("a=@b;type=x/y").unwrap(), "name=\"a\"\r\n\r\n@b;type=x/y");
+        let mut opener = Opener::default();
+        assert!(part("no-value", &mut opener).is_err() && text("no-value").is_err());
+        assert!(part("a=@/nowhere/at/all", &mut opener).is_err());
     }
 
     #[test]
     fn the_same_parts_make_the_same_form() {
-        let boundary = |value: &str| form(&[value.to_owned()]).unwrap().boundary;
+        let boundary =
+            |value: &str| encoded(&[part(value, &mut Opener::default()).unwrap()]).unwrap().boundary;
         assert_eq!(boundary("a=b"), boundary("a=b"));
         assert_ne!(boundary("a=b"), boundary("a=c"));
     }

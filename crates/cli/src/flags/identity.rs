@@ -50,6 +50,10 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         data_urlencode: _,
         data_order: _,
         form: _,
+        form_string: _,
+        form_order: _,
+        hosts: _,
+        keep: _,
         time_cond: _,
         json: _,
         head: _,
@@ -120,6 +124,8 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         silent: _,
         verbose: _,
         help: _,
+        // What is in it.
+        config: _,
         // Without effect.
         parallel: _,
         location: _,

@@ -5,6 +5,8 @@
 //! that a command never validates a flag. No flag is silently ignored: one that is not built yet is refused with a
 //! message ([`unknown`]).
 
+mod file;
+mod short_help;
 pub(crate) mod plan;
 pub(crate) mod place;
 mod identity;
@@ -27,14 +29,17 @@ mod explain;
 mod slips;
 mod unknown;
 pub(crate) mod write_out;
+mod nearest;
 pub(crate) mod values;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::Error;
+use crate::terminal;
 
 /// A list of URLs in, one record a row out.
 #[derive(Debug, Parser)]
@@ -107,16 +112,54 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, 
     {
         return Err(Error::Usage(text));
     }
-    let words = with_command(words);
+    let mut words = with_command(words);
+    if let Some(text) = short_help::asked(&words) {
+        return Ok(Asked::Print(text.to_owned()));
+    }
     let text = |word: Option<&OsString>| word.and_then(|word| word.to_str()).unwrap_or_default().to_owned();
     let (command, last) = (text(words.first()), text(words.last()));
-    match read(std::iter::once(OsString::from("overlapped")).chain(words)) {
-        Ok(cli) => Ok(Asked::Run(cli)),
+    let settings = match settings(&words)? {
+        Some((settings, merged)) => {
+            words = merged;
+            Some(settings)
+        }
+        None => None,
+    };
+    match read(with_program(&words)) {
+        Ok(mut cli) => {
+            if let (Command::Fetch(flags), Some(settings)) = (&mut cli.command, settings) {
+                if let Some(exposed) = settings.exposed {
+                    terminal::say(format_args!("overlapped: warning: {exposed}"));
+                }
+                flags.hosts = settings.hosts;
+            }
+            Ok(Asked::Run(cli))
+        }
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Asked::Print(error.render().to_string()))
         }
-        Err(error) => Err(Error::Usage(explain::explain(&error, &command, &last))),
+        Err(error) => {
+            let message = explain::explain(&error, &command, &last);
+            Err(Error::Usage(settings.map_or_else(|| message.clone(), |file| file.placed(message.clone()))))
+        }
     }
+}
+
+fn with_program(words: &[OsString]) -> impl Iterator<Item = OsString> {
+    std::iter::once(OsString::from("overlapped")).chain(words.iter().cloned())
+}
+
+/// The settings of the file of `-K`, and the arguments with those of the file; `None`: no file is named, or the arguments are
+/// invalid by themselves.
+fn settings(words: &[OsString]) -> Result<Option<(file::Settings, Vec<OsString>)>, Error> {
+    let program = declaration();
+    let Ok(given) = program.clone().try_get_matches_from(with_program(words)) else { return Ok(None) };
+    let Some(given) = given.subcommand_matches("fetch") else { return Ok(None) };
+    let Some(path) = given.get_one::<PathBuf>("config") else { return Ok(None) };
+    let flags = program.find_subcommand("fetch").expect("there is the command fetch");
+    let settings = file::Settings::read(path, flags)?;
+    let merged = settings.merged(words, given, flags);
+    Ok(Some((settings, merged)))
 }
 
 /// As clap's `try_parse_from`, and records the order of the data flags, which are joined into one body.
@@ -125,6 +168,7 @@ fn read(words: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Command::Fetch(flags), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
         flags.data_order = data::order(given);
+        flags.form_order = form::order(given);
     }
     Ok(cli)
 }
@@ -142,7 +186,7 @@ fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
         }
         (Some("help"), None | Some("help")) => words = vec!["--help".into()],
         (Some("version"), None) => words = vec!["--version".into()],
-        (Some("-h" | "--help" | "-V" | "--version"), _) => {}
+        (Some("--help" | "-V" | "--version"), _) => {}
         // A possible name of a command. Others, such as `@list`, `-o`, `https://example.org` and `example.org`, are not.
         (Some(word), _) if !word.starts_with(['-', '@']) && !word.contains([':', '.', '/']) => {}
         (None | Some(_), _) => words.insert(0, "fetch".into()),
@@ -286,7 +330,12 @@ mod tests {
             "{overview}"
         );
         assert!(overview.contains("overlapped fetch --help"), "{overview}");
-        assert_eq!([text("--help"), text("-h")], [overview.clone(), overview]);
+        assert_eq!(text("--help"), overview);
+        let short = text("-h");
+        assert!(short.contains("--parallel-max") && short.contains("overlapped help"), "{short}");
+        for words in ["fetch -h", "http://a/ -h", "-o x.ndjson -h"] {
+            assert_eq!(text(words), short, "{words}");
+        }
         for command in slips::COMMANDS {
             let help = text(&format!("help {command}"));
             assert!(help.contains(&format!("Usage: overlapped {command}")), "{help}");

@@ -191,7 +191,7 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
         input,
         input_options: InputOptions {
             format,
-            columns: Options { url_column: flags.url_col.into(), ..Options::default() },
+            columns: Options { url_column: flags.url_col.into(), keep: flags.keep },
             skip: flags.skip,
             limit: flags.limit,
             shard: flags.shard,
@@ -253,6 +253,7 @@ fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Config, Error> 
         },
         max_redirects: if flags.no_location { 0 } else { flags.max_redirs },
         network: network(flags, needs)?,
+        hosts: std::mem::take(&mut flags.hosts),
         max_errors: if flags.fail_early { Some(MaxErrors::Rows(1)) } else { flags.max_errors },
         ordered: flags.ordered,
         window_rows: flags.window,

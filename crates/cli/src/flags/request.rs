@@ -110,8 +110,7 @@ fn body(flags: &Flags) -> Result<Option<Body>, Error> {
         }
         return Ok(of("application/json", Payload::of([json])?));
     }
-    if !flags.form.is_empty() {
-        let form = form::form(&flags.form)?;
+    if let Some(form) = form::form(flags)? {
         return Ok(of(&format!("multipart/form-data; boundary={}", form.boundary), form.body));
     }
     if flags.get {
@@ -151,7 +150,7 @@ fn method(flags: &Flags, has_body: bool) -> Result<Method, Error> {
 }
 
 /// The fields of every `-H`, those of `@FILE` in its place.
-fn header_fields(values: &[String]) -> Result<Vec<Header>, Error> {
+pub(super) fn header_fields(values: &[String]) -> Result<Vec<Header>, Error> {
     let mut fields = Vec::new();
     for value in values {
         let text = elsewhere("-H", value)?;

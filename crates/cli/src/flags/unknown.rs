@@ -3,13 +3,8 @@
 
 /// Flags and commands that are not built yet, and the feature that each belongs to.
 const NOT_BUILT: &[(&[&str], &str)] = &[
-    (&["-K", "--config"], "configuration files"),
     (&["-J", "--remote-header-name"], "names that a server chooses; -O and -o NAME are there"),
-    (
-        &["--form-string", "--form-escape"],
-        "other ways to write a part of a form; -F NAME=TEXT and -F 'NAME=<FILE' are there",
-    ),
-    (&["--keep"], "choosing columns to keep"),
+    (&["--form-escape"], "names in a form are percent-encoded, as browsers do"),
 ];
 
 /// What other programs call a flag, and what it is called here.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use overlapped_fetch::HostPort;
 use overlapped_proto::address::Network;
+use overlapped_proto::input::Keep;
 use overlapped_proto::job::Shard;
 use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
@@ -165,6 +166,18 @@ pub(crate) fn split(text: &str) -> Result<(Box<str>, u32), &'static str> {
     let host =
         url.host_str().filter(|_| url.port().is_none() && url.path() == "/" && url.username().is_empty());
     host.map(|host| (host.into(), parts)).ok_or(WANTED)
+}
+
+/// Which columns of a list are kept: `all`, `none`, or names with commas.
+pub(crate) fn keep(text: &str) -> Result<Keep, &'static str> {
+    match text {
+        "all" => Ok(Keep::All),
+        "none" => Ok(Keep::None),
+        names if names.split(',').any(|name| name.trim().is_empty()) => {
+            Err("it is all, none, or names of columns with commas: id,title")
+        }
+        names => Ok(Keep::Columns(names.split(',').map(|name| name.trim().into()).collect())),
+    }
 }
 
 /// User name and password, or the source of both, which is resolved when files are read.

@@ -3,9 +3,13 @@
 use std::fmt::Write as _;
 
 use overlapped_proto::record::column::Fields;
-use overlapped_proto::record::{HttpVersion, Record, ndjson};
+use overlapped_proto::record::{HttpVersion, Record, header_text, ndjson};
 use overlapped_proto::sanitize::redact;
 use overlapped_proto::time::Nanos;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::nearest::nearest;
 
 /// A parsed format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +21,66 @@ enum Piece {
     Variable(Variable),
     /// `%header{name}`: the first value of a header field; the name is in lower case.
     Header(String),
+    /// `%{url.host}`: a part of the row's URL, and `%{urle.host}`: of that of its last request.
+    Part(Whose, Part),
+    /// `%{onerror}`: what follows is printed for failed rows alone.
+    OnError,
 }
+
+/// The URL that a part is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Given,
+    Effective,
+}
+
+/// A part of a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Scheme,
+    Host,
+    Port,
+    Path,
+    Query,
+    Fragment,
+}
+
+const PARTS: [(&str, Part); 6] = [
+    ("scheme", Part::Scheme),
+    ("host", Part::Host),
+    ("port", Part::Port),
+    ("path", Part::Path),
+    ("query", Part::Query),
+    ("fragment", Part::Fragment),
+];
+
+/// Variables that curl has and this program does not.
+const OF_CURL: [&str; 24] = [
+    "certs",
+    "conn_id",
+    "filename_effective",
+    "ftp_entry_path",
+    "http_connect",
+    "local_ip",
+    "local_port",
+    "num_certs",
+    "output",
+    "proxy_ssl_verify_result",
+    "proxy_used",
+    "referer",
+    "size_header",
+    "size_request",
+    "size_upload",
+    "speed_upload",
+    "ssl_verify_result",
+    "stderr",
+    "stdout",
+    "time",
+    "time_queue",
+    "tls_earlydata",
+    "url.user",
+    "url.password",
+];
 
 macro_rules! variables {
     ($($variant:ident = $($name:literal)|+;)+) => {
@@ -49,6 +112,8 @@ variables! {
     Method = "method";
     Connects = "num_connects";
     Headers = "num_headers";
+    HeaderJson = "header_json";
+    RedirectUrl = "redirect_url";
     Redirects = "num_redirects";
     Retries = "num_retries";
     RemoteIp = "remote_ip";
@@ -59,12 +124,14 @@ variables! {
     TimeConnect = "time_connect";
     TimeTls = "time_appconnect";
     TimeDns = "time_namelookup";
+    TimePretransfer = "time_pretransfer";
+    TimePosttransfer = "time_posttransfer";
     TimeRedirect = "time_redirect";
     TimeFirstByte = "time_starttransfer";
     TimeTotal = "time_total";
     Url = "url";
     UrlEffective = "url_effective";
-    UrlNumber = "urlnum";
+    UrlNumber = "urlnum" | "xfer_id";
 }
 
 impl WriteOut {
@@ -86,7 +153,7 @@ impl WriteOut {
             }
             let braced = |start: &str| rest.strip_prefix(start).and_then(|behind| behind.split_once('}'));
             let (piece, behind) = match (braced("%{"), braced("%header{")) {
-                (Some((name, behind)), _) => (Piece::Variable(known(name)?), behind),
+                (Some((name, behind)), _) => (known(name)?, behind),
                 (None, Some((name, behind))) => (Piece::Header(name.to_ascii_lowercase()), behind),
                 (None, None) => {
                     plain.push(c);
@@ -112,6 +179,15 @@ impl WriteOut {
                     out.extend_from_slice(record.headers.first(name).unwrap_or_default());
                 }
                 Piece::Variable(Variable::Json) => push_json(record, &mut out),
+                Piece::OnError if record.ok => break,
+                Piece::OnError => {}
+                Piece::Part(whose, part) => {
+                    let url = match whose {
+                        Whose::Given => &record.url,
+                        Whose::Effective => record.final_url.as_deref().unwrap_or(&record.url),
+                    };
+                    out.extend_from_slice(part.of(&redact(url)).as_bytes());
+                }
                 Piece::Variable(variable) => out.extend_from_slice(value(*variable, record).as_bytes()),
             }
         }
@@ -119,11 +195,68 @@ impl WriteOut {
     }
 }
 
-fn known(name: &str) -> Result<Variable, String> {
-    Variable::named(name).ok_or_else(|| {
-        let known = Variable::NAMES.join(", ");
-        format!("there is no %{{{name}}} here; there are {known}, and %header{{NAME}}")
-    })
+impl Part {
+    fn of(self, url: &str) -> String {
+        let Ok(url) = Url::parse(url) else { return String::new() };
+        match self {
+            Self::Scheme => url.scheme().to_owned(),
+            Self::Host => url.host_str().unwrap_or_default().to_owned(),
+            Self::Port => url.port_or_known_default().map_or_else(String::new, |port| port.to_string()),
+            Self::Path => url.path().to_owned(),
+            Self::Query => url.query().unwrap_or_default().to_owned(),
+            Self::Fragment => url.fragment().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+fn known(name: &str) -> Result<Piece, String> {
+    if name == "onerror" {
+        return Ok(Piece::OnError);
+    }
+    if let Some(variable) = Variable::named(name) {
+        return Ok(Piece::Variable(variable));
+    }
+    let part = |name: &str| PARTS.iter().find(|(known, _)| *known == name).map(|(_, part)| *part);
+    let prefixes = [("url.", Whose::Given), ("urle.", Whose::Effective)];
+    let mut parts =
+        prefixes.iter().filter_map(|(prefix, whose)| Some((*whose, part(name.strip_prefix(prefix)?)?)));
+    if let Some((whose, part)) = parts.next() {
+        return Ok(Piece::Part(whose, part));
+    }
+    let names = Variable::NAMES.iter().copied();
+    let told = match nearest(name, names.clone().chain(["onerror"])) {
+        Some(meant) if !OF_CURL.contains(&name) => format!("; perhaps %{{{meant}}} is meant"),
+        Some(_) | None => String::new(),
+    };
+    let curl = if OF_CURL.contains(&name) { ", unlike in curl" } else { "" };
+    let known = names.collect::<Vec<_>>().join(", ");
+    Err(format!(
+        "there is no %{{{name}}} here{curl}{told}; there are {known}, onerror, url.PART and urle.PART (scheme, host, port, \
+         path, query, fragment), and %header{{NAME}}"
+    ))
+}
+
+/// The header fields as curl writes them: each name once, in lower case, with all its values.
+fn header_json(record: &Record) -> String {
+    let mut fields: Vec<(String, Vec<Value>)> = Vec::new();
+    for (name, value) in record.headers.iter() {
+        let value = Value::from(header_text(value));
+        match fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            Some((_, values)) => values.push(value),
+            None => fields.push((name.to_ascii_lowercase(), vec![value])),
+        }
+    }
+    let fields: Map<String, Value> = fields.into_iter().map(|(name, values)| (name, values.into())).collect();
+    Value::Object(fields).to_string()
+}
+
+/// Where a redirect that was not followed leads.
+fn redirect_url(record: &Record, effective: &str) -> String {
+    let is_redirect = matches!(record.status, Some(301 | 302 | 303 | 307 | 308));
+    let location = record.headers.first("location").filter(|_| is_redirect);
+    let location = location.and_then(|location| std::str::from_utf8(location).ok());
+    let url = Url::parse(effective).ok().zip(location).and_then(|(base, location)| base.join(location).ok());
+    url.map_or_else(String::new, |url| redact(url.as_str()).into_owned())
 }
 
 /// The record as `-o -` writes it, without its body and its line end.
@@ -156,6 +289,8 @@ fn value(variable: Variable, record: &Record) -> String {
         Variable::Method => record.method.as_str().to_owned(),
         Variable::Connects => u8::from(record.connection.reused == Some(false)).to_string(),
         Variable::Headers => record.headers.iter().count().to_string(),
+        Variable::HeaderJson => header_json(record),
+        Variable::RedirectUrl => redirect_url(record, effective),
         Variable::Redirects => record.chain.len().to_string(),
         Variable::Retries => {
             let first = record.chain.len() + 1;
@@ -174,6 +309,8 @@ fn value(variable: Variable, record: &Record) -> String {
         Variable::TimeConnect => seconds(connect),
         Variable::TimeTls => seconds(tls.unwrap_or_default()),
         Variable::TimeDns => seconds(dns),
+        Variable::TimePretransfer => seconds(tls.unwrap_or(connect)),
+        Variable::TimePosttransfer => seconds(tls.unwrap_or(connect) + timing.send.unwrap_or_default()),
         Variable::TimeRedirect => seconds(redirects),
         Variable::TimeFirstByte => seconds(first_byte),
         Variable::TimeTotal => seconds(total),
@@ -216,13 +353,30 @@ mod tests {
                 .unwrap()
                 .contains("secret")
         );
+        check("%{url.host}:%{url.port}%{url.path}?%{urle.query} %{urle.scheme}", "a:443/b? https");
+        check("%{header_json}%{redirect_url}", "{\"x-a\":[\"1\"]}");
+        check("a%{onerror}b", "ab");
+        record.headers.push("location", b"/c?x");
+        record.headers.push("X-A", b"2");
+        (record.status, record.ok) = (Some(302), true);
+        let check = |format: &str, expected: &str| {
+            let rendered = WriteOut::parse(format).unwrap().render(&record);
+            assert_eq!(String::from_utf8(rendered).unwrap(), expected, "{format}");
+        };
+        check("%{redirect_url} %{xfer_id}", "https://a/c?x 3");
+        check("a%{onerror}b%{url}", "a");
+        check("%{header_json}", "{\"x-a\":[\"1\",\"2\"],\"location\":[\"/c?x\"]}");
+        check("%{time_pretransfer} %{time_posttransfer}", "0.000000 0.000000");
         let json = WriteOut::parse("%{json}").unwrap().render(&record);
-        assert_eq!(serde_json::from_slice::<serde_json::Value>(&json).unwrap()["status"], 204);
+        assert_eq!(serde_json::from_slice::<Value>(&json).unwrap()["status"], 302);
     }
 
     #[test]
     fn names_that_are_not_known_are_refused_with_those_that_are() {
         let refused = WriteOut::parse("%{certs}").unwrap_err();
-        assert!(refused.contains("%{certs}") && refused.contains("time_total"), "{refused}");
+        assert!(refused.contains("%{certs} here, unlike in curl; there are content_type"), "{refused}");
+        let refused = WriteOut::parse("%{http_cod}").unwrap_err();
+        assert!(refused.contains("perhaps %{http_code} is meant") && !refused.contains("curl"), "{refused}");
+        assert!(WriteOut::parse("%{url.user}").is_err() && WriteOut::parse("%{url.}").is_err());
     }
 }

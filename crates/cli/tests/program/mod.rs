@@ -18,7 +18,7 @@ pub(crate) fn command(words: &[&str]) -> Command {
 
 /// Without the variables that would change what it does.
 fn without_environment(command: &mut Command) {
-    command.env_remove("COLUMNS").env_remove("NO_COLOR");
+    command.env_remove("COLUMNS").env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(name).env_remove(name.to_ascii_uppercase());
     }

@@ -110,8 +110,10 @@ pub(super) fn secret_in_value(name: &str, value: &str) -> Vec<Range<usize>> {
 }
 
 fn is_secret_flag(name: &str) -> bool {
-    matches!(name, "user" | "proxy-user" | "header" | "oauth2-bearer" | "cookie" | "json" | "form")
-        || name.starts_with("data")
+    matches!(
+        name,
+        "user" | "proxy-user" | "header" | "oauth2-bearer" | "cookie" | "json" | "form" | "form-string"
+    ) || name.starts_with("data")
 }
 
 fn harmless_url(word: &str) -> String {
