@@ -426,3 +426,50 @@ fn only_a_file_of_one_url_is_continued() {
         assert!(ran.stderr.contains("-C - is for the file of one URL"), "{}", ran.stderr);
     }
 }
+
+/// What `-OJ` leaves in a directory, and how it ends.
+fn named_by_server(disposition: &str, before: &[(&str, &str)], more: &[&str]) -> (Option<i32>, Vec<String>) {
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Disposition: {disposition}\r\nContent-Length: 3\r\n\r\nnew");
+    let server = Server::builder().route("/d/", Script::new().send(head)).start();
+    let directory = Directory::new();
+    before.iter().for_each(|(name, text)| drop(directory.write(name, text)));
+    let url = server.url("/d/");
+    let output = command(&[&["-OJ", &url], more].concat()).current_dir(directory.path("")).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.lines().count() <= 1, "{told}");
+    let files = directory.names().into_iter().map(|name| format!("{name}={}", directory.read(&name)));
+    (output.status.code(), files.collect())
+}
+
+#[test]
+fn a_server_may_name_the_file_if_that_is_asked_for() {
+    let check = |disposition: &str, expected: &str| {
+        let found = named_by_server(disposition, &[], &[]);
+        assert_eq!(found, (Some(0), vec![format!("{expected}=new")]), "{disposition}");
+    };
+    check("attachment; filename=\"a b.pdf\"", "a b.pdf");
+    check("attachment; filename*=UTF-8''%e2%82%ac.pdf", "\u{20ac}.pdf");
+    check("inline", "download");
+    // Nothing outside of the directory, and nothing hidden.
+    for name in ["../../x.pdf", "/etc/x.pdf", "..\\\\x.pdf", "C:\\\\a\\\\x.pdf", "x.pdf/"] {
+        check(&format!("attachment; filename=\"{name}\""), "x.pdf");
+    }
+    for name in [".bashrc", "..", ".", "/", "a\u{1b}b"] {
+        let (code, files) = named_by_server(&format!("attachment; filename=\"{name}\""), &[], &[]);
+        let sound = |name: &String| !name.starts_with('.') && !name.contains(char::is_control);
+        assert!(
+            files.len() == 1 - usize::from(code != Some(0)) && files.iter().all(sound),
+            "{name}: {code:?} {files:?}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_a_server_chooses_replaces_no_file() {
+    let (name, before) = ("attachment; filename=x.pdf", [("x.pdf", "old")]);
+    assert_eq!(named_by_server(name, &before, &[]), (Some(3), vec!["x.pdf=old".to_owned()]));
+    assert_eq!(named_by_server(name, &before, &["--overwrite"]), (Some(0), vec!["x.pdf=new".to_owned()]));
+    run(&["-J", "http://127.0.0.1:9/a"]).check_refused(2, "-O");
+    run(&["-OJ", "--summary", "s.json", "http://127.0.0.1:9/a"]).check_refused(2, "cannot be used with");
+}

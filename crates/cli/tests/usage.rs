@@ -47,7 +47,6 @@ fn flags_that_are_wrong_are_refused() {
         (&["-o", "page.html", "-o", "out.ndjson", url], "-o NAME"),
         (&["-O", "-o", "page.html", "http://127.0.0.1:9/a"], "twice"),
         (&["-O", "@list"], "-O"),
-        (&["-J", url], "not built yet"),
         (&["-T", "f", "-d", "a", url], "cannot be used with"),
         (&["-o", "-", "-o", "-", url], "twice"),
         (&["--name", "{row}", url], "-o DIR/"),

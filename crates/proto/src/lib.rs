@@ -17,6 +17,7 @@ pub mod spill;
 pub mod input;
 pub mod glob;
 pub mod filename;
+pub mod disposition;
 pub mod schedule;
 pub mod keepalive;
 pub mod hsts;

@@ -52,6 +52,9 @@ pub(crate) struct Flags {
     /// Write the body of one URL to a file named as the end of its path.
     #[arg(short = 'O', long)]
     pub(crate) remote_name: bool,
+    /// With -O: named as the server says, unless there is such a file.
+    #[arg(short = 'J', long, conflicts_with_all = ["summary", "waterfall", "report", "dump_header", "cookie_jar", "continue_at"])]
+    pub(crate) remote_header_name: bool,
     /// Write the head before the body of one URL.
     #[arg(short = 'i', long)]
     pub(crate) include: bool,

@@ -30,6 +30,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         warc_max_size: _,
         // The response to one URL, which is not resumed.
         remote_name: _,
+        remote_header_name: _,
         include: _,
         dump_header: _,
         // Settings of the engine, which has its own identity.

@@ -87,6 +87,8 @@ pub(crate) struct One {
     pub(crate) unless_failed: bool,
     /// A person sees how far it is.
     pub(crate) bar: bool,
+    /// `-J`: the server may name the file.
+    pub(crate) named_by: Option<NamedBy>,
     /// `-C -`.
     pub(crate) continued: Option<Continued>,
 }
@@ -97,6 +99,15 @@ pub(crate) struct Continued {
     pub(crate) url: String,
     /// What an earlier run has left of it.
     pub(crate) left: Option<Left>,
+}
+
+/// What the name that a server chooses means for a file that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NamedBy {
+    /// It is kept, and the row fails.
+    ServerKeeping,
+    /// It is replaced.
+    ServerReplacing,
 }
 
 /// Where the body of one URL goes.
@@ -343,6 +354,9 @@ fn identity_of(flags: &Flags) -> Result<Option<Identity>, Error> {
 }
 
 fn sinks(flags: &mut Flags, url: Option<&str>) -> Result<Sinks, Error> {
+    if flags.remote_header_name && !flags.remote_name {
+        return Err(Error::Usage("-J names the file of -O: give both, -OJ".to_owned()));
+    }
     let one = one(flags, url)?;
     let write_out = match &flags.write_out {
         Some(text) => Some(WriteOut::parse(text).map_err(|error| Error::Usage(format!("-w: {error}")))?),
@@ -470,7 +484,7 @@ fn one(flags: &mut Flags, url: Option<&str>) -> Result<Option<One>, Error> {
         };
     };
     if flags.remote_name {
-        names.push(remote_name(url)?);
+        names.push(remote_name(url, flags.remote_header_name)?);
     }
     let target = match names.as_slice() {
         [] if !terminal::stdout_is_seen() || printed => Target::Stdout,
@@ -499,6 +513,10 @@ fn one(flags: &mut Flags, url: Option<&str>) -> Result<Option<One>, Error> {
         include: flags.include || flags.head,
         dump_header: flags.dump_header.take(),
         unless_failed: flags.fail.is_some(),
+        named_by: flags.remote_header_name.then_some(match flags.overwrite {
+            true => NamedBy::ServerReplacing,
+            false => NamedBy::ServerKeeping,
+        }),
         continued,
     }))
 }
@@ -515,10 +533,13 @@ fn name_upload(sources: &mut [Source], file: Option<&str>) {
     }
 }
 
-/// The last part of the URL's path, as curl's `-O` has it.
-fn remote_name(url: &str) -> Result<PathBuf, Error> {
+/// The last part of the URL's path, as curl's `-O` has it; if there is none, a name for what the server does not name.
+fn remote_name(url: &str, may_be_named: bool) -> Result<PathBuf, Error> {
     let parsed = parse_url(url).map_err(|failure| Error::Usage(failure.message.into_string()))?;
     let name = parsed.path().rsplit('/').next().unwrap_or_default();
+    if name.is_empty() && may_be_named {
+        return Ok("download".into());
+    }
     if name.is_empty() {
         return Err(Error::Usage(
             "-O: the URL ends with no name of a file; give one with -o NAME".to_owned(),

@@ -3,7 +3,6 @@
 
 /// Flags and commands that are not built yet, and the feature that each belongs to.
 const NOT_BUILT: &[(&[&str], &str)] = &[
-    (&["-J", "--remote-header-name"], "names that a server chooses; -O and -o NAME are there"),
     (&["--form-escape"], "names in a form are percent-encoded, as browsers do"),
 ];
 

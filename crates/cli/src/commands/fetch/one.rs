@@ -2,17 +2,19 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use overlapped_fetch::{Begun, PartFile, Receiver, Sink, WholeFile};
+use overlapped_proto::disposition::filename;
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::filename::safe_path;
 use overlapped_proto::header;
 use overlapped_proto::record::{Body, Headers, HttpVersion, Record};
 
 use super::sinks::head_text;
-use crate::flags::plan::{Continued, One as Plan, Target};
+use crate::flags::plan::{Continued, NamedBy, One as Plan, Target};
 use crate::report::MODE;
 use crate::terminal;
 
@@ -68,6 +70,7 @@ impl Receiver for One {
     fn begin(&mut self, head: &Begun) -> io::Result<()> {
         let mut state = self.lock();
         let text = head_text(head.version, head.status, &head.headers);
+        state.name(&head.headers)?;
         state.dump(&text)?;
         state.begin(&text, head.bytes, Some(head))
     }
@@ -122,6 +125,7 @@ impl State {
         if is_left_out || is_broken(record) || status == NOT_MODIFIED {
             return Ok(false);
         }
+        self.name(&record.headers)?;
         self.begin(&text, None, None)?;
         match &record.body {
             Body::None => {}
@@ -140,6 +144,24 @@ impl State {
                 n => self.write(block.get(..n).unwrap_or_default())?,
             }
         }
+    }
+
+    /// `-J`: takes the name that the server gives, if it gives one. It is one that a row's file may have: no path, and not
+    /// hidden.
+    fn name(&mut self, headers: &Headers) -> io::Result<()> {
+        let Some(named_by) = self.plan.named_by.take() else { return Ok(()) };
+        let Some(name) = headers.first("content-disposition").and_then(filename) else { return Ok(()) };
+        let name = name.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or_default();
+        let path = PathBuf::from(safe_path(name, 0));
+        if named_by == NamedBy::ServerKeeping && path.symlink_metadata().is_ok() {
+            let what = format!(
+                "the server has named the file {}, which is there: --overwrite replaces it, -o NAME names another",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
+        self.plan.target = Target::File(path);
+        Ok(())
     }
 
     /// `-D`.
