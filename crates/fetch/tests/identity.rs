@@ -8,7 +8,9 @@ mod support;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use overlapped_fetch::{Bulk, Client, Config, Identity, Netrc, Network, Request, Tls, TlsConfig, blocking};
+use overlapped_fetch::{
+    Bulk, Client, Config, HostConfig, Identity, Netrc, Network, Request, Tls, TlsConfig, blocking,
+};
 use overlapped_testkit::{Certificate, Script, Server};
 use support::{config, error, fetch, fetch_one, one_by_one, text};
 
@@ -213,4 +215,22 @@ fn connections_are_made_from_a_local_address() {
     assert_eq!(server.seen()[0].peer.ip().to_string(), "127.0.0.9");
     assert_eq!(error(&fetch_one(from("::1"), server.url("/ok"))), "dns.not_found");
     assert!(Bulk::new(from("no such interface")).err().unwrap().to_string().contains("no interface"));
+}
+
+#[test]
+fn a_host_has_one_section_and_a_client_has_none() {
+    let with = |names: &[&str]| Config {
+        hosts: names
+            .iter()
+            .map(|name| HostConfig { name: (*name).to_owned(), ..HostConfig::default() })
+            .collect(),
+        ..config()
+    };
+    assert!(Bulk::new(with(&["a.test", "127.0.0.1", "[::1]", "xn--bcher-kva.example"])).is_ok());
+    for wrong in [&["A.test"][..], &["a.test:80"], &["a b"], &[""], &["::1"], &["a.test", "b.test", "a.test"]]
+    {
+        let error = Bulk::new(with(wrong)).err().unwrap();
+        assert!(error.to_string().contains("hosts: "), "{wrong:?}: {error}");
+    }
+    assert!(Client::new(with(&["a.test"])).err().unwrap().to_string().contains("is for lists"));
 }
