@@ -118,7 +118,7 @@ fn a_credential_that_others_can_read_is_warned_of() {
     check("user = 'me:canary'", 0o600, None);
     check("user = '$HOME:x'\nheader = 'Accept: a/b'", 0o644, Some(1));
     check("header = ['Accept: a/b', 'X-Key: canary']", 0o640, Some(1));
-    check("header = '@/dev/null'", 0o644, None);
+    check("header = ['@/dev/null', 'X-Key:', 'Accept-Language: de']", 0o644, None);
     check("[host.\"a.test\"]\nrate = '1/s'\noauth2-bearer = 'canary'", 0o644, Some(3));
     check("[host.\"a.test\"]\nproxy = 'http://me:canary@127.0.0.1:9'", 0o644, Some(2));
 }

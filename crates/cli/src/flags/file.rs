@@ -295,8 +295,8 @@ fn is_secret(flag: &str, value: &str) -> bool {
         "cookie" => value.contains('='),
         "proxy" => value.contains('@'),
         "header" => {
-            let name = value.split_once(':').map_or(value, |(name, _)| name);
-            !redirect::harmless(&name.trim().to_ascii_lowercase())
+            let field = value.split_once(':').filter(|(_, value)| !value.trim().is_empty());
+            field.is_some_and(|(name, _)| !redirect::harmless(&name.trim().to_ascii_lowercase()))
         }
         _ => false,
     };
