@@ -237,6 +237,49 @@ fn a_domain_and_a_split_host() {
     assert!(homes(&[], "c").0 > 4);
 }
 
+/// A name that was mistyped is not told as one that must be fetched in a special way.
+#[test]
+fn a_split_of_a_host_that_no_row_has_is_told() {
+    let directory = Directory::new();
+    let list = directory.write("urls.txt", urls(100).join("\n"));
+    let ran = run(&["shard", &list, "-n", "4", "-o", &directory.path("a"), "--split-host", "none.test=2"]);
+    ran.check_code(0);
+    assert!(ran.stderr.contains("--split-host none.test was not needed"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("is in 2 shards"), "{}", ran.stderr);
+    let out = directory.path("b");
+    let twice = ["--split-host", "a.test=2", "--split-host", "A.test=3"];
+    run(&[&["shard", &list, "-n", "4", "-o", &out], &twice[..]].concat())
+        .check_refused(2, "is to be split twice");
+    let twice = ["--split-host", "a.b.test=2", "--split-host", "c.b.test=3", "--politeness-key", "domain"];
+    run(&[&["shard", &list, "-n", "4", "-o", &out], &twice[..]].concat())
+        .check_refused(2, "is to be split twice");
+    assert!(!Path::new(&out).exists());
+}
+
+/// Of several splits into one directory one wins, and the others are told; its shards are those of its plan.
+#[test]
+fn two_splits_at_once_leave_the_shards_of_one_plan() {
+    let directory = Directory::new();
+    let lists = ["a", "b"].map(|host| {
+        let lines: String = (0..40).map(|row| format!("http://{host}{row}.test/\n")).collect();
+        directory.write(&format!("{host}.txt"), lines)
+    });
+    for round in 0..12 {
+        let out = directory.path(&format!("out{round}"));
+        let start = |list: &String| {
+            let words = ["shard", list, "-n", "3", "-o", &out];
+            command(&words).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let mut runs: Vec<_> = lists.iter().cycle().take(6).map(start).collect();
+        let codes: Vec<_> = runs.iter_mut().map(|run| run.wait().unwrap().code()).collect();
+        assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
+        assert!(codes.iter().all(|code| matches!(code, Some(0 | 2))), "{codes:?}");
+        let urls: BTreeSet<_> = (0..3).flat_map(|shard| rows(shard_path(&out, shard))).collect();
+        assert_eq!(urls.len(), 40);
+        assert!(!Path::new(&out).join(".unfinished").exists());
+    }
+}
+
 #[test]
 fn the_same_list_gives_the_same_bytes() {
     let directory = Directory::new();

@@ -85,6 +85,12 @@ impl Partition {
         split.rows += 1;
         (shard + part) % self.of
     }
+
+    /// How many rows each key had that is spread, in the order in which they were given.
+    #[must_use]
+    pub fn split_rows(&self) -> Vec<u64> {
+        self.splits.iter().map(|split| split.rows).collect()
+    }
 }
 
 /// The order in which rows stand that have these keys: each key's rows in their order, spread evenly over all. So a host

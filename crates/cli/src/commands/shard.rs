@@ -56,7 +56,14 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
             bytes(done.largest_bytes as f64)
         ));
     }
-    for (name, parts) in &settings.splits {
+    for ((name, parts), rows) in settings.splits.iter().zip(&done.split_rows) {
+        if *rows == 0 {
+            terminal::say(format_args!(
+                "overlapped: --split-host {} was not needed: no row of this list is of it",
+                escape(name)
+            ));
+            continue;
+        }
         terminal::say(format_args!(
             "overlapped: {} is in {}: fetch each with its share of the limits of a host, as in --parallel-max-host {} \
              instead of 6",

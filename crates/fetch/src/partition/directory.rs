@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::PLAN;
@@ -25,15 +26,17 @@ impl Directory {
         fs::create_dir_all(path).map_err(failed)?;
         let (plan, marker) = (path.join(PLAN), path.join(UNFINISHED));
         let tried = marker.symlink_metadata().is_ok();
-        let has_plan = plan.symlink_metadata().is_ok();
-        if has_plan && !overwrite {
-            return Err(Error::config(format!(
+        let has_plan = || plan.symlink_metadata().is_ok();
+        let taken = || {
+            Error::config(format!(
                 "{} has the shards of a list already: --overwrite replaces them",
                 path.display()
-            )));
+            ))
+        };
+        if has_plan() && !overwrite {
+            return Err(taken());
         }
-        let old = shards(path).map_err(failed)?;
-        if !(tried || has_plan || old.is_empty()) {
+        if !(tried || has_plan() || shards(path).map_err(failed)?.is_empty()) {
             return Err(Error::config(format!(
                 "{} has files that are named as shards, without {PLAN}: give another directory",
                 path.display()
@@ -41,9 +44,17 @@ impl Directory {
         }
         let marked =
             OpenOptions::new().write(true).create(true).truncate(false).open(&marker).map_err(failed)?;
-        if !try_lock(&marked).map_err(failed)? {
+        // One that has just ended has removed the marker that was opened here.
+        if !(try_lock(&marked).map_err(failed)? && is_at(&marked, &marker)) {
             return Err(Error::state(format!("another process writes shards into {}", path.display())));
         }
+        // It may have ended before the marker was opened. What is there is looked at again, now that nobody else writes.
+        let has_plan = has_plan();
+        if has_plan && !overwrite {
+            fs::remove_file(&marker).map_err(failed)?;
+            return Err(taken());
+        }
+        let old = shards(path).map_err(failed)?;
         let removed = sync(path).and_then(|()| {
             if has_plan {
                 fs::remove_file(&plan)?;
@@ -73,6 +84,12 @@ impl Directory {
         };
         write().map_err(|error| Error::output_path(&self.path, error))
     }
+}
+
+/// True if `path` is the name of this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(file), Ok(found)) = (file.metadata(), path.symlink_metadata()) else { return false };
+    (file.dev(), file.ino()) == (found.dev(), found.ino())
 }
 
 /// The shards in a directory, also those whose names are not final yet, and a plan that is not.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::Plan;
 use super::directory::{remove_unfinished, sync};
+use super::{Label, Plan};
 use crate::error::Error;
 use crate::fs::WholeFile;
 use crate::sha256::sha256_of;
@@ -35,7 +35,7 @@ impl Shard {
     ///
     /// # Errors
     ///
-    /// There is no plan, or none with this shard.
+    /// There is no plan, or none with this shard; the file says that it is another one.
     ///
     /// # Blocking
     ///
@@ -54,6 +54,15 @@ impl Shard {
             )));
         };
         let plan = Plan::read(&beside)?;
+        let own = Label::read(path)?;
+        if own.as_ref().is_none_or(|own| own.shard != number || own.plan != plan.fingerprint) {
+            return Err(Error::config(format!(
+                "{} is not shard {number} of {}: it was written by something else, or belongs to another plan or number; \
+                 put the shard back, or split the list again",
+                path.display(),
+                beside.display()
+            )));
+        }
         let rows = plan.by_shard.get(number as usize).copied().ok_or_else(|| {
             Error::config(format!(
                 "{} is not one of the {} of {}",
@@ -164,6 +173,8 @@ impl Manifest {
         });
         let folder = folder_of(path);
         let write = || {
+            // What was found of the directory was found without this one.
+            remove(&folder.join(SUCCESS))?;
             // The names of the outputs are durable before that of the manifest.
             sync(folder)?;
             remove_unfinished(path, folder)?;
@@ -174,7 +185,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Withdraws a manifest, before its outputs are changed.
+    /// Withdraws a manifest, before its outputs are changed, and [`SUCCESS`] with it.
     ///
     /// # Errors
     ///
@@ -184,11 +195,18 @@ impl Manifest {
     ///
     /// On the disk.
     pub fn withdraw(path: &Path) -> Result<(), Error> {
-        let remove = || match fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.and_then(|()| sync(folder_of(path))),
+        let folder = folder_of(path);
+        if !folder.exists() {
+            return Ok(());
+        }
+        let withdraw = || {
+            // It says more than the manifest, and goes first.
+            remove(&folder.join(SUCCESS))?;
+            sync(folder)?;
+            remove(path)?;
+            sync(folder)
         };
-        remove().map_err(|error| Error::output_path(path, error))
+        withdraw().map_err(|error| Error::output_path(path, error))
     }
 
     /// What is wrong with the outputs, if anything is: they are not there, or do not have their length, or their content.
@@ -299,13 +317,18 @@ pub fn verify(directory: &Path, plan: &Path) -> Result<Verified, Error> {
     let success = directory.join(SUCCESS);
     let mark = || match verified.is_whole() {
         true => replace(&success, b"").and_then(|()| sync(directory)),
-        false => match fs::remove_file(&success) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        },
+        false => remove(&success),
     };
     mark().map_err(|error| Error::output_path(&success, error))?;
     Ok(verified)
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {

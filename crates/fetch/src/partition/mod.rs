@@ -9,6 +9,7 @@ mod manifest;
 mod write;
 mod read;
 mod directory;
+mod label;
 mod columns;
 mod spool;
 
@@ -23,6 +24,7 @@ use serde_json::{Map, Value, json};
 pub use self::manifest::{Manifest, ManifestOutput, SUCCESS, Shard, Verified, verify};
 
 use self::directory::Directory;
+use self::label::Label;
 use self::read::List;
 use self::write::Writer;
 use crate::engine::feed::{Input, InputOptions};
@@ -56,6 +58,8 @@ pub struct Partitioned {
     pub bad: u64,
     /// Rows by shard.
     pub by_shard: Vec<u64>,
+    /// Rows of each host, or domain, that was to be spread, in the order of the settings.
+    pub split_rows: Vec<u64>,
     /// Bytes of the largest file.
     pub largest_bytes: u64,
     /// The SHA-256 of `plan.json`.
@@ -109,12 +113,17 @@ pub fn partition(
     if !(1..=SHARDS_MAX).contains(&settings.shards) {
         return Err(Error::config(format!("a list is split into 1 to {SHARDS_MAX} shards")));
     }
+    for (place, (name, _)) in settings.splits.iter().enumerate() {
+        let key = settings.key.of(name);
+        if settings.splits.iter().take(place).any(|(other, _)| settings.key.of(other) == key) {
+            return Err(Error::config(format!("{key} is to be split twice: give it one number of shards")));
+        }
+    }
     let list = List::open(input, options)?;
     let directory = Directory::begin(directory, settings.overwrite)?;
     let read = list.read(settings, directory.path())?;
     let (rows, bad, by_shard, input) = (read.rows, read.bad, read.by_shard.clone(), read.listed);
-    let writer = Arc::new(Writer::new(read, directory.path()));
-    let largest_bytes = write_all(&writer, settings)?;
+    let split_rows = read.split_rows.clone();
     let split: Map<String, Value> =
         settings.splits.iter().map(|(name, parts)| (name.to_string(), (*parts).into())).collect();
     let plan = json!({
@@ -130,8 +139,11 @@ pub fn partition(
         "rows_by_shard": by_shard,
     });
     let plan = format!("{plan}\n");
+    let fingerprint = sha256_hex(plan.as_bytes());
+    let writer = Arc::new(Writer::new(read, directory.path(), &fingerprint));
+    let largest_bytes = write_all(&writer, settings)?;
     directory.commit(plan.as_bytes())?;
-    Ok(Partitioned { rows, bad, by_shard, largest_bytes, fingerprint: sha256_hex(plan.as_bytes()) })
+    Ok(Partitioned { rows, bad, by_shard, split_rows, largest_bytes, fingerprint })
 }
 
 /// Returns the length of the largest file.

@@ -39,6 +39,8 @@ pub(super) struct ListRead {
     pub(super) rows: u64,
     pub(super) bad: u64,
     pub(super) by_shard: Vec<u64>,
+    /// Rows of the hosts that are spread.
+    pub(super) split_rows: Vec<u64>,
     /// The length and the hash of its content: of a packed list, of what is packed; of a table, of its rows as lines.
     pub(super) listed: Listed,
 }
@@ -127,9 +129,9 @@ impl List {
                 break;
             }
         }
-        let Rows { spool, columns, count, bad, by_shard, .. } = rows;
-        let listed = prefix.listed();
-        Ok(ListRead { spooled: spool.end(), columns, rows: count, bad, by_shard, listed })
+        let Rows { partition, spool, columns, count, bad, by_shard, .. } = rows;
+        let (listed, split_rows) = (prefix.listed(), partition.split_rows());
+        Ok(ListRead { spooled: spool.end(), columns, rows: count, bad, by_shard, split_rows, listed })
     }
 }
 

@@ -13,6 +13,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::columns::{Batch, Columns};
+use super::label::Label;
 use super::read::ListRead;
 use super::shard_name;
 use super::spool::{Spooled, Spot};
@@ -25,12 +26,20 @@ pub(super) struct Writer {
     columns: Columns,
     schema: SchemaRef,
     directory: PathBuf,
+    /// The fingerprint of the plan.
+    plan: String,
 }
 
 impl Writer {
-    pub(super) fn new(read: ListRead, directory: &Path) -> Self {
+    pub(super) fn new(read: ListRead, directory: &Path, plan: &str) -> Self {
         let schema = read.columns.schema();
-        Self { spooled: read.spooled, columns: read.columns, schema, directory: directory.to_owned() }
+        Self {
+            spooled: read.spooled,
+            columns: read.columns,
+            schema,
+            directory: directory.to_owned(),
+            plan: plan.to_owned(),
+        }
     }
 
     /// Writes a shard, and gives its space in the spool back. Returns the length of its file.
@@ -38,8 +47,9 @@ impl Writer {
         let path = self.directory.join(shard_name(shard));
         let mut file = WholeFile::create(&path, 0o666)?;
         let to = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, &mut file);
+        let label = Label { shard, plan: self.plan.clone() };
         let mut table =
-            ArrowWriter::try_new(to, self.schema.clone(), Some(properties())).map_err(of_parquet)?;
+            ArrowWriter::try_new(to, self.schema.clone(), Some(properties(&label))).map_err(of_parquet)?;
         let mut rows = self.spooled.rows(shard);
         let (mut spots, mut bytes) = (Vec::new(), Vec::new());
         let mut is_over = false;
@@ -96,9 +106,10 @@ fn cleared<T>(mut list: Vec<T>) -> Vec<T> {
 }
 
 /// A URL and a number occur once: a dictionary or bounds of them would cost and find nothing.
-fn properties() -> WriterProperties {
+fn properties(label: &Label) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("overlapped ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_key_value_metadata(Some(label.fields()))
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
         .set_max_row_group_row_count(None);
     for column in ["id", "url"] {
