@@ -182,6 +182,99 @@ fn a_manifest_that_was_not_written_is_written() {
     job.verify().check_code(0);
 }
 
+/// Readers that trust `_SUCCESS` must not find it while a shard is fetched again, or after that was killed.
+#[test]
+fn a_success_of_what_was_withdrawn_is_withdrawn() {
+    let server = Server::builder().hosts(9).start();
+    let job =
+        Job::new(&server, 90, |row| if row == 4 { "/status/404".to_owned() } else { format!("/row/{row}") });
+    let fetch_all = || (0..SHARDS).for_each(|shard| drop(job.fetch(shard, &["--resume"])));
+    let all = ["--overwrite", "--retry-failed"];
+    for again in all {
+        fetch_all();
+        job.verify().check_code(0);
+        assert!(job.has("_SUCCESS"));
+        job.fetch(0, &[again]);
+        assert!(job.has("shard-00000.json") && !job.has("_SUCCESS"), "{again}");
+    }
+    // So must not the manifest of a shard come and go under it.
+    job.verify().check_code(0);
+    fs::remove_file(format!("{}/shard-00001.json", job.out)).unwrap();
+    job.fetch(1, &["--resume"]);
+    assert!(job.has("shard-00001.json") && !job.has("_SUCCESS"));
+    job.verify().check_code(0);
+}
+
+/// The plan does not have digests of the shards: each says itself which one it is.
+#[test]
+fn a_shard_in_the_place_of_another_is_refused() {
+    let server = Server::builder().hosts(9).start();
+    let job = Job::new(&server, 90, |row| format!("/row/{row}"));
+    let other = Job::new(&server, 90, |row| format!("/row/{}", row + 1_000));
+    let at = |shards: &str, shard: usize| format!("{shards}/shard-{shard:05}.parquet");
+    let own = fs::read(at(&job.shards, 0)).unwrap();
+    let mut damaged = own.clone();
+    let footer = damaged.len() - 40;
+    damaged[footer..].fill(0xff);
+    let list = job.directory.write("one.parquet", fs::read(at(&other.shards, 1)).unwrap());
+    for (file, text) in [
+        (fs::read(at(&job.shards, 1)).unwrap(), "is not shard 0 of"),
+        (fs::read(at(&other.shards, 0)).unwrap(), "is not shard 0 of"),
+        (fs::read(list).unwrap(), "is not shard 0 of"),
+        (damaged, "is no Parquet file, or is damaged"),
+    ] {
+        fs::write(at(&job.shards, 0), file).unwrap();
+        job.fetch(0, &["--resume"]).check_refused(2, text);
+        job.fetch(0, &["--overwrite"]).check_refused(2, text);
+    }
+    assert_eq!(server.requests(), 0);
+    fs::write(at(&job.shards, 0), own).unwrap();
+    (0..SHARDS).for_each(|shard| job.fetch(shard, &["--resume"]).check_code(0));
+    job.verify().check_code(0);
+    assert!(job.ids().into_iter().eq(0..90));
+}
+
+/// A manifest that named only the first file of an archive would commit what is lost later.
+#[test]
+fn a_manifest_names_all_files_of_an_archive() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let lines: String = (0..12).map(|row| server.url(&format!("/bytes/200000?row={row}")) + "\n").collect();
+    let list = directory.write("urls.txt", lines);
+    let (shards, out) = (directory.path("shards"), directory.path("out"));
+    run(&["shard", &list, "-n", "1", "-o", &shards]).check_code(0);
+    fs::create_dir(&out).unwrap();
+    let at = |name: &str| format!("{out}/{name}");
+    let (file, output, manifest) =
+        (format!("{shards}/shard-00000.parquet"), at("shard-00000.warc.gz"), at("shard-00000.json"));
+    let words = ["-s", "-o", &output, "--manifest", &manifest, "--warc-max-size", "1000000", "--cdxj", &file];
+    let fetch = |more: &[&str]| run(&[&words[..], more].concat());
+    fetch(&[]).check_code(0);
+    let value: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    let names = value["outputs"].as_array().unwrap().iter().map(|output| output["name"].as_str().unwrap());
+    let names: BTreeSet<_> = names.map(str::to_owned).collect();
+    let expected: BTreeSet<_> = fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".warc.gz") || name.ends_with(".cdxj"))
+        .collect();
+    assert!(names == expected && names.len() >= 4, "{names:?} {expected:?}");
+    fetch(&["--resume"]).check_code(0);
+    assert_eq!(server.requests(), 12);
+    run(&["verify", &out, "--plan", &shards]).check_code(0);
+    for lost in ["shard-00000-00002.warc.gz", "shard-00000.cdxj"] {
+        let whole = fs::read(at(lost)).unwrap();
+        fs::remove_file(at(lost)).unwrap();
+        run(&["verify", &out, "--plan", &shards]).check_code(4);
+        fetch(&["--resume"]).check_refused(4, "is missing");
+        fs::write(at(lost), whole).unwrap();
+        run(&["verify", &out, "--plan", &shards]).check_code(0);
+    }
+    // Without its index it is another output.
+    let without: Vec<_> = words.iter().copied().filter(|word| *word != "--cdxj").collect();
+    run(&without).check_refused(2, "is that of other outputs");
+}
+
 #[test]
 fn a_run_that_was_stopped_commits_nothing() {
     let server = Server::builder().hosts(9).start();

@@ -13,7 +13,7 @@ use super::built::building;
 use super::har::Har;
 #[cfg(feature = "tables")]
 use super::table::Table;
-use super::warc::{Warc, index_path, lines as index_lines};
+use super::warc::{Warc, file as warc_file, index_path, lines as index_lines};
 use super::{Existing, Files, Lines, OutputFile, Sink, WarcOptions};
 use crate::body::spool::RunId;
 use crate::clock::Clock;
@@ -191,6 +191,38 @@ impl Format {
             }
             Self::Warc => Vec::new(),
         }
+    }
+
+    /// The files of a complete output at `path`: itself, the further files of an archive that has several, and its index if
+    /// `warc` asks for one.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    #[must_use]
+    pub fn complete(self, path: &Path, warc: WarcOptions) -> Vec<PathBuf> {
+        let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+        let further = self.further(path).take_while(is_there);
+        self.least(path, warc).into_iter().chain(further).collect()
+    }
+
+    /// The files that each complete output at `path` has: itself, and its index if `warc` asks for one.
+    #[must_use]
+    pub fn least(self, path: &Path, warc: WarcOptions) -> Vec<PathBuf> {
+        let index = match self {
+            Self::Ndjson | Self::Csv | Self::Files | Self::Parquet | Self::Arrow | Self::Har => None,
+            Self::Warc => warc.cdxj.then(|| index_path(path)),
+        };
+        std::iter::once(path.to_owned()).chain(index).collect()
+    }
+
+    /// The names of the further files that it may have, in their order: an archive has as many as it needs.
+    pub fn further(self, path: &Path) -> impl Iterator<Item = PathBuf> {
+        let numbers = match self {
+            Self::Ndjson | Self::Csv | Self::Files | Self::Parquet | Self::Arrow | Self::Har => 0..0,
+            Self::Warc => 1..u32::MAX,
+        };
+        numbers.map(move |number| warc_file(path, number))
     }
 
     /// True for an output that is built at the end from a spool.

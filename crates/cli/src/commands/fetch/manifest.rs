@@ -1,11 +1,12 @@
 //! `--manifest`: the commit of a shard's outputs. A run that has one is not repeated.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use overlapped_fetch::Input;
-use overlapped_fetch::durable::Begin;
+use overlapped_fetch::durable::{Begin, Output};
 use overlapped_fetch::partition::{Manifest, Shard};
-use overlapped_fetch::sink::Format;
+use overlapped_fetch::sink::{Format, WarcOptions};
 
 use crate::exit::{Ending, Error};
 use crate::flags::plan::Plan;
@@ -16,7 +17,8 @@ use crate::terminal;
 pub(super) struct Commit {
     path: PathBuf,
     shard: Shard,
-    outputs: Vec<PathBuf>,
+    outputs: Vec<Output>,
+    warc: WarcOptions,
 }
 
 /// What is to be done about the manifest of a run.
@@ -38,17 +40,17 @@ pub(super) fn look(plan: &Plan) -> Result<Found, Error> {
         return Err(Error::Usage("--manifest is that of a shard: give its file as the only list".to_owned()));
     };
     let shard = Shard::of(list)?;
-    let outputs: Vec<_> = plan.sinks.outputs.iter().map(|output| output.path.clone()).collect();
+    let outputs = plan.sinks.outputs.clone();
     let folder = |path: &Path| path.parent().map(Path::to_owned);
-    let has_files = plan.sinks.outputs.iter().any(|output| output.format == Format::Files);
-    let is_beside = |output: &PathBuf| folder(output) == folder(path);
+    let has_files = outputs.iter().any(|output| output.format == Format::Files);
+    let is_beside = |output: &Output| folder(&output.path) == folder(path);
     if outputs.is_empty() || has_files || !outputs.iter().all(is_beside) {
         return Err(Error::Usage(
             "--manifest names the outputs in its own directory: give it one beside -o FILE, and no -o DIR/"
                 .to_owned(),
         ));
     }
-    let commit = Commit { path: path.clone(), shard, outputs };
+    let commit = Commit { path: path.clone(), shard, outputs, warc: plan.sinks.warc };
     let begin = plan.durable.as_ref().map(|durable| durable.begin);
     if matches!(begin, Some(Begin::Overwrite | Begin::RetryFailed)) {
         Manifest::withdraw(path)?;
@@ -61,18 +63,11 @@ pub(super) fn look(plan: &Plan) -> Result<Found, Error> {
             "{told} is the manifest of another shard or plan: --overwrite replaces it and its outputs"
         )));
     }
-    let names = |paths: &[PathBuf]| -> Vec<_> {
-        let mut names: Vec<_> =
-            paths.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect();
-        names.sort();
-        names
-    };
-    let mut has: Vec<_> = manifest.outputs.iter().map(|output| output.name.clone()).collect();
-    has.sort();
-    if has != names(&commit.outputs) {
+    let has: BTreeSet<&str> = manifest.outputs.iter().map(|output| output.name.as_str()).collect();
+    if !commit.is_of(&has) {
         return Err(Error::Usage(format!(
             "{told} is that of other outputs ({}): give the same, or --overwrite",
-            has.join(", ")
+            Vec::from_iter(has).join(", ")
         )));
     }
     if let Some(problem) = manifest.problem(path, false) {
@@ -96,7 +91,24 @@ impl Commit {
     ///
     /// It cannot be written; the rows are not those of the shard.
     pub(super) fn write(self, rows: u64, ok: u64) -> Result<(), Error> {
-        Manifest::write(&self.path, self.shard, rows, ok, &self.outputs)?;
+        let files: Vec<_> =
+            self.outputs.iter().flat_map(|output| output.format.complete(&output.path, self.warc)).collect();
+        Manifest::write(&self.path, self.shard, rows, ok, &files)?;
         Ok(())
+    }
+
+    /// True if these are the names of files that the outputs of this command may have.
+    fn is_of(&self, names: &BTreeSet<&str>) -> bool {
+        let mut left = names.clone();
+        let mut take = |path: &PathBuf| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| left.remove(name))
+        };
+        let mut has_least = true;
+        for output in &self.outputs {
+            has_least &= output.format.least(&output.path, self.warc).iter().all(&mut take);
+            // The further files of an archive follow each other, as many as there are.
+            output.format.further(&output.path).take_while(&mut take).for_each(drop);
+        }
+        has_least && left.is_empty()
     }
 }
