@@ -124,6 +124,7 @@ impl Reader {
                 let places = choose(builder.schema())?;
                 let mask = ProjectionMask::roots(builder.parquet_schema(), places);
                 let groups = builder.metadata().row_groups();
+                list::check_packing(groups, |leaf| mask.leaf_included(leaf))?;
                 let (mut rows, mut skipped, mut wanted) = (0, 0, Vec::new());
                 for (group, meta) in groups.iter().enumerate() {
                     let count = u64::try_from(meta.num_rows()).unwrap_or(0);

@@ -19,6 +19,8 @@ use overlapped_proto::limits::{
 use overlapped_proto::record::mark::is_record;
 use overlapped_proto::record::push_json;
 use overlapped_proto::sanitize;
+use parquet::basic::Compression;
+use parquet::file::metadata::RowGroupMetaData;
 use serde::de::IgnoredAny;
 
 use super::{Kind, Reader, json};
@@ -344,6 +346,29 @@ pub(super) fn batch_rows(groups: impl Iterator<Item = (u64, u64)>) -> usize {
         |(bytes, rows): (u64, u64)| TABLE_LIST_BATCH_BYTES / bytes.checked_div(rows).unwrap_or(0).max(1);
     let rows = groups.map(fits).min().unwrap_or(u64::MAX);
     usize::try_from(rows).unwrap_or(usize::MAX).clamp(1, TABLE_LIST_BATCH_ROWS)
+}
+
+/// Refuses pages that are packed with what this program does not unpack: such a file is not damaged.
+pub(super) fn check_packing(groups: &[RowGroupMetaData], is_used: impl Fn(usize) -> bool) -> io::Result<()> {
+    let columns = groups.iter().flat_map(|group| group.columns().iter().enumerate());
+    let mut used = columns.filter(|(leaf, _)| is_used(*leaf)).map(|(_, column)| column);
+    let strange = used.find(|column| match column.compression() {
+        Compression::UNCOMPRESSED
+        | Compression::SNAPPY
+        | Compression::GZIP(_)
+        | Compression::LZ4
+        | Compression::LZ4_RAW
+        | Compression::ZSTD(_) => false,
+        Compression::BROTLI(_) | Compression::LZO => true,
+    });
+    strange.map_or(Ok(()), |column| {
+        let packing = format!("{:?}", column.compression());
+        let packing = packing.split('(').next().unwrap_or_default().to_lowercase();
+        Err(invalid(format!(
+            "the pages of the column {} are packed with {packing}: write the table with zstd, snappy, gzip or lz4",
+            column.column_path().string()
+        )))
+    })
 }
 
 /// Runs a step of a reader of tables, which may panic at a file that is damaged.
