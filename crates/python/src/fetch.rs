@@ -17,7 +17,7 @@ use overlapped_fetch::record::Timing;
 use overlapped_fetch::sink::{Existing, Format, FormatOptions};
 use overlapped_fetch::{Bulk, Control, Error, Input, Run, Sink, Summary, raise_open_files_limit};
 use overlapped_proto::sanitize::redact;
-use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyValueError};
+use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopAsyncIteration, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt as _;
 use pyo3::types::{PyCapsule, PyDict, PyList};
@@ -52,6 +52,8 @@ struct State {
     summary: Option<Summary>,
     /// Why the run has ended, to be raised once, after the last record.
     failure: Option<PyErr>,
+    /// What a stream of Arrow ended with, of which its consumer gets the text only.
+    stream_error: Option<PyErr>,
     /// Records that were taken from the engine and not by the caller.
     records: VecDeque<overlapped_fetch::Record>,
     /// A list of which rows are left, and how many were taken.
@@ -118,6 +120,7 @@ impl Fetch {
             run: None,
             summary: None,
             failure: None,
+            stream_error: None,
             records: VecDeque::new(),
             list: list.map(|list| (list, 0)),
             bars: Vec::new(),
@@ -167,10 +170,18 @@ impl Fetch {
         // The interface allows to give the columns as they are, and leaves it to the consumer to cast them.
         let _ = requested_schema;
         let next = move || {
-            let records = Python::attach(|py| this.get().batch(py));
+            let records = Python::attach(|py| {
+                let run = this.get();
+                run.batch(py).inspect_err(|error| run.lock(py).stream_error = Some(error.clone_ref(py)))
+            });
             records.map_err(|error| ArrowError::ExternalError(Box::new(error)))
         };
         arrow::capsule(py, Box::new(next))
+    }
+
+    /// The exception that a stream of Arrow has ended with, once; None: it has not.
+    fn stream_error(&self, py: Python<'_>) -> Option<Py<PyBaseException>> {
+        self.lock(py).stream_error.take().map(|error| error.into_value(py))
     }
 
     /// The next record, if it is there; None: `subscribe` says when to ask again. Raises StopAsyncIteration at the end.

@@ -93,7 +93,7 @@ def test_an_interrupted_call_leaves_nothing_to_the_next(url: Url, monkeypatch: p
     table = pa.Table.from_batches(batches(url, 30, 30, path="/echo?delay_ms=200&row=/{}"))
     timer = threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,))
     timer.start()
-    with pytest.raises(BaseException):
+    with pytest.raises(KeyboardInterrupt):
         fetcher(table)
     timer.join()
     check(fetcher(pa.Table.from_batches(batches(url, 10, 10))), 10)
@@ -174,10 +174,29 @@ def test_an_error_of_the_source_comes_after_its_rows(url: Url) -> None:
         raise LookupError("the source is gone")
 
     rows = []
-    with pytest.raises(Exception, match="the source is gone"):
+    with pytest.raises(LookupError, match="the source is gone"):
         for batch in map_batches()(failing()):
             rows += batch.column("id").to_pylist()
     assert sorted(rows) == list(range(20))
+
+
+@pytest.mark.parametrize("source", [True, False])
+def test_an_interrupt_is_not_an_error_of_arrow(url: Url, source: bool) -> None:
+    """A worker that catches Exception to try again would have caught it."""
+
+    def interrupted() -> Iterator[pa.RecordBatch]:
+        yield from batches(url, 20, 10, path="/echo?delay_ms=2000&row=/{}")
+        if source:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    run = map_batches()(interrupted())
+    if not source:
+        run = map_batches()(iter(batches(url, 20, 10, path="/echo?delay_ms=2000&row=/{}")))
+        threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,)).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(run)
+    check(Fetcher()(pa.Table.from_batches(batches(url, 10, 10))), 10)
 
 
 def test_wrong_options_are_told_at_once(url: Url) -> None:

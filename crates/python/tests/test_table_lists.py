@@ -166,3 +166,18 @@ def test_a_damaged_table_is_told_and_ends_nothing_else(tmp_path: Path, name: str
         command = [sys.executable, "-m", "overlapped", "--dry-run", f"@{path}"]
         codes.append(subprocess.run(command, capture_output=True, timeout=60).returncode)
     assert set(codes) <= {0, 1, 2} and 2 in codes
+
+
+def test_a_table_packed_otherwise_is_not_damaged(tmp_path: Path, url: Url) -> None:
+    """The columns that a list has no use for may be packed with anything."""
+    path = tmp_path / "list.parquet"
+    columns = {"url": [url("/row/1")], "method": ["GET"], "body": [None]}
+    pq.write_table(pa.table(columns), path, compression={"url": "zstd", "method": "brotli", "body": "snappy"})
+    with pytest.raises(ValueError, match="the column method are packed with brotli: write the table with zstd"):
+        list(overlapped.fetch(path))
+    # Of results of this program the body is not read.
+    columns = {"url": [url("/row/1")], "exitcode": [0], "wire_bytes": [1], "body": [b"x"]}
+    packing = {"url": "zstd", "exitcode": "zstd", "wire_bytes": "zstd", "body": "brotli"}
+    pq.write_table(pa.table(columns), path, compression=packing)
+    (record,) = overlapped.fetch(path)
+    assert record.status == 200

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from ._fetch import fetch
+from ._fetch import Fetch, fetch
 from ._table import columns_of
 from ._table import options as options_of
 
@@ -123,17 +123,16 @@ class _Run:
         self.process = os.getpid()
         self._queue: queue.SimpleQueue[list[dict[str, Any]] | None] = queue.SimpleQueue()
         self._run = fetch(_queued(self._queue), ordered=False, **options)
-        self._reader = pa.RecordBatchReader.from_stream(self._run)
+        self._batches = _batches(self._run)
 
     def records(self, rows: list[dict[str, Any]]) -> pa.Table:
         self._queue.put(rows)
         batches = []
         left = len(rows)
         while left > 0:
-            try:
-                batch = self._reader.read_next_batch()
-            except StopIteration:
-                raise RuntimeError(f"the run has ended before {left} of its rows were done") from None
+            batch = next(self._batches, None)
+            if batch is None:
+                raise RuntimeError(f"the run has ended before {left} of its rows were done")
             batches.append(batch)
             left -= batch.num_rows
         return pa.Table.from_batches(batches)
@@ -145,6 +144,22 @@ class _Run:
     def __del__(self) -> None:
         # The thread that waits at the queue would keep it for ever.
         self._queue.put(None)
+
+
+def _batches(run: Fetch) -> Iterator[pa.RecordBatch]:
+    """The records of a run. What it ends with is raised as it is, such as KeyboardInterrupt: Arrow's stream has its text only."""
+    reader = pa.RecordBatchReader.from_stream(run)
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except Exception:
+            error = run.stream_error()
+            if error is None:
+                raise
+            raise error from None
+        yield batch
 
 
 def _queued(
@@ -178,7 +193,7 @@ def map_batches(
         records = fetch(waiting.rows(), **options)
         try:
             schema: pa.Schema | None = None
-            for batch in pa.RecordBatchReader.from_stream(records):
+            for batch in _batches(records):
                 for rows, found in waiting.of(batch):
                     schema = schema or output_schema(rows.schema, prefix=prefix)
                     yield from _joined(rows, found, schema, prefix).to_batches()
