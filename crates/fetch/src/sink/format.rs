@@ -210,7 +210,9 @@ impl Format {
     #[must_use]
     pub fn least(self, path: &Path, warc: WarcOptions) -> Vec<PathBuf> {
         let index = match self {
-            Self::Ndjson | Self::Csv | Self::Files | Self::Parquet | Self::Arrow | Self::Har => None,
+            Self::Ndjson | Self::Csv | Self::Tsv | Self::Files | Self::Parquet | Self::Arrow | Self::Har => {
+                None
+            }
             Self::Warc => warc.cdxj.then(|| index_path(path)),
         };
         std::iter::once(path.to_owned()).chain(index).collect()
@@ -219,7 +221,9 @@ impl Format {
     /// The names of the further files that it may have, in their order: an archive has as many as it needs.
     pub fn further(self, path: &Path) -> impl Iterator<Item = PathBuf> {
         let numbers = match self {
-            Self::Ndjson | Self::Csv | Self::Files | Self::Parquet | Self::Arrow | Self::Har => 0..0,
+            Self::Ndjson | Self::Csv | Self::Tsv | Self::Files | Self::Parquet | Self::Arrow | Self::Har => {
+                0..0
+            }
             Self::Warc => 1..u32::MAX,
         };
         numbers.map(move |number| warc_file(path, number))
