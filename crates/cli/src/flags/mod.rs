@@ -2,7 +2,7 @@
 //!
 //! There are two steps. clap parses the arguments into the structs of [`fetch`], [`compare`] and [`waterfall`], which
 //! hold the flags as typed. [`plan`] combines them into the settings of the engine and refuses invalid combinations, so
-//! that a command never validates a flag. No flag is silently ignored: one that is not built yet is refused with a
+//! that a command never validates a flag. No flag is silently ignored: one that is left out is refused with a
 //! message ([`unknown`]).
 
 mod file;

@@ -30,8 +30,8 @@ impl FromStr for Output {
         } else if let Some(format) = Format::of(text) {
             Ok(Self::Records(format, text.into()))
         } else if ends(&[".har.gz"]) {
-            Err("this kind is not built yet: .ndjson, .csv, .tsv (also with .gz or .zst behind it), .parquet, .arrow, .har, .warc.gz, \
-                 .warc and DIR/ are"
+            Err("no output is of this kind; there are .ndjson, .csv, .tsv (also with .gz or .zst behind it), .parquet, .arrow, .har, .warc.gz, \
+                 .warc and DIR/"
                 .to_owned())
         } else if text.is_empty() {
             Err("a name is missing".to_owned())

@@ -1,9 +1,10 @@
-//! Names that the command line does not have: flags that are not built yet, and what other programs call our flags. An
+//! Names that the command line does not have: flags that are left out, and what other programs call our flags. An
 //! unknown flag is refused, and the message says what to use instead.
 
-/// Flags and commands that are not built yet, and the feature that each belongs to.
-const NOT_BUILT: &[(&[&str], &str)] = &[
-    (&["--form-escape"], "names in a form are percent-encoded, as browsers do"),
+/// Flags that are left out on purpose, and why.
+const LEFT_OUT: &[(&[&str], &str)] = &[
+    (&["-k", "--insecure"], "would trust every host: name one instead, --insecure-host NAME"),
+    (&["--form-escape"], "is left out: names in a form are percent-encoded, as browsers do"),
 ];
 
 /// What other programs call a flag, and what it is called here.
@@ -38,11 +39,8 @@ pub(super) fn equivalent(name: &str) -> Option<&'static str> {
     RENAMED.iter().find(|(names, _)| names.contains(&name)).map(|(_, ours)| *ours)
 }
 
-/// The message for a flag that is not built, or that is left out on purpose.
+/// The message for a flag that is left out on purpose.
 pub(super) fn explain(name: &str) -> Option<String> {
-    if matches!(name, "-k" | "--insecure") {
-        return Some(format!("{name} would trust every host: name one instead, --insecure-host NAME"));
-    }
-    let (_, what) = NOT_BUILT.iter().find(|(names, _)| names.contains(&name))?;
-    Some(format!("{name} is not built yet ({what})"))
+    let (_, why) = LEFT_OUT.iter().find(|(names, _)| names.contains(&name))?;
+    Some(format!("{name} {why}"))
 }
