@@ -41,7 +41,7 @@ use self::index::Index;
 pub(crate) use self::index::lines;
 use self::member::Members;
 pub(crate) use self::place::{Place, file, index as index_path};
-use self::seen::{Capture as First, Seen};
+use self::seen::{Capture as First, Payload, Seen};
 use super::lines::fill;
 use super::{Beginning, Cut, Existing, Opening, OutputFile, Sink};
 use crate::body::spool::RunId;
@@ -229,8 +229,10 @@ impl Warc {
         let mut piece = std::mem::take(&mut self.piece);
         let measured = message.measure(&mut piece)?;
         let whole = message.truncated.is_none().then_some(&measured.payload);
-        let first = whole.filter(|_| measured.bytes >= limits::WARC_REVISIT_BYTES_MIN);
-        let original = first.and_then(|digest| self.seen.find(digest));
+        let first = whole
+            .filter(|_| measured.bytes >= limits::WARC_REVISIT_BYTES_MIN)
+            .map(|digest| Payload { digest: *digest, is_chunked: message.is_chunked });
+        let original = first.and_then(|payload| self.seen.find(&payload));
         let kind = match (message.status, &original) {
             (304, _) => Kind::NotModified,
             (_, Some(_)) => Kind::Identical,
@@ -252,9 +254,9 @@ impl Warc {
                 self.members.begin(&Head { block: &measured.block, bytes, ..head }, is_stored)?;
                 message.each(&mut piece, &mut |part| self.members.put(part.bytes()))?;
                 self.members.end()?;
-                if let Some(digest) = first {
+                if let Some(payload) = first {
                     let first = First { id: head.id, unix_us: head.unix_us, target: target.into() };
-                    self.seen.insert(*digest, first);
+                    self.seen.insert(payload, first);
                 }
             }
             Kind::Identical | Kind::NotModified => self.members.write(&head, &[&message.head])?,

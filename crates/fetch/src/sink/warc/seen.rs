@@ -1,4 +1,7 @@
-//! The payloads that an archive has, by their digests: the ones met last, in bounded memory.
+//! The payloads that an archive has, by their digests and framing: the ones met last, in bounded memory.
+//!
+//! A `revisit` has the head of its own response and the body of another record. Readers, among them pywb, take the framing of that
+//! body from the head, so a response without chunks must not refer to a body that is in chunks.
 
 use std::hash::RandomState;
 
@@ -9,9 +12,17 @@ use overlapped_proto::record::warc::{Digest, Original, RecordId};
 /// The payloads met last.
 #[derive(Default)]
 pub(super) struct Seen {
-    known: Lru<Digest, Capture, RandomState>,
+    known: Lru<Payload, Capture, RandomState>,
     /// Bytes of their URLs.
     bytes: usize,
+}
+
+/// A payload as it is in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Payload {
+    pub(super) digest: Digest,
+    /// It is in chunks there.
+    pub(super) is_chunked: bool,
 }
 
 /// The record that has a payload.
@@ -29,14 +40,14 @@ impl Capture {
 }
 
 impl Seen {
-    pub(super) fn find(&mut self, digest: &Digest) -> Option<Capture> {
-        self.known.get(digest).cloned()
+    pub(super) fn find(&mut self, payload: &Payload) -> Option<Capture> {
+        self.known.get(payload).cloned()
     }
 
     /// Adds a payload that is not in it; the ones met longest ago go.
-    pub(super) fn insert(&mut self, digest: Digest, capture: Capture) {
+    pub(super) fn insert(&mut self, payload: Payload, capture: Capture) {
         self.bytes += capture.target.len();
-        self.known.insert(digest, capture);
+        self.known.insert(payload, capture);
         while self.known.len() > limits::WARC_PAYLOADS_MAX || self.bytes > limits::WARC_PAYLOADS_BYTES_MAX {
             let Some((_, oldest)) = self.known.pop_oldest() else { break };
             self.bytes -= oldest.target.len();
@@ -54,19 +65,19 @@ mod tests {
     #[test]
     fn the_table_is_bounded() {
         let mut seen = Seen::default();
-        let digest = |number: u64| {
+        let payload = |number: u64| {
             let mut digest = Digest::default();
             digest.iter_mut().zip(number.to_le_bytes()).for_each(|(to, byte)| *to = byte);
-            digest
+            Payload { digest, is_chunked: false }
         };
         let id = RecordId::new(0, 0, Some(Row(0)), 0, Kind::Response);
         let add = |seen: &mut Seen, number, length: usize| {
-            seen.insert(digest(number), Capture { id, unix_us: 0, target: "x".repeat(length).into() });
+            seen.insert(payload(number), Capture { id, unix_us: 0, target: "x".repeat(length).into() });
         };
         let most = limits::WARC_PAYLOADS_MAX as u64;
         (0..most + 10).for_each(|number| add(&mut seen, number, 20));
         assert_eq!(seen.known.len() as u64, most);
-        assert!(seen.find(&digest(9)).is_none() && seen.find(&digest(10)).is_some());
+        assert!(seen.find(&payload(9)).is_none() && seen.find(&payload(10)).is_some());
         add(&mut seen, u64::MAX, limits::WARC_PAYLOADS_BYTES_MAX - 20);
         assert_eq!(seen.known.len(), 2);
     }
