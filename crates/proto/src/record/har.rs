@@ -139,8 +139,9 @@ impl Phases {
 }
 
 fn push_request(record: &Record, fields: Fields, out: &mut Vec<u8>) {
-    let asked = record.final_url.as_deref().unwrap_or(&record.url);
-    let asked = redact(asked);
+    let asked = redact(record.final_url.as_deref().unwrap_or(&record.url));
+    let url = Url::parse(&asked).ok();
+    let asked = if url.is_some() { without_fragment(&asked) } else { &*asked };
     let head = record.sent.as_deref().map_or(&[][..], |sent| &sent.head);
     let (line, names) = split_head(head);
     let words: Vec<_> = line.split(|byte| *byte == b' ').collect();
@@ -151,15 +152,20 @@ fn push_request(record: &Record, fields: Fields, out: &mut Vec<u8>) {
         None => push_json(record.method.as_str(), out),
     }
     member(",\"url\":", out);
-    push_json(&asked, out);
+    push_json(asked, out);
     member(",\"httpVersion\":", out);
-    push_version(record.connection.http_version, out);
+    // A server that answers by HTTP/1.0 was asked by HTTP/1.1.
+    let version = record.connection.http_version;
+    push_version(
+        version.map(|version| if version == HttpVersion::Http10 { HttpVersion::Http11 } else { version }),
+        out,
+    );
     member(",\"cookies\":[],\"headers\":[", out);
     if fields.headers {
         push_fields(lines(names), out);
     }
     member("],\"queryString\":[", out);
-    if let Some(url) = Url::parse(&asked).ok().filter(|url| url.query().is_some()) {
+    if let Some(url) = url.filter(|url| url.query().is_some()) {
         for (number, (name, value)) in url.query_pairs().enumerate() {
             push_pair(number, name.as_bytes(), value.as_bytes(), out);
         }
@@ -169,6 +175,16 @@ fn push_request(record: &Record, fields: Fields, out: &mut Vec<u8>) {
         Some(sent) => push_number(sent.body.len() as u64, out),
         None => member("-1", out),
     }
+}
+
+/// A URL as a request of HAR has it.
+fn without_fragment(url: &str) -> &str {
+    url.split_once('#').map_or(url, |(url, _)| url)
+}
+
+/// True if the request of this row has another URL than the row.
+fn is_asked_without_fragment(url: &str) -> bool {
+    url.contains('#') && Url::parse(url).is_ok()
 }
 
 fn push_response(record: &Record, fields: Fields, whole_max: usize, out: &mut Vec<u8>) -> Option<Gap> {
@@ -255,7 +271,7 @@ fn push_own(record: &Record, out: &mut Vec<u8>) {
         push_address(remote.ip(), out);
         out.push(b'"');
     }
-    if record.final_url.is_some() {
+    if record.final_url.is_some() || is_asked_without_fragment(&record.url) {
         member(",\"_url\":", out);
         push_json(&redact(&record.url), out);
     }
@@ -393,6 +409,17 @@ mod tests {
         let content = json!({"size": 0, "mimeType": "text/plain", "encoding": "base64", "text": "/3g="});
         assert_eq!(response["content"], content);
         assert_eq!(entry["_url"], "http://a.test/x");
+    }
+
+    #[test]
+    fn a_request_has_no_fragment_and_the_version_that_was_sent() {
+        let mut record = Record::new(Row(0), "http://me:secret@a.test/x?a=1#here");
+        record.connection = Connection { http_version: Some(HttpVersion::Http10), ..Connection::default() };
+        let entry = entry(&record);
+        assert_eq!(entry["request"]["url"], "http://a.test/x?a=1");
+        assert_eq!(entry["_url"], "http://a.test/x?a=1#here");
+        let versions = ["request", "response"].map(|part| entry[part]["httpVersion"].clone());
+        assert_eq!(versions, ["HTTP/1.1", "HTTP/1.0"]);
     }
 
     #[test]
