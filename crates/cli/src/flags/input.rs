@@ -66,6 +66,11 @@ fn source(word: &str, globbing: Globbing) -> Result<Source, Error> {
                 "{path}: only .gz and .zst are unpacked: unpack it into `overlapped -`"
             )));
         }
+        Some(path) if is_archive(path) => {
+            return Err(Error::Usage(format!(
+                "{path}: an archive is no list: make one of its URLs, one a line, or give the list that it was made from"
+            )));
+        }
         Some(url) if url.contains("://") => {
             return Err(Error::Usage(format!(
                 "@ names a file with a list; {} is given without it",
@@ -115,6 +120,12 @@ fn is_table(word: &str) -> bool {
 fn is_packed(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     [".xz", ".bz2"].iter().any(|suffix| path.ends_with(suffix))
+}
+
+/// True for an archive, whose lines are no URLs.
+fn is_archive(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    [".har", ".warc", ".warc.gz"].iter().any(|suffix| path.ends_with(suffix))
 }
 
 /// The error for an argument that is no URL, with a remedy if the message has none.

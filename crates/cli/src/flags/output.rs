@@ -29,7 +29,7 @@ impl FromStr for Output {
             Ok(Self::Records(Format::Ndjson, text.into()))
         } else if let Some(format) = Format::of(text) {
             Ok(Self::Records(format, text.into()))
-        } else if ends(&[".har.gz"]) {
+        } else if ends(&[".har.gz", ".warc.zst"]) {
             Err("no output is of this kind; there are .ndjson, .csv, .tsv (also with .gz or .zst behind it), .parquet, .arrow, .har, .warc.gz, \
                  .warc and DIR/"
                 .to_owned())

@@ -135,6 +135,14 @@ pub(crate) fn read(path: &Path, accept: &mut dyn FnMut(Entry)) -> Result<(), Err
     if path == Path::new("-") {
         return lines::read(unpacked(Box::new(io::stdin()), ""), path, accept);
     }
+    let lower = path.to_string_lossy().to_ascii_lowercase();
+    if [".warc", ".warc.gz"].iter().any(|suffix| lower.ends_with(suffix)) {
+        return Err(Error::Usage(format!(
+            "{}: results are read from .ndjson, .parquet, .arrow and .har, not from WARC: run it with --report F.html, \
+             --waterfall F.svg, or -o F.ndjson --no-body beside the archive",
+            path.display()
+        )));
+    }
     let open = || File::open(path).map_err(|error| Error::reading(path, &error));
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let content = [".gz", ".zst"].iter().find_map(|packing| name.strip_suffix(packing)).unwrap_or(&name);
