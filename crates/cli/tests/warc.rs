@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use archive::{Record, records};
 use overlapped_testkit::{
-    Asked, Http2, Http2Rules, Http2Server, ProxyRules, ProxyServer, Reply, Server, text_of,
+    Asked, Http2, Http2Rules, Http2Server, ProxyRules, ProxyServer, RawServer, Reply, Script, Server, text_of,
 };
 use program::{Directory, command, run};
 
@@ -267,6 +267,7 @@ fn bodies_that_others_want_decoded_are_refused() {
     run(&["-s", "-o", &warc, "--no-body", &url]).check_refused(2, "--no-body");
     run(&["-s", "-o", &json, "--cdxj", &url]).check_refused(2, "--cdxj is for");
     run(&["-s", "-o", &warc, "--warc-max-size=10", &url]).check_refused(2, "at least 1000000");
+    run(&["-s", "-o", &warc, "-o", &json, &url]).check_refused(2, "--no-body");
     assert_eq!((server.requests(), directory.names().len()), (0, 0));
     let pages = directory.path("pages/");
     run(&["-s", "--no-compressed", "-o", &warc, "-o", &json, "-o", &pages, &server.url("/text/300000")])
@@ -274,6 +275,59 @@ fn bodies_that_others_want_decoded_are_refused() {
     let text = text_of("/text/300000", 300_000);
     assert!(records(&warc)[2].message().1 == text);
     assert!(fs::read(fs::read_dir(&pages).unwrap().next().unwrap().unwrap().path()).unwrap() == text);
+}
+
+#[test]
+fn an_archive_keeps_the_bodies_that_the_records_beside_it_leave_out() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let list = list(&server, &directory, 4, |row| format!("/gzip/{}", 20_000 + row));
+    let (warc, json) = (directory.path("c.warc.gz"), directory.path("r.ndjson"));
+    let words = ["-s", "-o", &warc, "-o", &json, &list];
+    let ran = run(&[&words[..], &["-o", "-", "--no-body", "--limit=2"]].concat());
+    ran.check_code(0);
+    assert_eq!(server.seen()[0].header("accept-encoding"), Some("gzip, deflate, br, zstd"));
+    for lines in [directory.read("r.ndjson"), ran.stdout.clone()] {
+        assert_eq!(lines.lines().count(), 2);
+        for line in lines.lines() {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            let bodies = ["body", "body_base64"].map(|name| record[name].is_null());
+            assert_eq!((bodies, record["ok"].as_bool()), ([true; 2], Some(true)), "{line}");
+        }
+    }
+    for row in [0, 1] {
+        assert!(of(&records(&warc), row)[1].message().1.starts_with(&[0x1f, 0x8b]));
+    }
+    // Bodies do not begin in the middle of a result.
+    let (warc, json) = (directory.path("d.warc.gz"), directory.path("s.ndjson"));
+    let words = ["-s", "--no-compressed", "-o", &warc, "-o", &json, &list];
+    run(&[&words[..], &["--no-body"]].concat()).check_code(0);
+    run(&[&words[..], &["--resume"]].concat()).check_refused(2, "--no-body was true");
+}
+
+#[test]
+fn a_response_without_chunks_refers_to_none_in_chunks() {
+    let payload = "The same bytes. ".repeat(100);
+    let chunked =
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n640\r\n{payload}\r\n0\r\n\r\n");
+    let plain = format!("HTTP/1.1 200 OK\r\nContent-Length: 1600\r\n\r\n{payload}");
+    let script = |answer: &str| Script::new().expect_request().send(answer.to_owned()).close();
+    let answers = [&chunked, &plain, &chunked, &plain].map(|answer| script(answer));
+    let server = RawServer::start_each(answers);
+    let directory = Directory::new();
+    let lines: String = (0..4).map(|row| server.url(&format!("/{row}")) + "\n").collect();
+    let list = format!("@{}", directory.write("urls.txt", lines));
+    let path = directory.path("c.warc");
+    run(&["-s", "-j", "1", "--ordered", "--retry=0", "-o", &path, &list]).check_code(0);
+    let records = records(&path);
+    let response = |row| of(&records, row)[1];
+    assert_eq!([0, 1, 2, 3].map(|row| response(row).kind()), ["response", "response", "revisit", "revisit"]);
+    // A reader takes the framing of a body from the head of the revisit.
+    for (revisit, original) in [(2, 0), (3, 1)] {
+        assert_eq!(response(revisit).field("WARC-Refers-To"), response(original).field("WARC-Record-ID"));
+    }
+    let digest = |row| response(row).field("WARC-Payload-Digest");
+    assert_eq!(digest(0), digest(1));
 }
 
 #[test]

@@ -9,14 +9,15 @@ use overlapped_proto::sanitize::redact;
 
 use super::fetch::Flags;
 
-/// The name and value of each such flag. `query`: what `-G` makes of the data.
-pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, String)> {
+/// The name and value of each such flag. `query`: what `-G` makes of the data. `has_archive`: an output is WARC.
+pub(super) fn identity(flags: &Flags, query: Option<&str>, has_archive: bool) -> Vec<(String, String)> {
     let Flags {
         inputs,
         globoff,
         name,
         csv_safe,
         cdxj,
+        no_body,
         upload_file,
         get,
         // The list: compared by its content, and by the engine's own settings.
@@ -35,7 +36,6 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
         dump_header: _,
         // Settings of the engine, which has its own identity.
         body_dir: _,
-        no_body: _,
         ordered: _,
         robots: _,
         polite: _,
@@ -149,5 +149,7 @@ pub(super) fn identity(flags: &Flags, query: Option<&str>) -> Vec<(String, Strin
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
     .chain(cdxj.then(|| ("--cdxj".to_owned(), cdxj.to_string())))
+    // Without an archive it is a setting of the engine.
+    .chain((*no_body && has_archive).then(|| ("--no-body".to_owned(), no_body.to_string())))
     .collect()
 }

@@ -70,6 +70,8 @@ pub(crate) struct Sinks {
     pub(crate) overwrite: bool,
     pub(crate) name: Template,
     pub(crate) csv: csv::Guard,
+    /// All outputs but archives have no bodies.
+    pub(crate) bodiless: bool,
     pub(crate) warc: WarcOptions,
     /// Files and directories of the run's own, which no row's file replaces.
     pub(crate) kept: Vec<PathBuf>,
@@ -251,7 +253,8 @@ fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Config, Error> 
         },
         timeouts: timeouts(flags)?,
         response: Response {
-            body: reads_body && !flags.no_body,
+            // An archive has the bodies that the other outputs leave out.
+            body: reads_body && (!flags.no_body || sinks.has_archive()),
             undecoded: needs.undecoded,
             raw_head: needs.raw_head,
             sent: needs.sent,
@@ -403,7 +406,8 @@ fn sinks(flags: &mut Flags, url: Option<&str>) -> Result<Sinks, Error> {
     };
     let warc = warc(flags, main, &outputs)?;
     let (overwrite, kept) = (flags.overwrite, Vec::new());
-    Ok(Sinks { main, one, write_out, outputs, overwrite, name, csv, warc, kept })
+    let bodiless = flags.no_body;
+    Ok(Sinks { main, one, write_out, outputs, overwrite, name, csv, bodiless, warc, kept })
 }
 
 /// How archives are written, if there are any.
@@ -418,17 +422,20 @@ fn warc(flags: &Flags, main: Main, outputs: &[durable::Output]) -> Result<WarcOp
         };
     };
     let path = archive.path.display();
-    if flags.no_body {
-        return Err(Error::Usage(format!("--no-body leaves nothing to archive in {path}: leave one out")));
+    let is_beside = outputs.len() > 1 || main == Main::Ndjson;
+    if flags.no_body && !is_beside {
+        return Err(Error::Usage(format!(
+            "--no-body is for the outputs beside {path}, which needs the bodies, and there is none: leave it out"
+        )));
     }
     let decoded =
         outputs.iter().find(|output| output.format.needs().body && !output.format.needs().undecoded);
     let decoded = decoded.map(|output| output.path.display().to_string());
     let decoded = decoded.or_else(|| (main == Main::Ndjson).then(|| "standard output".to_owned()));
-    if let Some(other) = decoded.filter(|_| !flags.no_compressed) {
+    if let Some(other) = decoded.filter(|_| !flags.no_compressed && !flags.no_body) {
         return Err(Error::Usage(format!(
-            "{path} has bodies as they came over the wire, {other} has them decoded: add --no-compressed, with which \
-             they are the same, or fetch them in two runs"
+            "{path} has bodies as they came over the wire, {other} has them decoded: add --no-body, which leaves them to \
+             the archive, or --no-compressed, which asks for bodies that are the same in both"
         )));
     }
     let bytes_max = match flags.warc_max_size {
@@ -614,7 +621,7 @@ fn durable(flags: &Flags, query: Option<&str>, sinks: &Sinks) -> Result<Option<D
         begin,
         durability,
         outputs: sinks.ordered().into_iter().cloned().collect(),
-        settings: identity(flags, query),
+        settings: identity(flags, query, sinks.has_archive()),
         ..Durable::beside(beside)
     }))
 }
@@ -637,6 +644,11 @@ impl Sinks {
     /// What they have beside them: spools, and an index.
     fn spools(&self) -> Vec<PathBuf> {
         self.outputs.iter().flat_map(|output| output.format.beside(&output.path, self.warc)).collect()
+    }
+
+    /// True if an output archives bodies as they came.
+    pub(crate) fn has_archive(&self) -> bool {
+        self.outputs.iter().any(|output| output.format == Format::Warc)
     }
 
     /// What they need of a record.

@@ -2,6 +2,7 @@
 
 mod format;
 mod body;
+mod bodiless;
 mod collect;
 mod files;
 #[cfg(feature = "tables")]
@@ -23,6 +24,7 @@ use overlapped_proto::limits::SINKS_MAX;
 use overlapped_proto::record::{Body, Record};
 
 pub use crate::fs::Moment;
+pub use bodiless::WithoutBodies;
 pub use body::BodyTo;
 pub use collect::{Collected, collect};
 pub use files::Files;

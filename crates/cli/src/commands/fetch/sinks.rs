@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use overlapped_fetch::Sink;
 use overlapped_fetch::durable::{Earlier, Output};
-use overlapped_fetch::sink::{self, Existing, Format, FormatOptions, Lines};
+use overlapped_fetch::sink::{self, Existing, Format, FormatOptions, Lines, WithoutBodies};
 use overlapped_proto::record::{Headers, HttpVersion, Record, column::Fields};
 use overlapped_proto::sanitize::{escape, shown};
 
@@ -84,7 +84,9 @@ pub(super) fn open(
         warc: plan.warc,
         kept: plan.kept.clone(),
     };
-    let mut sinks = Vec::new();
+    // Without an archive no body comes that far.
+    let strips = plan.bodiless && plan.has_archive();
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     for output in plan.ordered() {
         match output.format {
             Format::Ndjson
@@ -101,11 +103,19 @@ pub(super) fn open(
         }
         let opened = output.open(earlier, options.clone());
         let goes_on = earlier.is_some_and(|earlier| earlier.begun);
-        sinks.push(opened.map_err(|error| refused(output, goes_on, &error))?);
+        let opened = opened.map_err(|error| refused(output, goes_on, &error))?;
+        sinks.push(if strips && output.format != Format::Warc {
+            Box::new(WithoutBodies::new(opened))
+        } else {
+            opened
+        });
     }
     match plan.main {
         Main::Lines => sinks.push(Box::new(Told(terminal::stdout()))),
-        Main::Ndjson => sinks.push(Box::new(Lines::ndjson(terminal::stdout(), fields))),
+        Main::Ndjson => {
+            let lines = Box::new(Lines::ndjson(terminal::stdout(), fields));
+            sinks.push(if strips { Box::new(WithoutBodies::new(lines)) } else { lines });
+        }
         Main::One | Main::Written | Main::Nothing => {}
     }
     if let Some(format) = &plan.write_out {
