@@ -7,7 +7,7 @@ mod program;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use overlapped_testkit::Server;
@@ -124,6 +124,40 @@ fn what_was_changed_is_found() {
     let ran = job.verify();
     ran.check_code(4);
     assert!(ran.stdout.contains("is no manifest"), "{ran:?}");
+}
+
+/// What no command writes is no manifest, whoever has changed it, and nothing is waited for.
+#[test]
+fn a_manifest_that_commits_nothing_is_none() {
+    let server = Server::builder().hosts(9).start();
+    let job = Job::new(&server, 90, |row| format!("/row/{row}"));
+    (0..SHARDS).for_each(|shard| job.fetch(shard, &[]).check_code(0));
+    job.verify().check_code(0);
+    let manifest = format!("{}/shard-00001.json", job.out);
+    let text = fs::read_to_string(&manifest).unwrap();
+    let outputs = text.find(r#""outputs":"#).unwrap();
+    let ok = text.find(r#""ok":"#).unwrap();
+    for wrong in [
+        format!(r#"{}"outputs":[]}}"#, &text[..outputs]),
+        format!(r#"{}"ok":9{}"#, &text[..ok], &text[ok + 5..]),
+        String::new(),
+        " ".repeat(20 << 20),
+    ] {
+        fs::write(&manifest, wrong).unwrap();
+        let ran = job.verify();
+        ran.check_code(4);
+        assert!(ran.stderr.contains("1 shard is not as its manifest says: fetch it again"), "{ran:?}");
+        job.fetch(1, &["--resume"]).check_refused(2, "manifest");
+    }
+    fs::remove_file(&manifest).unwrap();
+    assert!(Command::new("mkfifo").arg(&manifest).status().unwrap().success());
+    let ran = job.verify();
+    ran.check_code(4);
+    assert!(ran.stdout.contains("is no plain file"), "{ran:?}");
+    fs::remove_file(&manifest).unwrap();
+    fs::write(&manifest, text).unwrap();
+    job.verify().check_code(0);
+    run(&["verify", &job.out]).check_refused(2, "plan.json cannot be read");
 }
 
 /// Killed at any point and started again by the same command, a shard is whole, and each row is asked for once more at most

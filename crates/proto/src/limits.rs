@@ -479,6 +479,9 @@ pub const CRAWL_DELAY_MAX: Nanos = Nanos::from_secs(600);
 
 // --- output --------------------------------------------------------------------------------------------------
 
+/// The longest plan or manifest of shards. A plan with the most shards, of 2^64 rows each, has less than 2 MiB.
+pub const PLAN_BYTES_MAX: u64 = 16 << 20;
+
 /// Rows in a batch to a shard, or records in a batch to the writer.
 pub const BATCH_RECORDS: usize = 256;
 /// Bytes of heads and bodies in a batch to the writer.

@@ -52,10 +52,15 @@ pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
     }
     print(text.as_bytes())?;
     if !found.problems.is_empty() {
+        let wrong = found.problems.len() as u64;
         return Err(Error::Journal(format!(
-            "{} of {} not as their manifests say: fetch them again with --overwrite",
-            counted(found.problems.len() as u64, "shard"),
-            plural(found.problems.len() as u64, "which is", "which are"),
+            "{} {} again with --overwrite",
+            counted(wrong, "shard"),
+            plural(
+                wrong,
+                "is not as its manifest says: fetch it",
+                "are not as their manifests say: fetch them"
+            ),
         )));
     }
     Ok(if found.missing.is_empty() { Ending::Succeeded } else { Ending::RowsFailed })

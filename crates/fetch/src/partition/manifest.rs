@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::directory::{remove_unfinished, sync};
-use super::{Label, Plan};
+use super::{Label, Plan, read_plain};
 use crate::error::Error;
 use crate::fs::WholeFile;
 use crate::sha256::sha256_of;
@@ -108,9 +108,11 @@ impl Manifest {
     ///
     /// On the disk.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let bytes = match fs::read(path) {
+        let bytes = match read_plain(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.map_err(|error| Error::input(&path.display().to_string(), 0, error))?,
+            bytes => bytes.map_err(|error| {
+                Error::state(format!("the manifest {} cannot be read: {error}", path.display()))
+            })?,
         };
         let parsed = serde_json::from_slice(&bytes).ok().and_then(|value| Self::decode(&value));
         let no_manifest =
@@ -128,15 +130,17 @@ impl Manifest {
             is_name.then_some(ManifestOutput { name, bytes, sha256: text(value, "sha256")? })
         };
         (number(value, "format")? == FORMAT).then_some(())?;
-        Some(Self {
+        let manifest = Self {
             shard: Shard {
                 number: u32::try_from(number(value, "shard")?).ok()?,
                 rows: number(value, "rows")?,
                 plan: text(value, "plan")?,
             },
             ok: number(value, "ok")?,
-            outputs: value.get("outputs")?.as_array()?.iter().map(output).collect::<Option<_>>()?,
-        })
+            outputs: value.get("outputs")?.as_array()?.iter().map(output).collect::<Option<Vec<_>>>()?,
+        };
+        // No command writes one that commits nothing, or more than there is.
+        (manifest.ok <= manifest.shard.rows && !manifest.outputs.is_empty()).then_some(manifest)
     }
 
     /// Writes the manifest of a shard at `path`, for the outputs that are in the same directory: their content is read and
@@ -301,7 +305,7 @@ pub fn verify(directory: &Path, plan: &Path) -> Result<Verified, Error> {
         let Shard { number: own, rows: done, plan: of } = &manifest.shard;
         let problem = if *of != plan.fingerprint {
             Some(format!("{} is of another plan", path.display()))
-        } else if (*own, done) != (number, rows) || manifest.ok > *done {
+        } else if (*own, done) != (number, rows) {
             Some(format!("{} is of shard {own} with {done} rows; the plan has {rows}", path.display()))
         } else {
             manifest.problem(&path, true)

@@ -13,10 +13,13 @@ mod label;
 mod columns;
 mod spool;
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use overlapped::{Executor, block_on};
+use overlapped_proto::limits;
 pub use overlapped_proto::partition::Key;
 use overlapped_proto::plural::counted;
 use serde_json::{Map, Value, json};
@@ -184,7 +187,15 @@ impl Plan {
     /// On the disk.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| Error::input(&name, 0, error))?;
+        let bytes = read_plain(path).map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    ": the directory of the shards has one, once all of them are written"
+                }
+                _ => "",
+            };
+            Error::state(format!("the plan {name} cannot be read: {error}{hint}"))
+        })?;
         let plan: Option<Value> = serde_json::from_slice(&bytes).ok();
         let of = |name: &str| plan.as_ref().and_then(|plan| plan.get(name));
         if of("format").and_then(Value::as_u64) != Some(FORMAT) {
@@ -210,4 +221,15 @@ impl Plan {
     pub fn shards(&self) -> String {
         counted(self.by_shard.len() as u64, "shard")
     }
+}
+
+/// The content of a plan or a manifest. A pipe would be waited for, and a large file is none of either.
+fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let found = path.metadata()?;
+    if !found.is_file() || found.len() > limits::PLAN_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file of at most 16 MiB"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limits::PLAN_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
