@@ -160,6 +160,43 @@ fn a_manifest_that_commits_nothing_is_none() {
     run(&["verify", &job.out]).check_refused(2, "plan.json cannot be read");
 }
 
+/// The state of a run is removed before the manifest is written: another one that began then would have its outputs
+/// committed by the first, half of them.
+#[test]
+fn commands_for_one_shard_at_once_commit_it_once_and_whole() {
+    let server = Server::builder().hosts(9).start();
+    for round in 0..8 {
+        let job = Job::new(&server, 60, |row| format!("/row/{row}?round={round}"));
+        let flags = ["--resume", "--overwrite", "--resume", "--overwrite", "--retry-failed"];
+        let start = |flag: &&str| {
+            let words = job.words(0, &[flag]);
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            let child = command(&words).stderr(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(7 * round));
+            child
+        };
+        let runs: Vec<_> = flags.iter().map(start).collect();
+        let mut done = 0;
+        for run in runs {
+            let output = run.wait_with_output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            match output.status.code() {
+                Some(0) => done += 1,
+                Some(2) => assert!(text.contains("another process fetches the shard"), "{text}"),
+                code => panic!("{code:?} {text}"),
+            }
+        }
+        assert!(done > 0);
+        (1..SHARDS).for_each(|shard| job.fetch(shard, &[]).check_code(0));
+        job.verify().check_code(0);
+        assert!(job.ids().into_iter().eq(0..60));
+        let hidden = |name: &str| name.starts_with('.');
+        let left =
+            fs::read_dir(&job.out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(left.filter(|name| hidden(name)).count(), 0);
+    }
+}
+
 /// Killed at any point and started again by the same command, a shard is whole, and each row is asked for once more at most
 /// for each kill.
 #[test]

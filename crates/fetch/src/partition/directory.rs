@@ -87,7 +87,7 @@ impl Directory {
 }
 
 /// True if `path` is the name of this file.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(file), Ok(found)) = (file.metadata(), path.symlink_metadata()) else { return false };
     (file.dev(), file.ino()) == (found.dev(), found.ino())
 }

@@ -1,16 +1,16 @@
 //! What was fetched of a shard: a manifest, written last, is the commit of its outputs. A directory of such is whole if each
 //! shard of the plan has one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::directory::{remove_unfinished, sync};
+use super::directory::{is_at, remove_unfinished, sync};
 use super::{Label, Plan, read_plain};
 use crate::error::Error;
-use crate::fs::WholeFile;
+use crate::fs::{WholeFile, try_lock};
 use crate::sha256::sha256_of;
 
 /// The version of the manifest's form.
@@ -242,6 +242,57 @@ impl Manifest {
                 Ok(_) => None,
             }
         })
+    }
+}
+
+/// The lock of a manifest, from before its outputs are touched until it is written or given up: another process that began
+/// them anew meanwhile would have half of them committed. It is a file beside the manifest, which a killed process leaves
+/// and the next one takes.
+#[derive(Debug)]
+pub struct ManifestLock {
+    path: PathBuf,
+    /// Directories that were made for it, the outermost first. They are removed again if nothing was put there.
+    made: Vec<PathBuf>,
+    _file: File,
+}
+
+impl ManifestLock {
+    /// Locks the manifest at `path`. Its directory is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Another process has it; the disk fails.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub fn take(path: &Path) -> Result<Self, Error> {
+        let failed = |error| Error::output_path(path, error);
+        let folder = folder_of(path);
+        let missing =
+            folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+        let mut made: Vec<_> = missing.map(Path::to_owned).collect();
+        made.reverse();
+        fs::create_dir_all(folder).map_err(failed)?;
+        let name = format!(".{}.lock", path.file_name().unwrap_or_default().to_string_lossy());
+        let lock = folder.join(name);
+        let open = OpenOptions::new().write(true).create(true).truncate(false).open(&lock);
+        let file = open.map_err(failed)?;
+        // One that has just ended has removed the file that was opened here.
+        if !(try_lock(&file).map_err(failed)? && is_at(&file, &lock)) {
+            return Err(Error::state(format!("another process fetches the shard of {}", path.display())));
+        }
+        Ok(Self { path: lock, made, _file: file })
+    }
+}
+
+impl Drop for ManifestLock {
+    fn drop(&mut self) {
+        // What is left is taken by the next one.
+        let _ = fs::remove_file(&self.path);
+        self.made.iter().rev().for_each(|folder| {
+            let _ = fs::remove_dir(folder);
+        });
     }
 }
 

@@ -24,7 +24,7 @@ pub use overlapped_proto::partition::Key;
 use overlapped_proto::plural::counted;
 use serde_json::{Map, Value, json};
 
-pub use self::manifest::{Manifest, ManifestOutput, SUCCESS, Shard, Verified, verify};
+pub use self::manifest::{Manifest, ManifestLock, ManifestOutput, SUCCESS, Shard, Verified, verify};
 
 use self::directory::Directory;
 use self::label::Label;

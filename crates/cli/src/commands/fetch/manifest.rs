@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use overlapped_fetch::Input;
 use overlapped_fetch::durable::{Begin, Output};
-use overlapped_fetch::partition::{Manifest, Shard};
+use overlapped_fetch::partition::{Manifest, ManifestLock, Shard};
 use overlapped_fetch::sink::{Format, WarcOptions};
 
 use crate::exit::{Ending, Error};
@@ -19,6 +19,9 @@ pub(super) struct Commit {
     shard: Shard,
     outputs: Vec<Output>,
     warc: WarcOptions,
+    /// Held until the manifest is written, or this is dropped.
+    #[expect(dead_code, reason = "it is only held")]
+    lock: Option<ManifestLock>,
 }
 
 /// What is to be done about the manifest of a run.
@@ -50,13 +53,20 @@ pub(super) fn look(plan: &Plan) -> Result<Found, Error> {
                 .to_owned(),
         ));
     }
-    let commit = Commit { path: path.clone(), shard, outputs, warc: plan.sinks.warc };
+    let mut commit = Commit { path: path.clone(), shard, outputs, warc: plan.sinks.warc, lock: None };
     let begin = plan.durable.as_ref().map(|durable| durable.begin);
     if matches!(begin, Some(Begin::Overwrite | Begin::RetryFailed)) {
+        commit.lock = Some(ManifestLock::take(path)?);
         Manifest::withdraw(path)?;
         return Ok(Found::Nothing(Some(commit)));
     }
-    let Some(manifest) = Manifest::read(path)? else { return Ok(Found::Nothing(Some(commit))) };
+    let mut found = Manifest::read(path)?;
+    if found.is_none() {
+        commit.lock = Some(ManifestLock::take(path)?);
+        // One that has just ended has written it.
+        found = Manifest::read(path)?;
+    }
+    let Some(manifest) = found else { return Ok(Found::Nothing(Some(commit))) };
     let told = path.display();
     if manifest.shard != commit.shard {
         return Err(Error::Usage(format!(
