@@ -251,13 +251,11 @@ impl Manifest {
 #[derive(Debug)]
 pub struct ManifestLock {
     path: PathBuf,
-    /// Directories that were made for it, the outermost first. They are removed again if nothing was put there.
-    made: Vec<PathBuf>,
     _file: File,
 }
 
 impl ManifestLock {
-    /// Locks the manifest at `path`. Its directory is made if it is not there.
+    /// Locks the manifest at `path`.
     ///
     /// # Errors
     ///
@@ -268,21 +266,15 @@ impl ManifestLock {
     /// On the disk.
     pub fn take(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::output_path(path, error);
-        let folder = folder_of(path);
-        let missing =
-            folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
-        let mut made: Vec<_> = missing.map(Path::to_owned).collect();
-        made.reverse();
-        fs::create_dir_all(folder).map_err(failed)?;
         let name = format!(".{}.lock", path.file_name().unwrap_or_default().to_string_lossy());
-        let lock = folder.join(name);
+        let lock = path.with_file_name(name);
         let open = OpenOptions::new().write(true).create(true).truncate(false).open(&lock);
         let file = open.map_err(failed)?;
         // One that has just ended has removed the file that was opened here.
         if !(try_lock(&file).map_err(failed)? && is_at(&file, &lock)) {
             return Err(Error::state(format!("another process fetches the shard of {}", path.display())));
         }
-        Ok(Self { path: lock, made, _file: file })
+        Ok(Self { path: lock, _file: file })
     }
 }
 
@@ -290,9 +282,6 @@ impl Drop for ManifestLock {
     fn drop(&mut self) {
         // What is left is taken by the next one.
         let _ = fs::remove_file(&self.path);
-        self.made.iter().rev().for_each(|folder| {
-            let _ = fs::remove_dir(folder);
-        });
     }
 }
 
