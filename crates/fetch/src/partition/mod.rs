@@ -188,11 +188,9 @@ impl Plan {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let name = path.display().to_string();
         let bytes = read_plain(path).map_err(|error| {
-            let hint = match error.kind() {
-                io::ErrorKind::NotFound => {
-                    ": the directory of the shards has one, once all of them are written"
-                }
-                _ => "",
+            let hint = match error.kind() == io::ErrorKind::NotFound {
+                true => ": the directory of the shards has one, once all of them are written",
+                false => "",
             };
             Error::state(format!("the plan {name} cannot be read: {error}{hint}"))
         })?;
