@@ -160,6 +160,20 @@ fn a_manifest_that_commits_nothing_is_none() {
     run(&["verify", &job.out]).check_refused(2, "plan.json cannot be read");
 }
 
+#[test]
+fn a_directory_may_be_spelled_in_two_ways() {
+    let server = Server::builder().hosts(9).start();
+    let job = Job::new(&server, 30, |row| format!("/row/{row}"));
+    let file = format!("{}/shard-00000.parquet", job.shards);
+    let output = format!("{}/./shard-00000.ndjson", job.out);
+    let manifest = format!("{}/../out/shard-00000.json", job.out);
+    for _ in 0..2 {
+        run(&["-s", "-o", &output, "--manifest", &manifest, &file]).check_code(0);
+    }
+    assert!(job.has("shard-00000.json"));
+    job.fetch(0, &["--resume"]).check_code(0);
+}
+
 /// The state of a run is removed before the manifest is written: another one that began then would have its outputs
 /// committed by the first, half of them.
 #[test]

@@ -375,6 +375,19 @@ fn a_dry_run_tells_how_many_machines() {
 }
 
 /// Rows beyond what fits in memory at once are neither lost nor doubled, and many shards need no more open files.
+/// The estimate counts hosts as they are. A flag that would not change it is not ignored.
+#[test]
+fn a_dry_run_takes_no_flag_that_it_would_ignore() {
+    let directory = Directory::new();
+    let list = directory.write("urls.txt", "http://a.test/\n");
+    for flag in [["--split-host", "a.test=2"], ["--politeness-key", "domain"]] {
+        let ran = run(&[&["shard", &list, "--dry-run"], &flag[..]].concat());
+        ran.check_refused(2, "cannot be used with");
+    }
+    run(&["shard", &list, "--dry-run", "-n", "3", "-o", &directory.path("out")]).check_code(0);
+    assert!(!Path::new(&directory.path("out")).exists());
+}
+
 #[test]
 fn many_shards_of_long_rows() {
     let directory = Directory::new();

@@ -29,10 +29,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "NAME", default_value = "url")]
     pub(crate) url_col: String,
     /// What is in one shard as a whole.
-    #[arg(long, value_name = "KEY", default_value = "host")]
+    #[arg(long, value_name = "KEY", default_value = "host", conflicts_with = "dry_run")]
     pub(crate) politeness_key: PolitenessKey,
     /// Spread a host, or a domain, over so many shards, each of which must have its share of the limits.
-    #[arg(long = "split-host", value_name = "NAME=N", value_parser = values::split)]
+    #[arg(long = "split-host", value_name = "NAME=N", value_parser = values::split, conflicts_with = "dry_run")]
     pub(crate) splits: Vec<(Box<str>, u32)>,
     /// Replace the shards of an earlier list.
     #[arg(long)]

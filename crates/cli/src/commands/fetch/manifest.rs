@@ -20,7 +20,6 @@ pub(super) struct Commit {
     outputs: Vec<Output>,
     warc: WarcOptions,
     /// Held until the manifest is written, or this is dropped.
-    #[expect(dead_code, reason = "it is only held")]
     lock: Option<ManifestLock>,
 }
 
@@ -44,7 +43,11 @@ pub(super) fn look(plan: &Plan) -> Result<Found, Error> {
     };
     let shard = Shard::of(list)?;
     let outputs = plan.sinks.outputs.clone();
-    let folder = |path: &Path| path.parent().map(Path::to_owned);
+    // However each is spelled.
+    let folder = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
+    };
     let has_files = outputs.iter().any(|output| output.format == Format::Files);
     let is_beside = |output: &Output| folder(&output.path) == folder(path);
     if outputs.is_empty() || has_files || !outputs.iter().all(is_beside) {
