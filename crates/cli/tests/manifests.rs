@@ -160,6 +160,28 @@ fn a_manifest_that_commits_nothing_is_none() {
     run(&["verify", &job.out]).check_refused(2, "plan.json cannot be read");
 }
 
+/// A kill left a temporary file of `_SUCCESS` for ever.
+#[test]
+fn a_killed_verify_leaves_nothing_beside() {
+    let server = Server::builder().hosts(9).start();
+    let job = Job::new(&server, 30, |row| format!("/row/{row}"));
+    (0..SHARDS).for_each(|shard| job.fetch(shard, &[]).check_code(0));
+    for wait in 0..30 {
+        fs::remove_file(format!("{}/_SUCCESS", job.out)).unwrap_or_default();
+        let start = || {
+            let words = ["verify", &job.out, "--plan", &job.shards];
+            command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let (mut killed, mut whole) = (start(), start());
+        std::thread::sleep(Duration::from_millis(wait));
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        assert_eq!(whole.wait().unwrap().code(), Some(0));
+        assert!(job.has("_SUCCESS"));
+        assert_eq!(fs::read_dir(&job.out).unwrap().count(), 2 * SHARDS + 1);
+    }
+}
+
 #[test]
 fn a_directory_may_be_spelled_in_two_ways() {
     let server = Server::builder().hosts(9).start();

@@ -360,11 +360,21 @@ pub fn verify(directory: &Path, plan: &Path) -> Result<Verified, Error> {
     }
     let success = directory.join(SUCCESS);
     let mark = || match verified.is_whole() {
-        true => replace(&success, b"").and_then(|()| sync(directory)),
+        true => mark_success(&success).and_then(|()| sync(directory)),
         false => remove(&success),
     };
     mark().map_err(|error| Error::output_path(&success, error))?;
     Ok(verified)
+}
+
+/// Creates an empty file, which is whole at once: one under a temporary name would be left by a kill.
+fn mark_success(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.symlink_metadata()?.is_file() => {
+            Ok(())
+        }
+        created => created.map(drop),
+    }
 }
 
 /// Removes a file, if it is there.
