@@ -333,7 +333,8 @@ async def test_a_request_that_is_given_up_before_it_left_is_not_made() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await given_up
             await one("last")
-    assert seen[0] == b"/first" and seen[-1] == b"/last" and len(seen) <= 3
+    # It may have left, on a connection of its own, which the server may serve later.
+    assert seen[0] == b"/first" and b"/last" in seen and len(seen) <= 3
 
 
 def test_one_url_gives_its_record(url: Url) -> None:
