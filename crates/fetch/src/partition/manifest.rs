@@ -266,8 +266,7 @@ impl ManifestLock {
     /// On the disk.
     pub fn take(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::output_path(path, error);
-        let name = format!(".{}.lock", path.file_name().unwrap_or_default().to_string_lossy());
-        let lock = path.with_file_name(name);
+        let lock = lock_path(path);
         let open = OpenOptions::new().write(true).create(true).truncate(false).open(&lock);
         let file = open.map_err(failed)?;
         // One that has just ended has removed the file that was opened here.
@@ -276,6 +275,22 @@ impl ManifestLock {
         }
         Ok(Self { path: lock, _file: file })
     }
+
+    /// Removes what a killed process has left of the lock of a manifest that is written.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub fn clear(path: &Path) {
+        if lock_path(path).symlink_metadata().is_ok() {
+            // Where it is held, or cannot be removed, it stays.
+            drop(Self::take(path));
+        }
+    }
+}
+
+fn lock_path(manifest: &Path) -> PathBuf {
+    manifest.with_file_name(format!(".{}.lock", manifest.file_name().unwrap_or_default().to_string_lossy()))
 }
 
 impl Drop for ManifestLock {

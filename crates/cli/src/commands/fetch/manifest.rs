@@ -86,6 +86,7 @@ pub(super) fn look(plan: &Plan) -> Result<Found, Error> {
     if let Some(problem) = manifest.problem(path, false) {
         return Err(Error::Journal(format!("{told}: {problem}; --overwrite fetches the shard again")));
     }
+    ManifestLock::clear(path);
     let failed = manifest.shard.rows - manifest.ok.min(manifest.shard.rows);
     if plan.show.told {
         let rows = counted(manifest.shard.rows, "row");
