@@ -82,7 +82,7 @@ fn flags_that_are_wrong_are_refused() {
         (&["report", "C.WARC", "-o", "r.html"], "-o F.ndjson --no-body"),
         (&["@c.warc.gz"], "an archive is no list"),
         (&["@c.har"], "an archive is no list"),
-        (&["-o", "x.warc.zst", url], "not built yet"),
+        (&["-o", "x.warc.zst", url], "no output is of this kind"),
         (&["report", "r.ndjson", "-o", "r.txt"], "ends with .html"),
         (&["--report", "r.svg", url], "ends with .html"),
         (&["report", "r.ndjson"], "report results.ndjson -o report.html"),
