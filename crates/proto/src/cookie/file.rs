@@ -71,6 +71,11 @@ impl Jar {
 fn cookie(line: &[u8], http_only: bool) -> Option<Cookie> {
     let mut fields = line.splitn(7, |&byte| byte == b'\t');
     let domain = fields.next()?;
+    // A dot marks subdomains; a second one would be taken for that when the file is read again.
+    let domain = domain.strip_prefix(b".").unwrap_or(domain);
+    if domain.starts_with(b".") {
+        return None;
+    }
     let host_only = !flag(fields.next()?)?;
     let path = fields.next().filter(|path| path.starts_with(b"/"))?;
     let secure = flag(fields.next()?)?;
@@ -85,7 +90,7 @@ fn cookie(line: &[u8], http_only: bool) -> Option<Cookie> {
     let set = SetCookie {
         name,
         value,
-        domain: Some(domain.strip_prefix(b".").unwrap_or(domain)),
+        domain: Some(domain),
         path: Some(path),
         secure,
         http_only,
@@ -159,6 +164,7 @@ mod tests {
         check("a.test\tFALSE\t/\tFALSE\tnow\ta\tb", false);
         check("a.test\tFALSE\t/\tFALSE\t0\t\t", false);
         check("a.test\tFALSE\t/\tFALSE\t0\ta\t\x01", false);
+        check("..0.1\tFALSE\t/x\tTRUE\t0\ta\tb", false);
         check(".co.uk\tTRUE\t/\tFALSE\t0\ta\tb", false);
         check("a.test\tFALSE\t/\tFALSE\t0\t__Secure-a\tb", false);
         check("\tFALSE\t/\tFALSE\t0\ta\tb", false);
