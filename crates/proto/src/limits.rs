@@ -550,6 +550,10 @@ pub const SORT_BUFFER_BYTES_MIN: usize = 4 << 10;
 pub const SHARD_BLOCKS_BYTES: usize = 96 << 20;
 /// The least and the most bytes of the buffer of a shard; powers of two.
 pub const SHARD_BLOCK_BYTES: (usize, usize) = (4 << 10, 256 << 10);
+/// The most shards of a list that is split: each has a buffer of at least 4 KiB.
+pub const PARTITIONS_MAX: u32 = 1 << 16;
+/// Room in such a buffer for the rest of a row behind a block that is almost full: most rows fit.
+pub const SHARD_TAIL_BYTES: usize = 512;
 /// Bytes of a list that are read at once when it is split.
 pub const SHARD_READ_BYTES: usize = 256 << 10;
 /// Bytes of rows among which the hosts of a shard are interleaved.

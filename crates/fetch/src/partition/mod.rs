@@ -50,7 +50,7 @@ pub struct Settings {
 }
 
 /// The most shards of a list: each has a buffer of at least 4 KiB.
-pub const SHARDS_MAX: u32 = 1 << 16;
+pub const SHARDS_MAX: u32 = limits::PARTITIONS_MAX;
 
 /// What was written.
 #[derive(Clone, Debug)]

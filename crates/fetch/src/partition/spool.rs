@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use overlapped_proto::limits::{SHARD_BLOCK_BYTES, SHARD_BLOCKS_BYTES};
+use overlapped_proto::limits::{SHARD_BLOCK_BYTES, SHARD_BLOCKS_BYTES, SHARD_TAIL_BYTES};
 
 use crate::fs::{punch_hole, unnamed};
 
@@ -60,7 +60,7 @@ impl Spool {
         part.row = row;
         let tail = &mut part.tail;
         if tail.capacity() == 0 {
-            tail.reserve_exact(*block + TAIL_ROOM);
+            tail.reserve_exact(*block + SHARD_TAIL_BYTES);
         }
         push_number(gap, tail);
         tail.extend_from_slice(&host.to_le_bytes());
@@ -78,7 +78,7 @@ impl Spool {
         }
         tail.drain(..written);
         // One long row is no reason to keep a long buffer.
-        tail.shrink_to(*block + TAIL_ROOM);
+        tail.shrink_to(*block + SHARD_TAIL_BYTES);
         Ok(())
     }
 
@@ -88,9 +88,6 @@ impl Spool {
         Spooled { file, block, parts }
     }
 }
-
-/// Most rows fit behind a block that is almost full.
-const TAIL_ROOM: usize = 512;
 
 /// The end of a row's fields; else the kind of a field.
 pub(super) const END: u8 = 0xff;

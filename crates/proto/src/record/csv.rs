@@ -133,6 +133,22 @@ impl Guard {
     }
 }
 
+/// Appends a value that needs no quotes: any but a text, which CSV and TSV write differently.
+pub(super) fn push_bare(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => {}
+        Value::Truth(true) => out.extend_from_slice(b"true"),
+        Value::Truth(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) => push_number(number, out),
+        Value::Millis(span) => push_millis(span, out),
+        Value::Time(unix_us) => push_time(unix_us, out),
+        Value::Hex(bytes) => push_hex(bytes, out),
+        Value::Address(address) => push_address(address, out),
+        Value::Word(word) => out.extend_from_slice(word.as_bytes()),
+        Value::Text(_) | Value::Header(_) => unreachable!("each format writes texts itself"),
+    }
+}
+
 /// What is between the quotes of a field: its own quotes are doubled.
 fn push_doubled(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
@@ -148,17 +164,16 @@ fn push_doubled(text: &[u8], out: &mut Vec<u8>) {
 impl Cells for Line<'_> {
     fn cell(&mut self, _: Name, value: Value<'_>) {
         match value {
-            Value::Null => self.next().extend_from_slice(b""),
-            Value::Truth(true) => self.next().extend_from_slice(b"true"),
-            Value::Truth(false) => self.next().extend_from_slice(b"false"),
-            Value::Number(number) => push_number(number, self.next()),
-            Value::Millis(span) => push_millis(span, self.next()),
-            Value::Time(unix_us) => push_time(unix_us, self.next()),
-            Value::Hex(bytes) => push_hex(bytes, self.next()),
-            Value::Address(address) => push_address(address, self.next()),
-            Value::Word(word) => self.next().extend_from_slice(word.as_bytes()),
             Value::Text(text) => self.quoted(text.as_bytes()),
             Value::Header(bytes) => self.quoted(header_text(bytes).as_bytes()),
+            Value::Null
+            | Value::Truth(_)
+            | Value::Number(_)
+            | Value::Millis(_)
+            | Value::Time(_)
+            | Value::Hex(_)
+            | Value::Address(_)
+            | Value::Word(_) => push_bare(value, self.next()),
         }
     }
 

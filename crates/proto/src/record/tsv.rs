@@ -5,8 +5,8 @@
 //! happen is an empty cell, and so is an empty text.
 
 use super::column::{BodyNames, Cells, Fields, Form, Gap, Name, Value, in_pieces, visit};
-use super::csv::{Guard, names};
-use super::text::{header_text, push_address, push_hex, push_millis, push_number, push_time};
+use super::csv::{Guard, names, push_bare};
+use super::text::header_text;
 use super::{Body, Record};
 use crate::base64;
 
@@ -61,17 +61,16 @@ impl Line<'_> {
 impl Cells for Line<'_> {
     fn cell(&mut self, _: Name, value: Value<'_>) {
         match value {
-            Value::Null => self.next().extend_from_slice(b""),
-            Value::Truth(true) => self.next().extend_from_slice(b"true"),
-            Value::Truth(false) => self.next().extend_from_slice(b"false"),
-            Value::Number(number) => push_number(number, self.next()),
-            Value::Millis(span) => push_millis(span, self.next()),
-            Value::Time(unix_us) => push_time(unix_us, self.next()),
-            Value::Hex(bytes) => push_hex(bytes, self.next()),
-            Value::Address(address) => push_address(address, self.next()),
-            Value::Word(word) => self.next().extend_from_slice(word.as_bytes()),
             Value::Text(text) => self.text(text.as_bytes()),
             Value::Header(bytes) => self.text(header_text(bytes).as_bytes()),
+            Value::Null
+            | Value::Truth(_)
+            | Value::Number(_)
+            | Value::Millis(_)
+            | Value::Time(_)
+            | Value::Hex(_)
+            | Value::Address(_)
+            | Value::Word(_) => push_bare(value, self.next()),
         }
     }
 
