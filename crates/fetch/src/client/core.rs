@@ -88,7 +88,7 @@ pub(super) struct Call {
 /// A redirect that was followed: the URL that was asked, and its response.
 pub(super) struct Redirect {
     pub(super) url: String,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: Box<Outcome>,
 }
 
 impl Core {
@@ -254,13 +254,13 @@ impl Core {
         job: &mut Job,
         call: &mut Call,
         alarm: &mut Alarm,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Box<Outcome>, Failure> {
         self.check_runtime()?;
         Ok(self.perform(job, alarm, Some(call)).await)
     }
 
     /// Makes attempts until one has the result: of a call, or of a row.
-    async fn perform(&self, job: &mut Job, alarm: &mut Alarm, mut call: Option<&mut Call>) -> Outcome {
+    async fn perform(&self, job: &mut Job, alarm: &mut Alarm, mut call: Option<&mut Call>) -> Box<Outcome> {
         let requester = self.requester();
         job.ready = requester.stamp();
         (job.first_ready, job.first_started) = (job.ready, Some(job.ready));
@@ -301,7 +301,7 @@ impl Core {
     }
 
     /// Makes an attempt by the settings of a call, with cookies.
-    async fn attempt(&self, job: &Job, alarm: &mut Alarm, call: &mut Call) -> Outcome {
+    async fn attempt(&self, job: &Job, alarm: &mut Alarm, call: &mut Call) -> Box<Outcome> {
         let (requester, settings) = (self.requester(), &call.settings);
         let cookies = self.parts().cookies.as_ref().filter(|_| call.prepared.is_none());
         let cookie = cookies.and_then(|cookies| cookies.cookies(job.url.as_str()));

@@ -112,7 +112,7 @@ impl From<Timing> for Timings {
 impl From<Redirect> for Hop {
     fn from(Redirect { url, outcome }: Redirect) -> Self {
         let timings = outcome.watch.timing().into();
-        let Outcome { status, headers, wire, .. } = outcome;
+        let Outcome { status, headers, wire, .. } = *outcome;
         let status = status.expect("a redirect has a status");
         Self { url, status, headers, timings, remote: wire.remote }
     }
@@ -210,13 +210,13 @@ impl Response {
         core: Arc<Core>,
         job: Job,
         call: Call,
-        outcome: Outcome,
+        outcome: Box<Outcome>,
         alarm: Alarm,
     ) -> Result<Self, RequestError> {
         let (final_url, settings) = (String::from(job.url), call.settings);
         let failed = |failure, status| RequestError::new(failure, Some(&final_url), status);
         let timings = outcome.watch.timing().into();
-        let Outcome { failure, status, headers, raw_head, notes, incoming, wire, .. } = outcome;
+        let Outcome { failure, status, headers, raw_head, notes, incoming, wire, .. } = *outcome;
         let (incoming, status, version) = match (failure, incoming, status, wire.http_version) {
             (None, Some(incoming), Some(status), Some(version)) => (incoming, status, version),
             (Some(failure), ..) => return Err(failed(failure, status)),

@@ -134,7 +134,7 @@ async fn attempt_loop(shard: Rc<Shard>, robots: Option<Rc<Robots>>, mut job: Job
             Ok(None) => shard.put_back(job),
             Err(_) => {
                 let failure = Failure::new(ErrorKind::Internal, "a defect in this program");
-                shard.conclude(job, Outcome::failed(ready, now, failure));
+                shard.conclude(job, Box::new(Outcome::failed(ready, now, failure)));
             }
         }
         match shard.next() {
@@ -150,7 +150,7 @@ async fn turn(
     robots: Option<&Robots>,
     alarm: &mut Alarm,
     job: &mut Job,
-) -> Option<Outcome> {
+) -> Option<Box<Outcome>> {
     let (requester, target) = (&shard.requester, job.target());
     let accepted = || shard.accepted(target);
     let Some(robots) = robots else { return Some(attempt(requester, alarm, job, &accepted).await) };
@@ -159,12 +159,12 @@ async fn turn(
         Admission::Go => Some(attempt(requester, alarm, job, &accepted).await),
         Admission::Again => None,
         Admission::Unknown(Unknown { failure, refusal }) => {
-            Some(Outcome { refusal, ..Outcome::failed(ready, requester.now(), failure) })
+            Some(Box::new(Outcome { refusal, ..Outcome::failed(ready, requester.now(), failure) }))
         }
         Admission::Refused(failure) => {
             // Nothing was sent, so the attempt does not count.
             job.attempts = job.attempts.checked_sub(1).expect("starting a row counts an attempt");
-            Some(Outcome::failed(ready, requester.now(), failure))
+            Some(Box::new(Outcome::failed(ready, requester.now(), failure)))
         }
     }
 }

@@ -15,14 +15,14 @@ use overlapped_proto::job::Job;
 use overlapped_proto::keepalive::{Bounds, Habit, Keepalive, Lease, Room};
 use overlapped_proto::limits;
 use overlapped_proto::lru::Lru;
-use overlapped_proto::notes::Note;
+use overlapped_proto::notes::{Note, Notes};
 use overlapped_proto::origin::ConnKey;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::plural::counted;
 use overlapped_proto::protocol::{Choice, Protocol, Sign};
 use overlapped_proto::proxy::Proxy;
 use overlapped_proto::range::length_of_unsatisfied;
-use overlapped_proto::record::Record;
+use overlapped_proto::record::{Headers, Record};
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Stopwatch;
 use tokio::runtime::Handle;
@@ -437,38 +437,49 @@ impl<L: Locality> Requester<L> {
     // --- records ---------------------------------------------------------------------------------------------
 
     /// The record of a row whose last attempt has ended.
-    pub(crate) fn record(&self, job: Job, outcome: Outcome) -> Record {
-        let mut failure = outcome.failure;
-        if let (None, Some(status)) = (&failure, outcome.status) {
-            let length = outcome.headers.first("content-range").and_then(length_of_unsatisfied);
-            failure = self.plan.judge_status(status).map(|failure| match length.filter(|_| status == 416) {
-                Some(length) => {
-                    let told = format!("{}: the body has {}", failure.message, counted(length, "byte"));
-                    Failure::new(failure.kind, told)
-                }
-                None => failure,
-            });
+    pub(crate) fn record(&self, job: Job, outcome: Box<Outcome>) -> Record {
+        let Outcome { failure, status, wire, headers, raw_head, sent, notes, drained, hold, watch, .. } =
+            *outcome;
+        let failure = failure.or_else(|| self.judge(status?, &headers));
+        let (bytes, wire_bytes, sha256, truncated) =
+            (drained.bytes, drained.wire_bytes, drained.sha256, drained.truncated);
+        let mut row = self.unstarted(job, None);
+        row.notes.extend(notes);
+        // One expression for all fields, which the compiler builds in place.
+        Record {
+            ok: failure.is_none(),
+            failure,
+            status,
+            connection: wire,
+            headers,
+            raw_head,
+            sent,
+            bytes,
+            wire_bytes,
+            sha256,
+            truncated,
+            body: drained.into_body(),
+            hold,
+            timing: watch.timing(),
+            ..row
         }
-        let mut record = self.unstarted(job, None);
-        record.ok = failure.is_none();
-        record.failure = failure;
-        record.status = outcome.status;
-        record.connection = outcome.wire;
-        record.headers = outcome.headers;
-        record.raw_head = outcome.raw_head;
-        record.sent = outcome.sent;
-        record.notes.extend(outcome.notes);
-        record.bytes = outcome.drained.bytes;
-        record.wire_bytes = outcome.drained.wire_bytes;
-        record.sha256 = outcome.drained.sha256;
-        record.truncated = outcome.drained.truncated;
-        record.body = outcome.drained.into_body();
-        record.hold = outcome.hold;
-        record.timing = outcome.watch.timing();
-        record
+    }
+
+    /// The failure of a row that was answered with this status.
+    fn judge(&self, status: u16, headers: &Headers) -> Option<Failure> {
+        let failure = self.plan.judge_status(status)?;
+        let length = headers.first("content-range").and_then(length_of_unsatisfied);
+        Some(match length.filter(|_| status == 416) {
+            Some(length) => {
+                let told = format!("{}: the body has {}", failure.message, counted(length, "byte"));
+                Failure::new(failure.kind, told)
+            }
+            None => failure,
+        })
     }
 
     /// A record with the fields that are known without a response.
+    #[inline(always)]
     pub(crate) fn unstarted(&self, job: Job, failure: impl Into<Option<Failure>>) -> Record {
         let elapsed = self.now() - job.first_ready;
         let started_unix_us = job.first_started.map(|at| self.clock.unix_us(at));
@@ -487,6 +498,7 @@ impl<L: Locality> Requester<L> {
 }
 
 /// The record of a row that was never ready, with the fields that are known without its times.
+#[inline(always)]
 pub(super) fn untried(job: Job, template: &Template, failure: impl Into<Option<Failure>>) -> Record {
     let method = template.method(&job).clone();
     let is_given = job.chain.is_empty() && !job.upgraded;
@@ -496,24 +508,31 @@ pub(super) fn untried(job: Job, template: &Template, failure: impl Into<Option<F
         Some(given) => given,
         None => String::from(job.url).into(),
     };
-    let mut record = Record::new(job.row, url);
-    if let Some(ask) = job.ask {
-        (record.id, record.out, record.meta) = (ask.id, ask.out, ask.meta);
-        if ask.meta_dropped {
-            record.notes.add(Note::MetaDropped);
-        }
+    let (id, out, meta, meta_dropped) = match job.ask {
+        Some(ask) => (ask.id, ask.out, ask.meta, ask.meta_dropped),
+        None => (None, None, None, false),
+    };
+    let mut notes = Notes::default();
+    if meta_dropped {
+        notes.add(Note::MetaDropped);
     }
     if job.upgraded {
-        record.notes.add(Note::Hsts);
+        notes.add(Note::Hsts);
     }
-    record.host = host;
-    record.final_url = final_url;
-    record.method = method;
-    record.failure = failure.into();
-    record.attempts = job.attempts;
-    record.chain = job.chain;
-    record.row_hold = job.hold;
-    record
+    Record {
+        id,
+        out,
+        meta,
+        notes,
+        host,
+        final_url,
+        method,
+        failure: failure.into(),
+        attempts: job.attempts,
+        chain: job.chain,
+        row_hold: job.hold,
+        ..Record::new(job.row, url)
+    }
 }
 
 fn borrowed(host: &Host<String>) -> Host<&str> {

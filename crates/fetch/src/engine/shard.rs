@@ -257,7 +257,7 @@ impl Shard {
     }
 
     /// Ends an attempt: the row is delivered, retried, or redirected.
-    pub(crate) fn conclude(&self, mut job: Job, mut outcome: Outcome) {
+    pub(crate) fn conclude(&self, mut job: Job, mut outcome: Box<Outcome>) {
         self.shared.give_request(self.id);
         if outcome.is_shortage() {
             match self.run_short(job) {

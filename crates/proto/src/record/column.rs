@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use crate::job::Method;
 use crate::notes::Notes;
 use crate::outcome::Hop;
 use crate::sanitize::redact;
@@ -155,7 +156,17 @@ fn request(record: &Record, cells: &mut impl Cells) {
     cells.cell(name!("url"), Value::Text(&redact(&record.url)));
     cells.cell(name!("final_url"), Value::text(final_url.as_deref()));
     cells.cell(name!("host"), Value::text(record.host.as_deref()));
-    cells.cell(name!("method"), Value::Text(record.method.as_str()));
+    let method = match &record.method {
+        Method::Other(token) => Value::Text(token),
+        Method::Get
+        | Method::Head
+        | Method::Post
+        | Method::Put
+        | Method::Patch
+        | Method::Delete
+        | Method::Options => Value::Word(record.method.as_str()),
+    };
+    cells.cell(name!("method"), method);
 }
 
 fn outcome(record: &Record, cells: &mut impl Cells) {

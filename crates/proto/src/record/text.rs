@@ -144,20 +144,24 @@ fn first_escape(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// True if every byte is ASCII that needs no escape in JSON. The last word overlaps the one before it.
+/// True if every byte is ASCII that needs no escape in JSON. The last block overlaps the one before it.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
     let (blocks, rest) = bytes.as_chunks::<64>();
     if blocks.iter().any(|block| any(block, is_odd)) {
         return false;
     }
+    if let Some(last) = bytes.last_chunk::<16>() {
+        return !rest.as_chunks::<16>().0.iter().any(|quarter| any_of(quarter, is_odd))
+            && !any_of(last, is_odd);
+    }
     let is_odd_word = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
         (word & HIGH) | escapes_in(word) != 0
     };
-    match bytes.last_chunk::<8>() {
-        Some(last) => !rest.as_chunks::<8>().0.iter().any(is_odd_word) && !is_odd_word(last),
-        None => !bytes.iter().any(|&byte| is_odd(byte)),
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) => !is_odd_word(first) && !is_odd_word(last),
+        _ => !bytes.iter().any(|&byte| is_odd(byte)),
     }
 }
 
@@ -177,6 +181,12 @@ fn any(block: &[u8; 64], found: impl Fn(u8) -> bool) -> bool {
         }
     }
     u128::from_ne_bytes(lanes) != 0
+}
+
+/// The same for a quarter.
+#[inline(always)]
+fn any_of(quarter: &[u8; 16], found: impl Fn(u8) -> bool) -> bool {
+    u128::from_ne_bytes(quarter.map(|byte| if found(byte) { u8::MAX } else { 0 })) != 0
 }
 
 const fn needs_escape(byte: u8) -> bool {

@@ -49,7 +49,7 @@ pub(crate) async fn attempt<L: Locality>(
     alarm: &mut Alarm,
     job: &Job,
     accepted: &impl Fn(),
-) -> Outcome {
+) -> Box<Outcome> {
     make(requester, alarm, job, Terms::of(&requester.plan), accepted, Purpose::Row).await
 }
 
@@ -59,7 +59,7 @@ pub(crate) async fn attempt_robots<L: Locality>(
     alarm: &mut Alarm,
     job: &Job,
     accepted: &impl Fn(),
-) -> Outcome {
+) -> Box<Outcome> {
     make(requester, alarm, job, Terms::of(&requester.plan), accepted, Purpose::Robots).await
 }
 
@@ -74,7 +74,7 @@ pub(crate) async fn attempt_open<L: Locality>(
     alarm: &mut Alarm,
     job: &Job,
     terms: Terms<'_>,
-) -> Outcome {
+) -> Box<Outcome> {
     make(requester, alarm, job, terms, &|| {}, Purpose::Open).await
 }
 
@@ -98,13 +98,13 @@ async fn make<L: Locality>(
     terms: Terms<'_>,
     accepted: &impl Fn(),
     purpose: Purpose,
-) -> Outcome {
+) -> Box<Outcome> {
     let now = requester.now();
     let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
     // As with curl, the limit covers a row with its redirects: an attempt gets what the redirects before it have left.
     let limit = own_limit.or(terms.timeouts.total);
     alarm.begin(now, limit.map(|limit| limit - job.spent()));
-    let outcome = Outcome::new(Stopwatch::start(job.ready, now));
+    let outcome = Box::new(Outcome::new(Stopwatch::start(job.ready, now)));
     let trace = Trace::attempt(job);
     let mut attempt = Attempt {
         requester,
@@ -148,7 +148,7 @@ struct Attempt<'a, L: Locality, A> {
     /// The request has cookies that belong to the run or to the caller.
     has_cookies: bool,
     accepted: &'a A,
-    outcome: Outcome,
+    outcome: Box<Outcome>,
     purpose: Purpose,
     trace: Trace,
 }
@@ -237,7 +237,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         }
         if self.outcome.redirect.is_none() {
             let views = &self.requester.views;
-            let Outcome { headers, raw_head, sent, drained, .. } = &mut self.outcome;
+            let Outcome { headers, raw_head, sent, drained, .. } = &mut *self.outcome;
             let raw_bytes = raw_head.len() + sent.as_ref().map_or(0, |sent| sent.bytes());
             self.outcome.hold = rest(share, headers, raw_bytes, drained, &views.store, &views.disk).await?;
         }
