@@ -14,7 +14,7 @@ use overlapped_proto::schedule::Held;
 
 use super::line::Line;
 use super::signals::{self, First};
-use crate::flags::plan::Meter;
+use crate::flags::show::Meter;
 use crate::terminal;
 
 /// The interval of polling, which is also the longest delay of a signal.

@@ -14,7 +14,8 @@ use overlapped_proto::header;
 use overlapped_proto::record::{Body, Headers, HttpVersion, Record};
 
 use super::sinks::head_text;
-use crate::flags::plan::{Continued, NamedBy, One as Plan, Target};
+use crate::flags::continued::Continued;
+use crate::flags::one::{NamedBy, One as Plan, Target};
 use crate::report::MODE;
 use crate::terminal;
 

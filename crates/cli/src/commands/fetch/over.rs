@@ -6,7 +6,8 @@ use overlapped_fetch::durable::{Begin, Earlier, Recorded, discard_rest, holds_no
 use overlapped_fetch::{Input, survey};
 
 use crate::exit::{Ending, Error};
-use crate::flags::plan::{Plan, Show};
+use crate::flags::plan::Plan;
+use crate::flags::show::Show;
 use crate::report::figures::{count, counted, rows_are};
 use crate::terminal;
 

@@ -10,7 +10,8 @@ use overlapped_proto::record::{Headers, HttpVersion, Record, column::Fields};
 use overlapped_proto::sanitize::{escape, shown};
 
 use crate::exit::Error;
-use crate::flags::plan::{Main, Show, Sinks};
+use crate::flags::show::Show;
+use crate::flags::sinks::{Main, Sinks};
 use crate::flags::write_out::WriteOut;
 use crate::report::figures;
 use crate::terminal;
