@@ -5,11 +5,9 @@
 mod program;
 
 use std::fs;
-use std::process::Stdio;
-use std::time::Duration;
 
 use overlapped_testkit::Server;
-use program::{Directory, command, run};
+use program::{Directory, killed_after, list, run};
 use serde_json::Value;
 
 /// The entries of an archive in the order of their rows, each checked by the rules of the format.
@@ -43,11 +41,6 @@ fn check(entry: &Value) {
             assert!(field["name"].is_string() && field["value"].is_string(), "{field}");
         }
     }
-}
-
-fn list(server: &Server, directory: &Directory, rows: u64, page: impl Fn(u64) -> String) -> String {
-    let lines: String = (0..rows).map(|row| server.url(&page(row)) + "\n").collect();
-    format!("@{}", directory.write("urls.txt", lines))
 }
 
 #[test]
@@ -157,11 +150,7 @@ fn a_killed_run_is_resumed_from_the_spool() {
         let list = list(&server, &directory, ROWS, |row| format!("/row/{row}?delay_ms=2"));
         let path = directory.path("r.har");
         let words = ["-s", "-j", "8", "--durability", "each", "-o", &path, &list];
-        let seen = server.count("/row/");
-        let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
-        assert!(server.wait_for_requests(seen + after, Duration::from_secs(60)));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        killed_after(&words, &server, after);
         if directory.names().contains(&"r.har.run".to_owned()) {
             directory.write(".r.har.building", "half an archive");
             resumed += 1;

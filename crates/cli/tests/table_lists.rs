@@ -7,9 +7,7 @@ mod program;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
@@ -20,7 +18,7 @@ use overlapped_testkit::Server;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::properties::WriterProperties;
-use program::{Directory, command, finish, run, run_with};
+use program::{Directory, finish, killed_after, run, run_with};
 
 type Columns = Vec<(&'static str, ArrayRef)>;
 
@@ -126,10 +124,7 @@ fn a_killed_run_resumes_in_a_table() {
         let path = directory.path("r.ndjson");
         let words = ["-s", "-j", "8", "--durability", "each", "-o", &path, &list];
         let seen = server.count("/row/");
-        let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
-        assert!(server.wait_for_requests(seen + after, Duration::from_secs(60)));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        killed_after(&words, &server, after);
         resumed += u64::from(directory.names().contains(&"r.ndjson.run".to_owned()));
         run(&[&words[..], &["--resume"]].concat()).check_code(0);
         let rows = recorded(&directory.read("r.ndjson"));
@@ -172,10 +167,7 @@ fn another_table_is_not_resumed() {
     let list = table(&directory, "urls.parquet", vec![("url", pages("row"))], 100);
     let path = directory.path("r.ndjson");
     let words = ["-s", "-j", "4", "--durability", "each", "-o", &path, &list];
-    let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
-    assert!(server.wait_for_requests(80, Duration::from_secs(60)));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    killed_after(&words, &server, 80);
     table(&directory, "urls.parquet", vec![("url", pages("wor"))], 100);
     run(&[&words[..], &["--resume"]].concat())
         .check_refused(2, "is not the list that the run was begun with");

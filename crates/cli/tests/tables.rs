@@ -6,13 +6,11 @@ mod program;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::process::Stdio;
-use std::time::Duration;
 
 use overlapped_testkit::Server;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
-use program::{Directory, command, run};
+use program::{Directory, killed_after, list, run};
 
 /// The rows of a table, and whether they are ok.
 fn rows(path: &str) -> BTreeMap<u64, bool> {
@@ -25,11 +23,6 @@ fn rows(path: &str) -> BTreeMap<u64, bool> {
         assert_eq!(rows.insert(*number, *ok), None, "row {number} is there twice");
     }
     rows
-}
-
-fn list(server: &Server, directory: &Directory, rows: u64, page: impl Fn(u64) -> String) -> String {
-    let lines: String = (0..rows).map(|row| server.url(&page(row)) + "\n").collect();
-    format!("@{}", directory.write("urls.txt", lines))
 }
 
 #[test]
@@ -70,11 +63,7 @@ fn a_killed_run_is_resumed_from_the_spool() {
         let list = list(&server, &directory, ROWS, |row| format!("/row/{row}?delay_ms=2"));
         let path = directory.path("r.parquet");
         let words = ["-s", "-j", "8", "--durability", "each", "-o", &path, &list];
-        let seen = server.count("/row/");
-        let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
-        assert!(server.wait_for_requests(seen + after, Duration::from_secs(60)));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        killed_after(&words, &server, after);
         if directory.names().contains(&"r.parquet.run".to_owned()) {
             // What a kill leaves while the table is built.
             directory.write(".r.parquet.building", "half a table");

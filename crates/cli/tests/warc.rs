@@ -8,19 +8,12 @@ mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::process::Stdio;
-use std::time::Duration;
 
 use archive::{Record, records};
 use overlapped_testkit::{
     Asked, Http2, Http2Rules, Http2Server, ProxyRules, ProxyServer, RawServer, Reply, Script, Server, text_of,
 };
-use program::{Directory, command, run};
-
-fn list(server: &Server, directory: &Directory, rows: u64, page: impl Fn(u64) -> String) -> String {
-    let lines: String = (0..rows).map(|row| server.url(&page(row)) + "\n").collect();
-    format!("@{}", directory.write("urls.txt", lines))
-}
+use program::{Directory, killed_after, list, run};
 
 /// The records of a row.
 fn of(records: &[Record], row: u64) -> Vec<&Record> {
@@ -451,11 +444,7 @@ fn a_killed_run_is_resumed_in_the_file_that_it_wrote() {
         let path = directory.path("c.warc.gz");
         let words =
             ["-s", "-j", "4", "--durability=each", "--warc-max-size=1M", "--cdxj", "-o", &path, &list];
-        let seen = server.count("/bytes/");
-        let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
-        assert!(server.wait_for_requests(seen + after, Duration::from_secs(60)));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        killed_after(&words, &server, after);
         if directory.names().contains(&"c.warc.gz.run".to_owned()) {
             resumed.insert(files(&directory).len());
         }

@@ -7,6 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use overlapped_testkit::Server;
 
 /// The program, with these words.
 pub(crate) fn command(words: &[&str]) -> Command {
@@ -57,6 +60,16 @@ os.execv(sys.argv[1], sys.argv[1:])
     command.args(["-c", BLOCK, env!("CARGO_BIN_EXE_overlapped")]).args(words).stdin(Stdio::null());
     without_environment(&mut command);
     command
+}
+
+/// Starts the program, and kills it once the server has seen this many more requests.
+#[track_caller]
+pub(crate) fn killed_after(words: &[&str], server: &Server, requests: u64) {
+    let before = server.requests();
+    let mut child = command(words).stderr(Stdio::null()).spawn().unwrap();
+    assert!(server.wait_for_requests(before + requests, Duration::from_secs(60)));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// What a run of the program came to.
@@ -125,6 +138,17 @@ pub(crate) fn records(text: &str) -> Vec<serde_json::Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect()
+}
+
+/// Writes a list of pages of the server, and returns the word that names it.
+pub(crate) fn list(
+    server: &Server,
+    directory: &Directory,
+    rows: u64,
+    page: impl Fn(u64) -> String,
+) -> String {
+    let lines: String = (0..rows).map(|row| server.url(&page(row)) + "\n").collect();
+    format!("@{}", directory.write("urls.txt", lines))
 }
 
 /// A directory of one test, which goes with it.
