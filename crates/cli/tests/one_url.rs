@@ -99,7 +99,7 @@ fn heads_are_printed_and_kept() {
     let (server, directory) = (Server::start(), Directory::new());
     let ran = run(&["-i", &server.url("/row/1")]);
     let (head, body) = ran.stdout.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200\r\n") && head.contains("content-type: text/plain"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("Content-Type: text/plain"), "{head}");
     assert!(!body.is_empty());
     let path = directory.path("head.txt");
     let ran = run(&["-D", &path, &server.url("/row/1")]);

@@ -23,7 +23,7 @@ fn one_url_gives_its_body() {
 fn one_head_is_printed() {
     let server = Server::start();
     let ran = run(&["-I", &server.url("/row/17")]);
-    assert!(ran.stdout.starts_with("HTTP/1.1 200\r\ncontent-type: text/plain"), "{ran:?}");
+    assert!(ran.stdout.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain"), "{ran:?}");
     assert!(ran.stdout.ends_with("\r\n\r\n"), "{ran:?}");
 }
 

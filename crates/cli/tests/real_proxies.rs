@@ -1,53 +1,21 @@
 //! The program through proxies of others: tinyproxy and dante, where they are installed.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-#![allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 
+mod daemon;
 mod program;
 
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
+use daemon::Daemon;
 use overlapped_testkit::Server;
 use program::{Directory, run};
 
-/// A proxy that ends with its test.
-struct Proxy {
-    child: Child,
-    port: u16,
-    _directory: Directory,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Starts a proxy with a configuration for its port; `None`: it is not installed.
-fn start(name: &str, words: &[&str], config: impl Fn(u16) -> String) -> Option<Proxy> {
-    let directory = Directory::new();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let file = directory.write("config", config(port));
-    let mut command = Command::new(name);
-    command.args(words).arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(child) = command.spawn() else {
-        eprintln!("not compared: there is no {name}");
-        return None;
+fn start(name: &str, words: &[&str], config: impl Fn(u16) -> String) -> Option<Daemon> {
+    let all = |directory: &Directory, _| {
+        let file = directory.path("config");
+        words.iter().copied().map(String::from).chain([file]).collect()
     };
-    let mut proxy = Proxy { child, port, _directory: directory };
-    let begun = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        // It may need what this machine does not give, such as a user of its own.
-        if begun.elapsed() > Duration::from_secs(60) || proxy.child.try_wait().unwrap().is_some() {
-            eprintln!("not compared: {name} does not start");
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Some(proxy)
+    daemon::start(name, all, |directory, port| drop(directory.write("config", config(port))))
 }
 
 /// http and https, several rows over each connection.

@@ -29,6 +29,13 @@ pub(crate) struct One {
     pub(crate) continued: Option<Continued>,
 }
 
+impl One {
+    /// The head of the response is shown, as it came.
+    pub(super) fn shows_head(&self) -> bool {
+        self.include || self.dump_header.is_some()
+    }
+}
+
 /// What the name that a server chooses means for a file that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NamedBy {

@@ -12,6 +12,7 @@ use overlapped_proto::time::Nanos;
 
 use super::continued::continued;
 use super::fetch::Flags;
+use super::one::One;
 use super::proxies::proxies;
 use super::request::request;
 use super::sinks::{Main, Sinks};
@@ -37,7 +38,7 @@ pub(super) fn config(flags: &mut Flags, sinks: &Sinks, one: bool) -> Result<Conf
             // An archive has the bodies that the other outputs leave out.
             body: reads_body && (!flags.no_body || sinks.has_archive()),
             undecoded: needs.undecoded,
-            raw_head: needs.raw_head,
+            raw_head: needs.raw_head || sinks.one.as_ref().is_some_and(One::shows_head),
             sent: needs.sent,
             strict_http: flags.strict_http,
             spool: sinks.spool(),

@@ -301,10 +301,10 @@ fn value(variable: Variable, record: &Record) -> String {
         }
         Variable::RemotePort => record.connection.remote.map_or(0, |remote| remote.port()).to_string(),
         Variable::Scheme => effective.split_once(':').map_or(String::new(), |(scheme, _)| scheme.to_owned()),
-        Variable::Size => record.bytes.to_string(),
+        Variable::Size => record.wire_bytes.to_string(),
         Variable::Speed => {
             let seconds = total.as_millis_f64() / 1_000.0;
-            format!("{:.0}", if seconds > 0.0 { record.bytes as f64 / seconds } else { 0.0 })
+            format!("{:.0}", if seconds > 0.0 { record.wire_bytes as f64 / seconds } else { 0.0 })
         }
         Variable::TimeConnect => seconds(connect),
         Variable::TimeTls => seconds(tls.unwrap_or_default()),

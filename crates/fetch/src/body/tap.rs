@@ -43,6 +43,8 @@ pub struct Begun {
     pub version: HttpVersion,
     /// Its header fields.
     pub headers: Headers,
+    /// The bytes of the head as they came, if they are kept ([`Response::raw_head`](crate::Response::raw_head)).
+    pub raw_head: Bytes,
     /// The length of the body, if it is known.
     pub bytes: Option<u64>,
 }

@@ -70,7 +70,7 @@ impl One {
 impl Receiver for One {
     fn begin(&mut self, head: &Begun) -> io::Result<()> {
         let mut state = self.lock();
-        let text = head_text(head.version, head.status, &head.headers);
+        let text = head_text(&head.raw_head, head.version, head.status, &head.headers);
         state.name(&head.headers)?;
         state.dump(&text)?;
         state.begin(&text, head.bytes, Some(head))
@@ -120,7 +120,7 @@ impl State {
         const NOT_MODIFIED: u16 = 304;
         let Some(status) = record.status else { return Ok(false) };
         let version = record.connection.http_version.unwrap_or(HttpVersion::Http11);
-        let text = head_text(version, status, &record.headers);
+        let text = head_text(&record.raw_head, version, status, &record.headers);
         self.dump(&text)?;
         let is_left_out = (self.plan.unless_failed || self.plan.continued.is_some()) && !record.ok;
         if is_left_out || is_broken(record) || status == NOT_MODIFIED {

@@ -151,8 +151,11 @@ fn refused(output: &Output, goes_on: bool, error: &io::Error) -> Error {
     }
 }
 
-/// The head of a response, as `curl -I` prints it.
-pub(super) fn head_text(version: HttpVersion, status: u16, headers: &Headers) -> Vec<u8> {
+/// The head of a response, as `curl -I` prints it: as it came, or in the words of HTTP/1.1 if it came otherwise.
+pub(super) fn head_text(raw: &[u8], version: HttpVersion, status: u16, headers: &Headers) -> Vec<u8> {
+    if !raw.is_empty() {
+        return raw.to_vec();
+    }
     let mut head = format!("HTTP/{} {status}\r\n", version.as_str()).into_bytes();
     for (name, value) in headers.iter() {
         head.extend_from_slice(name.as_bytes());

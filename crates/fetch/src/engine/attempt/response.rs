@@ -161,7 +161,8 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             .filter(|_| *purpose == Purpose::Row && outcome.status.is_some_and(counts));
         if let (Some(tap), Some(status), Some(version)) = (tap, outcome.status, outcome.wire.http_version) {
             let bytes = if decoder.is_some() { None } else { connection.bytes_left() };
-            let begun = Begun { status, version, headers: outcome.headers.clone(), bytes };
+            let (headers, raw_head) = (outcome.headers.clone(), outcome.raw_head.clone());
+            let begun = Begun { status, version, headers, raw_head, bytes };
             outcome.handed_on = true;
             tap.begin(&requester.views.disk, begun).await?;
         }
