@@ -70,7 +70,7 @@ fn around_a_file_and_its_name() {
 
 #[test]
 fn around_the_sync_of_an_output() {
-    for kind in [Kind::Ndjson, Kind::Csv, Kind::Har, Kind::Warc] {
+    for kind in [Kind::Ndjson, Kind::Csv, Kind::Har, Kind::Warc, Kind::Table] {
         check(kind, "write", "/out.", Act::KillHalf);
         check(kind, "sync", "/out.", Act::KillBefore);
         check(kind, "sync", "/out.", Act::KillAfter);
@@ -133,7 +133,15 @@ fn while_failed_rows_are_taken_out() {
 
 #[test]
 fn while_an_output_is_built() {
-    for (kind, file) in [(Kind::Har, ".out.har.building"), (Kind::Warc, ".out.cdxj.building")] {
+    check(Kind::Table, "create", ".out.parquet.building", Act::KillAfter);
+    check_recovery(Kind::Table, "unlink", ".out.parquet.building", Act::KillBefore);
+    let built = [
+        (Kind::Har, ".out.har.building"),
+        (Kind::Warc, ".out.cdxj.building"),
+        (Kind::Table, ".out.parquet.building"),
+        (Kind::TableRetry, ".out.parquet.building"),
+    ];
+    for (kind, file) in built {
         check(kind, "write", file, Act::KillHalf);
         check(kind, "sync", file, Act::KillBefore);
         check(kind, "rename", file, Act::KillBefore);

@@ -76,6 +76,46 @@ fn a_killed_run_is_resumed_from_the_spool() {
     assert!(resumed > 0, "no run was killed before its end");
 }
 
+/// However often it is killed, also while the table is behind its spool.
+#[test]
+fn a_run_that_is_killed_again_and_again_gives_the_table_of_all_rows() {
+    const ROWS: u64 = 6_000;
+    let kills = std::env::var("OVERLAPPED_KILLS").map_or(6, |kills| kills.parse().unwrap());
+    let server = Server::start();
+    for (name, state) in [("r.parquet", "r.parquet.run"), ("r.arrow", "r.arrow.run")] {
+        let directory = Directory::new();
+        let list = list(&server, &directory, ROWS, |row| format!("/row/{row}?delay_ms=1"));
+        let path = directory.path(name);
+        let words = ["-s", "-j", "16", "--resume", "-o", &path, &list];
+        let (seen, mut killed) = (server.count("/row/"), 0);
+        for kill in 1..=kills {
+            let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
+            // The requests of groups that were lost are sent once more, so this many come however often it is killed.
+            let sent = seen + ROWS * kill / (kills + 1);
+            server.wait_for_requests(sent, Duration::from_secs(10));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            killed += u64::from(directory.names().contains(&state.to_owned()));
+            assert!(
+                !directory.names().contains(&name.to_owned()) || killed < kill,
+                "half a table has the name"
+            );
+        }
+        run(&words).check_code(0);
+        let mut names = vec![name, "urls.txt"];
+        names.sort_unstable();
+        assert_eq!(directory.names(), names);
+        assert!(killed > 0, "no run was killed before its end");
+        if name.ends_with(".parquet") {
+            assert!(rows(&path).into_iter().eq((0..ROWS).map(|row| (row, true))));
+        } else {
+            let back = directory.path("back.parquet");
+            run(&["-s", "-o", &back, "--input-format=arrow", &format!("@{path}")]).check_code(0);
+            assert!(rows(&back).into_keys().eq(0..ROWS));
+        }
+    }
+}
+
 /// A row that failed is fetched again, and its record replaced; the spool is there as long as the state.
 #[test]
 fn a_failed_row_is_replaced() {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use overlapped_fetch::{Unpack, durable};
 use overlapped_proto::journal::{Frame, Waiting};
 use overlapped_testkit::{Server, row_of, text_of};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::record::Field;
 
 use super::archive;
 use super::record::{self, Call};
@@ -44,10 +46,14 @@ pub(crate) enum Kind {
     Warc,
     /// The same; some rows have failed in a run before, and are fetched once more.
     WarcRetry,
+    /// A table, and its spool.
+    Table,
+    /// The same; some rows have failed in a run before, and are fetched once more.
+    TableRetry,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Ndjson,
         Self::Csv,
         Self::Files,
@@ -61,6 +67,8 @@ impl Kind {
         Self::Har,
         Self::Warc,
         Self::WarcRetry,
+        Self::Table,
+        Self::TableRetry,
     ];
 
     fn has_files(self) -> bool {
@@ -73,7 +81,7 @@ impl Kind {
     }
 
     fn retries(self) -> bool {
-        matches!(self, Self::Retry | Self::PackedRetry | Self::WarcRetry)
+        matches!(self, Self::Retry | Self::PackedRetry | Self::WarcRetry | Self::TableRetry)
     }
 
     fn begin(self) -> &'static str {
@@ -86,8 +94,9 @@ impl Kind {
             | Self::Post
             | Self::Ordered
             | Self::Har
-            | Self::Warc => "--resume",
-            Self::Retry | Self::PackedRetry | Self::WarcRetry => "--retry-failed",
+            | Self::Warc
+            | Self::Table => "--resume",
+            Self::Retry | Self::PackedRetry | Self::WarcRetry | Self::TableRetry => "--retry-failed",
             Self::Overwrite => "--overwrite",
         }
     }
@@ -149,6 +158,7 @@ impl Scene {
             Kind::Files | Kind::Ordered | Kind::Overwrite => "deep/pages.run",
             Kind::Csv => "out.csv.run",
             Kind::Har => "out.har.run",
+            Kind::Table | Kind::TableRetry => "out.parquet.run",
             Kind::Warc | Kind::WarcRetry => "out.warc.gz.run",
             Kind::Packed | Kind::PackedRetry => "out.ndjson.gz.run",
             Kind::Ndjson | Kind::Retry | Kind::Piped | Kind::Post => "out.ndjson.run",
@@ -161,6 +171,7 @@ impl Scene {
             Kind::Ndjson | Kind::Piped | Kind::Post => &["/out.ndjson"],
             Kind::Csv => &["/out.csv"],
             Kind::Har => &["/out.har"],
+            Kind::Table | Kind::TableRetry => &["/out.parquet"],
             Kind::Warc | Kind::WarcRetry => &["/out.warc.gz"],
             Kind::Files | Kind::Ordered | Kind::Overwrite => &["/deep/pages/", "/out.ndjson"],
             Kind::Retry => &["/out.ndjson", "/out.csv"],
@@ -183,7 +194,9 @@ impl Scene {
             | Kind::Packed
             | Kind::PackedRetry
             | Kind::Piped
-            | Kind::Har => &[],
+            | Kind::Har
+            | Kind::Table
+            | Kind::TableRetry => &[],
         });
         let mut words: Vec<_> = words.into_iter().map(str::to_owned).collect();
         words.extend(outputs.iter().flat_map(|output| ["-o".to_owned(), format!("{root}{output}")]));
@@ -315,6 +328,7 @@ impl Scene {
             }
             Kind::Csv => rows(csv()),
             Kind::Har => rows(rows_of_har(&read("out.har"), self.kind)),
+            Kind::Table | Kind::TableRetry => rows(rows_of_table(&root.join("out.parquet"), self.kind)),
             Kind::Warc | Kind::WarcRetry => {
                 let index = String::from_utf8(read("out.cdxj")).unwrap_or_default();
                 let (rows_there, responses) = rows_of_warc(&read("out.warc.gz"), self.kind);
@@ -460,6 +474,25 @@ pub(crate) fn rows_of_har(text: &[u8], kind: Kind) -> Vec<u64> {
     };
     let entries = archive["log"]["entries"].as_array();
     entries.into_iter().flatten().map(|entry| row_of(entry).unwrap_or(ROWS)).collect()
+}
+
+/// The same of a table.
+pub(crate) fn rows_of_table(path: &Path, kind: Kind) -> Vec<u64> {
+    let Some(file) = fs::File::open(path).ok().and_then(|file| SerializedFileReader::new(file).ok()) else {
+        return Vec::new();
+    };
+    let row_of = |row: parquet::record::Row| {
+        let cell =
+            |name| row.get_column_iter().find(|(column, _)| *column == name).map(|(_, cell)| cell.clone());
+        let (Some(Field::ULong(number)), Some(Field::Bool(true)), Some(Field::Bytes(body))) =
+            (cell("row"), cell("ok"), cell("body"))
+        else {
+            return None;
+        };
+        is_body_of(kind, number, body.data()).then_some(number)
+    };
+    let rows = file.get_row_iter(None).unwrap();
+    rows.map(|row| row.ok().and_then(row_of).unwrap_or(ROWS)).collect()
 }
 
 /// The same of an archive that is appended to: the rows that have succeeded, each with its response; and the number of responses.

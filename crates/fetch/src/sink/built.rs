@@ -23,21 +23,77 @@ pub(super) fn check(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Builds an output beside its place, and moves it there; `write` writes and syncs it. What a killed run has left of an earlier
-/// try is replaced.
-pub(super) fn build(path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> io::Result<()> {
-    let building = building(path);
-    let made = || {
-        remove(&building)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(&building)?;
-        let built = write(file).and_then(|()| fs::rename(&building, path));
-        if built.is_err() {
-            let _ = remove(&building);
-        }
-        built
-    };
-    made().map_err(|error| at(&building, &error))?;
-    sync_name(path)
+/// Builds an output beside its place, and moves it there; `write` writes it.
+pub(super) fn build(path: &Path, write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let (building, file) = Building::begin(path)?;
+    write(&file).map_err(|error| building.at(&error))?;
+    building.publish(&file)
+}
+
+/// An output beside its place, where it is until it is whole. It is removed if it is dropped before that.
+pub(super) struct Building {
+    path: PathBuf,
+    /// Where it is; `None`: at its place.
+    there: Option<PathBuf>,
+}
+
+impl Building {
+    /// Begins the output at `path`. What a killed run has left of an earlier try is replaced.
+    pub(super) fn begin(path: &Path) -> io::Result<(Self, File)> {
+        let there = building(path);
+        let make = || {
+            remove(&there)?;
+            OpenOptions::new().write(true).create_new(true).open(&there)
+        };
+        let file = make().map_err(|error| at(&there, &error))?;
+        Ok((Self { path: path.to_owned(), there: Some(there) }, file))
+    }
+
+    /// An error of writing to it.
+    pub(super) fn at(&self, error: &io::Error) -> io::Error {
+        at(self.there.as_deref().unwrap_or(&self.path), error)
+    }
+
+    /// Moves it to its place, when all of it was written to `file`.
+    pub(super) fn publish(mut self, file: &File) -> io::Result<()> {
+        let moved = file.sync_all().and_then(|()| match &self.there {
+            Some(there) => fs::rename(there, &self.path),
+            None => Ok(()),
+        });
+        moved.map_err(|error| self.at(&error))?;
+        self.there = None;
+        sync_name(&self.path)
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        // What cannot be removed has a name that says what it is, and is replaced by the next try.
+        let _ = self.there.take().map(|there| remove(&there));
+    }
+}
+
+/// Removes what a killed run has left of an output, which is built once more.
+pub(super) fn remove_building(path: &Path) -> io::Result<()> {
+    let there = building(path);
+    remove(&there).map_err(|error| at(&there, &error))
+}
+
+/// Checks that nothing is at these places that is to be kept.
+///
+/// # Errors
+///
+/// Something is ([`io::ErrorKind::AlreadyExists`]); the error names it.
+pub(super) fn expect_free(places: &[PathBuf]) -> io::Result<()> {
+    match places.iter().find(|place| place.symlink_metadata().is_ok()) {
+        None => Ok(()),
+        Some(place) => Err(taken(place)),
+    }
+}
+
+/// Something is at this place that is to be kept.
+pub(super) fn taken(place: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists", place.display()))
 }
 
 /// Where an output is until it is whole.

@@ -9,7 +9,7 @@ use overlapped_proto::journal::{Checkpoint, SinkId};
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::csv::Guard;
 
-use super::built::building;
+use super::built::{building, expect_free, remove_building};
 use super::har::Har;
 #[cfg(feature = "tables")]
 use super::table::Table;
@@ -385,13 +385,15 @@ fn har(opening: Opening) -> io::Result<Box<dyn Sink>> {
 fn spool(opening: &Opening, format: Format) -> io::Result<(OutputFile, PathBuf)> {
     let Opening { path, beginning, options, .. } = opening;
     let is_new = !matches!(beginning, Beginning::Resumed { .. });
-    let is_taken = [path, &building(path)].into_iter().any(|path| path.symlink_metadata().is_ok());
-    if is_new && options.existing == Existing::Keep && is_taken {
-        return Err(io::ErrorKind::AlreadyExists.into());
+    if is_new && options.existing == Existing::Keep {
+        expect_free(&[path.clone(), building(path)])?;
     }
     let spool_path = format.appended(path).into_owned();
     let spool = match beginning {
-        Beginning::Resumed { checkpoint, .. } => OutputFile::resume(spool_path.clone(), checkpoint)?,
+        Beginning::Resumed { checkpoint, .. } => {
+            remove_building(path)?;
+            OutputFile::resume(spool_path.clone(), checkpoint)?
+        }
         Beginning::NoState | Beginning::Begun(_) => OutputFile::create(spool_path.clone(), options.existing)?,
     };
     Ok((spool, spool_path))

@@ -43,7 +43,7 @@ impl Har {
         Ok(Self { path, spool, spool_path, stays })
     }
 
-    fn write_to(&self, file: File) -> io::Result<()> {
+    fn write_to(&self, file: &File) -> io::Result<()> {
         let spool = open_own(&self.spool_path, OpenOptions::new().read(true))?;
         let spool = BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, spool);
         let mut archive = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
@@ -52,7 +52,7 @@ impl Har {
         archive.write_all(&begin)?;
         join(spool, &mut archive)?;
         archive.write_all(har::END)?;
-        archive.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        archive.flush()
     }
 }
 

@@ -1,9 +1,23 @@
-//! Tables that are built at the end: Parquet, and Arrow's file format.
+//! Tables that are built beside their place: Parquet, and Arrow's file format.
 //!
 //! Records are appended to a spool beside the table, `F.parquet.part`, in batches of Arrow's stream format. Each batch is a
-//! stream of its own, so that the spool can be truncated to any checkpoint. [`Sink::seal`] builds the table from it under a
-//! temporary name. The spool of a run that keeps its state is kept with it, and removed with it: a failed row that is fetched
-//! again replaces its record there.
+//! stream of its own, so that the spool can be truncated to any checkpoint. It alone says what the run has.
+//!
+//! The table is made from the same batches while the run goes on, under a temporary name, so that the end of a run has only the
+//! rest and the foot to write. Nothing in the journal tells of it: what a killed run leaves is removed, and a run that resumes
+//! makes it once more from its spool, two old batches for each new one. [`Sink::seal`] makes what is missing, syncs it and
+//! renames it. The order of the rows is always that of the spool.
+//!
+//! | state | the table has | becomes |
+//! | --- | --- | --- |
+//! | no [`Made`] | nothing, and no file | *behind* or *along* with the first batch, or at the end |
+//! | behind: a resumed run | what was read of the spool | *along* when the end of the spool is met |
+//! | along | all batches of the spool, of which small ones wait for each other | sealed |
+//! | sealed | all, at its place | |
+//!
+//! **Failures.** An error of either file ends the run, and the spool is at its last checkpoint. A run that is stopped removes the
+//! unfinished table; one that is killed leaves it to the next. The spool of a run that keeps its state is kept with it, and removed
+//! with it: a failed row that is fetched again replaces its record there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -26,9 +40,10 @@ use overlapped_proto::row_set::RowSet;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
-use super::built::{build, check};
-use super::{Cut, Format, OutputFile, Sink};
+use super::built::{Building, check};
+use super::{Cut, Format, OutputFile, Sink, at};
 use crate::arrow::{Batch, schema};
 use crate::fs::open_own;
 use crate::tables::{Kind, Reader, of_arrow, of_parquet};
@@ -42,8 +57,22 @@ pub(super) struct Table {
     spool_path: PathBuf,
     /// Records that are not in the spool yet.
     batch: Batch,
+    /// What there is of the table.
+    made: Option<Made>,
+    /// There were records in the spool before that.
+    resumed: bool,
     /// Its name in a durable run.
     id: Option<SinkId>,
+}
+
+/// What there is of a table.
+struct Made {
+    building: Building,
+    writer: Writer<BufWriter<File>>,
+    /// Small batches, which become one.
+    pending: Pending,
+    /// The spool, from where on the table does not have it; `None`: it has all of it.
+    behind: Option<BufReader<File>>,
 }
 
 impl Table {
@@ -60,33 +89,89 @@ impl Table {
         id: Option<SinkId>,
     ) -> io::Result<Self> {
         check(&path)?;
-        Ok(Self { kind, path, fields, spool, spool_path, batch: Batch::new(fields), id })
+        let resumed = !spool.is_empty();
+        let batch = Batch::new(fields);
+        Ok(Self { kind, path, fields, spool, spool_path, batch, made: None, resumed, id })
     }
 
     fn write_out(&mut self) -> io::Result<()> {
         if self.batch.rows() == 0 {
             return Ok(());
         }
-        write_stream(&self.batch.finish(), BufWriter::new(&mut self.spool))
+        let batch = self.batch.finish();
+        write_stream(&batch, BufWriter::new(&mut self.spool))?;
+        let spool = &self.spool_path;
+        let made = match &mut self.made {
+            Some(made) => made,
+            none => {
+                none.insert(Made::begin(self.kind, &self.path, self.fields, self.resumed.then_some(spool))?)
+            }
+        };
+        if made.behind.is_some() { made.catch_up(spool, BATCHES_BEHIND) } else { made.add(batch) }
+    }
+}
+
+/// Batches of the spool that a table gets for each new one while it is behind.
+const BATCHES_BEHIND: usize = 2;
+
+impl Made {
+    /// Begins a table; `behind`: what is in this spool comes first.
+    fn begin(kind: Kind, path: &Path, fields: Fields, behind: Option<&PathBuf>) -> io::Result<Self> {
+        let behind = behind.map(|spool| reader(spool)).transpose()?;
+        let (building, file) = Building::begin(path)?;
+        let file = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
+        let writer = Writer::begin(kind, schema(fields), file).map_err(|error| building.at(&error))?;
+        Ok(Self { building, writer, pending: Pending::default(), behind })
     }
 
-    fn write_to(&self, file: File) -> io::Result<()> {
-        let mut spool = reader(&self.spool_path)?;
-        let mut writer = Writer::begin(self.kind, schema(self.fields), BufWriter::new(file))?;
-        let mut pending = Pending::default();
-        while let Some(batches) = next_stream(&mut spool)? {
-            for batch in batches {
-                pending.push(batch.map_err(of_arrow)?);
-                if pending.is_full() {
-                    writer.write(&pending.take()?)?;
+    /// Adds up to `most` batches that it does not have yet.
+    fn catch_up(&mut self, spool: &Path, most: usize) -> io::Result<()> {
+        for _ in 0..most {
+            let Some(behind) = &mut self.behind else { break };
+            let mut next = Vec::new();
+            match next_stream(behind).map_err(|error| at(spool, &error))? {
+                Some(batches) => {
+                    for batch in batches {
+                        next.push(batch.map_err(|error| at(spool, &of_arrow(error)))?);
+                    }
                 }
+                None => self.behind = None,
             }
+            next.into_iter().try_for_each(|batch| self.add(batch))?;
         }
-        if !pending.batches.is_empty() {
-            writer.write(&pending.take()?)?;
+        Ok(())
+    }
+
+    /// Adds a batch behind those that it has.
+    fn add(&mut self, batch: RecordBatch) -> io::Result<()> {
+        let is_small = batch.num_rows() < limits::TABLE_SMALL_BATCH_ROWS
+            && batch.get_array_memory_size() < limits::TABLE_BATCH_BYTES;
+        if is_small {
+            self.pending.push(batch);
+            return if self.pending.is_full() { self.write_pending() } else { Ok(()) };
         }
-        let file = writer.end()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()
+        self.write_pending()?;
+        self.writer.write(&batch).map_err(|error| self.building.at(&error))
+    }
+
+    fn write_pending(&mut self) -> io::Result<()> {
+        if self.pending.batches.is_empty() {
+            return Ok(());
+        }
+        let written = self.pending.take().and_then(|batch| self.writer.write(&batch));
+        written.map_err(|error| self.building.at(&error))
+    }
+
+    /// Completes it.
+    fn end(mut self, spool: &Path) -> io::Result<()> {
+        while self.behind.is_some() {
+            self.catch_up(spool, BATCHES_BEHIND)?;
+        }
+        self.write_pending()?;
+        let Self { building, writer, .. } = self;
+        let file = writer.end().and_then(|file| file.into_inner().map_err(io::IntoInnerError::into_error));
+        let file = file.map_err(|error| building.at(&error))?;
+        building.publish(&file)
     }
 }
 
@@ -114,7 +199,16 @@ impl Sink for Table {
 
     fn seal(&mut self) -> io::Result<()> {
         self.commit()?;
-        build(&self.path, |file| self.write_to(file))?;
+        let made = match self.made.take() {
+            Some(made) => made,
+            None => {
+                let behind = self.resumed.then_some(&self.spool_path);
+                Made::begin(self.kind, &self.path, self.fields, behind)?
+            }
+        };
+        // Were it to be sealed once more, it would be made from the spool.
+        self.resumed = true;
+        made.end(&self.spool_path)?;
         match self.id {
             Some(_) => Ok(()),
             None => std::fs::remove_file(&self.spool_path),
@@ -122,7 +216,7 @@ impl Sink for Table {
     }
 }
 
-/// Batches of the spool, to be written as one.
+/// Small batches, to be written as one.
 #[derive(Default)]
 struct Pending {
     batches: Vec<RecordBatch>,
@@ -153,6 +247,30 @@ impl Pending {
     }
 }
 
+/// Columns whose values differ from row to row: a dictionary of them would cost and save nothing.
+const UNIQUE: [&str; 16] = [
+    "row",
+    "id",
+    "url",
+    "final_url",
+    "body",
+    "sha256",
+    "started",
+    "blocked_ms",
+    "connect_ms",
+    "tls_ms",
+    "send_ms",
+    "wait_ms",
+    "receive_ms",
+    "total_ms",
+    "elapsed_ms",
+    "meta",
+];
+
+/// Columns whose least and greatest values tell nothing.
+const LARGE: [&[&str]; 4] =
+    [&["body"], &["meta"], &["headers", "list", "item", "name"], &["headers", "list", "item", "value"]];
+
 /// Writes batches in the format of a table.
 enum Writer<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
@@ -163,15 +281,18 @@ impl<W: Write + Send> Writer<W> {
     fn begin(kind: Kind, schema: SchemaRef, to: W) -> io::Result<Self> {
         Ok(match kind {
             Kind::Parquet => {
-                // Bodies and headers differ from row to row: a dictionary or bounds of them would cost and find nothing.
                 let mut properties = WriterProperties::builder()
                     .set_created_by(concat!("overlapped ", env!("CARGO_PKG_VERSION")).to_owned())
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .set_statistics_enabled(EnabledStatistics::Chunk)
+                    .set_data_page_size_limit(limits::TABLE_PAGE_BYTES)
                     .set_max_row_group_row_count(None);
-                for column in ["body", "meta"] {
-                    properties = properties
-                        .set_column_dictionary_enabled(column.into(), false)
-                        .set_column_statistics_enabled(column.into(), EnabledStatistics::None);
+                for column in UNIQUE {
+                    properties = properties.set_column_dictionary_enabled(column.into(), false);
+                }
+                for column in LARGE {
+                    properties =
+                        properties.set_column_statistics_enabled(path(column), EnabledStatistics::None);
                 }
                 let writer = ArrowWriter::try_new(to, schema, Some(properties.build()));
                 Self::Parquet(Box::new(writer.map_err(of_parquet)?))
@@ -200,6 +321,10 @@ impl<W: Write + Send> Writer<W> {
             Self::Arrow(writer) => writer.into_inner().map_err(of_arrow),
         }
     }
+}
+
+fn path(column: &[&str]) -> ColumnPath {
+    ColumnPath::new(column.iter().map(|part| (*part).to_owned()).collect())
 }
 
 /// Copies a spool without the records of these rows.
@@ -262,8 +387,8 @@ pub(crate) fn recorded(file: File, format: Format) -> io::Result<Option<(RowSet,
     Ok(added.map(|()| (rows, others)))
 }
 
-fn reader(path: &Path) -> io::Result<impl BufRead> {
-    let file = open_own(path, OpenOptions::new().read(true))?;
+fn reader(path: &Path) -> io::Result<BufReader<File>> {
+    let file = open_own(path, OpenOptions::new().read(true)).map_err(|error| at(path, &error))?;
     Ok(BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file))
 }
 

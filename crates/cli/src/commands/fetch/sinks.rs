@@ -143,7 +143,9 @@ fn refused(output: &Output, goes_on: bool, error: &io::Error) -> Error {
     } else if goes_on && is(&[AlreadyExists, InvalidData, NotFound]) {
         Error::Usage(format!("cannot continue {shown}: {error}"))
     } else if is(&[AlreadyExists]) {
-        Error::Usage(format!("{shown} exists: --overwrite replaces it, another -o keeps it"))
+        // What is beside the output has its name in the error.
+        let what = if error.get_ref().is_some() { error.to_string() } else { format!("{shown} exists") };
+        Error::Usage(format!("{what}: --overwrite replaces it, another -o keeps it"))
     } else if is(&[InvalidInput]) {
         Error::Output(format!("cannot write to {shown}: {error}: remove it, or name another -o"))
     } else {

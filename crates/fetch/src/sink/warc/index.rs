@@ -14,7 +14,7 @@ use overlapped_proto::journal::End;
 use overlapped_proto::limits;
 use overlapped_proto::record::cdxj::{self, Capture};
 
-use super::super::built::{build, building, check};
+use super::super::built::{build, building, check, expect_free, taken};
 use super::super::{Existing, OutputFile};
 use super::Sync;
 use super::place::{self, Place};
@@ -37,14 +37,15 @@ impl Index {
     pub(super) fn open(path: &Path, place: &Place, is_new: bool, existing: Existing) -> io::Result<Self> {
         let path = place::index(path);
         check(&path)?;
-        let is_taken = [&path, &building(&path)].into_iter().any(|path| path.symlink_metadata().is_ok());
-        if is_new && existing == Existing::Keep && is_taken {
-            let what = format!("{} exists", path.display());
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
-        }
         let lines_path = lines(&path);
+        if is_new && existing == Existing::Keep {
+            expect_free(&[path.clone(), building(&path)])?;
+        }
         let lines = if is_new {
-            OutputFile::create(lines_path.clone(), existing)?
+            OutputFile::create(lines_path.clone(), existing).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => taken(&lines_path),
+                _ => error,
+            })?
         } else {
             OutputFile::resume(lines_path.clone(), &place.index.into())?
         };
@@ -83,7 +84,7 @@ impl Index {
             let mut to = BufWriter::with_capacity(limits::OUTPUT_BUFFER_BYTES, file);
             let scratch = || unnamed(&folder, ".overlapped-sorting");
             sort(BufReader::new(lines), &mut to, scratch, limits::SORT_BYTES)?;
-            to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+            to.flush()
         })?;
         if stays { Ok(()) } else { std::fs::remove_file(&self.lines_path) }
     }
