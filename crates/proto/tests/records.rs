@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may, as tests do")]
 
 use overlapped_proto::error::ErrorKind;
+use overlapped_proto::input::url::parse;
 use overlapped_proto::job::{Method, Row};
 use overlapped_proto::notes::Note;
 use overlapped_proto::outcome::{Failure, Hop};
-use overlapped_proto::record::{Body, Connection, HttpVersion, Record, csv as csv_format, ndjson};
+use overlapped_proto::record::{Body, Connection, HttpVersion, Record, csv as csv_format, ndjson, warc};
 use overlapped_proto::time::Nanos;
 use overlapped_proto::timing::Timing;
 use proptest::prelude::*;
@@ -201,6 +202,18 @@ fn header() -> impl Strategy<Value = (String, Vec<u8>)> {
 }
 
 proptest! {
+    /// A URL that an archive takes as it is, without parsing it.
+    #[test]
+    fn a_target_that_stands_for_itself_is_what_the_parser_makes_of_it(
+        url in "https?://([a-z0-9.:-]{0,12}|[0-9.]{7,11}|a\\.test)(:[0-9]{0,5})?/[a-zA-Z0-9./?&=+,:;@_~-]{0,12}",
+    ) {
+        if warc::stands_for_itself(&url) {
+            let parsed = parse(&url).ok();
+            let target = parsed.as_ref().and_then(warc::target);
+            prop_assert_eq!(target.as_deref(), Some(&*url));
+        }
+    }
+
     #[test]
     fn whatever_a_server_sent_parses_back(
         headers in proptest::collection::vec(header(), 0..12),

@@ -49,11 +49,15 @@ pub fn push_time(unix_us: i64, out: &mut Vec<u8>) {
 
 /// Lower-case hexadecimal.
 pub(crate) fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-    for byte in bytes {
-        out.extend([digit(byte >> 4), digit(byte & 15)]);
+    bytes.iter().for_each(|byte| out.extend_from_slice(&hex(*byte)));
+}
+
+/// A byte in lower-case hexadecimal.
+pub(crate) const fn hex(byte: u8) -> [u8; 2] {
+    const fn digit(nibble: u8) -> u8 {
+        if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }
     }
+    [digit(byte >> 4), digit(byte & 15)]
 }
 
 /// An address, without brackets.

@@ -4,12 +4,12 @@
 //! sent is kept as it came.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use url::Url;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::text::{push_address, push_hex, push_number, push_time};
+use super::text::{hex, push_address, push_number, push_time};
 use super::{Body, Headers, Record};
 use crate::error::ErrorKind;
 use crate::job::{Method, Row};
@@ -53,25 +53,30 @@ impl RecordId {
             Kind::Response | Kind::Identical | Kind::NotModified => 2,
             Kind::Metadata => 3,
         };
-        let mut bytes = Vec::with_capacity(40);
-        [run, place, row, hop as u64, kind]
-            .iter()
-            .for_each(|part| bytes.extend_from_slice(&part.to_le_bytes()));
+        let mut bytes = [0; 40];
+        let words = bytes.as_chunks_mut::<8>().0;
+        words
+            .iter_mut()
+            .zip([run, place, row, hop as u64, kind])
+            .for_each(|(to, part)| *to = part.to_le_bytes());
         // Version 8 of RFC 9562: bits of the program's own choice.
         let free = xxh3_128(&bytes) & !(0xf << 76) & !(0x3 << 62);
         Self(free | (0x8 << 76) | (0x2 << 62))
     }
 
     fn push(self, out: &mut Vec<u8>) {
+        let mut digits = [0; 32];
+        for (to, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0.to_be_bytes()) {
+            *to = hex(byte);
+        }
         out.extend_from_slice(b"<urn:uuid:");
-        let bytes = self.0.to_be_bytes();
-        let mut rest = &bytes[..];
-        for (number, length) in [4, 2, 2, 2, 6].into_iter().enumerate() {
+        let mut rest = &digits[..];
+        for (number, length) in [8, 4, 4, 4, 12].into_iter().enumerate() {
             if number > 0 {
                 out.push(b'-');
             }
             let (part, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-            push_hex(part, out);
+            out.extend_from_slice(part);
             rest = behind;
         }
         out.push(b'>');
@@ -192,12 +197,16 @@ fn field(out: &mut Vec<u8>, name: &str, push: impl FnOnce(&mut Vec<u8>)) {
 /// Appends a digest with its label, such as `sha1:3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ`.
 pub fn push_digest(digest: &Digest, out: &mut Vec<u8>) {
     const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    out.extend_from_slice(b"sha1:");
-    for group in digest.as_chunks::<5>().0 {
-        let bits = group.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-        let letter = |at: u32| LETTERS.get((bits >> (35 - 5 * at) & 31) as usize).copied();
-        out.extend((0..8).filter_map(letter));
+    let mut text = [0; 32];
+    for (letters, group) in text.as_chunks_mut::<8>().0.iter_mut().zip(digest.as_chunks::<5>().0) {
+        let mut bits = group.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+        for letter in letters.iter_mut().rev() {
+            *letter = LETTERS.get((bits & 31) as usize).copied().unwrap_or_default();
+            bits >>= 5;
+        }
     }
+    out.extend_from_slice(b"sha1:");
+    out.extend_from_slice(&text);
 }
 
 /// The block of a `warcinfo` record.
@@ -222,6 +231,50 @@ pub fn target(url: &Url) -> Option<Cow<'_, str>> {
     url.set_fragment(None);
     url.set_username("").and_then(|()| url.set_password(None)).ok()?;
     Some(Cow::Owned(url.into())).filter(|text: &Cow<'_, str>| is_plain(text))
+}
+
+/// True for a URL, as most are, of which each part is what a parser would make of it: a name in lower case or an address of IPv4, a
+/// port that is not the default, and a path of plain characters without parts that begin with a dot. So it is its own [`target`].
+#[must_use]
+pub fn stands_for_itself(url: &str) -> bool {
+    let Some((rest, default)) = url
+        .strip_prefix("http://")
+        .map(|rest| (rest, "80"))
+        .or_else(|| url.strip_prefix("https://").map(|rest| (rest, "443")))
+    else {
+        return false;
+    };
+    let Some((authority, path)) =
+        memchr::memchr(b'/', rest.as_bytes()).and_then(|at| rest.split_at_checked(at))
+    else {
+        return false;
+    };
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "1"));
+    let is_port = |text: &str| {
+        (1..=5).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_digit())
+            && !text.starts_with('0')
+            && text.parse::<u16>().is_ok()
+            && text != default
+    };
+    let is_name = |host: &str| {
+        host.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+            && host.len() < 64
+            && host.split('.').all(|label| !label.is_empty() && !label.starts_with("xn--"))
+            && host.rsplit('.').next().is_some_and(|last| last.starts_with(|c: char| c.is_ascii_lowercase()))
+    };
+    let is_plain = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'/' | b'-' | b'_' | b'.' | b'~' | b'?' | b'&' | b'=' | b'+' | b',' | b':' | b';' | b'@'
+            )
+    };
+    let path = path.as_bytes();
+    is_port(port)
+        && (is_name(host) || host.parse::<Ipv4Addr>().is_ok())
+        && path.iter().all(is_plain)
+        && !path.windows(2).any(|pair| pair == b"/.")
 }
 
 /// The head of a response: as it came, or, over HTTP/2, as HTTP/1.1 would write it.
@@ -364,6 +417,51 @@ mod tests {
         check("http://a.test/x?y", "http://a.test/x?y");
         check("HTTP://me:secret@A.test/x#y", "http://a.test/x");
         check("http://a.test/\u{e9} <b>", "http://a.test/%C3%A9%20%3Cb%3E");
+    }
+
+    #[test]
+    fn what_stands_for_itself_is_what_the_parser_makes_of_it() {
+        let check = |url: &str, expected: bool| {
+            assert_eq!(stands_for_itself(url), expected, "{url}");
+            if expected {
+                assert_eq!(target(&Url::parse(url).unwrap()).as_deref(), Some(url));
+            }
+        };
+        check("http://127.0.0.1:8080/row/7", true);
+        check("https://a-b.c1.test/X/~y?q=1&r=a+b,c;d:e@f", true);
+        check("https://a.test/a//b", true);
+        for url in [
+            "http://a.test",
+            "http://A.test/",
+            "http://a.test:80/",
+            "https://a.test:443/",
+            "http://a.test:080/",
+            "http://a.test:/",
+            "http://a.test:70000/",
+            "http://me@a.test/",
+            "http://127.1/",
+            "http://127.0.0.01/",
+            "http://a.0x1/",
+            "http://a.7/",
+            "http://xn--a.test/",
+            "http://a..test/",
+            "http://a.test./",
+            "http://[::1]/",
+            "http:///a.test/",
+            "http://a.test/../b",
+            "http://a.test/.b",
+            "http://a.test/%2e",
+            "http://a.test/a b",
+            "http://a.test/#x",
+            "http://a.test/\\x",
+            "ftp://a.test/",
+            "http://a.test/\u{e9}",
+            "http://a.test/'",
+            "http://a.test/a\tb",
+            "",
+        ] {
+            check(url, false);
+        }
     }
 
     #[test]

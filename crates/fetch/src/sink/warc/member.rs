@@ -29,6 +29,12 @@ struct Pack {
     is_stored: bool,
 }
 
+/// How a member begins: deflate, no flags, no time; the fastest algorithm, on Unix (RFC 1952).
+const MEMBER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 3];
+
+/// What comes before the bytes of a stored block.
+const STORED_HEAD_BYTES: usize = 5;
+
 /// The most that a stored block has.
 const STORED_BYTES_MAX: usize = u16::MAX as usize;
 
@@ -58,19 +64,41 @@ impl Members {
 
     /// Writes a record whose block is in memory.
     pub(super) fn write(&mut self, head: &Head<'_>, block: &[&[u8]]) -> io::Result<()> {
+        self.write_digested(&Head { block: &digest_of(block), ..*head }, block)
+    }
+
+    /// The same if the head has the digest of the block.
+    pub(super) fn write_digested(&mut self, head: &Head<'_>, block: &[&[u8]]) -> io::Result<()> {
         let bytes = block.iter().map(|part| part.len() as u64).sum();
-        let is_stored = bytes < limits::WARC_PACKED_BYTES_MIN;
-        self.begin(&Head { block: &digest_of(block), bytes, ..*head }, is_stored)?;
-        block.iter().try_for_each(|part| self.put(part))?;
-        self.end()
+        let head = Head { bytes, ..*head };
+        if bytes >= limits::WARC_PACKED_BYTES_MIN {
+            self.begin(&head, false)?;
+            block.iter().try_for_each(|part| self.put(part))?;
+            return self.end();
+        }
+        // All of it is one stored block, written in its place.
+        let Self { pack, out, .. } = self;
+        if pack.is_some() {
+            out.extend_from_slice(MEMBER);
+        }
+        let start = out.len();
+        if pack.is_some() {
+            out.extend_from_slice(&[0; STORED_HEAD_BYTES]);
+        }
+        head.push(out);
+        block.iter().for_each(|part| out.extend_from_slice(part));
+        out.extend_from_slice(END);
+        if let Some(pack) = pack {
+            pack.store(start, out);
+        }
+        self.write_if_full()
     }
 
     /// Begins a record, which is not compressed if it `is_stored`. Its block follows by [`Members::put`].
     pub(super) fn begin(&mut self, head: &Head<'_>, is_stored: bool) -> io::Result<()> {
         if let Some(pack) = &mut self.pack {
             pack.is_stored = is_stored;
-            // Deflate, no flags, no time; the fastest algorithm, on Unix (RFC 1952).
-            self.out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 3]);
+            self.out.extend_from_slice(MEMBER);
         }
         let mut text = Vec::with_capacity(640);
         head.push(&mut text);
@@ -110,9 +138,7 @@ impl Members {
         } else {
             pack.finish(&mut self.out)?;
         }
-        self.out.extend_from_slice(&pack.crc.sum().to_le_bytes());
-        self.out.extend_from_slice(&pack.crc.amount().to_le_bytes());
-        pack.crc.reset();
+        pack.push_foot(&mut self.out);
         self.write_if_full()
     }
 
@@ -140,6 +166,30 @@ impl Members {
 }
 
 impl Pack {
+    /// Ends a member whose content stands in `out`, behind room for the head of a stored block at `start`.
+    fn store(&mut self, start: usize, out: &mut Vec<u8>) {
+        let (room, content) = out
+            .get_mut(start..)
+            .and_then(|stored| stored.split_first_chunk_mut::<STORED_HEAD_BYTES>())
+            .expect("there is room for the head");
+        self.crc.update(content);
+        if content.len() <= STORED_BYTES_MAX {
+            *room = stored_head(content.len(), true);
+        } else {
+            let content = content.to_vec();
+            out.truncate(start);
+            content.chunks(STORED_BYTES_MAX).for_each(|block| push_stored(block, false, out));
+            push_stored(&[], true, out);
+        }
+        self.push_foot(out);
+    }
+
+    fn push_foot(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.crc.sum().to_le_bytes());
+        out.extend_from_slice(&self.crc.amount().to_le_bytes());
+        self.crc.reset();
+    }
+
     fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         loop {
             out.reserve(limits::WARC_PIECE_BYTES);
@@ -152,11 +202,14 @@ impl Pack {
     }
 }
 
-/// Appends a block that is not compressed (RFC 1951, section 3.2.4).
+/// Appends a block that is not compressed.
 fn push_stored(block: &[u8], is_last: bool, out: &mut Vec<u8>) {
-    let length = u16::try_from(block.len()).expect("a stored block is short");
-    out.push(u8::from(is_last));
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&(!length).to_le_bytes());
+    out.extend_from_slice(&stored_head(block.len(), is_last));
     out.extend_from_slice(block);
+}
+
+/// How a block begins that is not compressed (RFC 1951, section 3.2.4).
+fn stored_head(bytes: usize, is_last: bool) -> [u8; STORED_HEAD_BYTES] {
+    let [l0, l1] = u16::try_from(bytes).expect("a stored block is short").to_le_bytes();
+    [u8::from(is_last), l0, l1, !l0, !l1]
 }

@@ -1,7 +1,7 @@
 //! WARC 1.1: what was asked and answered, as other tools archive it.
 //!
 //! **States.** Records are appended to `F.warc.gz`, each a member of gzip of its own, and to further files when one is full
-//! (`place.rs`). A file begins with a `warcinfo`. A row has a `request` and a `response` (or a `revisit`), if a response came, and always a
+//! (`place.rs`). A file begins with a `warcinfo`. A row has a `request`, if anything came, a `response` (or a `revisit`), if that was one, and always a
 //! `metadata` record, and all of them are in one file. The checkpoint is a [`Place`]: the number of the file, its end, and a checksum of
 //! all files before it. A run that resumes truncates the file to there, and removes the files behind it, so that no row is there twice and
 //! no member is half. What is behind a checkpoint is never believed.
@@ -25,7 +25,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, digest};
 use overlapped_proto::http1::{CHUNK_END, LAST_CHUNK, write_chunk_size};
 use overlapped_proto::input::url::parse;
 use overlapped_proto::journal::{Checkpoint, SinkId};
@@ -33,7 +33,8 @@ use overlapped_proto::limits;
 use overlapped_proto::record::cdxj::Capture;
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::warc::{
-    Digest, Head, Kind, RecordId, field_of, info, is_chunked, is_compressed, response_head, target, truncated,
+    Digest, Head, Kind, RecordId, field_of, info, is_chunked, is_compressed, response_head,
+    stands_for_itself, target, truncated,
 };
 use overlapped_proto::record::{Body, Record, ndjson};
 
@@ -80,6 +81,8 @@ pub(super) struct Warc {
     /// When it was opened, in microseconds since 1970: the time of what has none.
     opened_unix_us: i64,
     piece: Vec<u8>,
+    /// The block of a `metadata` record.
+    block: Vec<u8>,
 }
 
 type Sync = Box<dyn FnOnce() -> io::Result<()> + Send>;
@@ -123,6 +126,7 @@ impl Warc {
             index,
             opened_unix_us: clock.unix_us(clock.now()),
             piece: vec![0; limits::WARC_PIECE_BYTES],
+            block: Vec::new(),
         };
         if is_empty {
             archive.write_info()?;
@@ -161,8 +165,7 @@ impl Warc {
         let unix_us = self.write_redirects(record, place)?;
         let run = self.run.0;
         let name = |kind| RecordId::new(run, place, Some(record.row), 0, kind);
-        let asked = parse(record.final_url.as_deref().unwrap_or(&record.url)).ok();
-        let target = asked.as_ref().and_then(target);
+        let target = target_of(record.final_url.as_deref().unwrap_or(&record.url));
         let common = Head {
             row: Some(record.row),
             target: target.as_deref(),
@@ -171,11 +174,12 @@ impl Warc {
         };
         let response = name(Kind::Response);
         let is_answered = record.status.is_some();
-        if let (true, Some(sent)) = (is_answered, &record.sent) {
+        let request = name(Kind::Request);
+        if let Some(sent) = &record.sent {
             let head = Head {
                 kind: Kind::Request,
-                id: name(Kind::Request),
-                concurrent: Some(response),
+                id: request,
+                concurrent: is_answered.then_some(response),
                 truncated: if sent.is_whole { None } else { Some("unspecified") },
                 ..common
             };
@@ -185,10 +189,12 @@ impl Warc {
             let message = Message::of(record, status);
             self.write_response(&message, Head { kind: Kind::Response, id: response, ..common }, target)?;
         }
-        let mut block = Vec::new();
-        ndjson::write(record, &Fields { headers: false, body: false }, &mut block);
-        let concurrent = is_answered.then_some(response);
-        self.members.write(&Head { concurrent, ip: None, ..common }, &[&block])
+        let asked = record.sent.as_ref().map(|_| request);
+        let concurrent = if is_answered { Some(response) } else { asked };
+        let head = Head { concurrent, ip: None, ..common };
+        self.block.clear();
+        ndjson::write(record, &Fields { headers: false, body: false }, &mut self.block);
+        self.members.write(&head, &[&self.block])
     }
 
     /// Writes the redirects of a row, of which only the heads were kept, and returns when its last request began, in microseconds since 1970.
@@ -198,8 +204,7 @@ impl Warc {
         for (number, hop) in record.chain.iter().enumerate() {
             let after = number_of_hops - number;
             let name = |kind| RecordId::new(self.run.0, place, Some(record.row), after, kind);
-            let asked = parse(&hop.url).ok();
-            let target = asked.as_ref().and_then(target);
+            let target = target_of(&hop.url);
             if let (Some(heads), Some(target)) = (hop.heads.as_deref(), target.as_deref()) {
                 let response = name(Kind::Response);
                 let common = Head {
@@ -249,11 +254,22 @@ impl Warc {
         let offset = self.members.offset();
         match kind {
             Kind::Response => {
-                let bytes = measured.block_bytes;
+                let (block, bytes) = match measured.block {
+                    Some(block) => block,
+                    None => message.digest(&mut piece)?,
+                };
                 let is_stored = bytes < limits::WARC_PACKED_BYTES_MIN || is_compressed(&message.head);
-                self.members.begin(&Head { block: &measured.block, bytes, ..head }, is_stored)?;
-                message.each(&mut piece, &mut |part| self.members.put(part.bytes()))?;
-                self.members.end()?;
+                let head = Head { block: &block, bytes, ..head };
+                match message.parts() {
+                    Some(parts) if bytes < limits::WARC_PACKED_BYTES_MIN => {
+                        self.members.write_digested(&head, &parts)?;
+                    }
+                    Some(_) | None => {
+                        self.members.begin(&head, is_stored)?;
+                        message.each(&mut piece, &mut |part| self.members.put(part.bytes()))?;
+                        self.members.end()?;
+                    }
+                }
                 if let Some(payload) = first {
                     let first = First { id: head.id, unix_us: head.unix_us, target: target.into() };
                     self.seen.insert(payload, first);
@@ -263,8 +279,10 @@ impl Warc {
             Kind::Info | Kind::Request | Kind::Metadata => unreachable!("it is no response"),
         }
         self.piece = piece;
-        // What has not changed is in another archive.
-        let Some(index) = self.index.as_mut().filter(|_| kind != Kind::NotModified) else { return Ok(()) };
+        // What has not changed is in another archive. Of what is not whole the head tells a length, or chunks, that do not follow,
+        // which ends the response of a server that plays it back.
+        let is_played = kind != Kind::NotModified && message.truncated.is_none();
+        let Some(index) = self.index.as_mut().filter(|_| is_played) else { return Ok(()) };
         let media_type = field_of(&message.head, "content-type").unwrap_or_default();
         index.push(&Capture {
             target,
@@ -324,6 +342,14 @@ impl Sink for Warc {
 /// False if a proxy was at the other end.
 fn is_direct(record: &Record) -> bool {
     record.sent.as_deref().is_none_or(|sent| sent.is_direct)
+}
+
+/// The URL of a request as an archive has it.
+fn target_of(url: &str) -> Option<Cow<'_, str>> {
+    if stands_for_itself(url) {
+        return Some(Cow::Borrowed(url));
+    }
+    target(&parse(url).ok()?).map(|target| Cow::Owned(target.into_owned()))
 }
 
 /// A head of which the rest is to be said.
@@ -390,8 +416,8 @@ struct Measured {
     payload: Digest,
     /// Bytes of the payload.
     bytes: u64,
-    block: Digest,
-    block_bytes: u64,
+    /// The digest of its block, and its bytes; `None` if the body is in memory, so that it can be told when it is needed.
+    block: Option<(Digest, u64)>,
 }
 
 impl<'a> Message<'a> {
@@ -403,7 +429,15 @@ impl<'a> Message<'a> {
         Self { head, body: &record.body, status, is_chunked, truncated, is_http2 }
     }
 
+    /// Reads it once. `piece`: the room for pieces of a body on disk.
     fn measure(&self, piece: &mut [u8]) -> io::Result<Measured> {
+        match self.body {
+            Body::None => return Ok(Measured { payload: digest_of(&[]), bytes: 0, block: None }),
+            Body::Inline(body) => {
+                return Ok(Measured { payload: digest_of(&[body]), bytes: body.len() as u64, block: None });
+            }
+            Body::Spooled(_) | Body::File(_) => {}
+        }
         let (mut payload, mut block) = (sha1(), sha1());
         let (mut bytes, mut block_bytes) = (0, 0);
         self.each(piece, &mut |part| {
@@ -415,7 +449,31 @@ impl<'a> Message<'a> {
             block.update(part.bytes());
             Ok(())
         })?;
-        Ok(Measured { payload: finished(payload), bytes, block: finished(block), block_bytes })
+        Ok(Measured { payload: finished(payload), bytes, block: Some((finished(block), block_bytes)) })
+    }
+
+    /// The digest of its block, and its bytes.
+    fn digest(&self, piece: &mut [u8]) -> io::Result<(Digest, u64)> {
+        if let Some(parts) = self.parts() {
+            return Ok((digest_of(&parts), parts.iter().map(|part| part.len() as u64).sum()));
+        }
+        let (mut block, mut bytes) = (sha1(), 0);
+        self.each(piece, &mut |part| {
+            bytes += part.bytes().len() as u64;
+            block.update(part.bytes());
+            Ok(())
+        })?;
+        Ok((finished(block), bytes))
+    }
+
+    /// All of it, if it is in memory and has no chunks.
+    fn parts(&self) -> Option<[&[u8]; 2]> {
+        match self.body {
+            _ if self.is_chunked => None,
+            Body::None => Some([&self.head, &[]]),
+            Body::Inline(body) => Some([&self.head, body]),
+            Body::Spooled(_) | Body::File(_) => None,
+        }
     }
 
     /// Its parts in order. `piece`: the room for those of a body on disk.
@@ -478,9 +536,16 @@ fn finished(context: Context) -> Digest {
     context.finish().as_ref().try_into().expect("a SHA-1 has 20 bytes")
 }
 
-/// The digest of a block that is in memory.
+/// The digest of a block that is in memory. One part is hashed without a context, which is allocated.
 fn digest_of(parts: &[&[u8]]) -> Digest {
+    let mut filled = parts.iter().filter(|part| !part.is_empty());
+    let (first, others) = (filled.next().copied().unwrap_or_default(), filled);
+    if others.clone().next().is_none() {
+        let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, first);
+        return digest.as_ref().try_into().expect("a SHA-1 has 20 bytes");
+    }
     let mut context = sha1();
-    parts.iter().for_each(|part| context.update(part));
+    context.update(first);
+    others.for_each(|part| context.update(part));
     finished(context)
 }
