@@ -507,3 +507,47 @@ fn an_archive_that_was_changed_is_refused() {
         assert_eq!(server.requests(), 0);
     }
 }
+
+/// What came was no response, and nothing told what had been asked.
+#[test]
+fn a_request_that_was_answered_by_no_response_is_archived() {
+    let directory = Directory::new();
+    let server = RawServer::start(Script::new().expect_request().send("no response at all\r\n\r\n").close());
+    let path = directory.path("c.warc");
+    run(&["-s", "--retry=0", "--cdxj", "-o", &path, &server.url("/odd")]).check_code(1);
+    let records = records(&path);
+    check_names(&records);
+    let [request, metadata] = of(&records, 0)[..] else { panic!("two records") };
+    assert_eq!((request.kind(), metadata.json()["error"].as_str()), ("request", Some("http.parse")));
+    assert!(request.message().0.starts_with("GET /odd HTTP/1.1\r\n"), "{}", request.message().0);
+    assert_eq!(metadata.field("WARC-Concurrent-To"), request.field("WARC-Record-ID"));
+    assert_eq!(request.field("WARC-Concurrent-To"), "");
+    assert_eq!(directory.read("c.cdxj"), "");
+}
+
+/// Its head tells a length that does not follow: a server that plays it back ends in the middle.
+#[test]
+fn what_is_not_whole_is_not_in_the_index() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let list = list(&server, &directory, 2, |row| ["/ok", "/truncate"][row as usize].to_owned());
+    let path = directory.path("c.warc.gz");
+    run(&["-s", "--retry=0", "--max-host-errors=0", "--cdxj", "-o", &path, &list]).check_code(1);
+    assert_eq!(of(&records(&path), 1)[1].field("WARC-Truncated"), "disconnect");
+    let index = directory.read("c.cdxj");
+    assert!(index.lines().count() == 1 && index.contains("/ok\""), "{index}");
+}
+
+/// The error named the archive, which was not there.
+#[test]
+fn an_index_that_is_there_is_named() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let path = directory.path("c.warc.gz");
+    for name in ["c.cdxj", "c.cdxj.part"] {
+        directory.write(name, "of another crawl\n");
+        let words = ["-s", "--cdxj", "-o", &path, &server.url("/ok")];
+        run(&words).check_refused(2, &format!("/{name} exists: --overwrite replaces it"));
+        fs::remove_file(directory.path(name)).unwrap();
+    }
+}

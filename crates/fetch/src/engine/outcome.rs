@@ -30,7 +30,7 @@ pub(crate) struct Outcome {
     pub(crate) headers: Headers,
     /// The bytes of the head, if they are wanted.
     pub(crate) raw_head: Bytes,
-    /// The request that got the response, if it is wanted.
+    /// The request that was answered, if it is wanted; what came may be no response.
     pub(crate) sent: Option<Box<Sent>>,
     /// Deviations from the protocol that the lenient parser accepted.
     pub(crate) notes: Notes,

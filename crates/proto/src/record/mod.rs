@@ -137,7 +137,7 @@ impl Record {
     }
 }
 
-/// A request that got a response, for archives.
+/// A request that was answered, for archives; what came may be no response.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sent {
     /// Its head as HTTP/1.1 writes it, without the values of fields that may be credentials.

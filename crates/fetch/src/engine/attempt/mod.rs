@@ -296,13 +296,16 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                         let if_range = field("if-range");
                         self.part = field("range").map(|range| AskedPart { range, if_range });
                     }
-                    if self.requester.plan.response.sent && self.purpose == Purpose::Row {
-                        let sent = shown(&request, file.is_none() && !self.uploads, self.proxy.is_none());
-                        self.outcome.sent = Some(Box::new(sent));
-                    }
+                    self.keep_sent(&request, file.is_none());
                     return Ok((connection, head));
                 }
-                Err(failure) => failure,
+                Err(failure) => {
+                    // What came is no response; an archive still tells what was asked.
+                    if connection.is_answered() {
+                        self.keep_sent(&request, file.is_none());
+                    }
+                    failure
+                }
             };
             let broke = self.broke_with_others(key, &connection);
             let leaves_http2 = self.leaves_http2(key, &connection);
@@ -344,6 +347,14 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             } else {
                 return Err(failure);
             }
+        }
+    }
+
+    /// Keeps the request for the record, if an archive wants it. `has_body`: all of it is in memory.
+    fn keep_sent(&mut self, request: &Request<'_>, has_body: bool) {
+        if self.requester.plan.response.sent && self.purpose == Purpose::Row {
+            let sent = shown(request, has_body && !self.uploads, self.proxy.is_none());
+            self.outcome.sent = Some(Box::new(sent));
         }
     }
 
