@@ -146,5 +146,7 @@ fn the_page_works_in_a_browser_whatever_is_in_it() {
     assert_eq!((&found["zoomed"], &found["back"]), (&true.into(), &true.into()), "{found}");
     assert!(found["tip"].as_str().unwrap().contains("<img src=x"), "{found}");
     assert_eq!((&found["failed"], &found["failures"]), (&10.into(), &10.into()), "{found}");
+    assert_eq!(found["near"], true, "the time of the rows that are seen is not that of the run");
+    assert!(found["printed"].as_u64().unwrap() > 3 * 48, "as many rows as a page of paper has: {found}");
     assert_eq!((&found["images"], &found["title"]), (&0.into(), &"evil.ndjson".into()));
 }

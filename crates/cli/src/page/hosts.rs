@@ -72,8 +72,11 @@ impl Hosts {
         json!({
             "list": hosts.iter().map(|(name, host)| host.figures(name)).collect::<Value>(),
             "left_out": left.len(),
-            "left_out_rows": left.iter().map(|(_, host)| host.rows).sum::<u64>() + self.others.rows,
-            "not_counted": self.others.rows > 0,
+            "left_out_rows": left.iter().map(|(_, host)| host.rows).sum::<u64>(),
+            "left_out_failed": left.iter().map(|(_, host)| host.failed).sum::<u64>(),
+            "counted_max": COUNTED_MAX,
+            "pooled_rows": self.others.rows,
+            "pooled_failed": self.others.failed,
         })
     }
 }
@@ -122,14 +125,22 @@ mod tests {
         let mut hosts = Hosts::default();
         let rows = COUNTED_MAX + 500;
         for row in 0..rows {
-            let entry = Entry { host: Some(format!("h{row}.test")), ok: row != 700, ..Entry::default() };
+            let entry = Entry {
+                host: Some(format!("h{row}.test")),
+                ok: row != 700 && row != COUNTED_MAX,
+                ..Entry::default()
+            };
             hosts.add(&entry, Some(0.01));
         }
         let figures = hosts.figures(1);
         let list = figures["list"].as_array().unwrap();
         assert_eq!(list.len(), SHOWN_MAX);
         assert_eq!(list[0][0], "h700.test");
-        assert_eq!(figures["left_out_rows"], (rows - SHOWN_MAX) as u64);
+        assert_eq!(
+            (&figures["left_out_rows"], &figures["left_out_failed"]),
+            (&json!(COUNTED_MAX - SHOWN_MAX), &json!(0))
+        );
+        assert_eq!((&figures["pooled_rows"], &figures["pooled_failed"]), (&json!(500), &json!(1)));
         assert_eq!(list[0][4], 10.0);
         assert!(hosts.figures(1_024)["list"].as_array().unwrap().is_empty());
     }

@@ -3,6 +3,7 @@
 //! The page is `page.html` with the figures as JSON in it; its script draws them. Its size does not grow with the run: of
 //! hosts, failed rows, slow rows and rows in the waterfall a bounded number is kept ([`Page::html`]).
 
+mod eras;
 mod timeline;
 mod hosts;
 mod rows;
@@ -15,10 +16,11 @@ use std::collections::BTreeMap;
 use overlapped_proto::sanitize;
 use serde_json::{Value, json};
 
+use self::eras::Eras;
 use self::histogram::Histogram;
 use self::hosts::Hosts;
-use self::rows::{Failures, Sample, Slowest, line};
-use self::timeline::Timeline;
+use self::rows::{Failures, Slowest, line};
+use crate::picture::svg::escape;
 use crate::picture::{Bar, Phase, RESULT_CHARS_MAX, bounded};
 use crate::results::{Entry, PHASES};
 
@@ -50,11 +52,10 @@ pub(crate) struct Page {
     errors: BTreeMap<String, u64>,
     total: Histogram,
     phases: [Histogram; PHASES],
-    timeline: Timeline,
+    eras: Eras,
     hosts: Hosts,
     slowest: Slowest,
     failures: Failures,
-    sample: Sample,
 }
 
 impl Page {
@@ -88,9 +89,8 @@ impl Page {
             self.untimed += u64::from(entry.attempts > 0);
             return;
         };
-        self.timeline.add(bar.active_s(), bar.end_s(), entry.ok);
         self.slowest.add(&bar);
-        self.sample.add(bar);
+        self.eras.add(bar);
     }
 
     /// The page, under a title, with a note if these are not all rows of the run.
@@ -120,7 +120,8 @@ impl Page {
 
     /// The figures, with one of `share` of the rows and hosts that are kept.
     fn figures(&self, share: usize, note: Option<&str>) -> Value {
-        let origin_s = self.timeline.first_s().unwrap_or_default();
+        let era = self.eras.main();
+        let origin_s = era.timeline.first_s().unwrap_or_default();
         let phases = PHASE_NAMES.iter().zip(&self.phases);
         json!({
             "note": note,
@@ -130,18 +131,19 @@ impl Page {
             "untimed": self.untimed,
             "retries": self.retries,
             "bytes": self.bytes,
-            "started": self.timeline.first_s(),
-            "span_s": self.timeline.span_s(),
+            "started": era.timeline.first_s(),
+            "span_s": era.timeline.span_s(),
+            "elsewhen": self.eras.others(),
             "statuses": self.statuses,
             "errors": self.errors,
             "total": self.total.figures(),
             "phases": phases.map(|(name, histogram)| json!([name, histogram.figures()])).collect::<Value>(),
             "phase_names": Phase::ALL.map(Phase::name),
-            "timeline": self.timeline.figures(),
+            "timeline": era.timeline.figures(),
             "hosts": self.hosts.figures(share),
             "slowest": self.slowest.bars(share).map(|bar| line(bar, origin_s)).collect::<Value>(),
-            "failures": self.failures.figures(origin_s, share),
-            "sample": self.sample.figures(origin_s, share),
+            "failures": self.failures.figures(|bar| era.has(bar), origin_s, share),
+            "sample": era.sample.figures(origin_s, share),
         })
     }
 }
@@ -151,19 +153,4 @@ fn took_s(entry: &Entry) -> Option<f64> {
     let [_blocked, rest @ ..] = entry.phases_s;
     let known = rest.iter().flatten();
     (known.clone().count() > 0).then(|| known.sum())
-}
-
-/// A text for HTML.
-fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '&' => safe.push_str("&amp;"),
-            '"' => safe.push_str("&quot;"),
-            c => safe.push(c),
-        }
-    }
-    safe
 }

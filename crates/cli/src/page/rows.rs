@@ -87,8 +87,8 @@ impl Failures {
         });
     }
 
-    /// Each row: number, URL, error, message, attempts, milliseconds; those with a start as [`line`]; and how many are left out.
-    pub(super) fn figures(&self, origin_s: f64, share: usize) -> Value {
+    /// Each row: number, URL, error, message, attempts, milliseconds; those that are drawn as [`line`]; and how many are left out.
+    pub(super) fn figures(&self, is_drawn: impl Fn(&Bar) -> bool, origin_s: f64, share: usize) -> Value {
         let shown = self.rows.iter().take(FAILED_MAX / share);
         let left_out = self.left_out + (self.rows.len() - shown.len()) as u64;
         let list: Value = shown
@@ -98,7 +98,7 @@ impl Failures {
             })
             .collect();
         let bars = self.rows.iter().take(FAILED_MAX / share).filter_map(|row| row.bar.as_ref());
-        let bars: Value = bars.map(|bar| line(bar, origin_s)).collect();
+        let bars: Value = bars.filter(|bar| is_drawn(bar)).map(|bar| line(bar, origin_s)).collect();
         json!({"list": list, "bars": bars, "left_out": left_out})
     }
 }

@@ -315,8 +315,8 @@ fn ending(text: &str, width: usize) -> String {
     ['…'].into_iter().chain(text.chars().skip(length - width + 1)).collect()
 }
 
-/// Escapes text for XML. Control characters, which XML does not allow, and bidirectional controls are written as `\u{…}`.
-fn escape(text: &str) -> String {
+/// Escapes text for XML and HTML. Control characters, which XML does not allow, and bidirectional controls are written as `\u{…}`.
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
