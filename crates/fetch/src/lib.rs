@@ -101,7 +101,7 @@ pub use record::{Bytes, ErrorKind, Failure, Method, Record};
 pub use row::Row;
 pub use run::{Control, Run};
 pub use sha256::{sha256_hex, sha256_of};
-pub use shared::Stop;
+pub use shared::{SlowestHost, Stop};
 pub use sink::Sink;
 pub use stream::Records;
 pub use summary::{Percentiles, Progress, Summary};

@@ -76,6 +76,16 @@ pub(crate) struct Gauges {
     pub(crate) connections_reused: atomic::AtomicU64,
     pub(crate) retries: atomic::AtomicU64,
     pub(crate) redirects: atomic::AtomicU64,
+    pub(crate) slowest: std::sync::Mutex<Option<SlowestHost>>,
+}
+
+/// The host whose rows take longest, of those of which many wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowestHost {
+    /// Its name.
+    pub host: String,
+    /// How long the rows take that were read of it, under the limits of the host.
+    pub time: std::time::Duration,
 }
 
 impl Shared {

@@ -13,7 +13,7 @@ use overlapped_proto::record::Record;
 use overlapped_proto::schedule::Held;
 
 use crate::clock::Clock;
-use crate::shared::{Gauges, Shared, Stop, held_of};
+use crate::shared::{Gauges, Shared, SlowestHost, Stop, held_of};
 
 /// The progress of a run at one point in time.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct Progress {
     pub rows_spilled: u64,
     /// The limit that holds the run back.
     pub held: Held,
+    /// The host that will take longest, if hosts with limits of their own have many rows.
+    pub slowest_host: Option<SlowestHost>,
 }
 
 /// The result of a run.
@@ -238,6 +240,7 @@ impl Tally {
             hosts_parked: sum(|gauges| gauges.parked.load(Ordering::Relaxed)),
             rows_spilled: shared.channels.spilled(),
             held: held.map_or(Held::Nothing, held_of),
+            slowest_host: shared.gauges.iter().filter_map(slowest_of).max_by_key(|slowest| slowest.time),
         }
     }
 
@@ -277,6 +280,10 @@ impl Tally {
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn slowest_of(gauges: &Gauges) -> Option<SlowestHost> {
+    gauges.slowest.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl Counts {

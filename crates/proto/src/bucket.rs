@@ -99,6 +99,12 @@ impl Spacing {
     /// No limit at all.
     pub const NONE: Self = Self { step: Nanos::ZERO, slack: Nanos::MAX };
 
+    /// From one start to the next.
+    #[must_use]
+    pub const fn step(self) -> Nanos {
+        self.step
+    }
+
     /// The spacing that satisfies both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

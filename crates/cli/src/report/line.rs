@@ -77,8 +77,16 @@ impl Line {
         if let Some(left) = self.left(now) {
             // The rows of a parked host may take longer than the others, whose speed this is.
             let (rank, more) = if now.hosts_parked > 0 { (10, "+") } else { (0, "") };
-            tell(rank, format!("ETA {}{more}", span(left)));
+            match slowest(now).filter(|(_, time)| *time > left.mul_f64(SLOWER)) {
+                None => tell(rank, format!("ETA {}{more}", span(left))),
+                Some((host, time)) => {
+                    let short = Some(format!("ETA {}{more}", span(time)));
+                    let text = format!("ETA {}{more} ({host})", span(time));
+                    parts.push(Part { gap: " · ", text, rank: 9, short });
+                }
+            }
         }
+        let mut tell = |rank, text: String| parts.push(Part { gap: " · ", text, rank, short: None });
         if let Some(held) = held(now.held) {
             tell(4, held);
         }
@@ -122,6 +130,17 @@ impl Line {
         }
         (self.at, self.rows, self.bytes) = (now.elapsed, now.rows_done, now.bytes);
     }
+}
+
+/// How much longer than all rows at the present speed those of the slowest host take, before it is what is waited for.
+const SLOWER: f64 = 1.1;
+
+/// The host that will take longest, and how long: rows that are not read yet are taken to be distributed as those that were.
+fn slowest(now: &Progress) -> Option<(&str, Duration)> {
+    let slowest = now.slowest_host.as_ref()?;
+    let here = now.rows_read.saturating_sub(now.rows_done).max(1) as f64;
+    let time = slowest.time.as_secs_f64() * rows_left(now)? as f64 / here;
+    Some((&slowest.host, Duration::try_from_secs_f64(time).ok()?))
 }
 
 /// A part of the line.
@@ -168,6 +187,8 @@ pub(super) fn held(held: Held) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use overlapped_fetch::SlowestHost;
+
     use super::*;
 
     fn progress() -> Progress {
@@ -191,7 +212,22 @@ mod tests {
             hosts_parked: 412,
             rows_spilled: 9_000,
             held: Held::RateHost,
+            slowest_host: None,
         }
+    }
+
+    #[test]
+    fn the_host_that_takes_longest_is_waited_for() {
+        let slow = |s| {
+            let slowest_host = Some(SlowestHost { host: "a.test".to_owned(), time: Duration::from_secs(s) });
+            Progress { slowest_host, hosts_parked: 0, ..progress() }
+        };
+        // A sixth of the rows that are left were read, and its share of the others is the same.
+        let text = Line::default().text(&slow(100), 200);
+        assert!(text.contains(" · ETA 10m00 (a.test) · held by"), "{text}");
+        let text = Line::default().text(&slow(20), 200);
+        assert!(text.contains(" · ETA 2m30 · "), "{text}");
+        check(&slow(100), 40, "40.0 % · ok 37k err 3.1k · ETA 10m00");
     }
 
     fn check(now: &Progress, width: usize, expected: &str) {

@@ -3,8 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 use overlapped_proto::adaptive_limit::Verdict;
@@ -25,7 +25,7 @@ use crate::fs::idle_connections_max;
 use crate::memory::Memory;
 use crate::per_shard::ShardId;
 use crate::plan::Plan;
-use crate::shared::{Gauges, Shared, Stage, number_of};
+use crate::shared::{Gauges, Shared, SlowestHost, Stage, number_of};
 
 /// The state of one shard. Single-threaded: no borrow of a cell is held across an `await`.
 pub(crate) struct Shard {
@@ -42,7 +42,14 @@ pub(crate) struct Shard {
     accounts: Accounts,
     retries: Cell<u64>,
     redirects: Cell<u64>,
+    /// What an attempt takes: a moving average.
+    attempt: Cell<Nanos>,
+    /// When the slowest host was last looked for.
+    looked: Cell<Nanos>,
 }
+
+/// Between two looks for the slowest host.
+const LOOK: Nanos = Nanos::from_millis(1_000);
 
 /// Finished rows on their way to the conductor.
 #[derive(Default)]
@@ -94,6 +101,8 @@ impl Shard {
             accounts: Accounts::default(),
             retries: Cell::new(0),
             redirects: Cell::new(0),
+            attempt: Cell::new(Nanos::ZERO),
+            looked: Cell::new(Nanos::ZERO),
         })
     }
 
@@ -267,6 +276,8 @@ impl Shard {
         } else {
             self.shared.run_well(self.now());
         }
+        let took = outcome.watch.timing().total();
+        self.attempt.set(Nanos(self.attempt.get().0 - self.attempt.get().0 / 64 + took.0 / 64));
         let (host, invites_another) = (job.host, outcome.invites_another());
         match (outcome.redirect.take(), outcome.status) {
             (Some(follow), Some(status)) => self.follow(job, status, &outcome, follow),
@@ -415,6 +426,7 @@ impl Shard {
             connections_reused,
             retries,
             redirects,
+            slowest,
         } = self.shared.gauges.get(self.id);
         in_flight.store(scheduler.in_flight(), Ordering::Relaxed);
         self.shared.channels.set_ready(self.id, scheduler.is_ready());
@@ -427,6 +439,14 @@ impl Shard {
         connections_reused.store(reused, Ordering::Relaxed);
         retries.store(self.retries.get(), Ordering::Relaxed);
         redirects.store(self.redirects.get(), Ordering::Relaxed);
+        let now = self.now();
+        if now >= self.looked.get() + LOOK {
+            self.looked.set(now);
+            let spilling = self.spilling.borrow();
+            let found = scheduler.slowest(self.attempt.get(), |host| spilling.rows_of(host));
+            let found = found.map(|(host, time)| SlowestHost { host: host.to_owned(), time: time.into() });
+            *slowest.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        }
     }
 }
 

@@ -85,6 +85,11 @@ impl Spilling {
         self.spill.has(host)
     }
 
+    /// The spilled rows of a host, without those that a task is reading back.
+    pub(crate) fn rows_of(&self, host: HostKey) -> u64 {
+        self.spill.rows_of(host)
+    }
+
     /// Spilled rows, including those that a task is reading back.
     pub(crate) fn rows(&self) -> u64 {
         self.spill.rows()

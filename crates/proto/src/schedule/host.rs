@@ -191,6 +191,14 @@ impl Host {
 
     /// Takes a slot.
     pub(super) fn start(&mut self, spacing: Spacing, now: Nanos) {
+        let spacing = self.spacing(spacing);
+        self.refusals.started(now);
+        self.bucket.take(spacing, now);
+        self.in_flight += 1;
+    }
+
+    /// The spacing of its starts; `spacing`: the configured one.
+    fn spacing(&self, spacing: Spacing) -> Spacing {
         let mut spacing = spacing;
         if self.interval_ms > 0 {
             let per = Nanos::from_millis(u64::from(self.interval_ms));
@@ -199,9 +207,17 @@ impl Host {
         if self.refusals.is_slowed() {
             spacing = spacing.and(self.refusals.spacing());
         }
-        self.refusals.started(now);
-        self.bucket.take(spacing, now);
-        self.in_flight += 1;
+        spacing
+    }
+
+    /// How long so many rows take under its own limits, if an attempt takes `mean`. Zero: it has no limit of its own.
+    pub(super) fn time_of(&self, rows: u64, spacing: Spacing, pace: &Pace, mean: Nanos) -> Nanos {
+        let step = self.spacing(spacing).step();
+        let each = match self.slots(pace) {
+            u32::MAX => Nanos::ZERO,
+            slots => Nanos(mean.0 / u64::from(slots.max(1))),
+        };
+        Nanos(step.max(each).0.saturating_mul(rows))
     }
 
     pub(super) fn set_interval(&mut self, interval: Nanos) {

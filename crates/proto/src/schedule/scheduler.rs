@@ -4,6 +4,7 @@
 
 use url::Url;
 
+use crate::bucket::Rate;
 use crate::job::{HostKey, Job, Target};
 use crate::limits;
 use crate::origin::{Endpoint, Scheme};
@@ -35,6 +36,22 @@ impl Scheduler {
     pub fn queued_of(&self, host: HostKey) -> usize {
         let host = self.hosts.find(host).map(|at| self.hosts.get(at));
         host.map_or(0, |host| host.rows() + if host.fails() { self.doomed.len() } else { 0 })
+    }
+
+    /// Of the hosts with more than `window_rows_host` rows, the one whose rows take longest under its own limits, if an attempt
+    /// takes `mean`; and how long. `elsewhere`: its rows that are not here.
+    pub fn slowest(&self, mean: Nanos, elsewhere: impl Fn(HostKey) -> u64) -> Option<(&str, Nanos)> {
+        let time_of = |at: u32| {
+            let host = self.hosts.get(at);
+            let rows = host.rows() as u64 + elsewhere(host.key);
+            let own = self.pace.of_host(host.key).rate;
+            let spacing = own.map_or(self.spacing_host, Rate::spacing);
+            (host.time_of(rows, spacing, &self.pace, mean), at)
+        };
+        let (time, at) = self.hosts.longest().into_iter().map(time_of).max_by_key(|(time, _)| *time)?;
+        let host = self.hosts.get(at);
+        let row = self.rows.get(host.queue.front()?);
+        (time > Nanos::ZERO).then(|| (row.url.host_str().unwrap_or_default(), time))
     }
 
     /// Redirects a row, to the same or another host of this scheduler: the slot of `from` is released, and the row goes

@@ -107,6 +107,12 @@ impl Spill {
         self.chains.contains_key(&host)
     }
 
+    /// The spilled rows of a host.
+    #[must_use]
+    pub fn rows_of(&self, host: HostKey) -> u64 {
+        self.chains.get(&host).map_or(0, |chain| chain.rows)
+    }
+
     /// Bytes of the file that are in use.
     #[must_use]
     pub fn bytes(&self) -> u64 {
