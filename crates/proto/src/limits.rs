@@ -524,12 +524,13 @@ pub const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
 pub const SYSTEM_NAME_BYTES_MAX: usize = 255;
 /// Records after which a batch of a table is full.
 pub const TABLE_BATCH_ROWS: usize = 4_096;
-/// Bytes of bodies and heads after which a batch of a table is full.
-pub const TABLE_BATCH_BYTES: usize = 4 << 20;
+/// Bytes of bodies and heads after which a batch of a table is full. Larger ones leave the caches of the processor, and their
+/// memory is taken from the system anew each time.
+pub const TABLE_BATCH_BYTES: usize = 1 << 20;
 /// Rows from which on a batch is written to a table by itself; smaller ones become one.
 pub const TABLE_SMALL_BATCH_ROWS: usize = 512;
 /// Bytes of a page of Parquet before it is compressed. A row group has an unfinished one in memory for each column.
-pub const TABLE_PAGE_BYTES: usize = 512 << 10;
+pub const TABLE_PAGE_BYTES: usize = 256 << 10;
 /// Bytes of a redirect that an archive has; larger ones are left out.
 pub const REDIRECT_KEPT_BYTES_MAX: usize = 16 << 10;
 /// The size of a file of WARC at which the next one begins.
