@@ -409,3 +409,23 @@ fn many_shards_of_long_rows() {
     }
     assert_eq!(seen.len(), 60_000);
 }
+
+/// A page is unpacked also if some of its bits are not those that were written: other URLs would be fetched.
+#[test]
+fn flipped_bits_in_a_shard_are_noticed() {
+    let directory = Directory::new();
+    let list = directory.write("urls.txt", urls(3_000).join("\n"));
+    let out = directory.path("out");
+    run(&["shard", &list, "-n", "1", "-o", &out]).check_code(0);
+    let shard = shard_path(&out, 0);
+    let whole = fs::read(&shard).unwrap();
+    let pages = whole.len() - 2_000;
+    for at in (0..20).map(|part| 4 + part * (pages - 5) / 19) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(&shard, flipped).unwrap();
+        run(&["fetch", "--dry-run", &shard]).check_refused(2, "damaged");
+    }
+    fs::write(&shard, whole).unwrap();
+    run(&["fetch", "--dry-run", &shard]).check_code(0);
+}

@@ -16,7 +16,8 @@ use disk::{Act, EIO, ENOSPC, Trip, sample, tell};
 use overlapped_testkit::Server;
 use program::{Directory, Ran, command, finish, run};
 
-const SHARDS: usize = 3;
+/// A few are synced one by one, more of them together.
+const SHARDS: [usize; 2] = [3, 12];
 
 /// Runs the program; below `root` something happens at `trip`. Also returns the number of calls.
 fn watched(directory: &Directory, root: &str, words: &[&str], trip: Option<Trip>) -> (Ran, usize) {
@@ -40,25 +41,26 @@ fn content(path: &str) -> BTreeMap<String, Vec<u8>> {
 /// A list, and its shards as they must be.
 struct Split {
     directory: Directory,
+    shards: String,
     list: String,
     out: String,
     expected: BTreeMap<String, Vec<u8>>,
 }
 
 impl Split {
-    fn new() -> Self {
+    fn new(shards: usize) -> Self {
+        let shards = shards.to_string();
         let directory = Directory::new();
         let lines: String = (0..300).map(|row| format!("http://h{}.test/{row}\n", row % 20)).collect();
         let list = directory.write("urls.txt", lines);
         let expected = directory.path("expected");
-        run(&["shard", &list, "-n", &SHARDS.to_string(), "-o", &expected]).check_code(0);
+        run(&["shard", &list, "-n", &shards, "-o", &expected]).check_code(0);
         let out = directory.path("out");
-        Self { list, out, expected: content(&expected), directory }
+        Self { list, out, expected: content(&expected), shards, directory }
     }
 
     fn run(&self, trip: Option<Trip>, more: &[&str]) -> (Ran, usize) {
-        let count = SHARDS.to_string();
-        let words = [&["shard", &self.list, "-n", &count, "-o", &self.out], more].concat();
+        let words = [&["shard", &self.list, "-n", &self.shards, "-o", &self.out], more].concat();
         watched(&self.directory, &self.out, &words, trip)
     }
 
@@ -86,45 +88,66 @@ impl Split {
 
 #[test]
 fn a_split_that_is_killed_at_any_call_leaves_nothing_half() {
-    let split = Split::new();
-    let (ran, calls) = split.run(None, &[]);
-    ran.check_code(0);
-    split.check("undisturbed");
-    let mut kills = 0;
-    for at in sample(calls, 40) {
-        for act in [Act::KillBefore, Act::KillHalf, Act::KillAfter] {
-            let (ran, _) = split.run(Some(Trip::at(at, act)), &[]);
-            kills += usize::from(ran.code.is_none());
-            split.check(&format!("{act:?} at {at} of {calls}"));
+    for shards in SHARDS {
+        let split = Split::new(shards);
+        let (ran, calls) = split.run(None, &[]);
+        ran.check_code(0);
+        split.check("undisturbed");
+        let mut kills = 0;
+        for at in sample(calls, 20) {
+            for act in [Act::KillBefore, Act::KillHalf, Act::KillAfter] {
+                let (ran, _) = split.run(Some(Trip::at(at, act)), &[]);
+                kills += usize::from(ran.code.is_none());
+                split.check(&format!("{shards} shards, {act:?} at {at} of {calls}"));
+            }
         }
+        tell(&format!("{shards} shards: {calls} calls, {kills} kills"));
+        assert!(kills > 30);
     }
-    tell(&format!("{calls} calls, {kills} kills"));
-    assert!(kills > 30);
 }
 
 #[test]
 fn a_split_on_a_disk_that_fails_says_so() {
-    let split = Split::new();
-    let (_, calls) = split.run(None, &[]);
-    fs::remove_dir_all(&split.out).unwrap();
-    let mut failed = 0;
-    for at in sample(calls, 30) {
-        for act in [Act::Fail(EIO), Act::FailOn(ENOSPC)] {
-            let (ran, _) = split.run(Some(Trip::at(at, act)), &[]);
-            let why = format!("{act:?} at {at} of {calls}: {ran:?}");
-            match ran.code {
-                Some(0) => {}
-                Some(3) => {
-                    assert_eq!(ran.stderr.lines().count(), 1, "{why}");
-                    assert!(ran.stderr.contains("cannot write"), "{why}");
-                    failed += 1;
+    for shards in SHARDS {
+        let split = Split::new(shards);
+        let (_, calls) = split.run(None, &[]);
+        fs::remove_dir_all(&split.out).unwrap();
+        let mut failed = 0;
+        for at in sample(calls, 15) {
+            for act in [Act::Fail(EIO), Act::FailOn(ENOSPC)] {
+                let (ran, _) = split.run(Some(Trip::at(at, act)), &[]);
+                let why = format!("{shards} shards, {act:?} at {at} of {calls}: {ran:?}");
+                match ran.code {
+                    Some(0) => {}
+                    Some(3) => {
+                        assert_eq!(ran.stderr.lines().count(), 1, "{why}");
+                        assert!(ran.stderr.contains("cannot write"), "{why}");
+                        failed += 1;
+                    }
+                    _ => panic!("{why}"),
                 }
-                _ => panic!("{why}"),
+                split.check(&why);
             }
-            split.check(&why);
         }
+        assert!(failed > 8, "{failed}");
     }
-    assert!(failed > 20, "{failed}");
+}
+
+/// Shards that are synced together have no final name before, and the plan none before that.
+#[test]
+fn many_shards_are_synced_at_once_and_then_named() {
+    let split = Split::new(SHARDS[1]);
+    split.run(None, &[]).0.check_code(0);
+    let record = disk::record::read(Path::new(&split.directory.path("record")));
+    let all: Vec<usize> = (0..record.len()).filter(|at| record[*at].name == "sync-all").collect();
+    assert_eq!(all.len(), 1, "one sync for all");
+    let of_shards = |call: &&disk::record::Call| call.path.contains("shard-");
+    let (before, after) = record.split_at(all[0]);
+    assert!(before.iter().filter(of_shards).all(|call| !matches!(&*call.name, "rename" | "sync")));
+    assert_eq!(after.iter().filter(of_shards).filter(|call| call.name == "rename").count(), SHARDS[1]);
+    assert!(!after.iter().filter(of_shards).any(|call| call.name == "write"));
+    let last = record.iter().rposition(|call| call.name == "rename").unwrap();
+    assert!(record[last].to.ends_with("plan.json"), "{} {}", record[last].path, record[last].to);
 }
 
 #[test]

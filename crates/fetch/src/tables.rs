@@ -4,6 +4,7 @@
 pub(crate) mod list;
 mod json;
 mod soundness;
+pub(crate) mod sum;
 
 use std::fs::File;
 use std::io::{self, BufReader, Seek as _};
@@ -118,6 +119,7 @@ impl Reader {
             Kind::Parquet => {
                 let plain = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(no_table)?;
                 soundness::parquet(&file, plain.metadata())?;
+                sum::check(&file, plain.metadata())?;
                 let options = ArrowReaderOptions::new().with_schema(list::with_views(plain.schema()));
                 let opened = ArrowReaderMetadata::try_new(plain.metadata().clone(), options).unwrap_or(plain);
                 let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, opened);

@@ -115,6 +115,11 @@ impl WholeFile {
         if self.names.is_some() { self.file.sync_all() } else { Ok(()) }
     }
 
+    /// Closes the file, which keeps the name that it has until it is whole.
+    pub(crate) fn close(mut self) -> ClosedFile {
+        ClosedFile { names: self.names.take() }
+    }
+
     /// Moves the file to its path. Whatever was put there since is replaced, unless it is a directory.
     ///
     /// # Errors
@@ -144,6 +149,53 @@ impl Write for WholeFile {
 }
 
 impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if let Some((part, _)) = &self.names {
+            let _ = fs::remove_file(part);
+        }
+    }
+}
+
+/// A [`WholeFile`] that is written and closed: many of them may wait until all are synced together. Dropped before
+/// [`ClosedFile::finish`], it is removed.
+#[derive(Debug)]
+pub(crate) struct ClosedFile {
+    names: Option<(PathBuf, PathBuf)>,
+}
+
+impl ClosedFile {
+    /// Syncs it.
+    ///
+    /// # Errors
+    ///
+    /// That of the disk, or the file cannot be opened.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.names.as_ref().map_or(Ok(()), |(part, _)| File::open(part)?.sync_all())
+    }
+
+    /// As [`WholeFile::finish`].
+    ///
+    /// # Errors
+    ///
+    /// It cannot be moved; then it is removed.
+    ///
+    /// # Blocking
+    ///
+    /// On the disk.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        if let Some((part, path)) = &self.names {
+            fs::rename(part, path)?;
+        }
+        self.names = None;
+        Ok(())
+    }
+}
+
+impl Drop for ClosedFile {
     fn drop(&mut self) {
         if let Some((part, _)) = &self.names {
             let _ = fs::remove_file(part);

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use super::PLAN;
 use crate::error::Error;
-use crate::fs::{WholeFile, try_lock};
+use crate::fs::{ClosedFile, Folder, WholeFile, try_lock};
 
 /// A directory in which shards are being written.
 pub(super) struct Directory {
     path: PathBuf,
+    /// Open before anything is written, so that a failure to write it back is told when the file system is synced.
+    folder: Folder,
     /// The lock.
     _unfinished: File,
 }
@@ -63,11 +65,23 @@ impl Directory {
             old.iter().try_for_each(fs::remove_file)
         });
         removed.map_err(failed)?;
-        Ok(Self { path: path.to_owned(), _unfinished: marked })
+        let folder = Folder::open(path).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), folder, _unfinished: marked })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives files their names, once all of them are synced.
+    pub(super) fn name(&self, files: Vec<ClosedFile>) -> Result<(), Error> {
+        let name = || {
+            if !(files.is_empty() || self.folder.sync_system()?) {
+                files.iter().try_for_each(ClosedFile::sync)?;
+            }
+            files.into_iter().try_for_each(ClosedFile::finish)
+        };
+        name().map_err(|error| Error::output_path(&self.path, error))
     }
 
     /// Writes the plan, which makes the shards count.

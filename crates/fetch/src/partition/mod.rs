@@ -144,26 +144,44 @@ pub fn partition(
     let plan = format!("{plan}\n");
     let fingerprint = sha256_hex(plan.as_bytes());
     let writer = Arc::new(Writer::new(read, directory.path(), &fingerprint));
-    let largest_bytes = write_all(&writer, settings)?;
+    let largest_bytes = write_all(&writer, settings, &directory)?;
     directory.commit(plan.as_bytes())?;
     Ok(Partitioned { rows, bad, by_shard, split_rows, largest_bytes, fingerprint })
 }
 
-/// Returns the length of the largest file.
-fn write_all(writer: &Arc<Writer>, settings: &Settings) -> Result<u64, Error> {
+/// Writes the shards, and gives them their names. Returns the length of the largest file.
+///
+/// A few are synced one by one, by the threads that write them. Of many, that would take longer than all else: they keep their
+/// temporary names until the file system is synced once.
+fn write_all(writer: &Arc<Writer>, settings: &Settings, directory: &Directory) -> Result<u64, Error> {
+    let together = settings.shards as usize > limits::SYNCED_FILES_MAX;
     let threads = settings.threads.max(1);
     let built = Executor::builder().max_workers(threads).thread_name("overlapped-shard").build();
     let executor = built.map_err(|error| Error::no_thread(Some(error)))?;
     let each = Arc::clone(writer);
-    let mut written = executor.map(0..settings.shards, move |shard| each.write(shard)).window(2 * threads);
-    block_on(async {
+    let write = move |shard| {
+        let (file, bytes) = each.write(shard)?;
+        if together {
+            return Ok((Some(file), bytes));
+        }
+        file.sync()?;
+        file.finish()?;
+        Ok((None, bytes))
+    };
+    let mut written = executor.map(0..settings.shards, write).window(2 * threads);
+    let mut waiting = Vec::new();
+    let largest = block_on(async {
         let mut largest = 0;
         while let Some(result) = written.next().await {
-            let bytes = result.map_err(|error| Error::task("a shard", &error))?.map_err(Error::output)?;
+            let (file, bytes) =
+                result.map_err(|error| Error::task("a shard", &error))?.map_err(Error::output)?;
+            waiting.extend(file);
             largest = largest.max(bytes);
         }
         Ok(largest)
-    })
+    })?;
+    directory.name(waiting)?;
+    Ok(largest)
 }
 
 /// What a plan says.

@@ -1,6 +1,7 @@
 //! Writes a shard from the spool: its hosts interleaved, as a table in Parquet, under a temporary name until it is synced.
+//! Each gets its name by itself, or, of many, all of them together once the file system is synced.
 
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use arrow_schema::SchemaRef;
@@ -17,8 +18,9 @@ use super::label::Label;
 use super::read::ListRead;
 use super::shard_name;
 use super::spool::{Spooled, Spot};
-use crate::fs::WholeFile;
+use crate::fs::{ClosedFile, WholeFile};
 use crate::tables::of_parquet;
+use crate::tables::sum::Summed;
 
 /// Writes the shards of a list.
 pub(super) struct Writer {
@@ -42,11 +44,18 @@ impl Writer {
         }
     }
 
-    /// Writes a shard, and gives its space in the spool back. Returns the length of its file.
-    pub(super) fn write(&self, shard: u32) -> io::Result<u64> {
-        let path = self.directory.join(shard_name(shard));
-        let mut file = WholeFile::create(&path, 0o666)?;
-        let to = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, &mut file);
+    /// Writes a shard, and gives its space in the spool back. Its file has no name of its own and is not synced yet. Also
+    /// returns its length.
+    pub(super) fn write(&self, shard: u32) -> io::Result<(ClosedFile, u64)> {
+        let mut file = WholeFile::create(&self.directory.join(shard_name(shard)), 0o666)?;
+        let bytes = self.fill(shard, &mut file)?;
+        self.spooled.free(shard);
+        Ok((file.close(), bytes))
+    }
+
+    /// Writes the table, and returns its length.
+    fn fill(&self, shard: u32, file: &mut WholeFile) -> io::Result<u64> {
+        let to = Summed::new(BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, file));
         let label = Label { shard, plan: self.plan.clone() };
         let mut table =
             ArrowWriter::try_new(to, self.schema.clone(), Some(properties(&label))).map_err(of_parquet)?;
@@ -66,11 +75,15 @@ impl Writer {
             }
             self.window(&spots, &bytes, &mut table)?;
         }
-        table.into_inner().map_err(of_parquet)?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync()?;
-        file.finish()?;
-        self.spooled.free(shard);
-        Ok(path.metadata()?.len())
+        // The last row group is in the sum, too.
+        table.flush().map_err(of_parquet)?;
+        table.sync()?;
+        let sum = table.inner().field();
+        table.append_key_value_metadata(sum);
+        let summed = table.into_inner().map_err(of_parquet)?;
+        let bytes = summed.bytes();
+        summed.into_inner().flush()?;
+        Ok(bytes)
     }
 
     /// Writes the rows that were read, in their order.
