@@ -513,6 +513,13 @@ pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
 /// True if there is no state of a run in this directory, nor was one about to begin there in place of another. It may have the rest
 /// of one that was killed while it removed its state.
 ///
+/// ```
+/// use overlapped_fetch::durable::{Durable, holds_no_run};
+///
+/// let output = std::env::temp_dir().join(format!("new-{}.ndjson", std::process::id()));
+/// assert!(holds_no_run(&Durable::beside(&output).directory));
+/// ```
+///
 /// # Blocking
 ///
 /// On the disk.
@@ -523,6 +530,19 @@ pub fn holds_no_run(directory: &Path) -> bool {
 
 /// Removes what is left of the state of a run that was killed while it removed it: the run had ended, and its outputs are
 /// whole. Does nothing if there is a run.
+///
+/// ```
+/// use overlapped_fetch::durable::{Durable, discard_rest};
+///
+/// let output = std::env::temp_dir().join(format!("killed-{}.ndjson", std::process::id()));
+/// let durable = Durable::beside(&output);
+/// // The run has removed what identifies it, and was killed before the rest.
+/// std::fs::create_dir(&durable.directory)?;
+/// std::fs::write(durable.directory.join("journal-1"), b"")?;
+/// discard_rest(&durable)?;
+/// assert!(!durable.directory.exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///
