@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -123,6 +125,12 @@ def test_an_iterator_gives_each_row_its_record(url: Url, size: int, ordered: boo
     check(pa.Table.from_batches(run(batches(url, 10, 3))), 10)
 
 
+def test_the_function_of_an_iterator_is_pickled(url: Url) -> None:
+    run = pickle.loads(pickle.dumps(map_batches(retries=0, prefix="r_", ordered=True)))
+    (found,) = run(batches(url, 2, 2, path="/status/404?row=/{}"))
+    assert found.column("r_status").to_pylist() == [404, 404] and found.column("id").to_pylist() == [0, 1]
+
+
 def test_an_empty_iterator_is_empty(url: Url) -> None:
     run = map_batches()
     assert list(run(iter(()))) == []
@@ -228,12 +236,50 @@ def test_a_forked_process_has_a_run_of_its_own(url: Url) -> None:
     check(fetcher(table), 5)
 
 
+WITHOUT_PYARROW = """
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in MISSING:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+MISSING = sys.argv[2].split(",")
+sys.meta_path.insert(0, Missing())
+import overlapped
+links = [sys.argv[1] + f"/echo?row=/{row}&" for row in range(3_000)]
+if "polars" in MISSING:
+    import nanoarrow
+    urls, numbers = nanoarrow.Array(links, nanoarrow.string()), nanoarrow.Array(range(3_000), nanoarrow.int64())
+    table = nanoarrow.c_array_from_buffers(
+        nanoarrow.struct({"link": nanoarrow.string(), "n": nanoarrow.int64()}), 3_000, [None], children=[urls, numbers]
+    )
+    stream = nanoarrow.ArrayStream(overlapped.fetch_stream(nanoarrow.Array(table), url_column="link"))
+    names = [field.name for field in stream.schema.fields]
+    rows = [dict(zip(names, row)) for chunk in stream for row in chunk.iter_tuples()]
+else:
+    import polars
+    frame = polars.DataFrame({"link": links, "n": range(3_000)})
+    rows = polars.DataFrame(overlapped.fetch_stream(frame, url_column="link")).to_dicts()
+import json
+assert [json.loads(row["meta"])["n"] for row in rows] == list(range(3_000))
+assert all(row["status"] == 200 and b"row=/%d&" % number in row["body"] for number, row in enumerate(rows))
+assert not set(MISSING) & {name.partition(".")[0] for name in sys.modules}
+"""
+
+
+@pytest.mark.parametrize("missing", ["pyarrow", "pyarrow,polars"])
+def test_a_stream_goes_through_without_pyarrow(url: Url, missing: str) -> None:
+    """In an interpreter that has polars or nanoarrow only."""
+    pytest.importorskip("nanoarrow" if "polars" in missing else "polars")
+    command = [sys.executable, "-c", WITHOUT_PYARROW, url("").rstrip("/"), missing]
+    subprocess.run(command, check=True, timeout=120)
+
+
 def test_nanoarrow_is_enough_for_a_table(url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
     nanoarrow = pytest.importorskip("nanoarrow")
     table = pa.table({"url": [url("/ok"), url("/row/1")], "n": [1, 2]})
     stream = nanoarrow.ArrayStream(table)
-    import sys
-
     for name in ("pyarrow", "polars"):
         monkeypatch.setitem(sys.modules, name, None)
     run = overlapped.fetch_stream(stream)

@@ -179,7 +179,7 @@ def map_batches(
 
     Requests are in flight across the borders of batches: batches are read ahead, as far as the engine has use for their rows,
     and rows come as they are done, unless `ordered=True`. An error of the source is raised after the rows before it. When
-    the iterator is closed, the run ends.
+    the iterator is closed, the run ends. The function may be pickled; each call of it has a run of its own.
 
     Args:
         url_column, prefix: As those of `Fetcher`.
@@ -187,20 +187,28 @@ def map_batches(
     """
     _check(options)
     options.setdefault("ordered", False)
+    return _Mapped(url_column, prefix, options)
 
-    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        waiting = _Waiting(batches, url_column)
-        records = fetch(waiting.rows(), **options)
+
+class _Mapped:
+    """What `map_batches` gives: a class, since functions within others cannot be pickled."""
+
+    def __init__(self, url_column: str, prefix: str, options: dict[str, Any]) -> None:
+        self._url_column = url_column
+        self._prefix = prefix
+        self._options = options
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        waiting = _Waiting(batches, self._url_column)
+        records = fetch(waiting.rows(), **self._options)
         try:
             schema: pa.Schema | None = None
             for batch in _batches(records):
                 for rows, found in waiting.of(batch):
-                    schema = schema or output_schema(rows.schema, prefix=prefix)
-                    yield from _joined(rows, found, schema, prefix).to_batches()
+                    schema = schema or output_schema(rows.schema, prefix=self._prefix)
+                    yield from _joined(rows, found, schema, self._prefix).to_batches()
         finally:
             records.close()
-
-    return run
 
 
 class _Waiting:
