@@ -117,6 +117,11 @@ impl Survey {
         &self.bad_rows
     }
 
+    /// The rows of each host that is counted separately, in no order.
+    pub fn host_rows(&self) -> impl Iterator<Item = u64> {
+        self.hosts.values().copied()
+    }
+
     /// Hosts that are counted separately.
     #[must_use]
     pub fn hosts(&self) -> usize {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 
 use overlapped_fetch::partition::{PLAN, Settings, partition};
 use overlapped_fetch::{ColumnOptions, Input, InputOptions, survey};
-use overlapped_proto::machines::{Load, Machine};
+use overlapped_proto::machines::{Hosts, Load, Machine};
 use overlapped_proto::plural::plural;
 use overlapped_proto::sanitize::escape;
 
@@ -79,11 +79,12 @@ pub(super) fn run(flags: Flags) -> Result<Ending, Error> {
 fn estimate(input: Input, options: InputOptions, flags: &Flags) -> Result<Ending, Error> {
     let (survey, read) = survey(input, options);
     read?;
-    let rows = survey.rows() - survey.bad();
     let largest = survey.largest();
     let load = Load {
-        rows,
-        largest_host: largest.first().map_or(0, |(_, rows)| *rows),
+        // What is not counted by host is taken for hosts with a row each.
+        hosts: Hosts::new(
+            survey.host_rows().chain(std::iter::repeat_n(1, survey.rows_of_other_hosts() as usize)),
+        ),
         latency: flags.latency.0.unwrap_or_default().into(),
         response_bytes: flags.response.0,
         parallel_host: flags.parallel_max_host,
@@ -97,14 +98,14 @@ fn estimate(input: Input, options: InputOptions, flags: &Flags) -> Result<Ending
         more => writeln!(text, "hosts     more than {hosts}; {} are of others", counted(more, "row")),
     };
     for (host, rows) in &largest {
-        let alone = Load { largest_host: *rows, ..load }.host_time();
+        let alone = Load { hosts: Hosts::new([*rows]), ..load.clone() }.host_time();
         let _ = writeln!(text, "  {:>13}  {:>8}  {}", count(*rows), span(alone.into()), escape(host));
     }
     let _ = writeln!(
         text,
         "time      the largest host takes {}, whatever the number of machines{}",
         span(load.host_time().into()),
-        if load.largest_host > 0 { "; --split-host divides it, at the price of politeness" } else { "" }
+        if load.hosts.largest() > 0 { "; --split-host divides it, at the price of politeness" } else { "" }
     );
     for machines in [1, 10, 100] {
         let _ = writeln!(
@@ -116,7 +117,7 @@ fn estimate(input: Input, options: InputOptions, flags: &Flags) -> Result<Ending
     }
     let _ = writeln!(
         text,
-        "machines  {}: more would wait for the largest host",
+        "machines  {}: with more, the list takes at most a tenth less, for they wait for the largest host",
         count(load.machines_useful(machine))
     );
     let mut stdout = io::stdout().lock();
