@@ -20,7 +20,8 @@ from dask.distributed import Client, LocalCluster
 def fetch(shard: str, results: str) -> str:
     """Fetches a shard, if it is not there yet."""
     base = Path(results) / Path(shard).stem
-    command = [sys.executable, "-m", "overlapped", "fetch", shard, "-s", "--resume", "--retry", "3"]
+    command = [sys.executable, "-m", "overlapped", "fetch", shard, "-s", "--resume"]
+    command += ["--retry", "3", "--parallel-max-host", "6"]
     command += ["-o", f"{base}.parquet", "--manifest", f"{base}.json"]
     # A worker that was lost may have left its command behind, which is still at work.
     while "uses this run" in (done := subprocess.run(command, stderr=subprocess.PIPE, text=True)).stderr:

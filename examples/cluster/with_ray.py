@@ -19,15 +19,18 @@ from ray.data.checkpoint import CheckpointConfig
 
 
 def main(shards: str, results: str, workers: int) -> None:
-    # A job that was killed goes on: rows whose `id` is written are not read again.
     context = ray.data.DataContext.get_current()
+    # A shard is a block, neither joined with others nor split at its row groups: two actors would ask the same hosts.
+    context.use_datasource_v2 = False
+    context.target_max_block_size = 1 << 30
+    # A job that was killed goes on: rows whose `id` is written are not read again.
     context.checkpoint_config = CheckpointConfig(
         id_column="id", checkpoint_path=f"{Path(results).absolute()}.checkpoint"
     )
     files = sorted(str(path) for path in Path(shards).absolute().glob("shard-*.parquet"))
     dataset = ray.data.read_parquet(files, override_num_blocks=len(files)).map_batches(
         Fetcher,
-        fn_constructor_kwargs={"retries": 3},
+        fn_constructor_kwargs={"retries": 3, "per_host": 6},
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers),

@@ -28,7 +28,7 @@ def main(shards: str, results: str) -> None:
     )
     rows = spark.read.parquet(str(Path(shards).absolute() / "shard-*.parquet"))
     schema = from_arrow_schema(output_schema(to_arrow_schema(rows.schema)))
-    fetched = rows.mapInArrow(map_batches(retries=3), schema)
+    fetched = rows.mapInArrow(map_batches(retries=3, per_host=6), schema)
     fetched.write.mode("overwrite").parquet(str(Path(results).absolute()))
     spark.stop()
 
