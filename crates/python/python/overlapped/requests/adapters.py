@@ -110,29 +110,47 @@ class HTTPAdapter(BaseAdapter):
         self._retries = retries
         self._max_per_host = max_per_host
         self._http2 = http2
-        self.init_poolmanager(pool_connections, pool_maxsize, block=pool_block)
+        self._init_pools()
+
+    def _init_pools(self) -> None:
+        pools = (self._pool_connections, self._pool_maxsize, self._pool_block)
+        self.init_poolmanager(*pools[:2], block=pools[2])
         if not hasattr(self, "_sender"):
-            raise TypeError("an init_poolmanager of one's own must call that of HTTPAdapter")
+            # One that makes a pool of urllib3 does not call that of this class.
+            HTTPAdapter.init_poolmanager(self, *pools)
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = DEFAULT_POOLBLOCK, **pool_kwargs: Any
     ) -> None:
         """Makes the pool of connections. A class that overrides it may pass an `ssl_context`, with which connections are
-        verified and encrypted; other options of a pool have no meaning here and are refused."""
-        self._ssl_context: ssl.SSLContext | None = pool_kwargs.pop("ssl_context", None)
-        if pool_kwargs:
-            raise TypeError(f"an adapter has no option {', '.join(map(repr, pool_kwargs))}")
+        verified and encrypted. With other options of a `PoolManager` of urllib3, such as `source_address` and `socket_options`,
+        its connections are those of urllib3, and so they are if the class itself sets `self.poolmanager` to one."""
+        self._ssl_context: ssl.SSLContext | None = pool_kwargs.get("ssl_context")
+        if not pool_kwargs.keys() <= {"ssl_context"}:
+            self.poolmanager = _pool_manager(connections, maxsize, block, pool_kwargs)
         self._sender = native.Sender(bool(self._http2))
         self._places = native.Places(self._max_per_host)
         # Of connections over a proxy, and of those with a context of their own.
         self._pool: Any = None
+        # Those of urllib3 over proxies, for a class with a pool of its own.
+        self._proxy_pools: Any = None
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        """The `ProxyManager` of urllib3 for a proxy, of an adapter with a pool of urllib3. A class that overrides it may pass
+        options for it."""
+        from . import _urllib3
+
+        if self._proxy_pools is None:
+            self._proxy_pools = _urllib3.ProxyPools()
+        pools = (self._pool_connections, self._pool_maxsize, self._pool_block)
+        return self._proxy_pools.manager(proxy, self.proxy_headers(proxy), pools, proxy_kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name, None) for name in self.__attrs__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)
+        self._init_pools()
 
     def send(
         self,
@@ -160,7 +178,9 @@ class HTTPAdapter(BaseAdapter):
             return self._exchange(request, endpoint, target, timeouts)
 
         try:
-            if hasattr(self.max_retries, "increment"):
+            if self._has_own_pool:
+                raw = self._by_urllib3(request, endpoint, target, timeouts)
+            elif hasattr(self.max_retries, "increment"):
                 raw = _retry.exchanged(self.max_retries, request, exchange)
             else:
                 raw = exchange()
@@ -201,9 +221,26 @@ class HTTPAdapter(BaseAdapter):
             self._pool = _http_client.Pool(self._pool_maxsize)
         return _http_client.exchange(self._pool, request, endpoint, target, timeouts)
 
+    @property
+    def _has_own_pool(self) -> bool:
+        """Whether it has a pool of urllib3."""
+        return "poolmanager" in self.__dict__
+
+    def _by_urllib3(
+        self,
+        request: Any,
+        endpoint: transport.Endpoint,
+        target: str,
+        timeouts: tuple[float | None, float | None],
+    ) -> Any:
+        from . import _urllib3
+
+        manager = self.poolmanager if endpoint.proxy is None else self.proxy_manager_for(endpoint.proxy)
+        return _urllib3.exchange(manager, request, endpoint, target, timeouts, self.max_retries)
+
     def native_call(self, request: Any, timeout: Any, verify: Any, cert: Any, proxies: Any) -> native.Call | None:
         """A request for an event loop; None if it has to be made in a thread."""
-        if self.max_retries or not isinstance(request.body, (bytes, str, type(None))):
+        if self.max_retries or self._has_own_pool or not isinstance(request.body, (bytes, str, type(None))):
             return None
         timeouts = timeouts_of(timeout)
         endpoint, target = self._endpoint(request, verify, cert, proxies)
@@ -280,6 +317,19 @@ class HTTPAdapter(BaseAdapter):
         self._sender.close_idle()
         if self._pool is not None:
             self._pool.clear()
+        if self._proxy_pools is not None:
+            self._proxy_pools.clear()
+        if self._has_own_pool:
+            self.poolmanager.clear()
+
+
+def _pool_manager(connections: int, maxsize: int, block: bool, options: dict[str, Any]) -> Any:
+    try:
+        from urllib3 import PoolManager
+    except ImportError as error:
+        names = ", ".join(map(repr, options))
+        raise TypeError(f"an adapter with {names} needs urllib3, which is not installed: pip install urllib3") from error
+    return PoolManager(num_pools=connections, maxsize=maxsize, block=block, **options)
 
 
 # The scheme and the host of a URL without a user name.

@@ -38,7 +38,7 @@ _ALIASES = {
     421: "misdirected_request",
     422: "unprocessable_entity unprocessable unprocessable_content",
     424: "failed_dependency dependency",
-    425: "too_early unordered_collection unordered",
+    425: "unordered_collection unordered too_early",
     426: "upgrade_required upgrade",
     428: "precondition_required precondition",
     429: "too_many_requests too_many",
@@ -49,6 +49,7 @@ _ALIASES = {
     451: "unavailable_for_legal_reasons legal_reasons",
     499: "client_closed_request",
     500: "internal_server_error server_error /o\\ ✗",
+    503: "service_unavailable unavailable",
     505: "http_version_not_supported http_version",
     509: "bandwidth_limit_exceeded bandwidth",
     511: "network_authentication_required network_auth network_authentication",
@@ -56,14 +57,20 @@ _ALIASES = {
 
 codes = LookupDict(name="status_codes")
 
+# By status: its names. Extensions of requests look the first of them up here.
+_codes: dict[int, tuple[str, ...]] = {code: tuple(names.split()) for code, names in _ALIASES.items()}
+
 
 def _fill() -> None:
-    names = [(status.value, status.name.lower()) for status in HTTPStatus]
-    names += [(code, name) for code, aliases in _ALIASES.items() for name in aliases.split()]
-    for code, name in names:
-        setattr(codes, name, code)
-        if not name.startswith(("\\", "/")):
-            setattr(codes, name.upper(), code)
+    for status in HTTPStatus:
+        names, name = _codes.get(status.value, ()), status.name.lower()
+        if name not in names:
+            _codes[status.value] = (*names, name)
+    for code, names in _codes.items():
+        for name in names:
+            setattr(codes, name, code)
+            if not name.startswith(("\\", "/")):
+                setattr(codes, name.upper(), code)
 
 
 _fill()

@@ -1,0 +1,5 @@
+"""`urllib3` itself."""
+
+from . import stand_in
+
+stand_in(__name__, "urllib3")
