@@ -86,6 +86,11 @@ impl Bridge {
 }
 
 impl Bridge {
+    /// The number of the burst whose tasks are being resumed, one after the other in one call; 0 in all others.
+    pub(crate) fn burst(&self) -> u64 {
+        self.burst.load(Ordering::Relaxed)
+    }
+
     fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let gone = || PyRuntimeError::new_err("the event loop is gone");
         self.event_loop.bind(py).upgrade().ok_or_else(gone)
@@ -168,12 +173,6 @@ impl Bridge {
             again()?;
         }
         done
-    }
-
-    /// The number of the burst whose tasks are being resumed, one after the other in one call; 0 in all others.
-    #[getter]
-    fn burst(&self) -> u64 {
-        self.burst.load(Ordering::Relaxed)
     }
 
     /// Hands over the requests that were held back.

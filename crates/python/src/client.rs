@@ -3,16 +3,14 @@
 //! A thread of Python makes its request by itself, detached from the interpreter. A request of an event loop is made by the
 //! client's own thread, as is one whose body comes from an iterator: the iterator may make requests too.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlapped_fetch::{
-    Config, Http, Identity, Method, Network, PreparedRequest, RawHeaders, RequestBuilder, RequestError,
-    TlsConfig,
+    Config, Http, Identity, Method, Network, PreparedRequest, RequestBuilder, RequestError, TlsConfig,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt as _;
 use pyo3::types::PyBytes;
 
 use crate::bridge::Bridge;
@@ -20,7 +18,6 @@ use crate::call::{failed, waited};
 use crate::failure::exception;
 use crate::incoming::{Arrived, Incoming};
 use crate::pending::{Make, Pending};
-use crate::plain::PlainUrl;
 use crate::relay::Relay;
 use crate::upload::{Feed, Sent};
 
@@ -57,39 +54,6 @@ impl Tls {
     }
 }
 
-/// What plain requests have in common, all but their URLs: header fields without `Host`, and further attempts.
-#[pyclass(frozen, module = "overlapped._overlapped")]
-pub(crate) struct Headers {
-    fields: Vec<(String, Vec<u8>)>,
-    retries: u16,
-    /// The last `Host`, and the fields with it: most requests are to the server of the one before.
-    last: Mutex<Option<(Box<str>, RawHeaders)>>,
-}
-
-impl Headers {
-    fn with_host(&self, py: Python<'_>, host: &str) -> RawHeaders {
-        let mut last = self.last.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((known, fields)) if **known == *host => Arc::clone(fields),
-            Some(_) | None => {
-                let own = (Box::from("Host"), Box::from(host.as_bytes()));
-                let shared = self.fields.iter().map(|(name, value)| ((&**name).into(), (&**value).into()));
-                let fields: RawHeaders = std::iter::once(own).chain(shared).collect();
-                *last = Some((host.into(), Arc::clone(&fields)));
-                fields
-            }
-        }
-    }
-}
-
-#[pymethods]
-impl Headers {
-    #[new]
-    fn new(fields: Vec<(String, Vec<u8>)>, retries: u16) -> Self {
-        Self { fields, retries, last: Mutex::default() }
-    }
-}
-
 /// A request as Python has prepared it: what is asked for, what is sent, and its limits.
 #[derive(FromPyObject)]
 pub(crate) struct Prepared<'py>(
@@ -115,7 +79,7 @@ pub(crate) struct Prepared<'py>(
     Option<String>,
 );
 
-type Builder = RequestBuilder<overlapped_fetch::Client>;
+pub(crate) type Builder = RequestBuilder<overlapped_fetch::Client>;
 
 impl Client {
     fn builder(&self, prepared: Prepared<'_>) -> PyResult<Builder> {
@@ -138,26 +102,7 @@ impl Client {
         })
     }
 
-    /// A plain GET; `None`: the URL is not plain.
-    fn plain(
-        &self,
-        py: Python<'_>,
-        common: &Headers,
-        url: &str,
-        connect: Option<f64>,
-        read: Option<f64>,
-    ) -> PyResult<Option<Builder>> {
-        let Some(PlainUrl { origin, host, target }) = PlainUrl::of(url) else { return Ok(None) };
-        let request = PreparedRequest {
-            method: Method::Get,
-            url: origin.to_owned(),
-            target: Some(target.to_owned()),
-            headers: common.with_host(py, host),
-        };
-        self.limited(request, common.retries, connect, read).map(Some)
-    }
-
-    fn limited(
+    pub(crate) fn limited(
         &self,
         request: PreparedRequest,
         retries: u16,
@@ -176,9 +121,15 @@ impl Client {
             .read_timeout(limit(read)?))
     }
 
-    /// Sends a request on the client's thread. What is returned has the response when all of its body has come (`reads`), or
-    /// its head.
-    fn submit(&self, builder: Builder, bridge: &Bound<'_, Bridge>, reads: bool) -> PyResult<Py<Pending>> {
+    /// Sends a request on the client's thread. What is returned has what `make` makes of the response, when all of its body has
+    /// come (`reads`), or its head.
+    pub(crate) fn submit(
+        &self,
+        builder: Builder,
+        bridge: &Bound<'_, Bridge>,
+        reads: bool,
+        make: impl FnOnce(Python<'_>, Incoming) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> PyResult<Py<Pending>> {
         let (client, relay) = (self.client.clone(), Arc::clone(&self.relay));
         let work = move || async move {
             let answered = match builder.send().await {
@@ -188,11 +139,22 @@ impl Client {
             };
             let make = move |py: Python<'_>| {
                 let arrived = answered.map_err(|error| failed(&error, 0))?;
-                Ok(Py::new(py, Incoming::new(client, relay, arrived))?.into_any())
+                make(py, Incoming::new(client, relay, arrived))
             };
             Box::new(make) as Box<Make>
         };
         Bridge::submit(bridge, &self.client, &self.relay, work)
+    }
+
+    /// Sends a request on this thread, and waits for the response with its body.
+    pub(crate) fn whole(
+        &self,
+        py: Python<'_>,
+        builder: Builder,
+        abort: Option<&Py<PyAny>>,
+    ) -> PyResult<Incoming> {
+        let work = async { Arrived::whole(builder.send().await?).await };
+        self.incoming(waited(py, &self.client, abort, work)?)
     }
 }
 
@@ -244,37 +206,8 @@ impl Client {
         prepared: Prepared<'_>,
         reads: bool,
     ) -> PyResult<Py<Pending>> {
-        self.submit(self.builder(prepared)?, bridge, reads)
-    }
-
-    /// Makes a GET with the header fields of `common`, `Host` and no others, and waits for the response with its body. None:
-    /// the URL is not one that is sent as it is.
-    fn get(
-        &self,
-        py: Python<'_>,
-        common: &Headers,
-        url: &str,
-        connect: Option<f64>,
-        read: Option<f64>,
-        abort: Option<Py<PyAny>>,
-    ) -> PyResult<Option<Incoming>> {
-        let Some(builder) = self.plain(py, common, url, connect, read)? else { return Ok(None) };
-        let work = async { Arrived::whole(builder.send().await?).await };
-        self.incoming(waited(py, &self.client, abort.as_ref(), work)?).map(Some)
-    }
-
-    /// The same for an event loop, to be awaited.
-    fn get_soon(
-        &self,
-        py: Python<'_>,
-        bridge: &Bound<'_, Bridge>,
-        common: &Headers,
-        url: &str,
-        connect: Option<f64>,
-        read: Option<f64>,
-    ) -> PyResult<Option<Py<Pending>>> {
-        let Some(builder) = self.plain(py, common, url, connect, read)? else { return Ok(None) };
-        self.submit(builder, bridge, true).map(Some)
+        let make = |py: Python<'_>, incoming| Ok(Py::new(py, incoming)?.into_any());
+        self.submit(self.builder(prepared)?, bridge, reads, make)
     }
 
     /// Closes the connections that are free.

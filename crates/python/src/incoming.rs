@@ -127,7 +127,6 @@ pub(crate) struct Incoming {
     reused: bool,
     remote: Option<SocketAddr>,
     /// Whether nothing follows from it but its body, which has come whole: no redirect, no cookie, no decoding.
-    #[pyo3(get)]
     is_plain: bool,
     /// `None`: it is closed, or being read.
     body: Arc<Mutex<Option<Arrived>>>,
@@ -155,6 +154,19 @@ impl Incoming {
             body: Arc::new(Mutex::new(Some(arrived))),
             process: std::process::id(),
         }
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body of one that is plain.
+    pub(crate) fn whole_body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.read_here(py, usize::MAX, true, None)
     }
 
     fn lock(&self, py: Python<'_>) -> MutexGuard<'_, Option<Arrived>> {

@@ -16,10 +16,12 @@ mod host;
 mod fetch;
 mod single;
 mod settings;
+mod plain;
 mod client;
 mod incoming;
 mod upload;
-mod plain;
+mod plain_url;
+mod watch;
 mod pool;
 mod queue;
 mod arrow;
@@ -41,7 +43,7 @@ mod _overlapped {
     #[pymodule_export]
     use super::call::RequestFailure;
     #[pymodule_export]
-    use super::client::{Client, Headers, Tls};
+    use super::client::{Client, Tls};
     #[pymodule_export]
     use super::command::main;
     #[pymodule_export]
@@ -52,6 +54,8 @@ mod _overlapped {
     use super::incoming::Incoming;
     #[pymodule_export]
     use super::pending::Pending;
+    #[pymodule_export]
+    use super::plain::Plain;
     #[pymodule_export]
     use super::pool::Pool;
     #[pymodule_export]

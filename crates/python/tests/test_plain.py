@@ -259,6 +259,134 @@ def test_what_is_replaced_is_called(url: Url) -> None:
     assert "X-Added" in session.get(url("/echo")).text
 
 
+class Shown(requests.adapters.HTTPAdapter):
+    """Adds a header, and so its requests are not plain."""
+
+    def add_headers(self, request: Any, **_: Any) -> None:
+        request.headers["X-Changed"] = "1"
+
+
+def set_header(session: requests.Session) -> None:
+    session.headers["X-Changed"] = "1"
+
+
+def replace_header(session: requests.Session) -> None:
+    session.headers["Accept"] = "X-Changed"
+
+
+def replace_headers(session: requests.Session) -> None:
+    session.headers = {"X-Changed": "1"}
+
+
+def set_cookie(session: requests.Session) -> None:
+    session.cookies.set("a", "X-Changed")
+
+
+def replace_cookies(session: requests.Session) -> None:
+    session.cookies = requests.cookies.cookiejar_from_dict({"a": "X-Changed"})
+
+
+def set_param(session: requests.Session) -> None:
+    session.params["X-Changed"] = "1"
+
+
+def replace_params(session: requests.Session) -> None:
+    session.params = {"X-Changed": "1"}
+
+
+def set_auth(session: requests.Session) -> None:
+    session.auth = lambda request: request.headers.update({"X-Changed": "1"}) or request
+
+
+def append_hook(session: requests.Session) -> None:
+    session.hooks["response"].append(lambda response, **_: response.__dict__.update(_content=b"X-Changed"))
+
+
+def replace_hooks(session: requests.Session) -> None:
+    session.hooks = {"response": [lambda response, **_: response.__dict__.update(_content=b"X-Changed")]}
+
+
+def mount_another(session: requests.Session) -> None:
+    session.mount("http://", Shown())
+
+
+def mount_longer(session: requests.Session) -> None:
+    session.mount("http://127.0.0.1", Shown())
+
+
+def change_an_adapter(session: requests.Session) -> None:
+    session.adapters["http://"].add_headers = lambda request, **_: request.headers.update({"X-Changed": "1"})
+
+
+def change_the_session(session: requests.Session) -> None:
+    get_adapter = Shown()
+    session.get_adapter = lambda url: get_adapter  # type: ignore[assignment,method-assign]
+
+
+def change_the_class(session: requests.Session) -> None:
+    session.__class__ = ShownSession
+
+
+class ShownSession(requests.Session):
+    """Sends another header."""
+
+    def get_adapter(self, url: str) -> Any:
+        return Shown()
+
+
+CHANGES = (
+    set_header,
+    replace_header,
+    replace_headers,
+    set_cookie,
+    replace_cookies,
+    set_param,
+    replace_params,
+    set_auth,
+    append_hook,
+    replace_hooks,
+    mount_another,
+    mount_longer,
+    change_an_adapter,
+    change_the_session,
+    change_the_class,
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_each_change_counts_from_the_next_request_on(change: Callable[[requests.Session], None], url: Url) -> None:
+    with requests.Session() as session:
+        for _ in range(2):
+            assert "X-Changed" not in session.get(url("/echo")).text
+        change(session)
+        for _ in range(2):
+            assert "X-Changed" in session.get(url("/echo")).text
+    async with overlapped.AsyncSession() as session:
+        for _ in range(2):
+            assert "X-Changed" not in (await session.get(url("/echo"))).text
+        change(session._session)
+        for _ in range(2):
+            assert "X-Changed" in (await session.get(url("/echo"))).text
+
+
+async def test_a_session_that_asks_in_its_own_way_is_asked(url: Url) -> None:
+    asked: list[str] = []
+
+    class Based(overlapped.AsyncSession):
+        async def request(self, method: Any, path: Any, **kwargs: Any) -> requests.Response:
+            asked.append(path)
+            return await super().request(method, url(path), **kwargs)
+
+    class Further(Based):
+        async def get(self, path: Any, **kwargs: Any) -> requests.Response:
+            return await super().get("/ok", **kwargs)
+
+    async with Based() as session, Further() as further:
+        responses = [await session.get("/echo"), await session.request("GET", "/ok"), await further.get("/none")]
+        assert [response.url for response in responses] == [url("/echo"), url("/ok"), url("/ok")]
+    assert asked == ["/echo", "/ok", "/ok"]
+
+
 def test_what_follows_from_a_response_follows(url: Url) -> None:
     answers = {
         b"/set": b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n",

@@ -38,8 +38,9 @@ class Limit:
 
     def release(self) -> None:
         """Gives a place back: to the one who has waited longest."""
-        while self._waiting:
-            given = self._waiting.popleft()
+        waiting = self._waiting
+        while waiting:
+            given = waiting.popleft()
             if not given.done():
                 given.set_result(None)
                 return
@@ -52,8 +53,6 @@ class Places:
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, max_per_host: int | None) -> None:
         self.loop = ref(loop)
         self.bridge = bridge_to(loop)
-        # The burst of the bridge in which the netrc file was last looked for.
-        self.burst = 0
         self.all = Limit(limit)
         self.max_per_host = max_per_host
         # By host: its places, and how many requests have one or wait for one.

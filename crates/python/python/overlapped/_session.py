@@ -16,7 +16,7 @@ from ._executor import Executor
 from ._overlapped import RequestFailure
 from ._places import Place, Places
 from .requests import _native, _plain, _transport
-from .requests.adapters import HTTPAdapter, public_error, timeouts_of
+from .requests.adapters import HTTPAdapter, public_error
 from .requests.cookies import extract_cookies_to_jar
 from .requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from .requests._response import Response, body_errors
@@ -72,6 +72,12 @@ class AsyncSession:
     _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Places]
     _last: Callable[[], Places | None]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "request" in cls.__dict__ and "get" not in cls.__dict__:
+            # All methods make their requests by `request`; that of this class only if it is not replaced.
+            cls.get = _get_by_request  # type: ignore[method-assign]
+
     def __getattr__(self, name: str) -> Any:
         if name in _SETTINGS or name in ("mount", "get_adapter"):
             return getattr(self._session, name)
@@ -96,10 +102,12 @@ class AsyncSession:
 
     async def request(self, method: Any, url: Any, **kwargs: Any) -> Response:
         """Makes a request. Arguments as for `requests.Session.request`."""
-        if method == "GET" and kwargs.keys() <= _PLAIN and self._limits[1] is None:
-            response = await self._get_plain(url, **kwargs)
-            if response is not None:
-                return response
+        if method == "GET" and kwargs.keys() <= _PLAIN:
+            # That of this class: one of a subclass may call this.
+            return await AsyncSession.get(self, url, **kwargs)
+        return await self._request(method, url, kwargs)
+
+    async def _request(self, method: Any, url: Any, kwargs: dict[str, Any]) -> Response:
         prepared, settings = self._session.prepare_call(method, url, **kwargs)
         return await self.send(prepared, **settings)
 
@@ -110,12 +118,36 @@ class AsyncSession:
 
     async def get(self, url: Any, **kwargs: Any) -> Response:
         """A GET request."""
-        # Without a coroutine in between, which a subclass may have replaced.
-        if type(self) is AsyncSession and kwargs.keys() <= _PLAIN and self._limits[1] is None:
-            response = await self._get_plain(url, **kwargs)
-            if response is not None:
-                return response
-        return await self.request("GET", url, **kwargs)
+        if self._limits[1] is not None or (kwargs and not kwargs.keys() <= _PLAIN):
+            return await self._request("GET", url, kwargs)
+        # A plain request, without a further coroutine in between.
+        session, places, timeout = self._session, self._places(), kwargs.get("timeout")
+        limit = places.all
+        if limit.free:
+            limit.free -= 1
+        else:
+            await limit.acquire()
+        try:
+            started = _plain.start(session, places, url, timeout)
+            if started is not None:
+                pending, common, read = started
+                try:
+                    await pending
+                except BaseException:
+                    pending.abort()
+                    raise
+                try:
+                    response: Response = pending.take()
+                except RequestFailure as failure:
+                    raise common.error(failure, url, read) from failure
+                if _plain.is_over(response):
+                    return response
+                extract_cookies_to_jar(session.cookies, response.request, response.raw)
+                response.content  # noqa: B018
+                return await self._followed(response, response.request, True, _plain.settings(timeout))
+        finally:
+            limit.release()
+        return await self._request("GET", url, kwargs)
 
     async def options(self, url: Any, **kwargs: Any) -> Response:
         """An OPTIONS request."""
@@ -172,44 +204,6 @@ class AsyncSession:
 
     def _place(self, request: Any) -> Place:
         return Place(self._places(), request.url)
-
-    async def _get_plain(self, url: Any, timeout: Any = None) -> Response | None:
-        """The response to a GET; None: it is no plain request, and was not sent."""
-        session, places = self._session, self._places()
-        burst = places.bridge.burst
-        common = _plain.common_of(session, url, looks=burst == 0 or burst != places.burst)
-        client = None if common is None else common.client(url)
-        if common is None or client is None:
-            return None
-        places.burst = burst
-        connect, read = timeouts_of(session.timeout if timeout is None else timeout)
-        limit = places.all
-        if limit.free:
-            limit.free -= 1
-        else:
-            await limit.acquire()
-        try:
-            start = time.perf_counter()
-            pending = client.get_soon(places.bridge, common.headers, url, connect, read)
-            if pending is None:
-                return None
-            try:
-                await pending
-            except BaseException:
-                pending.abort()
-                raise
-            try:
-                incoming = pending.take()
-            except RequestFailure as failure:
-                raise common.error(failure, url, read) from failure
-            response = common.response(incoming, url, start)
-            if _plain.is_over(response):
-                return response
-            extract_cookies_to_jar(session.cookies, response.request, response.raw)
-            response.content  # noqa: B018
-            return await self._followed(response, response.request, True, _plain.settings(timeout))
-        finally:
-            limit.release()
 
     async def _sent(self, request: Any, **settings: Any) -> Response:
         """Sends a request and follows its redirects: as `requests.Session.send` does."""
@@ -285,6 +279,11 @@ class AsyncSession:
             raise
         finally:
             _transport.aborts.reset(token)
+
+
+async def _get_by_request(self: AsyncSession, url: Any, **kwargs: Any) -> Response:
+    """A GET request."""
+    return await self.request("GET", url, **kwargs)
 
 
 class AsyncStream:

@@ -1,7 +1,8 @@
 """Plain requests: a GET of which nothing but the URL differs from what its session sends with each request.
 
-Most requests are. What they have in common is prepared once for a session, and again when a setting of the session or the
-environment has changed. Their responses have a status and a body; the rest is made when it is asked for.
+Most requests are. What they have in common is prepared once for a session (`Common`), with all that must be as it was for that
+(`Plain`, in Rust, which looks at it before each request), and again when a setting of the session or the environment has changed.
+Their responses have a status and a body; the rest is made when it is asked for.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import datetime
 import operator
 import os
-import time
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._environ import Environment
-from .._overlapped import Client, Headers, Incoming, RequestFailure
+from .._overlapped import Incoming, Pending, Plain, RequestFailure
 from . import _native as native
 from ._transport import aborts
 from .adapters import HTTPAdapter, public_error, timeouts_of
@@ -22,6 +22,9 @@ from .exceptions import RequestException
 from .models import PreparedRequest, Response
 from .structures import CaseInsensitiveDict
 from .utils import get_environ_proxies, get_netrc_auth, may_have_proxies, netrc_paths
+
+if TYPE_CHECKING:
+    from .._places import Places
 
 # What a session or an adapter must have as it is here, in its class and in itself, for its requests to be plain.
 _SESSION = frozenset(
@@ -58,17 +61,15 @@ class Common:
 
     def __init__(self, session: Any) -> None:
         self._headers = session.headers
-        self._fields = session.headers._store.copy()
+        self._store = session.headers._store.copy()
         self._adapters = session.adapters.copy()
-        #: None: requests with these settings are not plain.
-        self.headers: Any = None
+        # None: requests with these settings are not plain.
+        self._fields: list[tuple[str, bytes]] | None = None
         self._prepared = prepared = PreparedRequest()
         prepared.prepare_method("GET")
         if list(self._adapters) != ["https://", "http://"]:
             return
         self._https, self._http = self._adapters.values()
-        # Adapters that do no more than to send what is plain, with the attributes that they had.
-        self._seen: dict[Any, dict[str, Any]] = {}
         self._retries = getattr(self._http, "_retries", 0)
         fields = []
         try:
@@ -79,34 +80,40 @@ class Common:
             # What is wrong is told by the way that all other requests go.
             return
         if not any(name in prepared.headers for name in _OWN_HEADERS):
-            self.headers = Headers(fields, self._retries)
+            self._fields = fields
 
     def is_of(self, session: Any) -> bool:
         """Whether the settings are those of the session."""
         headers = session.headers
-        return headers is self._headers and headers._store == self._fields and session.adapters == self._adapters
+        return headers is self._headers and headers._store == self._store and session.adapters == self._adapters
 
     def adapter(self, url: str) -> Any:
         """The adapter for a plain URL."""
         return self._https if url.startswith("https") else self._http
 
-    def client(self, url: str) -> Client | None:
-        """The client for a URL; None: the adapter does more than to send what is plain."""
+    def way(self, session: Any, url: str) -> Plain | None:
+        """The way of plain requests to a URL, for the session as it is; None: it, or the adapter, does more than to send what is
+        plain."""
+        if self._fields is None:
+            return None
         adapter = self.adapter(url)
         if not isinstance(adapter, HTTPAdapter) or _of_adapter(type(adapter)) != _adapter_methods:
             return None
-        own = adapter.__dict__
-        if own != self._seen.get(adapter):
-            if (
-                adapter.max_retries != 0
-                or adapter._retries != self._retries
-                or adapter._max_per_host is not None
-                or adapter._ssl_context is not None
-                or not _ADAPTER.isdisjoint(own)
-            ):
-                return None
-            self._seen[adapter] = own.copy()
-        return adapter._sender.client()
+        if (
+            adapter.max_retries != 0
+            or adapter._retries != self._retries
+            or adapter._max_per_host is not None
+            or adapter._ssl_context is not None
+            or adapter._has_own_pool
+            or not _ADAPTER.isdisjoint(adapter.__dict__)
+        ):
+            return None
+        client = adapter._sender.client()
+        watched = _watched(session, adapter)
+        if watched is None:
+            return None
+        absent = netrc_paths() if session.trust_env else []
+        return Plain(client, self._fields, self._retries, watched, absent, Response, self)
 
     def request(self, url: str) -> PreparedRequest:
         """The request as it was sent."""
@@ -114,18 +121,6 @@ class Common:
         request.hooks = {"response": []}
         request.prepare_url(url, None)
         return request
-
-    def response(self, incoming: Incoming, url: str, start: float) -> Response:
-        """The response to a plain request that was sent at `start`, as it is before anything follows from it."""
-        seconds = time.perf_counter() - start
-        if incoming.is_plain:
-            response = Response.__new__(Response)
-            response.status_code = incoming.status
-            response._content = incoming.read(None, None)
-            response._content_consumed = True
-            response._rest = (self, incoming, url, seconds)
-            return response
-        return self.complete(incoming, url, seconds)
 
     def complete(self, incoming: Incoming, url: str, seconds: float) -> Response:
         """The response with all that it has."""
@@ -144,6 +139,63 @@ class Common:
         return public_error(native.head_error(failure, endpoint, read_timeout), request)
 
 
+# Attributes of a session by which its requests are plain or not, or that say what is sent with each.
+_SETTINGS = (
+    "adapters",
+    "auth",
+    "cert",
+    "cookies",
+    "headers",
+    "hooks",
+    "params",
+    "proxies",
+    "stream",
+    "trust_env",
+    "verify",
+)
+
+
+def _watched(session: Any, adapter: Any) -> dict[str, Any] | None:
+    """All that has to be as it is now for a request of a session over an adapter to be plain: see `Watch` in Rust. None: it cannot
+    be watched."""
+    own, kind, sender, variables = session.__dict__, type(session), adapter._sender, getattr(os.environ, "_data", None)
+    if any(name not in own or hasattr(kind, name) for name in _SETTINGS):
+        # Someone has made a property of it.
+        return None
+    headers, cookies, hooks = session.headers.__dict__, session.cookies.__dict__, session.hooks
+    dicts = (hooks, session.adapters, cookies.get("_cookies"), *((variables,) if session.trust_env else ()))
+    if not all(isinstance(value, dict) for value in dicts):
+        return None
+    entries = [
+        (headers, [("_store", headers["_store"])]),
+        (cookies, [("_cookies", cookies["_cookies"])]),
+        (hooks, [("response", hooks["response"])]),
+        (session.adapters, list(session.adapters.items())),
+        # The client of this process; a forked child has another number, and gets another client.
+        (sender.__dict__, [("_client", sender._client), ("_process", sender._process)]),
+        (native.__dict__, [("_current", native._current)]),
+        (_session_functions, [(name, _session_functions[name]) for name in _FUNCTIONS]),
+    ]
+    contents = [(headers["_store"], headers["_store"].copy()), (adapter.__dict__, adapter.__dict__.copy())]
+    if session.trust_env:
+        entries += [(os.__dict__, [("environ", os.environ)]), (os.environ.__dict__, [("_data", variables)])]
+        contents.append((variables, dict(variables)))
+    empty = (cookies["_cookies"], hooks["response"], session.params, session.proxies)
+    lengths = [(container, 0) for container in empty if hasattr(container, "__len__")]
+    return {
+        "kind": kind,
+        "own": [(name, own[name]) for name in _SETTINGS],
+        "without": sorted(_SESSION),
+        "entries": entries,
+        "attributes": [
+            (kind, list(zip(_SESSION, _of_session(kind)))),
+            (type(adapter), list(zip(_ADAPTER, _of_adapter(type(adapter))))),
+        ],
+        "contents": contents,
+        "lengths": [*lengths, (hooks, 1), (session.adapters, 2)],
+    }
+
+
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -156,32 +208,28 @@ class _Environment(Environment):
         self._has_certificates = False
         self._netrc: list[str] = []
 
-    def is_silent(self, url: str, looks: bool) -> bool:
-        """Whether it names no proxies, certificates or credentials that may be for a URL. Without `looks` no netrc file was
-        there a moment ago."""
+    def is_silent(self, url: str) -> bool:
+        """Whether it names no proxies, certificates or credentials that may be for a URL."""
         if self.has_changed():
-            looks = True
             self._has_certificates = any(os.environ.get(name) for name in _CERTIFICATES)
             self._has_proxies = may_have_proxies()
             self._netrc = netrc_paths()
         if self._has_proxies or (self._has_certificates and url.startswith("https")):
             return False
-        if looks:
-            for path in self._netrc:
-                if os.access(path, os.F_OK):
-                    return False
-        return True
+        return not any(os.access(path, os.F_OK) for path in self._netrc)
 
 
 _environment = _Environment()
 
 
-def common_of(session: Any, url: Any, looks: bool = True) -> Common | None:
-    """What plain requests of a session have in common; None: with its present settings none for this URL is plain. Without
-    `looks` no netrc file was there a moment ago: to look for it takes as long as all the rest."""
-    if (
-        type(url) is not str
-        or session.auth is not None
+# Functions that look into the environment, by their names in the module of sessions.
+_FUNCTIONS = {"get_environ_proxies": get_environ_proxies, "get_netrc_auth": get_netrc_auth}
+
+
+def _is_plain(session: Any, url: str) -> bool:
+    """Whether a GET of a session is plain, as far as the session and the environment tell."""
+    return not (
+        session.auth is not None
         or session.params
         or session.proxies
         or session.stream
@@ -192,30 +240,71 @@ def common_of(session: Any, url: Any, looks: bool = True) -> Common | None:
         or type(session.headers) is not CaseInsensitiveDict
         or _of_session(type(session)) != _session_methods
         or not _SESSION.isdisjoint(session.__dict__)
-        or _session_functions["get_netrc_auth"] is not get_netrc_auth
-        or _session_functions["get_environ_proxies"] is not get_environ_proxies
-        or (session.trust_env and not _environment.is_silent(url, looks))
-    ):
+        or any(_session_functions[name] is not function for name, function in _FUNCTIONS.items())
+        or (session.trust_env and not _environment.is_silent(url))
+    )
+
+
+#: The ways of the plain requests of a session: for https and for http.
+Ways = dict[str, "tuple[Plain, Common]"]
+
+
+def _way(session: Any, url: Any) -> tuple[Plain, Common] | None:
+    """The way of plain requests to a URL, made anew, with what such requests have in common; None: it is no plain request."""
+    if type(url) is not str or not Plain.takes(url) or not _is_plain(session, url):
         return None
     common: Common | None = session.__dict__.get("_common")
     if common is None or not common.is_of(session):
         common = session._common = Common(session)
-    return common if common.headers is not None else None
+    plain = common.way(session, url)
+    if plain is None:
+        return None
+    # Not changed in place: other threads may look at it.
+    ways: Ways = {**session.__dict__.get("_ways", {}), url[:5]: (plain, common)}
+    session._ways = ways
+    return plain, common
 
 
 def sent(session: Any, url: Any, timeout: Any) -> Response | None:
     """The response to a GET, before anything follows from it; None: it is no plain request, and was not sent."""
-    common = common_of(session, url)
-    client = None if common is None else common.client(url)
-    if common is None or client is None:
-        return None
-    connect, read = timeouts_of(session.timeout if timeout is None else timeout)
-    start = time.perf_counter()
-    try:
-        incoming = client.get(common.headers, url, connect, read, aborts.get())
-    except RequestFailure as failure:
-        raise common.error(failure, url, read) from failure
-    return None if incoming is None else common.response(incoming, url, start)
+    connect, read = (None, None) if timeout is None and session.timeout is None else _limits(session, timeout)
+    way = session._ways.get(url[:5]) if type(url) is str else None
+    for _ in range(2):
+        if way is not None:
+            plain, common = way
+            try:
+                response: Response | None = plain.get(session, url, connect, read, aborts.get())
+            except RequestFailure as failure:
+                raise common.error(failure, url, read) from failure
+            if response is not None:
+                return response
+        # Something has changed since it was made, or the URL is not plain.
+        way = _way(session, url)
+        if way is None:
+            return None
+    return None
+
+
+def start(session: Any, places: Places, url: Any, timeout: Any) -> tuple[Pending, Common, float | None] | None:
+    """Starts a GET for an event loop, to be awaited; with what its errors are made from. None: it is no plain request, and was not
+    sent."""
+    connect, read = (None, None) if timeout is None and session.timeout is None else _limits(session, timeout)
+    way = session._ways.get(url[:5]) if type(url) is str else None
+    for _ in range(2):
+        if way is not None:
+            plain, common = way
+            pending = plain.get_soon(session, places.bridge, url, connect, read)
+            if pending is not None:
+                return pending, common, read
+        # As in `sent`.
+        way = _way(session, url)
+        if way is None:
+            return None
+    return None
+
+
+def _limits(session: Any, timeout: Any) -> tuple[float | None, float | None]:
+    return timeouts_of(session.timeout if timeout is None else timeout)
 
 
 def is_over(response: Response) -> bool:

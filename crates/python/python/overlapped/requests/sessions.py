@@ -244,6 +244,9 @@ class Session(SessionRedirectMixin):
         "timeout",
     ]
 
+    # The ways of its plain requests; not changed in place.
+    _ways: _plain.Ways = {}
+
     def __init__(self, *, retries: int = 0, max_per_host: int | None = None, http2: bool = False) -> None:
         """A session; `retries`, `max_per_host` and `http2` are those of its `HTTPAdapter`."""
         #: Sent with each request.
