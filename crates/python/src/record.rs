@@ -285,6 +285,17 @@ impl Record {
         self.bytes(py)
     }
 
+    /// The body in Base64, if it is not UTF-8; `body` has it in any case.
+    #[getter]
+    fn body_base64<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let body = self.bytes(py)?;
+        if std::str::from_utf8(body.as_bytes()).is_ok() {
+            return Ok(None);
+        }
+        let encoded = py.import(intern!(py, "base64"))?.call_method1(intern!(py, "b64encode"), (body,))?;
+        encoded.call_method1(intern!(py, "decode"), ("ascii",)).map(Some)
+    }
+
     /// The body's file, if it has one of its own.
     #[getter]
     fn body_path(&self) -> Option<&std::path::Path> {
@@ -322,6 +333,56 @@ impl Record {
     #[getter]
     fn timings(&self) -> Timings {
         Timings::of(&self.record.timing)
+    }
+
+    /// Waiting for a place, in milliseconds: from the moment the row was ready for its last attempt until that started.
+    #[getter]
+    fn blocked_ms(&self) -> Option<f64> {
+        self.record.timing.blocked.map(ms)
+    }
+
+    /// Resolving the name, in milliseconds.
+    #[getter]
+    fn dns_ms(&self) -> Option<f64> {
+        self.record.timing.dns.map(ms)
+    }
+
+    /// Opening the connection, in milliseconds.
+    #[getter]
+    fn connect_ms(&self) -> Option<f64> {
+        self.record.timing.connect.map(ms)
+    }
+
+    /// The TLS handshake, in milliseconds.
+    #[getter]
+    fn tls_ms(&self) -> Option<f64> {
+        self.record.timing.tls.map(ms)
+    }
+
+    /// Sending the request, in milliseconds.
+    #[getter]
+    fn send_ms(&self) -> Option<f64> {
+        self.record.timing.send.map(ms)
+    }
+
+    /// From the end of the request to the first byte of the response, in milliseconds.
+    #[getter]
+    fn wait_ms(&self) -> Option<f64> {
+        self.record.timing.wait.map(ms)
+    }
+
+    /// From the first byte of the response to its last, in milliseconds.
+    #[getter]
+    fn receive_ms(&self) -> Option<f64> {
+        self.record.timing.receive.map(ms)
+    }
+
+    /// What the request took, in milliseconds: the sum of the phases but `blocked_ms`. None: no attempt was made.
+    #[getter]
+    fn total_ms(&self) -> Option<f64> {
+        let record::Timing { blocked: _, dns, connect, tls, send, wait, receive } = self.record.timing;
+        let is_known = [dns, connect, tls, send, wait, receive].iter().any(Option::is_some);
+        is_known.then(|| ms(self.record.timing.total()))
     }
 
     /// From the moment the row was first ready until it was done, in milliseconds: all attempts and waits.

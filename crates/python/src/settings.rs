@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use overlapped_fetch::record::Nanos;
-use overlapped_fetch::{Config, Method, Proxies, Rate};
+use overlapped_fetch::{Config, HostConfig, Method, Proxies, Rate};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
@@ -39,8 +39,35 @@ pub(crate) struct Options {
     fail: Option<Vec<(u16, u16)>>,
     ca_file: Option<PathBuf>,
     insecure_hosts: Vec<String>,
+    hsts: bool,
+    body_dir: Option<PathBuf>,
+    hosts: Vec<Host>,
     /// The proxies for http and for https, and the hosts that are reached without.
     proxies: Named,
+}
+
+/// What differs for one host.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Host {
+    name: String,
+    limit: Option<usize>,
+    rate: Option<f64>,
+    headers: Vec<(String, String)>,
+    user: Option<(String, String)>,
+    bearer: Option<String>,
+    /// Whether it has a proxy of its own, or none whatever `proxies` says; and which.
+    own_proxy: bool,
+    proxy: Option<String>,
+}
+
+impl Host {
+    fn config(self) -> PyResult<HostConfig> {
+        let Self { name, limit, rate: per_second, headers, user, bearer, own_proxy, proxy } = self;
+        let rate = per_second.map(rate).transpose()?;
+        let proxy = own_proxy.then_some(proxy);
+        Ok(HostConfig { name, parallel_max: limit, rate, headers, user, bearer, proxy })
+    }
 }
 
 /// The proxies for http and for https, and the hosts that are reached without.
@@ -82,8 +109,11 @@ impl Options {
         config.request.body = self.body.map(Into::into);
         config.request.user = self.user;
         config.request.bearer = self.bearer;
+        config.request.body_dir = self.body_dir;
+        config.hosts = self.hosts.into_iter().map(Host::config).collect::<PyResult<_>>()?;
         config.network.public_only = self.public_only;
         config.network.insecure_hosts = self.insecure_hosts;
+        config.network.hsts = self.hsts;
         config.network.proxies = proxies(self.proxies);
         config.network.ca_pem = self.ca_file.map(std::fs::read).transpose()?;
         Ok(config)
@@ -188,6 +218,7 @@ fn columns_of(columns: &Bound<'_, PyDict>) -> PyResult<overlapped_fetch::Row> {
             "method" => row.method = Some(method(&value.extract::<String>()?)?),
             "headers" => row.headers = headers(&value)?,
             "body" => row.body = Some(body(&value)?),
+            "body_file" => row.body_file = Some(path(&value)?),
             "out" => row.out = Some(value.str()?.to_string()),
             "etag" => row.etag = Some(value.extract()?),
             "last_modified" => row.last_modified = Some(value.extract()?),
@@ -196,6 +227,9 @@ fn columns_of(columns: &Bound<'_, PyDict>) -> PyResult<overlapped_fetch::Row> {
             "meta" => row.meta = Some(dumps(&value)?),
             _ => return Err(PyValueError::new_err(format!("a row has no column {name:?}"))),
         }
+    }
+    if row.body.is_some() && row.body_file.is_some() {
+        return Err(PyValueError::new_err("a row has either a body or a body_file"));
     }
     Ok(row)
 }
@@ -217,6 +251,14 @@ fn body(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         (_, Ok(bytes)) => Ok(bytes.as_bytes().to_vec()),
         _ => value.extract(),
     }
+}
+
+/// A path of UTF-8, from a str or an object that has one.
+fn path(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let path: PathBuf = value.extract()?;
+    path.into_os_string().into_string().map_err(|path| {
+        PyValueError::new_err(format!("the column \"body_file\" is {path:?}, which is not UTF-8"))
+    })
 }
 
 fn digest(text: &str) -> PyResult<[u8; 32]> {

@@ -135,7 +135,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     wrong = cpython()
     for name, suite in SUITES.items():
-        roots = [path for path in folder.glob(f"{suite.folder}*") if path.is_dir()]
+        roots = [path for path in folder.glob(f"{suite.folder}[0-9]*") if path.is_dir()]
         if len(roots) != 1:
             sys.exit(f"{folder} has not one folder {suite.folder}*: remove it and run check-suites again")
         wrong += compared(name, suite, roots[0])

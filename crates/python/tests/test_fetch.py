@@ -31,6 +31,28 @@ def test_every_row_has_one_record_in_the_order_of_the_list(url: Url) -> None:
     assert [record.ok for record in records] == [True, False, False, True]
 
 
+def test_each_column_of_the_reference_is_an_attribute(url: Url, tmp_path: Path) -> None:
+    out = tmp_path / "results.ndjson"
+    rows = [url("/echo"), {"url": url("/bytes/100"), "id": "b", "meta": {"a": 1}}, url("/redirect/2"), "no url"]
+    records = list(overlapped.fetch(rows, out=out, sha256=True))
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(records) == len(lines) == 4
+    for record, line in zip(records, lines):
+        for column, value in line.items():
+            attribute = getattr(record, column)
+            if column == "body":
+                assert attribute == (value or "").encode() or (value is None and line["body_base64"])
+            elif column == "started":
+                assert (attribute is None) == (value is None)
+            elif column == "chain":
+                assert [hop["url"] for hop in attribute] == [hop["url"] for hop in value]
+            else:
+                assert attribute == pytest.approx(value, abs=0.01) if isinstance(value, float) else attribute == value, column
+        timings = record.timings
+        phases = [getattr(timings, name) for name in ("blocked", "dns", "connect", "tls", "send", "wait", "receive")]
+        assert phases == [getattr(record, f"{name}_ms") for name in ("blocked", "dns", "connect", "tls", "send", "wait", "receive")]
+
+
 def test_a_record_has_what_the_reference_says(url: Url) -> None:
     body = {"url": url("/echo"), "id": 7, "body": "hello", "headers": {"x-one": "1"}, "meta": {"a": 1}}
     (record,) = overlapped.fetch([body])

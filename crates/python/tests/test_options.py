@@ -215,6 +215,70 @@ def test_ca_file_and_insecure_hosts(tmp_path: Path) -> None:
         assert not one(base, insecure_hosts=["other.test"]).ok
 
 
+def test_hsts(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    def serve(reader: Reader) -> None:
+        while reader.head():
+            reader.connection.sendall(OK.replace(b"\r\n\r\n", b"\r\nStrict-Transport-Security: max-age=60\r\n\r\n"))
+
+    with served(serve, context) as base:
+        rows = [base, base.replace("https:", "http:")]
+        options: dict[str, Any] = {"ca_file": tmp_path / "ca.pem", "limit": 1, "retries": 0}
+        first, second = overlapped.fetch(rows, hsts=True, **options)
+        assert first.ok and second.ok and second.notes == ["hsts"]
+        first, second = overlapped.fetch(rows, **options)
+        assert first.ok and not second.ok and second.notes == []
+
+
+def test_body_dir(url: Url, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_bytes(b"from a file")
+    (tmp_path / "secret").write_bytes(b"not for them")
+    row = {"url": url("/echo"), "body_file": "a.txt"}
+    record = one(row, body_dir=tmp_path / "in")
+    assert record.json()["body"] == "from a file" and record.method == "POST"
+    assert one({**row, "body_file": Path("a.txt")}, body_dir=str(tmp_path / "in")).ok
+    assert not one(row).ok
+    assert not one({**row, "body_file": "../secret"}, body_dir=tmp_path / "in").ok
+    with pytest.raises(ValueError, match="row 0: a row has either a body or a body_file"):
+        one({**row, "body": "b"}, body_dir=tmp_path / "in")
+
+
+def test_hosts(url: Url) -> None:
+    mine = {"headers": {"X-Own": "1", "User-Agent": "mine"}, "auth": ("user", "word")}
+    rows = [url("/echo"), url("/echo").replace("127.0.0.1", "localhost")]
+    own, other = map(sent, overlapped.fetch(rows, headers={"X-All": "1"}, hosts={"127.0.0.1": mine}))
+    assert (own["x-own"], own["user-agent"], own["x-all"]) == ("1", "mine", "1") and own["authorization"].startswith("Basic ")
+    assert other["x-all"] == "1" and not {"x-own", "authorization"} & other.keys()
+    assert sent(one(rows[0], hosts={"127.0.0.1": {"bearer": "token"}}))["authorization"] == "Bearer token"
+    with counted() as (proxy, heads):
+        assert one("http://a.invalid/", hosts={"a.invalid": {"proxy": proxy}}).ok
+        assert one(rows[0], proxies=proxy, hosts={"127.0.0.1": {"proxy": None}}).ok
+        assert [head.split()[1] for head in heads] == [b"http://a.invalid/"]
+
+
+def test_hosts_have_limits_of_their_own() -> None:
+    with crowded() as (base, most):
+        assert all(record.ok for record in overlapped.fetch([base] * 6, hosts={"127.0.0.1": {"limit": 2}}))
+        assert most == [2]
+    with counted() as (base, heads):
+        begin = time.monotonic()
+        assert all(record.ok for record in overlapped.fetch([base] * 4, hosts={"127.0.0.1": {"rate": 10}}))
+        assert time.monotonic() - begin > 0.25
+    for hosts, error, message in (
+        ({"a.test": {"limits": 1}}, ValueError, "hosts\\['a.test'\\] has no key 'limits'; it may have limit, rate"),
+        ({"a.test": {"limit": -1}}, ValueError, "the limit in hosts\\['a.test'\\] is -1"),
+        ({"a.test": {"rate": 0}}, ValueError, "rate of 0"),
+        ({"a.test/": {}}, ValueError, "a.test/"),
+    ):
+        with pytest.raises(error, match=message):
+            overlapped.fetch([], hosts=hosts)  # type: ignore[arg-type]
+
+
 def test_proxies(url: Url) -> None:
     with counted() as (proxy, heads):
         for proxies in (proxy, {"http": proxy}, {"all": proxy}):

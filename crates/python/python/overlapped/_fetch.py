@@ -139,6 +139,9 @@ def fetch(
     public_only: bool = False,
     ca_file: str | os.PathLike[str] | None = None,
     insecure_hosts: Sequence[str] = (),
+    hsts: bool = False,
+    body_dir: str | os.PathLike[str] | None = None,
+    hosts: Mapping[str, Mapping[str, Any]] | None = None,
     proxies: Mapping[str, str] | str | None | EllipsisType = ...,
     threads: int | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -156,8 +159,8 @@ def fetch(
     held back when the records are not taken. Hosts are treated politely, and memory is bounded for a list of any length.
 
     Args:
-        urls: URLs as str or bytes, or dicts with the columns `url`, `id`, `method`, `headers`, `body`, `timeout`, `etag`,
-            `last_modified`, `sha256`, `out` and `meta`: a list, or any iterable, which is read by a thread of its own and may
+        urls: URLs as str or bytes, or dicts with the columns `url`, `id`, `method`, `headers`, `body`, `body_file`, `timeout`,
+            `etag`, `last_modified`, `sha256`, `out` and `meta`: a list, or any iterable, which is read by a thread of its own and may
             wait for earlier answers. A table with these columns, or a column with URLs, of pandas, polars, pyarrow or DuckDB; see
             `fetch_stream`. A path: the file with the list, in any format of docs/reference/input.md. A str with
             "://" in it is one URL, any other a path.
@@ -178,6 +181,12 @@ def fetch(
         robots: Obey robots.txt. `public_only`: refuse private addresses.
         ca_file: Certificates to trust instead of the system's, as PEM.
         insecure_hosts: Hosts whose certificate is not verified.
+        hsts: Reach hosts by https only that have asked for that over https, as long as the run lasts.
+        body_dir: The directory beneath which rows may name files to be sent, by the column `body_file`. Whoever writes the list
+            can send any file in it to anyone; without it such rows fail.
+        hosts: What is different for single hosts: by the name of each a dict with `limit` (requests at a time; 0: any number),
+            `rate`, `headers`, `auth`, `bearer`, `proxy` (None: none), of which all may be missing. Names below a host are
+            other hosts. Credentials are sent to rows whose own URL is on the host.
         proxies: A proxy, or one by scheme ("http", "https", "all"), beside which "no_proxy" lists the hosts that are reached
             without; None: none. By default what the environment says, by the rules of urllib.
         threads: Threads that fetch; by default one for each processor.
@@ -210,6 +219,9 @@ def fetch(
         "public_only": public_only,
         "ca_file": None if ca_file is None else os.fspath(ca_file),
         "insecure_hosts": list(insecure_hosts),
+        "hsts": hsts,
+        "body_dir": None if body_dir is None else os.fspath(body_dir),
+        "hosts": [_host(name, settings) for name, settings in (hosts or {}).items()],
         "proxies": _proxies(proxies),
         "threads": threads,
         "out": None if out is None else os.fspath(out),
@@ -314,6 +326,30 @@ def _check_counts(options: dict[str, Any]) -> None:
             raise TypeError(f"{name} must be an int or None, not {type(value).__name__}") from None
         if not least <= options[name] <= most:
             raise ValueError(f"{name} is {value}; it must be between {least} and {most}")
+
+
+_OF_HOSTS = ("limit", "rate", "headers", "auth", "bearer", "proxy")
+
+
+def _host(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is different for a host, as the engine takes it."""
+    unknown = settings.keys() - set(_OF_HOSTS)
+    if unknown:
+        named = ", ".join(sorted(map(repr, unknown)))
+        raise ValueError(f"hosts[{name!r}] has no key {named}; it may have {', '.join(_OF_HOSTS)}")
+    limit = settings.get("limit")
+    if limit is not None and (not isinstance(limit, int) or not 0 <= limit < 2**63):
+        raise ValueError(f"the limit in hosts[{name!r}] is {limit!r}; it must be an int that is not negative, or None")
+    return {
+        "name": name,
+        "limit": limit,
+        "rate": settings.get("rate"),
+        "headers": list((settings.get("headers") or {}).items()),
+        "user": settings.get("auth"),
+        "bearer": settings.get("bearer"),
+        "own_proxy": "proxy" in settings,
+        "proxy": settings.get("proxy"),
+    }
 
 
 def _seconds(timeout: float | None | EllipsisType) -> float | None:

@@ -324,6 +324,9 @@ class Record:
     def body(self) -> builtins.bytes:
         """The body, decoded; b"" if there is none."""
     @property
+    def body_base64(self) -> str | None:
+        """The body in Base64, if it is not UTF-8; `body` has it in any case."""
+    @property
     def body_path(self) -> PathLike[str] | None:
         """The body's file, if it has one of its own."""
     @property
@@ -341,6 +344,30 @@ class Record:
     @property
     def timings(self) -> Timings:
         """The phases of the last attempt, in milliseconds."""
+    @property
+    def blocked_ms(self) -> float | None:
+        """Waiting for a place, in milliseconds: from the moment the row was ready for its last attempt until that started."""
+    @property
+    def dns_ms(self) -> float | None:
+        """Resolving the name, in milliseconds."""
+    @property
+    def connect_ms(self) -> float | None:
+        """Opening the connection, in milliseconds."""
+    @property
+    def tls_ms(self) -> float | None:
+        """The TLS handshake, in milliseconds."""
+    @property
+    def send_ms(self) -> float | None:
+        """Sending the request, in milliseconds."""
+    @property
+    def wait_ms(self) -> float | None:
+        """From the end of the request to the first byte of the response, in milliseconds."""
+    @property
+    def receive_ms(self) -> float | None:
+        """From the first byte of the response to its last, in milliseconds."""
+    @property
+    def total_ms(self) -> float | None:
+        """What the request took, in milliseconds: the sum of the phases but `blocked_ms`. None: no attempt was made."""
     @property
     def elapsed_ms(self) -> float:
         """From the moment the row was first ready until it was done, in milliseconds: all attempts and waits."""
