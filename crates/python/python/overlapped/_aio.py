@@ -159,7 +159,11 @@ async def gather(*aws: Awaitable[Any], limit: int | None = None, return_exceptio
 
     The first error cancels the others and is raised, unless `return_exceptions`, which puts errors among the results.
     """
-    _check_limit(limit)
+    try:
+        _check("gather", limit)
+    except BaseException:
+        await _abandon((), aws)
+        raise
     results: list[Any] = [None] * len(aws)
     waiting = iter(enumerate(aws))
     running: dict[asyncio.Future[Any], int] = {}
@@ -229,6 +233,7 @@ class as_completed:
 async def _completed(
     aws: Any, limit: int | None, timeout: float | None
 ) -> Any:
+    _check("as_completed", limit)
     loop = asyncio.get_running_loop()
     until = None if timeout is None else loop.time() + timeout
     running: set[asyncio.Future[Any]] = set()
@@ -250,6 +255,15 @@ async def _completed(
     finally:
         rest = () if isinstance(aws, Generator) else aws
         await _abandon(running, rest)
+
+
+def _check(name: str, limit: int | None) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        message = f"{name} needs a running loop of asyncio; with trio, or anyio on it, use a task group and a CapacityLimiter"
+        raise RuntimeError(message) from None
+    _check_limit(limit)
 
 
 def _check_limit(limit: int | None) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections import deque
+from typing import Any
 from urllib.parse import urlsplit
 from weakref import ref
 
-from ._loop import bridge_to
+from ._loop import bridge_to, is_of_asyncio, running_loop
 
 
 class Limit:
@@ -16,14 +16,14 @@ class Limit:
 
     def __init__(self, places: int) -> None:
         self.free = places
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Any] = deque()
 
     async def acquire(self) -> None:
         """Takes a place, and waits for it if none is free."""
         if self.free:
             self.free -= 1
             return
-        given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        given = running_loop().create_future()
         self._waiting.append(given)
         try:
             await given
@@ -50,9 +50,11 @@ class Limit:
 class Places:
     """The limits in one event loop, and the bridge to it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, max_per_host: int | None) -> None:
+    def __init__(self, loop: Any, limit: int, max_per_host: int | None) -> None:
         self.loop = ref(loop)
         self.bridge = bridge_to(loop)
+        # How a task waits for a request, if it cannot await it itself.
+        self.awaited = None if is_of_asyncio(loop) else loop.awaited
         self.all = Limit(limit)
         self.max_per_host = max_per_host
         # By host: its places, and how many requests have one or wait for one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import datetime
 import time
@@ -12,7 +11,9 @@ from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from . import requests
+from ._aio import _default_executor
 from ._executor import Executor
+from ._loop import running_loop
 from ._overlapped import RequestFailure
 from ._places import Place, Places
 from .requests import _native, _plain, _transport
@@ -42,7 +43,7 @@ class AsyncSession:
             response = await session.get("https://example.org/")
 
     Settings are those of `requests.Session`: `headers`, `cookies`, `auth`, `proxies`, `timeout`, `verify`, `mount`. Cancelling
-    the task that awaits a request closes its connection. Several event loops may use a session.
+    the task that awaits a request closes its connection. Several event loops may use a session, also those of uvloop and trio.
 
     Requests are made by one thread in Rust. Only what may block has a thread for each of its requests: hooks, which digest
     authentication has too, bodies from files and iterators, and adapters of one's own.
@@ -69,7 +70,7 @@ class AsyncSession:
     _session: requests.Session
     _executor: Executor | None
     _limits: tuple[int, int | None]
-    _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Places]
+    _loops: WeakKeyDictionary[Any, Places]
     _last: Callable[[], Places | None]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -97,7 +98,7 @@ class AsyncSession:
     async def aclose(self) -> None:
         """Closes the connections that are free, and waits for the requests that have a thread."""
         if self._executor is not None:
-            await asyncio.to_thread(self._executor.shutdown)
+            await _default_executor().run(self._executor.shutdown)
         self._session.close()
 
     async def request(self, method: Any, url: Any, **kwargs: Any) -> Response:
@@ -132,7 +133,7 @@ class AsyncSession:
             if started is not None:
                 pending, common, read = started
                 try:
-                    await pending
+                    await (pending if places.awaited is None else places.awaited(pending))
                 except BaseException:
                     pending.abort()
                     raise
@@ -192,7 +193,7 @@ class AsyncSession:
 
     def _places(self) -> Places:
         """The limits of the running loop."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         places = self._last()
         if places is None or places.loop() is not loop:
             places = self._loops.get(loop)
@@ -274,7 +275,10 @@ class AsyncSession:
         token = _transport.aborts.set(abort)
         try:
             return await self._executor.run(function, *args, **kwargs)  # type: ignore[union-attr]
-        except asyncio.CancelledError:
+        except Exception:
+            raise
+        except BaseException:
+            # The task was cancelled.
             abort.abort()
             raise
         finally:

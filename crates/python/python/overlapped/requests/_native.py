@@ -277,15 +277,11 @@ class NativeResponse(RawResponse):
 
 async def resolved(start: Any, *args: Any) -> Any:
     """Starts something of the client for the running event loop and awaits it; cancelling gives it up."""
-    from .._loop import bridge_to_running
+    from .._loop import arrival, bridge_to_running
 
-    _, bridge = bridge_to_running()
+    loop, bridge = bridge_to_running()
     pending = start(bridge, *args)
-    try:
-        await pending
-    except BaseException:
-        pending.abort()
-        raise
+    await arrival(loop, pending)
     return pending.take()
 
 

@@ -177,7 +177,7 @@ def _watched(session: Any, adapter: Any) -> dict[str, Any] | None:
         (_session_functions, [(name, _session_functions[name]) for name in _FUNCTIONS]),
     ]
     contents = [(headers["_store"], headers["_store"].copy()), (adapter.__dict__, adapter.__dict__.copy())]
-    if session.trust_env:
+    if session.trust_env and isinstance(variables, dict):
         entries += [(os.__dict__, [("environ", os.environ)]), (os.environ.__dict__, [("_data", variables)])]
         contents.append((variables, dict(variables)))
     empty = (cookies["_cookies"], hooks["response"], session.params, session.proxies)
