@@ -12,11 +12,12 @@ from ._loop import bridge_to, is_of_asyncio, running_loop
 
 
 class Limit:
-    """Places, each for one at a time. A semaphore of which a free place can be taken without a coroutine: by lowering `free`."""
+    """Places, each for one at a time. A semaphore of which a free place can be taken without a coroutine, by lowering `free`, and
+    given back without a call, by raising it if nobody is `waiting`."""
 
     def __init__(self, places: int) -> None:
         self.free = places
-        self._waiting: deque[Any] = deque()
+        self.waiting: deque[Any] = deque()
 
     async def acquire(self) -> None:
         """Takes a place, and waits for it if none is free."""
@@ -24,13 +25,13 @@ class Limit:
             self.free -= 1
             return
         given = running_loop().create_future()
-        self._waiting.append(given)
+        self.waiting.append(given)
         try:
             await given
         except BaseException:
             if given.cancelled():
                 with contextlib.suppress(ValueError):
-                    self._waiting.remove(given)
+                    self.waiting.remove(given)
             else:
                 # It was given a place in the same pass of the loop.
                 self.release()
@@ -38,7 +39,7 @@ class Limit:
 
     def release(self) -> None:
         """Gives a place back: to the one who has waited longest."""
-        waiting = self._waiting
+        waiting = self.waiting
         while waiting:
             given = waiting.popleft()
             if not given.done():

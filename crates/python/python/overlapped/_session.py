@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import datetime
 import time
+from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -121,8 +122,11 @@ class AsyncSession:
         """A GET request."""
         if self._limits[1] is not None or (kwargs and not kwargs.keys() <= _PLAIN):
             return await self._request("GET", url, kwargs)
-        # A plain request, without a further coroutine in between.
-        session, places, timeout = self._session, self._places(), kwargs.get("timeout")
+        # A plain request, without a further coroutine, and with few calls: each costs as much as a tenth of what the rest does.
+        session, places = self._session, self._last()
+        timeout = kwargs.get("timeout") if kwargs else None
+        if places is None or places.loop() is not _get_running_loop():
+            places = self._places()
         limit = places.all
         if limit.free:
             limit.free -= 1
@@ -141,13 +145,17 @@ class AsyncSession:
                     response: Response = pending.take()
                 except RequestFailure as failure:
                     raise common.error(failure, url, read) from failure
-                if _plain.is_over(response):
+                # Of one that is plain.
+                if response._content_consumed:
                     return response
                 extract_cookies_to_jar(session.cookies, response.request, response.raw)
                 response.content  # noqa: B018
                 return await self._followed(response, response.request, True, _plain.settings(timeout))
         finally:
-            limit.release()
+            if limit.waiting:
+                limit.release()
+            else:
+                limit.free += 1
         return await self._request("GET", url, kwargs)
 
     async def options(self, url: Any, **kwargs: Any) -> Response:

@@ -308,7 +308,7 @@ def _limits(session: Any, timeout: Any) -> tuple[float | None, float | None]:
 
 
 def is_over(response: Response) -> bool:
-    """Whether nothing follows from the response to a plain request."""
+    """Whether nothing follows from the response to a plain request, and nothing was made of it yet."""
     return "_rest" in response.__dict__
 
 
