@@ -42,10 +42,9 @@ impl Index {
             expect_free(&[path.clone(), building(&path)])?;
         }
         let lines = if is_new {
-            OutputFile::create(lines_path.clone(), existing).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => taken(&lines_path),
-                _ => error,
-            })?
+            let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+            let created = OutputFile::create(lines_path.clone(), existing);
+            created.map_err(|error| if is_taken(&error) { taken(&lines_path) } else { error })?
         } else {
             OutputFile::resume(lines_path.clone(), &place.index.into())?
         };
