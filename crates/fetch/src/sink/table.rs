@@ -183,13 +183,14 @@ impl Sink for Table {
         if is_full { self.write_out() } else { Ok(()) }
     }
 
+    /// Leaves records in memory: only what was cut counts after a crash, and small batches are dear.
     fn commit(&mut self) -> io::Result<()> {
-        self.write_out()?;
         self.spool.flush()
     }
 
     fn cut(&mut self) -> io::Result<Cut> {
-        self.commit()?;
+        self.write_out()?;
+        self.spool.flush()?;
         if self.id.is_some() { self.spool.cut() } else { Ok(Cut::default()) }
     }
 
@@ -198,7 +199,8 @@ impl Sink for Table {
     }
 
     fn seal(&mut self) -> io::Result<()> {
-        self.commit()?;
+        self.write_out()?;
+        self.spool.flush()?;
         let made = match self.made.take() {
             Some(made) => made,
             None => {
