@@ -71,6 +71,7 @@ mod lent;
 mod clock;
 mod trace;
 mod sha256;
+mod features;
 mod error;
 
 pub use body::tap::{Begun, Receiver};
@@ -87,6 +88,7 @@ pub use cookies::CookieJar;
 pub use engine::feed::{Batches, Input, InputOptions};
 pub use engine::unpack::Unpack;
 pub use error::{Error, ErrorClass};
+pub use features::features;
 pub use fs::{Left, PartFile, UploadFile, WholeFile, check_open_files_limit, raise_open_files_limit};
 pub use futures_core::Stream;
 pub use overlapped_proto::bucket::{InvalidRate, Rate};

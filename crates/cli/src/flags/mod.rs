@@ -40,6 +40,7 @@ pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -49,15 +50,23 @@ use crate::terminal;
 
 /// A list of URLs in, one record a row out.
 #[derive(Debug, Parser)]
-#[command(name = "overlapped", version, disable_help_subcommand = true, override_usage = USAGE, after_help = EXAMPLES)]
+#[command(name = "overlapped", version, long_version = version(), disable_help_subcommand = true, override_usage = USAGE, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// The version, and in a line of its own what this build has, as curl tells it. `-V` prints the version alone.
+fn version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        format!("{}\nFeatures: {}", env!("CARGO_PKG_VERSION"), overlapped_fetch::features().join(" "))
+    });
+    &TEXT
+}
+
 const USAGE: &str = "\
-overlapped [OPTIONS] URL|@FILE|- ...    OPTIONS: overlapped fetch --help
-       overlapped <COMMAND> ...                OPTIONS: overlapped <COMMAND> --help";
+overlapped [OPTIONS] URL|@FILE|- ...  flags: overlapped fetch --help
+       overlapped <COMMAND> ...              flags: overlapped <COMMAND> --help";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,7 +74,7 @@ Examples:
   overlapped @urls.txt -o results.ndjson            one record a row
   overlapped @urls.txt -o results.ndjson --resume   resumes after a crash or ^C
   overlapped @urls.txt -o pages/ --name '{row}{ext}'    a file a row
-  overlapped compare                                what overlapping gains, in numbers
+  overlapped compare                                the gain, in numbers
 
 @FILE is a list with one URL a line, or .csv, .tsv, .ndjson; - is the list on standard input. The flags of fetch have \
 curl's names where curl has the feature, as -H, -d, -u, -m and --retry; -j 50 makes 50 requests at once.";
