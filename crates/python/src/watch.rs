@@ -11,6 +11,9 @@ use pyo3::types::{PyDict, PyString, PyType};
 
 type Name = Py<PyString>;
 
+/// Names, each with its value.
+type Entries = Vec<(Name, Py<PyAny>)>;
+
 /// What is watched, as the Python side passes it.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -18,13 +21,13 @@ pub(crate) struct Watch {
     /// The class of the object that is asked about.
     kind: Py<PyType>,
     /// Its attributes, in its `__dict__`.
-    own: Vec<(Name, Py<PyAny>)>,
+    own: Entries,
     /// Names that its `__dict__` does not have.
     without: Vec<Name>,
     /// Entries of other dicts.
-    entries: Vec<(Py<PyDict>, Vec<(Name, Py<PyAny>)>)>,
+    entries: Vec<(Py<PyDict>, Entries)>,
     /// Attributes of classes.
-    attributes: Vec<(Py<PyType>, Vec<(Name, Py<PyAny>)>)>,
+    attributes: Vec<(Py<PyType>, Entries)>,
     /// Dicts, each with an equal one.
     contents: Vec<(Py<PyDict>, Py<PyDict>)>,
     /// Containers and their lengths.
