@@ -6,11 +6,13 @@ mod program;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::process::Stdio;
+use std::time::Duration;
 
 use overlapped_testkit::Server;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
-use program::{Directory, killed_after, list, run};
+use program::{Directory, command, killed_after, list, run};
 
 /// The rows of a table, and whether they are ok.
 fn rows(path: &str) -> BTreeMap<u64, bool> {
