@@ -41,7 +41,8 @@ pub(crate) enum Error {
     Output(String),
     /// The state of a run is damaged; the text says at which place.
     Journal(String),
-    /// The reader of standard output has closed it, as in `| head -1`. This is no failure, and prints no message.
+    /// The reader of standard output has closed it, as in `| head -1`, and nothing was to be written elsewhere. This is no failure,
+    /// and prints no message.
     OutputClosed,
 }
 

@@ -227,3 +227,32 @@ fn four_when_a_limit_stopped_the_run() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
     run(&["--max-errors", "0", &list]).check_refused(2, "5%");
 }
+
+#[test]
+fn three_when_the_reader_of_one_output_goes_and_leaves_the_others_incomplete() {
+    let server = Server::start();
+    for name in ["out.ndjson", "out.csv.gz", "out.parquet"] {
+        let directory = Directory::new();
+        let urls = (0..2_000).map(|row| server.url(&format!("/row/{row}"))).collect::<Vec<_>>();
+        let list = format!("@{}", directory.write("urls.txt", urls.join("\n")));
+        let out = directory.path(name);
+        let words = ["-s", "-o", &out, "-w", "%{url}\n", &list];
+        let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{told}");
+        assert!(told.contains("reader of standard output") && told.contains("--resume"), "{told}");
+        let ran = run(&[&words[..], &["--resume"]].concat());
+        ran.check_code(0);
+        assert!(ran.stdout.lines().count() >= 1_000, "most rows were left: {}", ran.stdout.lines().count());
+        run(&[&words[..], &["--resume"]].concat()).check_code(0);
+    }
+    // Nothing else was to be written.
+    let urls = (0..2_000).map(|row| server.url(&format!("/row/{row}"))).collect::<Vec<_>>();
+    let directory = Directory::new();
+    let list = format!("@{}", directory.write("urls.txt", urls.join("\n")));
+    let mut child = command(&["-s", "-o", "-", &list]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

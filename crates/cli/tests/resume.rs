@@ -695,3 +695,15 @@ fn a_directory_of_rows_that_is_swapped_for_a_link_or_removed() {
         assert_eq!(moved + there, 300, "{swap}: each file is where its record says, or was taken away");
     }
 }
+
+#[test]
+fn nothing_is_left_of_an_empty_list() {
+    let directory = Directory::new();
+    let list = format!("@{}", directory.write("urls.txt", ""));
+    for name in ["out.ndjson", "out.ndjson.gz", "out.csv", "out.csv.zst", "out.tsv.gz"] {
+        let words = ["-s", "-o", &directory.path(name), "--resume", &list];
+        for _ in 0..2 {
+            run(&words).check_code(0);
+        }
+    }
+}

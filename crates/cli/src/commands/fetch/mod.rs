@@ -26,7 +26,7 @@ use crate::exit::{Ending, Error};
 use crate::flags::cookies::Cookies;
 use crate::flags::fetch::Flags;
 use crate::flags::plan::{Plan, plan};
-use crate::flags::sinks::Main;
+use crate::flags::sinks::{Main, Sinks};
 use crate::report::figures::counted;
 use crate::report::watch::{Seen, Watch};
 use crate::report::{summary, write_whole};
@@ -114,7 +114,7 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     one.iter().for_each(One::end);
     // Also after a run that has failed: sites have set them.
     let kept = plan.cookies.as_ref().map_or(Ok(()), keep);
-    let run = result.map_err(|error| resumable(error.into(), earlier.is_some()))?;
+    let run = result.map_err(|error| resumable(stopped(error.into(), &plan.sinks), earlier.is_some()))?;
     kept?;
     if plan.show.summary {
         terminal::say_wrapped(&summary::text(&run, seen.held));
@@ -168,6 +168,17 @@ fn keep(cookies: &Cookies) -> Result<(), Error> {
 
 fn lines_are(count: usize) -> String {
     format!("{} {}", counted(count as u64, "line"), plural(count as u64, "is", "are"))
+}
+
+/// Outputs other than standard output are not complete when its reader has gone.
+fn stopped(error: Error, sinks: &Sinks) -> Error {
+    match error {
+        Error::OutputClosed if !sinks.outputs.is_empty() => {
+            let text = "the run was stopped, because the reader of standard output has closed it: what is written is kept";
+            Error::Output(text.to_owned())
+        }
+        other => other,
+    }
 }
 
 /// The error of a durable run: its results are durable, and it can be resumed when the cause is removed.

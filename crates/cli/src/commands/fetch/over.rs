@@ -28,9 +28,13 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<(Ending, u64)>, Error> {
         let held = recorded(output).map_err(|error| Error::reading(&output.path, &error))?;
         found.extend(held.map(|held| (output.path.clone(), held)));
     }
-    // An empty output counts as new.
     if found.iter().all(|(_, held)| held.rows.is_empty() && held.others == 0) {
-        return Ok(None);
+        // An empty output counts as new, unless that is all that the list gives.
+        return Ok(if !found.is_empty() && is_empty_list(plan)? {
+            Some((Ending::Succeeded, 0))
+        } else {
+            None
+        });
     }
     let input = std::mem::replace(&mut plan.input, Input::Urls(Box::new(std::iter::empty())));
     let (survey, read) = survey(input, plan.input_options.clone());
@@ -64,6 +68,14 @@ pub(super) fn look(plan: &mut Plan) -> Result<Option<(Ending, u64)>, Error> {
             )))
         }
     }
+}
+
+fn is_empty_list(plan: &Plan) -> Result<bool, Error> {
+    // What can be read once only is left to the run.
+    let Input::File(path) = &plan.input else { return Ok(false) };
+    let (survey, read) = survey(Input::File(path.clone()), plan.input_options.clone());
+    read?;
+    Ok(survey.rows() == 0)
 }
 
 /// Reports that the list is done, and how to fetch its failed rows again.
