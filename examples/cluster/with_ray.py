@@ -28,16 +28,18 @@ def main(shards: str, results: str, workers: int) -> None:
         id_column="id", checkpoint_path=f"{Path(results).absolute()}.checkpoint"
     )
     files = sorted(str(path) for path in Path(shards).absolute().glob("shard-*.parquet"))
-    dataset = ray.data.read_parquet(files, override_num_blocks=len(files)).map_batches(
+    # All of them mostly wait. The filter of a job that goes on has a processor of its own: with whole processors for the
+    # others, a machine of two could not begin.
+    share = {"num_cpus": 0.25}
+    dataset = ray.data.read_parquet(files, override_num_blocks=len(files), ray_remote_args=share).map_batches(
         Fetcher,
         fn_constructor_kwargs={"retries": 3, "per_host": 6},
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers),
-        # It mostly waits: the rest of a processor is for tasks that read and write.
-        num_cpus=0.25,
+        **share,
     )
-    dataset.write_parquet(str(Path(results).absolute()))
+    dataset.write_parquet(str(Path(results).absolute()), ray_remote_args=share)
 
 
 if __name__ == "__main__":
