@@ -538,7 +538,7 @@ pub fn holds_no_run(directory: &Path) -> bool {
 /// let durable = Durable::beside(&output);
 /// // The run has removed what identifies it, and was killed before the rest.
 /// std::fs::create_dir(&durable.directory)?;
-/// std::fs::write(durable.directory.join("journal-1"), b"")?;
+/// std::fs::write(durable.directory.join("journal-1.log"), b"")?;
 /// discard_rest(&durable)?;
 /// assert!(!durable.directory.exists());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
