@@ -80,7 +80,8 @@ impl Kind {
         self.has_files() || matches!(self, Self::Warc | Self::WarcRetry)
     }
 
-    fn retries(self) -> bool {
+    /// It goes on with a run that has a state.
+    pub(crate) fn retries(self) -> bool {
         matches!(self, Self::Retry | Self::PackedRetry | Self::WarcRetry | Self::TableRetry)
     }
 
