@@ -97,7 +97,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
     }
     run(&["-K", "/nowhere.toml", "http://127.0.0.1:9/"]).check_refused(2, "/nowhere.toml");
     let path = file(&directory, "[host.\"a\"]\nproxy = 'ftp://x'");
-    run(&["-K", &path, "http://127.0.0.1:9/"]).check_refused(2, "proxies");
+    run(&["-K", &path, "http://127.0.0.1:9/"]).check_refused(2, "line 2: proxy: a proxy is http://");
 }
 
 #[test]

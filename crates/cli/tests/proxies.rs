@@ -81,6 +81,44 @@ fn no_password_of_a_proxy_is_shown() {
     assert!(ran.stderr.contains("proxy.unreachable") && !ran.stderr.contains("canary"), "{ran:?}");
 }
 
+/// It was a proxy or a list of some origin that the message did not tell.
+#[test]
+fn where_a_wrong_proxy_comes_from_is_told() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let url = server.url("/ok");
+    for variable in ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        let mut command = command(&[&url]);
+        let ran = finish(command.env(variable, "socks4://me:canary@127.0.0.1"), b"");
+        ran.check_refused(2, &format!("the variable {variable}: a proxy is http://"));
+        assert!(!ran.stderr.contains("canary"), "{ran:?}");
+    }
+    run(&["-x", "socks4://127.0.0.1", &url]).check_refused(2, "-x: a proxy is http://");
+    let file = directory.write("f.toml", "silent = true\n[host.'a.test']\nproxy = 'socks4://me:canary@x'\n");
+    let ran = run(&["-K", &file, &url]);
+    ran.check_refused(2, "f.toml line 3: proxy: a proxy is http://");
+    assert!(!ran.stderr.contains("canary"), "{ran:?}");
+}
+
+/// It was taken, and the hosts were reached through the proxy.
+#[test]
+fn what_is_no_host_is_no_exception() {
+    let (server, proxy) = (Server::start(), proxy());
+    let (url, at) = (server.url("/ok"), proxy.url("http"));
+    for wrong in ["127.0.0.1/33", "http://a.test", "a.*", "1", "0.0.1"] {
+        let list = format!("b.test, {wrong}");
+        run(&["-x", &at, "--noproxy", &list, &url])
+            .check_refused(2, &format!("--noproxy: {wrong} matches nothing"));
+        for variable in ["no_proxy", "NO_PROXY"] {
+            let mut command = command(&["-s", "-x", &at, &url]);
+            let ran = finish(command.env(variable, &list), b"");
+            ran.check_refused(0, &format!("warning: the variable {variable}: {wrong} matches nothing"));
+            // Without a proxy there is nothing to except.
+            let mut command = program::command(&["-s", &url]);
+            assert_eq!(finish(command.env(variable, &list), b"").stderr, "");
+        }
+    }
+}
+
 /// True if a request to `url` with this list goes through the proxy.
 #[test]
 fn curl_reads_lists_of_exceptions_in_the_same_way() {
@@ -101,7 +139,6 @@ fn curl_reads_lists_of_exceptions_in_the_same_way() {
         ("127.0.0.0/8", "127.0.0.1"),
         ("127.0.0.0/30", "127.0.0.1"),
         ("10.0.0.0/8", "127.0.0.1"),
-        ("0.0.1", "127.0.0.1"),
         ("", "127.0.0.1"),
     ];
     let is_there = Command::new("curl").arg("--version").output().is_ok();

@@ -13,7 +13,7 @@ use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::max_errors::MaxErrors;
 use overlapped_proto::netrc::Netrc;
-use overlapped_proto::proxy::Environment;
+use overlapped_proto::proxy::{Environment, Variable};
 
 use crate::cookies::CookieJar;
 use crate::fs::UploadFile;
@@ -201,7 +201,7 @@ pub struct Network {
     pub ca_pem: Option<Vec<u8>>,
     /// Names whose certificate is not verified.
     pub insecure_hosts: Vec<String>,
-    /// `host:port` to dial at other addresses (curl's `--resolve`).
+    /// `host:port` to dial at other addresses (curl's `--resolve`); of several for the same the last one counts.
     pub resolve: Vec<(String, u16, Vec<IpAddr>)>,
     /// The client certificate for servers that ask for one. It is a credential: after a redirect to another origin it is not
     /// sent any more.
@@ -209,9 +209,9 @@ pub struct Network {
     /// Other hosts and ports that are dialled instead of those of URLs (curl's `--connect-to`), which the server is still asked
     /// for; the first that fits counts. An empty host or no port fits, or keeps, any.
     pub connect_to: Vec<(HostPort, HostPort)>,
-    /// A Unix socket to which all connections go, through no proxy.
+    /// A Unix socket to which all connections go, through no proxy. There is no `connect_to` and no `interface` beside it.
     pub unix_socket: Option<PathBuf>,
-    /// The local address that connections are made from, or the name of a network interface.
+    /// The local address that connections are made from, or the name of a network interface, both of this machine.
     pub interface: Option<String>,
     /// Through which proxies.
     pub proxies: Proxies,
@@ -280,7 +280,9 @@ impl Proxies {
     #[must_use]
     pub fn from_env() -> Self {
         let Environment { http, https, exceptions } = Environment::read(|name| std::env::var(name).ok());
-        Self { http, https, no_proxy: exceptions.unwrap_or_default(), ..Self::default() }
+        let value = |variable: Variable| variable.value;
+        let (http, https) = (http.map(value), https.map(value));
+        Self { http, https, no_proxy: exceptions.map(value).unwrap_or_default(), ..Self::default() }
     }
 }
 

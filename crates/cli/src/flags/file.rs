@@ -15,6 +15,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use overlapped_fetch::HostConfig;
 use overlapped_proto::limits::HOST_CONFIGS_MAX;
+use overlapped_proto::proxy::Proxy;
 use overlapped_proto::redirect;
 use overlapped_proto::sanitize::{escape, shown};
 use toml_edit::{Document, Item, Key, TableLike, Value};
@@ -248,7 +249,11 @@ impl File<'_> {
                 }
                 "proxy" => {
                     let proxy = elsewhere("proxy", &text()?).map_err(placed)?.trim().to_owned();
-                    host.proxy = Some(Some(proxy).filter(|proxy| !proxy.is_empty()));
+                    let proxy = Some(proxy).filter(|proxy| !proxy.is_empty());
+                    // The message does not repeat what was given, which may hold a password.
+                    let parsed = proxy.as_deref().map(Proxy::parse).transpose();
+                    parsed.map_err(|invalid| wrong(&invalid.to_string()))?;
+                    host.proxy = Some(proxy);
                 }
                 name if self.flags.get_arguments().any(|arg| arg.get_long() == Some(name)) => {
                     let known = HOST_KEYS.join(", ");

@@ -53,24 +53,35 @@ impl Proxies {
     }
 }
 
+/// A variable of the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
 /// What the environment says about proxies, as texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// For http: `http_proxy`, in lower case only, since a web server sets `HTTP_PROXY` for its scripts from a header field of
     /// the client; or `all_proxy`.
-    pub http: Option<String>,
+    pub http: Option<Variable>,
     /// For https: `https_proxy` or `all_proxy`.
-    pub https: Option<String>,
+    pub https: Option<Variable>,
     /// `no_proxy`.
-    pub exceptions: Option<String>,
+    pub exceptions: Option<Variable>,
 }
 
 impl Environment {
     /// Reads the variables by `variable`, in lower case first and then in upper case. One that is empty is as one that is not set.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let first = |names: &[&str]| {
-            names.iter().find_map(|name| variable(name).filter(|value| !value.trim().is_empty()))
+        let set = |name: &&'static str| {
+            let value = variable(name).filter(|value| !value.trim().is_empty())?;
+            Some(Variable { name: *name, value })
         };
+        let first = |names: &[&'static str]| names.iter().find_map(set);
         Self {
             http: first(&["http_proxy", "all_proxy", "ALL_PROXY"]),
             https: first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
@@ -113,6 +124,10 @@ mod tests {
                 set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
             });
             let seen = [read.http, read.https, read.exceptions];
+            for variable in seen.iter().flatten() {
+                assert!(set.contains(&(variable.name, &variable.value)), "{variable:?}: {set:?}");
+            }
+            let seen = seen.map(|variable| variable.map(|variable| variable.value));
             assert_eq!(seen, expected.map(|value| value.map(str::to_owned)), "{set:?}");
         };
         check(&[("http_proxy", "a")], [Some("a"), None, None]);

@@ -36,8 +36,13 @@ impl Exceptions {
     /// Parses a list. What is no host matches nothing.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let parts = text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|part| !part.is_empty());
-        Self(parts.filter_map(entry).collect())
+        Self(parts(text).filter_map(entry).collect())
+    }
+
+    /// The first part of a list that is no host, and so matches nothing.
+    #[must_use]
+    pub fn unknown(text: &str) -> Option<&str> {
+        parts(text).find(|part| entry(part).is_none())
     }
 
     /// One host alone, as URLs have it.
@@ -87,6 +92,10 @@ impl Hosts {
     }
 }
 
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|part| !part.is_empty())
+}
+
 fn entry(text: &str) -> Option<(Hosts, Option<u16>)> {
     if text == "*" {
         return Some((Hosts::All, None));
@@ -105,9 +114,9 @@ fn entry(text: &str) -> Option<(Hosts, Option<u16>)> {
     }
     let name = host.trim_start_matches("*.").trim_start_matches('.').trim_end_matches('.');
     match Host::parse(name).ok()? {
-        Host::Domain(name) => Some((Hosts::Below(name.into()), port)),
-        Host::Ipv4(address) => Some((Hosts::Address(address.into()), port)),
-        Host::Ipv6(address) => Some((Hosts::Address(address.into()), port)),
+        Host::Domain(name) => (!name.contains('*')).then(|| (Hosts::Below(name.into()), port)),
+        // An address in another form, such as 1 for 0.0.0.1, is meant as something else.
+        Host::Ipv4(_) | Host::Ipv6(_) => None,
     }
 }
 
@@ -152,5 +161,36 @@ mod tests {
         check("127.0.0.0/8", "http://[::ffff:127.0.0.1]/", true);
         check("::ffff:127.0.0.2", "http://127.0.0.1/", false);
         check("1.com", "http://1.com/", true);
+        check("1", "http://0.0.0.1/", false);
+        check("a.*", "http://a.test/", false);
+    }
+
+    #[test]
+    fn what_is_no_host_is_found() {
+        let check = |list: &str, expected| assert_eq!(Exceptions::unknown(list), expected, "{list:?}");
+        check("", None);
+        check(
+            "*, .a.test *.b.test:80,A.test.,127.0.0.1:8,10.0.0.0/8,::1,[::1]:81,fe80::/10,_a.test,1.com",
+            None,
+        );
+        for wrong in [
+            "127.0.0.1/33",
+            "http://a.test",
+            "a.*",
+            "*a.test",
+            "1",
+            "0x7f.1",
+            "127.1",
+            "a.test:x",
+            "a.test:",
+            ".",
+            "a/b",
+            "a.test/",
+            "::1/129",
+            "a@b",
+        ] {
+            check(wrong, Some(wrong));
+            check(&format!("a.test, {wrong} ,b.test"), Some(wrong));
+        }
     }
 }

@@ -13,7 +13,7 @@ use url::{Host, Url};
 
 use crate::base64;
 
-pub use choice::{Environment, Proxies};
+pub use choice::{Environment, Proxies, Variable};
 pub use exceptions::Exceptions;
 pub use socks::{Socks5, Target};
 pub use tunnel::{judge, request};
