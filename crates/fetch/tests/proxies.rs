@@ -293,3 +293,22 @@ fn a_proxy_that_asks_for_the_credentials_of_the_server_gets_none() {
     // Neither as they are nor as basic authentication.
     assert!(!proxy.received("canary") && !proxy.received("bWU6Y2FuYXJ5"));
 }
+
+/// They were taken for what the host sends.
+#[test]
+fn bytes_that_a_proxy_adds_to_its_answer_are_its_own() {
+    let check = |scheme: &str, answer: &[u8], url: &str| {
+        let proxy = ProxyServer::start(ProxyRules { answer: Some(answer.into()), ..ProxyRules::default() });
+        let record = fetch_one(through(&proxy.url(scheme), config()), url);
+        let message = &record.failure.as_ref().unwrap().message;
+        assert_eq!(error(&record), "proxy.failed", "{scheme} {url}: {record:?}");
+        assert!(
+            message.contains("sends bytes before the request") && !message.contains("use http://"),
+            "{message}"
+        );
+    };
+    check("http", b"HTTP/1.1 200 OK\r\n\r\nEXTRABYTES", "https://a.invalid/");
+    for url in ["https://a.invalid/", "http://a.invalid/"] {
+        check("socks5h", b"\x05\0\0\x01\x7f\0\0\x01\0\0EXTRABYTES", url);
+    }
+}

@@ -1,6 +1,9 @@
 //! Asks a proxy to connect to a server. The conversations are in `proto`.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::Poll;
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::{HeadReader, Strictness};
@@ -8,7 +11,7 @@ use overlapped_proto::job::Method;
 use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::proxy::{Proxy, Socks5, Target, judge, request};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// Asks an HTTP proxy for a tunnel.
 ///
@@ -67,6 +70,27 @@ pub(crate) async fn socks(
         message = socks.take(&answer)?;
     }
     Ok(())
+}
+
+/// Checks that nothing comes from the other end before anything was sent there. A server of TLS or HTTP/1.1 waits for the client,
+/// so such bytes are of the proxy, and would be taken for the server's.
+///
+/// # Errors
+///
+/// `proxy.failed`: there are some.
+pub(crate) async fn check_quiet(stream: &mut (impl AsyncRead + Unpin), proxy: &Proxy) -> Result<(), Failure> {
+    let mut byte = [0];
+    let mut block = ReadBuf::new(&mut byte);
+    let read = poll_fn(|cx| Poll::Ready(Pin::new(&mut *stream).poll_read(cx, &mut block))).await;
+    match read {
+        Poll::Ready(Ok(())) if !block.filled().is_empty() => Err(failed(
+            proxy,
+            "sends bytes before the request: the proxy adds them, or there is a server at this port that speaks neither TLS nor HTTP",
+        )),
+        // The end of the connection is told by whoever uses it.
+        Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        Poll::Ready(Err(error)) => Err(failed(proxy, &format!("broke the connection: {error}"))),
+    }
 }
 
 fn failed(proxy: &Proxy, what: &str) -> Failure {

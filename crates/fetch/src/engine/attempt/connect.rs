@@ -56,7 +56,14 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 let limit = self.terms.timeouts.tls;
                 let deadline = Deadline::after(requester.now(), limit, ErrorKind::TlsTimeout);
                 let handshake = trust.handshake(key.origin.host(), link, alpn, identify);
-                let tls = self.alarm.within(deadline, handshake).await??;
+                let tls =
+                    self.alarm.within(deadline, handshake).await?.map_err(|failure| match self.proxy {
+                        Some(proxy) => Failure::new(
+                            failure.kind,
+                            format!("through the proxy {proxy}: {}", failure.message),
+                        ),
+                        None => failure,
+                    })?;
                 self.outcome.watch.tls(requester.stamp());
                 is_http2 |= chose_http2(&tls);
                 // A server that ignores what it does not know would speak HTTP/2 again.
@@ -189,6 +196,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         };
         let opened = self.alarm.within(deadline, opened).await;
         opened.map_err(|failure| failed(proxy, failure))??;
+        // A server of HTTP/2 without TLS may speak first.
+        if key.origin.scheme() == Scheme::Https || self.terms.http != Http::Http2 {
+            tunnel::check_quiet(&mut link, proxy).await?;
+        }
         self.outcome.watch.connect(requester.stamp());
         Ok(Way { link, forwarding: None })
     }
