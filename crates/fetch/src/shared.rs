@@ -155,14 +155,15 @@ impl Shared {
         self.channels.wants_room() && self.budget.has_free()
     }
 
-    /// A shard found no free file or port for a request, which no longer counts, and closed `idle` connections. Makes the
+    /// A shard found no free file or port for a request, which no longer counts and has at most the time `limit`, and closed
+    /// `idle` connections. Makes the
     /// other shards close theirs, and lowers the budget for a while.
-    pub(crate) fn run_short(&self, idle: usize, now: Nanos) -> Verdict {
+    pub(crate) fn run_short(&self, idle: usize, limit: Option<Nanos>, now: Nanos) -> Verdict {
         let elsewhere = self.gauges.iter().any(|gauges| gauges.idle.load(Ordering::Relaxed) > 0);
         let idle = if idle > 0 || elsewhere { Idle::Closed } else { Idle::None };
         let others = self.budget.used();
         let mut shortage = self.shortage.lock();
-        let verdict = shortage.hit(others, idle, now);
+        let verdict = shortage.hit(others, idle, limit, now);
         self.budget.set_max(shortage.parallel_max());
         self.short.store(shortage.is_short(), Ordering::Release);
         self.relief.fetch_add(1, Ordering::AcqRel);
@@ -351,7 +352,7 @@ mod models {
     #[test]
     fn a_shortage_is_seen_or_wakes_the_other_shard() {
         let run_short = |shared: &Shared| {
-            let _ = shared.run_short(0, NOW);
+            let _ = shared.run_short(0, None, NOW);
         };
         check_wakes(a_shard, run_short, |shared| shared.relief() == 1);
     }
@@ -390,9 +391,9 @@ mod models {
     fn a_shortage_and_a_success_at_once_leave_the_budget_of_the_limit() {
         loom::model(|| {
             let shared = Shared::new(2, 4, None);
-            let _ = shared.run_short(0, NOW);
+            let _ = shared.run_short(0, None, NOW);
             let other = Arc::clone(&shared);
-            let other = thread::spawn(move || other.run_short(0, NOW));
+            let other = thread::spawn(move || other.run_short(0, None, NOW));
             shared.run_well(Nanos(3 * NOW.0));
             let _ = other.join().unwrap();
             let shortage = shared.shortage.lock();

@@ -2,7 +2,7 @@
 //! requests in flight, then rises by one at a time (additive increase).
 //!
 //! A shortage is local, so a row that meets one is put back and does not fail, unless nothing has been in flight for
-//! [`limits::SHORTAGE_MAX`].
+//! [`limits::SHORTAGE_MAX`], or for the time that the row has.
 
 use crate::limits;
 use crate::time::Nanos;
@@ -15,7 +15,7 @@ use crate::time::Nanos;
 ///
 /// let mut shortage = AdaptiveLimit::new(500);
 /// let now = Nanos::from_secs(1);
-/// assert!(matches!(shortage.hit(40, Idle::None, now), Verdict::Again(_)));
+/// assert!(matches!(shortage.hit(40, Idle::None, None, now), Verdict::Again(_)));
 /// assert_eq!((shortage.parallel_max(), shortage.times()), (40, 1));
 /// ```
 #[derive(Debug)]
@@ -46,7 +46,8 @@ pub enum Idle {
 pub enum Verdict {
     /// Put the row back; nothing starts on this thread before this time.
     Again(Nanos),
-    /// Fail the row: none of our requests holds a file or a port, and that for [`limits::SHORTAGE_MAX`].
+    /// Fail the row: none of our requests holds a file or a port, and that for [`limits::SHORTAGE_MAX`] or for the row's own
+    /// limit.
     Fail,
 }
 
@@ -57,8 +58,8 @@ impl AdaptiveLimit {
         Self { most, parallel_max: most, good: 0, changed: Nanos::ZERO, stuck: None, times: 0, least: most }
     }
 
-    /// A request found no free file or port while `others` were in flight.
-    pub fn hit(&mut self, others: usize, idle: Idle, now: Nanos) -> Verdict {
+    /// A request found no free file or port while `others` were in flight. `limit`: the most time that its row has.
+    pub fn hit(&mut self, others: usize, idle: Idle, limit: Option<Nanos>, now: Nanos) -> Verdict {
         self.times += 1;
         (self.good, self.changed) = (0, now);
         // Closing idle connections may have freed enough.
@@ -71,11 +72,8 @@ impl AdaptiveLimit {
             return Verdict::Again(now + limits::SHORTAGE_PAUSE);
         }
         let since = *self.stuck.get_or_insert(now);
-        if now - since >= limits::SHORTAGE_MAX {
-            Verdict::Fail
-        } else {
-            Verdict::Again(now + limits::SHORTAGE_PAUSE_ALONE)
-        }
+        let most = limit.map_or(limits::SHORTAGE_MAX, |limit| limit.min(limits::SHORTAGE_MAX));
+        if now - since >= most { Verdict::Fail } else { Verdict::Again(now + limits::SHORTAGE_PAUSE_ALONE) }
     }
 
     /// A request got its file and its port. Returns true if this raises the limit by one.
@@ -126,9 +124,9 @@ mod tests {
     fn idle_connections_are_closed_before_the_limit_drops() {
         let mut shortage = AdaptiveLimit::new(500);
         let now = Nanos::from_secs(5);
-        let _ = shortage.hit(40, Idle::Closed, now);
+        let _ = shortage.hit(40, Idle::Closed, None, now);
         assert_eq!(shortage.parallel_max(), 500);
-        let _ = shortage.hit(39, Idle::None, now + Nanos(1));
+        let _ = shortage.hit(39, Idle::None, None, now + Nanos(1));
         assert_eq!((shortage.parallel_max(), shortage.least()), (39, 39));
     }
 
@@ -136,7 +134,7 @@ mod tests {
     fn it_comes_back_one_by_one_and_never_above_what_was_wanted() {
         let mut shortage = AdaptiveLimit::new(4);
         let mut now = Nanos::from_secs(1);
-        let _ = shortage.hit(0, Idle::None, now);
+        let _ = shortage.hit(0, Idle::None, None, now);
         assert_eq!(shortage.parallel_max(), 1);
         for _ in 0..100 {
             now += limits::SHORTAGE_RAISE;
@@ -151,12 +149,23 @@ mod tests {
     fn a_row_fails_only_when_nothing_moves_for_long() {
         let mut shortage = AdaptiveLimit::new(4);
         let start = Nanos::from_secs(1);
-        assert!(matches!(shortage.hit(0, Idle::None, start), Verdict::Again(_)));
+        assert!(matches!(shortage.hit(0, Idle::None, None, start), Verdict::Again(_)));
         let late = start + limits::SHORTAGE_MAX;
-        assert!(matches!(shortage.hit(1, Idle::None, late), Verdict::Again(_)));
-        assert!(matches!(shortage.hit(0, Idle::None, late), Verdict::Again(_)));
-        assert_eq!(shortage.hit(0, Idle::None, late + limits::SHORTAGE_MAX), Verdict::Fail);
+        assert!(matches!(shortage.hit(1, Idle::None, None, late), Verdict::Again(_)));
+        assert!(matches!(shortage.hit(0, Idle::None, None, late), Verdict::Again(_)));
+        assert_eq!(shortage.hit(0, Idle::None, None, late + limits::SHORTAGE_MAX), Verdict::Fail);
         assert!(!shortage.passed(late));
-        assert!(matches!(shortage.hit(0, Idle::None, late + limits::SHORTAGE_MAX), Verdict::Again(_)));
+        assert!(matches!(shortage.hit(0, Idle::None, None, late + limits::SHORTAGE_MAX), Verdict::Again(_)));
+    }
+
+    #[test]
+    fn a_row_waits_no_longer_than_it_has_time() {
+        let mut shortage = AdaptiveLimit::new(4);
+        let (start, limit) = (Nanos::from_secs(1), Nanos::from_secs(2));
+        let mut hit = |others, limit, now| shortage.hit(others, Idle::None, limit, now);
+        assert!(matches!(hit(0, Some(limit), start), Verdict::Again(_)));
+        assert!(matches!(hit(0, None, start + limit), Verdict::Again(_)));
+        assert_eq!(hit(0, Some(limit), start + limit), Verdict::Fail);
+        assert_eq!(hit(0, Some(Nanos::MAX), start + limits::SHORTAGE_MAX), Verdict::Fail);
     }
 }

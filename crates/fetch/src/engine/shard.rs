@@ -320,7 +320,9 @@ impl Shard {
         if closed == 0 && self.scheduler.borrow().in_flight() == 1 {
             self.requester.plan.last_files.renew();
         }
-        match self.shared.run_short(closed, now) {
+        let own = job.ask.as_deref().and_then(|ask| ask.timeout);
+        let limit = own.or(self.requester.plan.timeouts.total);
+        match self.shared.run_short(closed, limit, now) {
             Verdict::Fail => Some(job),
             Verdict::Again(at) => {
                 self.paused_until.set(at);
