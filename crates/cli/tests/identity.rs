@@ -4,7 +4,7 @@
 
 mod program;
 
-use overlapped_testkit::Server;
+use overlapped_testkit::{ProxyRules, ProxyServer, Server};
 use program::{Directory, command, finish, run};
 
 #[test]
@@ -61,8 +61,61 @@ fn connections_go_elsewhere() {
     for wrong in ["a:80:b", "a:x:b:80", "a:80:b:80:c", ""] {
         run(&["--connect-to", wrong, "http://a.invalid/"]).check_refused(2, "HOST1:PORT1:HOST2:PORT2");
     }
-    run(&["--interface", "nothing0", &server.url("/ok")]).check_refused(2, "no interface");
+    for wrong in ["nothing0", "", "192.0.2.1", "fe80::1"] {
+        let says = format!("--interface \"{wrong}\": ");
+        run(&["--interface", wrong, "-m", "5", &server.url("/ok")]).check_refused(2, &says);
+    }
+    for other in [["--interface", "127.0.0.1"], ["--connect-to", "::a:1"]] {
+        let says = format!("so {} has no effect", other[0]);
+        let words = [&["--unix-socket", "s.sock"][..], &other, &["http://a.invalid/"]].concat();
+        run(&words).check_refused(2, &says);
+    }
+    run(&["--unix-socket", "/", "http://a.invalid/"]).check_refused(2, "--unix-socket /: it is a directory");
     run(&["-s", "--retry", "0", "--unix-socket", "/nowhere/at/all", "http://a.invalid/"]).check_code(1);
+}
+
+/// What was said of all: no row of this run had this host and port.
+#[test]
+fn why_an_address_was_not_used_is_told_truly() {
+    let (server, proxy) = (Server::start(), ProxyServer::start(ProxyRules::default()));
+    let (port, url) = (server.addr().port(), server.url("/ok"));
+    let pin = |host: &str| format!("{host}:{port}:127.0.0.1");
+    let check = |words: &[&str], code, says: &str| {
+        let ran = run(&[&["-s", "--retry", "0"], words].concat());
+        ran.check_code(code);
+        assert!(ran.stderr.contains(says) && !ran.stderr.contains("no row"), "{ran:?}");
+    };
+    let here = format!("a.invalid:{port}");
+    let at_a = format!("http://{here}/ok");
+    let proxied = ["--resolve", &pin("127.0.0.1"), "-x", &proxy.url("socks5h"), &url];
+    check(&proxied, 0, "was not used: the proxy connects to this host");
+    let elsewhere = format!("{here}:127.0.0.1:{port}");
+    let words = ["--resolve", &pin("a.invalid"), "--connect-to", &elsewhere, &at_a];
+    check(&words, 0, "was not used: --connect-to leads elsewhere");
+    let words = ["--resolve", &pin("a.invalid"), "--unix-socket", "/nowhere/at/all", &at_a];
+    check(&words, 1, "was not used: --unix-socket leads elsewhere");
+    let words = ["--resolve", &pin("b.invalid"), "--resolve", &pin("127.0.0.1"), &url];
+    let ran = run(&words);
+    ran.check_refused(0, &format!("--resolve b.invalid:{port} was not needed: no row"));
+}
+
+/// The same socket in another spelling was another setting.
+#[test]
+fn a_run_goes_on_with_the_same_unix_socket() {
+    let directory = Directory::new();
+    let list = directory.write("urls.txt", "http://a.invalid/1\nhttp://a.invalid/2\n");
+    let (out, list) = (directory.path("out.ndjson"), format!("@{list}"));
+    let fetch = |socket: &str, more: &[&str]| {
+        let words = ["-s", "--retry", "0", "-o", &out, "--unix-socket", socket, &list];
+        let mut command = command(&[&words, more].concat());
+        finish(command.current_dir(directory.path("")), b"")
+    };
+    fetch("./u.sock", &[]).check_code(1);
+    for same in ["u.sock", ".//u.sock", "././u.sock"] {
+        fetch(same, &["--retry-failed"]).check_code(1);
+    }
+    let ran = fetch("other.sock", &["--retry-failed"]);
+    ran.check_refused(2, "Unix socket");
 }
 
 #[test]

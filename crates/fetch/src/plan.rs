@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use overlapped_proto::address::Dialable;
 use overlapped_proto::bucket::Rate;
@@ -22,14 +22,15 @@ use url::{Host, Url};
 
 use crate::body::spool::RunId;
 use crate::config::{
-    self, Config, Family, HostConfig, HostPort, Http, Identity, Pace, Request, Response, Retry, Timeouts,
+    self, Config, Family, HostConfig, HostPort, Http, Identity, Network, Pace, Request, Response, Retry,
+    Timeouts,
 };
 use crate::cookies::CookieJar;
 use crate::error::Error;
 use crate::fs::{Folder, LastFiles, shards_max};
 use crate::hsts::Hsts;
 use crate::memory::Memory;
-use crate::net::connect::Local;
+use crate::net::connect::{self, Local};
 use crate::net::exchange::Reading;
 use crate::net::http2::Windows;
 use crate::net::request::Template;
@@ -96,18 +97,52 @@ pub(crate) struct Limits {
 /// Addresses that the caller has set for a host and port.
 #[derive(Debug)]
 struct Pin {
+    /// As it was given.
+    given: String,
+    /// As URLs have it, without a dot at its end.
     host: String,
     port: u16,
     addresses: Vec<IpAddr>,
-    /// A row had this host and port.
-    met: AtomicBool,
+    /// The highest [`Use`] so far.
+    used: AtomicU8,
 }
 
-impl Pin {
-    fn of((host, port, addresses): (String, u16, Vec<IpAddr>)) -> Self {
-        Self { host, port, addresses, met: AtomicBool::new(false) }
-    }
+/// What has become of a [`Pin`]. A later one replaces an earlier one.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum Use {
+    /// No row had its host and port.
+    None,
+    /// One had, and a Unix socket was dialled.
+    UnixSocket,
+    /// One had, and another host was dialled.
+    Elsewhere,
+    /// One had, and a proxy has connected to the host.
+    Proxy,
+    /// Its addresses were dialled.
+    Dialled,
 }
+
+/// The addresses that are set for hosts and ports. Of several for the same the last one counts, as with curl.
+fn pins(resolve: Vec<(String, u16, Vec<IpAddr>)>) -> Result<Vec<Pin>, Error> {
+    let mut pins: Vec<Pin> = Vec::new();
+    for (given, port, addresses) in resolve {
+        let host = Host::parse(given.strip_suffix('.').unwrap_or(&given))
+            .map_err(|_| Error::config(format!("--resolve: {given:?} is no host")))?
+            .to_string();
+        pins.retain(|pin| (pin.host.as_str(), pin.port) != (host.as_str(), port));
+        pins.push(Pin { given, host, port, addresses, used: AtomicU8::new(Use::None as u8) });
+    }
+    Ok(pins)
+}
+
+/// Why a pin was not used.
+const WHY_UNUSED: [(Use, &str); 4] = [
+    (Use::None, "was not needed: no row of this run had this host and port"),
+    (Use::UnixSocket, "was not used: --unix-socket leads elsewhere"),
+    (Use::Elsewhere, "was not used: --connect-to leads elsewhere"),
+    (Use::Proxy, "was not used: the proxy connects to this host, and finds its address itself"),
+];
 
 /// A host and port that are dialled instead of others.
 #[derive(Debug)]
@@ -153,6 +188,7 @@ impl Plan {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = config.shards.unwrap_or_else(|| shards_max(cores));
         in_range("shards", shards, 1, limits::SHARDS_MAX)?;
+        let unix_socket = unix_socket(&network)?;
         let window_rows =
             if ordered { config.window_rows.min(limits::REORDER_ROWS) } else { config.window_rows };
         Ok(Self {
@@ -192,11 +228,11 @@ impl Plan {
             shards,
             run: RunId::draw(),
             proxies: proxies(&network.proxies, &config.hosts)?,
-            unix_socket: network.unix_socket,
+            unix_socket,
             local: network.interface.as_deref().map(local).transpose()?,
             elsewhere: network.connect_to.iter().map(Elsewhere::of).collect::<Result<_, _>>()?,
             family: network.family,
-            pinned: network.resolve.into_iter().map(Pin::of).collect(),
+            pinned: pins(network.resolve)?,
             addresses: policy(network.public_only, &network.allow_addresses)?,
             response,
         })
@@ -220,18 +256,38 @@ impl Plan {
         self.elsewhere.iter().find(|elsewhere| elsewhere.is_for(url))
     }
 
-    /// The addresses configured for a name.
-    pub(crate) fn pinned(&self, name: &str, port: Option<u16>) -> Option<&[IpAddr]> {
-        let is_it = |pin: &&Pin| Some(pin.port) == port && pin.host.eq_ignore_ascii_case(name);
-        let pin = self.pinned.iter().find(is_it)?;
-        pin.met.store(true, Ordering::Relaxed);
+    /// The addresses configured for a host.
+    pub(crate) fn pinned(&self, host: &Host<&str>, port: Option<u16>) -> Option<&[IpAddr]> {
+        let pin = self.pin(host, port)?;
+        pin.used.store(Use::Dialled as u8, Ordering::Relaxed);
         Some(&pin.addresses)
     }
 
-    /// The names, with their ports, for which the caller has set addresses and that no row has had.
-    pub(crate) fn pins_unmet(&self) -> Vec<String> {
-        let unmet = self.pinned.iter().filter(|pin| !pin.met.load(Ordering::Relaxed));
-        unmet.map(|pin| format!("{}:{}", pin.host, pin.port)).collect()
+    /// Notes that a row was not connected by the addresses of its host that are configured, if there are any, but in another way.
+    pub(crate) fn pass_by(&self, url: &Url, way: Use) {
+        if let Some(pin) = url.host().and_then(|host| self.pin(&host, url.port_or_known_default())) {
+            pin.used.fetch_max(way as u8, Ordering::Relaxed);
+        }
+    }
+
+    fn pin(&self, host: &Host<&str>, port: Option<u16>) -> Option<&Pin> {
+        // Most runs have none, and need no text of the host.
+        if self.pinned.is_empty() {
+            return None;
+        }
+        let host = host.to_string();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        self.pinned.iter().find(|pin| Some(pin.port) == port && pin.host == host)
+    }
+
+    /// The hosts, with their ports, for which the caller has set addresses that were not dialled, and why.
+    pub(crate) fn pins_unmet(&self) -> Vec<(String, &'static str)> {
+        let why = |pin: &Pin| {
+            let used = pin.used.load(Ordering::Relaxed);
+            WHY_UNUSED.iter().find(|(known, _)| *known as u8 == used).map(|(_, why)| *why)
+        };
+        let unmet = self.pinned.iter().filter_map(|pin| Some((pin, why(pin)?)));
+        unmet.map(|(pin, why)| (format!("{}:{}", pin.given, pin.port), why)).collect()
     }
 
     /// Applies the address policy to the addresses of a proxy, which is no target of a redirect.
@@ -379,16 +435,22 @@ fn policy(public_only: bool, allowed: &[String]) -> Result<address::Policy, Erro
 }
 
 fn local(interface: &str) -> Result<Local, Error> {
-    if let Ok(address) = interface.parse() {
-        return Ok(Local::Address(address));
+    Local::parse(interface).map_err(|what| Error::config(format!("--interface {interface:?}: {what}")))
+}
+
+/// The Unix socket of all connections. What says where else they go, or from where, would have no effect.
+fn unix_socket(network: &Network) -> Result<Option<PathBuf>, Error> {
+    let Some(path) = &network.unix_socket else { return Ok(None) };
+    let others =
+        [("--connect-to", !network.connect_to.is_empty()), ("--interface", network.interface.is_some())];
+    if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
+        let what = format!(
+            "all connections go to the socket of --unix-socket, so {other} has no effect: give one of them"
+        );
+        return Err(Error::config(what));
     }
-    let known = Path::new("/sys/class/net");
-    if known.exists() && (interface.contains('/') || !known.join(interface).exists()) {
-        return Err(Error::config(format!(
-            "interface: {interface:?} is no address and no interface of this system"
-        )));
-    }
-    Ok(Local::Device(interface.into()))
+    connect::check_unix(path).map_err(|what| Error::config(format!("--unix-socket {what}")))?;
+    Ok(Some(path.clone()))
 }
 
 fn body_dir(path: &Path) -> Result<Arc<Folder>, Error> {

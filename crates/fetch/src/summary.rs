@@ -98,8 +98,8 @@ pub struct Summary {
     pub spill_failure: Option<String>,
     /// Names of `insecure_hosts` that no TLS request has matched.
     pub insecure_unmet: Vec<String>,
-    /// `HOST:PORT` with addresses of their own ([`crate::Network::resolve`]) to which no row has connected.
-    pub resolve_unmet: Vec<String>,
+    /// `HOST:PORT` with addresses of their own ([`crate::Network::resolve`]) to which no row has connected, and why.
+    pub resolve_unmet: Vec<(String, &'static str)>,
     /// Redirects that were followed.
     pub redirects: u64,
     /// The hosts with the longest mean time of a request, as in `total_ms` but also of those that failed, slowest first;

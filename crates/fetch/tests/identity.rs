@@ -6,13 +6,18 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use overlapped_fetch::{
-    Bulk, Client, Config, HostConfig, Identity, Netrc, Network, Request, Tls, TlsConfig, blocking,
+    Bulk, Client, Config, HostConfig, Identity, Input, Netrc, Network, Request, Timeouts, Tls, TlsConfig,
+    blocking,
 };
 use overlapped_testkit::{Certificate, Script, Server};
-use support::{config, error, fetch, fetch_one, one_by_one, text};
+use support::{Scratch, config, error, fetch, fetch_one, one_by_one, run, text};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn with(network: Network) -> Config {
     Config { network, ..config() }
@@ -176,6 +181,42 @@ fn other_hosts_are_dialled_and_the_name_stays() {
     assert!(only.errors()[1].starts_with("dns."), "{:?}", only.errors());
     let wrong = network(vec![((String::new(), None), (String::new(), Some(1)))]);
     assert!(Bulk::new(with(wrong)).err().unwrap().to_string().contains("connect_to"));
+    // The addresses that are set are those of the host and port that are dialled.
+    let resolve = vec![("b.invalid".into(), port, vec![[127, 0, 0, 1].into()])];
+    let connect_to = vec![((String::new(), None), ("b.invalid".into(), Some(port)))];
+    let fetched = fetch(with(Network { resolve, ..network(connect_to) }), ["https://a.test/ok"]);
+    assert_eq!(fetched.errors(), [""], "{:?}", fetched.records);
+    assert_eq!(fetched.summary.resolve_unmet, []);
+}
+
+#[test]
+fn addresses_that_are_set_are_dialled_for_each_spelling_of_their_host_and_for_an_address() {
+    let server = Server::builder().address([127, 0, 0, 2]).start();
+    let port = server.addr().port();
+    let pin = |host: &str, last: u8| (host.to_owned(), port, vec![[127, 0, 0, last].into()]);
+    let check = |resolve: Vec<_>, host: &str| {
+        let fetched =
+            fetch(with(Network { resolve, ..Network::default() }), [format!("http://{host}:{port}/ok")]);
+        assert_eq!(fetched.errors(), [""], "{host}: {:?}", fetched.records);
+        assert_eq!(fetched.summary.resolve_unmet, [], "{host}");
+        assert_eq!(fetched.records[0].connection.remote, Some(server.addr()));
+    };
+    check(vec![pin("A.invalid.", 2)], "a.invalid");
+    check(vec![pin("a.invalid", 2)], "A.invalid.");
+    check(vec![pin("b\u{fc}cher.invalid", 2)], "xn--bcher-kva.invalid");
+    check(vec![pin("127.0.0.1", 2)], "127.0.0.1");
+    check(vec![pin("[::1]", 2)], "[::1]");
+    // Of several the last one counts, as with curl.
+    check(vec![pin("a.invalid", 3), pin("A.invalid", 2)], "a.invalid");
+    let wrong = with(Network { resolve: vec![pin("a b", 2)], ..Network::default() });
+    assert!(Bulk::new(wrong).err().unwrap().to_string().contains("--resolve: \"a b\" is no host"));
+    // Still judged by the address policy.
+    let resolve = vec![pin("8.8.8.8", 2)];
+    let record = fetch_one(
+        with(Network { resolve, public_only: true, ..Network::default() }),
+        format!("http://8.8.8.8:{port}/ok"),
+    );
+    assert_eq!(error(&record), "policy.address");
 }
 
 #[test]
@@ -207,14 +248,115 @@ fn all_requests_go_to_a_unix_socket() {
     assert_eq!(error(&fetch_one(with(network), "http://a.invalid/")), "connect.refused");
 }
 
+/// A Unix socket with a backlog of one, of a server that answers one request after the other, `most` of them.
+fn slow_socket(name: &str, most: usize) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("overlapped-{}-{name}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let (at, (ready, is_ready)) = (path.clone(), mpsc::channel());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = tokio::net::UnixSocket::new_stream().unwrap();
+            socket.bind(&at).unwrap();
+            let listener = socket.listen(1).unwrap();
+            ready.send(()).unwrap();
+            for _ in 0..most {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(socket.read_u8().await.unwrap());
+                }
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        });
+    });
+    is_ready.recv().unwrap();
+    path
+}
+
+/// A full backlog failed the attempt, so that rows of a healthy server failed.
+#[test]
+fn a_full_backlog_of_a_unix_socket_is_waited_for() {
+    let path = slow_socket("full", 200);
+    let network = Network { unix_socket: Some(path.clone()), ..Network::default() };
+    let fetched = fetch(with(network), (0..200).map(|row| format!("http://{}.invalid/{row}", row % 50)));
+    assert_eq!(fetched.errors(), [""; 200]);
+    assert!(fetched.records.iter().all(|record| record.attempts == 1));
+    assert_eq!(fetched.summary.shortages, 0, "no file and no port was missing");
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// Two connections fill it, and nobody takes them.
+#[test]
+fn a_backlog_that_stays_full_is_told_at_the_end_of_the_time_for_a_connection() {
+    let path = slow_socket("stuck", 0);
+    let _held = [(); 2].map(|()| UnixStream::connect(&path).unwrap());
+    let timeouts = Timeouts { connect: Some(Duration::from_millis(200)), ..Timeouts::default() };
+    let network = Network { unix_socket: Some(path.clone()), ..Network::default() };
+    let record = fetch_one(Config { timeouts, ..with(network) }, "http://a.invalid/");
+    let message = &record.failure.as_ref().unwrap().message;
+    assert_eq!(error(&record), "connect.timeout");
+    assert!(message.contains("backlog") && message.contains("--connect-timeout"), "{message}");
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// It was told as a server that refuses.
+#[test]
+fn what_is_no_socket_is_told() {
+    let directory = Scratch::new();
+    let socket = directory.path().join("s.sock");
+    let of = |unix_socket: PathBuf| Network { unix_socket: Some(unix_socket), ..Network::default() };
+    let refused = |network: Network| Bulk::new(with(network)).err().unwrap().to_string();
+    assert!(refused(of(directory.path().into())).contains("it is a directory, and no socket"));
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(
+        refused(of(file.clone())).contains("--unix-socket") && refused(of(file)).contains("it is a file")
+    );
+    let long = refused(of(directory.path().join("s".repeat(200))));
+    assert!(long.contains("bytes at most"), "{long}");
+    let most: usize =
+        long.split(" bytes at most").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(Bulk::new(with(of("s".repeat(most).into()))).is_ok());
+    assert!(refused(of("s".repeat(most + 1).into())).contains(&format!("this one has {}", most + 1)));
+    let connect_to = vec![((String::new(), None), ("a".into(), Some(1)))];
+    assert!(refused(Network { connect_to, ..of(socket.clone()) }).contains("--connect-to has no effect"));
+    let interface = Some("127.0.0.1".into());
+    assert!(refused(Network { interface, ..of(socket.clone()) }).contains("--interface has no effect"));
+    // It comes later, as something else.
+    let urls = std::iter::once("http://a.invalid/".to_owned()).inspect({
+        let socket = socket.clone();
+        move |_| std::fs::write(&socket, "").unwrap()
+    });
+    let fetched = run(Bulk::new(with(of(socket))).unwrap().input(Input::Urls(Box::new(urls))));
+    assert_eq!(fetched.errors(), ["connect.refused"]);
+    assert!(fetched.records[0].failure.as_ref().unwrap().message.contains("it is a file, and no socket"));
+}
+
 #[test]
 fn connections_are_made_from_a_local_address() {
     let server = Server::start();
     let from = |interface: &str| with(Network { interface: Some(interface.into()), ..Network::default() });
     assert_eq!(error(&fetch_one(from("127.0.0.9"), server.url("/ok"))), "");
     assert_eq!(server.seen()[0].peer.ip().to_string(), "127.0.0.9");
-    assert_eq!(error(&fetch_one(from("::1"), server.url("/ok"))), "dns.not_found");
-    assert!(Bulk::new(from("no such interface")).err().unwrap().to_string().contains("no interface"));
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let record = fetch_one(from("[::1]"), server.url("/ok"));
+        assert_eq!(error(&record), "dns.not_found");
+        let message = &record.failure.as_ref().unwrap().message;
+        assert!(message.contains("--interface ::1 is of IPv6"), "{message}");
+    }
+    for wrong in ["no such interface", "", "192.0.2.1", "fe80::1"] {
+        let error = Bulk::new(from(wrong)).err().unwrap().to_string();
+        assert!(error.contains(&format!("--interface {wrong:?}: ")), "{error}");
+    }
+    // As a server, it needs an interface, which the system says in no clear words.
+    let record = fetch_one(config(), "http://[fe80::1]:9/");
+    let message = &record.failure.as_ref().unwrap().message;
+    assert!(message.contains("--interface NAME") || error(&record) != "connect.unreachable", "{record:?}");
+    assert!(!message.contains("Invalid argument"), "{message}");
 }
 
 #[test]

@@ -143,6 +143,10 @@ pub const OPEN_PAUSE: Nanos = Nanos::from_millis(5);
 pub const SHORTAGE_PAUSE: Nanos = Nanos::from_millis(5);
 /// The same while nothing is in flight: then other programs hold the files and ports.
 pub const SHORTAGE_PAUSE_ALONE: Nanos = Nanos::from_millis(200);
+/// The pause, on average, before a Unix socket is asked again whose backlog was full. It doubles.
+pub const UNIX_PAUSE: Nanos = Nanos::from_millis(1);
+/// The longest such pause.
+pub const UNIX_PAUSE_MAX: Nanos = Nanos::from_millis(32);
 /// The time between two raises of the adaptive limit after a shortage.
 pub const SHORTAGE_RAISE: Nanos = Nanos::from_secs(1);
 /// How long nothing may be in flight before rows fail for want of files or ports: twice TIME_WAIT.

@@ -257,10 +257,13 @@ impl FromStr for Resolve {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WANTED: &str =
             "it is written like example.org:443:192.0.2.1 or example.org:443:192.0.2.1,[2001:db8::1]";
-        let mut parts = text.splitn(3, ':');
-        let (Some(host), Some(port), Some(addresses)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(WANTED);
+        // An address of IPv6 is in brackets, since it has colons of its own.
+        let (host, rest) = match text.strip_prefix('[').and_then(|text| text.find(']')) {
+            Some(end) => text.split_at(end + 2),
+            None => text.split_at(text.find(':').unwrap_or(text.len())),
         };
+        let rest = rest.strip_prefix(':').and_then(|rest| rest.split_once(':'));
+        let Some((port, addresses)) = rest else { return Err(WANTED) };
         // curl's `*:443:…`, `+host` and `-host` are not supported.
         if host.is_empty() || host.starts_with(['*', '+', '-']) {
             return Err(WANTED);
@@ -399,9 +402,18 @@ mod tests {
         };
         check("a.org:443:192.0.2.1,[2001:db8::1]", to(&["192.0.2.1", "2001:db8::1"]));
         check("a.org:443:2001:db8::1", to(&["2001:db8::1"]));
-        for wrong in
-            ["a.org", "a.org:443", "a.org:443:", "a.org:x:192.0.2.1", "*:443:192.0.2.1", ":443:192.0.2.1"]
-        {
+        let six = Resolve { host: "[::1]".into(), port: 443, addresses: vec!["192.0.2.1".parse().unwrap()] };
+        check("[::1]:443:192.0.2.1", Some(six));
+        for wrong in [
+            "[::1]443:192.0.2.1",
+            "[::1",
+            "a.org",
+            "a.org:443",
+            "a.org:443:",
+            "a.org:x:192.0.2.1",
+            "*:443:192.0.2.1",
+            ":443:192.0.2.1",
+        ] {
             check::<Resolve>(wrong, None);
         }
         assert_eq!(format!("{:?}", User("me".into(), "secret".into())), r#"User("me", ..)"#);

@@ -209,7 +209,7 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         "by_note": run.by_note,
         "bad_rows": run.bad_rows.iter().map(|(row, what)| json!({"row": row, "error_message": what})).collect::<Vec<_>>(),
         "insecure_unmet": run.insecure_unmet,
-        "resolve_unmet": run.resolve_unmet,
+        "resolve_unmet": run.resolve_unmet.iter().map(|(pin, _)| pin).collect::<Vec<_>>(),
         "total_ms": percentiles(&run.total_ms),
         "first_byte_ms": percentiles(&run.first_byte_ms),
         "connections_new": run.connections_new,

@@ -9,6 +9,7 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::path::{Component, PathBuf};
 
 use overlapped_proto::input::{Format, Keep, Options};
 use overlapped_proto::job::Shard;
@@ -201,7 +202,9 @@ impl Identity {
             self.set("connected elsewhere", joined(connect_to.iter().map(each)));
         }
         if let Some(path) = unix_socket {
-            self.set("Unix socket", path.display());
+            // `./s` is `s`.
+            let plain: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+            self.set("Unix socket", plain.display());
         }
         self.set("public addresses only", public_only);
         self.set("allowed addresses", joined(allow_addresses));

@@ -42,7 +42,7 @@ use crate::net::lookups::Lookups;
 use crate::net::request::Template;
 use crate::net::resolve::Resolver;
 use crate::net::stream::Look;
-use crate::plan::Plan;
+use crate::plan::{Elsewhere, Plan};
 
 /// Views of the executor for blocking work, one for each resource with its own limit, and what that work shares.
 #[derive(Clone, Debug)]
@@ -389,11 +389,14 @@ impl<L: Locality> Requester<L> {
     pub(crate) async fn addresses(
         &self,
         job: &Job,
-        elsewhere: Option<&Host<String>>,
+        elsewhere: Option<&Elsewhere>,
         watch: &mut Stopwatch,
     ) -> Result<Vec<Dialable>, Failure> {
-        let host = elsewhere.map(borrowed).or(job.url.host());
-        let found = self.look_up(host, job.url.port_or_known_default(), watch).await?;
+        let (host, port) = match elsewhere {
+            Some(other) => (Some(borrowed(&other.host)), Some(other.port)),
+            None => (job.url.host(), job.url.port_or_known_default()),
+        };
+        let found = self.look_up(host, port, watch).await?;
         self.plan.dialable(found, job)
     }
 
@@ -413,18 +416,18 @@ impl<L: Locality> Requester<L> {
         port: Option<u16>,
         watch: &mut Stopwatch,
     ) -> Result<Vec<IpAddr>, Failure> {
+        let Some(host) = host else { return Ok(Vec::new()) };
+        if let Some(pinned) = self.plan.pinned(&host, port) {
+            return Ok(pinned.to_vec());
+        }
         Ok(match host {
-            Some(Host::Ipv4(address)) => vec![address.into()],
-            Some(Host::Ipv6(address)) => vec![address.into()],
-            Some(Host::Domain(name)) => match self.plan.pinned(name, port) {
-                Some(pinned) => pinned.to_vec(),
-                None => {
-                    let found = self.resolver.resolve(name).await;
-                    watch.dns(self.now());
-                    found?.to_vec()
-                }
-            },
-            None => Vec::new(),
+            Host::Ipv4(address) => vec![address.into()],
+            Host::Ipv6(address) => vec![address.into()],
+            Host::Domain(name) => {
+                let found = self.resolver.resolve(name).await;
+                watch.dns(self.now());
+                found?.to_vec()
+            }
         })
     }
 

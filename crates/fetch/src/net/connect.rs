@@ -2,9 +2,11 @@
 //! policy has judged.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::task::Poll;
 
@@ -25,16 +27,21 @@ pub(crate) async fn dial(
     local: Option<&Local>,
     last: &LastFiles,
 ) -> Result<TcpStream, Failure> {
-    let fits = |address: &Dialable| match local {
-        Some(Local::Address(local)) => local.is_ipv4() == address.address().is_ipv4(),
-        Some(Local::Device(_)) | None => true,
+    let fitting: Vec<Dialable>;
+    let addresses = match local {
+        Some(Local::Address(local)) if !addresses.is_empty() => {
+            let fits = |address: &&Dialable| local.is_ipv4() == address.address().is_ipv4();
+            fitting = addresses.iter().filter(fits).copied().collect();
+            if fitting.is_empty() {
+                let (wanted, has) = if local.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+                let what =
+                    format!("--interface {local} is of {wanted}, and the host has addresses of {has} only");
+                return Err(Failure::new(ErrorKind::DnsNotFound, what));
+            }
+            fitting.as_slice()
+        }
+        Some(Local::Address(_) | Local::Device(_)) | None => addresses,
     };
-    let fitting: Vec<Dialable> = if local.is_some() {
-        addresses.iter().filter(|address| fits(address)).copied().collect()
-    } else {
-        Vec::new()
-    };
-    let addresses = if local.is_some() { &fitting } else { addresses };
     let tcp = match addresses {
         [] => return Err(Failure::new(ErrorKind::DnsNotFound, "no address of the selected family")),
         [only] => open(*only, port, local, last).await?,
@@ -45,8 +52,9 @@ pub(crate) async fn dial(
     Ok(tcp)
 }
 
-/// Connects to a Unix socket.
-pub(crate) async fn unix(path: &Path, last: &LastFiles) -> Result<UnixStream, Failure> {
+/// Connects to a Unix socket; `None`: its backlog is full, so that it has to be asked again. The system does not queue such
+/// a connect, as it does with TCP, and it says nothing about the server.
+pub(crate) async fn unix(path: &Path, last: &LastFiles) -> Result<Option<UnixStream>, Failure> {
     let failed = |error: &io::Error| {
         let kind = if is_out_of_files(error) {
             ErrorKind::Resource
@@ -55,10 +63,50 @@ pub(crate) async fn unix(path: &Path, last: &LastFiles) -> Result<UnixStream, Fa
         } else {
             ErrorKind::ConnectFailed
         };
-        Failure::new(kind, format!("{}: {error}", path.display()))
+        let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+        let what = match no_socket(path).filter(|_| refused) {
+            Some(what) => what.to_owned(),
+            None => error.to_string(),
+        };
+        Failure::new(kind, format!("--unix-socket {}: {what}", path.display()))
     };
-    let socket = UnixStream::connect(path).await.map_err(|error| failed(&error))?;
-    if last.spare_connection(&socket) { Ok(socket) } else { Err(failed(&out_of_files())) }
+    match UnixStream::connect(path).await {
+        Ok(socket) if last.spare_connection(&socket) => Ok(Some(socket)),
+        Ok(_) => Err(failed(&out_of_files())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// What is at `path` instead of a socket.
+fn no_socket(path: &Path) -> Option<&'static str> {
+    let kind = std::fs::metadata(path).ok()?.file_type();
+    if kind.is_socket() {
+        None
+    } else if kind.is_dir() {
+        Some("it is a directory, and no socket")
+    } else if kind.is_fifo() {
+        Some("it is a pipe, and no socket")
+    } else {
+        Some("it is a file, and no socket")
+    }
+}
+
+/// Why nothing can ever connect to a Unix socket at `path`. One that is not there yet may come.
+pub(crate) fn check_unix(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(path) {
+        let bytes = path.as_os_str().len();
+        let fits = |bytes: &usize| std::os::unix::net::SocketAddr::from_pathname("s".repeat(*bytes)).is_ok();
+        return Err(match (0..bytes).rev().find(fits) {
+            Some(most) => format!(
+                "{shown}: the path of a socket has {most} bytes at most on this system, and this one has {bytes}; \
+                 a shorter one, such as a relative one, may lead there"
+            ),
+            None => format!("{shown}: {error}"),
+        });
+    }
+    no_socket(path).map_or(Ok(()), |what| Err(format!("{shown}: {what}")))
 }
 
 async fn open(
@@ -68,8 +116,9 @@ async fn open(
     last: &LastFiles,
 ) -> Result<TcpStream, Failure> {
     let address = SocketAddr::new(address.address(), port);
-    let socket = socket(address, local, last).map_err(|error| failure(address, &error))?;
-    socket.connect(address).await.map_err(|error| failure(address, &error))
+    let failed = |error: &io::Error| failure(address, local, error);
+    let socket = socket(address, local, last).map_err(|error| failed(&error))?;
+    socket.connect(address).await.map_err(|error| failed(&error))
 }
 
 fn socket(address: SocketAddr, local: Option<&Local>, last: &LastFiles) -> io::Result<TcpSocket> {
@@ -88,6 +137,57 @@ pub(crate) enum Local {
     Address(IpAddr),
     /// The name of a network interface.
     Device(Box<str>),
+}
+
+impl Local {
+    /// Reads an address, which may be in brackets, or the name of an interface, of this machine.
+    ///
+    /// # Errors
+    ///
+    /// It is none. The message is about its value.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let without_interface =
+            "a link-local address does not say which interface it is of: give the name of the interface";
+        let (address, zone) =
+            bare.split_once('%').map_or((bare, None), |(address, zone)| (address, Some(zone)));
+        if let Ok(address) = address.parse::<IpAddr>() {
+            if zone.is_some() || is_link_local(address) {
+                return Err(without_interface.to_owned());
+            }
+            // A socket of UDP has its own ports, and sends nothing here.
+            return match UdpSocket::bind(SocketAddr::new(address, 0)) {
+                Ok(_) => Ok(Self::Address(address)),
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                    Err("this machine has no such address".to_owned())
+                }
+                Err(error) => Err(error.to_string()),
+            };
+        }
+        let known = Path::new("/sys/class/net");
+        let is_name = !text.is_empty() && !text.contains('/') && !matches!(text, "." | "..");
+        if !is_name || known.exists() && !known.join(text).exists() {
+            return Err("it is no address and no interface of this system".to_owned());
+        }
+        Ok(Self::Device(text.into()))
+    }
+}
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Device(name) => f.write_str(name),
+        }
+    }
+}
+
+/// True for an address of IPv6 that has a meaning on one interface only.
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -161,7 +261,7 @@ fn interleave(addresses: &[Dialable]) -> VecDeque<Dialable> {
     ordered
 }
 
-fn failure(address: SocketAddr, error: &io::Error) -> Failure {
+fn failure(address: SocketAddr, local: Option<&Local>, error: &io::Error) -> Failure {
     const KINDS: [(io::ErrorKind, ErrorKind); 7] = [
         (io::ErrorKind::ConnectionRefused, ErrorKind::ConnectRefused),
         // A reset that answers a SYN is `ConnectionRefused`: this one came after the connection was established.
@@ -176,14 +276,23 @@ fn failure(address: SocketAddr, error: &io::Error) -> Failure {
     let kind = match known {
         Some(kind) => kind,
         None if is_out_of_files(error) => ErrorKind::Resource,
-        None if error.kind() == io::ErrorKind::AddrNotAvailable => without_source(&source_for(address)),
+        None if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            without_source(&source_for(address, local))
+        }
+        // A port of the local address: there is none left.
+        None if error.kind() == io::ErrorKind::AddrInUse => ErrorKind::Resource,
+        None if error.kind() == io::ErrorKind::InvalidInput && is_link_local(address.ip()) => {
+            let what = "a link-local address is reached through one network interface: --interface NAME";
+            return Failure::new(ErrorKind::ConnectUnreachable, format!("{address}: {what}"));
+        }
         None => ErrorKind::ConnectFailed,
     };
-    Failure::new(kind, format!("{address}: {error}"))
+    let from = local.map_or(String::new(), |local| format!(" (--interface {local})"));
+    Failure::new(kind, format!("{address}: {error}{from}"))
 }
 
-/// The meaning of `EADDRNOTAVAIL`: no local port is free, or this machine has no IPv6 source address for the
-/// destination. `source` is the result of [`source_for`].
+/// The meaning of `EADDRNOTAVAIL`: no local port is free, or this machine has no source address for the destination, such as
+/// one of IPv6, or not the address any more that connections are to be made from. `source` is the result of [`source_for`].
 fn without_source(source: &io::Result<()>) -> ErrorKind {
     use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable};
     match source {
@@ -195,9 +304,13 @@ fn without_source(source: &io::Result<()>) -> ErrorKind {
 }
 
 /// Looks for a source address by connecting a UDP socket, which has its own port range and sends nothing.
-fn source_for(address: SocketAddr) -> io::Result<()> {
+fn source_for(address: SocketAddr, local: Option<&Local>) -> io::Result<()> {
     let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    UdpSocket::bind(SocketAddr::new(any, 0))?.connect(address)
+    let from = match local {
+        Some(Local::Address(local)) => *local,
+        Some(Local::Device(_)) | None => any,
+    };
+    UdpSocket::bind(SocketAddr::new(from, 0))?.connect(address)
 }
 
 #[cfg(test)]
@@ -216,8 +329,9 @@ mod tests {
 
     #[test]
     fn a_lack_of_ports_is_known_in_both_families() {
-        let lack =
-            |address: &str| failure(address.parse().unwrap(), &io::ErrorKind::AddrNotAvailable.into()).kind;
+        let lack = |address: &str| {
+            failure(address.parse().unwrap(), None, &io::ErrorKind::AddrNotAvailable.into()).kind
+        };
         assert_eq!(lack("127.0.0.1:80"), ErrorKind::Resource);
         let has_v6 = std::net::TcpListener::bind("[::1]:0").is_ok();
         assert_eq!(
@@ -228,6 +342,39 @@ mod tests {
         check(io::ErrorKind::AddrNotAvailable, ErrorKind::ConnectUnreachable);
         check(io::ErrorKind::NetworkUnreachable, ErrorKind::ConnectUnreachable);
         check(io::ErrorKind::AddrInUse, ErrorKind::Resource);
+    }
+
+    /// It was taken for a lack of ports, and waited for.
+    #[test]
+    fn a_local_address_that_was_lost_is_no_lack_of_ports() {
+        let check = |error: io::ErrorKind, local: &str, expected| {
+            let local = Local::Address(local.parse().unwrap());
+            let failure = failure("127.0.0.1:80".parse().unwrap(), Some(&local), &error.into());
+            assert_eq!(failure.kind, expected, "{failure}");
+            assert!(failure.message.contains(&format!("--interface {local}")), "{failure}");
+        };
+        check(io::ErrorKind::AddrNotAvailable, "192.0.2.1", ErrorKind::ConnectUnreachable);
+        check(io::ErrorKind::AddrNotAvailable, "127.0.0.1", ErrorKind::Resource);
+        check(io::ErrorKind::AddrInUse, "127.0.0.1", ErrorKind::Resource);
+    }
+
+    #[test]
+    fn local_addresses() {
+        let address = |text: &str| Ok(Local::Address(text.parse().unwrap()));
+        assert_eq!(Local::parse("127.0.0.9"), address("127.0.0.9"));
+        if std::net::TcpListener::bind("[::1]:0").is_ok() {
+            assert_eq!(Local::parse("[::1]"), address("::1"));
+        }
+        for (wrong, says) in [
+            ("", "no address and no interface"),
+            (".", "no address and no interface"),
+            ("192.0.2.1", "this machine has no such address"),
+            ("fe80::1", "give the name of the interface"),
+            ("fe80::1%lo", "give the name of the interface"),
+        ] {
+            let error = Local::parse(wrong).unwrap_err();
+            assert!(error.contains(says), "{wrong:?}: {error}");
+        }
     }
 
     #[test]

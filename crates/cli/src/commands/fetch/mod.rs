@@ -128,11 +128,8 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
             escape(name)
         ));
     }
-    for pin in &run.resolve_unmet {
-        terminal::say(format_args!(
-            "overlapped: --resolve {} was not needed: no row of this run had this host and port",
-            escape(pin)
-        ));
+    for (pin, why) in &run.resolve_unmet {
+        terminal::say(format_args!("overlapped: --resolve {} {why}", escape(pin)));
     }
     if run.stopped_by == Some(Stop::MaxErrors) {
         let failed = run.progress.rows_done - run.progress.ok;

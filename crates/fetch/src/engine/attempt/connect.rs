@@ -1,15 +1,19 @@
 //! Opens the connection of an attempt: to the server itself, or through a proxy. What is dialled was judged by the address policy.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::keepalive::Lease;
+use overlapped_proto::limits::{UNIX_PAUSE, UNIX_PAUSE_MAX};
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::protocol::{Protocol, Sign};
 use overlapped_proto::proxy::{Kind, Proxy, Target};
 use overlapped_proto::record::Connection as Wire;
+use overlapped_proto::time::Nanos;
+use tokio::net::UnixStream;
 
 use super::Attempt;
 use crate::config::Http;
@@ -22,6 +26,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::{Alpn, chose_http1, chose_http2};
 use crate::net::tls_failure::Identify;
 use crate::net::{connect, http1, http2, tunnel};
+use crate::plan::Use;
 
 /// The stream to a server, or to the proxy that forwards requests to it.
 struct Way {
@@ -123,18 +128,19 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     async fn dial_origin(&mut self, key: &ConnKey) -> Result<Link, Failure> {
         let (requester, limits) = (self.requester, self.terms.timeouts);
         if let Some(path) = &requester.plan.unix_socket {
+            requester.plan.pass_by(&self.job.url, Use::UnixSocket);
             self.outcome.connecting = self.step(ErrorKind::ConnectTimeout);
-            let deadline = Deadline::after(requester.now(), limits.connect, ErrorKind::ConnectTimeout);
-            let socket = connect::unix(path, &requester.plan.last_files);
-            let socket = self.alarm.within(deadline, socket).await??;
+            let socket = self.dial_unix(path).await?;
             self.outcome.watch.connect(requester.stamp());
             return Ok(Link::Unix(socket));
         }
         self.outcome.connecting = self.step(ErrorKind::DnsTimeout);
         let deadline = Deadline::after(requester.now(), limits.dns, ErrorKind::DnsTimeout);
         let elsewhere = requester.plan.elsewhere(&self.job.url);
-        let addresses =
-            requester.addresses(self.job, elsewhere.map(|other| &other.host), &mut self.outcome.watch);
+        if elsewhere.is_some() {
+            requester.plan.pass_by(&self.job.url, Use::Elsewhere);
+        }
+        let addresses = requester.addresses(self.job, elsewhere, &mut self.outcome.watch);
         let addresses = self.alarm.within(deadline, addresses).await??;
 
         self.outcome.connecting = self.step(ErrorKind::ConnectTimeout);
@@ -148,6 +154,32 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             Failure::new(ErrorKind::ConnectReset, format!("{}: {error}", key.origin.host()))
         })?);
         Ok(Link::Tcp(tcp))
+    }
+
+    /// Connects to a Unix socket. While its backlog is full it is asked again, after pauses that grow: this machine's queue says
+    /// nothing about the server, until the time for a connection has passed.
+    async fn dial_unix(&mut self, path: &Path) -> Result<UnixStream, Failure> {
+        let requester = self.requester;
+        let limit = self.terms.timeouts.connect;
+        let deadline = Deadline::after(requester.now(), limit, ErrorKind::ConnectTimeout);
+        let mut pause = UNIX_PAUSE.0;
+        loop {
+            let dialled = connect::unix(path, &requester.plan.last_files);
+            if let Some(socket) = self.alarm.within(deadline, dialled).await?? {
+                return Ok(socket);
+            }
+            // Of many that wait, not all ask at the same time.
+            let random = Nanos(pause / 2 + requester.random() % pause);
+            let waited = self.alarm.within(deadline, tokio::time::sleep(random.into())).await;
+            waited.map_err(|failure| {
+                let what = "the backlog of the socket is full";
+                Failure::new(
+                    failure.kind,
+                    format!("--unix-socket {}: {what}: {}", path.display(), failure.message),
+                )
+            })?;
+            pause = (pause * 2).min(UNIX_PAUSE_MAX.0);
+        }
     }
 
     /// Connects to the proxy, and through it, unless it forwards requests.
@@ -165,7 +197,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
                 let none = || Failure::new(ErrorKind::DnsNotFound, "no address of the selected family");
                 Some(addresses.first().ok_or_else(none)?.address())
             }
-            Kind::Http | Kind::Https | Kind::Socks5h => None,
+            Kind::Http | Kind::Https | Kind::Socks5h => {
+                requester.plan.pass_by(&self.job.url, Use::Proxy);
+                None
+            }
         };
         self.outcome.connecting = self.step(ErrorKind::ProxyUnreachable);
         let reached = self.reach(proxy).await;
