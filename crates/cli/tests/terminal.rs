@@ -47,7 +47,7 @@ fn header_values_are_escaped_on_a_terminal_alone() {
     let url = server.url("/hostile");
     let seen = on_a_terminal(&["-I", &url]);
     check_harmless(&seen);
-    assert!(seen.contains("x-a: a]0;t\\u009b31m\\u009d0;t\\u009c\\u202e\\u2066"), "{seen:?}");
+    assert!(seen.contains("X-A: a]0;t\\u009b31m\\u009d0;t\\u009c\\u202e\\u2066"), "{seen:?}");
     // A program that reads it gets what came.
     let output = command(&["-I", &url]).output().unwrap();
     assert!(output.stdout.windows(8).any(|bytes| bytes == b": \x9b31m\r\n"), "{output:?}");

@@ -5,11 +5,13 @@
 mod support;
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use overlapped_fetch::{Client, Config, Network, Record, Tls, TlsConfig};
+use overlapped_fetch::{Bulk, Client, Config, Input, Network, Record, Row, Tls, TlsConfig};
 use overlapped_proto::notes::Note;
 use overlapped_testkit::{Script, Server};
-use support::{error, fetch, one_by_one};
+use support::{error, fetch, one_by_one, run};
 
 /// A server of https that asks for https only, for so many seconds.
 fn strict(value: &str) -> Server {
@@ -43,7 +45,7 @@ fn upgraded(record: &Record) -> bool {
 
 #[test]
 fn rows_behind_the_policy_go_over_https() {
-    let server = strict("max-age=1000; includeSubDomains");
+    let server = Arc::new(strict("max-age=1000; includeSubDomains"));
     let port = server.addr().port();
     let urls = [
         format!("http://a.test:{port}/early"),
@@ -51,7 +53,17 @@ fn rows_behind_the_policy_go_over_https() {
         format!("http://a.test:{port}/?x"),
         format!("http://b.a.test:{port}/"),
     ];
-    let fetched = fetch(config(&server), &urls[..]);
+    // The other host's row comes when the policy is known: the second request was sent by it.
+    let rows = |urls: &[String]| urls.iter().map(Row::new).collect::<Vec<_>>();
+    let (mut batches, seen) = (vec![rows(&urls[3..]), rows(&urls[..3])], Arc::clone(&server));
+    let input = Input::Batches(Box::new(move |_| {
+        if batches.len() == 1 {
+            assert!(seen.wait_for_requests(2, Duration::from_secs(60)));
+        }
+        batches.pop().unwrap_or_default()
+    }));
+    let fetched = run(Bulk::new(config(&server)).unwrap().input(input));
+    fetched.assert_complete(4);
     let found: Vec<_> = fetched.records.iter().map(upgraded).collect();
     assert_eq!(found, [false, false, true, true]);
     assert_ne!(error(&fetched.records[0]), "");
