@@ -427,11 +427,20 @@ fn only_a_file_of_one_url_is_continued() {
     }
 }
 
-/// What `-OJ` leaves in a directory, and how it ends.
-fn named_by_server(disposition: &str, before: &[(&str, &str)], more: &[&str]) -> (Option<i32>, Vec<String>) {
+/// A server that names the file of `/d/`.
+fn naming(disposition: &[u8]) -> Server {
     let head =
-        format!("HTTP/1.1 200 OK\r\nContent-Disposition: {disposition}\r\nContent-Length: 3\r\n\r\nnew");
-    let server = Server::builder().route("/d/", Script::new().send(head)).start();
+        [&b"HTTP/1.1 200 OK\r\nContent-Disposition: "[..], disposition, b"\r\nContent-Length: 3\r\n\r\nnew"];
+    Server::builder().route("/d/", Script::new().send(head.concat())).start()
+}
+
+/// What `-OJ` leaves in a directory, and how it ends.
+fn named_by_server(
+    disposition: impl AsRef<[u8]>,
+    before: &[(&str, &str)],
+    more: &[&str],
+) -> (Option<i32>, Vec<String>) {
+    let server = naming(disposition.as_ref());
     let directory = Directory::new();
     before.iter().for_each(|(name, text)| drop(directory.write(name, text)));
     let url = server.url("/d/");
@@ -450,7 +459,11 @@ fn a_server_may_name_the_file_if_that_is_asked_for() {
     };
     check("attachment; filename=\"a b.pdf\"", "a b.pdf");
     check("attachment; filename*=UTF-8''%e2%82%ac.pdf", "\u{20ac}.pdf");
+    check("attachment; filename*=iso-8859-1''%e4%20b.pdf", "\u{e4} b.pdf");
     check("inline", "download");
+    // As servers wrote it before UTF-8; the other bytes of a name were lost.
+    let found = named_by_server(b"attachment; filename=\"\xe9.txt\"", &[], &[]);
+    assert_eq!(found, (Some(0), vec!["\u{e9}.txt=new".to_owned()]));
     // Nothing outside of the directory, and nothing hidden.
     for name in ["../../x.pdf", "/etc/x.pdf", "..\\\\x.pdf", "C:\\\\a\\\\x.pdf", "x.pdf/"] {
         check(&format!("attachment; filename=\"{name}\""), "x.pdf");
@@ -462,6 +475,29 @@ fn a_server_may_name_the_file_if_that_is_asked_for() {
             files.len() == 1 - usize::from(code != Some(0)) && files.iter().all(sound),
             "{name}: {code:?} {files:?}"
         );
+    }
+}
+
+/// `--overwrite` was offered for a directory, and replaced a named pipe.
+#[test]
+fn a_name_that_a_server_chooses_replaces_nothing_but_a_file() {
+    let server = naming(b"attachment; filename=x.pdf");
+    let url = server.url("/d/");
+    for (make, kind) in [("mkdir", "it is a directory"), ("mkfifo", "it is a named pipe")] {
+        let directory = Directory::new();
+        let path = directory.path("x.pdf");
+        assert!(std::process::Command::new(make).arg(&path).status().unwrap().success());
+        let before = std::fs::symlink_metadata(&path).unwrap().file_type();
+        for more in [&[][..], &["--overwrite"]] {
+            let words = [&["-OJ", &url][..], more].concat();
+            let output = command(&words).current_dir(directory.path("")).output().unwrap();
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(3), "{make}: {told}");
+            assert!(told.contains(kind) && told.contains("-o NAME"), "{told}");
+            assert!(!told.contains("--overwrite"), "{told}");
+        }
+        assert_eq!(std::fs::symlink_metadata(&path).unwrap().file_type(), before, "{make}");
+        assert_eq!(directory.names(), ["x.pdf"]);
     }
 }
 

@@ -5,7 +5,8 @@ use percent_encoding::percent_decode;
 /// The name that a response suggests for its file, as it is written: it may hold anything, and is no safe path. `None`: it suggests
 /// none.
 ///
-/// `filename*` (RFC 8187, in UTF-8) comes before `filename`. Bytes that are no UTF-8 are replaced.
+/// `filename*` (RFC 8187, in UTF-8 or ISO 8859-1) comes before `filename`. A name that is no UTF-8 is read as ISO 8859-1, which
+/// header fields had before it.
 ///
 /// ```
 /// use overlapped_proto::disposition::filename;
@@ -28,7 +29,9 @@ pub fn filename(value: &[u8]) -> Option<String> {
         }
         let (text, behind) = parameter(rest.get(equals + 1..).unwrap_or_default());
         if name.eq_ignore_ascii_case(b"filename") {
-            plain.get_or_insert_with(|| String::from_utf8_lossy(&text).into_owned());
+            plain.get_or_insert_with(|| {
+                String::from_utf8(text).unwrap_or_else(|error| latin1(error.as_bytes()))
+            });
         } else if name.eq_ignore_ascii_case(b"filename*") && extended.is_none() {
             extended = decoded(&text);
         }
@@ -68,20 +71,30 @@ fn parameter(rest: &[u8]) -> (Vec<u8>, &[u8]) {
     (text, bytes.as_slice())
 }
 
-/// The text of `charset'language'percent-encoded`; `None`: another charset than UTF-8.
+/// The text of `charset'language'percent-encoded`; `None`: another charset than UTF-8 and ISO 8859-1, which RFC 5987 asks for.
 fn decoded(value: &[u8]) -> Option<String> {
     let mut parts = value.splitn(3, |byte| *byte == b'\'');
     let (charset, _, text) = (parts.next()?, parts.next()?, parts.next()?);
     let bytes: Vec<u8> = percent_decode(text).collect();
-    charset.eq_ignore_ascii_case(b"utf-8").then(|| String::from_utf8(bytes).ok())?
+    if charset.eq_ignore_ascii_case(b"utf-8") {
+        String::from_utf8(bytes).ok()
+    } else {
+        charset.eq_ignore_ascii_case(b"iso-8859-1").then(|| latin1(&bytes))
+    }
+}
+
+/// ISO 8859-1: each byte is the character of its number.
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(value: &str, expected: Option<&str>) {
-        assert_eq!(filename(value.as_bytes()).as_deref(), expected, "{value}");
+    fn check(value: impl AsRef<[u8]>, expected: Option<&str>) {
+        let value = value.as_ref();
+        assert_eq!(filename(value).as_deref(), expected, "{}", value.escape_ascii());
     }
 
     #[test]
@@ -92,7 +105,12 @@ mod tests {
         check(r#"attachment; filename="a\"b\\c""#, Some("a\"b\\c"));
         check(r#"attachment; filename="C:\dir\x.pdf""#, Some(r"C:\dir\x.pdf"));
         check("attachment; filename*=utf-8'en'a%20b; filename=c", Some("a b"));
-        check("attachment; filename*=iso-8859-1''%e4; filename=c", Some("c"));
+        check("attachment; filename*=ISO-8859-1'de'%e4%20b; filename=c", Some("\u{e4} b"));
+        check("attachment; filename*=iso-8859-15''%a4; filename=c", Some("c"));
+        check("attachment; filename*=''%e4; filename=c", Some("c"));
+        check(b"attachment; filename=\"\xe9.txt\"", Some("\u{e9}.txt"));
+        check(b"attachment; filename=\xe9\xff.txt; x=\xe9", Some("\u{e9}\u{ff}.txt"));
+        check("attachment; filename=\u{e9}.txt", Some("\u{e9}.txt"));
         check("attachment; filename*=UTF-8''%ff; filename=c", Some("c"));
         check("attachment; filename; filename=c", Some("c"));
         check("attachment; filename=\"open", Some("open"));

@@ -154,12 +154,14 @@ impl State {
         let Some(name) = headers.first("content-disposition").and_then(filename) else { return Ok(()) };
         let name = name.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or_default();
         let path = PathBuf::from(safe_path(name, 0));
+        let named = |what: &str| {
+            let what = format!("the server has named the file {}, {what}", path.display());
+            io::Error::new(io::ErrorKind::AlreadyExists, what)
+        };
+        WholeFile::check(&path)
+            .map_err(|error| named(&format!("which cannot be written: {error}: -o NAME names another")))?;
         if named_by == NamedBy::ServerKeeping && path.symlink_metadata().is_ok() {
-            let what = format!(
-                "the server has named the file {}, which is there: --overwrite replaces it, -o NAME names another",
-                path.display()
-            );
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+            return Err(named("which is there: --overwrite replaces it, -o NAME names another"));
         }
         self.plan.target = Target::File(path);
         Ok(())
