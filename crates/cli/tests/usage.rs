@@ -87,6 +87,8 @@ fn flags_that_are_wrong_are_refused() {
         (&["--report", "r.svg", url], "ends with .html"),
         (&["report", "r.ndjson"], "report results.ndjson -o report.html"),
         (&["-o", "x.json", url, url], "perhaps -o x.ndjson is meant"),
+        (&["-o", "x.ndjson.bz2", url, url], "-o x.ndjson.bz2: no output is compressed as .bz2"),
+        (&["-o", "x.parquet.gz", url, url], ".csv, .tsv (also with .gz or .zst behind it), .parquet"),
         (&["-o", "x.HAR.GZ", url], "no output is of this kind"),
         (&["@urls.txt.XZ"], "unpack"),
         (&["compare", "--scale", "100"], "--scale"),

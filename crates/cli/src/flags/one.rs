@@ -7,7 +7,7 @@ use overlapped_proto::input::url::parse as parse_url;
 
 use super::continued::Continued;
 use super::fetch::{Flags, Progress};
-use super::output::Output;
+use super::output::{Output, unknown_compression};
 use crate::exit::Error;
 use crate::terminal;
 
@@ -84,6 +84,9 @@ pub(super) fn one(flags: &mut Flags, url: Option<&str>) -> Result<Option<One>, E
         }
         return match (named, head) {
             (Some((_, flag)), _) => {
+                if let Some(what) = names.iter().find_map(|path| unknown_compression(path)) {
+                    return Err(Error::Usage(what));
+                }
                 let json = |path: &&PathBuf| {
                     path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("json"))
                 };

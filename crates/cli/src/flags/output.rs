@@ -1,6 +1,6 @@
 //! The outputs of `-o`, whose kind is determined by the suffix. Nothing here opens a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use overlapped_fetch::sink::Format;
@@ -30,9 +30,7 @@ impl FromStr for Output {
         } else if let Some(format) = Format::of(text) {
             Ok(Self::Records(format, text.into()))
         } else if ends(&[".har.gz", ".warc.zst"]) {
-            Err("no output is of this kind; there are .ndjson, .csv, .tsv (also with .gz or .zst behind it), .parquet, .arrow, .har, .warc.gz, \
-                 .warc and DIR/"
-                .to_owned())
+            Err(format!("no output is of this kind; {KINDS}"))
         } else if text.is_empty() {
             Err("a name is missing".to_owned())
         } else {
@@ -41,9 +39,39 @@ impl FromStr for Output {
     }
 }
 
+/// The kinds of outputs with records.
+const KINDS: &str = "there are .ndjson, .csv, .tsv (also with .gz or .zst behind it), .parquet, .arrow, .har, .warc.gz, .warc and DIR/";
+
+/// Suffixes of compressed files.
+const COMPRESSIONS: [&str; 9] = ["gz", "zst", "bz2", "xz", "lz4", "lzma", "br", "zip", "7z"];
+
+/// Why a name is none of an output with records, if it is one of them in a compression that it cannot have.
+pub(super) fn unknown_compression(path: &Path) -> Option<String> {
+    let suffix = path.extension()?.to_str()?.to_ascii_lowercase();
+    let is_records = Format::of(path.with_extension("").to_str()?).is_some();
+    (is_records && COMPRESSIONS.contains(&&*suffix))
+        .then(|| format!("-o {}: no output is compressed as .{suffix} in this way; {KINDS}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_compression_that_no_output_has_is_told() {
+        let check = |path: &str, expected: Option<&str>| {
+            let told = unknown_compression(Path::new(path));
+            assert_eq!(told.is_some(), expected.is_some(), "{path}: {told:?}");
+            assert!(told.unwrap_or_default().contains(expected.unwrap_or_default()), "{path}");
+        };
+        check("d/x.ndjson.bz2", Some("-o d/x.ndjson.bz2: no output is compressed as .bz2"));
+        check("x.Parquet.GZ", Some(".csv, .tsv (also with .gz or .zst behind it)"));
+        check("x.jsonl.xz", Some(".xz"));
+        check("x.json.bz2", None);
+        check("x.bz2", None);
+        check("x.parquet.txt", None);
+        check("x", None);
+    }
 
     #[test]
     fn suffix_tells_the_kind() {
