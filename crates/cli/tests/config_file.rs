@@ -20,8 +20,12 @@ fn file(directory: &Directory, text: &str) -> String {
 
 /// Names that lead to the server.
 fn names(server: &Server) -> Vec<String> {
-    let to = |host: &str| format!("--resolve={host}:{}:127.0.0.1", server.addr().port());
+    let to = |host: &str| format!("--resolve={}", pin(server, host));
     ["a.test", "b.test", "api.example.org", "www.example.org"].map(to).into()
+}
+
+fn pin(server: &Server, host: &str) -> String {
+    format!("{host}:{}:127.0.0.1", server.addr().port())
 }
 
 fn url(server: &Server, host: &str, target: &str) -> String {
@@ -67,12 +71,24 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         ("paralel-max = 3", 1, "perhaps parallel-max is meant"),
         ("\n# x\nparallel_max = 3", 3, "perhaps parallel-max is meant"),
         ("nothing-alike = 1", 1, "no flag of fetch"),
-        ("config = 'x'", 1, "no flag of fetch"),
-        ("url = 'http://a/'", 1, "no flag of fetch"),
+        ("config = 'x'", 1, "config: it belongs on the command line"),
+        ("K = 'x'", 1, "K: it belongs on the command line"),
+        ("help = true", 1, "help: it belongs on the command line"),
+        ("A = 'x'", 1, "the long name is written: user-agent"),
+        ("url = 'http://a/'", 1, "URLs and lists belong on the command line"),
         ("retry = 1\nrate = '7'", 2, "the unit is required"),
         ("silent = 1", 1, "true or false"),
         ("retry = [1]", 1, "no array"),
-        ("header = [[]]", 1, "texts or numbers"),
+        ("header = [[]]", 1, "of an element: its value is a text, in quotes"),
+        ("header = ['Accept: a/b', 5]", 1, "of an element: its value is a text, in quotes"),
+        ("proxy = nan", 1, "proxy: its value is a text, in quotes"),
+        ("retry = 1\noauth2-bearer = nan", 2, "oauth2-bearer: its value is a text, in quotes"),
+        ("user-agent = 5", 1, "user-agent: its value is a text, in quotes"),
+        ("summary = 5", 1, "summary: its value is a text, in quotes"),
+        ("max-time = inf", 1, "neither nan nor inf"),
+        ("unix-socket = \"\\u0000\"", 1, "unix-socket: its value has the character NUL"),
+        ("summary = \"a\\u0000\"", 1, "summary: its value has the character NUL"),
+        ("header = [\"a: b\\u0000\"]", 1, "the character NUL"),
         ("retry = true", 1, "a text or a number"),
         ("retry = 1\nretry = 2", 2, "duplicate"),
         ("rate = '1/s", 1, "string"),
@@ -89,6 +105,33 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         ("[host.\"a\"]\noauth2-bearer = '$NO_SUCH_VARIABLE'", 2, "not set"),
         ("[host.\"a\"]\nuser = 'a:b'\noauth2-bearer = 'x'", 1, "give one of them"),
         ("[host.\"a\"]\n[host.\"A.\"]", 2, "twice"),
+        ("[host.a.test]\nrate = '1/s'", 1, "is in quotes: [host.\"a.test\"]"),
+        ("\n[host.api.example.org]", 2, "is in quotes: [host.\"api.example.org\"]"),
+        ("[host]\n127.0.0.1.rate = '1/s'", 2, "is in quotes: [host.\"127.0.0.1\"]"),
+        ("[host.\"*.test\"]", 1, "each host has a section of its own, also those below a name"),
+        ("[host.\"*\"]", 1, "* stands for no others"),
+        (
+            "[host.\"a\"]\nheader = ['A: b', \"X: a\\u0007\"]",
+            2,
+            "[host.\"a\"]: header: the header X has a control character",
+        ),
+        (
+            "[host.\"a\"]\nheader = 'Content-Length: 5'",
+            2,
+            "[host.\"a\"]: header: the header Content-Length is set by",
+        ),
+        (
+            "[host.\"a\"]\nheader = 'Transfer-Encoding: chunked'",
+            2,
+            "[host.\"a\"]: header: the header Transfer-Encoding is set by",
+        ),
+        (
+            "[host.\"a\"]\noauth2-bearer = \"a\\nb\"",
+            2,
+            "[host.\"a\"]: oauth2-bearer: the header authorization has a control",
+        ),
+        ("[host.\"a\"]\nuser = \"a:\\u0000\"", 2, "[host.\"a\"]: user: its value has the character NUL"),
+        ("[host.\"a\"]\nratee = '1/s'", 2, "[host.\"a\"]: ratee is no setting of a host; perhaps rate"),
     ] {
         let path = file(&directory, text);
         let ran = run(&["-K", &path, "http://127.0.0.1:9/"]);
@@ -96,8 +139,28 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         assert!(ran.stderr.contains(&format!("settings.toml line {line}: ")), "{text}: {ran:?}");
     }
     run(&["-K", "/nowhere.toml", "http://127.0.0.1:9/"]).check_refused(2, "/nowhere.toml");
+    run(&["-K", "-", "http://127.0.0.1:9/"]).check_refused(2, "not read from standard input: name a file");
     let path = file(&directory, "[host.\"a\"]\nproxy = 'ftp://x'");
     run(&["-K", &path, "http://127.0.0.1:9/"]).check_refused(2, "line 2: proxy: a proxy is http://");
+}
+
+/// Each was compared with all before it, and each line counted from the first: the most that are allowed took minutes. The one too
+/// many is refused before the others are looked at, of which this one is invalid.
+#[test]
+fn as_many_hosts_as_are_allowed_are_read_and_one_more_is_refused() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let text = |hosts: usize| {
+        let section =
+            |host: usize| format!("[host.'h{host}.test']\nheader = 'X-Host: {host}'\noauth2-bearer = 'x'\n");
+        (0..hosts).map(section).collect::<String>()
+    };
+    let path = file(&directory, &text(overlapped_proto::limits::HOST_CONFIGS_MAX));
+    let pin = format!("h9999.test:{}:127.0.0.1", server.addr().port());
+    run(&["-s", "-K", &path, "--resolve", &pin, &url(&server, "h9999.test", "/ok")]).check_code(0);
+    assert_eq!(server.seen()[0].header("x-host"), Some("9999"));
+    let more = format!("[host.'*']\n{}", text(overlapped_proto::limits::HOST_CONFIGS_MAX));
+    run(&["-K", &file(&directory, &more), "http://127.0.0.1:9/"])
+        .check_refused(2, "it has 10001 sections of hosts");
 }
 
 #[test]

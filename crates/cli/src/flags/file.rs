@@ -3,17 +3,20 @@
 //! The keys are the long names of the flags. They become arguments before those of the command line, except for flags that
 //! the command line has too: so both are checked by the same declaration.
 
+use std::any::TypeId;
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read as _};
 use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use overlapped_fetch::HostConfig;
+use overlapped_proto::header;
 use overlapped_proto::limits::HOST_CONFIGS_MAX;
 use overlapped_proto::proxy::Proxy;
 use overlapped_proto::redirect;
@@ -35,6 +38,9 @@ const HOST_KEYS: [&str; 6] = ["parallel-max", "rate", "header", "user", "oauth2-
 /// Flags that have no meaning in a file.
 const NOT_HERE: [&str; 2] = ["config", "help"];
 
+/// Keys under which URLs or lists may be looked for.
+const INPUTS: [&str; 4] = ["url", "urls", "input", "inputs"];
+
 /// What a file says.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -53,20 +59,33 @@ impl Settings {
     ///
     /// It cannot be read, is no TOML, or says what cannot be: the message has the line.
     pub(super) fn read(path: &Path, flags: &clap::Command) -> Result<Self, Error> {
+        if path == Path::new("-") {
+            let what = "-K -: settings are not read from standard input: name a file, -K FILE";
+            return Err(Error::Usage(what.to_owned()));
+        }
         let name = escape(&path.display().to_string()).into_owned();
         let (text, mode) = content(path).map_err(|error| Error::reading(path, &error))?;
+        let lines = Lines::of(&text);
         let document = Document::parse(&*text).map_err(|error| {
-            let line = line_of(&text, error.span());
+            let line = lines.of_span(error.span());
             Error::Usage(format!("{name} line {line}: {}", escape(&one_line(error.message()))))
         })?;
-        let mut file = File { text: &text, name, flags, secret: None };
+        let mut file = File { lines, name, flags, section: None, secret: None };
         let (mut words, mut hosts) = (Vec::new(), Vec::new());
         for (key, item) in entries(document.as_table()) {
             match (key.get(), item.as_table_like()) {
                 ("host", Some(sections)) => {
+                    if sections.len() > HOST_CONFIGS_MAX {
+                        let what = format!(
+                            "it has {} sections of hosts; the most is {HOST_CONFIGS_MAX}",
+                            sections.len()
+                        );
+                        return Err(Error::Usage(format!("{}: {what}", file.name)));
+                    }
+                    let mut names = HashSet::new();
                     for (key, item) in entries(sections) {
                         let host = file.host(key, item)?;
-                        if hosts.iter().any(|known: &HostConfig| known.name == host.name) {
+                        if !names.insert(host.name.clone()) {
                             return Err(file.wrong(key, "the host is there twice"));
                         }
                         hosts.push(host);
@@ -78,10 +97,6 @@ impl Settings {
                 }
                 (_, None) => file.flag(key, item, &mut words)?,
             }
-        }
-        if hosts.len() > HOST_CONFIGS_MAX {
-            let what = format!("it has {} sections of hosts; the most is {HOST_CONFIGS_MAX}", hosts.len());
-            return Err(Error::Usage(format!("{}: {what}", file.name)));
         }
         let exposed = file.secret.filter(|_| mode & 0o044 != 0);
         let exposed = exposed.map(|line| {
@@ -129,21 +144,28 @@ impl Settings {
 
 /// A file that is being read.
 struct File<'a> {
-    text: &'a str,
+    lines: Lines,
     name: String,
     flags: &'a clap::Command,
+    /// The name of the host whose section is read.
+    section: Option<String>,
     /// The line of the first secret.
     secret: Option<usize>,
 }
 
 impl File<'_> {
     fn line(&self, key: &Key) -> usize {
-        line_of(self.text, key.span())
+        self.lines.of_span(key.span())
+    }
+
+    /// The place of a key: the file, the line, and the section if it is in one.
+    fn place(&self, key: &Key) -> String {
+        let section = self.section.as_ref().map_or_else(String::new, |name| format!(" {}:", title(name)));
+        format!("{} line {}:{section}", self.name, self.line(key))
     }
 
     fn wrong(&self, key: &Key, what: &str) -> Error {
-        let (line, key) = (self.line(key), shown(key.get()));
-        Error::Usage(format!("{} line {line}: {key}: {what}", self.name))
+        Error::Usage(format!("{} {}: {what}", self.place(key), shown(key.get())))
     }
 
     /// A flag as arguments.
@@ -156,6 +178,9 @@ impl File<'_> {
         let name = key.get();
         let known = |arg: &&clap::Arg| arg.get_long() == Some(name) && !NOT_HERE.contains(&name);
         let Some(arg) = self.flags.get_arguments().find(known) else {
+            if let Some(what) = self.not_here(name) {
+                return Err(self.wrong(key, &what));
+            }
             let names = self.flags.get_arguments().filter(|arg| !arg.is_hide_set());
             let names = names.filter_map(clap::Arg::get_long).filter(|name| !NOT_HERE.contains(name));
             return Err(self.unknown(key, names.chain(["host"]), "no flag of fetch"));
@@ -168,6 +193,7 @@ impl File<'_> {
                 secret.get_or_insert(line);
             }
         };
+        let wants_text = wants_text(arg);
         let takes_value = arg.get_action().takes_values();
         let is_repeated = matches!(arg.get_action(), clap::ArgAction::Append);
         match item.as_value() {
@@ -179,8 +205,9 @@ impl File<'_> {
             Some(_) if !takes_value => return Err(self.wrong(key, "it is true or false")),
             Some(Value::Array(values)) if is_repeated => {
                 for value in values {
-                    let Some(text) = scalar(value) else {
-                        return Err(self.wrong(key, "its elements are texts or numbers"));
+                    let text = match scalar(value, wants_text) {
+                        Ok(text) => text,
+                        Err(what) => return Err(self.wrong(key, &format!("of an element: {what}"))),
                     };
                     note(&text);
                     add(format!("--{name}={text}"));
@@ -188,8 +215,9 @@ impl File<'_> {
             }
             Some(Value::Array(_)) => return Err(self.wrong(key, "it has one value, and no array of them")),
             value => {
-                let Some(text) = value.and_then(scalar) else {
-                    return Err(self.wrong(key, "its value is a text or a number"));
+                let text = match value.map_or(Err(wanted(wants_text)), |value| scalar(value, wants_text)) {
+                    Ok(text) => text,
+                    Err(what) => return Err(self.wrong(key, what)),
                 };
                 note(&text);
                 add(format!("--{name}={text}"));
@@ -202,8 +230,26 @@ impl File<'_> {
         let given = key.get().replace('_', "-");
         let meant = nearest(&given, names);
         let meant = meant.map_or_else(String::new, |name| format!("; perhaps {name} is meant"));
-        let (line, key) = (self.line(key), shown(key.get()));
-        Error::Usage(format!("{} line {line}: {key} is {what}{meant}", self.name))
+        Error::Usage(format!("{} {} is {what}{meant}", self.place(key), shown(key.get())))
+    }
+
+    /// Why a flag that the command line has is none of a file.
+    fn not_here(&self, name: &str) -> Option<String> {
+        let mut letters = name.chars();
+        let letter = letters.next().filter(|_| letters.as_str().is_empty());
+        let arg = self
+            .flags
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(name) || letter.is_some() && arg.get_short() == letter);
+        if INPUTS.contains(&name) {
+            return Some("URLs and lists belong on the command line".to_owned());
+        }
+        let long = arg?.get_long()?;
+        Some(match long {
+            "config" => "it belongs on the command line: one file names no other".to_owned(),
+            "help" => "it belongs on the command line".to_owned(),
+            _ => format!("one letter belongs on the command line; here the long name is written: {long}"),
+        })
     }
 }
 
@@ -214,16 +260,36 @@ impl File<'_> {
             return Err(self.wrong(key, "a host is a section: [host.\"example.org\"]"));
         };
         let mut host = HostConfig { name: self.host_name(key)?, ..HostConfig::default() };
+        self.section = Some(host.name.clone());
+        let read = self.settings_of(&mut host, key, table);
+        self.section = None;
+        read.map(|()| host)
+    }
+
+    /// The settings of the section `of`.
+    fn settings_of(&mut self, host: &mut HostConfig, of: &Key, table: &dyn TableLike) -> Result<(), Error> {
         for (key, item) in entries(table) {
+            if item.is_table() {
+                self.section = None;
+                let name = [of.get().to_owned(), dotted(key, item)].join(".");
+                let what = format!("the name of a host with dots in it is in quotes: {}", title(&name));
+                return Err(self.wrong(key, &what));
+            }
             let texts = self.texts(key, item).unwrap_or_default();
             if texts.iter().any(|text| is_secret(key.get(), text)) {
                 let line = self.line(key);
                 self.secret.get_or_insert(line);
             }
             let wrong = |what: &str| self.wrong(key, what);
+            if texts.iter().any(|text| text.contains('\0')) {
+                return Err(wrong(NUL));
+            }
             let text = || {
                 let text = item.as_str().map(str::to_owned);
-                text.ok_or_else(|| wrong("its value is a text, in quotes"))
+                text.ok_or_else(|| wrong(TEXT))
+            };
+            let sent = |name: &str, value: &str| {
+                header::check(name, value).map_err(|failure| wrong(&failure.message))
             };
             // What is in a file or in a variable is told as it is for the flag of the same name.
             let placed = |error: Error| match error {
@@ -241,11 +307,14 @@ impl File<'_> {
                 }
                 "header" => {
                     let fields = header_fields(&self.texts(key, item)?).map_err(placed)?;
+                    fields.iter().try_for_each(|field| sent(&field.0, &field.1))?;
                     host.headers = fields.into_iter().map(|field| (field.0, field.1)).collect();
                 }
                 "user" => host.user = Some(user_of("user", &text()?).map_err(placed)?),
                 "oauth2-bearer" => {
-                    host.bearer = Some(elsewhere("oauth2-bearer", &text()?).map_err(placed)?);
+                    let token = elsewhere("oauth2-bearer", &text()?).map_err(placed)?;
+                    sent("authorization", &token)?;
+                    host.bearer = Some(token);
                 }
                 "proxy" => {
                     let proxy = elsewhere("proxy", &text()?).map_err(placed)?.trim().to_owned();
@@ -263,14 +332,20 @@ impl File<'_> {
             }
         }
         if host.user.is_some() && host.bearer.is_some() {
-            return Err(self.wrong(key, "user and oauth2-bearer: give one of them"));
+            self.section = None;
+            return Err(self.wrong(of, "user and oauth2-bearer: give one of them"));
         }
-        Ok(host)
+        Ok(())
     }
 
     /// A host as URLs have it.
     fn host_name(&self, key: &Key) -> Result<String, Error> {
         let given = key.get().strip_suffix('.').unwrap_or(key.get());
+        if given.contains('*') {
+            let what = "a section is for one host, and * stands for no others: each host has a section of its own, also those \
+                        below a name";
+            return Err(self.wrong(key, what));
+        }
         let address = given.parse::<Ipv6Addr>().map(|address| format!("[{address}]"));
         let host = Host::parse(&address.unwrap_or_else(|_| given.to_owned()));
         let host = host.map_err(|_| {
@@ -328,18 +403,71 @@ fn entries(table: &dyn TableLike) -> impl Iterator<Item = (&Key, &Item)> {
     table.iter().filter_map(|(name, _)| table.get_key_value(name))
 }
 
-fn scalar(value: &Value) -> Option<String> {
+/// A value that is no text.
+const TEXT: &str = "its value is a text, in quotes";
+
+/// A value with a character that no argument of a command can have.
+const NUL: &str = "its value has the character NUL, which none can have";
+
+fn wanted(wants_text: bool) -> &'static str {
+    if wants_text { TEXT } else { "its value is a text or a number" }
+}
+
+/// True if a flag takes any text, so that a number would be a slip.
+fn wants_text(arg: &clap::Arg) -> bool {
+    let kind = arg.get_value_parser().type_id();
+    [TypeId::of::<String>(), TypeId::of::<OsString>(), TypeId::of::<PathBuf>()]
+        .iter()
+        .any(|text| kind == *text)
+}
+
+/// A value as the command line has it.
+fn scalar(value: &Value, wants_text: bool) -> Result<String, &'static str> {
     match value {
-        Value::String(text) => Some(text.value().clone()),
-        Value::Integer(number) => Some(number.value().to_string()),
-        Value::Float(number) => Some(number.value().to_string()),
-        Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::InlineTable(_) => None,
+        Value::String(text) if text.value().contains('\0') => Err(NUL),
+        Value::String(text) => Ok(text.value().clone()),
+        Value::Integer(number) if !wants_text => Ok(number.value().to_string()),
+        Value::Float(number) if !wants_text && number.value().is_finite() => Ok(number.value().to_string()),
+        Value::Float(_) if !wants_text => Err("its value is a text or a number, and neither nan nor inf"),
+        Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Array(_)
+        | Value::InlineTable(_) => Err(wanted(wants_text)),
     }
 }
 
-fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
-    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
-    1 + before.bytes().filter(|byte| *byte == b'\n').count()
+/// A section of a host as it is written.
+fn title(name: &str) -> String {
+    format!("[host.\"{}\"]", shown(name))
+}
+
+/// The parts of a name that was written without quotes, from the second one on.
+fn dotted(key: &Key, item: &Item) -> String {
+    let mut name = key.get().to_owned();
+    let mut below = item.as_table();
+    while let Some((key, item)) =
+        below.and_then(|table| entries(table).next()).filter(|(_, item)| item.is_table())
+    {
+        name = [&name, key.get()].join(".");
+        below = item.as_table();
+    }
+    name
+}
+
+/// Where the lines of a text begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at + 1).collect())
+    }
+
+    fn of_span(&self, span: Option<Range<usize>>) -> usize {
+        let start = span.map_or(0, |span| span.start);
+        1 + self.0.partition_point(|begins| *begins <= start)
+    }
 }
 
 fn one_line(text: &str) -> String {
