@@ -163,6 +163,43 @@ fn as_many_hosts_as_are_allowed_are_read_and_one_more_is_refused() {
         .check_refused(2, "it has 10001 sections of hosts");
 }
 
+/// A slip in a name has no other effect than that its settings do not count.
+#[test]
+fn a_section_that_no_row_has_used_is_told() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let sections = |names: &[&str]| {
+        file(
+            &directory,
+            &names.iter().map(|name| format!("[host.'{name}']\nrate = '99/s'\n")).collect::<String>(),
+        )
+    };
+    let to_b = format!("/redirect-to?url={}", url(&server, "b.test", "/ok"));
+    let list = format!("@{}", directory.write("urls.txt", url(&server, "a.test.", &to_b)));
+    let told = |names: &[&str], words: &[&str]| {
+        let ran = fetch(
+            &server,
+            &[&["-K", &sections(names), &list, "--resolve", &pin(&server, "a.test.")], words].concat(),
+        );
+        ran.check_code(0);
+        let lines =
+            ran.stderr.lines().filter(|line| line.contains("not needed") && !line.contains("--resolve"));
+        lines.map(str::to_owned).collect::<Vec<_>>().join("\n")
+    };
+    let summary = directory.path("summary.json");
+    let words = ["-o", "/dev/null", "--summary", &summary];
+    assert_eq!(told(&["a.test", "b.test"], &words), "");
+    let one = "overlapped: [host.\"typo.tset\"] was not needed: no request of this run was for this host";
+    assert_eq!(told(&["a.test", "typo.tset"], &words), one);
+    let summary: serde_json::Value = serde_json::from_str(&directory.read("summary.json")).unwrap();
+    assert_eq!(summary["hosts_unmet"], serde_json::json!(["typo.tset"]));
+    let many = told(&["e.test", "d.test", "c.test", "b.test", "f.test"], &words);
+    assert!(
+        many.contains("[host.\"c.test\"], [host.\"d.test\"], [host.\"e.test\"] and 1 more were not needed"),
+        "{many}"
+    );
+    assert_eq!(told(&["typo.tset"], &["-o", "/dev/null", "-s"]), "", "as asked");
+}
+
 #[test]
 fn a_credential_that_others_can_read_is_warned_of() {
     let (server, directory) = (Server::start(), Directory::new());

@@ -1,6 +1,6 @@
 //! The plan: a [`Config`], checked and converted once to the form that the engine uses.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ use crate::net::tls::Trust;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) template: Template,
+    /// The hosts that have settings of their own, and whether there was a request for them.
+    hosts_met: HashMap<Box<str>, AtomicBool>,
     pub(crate) pace: schedule::Pace,
     pub(crate) timeouts: Limits,
     pub(crate) response: Response,
@@ -194,6 +196,11 @@ impl Plan {
         Ok(Self {
             pace: scheduling(&pace, &retry, &request, &config.hosts, (ordered, shards)),
             template: Template::new(&request, &config.hosts)?,
+            hosts_met: config
+                .hosts
+                .iter()
+                .map(|host| (Box::from(&*host.name), AtomicBool::new(false)))
+                .collect(),
             timeouts: Limits::new(&timeouts),
             redirect: redirect::Policy {
                 max: if max_redirects == 0 { None } else { Some(max_redirects) },
@@ -241,6 +248,7 @@ impl Plan {
     /// What separates the connections of a row from others to the same origin. A row that was redirected by a public
     /// address must not use a connection that was opened for a row's own URL: it may lead to an address forbidden to it.
     pub(crate) fn route(&self, job: &Job) -> Route {
+        self.meet(&job.url);
         let is_https = job.url.scheme() == "https";
         let is_insecure = is_https && self.trust.is_insecure(job.url.host_str().unwrap_or_default());
         let is_unnamed = is_https && job.crossed_origin && self.trust.identifies();
@@ -288,6 +296,24 @@ impl Plan {
         };
         let unmet = self.pinned.iter().filter_map(|pin| Some((pin, why(pin)?)));
         unmet.map(|(pin, why)| (format!("{}:{}", pin.given, pin.port), why)).collect()
+    }
+
+    /// Notes that there is a request for this host.
+    fn meet(&self, url: &Url) {
+        let host = url.host_str().filter(|_| !self.hosts_met.is_empty()).unwrap_or_default();
+        let met = self.hosts_met.get(host.strip_suffix('.').unwrap_or(host));
+        // Written once, so that threads do not take the cache line from each other.
+        if let Some(met) = met.filter(|met| !met.load(Ordering::Relaxed)) {
+            met.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The hosts with settings of their own for which there was no request.
+    pub(crate) fn hosts_unmet(&self) -> Vec<String> {
+        let unmet = self.hosts_met.iter().filter(|(_, met)| !met.load(Ordering::Relaxed));
+        let mut unmet: Vec<_> = unmet.map(|(name, _)| name.to_string()).collect();
+        unmet.sort_unstable();
+        unmet
     }
 
     /// Applies the address policy to the addresses of a proxy, which is no target of a redirect.

@@ -63,8 +63,8 @@ impl Future for Run {
             result.map_err(|error| Error::task("the run has ended", &error))??;
             let summary = self.control.tally.summary(&self.control.shared);
             let (body_bytes_peak, insecure_unmet) = (self.control.memory.peak(), self.plan.trust.unmet());
-            let resolve_unmet = self.plan.pins_unmet();
-            Ok(Summary { body_bytes_peak, insecure_unmet, resolve_unmet, ..summary })
+            let (resolve_unmet, hosts_unmet) = (self.plan.pins_unmet(), self.plan.hosts_unmet());
+            Ok(Summary { body_bytes_peak, insecure_unmet, resolve_unmet, hosts_unmet, ..summary })
         })
     }
 }

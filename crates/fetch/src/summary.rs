@@ -100,6 +100,8 @@ pub struct Summary {
     pub insecure_unmet: Vec<String>,
     /// `HOST:PORT` with addresses of their own ([`crate::Network::resolve`]) to which no row has connected, and why.
     pub resolve_unmet: Vec<(String, &'static str)>,
+    /// Names of [`crate::Config::hosts`] for which there was no request, sorted.
+    pub hosts_unmet: Vec<String>,
     /// Redirects that were followed.
     pub redirects: u64,
     /// The hosts with the longest mean time of a request, as in `total_ms` but also of those that failed, slowest first;
@@ -270,6 +272,7 @@ impl Tally {
             spill_failure: shared.spill_failure.get().cloned(),
             insecure_unmet: Vec::new(),
             resolve_unmet: Vec::new(),
+            hosts_unmet: Vec::new(),
             redirects: sum(|gauges| &gauges.redirects),
             slowest_hosts: counts.slowest_hosts(),
             failing_hosts: counts.failing_hosts(),

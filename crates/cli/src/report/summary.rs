@@ -12,6 +12,27 @@ use serde_json::{Value, json};
 use super::figures::{bytes, count, counted, millis, rows_are, span};
 use super::line as progress;
 
+/// The sections of hosts in a file of settings that had no effect, perhaps because of a slip in a name; `None`: all had one.
+pub(crate) fn hosts_unmet(names: &[String]) -> Option<String> {
+    const NAMED: usize = 3;
+    let named: Vec<_> = names.iter().take(NAMED).map(|name| format!("[host.\"{name}\"]")).collect();
+    let named = named.join(", ");
+    match names.len() {
+        0 => None,
+        1 => Some(format!("overlapped: {named} was not needed: no request of this run was for this host")),
+        all => {
+            let more = if all > NAMED {
+                format!(" and {} more", count((all - NAMED) as u64))
+            } else {
+                String::new()
+            };
+            Some(format!(
+                "overlapped: {named}{more} were not needed: no request of this run was for these hosts"
+            ))
+        }
+    }
+}
+
 /// For a person.
 pub(crate) fn text(run: &Summary, held: Option<Held>) -> String {
     let now = &run.progress;
@@ -210,6 +231,7 @@ pub(crate) fn json(run: &Summary, held: Option<Held>) -> String {
         "bad_rows": run.bad_rows.iter().map(|(row, what)| json!({"row": row, "error_message": what})).collect::<Vec<_>>(),
         "insecure_unmet": run.insecure_unmet,
         "resolve_unmet": run.resolve_unmet.iter().map(|(pin, _)| pin).collect::<Vec<_>>(),
+        "hosts_unmet": run.hosts_unmet,
         "total_ms": percentiles(&run.total_ms),
         "first_byte_ms": percentiles(&run.first_byte_ms),
         "connections_new": run.connections_new,

@@ -131,6 +131,14 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     for (pin, why) in &run.resolve_unmet {
         terminal::say(format_args!("overlapped: --resolve {} {why}", escape(pin)));
     }
+    // Rows of an earlier command, and those that are left, may be of them.
+    if let Some(unmet) = summary::hosts_unmet(&run.hosts_unmet)
+        && plan.show.summary
+        && run.finished
+        && earlier.is_none()
+    {
+        terminal::say_wrapped(&unmet);
+    }
     if run.stopped_by == Some(Stop::MaxErrors) {
         let failed = run.progress.rows_done - run.progress.ok;
         terminal::say(format_args!(
