@@ -79,7 +79,7 @@ impl Environment {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &&'static str| {
             let value = variable(name).filter(|value| !value.trim().is_empty())?;
-            Some(Variable { name: *name, value })
+            Some(Variable { name, value })
         };
         let first = |names: &[&'static str]| names.iter().find_map(set);
         Self {

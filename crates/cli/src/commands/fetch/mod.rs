@@ -177,13 +177,12 @@ fn lines_are(count: usize) -> String {
 
 /// Outputs other than standard output are not complete when its reader has gone.
 fn stopped(error: Error, sinks: &Sinks) -> Error {
-    match error {
-        Error::OutputClosed if !sinks.outputs.is_empty() => {
-            let text = "the run was stopped, because the reader of standard output has closed it: what is written is kept";
-            Error::Output(text.to_owned())
-        }
-        other => other,
+    if !matches!(error, Error::OutputClosed) || sinks.outputs.is_empty() {
+        return error;
     }
+    let text =
+        "the run was stopped, because the reader of standard output has closed it: what is written is kept";
+    Error::Output(text.to_owned())
 }
 
 /// The error of a durable run: its results are durable, and it can be resumed when the cause is removed.
