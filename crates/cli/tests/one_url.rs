@@ -469,7 +469,7 @@ fn a_server_may_name_the_file_if_that_is_asked_for() {
         check(&format!("attachment; filename=\"{name}\""), "x.pdf");
     }
     for name in [".bashrc", "..", ".", "/", "a\u{1b}b"] {
-        let (code, files) = named_by_server(&format!("attachment; filename=\"{name}\""), &[], &[]);
+        let (code, files) = named_by_server(format!("attachment; filename=\"{name}\""), &[], &[]);
         let sound = |name: &String| !name.starts_with('.') && !name.contains(char::is_control);
         assert!(
             files.len() == 1 - usize::from(code != Some(0)) && files.iter().all(sound),
