@@ -141,7 +141,8 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
     run(&["-K", "/nowhere.toml", "http://127.0.0.1:9/"]).check_refused(2, "/nowhere.toml");
     run(&["-K", "-", "http://127.0.0.1:9/"]).check_refused(2, "not read from standard input: name a file");
     let path = file(&directory, "[host.\"a\"]\nproxy = 'ftp://x'");
-    run(&["-K", &path, "http://127.0.0.1:9/"]).check_refused(2, "line 2: proxy: a proxy is http://");
+    run(&["-K", &path, "http://127.0.0.1:9/"])
+        .check_refused(2, "line 2: [host.\"a\"]: proxy: a proxy is http://");
 }
 
 /// Each was compared with all before it, and each line counted from the first: the most that are allowed took minutes. The one too
@@ -198,6 +199,17 @@ fn a_section_that_no_row_has_used_is_told() {
         "{many}"
     );
     assert_eq!(told(&["typo.tset"], &["-o", "/dev/null", "-s"]), "", "as asked");
+    let out = directory.path("out.ndjson");
+    assert_eq!(told(&["typo.tset"], &["-o", &out]), one);
+    // Rows that were fetched before may be of this host.
+    let rows = [url(&server, "a.test", "/ok"), url(&server, "a.test", "/status/404")].join("\n");
+    let list = format!("@{}", directory.write("rows.txt", rows));
+    let words = ["-K", &sections(&["typo.tset"]), &list, "-o", &directory.path("again.ndjson")];
+    for (begin, expected) in [(&[][..], true), (&["--retry-failed"], false)] {
+        let ran = fetch(&server, &[&words, begin].concat());
+        ran.check_code(1);
+        assert_eq!(ran.stderr.contains(one), expected, "{ran:?}");
+    }
 }
 
 #[test]

@@ -135,7 +135,7 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     if let Some(unmet) = summary::hosts_unmet(&run.hosts_unmet)
         && plan.show.summary
         && run.finished
-        && earlier.is_none()
+        && earlier.as_ref().is_none_or(|found| found.rows == 0 && found.again.is_empty())
     {
         terminal::say_wrapped(&unmet);
     }
