@@ -394,6 +394,11 @@ fn host_names(hosts: &[HostConfig]) -> Result<(), Error> {
         if parsed.as_ref() != Ok(name) {
             return Err(Error::config(format!("hosts: {name:?} is no host as URLs have it")));
         }
+        if name.contains('*') {
+            return Err(Error::config(format!(
+                "hosts: {name:?}: * stands for no others: each host has settings of its own"
+            )));
+        }
         if !names.insert(name) {
             return Err(Error::config(format!("hosts: {name} is there twice")));
         }

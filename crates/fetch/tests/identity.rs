@@ -369,8 +369,16 @@ fn a_host_has_one_section_and_a_client_has_none() {
         ..config()
     };
     assert!(Bulk::new(with(&["a.test", "127.0.0.1", "[::1]", "xn--bcher-kva.example"])).is_ok());
-    for wrong in [&["A.test"][..], &["a.test:80"], &["a b"], &[""], &["::1"], &["a.test", "b.test", "a.test"]]
-    {
+    for wrong in [
+        &["A.test"][..],
+        &["*.test"],
+        &["*"],
+        &["a.test:80"],
+        &["a b"],
+        &[""],
+        &["::1"],
+        &["a.test", "b.test", "a.test"],
+    ] {
         let error = Bulk::new(with(wrong)).err().unwrap();
         assert!(error.to_string().contains("hosts: "), "{wrong:?}: {error}");
     }
