@@ -96,6 +96,8 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         ("[hosts.\"a\"]", 1, "[host.\"example.org\"]"),
         ("[host.\"a\"]\n\nratee = '1/s'", 3, "perhaps rate is meant"),
         ("[host.\"a\"]\nmax-time = 3", 2, "not for single hosts, unlike parallel-max, rate, header"),
+        ("[host.\"a\"]\nretry = 3", 2, "[host.\"a\"]: retry: it is not"),
+        ("[host.\"a\"]\nmax-time = 3", 2, "for all hosts it stands above the first section"),
         ("[host.\"a:80\"]", 1, "without scheme, port and path"),
         ("[host.\"http://a\"]", 1, "without scheme, port and path"),
         ("[host.\"a\"]\nrate = 'x'", 2, "the unit is required"),

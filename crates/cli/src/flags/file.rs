@@ -326,7 +326,9 @@ impl File<'_> {
                 }
                 name if self.flags.get_arguments().any(|arg| arg.get_long() == Some(name)) => {
                     let known = HOST_KEYS.join(", ");
-                    return Err(wrong(&format!("it is not for single hosts, unlike {known}")));
+                    return Err(wrong(&format!(
+                        "it is not for single hosts, unlike {known}; for all hosts it stands above the first section"
+                    )));
                 }
                 _ => return Err(self.unknown(key, HOST_KEYS.into_iter(), "no setting of a host")),
             }
