@@ -95,7 +95,7 @@ fn where_a_wrong_proxy_comes_from_is_told() {
     run(&["-x", "socks4://127.0.0.1", &url]).check_refused(2, "-x: a proxy is http://");
     let file = directory.write("f.toml", "silent = true\n[host.'a.test']\nproxy = 'socks4://me:canary@x'\n");
     let ran = run(&["-K", &file, &url]);
-    ran.check_refused(2, "f.toml line 3: proxy: a proxy is http://");
+    ran.check_refused(2, "f.toml line 3: [host.\"a.test\"]: proxy: a proxy is http://");
     assert!(!ran.stderr.contains("canary"), "{ran:?}");
 }
 
