@@ -92,18 +92,21 @@ fn no_socket(path: &Path) -> Option<&'static str> {
     }
 }
 
+/// More than the path of a Unix socket has on any system.
+const PATH_BYTES_TRIED: usize = 512;
+
 /// Why nothing can ever connect to a Unix socket at `path`. One that is not there yet may come.
 pub(crate) fn check_unix(path: &Path) -> Result<(), String> {
     let shown = path.display();
     if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(path) {
         let bytes = path.as_os_str().len();
         let fits = |bytes: &usize| std::os::unix::net::SocketAddr::from_pathname("s".repeat(*bytes)).is_ok();
-        return Err(match (0..bytes).rev().find(fits) {
-            Some(most) => format!(
+        return Err(match (0..=bytes.min(PATH_BYTES_TRIED)).rev().find(fits) {
+            Some(most) if most < bytes => format!(
                 "{shown}: the path of a socket has {most} bytes at most on this system, and this one has {bytes}; \
                  a shorter one, such as a relative one, may lead there"
             ),
-            None => format!("{shown}: {error}"),
+            Some(_) | None => format!("{shown}: {error}"),
         });
     }
     no_socket(path).map_or(Ok(()), |what| Err(format!("{shown}: {what}")))
