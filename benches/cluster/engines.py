@@ -1,7 +1,7 @@
 """What an engine costs: two workers of Ray, and two tasks of Spark, beside one process on the same machine with as many requests
 in flight, at a server that takes 200 ms for an answer.
 
-    python3 benches/cluster/engines.py [--testkit target/release/overlapped-testkit] [--program overlapped] [--rows 12800] [--at-once 64]
+    python3 benches/cluster/engines.py [--testkit target/release/overlapped-testkit] [--program overlapped] [--rows 25600] [--at-once 64]
         [--rounds 3] [--record]
 
 It runs in an environment with overlapped, pyarrow, ray[data] and pyspark (`crates/python/check-engines` makes one; for figures,
@@ -32,7 +32,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HOSTS, SHARDS, DELAY_MS = 64, 4, 200
+HOSTS, SHARDS, DELAY_MS = 64, 32, 200
 WAYS = ("process", "ray", "spark")
 
 
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("paths", nargs="*")
     parser.add_argument("--way", choices=WAYS, help="one run: of SHARDS, into RESULTS")
     parser.add_argument("--testkit", type=Path, default=ROOT / "target/release/overlapped-testkit")
-    parser.add_argument("--rows", type=int, default=12_800)
+    parser.add_argument("--rows", type=int, default=25_600)
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--program", nargs="+", default=[sys.executable, "-m", "overlapped"], help="what splits the list")
     parser.add_argument("--rounds", type=int, default=3)
