@@ -15,7 +15,7 @@ use parquet::record::Field;
 use super::archive;
 use super::record::{self, Call};
 use super::{Act, Trip, watch};
-use crate::program::{Directory, Ran, command, finish, records};
+use crate::program::{Directory, Ran, command, finish};
 
 pub(crate) const ROWS: u64 = 24;
 
@@ -460,7 +460,11 @@ pub(crate) fn rows_of_json(text: &[u8], kind: Kind) -> Vec<u64> {
         (doubtful || record["ok"] == true && is_body_of(kind, row, &body)).then_some(row)
     };
     match text.is_empty() || text.ends_with('\n') {
-        true => records(text).into_iter().map(|record| row_of(record).unwrap_or(ROWS)).collect(),
+        // A line that is no JSON was lost with the power.
+        true => text
+            .lines()
+            .map(|line| serde_json::from_str(line).ok().and_then(row_of).unwrap_or(ROWS))
+            .collect(),
         false => vec![ROWS],
     }
 }
