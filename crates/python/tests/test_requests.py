@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import io
 import json
 import pickle
+import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +16,7 @@ from typing import Any
 
 import pytest
 from overlapped import requests
-from serving import Reader, served
+from serving import OK, Reader, served
 
 Url = Callable[[str], str]
 
@@ -325,3 +328,133 @@ def test_an_adapter_with_a_context_of_its_own_did_not_use_it() -> None:
         endpoint, _ = adapter._endpoint(prepared, True, None, None)
         assert endpoint.context is (context if isinstance(adapter, Own) else None)
     assert endpoint.authority == "h.example"
+
+
+LINES = b"line 1\nline 2\nend"
+
+
+class ByHttpClient(requests.adapters.HTTPAdapter):
+    """Sends its requests as those over a SOCKS proxy are."""
+
+    def _exchange(self, *args: Any) -> Any:
+        return self._by_http_client(*args)
+
+
+@pytest.fixture(params=[requests.adapters.HTTPAdapter, ByHttpClient])
+def either(request: pytest.FixtureRequest) -> Iterator[requests.Session]:
+    """A session by way of the client in Rust, and one by way of `http.client`."""
+    with requests.Session() as session:
+        session.mount("http://", request.param())
+        yield session
+
+
+@contextlib.contextmanager
+def compressed() -> Iterator[str]:
+    """A server that answers with lines in gzip."""
+    body = gzip.compress(LINES)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+
+    def serve(client: Reader) -> None:
+        while client.head():
+            client.connection.sendall(head % len(body) + body)
+
+    with served(serve) as server:
+        yield server
+
+
+def test_a_raw_response_decodes_if_it_is_told_to(either: requests.Session) -> None:
+    with compressed() as server:
+
+        def raw() -> Any:
+            return either.get(server, stream=True).raw
+
+        wire, plain = io.BytesIO(), io.BytesIO()
+        shutil.copyfileobj(raw(), wire)
+        response = raw()
+        response.decode_content = True
+        shutil.copyfileobj(response, plain)
+        assert gzip.decompress(wire.getvalue()) == LINES and plain.getvalue() == LINES
+        assert response.tell() == len(wire.getvalue())
+        response = raw()
+        response.decode_content = True
+        assert b"".join(response.stream(4)) == LINES
+        response = raw()
+        response.decode_content = True
+        assert response.read(decode_content=False) == wire.getvalue()
+        assert list(raw()) == [b"line 1\n", b"line 2\n", b"end"]
+
+
+def test_a_raw_response_is_a_file_of_io(either: requests.Session, url: Url) -> None:
+    def answer(client: Reader) -> None:
+        while client.head():
+            client.connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(LINES), LINES))
+
+    with served(answer) as server:
+
+        def raw(auto_close: bool = True) -> Any:
+            response = either.get(server, stream=True).raw
+            response.auto_close = auto_close
+            return response
+
+        assert list(raw()) == [b"line 1\n", b"line 2\n", b"end"]
+        assert io.TextIOWrapper(raw()).read() == LINES.decode()
+        assert list(io.TextIOWrapper(raw(auto_close=False))) == ["line 1\n", "line 2\n", "end"]
+        assert io.BufferedReader(raw()).read() == LINES
+        assert list(io.BufferedReader(raw(auto_close=False))) == [b"line 1\n", b"line 2\n", b"end"]
+        response = raw()
+        assert isinstance(response, io.IOBase) and not response.closed and not response.isclosed()
+        assert (response.readable(), response.writable(), response.seekable()) == (True, False, False)
+        room = bytearray(4)
+        assert (response.readinto(room), bytes(room), response.tell()) == (4, b"line", 4)
+        assert response.readline() == b" 1\n" and response.read1(2) == b"li"
+        assert response.read() == b"ne 2\nend" and response.closed
+        assert response.readinto(room) == 0 and response.read1() == b""
+        with raw() as response:
+            assert response.read(1) == b"l"
+        assert response.closed and response.read() == b""
+        assert raw().data == LINES
+        # What is read of one response is sent to another server.
+        assert sent(either.post(url("/echo"), data=raw()))["body"] == LINES.decode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", requests.exceptions.ChunkedEncodingError),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", requests.exceptions.ChunkedEncodingError),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nno",
+            requests.exceptions.ContentDecodingError,
+        ),
+    ],
+)
+def test_a_body_that_was_cut_was_empty_when_it_was_asked_for_again(
+    answer: bytes, error: type[Exception], either: requests.Session
+) -> None:
+    for server in one_answer(answer):
+        response = either.get(server, stream=True)
+        for _ in range(3):
+            with pytest.raises(error):
+                response.content  # noqa: B018
+        with pytest.raises(error):
+            response.text  # noqa: B018
+        response = either.get(server, stream=True)
+        for _ in range(2):
+            with pytest.raises(error):
+                list(response.iter_content(2))
+        with pytest.raises(error):
+            response.content  # noqa: B018
+
+
+def test_a_location_that_is_not_utf8_led_to_another_place() -> None:
+    targets: list[bytes] = []
+
+    def serve(client: Reader) -> None:
+        while head := client.head():
+            targets.append(head.split()[1])
+            location = b"HTTP/1.1 302 Found\r\nLocation: /e/\xfc?\xe4=%41#x\r\nContent-Length: 0\r\n\r\n"
+            client.connection.sendall(OK if len(targets) % 2 == 0 else location)
+
+    with served(serve) as server:
+        assert requests.get(server).text == "ok"
+        assert targets == [b"/", b"/e/%FC?%E4=A"]

@@ -208,13 +208,12 @@ class ClientResponse(RawResponse):
         self._connection: http.client.HTTPConnection | None = connection
         self._original_response: http.client.HTTPResponse = response
         self._is_closed = False
-        self._count = 0
         self._check_end()
 
     @property
     def closed(self) -> bool:
         """Whether nothing more can be read."""
-        return self._is_closed or (self._connection is None and not self._decoded)
+        return self._is_closed or (self.auto_close and self._connection is None and not self._decoded)
 
     def close(self) -> None:
         """Closes the connection, if the body was not read to its end."""

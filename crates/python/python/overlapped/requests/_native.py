@@ -221,7 +221,7 @@ class NativeResponse(RawResponse):
     @property
     def closed(self) -> bool:
         """Whether nothing more can be read."""
-        return self._is_closed or (self._incoming.is_over() and not self._decoded)
+        return self._is_closed or (self.auto_close and self._incoming.is_over() and not self._decoded)
 
     @property
     def timings(self) -> Timings | None:
@@ -248,6 +248,7 @@ class NativeResponse(RawResponse):
             block = read(amt, aborts.get())
         except RequestFailure as failure:
             raise self.body_error(failure) from failure
+        self._count += len(block)
         if self._over is not None:
             self._check_end()
         return block
@@ -258,9 +259,11 @@ class NativeResponse(RawResponse):
             return b""
         fills = not self.comes_in_pieces(amt)
         try:
-            return bytes(await resolved(self._incoming.read_soon, READ_BYTES if amt is None else amt, fills))
+            block = bytes(await resolved(self._incoming.read_soon, READ_BYTES if amt is None else amt, fills))
         except RequestFailure as failure:
             raise self.body_error(failure) from failure
+        self._count += len(block)
+        return block
 
     def body_error(self, failure: RequestFailure) -> TransportError:
         """The error for a body that does not come whole."""

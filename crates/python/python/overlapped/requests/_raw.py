@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._transport import READ_BYTES, DecodeError
 from .structures import CaseInsensitiveDict
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # A line break within the value of a header, with the blanks that make it one.
 _FOLD = re.compile(r"\r?\n[ \t]+")
@@ -55,11 +59,20 @@ class Head:
         return [value for field, value in self._fields if field.lower() == name] or default
 
 
-class RawResponse:
+class RawResponse(io.IOBase):
     """A response whose body is read as it comes. Its connection is free for other requests after the last byte.
 
-    A subclass has `_read`, `_read_piece`, `closed` and `close`.
+    A subclass has `_read`, `_read_piece`, `closed` and `close`, and counts in `_count` what was taken from the wire.
+
+    Attributes:
+        decode_content: Whether `read` and `stream` remove content codings where they are not told. Lines always have none.
+        auto_close: Whether it is closed after the last byte. Readers of `io` around it, which ask for more, want False.
     """
+
+    decode_content = False
+    auto_close = True
+    _count = 0
+    _body: bytes | None = None
 
     def __init__(self, fields: list[tuple[str, str]], status: int, reason: str, version: int) -> None:
         self._fields = fields
@@ -97,7 +110,7 @@ class RawResponse:
         return self.headers.get(name, default)
 
     def read(self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False) -> bytes:
-        """The next `amt` bytes, or all; by default as they are on the wire."""
+        """The next `amt` bytes, or all; by default as they are on the wire, or as `decode_content` of the response says."""
         decoder = self._decoding(decode_content)
         if decoder is None:
             return self._read(amt)
@@ -110,6 +123,60 @@ class RawResponse:
         taken = bytes(self._decoded[:count])
         del self._decoded[:count]
         return taken
+
+    def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
+        """What comes next, at most `amt` bytes. Empty only at the end."""
+        if amt is None or amt < 0:
+            amt = READ_BYTES
+        decoder = self._decoding(decode_content)
+        if decoder is None:
+            return self._read_piece(amt) if amt else b""
+        while not self._decoded and amt:
+            block = self._read_piece(READ_BYTES)
+            self._decoded += decoder.decode(block, not block)
+            if not block:
+                break
+        taken = bytes(self._decoded[:amt])
+        del self._decoded[:amt]
+        return taken
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Reads as many bytes as fit, fewer at the end."""
+        with memoryview(buffer).cast("B") as view:
+            data = self.read(len(view))
+            view[: len(data)] = data
+        return len(data)
+
+    @property
+    def data(self) -> bytes:
+        """The whole body, kept."""
+        if self._body is None:
+            self._body = self.read()
+        return self._body
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The lines, decoded."""
+        before = bytearray()
+        for block in self.stream(decode_content=True):
+            *lines, rest = block.split(b"\n")
+            for line in lines:
+                yield bytes(before) + line + b"\n"
+                before.clear()
+            before += rest
+        if before:
+            yield bytes(before)
+
+    def tell(self) -> int:
+        """How many bytes were taken from the wire."""
+        return self._count
+
+    def isclosed(self) -> bool:
+        """Whether nothing more can be read."""
+        return self.closed
+
+    def info(self) -> HeaderDict:
+        """The headers."""
+        return self.headers
 
     def stream(self, amt: int | None = READ_BYTES, decode_content: bool | None = None) -> Iterator[bytes]:
         """The body in blocks of `amt` bytes; without `amt`, or if its length is not known, as they come."""
@@ -151,7 +218,7 @@ class RawResponse:
         self.close()
 
     def _decoding(self, decode_content: bool | None) -> _Decoder | None:
-        if not decode_content:
+        if not (self.decode_content if decode_content is None else decode_content):
             return None
         if self._decoder is None and (codings := self._codings()):
             self._decoder = _Decoder(codings, self.close)

@@ -20,6 +20,7 @@ from .exceptions import (
     ContentDecodingError,
     HTTPError,
     JSONDecodeError,
+    RequestException,
     SSLError,
     StreamConsumedError,
 )
@@ -57,6 +58,9 @@ class Response:
         "elapsed",
         "request",
     ]
+
+    # The class and the message of the error with which its body has ended.
+    _failure: tuple[type[Exception], str] | None = None
 
     def __init__(self) -> None:
         self._content: Any = False
@@ -183,7 +187,7 @@ class Response:
 
         def generate() -> Iterator[bytes]:
             if hasattr(self.raw, "stream"):
-                with body_errors():
+                with self._body_errors():
                     yield from self.raw.stream(chunk_size, decode_content=True)
             else:
                 while block := self.raw.read(chunk_size):
@@ -221,12 +225,25 @@ class Response:
             if self.status_code == 0 or self.raw is None:
                 self._content = None
             elif isinstance(self.raw, RawResponse) and not self._content_consumed:
-                with body_errors():
+                with self._body_errors():
                     self._content = self.raw.read(decode_content=True)
             else:
                 self._content = b"".join(self.iter_content(CONTENT_CHUNK_SIZE)) or b""
         self._content_consumed = True
         return self._content
+
+    @contextlib.contextmanager
+    def _body_errors(self) -> Iterator[None]:
+        """As `body_errors`; a body that was not whole once is not whole when it is asked for again."""
+        if self._failure is not None:
+            kind, message = self._failure
+            raise kind(message)
+        try:
+            with body_errors():
+                yield
+        except RequestException as error:
+            self._failure = (type(error), str(error))
+            raise
 
     @property
     def text(self) -> str:

@@ -99,7 +99,12 @@ class SessionRedirectMixin:
             return None
         location = resp.headers["location"]
         # The bytes of a header are read as ISO 8859-1, and are UTF-8 in practice.
-        return location.encode("latin1").decode("utf8", "replace")  # type: ignore[no-any-return]
+        location = location.encode("latin1")
+        try:
+            return location.decode("utf8")  # type: ignore[no-any-return]
+        except UnicodeDecodeError:
+            # Bytes of another charset are asked for as they are.
+            return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in location)
 
     def should_strip_auth(self, old_url: str, new_url: str) -> bool:
         """Whether a redirect leads to another host, which must not get the credentials of this one."""
