@@ -18,6 +18,13 @@ class Reader:
         self.connection = connection
         self._unread = b""
 
+    def exactly(self, count: int) -> bytes:
+        """The next `count` bytes, fewer if the client has closed the connection."""
+        while len(self._unread) < count and (block := self.connection.recv(65536)):
+            self._unread += block
+        taken, self._unread = self._unread[:count], self._unread[count:]
+        return taken
+
     def until(self, end: bytes) -> bytes:
         """The bytes up to and with `end`; none if the client has closed the connection."""
         while end not in self._unread:

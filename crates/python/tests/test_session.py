@@ -7,6 +7,7 @@ import io
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import overlapped
 import pytest
@@ -142,6 +143,52 @@ async def test_what_may_block_is_done_in_threads(url: Url) -> None:
     with served(lambda reader: reader.connection.sendall(OK) if reader.head() else None) as proxy:
         async with overlapped.AsyncSession() as session:
             assert (await session.get("http://h.invalid/", proxies={"http": proxy})).text == "ok"
+
+
+def challenge(algorithm: str, requests_seen: list[tuple[str, bytes]]) -> Callable[[Reader], None]:
+    """A server that asks for digest authentication; it notes whether a request had some, and its body."""
+
+    def serve(client: Reader) -> None:
+        while head := client.head().decode().lower():
+            length = int(head.partition("content-length: ")[2].partition("\r")[0] or 0)
+            body = client.exactly(length)
+            authorization = head.partition("\r\nauthorization: ")[2].partition("\r")[0]
+            requests_seen.append((authorization.partition(" ")[0], body))
+            field = f'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth", algorithm={algorithm}'
+            unauthorized = f"HTTP/1.1 401 Unauthorized\r\n{field}\r\nContent-Length: 2\r\n\r\nno".encode()
+            client.connection.sendall(OK if authorization else unauthorized)
+
+    return serve
+
+
+async def test_digest_authentication_is_that_of_a_request_not_of_a_thread() -> None:
+    seen: list[tuple[str, bytes]] = []
+    with served(challenge("MD5", seen)) as server:
+        async with overlapped.AsyncSession() as session:
+            auth = requests.auth.HTTPDigestAuth("u", "p")
+            # More than there are threads, one after the other and at once.
+            for _ in range(3):
+                assert (await session.get(server, auth=auth)).status_code == 200
+            answers = await asyncio.gather(*(session.get(server, auth=auth) for _ in range(40)))
+            assert {answer.status_code for answer in answers} == {200}
+            seen.clear()
+            body = io.BytesIO(b"not this, this")
+            body.seek(10)
+            assert (await session.put(server, data=body, auth=auth)).status_code == 200
+            assert seen == [("", b"this"), ("digest", b"this")]
+        with requests.Session() as blocking, ThreadPoolExecutor(1) as thread:
+            for _ in range(3):
+                prepared = blocking.prepare_request(requests.Request("GET", server, auth=auth))
+                assert thread.submit(blocking.send, prepared).result().status_code == 200
+
+
+async def test_a_challenge_that_cannot_be_answered_is_a_401() -> None:
+    with served(challenge("SHA3", [])) as server:
+        auth = requests.auth.HTTPDigestAuth("u", "p")
+        assert requests.get(server, auth=auth).status_code == 401
+        async with overlapped.AsyncSession(timeout=10, headers={"X-One": "1"}) as session:
+            assert session.timeout == 10 and session.headers["x-one"] == "1" and "User-Agent" in session.headers
+            assert (await session.get(server, auth=auth)).text == "no"
 
 
 async def test_a_read_that_is_cancelled_closes_its_connection() -> None:

@@ -21,7 +21,7 @@ from .requests import _native, _plain, _transport
 from .requests.adapters import HTTPAdapter, public_error
 from .requests.cookies import extract_cookies_to_jar
 from .requests.exceptions import ChunkedEncodingError, ContentDecodingError
-from .requests._response import Response, body_errors
+from .requests._response import Response
 from .requests.sessions import Trail
 
 _END = object()
@@ -55,14 +55,25 @@ class AsyncSession:
         retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
             allows that. `Retry-After` is obeyed.
         http2: Whether servers over TLS may choose HTTP/2.
+        timeout: The setting `timeout`.
+        headers: What the setting `headers` has beside the header fields of every session.
     """
 
     def __init__(
-        self, *, limit: int = 256, max_per_host: int | None = None, retries: int = 0, http2: bool = False
+        self,
+        *,
+        limit: int = 256,
+        max_per_host: int | None = None,
+        retries: int = 0,
+        http2: bool = False,
+        timeout: Any = None,
+        headers: Any = None,
     ) -> None:
         if limit < 1 or (max_per_host is not None and max_per_host < 1):
             raise ValueError("limit and max_per_host must be at least 1")
         self.__dict__["_session"] = requests.Session(retries=retries, http2=http2)
+        self._session.timeout = timeout
+        self._session.headers.update(headers or {})
         self.__dict__["_executor"] = None
         self.__dict__["_limits"] = (limit, max_per_host)
         self.__dict__["_loops"] = WeakKeyDictionary()
@@ -328,7 +339,7 @@ class AsyncStream:
             return
         decoder = raw._decoding(True)
         while True:
-            with body_errors():
+            with self._response._body_errors():
                 block = await raw.read_soon(chunk_size)
                 pieces = list(raw.pieces(block, chunk_size, decoder))
             for piece in pieces:

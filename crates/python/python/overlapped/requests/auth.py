@@ -89,6 +89,7 @@ class HTTPDigestAuth(AuthBase):
             self._thread_local.chal = {}
             self._thread_local.pos = None
             self._thread_local.num_401_calls = None
+            self._thread_local.hooks = None
 
     def build_digest_header(self, method: str, url: str) -> str | None:
         """The value of `Authorization` for a request, or None if the challenge cannot be answered."""
@@ -143,13 +144,23 @@ class HTTPDigestAuth(AuthBase):
 
     def handle_401(self, r: Any, **kwargs: Any) -> Any:
         """Answers a challenge once, by sending the request again."""
+        self.init_per_thread_state()
         state = self._thread_local
+        hooks = getattr(r.request, "hooks", None)
+        if getattr(state, "hooks", None) is not hooks:
+            # The request was prepared in another thread, or something else was prepared in this one since.
+            position = getattr(r.request, "_body_position", None)
+            state.pos = position if isinstance(position, int) else None
+            state.num_401_calls = 1
+            state.hooks = hooks
         if not 400 <= r.status_code < 500:
             state.num_401_calls = 1
             return r
         if state.pos is not None:
             # The body has been sent: it is sent again from where it began.
-            r.request.body.seek(state.pos)
+            seek = getattr(r.request.body, "seek", None)
+            if seek is not None:
+                seek(state.pos)
         challenge = r.headers.get("www-authenticate", "")
         if "digest" not in challenge.lower() or state.num_401_calls >= 2:
             state.num_401_calls = 1
@@ -162,7 +173,7 @@ class HTTPDigestAuth(AuthBase):
         request = r.request.copy()
         extract_cookies_to_jar(request._cookies, r.request, r.raw)
         request.prepare_cookies(request._cookies)
-        request.headers["Authorization"] = self.build_digest_header(request.method, request.url)
+        self._authorize(request)
         answer = r.connection.send(request, **kwargs)
         answer.history.append(r)
         answer.request = request
@@ -172,7 +183,7 @@ class HTTPDigestAuth(AuthBase):
         self.init_per_thread_state()
         state = self._thread_local
         if state.last_nonce:
-            r.headers["Authorization"] = self.build_digest_header(r.method, r.url)
+            self._authorize(r)
         try:
             state.pos = r.body.tell()
         except AttributeError:
@@ -180,7 +191,14 @@ class HTTPDigestAuth(AuthBase):
         r.register_hook("response", self.handle_401)
         r.register_hook("response", self.handle_redirect)
         state.num_401_calls = 1
+        state.hooks = getattr(r, "hooks", None)
         return r
+
+    def _authorize(self, request: Any) -> None:
+        """Sets the header, if the challenge can be answered."""
+        header = self.build_digest_header(request.method, request.url)
+        if header:
+            request.headers["Authorization"] = header
 
     def __eq__(self, other: object) -> bool:
         own = (self.username, self.password)
