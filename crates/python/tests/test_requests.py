@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib
 import io
 import json
 import pickle
 import shutil
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -458,3 +461,29 @@ def test_a_location_that_is_not_utf8_led_to_another_place() -> None:
     with served(serve) as server:
         assert requests.get(server).text == "ok"
         assert targets == [b"/", b"/e/%FC?%E4=A"]
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("__version__", "__version__ __title__ __build__"),
+        ("exceptions", "BaseHTTPError"),
+        ("models", "HTTPError ConnectionError InvalidURL MissingSchema ChunkedEncodingError CaseInsensitiveDict HTTPBasicAuth"),
+        ("compat", "json chardet"),
+        ("utils", "urlparse parse_url"),
+        ("adapters", "PoolManager DEFAULT_POOL_TIMEOUT RetryError"),
+        ("cookies", "Cookie CookieJar"),
+    ],
+)
+def test_names_that_code_imports_were_missing(module: str, names: str) -> None:
+    for place in ("overlapped.requests", "requests"):
+        found = importlib.import_module(f"{place}.{module}")
+        assert [name for name in names.split() if not hasattr(found, name)] == []
+    assert isinstance(requests.__version__, str)
+
+
+def test_names_of_other_packages_are_not_imported_unless_asked_for() -> None:
+    modules = "{'urllib3', 'chardet', 'charset_normalizer'}"
+    code = f"import sys, overlapped.requests; print(*sorted({modules} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr

@@ -12,7 +12,6 @@ may share, `verify=False` that the environment does not override, and an `Author
 
 from __future__ import annotations
 
-from .._overlapped import __version__
 from . import (
     adapters,
     auth,
@@ -28,6 +27,7 @@ from . import (
     structures,
     utils,
 )
+from .__version__ import __build__, __version__
 from .api import delete, get, head, options, patch, post, put, request
 from .exceptions import (
     ConnectionError,
@@ -45,9 +45,6 @@ from .models import PreparedRequest, Request, Response
 from .sessions import Session, session
 from .status_codes import codes
 
-# The version of requests whose interface this is, 2.34.2, in the form in which extensions of requests look for it.
-__build__ = 0x023402
-
 __all__ = [
     "ConnectTimeout",
     "ConnectionError",
@@ -63,6 +60,7 @@ __all__ = [
     "Timeout",
     "TooManyRedirects",
     "URLRequired",
+    "__build__",
     "__version__",
     "adapters",
     "auth",

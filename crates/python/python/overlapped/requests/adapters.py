@@ -23,6 +23,7 @@ from .exceptions import (
     ProxyError,
     ReadTimeout,
     RequestException,
+    RetryError,
     SSLError,
 )
 from .models import Response
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 DEFAULT_POOLSIZE = 10
 DEFAULT_RETRIES = 0
 DEFAULT_POOLBLOCK = False
+DEFAULT_POOL_TIMEOUT = None
 
 
 class BaseAdapter:
@@ -415,16 +417,25 @@ def _client_cert(cert: Any) -> tuple[str, str | None] | None:
     return file, key
 
 
-__all__ = ["DEFAULT_POOLBLOCK", "DEFAULT_POOLSIZE", "DEFAULT_RETRIES", "BaseAdapter", "HTTPAdapter"]
+__all__ = [
+    "DEFAULT_POOLBLOCK",
+    "DEFAULT_POOLSIZE",
+    "DEFAULT_POOL_TIMEOUT",
+    "DEFAULT_RETRIES",
+    "BaseAdapter",
+    "HTTPAdapter",
+    "RetryError",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Classes of urllib3 that code written for requests takes from here, if it is installed."""
-    if name in ("MaxRetryError", "Retry", "ResponseError"):
+    if name in ("MaxRetryError", "PoolManager", "ResponseError", "Retry"):
         try:
-            from urllib3 import exceptions, util
+            from urllib3 import PoolManager, exceptions, util
         except ImportError:
             pass
         else:
-            return util.Retry if name == "Retry" else getattr(exceptions, name)
+            others = {"PoolManager": PoolManager, "Retry": util.Retry}
+            return others.get(name) or getattr(exceptions, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

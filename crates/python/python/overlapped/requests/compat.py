@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.cookiejar as cookielib
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, MutableMapping
 from http.cookies import Morsel
 from io import StringIO
 from json import JSONDecodeError
+from typing import Any
 from urllib.parse import (
     quote,
     quote_plus,
@@ -50,6 +52,7 @@ __all__ = [
     "getproxies_environment",
     "has_simplejson",
     "integer_types",
+    "json",
     "is_py2",
     "is_py3",
     "is_urllib3_1",
@@ -69,3 +72,12 @@ __all__ = [
     "urlsplit",
     "urlunparse",
 ]
+
+
+def __getattr__(name: builtin_str) -> Any:
+    """What recognises charsets, or None; not imported before it is asked for."""
+    if name == "chardet":
+        from . import packages
+
+        return getattr(packages, name, None)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

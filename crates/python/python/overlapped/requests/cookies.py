@@ -8,6 +8,8 @@ import http.cookiejar as cookielib
 import time
 from collections.abc import Iterator, MutableMapping
 from email.message import Message
+from http.cookiejar import Cookie as Cookie
+from http.cookiejar import CookieJar as CookieJar
 from http.cookies import Morsel
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit

@@ -10,6 +10,10 @@ class HTTPErrorBase(Exception):
     """The ancestor of errors of the transport."""
 
 
+#: Its name in requests.
+BaseHTTPError = HTTPErrorBase
+
+
 class RequestException(IOError):
     """A request failed. `request` and `response` are what it had, or None."""
 

@@ -6,7 +6,19 @@ from urllib.parse import urlencode
 
 from ._prepare import PreparedRequest, Request, RequestEncodingMixin, RequestHooksMixin
 from ._response import CONTENT_CHUNK_SIZE, ITER_CHUNK_SIZE, REDIRECT_STATI, Response
+from .auth import HTTPBasicAuth
 from .cookies import RequestsCookieJar
+from .exceptions import (
+    ChunkedEncodingError,
+    ConnectionError,
+    ContentDecodingError,
+    HTTPError,
+    InvalidJSONError,
+    InvalidURL,
+    MissingSchema,
+    StreamConsumedError,
+)
+from .structures import CaseInsensitiveDict
 
 DEFAULT_REDIRECT_LIMIT = 30
 
@@ -15,11 +27,21 @@ __all__ = [
     "DEFAULT_REDIRECT_LIMIT",
     "ITER_CHUNK_SIZE",
     "REDIRECT_STATI",
+    "CaseInsensitiveDict",
+    "ChunkedEncodingError",
+    "ConnectionError",
+    "ContentDecodingError",
+    "HTTPBasicAuth",
+    "HTTPError",
+    "InvalidJSONError",
+    "InvalidURL",
+    "MissingSchema",
     "PreparedRequest",
     "Request",
     "RequestEncodingMixin",
     "RequestHooksMixin",
     "RequestsCookieJar",
     "Response",
+    "StreamConsumedError",
     "urlencode",
 ]

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import urlparse as urlparse
 from urllib.request import getproxies, parse_http_list, proxy_bypass
 
 from .._overlapped import __version__
@@ -595,3 +596,13 @@ def add_dict_to_cookiejar(cj: Any, cookie_dict: Any) -> Any:
     return cookiejar_from_dict(cookie_dict, cj)
 
 
+
+
+def __getattr__(name: str) -> Any:
+    """A function of urllib3 that code written for requests takes from here, if it is installed."""
+    if name == "parse_url":
+        with contextlib.suppress(ImportError):
+            from urllib3.util import parse_url
+
+            return parse_url
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
