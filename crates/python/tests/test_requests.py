@@ -487,3 +487,47 @@ def test_names_of_other_packages_are_not_imported_unless_asked_for() -> None:
     code = f"import sys, overlapped.requests; print(*sorted({modules} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
+def test_what_cannot_be_sent_as_it_is_said_is_refused() -> None:
+    for server, heads in recorded(OK):
+        with requests.Session() as session:
+            prepared = requests.Request("POST", server, data="abc").prepare()
+            prepared.headers["Content-Length"] = "2"
+            with pytest.raises(requests.exceptions.InvalidHeader):
+                session.send(prepared)
+            with pytest.raises(ValueError, match="CONNECT"):
+                session.request("CONNECT", server)
+        assert heads == []
+
+
+def test_hooks_of_an_adapter_are_called_that_the_guide_names() -> None:
+    called: list[str] = []
+
+    class Hooked(requests.adapters.HTTPAdapter):
+        def cert_verify(self, *args: Any) -> None:
+            called.append("cert_verify")
+
+        def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> None:
+            called.append("get_connection_with_tls_context")
+
+        def request_url(self, *args: Any) -> str:
+            called.append("request_url")
+            return super().request_url(*args)
+
+        def add_headers(self, *args: Any, **kwargs: Any) -> None:
+            called.append("add_headers")
+
+        def proxy_headers(self, proxy: str) -> dict[str, str]:
+            called.append("proxy_headers")
+            return super().proxy_headers(proxy)
+
+        def build_response(self, *args: Any) -> requests.Response:
+            called.append("build_response")
+            return super().build_response(*args)
+
+    for server in one_answer(OK):
+        with requests.Session() as session:
+            session.mount("http://", Hooked())
+            assert session.get("http://h.invalid/", proxies={"http": server}).text == "ok"
+    assert called == ["proxy_headers", "request_url", "add_headers", "build_response"]
