@@ -267,11 +267,15 @@ impl Coding {
         match self {
             Self::Gzip(inflate) => step_zlib(inflate, source, output),
             Self::Deflate(inflate) => {
-                let Some(first) = source.first() else {
-                    return Ok(Step { read: 0, written: 0, ended: false });
+                let inflate = match inflate {
+                    // All of the body may have been taken while its last bytes still wait for room.
+                    Some(inflate) => inflate,
+                    none => match source.first() {
+                        Some(first) => none.insert(Decompress::new(first & 0x0f == 8 && first >> 4 <= 7)),
+                        None => return Ok(Step { read: 0, written: 0, ended: false }),
+                    },
                 };
-                let framed = first & 0x0f == 8 && first >> 4 <= 7;
-                step_zlib(inflate.get_or_insert_with(|| Decompress::new(framed)), source, output)
+                step_zlib(inflate, source, output)
             }
             Self::Brotli(state) => step_brotli(state, source, output),
             Self::Zstd(decoder) => step_zstd(decoder, source, output),
