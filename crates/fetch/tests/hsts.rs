@@ -60,7 +60,7 @@ fn rows_behind_the_policy_go_over_https() {
         if batches.len() == 1 {
             assert!(seen.wait_for_requests(2, Duration::from_secs(60)));
         }
-        batches.pop().unwrap_or_default()
+        Ok(batches.pop().unwrap_or_default())
     }));
     let fetched = run(Bulk::new(config(&server)).unwrap().input(input));
     fetched.assert_complete(4);

@@ -23,7 +23,7 @@ fn answer(body: &'static str) -> Script {
 fn fetch_each_after(config: Config, server: &Server, paths: &[&str], next: impl Fn(usize)) -> Fetched {
     let (give, given) = std::sync::mpsc::channel();
     let (sink, collected) = sink::collect();
-    let rows = Input::Batches(Box::new(move |_| given.recv().ok().into_iter().collect()));
+    let rows = Input::Batches(Box::new(move |_| Ok(given.recv().ok().into_iter().collect())));
     let run = Bulk::new(config).unwrap().input(rows).sink(sink).start().unwrap();
     let control = run.control();
     for (row, path) in paths.iter().enumerate() {

@@ -30,6 +30,8 @@ struct State {
     rows: VecDeque<Row>,
     /// No row will follow.
     complete: bool,
+    /// The list could not be read to its end, so the run must not end as a complete one.
+    broken: bool,
     records: VecDeque<Record>,
     /// The consumer is gone.
     closed: bool,
@@ -101,6 +103,12 @@ impl Exchange {
         self.rows.notify_one();
     }
 
+    /// Ends the list before its end, because it cannot be read on.
+    pub(crate) fn break_off(&self) {
+        self.lock().broken = true;
+        self.complete();
+    }
+
     /// Ends both directions, for a consumer that goes away.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
@@ -117,12 +125,19 @@ impl Exchange {
 
     /// The rows that are there, for the engine.
     ///
+    /// # Errors
+    ///
+    /// There are none, and the list cannot be read on.
+    ///
     /// # Blocking
     ///
     /// Until there is one, or the list has ended.
-    pub(crate) fn batch(&self, most: usize) -> Vec<Row> {
+    pub(crate) fn batch(&self, most: usize) -> io::Result<Vec<Row>> {
         let none = |state: &mut State| state.rows.is_empty() && !state.complete;
         let mut state = self.rows.wait_while(self.lock(), none).unwrap_or_else(PoisonError::into_inner);
+        if state.rows.is_empty() && state.broken {
+            return Err(io::Error::other("it ended with an exception"));
+        }
         let count = state.rows.len().min(most);
         let batch = state.rows.drain(..count).collect();
         let low = state.rows.len() < limits::ROWS_LOW && !state.complete;
@@ -133,7 +148,7 @@ impl Exchange {
             self.room.notify_all();
         }
         waiters.into_iter().for_each(Waiter::wake);
-        batch
+        Ok(batch)
     }
 
     /// What there is for the consumer now. `wants_rows`: it has rows to give. After [`News::Roused`] it polls the run.

@@ -18,6 +18,9 @@ pub(crate) fn exception(error: &Error) -> PyErr {
         ErrorClass::Input | ErrorClass::Output | ErrorClass::OutputClosed | ErrorClass::Resource => {
             system_error(error, text)
         }
+        ErrorClass::State if text.starts_with(&format!("process {} uses", std::process::id())) => {
+            PyRuntimeError::new_err(format!("{text}, which is this one: close() ends its earlier run"))
+        }
         ErrorClass::State | ErrorClass::Journal | ErrorClass::Sum | ErrorClass::Internal => {
             PyRuntimeError::new_err(text)
         }

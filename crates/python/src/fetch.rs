@@ -10,14 +10,19 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use arrow_schema::ArrowError;
-use overlapped_fetch::durable::{Begin, Durable, Output};
+use overlapped_fetch::durable::{Begin, Durable, Output, discard_rest, holds_no_run, recorded};
 use overlapped_fetch::record::Timing;
 use overlapped_fetch::sink::{Existing, Format, FormatOptions};
-use overlapped_fetch::{Bulk, Control, Error, Input, Run, Sink, Summary, raise_open_files_limit};
+use overlapped_fetch::{
+    Bulk, Control, Error, Input, InputOptions, Run, Sink, Summary, raise_open_files_limit, survey,
+};
 use overlapped_proto::sanitize::redact;
-use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopAsyncIteration, PyValueError};
+use pyo3::exceptions::{
+    PyBaseException, PyFileExistsError, PyRuntimeError, PyStopAsyncIteration, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt as _;
 use pyo3::types::{PyCapsule, PyDict, PyList};
@@ -37,6 +42,8 @@ pub(crate) struct Fetch {
     exchange: Arc<Exchange>,
     waker: Waker,
     control: Control,
+    /// Rows that an earlier run has done, which has left nothing to do.
+    complete: Option<u64>,
     /// It has an output beside its records.
     is_written: bool,
     state: Mutex<State>,
@@ -79,8 +86,16 @@ enum Step {
     End,
 }
 
+/// What tells the number of rows of a list before it is read.
+enum Listed<'a> {
+    Rows(u64),
+    File(&'a Path),
+    /// Nothing: it can be read once only.
+    Once,
+}
+
 /// Where results are written.
-#[derive(FromPyObject)]
+#[derive(Default, FromPyObject)]
 #[pyo3(from_item_all)]
 struct Written {
     out: Option<PathBuf>,
@@ -109,9 +124,20 @@ impl Fetch {
             config.response.raw_head = needs.raw_head;
             config.response.sent = needs.sent;
         }
+        let listed = match (&list, &path) {
+            (Some(list), _) => Listed::Rows(list.bind(py).len() as u64),
+            (None, Some(path)) => Listed::File(path),
+            (None, None) => Listed::Once,
+        };
+        let complete = py.detach(|| complete(&written, format, listed))?;
+        let (list, written) = match complete {
+            Some(_) => (None, Written::default()),
+            None => (list, written),
+        };
         let exchange = Arc::new(Exchange::default());
         let source = Arc::clone(&exchange);
         let input = match path {
+            _ if complete.is_some() => Input::Urls(Box::new(std::iter::empty())),
             Some(path) => Input::File(path),
             None => Input::Batches(Box::new(move |most| source.batch(most))),
         };
@@ -141,7 +167,16 @@ impl Fetch {
         let waker = Waker::from(Arc::clone(&exchange));
         waker.wake_by_ref();
         let process = std::process::id();
-        Ok(Self { exchange, waker, control, is_written, state: Mutex::new(state), bad_list, process })
+        Ok(Self {
+            exchange,
+            waker,
+            control,
+            complete,
+            is_written,
+            state: Mutex::new(state),
+            bad_list,
+            process,
+        })
     }
 
     fn __iter__(this: Py<Self>) -> Py<Self> {
@@ -268,9 +303,11 @@ impl Fetch {
         dict.set_item("bytes", progress.bytes)?;
         dict.set_item("wire_bytes", progress.wire_bytes)?;
         dict.set_item("elapsed", progress.elapsed.as_secs_f64())?;
-        dict.set_item("rows_earlier", progress.rows_earlier)?;
+        dict.set_item("rows_earlier", self.complete.unwrap_or(progress.rows_earlier))?;
         let over = state.summary.as_ref();
-        dict.set_item("finished", over.map(|summary| summary.finished))?;
+        // None while it runs; a run that has failed or was closed has no summary.
+        let ended = state.run.is_none().then_some(false);
+        dict.set_item("finished", over.map(|summary| summary.finished).or(ended))?;
         dict.set_item("by_status", over.map(|summary| summary.by_status.clone()).unwrap_or_default())?;
         dict.set_item("by_error", over.map(|summary| summary.by_error.clone()).unwrap_or_default())?;
         dict.set_item("retries", over.map(|summary| summary.retries))?;
@@ -307,10 +344,13 @@ impl Feeder {
     /// Ends the list. `error`: it could not be read to its end; raised when the rows before it are done.
     #[pyo3(signature = (error=None))]
     fn complete(&self, py: Python<'_>, error: Option<Bound<'_, PyAny>>) {
-        if let Some(error) = error {
-            *lock(py, &self.failure) = Some(PyErr::from_value(error));
+        match error {
+            Some(error) => {
+                *lock(py, &self.failure) = Some(PyErr::from_value(error));
+                self.exchange.break_off();
+            }
+            None => self.exchange.complete(),
         }
-        self.exchange.complete();
     }
 }
 
@@ -321,6 +361,19 @@ fn lock<'a, T>(py: Python<'_>, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
 impl Fetch {
     fn lock(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         lock(py, &self.state)
+    }
+
+    /// Waits until a run that was aborted has written its outputs, for [`limits::DROP_WAITS`] at the most.
+    fn await_end(&self, mut run: Run) {
+        let until = Instant::now() + limits::DROP_WAITS;
+        while Pin::new(&mut run).poll(&mut Context::from_waker(&self.waker)).is_pending() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.exchange.wait(false, left);
+            self.exchange.look(false);
+        }
     }
 
     fn check_process(&self) -> PyResult<()> {
@@ -453,9 +506,11 @@ impl State {
         exchange.push(rows);
         if is_over {
             self.list = None;
-            if failed.is_some() {
-                *lock(py, bad_list) = failed;
-            }
+        }
+        if failed.is_some() {
+            *lock(py, bad_list) = failed;
+            exchange.break_off();
+        } else if is_over {
             exchange.complete();
         }
     }
@@ -469,10 +524,9 @@ impl State {
     }
 
     fn end(&mut self, py: Python<'_>, bad_list: &Mutex<Option<PyErr>>) -> PyResult<Step> {
-        match self.failure.take().or_else(|| lock(py, bad_list).take()) {
-            Some(error) => Err(error),
-            None => Ok(Step::End),
-        }
+        // The exception that the list ended with says more than the engine's error about that.
+        let (bad_list, failure) = (lock(py, bad_list).take(), self.failure.take());
+        bad_list.or(failure).map_or(Ok(Step::End), Err)
     }
 }
 
@@ -481,6 +535,11 @@ impl Drop for Fetch {
         if self.process == std::process::id() {
             self.control.abort();
             self.exchange.close();
+            let run = self.state.get_mut().ok().and_then(|state| state.run.take());
+            if let Some(run) = run.filter(|_| self.is_written) {
+                // So that the next line of the program can go on with the run, whose state it would find locked.
+                Python::try_attach(|py| py.detach(|| self.await_end(run)));
+            }
         } else if let Ok(state) = self.state.get_mut() {
             // The threads of the run are not in this process: nothing waits for them.
             std::mem::forget(state.run.take());
@@ -503,6 +562,52 @@ fn format_of(path: &Path) -> PyResult<Format> {
              .har, or / for a directory"
         ))
     })
+}
+
+/// The number of rows of a run that is to be resumed and is complete. Its state is removed when all of its rows have succeeded; then
+/// the output decides: if it holds every row of the list, nothing is left to do.
+///
+/// # Errors
+///
+/// There is no state, and the output is not of this list; or the list can be read once only, which is left to the run.
+fn complete(written: &Written, format: Option<Format>, listed: Listed<'_>) -> PyResult<Option<u64>> {
+    let Written { out: Some(path), resume, retry_failed, overwrite } = written else { return Ok(None) };
+    let Some(format) = format.filter(|_| (*resume || *retry_failed) && !*overwrite) else { return Ok(None) };
+    let output = Output::new(format, path.clone());
+    let durable = Durable { outputs: vec![output.clone()], ..Durable::beside(path) };
+    if !holds_no_run(&durable.directory) {
+        return Ok(None);
+    }
+    let held = recorded(&output).map_err(|error| exception(&Error::output_path(path, error)))?;
+    // An empty output counts as new.
+    let Some(held) = held.filter(|held| !held.rows.is_empty() || held.others > 0) else { return Ok(None) };
+    let count = held.rows.len();
+    let rows = match listed {
+        Listed::Rows(rows) => Some(rows),
+        Listed::File(list) if list.is_file() => {
+            let (survey, read) = survey(Input::File(list.to_owned()), InputOptions::default());
+            read.map_err(|error| exception(&error))?;
+            Some(survey.rows())
+        }
+        Listed::File(_) | Listed::Once => None,
+    };
+    if held.others == 0 && rows == Some(count) {
+        discard_rest(&durable).map_err(|error| exception(&error))?;
+        return Ok(rows);
+    }
+    let seems = match rows {
+        Some(rows) => format!("it holds {count} of the {rows} rows of the list"),
+        None if held.others == 0 && held.rows.low().0 == count => {
+            format!(
+                "it holds {count} rows, and the run seems to be complete, which a list that can be read once only does not tell"
+            )
+        }
+        None => format!("it holds {count} rows, and {} records that do not count", held.others),
+    };
+    Err(PyFileExistsError::new_err(format!(
+        "{} exists, but there is no state of a run beside it to resume; {seems}: overwrite=True replaces it, another out= keeps it",
+        path.display()
+    )))
 }
 
 /// Opens the outputs of a run.

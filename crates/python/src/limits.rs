@@ -12,6 +12,8 @@ pub(crate) const RECORDS_WAITING: usize = 1_024;
 pub(crate) const RECORDS_TOGETHER: usize = 64;
 /// A thread that waits looks for signals, such as Ctrl-C, so often.
 pub(crate) const SIGNALS_EVERY: Duration = Duration::from_millis(50);
+/// A run with an output that is dropped is waited for so long, until its output is written.
+pub(crate) const DROP_WAITS: Duration = Duration::from_secs(10);
 /// Requests of a run of which the phases are kept for its picture.
 pub(crate) const BARS_MAX: usize = 48;
 /// What is kept of a URL for the picture.

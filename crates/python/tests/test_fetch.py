@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import errno
 import gc
 import json
@@ -270,6 +271,92 @@ def test_results_are_written_and_a_run_is_resumed(url: Url, tmp_path: Path) -> N
     assert stats["finished"] is True
     rows = [json.loads(line)["row"] for line in out.read_text().splitlines()]
     assert sorted(rows) == list(range(200))
+
+
+class Broken(Exception):
+    """What a source of rows fails with."""
+
+
+@pytest.mark.parametrize("ending", [".ndjson", ".csv", ".parquet"])
+@pytest.mark.parametrize("rows_before", [0, 500])
+def test_a_run_whose_generator_failed_ended_as_complete(url: Url, tmp_path: Path, ending: str, rows_before: int) -> None:
+    out = tmp_path / f"g{ending}"
+
+    def rows(breaks: bool) -> Iterator[dict[str, Any]]:
+        for number in range(1_000):
+            if breaks and number == rows_before:
+                raise Broken
+            yield {"url": url("/ok"), "id": f"i{number}"}
+
+    run = overlapped.fetch(rows(True), out=out)
+    records = []
+    with pytest.raises(Broken):
+        for record in run:
+            records.append(record.row)
+    assert records == list(range(rows_before))
+    assert run.stats["finished"] is False
+    assert (tmp_path / f"g{ending}.run").is_dir()
+    if ending == ".parquet":
+        assert not out.exists() or out.stat().st_size == 0
+    with pytest.raises(FileExistsError, match="resume=True"):
+        overlapped.fetch(rows(False), out=out)
+    stats = overlapped.fetch(rows(False), out=out, resume=True).wait()
+    assert stats["finished"] is True and stats["rows_earlier"] == rows_before
+    assert stats["done"] == 1_000 - rows_before
+    assert not (tmp_path / f"g{ending}.run").exists()
+    if ending == ".parquet":
+        import pyarrow.parquet
+
+        found = pyarrow.parquet.read_table(out)["id"].to_pylist()
+    elif ending == ".csv":
+        found = [row["id"] for row in csv.DictReader(out.read_text().splitlines())]
+    else:
+        found = [json.loads(line)["id"] for line in out.read_text().splitlines()]
+    assert sorted(found) == sorted(f"i{number}" for number in range(1_000))
+
+
+def test_a_bad_row_of_a_list_ended_its_run_as_complete(url: Url, tmp_path: Path) -> None:
+    out = tmp_path / "l.ndjson"
+    with pytest.raises(TypeError, match="row 1"):
+        overlapped.fetch([url("/ok"), 7], out=out).wait()  # type: ignore[list-item]
+    stats = overlapped.fetch([url("/ok"), url("/ok")], out=out, resume=True).wait()
+    assert (stats["done"], stats["rows_earlier"]) == (1, 1)
+
+
+@pytest.mark.parametrize("ending", [".ndjson", ".csv.gz", ".parquet"])
+def test_a_complete_run_could_not_be_resumed(url: Url, tmp_path: Path, ending: str) -> None:
+    out, path = tmp_path / f"o{ending}", tmp_path / "urls.txt"
+    urls = [url("/ok")] * 20
+    path.write_text("".join(f"{url}\n" for url in urls))
+    assert overlapped.fetch(urls, out=out).wait()["done"] == 20
+    written = out.read_bytes()
+    for rows in (urls, path):
+        for options in ({"resume": True}, {"retry_failed": True}):
+            run = overlapped.fetch(rows, out=out, **options)  # type: ignore[arg-type]
+            assert list(run) == []
+            stats = run.stats
+            assert (stats["done"], stats["rows_earlier"], stats["finished"]) == (0, 20, True)
+    with pytest.raises(FileExistsError, match="seems to be complete.*overwrite=True"):
+        overlapped.fetch(iter(urls), out=out, resume=True)
+    with pytest.raises(FileExistsError, match="it holds 20 of the 21 rows of the list: overwrite=True"):
+        overlapped.fetch(urls + urls[:1], out=out, resume=True)
+    assert out.read_bytes() == written
+    assert not (tmp_path / f"o{ending}.run").exists()
+
+
+def test_a_run_that_was_dropped_was_locked_for_a_while(url: Url, tmp_path: Path) -> None:
+    out, urls = tmp_path / "o.ndjson", [url("/ok")] * 3_000
+    for record in overlapped.fetch(urls, out=out):
+        if record.row == 500:
+            break
+    run = overlapped.fetch(urls, out=out, resume=True)
+    with pytest.raises(RuntimeError, match=r"close\(\) ends its earlier run"):
+        overlapped.fetch(urls, out=out, resume=True)
+    del run
+    stats = overlapped.fetch(urls, out=out, resume=True).wait()
+    assert stats["finished"] is True
+    rows = [json.loads(line)["row"] for line in out.read_text().splitlines()]
+    assert sorted(rows) == list(range(3_000))
 
 
 def test_figures_count_every_row(url: Url) -> None:

@@ -267,7 +267,9 @@ mod tests {
         let found = found.ok().map(|(input, _)| match input {
             Input::Urls(urls) => urls.collect(),
             Input::Rows(rows) => rows.map(|row| row.url).collect(),
-            Input::Batches(mut batches) => batches(usize::MAX).into_iter().map(|row| row.url).collect(),
+            Input::Batches(mut batches) => {
+                batches(usize::MAX).unwrap().into_iter().map(|row| row.url).collect()
+            }
             Input::File(path) => vec![format!("file {}", path.display())],
             Input::Stdin => vec!["stdin".to_owned()],
             Input::Read(read, _) => {

@@ -28,7 +28,8 @@ pub enum Input {
     /// Rows one by one, with their own headers, bodies and file names. Pulled in the same way.
     Rows(Box<dyn Iterator<Item = crate::row::Row> + Send>),
     /// Rows in batches, for a list of which more comes only when earlier rows are done. It is called with the most rows that
-    /// are wanted, on a thread of the executor, and may wait for the first of them; an empty batch ends the list.
+    /// are wanted, on a thread of the executor, and may wait for the first of them; an empty batch ends the list. An error ends it
+    /// too soon: the rows before it are done, then the run fails, and a durable one keeps its state.
     Batches(Batches),
     /// A file.
     File(PathBuf),
@@ -39,7 +40,7 @@ pub enum Input {
 }
 
 /// The function of [`Input::Batches`].
-pub type Batches = Box<dyn FnMut(usize) -> Vec<crate::row::Row> + Send>;
+pub type Batches = Box<dyn FnMut(usize) -> io::Result<Vec<crate::row::Row>> + Send>;
 
 /// How a list is to be read.
 #[derive(Clone, Debug, Default)]
@@ -281,11 +282,13 @@ impl Feed {
                 self.take_rows(rows, &mut block);
                 Ok(())
             }
-            Source::Batches(batches) => {
-                let rows = batches(limits::INPUT_BLOCK_ROWS);
-                self.take_rows(rows, &mut block);
-                Ok(())
-            }
+            Source::Batches(batches) => match batches(limits::INPUT_BLOCK_ROWS) {
+                Ok(rows) => {
+                    self.take_rows(rows, &mut block);
+                    Ok(())
+                }
+                Err(error) => Err(Error::input(&self.name, self.rows(), error)),
+            },
             Source::Bytes(read) => {
                 self.buffer.resize(limits::INPUT_BLOCK_BYTES, 0);
                 let count = read_some(read, &mut self.buffer);
