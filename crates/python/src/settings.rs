@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use overlapped_fetch::record::Nanos;
 use overlapped_fetch::{Config, HostConfig, Method, Proxies, Rate};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
@@ -23,6 +23,8 @@ pub(crate) struct Options {
     /// Seconds for an attempt; infinity is no limit.
     timeout: Option<f64>,
     connect_timeout: Option<f64>,
+    /// How long a host may be down before its rows fail, likewise.
+    host_down_after: Option<f64>,
     max_body: Option<u64>,
     max_redirects: Option<u16>,
     max_memory: Option<u64>,
@@ -94,6 +96,7 @@ impl Options {
         set(&mut config.retry.retries, self.retries);
         set(&mut config.timeouts.total, self.timeout.map(time).transpose()?);
         set(&mut config.timeouts.connect, self.connect_timeout.map(time).transpose()?);
+        set(&mut config.pace.host_down_after, self.host_down_after.map(time).transpose()?);
         set(&mut config.response.max_bytes, self.max_body);
         config.response.body = self.keep_body;
         config.response.sha256 = self.sha256;
@@ -115,7 +118,7 @@ impl Options {
         config.network.insecure_hosts = self.insecure_hosts;
         config.network.hsts = self.hsts;
         config.network.proxies = proxies(self.proxies);
-        config.network.ca_pem = self.ca_file.map(std::fs::read).transpose()?;
+        config.network.ca_pem = self.ca_file.map(certificates).transpose()?;
         Ok(config)
     }
 }
@@ -124,6 +127,17 @@ fn set<T>(setting: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *setting = value;
     }
+}
+
+/// The file of `ca_file`.
+fn certificates(path: PathBuf) -> PyResult<Vec<u8>> {
+    std::fs::read(&path).map_err(|error| {
+        let text = format!("ca_file: cannot read {}", path.display());
+        match error.raw_os_error() {
+            Some(number) => PyOSError::new_err((number, text)),
+            None => std::io::Error::new(error.kind(), text).into(),
+        }
+    })
 }
 
 fn method(text: &str) -> PyResult<Method> {

@@ -359,6 +359,49 @@ def test_a_run_that_was_dropped_was_locked_for_a_while(url: Url, tmp_path: Path)
     assert sorted(rows) == list(range(3_000))
 
 
+def test_the_time_that_a_dead_host_is_waited_for_could_not_be_set() -> None:
+    (record,) = overlapped.fetch(["http://127.0.0.1:1/"], host_down_after=0.5)
+    assert record.error == "connect.refused"
+    with pytest.raises(ValueError):
+        overlapped.fetch([], host_down_after=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({name: 7}, f"^{name} must be a bool, not int") for name in ("ordered", "keep_body", "sha256", "robots", "hsts", "resume")]
+    + [({name: "1"}, f"^{name} must be a number or None, not str") for name in ("rate", "timeout", "connect_timeout")]
+    + [({name: 7}, f"^{name} must be a str or None, not int") for name in ("method", "bearer")]
+    + [
+        ({"headers": [("a", "b")]}, "^headers must be a dict or None, not list"),
+        ({"headers": {"a": 1}}, "^headers\\['a'\\] must be a str, not int"),
+        ({"body": "text"}, "^body must be bytes or None, not str"),
+        ({"auth": "secret"}, "^auth must be a tuple of two str"),
+        ({"fail": [404]}, "^fail must be a list of pairs of int"),
+        ({"hosts": ["a.test"]}, "^hosts must be a dict or None, not list"),
+        ({"hosts": {"a.test": 1}}, "^hosts\\['a.test'\\] must be a dict, not int"),
+        ({"hosts": {"a.test": {"rate": "1"}}}, "^rate in hosts\\['a.test'\\] must be a number"),
+        ({"proxies": 7}, "^proxies must be a dict, a str or None, not int"),
+        ({"proxies": {"all": 7}}, "^proxies\\['all'\\] must be a str or None, not int"),
+        ({"insecure_hosts": "127.0.0.1"}, r"^insecure_hosts must be a list of names of hosts, not a str: \['127.0.0.1'\]"),
+        ({"ca_file": 7}, "^ca_file must be a path"),
+    ],
+)
+def test_a_value_of_another_type_was_refused_by_an_inner_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        overlapped.fetch([], **options)
+
+
+def test_a_dict_was_taken_for_a_list() -> None:
+    with pytest.raises(TypeError, match="urls is a dict; it must be a list of rows"):
+        overlapped.fetch({"url": "http://127.0.0.1/"})
+
+
+def test_a_missing_file_of_certificates_was_not_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="ca_file: cannot read .*nofile.pem") as missing:
+        overlapped.fetch([], ca_file=tmp_path / "nofile.pem")
+    assert missing.value.errno == errno.ENOENT
+
+
 def test_figures_count_every_row(url: Url) -> None:
     run = overlapped.fetch([url("/ok"), url("/status/404"), "no url"])
     stats = run.wait()

@@ -33,6 +33,12 @@ _COUNTS = {
 }
 
 
+_FLAGS = (
+    "ordered", "keep_body", "sha256", "robots", "public_only", "hsts", "resume", "retry_failed", "overwrite",
+)
+_NUMBERS = ("rate", "rate_per_host", "timeout", "connect_timeout", "host_down_after")
+
+
 class Fetch(_overlapped.Fetch):
     """The records of a run, as an iterable and an async iterable. Made by `fetch`."""
 
@@ -124,6 +130,7 @@ def fetch(
     retries: int | None = None,
     timeout: float | None | EllipsisType = ...,
     connect_timeout: float | None | EllipsisType = ...,
+    host_down_after: float | None | EllipsisType = ...,
     method: str | None = None,
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
@@ -171,6 +178,8 @@ def fetch(
         retries: Further attempts after a transient failure; by default 2.
         timeout: Seconds for one attempt; by default 300; None: no limit.
         connect_timeout: Seconds for opening a connection; None: no limit.
+        host_down_after: Seconds that a host is waited for that cannot be reached, or only refuses, before its rows fail; by default
+            60; None: for ever. That is longer than `get` waits, so that a server that restarts costs no row of a list.
         method, headers, body: What every request sends, unless its row says otherwise.
         auth: User name and password. `bearer`: a token. Sent to the host of the row's own URL only.
         max_body: The most bytes of a body; a larger one fails its row.
@@ -195,6 +204,8 @@ def fetch(
             `overwrite=True` discards what there is.
         progress: Show a line on standard error with what is done, ten times a second; in a notebook a bar.
     """
+    _check_mapping("headers", headers)
+    _check_mapping("hosts", hosts)
     options = {
         "ordered": ordered,
         "limit": limit,
@@ -204,32 +215,36 @@ def fetch(
         "retries": retries,
         "timeout": _seconds(timeout),
         "connect_timeout": _seconds(connect_timeout),
+        "host_down_after": _seconds(host_down_after),
         "method": method,
         "headers": list((headers or {}).items()),
-        "body": body,
-        "user": auth,
+        "body": _bytes(body),
+        "user": _pair("auth", auth),
         "bearer": bearer,
         "max_body": max_body,
         "max_redirects": max_redirects,
         "max_memory": max_memory,
         "keep_body": keep_body,
         "sha256": sha256,
-        "fail": None if fail is None else list(fail),
+        "fail": _ranges(fail),
         "robots": robots,
         "public_only": public_only,
-        "ca_file": None if ca_file is None else os.fspath(ca_file),
-        "insecure_hosts": list(insecure_hosts),
+        "ca_file": _path("ca_file", ca_file),
+        "insecure_hosts": _names(insecure_hosts),
         "hsts": hsts,
-        "body_dir": None if body_dir is None else os.fspath(body_dir),
+        "body_dir": _path("body_dir", body_dir),
         "hosts": [_host(name, settings) for name, settings in (hosts or {}).items()],
         "proxies": _proxies(proxies),
         "threads": threads,
-        "out": None if out is None else os.fspath(out),
+        "out": _path("out", out),
         "resume": resume,
         "retry_failed": retry_failed,
         "overwrite": overwrite,
     }
     _check_counts(options)
+    _check_types(options)
+    if isinstance(urls, Mapping):
+        raise TypeError(f"urls is a {type(urls).__name__}; it must be a list of rows: a single one is [{{'url': ...}}]")
     if isinstance(urls, bytes):
         urls = os.fsdecode(urls)
     if isinstance(urls, str):
@@ -328,6 +343,108 @@ def _check_counts(options: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {value}; it must be between {least} and {most}")
 
 
+def _wrong(name: str, wanted: str, value: object) -> TypeError:
+    return TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def _check_types(options: dict[str, Any]) -> None:
+    """Flags, numbers and texts of another type are refused by the name that they have here."""
+    for name in _FLAGS:
+        value = options[name]
+        # The bool of numpy is another class.
+        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+            raise _wrong(name, "a bool", value)
+    for name in _NUMBERS:
+        options[name] = _number(name, options[name])
+    for name in ("method", "bearer"):
+        _check_text(name, options[name])
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes)):
+        raise _wrong(name, "a number or None", value)
+    try:
+        return float(value)
+    except TypeError:
+        raise _wrong(name, "a number or None", value) from None
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise _wrong(name, "a str or None", value)
+
+
+def _check_mapping(name: str, value: Any) -> None:
+    """Refuses what is no mapping, and names that are no str; of headers also values."""
+    if value is None:
+        return
+    if not hasattr(value, "items"):
+        raise _wrong(name, "a dict or None", value)
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{name} has the key {key!r}; it must be a str")
+        if name == "hosts":
+            if not isinstance(item, Mapping):
+                raise _wrong(f"hosts[{key!r}]", "a dict", item)
+        elif not isinstance(item, str):
+            raise _wrong(f"{name}[{key!r}]", "a str", item)
+
+
+def _bytes(body: Any) -> bytes | None:
+    if body is None or isinstance(body, bytes):
+        return body
+    if not isinstance(body, (bytearray, memoryview)):
+        raise _wrong("body", "bytes or None", body)
+    return bytes(body)
+
+
+def _pair(name: str, value: Any) -> tuple[str, str] | None:
+    """A user name and a password."""
+    if value is None:
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(part, str) for part in value):
+        # The value may be a secret.
+        raise TypeError(f"{name} must be a tuple of two str (user name, password), or None")
+    return value[0], value[1]
+
+
+def _ranges(fail: Any) -> list[tuple[int, int]] | None:
+    if fail is None:
+        return None
+    try:
+        ranges = [(operator.index(first), operator.index(last)) for first, last in fail]
+    except (TypeError, ValueError):
+        raise TypeError(f"fail must be a list of pairs of int such as [(400, 999)], or None, not {fail!r}") from None
+    if not all(0 <= status < 2**16 for pair in ranges for status in pair):
+        raise ValueError(f"fail is {fail!r}; its statuses must be between 0 and {2**16 - 1}")
+    return ranges
+
+
+def _path(name: str, path: Any) -> str | None:
+    if path is None:
+        return None
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise _wrong(name, "a path (str or os.PathLike) or None", path) from None
+
+
+def _names(hosts: Any) -> list[str]:
+    wanted = "a list of names of hosts"
+    if isinstance(hosts, (str, bytes)):
+        raise TypeError(f"insecure_hosts must be {wanted}, not a {type(hosts).__name__}: [{hosts!r}] is such a list")
+    try:
+        names = list(hosts)
+    except TypeError:
+        raise _wrong("insecure_hosts", wanted, hosts) from None
+    for name in names:
+        if not isinstance(name, str):
+            raise _wrong("a name in insecure_hosts", "a str", name)
+    return names
+
+
 _OF_HOSTS = ("limit", "rate", "headers", "auth", "bearer", "proxy")
 
 
@@ -340,12 +457,17 @@ def _host(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     limit = settings.get("limit")
     if limit is not None and (not isinstance(limit, int) or not 0 <= limit < 2**63):
         raise ValueError(f"the limit in hosts[{name!r}] is {limit!r}; it must be an int that is not negative, or None")
+    of = f" in hosts[{name!r}]"
+    headers = settings.get("headers")
+    _check_mapping("headers" + of, headers)
+    for key in ("bearer", "proxy"):
+        _check_text(key + of, settings.get(key))
     return {
         "name": name,
         "limit": limit,
-        "rate": settings.get("rate"),
-        "headers": list((settings.get("headers") or {}).items()),
-        "user": settings.get("auth"),
+        "rate": _number("rate" + of, settings.get("rate")),
+        "headers": list((headers or {}).items()),
+        "user": _pair("auth" + of, settings.get("auth")),
         "bearer": settings.get("bearer"),
         "own_proxy": "proxy" in settings,
         "proxy": settings.get("proxy"),
@@ -366,11 +488,15 @@ def _proxies(
         return _environ.proxies()
     if proxies is None or isinstance(proxies, str):
         return proxies, proxies, ""
+    if not isinstance(proxies, Mapping):
+        raise _wrong("proxies", "a dict, a str or None", proxies)
+    for key, value in proxies.items():
+        _check_text(f"proxies[{key!r}]", value)
     unknown = proxies.keys() - {"http", "https", "all", "no_proxy"}
     if unknown:
         raise ValueError(f"proxies has no key {', '.join(sorted(map(repr, unknown)))}")
     http, https = (proxies.get(scheme) or proxies.get("all") for scheme in ("http", "https"))
-    return http, https, proxies.get("no_proxy", "")
+    return http, https, proxies.get("no_proxy") or ""
 
 
 def _show(
