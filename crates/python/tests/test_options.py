@@ -118,6 +118,11 @@ def test_timeout(url: Url) -> None:
     assert one(url("/ok"), timeout=None).ok
 
 
+def test_host_down_after() -> None:
+    record = one("http://127.0.0.1:1/", host_down_after=0.5)
+    assert (record.error, record.status) == ("connect.refused", None)
+
+
 def test_connect_timeout(url: Url) -> None:
     # With a queue of connections that is full, the system answers no further one.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as queue:
