@@ -156,8 +156,7 @@ impl Shared {
     }
 
     /// A shard found no free file or port for a request, which no longer counts and has at most the time `limit`, and closed
-    /// `idle` connections. Makes the
-    /// other shards close theirs, and lowers the budget for a while.
+    /// `idle` connections. Makes the other shards close theirs, and lowers the budget for a while.
     pub(crate) fn run_short(&self, idle: usize, limit: Option<Nanos>, now: Nanos) -> Verdict {
         let elsewhere = self.gauges.iter().any(|gauges| gauges.idle.load(Ordering::Relaxed) > 0);
         let idle = if idle > 0 || elsewhere { Idle::Closed } else { Idle::None };

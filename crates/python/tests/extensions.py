@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.abc
-import importlib.machinery
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-from overlapped import requests as ours
-
-
-class Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports `overlapped.requests.NAME` for `requests.NAME`."""
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        return importlib.machinery.ModuleSpec(fullname, self) if fullname.startswith("requests.") else None
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        return importlib.import_module("overlapped." + spec.name)
-
-    def exec_module(self, module: ModuleType) -> None:
-        pass
-
-
-sys.modules["requests"] = ours
-sys.meta_path.insert(0, Alias())
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "suites"))
+import alias  # noqa: E402, F401  # `requests` is `overlapped.requests` from here on.
 import requests  # noqa: E402
 import requests_mock  # noqa: E402
 import responses  # noqa: E402

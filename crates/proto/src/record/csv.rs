@@ -5,6 +5,8 @@
 
 use crate::job::Row;
 
+use std::borrow::Cow;
+
 pub use super::column::Fields;
 use super::column::{BodyNames, Cells, Form, Gap, Name, Value, in_pieces, visit};
 use super::text::{header_text, push_address, push_hex, push_millis, push_number, push_time};
@@ -133,6 +135,22 @@ impl Guard {
     }
 }
 
+/// The text of a value that may need quotes.
+pub(super) fn text_of(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Text(text) => Some(Cow::Borrowed(text)),
+        Value::Header(bytes) => Some(header_text(bytes)),
+        Value::Null
+        | Value::Truth(_)
+        | Value::Number(_)
+        | Value::Millis(_)
+        | Value::Time(_)
+        | Value::Hex(_)
+        | Value::Address(_)
+        | Value::Word(_) => None,
+    }
+}
+
 /// Appends a value that needs no quotes: any but a text, which CSV and TSV write differently.
 pub(super) fn push_bare(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
@@ -163,17 +181,9 @@ fn push_doubled(text: &[u8], out: &mut Vec<u8>) {
 
 impl Cells for Line<'_> {
     fn cell(&mut self, _: Name, value: Value<'_>) {
-        match value {
-            Value::Text(text) => self.quoted(text.as_bytes()),
-            Value::Header(bytes) => self.quoted(header_text(bytes).as_bytes()),
-            Value::Null
-            | Value::Truth(_)
-            | Value::Number(_)
-            | Value::Millis(_)
-            | Value::Time(_)
-            | Value::Hex(_)
-            | Value::Address(_)
-            | Value::Word(_) => push_bare(value, self.next()),
+        match text_of(value) {
+            Some(text) => self.quoted(text.as_bytes()),
+            None => push_bare(value, self.next()),
         }
     }
 

@@ -5,8 +5,7 @@
 //! happen is an empty cell, and so is an empty text.
 
 use super::column::{BodyNames, Cells, Fields, Form, Gap, Name, Value, in_pieces, visit};
-use super::csv::{Guard, names, push_bare};
-use super::text::header_text;
+use super::csv::{Guard, names, push_bare, text_of};
 use super::{Body, Record};
 use crate::base64;
 
@@ -60,17 +59,9 @@ impl Line<'_> {
 
 impl Cells for Line<'_> {
     fn cell(&mut self, _: Name, value: Value<'_>) {
-        match value {
-            Value::Text(text) => self.text(text.as_bytes()),
-            Value::Header(bytes) => self.text(header_text(bytes).as_bytes()),
-            Value::Null
-            | Value::Truth(_)
-            | Value::Number(_)
-            | Value::Millis(_)
-            | Value::Time(_)
-            | Value::Hex(_)
-            | Value::Address(_)
-            | Value::Word(_) => push_bare(value, self.next()),
+        match text_of(value) {
+            Some(text) => self.text(text.as_bytes()),
+            None => push_bare(value, self.next()),
         }
     }
 
