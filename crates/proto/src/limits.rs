@@ -535,6 +535,8 @@ pub const TABLE_BATCH_BYTES: usize = 1 << 20;
 pub const TABLE_SMALL_BATCH_ROWS: usize = 512;
 /// Bytes of a page of Parquet before it is compressed. A row group has an unfinished one in memory for each column.
 pub const TABLE_PAGE_BYTES: usize = 256 << 10;
+/// Batches of the spool that a table gets for each new one while it is behind: then it catches up.
+pub const TABLE_BATCHES_BEHIND: usize = 2;
 /// Bytes of a redirect that an archive has; larger ones are left out.
 pub const REDIRECT_KEPT_BYTES_MAX: usize = 16 << 10;
 /// The size of a file of WARC at which the next one begins.

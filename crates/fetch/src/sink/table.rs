@@ -107,12 +107,13 @@ impl Table {
                 none.insert(Made::begin(self.kind, &self.path, self.fields, self.resumed.then_some(spool))?)
             }
         };
-        if made.behind.is_some() { made.catch_up(spool, BATCHES_BEHIND) } else { made.add(batch) }
+        if made.behind.is_some() {
+            made.catch_up(spool, limits::TABLE_BATCHES_BEHIND)
+        } else {
+            made.add(batch)
+        }
     }
 }
-
-/// Batches of the spool that a table gets for each new one while it is behind.
-const BATCHES_BEHIND: usize = 2;
 
 impl Made {
     /// Begins a table; `behind`: what is in this spool comes first.
@@ -165,7 +166,7 @@ impl Made {
     /// Completes it.
     fn end(mut self, spool: &Path) -> io::Result<()> {
         while self.behind.is_some() {
-            self.catch_up(spool, BATCHES_BEHIND)?;
+            self.catch_up(spool, limits::TABLE_BATCHES_BEHIND)?;
         }
         self.write_pending()?;
         let Self { building, writer, .. } = self;
