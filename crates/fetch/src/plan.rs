@@ -12,7 +12,7 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::{Keep, Strictness};
 use overlapped_proto::job::{HostKey, Job};
 use overlapped_proto::max_errors::MaxErrors;
-use overlapped_proto::origin::{Route, is_local};
+use overlapped_proto::origin::{Route, is_this_machine};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::proxy::{Exceptions, Proxies, Proxy};
 use overlapped_proto::schedule::HostPace;
@@ -146,7 +146,7 @@ const WHY_UNUSED: [(Use, &str); 4] = [
     (Use::Proxy, "was not used: the proxy connects to this host, and finds its address itself"),
 ];
 
-/// A host and port that are dialled instead of others.
+/// A host and port that are connected to instead of others.
 #[derive(Debug)]
 pub(crate) struct Elsewhere {
     of_host: Option<Host<String>>,
@@ -259,9 +259,13 @@ impl Plan {
         }
     }
 
-    /// What is dialled instead of the host and port of a URL.
+    /// What is connected to instead of the host and port of a URL, by this machine or by a proxy.
     pub(crate) fn elsewhere(&self, url: &Url) -> Option<&Elsewhere> {
-        self.elsewhere.iter().find(|elsewhere| elsewhere.is_for(url))
+        let found = self.elsewhere.iter().find(|elsewhere| elsewhere.is_for(url));
+        if found.is_some() {
+            self.pass_by(url, Use::Elsewhere);
+        }
+        found
     }
 
     /// The addresses configured for a host.
@@ -321,13 +325,13 @@ impl Plan {
         self.of_family(addresses).into_iter().map(|address| self.addresses.judge(address)).collect()
     }
 
-    /// Applies it to the host of a row that a proxy connects to: an address, or this machine. What other names lead to, only
+    /// Applies it to the host that a proxy connects to for a row: an address, or this machine. What other names lead to, only
     /// the proxy knows.
-    pub(crate) fn judge_unseen(&self, job: &Job) -> Result<(), Failure> {
-        let address = match job.url.host() {
+    pub(crate) fn judge_unseen(&self, host: Option<Host<&str>>, job: &Job) -> Result<(), Failure> {
+        let address = match host {
             Some(Host::Ipv4(address)) => IpAddr::V4(address),
             Some(Host::Ipv6(address)) => IpAddr::V6(address),
-            Some(Host::Domain(_)) if is_local(&job.url) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Some(host) if is_this_machine(&host) => IpAddr::V4(Ipv4Addr::LOCALHOST),
             Some(Host::Domain(_)) | None => return Ok(()),
         };
         self.judge(address, job).map(drop)
@@ -503,10 +507,11 @@ fn proxies(config: &config::Proxies, own: &[HostConfig]) -> Result<Proxies, Erro
     let proxy = |text: &Option<String>| text.as_ref().map(parse).transpose();
     let hosts = hosts.iter().map(|(hosts, own)| Ok((Exceptions::parse(hosts), proxy(own)?)));
     // The user and password are not those of these proxies.
-    let single = own.iter().filter_map(|host| Some((Exceptions::exactly(&host.name), host.proxy.as_ref()?)));
+    let single = own.iter().filter_map(|host| Some((Box::from(&*host.name), host.proxy.as_ref()?)));
     let single = single.map(|(host, own)| Ok((host, own.as_ref().map(url).transpose()?)));
-    let hosts = single.chain(hosts).collect::<Result<_, Error>>()?;
-    Ok(Proxies::new(proxy(http)?, proxy(https)?, Exceptions::parse(no_proxy), hosts))
+    let single = single.collect::<Result<_, Error>>()?;
+    let hosts = hosts.collect::<Result<_, Error>>()?;
+    Ok(Proxies::new(proxy(http)?, proxy(https)?, Exceptions::parse(no_proxy), single, hosts))
 }
 
 fn in_range(name: &str, value: usize, low: usize, high: usize) -> Result<(), Error> {

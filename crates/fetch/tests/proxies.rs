@@ -65,6 +65,35 @@ fn names_are_left_to_the_proxy_or_resolved_here() {
     check("socks5", "127.0.0.9:81");
 }
 
+/// As with curl: the proxy connects to the host and port that stand in the place of those of the URL, also for http.
+#[test]
+fn a_proxy_connects_to_what_stands_in_the_place_of_a_host() {
+    let server = Server::start();
+    let check = |scheme: &str, url: &str, way: &str| {
+        let proxy = ProxyServer::start(ProxyRules { to: Some(server.addr()), ..ProxyRules::default() });
+        let mut config = through(&proxy.url(scheme), config());
+        let (from, to) = (("a.invalid".to_owned(), Some(81)), ("127.0.0.9".to_owned(), Some(82)));
+        config.network.connect_to = vec![(from, to)];
+        let record = fetch_one(config, url);
+        assert_eq!((error(&record), record.status), ("", Some(200)), "{scheme}: {record:?}");
+        assert!(asked(&proxy).iter().all(|(seen, _)| *seen == way), "{:?}", asked(&proxy));
+        (proxy.errands()[0].target.clone(), server.seen().last().unwrap().header("host").unwrap().to_owned())
+    };
+    for (scheme, way) in [("http", "connect"), ("socks5h", "socks"), ("socks5", "socks")] {
+        let (dialled, named) = check(scheme, "http://a.invalid:81/ok", way);
+        assert_eq!((&*dialled, &*named), ("127.0.0.9:82", "a.invalid:81"), "{scheme}");
+    }
+    assert_eq!(check("http", "http://b.invalid:81/ok", "http").0, "b.invalid:81", "it is for another host");
+
+    // The policy judges what is connected to.
+    let proxy = ProxyServer::start(ProxyRules::default());
+    let mut config = through(&proxy.url("socks5h"), config());
+    (config.network.public_only, config.network.allow_addresses) = (true, vec!["127.0.0.1".into()]);
+    config.network.connect_to = vec![(("a.invalid".into(), None), ("10.0.0.1".into(), Some(80)))];
+    assert_eq!(error(&fetch_one(config, "http://a.invalid/")), "policy.address");
+    assert!(proxy.errands().is_empty());
+}
+
 #[test]
 fn socks_carries_http_and_https() {
     let (plain, safe) = (Server::start(), Server::builder().tls().start());

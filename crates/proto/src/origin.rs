@@ -124,11 +124,16 @@ pub fn same(a: &Url, b: &Url) -> bool {
 /// True for this machine itself: `localhost`, 127.0.0.0/8 and `[::1]`, which need no politeness.
 #[must_use]
 pub fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+    url.host().is_some_and(|host| is_this_machine(&host))
+}
+
+/// The same for a host.
+#[must_use]
+pub fn is_this_machine(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
     }
 }
 

@@ -538,7 +538,7 @@ pub(super) fn untried(job: Job, template: &Template, failure: impl Into<Option<F
     }
 }
 
-fn borrowed(host: &Host<String>) -> Host<&str> {
+pub(super) fn borrowed(host: &Host<String>) -> Host<&str> {
     match host {
         Host::Domain(name) => Host::Domain(name),
         Host::Ipv4(address) => Host::Ipv4(*address),

@@ -1,5 +1,7 @@
 //! Which proxy a request goes through.
 
+use std::collections::HashMap;
+
 use url::Url;
 
 use super::{Exceptions, Proxy};
@@ -11,26 +13,43 @@ pub struct Proxies {
     http: Option<Proxy>,
     https: Option<Proxy>,
     exceptions: Exceptions,
-    /// For single hosts; the first that fits counts.
+    /// For single hosts, as URLs have them: they precede all others.
+    single: HashMap<Box<str>, (Option<Proxy>, u32)>,
+    /// For hosts that are told by patterns; the first that fits counts.
     hosts: Vec<(Exceptions, Option<Proxy>)>,
 }
 
+/// The number of the first proxy of a host.
+const FIRST_OF_HOSTS: u32 = 3;
+
 impl Proxies {
-    /// A proxy for URLs of http and one for those of https, but for `exceptions`; and proxies, or none, for single hosts.
+    /// A proxy for URLs of http and one for those of https, but for `exceptions`; and proxies, or none, for `single` hosts, whose
+    /// names are as URLs have them, and for `hosts` that are told by patterns.
     #[must_use]
     pub fn new(
         http: Option<Proxy>,
         https: Option<Proxy>,
         exceptions: Exceptions,
+        single: Vec<(Box<str>, Option<Proxy>)>,
         hosts: Vec<(Exceptions, Option<Proxy>)>,
     ) -> Self {
-        Self { http, https, exceptions, hosts }
+        let numbered = single.into_iter().zip(FIRST_OF_HOSTS..);
+        let single = numbered.map(|((host, proxy), number)| (host, (proxy, number))).collect();
+        Self { http, https, exceptions, single, hosts }
     }
 
     /// The proxy for a URL, with its number.
     #[must_use]
     pub fn of(&self, url: &Url) -> Option<(&Proxy, u32)> {
-        if let Some(((_, own), number)) = self.hosts.iter().zip(3..).find(|((hosts, _), _)| hosts.has(url)) {
+        // Most runs have none, and need no text of the host.
+        if !self.single.is_empty() {
+            let host = url.host_str().unwrap_or_default();
+            if let Some((own, number)) = self.single.get(host.strip_suffix('.').unwrap_or(host)) {
+                return own.as_ref().map(|own| (own, *number));
+            }
+        }
+        let mut told = self.hosts.iter().zip(self.first_of_patterns()..);
+        if let Some(((_, own), number)) = told.find(|((hosts, _), _)| hosts.has(url)) {
             return own.as_ref().map(|own| (own, number));
         }
         let (proxy, number) = match Scheme::of(url)? {
@@ -43,13 +62,17 @@ impl Proxies {
     /// The first number that no proxy has.
     #[must_use]
     pub fn numbers(&self) -> u32 {
-        3 + u32::try_from(self.hosts.len()).unwrap_or(u32::MAX - 3)
+        self.first_of_patterns().saturating_add(u32::try_from(self.hosts.len()).unwrap_or(u32::MAX))
+    }
+
+    fn first_of_patterns(&self) -> u32 {
+        FIRST_OF_HOSTS.saturating_add(u32::try_from(self.single.len()).unwrap_or(u32::MAX))
     }
 
     /// True if there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.http.is_none() && self.https.is_none() && self.hosts.is_empty()
+        self.http.is_none() && self.https.is_none() && self.single.is_empty() && self.hosts.is_empty()
     }
 }
 
@@ -100,9 +123,11 @@ mod tests {
 
     #[test]
     fn by_scheme_and_host() {
+        let single = vec![("one.own.test".into(), proxy("d:4")), ("own.direct.test".into(), None)];
         let hosts =
             vec![(Exceptions::parse("own.test"), proxy("c:3")), (Exceptions::parse("direct.test"), None)];
-        let proxies = Proxies::new(proxy("a:1"), proxy("b:2"), Exceptions::parse("no.test, own.test"), hosts);
+        let exceptions = Exceptions::parse("no.test, own.test");
+        let proxies = Proxies::new(proxy("a:1"), proxy("b:2"), exceptions, single, hosts);
         let check = |url: &str, expected: Option<(&str, u32)>| {
             let found = proxies.of(&Url::parse(url).unwrap());
             let found = found.map(|(proxy, number)| (proxy.to_string(), number));
@@ -111,9 +136,13 @@ mod tests {
         check("http://x.test/", Some(("http://a:1", 1)));
         check("https://x.test/", Some(("http://b:2", 2)));
         check("https://no.test/", None);
-        check("https://www.own.test/", Some(("http://c:3", 3)));
+        check("https://www.own.test/", Some(("http://c:3", 5)));
         check("http://direct.test/", None);
-        assert_eq!(proxies.numbers(), 5);
+        check("http://one.own.test/", Some(("http://d:4", 3)));
+        check("https://one.own.test.:9/", Some(("http://d:4", 3)));
+        check("http://below.one.own.test/", Some(("http://c:3", 5)));
+        check("http://own.direct.test/", None);
+        assert_eq!(proxies.numbers(), 7);
         assert!(Proxies::default().of(&Url::parse("http://x.test/").unwrap()).is_none());
     }
 

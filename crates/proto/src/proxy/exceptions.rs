@@ -24,8 +24,6 @@ pub struct Exceptions(Vec<(Hosts, Option<u16>)>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hosts {
     All,
-    /// This host alone, as a URL has it.
-    Exactly(Box<str>),
     /// A name, without dots at its ends, and all below it.
     Below(Box<str>),
     Address(IpAddr),
@@ -43,12 +41,6 @@ impl Exceptions {
     #[must_use]
     pub fn unknown(text: &str) -> Option<&str> {
         parts(text).find(|part| entry(part).is_none())
-    }
-
-    /// One host alone, as URLs have it.
-    #[must_use]
-    pub fn exactly(host: &str) -> Self {
-        Self(vec![(Hosts::Exactly(host.into()), None)])
     }
 
     /// True if the host of a URL is among them.
@@ -74,9 +66,6 @@ impl Hosts {
         };
         match self {
             Self::All => true,
-            Self::Exactly(ours) => {
-                url.host_str().is_some_and(|host| host.strip_suffix('.').unwrap_or(host) == &**ours)
-            }
             // ::ffff:127.0.0.1 is 127.0.0.1.
             Self::Address(ours) => {
                 address.is_some_and(|address| ours.to_canonical() == address.to_canonical())

@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 
 use super::Attempt;
 use crate::config::Http;
+use crate::engine::requester::borrowed;
 use crate::locality::Locality;
 use crate::net::Connection;
 use crate::net::alarm::Deadline;
@@ -137,9 +138,6 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         self.outcome.connecting = self.step(ErrorKind::DnsTimeout);
         let deadline = Deadline::after(requester.now(), limits.dns, ErrorKind::DnsTimeout);
         let elsewhere = requester.plan.elsewhere(&self.job.url);
-        if elsewhere.is_some() {
-            requester.plan.pass_by(&self.job.url, Use::Elsewhere);
-        }
         let addresses = requester.addresses(self.job, elsewhere, &mut self.outcome.watch);
         let addresses = self.alarm.within(deadline, addresses).await??;
 
@@ -185,20 +183,25 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     /// Connects to the proxy, and through it, unless it forwards requests.
     async fn through(&mut self, proxy: &Proxy, key: &ConnKey) -> Result<Way, Failure> {
         let requester = self.requester;
-        requester.plan.judge_unseen(self.job)?;
+        // As with curl, the proxy connects to what stands in the place of the host and port.
+        let elsewhere = requester.plan.elsewhere(&self.job.url);
+        let host = elsewhere.map_or(self.job.url.host(), |other| Some(borrowed(&other.host)));
+        requester.plan.judge_unseen(host, self.job)?;
         // A proxy that knows only addresses is given one that was judged.
         let resolved = match proxy.kind() {
             Kind::Socks5 => {
                 self.outcome.connecting = self.step(ErrorKind::DnsTimeout);
                 let limit = self.terms.timeouts.dns;
                 let deadline = Deadline::after(requester.now(), limit, ErrorKind::DnsTimeout);
-                let addresses = requester.addresses(self.job, None, &mut self.outcome.watch);
+                let addresses = requester.addresses(self.job, elsewhere, &mut self.outcome.watch);
                 let addresses = self.alarm.within(deadline, addresses).await??;
                 let none = || Failure::new(ErrorKind::DnsNotFound, "no address of the selected family");
                 Some(addresses.first().ok_or_else(none)?.address())
             }
             Kind::Http | Kind::Https | Kind::Socks5h => {
-                requester.plan.pass_by(&self.job.url, Use::Proxy);
+                if elsewhere.is_none() {
+                    requester.plan.pass_by(&self.job.url, Use::Proxy);
+                }
                 None
             }
         };
@@ -206,8 +209,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let reached = self.reach(proxy).await;
         let mut link = reached.map_err(|failure| unreachable(proxy, failure))?;
 
-        let forwards =
-            proxy.forwards() && key.origin.scheme() == Scheme::Http && self.terms.http != Http::Http2;
+        let forwards = proxy.forwards()
+            && key.origin.scheme() == Scheme::Http
+            && self.terms.http != Http::Http2
+            && elsewhere.is_none();
         if forwards {
             self.outcome.connecting = None;
             let authorization = proxy.authorization().map(Into::into);
@@ -218,7 +223,10 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         self.outcome.connecting = self.step(ErrorKind::ProxyFailed);
         let limit = self.terms.timeouts.connect;
         let deadline = Deadline::after(requester.now(), limit, ErrorKind::ConnectTimeout);
-        let (host, port) = (key.origin.host(), key.origin.port());
+        let (host, port) = match elsewhere {
+            Some(other) => (&*other.host.to_string(), other.port),
+            None => (key.origin.host(), key.origin.port()),
+        };
         let opened = async {
             match proxy.kind() {
                 Kind::Http | Kind::Https => tunnel::connect(&mut link, proxy, host, port).await,
