@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use futures_util::FutureExt;
 use overlapped_proto::job::Method;
 use overlapped_proto::record::Record;
 use serde::de::DeserializeOwned;
@@ -170,13 +169,11 @@ impl Response {
     }
 
     fn all(&mut self) -> Result<Bytes, RequestError> {
-        let all = if self.response.has_arrived() && self.response.bytes_left().is_some() {
-            self.response.all().now_or_never().expect("what has arrived and is not coded is not waited for")
-        } else {
+        let arrived = self.response.arrived();
+        let all = arrived.unwrap_or_else(|| {
             let core = Arc::clone(self.response.core());
             core.block_on(self.response.all()).unwrap_or_else(|failure| Err(self.response.failed(failure)))
-        };
-        let all = all?;
+        })?;
         let rest = std::mem::take(&mut self.rest);
         Ok(if rest.is_empty() { all } else { [rest, all].concat().into() })
     }

@@ -2,10 +2,10 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use overlapped::Executor;
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Keep;
@@ -202,19 +202,20 @@ impl Core {
 
     /// Runs `work` in the runtime of the current task, or with the sockets watched by the client if there is none. That is
     /// decided at the first poll.
-    pub(super) async fn in_runtime<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
+    pub(super) fn in_runtime<T>(
+        &self,
+        mut work: impl Future<Output = T> + Unpin,
+    ) -> impl Future<Output = T> {
         let mut decided = None;
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             let own = *decided.get_or_insert_with(|| {
                 let needs_own = Handle::try_current().is_err() && !self.executor.is_forked();
                 let watcher = needs_own.then(|| self.parts().runtimes.watcher(&self.executor));
                 watcher.transpose().unwrap_or_default()
             });
             let _entered = own.map(Handle::enter);
-            work.as_mut().poll(cx)
+            work.poll_unpin(cx)
         })
-        .await
     }
 
     fn check_forks(&self) -> Result<(), Failure> {

@@ -91,6 +91,12 @@ impl Reading {
         }
     }
 
+    /// The rest of a body that has arrived and is not decoded: there is nothing to wait for.
+    pub(super) fn arrived(&mut self) -> Option<Result<Bytes, Failure>> {
+        let has_arrived = !self.is_coded && matches!(self.state, State::Arrived);
+        has_arrived.then(|| self.intake.pass(std::mem::take(&mut self.rest)))
+    }
+
     /// The next piece, or `None` at the end.
     ///
     /// # Cancel safety

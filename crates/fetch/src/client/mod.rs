@@ -148,7 +148,7 @@ impl Client {
     ///
     /// As for all requests of a client.
     pub async fn fetch(&self, row: Row) -> Record {
-        self.core.in_runtime(self.core.fetch(self.core.number(), row)).await
+        self.core.in_runtime(Box::pin(self.core.fetch(self.core.number(), row))).await
     }
 
     /// Closes all idle connections, and returns their number.

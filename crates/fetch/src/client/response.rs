@@ -255,8 +255,11 @@ impl Response {
     ///
     /// If the future is dropped, the connection is closed or the stream reset, and every later read fails.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, RequestError> {
+        if let Some(rest) = self.arrived() {
+            return rest.map(|rest| (!rest.is_empty()).then_some(rest));
+        }
         let core = Arc::clone(&self.parts.core);
-        core.in_runtime(self.next()).await
+        core.in_runtime(Box::pin(self.next())).await
     }
 
     /// The next piece, in the current runtime.
@@ -288,8 +291,22 @@ impl Response {
     ///
     /// As [`Response::chunk`].
     pub async fn bytes(mut self) -> Result<Bytes, RequestError> {
+        self.rest().await
+    }
+
+    async fn rest(&mut self) -> Result<Bytes, RequestError> {
+        if let Some(rest) = self.arrived() {
+            return rest;
+        }
         let core = Arc::clone(&self.parts.core);
-        core.in_runtime(self.all()).await
+        // Boxed, since it is large and most small bodies have come with their heads.
+        core.in_runtime(Box::pin(self.all())).await
+    }
+
+    /// The rest of the body, if it is there: there is nothing to wait for.
+    pub(super) fn arrived(&mut self) -> Option<Result<Bytes, RequestError>> {
+        let arrived = self.parts.reading.arrived()?;
+        Some(arrived.map_err(|failure| self.failed(failure)))
     }
 
     /// The rest of the body, in the current runtime.
@@ -313,8 +330,7 @@ impl Response {
     ///
     /// As [`Response::chunk`].
     pub async fn text(mut self) -> Result<String, RequestError> {
-        let core = Arc::clone(&self.parts.core);
-        let body = core.in_runtime(self.all()).await?;
+        let body = self.rest().await?;
         Ok(self.text_of(&body))
     }
 
@@ -328,8 +344,7 @@ impl Response {
     ///
     /// As [`Response::chunk`]; or `input.format`: the body is not JSON, or not of this type.
     pub async fn json<T: DeserializeOwned>(mut self) -> Result<T, RequestError> {
-        let core = Arc::clone(&self.parts.core);
-        let body = core.in_runtime(self.all()).await?;
+        let body = self.rest().await?;
         self.json_of(&body)
     }
 
