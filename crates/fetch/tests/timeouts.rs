@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use overlapped_fetch::{Config, Network, Response, Timeouts};
+use overlapped_fetch::{Client, Config, Network, Response, Timeouts};
 use overlapped_testkit::{Ending, Script, Server, blackhole};
 use support::{config, error, fetch, fetch_one, retrying};
 
@@ -171,4 +171,27 @@ fn an_address_of_the_wrong_family_is_no_address() {
     let network = Network { family: Some(overlapped_fetch::Family::V6), ..Network::default() };
     let record = fetch_one(Config { network, ..config() }, "http://127.0.0.1:1/");
     assert_eq!(error(&record), "dns.not_found");
+}
+
+/// A client uses the timer of an earlier request again: whichever task and runtime that had, the later one ends in time.
+#[test]
+fn a_request_after_another_one_ends_in_time() {
+    let server = Server::start();
+    let timeouts = Timeouts { first_byte: Some(Duration::from_secs(3_600)), ..never() };
+    let client = Client::new(Config { timeouts, ..config() }).unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let is_late = async |limit: Option<Duration>| {
+        let request = client.get(server.url(if limit.is_some() { "/delay/600000" } else { "/delay/5" }));
+        let sent = request.timeout(limit.unwrap_or_default()).send().await;
+        sent.map_err(|error| error.kind().name()).err()
+    };
+    for _ in 0..2 {
+        let runtime = runtime();
+        runtime.block_on(async {
+            assert_eq!(is_late(None).await, None);
+            assert_eq!(is_late(SHORT).await, Some("timeout.total"));
+            // Both at once, in one task.
+            assert_eq!(tokio::join!(is_late(SHORT), is_late(None)), (Some("timeout.total"), None));
+        });
+    }
 }

@@ -284,6 +284,8 @@ pub const TLS_SETTINGS_MAX: usize = 64;
 pub const PROXIES_MAX: usize = 64;
 /// Event loops of blocking calls that a client keeps while they are not in use: one for each thread that calls at once.
 pub const CLIENT_RUNTIMES_IDLE_MAX: usize = 64;
+/// Timers that a client keeps while no request uses them: as many as are used again in a short time.
+pub const CLIENT_ALARMS_IDLE_MAX: usize = 64;
 /// A body of this size from a file of a flag is held in memory; a larger one is read from disk while it is sent.
 pub const UPLOAD_HELD_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of a pipe or of standard input that are copied to disk to be sent.

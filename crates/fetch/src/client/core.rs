@@ -11,13 +11,14 @@ use overlapped_proto::error::ErrorKind;
 use overlapped_proto::http1::Keep;
 use overlapped_proto::input::{BadRow, typed, url};
 use overlapped_proto::job::{Ask, Job, Row as RowNumber};
+use overlapped_proto::limits;
 use overlapped_proto::outcome::{Ending, Failure};
 use overlapped_proto::proxy::Proxy;
 use overlapped_proto::record::Record;
 use overlapped_proto::redirect;
 use overlapped_proto::retry;
 use overlapped_proto::time::Nanos;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 
 use super::cookies::CookieStore;
 use super::proxies;
@@ -32,7 +33,7 @@ use crate::engine::requester::{Requester, Views, run_executor};
 use crate::engine::shard::bad_record;
 use crate::error::Error;
 use crate::fs::idle_connections_max;
-use crate::locality::ManyThreads;
+use crate::locality::{Guarded, Locality, ManyThreads};
 use crate::net::alarm::Alarm;
 use crate::net::exchange::Reading;
 use crate::net::request::Prepared;
@@ -57,6 +58,8 @@ struct Parts {
     requests: AtomicU64,
     /// Parses URLs: those of one server cost less one after the other.
     urls: Mutex<url::Parser>,
+    /// Those that no request uses, with the runtimes of their timers.
+    alarms: Mutex<Vec<(Option<Id>, Alarm)>>,
 }
 
 /// The settings of one request.
@@ -124,6 +127,7 @@ impl Core {
             proxies: Mutex::default(),
             requests: AtomicU64::new(0),
             urls: Mutex::default(),
+            alarms: Mutex::default(),
         };
         Ok(Self { parts: Some(parts), executor })
     }
@@ -202,10 +206,7 @@ impl Core {
 
     /// Runs `work` in the runtime of the current task, or with the sockets watched by the client if there is none. That is
     /// decided at the first poll.
-    pub(super) fn in_runtime<T>(
-        &self,
-        mut work: impl Future<Output = T> + Unpin,
-    ) -> impl Future<Output = T> {
+    pub(super) fn in_runtime<T>(&self, mut work: impl Future<Output = T> + Unpin) -> impl Future<Output = T> {
         let mut decided = None;
         poll_fn(move |cx| {
             let own = *decided.get_or_insert_with(|| {
@@ -229,6 +230,26 @@ impl Core {
         Handle::try_current().map(drop).map_err(missing)
     }
 
+    /// The alarm of a request. A timer that an earlier request has set is used again, which costs less than another one.
+    pub(super) fn alarm(&self) -> Alarm {
+        let kept = self.parts().alarms.with(Vec::pop);
+        let Some((runtime, mut alarm)) = kept else { return Alarm::new(self.requester().clock) };
+        if runtime != ManyThreads::runtime() {
+            alarm.leave_runtime();
+        }
+        alarm
+    }
+
+    /// Keeps the alarm of a request that has ended, in the current runtime.
+    pub(super) fn keep_alarm(&self, alarm: Alarm) {
+        let kept = (ManyThreads::runtime(), alarm);
+        self.parts().alarms.with(|alarms| {
+            if alarms.len() < limits::CLIENT_ALARMS_IDLE_MAX {
+                alarms.push(kept);
+            }
+        });
+    }
+
     // --- requests --------------------------------------------------------------------------------------------
 
     /// Fetches a row, as one of this number.
@@ -244,8 +265,9 @@ impl Core {
             return requester.unstarted(job, failure);
         }
         job.hold = memory.row(job.bytes());
-        let mut alarm = Alarm::new(requester.clock);
+        let mut alarm = self.alarm();
         let outcome = Box::pin(self.perform(&mut job, &mut alarm, None)).await;
+        self.keep_alarm(alarm);
         requester.record(job, outcome)
     }
 

@@ -27,9 +27,6 @@ pub(super) struct Reading {
     has_more: bool,
     state: State,
     is_coded: bool,
-    alarm: Alarm,
-    /// The runtime of `alarm`.
-    runtime: Option<Id>,
     /// How long the server may take nothing of what is still to be sent.
     first_byte: Option<Nanos>,
     /// When the head had come.
@@ -39,12 +36,21 @@ pub(super) struct Reading {
 }
 
 enum State {
-    /// The rest of the body is still to come.
-    Open(Open, Pace),
+    /// The rest of the body is still to come. In a box, since most small bodies are there.
+    Open(Box<Coming>),
     /// All of it came; some of it may not be decoded yet.
     Arrived,
     /// A read has failed, or its future was dropped.
     Broken,
+}
+
+/// What a body needs that is still to come.
+struct Coming {
+    open: Open,
+    pace: Pace,
+    alarm: Alarm,
+    /// The runtime of the alarm.
+    runtime: Option<Id>,
 }
 
 impl Reading {
@@ -55,26 +61,28 @@ impl Reading {
         limits: Limits,
         max_bytes: u64,
         alarm: Alarm,
-        now: Nanos,
+        core: &Core,
     ) -> Self {
         let is_coded = decoder.is_some();
         let wanted = Wanted { keep: true, sha256: false, max_bytes, cut: false };
+        let now = core.requester().now();
         let (state, rest, ended) = match incoming {
-            Incoming::Whole(bytes) => (State::Arrived, bytes, Some(now)),
+            Incoming::Whole(bytes) => {
+                core.keep_alarm(alarm);
+                (State::Arrived, bytes, Some(now))
+            }
             Incoming::Open(open) => {
                 let pace = Pace::new(limits.speed, now, open.connection.body_bytes());
-                (State::Open(open, pace), Bytes::new(), None)
+                let coming = Coming { open, pace, alarm, runtime: ManyThreads::runtime() };
+                (State::Open(Box::new(coming)), Bytes::new(), None)
             }
         };
-        let (intake, runtime) = (Intake::new(decoder, wanted, 0), ManyThreads::runtime());
         Self {
-            intake,
+            intake: Intake::new(decoder, wanted, 0),
             rest,
             has_more: false,
             state,
             is_coded,
-            alarm,
-            runtime,
             first_byte: limits.first_byte,
             began: now,
             ended,
@@ -84,8 +92,8 @@ impl Reading {
     /// How many bytes are still to come, if that is known and they are not decoded.
     pub(super) fn bytes_left(&self) -> Option<u64> {
         match &self.state {
-            State::Open(..) | State::Arrived | State::Broken if self.is_coded => None,
-            State::Open(open, _) => open.connection.bytes_left(),
+            State::Open(_) | State::Arrived | State::Broken if self.is_coded => None,
+            State::Open(coming) => coming.open.connection.bytes_left(),
             State::Arrived => Some(self.rest.len() as u64),
             State::Broken => None,
         }
@@ -108,8 +116,8 @@ impl Reading {
                 return Ok(Some(piece));
             }
             // Out of its place while it is waited for, so that it is closed if this future is dropped.
-            let (mut open, mut pace) = match std::mem::replace(&mut self.state, State::Broken) {
-                State::Open(open, pace) => (open, pace),
+            let mut coming = match std::mem::replace(&mut self.state, State::Broken) {
+                State::Open(coming) => coming,
                 State::Arrived => {
                     self.intake.end()?;
                     self.state = State::Arrived;
@@ -120,21 +128,22 @@ impl Reading {
                     return Err(Failure::new(ErrorKind::BodyReset, message));
                 }
             };
-            self.enter_runtime(&mut open)?;
+            coming.enter_runtime()?;
             let clock = core.requester().clock;
-            let frame = pace.next(&mut **open.connection, &mut self.alarm, clock, limits::READ_BYTES).await?;
+            let Coming { open, pace, alarm, .. } = &mut *coming;
+            let frame = pace.next(&mut **open.connection, alarm, clock, limits::READ_BYTES).await?;
             self.state = match frame {
                 Some(frame) => {
                     self.rest = frame;
-                    State::Open(open, pace)
+                    State::Open(coming)
                 }
                 None => {
                     let mut stall = Stall::new(open.connection.progress(), clock, self.first_byte);
-                    let finished =
-                        self.alarm.within_that(|| stall.deadline(), open.connection.finish()).await;
+                    let finished = alarm.within_that(|| stall.deadline(), open.connection.finish()).await;
                     finished.map_err(|failure| stall.failure(failure))??;
+                    core.keep_alarm(coming.alarm);
                     self.ended = Some(core.requester().stamp());
-                    attempt::close(core.requester(), open);
+                    attempt::close(core.requester(), coming.open);
                     State::Arrived
                 }
             };
@@ -163,15 +172,17 @@ impl Reading {
         }
         Ok(None)
     }
+}
 
+impl Coming {
     /// A response may be read in another runtime than that of its request.
-    fn enter_runtime(&mut self, open: &mut Open) -> Result<(), Failure> {
+    fn enter_runtime(&mut self) -> Result<(), Failure> {
         let runtime = ManyThreads::runtime();
         if self.runtime != runtime {
             self.alarm.leave_runtime();
             self.runtime = runtime;
         }
-        open.connection.move_to(runtime).map_err(|error| {
+        self.open.connection.move_to(runtime).map_err(|error| {
             let message = format!("the connection cannot be used in another runtime: {error}");
             Failure::new(ErrorKind::Resource, message)
         })

@@ -20,7 +20,6 @@ use super::error::RequestError;
 use super::response::Response;
 use super::tls::Tls;
 use crate::config::Http;
-use crate::net::alarm::Alarm;
 use crate::net::request::Prepared;
 
 /// A request that is being built. `C` is the client that makes it: [`Client`] or [`blocking::Client`](super::blocking::Client).
@@ -257,7 +256,7 @@ impl<C> RequestBuilder<C> {
     /// Makes the request, in the current runtime.
     pub(super) async fn perform(self, core: Arc<Core>) -> Result<Response, RequestError> {
         let (mut job, mut call) = self.into_call(&core)?;
-        let mut alarm = Alarm::new(core.requester().clock);
+        let mut alarm = core.alarm();
         match core.call(&mut job, &mut call, &mut alarm).await {
             Ok(outcome) => Response::new(core, job, call, outcome, alarm),
             Err(failure) => Err(RequestError::new(failure, Some(job.url.as_str()), None)),

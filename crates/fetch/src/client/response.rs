@@ -227,8 +227,7 @@ impl Response {
         let codings = || headers.all("content-encoding");
         let decoder = if decodes { Decoder::new(codings(), settings.max_bytes) } else { Ok(None) };
         let decoder = decoder.map_err(|failure| failed(failure, Some(status)))?;
-        let now = core.requester().now();
-        let reading = Reading::new(incoming, decoder, settings.timeouts, settings.max_bytes, alarm, now);
+        let reading = Reading::new(incoming, decoder, settings.timeouts, settings.max_bytes, alarm, &core);
         let head = ResponseHead {
             status,
             version,
