@@ -129,14 +129,23 @@ fn while_failed_rows_are_taken_out() {
     check(Kind::Retry, "rename", "snapshot-", Act::KillBefore);
     check(Kind::Retry, "rename", "snapshot-", Act::KillAfter);
     check(Kind::Retry, "rename", ".retry", Act::KillAfter);
+    // The entries are still those of the complete archive.
+    check(Kind::HarRetry, "create", ".retry", Act::KillAfter);
+    check(Kind::HarRetry, "write", ".retry", Act::KillHalf);
+    check(Kind::HarRetry, "rename", "snapshot-", Act::KillBefore);
+    check(Kind::HarRetry, "rename", "snapshot-", Act::KillAfter);
+    // First the new spool gets its name, then the archive.
+    check(Kind::HarRetry, "rename", "/out.har", Act::KillBefore);
+    check(Kind::HarRetry, "rename", "/out.har", Act::KillAfter);
 }
 
 #[test]
 fn while_an_output_is_built() {
     check(Kind::Table, "create", ".out.parquet.building", Act::KillAfter);
     check_recovery(Kind::Table, "unlink", ".out.parquet.building", Act::KillBefore);
+    check(Kind::Har, "rename", "/out.har", Act::KillBefore);
+    check(Kind::Har, "rename", "/out.har", Act::KillAfter);
     let built = [
-        (Kind::Har, ".out.har.building"),
         (Kind::Warc, ".out.cdxj.building"),
         (Kind::Table, ".out.parquet.building"),
         (Kind::TableRetry, ".out.parquet.building"),

@@ -5,9 +5,11 @@
 mod program;
 
 use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
 
 use overlapped_testkit::Server;
-use program::{Directory, killed_after, list, run};
+use program::{Directory, command, killed_after, list, run};
 use serde_json::Value;
 
 /// The entries of an archive in the order of their rows, each checked by the rules of the format.
@@ -160,6 +162,81 @@ fn a_killed_run_is_resumed_from_the_spool() {
         assert_eq!(directory.names(), ["r.har", "urls.txt"]);
     }
     assert!(resumed > 0, "no run was killed before its end");
+}
+
+/// However often it is killed, also while it is closed: no part of it has its name, and all rows are there in the end.
+#[test]
+fn a_run_that_is_killed_again_and_again_gives_the_archive_of_all_rows() {
+    const ROWS: u64 = 6_000;
+    let kills = std::env::var("OVERLAPPED_KILLS").map_or(6, |kills| kills.parse().unwrap());
+    let server = Server::start();
+    let directory = Directory::new();
+    let list = list(&server, &directory, ROWS, |row| format!("/row/{row}?delay_ms=1"));
+    let path = directory.path("r.har");
+    let words = ["-s", "-j", "16", "--resume", "-o", &path, &list];
+    let (seen, mut killed) = (server.count("/row/"), 0);
+    for kill in 1..=kills {
+        let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
+        // The requests of groups that were lost are sent once more, so this many come however often it is killed.
+        server.wait_for_requests(seen + ROWS * kill / (kills + 1), Duration::from_secs(10));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed += u64::from(directory.names().contains(&"r.har.run".to_owned()));
+        if directory.names().contains(&"r.har".to_owned()) {
+            assert_eq!(entries(&path).len() as u64, ROWS, "what has the name is whole");
+        }
+    }
+    run(&words).check_code(0);
+    assert_eq!(directory.names(), ["r.har", "urls.txt"]);
+    assert!(killed > 0, "no run was killed before its end");
+    assert!(entries(&path).iter().map(|entry| entry["_row"].as_u64().unwrap()).eq(0..ROWS));
+}
+
+/// A complete archive that has grown, also where its first entries are those of failed rows, or all are.
+#[test]
+fn an_archive_goes_on_after_its_end() {
+    let server = Server::start();
+    for failed in [|row: u64| row == 7, |row| row < 3, |_| true] {
+        let directory = Directory::new();
+        let page = |row| match failed(row) {
+            true => format!("/flaky?fail=1&status=404&key={row}-{}", failed(99)),
+            false => format!("/row/{row}"),
+        };
+        let list = list(&server, &directory, 10, page);
+        let path = directory.path("r.har");
+        let words = ["-s", "--retry", "0", "--max-host-errors", "0", "-j", "1", "-o", &path, &list];
+        run(&words).check_code(1);
+        assert_eq!(directory.names(), ["r.har", "r.har.run", "urls.txt"]);
+        // The list grows.
+        let urls = directory.read("urls.txt") + &format!("{}\n", server.url("/row/10"));
+        directory.write("urls.txt", urls);
+        run(&[&words[..], &["--resume"]].concat()).check_code(1);
+        assert_eq!(directory.names(), ["r.har", "r.har.run", "urls.txt"]);
+        assert_eq!(entries(&path).iter().filter(|entry| entry["_ok"] == true).count(), 11 - failing(failed));
+        run(&[&words[..], &["--retry-failed"]].concat()).check_code(0);
+        assert!(entries(&path).iter().map(|entry| entry["_row"].as_u64().unwrap()).eq(0..11));
+        assert_eq!(directory.names(), ["r.har", "urls.txt"]);
+    }
+}
+
+fn failing(failed: fn(u64) -> bool) -> usize {
+    (0..10).filter(|row| failed(*row)).count()
+}
+
+#[test]
+fn an_archive_that_was_changed_is_no_place_to_go_on() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let list = list(&server, &directory, 20, |row| {
+        format!("/status/{}?row={row}", if row == 7 { 404 } else { 200 })
+    });
+    let path = directory.path("r.har");
+    run(&["-s", "-o", &path, &list]).check_code(1);
+    let changed = directory.read("r.har").replacen("\"_row\":3", "\"_row\":4", 1);
+    directory.write("r.har", changed);
+    for how in ["--resume", "--retry-failed"] {
+        run(&["-s", "-o", &path, how, &list]).check_refused(4, "it was changed");
+    }
 }
 
 #[test]

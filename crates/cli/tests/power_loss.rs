@@ -134,6 +134,7 @@ fn of_a_run_that_writes_records() {
 #[test]
 fn of_a_run_that_writes_an_archive() {
     loses_power(Kind::Har, &[]);
+    loses_power(Kind::HarRetry, &[]);
     loses_power(Kind::Table, &[]);
     loses_power(Kind::Warc, &[]);
     let torn = Trip { calls: "write", file: "/out.warc", at: 9, act: Act::KillHalf };

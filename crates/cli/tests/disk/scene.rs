@@ -40,8 +40,10 @@ pub(crate) enum Kind {
     Ordered,
     /// A file a row and records, over what a run of another list has left that was killed.
     Overwrite,
-    /// An archive that is built at the end.
+    /// An archive that is closed at the end.
     Har,
+    /// The same; some rows have failed in a run before, and are fetched once more.
+    HarRetry,
     /// An archive that is appended to, with an index.
     Warc,
     /// The same; some rows have failed in a run before, and are fetched once more.
@@ -53,7 +55,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Ndjson,
         Self::Csv,
         Self::Files,
@@ -65,6 +67,7 @@ impl Kind {
         Self::Ordered,
         Self::Overwrite,
         Self::Har,
+        Self::HarRetry,
         Self::Warc,
         Self::WarcRetry,
         Self::Table,
@@ -82,7 +85,7 @@ impl Kind {
 
     /// It goes on with a run that has a state.
     pub(crate) fn retries(self) -> bool {
-        matches!(self, Self::Retry | Self::PackedRetry | Self::WarcRetry | Self::TableRetry)
+        matches!(self, Self::Retry | Self::PackedRetry | Self::HarRetry | Self::WarcRetry | Self::TableRetry)
     }
 
     fn begin(self) -> &'static str {
@@ -97,7 +100,9 @@ impl Kind {
             | Self::Har
             | Self::Warc
             | Self::Table => "--resume",
-            Self::Retry | Self::PackedRetry | Self::WarcRetry | Self::TableRetry => "--retry-failed",
+            Self::Retry | Self::PackedRetry | Self::HarRetry | Self::WarcRetry | Self::TableRetry => {
+                "--retry-failed"
+            }
             Self::Overwrite => "--overwrite",
         }
     }
@@ -158,7 +163,7 @@ impl Scene {
         self.root().join(match self.kind {
             Kind::Files | Kind::Ordered | Kind::Overwrite => "deep/pages.run",
             Kind::Csv => "out.csv.run",
-            Kind::Har => "out.har.run",
+            Kind::Har | Kind::HarRetry => "out.har.run",
             Kind::Table | Kind::TableRetry => "out.parquet.run",
             Kind::Warc | Kind::WarcRetry => "out.warc.gz.run",
             Kind::Packed | Kind::PackedRetry => "out.ndjson.gz.run",
@@ -171,7 +176,7 @@ impl Scene {
         let outputs: &[&str] = match self.kind {
             Kind::Ndjson | Kind::Piped | Kind::Post => &["/out.ndjson"],
             Kind::Csv => &["/out.csv"],
-            Kind::Har => &["/out.har"],
+            Kind::Har | Kind::HarRetry => &["/out.har"],
             Kind::Table | Kind::TableRetry => &["/out.parquet"],
             Kind::Warc | Kind::WarcRetry => &["/out.warc.gz"],
             Kind::Files | Kind::Ordered | Kind::Overwrite => &["/deep/pages/", "/out.ndjson"],
@@ -196,6 +201,7 @@ impl Scene {
             | Kind::PackedRetry
             | Kind::Piped
             | Kind::Har
+            | Kind::HarRetry
             | Kind::Table
             | Kind::TableRetry => &[],
         });
@@ -328,7 +334,7 @@ impl Scene {
                 rows(json())
             }
             Kind::Csv => rows(csv()),
-            Kind::Har => rows(rows_of_har(&read("out.har"), self.kind)),
+            Kind::Har | Kind::HarRetry => rows(rows_of_har(&read("out.har"), self.kind)),
             Kind::Table | Kind::TableRetry => rows(rows_of_table(&root.join("out.parquet"), self.kind)),
             Kind::Warc | Kind::WarcRetry => {
                 let index = String::from_utf8(read("out.cdxj")).unwrap_or_default();

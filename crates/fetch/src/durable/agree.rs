@@ -31,7 +31,7 @@ pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
         match output.format {
             Format::Ndjson | Format::Csv | Format::Tsv | Format::Parquet | Format::Arrow | Format::Har => {
                 let bytes_min = if output.packing().is_some() { 0 } else { limits::RECORD_BYTES_MIN };
-                records(&output.appended(), state.checkpoints.of(&output.id), state.done.len(), bytes_min)?;
+                records(&output.held(), state.checkpoints.of(&output.id), state.done.len(), bytes_min)?;
             }
             Format::Warc => archive(&output.path, state.checkpoints.of(&output.id), state.done.len())?,
             Format::Files => files(&output.path, state)?,

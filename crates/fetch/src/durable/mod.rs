@@ -154,6 +154,22 @@ impl Output {
         self.format.appended(&self.path)
     }
 
+    /// The file that has what was appended: the output itself, once an archive is complete.
+    fn held(&self) -> Cow<'_, Path> {
+        let appended = self.appended();
+        match self.format {
+            Format::Har if !there(&appended) && there(&self.path) => Cow::Borrowed(&self.path),
+            Format::Har
+            | Format::Ndjson
+            | Format::Csv
+            | Format::Tsv
+            | Format::Parquet
+            | Format::Arrow
+            | Format::Warc
+            | Format::Files => appended,
+        }
+    }
+
     /// How it is compressed.
     fn packing(&self) -> Option<Packing> {
         self.format.packing(&self.path)
@@ -315,7 +331,7 @@ impl Opened {
             journal_bytes: durable.journal_bytes,
             prefix: Some(Prefix::default()),
             stays: stays(&durable.outputs),
-            spools: spools(&durable.outputs),
+            spools: tables(&durable.outputs),
             bodies: bodies(&durable.outputs),
             thrown_away,
             durability: durable.durability,
@@ -400,7 +416,7 @@ impl Opened {
             journal_bytes,
             prefix: same.prefix,
             stays: stays(&durable.outputs),
-            spools: spools(&durable.outputs),
+            spools: tables(&durable.outputs),
             bodies,
             thrown_away: None,
             durability,
@@ -471,7 +487,17 @@ fn stays(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| matches!(output.format, Format::Files | Format::Warc))
 }
 
-/// The spools of outputs that are built at the end; they are of use as long as the state is.
+fn there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// The spools of tables, which are of use as long as the state is. That of an archive has become the archive.
+fn tables(outputs: &[Output]) -> Vec<PathBuf> {
+    let tables = outputs.iter().filter(|output| matches!(output.format, Format::Parquet | Format::Arrow));
+    tables.map(|output| output.appended().into_owned()).collect()
+}
+
+/// The spools of outputs that are built at the end.
 fn spools(outputs: &[Output]) -> Vec<PathBuf> {
     let built = outputs.iter().filter(|output| output.format.is_built());
     built.map(|output| output.appended().into_owned()).collect()

@@ -234,7 +234,7 @@ fn beside(path: &Path) -> PathBuf {
 
 fn copy_without(output: &Output, rows: &RowSet, length: u64) -> io::Result<End> {
     let path = output.appended();
-    let old = open_own(&path, OpenOptions::new().read(true))?;
+    let old = open_own(&output.held(), OpenOptions::new().read(true))?;
     let permissions = old.metadata()?.permissions();
     let old = contents(output.packing(), old.take(length))?;
     let file = Folder::of(&path)?.create_anew(&name_beside(&path), 0o600)?;
@@ -278,16 +278,24 @@ fn copy_lines(
     rows: &RowSet,
     new: &mut impl Write,
 ) -> io::Result<()> {
-    let (mut record, mut read) = (Vec::new(), 0);
+    let (mut record, mut read, mut is_first) = (Vec::new(), 0, true);
     while read_record(&mut old, format, &mut record)? {
         let row = row_of(&record);
-        let is_header = separator(format).is_some() && read == 0;
+        let is_header = read == 0 && (separator(format).is_some() || format == Format::Har);
         if row.is_none() && !is_header {
             let what = format!("its record at byte {read} has no row, although the file is that of this run");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         read += record.len();
-        if !row.is_some_and(|row| rows.contains(Row(row))) {
+        if row.is_some_and(|row| rows.contains(Row(row))) {
+            continue;
+        }
+        if format == Format::Har && row.is_some() {
+            // Each entry but the first begins with a comma.
+            let entry = record.strip_prefix(b",").unwrap_or(&record);
+            new.write_all(if std::mem::take(&mut is_first) { b"" } else { b"," })?;
+            new.write_all(entry)?;
+        } else {
             new.write_all(&record)?;
         }
     }
@@ -383,9 +391,14 @@ mod tests {
 
     #[test]
     fn entries_of_an_archive() {
-        let entry = |row| format!("{{\"_row\":{row},\"_ok\":true,\"x\":1}}\n");
-        let all = [1, 2, 3, 30, 300].map(entry).concat();
-        check(Format::Har, &all, &[1, 3, 300].map(entry).concat());
+        let entries = |rows: &[u64]| {
+            let entry = |row: &u64| format!("{{\"_row\":{row},\"_ok\":true,\"x\":1}}\n");
+            let entries: Vec<_> = rows.iter().map(entry).collect();
+            format!("{{\"log\":{{\"entries\":[\n{}", entries.join(","))
+        };
+        check(Format::Har, &entries(&[1, 2, 3, 30, 300]), &entries(&[1, 3, 300]));
+        check(Format::Har, &entries(&[2, 3, 30, 300]), &entries(&[3, 300]));
+        check(Format::Har, &entries(&[2, 30]), &entries(&[]));
     }
 
     #[test]

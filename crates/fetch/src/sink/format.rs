@@ -10,7 +10,7 @@ use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::csv::Guard;
 
 use super::built::{building, expect_free, remove_building};
-use super::har::Har;
+use super::har::{Har, has_entries, take_back};
 #[cfg(feature = "tables")]
 use super::table::Table;
 use super::warc::{Warc, file as warc_file, index_path, lines as index_lines};
@@ -35,7 +35,7 @@ pub enum Format {
     Parquet,
     /// The same in Arrow's file format.
     Arrow,
-    /// HAR 1.2, an entry a record. It is built at the end like a table.
+    /// HAR 1.2, an entry a record. It is closed at the end; until then it is in a spool beside it.
     Har,
     /// WARC 1.1, several records for each row. `--retry-failed` leaves what is in it, and adds to it.
     Warc,
@@ -377,8 +377,9 @@ fn har(opening: Opening) -> io::Result<Box<dyn Sink>> {
     let Opening { id, path, beginning, options } = opening;
     let id = (beginning != Beginning::NoState).then_some(id);
     let clock = Clock::start();
-    let entries = Lines::har(spool, options.fields, clock.unix_us(clock.now()));
-    Ok(Box::new(Har::new(path, (entries, spool_path), id)?))
+    let is_first = !has_entries(&spool_path, spool.end().bytes)?;
+    let entries = Lines::har(spool, options.fields, clock.unix_us(clock.now()), is_first);
+    Ok(Box::new(Har::new(path, entries, id)?))
 }
 
 /// Opens the spool of an output that is built at the end, if nothing is at its place that is to be kept.
@@ -392,11 +393,22 @@ fn spool(opening: &Opening, format: Format) -> io::Result<(OutputFile, PathBuf)>
     let spool = match beginning {
         Beginning::Resumed { checkpoint, .. } => {
             remove_building(path)?;
+            let bytes = checkpoint.end().map_or(0, |end| end.bytes);
+            if format == Format::Har && bytes > 0 && is_absent(&spool_path)? {
+                take_back(path, &spool_path, bytes)?;
+            }
             OutputFile::resume(spool_path.clone(), checkpoint)?
         }
         Beginning::NoState | Beginning::Begun(_) => OutputFile::create(spool_path.clone(), options.existing)?,
     };
     Ok((spool, spool_path))
+}
+
+fn is_absent(path: &Path) -> io::Result<bool> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        found => found.map(|_| false),
+    }
 }
 
 fn files(Opening { path, beginning, options, .. }: Opening) -> io::Result<Box<dyn Sink>> {

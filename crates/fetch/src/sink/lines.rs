@@ -1,4 +1,4 @@
-//! Line formats: NDJSON, CSV, TSV, and the entries of a HAR before they are one.
+//! Line formats: NDJSON, CSV, TSV, and a HAR without its end.
 
 use std::io::{self, Read, Write};
 
@@ -25,8 +25,12 @@ enum Format {
     Ndjson,
     Csv(csv::Guard),
     Tsv(csv::Guard),
-    /// With a time for rows that never started.
-    Har(i64),
+    Har {
+        /// The time of rows that never started.
+        unix_us: i64,
+        /// No entry is there yet.
+        is_first: bool,
+    },
 }
 
 impl<W: Write + Send> Lines<W> {
@@ -49,9 +53,12 @@ impl<W: Write + Send> Lines<W> {
         Self { writer, buffer, fields, format: Format::Tsv(guard), id: None, cut: no_cut }
     }
 
-    /// Entries of a HAR, one a line. `unix_us`: the time of a row that never started.
-    pub(super) fn har(writer: W, fields: Fields, unix_us: i64) -> Self {
-        Self { writer, buffer: Vec::new(), fields, format: Format::Har(unix_us), id: None, cut: no_cut }
+    /// The beginning of a HAR, and its entries. `unix_us`: the time of a row that never started; `is_first`: no entry is
+    /// there yet.
+    pub(super) fn har(writer: W, fields: Fields, unix_us: i64, is_first: bool) -> Self {
+        let mut buffer = Vec::new();
+        har::begin(env!("CARGO_PKG_VERSION"), &mut buffer);
+        Self { writer, buffer, fields, format: Format::Har { unix_us, is_first }, id: None, cut: no_cut }
     }
 
     /// Writes a line whose body is encoded in pieces: `buffer` holds the rest of it, and `gap` is the position of the
@@ -76,7 +83,7 @@ impl<W: Write + Send> Lines<W> {
             let filled = fill(reader, &mut piece)?;
             let bytes = piece.get(..filled).expect("a read fits into its buffer");
             match self.format {
-                Format::Ndjson | Format::Har(_) => ndjson::push_piece(gap.form, bytes, &mut self.buffer),
+                Format::Ndjson | Format::Har { .. } => ndjson::push_piece(gap.form, bytes, &mut self.buffer),
                 Format::Csv(_) | Format::Tsv(_) => csv::push_piece(gap.form, bytes, &mut self.buffer),
             }
             if filled < PIECE_BYTES {
@@ -106,6 +113,13 @@ impl Lines<OutputFile> {
         self.complete()
     }
 
+    /// Writes what follows the last line, and returns the file.
+    pub(super) fn write_end(&mut self, end: &[u8]) -> io::Result<&mut OutputFile> {
+        self.buffer.extend_from_slice(end);
+        self.commit()?;
+        Ok(&mut self.writer)
+    }
+
     /// A file that is whole at the end of the run, if it is compressed.
     pub(super) fn complete(mut self) -> Self {
         self.cut = OutputFile::cut;
@@ -124,7 +138,12 @@ impl<W: Write + Send> Sink for Lines<W> {
         let gap = match self.format {
             Format::Ndjson => ndjson::write_around(record, fields, whole_max, out),
             Format::Csv(guard) => csv::write_around(record, fields, guard, whole_max, out),
-            Format::Har(unix_us) => har::write_around(record, *fields, unix_us, whole_max, out),
+            Format::Har { unix_us, ref mut is_first } => {
+                if !std::mem::take(is_first) {
+                    out.push(b',');
+                }
+                har::write_around(record, *fields, unix_us, whole_max, out)
+            }
             Format::Tsv(guard) => tsv::write_around(record, fields, guard, whole_max, out),
         };
         if let Some(gap) = gap {

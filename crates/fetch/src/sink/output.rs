@@ -1,7 +1,7 @@
 //! An append-only output file, plain or compressed. Its errors name the path.
 
 use std::fmt;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, rename};
 use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -122,6 +122,16 @@ impl OutputFile {
     /// Compresses what is written from now on.
     pub(super) fn packed(self, packing: Option<Packing>) -> Self {
         Self { packer: packing.map(Packer::new), ..self }
+    }
+
+    /// Gives it another name, beside its own, now that it is whole.
+    pub(super) fn publish(&mut self, path: &Path) -> io::Result<()> {
+        self.file
+            .sync_all()
+            .and_then(|()| rename(&self.path, path))
+            .map_err(|error| at(&self.path, &error))?;
+        path.clone_into(&mut self.path);
+        sync_name(path)
     }
 
     fn make_room(&mut self) -> io::Result<()> {

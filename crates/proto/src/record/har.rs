@@ -1,7 +1,7 @@
 //! HAR 1.2: an entry for each record, as browsers and their tools read it. Fields of this program's own begin with `_`.
 //!
 //! An entry is a line, so that entries can be appended, counted and left out like lines of NDJSON; an archive is [`begin`], the
-//! entries with commas between them, and [`END`]. There is one entry for each row: the request of its last attempt, with the
+//! entries, of which each but the first has a comma before it, and [`END`]. There is one entry for each row: the request of its last attempt, with the
 //! redirects before it in `_redirects`. Times are in milliseconds. `send`, `wait` and `receive` are never negative; any other
 //! phase that did not happen is -1. `connect` includes `ssl`, and `time` is the sum of all others that are not -1.
 //!
@@ -85,10 +85,11 @@ pub fn write_around(
     gap
 }
 
-/// The number of the row of an entry, and whether it is ok; `None`: the line is no entry of this program.
+/// The number of the row of an entry, which may have a comma before it, and whether it is ok; `None`: the line is no entry of
+/// this program.
 #[must_use]
 pub fn row_of(line: &[u8]) -> Option<(u64, bool)> {
-    let text = line.strip_prefix(b"{\"_row\":")?;
+    let text = line.strip_prefix(b",").unwrap_or(line).strip_prefix(b"{\"_row\":")?;
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at_checked(digits)?;
     let row = std::str::from_utf8(digits).ok()?.parse().ok()?;
