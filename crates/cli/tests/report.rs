@@ -38,26 +38,47 @@ fn figures(page: &str) -> serde_json::Value {
 fn every_format_gives_the_same_page() {
     let server = Server::start();
     let directory = Directory::new();
-    let list = directory
-        .write("urls.txt", format!("{}\n{}\nno url\n", server.url("/ok"), server.url("/status/404")));
-    let [ndjson, parquet, arrow, direct] =
-        ["r.ndjson", "r.parquet", "r.arrow", "direct.html"].map(|name| directory.path(name));
-    let words = ["-s", &format!("@{list}"), "-o", &ndjson, "-o", &parquet, "-o", &arrow, "--report", &direct];
-    run(&words).check_code(1);
+    let urls =
+        ["/ok", "/status/404", "/redirect/1", "/flaky?fail=1&status=503&key=a"].map(|path| server.url(path));
+    let list = directory.write("urls.txt", urls.join("\n") + "\nno url\n");
+    let [ndjson, parquet, arrow, har, direct] =
+        ["r.ndjson", "r.parquet", "r.arrow", "r.har", "direct.html"].map(|name| directory.path(name));
+    let outputs = ["-o", &ndjson, "-o", &parquet, "-o", &arrow, "-o", &har, "--report", &direct];
+    run(&[&["-s", "--retry", "1", &format!("@{list}")][..], &outputs].concat()).check_code(1);
     let direct = figures(&directory.read("direct.html"));
-    assert_eq!((&direct["rows"], &direct["ok"], &direct["never_started"]), (&3.into(), &1.into(), &1.into()));
-    for results in [&ndjson, &parquet, &arrow] {
+    assert_eq!((&direct["rows"], &direct["ok"], &direct["never_started"]), (&5.into(), &3.into(), &1.into()));
+    assert_eq!((&direct["retries"], drawn(&direct)[2].1), (&1.into(), true), "{direct}");
+    for results in [&ndjson, &parquet, &arrow, &har] {
         let page = directory.path("page.html");
         run(&["report", results, "-o", &page]).check_code(0);
         let page = figures(&directory.read("page.html"));
         for name in ["rows", "ok", "never_started", "bytes", "statuses", "errors", "retries"] {
             assert_eq!(page[name], direct[name], "{results}: {name}");
         }
+        assert_eq!(drawn(&page), drawn(&direct), "{results}");
         assert_eq!(page["hosts"]["list"][0][0], "127.0.0.1");
-        let drawn = run(&["waterfall", results]);
-        drawn.check_code(0);
-        assert!(drawn.stdout.contains("404"), "{}", drawn.stdout);
+        let text = run(&["waterfall", results]);
+        text.check_code(0);
+        assert!(text.stdout.contains("404") && text.stdout.contains('≥'), "{}", text.stdout);
     }
+}
+
+/// The rows of the waterfall, in the order of the list: the number of each, and whether it had earlier attempts.
+fn drawn(page: &serde_json::Value) -> Vec<(u64, bool)> {
+    let earlier =
+        page["phase_names"].as_array().unwrap().iter().position(|name| name == "earlier attempts, at least");
+    let rows = page["sample"]["list"].as_array().unwrap().iter();
+    let mut rows: Vec<_> = rows
+        .map(|row| {
+            let phases = row[5].as_array().unwrap();
+            (
+                row[0].as_u64().unwrap(),
+                phases.iter().any(|phase| phase[0].as_u64().map(|at| at as usize) == earlier),
+            )
+        })
+        .collect();
+    rows.sort_unstable();
+    rows
 }
 
 #[test]

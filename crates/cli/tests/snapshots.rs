@@ -196,6 +196,66 @@ fn waterfalls() {
     check("waterfall.svg", &directory.read("run.svg"));
 }
 
+/// The parts of a page in their order, without its style and its script: a line for each element, with its attributes and text.
+fn outline(page: &str) -> String {
+    let mut text = String::new();
+    let mut hidden = "";
+    for part in page.split('<').skip(1) {
+        let is_end = part.strip_prefix('/').is_some_and(|part| part.starts_with(hidden));
+        if !hidden.is_empty() && !is_end {
+            continue;
+        }
+        let (tag, content) = part.split_once('>').unwrap();
+        if !tag.starts_with('/') {
+            let _ = write!(text, "<{tag}>");
+        }
+        hidden =
+            ["style", "script"].into_iter().find(|name| tag.split(' ').next() == Some(name)).unwrap_or("");
+        let content = if hidden.is_empty() { content.trim() } else { "…" };
+        if !content.is_empty() || !tag.starts_with('/') {
+            text.extend([content, "\n"]);
+        }
+    }
+    text
+}
+
+/// The elements of a page about a run, and the figures in it, a member a line.
+#[test]
+fn a_report() {
+    let directory = Directory::new();
+    directory.write("results.ndjson", results());
+    ran(&directory, &["report", "results.ndjson", "-o", "run.html"], b"").check_code(0);
+    let page = directory.read("run.html");
+    let (_, figures) = page.split_once(" id=\"figures\">").unwrap();
+    let figures: serde_json::Value =
+        serde_json::from_str(figures.split_once("</script>").unwrap().0).unwrap();
+    let mut text = outline(&page);
+    for (name, value) in figures.as_object().unwrap() {
+        // A row, a host or a phase a line, and plain lists of numbers as they are.
+        let value = match value {
+            serde_json::Value::Array(list) if list.iter().any(serde_json::Value::is_array) => lines(list),
+            serde_json::Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| match value {
+                    serde_json::Value::Array(list)
+                        if list.iter().any(|item| item.as_array().is_some_and(|item| item.len() > 2)) =>
+                    {
+                        format!("\n  {name}:{}", lines(list))
+                    }
+                    value => format!("\n  {name}: {value}"),
+                })
+                .collect(),
+            value => format!(" {value}"),
+        };
+        let _ = writeln!(text, "{name}:{value}");
+    }
+    check("report.txt", &text);
+}
+
+fn lines(list: &[serde_json::Value]) -> String {
+    list.iter().map(|item| format!("\n    {item}")).collect()
+}
+
 /// Without what differs from run to run: times, rates and the port of the server.
 fn masked(text: &str, server: &Server) -> String {
     const UNITS: [&str; 5] = ["ms", "s", "B/s", "kB/s", "MB/s"];

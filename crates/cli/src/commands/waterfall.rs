@@ -5,14 +5,14 @@ use super::report::title;
 use crate::exit::{Ending, Error};
 use crate::flags::place::check_replaced;
 use crate::flags::waterfall::Flags;
-use crate::picture::{Bar, Chart, svg, text};
+use crate::picture::{Bars, Chart, svg, text};
 use crate::report::write_whole;
 use crate::{results, terminal};
 
 pub(super) fn run(flags: &Flags) -> Result<Ending, Error> {
     check_replaced(flags.output.iter().map(|path| ("-o", path.as_path())))?;
-    let mut chart = Chart::default();
-    results::read(&flags.results, &mut |entry| chart.add(Bar::of_entry(&entry)))?;
+    let (mut chart, mut bars) = (Chart::default(), Bars::default());
+    results::read(&flags.results, &mut |entry| chart.add(bars.bar(&entry)))?;
     let chart = chart.since_start();
     let Some(path) = &flags.output else {
         let width = flags.width.map_or_else(terminal::width, usize::from);

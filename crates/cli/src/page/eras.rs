@@ -73,17 +73,18 @@ impl Era {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::picture::Bars;
     use crate::results::Entry;
 
     fn bar(row: u64, started_s: f64, elapsed_s: f64) -> Bar {
         let entry = Entry {
             row,
-            attempts: 2,
+            attempts: 1,
             started_s: Some(started_s),
-            elapsed_s: Some(elapsed_s),
+            phases_s: [None, None, None, None, None, None, Some(elapsed_s)],
             ..Entry::default()
         };
-        Bar::of_entry(&entry).unwrap()
+        Bars::default().bar(&entry).unwrap()
     }
 
     /// One such row made a run of a minute one of decades.

@@ -21,7 +21,7 @@ use self::histogram::Histogram;
 use self::hosts::Hosts;
 use self::rows::{Failures, Slowest, line};
 use crate::picture::svg::escape;
-use crate::picture::{Bar, Phase, RESULT_CHARS_MAX, bounded};
+use crate::picture::{Bars, Phase, RESULT_CHARS_MAX, bounded};
 use crate::results::{Entry, PHASES};
 
 /// The page, without its title and its figures.
@@ -52,6 +52,7 @@ pub(crate) struct Page {
     errors: BTreeMap<String, u64>,
     total: Histogram,
     phases: [Histogram; PHASES],
+    bars: Bars,
     eras: Eras,
     hosts: Hosts,
     slowest: Slowest,
@@ -75,7 +76,7 @@ impl Page {
             let is_counted = self.errors.len() < ERRORS_MAX || self.errors.contains_key(&name);
             *self.errors.entry(if is_counted { name } else { "others".to_owned() }).or_default() += 1;
         }
-        let bar = Bar::of_entry(entry);
+        let bar = self.bars.bar(entry);
         let took_s = took_s(entry);
         for (histogram, phase) in self.phases.iter_mut().zip(entry.phases_s) {
             phase.into_iter().for_each(|s| histogram.add(s));

@@ -56,6 +56,11 @@ pub(super) fn seconds(s: f64) -> String {
     }
 }
 
+/// How long a row took, as far as it is known.
+pub(super) fn took(bar: &Bar) -> String {
+    [if bar.is_at_least() { "≥ " } else { "" }, &seconds(bar.took_s())].concat()
+}
+
 /// Packs bars into lanes so that no two in a lane overlap. The number of lanes is the peak of the requests in flight.
 pub(super) fn lanes(bars: &[Bar]) -> Vec<Vec<&Bar>> {
     let mut order: Vec<&Bar> = bars.iter().collect();

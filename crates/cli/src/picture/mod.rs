@@ -4,7 +4,7 @@
 //! lanes under a curve of the requests in flight, and the slowest and the failed ones get bars as well. Phases differ by
 //! glyph or shape as well as by colour, for colour-blind readers and for logs without colour.
 
-pub(crate) mod source;
+mod source;
 pub(crate) mod svg;
 pub(crate) mod text;
 mod layout;
@@ -14,6 +14,7 @@ use overlapped_proto::sanitize::{escape, shown};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use chart::Chart;
+pub(crate) use source::Bars;
 
 /// The most rows that are drawn one per line, so that they fit a screen or a page.
 const BARS_MAX: usize = 80;
@@ -30,7 +31,7 @@ const PHASE_S_MAX: f64 = 1e9;
 pub(crate) enum Phase {
     /// In the queue.
     Blocked,
-    /// Earlier attempts, redirects, and the waits between them.
+    /// Earlier attempts, redirects, and the waits between them, as far as they are known: it may have been longer.
     Earlier,
     /// Resolving the name.
     Dns,
@@ -70,7 +71,7 @@ impl Phase {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Blocked => "blocked",
-            Self::Earlier => "earlier attempts",
+            Self::Earlier => "earlier attempts, at least",
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::Tls => "tls",
@@ -143,7 +144,12 @@ impl Bar {
         self.start_s + self.phases_s.iter().copied().map(f64::from).sum::<f64>()
     }
 
-    /// From its first attempt to its end.
+    /// True if it may have taken longer than it is drawn, since it had earlier attempts.
+    pub(crate) fn is_at_least(&self) -> bool {
+        self.length(Phase::Earlier) > 0.0
+    }
+
+    /// From its first attempt to its end, at the least if it [is so](Self::is_at_least).
     pub(crate) fn took_s(&self) -> f64 {
         self.end_s() - self.active_s()
     }

@@ -117,7 +117,7 @@ impl<'a> Page<'a> {
     /// Writes the duration and the error beside a bar. The text stays within the right edge.
     fn told(&mut self, bar: &Bar, y: usize) {
         let end = (self.x(bar.end_s()) as usize).min(WIDTH - RIGHT) + 6;
-        let took = seconds(bar.took_s());
+        let took = layout::took(bar);
         match bar.ok {
             true => self.text(end, y, "label dim", &took),
             false => {

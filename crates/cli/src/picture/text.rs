@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{self, Axis, Drawn, Rows, columns, seconds};
+use super::layout::{self, Axis, Drawn, Rows, columns};
 use super::{Bar, Chart, Phase};
 use overlapped_proto::plural::{counted, plural};
 
@@ -97,7 +97,7 @@ impl Page<'_> {
             self.label(bar, name, &left);
             let cells = layout::cells(&[bar], self.span_s, cells, Rows::Bars);
             self.paint(&cells);
-            let _ = writeln!(self.out, " {:>9}", seconds(bar.took_s()));
+            let _ = writeln!(self.out, " {:>9}", layout::took(bar));
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use url::Url;
 
 use super::started::unix_seconds;
 use super::{Entry, no_result};
@@ -95,7 +96,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
 }
 
 /// An entry of the archive: one request. Times are in milliseconds; -1 means that a phase did not happen. A value of another
-/// type than it should have is unknown.
+/// type than it should have is unknown. What begins with `_` is what this program writes beyond the standard.
 #[derive(Deserialize)]
 struct HarEntry {
     #[serde(default, rename = "startedDateTime")]
@@ -107,6 +108,18 @@ struct HarEntry {
     timings: Value,
     #[serde(default)]
     time: Value,
+    #[serde(default, rename = "_row")]
+    row: Value,
+    #[serde(default, rename = "_ok")]
+    ok: Value,
+    #[serde(default, rename = "_url")]
+    listed: Value,
+    #[serde(default, rename = "_attempts")]
+    attempts: Value,
+    #[serde(default, rename = "_redirects")]
+    redirects: Value,
+    #[serde(default, rename = "_elapsed")]
+    elapsed: Value,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +133,8 @@ struct Response {
     status: Value,
     #[serde(default, rename = "_error")]
     error: Value,
+    #[serde(default, rename = "_errorMessage")]
+    message: Value,
     #[serde(default)]
     content: Option<Content>,
 }
@@ -130,6 +145,15 @@ struct Content {
     size: Value,
 }
 
+/// A whole number.
+fn whole<T: TryFrom<u64>>(value: &Value) -> Option<T> {
+    T::try_from(value.as_u64()?).ok()
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
 fn millis(value: &Value) -> Option<f64> {
     value.as_f64().filter(|ms| *ms >= 0.0)
 }
@@ -137,11 +161,11 @@ fn millis(value: &Value) -> Option<f64> {
 impl HarEntry {
     fn entry(self, number: u64) -> Entry {
         let time = |name| self.timings.get(name).and_then(millis);
-        let (tls, whole) = (time("ssl"), millis(&self.time));
+        let (tls, time_ms) = (time("ssl"), millis(&self.time));
         // The time of TLS is in that of `connect`, except in archives whose sums say otherwise.
         let phases = ["blocked", "dns", "connect", "send", "wait", "receive"].map(time);
         let sum: f64 = phases.iter().flatten().sum();
-        let is_beside = whole.is_some_and(|whole| whole > sum + tls.unwrap_or_default() / 2.0);
+        let is_beside = time_ms.is_some_and(|time_ms| time_ms > sum + tls.unwrap_or_default() / 2.0);
         let [blocked, dns, connect, send, wait, receive] = phases;
         let connect = match is_beside {
             true => connect,
@@ -150,28 +174,38 @@ impl HarEntry {
         let response = self.response.unwrap_or_default();
         // A response that never came has the status 0.
         let status = response.status.as_f64().filter(|status| (1.0..=999.0).contains(status));
-        let error = response.error.as_str().map(str::to_owned);
+        let error = text(&response.error);
         let size = response.content.and_then(|content| content.size.as_f64());
+        let attempts = whole(&self.attempts).unwrap_or(1);
+        // An entry has times, also if there was nothing that took any.
+        let was_sent = attempts > 0;
+        let hops = self.redirects.as_array().map(Vec::as_slice).unwrap_or_default();
+        let host = Url::parse(&self.request.url).ok().and_then(|url| url.host_str().map(str::to_owned));
         let entry = Entry {
-            row: number,
-            url: self.request.url,
-            host: None,
-            ok: error.is_none() && status.is_some_and(|status| status < 400.0),
+            row: whole(&self.row).unwrap_or(number),
+            url: text(&self.listed).unwrap_or(self.request.url),
+            host,
+            ok: self
+                .ok
+                .as_bool()
+                .unwrap_or_else(|| error.is_none() && status.is_some_and(|status| status < 400.0)),
             status: status.map(|status| status as u16),
             error,
-            message: None,
-            attempts: 1,
-            redirects: 0,
-            chain_s: 0.0,
+            message: text(&response.message),
+            attempts,
+            redirects: u16::try_from(hops.len()).unwrap_or(u16::MAX),
+            chain_s: hops.iter().filter_map(|hop| millis(hop.get("total_ms")?)).sum::<f64>() / 1e3,
             bytes: size.map_or(0, |size| size as u64),
             // An entry starts with its wait for a connection, a row with its first attempt.
             started_s: self
                 .started
                 .as_str()
+                .filter(|_| was_sent)
                 .and_then(unix_seconds)
                 .map(|s| s + blocked.unwrap_or_default() / 1e3),
-            phases_s: [blocked, dns, connect, tls, send, wait, receive].map(|ms| ms.map(|ms| ms / 1e3)),
-            elapsed_s: whole.map(|ms| ms / 1e3),
+            phases_s: [blocked, dns, connect, tls, send, wait, receive]
+                .map(|ms| ms.filter(|_| was_sent).map(|ms| ms / 1e3)),
+            elapsed_s: millis(&self.elapsed).or(time_ms).map(|ms| ms / 1e3),
         };
         entry.completed()
     }
@@ -206,6 +240,24 @@ mod tests {
         let [_, _, connect, tls, ..] = third.phases_s;
         assert_eq!((connect, tls), (Some(0.01), Some(0.02)));
         assert_eq!((second.row, second.status, second.result()), (1, None, "no response".to_owned()));
+    }
+
+    #[test]
+    fn what_the_standard_lacks_is_read_from_own_entries() {
+        let found = entries(
+            r#"{"log":{"entries":[{"_row":7,"_ok":true,"startedDateTime":"1970-01-01T00:00:01.000+00:00","time":30,
+                "request":{"url":"http://b.test/y"},"response":{"status":404},"timings":{"blocked":10,"wait":20},
+                "_url":"http://a.test/x","_attempts":3,"_redirects":[{"url":"http://a.test/x","status":302,"total_ms":250}],
+                "_elapsed":5000},
+                {"_row":9,"_ok":false,"startedDateTime":"1970-01-01T00:00:01.000+00:00","time":0,"request":{"url":"no url"},
+                "response":{"status":0,"_error":"input","_errorMessage":"no"},"timings":{"send":0,"wait":0,"receive":0},"_attempts":0}]}}"#,
+        );
+        let [first, never] = &entries_of(found)[..] else { panic!("two entries") };
+        assert_eq!((first.row, first.ok, first.attempts, first.redirects), (7, true, 3, 1));
+        assert_eq!((first.url.as_str(), first.host.as_deref()), ("http://a.test/x", Some("b.test")));
+        assert_eq!((first.chain_s, first.elapsed_s), (0.25, Some(5.0)));
+        assert_eq!((never.attempts, never.started_s, never.phases_s), (0, None, [None; 7]));
+        assert_eq!((never.error.as_deref(), never.message.as_deref()), (Some("input"), Some("no")));
     }
 
     fn entries_of(found: Result<Vec<Entry>, Error>) -> Vec<Entry> {

@@ -10,7 +10,7 @@ use overlapped_proto::record::Record;
 use crate::exit::Error;
 use crate::flags::plan::Plan;
 use crate::page::Page;
-use crate::picture::{Bar, Chart, svg};
+use crate::picture::{Bars, Chart, svg};
 use crate::report::write_whole;
 use crate::results::Entry;
 
@@ -20,14 +20,14 @@ pub(super) struct Pictures(Arc<Mutex<Collected>>);
 
 struct Collected {
     title: String,
-    chart: Option<(PathBuf, Chart)>,
+    chart: Option<(PathBuf, Chart, Bars)>,
     page: Option<(PathBuf, Page)>,
 }
 
 impl Pictures {
     /// Those that were asked for; `None` if none was.
     pub(super) fn of(plan: &Plan) -> Option<Self> {
-        let chart = plan.waterfall.clone().map(|path| (path, Chart::default()));
+        let chart = plan.waterfall.clone().map(|path| (path, Chart::default(), Bars::default()));
         let page = plan.report.clone().map(|path| (path, Page::default()));
         let is_wanted = chart.is_some() || page.is_some();
         let title = plan.title.clone();
@@ -41,7 +41,7 @@ impl Pictures {
     /// A file cannot be written.
     pub(super) fn write(&self, note: Option<&str>) -> Result<(), Error> {
         let Collected { title, chart, page } = &mut *self.collected();
-        if let Some((path, chart)) = chart {
+        if let Some((path, chart, _)) = chart {
             write_whole(path, svg::draw(&std::mem::take(chart).since_start(), title).as_bytes())?;
         }
         match page {
@@ -59,8 +59,8 @@ impl Sink for Pictures {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
         let entry = Entry::of(record);
         let collected = &mut *self.collected();
-        if let Some((_, chart)) = &mut collected.chart {
-            chart.add(Bar::of_entry(&entry));
+        if let Some((_, chart, bars)) = &mut collected.chart {
+            chart.add(bars.bar(&entry));
         }
         if let Some((_, page)) = &mut collected.page {
             page.add(&entry);
