@@ -39,6 +39,14 @@ impl Executor {
 /// | `keep_alive` | 10 s |
 /// | `thread_name` | `overlapped`, followed by a number |
 /// | `stack_size` | the system's |
+///
+/// ```
+/// use overlapped::Executor;
+///
+/// let executor = Executor::builder().max_workers(8).queue_limit(1_000).thread_name("disk").build()?;
+/// assert_eq!(executor.submit(|| 6 * 7).wait().unwrap(), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "nothing happens until `build`"]
 pub struct Builder {
     max_workers: usize,

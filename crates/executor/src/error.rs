@@ -7,6 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use crate::panic_site;
 
 /// Why a [`Job`](crate::Job) gave no result.
+///
+/// ```
+/// use overlapped::Executor;
+///
+/// let executor = Executor::builder().max_workers(1).build()?;
+/// let error = executor.submit(|| panic!("no such shelf")).wait().map(|()| "?").unwrap_err();
+/// assert!(error.is_panic() && error.to_string().contains("no such shelf"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum JobError {
     /// It was cancelled before it ran: by [`Job::cancel`](crate::Job::cancel) or by a shutdown.
@@ -120,6 +129,17 @@ impl fmt::Display for Rejected {
 impl std::error::Error for Rejected {}
 
 /// What [`Executor::try_submit`](crate::Executor::try_submit) gives back: the closure, and why it was not taken.
+///
+/// ```
+/// use overlapped::{Executor, Rejected, Shutdown};
+///
+/// let executor = Executor::builder().max_workers(1).build()?;
+/// executor.shutdown_blocking(Shutdown::Drain, None);
+/// let full = executor.try_submit(|| "by hand").err().expect("it is shut down");
+/// assert_eq!(full.why, Rejected::ShutDown);
+/// assert_eq!((full.closure)(), "by hand");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Full<F> {
     /// The closure, as it was.
     pub closure: F,

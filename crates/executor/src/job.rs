@@ -20,6 +20,16 @@ use crate::timer::DeadlineOf;
 
 /// A blocking call on its way: a future of its result.
 ///
+/// ```
+/// use overlapped::{Executor, block_on};
+///
+/// let executor = Executor::builder().max_workers(4).build()?;
+/// let job = executor.submit(|| std::fs::read_to_string("/no/such/file"));
+/// let read = block_on(job).unwrap(); // or `job.await`, or `job.wait()`
+/// assert!(read.is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Cancel safety
 ///
 /// Dropping a job that waits in the queue removes it: its closure is dropped at once, on this thread, and its memory is given back.
@@ -56,6 +66,20 @@ pub enum JobState {
 }
 
 /// What [`Job::cancel`] has achieved.
+///
+/// ```
+/// use std::sync::mpsc::channel;
+/// use overlapped::{CancelOutcome, Executor};
+///
+/// let executor = Executor::builder().max_workers(1).build()?;
+/// let (release, released) = channel::<()>();
+/// let first = executor.submit(move || released.recv());
+/// let second = executor.submit(|| "never");
+/// assert_eq!(second.cancel(), CancelOutcome::Removed);
+/// release.send(()).unwrap();
+/// assert!(first.wait().is_ok() && second.wait().unwrap_err().is_cancelled());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
     /// It was still queued. It will not run; its closure has been dropped; awaiting it gives [`JobError::Cancelled`].

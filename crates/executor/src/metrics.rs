@@ -9,6 +9,16 @@ use std::time::Duration;
 ///
 /// `threads`, `idle` and `blocked` are those of the pool, which views share. All else is of the executor's own jobs and those of its
 /// views, also of views that are gone; or of the view and its views.
+///
+/// ```
+/// use overlapped::Executor;
+///
+/// let executor = Executor::builder().max_workers(2).build()?;
+/// executor.submit(|| ()).wait().unwrap();
+/// let metrics = executor.metrics();
+/// assert_eq!((metrics.submitted, metrics.queued), (1, 0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Jobs that wait to be run.

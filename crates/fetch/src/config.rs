@@ -83,6 +83,15 @@ pub struct Request {
 
 /// What differs for one host, on all its ports. The headers and credentials of a row come before it. A redirect that leads to the
 /// host from another origin gets its limits and its proxy, and of its headers those that are no secret.
+///
+/// ```
+/// use overlapped_fetch::{Config, HostConfig};
+///
+/// let slow = HostConfig { name: "slow.example.org".into(), rate: Some("1/s".parse()?), ..HostConfig::default() };
+/// let config = Config { hosts: vec![slow], ..Config::default() };
+/// # assert!(overlapped_fetch::Bulk::new(config).is_ok());
+/// # Ok::<(), overlapped_fetch::InvalidRate>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct HostConfig {
     /// Its name or address as in URLs, without a port. Names below it are other hosts.
@@ -143,6 +152,15 @@ pub struct Retry {
 }
 
 /// Time limits by phase; `None`: no limit.
+///
+/// ```
+/// use std::time::Duration;
+/// use overlapped_fetch::{Config, Retry, Timeouts};
+///
+/// let timeouts = Timeouts { connect: Some(Duration::from_secs(3)), total: None, ..Timeouts::default() };
+/// let config = Config { timeouts, retry: Retry { retries: 5, ..Retry::default() }, ..Config::default() };
+/// # assert!(overlapped_fetch::Bulk::new(config).is_ok());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// Name resolution.
@@ -160,6 +178,15 @@ pub struct Timeouts {
 }
 
 /// What is kept of a response.
+///
+/// ```
+/// use overlapped_fetch::{Config, Response};
+///
+/// // No bodies, and only statuses from 500 on are failures.
+/// let response = Response { body: false, fail: vec![500..=599], ..Response::default() };
+/// let config = Config { response, ..Config::default() };
+/// # assert!(overlapped_fetch::Bulk::new(config).is_ok());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Response {
     /// Keep the body.
@@ -191,6 +218,16 @@ pub struct Response {
 }
 
 /// How connections are made.
+///
+/// ```
+/// use overlapped_fetch::{Config, Http, Network};
+///
+/// let resolve = vec![("example.org".to_owned(), 443, vec!["192.0.2.7".parse()?])];
+/// let network = Network { http: Http::Http1, resolve, public_only: true, ..Network::default() };
+/// let config = Config { network, ..Config::default() };
+/// # assert!(overlapped_fetch::Bulk::new(config).is_ok());
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     /// The versions of HTTP.

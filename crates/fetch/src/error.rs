@@ -9,6 +9,16 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::plural::counted;
 
 /// The part of a run that an [`Error`] concerns.
+///
+/// ```
+/// use overlapped_fetch::{Bulk, Config, ErrorClass, Input};
+///
+/// let list = Input::File("no/such/list.txt".into());
+/// let error = Bulk::new(Config::default())?.input(list).start().err().expect("there is no list");
+/// assert_eq!(error.class(), ErrorClass::Input);
+/// assert!(error.to_string().contains("no/such/list.txt"));
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
     /// A setting is wrong; nothing was fetched.

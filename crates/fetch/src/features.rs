@@ -1,6 +1,12 @@
 //! What this build of the engine can do, for `--version` and for reports of defects.
 
 /// Protocols, codings and formats that are compiled in, sorted. Those that a feature of the crate adds are there if it is on.
+///
+/// ```
+/// let names = overlapped_fetch::features();
+/// assert!(names.contains(&"HTTP2") && names.contains(&"ndjson"));
+/// println!("+{}", names.join(" +"));
+/// ```
 #[must_use]
 pub fn features() -> Vec<&'static str> {
     const ALWAYS: &str = "ALPN brotli cookies csv deflate gzip har HSTS HTTP1.1 HTTP2 IPv6 ndjson netrc proxy PSL robots socks5 TLS1.2 \

@@ -15,6 +15,17 @@ use crate::summary::{Progress, Summary, Tally};
 /// A running run: a future of its summary.
 ///
 /// Dropping it aborts the run: requests in flight are dropped, finished records are written.
+///
+/// ```
+/// use overlapped_fetch::{Bulk, Config, Input};
+/// # let server = overlapped_testkit::Server::start();
+/// # let url = server.url("/ok");
+///
+/// let run = Bulk::new(Config::default())?.input(Input::Urls(Box::new([url].into_iter()))).start()?;
+/// let summary = overlapped::block_on(run)?; // or `run.await`, on any runtime
+/// assert!(summary.finished);
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 #[must_use = "a run that is dropped ends at once"]
 pub struct Run {
     conductor: Task<Result<(), Error>>,
@@ -76,6 +87,26 @@ impl Drop for Run {
 }
 
 /// A handle to observe and stop a run.
+///
+/// ```
+/// use overlapped_fetch::{Bulk, Config, Input, Stop};
+/// # let server = overlapped_testkit::Server::start();
+/// # let urls = (0..10_000).map(|row| server.url(&format!("/row/{row}?delay_ms=20"))).collect::<Vec<_>>();
+///
+/// let run = Bulk::new(Config::default())?.input(Input::Urls(Box::new(urls.into_iter()))).start()?;
+/// let control = run.control();
+/// # let thread =
+/// std::thread::spawn(move || {
+///     while control.progress().rows_done < 5 {
+///         std::thread::sleep(std::time::Duration::from_millis(10));
+///     }
+///     control.stop();
+/// });
+/// let summary = run.wait()?;
+/// # thread.join().unwrap();
+/// assert_eq!((summary.finished, summary.stopped_by), (false, Some(Stop::Asked)));
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Control {
     shared: Arc<Shared>,

@@ -7,6 +7,11 @@ use overlapped_proto::limits::OUTPUT_BUFFER_BYTES;
 use sha2::{Digest as _, Sha256};
 
 /// The digest of some bytes.
+///
+/// ```
+/// let digest = overlapped_fetch::sha256_hex(b"abc");
+/// assert_eq!(digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+/// ```
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))

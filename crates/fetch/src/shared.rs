@@ -25,6 +25,18 @@ pub(crate) enum Stage {
 }
 
 /// Why a run was stopped before the end of its list.
+///
+/// ```
+/// use overlapped_fetch::{Bulk, Config, Input, MaxErrors, Stop};
+///
+/// // The third row is never asked for.
+/// let max_errors = Some(MaxErrors::Rows(1));
+/// let urls = ["no url", "nor this", "nor that"].map(str::to_owned);
+/// let bulk = Bulk::new(Config { max_errors, ..Config::default() })?;
+/// let summary = bulk.input(Input::Urls(Box::new(urls.into_iter()))).start()?.wait()?;
+/// assert_eq!(summary.stopped_by, Some(Stop::MaxErrors));
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// [`Control::stop`](crate::Control::stop) or [`Control::abort`](crate::Control::abort) was called.
@@ -80,6 +92,22 @@ pub(crate) struct Gauges {
 }
 
 /// The host whose rows take longest, of those of which many wait.
+///
+/// ```
+/// use overlapped_fetch::Progress;
+///
+/// /// What a line of progress says of the time that is left.
+/// fn told(progress: &Progress) -> String {
+///     match &progress.slowest_host {
+///         Some(slowest) => format!("{} takes {} s", slowest.host, slowest.time.as_secs()),
+///         None => String::new(),
+///     }
+/// }
+/// # use overlapped_fetch::{Bulk, Config, Input};
+/// # let run = Bulk::new(Config::default())?.input(Input::Urls(Box::new(std::iter::empty()))).start()?;
+/// # assert_eq!(told(&run.control().progress()), "");
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowestHost {
     /// Its name.

@@ -19,6 +19,27 @@ use crate::summary::Summary;
 /// The stream of a run's records, from [`crate::Bulk::stream`].
 ///
 /// It ends with the list. An error is its last item. Dropping it aborts the run.
+///
+/// ```
+/// use std::future::poll_fn;
+/// use std::pin::pin;
+///
+/// use overlapped_fetch::{Bulk, Config, Input, Stream};
+/// # let server = overlapped_testkit::Server::start();
+/// # let urls = ["/ok", "/status/404"].map(|path| server.url(path));
+///
+/// let records = Bulk::new(Config::default())?.input(Input::Urls(Box::new(urls.into_iter()))).stream()?;
+/// let statuses = overlapped::block_on(async {
+///     let (mut records, mut statuses) = (pin!(records), Vec::new());
+///     // `while let Some(record) = records.next().await`, with `StreamExt` of the crate futures.
+///     while let Some(record) = poll_fn(|cx| records.as_mut().poll_next(cx)).await {
+///         statuses.extend(record?.status);
+///     }
+///     Ok::<_, overlapped_fetch::Error>(statuses)
+/// })?;
+/// assert_eq!(statuses.len(), 2);
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 pub struct Records {
     queue: Arc<Queue>,
     run: Option<Run>,

@@ -61,6 +61,18 @@ pub struct Progress {
 }
 
 /// The result of a run.
+///
+/// ```
+/// use overlapped_fetch::{Bulk, Config, Input};
+/// # let server = overlapped_testkit::Server::start();
+/// # let urls = ["/ok", "/status/404", "/redirect/1"].map(|path| server.url(path));
+///
+/// let summary = Bulk::new(Config::default())?.input(Input::Urls(Box::new(urls.into_iter()))).start()?.wait()?;
+/// assert_eq!((summary.progress.rows_done, summary.redirects), (3, 1));
+/// assert_eq!((summary.by_status[&404], summary.by_error["status"]), (1, 1));
+/// assert!(summary.total_ms.p50 <= summary.total_ms.max);
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Summary {
     /// Its progress at the end.

@@ -56,6 +56,27 @@ impl Kind {
 
 /// The batches of a table, in the order of its rows, with only some of its columns. One batch is in memory at a time.
 ///
+/// ```
+/// use std::fs::File;
+/// # use overlapped_fetch::sink::{Format, FormatOptions};
+/// use overlapped_fetch::tables::{Kind, Reader};
+/// # use overlapped_fetch::{Bulk, Config, Input, durable::Output};
+/// # let path = std::env::temp_dir().join(format!("overlapped-doc-{}.parquet", std::process::id()));
+/// # let urls = ["no url", "nor this"].map(str::to_owned);
+/// # let table = Output::new(Format::Parquet, path.clone()).open(None, FormatOptions::default())?;
+/// # Bulk::new(Config::default())?.input(Input::Urls(Box::new(urls.into_iter()))).sink(table).start()?.wait()?;
+///
+/// let mut rows = 0;
+/// for batch in Reader::open(File::open(&path)?, Kind::Parquet, &["url", "error"])? {
+///     let batch = batch?;
+///     assert_eq!(batch.num_columns(), 2);
+///     rows += batch.num_rows();
+/// }
+/// assert_eq!(rows, 2);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Blocking
 ///
 /// On the disk.

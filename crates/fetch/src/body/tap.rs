@@ -15,6 +15,31 @@ use overlapped_proto::record::{Headers, HttpVersion};
 
 /// Receives the body of a row as it arrives, from [`Bulk::receiver`](crate::Bulk::receiver).
 ///
+/// ```
+/// use std::io::{self, Write, stdout};
+///
+/// use overlapped_fetch::{Begun, Receiver};
+///
+/// /// Prints the body as it arrives.
+/// struct Print;
+///
+/// impl Receiver for Print {
+///     fn begin(&mut self, _: &Begun) -> io::Result<()> {
+///         Ok(())
+///     }
+///
+///     fn write(&mut self, block: &[u8]) -> io::Result<()> {
+///         stdout().write_all(block)
+///     }
+/// }
+/// # use overlapped_fetch::{Bulk, Config, Input};
+/// # let server = overlapped_testkit::Server::start();
+/// # let url = server.url("/ok");
+/// let input = Input::Urls(Box::new([url].into_iter()));
+/// Bulk::new(Config::default())?.input(input).receiver(Print).start()?.wait()?;
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
+///
 /// # Blocking
 ///
 /// Both methods may block; they run on a thread of the executor, one call at a time.
@@ -35,6 +60,40 @@ pub trait Receiver: Send {
 }
 
 /// The head of the response.
+///
+/// ```
+/// use std::io;
+/// use std::sync::mpsc::{Sender, channel};
+///
+/// use overlapped_fetch::{Begun, Bulk, Config, Input, Receiver, Response};
+/// # let server = overlapped_testkit::Server::start();
+/// # let url = server.url("/ok");
+///
+/// /// Sends the first line of the head, and drops the body.
+/// struct FirstLine(Sender<String>);
+///
+/// impl Receiver for FirstLine {
+///     fn begin(&mut self, head: &Begun) -> io::Result<()> {
+///         assert_eq!((head.status, head.headers.first("content-length").is_some()), (200, head.bytes.is_some()));
+///         let line = String::from_utf8_lossy(&head.raw_head).lines().next().unwrap_or_default().to_owned();
+///         self.0.send(line).map_err(io::Error::other)
+///     }
+///
+///     fn write(&mut self, _: &[u8]) -> io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// let (line, lines) = channel();
+/// let response = Response { raw_head: true, ..Response::default() };
+/// Bulk::new(Config { response, ..Config::default() })?
+///     .input(Input::Urls(Box::new([url].into_iter())))
+///     .receiver(FirstLine(line))
+///     .start()?
+///     .wait()?;
+/// assert_eq!(lines.recv().unwrap(), "HTTP/1.1 200 OK");
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Begun {
     /// Its status.

@@ -7,6 +7,14 @@ use overlapped_proto::outcome::Failure;
 use overlapped_proto::sanitize::shown;
 
 /// The error of a single request: a kind of the [table of errors](ErrorKind), a message, and the URL.
+///
+/// ```
+/// let client = overlapped_fetch::blocking::Client::new(Default::default())?;
+/// let error = client.get("http://127.0.0.1:1/").send().err().expect("nothing listens there");
+/// assert_eq!(error.kind().name(), "connect.refused");
+/// assert_eq!((error.status(), error.is_timeout()), (None, false));
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 pub struct RequestError(Box<Parts>);
 
 struct Parts {

@@ -226,6 +226,15 @@ impl<C> RequestBuilder<C> {
     }
 
     /// Keep the bytes of the response's head ([`ResponseHead::raw_head`](super::ResponseHead::raw_head)).
+    ///
+    /// ```
+    /// # let server = overlapped_testkit::Server::start();
+    /// # let url = server.url("/ok");
+    /// # let client = overlapped_fetch::blocking::Client::new(Default::default())?;
+    /// let response = client.get(url).raw_head().send()?;
+    /// assert!(response.raw_head().starts_with(b"HTTP/1.1 200 "));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn raw_head(mut self) -> Self {
         self.draft.settings.raw_head = true;
         self

@@ -70,6 +70,17 @@ pub struct Hop {
 }
 
 /// How long the phases of a request took. `None`: the phase did not happen, or is not over.
+///
+/// ```
+/// # let server = overlapped_testkit::Server::start();
+/// # let url = server.url("/ok?delay_ms=20");
+/// # let client = overlapped_fetch::blocking::Client::new(Default::default())?;
+/// let response = client.get(url).send()?;
+/// let timings = response.timings();
+/// assert!(timings.wait.is_some_and(|wait| wait.as_millis() >= 20));
+/// assert!(timings.total() >= timings.wait.unwrap_or_default());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Resolving the name.

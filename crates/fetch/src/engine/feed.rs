@@ -43,6 +43,23 @@ pub enum Input {
 pub type Batches = Box<dyn FnMut(usize) -> io::Result<Vec<crate::row::Row>> + Send>;
 
 /// How a list is to be read.
+///
+/// ```
+/// use overlapped_fetch::{Bulk, Config, Format, Input, InputOptions, sink};
+///
+/// let list = "link\nhttp://127.0.0.1:1/a\nhttp://127.0.0.1:1/b\nhttp://127.0.0.1:1/c\n";
+/// let mut options = InputOptions { format: Some(Format::Csv), skip: 1, limit: Some(1), ..InputOptions::default() };
+/// options.columns.url_column = "link".into();
+/// let (records, collected) = sink::collect();
+/// Bulk::new(Config::default())?
+///     .input(Input::Read(Box::new(list.as_bytes()), "links".into()))
+///     .input_options(options)
+///     .sink(records)
+///     .start()?
+///     .wait()?;
+/// assert_eq!(collected.take()[0].url.as_ref(), "http://127.0.0.1:1/b");
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct InputOptions {
     /// Its format; `None`: detected by the file's name, then by its first byte.

@@ -15,6 +15,16 @@ use crate::packing::Packing;
 
 /// A reader that decompresses if the source is compressed.
 ///
+/// ```
+/// use std::io::{Cursor, Read};
+/// use overlapped_fetch::Unpack;
+///
+/// let mut text = String::new();
+/// Unpack::new(Box::new(Cursor::new("http://a/\n")), "urls.txt").read_to_string(&mut text)?;
+/// assert_eq!(text, "http://a/\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Blocking
 ///
 /// As the source does.

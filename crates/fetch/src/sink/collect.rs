@@ -8,6 +8,16 @@ use overlapped_proto::record::Record;
 use super::Sink;
 
 /// A sink that keeps the records in memory, and a handle to them.
+///
+/// ```
+/// use overlapped_fetch::{Bulk, Config, Input, sink};
+///
+/// let (records, collected) = sink::collect();
+/// let urls = Input::Urls(Box::new(["no url".to_owned()].into_iter()));
+/// Bulk::new(Config::default())?.input(urls).sink(records).start()?.wait()?;
+/// assert!(collected.take()[0].failure.is_some());
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
 #[must_use]
 pub fn collect() -> (Box<dyn Sink>, Collected) {
     let collected = Collected::default();

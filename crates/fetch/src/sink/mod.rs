@@ -44,6 +44,34 @@ use crate::fs::open_patiently;
 
 /// A destination of records.
 ///
+/// ```
+/// use std::io;
+/// use overlapped_fetch::{Bulk, Config, Input, Record, Sink};
+/// # let server = overlapped_testkit::Server::start();
+/// # let urls = ["/ok", "/status/404"].map(|path| server.url(path));
+///
+/// /// Prints the failed rows.
+/// struct Failures;
+///
+/// impl Sink for Failures {
+///     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
+///         if let Some(failure) = &record.failure {
+///             eprintln!("{}: {}", record.url, failure.message);
+///         }
+///         Ok(())
+///     }
+///
+///     fn commit(&mut self) -> io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// let input = Input::Urls(Box::new(urls.into_iter()));
+/// let summary = Bulk::new(Config::default())?.input(input).sink(Box::new(Failures)).start()?.wait()?;
+/// assert_eq!(summary.by_error["status"], 1);
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
+///
 /// # Blocking
 ///
 /// All methods but [`Sink::id`] and [`Sink::moves_bodies`] may block; they run on a thread of the executor, one call at a time.
