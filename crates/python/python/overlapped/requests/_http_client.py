@@ -18,6 +18,7 @@ from ._transport import (
     ConnectError,
     ConnectTimeoutError,
     Endpoint,
+    Order,
     ProtocolError,
     ProxyConnectError,
     ReadTimeoutError,
@@ -25,7 +26,6 @@ from ._transport import (
     aborts,
     blocks,
 )
-from .structures import CaseInsensitiveDict
 
 
 class Pool:
@@ -280,22 +280,13 @@ class ClientResponse(RawResponse):
             self._pool.give_back(self._endpoint, connection)
 
 
-def exchange(
-    pool: Pool,
-    request: Any,
-    endpoint: Endpoint,
-    target: str,
-    timeouts: tuple[float | None, float | None],
-) -> ClientResponse:
+def exchange(pool: Pool, order: Order) -> ClientResponse:
     """Sends a prepared request, and waits for the head of its response."""
-    connect_timeout, read_timeout = timeouts
-    headers = request.headers
-    if endpoint.proxy is not None and not endpoint.is_tunnel and endpoint.proxy_headers:
-        headers = CaseInsensitiveDict({**dict(endpoint.proxy_headers), **dict(headers.items())})
-    kept = pool.take(endpoint)
+    request = order.request
+    kept = pool.take(order.endpoint)
     if kept is not None:
         try:
-            return _attempt(pool, kept, request, headers, target, endpoint, read_timeout)
+            return _attempt(pool, kept, order)
         except ProtocolError:
             # The server has closed the connection while it was idle. That is not seen before something is sent, and a
             # request that can be sent twice is sent again.
@@ -303,24 +294,17 @@ def exchange(
                 raise
             if not isinstance(request.body, (bytes, str, type(None))):
                 raise
-    connection = connect(endpoint, connect_timeout)
-    return _attempt(pool, connection, request, headers, target, endpoint, read_timeout)
+    connect_timeout, _ = order.timeouts
+    return _attempt(pool, connect(order.endpoint, connect_timeout), order)
 
 
-def _attempt(
-    pool: Pool,
-    connection: http.client.HTTPConnection,
-    request: Any,
-    headers: Any,
-    target: str,
-    endpoint: Endpoint,
-    timeout: float | None,
-) -> ClientResponse:
+def _attempt(pool: Pool, connection: http.client.HTTPConnection, order: Order) -> ClientResponse:
+    request, endpoint, target, (_, timeout) = order
     if (abort := aborts.get()) is not None:
         abort.watch(connection.sock)
     try:
         connection.sock.settimeout(timeout)
-        send(connection, request.method, target, endpoint.authority, headers, request.body)
+        send(connection, request.method, target, endpoint.authority, order.headers, request.body)
         response = connection.getresponse()
         # A connection that the server closes after this response has none any more; the response keeps the socket.
         return ClientResponse(pool, endpoint, connection, response)

@@ -17,6 +17,7 @@ from ._transport import (
     Endpoint,
     InvalidHeaderError,
     InvalidRequestError,
+    Order,
     ProtocolError,
     ProxyConnectError,
     ReadTimeoutError,
@@ -64,15 +65,9 @@ class Sender:
                 self._client, self._process = Client(self._http2), _process()
             return self._client
 
-    def call(
-        self,
-        request: Any,
-        endpoint: Endpoint,
-        target: str,
-        timeouts: tuple[float | None, float | None],
-        retries: int = 0,
-    ) -> Call:
+    def call(self, order: Order, retries: int = 0) -> Call:
         """A prepared request as the client takes it."""
+        request, endpoint, target, timeouts = order
         fields: list[tuple[str, bytes]] = []
         has_host, length, is_chunked = False, None, False
         headers = request.headers
@@ -148,8 +143,6 @@ class Places:
     """The limit of requests to one host at a time, for threads."""
 
     def __init__(self, most: int | None) -> None:
-        if most is not None and most < 1:
-            raise ValueError("max_per_host must be at least 1")
         self._most = most
         self._lock = threading.Lock()
         # By host: the places, and how many requests have one or wait for one.

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from .structures import CaseInsensitiveDict
+
 if TYPE_CHECKING:
     import socket
 
@@ -108,6 +110,25 @@ class Endpoint(NamedTuple):
     def is_tunnel(self) -> bool:
         """Whether the proxy passes bytes on, rather than requests."""
         return self.proxy is not None and (self.scheme == "https" or self.proxy.startswith("socks"))
+
+
+class Order(NamedTuple):
+    """A prepared request, and how it is to be sent."""
+
+    request: Any
+    endpoint: Endpoint
+    # What the request line asks for.
+    target: str
+    # The limits for opening a connection and for each wait for data.
+    timeouts: tuple[float | None, float | None]
+
+    @property
+    def headers(self) -> Any:
+        """Its headers, with those for a proxy that passes requests on."""
+        headers, endpoint = self.request.headers, self.endpoint
+        if endpoint.proxy is None or endpoint.is_tunnel or not endpoint.proxy_headers:
+            return headers
+        return CaseInsensitiveDict({**dict(endpoint.proxy_headers), **dict(headers.items())})
 
 
 class Abort:

@@ -14,6 +14,7 @@ from ._transport import (
     Endpoint,
     InvalidHeaderError,
     InvalidRequestError,
+    Order,
     ProtocolError,
     ProxyConnectError,
     ReadTimeoutError,
@@ -21,7 +22,6 @@ from ._transport import (
     TransportError,
 )
 from .exceptions import RetryError
-from .structures import CaseInsensitiveDict
 
 
 class ProxyPools:
@@ -56,18 +56,9 @@ class ProxyPools:
             manager.clear()
 
 
-def exchange(
-    manager: Any,
-    request: Any,
-    endpoint: Endpoint,
-    target: str,
-    timeouts: tuple[float | None, float | None],
-    retries: Any,
-) -> Any:
+def exchange(manager: Any, order: Order, retries: Any) -> Any:
     """Sends a prepared request by way of a manager, and waits for the head of its response."""
-    headers = request.headers
-    if endpoint.proxy is not None and not endpoint.is_tunnel and endpoint.proxy_headers:
-        headers = CaseInsensitiveDict({**dict(endpoint.proxy_headers), **dict(headers.items())})
+    request, endpoint, target, timeouts = order
     try:
         pool = manager.connection_from_host(
             endpoint.host, port=endpoint.port, scheme=endpoint.scheme, pool_kwargs=_settings_of_tls(endpoint)
@@ -76,7 +67,7 @@ def exchange(
             method=request.method,
             url=target,
             body=request.body,
-            headers=headers,
+            headers=order.headers,
             redirect=False,
             assert_same_host=False,
             preload_content=False,

@@ -173,72 +173,52 @@ class HTTPAdapter(BaseAdapter):
             proxies: Proxies by scheme.
         """
         timeouts = timeouts_of(timeout)
-        endpoint, target = self._endpoint(request, verify, cert, proxies)
+        order = transport.Order(request, *self._endpoint(request, verify, cert, proxies), timeouts)
         self.add_headers(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
-
-        def exchange() -> Any:
-            return self._exchange(request, endpoint, target, timeouts)
 
         try:
             if self._has_own_pool:
-                raw = self._by_urllib3(request, endpoint, target, timeouts)
+                raw = self._by_urllib3(order)
             elif hasattr(self.max_retries, "increment"):
-                raw = _retry.exchanged(self.max_retries, request, exchange)
+                raw = _retry.exchanged(self.max_retries, request, lambda: self._exchange(order))
             else:
-                raw = exchange()
+                raw = self._exchange(order)
         except transport.TransportError as error:
             raise public_error(error, request) from error
         return self.build_response(request, raw)
 
-    def _exchange(
-        self,
-        request: Any,
-        endpoint: transport.Endpoint,
-        target: str,
-        timeouts: tuple[float | None, float | None],
-    ) -> Any:
+    def _exchange(self, order: transport.Order) -> Any:
         left = self.max_retries if isinstance(self.max_retries, int) else 0
         while True:
             try:
-                if not endpoint.is_native:
-                    return self._by_http_client(request, endpoint, target, timeouts)
-                call = self._sender.call(request, endpoint, target, timeouts, self._retries)
-                return self._places.sent(endpoint.host, lambda: self._sender.send(call))
+                if not order.endpoint.is_native:
+                    return self._by_http_client(order)
+                call = self._sender.call(order, self._retries)
+                return self._places.sent(order.endpoint.host, lambda: self._sender.send(call))
             except transport.ConnectError:
                 # Of a body that is a stream, some may have been taken.
-                if left <= 0 or not isinstance(request.body, (bytes, str, type(None))):
+                if left <= 0 or not isinstance(order.request.body, (bytes, str, type(None))):
                     raise
                 left -= 1
 
-    def _by_http_client(
-        self,
-        request: Any,
-        endpoint: transport.Endpoint,
-        target: str,
-        timeouts: tuple[float | None, float | None],
-    ) -> Any:
+    def _by_http_client(self, order: transport.Order) -> Any:
         from . import _http_client
 
         if self._pool is None:
             self._pool = _http_client.Pool(self._pool_maxsize)
-        return _http_client.exchange(self._pool, request, endpoint, target, timeouts)
+        return _http_client.exchange(self._pool, order)
 
     @property
     def _has_own_pool(self) -> bool:
         """Whether it has a pool of urllib3."""
         return "poolmanager" in self.__dict__
 
-    def _by_urllib3(
-        self,
-        request: Any,
-        endpoint: transport.Endpoint,
-        target: str,
-        timeouts: tuple[float | None, float | None],
-    ) -> Any:
+    def _by_urllib3(self, order: transport.Order) -> Any:
         from . import _urllib3
 
-        manager = self.poolmanager if endpoint.proxy is None else self.proxy_manager_for(endpoint.proxy)
-        return _urllib3.exchange(manager, request, endpoint, target, timeouts, self.max_retries)
+        proxy = order.endpoint.proxy
+        manager = self.poolmanager if proxy is None else self.proxy_manager_for(proxy)
+        return _urllib3.exchange(manager, order, self.max_retries)
 
     def native_call(self, request: Any, timeout: Any, verify: Any, cert: Any, proxies: Any) -> native.Call | None:
         """A request for an event loop; None if it has to be made in a thread."""
@@ -249,7 +229,7 @@ class HTTPAdapter(BaseAdapter):
         if not endpoint.is_native:
             return None
         self.add_headers(request, stream=False, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
-        call = self._sender.call(request, endpoint, target, timeouts, self._retries)
+        call = self._sender.call(transport.Order(request, endpoint, target, timeouts), self._retries)
         return call if call.stream is None else None
 
     def _endpoint(self, request: Any, verify: Any, cert: Any, proxies: Any) -> tuple[transport.Endpoint, str]:
