@@ -5,7 +5,7 @@
 //! have to wait for an earlier answer.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,16 +13,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use arrow_schema::ArrowError;
-use overlapped_fetch::durable::{Begin, Durable, Output, discard_rest, holds_no_run, recorded};
 use overlapped_fetch::record::Timing;
-use overlapped_fetch::sink::{Existing, Format, FormatOptions};
-use overlapped_fetch::{
-    Bulk, Control, Error, Input, InputOptions, Run, Sink, Summary, raise_open_files_limit, survey,
-};
+use overlapped_fetch::sink::Format;
+use overlapped_fetch::{Bulk, Control, Error, Input, Run, Summary, raise_open_files_limit};
 use overlapped_proto::sanitize::redact;
-use pyo3::exceptions::{
-    PyBaseException, PyFileExistsError, PyRuntimeError, PyStopAsyncIteration, PyValueError,
-};
+use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt as _;
 use pyo3::types::{PyCapsule, PyDict, PyList};
@@ -32,6 +27,7 @@ use crate::bridge::Bridge;
 use crate::exchange::{Exchange, News, Outlet};
 use crate::failure::exception;
 use crate::limits;
+use crate::outputs::{Listed, Written};
 use crate::record::{Record, Timings};
 use crate::settings::{Options, row};
 use crate::shore::Waiter;
@@ -86,24 +82,6 @@ enum Step {
     End,
 }
 
-/// What tells the number of rows of a list before it is read.
-enum Listed<'a> {
-    Rows(u64),
-    File(&'a Path),
-    /// Nothing: it can be read once only.
-    Once,
-}
-
-/// Where results are written.
-#[derive(Default, FromPyObject)]
-#[pyo3(from_item_all)]
-struct Written {
-    out: Option<PathBuf>,
-    resume: bool,
-    retry_failed: bool,
-    overwrite: bool,
-}
-
 #[pymethods]
 impl Fetch {
     /// Starts a run. `list`: its rows; `path`: a file with them; neither: they come by `push`.
@@ -116,10 +94,9 @@ impl Fetch {
         path: Option<PathBuf>,
     ) -> PyResult<Self> {
         let written = options.extract::<Written>()?;
-        let is_written = written.out.is_some();
+        let is_written = written.has_output();
         let mut config = options.extract::<Options>()?.config()?;
-        let out = written.out.clone();
-        let format = out.as_deref().map(format_of).transpose()?;
+        let format = written.format()?;
         if let Some(needs) = format.map(Format::needs) {
             config.response.raw_head = needs.raw_head;
             config.response.sent = needs.sent;
@@ -129,7 +106,7 @@ impl Fetch {
             (None, Some(path)) => Listed::File(path),
             (None, None) => Listed::Once,
         };
-        let complete = py.detach(|| complete(&written, format, listed))?;
+        let complete = py.detach(|| written.complete(format, listed))?;
         let (list, written) = match complete {
             Some(_) => (None, Written::default()),
             None => (list, written),
@@ -157,7 +134,7 @@ impl Fetch {
             let fitting = raise_open_files_limit(config.pace.parallel_max);
             config.pace.parallel_max = config.pace.parallel_max.min(fitting.max(1));
             let bulk = Bulk::new(config).map_err(|error| exception(&error))?.input(input);
-            let (bulk, sinks) = outputs(bulk, written, format)?;
+            let (bulk, sinks) = written.open(bulk, format)?;
             let bulk = sinks.into_iter().fold(bulk, Bulk::sink);
             bulk.sink(outlet).start().map_err(|error| exception(&error))
         });
@@ -545,93 +522,4 @@ impl Drop for Fetch {
             std::mem::forget(state.run.take());
         }
     }
-}
-
-/// The format that the name of an output selects.
-fn format_of(path: &Path) -> PyResult<Format> {
-    let named = path.to_string_lossy();
-    let format = Format::of(&named).or_else(|| path.is_dir().then_some(Format::Files));
-    if format.is_some_and(|format| format.needs().undecoded) {
-        // The records of the caller would have bodies in their content codings.
-        let message = format!("out={named:?}: WARC is written by the command: overlapped @LIST -o F.warc.gz");
-        return Err(PyValueError::new_err(message));
-    }
-    format.ok_or_else(|| {
-        PyValueError::new_err(format!(
-            "out={named:?}: the name must end in .ndjson, .jsonl, .csv or .tsv (also with .gz or .zst behind it), .parquet, .arrow, \
-             .har, or / for a directory"
-        ))
-    })
-}
-
-/// The number of rows of a run that is to be resumed and is complete. Its state is removed when all of its rows have succeeded; then
-/// the output decides: if it holds every row of the list, nothing is left to do.
-///
-/// # Errors
-///
-/// There is no state, and the output is not of this list; or the list can be read once only, which is left to the run.
-fn complete(written: &Written, format: Option<Format>, listed: Listed<'_>) -> PyResult<Option<u64>> {
-    let Written { out: Some(path), resume, retry_failed, overwrite } = written else { return Ok(None) };
-    let Some(format) = format.filter(|_| (*resume || *retry_failed) && !*overwrite) else { return Ok(None) };
-    let output = Output::new(format, path.clone());
-    let durable = Durable { outputs: vec![output.clone()], ..Durable::beside(path) };
-    if !holds_no_run(&durable.directory) {
-        return Ok(None);
-    }
-    let held = recorded(&output).map_err(|error| exception(&Error::output_path(path, error)))?;
-    // An empty output counts as new.
-    let Some(held) = held.filter(|held| !held.rows.is_empty() || held.others > 0) else { return Ok(None) };
-    let count = held.rows.len();
-    let rows = match listed {
-        Listed::Rows(rows) => Some(rows),
-        Listed::File(list) if list.is_file() => {
-            let (survey, read) = survey(Input::File(list.to_owned()), InputOptions::default());
-            read.map_err(|error| exception(&error))?;
-            Some(survey.rows())
-        }
-        Listed::File(_) | Listed::Once => None,
-    };
-    if held.others == 0 && rows == Some(count) {
-        discard_rest(&durable).map_err(|error| exception(&error))?;
-        return Ok(rows);
-    }
-    let seems = match rows {
-        Some(rows) => format!("it holds {count} of the {rows} rows of the list"),
-        None if held.others == 0 && held.rows.low().0 == count => {
-            format!(
-                "it holds {count} rows, and the run seems to be complete, which a list that can be read once only does not tell"
-            )
-        }
-        None => format!("it holds {count} rows, and {} records that do not count", held.others),
-    };
-    Err(PyFileExistsError::new_err(format!(
-        "{} exists, but there is no state of a run beside it to resume; {seems}: overwrite=True replaces it, another out= keeps it",
-        path.display()
-    )))
-}
-
-/// Opens the outputs of a run.
-fn outputs(bulk: Bulk, written: Written, format: Option<Format>) -> PyResult<(Bulk, Vec<Box<dyn Sink>>)> {
-    let Written { out, resume, retry_failed, overwrite } = written;
-    let (Some(path), Some(format)) = (out, format) else {
-        if resume || retry_failed || overwrite {
-            return Err(PyValueError::new_err("resume, retry_failed and overwrite need an output: out="));
-        }
-        return Ok((bulk, Vec::new()));
-    };
-    let begin = match (overwrite, retry_failed, resume) {
-        (true, false, false) => Begin::Overwrite,
-        (false, true, _) => Begin::RetryFailed,
-        (false, false, true) => Begin::Resume,
-        (false, false, false) => Begin::Anew,
-        (true, _, _) => {
-            return Err(PyValueError::new_err("overwrite=True discards what the others go on with"));
-        }
-    };
-    let output = Output::new(format, path.clone());
-    let durable = Durable { begin, outputs: vec![output.clone()], ..Durable::beside(&path) };
-    let (bulk, earlier) = bulk.durable(durable).map_err(|error| exception(&error))?;
-    let existing = if overwrite || earlier.replaces { Existing::Replace } else { Existing::Keep };
-    let sink = output.open(Some(&earlier), FormatOptions { existing, ..FormatOptions::default() });
-    Ok((bulk, vec![sink.map_err(|error| exception(&Error::output_path(&path, error)))?]))
 }

@@ -15,6 +15,7 @@ mod command;
 mod host;
 mod fetch;
 mod single;
+mod outputs;
 mod settings;
 mod plain;
 mod client;
