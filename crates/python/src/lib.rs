@@ -36,6 +36,14 @@ mod record;
 mod failure;
 mod limits;
 
+// mimalloc instead of the system's allocator, as in the program: a request makes many small allocations in one thread, of which some are
+// freed in another. Objects of Python are not among them; their memory is the interpreter's.
+//
+// Its thread-local variables have the local dynamic model. With another one all of this module's would have to find room in what the
+// system holds ready for modules that a running process loads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The functions and classes that the Python side uses; none of them is public by itself.
 #[pyo3::pymodule(gil_used = false)]
 mod _overlapped {
