@@ -34,6 +34,8 @@ pub(crate) struct Channels<J = Job, R = Record> {
     window: AtomicUsize,
     /// The window is full, and there are more rows.
     full: AtomicBool,
+    /// All rows that were read are handed out, and the next ones are waited for.
+    starved: AtomicBool,
 }
 
 impl<J, R> Channels<J, R> {
@@ -47,6 +49,7 @@ impl<J, R> Channels<J, R> {
             out: AtomicU64::new(0),
             window: AtomicUsize::new(limits::WINDOW_ROWS_FIRST),
             full: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
         }
     }
 
@@ -107,6 +110,17 @@ impl<J, R> Channels<J, R> {
         let coming = || self.inboxes.iter().any(|inbox| inbox.len() > 0);
         let ready = || self.ready.iter().any(|ready| ready.load(Ordering::SeqCst));
         self.full.load(Ordering::SeqCst) && !coming() && !ready()
+    }
+
+    /// Sets whether all rows that were read are handed out, and the next ones are waited for. A shard that reads an old value only
+    /// fills a batch of results for longer, so nothing is woken.
+    pub(crate) fn set_starved(&self, starved: bool) {
+        self.starved.store(starved, Ordering::Relaxed);
+    }
+
+    /// Whether the list may need results to go on: its next row may depend on one.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_ready(&self, shard: ShardId, ready: bool) {

@@ -141,6 +141,8 @@ impl Conductor {
                 return Poll::Ready(Ok(()));
             }
             if !moved && !self.ask_for_room() {
+                let reads = self.feed.as_ref().is_some_and(|feed| !feed.is_here());
+                self.shared.channels.set_starved(reads && self.ahead.is_empty());
                 return Poll::Pending;
             }
         }

@@ -367,12 +367,15 @@ impl Shard {
         }
     }
 
-    /// Sends the batch of finished rows if it is due, or in any case with `at_once`. Returns when it will be due.
+    /// Sends the batch of finished rows if it is due, or in any case with `at_once`, or if no row waits here and the list may need
+    /// these results to go on. Returns when it will be due.
     pub(crate) fn flush(&self, at_once: bool) -> Option<Nanos> {
         let mut outbox = self.outbox.borrow_mut();
         if outbox.records.is_empty() {
             return None;
         }
+        let is_awaited = self.shared.channels.is_starved() && self.scheduler.borrow().queued() == 0;
+        let at_once = at_once || is_awaited;
         let due = outbox.since + limits::BATCH_DELAY;
         if at_once || due <= self.now() {
             self.send(&mut outbox);
