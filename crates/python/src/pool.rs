@@ -55,8 +55,14 @@ impl Pool {
     }
 
     /// A view with a limit of its own; its number.
-    fn add_lane(&self, limit: usize) -> usize {
-        self.queue.add_lane(limit)
+    fn add_lane(&self, limit: usize) -> PyResult<usize> {
+        self.check_process()?;
+        Ok(self.queue.add_lane(limit))
+    }
+
+    /// Whether the threads are in this process, which has not forked since they were started.
+    fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
     }
 
     /// Queues a call whose result goes to a `concurrent.futures.Future`. True: a thread is to be started; None: the queue
@@ -102,6 +108,10 @@ impl Pool {
 
     /// Waits until a view has no task; False if the time, in seconds, was over first.
     fn wait_for_end(&self, py: Python<'_>, lane: usize, seconds: Option<f64>) -> PyResult<bool> {
+        if !self.is_of_this_process() {
+            // What the view has is done in the other process.
+            return Ok(true);
+        }
         let until = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let until = until.and_then(|time| Instant::now().checked_add(time));
         loop {
@@ -155,13 +165,17 @@ impl Pool {
 
     /// Lets nothing more in; the threads end when nothing is queued.
     fn close(&self) {
-        if self.process == std::process::id() {
+        if self.is_of_this_process() {
             self.queue.close();
         }
     }
 
     /// Takes out all that is queued, and gives back the futures.
     fn drain(&self) -> Vec<Py<PyAny>> {
+        if !self.is_of_this_process() {
+            // A thread of the other process may hold the lock here for ever.
+            return Vec::new();
+        }
         let futures = self.queue.drain().into_iter().map(|task| match task.to {
             Destination::Future(future) | Destination::Loop { future, .. } => future,
         });
@@ -169,9 +183,10 @@ impl Pool {
     }
 
     /// Workers, idle, running, queued, submitted, completed, cancelled.
-    fn stats(&self) -> (usize, usize, usize, usize, u64, u64, u64) {
+    fn stats(&self) -> PyResult<(usize, usize, usize, usize, u64, u64, u64)> {
+        self.check_process()?;
         let Stats { workers, idle, running, queued, submitted, completed, cancelled } = self.queue.stats();
-        (workers, idle, running, queued, submitted, completed, cancelled)
+        Ok((workers, idle, running, queued, submitted, completed, cancelled))
     }
 
     /// The number of the executor's own queue.
@@ -180,11 +195,18 @@ impl Pool {
 }
 
 impl Pool {
-    fn enqueue(&self, _py: Python<'_>, task: Task, lane: usize, bounded: bool) -> PyResult<Option<bool>> {
-        if self.process != std::process::id() {
-            let message = "this executor belongs to the process that has forked; build one in the child";
-            return Err(PyRuntimeError::new_err(message));
+    fn check_process(&self) -> PyResult<()> {
+        if self.is_of_this_process() {
+            return Ok(());
         }
+        Err(PyRuntimeError::new_err(
+            "this executor belongs to the process that has forked; build one in the child, or call to_async there for what has a \
+             thread of its own",
+        ))
+    }
+
+    fn enqueue(&self, _py: Python<'_>, task: Task, lane: usize, bounded: bool) -> PyResult<Option<bool>> {
+        self.check_process()?;
         match self.queue.submit(task, lane, bounded) {
             Ok(Submitted::Queued) => Ok(Some(false)),
             Ok(Submitted::NeedsThread) => Ok(Some(true)),

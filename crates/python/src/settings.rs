@@ -8,7 +8,7 @@ use overlapped_fetch::record::Nanos;
 use overlapped_fetch::{Config, HostConfig, Method, Proxies, Rate};
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyString};
 
 /// The options, as the function `fetch` of the Python side passes them; None: the default.
 #[derive(FromPyObject)]
@@ -237,7 +237,7 @@ fn columns_of(columns: &Bound<'_, PyDict>) -> PyResult<overlapped_fetch::Row> {
             "etag" => row.etag = Some(value.extract()?),
             "last_modified" => row.last_modified = Some(value.extract()?),
             "sha256" => row.sha256 = Some(digest(&value.extract::<String>()?)?),
-            "timeout" => row.timeout = Some(time(value.extract()?)?.unwrap_or_default()),
+            "timeout" => row.timeout = Some(time(seconds(&value)?)?.unwrap_or_default()),
             "meta" => row.meta = Some(dumps(&value)?),
             _ => return Err(PyValueError::new_err(format!("a row has no column {name:?}"))),
         }
@@ -246,6 +246,12 @@ fn columns_of(columns: &Bound<'_, PyDict>) -> PyResult<overlapped_fetch::Row> {
         return Err(PyValueError::new_err("a row has either a body or a body_file"));
     }
     Ok(row)
+}
+
+/// A number of seconds, which a bool is not.
+fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let wrong = || PyTypeError::new_err("timeout must be a number, not a bool");
+    if value.is_instance_of::<PyBool>() { Err(wrong()) } else { value.extract() }
 }
 
 fn wrong_type(column: &str, value: &Bound<'_, PyAny>) -> PyErr {

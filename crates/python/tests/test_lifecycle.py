@@ -294,3 +294,93 @@ def test_a_session_is_used_in_a_forked_child(url: Url) -> None:
         "ignore",
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_was_made_awaitable_is_used_in_a_forked_child() -> None:
+    done = run_python(
+        """
+        import asyncio, os, sqlite3, threading, overlapped
+
+        class Counter:
+            def __init__(self):
+                self.number, self.running = 0, 0
+            def next(self):
+                self.running += 1
+                assert self.running == 1
+                self.number += 1
+                self.running -= 1
+                return self.number, os.getpid()
+
+        counter = overlapped.to_async(Counter())
+        length = overlapped.to_async(len)
+        busy = overlapped.Executor(1)
+        own = overlapped.to_async(Counter(), executor=busy)
+        connect = overlapped.to_async(sqlite3.connect, thread="sticky")
+        go_on, begun = threading.Event(), threading.Event()
+
+        async def twice():
+            return await asyncio.gather(*(counter.next() for _ in range(50)), length("abc"))
+
+        async def refused(call):
+            try:
+                await call
+            except RuntimeError as error:
+                return str(error)
+
+        async def in_child():
+            assert [number for number, _ in (await twice())[:-1]] == list(range(51, 101))
+            assert {process for _, process in (await twice())[:-1]} == {os.getpid()}
+            said = "this executor belongs to the process that has forked; build one in the child, or call to_async there"
+            assert said in await refused(own.next()) and said in await refused(connect(":memory:"))
+
+        assert asyncio.run(twice())[0] == (1, os.getpid())
+        asyncio.run(connect(":memory:"))
+        # A call runs, and another one waits, while the process forks.
+        busy.submit(lambda: (begun.set(), go_on.wait()))
+        view = busy.limited(1)
+        view.submit(go_on.wait)
+        begun.wait()
+        child = os.fork()
+        if child == 0:
+            asyncio.run(in_child())
+            view.shutdown()
+            busy.shutdown(cancel_futures=True)
+            raise SystemExit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        go_on.set()
+        assert asyncio.run(twice())[0] == (51, os.getpid())
+        """,
+        "-W",
+        "ignore",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_session_with_threads_is_used_and_closed_in_a_forked_child(url: Url) -> None:
+    done = run_python(
+        f"""
+        import asyncio, os, overlapped
+        session = overlapped.AsyncSession()
+        seen = []
+        async def ask():
+            # A hook may block, so the request has a thread.
+            response = await session.get({url("/ok")!r}, hooks={{"response": lambda response, **_: seen.append(os.getpid())}})
+            return response.status_code
+        async def ask_and_close():
+            assert await ask() == 200
+            await session.aclose()
+        assert asyncio.run(ask()) == 200
+        child = os.fork()
+        if child == 0:
+            asyncio.run(ask_and_close())
+            assert seen[-1] == os.getpid()
+            raise SystemExit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        asyncio.run(ask_and_close())
+        # It is open again for what is asked after its end, as that of requests is.
+        assert asyncio.run(ask()) == 200
+        """,
+        "-W",
+        "ignore",
+    )
+    assert done.returncode == 0, done.stderr

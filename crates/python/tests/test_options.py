@@ -276,8 +276,11 @@ def test_hosts_have_limits_of_their_own() -> None:
         assert time.monotonic() - begin > 0.25
     for hosts, error, message in (
         ({"a.test": {"limits": 1}}, ValueError, "hosts\\['a.test'\\] has no key 'limits'; it may have limit, rate"),
-        ({"a.test": {"limit": -1}}, ValueError, "the limit in hosts\\['a.test'\\] is -1"),
-        ({"a.test": {"rate": 0}}, ValueError, "rate of 0"),
+        ({"a.test": {"limit": -1}}, ValueError, "limit in hosts\\['a.test'\\] is -1; it must be between 0"),
+        ({"a.test": {"limit": True}}, TypeError, "limit in hosts\\['a.test'\\] must be an int or None, not bool"),
+        ({"a.test": {"rate": 0}}, ValueError, "rate in hosts\\['a.test'\\] is 0"),
+        ({"a.test": {"rate": True}}, TypeError, "rate in hosts\\['a.test'\\] must be a number or None, not bool"),
+        ({"a.test": {"bearer": ""}}, ValueError, "bearer in hosts\\['a.test'\\] is empty; None sends no token"),
         ({"a.test/": {}}, ValueError, "a.test/"),
     ):
         with pytest.raises(error, match=message):

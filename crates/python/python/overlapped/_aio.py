@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
+from ._arguments import count_or_none, seconds
 from ._executor import Executor
 
 T = TypeVar("T")
@@ -20,9 +22,28 @@ _END = object()
 
 def _default_executor() -> Executor:
     global _default
-    if _default is None or _default._shutdown:
+    if _default is None or not _default._takes_calls:
         _default = Executor(max_workers=64, thread_name_prefix="overlapped")
     return _default
+
+
+class _Shared:
+    """The threads that all uses of `to_async` share, for one of them. A forked child has threads of its own."""
+
+    def __init__(self, serialize: bool) -> None:
+        self._serialize = serialize
+        # By process; one that has forked was there before.
+        self._executors: dict[int, Executor] = {}
+
+    def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """As that of an executor."""
+        process = os.getpid()
+        executor = self._executors.get(process)
+        if executor is None:
+            executor = _default_executor()
+            # Another thread may have come first.
+            executor = self._executors.setdefault(process, executor.limited(1) if self._serialize else executor)
+        return executor.run(fn, *args, **kwargs)
 
 
 def to_async(
@@ -43,27 +64,29 @@ def to_async(
                 print(row)
 
     Args:
-        executor: Where the calls are made; by default one that all uses of `to_async` share.
+        executor: Where the calls are made; by default one that all uses of `to_async` share, and a forked child has another one.
         thread: "any": in any thread of the executor. "sticky": always in the same thread, for objects such as those of
-            sqlite3 that belong to the thread that made them.
+            sqlite3 that belong to the thread that made them. They cannot be used in a forked child, which does not have it.
         serialize: Make one call of an object at a time. Functions are not serialized.
     """
     if thread not in ("any", "sticky"):
         raise ValueError("thread must be 'any' or 'sticky'")
     is_class = isinstance(target, type)
     is_function = inspect.isroutine(target) or isinstance(target, functools.partial)
+    serialize = serialize and not is_function
+    where: Executor | _Shared
     if thread == "sticky":
-        executor = Executor(max_workers=1, thread_name_prefix="overlapped-sticky")
+        where = Executor(max_workers=1, thread_name_prefix="overlapped-sticky")
+    elif executor is None:
+        where = _Shared(serialize)
     else:
-        executor = executor or _default_executor()
-        if serialize and not is_function:
-            executor = executor.limited(1)
+        where = executor.limited(1) if serialize else executor
     if not is_class and not is_function:
-        return AsyncProxy(target, executor)
-    return _awaited(target, executor)
+        return AsyncProxy(target, where)
+    return _awaited(target, where)
 
 
-def _awaited(function: Callable[..., Any], executor: Executor) -> Callable[..., Awaitable[Any]]:
+def _awaited(function: Callable[..., Any], executor: Executor | _Shared) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(function, updated=())
     async def call(*args: Any, **kwargs: Any) -> Any:
         return _wrapped(await executor.run(function, *args, **kwargs), executor)
@@ -71,7 +94,7 @@ def _awaited(function: Callable[..., Any], executor: Executor) -> Callable[..., 
     return call
 
 
-def _wrapped(value: Any, executor: Executor) -> Any:
+def _wrapped(value: Any, executor: Executor | _Shared) -> Any:
     """An object that goes on blocking is made awaitable too: a cursor, a file, a generator."""
     if hasattr(value, "__next__") or hasattr(type(value), "__enter__"):
         return AsyncProxy(value, executor)
@@ -85,9 +108,9 @@ class AsyncProxy:
     """
 
     __wrapped__: Any
-    _executor: Executor
+    _executor: Executor | _Shared
 
-    def __init__(self, target: Any, executor: Executor) -> None:
+    def __init__(self, target: Any, executor: Executor | _Shared) -> None:
         self.__dict__["__wrapped__"] = target
         self.__dict__["_executor"] = executor
 
@@ -126,7 +149,7 @@ class AsyncProxy:
 class _Items:
     """The items of a blocking iterable. An item whose `__anext__` was cancelled after it was taken is given by the next one."""
 
-    def __init__(self, iterable: Any, executor: Executor) -> None:
+    def __init__(self, iterable: Any, executor: Executor | _Shared) -> None:
         self._iterable = iterable
         self._executor = executor
         self._items: Iterator[Any] | None = None
@@ -216,6 +239,7 @@ class as_completed:
 
     def __init__(self, aws: Iterable[Awaitable[T]], *, limit: int | None = None, timeout: float | None = None) -> None:
         _check_limit(limit)
+        timeout = seconds("timeout", timeout, may_be_zero=True)
         self._completed = _completed(iter(aws), limit, timeout)
 
     def __aiter__(self) -> as_completed:
@@ -267,5 +291,4 @@ def _check(name: str, limit: int | None) -> None:
 
 
 def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise ValueError("limit must be None or greater than 0")
+    count_or_none("limit", limit, 1)

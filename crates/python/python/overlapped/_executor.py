@@ -16,6 +16,7 @@ from concurrent.futures.thread import BrokenThreadPool, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, NamedTuple
 
+from ._arguments import check_flag, count, count_or_none, is_flag, seconds, wrong
 from ._overlapped import Pool
 
 _number = itertools.count().__next__
@@ -91,12 +92,15 @@ class Executor(ThreadPoolExecutor):
         if max_workers is None:
             processors = getattr(os, "process_cpu_count", os.cpu_count)()
             max_workers = min(32, (processors or 1) + 4)
-        if max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
+        if is_flag(max_workers):
+            raise wrong("max_workers", "a number or None", max_workers)
+        if not 0 < max_workers < math.inf:
+            raise ValueError(f"max_workers must be greater than 0, and finite, not {max_workers}")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        if max_queue is not None and max_queue <= 0:
-            raise ValueError("max_queue must be greater than 0")
+        max_queue = count_or_none("max_queue", max_queue, 1)
+        keep_alive = seconds("keep_alive", keep_alive, may_be_zero=True)
+        check_flag("wait_at_exit", wait_at_exit)
         if on_full not in ("wait", "raise", "caller_runs"):
             raise ValueError("on_full must be 'wait', 'raise' or 'caller_runs'")
         # A float is accepted, as by the standard executor.
@@ -126,6 +130,11 @@ class Executor(ThreadPoolExecutor):
     def _owner(self) -> Executor:
         root: Executor = self.__dict__.get("_root", self)
         return root
+
+    @property
+    def _takes_calls(self) -> bool:
+        """Whether it was not shut down, and is of this process: the threads of another one did not come along when it forked."""
+        return not self._shutdown and self._pool.is_of_this_process()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Hands a call to the pool. If the queue is full, see `on_full`."""
@@ -186,7 +195,7 @@ class Executor(ThreadPoolExecutor):
         With `buffersize`, at most so many calls are submitted whose results were not taken yet, and the iterables are read
         only so far: they may be endless. Without it all calls are submitted at once.
         """
-        if buffersize is not None and not isinstance(buffersize, int):
+        if buffersize is not None and (is_flag(buffersize) or not isinstance(buffersize, int)):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
@@ -221,6 +230,7 @@ class Executor(ThreadPoolExecutor):
             cancel_futures: Whether to cancel the calls that have not started.
             timeout: Wait at most so many seconds; `stats()` then says how many calls still run.
         """
+        timeout = seconds("timeout", timeout, may_be_zero=True)
         self._shutdown = True
         until = None if timeout is None else time.monotonic() + timeout
         left = (lambda: None) if until is None else (lambda: max(0.0, until - time.monotonic()))
@@ -240,8 +250,7 @@ class Executor(ThreadPoolExecutor):
     def limited(self, n: int, name: str | None = None) -> Executor:
         """A view: an executor on the same threads of which at most `n` calls run at a time; the others wait in a queue of
         the view and hold no thread. Its `shutdown` ends the view only."""
-        if n <= 0:
-            raise ValueError("the limit of a view must be greater than 0")
+        n = count("the limit of a view", n, 1)
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view._root = self._owner

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import sys
 import threading
@@ -11,7 +10,8 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import EllipsisType
 
-from . import _environ, _overlapped
+from . import _environ, _options, _overlapped
+from ._arguments import check_flag, count
 from ._overlapped import Record
 
 # For type checkers, which take it as true: see `overlapped/__init__.py`.
@@ -20,23 +20,6 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     Row: TypeAlias = "str | bytes | dict[str, Any]"
-
-# The least value of each option that is a whole number, and the most.
-_COUNTS = {
-    "limit": (1, 2**63 - 1),
-    "per_host": (0, 2**63 - 1),
-    "retries": (0, 2**16 - 1),
-    "max_body": (0, 2**63 - 1),
-    "max_redirects": (0, 2**16 - 1),
-    "max_memory": (0, 2**63 - 1),
-    "threads": (1, 2**63 - 1),
-}
-
-
-_FLAGS = (
-    "ordered", "keep_body", "sha256", "robots", "public_only", "hsts", "resume", "retry_failed", "overwrite",
-)
-_NUMBERS = ("rate", "rate_per_host", "timeout", "connect_timeout", "host_down_after")
 
 
 class Fetch(_overlapped.Fetch):
@@ -51,6 +34,9 @@ class Fetch(_overlapped.Fetch):
 
     def batches(self, most: int = 1024) -> Iterator[list[Record]]:
         """The records in lists of at most `most`, each as soon as there is one."""
+        return self._batches(count("most", most, 1))
+
+    def _batches(self, most: int) -> Iterator[list[Record]]:
         while batch := self.take(most):
             yield batch
 
@@ -204,45 +190,43 @@ def fetch(
             `overwrite=True` discards what there is.
         progress: Show a line on standard error with what is done, ten times a second; in a notebook a bar.
     """
-    _check_mapping("headers", headers)
-    _check_mapping("hosts", hosts)
-    options = {
+    given = {
         "ordered": ordered,
         "limit": limit,
         "per_host": per_host,
         "rate": rate,
         "rate_per_host": rate_per_host,
         "retries": retries,
-        "timeout": _seconds(timeout),
-        "connect_timeout": _seconds(connect_timeout),
-        "host_down_after": _seconds(host_down_after),
+        "timeout": timeout,
+        "connect_timeout": connect_timeout,
+        "host_down_after": host_down_after,
         "method": method,
-        "headers": list((headers or {}).items()),
-        "body": _bytes(body),
-        "user": _pair("auth", auth),
+        "headers": headers,
+        "body": body,
+        "auth": auth,
         "bearer": bearer,
         "max_body": max_body,
         "max_redirects": max_redirects,
         "max_memory": max_memory,
         "keep_body": keep_body,
         "sha256": sha256,
-        "fail": _ranges(fail),
+        "fail": fail,
         "robots": robots,
         "public_only": public_only,
-        "ca_file": _path("ca_file", ca_file),
-        "insecure_hosts": _names(insecure_hosts),
+        "ca_file": ca_file,
+        "insecure_hosts": insecure_hosts,
         "hsts": hsts,
-        "body_dir": _path("body_dir", body_dir),
-        "hosts": [_host(name, settings) for name, settings in (hosts or {}).items()],
-        "proxies": _proxies(proxies),
+        "body_dir": body_dir,
+        "hosts": hosts,
+        "proxies": proxies,
         "threads": threads,
-        "out": _path("out", out),
+        "out": out,
         "resume": resume,
         "retry_failed": retry_failed,
         "overwrite": overwrite,
     }
-    _check_counts(options)
-    _check_types(options)
+    options = _options.checked(given)
+    check_flag("progress", progress)
     if isinstance(urls, Mapping):
         raise TypeError(f"urls is a {type(urls).__name__}; it must be a list of rows: a single one is [{{'url': ...}}]")
     if isinstance(urls, bytes):
@@ -317,7 +301,7 @@ def get(
     client = _single[1]
     if method is None and headers is None and body is None and timeout is ...:
         return client.fetch(url)
-    row = {"url": url, "method": method, "headers": headers, "body": body, "timeout": _seconds(timeout)}
+    row = {"url": url, "method": method, "headers": headers, "body": body, "timeout": _options.limit_of_time("timeout", timeout)}
     return client.fetch(row)
 
 
@@ -327,176 +311,6 @@ _environment = _environ.Environment()
 
 def _start(work: Callable[..., None], *args: Any) -> None:
     threading.Thread(target=work, args=args, name=f"overlapped{work.__name__}", daemon=True).start()
-
-
-def _check_counts(options: dict[str, Any]) -> None:
-    """Whole numbers that are none, or out of range, are refused by the name that they have here."""
-    for name, (least, most) in _COUNTS.items():
-        value = options[name]
-        if value is None:
-            continue
-        try:
-            options[name] = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{name} must be an int or None, not {type(value).__name__}") from None
-        if not least <= options[name] <= most:
-            raise ValueError(f"{name} is {value}; it must be between {least} and {most}")
-
-
-def _wrong(name: str, wanted: str, value: object) -> TypeError:
-    return TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
-
-
-def _check_types(options: dict[str, Any]) -> None:
-    """Flags, numbers and texts of another type are refused by the name that they have here."""
-    for name in _FLAGS:
-        value = options[name]
-        # The bool of numpy is another class.
-        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
-            raise _wrong(name, "a bool", value)
-    for name in _NUMBERS:
-        options[name] = _number(name, options[name])
-    for name in ("method", "bearer"):
-        _check_text(name, options[name])
-
-
-def _number(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, (str, bytes)):
-        raise _wrong(name, "a number or None", value)
-    try:
-        return float(value)
-    except TypeError:
-        raise _wrong(name, "a number or None", value) from None
-
-
-def _check_text(name: str, value: object) -> None:
-    if value is not None and not isinstance(value, str):
-        raise _wrong(name, "a str or None", value)
-
-
-def _check_mapping(name: str, value: Any) -> None:
-    """Refuses what is no mapping, and names that are no str; of headers also values."""
-    if value is None:
-        return
-    if not hasattr(value, "items"):
-        raise _wrong(name, "a dict or None", value)
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise TypeError(f"{name} has the key {key!r}; it must be a str")
-        if name == "hosts":
-            if not isinstance(item, Mapping):
-                raise _wrong(f"hosts[{key!r}]", "a dict", item)
-        elif not isinstance(item, str):
-            raise _wrong(f"{name}[{key!r}]", "a str", item)
-
-
-def _bytes(body: Any) -> bytes | None:
-    if body is None or isinstance(body, bytes):
-        return body
-    if not isinstance(body, (bytearray, memoryview)):
-        raise _wrong("body", "bytes or None", body)
-    return bytes(body)
-
-
-def _pair(name: str, value: Any) -> tuple[str, str] | None:
-    """A user name and a password."""
-    if value is None:
-        return None
-    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(part, str) for part in value):
-        # The value may be a secret.
-        raise TypeError(f"{name} must be a tuple of two str (user name, password), or None")
-    return value[0], value[1]
-
-
-def _ranges(fail: Any) -> list[tuple[int, int]] | None:
-    if fail is None:
-        return None
-    try:
-        ranges = [(operator.index(first), operator.index(last)) for first, last in fail]
-    except (TypeError, ValueError):
-        raise TypeError(f"fail must be a list of pairs of int such as [(400, 999)], or None, not {fail!r}") from None
-    if not all(0 <= status < 2**16 for pair in ranges for status in pair):
-        raise ValueError(f"fail is {fail!r}; its statuses must be between 0 and {2**16 - 1}")
-    return ranges
-
-
-def _path(name: str, path: Any) -> str | None:
-    if path is None:
-        return None
-    try:
-        return os.fsdecode(path)
-    except TypeError:
-        raise _wrong(name, "a path (str or os.PathLike) or None", path) from None
-
-
-def _names(hosts: Any) -> list[str]:
-    wanted = "a list of names of hosts"
-    if isinstance(hosts, (str, bytes)):
-        raise TypeError(f"insecure_hosts must be {wanted}, not a {type(hosts).__name__}: [{hosts!r}] is such a list")
-    try:
-        names = list(hosts)
-    except TypeError:
-        raise _wrong("insecure_hosts", wanted, hosts) from None
-    for name in names:
-        if not isinstance(name, str):
-            raise _wrong("a name in insecure_hosts", "a str", name)
-    return names
-
-
-_OF_HOSTS = ("limit", "rate", "headers", "auth", "bearer", "proxy")
-
-
-def _host(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What is different for a host, as the engine takes it."""
-    unknown = settings.keys() - set(_OF_HOSTS)
-    if unknown:
-        named = ", ".join(sorted(map(repr, unknown)))
-        raise ValueError(f"hosts[{name!r}] has no key {named}; it may have {', '.join(_OF_HOSTS)}")
-    limit = settings.get("limit")
-    if limit is not None and (not isinstance(limit, int) or not 0 <= limit < 2**63):
-        raise ValueError(f"the limit in hosts[{name!r}] is {limit!r}; it must be an int that is not negative, or None")
-    of = f" in hosts[{name!r}]"
-    headers = settings.get("headers")
-    _check_mapping("headers" + of, headers)
-    for key in ("bearer", "proxy"):
-        _check_text(key + of, settings.get(key))
-    return {
-        "name": name,
-        "limit": limit,
-        "rate": _number("rate" + of, settings.get("rate")),
-        "headers": list((headers or {}).items()),
-        "user": _pair("auth" + of, settings.get("auth")),
-        "bearer": settings.get("bearer"),
-        "own_proxy": "proxy" in settings,
-        "proxy": settings.get("proxy"),
-    }
-
-
-def _seconds(timeout: float | None | EllipsisType) -> float | None:
-    if isinstance(timeout, EllipsisType):
-        return None
-    return float("inf") if timeout is None else timeout
-
-
-def _proxies(
-    proxies: Mapping[str, str] | str | None | EllipsisType,
-) -> tuple[str | None, str | None, str]:
-    """The proxies for http and for https, and the hosts that are reached without."""
-    if isinstance(proxies, EllipsisType):
-        return _environ.proxies()
-    if proxies is None or isinstance(proxies, str):
-        return proxies, proxies, ""
-    if not isinstance(proxies, Mapping):
-        raise _wrong("proxies", "a dict, a str or None", proxies)
-    for key, value in proxies.items():
-        _check_text(f"proxies[{key!r}]", value)
-    unknown = proxies.keys() - {"http", "https", "all", "no_proxy"}
-    if unknown:
-        raise ValueError(f"proxies has no key {', '.join(sorted(map(repr, unknown)))}")
-    http, https = (proxies.get(scheme) or proxies.get("all") for scheme in ("http", "https"))
-    return http, https, proxies.get("no_proxy") or ""
 
 
 def _show(

@@ -13,12 +13,13 @@ from weakref import WeakKeyDictionary, ref
 
 from . import requests
 from ._aio import _default_executor
+from ._arguments import count, count_or_none
 from ._executor import Executor
 from ._loop import running_loop
 from ._overlapped import RequestFailure
 from ._places import Place, Places
 from .requests import _native, _plain, _transport
-from .requests.adapters import HTTPAdapter, public_error
+from .requests.adapters import HTTPAdapter, public_error, timeouts_of
 from .requests.cookies import extract_cookies_to_jar
 from .requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from .requests._response import Response
@@ -69,8 +70,9 @@ class AsyncSession:
         timeout: Any = None,
         headers: Any = None,
     ) -> None:
-        if limit < 1 or (max_per_host is not None and max_per_host < 1):
-            raise ValueError("limit and max_per_host must be at least 1")
+        limit = count("limit", limit, 1)
+        max_per_host = count_or_none("max_per_host", max_per_host, 1)
+        timeouts_of(timeout)
         self.__dict__["_session"] = requests.Session(retries=retries, http2=http2)
         self._session.timeout = timeout
         self._session.headers.update(headers or {})
@@ -109,7 +111,7 @@ class AsyncSession:
 
     async def aclose(self) -> None:
         """Closes the connections that are free, and waits for the requests that have a thread."""
-        if self._executor is not None:
+        if self._executor is not None and self._executor._takes_calls:
             await _default_executor().run(self._executor.shutdown)
         self._session.close()
 
@@ -287,7 +289,7 @@ class AsyncSession:
 
     async def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         """Makes a call that blocks, in a thread."""
-        if self._executor is None:
+        if self._executor is None or not self._executor._takes_calls:
             executor = Executor(max_workers=min(self._limits[0], _THREADS), thread_name_prefix="overlapped-session")
             self.__dict__["_executor"] = executor
         abort = _transport.Abort()

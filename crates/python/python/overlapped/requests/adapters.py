@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .._arguments import SHORT_MAX, check_flag, count, count_or_none
 from . import _native as native
 from . import _retry
 from . import _transport as transport
@@ -109,8 +111,11 @@ class HTTPAdapter(BaseAdapter):
         self._pool_connections = pool_connections
         self._pool_maxsize = pool_maxsize
         self._pool_block = pool_block
-        self._retries = retries
-        self._max_per_host = max_per_host
+        if hasattr(retries, "increment"):
+            raise TypeError("retries must be an int; a Retry of urllib3 is given to an adapter: HTTPAdapter(max_retries=...)")
+        check_flag("http2", http2)
+        self._retries = count("retries", retries, 0, SHORT_MAX)
+        self._max_per_host = count_or_none("max_per_host", max_per_host, 1)
         self._http2 = http2
         self._init_pools()
 
@@ -371,8 +376,9 @@ def timeouts_of(timeout: Any) -> tuple[float | None, float | None]:
             continue
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
             raise ValueError(f"Timeout value was {seconds!r}, but it must be an int, float or None.")
-        if seconds <= 0:
-            raise ValueError(f"Attempted to set a timeout of {seconds}, but it must be greater than 0.")
+        if not 0 < seconds < math.inf:
+            limits = "greater than 0, and finite; None is no limit"
+            raise ValueError(f"Attempted to set a timeout of {seconds}, but it must be {limits}.")
     return connect, read
 
 
