@@ -10,7 +10,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import EllipsisType
 
-from . import _environ, _options, _overlapped
+from . import _environ, _overlapped
 from ._arguments import check_flag, count
 from ._overlapped import Record
 
@@ -225,6 +225,9 @@ def fetch(
         "retry_failed": retry_failed,
         "overwrite": overwrite,
     }
+    # Imported here, because it takes longer than the rest of this file, and many programs import the package for something else.
+    from . import _options
+
     options = _options.checked(given)
     check_flag("progress", progress)
     if isinstance(urls, Mapping):
@@ -301,6 +304,8 @@ def get(
     client = _single[1]
     if method is None and headers is None and body is None and timeout is ...:
         return client.fetch(url)
+    from . import _options
+
     row = {"url": url, "method": method, "headers": headers, "body": body, "timeout": _options.limit_of_time("timeout", timeout)}
     return client.fetch(row)
 
