@@ -4,15 +4,17 @@
 
 use std::borrow::Cow;
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrow_array::builder::{
     ArrayBuilder as _, BooleanBuilder, Float64Builder, LargeBinaryBuilder, StringBuilder,
     TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
-use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, RecordBatchOptions, StructArray};
+use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, RecordBatchOptions, StringArray, StructArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{Field, Schema, SchemaRef};
+use overlapped_proto::limits;
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::sanitize::redact;
 
@@ -79,8 +81,12 @@ impl Batch {
     /// The batch; the next records begin another.
     pub fn finish(&mut self) -> RecordBatch {
         let (schema, arrays) = std::mem::take(&mut self.columns).finish(self.fields);
-        let options = RecordBatchOptions::new().with_row_count(Some(std::mem::take(&mut self.rows)));
-        self.bytes = 0;
+        let (rows, bytes) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.bytes));
+        if self.fields.body && bytes <= limits::TABLE_BATCH_BYTES_KEPT_MAX {
+            // The next one is likely to be as large. Growing to that would copy it several times.
+            self.columns.body = LargeBinaryBuilder::with_capacity(rows, bytes);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(schema, arrays, &options)
             .expect("each record has a value in every column")
     }
@@ -148,7 +154,7 @@ columns! {
     redirects: UInt32Builder = u32::try_from(record.chain.len()).ok();
     chain: Chains = Some(&*record.chain);
     http_version: StringBuilder = record.connection.http_version.map(|version| version.as_str());
-    remote_ip: StringBuilder = record.connection.remote.map(|remote| remote.ip().to_string());
+    remote_ip: Addresses = record.connection.remote.map(|remote| remote.ip());
     remote_port: UInt16Builder = record.connection.remote.map(|remote| remote.port());
     reused: BooleanBuilder = record.connection.reused;
     headers: Heads = Some(record.headers.iter());
@@ -278,6 +284,30 @@ impl Chains {
         let (urls, statuses) = (Arc::new(self.urls.finish()), Arc::new(self.statuses.finish()));
         let totals = Arc::new(self.totals.finish());
         self.lists.of_structs(vec![("url", urls), ("status", statuses), ("total_ms", totals)])
+    }
+}
+
+/// Addresses. The one before is most often the same, and is not formatted again.
+#[derive(Default)]
+struct Addresses {
+    texts: StringBuilder,
+    last: Option<(IpAddr, String)>,
+}
+
+impl Addresses {
+    fn append_option(&mut self, address: Option<IpAddr>) {
+        let Some(address) = address else { return self.texts.append_null() };
+        match &self.last {
+            Some((last, text)) if *last == address => self.texts.append_value(text),
+            Some(_) | None => {
+                let (_, text) = self.last.insert((address, address.to_string()));
+                self.texts.append_value(text);
+            }
+        }
+    }
+
+    fn finish(&mut self) -> StringArray {
+        self.texts.finish()
     }
 }
 

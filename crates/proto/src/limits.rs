@@ -533,6 +533,10 @@ pub const TABLE_BATCH_ROWS: usize = 4_096;
 /// Bytes of bodies and heads after which a batch of a table is full. Larger ones leave the caches of the processor, and their
 /// memory is taken from the system anew each time.
 pub const TABLE_BATCH_BYTES: usize = 1 << 20;
+/// Bytes of a batch up to which room for as many is made at once in the next one: a full batch, and one record beyond it.
+pub const TABLE_BATCH_BYTES_KEPT_MAX: usize = 2 << 20;
+/// Bytes of a batch up to which it is compressed in the spool: until it is written, memory has it three times.
+pub const TABLE_PACKED_BYTES_MAX: usize = 4 << 20;
 /// Rows from which on a batch is written to a table by itself; smaller ones become one.
 pub const TABLE_SMALL_BATCH_ROWS: usize = 512;
 /// Bytes of a page of Parquet before it is compressed. A row group has an unfinished one in memory for each column.

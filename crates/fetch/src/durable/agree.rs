@@ -30,7 +30,9 @@ pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
     for output in outputs {
         match output.format {
             Format::Ndjson | Format::Csv | Format::Tsv | Format::Parquet | Format::Arrow | Format::Har => {
-                let bytes_min = if output.packing().is_some() { 0 } else { limits::RECORD_BYTES_MIN };
+                let is_table = matches!(output.format, Format::Parquet | Format::Arrow);
+                let is_packed = is_table || output.packing().is_some();
+                let bytes_min = if is_packed { 0 } else { limits::RECORD_BYTES_MIN };
                 records(&output.held(), state.checkpoints.of(&output.id), state.done.len(), bytes_min)?;
             }
             Format::Warc => archive(&output.path, state.checkpoints.of(&output.id), state.done.len())?,

@@ -303,7 +303,9 @@ fn copy_lines(
 }
 
 #[cfg(feature = "tables")]
-use crate::sink::table::{copy_without as copy_table, recorded as recorded_table};
+use crate::sink::batches::copy_without as copy_table;
+#[cfg(feature = "tables")]
+use crate::sink::table::recorded as recorded_table;
 
 #[cfg(not(feature = "tables"))]
 fn recorded_table(_: std::fs::File, _: Format) -> io::Result<Option<(RowSet, u64)>> {

@@ -10,6 +10,8 @@ pub(crate) mod table;
 pub(crate) mod har;
 pub(crate) mod warc;
 mod lines;
+#[cfg(feature = "tables")]
+pub(crate) mod batches;
 mod built;
 mod output;
 pub(crate) mod packed;

@@ -1,7 +1,7 @@
 //! Tables that are built beside their place: Parquet, and Arrow's file format.
 //!
-//! Records are appended to a spool beside the table, `F.parquet.part`, in batches of Arrow's stream format. Each batch is a
-//! stream of its own, so that the spool can be truncated to any checkpoint. It alone says what the run has.
+//! Records are appended in batches to a spool beside the table, `F.parquet.part` (`batches.rs`), which can be truncated to any
+//! checkpoint. It alone says what the run has.
 //!
 //! The table is made from the same batches while the run goes on, under a temporary name, so that the end of a run has only the
 //! rest and the foot to write. Nothing in the journal tells of it: what a killed run leaves is removed, and a run that resumes
@@ -20,17 +20,15 @@
 //! with it: a failed row that is fetched again replaces its record there.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::UInt64Type;
-use arrow_array::{BooleanArray, RecordBatch};
-use arrow_ipc::reader::StreamReader;
-use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_ipc::writer::FileWriter;
 use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
-use arrow_select::filter::filter_record_batch;
 use overlapped_proto::job::Row;
 use overlapped_proto::journal::SinkId;
 use overlapped_proto::limits;
@@ -42,6 +40,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use super::batches::{self, Appender};
 use super::built::{Building, check};
 use super::{Cut, Format, OutputFile, Sink, at};
 use crate::arrow::{Batch, schema};
@@ -55,6 +54,7 @@ pub(super) struct Table {
     fields: Fields,
     spool: OutputFile,
     spool_path: PathBuf,
+    appender: Appender,
     /// Records that are not in the spool yet.
     batch: Batch,
     /// What there is of the table.
@@ -90,8 +90,8 @@ impl Table {
     ) -> io::Result<Self> {
         check(&path)?;
         let resumed = !spool.is_empty();
-        let batch = Batch::new(fields);
-        Ok(Self { kind, path, fields, spool, spool_path, batch, made: None, resumed, id })
+        let (batch, appender) = (Batch::new(fields), Appender::new()?);
+        Ok(Self { kind, path, fields, spool, spool_path, appender, batch, made: None, resumed, id })
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -99,7 +99,7 @@ impl Table {
             return Ok(());
         }
         let batch = self.batch.finish();
-        write_stream(&batch, BufWriter::new(&mut self.spool))?;
+        self.appender.append(&batch, &mut self.spool)?;
         let spool = &self.spool_path;
         let made = match &mut self.made {
             Some(made) => made,
@@ -129,16 +129,10 @@ impl Made {
     fn catch_up(&mut self, spool: &Path, most: usize) -> io::Result<()> {
         for _ in 0..most {
             let Some(behind) = &mut self.behind else { break };
-            let mut next = Vec::new();
-            match next_stream(behind).map_err(|error| at(spool, &error))? {
-                Some(batches) => {
-                    for batch in batches {
-                        next.push(batch.map_err(|error| at(spool, &of_arrow(error)))?);
-                    }
-                }
+            match batches::next(behind).map_err(|error| at(spool, &error))? {
+                Some(batches) => batches.into_iter().try_for_each(|batch| self.add(batch))?,
                 None => self.behind = None,
             }
-            next.into_iter().try_for_each(|batch| self.add(batch))?;
         }
         Ok(())
     }
@@ -330,34 +324,6 @@ fn path(column: &[&str]) -> ColumnPath {
     ColumnPath::new(column.iter().map(|part| (*part).to_owned()).collect())
 }
 
-/// Copies a spool without the records of these rows.
-///
-/// # Errors
-///
-/// It is no spool, or cannot be read or written.
-///
-/// # Blocking
-///
-/// On the disk.
-pub(crate) fn copy_without(mut spool: impl BufRead, rows: &RowSet, mut to: impl Write) -> io::Result<()> {
-    while let Some(batches) = next_stream(&mut spool)? {
-        for batch in batches {
-            let batch = batch.map_err(of_arrow)?;
-            let no_rows =
-                || io::Error::new(io::ErrorKind::InvalidData, "a batch of the spool has no column of rows");
-            let numbers =
-                batch.column_by_name("row").and_then(|column| column.as_primitive_opt::<UInt64Type>());
-            let stays =
-                numbers.ok_or_else(no_rows)?.values().iter().map(|&row| Some(!rows.contains(Row(row))));
-            let rest = filter_record_batch(&batch, &stays.collect::<BooleanArray>()).map_err(of_arrow)?;
-            if rest.num_rows() > 0 {
-                write_stream(&rest, &mut to)?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// The rows of a table that succeeded, and the number of its other records; `None`: it is no table of records.
 ///
 /// # Errors
@@ -393,19 +359,4 @@ pub(crate) fn recorded(file: File, format: Format) -> io::Result<Option<(RowSet,
 fn reader(path: &Path) -> io::Result<BufReader<File>> {
     let file = open_own(path, OpenOptions::new().read(true)).map_err(|error| at(path, &error))?;
     Ok(BufReader::with_capacity(limits::OUTPUT_BUFFER_BYTES, file))
-}
-
-/// A batch as a whole stream.
-fn write_stream(batch: &RecordBatch, to: impl Write) -> io::Result<()> {
-    let mut writer = StreamWriter::try_new(to, &batch.schema()).map_err(of_arrow)?;
-    writer.write(batch).and_then(|()| writer.finish()).map_err(of_arrow)?;
-    writer.into_inner().map_err(of_arrow)?.flush()
-}
-
-/// The next stream of a spool; none at its end.
-fn next_stream<R: BufRead>(spool: &mut R) -> io::Result<Option<StreamReader<&mut R>>> {
-    if spool.fill_buf()?.is_empty() {
-        return Ok(None);
-    }
-    StreamReader::try_new(spool, None).map(Some).map_err(of_arrow)
 }
