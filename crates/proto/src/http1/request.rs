@@ -51,10 +51,14 @@ pub fn write_request(head: &RequestHead<'_>, form: TargetForm<'_>, out: &mut Vec
 /// # Ok::<(), overlapped_proto::outcome::Failure>(())
 /// ```
 pub fn write_request_shown(head: &RequestHead<'_>, out: &mut Vec<u8>) {
+    out.reserve(SHOWN_BYTES + head.path().len());
     write_with(head, TargetForm::Origin, out, |name, value, out| {
         push_field(name, if is_shown(name) { value } else { b"***" }, out);
     });
 }
+
+/// Room that most heads fit into, without their paths.
+const SHOWN_BYTES: usize = 256;
 
 fn is_shown(name: &str) -> bool {
     const FRAMING: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];

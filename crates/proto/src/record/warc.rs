@@ -65,21 +65,38 @@ impl RecordId {
     }
 
     fn push(self, out: &mut Vec<u8>) {
-        let mut digits = [0; 32];
-        for (to, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0.to_be_bytes()) {
-            *to = hex(byte);
-        }
-        out.extend_from_slice(b"<urn:uuid:");
-        let mut rest = &digits[..];
-        for (number, length) in [8, 4, 4, 4, 12].into_iter().enumerate() {
-            if number > 0 {
-                out.push(b'-');
+        /// Where the two digits of each byte are.
+        const PLACES: [usize; 16] = [10, 12, 14, 16, 19, 21, 24, 26, 29, 31, 34, 36, 38, 40, 42, 44];
+        let mut text = *b"<urn:uuid:00000000-0000-0000-0000-000000000000>";
+        for (place, byte) in PLACES.into_iter().zip(self.0.to_be_bytes()) {
+            if let Some(to) = text.get_mut(place..place + 2) {
+                to.copy_from_slice(&hex(byte));
             }
-            let (part, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-            out.extend_from_slice(part);
-            rest = behind;
         }
-        out.push(b'>');
+        out.extend_from_slice(&text);
+    }
+}
+
+/// A `WARC-Date`: the records of a row have the same one, which is formatted once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date {
+    unix_us: i64,
+    text: [u8; 27],
+}
+
+impl Date {
+    /// A time in microseconds since 1970 (UTC).
+    #[must_use]
+    pub fn new(unix_us: i64) -> Self {
+        let mut text = Vec::with_capacity(27);
+        push_time(unix_us, &mut text);
+        Self { unix_us, text: text.try_into().expect("a time has 27 characters") }
+    }
+
+    /// In microseconds since 1970 (UTC).
+    #[must_use]
+    pub fn unix_us(self) -> i64 {
+        self.unix_us
     }
 }
 
@@ -101,8 +118,8 @@ pub struct Head<'a> {
     pub kind: Kind,
     /// Its name.
     pub id: RecordId,
-    /// When it was captured, in microseconds since 1970 (UTC).
-    pub unix_us: i64,
+    /// When it was captured.
+    pub date: Date,
     /// The row; `None`: it belongs to the file.
     pub row: Option<Row>,
     /// The URL.
@@ -127,6 +144,9 @@ pub struct Head<'a> {
     pub bytes: u64,
 }
 
+/// Room that most heads fit into.
+const HEAD_BYTES: usize = 1 << 10;
+
 impl Head<'_> {
     /// Appends it, up to the block. Behind the block comes [`END`].
     pub fn push(&self, out: &mut Vec<u8>) {
@@ -141,10 +161,11 @@ impl Head<'_> {
             Kind::NotModified => (b"revisit", Some(UNCHANGED), MESSAGE),
             Kind::Metadata => (b"metadata", None, b"application/json"),
         };
+        out.reserve(HEAD_BYTES);
         out.extend_from_slice(b"WARC/1.1\r\n");
         field(out, "WARC-Type", |out| out.extend_from_slice(name));
         field(out, "WARC-Record-ID", |out| self.id.push(out));
-        field(out, "WARC-Date", |out| push_time(self.unix_us, out));
+        field(out, "WARC-Date", |out| out.extend_from_slice(&self.date.text));
         if let Some(target) = self.target {
             field(out, "WARC-Target-URI", |out| out.extend_from_slice(target.as_bytes()));
         }
@@ -187,6 +208,7 @@ impl Head<'_> {
 /// What follows the block of a record.
 pub const END: &[u8] = b"\r\n\r\n";
 
+#[inline(always)]
 fn field(out: &mut Vec<u8>, name: &str, push: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
@@ -305,14 +327,23 @@ pub fn head_of(status: u16, headers: &Headers) -> Vec<u8> {
 /// The first value of a field in a head as it came.
 #[must_use]
 pub fn field_of<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    head.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
-        let (found, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
-        found
-            .trim_ascii()
-            .eq_ignore_ascii_case(name.as_bytes())
-            .then(|| value.get(1..))?
-            .map(<[u8]>::trim_ascii)
-    })
+    let first = name.as_bytes().first()?;
+    let mut rest = head;
+    loop {
+        rest = rest.get(memchr::memchr(b'\n', rest)? + 1..)?;
+        // Most names differ in their first letter.
+        if rest.first().is_some_and(|letter| !letter.eq_ignore_ascii_case(first) && letter.is_ascii_graphic())
+        {
+            continue;
+        }
+        let line = memchr::memchr(b'\n', rest).map_or(rest, |end| rest.get(..end).unwrap_or(rest));
+        let Some((found, value)) = memchr::memchr(b':', line).and_then(|at| line.split_at_checked(at)) else {
+            continue;
+        };
+        if found.trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
+            return value.get(1..).map(<[u8]>::trim_ascii);
+        }
+    }
 }
 
 /// True if the head of a response with a body announces chunks. Then its body is written in chunks again: how long they were is not kept.

@@ -33,7 +33,7 @@ use overlapped_proto::limits;
 use overlapped_proto::record::cdxj::Capture;
 use overlapped_proto::record::column::Fields;
 use overlapped_proto::record::warc::{
-    Digest, Head, Kind, RecordId, field_of, info, is_chunked, is_compressed, response_head,
+    Date, Digest, Head, Kind, RecordId, field_of, info, is_chunked, is_compressed, response_head,
     stands_for_itself, target, truncated,
 };
 use overlapped_proto::record::{Body, Record, ndjson};
@@ -138,7 +138,7 @@ impl Warc {
         let block = info(env!("CARGO_PKG_VERSION"));
         let name = file_name(&self.path, self.place.number);
         let id = RecordId::new(self.run.0, self.position(), None, 0, Kind::Info);
-        let head = Head { file: Some(&name), ..head(Kind::Info, id, self.opened_unix_us) };
+        let head = Head { file: Some(&name), ..head(Kind::Info, id, Date::new(self.opened_unix_us)) };
         self.members.write(&head, &[&block])
     }
 
@@ -162,7 +162,7 @@ impl Warc {
 
     fn write_row(&mut self, record: &Record) -> io::Result<()> {
         let place = self.position();
-        let unix_us = self.write_redirects(record, place)?;
+        let date = Date::new(self.write_redirects(record, place)?);
         let run = self.run.0;
         let name = |kind| RecordId::new(run, place, Some(record.row), 0, kind);
         let target = target_of(record.final_url.as_deref().unwrap_or(&record.url));
@@ -170,7 +170,7 @@ impl Warc {
             row: Some(record.row),
             target: target.as_deref(),
             ip: record.connection.remote.filter(|_| is_direct(record)).map(|remote| remote.ip()),
-            ..head(Kind::Metadata, name(Kind::Metadata), unix_us)
+            ..head(Kind::Metadata, name(Kind::Metadata), date)
         };
         let response = name(Kind::Response);
         let is_answered = record.status.is_some();
@@ -211,7 +211,7 @@ impl Warc {
                     row: Some(record.row),
                     target: Some(target),
                     ip: hop.remote.filter(|_| is_direct(record)),
-                    ..head(Kind::Request, name(Kind::Request), unix_us)
+                    ..head(Kind::Request, name(Kind::Request), Date::new(unix_us))
                 };
                 self.members.write(&Head { concurrent: Some(response), ..common }, &[&heads.request])?;
                 let body = heads.body.clone().map_or(Body::None, Body::Inline);
@@ -271,7 +271,7 @@ impl Warc {
                     }
                 }
                 if let Some(payload) = first {
-                    let first = First { id: head.id, unix_us: head.unix_us, target: target.into() };
+                    let first = First { id: head.id, unix_us: head.date.unix_us(), target: target.into() };
                     self.seen.insert(payload, first);
                 }
             }
@@ -286,7 +286,7 @@ impl Warc {
         let media_type = field_of(&message.head, "content-type").unwrap_or_default();
         index.push(&Capture {
             target,
-            unix_us: head.unix_us,
+            unix_us: head.date.unix_us(),
             status: message.status,
             media_type: (kind == Kind::Response).then_some(media_type),
             digest: head.payload,
@@ -353,12 +353,12 @@ fn target_of(url: &str) -> Option<Cow<'_, str>> {
 }
 
 /// A head of which the rest is to be said.
-fn head(kind: Kind, id: RecordId, unix_us: i64) -> Head<'static> {
+fn head(kind: Kind, id: RecordId, date: Date) -> Head<'static> {
     const NONE: Digest = [0; 20];
     Head {
         kind,
         id,
-        unix_us,
+        date,
         row: None,
         target: None,
         ip: None,

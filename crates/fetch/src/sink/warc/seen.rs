@@ -4,6 +4,7 @@
 //! body from the head, so a response without chunks must not refer to a body that is in chunks.
 
 use std::hash::RandomState;
+use std::sync::Arc;
 
 use overlapped_proto::limits;
 use overlapped_proto::lru::Lru;
@@ -30,7 +31,7 @@ pub(super) struct Payload {
 pub(super) struct Capture {
     pub(super) id: RecordId,
     pub(super) unix_us: i64,
-    pub(super) target: Box<str>,
+    pub(super) target: Arc<str>,
 }
 
 impl Capture {
