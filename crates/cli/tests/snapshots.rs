@@ -230,22 +230,19 @@ fn a_report() {
     let figures: serde_json::Value =
         serde_json::from_str(figures.split_once("</script>").unwrap().0).unwrap();
     let mut text = outline(&page);
+    // A row, a host or a phase a line, and plain lists of numbers as they are.
+    let lines_if = |value: &serde_json::Value, are_long: fn(&serde_json::Value) -> bool| {
+        value.as_array().filter(|list| list.iter().any(are_long)).map(|list| lines(list))
+    };
     for (name, value) in figures.as_object().unwrap() {
-        // A row, a host or a phase a line, and plain lists of numbers as they are.
-        let value = match value {
-            serde_json::Value::Array(list) if list.iter().any(serde_json::Value::is_array) => lines(list),
-            serde_json::Value::Object(members) => members
-                .iter()
-                .map(|(name, value)| match value {
-                    serde_json::Value::Array(list)
-                        if list.iter().any(|item| item.as_array().is_some_and(|item| item.len() > 2)) =>
-                    {
-                        format!("\n  {name}:{}", lines(list))
-                    }
-                    value => format!("\n  {name}: {value}"),
-                })
-                .collect(),
-            value => format!(" {value}"),
+        let value = if let Some(members) = value.as_object() {
+            let member = |(name, value): (&String, &serde_json::Value)| {
+                let lines = lines_if(value, |item| item.as_array().is_some_and(|item| item.len() > 2));
+                format!("\n  {name}:{}", lines.unwrap_or_else(|| format!(" {value}")))
+            };
+            members.iter().map(member).collect()
+        } else {
+            lines_if(value, serde_json::Value::is_array).unwrap_or_else(|| format!(" {value}"))
         };
         let _ = writeln!(text, "{name}:{value}");
     }
