@@ -5,6 +5,7 @@
 use super::rows::Sample;
 use super::timeline::Timeline;
 use crate::picture::Bar;
+use crate::results::Entry;
 
 /// The most eras that are kept; rows that belong to none of them are only counted.
 const ERAS_MAX: usize = 4;
@@ -32,8 +33,8 @@ pub(super) struct Era {
 }
 
 impl Eras {
-    /// Adds a row.
-    pub(super) fn add(&mut self, bar: Bar) {
+    /// Adds the row of a result.
+    pub(super) fn add(&mut self, bar: Bar, entry: &Entry) {
         self.rows += 1;
         let era = match self.eras.iter().position(|era| era.has(&bar)) {
             Some(at) => self.eras.get_mut(at),
@@ -48,7 +49,7 @@ impl Eras {
         let Some(era) = era else { return };
         era.rows += 1;
         era.timeline.add(bar.active_s(), bar.end_s(), bar.ok);
-        era.sample.add(bar);
+        era.sample.add(bar, entry);
     }
 
     /// The one that has the most rows.
@@ -74,7 +75,6 @@ impl Era {
 mod tests {
     use super::*;
     use crate::picture::Bars;
-    use crate::results::Entry;
 
     fn bar(row: u64, started_s: f64, elapsed_s: f64) -> Bar {
         let entry = Entry {
@@ -100,7 +100,7 @@ mod tests {
                 rows.extend(odd);
             }
             let mut eras = Eras::default();
-            rows.into_iter().for_each(|bar| eras.add(bar));
+            rows.into_iter().for_each(|bar| eras.add(bar, &Entry::default()));
             assert_eq!((eras.main().rows, eras.others()), (500, 3));
             assert!((eras.main().timeline.span_s() - 50.0).abs() < 0.1);
         }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_machine_without_a_clock_has_its_time_too() {
         let mut eras = Eras::default();
-        (0..10).for_each(|row| eras.add(bar(row, row as f64, 0.1)));
+        (0..10).for_each(|row| eras.add(bar(row, row as f64, 0.1), &Entry::default()));
         assert_eq!((eras.main().rows, eras.others()), (10, 0));
         assert!(Eras::default().main().timeline.first_s().is_none());
     }

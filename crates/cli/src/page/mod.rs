@@ -76,7 +76,7 @@ impl Page {
             let is_counted = self.errors.len() < ERRORS_MAX || self.errors.contains_key(&name);
             *self.errors.entry(if is_counted { name } else { "others".to_owned() }).or_default() += 1;
         }
-        let bar = self.bars.bar(entry);
+        let bar = self.bars.measured(entry);
         let took_s = took_s(entry);
         for (histogram, phase) in self.phases.iter_mut().zip(entry.phases_s) {
             phase.into_iter().for_each(|s| histogram.add(s));
@@ -90,8 +90,8 @@ impl Page {
             self.untimed += u64::from(entry.attempts > 0);
             return;
         };
-        self.slowest.add(&bar);
-        self.eras.add(bar);
+        self.slowest.add(&bar, entry);
+        self.eras.add(bar, entry);
     }
 
     /// The page, under a title, with a note if these are not all rows of the run.

@@ -38,13 +38,13 @@ pub(super) fn line(bar: &Bar, origin_s: f64) -> Value {
 pub(super) struct Slowest(Vec<Bar>);
 
 impl Slowest {
-    pub(super) fn add(&mut self, bar: &Bar) {
+    pub(super) fn add(&mut self, bar: &Bar, entry: &Entry) {
         let took_s = bar.took_s();
         if self.0.len() == SLOWEST && self.0.last().is_some_and(|last| last.took_s() >= took_s) {
             return;
         }
         let at = self.0.partition_point(|slower| slower.took_s() >= took_s);
-        self.0.insert(at, bar.clone());
+        self.0.insert(at, bar.clone().labelled(entry));
         self.0.truncate(SLOWEST);
     }
 
@@ -71,14 +71,18 @@ struct Failed {
 
 impl Failures {
     pub(super) fn add(&mut self, entry: &Entry, bar: Option<&Bar>) {
+        if self.rows.len() >= FAILED_MAX {
+            self.left_out += 1;
+            return;
+        }
         let error = bounded(&escape(&entry.result()), RESULT_CHARS_MAX);
         let alike = self.rows.iter().filter(|row| row.error == error).count();
-        if alike >= FAILED_ALIKE_MAX || self.rows.len() >= FAILED_MAX {
+        if alike >= FAILED_ALIKE_MAX {
             self.left_out += 1;
             return;
         }
         self.rows.push(Failed {
-            bar: bar.cloned(),
+            bar: bar.map(|bar| bar.clone().labelled(entry)),
             row: entry.row,
             url: bounded(&shown(&entry.url), TEXT_CHARS_MAX),
             error,
@@ -117,7 +121,7 @@ impl Default for Sample {
 }
 
 impl Sample {
-    pub(super) fn add(&mut self, bar: Bar) {
+    pub(super) fn add(&mut self, bar: Bar, entry: &Entry) {
         if self.seen.is_multiple_of(self.step) {
             if self.bars.len() == SAMPLE_MAX {
                 let mut odd = false;
@@ -128,7 +132,7 @@ impl Sample {
                 self.step *= 2;
             }
             if self.seen.is_multiple_of(self.step) {
-                self.bars.push(bar);
+                self.bars.push(bar.labelled(entry));
             }
         }
         self.seen += 1;

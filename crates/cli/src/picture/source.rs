@@ -24,9 +24,14 @@ pub(crate) struct Bars {
 impl Bars {
     /// The bar of a result; `None` if its row was never started, or its start is unknown.
     pub(crate) fn bar(&mut self, entry: &Entry) -> Option<Bar> {
+        self.measured(entry).map(|bar| bar.labelled(entry))
+    }
+
+    /// The same without texts: to escape them takes longer than all else, and of most rows of a long run only the times count.
+    pub(crate) fn measured(&mut self, entry: &Entry) -> Option<Bar> {
         let [blocked, rest @ ..] = entry.phases_s.map(Option::unwrap_or_default);
         let started_s = entry.started_s?;
-        let mut bar = Bar::new(entry.row, &entry.url, &entry.result(), entry.ok, started_s);
+        let mut bar = Bar::new(entry.row, "", "", entry.ok, started_s);
         let phases = [Phase::Dns, Phase::Connect, Phase::Tls, Phase::Send, Phase::Wait, Phase::Receive];
         for (phase, seconds) in phases.into_iter().zip(rest) {
             bar.set(phase, seconds);
@@ -57,6 +62,12 @@ impl Bar {
     /// A finished row by itself; `None` if it was never started.
     pub(crate) fn of(record: &Record) -> Option<Self> {
         Bars::default().bar(&Entry::of(record))
+    }
+
+    /// With the texts of its result.
+    pub(crate) fn labelled(self, entry: &Entry) -> Self {
+        let Self { label, result, .. } = Self::new(entry.row, &entry.url, &entry.result(), entry.ok, 0.0);
+        Self { label, result, ..self }
     }
 }
 
