@@ -130,7 +130,6 @@ pub(crate) struct Incoming {
     is_plain: bool,
     /// `None`: it is closed, or being read.
     body: Arc<Mutex<Option<Arrived>>>,
-    process: u32,
 }
 
 impl Incoming {
@@ -152,7 +151,6 @@ impl Incoming {
             is_plain,
             headers,
             body: Arc::new(Mutex::new(Some(arrived))),
-            process: std::process::id(),
         }
     }
 
@@ -300,7 +298,7 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         // The event queue of its socket is that of the parent.
-        if self.process != std::process::id() {
+        if self.client.is_forked() {
             std::mem::forget(self.body.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
     }

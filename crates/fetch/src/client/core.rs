@@ -219,6 +219,10 @@ impl Core {
         })
     }
 
+    pub(super) fn is_forked(&self) -> bool {
+        self.executor.is_forked()
+    }
+
     fn check_forks(&self) -> Result<(), Failure> {
         let message = "the client was made before this process was forked; make another one in the child";
         if self.executor.is_forked() { Err(Failure::new(ErrorKind::Resource, message)) } else { Ok(()) }

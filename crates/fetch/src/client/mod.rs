@@ -151,6 +151,12 @@ impl Client {
         self.core.in_runtime(Box::pin(self.core.fetch(self.core.number(), row))).await
     }
 
+    /// True in a forked child of the process that made the client: its connections belong to the parent. It costs no system call.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.core.is_forked()
+    }
+
     /// Closes all idle connections, and returns their number.
     pub fn close_idle(&self) -> usize {
         self.core.close_idle()
