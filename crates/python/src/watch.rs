@@ -28,8 +28,8 @@ pub(crate) struct Watch {
     entries: Vec<(Py<PyDict>, Entries)>,
     /// Attributes of classes.
     attributes: Vec<(Py<PyType>, Entries)>,
-    /// Dicts, each with an equal one.
-    contents: Vec<(Py<PyDict>, Py<PyDict>)>,
+    /// Dicts, each with what it held.
+    contents: Vec<Contents>,
     /// Containers and their lengths.
     lengths: Vec<(Py<PyAny>, usize)>,
 }
@@ -68,8 +68,8 @@ impl Watch {
                 return Ok(false);
             }
         }
-        for (dict, equal) in &self.contents {
-            if !dict.bind(py).eq(equal)? {
+        for contents in &self.contents {
+            if !contents.are_the_same(py)? {
                 return Ok(false);
             }
         }
@@ -87,11 +87,45 @@ impl Watch {
             visit.call(kind)?;
             attributes.iter().try_for_each(|(_, value)| visit.call(value))?;
         }
-        for (dict, equal) in &self.contents {
+        for Contents { dict, equal, items } in &self.contents {
             visit.call(dict)?;
             visit.call(equal)?;
+            for (name, value) in items {
+                visit.call(name)?;
+                visit.call(value)?;
+            }
         }
         self.lengths.iter().try_for_each(|(container, _)| visit.call(container))
+    }
+}
+
+/// A dict, and what it held.
+struct Contents {
+    dict: Py<PyDict>,
+    /// A copy of it.
+    equal: Py<PyDict>,
+    /// Its items, in order.
+    items: Vec<(Py<PyAny>, Py<PyAny>)>,
+}
+
+impl FromPyObject<'_, '_> for Contents {
+    type Error = PyErr;
+
+    /// A dict and a copy of it.
+    fn extract(pair: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let (dict, equal): (Py<PyDict>, Bound<'_, PyDict>) = pair.extract()?;
+        let items = equal.iter().map(|(name, value)| (name.unbind(), value.unbind())).collect();
+        Ok(Self { dict, equal: equal.unbind(), items })
+    }
+}
+
+impl Contents {
+    /// Most dicts hold the same objects in the same order, which is seen without a search for each.
+    fn are_the_same(&self, py: Python<'_>) -> PyResult<bool> {
+        let dict = self.dict.bind(py);
+        let are_identical = dict.len() == self.items.len()
+            && dict.iter().zip(&self.items).all(|(now, was)| now.0.is(&was.0) && now.1.is(&was.1));
+        Ok(are_identical || dict.eq(&self.equal)?)
     }
 }
 
