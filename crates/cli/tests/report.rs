@@ -48,6 +48,7 @@ fn every_format_gives_the_same_page() {
     let direct = figures(&directory.read("direct.html"));
     assert_eq!((&direct["rows"], &direct["ok"], &direct["never_started"]), (&5.into(), &3.into(), &1.into()));
     assert_eq!((&direct["retries"], drawn(&direct)[2].1), (&1.into(), true), "{direct}");
+    assert_eq!(direct["note"], serde_json::Value::Null, "nothing was there to go on with");
     for results in [&ndjson, &parquet, &arrow, &har] {
         let page = directory.path("page.html");
         run(&["report", results, "-o", &page]).check_code(0);

@@ -707,3 +707,27 @@ fn nothing_is_left_of_an_empty_list() {
         }
     }
 }
+
+/// A run without a state that replaces an output also replaces the state beside it, unless another process uses that.
+#[test]
+fn a_run_without_a_state_discards_the_one_that_is_there() {
+    let server = Server::start();
+    let directory = Directory::new();
+    let urls: String = (0..300).map(|row| server.url(&format!("/row/{row}?delay_ms=5")) + "\n").collect();
+    let long = format!("@{}", directory.write("long.txt", &urls));
+    let short = format!("@{}", directory.write("short.txt", &server.url("/row/1")));
+    for name in ["r.ndjson", "r.parquet", "r.har"] {
+        let path = directory.path(name);
+        let words = ["-s", "-j", "4", "--durability", "each", "-o", &path, &long];
+        let seen = server.count("/row/");
+        let mut child = command(&words).spawn().unwrap();
+        server.wait_for_requests(seen + 40, Duration::from_secs(60));
+        let without = ["-s", "--durability", "none", "--overwrite", "-o", &path, &short];
+        run(&without).check_refused(2, "uses this run");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        run(&without).check_code(0);
+        assert!(!directory.names().contains(&format!("{name}.run")), "{name}: {:?}", directory.names());
+        run(&["-s", "-o", &path, "--overwrite", &short]).check_code(0);
+    }
+}

@@ -137,6 +137,43 @@ fn a_failed_row_is_replaced() {
     assert_eq!(asked, 20, "each failed row twice");
 }
 
+/// A table gets its name at the end, so what somebody else has put there would be replaced.
+#[test]
+fn what_is_not_of_the_run_is_not_replaced() {
+    let server = Server::start();
+    for name in ["r.parquet", "r.arrow", "r.har"] {
+        let directory = Directory::new();
+        let page =
+            |row| if row == 3 { format!("/status/500?row={row}") } else { format!("/row/{row}?delay_ms=2") };
+        let list_path = list(&server, &directory, 300, page);
+        let path = directory.path(name);
+        let words = ["-s", "-j", "8", "--retry", "0", "--durability", "each", "-o", &path, &list_path];
+        let again = |more: &str| run(&[&words[..], &[more]].concat());
+        killed_after(&words, &server, 100);
+        // Of a run that was killed, and of one that is complete.
+        for more in ["--resume", "--retry-failed"] {
+            let place = std::path::Path::new(&path);
+            let own = std::fs::read(place).ok();
+            assert_eq!(own.is_some(), more == "--retry-failed", "{name}: half a table has the name");
+            let check = |what: &str| again(more).check_refused(4, &format!("{name}: {what}"));
+            directory.write(name, "somebody else's\n");
+            check("it");
+            assert_eq!(directory.read(name), "somebody else's\n");
+            std::fs::remove_file(place).unwrap();
+            if name != "r.har" || own.is_none() {
+                std::os::unix::fs::symlink("elsewhere", place).unwrap();
+                check("it is not what this run has written: move it away");
+                std::fs::remove_file(place).unwrap();
+            }
+            if let Some(own) = own {
+                std::fs::write(place, own).unwrap();
+            }
+            again(more).check_code(1);
+        }
+        assert!(directory.names().contains(&name.to_owned()), "{name}");
+    }
+}
+
 #[test]
 fn a_spool_that_was_changed_is_refused() {
     let server = Server::start();

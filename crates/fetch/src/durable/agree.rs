@@ -12,8 +12,10 @@ use overlapped_proto::journal::{Checkpoint, End, Named, State};
 use overlapped_proto::limits;
 
 use super::Output;
+use super::rewrite::recorded;
 use crate::error::Error;
 use crate::fs::{Folder, Found, is_of_the_system, open_own};
+use crate::sink::har::begins as begins_as_har;
 use crate::sink::warc::{self, Place};
 use crate::sink::{Format, at, begins_with, whole_end};
 
@@ -37,6 +39,33 @@ pub(super) fn outputs(outputs: &[Output], state: &State) -> Result<(), Error> {
             }
             Format::Warc => archive(&output.path, state.checkpoints.of(&output.id), state.done.len())?,
             Format::Files => files(&output.path, state)?,
+        }
+    }
+    Ok(())
+}
+
+/// Checks that what is in the place of an output that is built at the end is an earlier state of it: it will be replaced.
+///
+/// # Errors
+///
+/// It is something else.
+///
+/// # Blocking
+///
+/// On the disk: the numbers of its rows are read.
+pub(super) fn places(outputs: &[Output], state: &State) -> Result<(), Error> {
+    for output in outputs.iter().filter(|output| output.format.is_built()) {
+        let path = &output.path;
+        // Without a spool it was compared like one.
+        if path.symlink_metadata().is_err() || output.held() == *path {
+            continue;
+        }
+        let failed = |error| Error::output_path(path, error);
+        let begins = output.format != Format::Har || begins_as_har(path).map_err(failed)?;
+        let recorded = if begins { recorded(output).map_err(failed)? } else { None };
+        if !recorded.is_some_and(|found| found.rows.without(&state.done).is_empty()) {
+            let what = "it is not what this run has written: move it away, or begin anew with --overwrite";
+            return Err(Error::journal(path, what));
         }
     }
     Ok(())

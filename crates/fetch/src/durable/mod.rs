@@ -368,6 +368,9 @@ impl Opened {
         }
         rewrite::finish(&durable.outputs, &state.checkpoints).map_err(Error::output)?;
         agree::outputs(&durable.outputs, &state)?;
+        if !manifest::replaces(&manifest) {
+            agree::places(&durable.outputs, &state)?;
+        }
         agree::take_back(&durable.outputs, &state.named)?;
         let bodies = bodies(&durable.outputs);
         let waiting = waiting::check(directory.folder(), &mut state.waiting, &bodies)
@@ -594,6 +597,40 @@ pub fn discard_rest(durable: &Durable) -> Result<(), Error> {
         });
     }
     removed.map_err(Error::output)
+}
+
+/// Discards the state of an earlier run beside an output, which a run without a state replaces. Does nothing if there is none.
+///
+/// ```
+/// use overlapped_fetch::durable::{Durable, Output, discard};
+/// use overlapped_fetch::sink::Format;
+///
+/// let output = std::env::temp_dir().join(format!("replaced-{}.ndjson", std::process::id()));
+/// discard(&Output::new(Format::Ndjson, output.clone()))?;
+/// assert!(!Durable::beside(&output).directory.exists());
+/// # Ok::<(), overlapped_fetch::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Another process holds the lock; the disk fails.
+///
+/// # Blocking
+///
+/// On the disk.
+pub fn discard(output: &Output) -> Result<(), Error> {
+    let path = Durable::beside(&output.path).directory;
+    if !there(&path) {
+        return Ok(());
+    }
+    let mut directory = Directory::open(&path)?;
+    // It may be damaged.
+    let manifest = directory.manifest().unwrap_or(Some(Value::Null));
+    if let Some(run) = manifest.as_ref().and_then(manifest::run) {
+        remove_parts(std::slice::from_ref(output), run).map_err(Error::output)?;
+    }
+    let discarded = if manifest.is_some() { directory.forget() } else { directory.begin_anew() };
+    discarded.map_err(|error| Error::output_path(&path, error))
 }
 
 fn exists(path: &Path, found: Option<Found>) -> Error {

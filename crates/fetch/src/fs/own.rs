@@ -68,7 +68,8 @@ pub(super) fn flags(flags: OFlags) -> i32 {
     i32::try_from(flags.bits()).expect("the flags of open fit in its argument")
 }
 
-const NO_FILE: &str = "it is not a plain file (only a run with --durability none writes to a named pipe)";
+const NO_FILE: &str =
+    "it is not a plain file (a named pipe takes lines only, and of a run with --durability none)";
 
 fn refused(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)

@@ -76,14 +76,27 @@ pub(super) fn has_entries(spool: &Path, bytes: u64) -> io::Result<bool> {
     if bytes == 0 {
         return Ok(false);
     }
-    let mut begin = Vec::new();
-    let spool = open_own(spool, OpenOptions::new().read(true))?;
-    BufReader::new(spool.take(BEGIN_BYTES_MAX)).read_until(b'\n', &mut begin)?;
+    let begin = first_line(spool)?;
     if !is_begin(&begin) || !begin.ends_with(b"\n") {
         let what = "it is of another version of this program: resume it with that one, or begin anew with --overwrite";
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
     Ok(bytes > begin.len() as u64)
+}
+
+/// True if the file at `path` begins as an archive of this program.
+pub(crate) fn begins(path: &Path) -> io::Result<bool> {
+    match first_line(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
+        line => line.map(|line| is_begin(&line)),
+    }
+}
+
+fn first_line(path: &Path) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let file = open_own(path, OpenOptions::new().read(true))?;
+    BufReader::new(file.take(BEGIN_BYTES_MAX)).read_until(b'\n', &mut line)?;
+    Ok(line)
 }
 
 /// True if `line` is how an archive of this program begins.

@@ -12,7 +12,7 @@ mod pictures;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 
-use overlapped_fetch::durable::Earlier;
+use overlapped_fetch::durable::{Earlier, discard};
 use overlapped_fetch::sink::Format;
 use overlapped_fetch::{
     Bulk, ErrorClass, Input, Stop, Summary, check_open_files_limit, raise_open_files_limit,
@@ -94,6 +94,9 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
             terminal::say(format_args!("{}", summary::resumed(&found)));
         }
         earlier = Some(found);
+    } else if plan.sinks.overwrite {
+        let outputs = plan.sinks.outputs.iter();
+        outputs.filter(|output| !output.path.starts_with("/dev")).try_for_each(discard)?;
     }
     bulk = bulk.check_list()?;
     let one = plan.sinks.one.take().map(One::new);
@@ -131,11 +134,12 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     for (pin, why) in &run.resolve_unmet {
         terminal::say(format_args!("overlapped: --resolve {} {why}", escape(pin)));
     }
+    let went_on = earlier.as_ref().is_some_and(|found| found.rows > 0 || !found.again.is_empty());
     // Rows of an earlier command, and those that are left, may be of them.
     if let Some(unmet) = summary::hosts_unmet(&run.hosts_unmet)
         && plan.show.summary
         && run.finished
-        && earlier.as_ref().is_none_or(|found| found.rows == 0 && found.again.is_empty())
+        && !went_on
     {
         terminal::say_wrapped(&unmet);
     }
@@ -149,7 +153,7 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     if let Some(path) = &plan.summary {
         write_whole(path, summary::json(&run, seen.held).as_bytes())?;
     }
-    let note = match (earlier.is_some(), run.finished) {
+    let note = match (went_on, run.finished) {
         (false, true) => None,
         (true, true) => Some("a run that was resumed: only the rows that were fetched since"),
         (_, false) => Some("a run that was stopped: not all of its rows"),
