@@ -121,6 +121,9 @@ pub(super) fn read(mut input: impl BufRead, path: &Path, accept: &mut dyn FnMut(
 
 /// The record in line `number`, from 0.
 fn entry(line: &[u8], number: u64) -> Result<Entry, String> {
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err("it is no JSON object".to_owned());
+    }
     let spelled;
     let line: Line<'_> = match serde_json::from_slice(line) {
         Ok(line) => line,
@@ -198,7 +201,9 @@ mod tests {
     #[test]
     fn what_is_no_record_is_refused() {
         assert!(entry(b"{}", 0).is_err());
-        assert!(entry(b"not json", 0).is_err());
+        for line in [&b"not json"[..], b"[]", b"7", b"\"{\""] {
+            assert_eq!(entry(line, 0).err().as_deref(), Some("it is no JSON object"));
+        }
     }
 
     #[test]
