@@ -176,6 +176,15 @@ impl Incoming {
         self.lock(py).take().ok_or_else(closed)
     }
 
+    /// Refuses to read from a connection of the parent in a forked child. The connection is left as it is: closing it would also
+    /// remove it from the event queue of the parent, which would then wait for ever.
+    fn check_forks(&self, py: Python<'_>) -> PyResult<()> {
+        if self.client.is_forked() && !self.has_arrived(py) {
+            waited(py, &self.client, None, async { Ok(()) })?.map_err(|error| failed(&error, 0))?;
+        }
+        Ok(())
+    }
+
     /// Reads on this thread. It waits for nothing if that is there.
     fn read_here<'py>(
         &self,
@@ -184,6 +193,7 @@ impl Incoming {
         fills: bool,
         abort: Option<&Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
+        self.check_forks(py)?;
         let mut arrived = self.taken(py)?;
         if matches!(arrived.state, State::Open) && arrived.rest.len() < if fills { most } else { 1 } {
             let read = arrived.read(most, fills);
@@ -230,6 +240,7 @@ impl Incoming {
         fills: bool,
     ) -> PyResult<Py<Pending>> {
         let most = most.unwrap_or(usize::MAX);
+        self.check_forks(py)?;
         let (arrived, body) = (self.taken(py)?, Arc::clone(&self.body));
         let work = move || async move {
             let arrived = arrived.read(most, fills).await;
@@ -257,7 +268,9 @@ impl Incoming {
     /// Closes the connection, unless it was given back.
     fn close(&self, py: Python<'_>) {
         let closed = self.lock(py).take();
-        drop(closed);
+        if self.client.is_forked() {
+            std::mem::forget(closed);
+        }
     }
 
     /// The version of HTTP, as http.client has it: 10, 11 or 20.

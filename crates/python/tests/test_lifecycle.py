@@ -296,6 +296,32 @@ def test_a_session_is_used_in_a_forked_child(url: Url) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("ending", ["response.close()", "response.content"])
+def test_a_forked_child_leaves_the_streams_of_its_parent_alone(url: Url, ending: str) -> None:
+    done = run_python(
+        f"""
+        import os
+        from overlapped import requests
+        session = requests.Session(max_per_host=1)
+        response = session.get({url("/drip?bytes=20&every_ms=100")!r}, stream=True)
+        child = os.fork()
+        if child == 0:
+            # The place of the parent's request is not taken here.
+            assert session.get({url("/ok")!r}).status_code == 200
+            try:
+                {ending}
+            except requests.RequestException:
+                pass
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert len(response.content) == 20
+        """,
+        "-W",
+        "ignore",
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_was_made_awaitable_is_used_in_a_forked_child() -> None:
     done = run_python(
         """

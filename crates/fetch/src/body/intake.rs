@@ -180,7 +180,13 @@ impl Pace {
                 connection.frame(most).await
             };
             match alarm.within(deadline, frame).await {
-                Ok(frame) => return frame,
+                Ok(frame) => {
+                    // Where nothing may come for a time and any rate is enough, that begins with each piece.
+                    if let Some((0, _)) = self.limit {
+                        self.restart(clock.now(), connection.body_bytes());
+                    }
+                    return frame;
+                }
                 Err(failure) if failure.kind == ErrorKind::TimeoutSlow => {
                     self.judge(clock.now(), connection.body_bytes())?
                 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -144,6 +145,10 @@ class Places:
 
     def __init__(self, most: int | None) -> None:
         self._most = most
+        self._begin()
+        _all_places.add(self)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         # By host: the places, and how many requests have one or wait for one.
         self._hosts: dict[str, tuple[threading.Semaphore, int]] = {}
@@ -169,11 +174,17 @@ class Places:
         if is_taken:
             places.release()
         with self._lock:
-            _, users = self._hosts[host]
+            known, users = self._hosts.get(host, (None, 0))
+            if known is not places:
+                return  # A request of the parent, in a forked child.
             if users == 1:
                 del self._hosts[host]
             else:
                 self._hosts[host] = (places, users - 1)
+
+
+# In a forked child no request of the parent has a place.
+_all_places: weakref.WeakSet[Places] = weakref.WeakSet()
 
 
 def _phrase(status: int) -> str:
@@ -344,6 +355,8 @@ def _process() -> int:
 def _forked() -> None:
     global _current
     _current = os.getpid()
+    for places in _all_places:
+        places._begin()
 
 
 if hasattr(os, "register_at_fork"):
