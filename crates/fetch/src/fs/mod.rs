@@ -28,6 +28,7 @@ pub use open_files::{check_open_files_limit, raise_open_files_limit};
 pub(crate) use own::{is_of_the_system, open_own, open_pipe};
 pub(crate) use unnamed::{punch_hole, unnamed};
 pub use upload_file::UploadFile;
+#[cfg(feature = "tables")]
 pub(crate) use whole::ClosedFile;
 pub use whole::WholeFile;
 

@@ -116,6 +116,7 @@ impl WholeFile {
     }
 
     /// Closes the file, which keeps the name that it has until it is whole.
+    #[cfg(feature = "tables")]
     pub(crate) fn close(mut self) -> ClosedFile {
         ClosedFile { names: self.names.take() }
     }
@@ -158,11 +159,13 @@ impl Drop for WholeFile {
 
 /// A [`WholeFile`] that is written and closed: many of them may wait until all are synced together. Dropped before
 /// [`ClosedFile::finish`], it is removed.
+#[cfg(feature = "tables")]
 #[derive(Debug)]
 pub(crate) struct ClosedFile {
     names: Option<(PathBuf, PathBuf)>,
 }
 
+#[cfg(feature = "tables")]
 impl ClosedFile {
     /// Syncs it.
     ///
@@ -195,6 +198,7 @@ impl ClosedFile {
     }
 }
 
+#[cfg(feature = "tables")]
 impl Drop for ClosedFile {
     fn drop(&mut self) {
         if let Some((part, _)) = &self.names {
