@@ -715,7 +715,7 @@ fn a_run_without_a_state_discards_the_one_that_is_there() {
     let directory = Directory::new();
     let urls: String = (0..300).map(|row| server.url(&format!("/row/{row}?delay_ms=5")) + "\n").collect();
     let long = format!("@{}", directory.write("long.txt", &urls));
-    let short = format!("@{}", directory.write("short.txt", &server.url("/row/1")));
+    let short = format!("@{}", directory.write("short.txt", server.url("/row/1")));
     for name in ["r.ndjson", "r.parquet", "r.har"] {
         let path = directory.path(name);
         let words = ["-s", "-j", "4", "--durability", "each", "-o", &path, &long];
