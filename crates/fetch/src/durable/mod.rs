@@ -51,7 +51,7 @@ pub use recovery::{Checked, check};
 pub use rewrite::{Recorded, recorded};
 
 use crate::body::spool::Part;
-use crate::error::Error;
+use crate::error::{Error, ErrorClass};
 use crate::fs::{Folder, Moment};
 use crate::packing::Packing;
 use crate::sink::{Beginning, Format, FormatOptions, Opening, Sink, SinkId, at};
@@ -294,7 +294,7 @@ impl Opened {
             (Ok(Some(manifest)), Begin::Overwrite) => {
                 thrown_away = Some(ThrownAway { outputs: durable.outputs.clone(), manifest });
             }
-            (Err(_), Begin::Overwrite) => {
+            (Err(error), Begin::Overwrite) if error.class() == ErrorClass::Journal => {
                 thrown_away = Some(ThrownAway { outputs: Vec::new(), manifest: Value::Null });
             }
             (Err(error), _) => return Err(error),
@@ -624,8 +624,11 @@ pub fn discard(output: &Output) -> Result<(), Error> {
         return Ok(());
     }
     let mut directory = Directory::open(&path)?;
-    // It may be damaged.
-    let manifest = directory.manifest().unwrap_or(Some(Value::Null));
+    let manifest = match directory.manifest() {
+        // It may be damaged.
+        Err(error) if error.class() == ErrorClass::Journal => Some(Value::Null),
+        read => read?,
+    };
     if let Some(run) = manifest.as_ref().and_then(manifest::run) {
         remove_parts(std::slice::from_ref(output), run).map_err(Error::output)?;
     }
