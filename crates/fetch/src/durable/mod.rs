@@ -516,9 +516,12 @@ fn bodies(outputs: &[Output]) -> PathBuf {
 fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
     let mut folders = outputs.iter().map(|output| &output.path).filter(|path| path.is_dir());
     folders.try_for_each(|path| {
-        let folder = Folder::open(path)?;
-        Part::remove_of(&folder, run, &HashSet::new())?;
-        folder.sync()
+        let remove = || {
+            let folder = Folder::open(path)?;
+            Part::remove_of(&folder, run, &HashSet::new())?;
+            folder.sync()
+        };
+        remove().map_err(|error| at(path, &error))
     })
 }
 
