@@ -20,6 +20,7 @@
 
 pub(crate) mod log;
 pub(crate) mod intents;
+mod discard;
 mod agree;
 mod rewrite;
 mod recovery;
@@ -30,7 +31,6 @@ mod manifest;
 mod identity;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,7 @@ use overlapped_proto::prefix::Prefix;
 use serde_json::Value;
 
 pub use crate::body::spool::RunId;
+pub use discard::{discard, discard_rest};
 pub(crate) use identity::Identity;
 pub use identity::fingerprint;
 pub(crate) use manifest::Listed;
@@ -50,12 +51,12 @@ pub use overlapped_proto::row_set::RowSet;
 pub use recovery::{Checked, check};
 pub use rewrite::{Recorded, recorded};
 
-use crate::body::spool::Part;
-use crate::error::{Error, ErrorClass};
-use crate::fs::{Folder, Moment};
+use crate::error::Error;
+use crate::fs::Moment;
 use crate::packing::Packing;
-use crate::sink::{Beginning, Format, FormatOptions, Opening, Sink, SinkId, at};
+use crate::sink::{Beginning, Format, FormatOptions, Opening, Sink, SinkId};
 use directory::Directory;
+use discard::Discarded;
 use log::Log;
 use recovery::{Found, recover};
 pub(crate) use spool::{DiskFailed, Spooled};
@@ -246,15 +247,9 @@ pub(crate) struct Opened {
     /// The directory in which bodies have files of their own; empty: none have.
     bodies: PathBuf,
     /// The state of an earlier run, to be discarded when this one begins.
-    thrown_away: Option<ThrownAway>,
+    discarded: Option<Discarded>,
     pub(crate) durability: Durability,
     pub(crate) earlier: Earlier,
-}
-
-/// The state of an earlier run that is discarded.
-struct ThrownAway {
-    outputs: Vec<Output>,
-    manifest: Value,
 }
 
 impl Opened {
@@ -287,16 +282,10 @@ impl Opened {
         let failed = |error| Error::output_path(&durable.directory, error);
         let began = directory.locked().map_err(failed)?;
         let manifest = manifest::new(run.0, listed, &settings, replaces, began)?;
-        let mut thrown_away = None;
-        // A state that is discarded may be damaged.
+        let mut discarded = None;
         match (directory.manifest(), durable.begin) {
             (Ok(None), _) => directory.begin_anew().map_err(failed)?,
-            (Ok(Some(manifest)), Begin::Overwrite) => {
-                thrown_away = Some(ThrownAway { outputs: durable.outputs.clone(), manifest });
-            }
-            (Err(error), Begin::Overwrite) if error.class() == ErrorClass::Journal => {
-                thrown_away = Some(ThrownAway { outputs: Vec::new(), manifest: Value::Null });
-            }
+            (read, Begin::Overwrite) => discarded = Discarded::read(read, &durable.outputs)?,
             (Err(error), _) => return Err(error),
             (Ok(Some(earlier)), begin) => {
                 let found = manifest::run(&earlier).and_then(|run| recover(&directory, run).ok());
@@ -317,7 +306,7 @@ impl Opened {
                     }
                     // The state of a finished run.
                     Begin::Anew | Begin::Resume | Begin::RetryFailed | Begin::Overwrite => {
-                        thrown_away = Some(ThrownAway { outputs: Vec::new(), manifest: earlier });
+                        discarded = Some(Discarded::finished(earlier));
                     }
                 }
             }
@@ -333,7 +322,7 @@ impl Opened {
             stays: stays(&durable.outputs),
             spools: tables(&durable.outputs),
             bodies: bodies(&durable.outputs),
-            thrown_away,
+            discarded,
             durability: durable.durability,
             earlier: Earlier {
                 begun: false,
@@ -421,7 +410,7 @@ impl Opened {
             stays: stays(&durable.outputs),
             spools: tables(&durable.outputs),
             bodies,
-            thrown_away: None,
+            discarded: None,
             durability,
             earlier,
         })
@@ -443,7 +432,7 @@ impl Opened {
     /// On the disk.
     pub(crate) fn spool(&mut self, from: Box<dyn Read + Send>) -> Result<Spooled, Error> {
         // An existing copy belongs to the run that is discarded.
-        self.throw_away()?;
+        self.discard()?;
         self.directory.spool(from)
     }
 
@@ -467,7 +456,7 @@ impl Opened {
     ///
     /// On the disk.
     pub(crate) fn begin(mut self) -> Result<Log, Error> {
-        self.throw_away()?;
+        self.discard()?;
         let head = Head { run: self.run.0, generation: self.generation + 1, process: std::process::id() };
         let log =
             Log::begin(self.directory, &self.manifest, self.state, head, self.journal_bytes, self.bodies)?;
@@ -475,11 +464,9 @@ impl Opened {
     }
 
     /// Removes the state of an earlier run and its temporary files, which could not be attributed to a run afterwards.
-    fn throw_away(&mut self) -> Result<(), Error> {
-        let Some(ThrownAway { outputs, manifest }) = self.thrown_away.take() else { return Ok(()) };
-        if let Some(run) = manifest::run(&manifest) {
-            remove_parts(&outputs, run).map_err(Error::output)?;
-        }
+    fn discard(&mut self) -> Result<(), Error> {
+        let Some(discarded) = self.discarded.take() else { return Ok(()) };
+        discarded.remove_parts()?;
         self.directory.replace().map_err(|error| Error::output_path(self.directory.path(), error))
     }
 }
@@ -500,29 +487,10 @@ fn tables(outputs: &[Output]) -> Vec<PathBuf> {
     tables.map(|output| output.appended().into_owned()).collect()
 }
 
-/// The spools of outputs that are built at the end.
-fn spools(outputs: &[Output]) -> Vec<PathBuf> {
-    let built = outputs.iter().filter(|output| output.format.is_built());
-    built.map(|output| output.appended().into_owned()).collect()
-}
-
 /// The directory of body files; empty: there is none.
 fn bodies(outputs: &[Output]) -> PathBuf {
     let files = outputs.iter().find(|output| output.format == Format::Files);
     files.map(|output| output.path.clone()).unwrap_or_default()
-}
-
-/// Removes the temporary files of a run, and syncs the removal.
-fn remove_parts(outputs: &[Output], run: RunId) -> io::Result<()> {
-    let mut folders = outputs.iter().map(|output| &output.path).filter(|path| path.is_dir());
-    folders.try_for_each(|path| {
-        let remove = || {
-            let folder = Folder::open(path)?;
-            Part::remove_of(&folder, run, &HashSet::new())?;
-            folder.sync()
-        };
-        remove().map_err(|error| at(path, &error))
-    })
 }
 
 /// Recovers a state from damage: writes a new generation from all that is sound, and keeps the damaged files beside it.
@@ -558,85 +526,6 @@ pub fn repair(path: &Path) -> Result<Vec<(String, u64)>, Error> {
 #[must_use]
 pub fn holds_no_run(directory: &Path) -> bool {
     directory::holds_no_run(directory)
-}
-
-/// Removes what is left of the state of a run that was killed while it removed it: the run had ended, and its outputs are
-/// whole. Does nothing if there is a run.
-///
-/// ```
-/// use overlapped_fetch::durable::{Durable, discard_rest};
-///
-/// let output = std::env::temp_dir().join(format!("killed-{}.ndjson", std::process::id()));
-/// let durable = Durable::beside(&output);
-/// // The run has removed what identifies it, and was killed before the rest.
-/// std::fs::create_dir(&durable.directory)?;
-/// std::fs::write(durable.directory.join("journal-1.log"), b"")?;
-/// discard_rest(&durable)?;
-/// assert!(!durable.directory.exists());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Errors
-///
-/// Another process holds the lock; the disk fails.
-///
-/// # Blocking
-///
-/// On the disk.
-pub fn discard_rest(durable: &Durable) -> Result<(), Error> {
-    if durable.directory.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    let mut directory = Directory::open(&durable.directory)?;
-    if directory.manifest()?.is_some() {
-        return Ok(());
-    }
-    // The directory is the last to go, so the spools of its run may be there as long as it is.
-    let mut removed = directory.begin_anew();
-    for spool in spools(&durable.outputs) {
-        removed = removed.and_then(|()| match std::fs::remove_file(&spool) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&spool, &error)),
-            Ok(()) | Err(_) => Ok(()),
-        });
-    }
-    removed.map_err(Error::output)
-}
-
-/// Discards the state of an earlier run beside an output, which a run without a state replaces. Does nothing if there is none.
-///
-/// ```
-/// use overlapped_fetch::durable::{Durable, Output, discard};
-/// use overlapped_fetch::sink::Format;
-///
-/// let output = std::env::temp_dir().join(format!("replaced-{}.ndjson", std::process::id()));
-/// discard(&Output::new(Format::Ndjson, output.clone()))?;
-/// assert!(!Durable::beside(&output).directory.exists());
-/// # Ok::<(), overlapped_fetch::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// Another process holds the lock; the disk fails.
-///
-/// # Blocking
-///
-/// On the disk.
-pub fn discard(output: &Output) -> Result<(), Error> {
-    let path = Durable::beside(&output.path).directory;
-    if !there(&path) {
-        return Ok(());
-    }
-    let mut directory = Directory::open(&path)?;
-    let manifest = match directory.manifest() {
-        // It may be damaged.
-        Err(error) if error.class() == ErrorClass::Journal => Some(Value::Null),
-        read => read?,
-    };
-    if let Some(run) = manifest.as_ref().and_then(manifest::run) {
-        remove_parts(std::slice::from_ref(output), run).map_err(Error::output)?;
-    }
-    let discarded = if manifest.is_some() { directory.forget() } else { directory.begin_anew() };
-    discarded.map_err(|error| Error::output_path(&path, error))
 }
 
 fn exists(path: &Path, found: Option<Found>) -> Error {
