@@ -24,6 +24,9 @@
 //! # Ok::<(), overlapped_fetch::Error>(())
 //! ```
 //!
+//! Messages of records and of [`Error`] name settings by the flags of the program; [`wording::told`] names them by their fields, as
+//! [`RequestError`] does.
+//!
 //! Decisions (what may start, what is retried, where a redirect leads) are made in `overlapped-proto`, which does no I/O
 //! and reads no clock. Only this crate uses sockets, files and the clock.
 //!
@@ -99,6 +102,7 @@ pub use overlapped_proto::max_errors::MaxErrors;
 pub use overlapped_proto::netrc::Netrc;
 pub use overlapped_proto::schedule::Held;
 pub use overlapped_proto::survey::Survey;
+pub use overlapped_proto::wording;
 pub use record::{Bytes, ErrorKind, Failure, Method, Record};
 pub use row::Row;
 pub use run::{Control, Run};

@@ -56,6 +56,7 @@ pub mod hold;
 pub mod origin;
 pub mod outcome;
 pub mod timing;
+pub mod wording;
 pub mod error;
 pub mod limits;
 pub mod plural;

@@ -1,5 +1,6 @@
 //! A request on its way: how a thread waits for it, and the exception that it ends with.
 
+use overlapped_fetch::wording::{Reader, told};
 use overlapped_fetch::{ClientResponse, RequestError};
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -63,7 +64,8 @@ fn given_up() -> PyErr {
 
 /// The exception for a request that has failed after `came` bytes of its body.
 pub(crate) fn failed(error: &RequestError, came: u64) -> PyErr {
-    RequestFailure::new_err((error.kind().name(), error.message().to_owned(), came))
+    let message = told(&error.failure().message, Reader::Session).into_owned();
+    RequestFailure::new_err((error.kind().name(), message, came))
 }
 
 /// What the thread that made a request waits for.

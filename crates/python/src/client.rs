@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use overlapped_fetch::wording::Reader;
 use overlapped_fetch::{
     Config, Http, Identity, Method, Network, PreparedRequest, RequestBuilder, RequestError, TlsConfig,
 };
@@ -15,7 +16,7 @@ use pyo3::types::PyBytes;
 
 use crate::bridge::Bridge;
 use crate::call::{failed, waited};
-use crate::failure::exception;
+use crate::failure::exception_for;
 use crate::incoming::{Arrived, Incoming};
 use crate::pending::{Make, Pending};
 use crate::relay::Relay;
@@ -50,7 +51,7 @@ impl Tls {
         });
         let config = TlsConfig { verify, ca_pem, identity };
         let tls = py.detach(|| overlapped_fetch::Tls::new(&config));
-        tls.map(Self).map_err(|error| exception(&error))
+        tls.map(Self).map_err(|error| exception_for(&error, Reader::Session))
     }
 }
 
@@ -167,7 +168,9 @@ impl Client {
         let http = if http2 { Http::Negotiated } else { Http::Http1 };
         let network = Network { http, ..Network::default() };
         let client = py.detach(|| overlapped_fetch::Client::new(Config { network, ..Config::default() }));
-        client.map(|client| Self { client, relay: Arc::default() }).map_err(|error| exception(&error))
+        client
+            .map(|client| Self { client, relay: Arc::default() })
+            .map_err(|error| exception_for(&error, Reader::Session))
     }
 
     /// Makes a request, and waits for the head of the response. `abort`: has an attribute `is_aborted`, which becomes true

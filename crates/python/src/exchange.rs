@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use overlapped_fetch::{Record, Row, Sink};
 
+use crate::failure::reworded;
 use crate::limits;
 use crate::shore::Waiter;
 
@@ -276,7 +277,7 @@ impl Outlet {
 
 impl Sink for Outlet {
     fn accept(&mut self, record: &mut Record) -> io::Result<()> {
-        self.gathered.push(record.clone());
+        self.gathered.push(reworded(record.clone()));
         if self.gathered.len() >= limits::RECORDS_TOGETHER { self.hand_over() } else { Ok(()) }
     }
 

@@ -4,7 +4,7 @@ use overlapped_fetch::{Client, Config, Network};
 use pyo3::prelude::*;
 
 use crate::call::{failed, waited};
-use crate::failure::exception;
+use crate::failure::{exception, reworded};
 use crate::record::Record;
 use crate::settings::{Named, proxies, row};
 
@@ -26,6 +26,6 @@ impl Single {
     fn fetch(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<Record> {
         let row = row(0, item)?;
         let fetched = waited(py, &self.0, None, async { Ok(self.0.fetch(row).await) })?;
-        fetched.map(Record::new).map_err(|error| failed(&error, 0))
+        fetched.map(|record| Record::new(reworded(record))).map_err(|error| failed(&error, 0))
     }
 }

@@ -5,6 +5,7 @@ use std::{fmt, io};
 use overlapped_proto::error::{ErrorKind, Phase};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::sanitize::shown;
+use overlapped_proto::wording::{Reader, told};
 
 /// The error of a single request: a kind of the [table of errors](ErrorKind), a message, and the URL.
 ///
@@ -19,13 +20,16 @@ pub struct RequestError(Box<Parts>);
 
 struct Parts {
     failure: Failure,
+    /// Its message, with settings by their names in Rust.
+    message: Box<str>,
     url: Option<Box<str>>,
     status: Option<u16>,
 }
 
 impl RequestError {
     pub(super) fn new(failure: Failure, url: Option<&str>, status: Option<u16>) -> Self {
-        Self(Box::new(Parts { failure, url: url.map(Into::into), status }))
+        let message = told(&failure.message, Reader::Rust).into();
+        Self(Box::new(Parts { failure, message, url: url.map(Into::into), status }))
     }
 
     /// Its kind.
@@ -34,10 +38,16 @@ impl RequestError {
         self.0.failure.kind
     }
 
-    /// What happened, without the URL.
+    /// What happened, without the URL. Settings have the names of their fields.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.0.failure.message
+        &self.0.message
+    }
+
+    /// The same as a record has it: settings have the names of the program's flags.
+    #[must_use]
+    pub fn failure(&self) -> &Failure {
+        &self.0.failure
     }
 
     /// The URL that was asked last. It may have a user name and a password.
@@ -74,7 +84,7 @@ impl RequestError {
 
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.failure)?;
+        write!(f, "{}: {}", self.kind(), self.message())?;
         match &self.0.url {
             Some(url) => write!(f, " ({})", shown(url)),
             None => Ok(()),
