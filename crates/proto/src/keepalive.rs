@@ -369,18 +369,18 @@ mod tests {
 
     #[test]
     fn a_request_that_must_not_be_sent_twice_takes_no_chances() {
-        let second = limits::REUSE_ONCE_IDLE_MAX;
+        let longest = limits::REUSE_ONCE_IDLE_MAX;
         let settled = Nanos(5) + limits::REUSE_ONCE_WATCH;
         let keeps = |answers| Habit::Keeps { answers };
         for (habit, answers, now, expected) in [
             (Habit::Unknown, 1, Nanos(5), Care::Watch(settled)),
             (Habit::Unknown, 1, settled, Care::Use),
-            (Habit::Unknown, 1, Nanos(5) + second, Care::Use),
-            (Habit::Unknown, 1, Nanos(6) + second, Care::Leave),
+            (Habit::Unknown, 1, Nanos(5) + longest, Care::Use),
+            (Habit::Unknown, 1, Nanos(6) + longest, Care::Leave),
             (keeps(1), 1, Nanos(5), Care::Use),
             (keeps(1), 2, Nanos(5), Care::Watch(settled)),
             (keeps(limits::REUSE_ONCE_WATCHES), 99, Nanos(5), Care::Use),
-            (keeps(1), 1, Nanos(6) + second, Care::Leave),
+            (keeps(1), 1, Nanos(6) + longest, Care::Leave),
             (Habit::Closes, 1, settled, Care::Leave),
             (Habit::Closes.and(keeps(9)), 1, settled, Care::Leave),
             (Habit::Unasked.and(Habit::Closes).and(keeps(9)), 1, settled, Care::Leave),

@@ -167,8 +167,9 @@ pub const TLS_HOSTS_MAX: usize = 8_192;
 pub const TLS_SESSIONS_HOST: usize = 8;
 /// The idle timeout of a connection: below the common server settings, to avoid the race with their close.
 pub const IDLE_TIMEOUT: Nanos = Nanos::from_secs(15);
-/// How long a connection may have been idle for a request that must not be sent twice.
-pub const REUSE_ONCE_IDLE_MAX: Nanos = Nanos::from_secs(1);
+/// How long a connection may have been idle for a request that must not be sent twice: well below the second after which some
+/// servers close, since the way to the server and back counts for them too.
+pub const REUSE_ONCE_IDLE_MAX: Nanos = Nanos::from_millis(500);
 /// How long a connection of an origin whose habit is unknown is watched before such a request uses it: longer than most
 /// round trips, and than a server takes that closes each connection after its response.
 pub const REUSE_ONCE_WATCH: Nanos = Nanos::from_millis(100);

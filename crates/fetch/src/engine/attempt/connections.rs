@@ -69,7 +69,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         }
         let answers = connection.answers();
         let idle_since = connection.idle_since();
-        let until = match self.requester.habit(key).care(answers, idle_since, self.requester.now()) {
+        let until = match self.requester.habit(key).care(answers, idle_since, self.requester.stamp()) {
             Care::Use => return Ok(Some(connection)),
             Care::Leave => return Ok(None),
             Care::Watch(until) => until,
@@ -84,6 +84,17 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         };
         self.requester.learn(key, if keeps { Habit::Keeps { answers } } else { Habit::Closes });
         Ok(keeps.then_some(connection))
+    }
+
+    /// True if a connection that was leased is not safe any more for this request: it was idle for longer meanwhile, as while the
+    /// intent was recorded.
+    pub(super) fn has_aged(&self, key: &ConnKey, connection: &mut Connection) -> bool {
+        if self.may_repeat() || connection.is_shared() {
+            return false;
+        }
+        let (answers, idle_since) = (connection.answers(), connection.idle_since());
+        let care = self.requester.habit(key).care(answers, idle_since, self.requester.stamp());
+        care == Care::Leave || connection.look() != Look::Quiet
     }
 
     /// A new connection, or a stream of one that another row has opened meanwhile. Data received before the request would

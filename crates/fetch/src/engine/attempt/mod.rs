@@ -269,12 +269,19 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let mut pooled = self.lease(key).await?;
         let (mut resends, mut breaks, mut losses) = (0, 0, 0);
         loop {
-            let is_pooled = pooled.is_some();
+            let mut is_pooled = pooled.is_some();
             let mut connection = match pooled.take() {
-                Some(connection) => self.reuse(connection),
+                Some(connection) => connection,
                 // Boxed, since it is large and most requests find a connection.
                 None => Box::pin(self.fresh(key)).await?,
             };
+            self.intend().await?;
+            if is_pooled && self.has_aged(key, &mut connection) {
+                is_pooled = false;
+                connection = Box::pin(self.fresh(key)).await?;
+            } else if is_pooled {
+                connection = self.reuse(connection);
+            }
             request.upload = match &file {
                 Some(file) => {
                     let block = self.requester.plan.upload_block();
@@ -365,7 +372,6 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         share: &mut Share,
     ) -> Result<Head, Failure> {
         let requester = self.requester;
-        self.intend().await?;
         // How long an upload takes depends on its source: the limit begins when it is over.
         let began = if request.upload.is_some() { OnceLock::new() } else { OnceLock::from(requester.now()) };
         let limit = self.terms.timeouts.first_byte;
