@@ -33,6 +33,7 @@ mod relay;
 mod shore;
 mod pending;
 mod record;
+mod pickled;
 mod failure;
 mod limits;
 
@@ -68,7 +69,7 @@ mod _overlapped {
     #[pymodule_export]
     use super::pool::Pool;
     #[pymodule_export]
-    use super::record::{Record, Timings};
+    use super::record::{Record, Timings, unpickled};
     #[pymodule_export]
     use super::single::Single;
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::Read as _;
 
 use overlapped_fetch::record::{self, Body, Nanos};
+use overlapped_proto::record::packed::Rest;
 use overlapped_proto::sanitize::redact;
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -11,7 +12,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-/// One finished row: a response, or why there is none.
+use crate::pickled;
+
+/// One finished row: a response, or why there is none. It does not change, and can be pickled.
 #[pyclass(frozen, module = "overlapped")]
 pub(crate) struct Record {
     record: record::Record,
@@ -412,6 +415,33 @@ impl Record {
         loads(py, (self.bytes(py)?,))
     }
 
+    /// For `pickle`: a body in memory or in a temporary file comes along, of a body in a file of its own the path.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py>> {
+        let (rest, body) = match &self.record.body {
+            Body::None => (Rest::None, None),
+            Body::File(path) => (Rest::File(path.clone()), None),
+            Body::Inline(_) | Body::Spooled(_) => {
+                let body = self.bytes(py)?;
+                (Rest::Inline(body.as_bytes().len() as u64), Some(body))
+            }
+        };
+        let bytes = PyBytes::new(py, &pickled::bytes_of(&self.record, &rest));
+        let function =
+            py.import(intern!(py, "overlapped._overlapped"))?.getattr(intern!(py, "_unpickled"))?;
+        Ok((function, (pickled::VERSION, bytes, body)))
+    }
+
+    /// The record itself, which does not change.
+    fn __copy__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    /// The record itself, which does not change.
+    #[pyo3(signature = (_memo, /))]
+    fn __deepcopy__(this: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        this
+    }
+
     fn __repr__(&self) -> String {
         let outcome = match (&self.record.failure, self.record.status) {
             (Some(failure), Some(status)) => format!("{status} {}", failure.kind.name()),
@@ -421,6 +451,25 @@ impl Record {
         };
         format!("<Record {} [{outcome}] {}>", self.record.row.0, redact(&self.record.url))
     }
+}
+
+/// The function that makes a record again, and its arguments.
+type Pickled<'py> = (Bound<'py, PyAny>, (&'static str, Bound<'py, PyBytes>, Option<Bound<'py, PyBytes>>));
+
+/// The record that was pickled with these arguments.
+#[pyfunction]
+#[pyo3(name = "_unpickled")]
+pub(crate) fn unpickled(
+    py: Python<'_>,
+    version: &str,
+    columns: &[u8],
+    body: Option<Py<PyBytes>>,
+) -> PyResult<Record> {
+    let mut record = pickled::record_of(version, columns)?;
+    if let Some(bytes) = &body {
+        record.body = Body::Inline(Vec::from(bytes.as_bytes(py)).into());
+    }
+    Ok(Record::new(record))
 }
 
 fn loads<'py>(py: Python<'py>, text: impl pyo3::call::PyCallArgs<'py>) -> PyResult<Bound<'py, PyAny>> {

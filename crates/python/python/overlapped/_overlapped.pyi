@@ -24,6 +24,7 @@ __all__ = [
     "Timings",
     "Tls",
     "__version__",
+    "_unpickled",
     "host_to_ascii",
     "main",
 ]
@@ -35,6 +36,9 @@ def main(words: list[str]) -> int:
 
 def host_to_ascii(host: str) -> str | None:
     """An international host name as it is asked for (UTS 46); None if it is not valid."""
+
+def _unpickled(version: str, columns: bytes, body: bytes | None) -> Record:
+    """The record that was pickled with these arguments."""
 
 @final
 class Bridge:
@@ -247,7 +251,7 @@ class Timings:
 
 @final
 class Record:
-    """One finished row: a response, or why there is none."""
+    """One finished row: a response, or why there is none. It does not change, and can be pickled."""
 
     @property
     def row(self) -> int:
@@ -380,3 +384,9 @@ class Record:
         """The body as text: in the charset of its `content-type`, or else UTF-8. What cannot be decoded becomes U+FFFD."""
     def json(self) -> Any:
         """The body, parsed as JSON."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For `pickle`: a body in memory or in a temporary file comes along, of a body in a file of its own the path."""
+    def __copy__(self) -> Record:
+        """The record itself, which does not change."""
+    def __deepcopy__(self, _memo: Any, /) -> Record:
+        """The record itself, which does not change."""
