@@ -181,6 +181,7 @@ impl Fetch {
     ) -> PyResult<Bound<'py, PyCapsule>> {
         // The interface allows to give the columns as they are, and leaves it to the consumer to cast them.
         let _ = requested_schema;
+        this.get().check_process()?;
         let next = move || {
             let records = Python::attach(|py| {
                 let run = this.get();

@@ -322,6 +322,29 @@ def test_a_forked_child_leaves_the_streams_of_its_parent_alone(url: Url, ending:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_run_gives_no_stream_of_arrow_in_a_forked_child(url: Url) -> None:
+    done = run_python(
+        f"""
+        import os, overlapped
+        run = overlapped.fetch([{url("/ok")!r}] * 3)
+        child = os.fork()
+        if child == 0:
+            # At once, and not when the consumer of the capsule asks for the first batch.
+            try:
+                run.__arrow_c_stream__()
+            except RuntimeError as error:
+                assert "start one in the child" in str(error)
+                os._exit(7)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert len(list(run)) == 3
+        """,
+        "-W",
+        "ignore",
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_was_made_awaitable_is_used_in_a_forked_child() -> None:
     done = run_python(
         """
