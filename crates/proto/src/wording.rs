@@ -47,7 +47,7 @@ const SETTINGS: &[Setting] = &[
     ("--speed-limit", ["Timeouts::speed", "", "timeout"]),
     ("--speed-time", ["Timeouts::speed", "", "timeout"]),
     ("--unix-socket S", ["Network::unix_socket", "", ""]),
-    ("--url-col NAME", ["ColumnOptions::url_column", "url_column=\"{}\"", ""]),
+    ("--url-col NAME", ["ColumnOptions::url_column", "", ""]),
     ("-m", ["Timeouts::total", "timeout", "timeout"]),
     ("-o", ["the output", "out", ""]),
 ];
@@ -80,17 +80,24 @@ pub fn told(message: &str, reader: Reader) -> Cow<'_, str> {
         names.dedup();
         if !names.is_empty() {
             told.push_str(&names.join(", "));
-        } else if is_list && let Some(after) = rest.strip_prefix(')') {
-            told.truncate(told.trim_end_matches(" (").len());
-            rest = after;
+        } else if let Some((at, end)) = parenthesis(&told, rest) {
+            // There is no such setting: the remark in parentheses is left out.
+            told.truncate(at);
+            rest = &rest[end..];
         } else {
-            // There is no such setting: the clause that advises it is left out.
+            // Likewise the clause that advises it.
             let clause = told.rfind("; ").max(told.rfind(": ")).unwrap_or(told.len());
             told.truncate(clause);
             rest = rest.find("; ").map_or("", |end| &rest[end..]);
         }
     }
     Cow::Owned(told + rest)
+}
+
+/// Where the parenthesis around the place between these two texts begins in the first one, and ends in the second.
+fn parenthesis(before: &str, after: &str) -> Option<(usize, usize)> {
+    let at = before.rfind(" (").filter(|at| !before[*at..].contains(')'))?;
+    Some((at, after.find(')')? + 1))
 }
 
 /// A setting in a message.
@@ -182,6 +189,12 @@ mod tests {
             ("--cacert: it has no certificate", Reader::Session, "verify: it has no certificate"),
             ("it is damaged: only --overwrite begins anew", Reader::Fetch, "only overwrite=True begins anew"),
             ("put it back; begin anew with --overwrite", Reader::Session, "put it back"),
+            (
+                "out: it is not a plain file (a named pipe takes lines only, and of a run with --durability none)",
+                Reader::Fetch,
+                "out: it is not a plain file",
+            ),
+            ("the table has: link; perhaps --url-col link is meant", Reader::Fetch, "the table has: link"),
             (
                 "not for the host: --proxy-user NAME:PASSWORD sends it to the proxy",
                 Reader::Fetch,

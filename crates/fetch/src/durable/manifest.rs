@@ -71,13 +71,16 @@ pub(super) fn encode(manifest: &Value) -> String {
 
 /// Parses a manifest and verifies its checksum.
 pub(super) fn decode(text: &[u8]) -> Result<Value, String> {
-    let mut manifest: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let fields = manifest.as_object_mut().ok_or("it is not a JSON object")?;
+    let damaged =
+        |how: &str| format!("it is damaged, or was changed by hand{how}: only --overwrite begins anew");
+    let mut manifest: Value =
+        serde_json::from_slice(text).map_err(|error| damaged(&format!(" ({error})")))?;
+    let fields = manifest.as_object_mut().ok_or_else(|| damaged(" (no JSON object)"))?;
     let sum = fields.remove(SUM);
     // Other versions may compute it differently; they are refused later.
     let known = fields.get("format").and_then(Value::as_u64) == Some(FORMAT);
     if known && sum != Some(sum_of(fields).into()) {
-        return Err("it is damaged, or was changed by hand: only --overwrite begins anew".to_owned());
+        return Err(damaged(""));
     }
     Ok(manifest)
 }
@@ -324,7 +327,13 @@ mod tests {
     fn a_changed_manifest_is_refused() {
         let text = encode(&json!({"format": FORMAT, "run": "x", "settings": {"method": "GET"}}));
         assert!(decode(text.as_bytes()).is_ok());
-        assert!(decode(text.replace("GET", "PUT").as_bytes()).unwrap_err().contains("changed by hand"));
+        for wrong in [&*text.replace("GET", "PUT"), "", "[]", text.split_at(text.len() / 2).0] {
+            let told = decode(wrong.as_bytes()).unwrap_err();
+            assert!(
+                told.contains("changed by hand") && told.ends_with("only --overwrite begins anew"),
+                "{told}"
+            );
+        }
         assert!(decode(br#"{"format": 1}"#).is_ok(), "a manifest of another version is refused later");
     }
 }
