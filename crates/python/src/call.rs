@@ -30,7 +30,7 @@ pub(crate) fn waited<T: Send>(
 ) -> PyResult<Result<T, RequestError>> {
     let mut raised = None;
     let done = py.detach(|| {
-        let goes_on = || match Python::attach(|py| check(py, abort)) {
+        let goes_on = || match attached(|py| check(py, abort)) {
             Ok(()) => true,
             Err(error) => {
                 raised = Some(error);
@@ -45,6 +45,16 @@ pub(crate) fn waited<T: Send>(
         (None, Ok(None)) => Err(given_up()),
         (None, Err(error)) => Ok(Err(error)),
     }
+}
+
+/// Attaches to the interpreter. Once that has ended it does not return: a daemon thread has nothing to go back to, and ends with the
+/// process.
+pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
+    Python::try_attach(work).unwrap_or_else(|| {
+        loop {
+            std::thread::park();
+        }
+    })
 }
 
 /// Whether a thread of Python may go on waiting.

@@ -24,6 +24,7 @@ use pyo3::types::{PyCapsule, PyDict, PyList};
 
 use crate::arrow;
 use crate::bridge::Bridge;
+use crate::call::attached;
 use crate::exchange::{Exchange, News, Outlet};
 use crate::failure::exception;
 use crate::limits;
@@ -183,7 +184,7 @@ impl Fetch {
         let _ = requested_schema;
         this.get().check_process()?;
         let next = move || {
-            let records = Python::attach(|py| {
+            let records = attached(|py| {
                 let run = this.get();
                 run.batch(py).inspect_err(|error| run.lock(py).stream_error = Some(error.clone_ref(py)))
             });

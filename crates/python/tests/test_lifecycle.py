@@ -322,6 +322,25 @@ def test_a_forked_child_leaves_the_streams_of_its_parent_alone(url: Url, ending:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("call", ["requests.get(url)", "requests.post(url, data=b'x')", "overlapped.get(url)"])
+def test_a_daemon_thread_waits_for_its_first_answer_as_the_interpreter_ends(url: Url, call: str) -> None:
+    # The thread looks for signals after the interpreter has ended and before the process has.
+    done = run_python(
+        f"""
+        import ctypes, sys, threading, time
+        import overlapped
+        from overlapped import requests
+        url = {url("/delay/600000")!r}
+        threading.Thread(target=lambda: {call}, daemon=True).start()
+        time.sleep(0.02)
+        libc = ctypes.CDLL(None)
+        libc.on_exit(libc.sleep, None)
+        sys.exit(1)
+        """
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_a_run_gives_no_stream_of_arrow_in_a_forked_child(url: Url) -> None:
     done = run_python(
         f"""
