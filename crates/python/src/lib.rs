@@ -40,6 +40,8 @@ mod limits;
 // mimalloc instead of the system's allocator, as in the program: a request makes many small allocations in one thread, of which some are
 // freed in another. Objects of Python are not among them; their memory is the interpreter's.
 //
+// How soon it gives memory back is set where the extension is loaded, in `_load.py`.
+//
 // Its thread-local variables have the local dynamic model. With another one all of this module's would have to find room in what the
 // system holds ready for modules that a running process loads.
 #[global_allocator]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import overlapped
+import pytest
 
 
 def test_every_public_name_is_there_and_documented() -> None:
@@ -22,6 +24,18 @@ def test_importing_it_imports_neither_asyncio_nor_an_http_client() -> None:
     code = "import sys, overlapped; print(*sorted({'asyncio', 'concurrent.futures', 'http', 'logging', 'ssl', 'email', 'requests'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
+@pytest.mark.parametrize(("given", "taken"), [(None, "10"), ("77", "77")])
+def test_the_allocator_gives_memory_back_soon(given: str | None, taken: str) -> None:
+    name = "MIMALLOC_PURGE_DELAY"
+    env = {key: value for key, value in os.environ.items() if key != name} | ({name: given} if given else {})
+    code = f"import os, overlapped; print(os.environ.get({name!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env | {"MIMALLOC_VERBOSE": "1"}
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, str(given)), done.stderr
+    assert f"option 'purge_delay': {taken} " in done.stderr
 
 
 def test_the_command_is_the_program() -> None:

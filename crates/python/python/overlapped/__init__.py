@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from . import _load as _load  # First of all.
 from ._fetch import Fetch, fetch, fetch_stream, get
 from ._overlapped import Record, Timings, __version__
 
