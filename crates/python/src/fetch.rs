@@ -30,7 +30,7 @@ use crate::failure::exception;
 use crate::limits;
 use crate::outputs::{Listed, Written};
 use crate::record::{Record, Timings};
-use crate::settings::{Options, row};
+use crate::settings::{Options, numbered_row};
 use crate::shore::Waiter;
 
 /// A run of the engine.
@@ -310,7 +310,7 @@ impl Feeder {
     /// Adds a row, and waits while no more are wanted. False: none are wanted any more.
     fn push(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<bool> {
         let number = self.pushed.fetch_add(1, Ordering::Relaxed);
-        if !self.exchange.push_one(row(number, item)?) {
+        if !self.exchange.push_one(numbered_row(number, item)?) {
             return Ok(true);
         }
         loop {
@@ -472,7 +472,7 @@ impl State {
         let mut rows = Vec::with_capacity(room.min(list.len()));
         let mut failed = None;
         while rows.len() < room && *taken < list.len() {
-            match list.get_item(*taken).and_then(|item| row(*taken, &item)) {
+            match list.get_item(*taken).and_then(|item| numbered_row(*taken, &item)) {
                 Ok(row) => rows.push(row),
                 Err(error) => failed = Some(error),
             }

@@ -8,7 +8,7 @@ use overlapped_fetch::record::Nanos;
 use overlapped_fetch::{Config, HostConfig, Method, Proxies, Rate};
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
 
 /// The options, as the function `fetch` of the Python side passes them; None: the default.
 #[derive(FromPyObject)]
@@ -141,7 +141,9 @@ fn certificates(path: PathBuf) -> PyResult<Vec<u8>> {
 }
 
 fn method(text: &str) -> PyResult<Method> {
-    Method::parse(text).ok_or_else(|| PyValueError::new_err(format!("{text:?} is no method of HTTP")))
+    let wrong =
+        || PyValueError::new_err(format!("method is {text:?}; it must be one of HTTP, such as \"GET\""));
+    Method::parse(text).ok_or_else(wrong)
 }
 
 /// Seconds; infinity is no limit.
@@ -150,8 +152,8 @@ fn time(seconds: f64) -> PyResult<Option<Duration>> {
         return Ok(None);
     }
     let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
-    let message = || PyValueError::new_err(format!("a timeout of {seconds} seconds; it must be above 0"));
-    time.ok_or_else(message).map(Some)
+    let message = if seconds > 1.0 { "a limit that long is none" } else { "it must be above 0" };
+    time.ok_or_else(|| PyValueError::new_err(format!("timeout is {seconds:?} s; {message}"))).map(Some)
 }
 
 /// Requests per second.
@@ -162,22 +164,30 @@ fn rate(per_second: f64) -> PyResult<Rate> {
     Ok(Rate { count: 1, per: Nanos((1e9 / per_second).max(1.0) as u64) })
 }
 
+/// The row of a list that has this number, from its item.
+///
+/// # Errors
+///
+/// As [`row`], with the number.
+pub(crate) fn numbered_row(number: usize, item: &Bound<'_, PyAny>) -> PyResult<overlapped_fetch::Row> {
+    row(item).map_err(|error| in_row(item.py(), number, error))
+}
+
 /// A row from an item of a list: the URL, or a dict with the columns of a list.
 ///
 /// # Errors
 ///
-/// It is neither, or a value has the wrong type: a TypeError or ValueError that names the row by its `number`. What is wrong
-/// with a URL is no error here: the row has a record.
-pub(crate) fn row(number: usize, item: &Bound<'_, PyAny>) -> PyResult<overlapped_fetch::Row> {
+/// It is neither, or a value has the wrong type: a TypeError or ValueError that names the column. What is wrong with a URL is
+/// no error here: the row has a record.
+pub(crate) fn row(item: &Bound<'_, PyAny>) -> PyResult<overlapped_fetch::Row> {
     if let Some(url) = url(item)? {
         return Ok(overlapped_fetch::Row::new(url));
     }
     let Ok(columns) = item.cast::<PyDict>() else {
         let kind = item.get_type().name()?;
-        let message = format!("row {number}: a row is a str or a dict, not {kind}");
-        return Err(PyTypeError::new_err(message));
+        return Err(PyTypeError::new_err(format!("a row is a str or a dict, not {kind}")));
     };
-    columns_of(columns).map_err(|error| in_row(item.py(), number, error))
+    columns_of(columns)
 }
 
 /// An error about a row, with the row's number. Errors of a caller's own code stay as they are.
@@ -227,16 +237,16 @@ fn columns_of(columns: &Bound<'_, PyDict>) -> PyResult<overlapped_fetch::Row> {
             continue;
         }
         match name.as_str() {
-            "url" => row.url = url(&value)?.ok_or_else(|| wrong_type("url", &value))?,
+            "url" => row.url = url(&value)?.ok_or_else(|| not_wanted(&name, &value, "a str"))?,
             "id" => row.id = Some(value.str()?.to_string()),
-            "method" => row.method = Some(method(&value.extract::<String>()?)?),
+            "method" => row.method = Some(method(&column::<String>(&name, &value, "a str")?)?),
             "headers" => row.headers = headers(&value)?,
             "body" => row.body = Some(body(&value)?),
             "body_file" => row.body_file = Some(path(&value)?),
             "out" => row.out = Some(value.str()?.to_string()),
-            "etag" => row.etag = Some(value.extract()?),
-            "last_modified" => row.last_modified = Some(value.extract()?),
-            "sha256" => row.sha256 = Some(digest(&value.extract::<String>()?)?),
+            "etag" => row.etag = Some(column(&name, &value, "a str")?),
+            "last_modified" => row.last_modified = Some(column(&name, &value, "a str")?),
+            "sha256" => row.sha256 = Some(digest(&column::<String>(&name, &value, "a str")?)?),
             "timeout" => row.timeout = Some(time(seconds(&value)?)?.unwrap_or_default()),
             "meta" => row.meta = Some(dumps(&value)?),
             _ => return Err(PyValueError::new_err(format!("a row has no column {name:?}"))),
@@ -250,32 +260,73 @@ fn columns_of(columns: &Bound<'_, PyDict>) -> PyResult<overlapped_fetch::Row> {
 
 /// A number of seconds, which a bool is not.
 fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let wrong = || PyTypeError::new_err("timeout must be a number, not a bool");
-    if value.is_instance_of::<PyBool>() { Err(wrong()) } else { value.extract() }
+    let wanted = "a number";
+    if value.is_instance_of::<PyBool>() {
+        return Err(not_wanted("timeout", value, wanted));
+    }
+    column("timeout", value, wanted)
 }
 
-fn wrong_type(column: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    PyTypeError::new_err(format!("the column {column:?} is a str, not {}", value.get_type()))
+/// The value of a column as another type.
+fn column<'py, T: FromPyObjectOwned<'py>>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+    wanted: &str,
+) -> PyResult<T> {
+    value.extract::<T>().map_err(|error| {
+        let (py, error) = (value.py(), Into::<PyErr>::into(error));
+        if error.is_instance_of::<PyTypeError>(py) {
+            not_wanted(name, value, wanted)
+        } else if error.is_instance_of::<PyValueError>(py) {
+            // A str with a lone surrogate, for example.
+            PyValueError::new_err(format!("{name}: {}", error.value(py)))
+        } else {
+            error
+        }
+    })
+}
+
+fn not_wanted(name: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
+    match value.get_type().name() {
+        Ok(kind) => PyTypeError::new_err(format!("{name} must be {wanted}, not {kind}")),
+        Err(error) => error,
+    }
 }
 
 fn headers(value: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
+    let wanted = "a dict of str";
     match value.cast::<PyDict>() {
-        Ok(dict) => dict.items().extract(),
-        Err(_) => value.extract(),
+        Ok(dict) => {
+            let field = |(name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
+                let name: String = column("a name in headers", &name, "a str")?;
+                let value = column(&format!("headers[{name:?}]"), &value, "a str")?;
+                Ok((name, value))
+            };
+            dict.iter().map(field).collect()
+        }
+        // Of which the empty one would be taken for a sequence without pairs.
+        Err(_) if value.is_instance_of::<PyBytes>() => Err(not_wanted("headers", value, wanted)),
+        Err(_) => column("headers", value, wanted),
     }
 }
 
 fn body(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    match (value.cast::<PyString>(), value.cast::<PyBytes>()) {
-        (Ok(text), _) => Ok(text.to_str()?.as_bytes().to_vec()),
-        (_, Ok(bytes)) => Ok(bytes.as_bytes().to_vec()),
-        _ => value.extract(),
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().to_vec());
     }
+    let wanted = "bytes or a str";
+    if value.is_instance_of::<PyString>() {
+        return column::<String>("body", value, wanted).map(String::into_bytes);
+    }
+    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        return Err(not_wanted("body", value, wanted));
+    }
+    column("body", value, wanted)
 }
 
 /// A path of UTF-8, from a str or an object that has one.
 fn path(value: &Bound<'_, PyAny>) -> PyResult<String> {
-    let path: PathBuf = value.extract()?;
+    let path: PathBuf = column("body_file", value, "a path")?;
     path.into_os_string().into_string().map_err(|path| {
         PyValueError::new_err(format!("the column \"body_file\" is {path:?}, which is not UTF-8"))
     })

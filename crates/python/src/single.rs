@@ -24,7 +24,7 @@ impl Single {
 
     /// The record of one row, which is an item of a list for `Fetch`.
     fn fetch(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<Record> {
-        let row = row(0, item)?;
+        let row = row(item)?;
         let fetched = waited(py, &self.0, None, async { Ok(self.0.fetch(row).await) })?;
         fetched.map(|record| Record::new(reworded(record))).map_err(|error| failed(&error, 0))
     }

@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
-from ._arguments import count_or_none, seconds
+from ._arguments import check_flag, count_or_none, seconds, wrong
 from ._executor import Executor
 
 T = TypeVar("T")
 
 _default: Executor | None = None
 
-_END = object()
+_END: Any = object()
 
 
 def _default_executor() -> Executor:
@@ -70,7 +70,12 @@ def to_async(
         serialize: Make one call of an object at a time. Functions are not serialized.
     """
     if thread not in ("any", "sticky"):
-        raise ValueError("thread must be 'any' or 'sticky'")
+        raise ValueError(f"thread is {thread!r}; it must be 'any' or 'sticky'")
+    if executor is not None and not isinstance(executor, Executor):
+        raise wrong("executor", "an overlapped.Executor or None", executor)
+    if executor is not None and thread == "sticky":
+        raise ValueError("executor must be None with thread='sticky', which has a thread of its own")
+    check_flag("serialize", serialize)
     is_class = isinstance(target, type)
     is_function = inspect.isroutine(target) or isinstance(target, functools.partial)
     serialize = serialize and not is_function
@@ -193,8 +198,8 @@ async def gather(*aws: Awaitable[Any], limit: int | None = None, return_exceptio
     try:
         while True:
             while limit is None or len(running) < limit:
-                index, awaitable = next(waiting, (-1, None))
-                if awaitable is None:
+                index, awaitable = next(waiting, (-1, _END))
+                if awaitable is _END:
                     break
                 running[asyncio.ensure_future(awaitable)] = index
             if not running:
@@ -240,7 +245,13 @@ class as_completed:
     def __init__(self, aws: Iterable[Awaitable[T]], *, limit: int | None = None, timeout: float | None = None) -> None:
         _check_limit(limit)
         timeout = seconds("timeout", timeout, may_be_zero=True)
-        self._completed = _completed(iter(aws), limit, timeout)
+        try:
+            if isinstance(aws, (str, bytes)):
+                raise TypeError
+            items = iter(aws)
+        except TypeError:
+            raise wrong("aws", "an iterable of awaitables", aws) from None
+        self._completed = _completed(items, limit, timeout)
 
     def __aiter__(self) -> as_completed:
         return self

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 # The most of what is counted.
 COUNT_MAX = 2**63 - 1
+# The longest time, in seconds, which is that of threads too (`threading.TIMEOUT_MAX`): 2**63 ns. The shortest is 1 ns.
+SECONDS_MAX = 2**63 // 10**9
+_SECONDS_MIN = 1e-9
 # The most further attempts or redirects, and the largest status.
 SHORT_MAX = 2**16 - 1
 
@@ -82,12 +85,34 @@ def seconds(name: str, value: Any, *, may_be_zero: bool = False) -> float | None
     time = number(name, value)
     if math.isinf(time) and time > 0:
         raise ValueError(f"{name} is {value}; it {_INFINITE}")
+    if time > SECONDS_MAX:
+        raise ValueError(f"{name} is {value}; it must be at most {SECONDS_MAX} s; None is no limit")
     if not (time >= 0 if may_be_zero else time > 0):
         raise ValueError(f"{name} is {value}; it must be {'at least' if may_be_zero else 'above'} 0; None is no limit")
+    if time < _SECONDS_MIN and not may_be_zero:
+        raise ValueError(f"{name} is {value}; it must be at least {_SECONDS_MIN} s; None is no limit")
     return time
 
 
 def check_text(name: str, value: object) -> None:
-    """Refuses what is neither a str nor None."""
-    if value is not None and not isinstance(value, str):
-        raise wrong(name, "a str or None", value)
+    """Refuses what is neither None nor a str of characters."""
+    if value is not None:
+        check_str(name, value, "a str or None")
+
+
+def check_str(name: str, value: object, wanted: str = "a str") -> None:
+    """Refuses what is no str of characters."""
+    if not isinstance(value, str):
+        raise wrong(name, wanted, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        # Not as the cause, which shows the value, which may be a secret.
+        raise ValueError(f"{name} has a lone surrogate at {error.start}, which is no character") from None
+
+
+def check_line(name: str, value: Any) -> None:
+    """Refuses what is no str of one line, such as one with CR or LF."""
+    check_str(name, value)
+    if any((char < " " and char != "\t") or char == "\x7f" for char in value):
+        raise ValueError(f"{name} has a control character, such as a line end")

@@ -16,7 +16,7 @@ from concurrent.futures.thread import BrokenThreadPool, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, NamedTuple
 
-from ._arguments import check_flag, count, count_or_none, is_flag, seconds, wrong
+from ._arguments import COUNT_MAX, check_flag, check_text, count, count_or_none, is_flag, number, seconds, wrong
 from ._overlapped import Pool
 
 _number = itertools.count().__next__
@@ -66,7 +66,7 @@ class Executor(ThreadPoolExecutor):
     Args:
         max_workers: The most calls at a time; by default four more than there are processors, and at most 32.
         thread_name_prefix: What the threads are called; a number follows.
-        initializer: Called in every new thread, with `initargs`.
+        initializer: Called in every new thread, with `initargs`; without it these have no effect.
         max_queue: The most calls that wait; None: any number.
         on_full: What `submit` does if so many wait: "wait" for a place, "raise" `QueueFull`, or "caller_runs" the call.
         keep_alive: Seconds after which a thread without work ends; None: never.
@@ -92,17 +92,22 @@ class Executor(ThreadPoolExecutor):
         if max_workers is None:
             processors = getattr(os, "process_cpu_count", os.cpu_count)()
             max_workers = min(32, (processors or 1) + 4)
-        if is_flag(max_workers):
-            raise wrong("max_workers", "a number or None", max_workers)
-        if not 0 < max_workers < math.inf:
+        if not 0 < number("max_workers", max_workers) < math.inf:
             raise ValueError(f"max_workers must be greater than 0, and finite, not {max_workers}")
+        if max_workers > COUNT_MAX:
+            raise ValueError(f"max_workers is {max_workers}; it must be at most {COUNT_MAX}")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        if initializer is not None:
+            try:
+                initargs = tuple(initargs)
+            except TypeError:
+                raise wrong("initargs", "a tuple", initargs) from None
         max_queue = count_or_none("max_queue", max_queue, 1)
         keep_alive = seconds("keep_alive", keep_alive, may_be_zero=True)
         check_flag("wait_at_exit", wait_at_exit)
         if on_full not in ("wait", "raise", "caller_runs"):
-            raise ValueError("on_full must be 'wait', 'raise' or 'caller_runs'")
+            raise ValueError(f"on_full is {on_full!r}; it must be 'wait', 'raise' or 'caller_runs'")
         # A float is accepted, as by the standard executor.
         self._max_workers: Any = max_workers
         self._on_full = on_full
@@ -199,7 +204,12 @@ class Executor(ThreadPoolExecutor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        until = None if timeout is None else time.monotonic() + timeout
+        if buffersize is not None and buffersize > COUNT_MAX:
+            raise ValueError(f"buffersize is {buffersize}; it must be at most {COUNT_MAX}")
+        try:
+            until = None if timeout is None else time.monotonic() + timeout
+        except TypeError:
+            raise wrong("timeout", "a number or None", timeout) from None
         calls = zip(*iterables)
         first = calls if buffersize is None else itertools.islice(calls, buffersize)
         futures = deque(self.submit(fn, *args) for args in first)
@@ -250,7 +260,8 @@ class Executor(ThreadPoolExecutor):
     def limited(self, n: int, name: str | None = None) -> Executor:
         """A view: an executor on the same threads of which at most `n` calls run at a time; the others wait in a queue of
         the view and hold no thread. Its `shutdown` ends the view only."""
-        n = count("the limit of a view", n, 1)
+        n = count("n, the limit of a view,", n, 1)
+        check_text("name", name)
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view._root = self._owner

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import EllipsisType
 
 from . import _environ, _overlapped
-from ._arguments import check_flag, count
+from ._arguments import check_flag, check_str, count, wrong
 from ._overlapped import Record
 
 # For type checkers, which take it as true: see `overlapped/__init__.py`.
@@ -235,6 +235,8 @@ def fetch(
     if isinstance(urls, bytes):
         urls = os.fsdecode(urls)
     if isinstance(urls, str):
+        if not urls:
+            raise ValueError("urls is empty; it must be a URL, the path of a list, or rows: [] is a list of none")
         urls = [urls] if "://" in urls else os.path.abspath(urls)
     total: int | None = None
     if isinstance(urls, (str, os.PathLike)):
@@ -247,7 +249,12 @@ def fetch(
             from ._table import rows
 
             urls = rows(urls, "url")
-        items = iter(urls)
+        try:
+            items = iter(urls)
+        except TypeError:
+            if hasattr(type(urls), "__iter__"):
+                raise
+            raise wrong("urls", "a list or another iterable of rows, a table, a path or a URL", urls) from None
         run = Fetch(options)
         # The thread has no reference to the run: when the last one is dropped, the run ends, and the thread with it.
         _start(_feed, run.feeder(), items)
@@ -274,6 +281,9 @@ def fetch_stream(stream: Any, *, url_column: str = "url", **options: Any) -> Fet
     """
     from ._table import rows
 
+    check_str("url_column", url_column)
+    if not hasattr(stream, "__arrow_c_stream__"):
+        raise wrong("stream", "a table, or what else has an Arrow stream", stream)
     return fetch(rows(stream, url_column), **options)
 
 

@@ -13,6 +13,7 @@ from ._arguments import (
     COUNT_MAX,
     SHORT_MAX,
     check_flag,
+    check_line,
     check_text,
     count_or_none,
     is_flag,
@@ -43,6 +44,8 @@ _FLAGS = (
 _RATES = ("rate", "rate_per_host")
 _TIMES = ("timeout", "connect_timeout", "host_down_after")
 _PATHS = ("ca_file", "body_dir", "out")
+# What a name of a header consists of (RFC 9110, section 5.6.2).
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _OF_HOSTS = ("limit", "rate", "headers", "auth", "bearer", "proxy")
 
 
@@ -94,8 +97,10 @@ def _check_mapping(name: str, value: Any) -> None:
         if name == "hosts":
             if not isinstance(item, Mapping):
                 raise wrong(f"hosts[{key!r}]", "a dict", item)
-        elif not isinstance(item, str):
-            raise wrong(f"{name}[{key!r}]", "a str", item)
+        elif not key or not _TOKEN.issuperset(key):
+            raise ValueError(f"{name} has the key {key!r}, which is not the name of a header")
+        else:
+            check_line(f"{name}[{key!r}]", item)
 
 
 def _bytes(body: Any) -> bytes | None:
@@ -120,6 +125,8 @@ def _token(name: str, value: Any) -> str | None:
     check_text(name, value)
     if value is not None and not value.strip():
         raise ValueError(f"{name} is empty; None sends no token")
+    if value is not None:
+        check_line(name, value)
     token: str | None = value
     return token
 
@@ -128,6 +135,8 @@ def _ranges(fail: Any) -> list[tuple[int, int]] | None:
     if fail is None:
         return None
     try:
+        if isinstance(fail, (str, bytes, bytearray, Mapping)):
+            raise TypeError
         ranges = [(first, last) for first, last in fail]
         if any(is_flag(status) for pair in ranges for status in pair):
             raise TypeError
@@ -147,22 +156,30 @@ def _path(name: str, path: Any) -> str | None:
     if path is None:
         return None
     try:
-        return os.fsdecode(path)
+        text = os.fsdecode(path)
     except TypeError:
         raise wrong(name, "a path (str or os.PathLike) or None", path) from None
+    if not text:
+        raise ValueError(f"{name} is empty; it must be a path, or None")
+    if "\0" in text:
+        raise ValueError(f"{name} is {text!r}; no path has a NUL in it")
+    return text
 
 
 def _names(hosts: Any) -> list[str]:
     wanted = "a list of names of hosts"
     if isinstance(hosts, (str, bytes)):
         raise TypeError(f"insecure_hosts must be {wanted}, not a {type(hosts).__name__}: [{hosts!r}] is such a list")
+    if isinstance(hosts, Mapping):
+        raise wrong("insecure_hosts", wanted, hosts)
     try:
         names = list(hosts)
     except TypeError:
         raise wrong("insecure_hosts", wanted, hosts) from None
     for name in names:
-        if not isinstance(name, str):
-            raise wrong("a name in insecure_hosts", "a str", name)
+        check_line("a name in insecure_hosts", name)
+        if not name.strip():
+            raise ValueError(f"insecure_hosts has the name {name!r}, which is no host")
     return names
 
 
@@ -175,7 +192,7 @@ def _host(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     of = f" in hosts[{name!r}]"
     headers = settings.get("headers")
     _check_mapping("headers" + of, headers)
-    check_text("proxy" + of, settings.get("proxy"))
+    _check_proxy("proxy" + of, settings.get("proxy"))
     return {
         "name": name,
         "limit": count_or_none("limit" + of, settings.get("limit"), 0),
@@ -188,6 +205,13 @@ def _host(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _check_proxy(name: str, url: Any) -> None:
+    """Refuses line ends, which the URL would be read without."""
+    check_text(name, url)
+    if url is not None:
+        check_line(name, url)
+
+
 def _proxies(
     proxies: Mapping[str, str] | str | None | EllipsisType,
 ) -> tuple[str | None, str | None, str]:
@@ -195,11 +219,12 @@ def _proxies(
     if isinstance(proxies, EllipsisType):
         return _environ.proxies()
     if proxies is None or isinstance(proxies, str):
+        _check_proxy("proxies", proxies)
         return proxies, proxies, ""
     if not isinstance(proxies, Mapping):
         raise wrong("proxies", "a dict, a str or None", proxies)
     for key, value in proxies.items():
-        check_text(f"proxies[{key!r}]", value)
+        _check_proxy(f"proxies[{key!r}]", value)
     unknown = proxies.keys() - {"http", "https", "all", "no_proxy"}
     if unknown:
         raise ValueError(f"proxies has no key {', '.join(sorted(map(repr, unknown)))}")

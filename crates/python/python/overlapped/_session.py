@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 from . import requests
 from ._aio import _default_executor
-from ._arguments import count, count_or_none
+from ._arguments import count, count_or_none, wrong
 from ._executor import Executor
 from ._loop import running_loop
 from ._overlapped import RequestFailure
@@ -75,7 +75,7 @@ class AsyncSession:
         timeouts_of(timeout)
         self.__dict__["_session"] = requests.Session(retries=retries, http2=http2)
         self._session.timeout = timeout
-        self._session.headers.update(headers or {})
+        self._session.headers.update(_fields(headers))
         self.__dict__["_executor"] = None
         self.__dict__["_limits"] = (limit, max_per_host)
         self.__dict__["_loops"] = WeakKeyDictionary()
@@ -304,6 +304,16 @@ class AsyncSession:
             raise
         finally:
             _transport.aborts.reset(token)
+
+
+def _fields(headers: Any) -> dict[str, Any]:
+    """The setting `headers` as a dict; pairs are taken too."""
+    try:
+        if isinstance(headers, (str, bytes)):
+            raise TypeError
+        return {} if headers is None else dict(headers)
+    except (TypeError, ValueError):
+        raise wrong("headers", "a dict or None", headers) from None
 
 
 async def _get_by_request(self: AsyncSession, url: Any, **kwargs: Any) -> Response:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from ._arguments import check_str, wrong
 from ._fetch import Fetch, fetch
 from ._table import columns_of
 from ._table import options as options_of
@@ -42,6 +43,9 @@ def output_schema(schema: pa.Schema, *, prefix: str = "", **options: Any) -> pa.
         options: What else these are given, which makes no difference.
     """
     del options
+    if not isinstance(schema, pa.Schema):
+        raise wrong("schema", "a pyarrow.Schema", schema)
+    check_str("prefix", prefix)
     names = frozenset(schema.names)
     fields = list(schema)
     for field in pa.RecordBatchReader.from_stream(fetch([])).schema:
@@ -75,7 +79,7 @@ class Fetcher:
     """
 
     def __init__(self, *, url_column: str = "url", prefix: str = "", **options: Any) -> None:
-        _check(options)
+        _check(url_column, prefix, options)
         self._url_column = url_column
         self._prefix = prefix
         self._options = options
@@ -185,7 +189,7 @@ def map_batches(
         url_column, prefix: As those of `Fetcher`.
         options: Those of `overlapped.fetch`, but `out` and what belongs to it.
     """
-    _check(options)
+    _check(url_column, prefix, options)
     options.setdefault("ordered", False)
     return _Mapped(url_column, prefix, options)
 
@@ -251,7 +255,9 @@ class _Waiting:
             self._waiting.popleft()
 
 
-def _check(options: dict[str, Any]) -> None:
+def _check(url_column: Any, prefix: Any, options: dict[str, Any]) -> None:
+    check_str("url_column", url_column)
+    check_str("prefix", prefix)
     for name in ("out", "resume", "retry_failed", "overwrite"):
         if options.get(name):
             raise ValueError(f"{name} belongs to `overlapped.fetch`: here the engine writes what it is given")

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .._arguments import SHORT_MAX, check_flag, count, count_or_none
+from .._arguments import SHORT_MAX, check_flag, count, count_or_none, wrong
 from . import _native as native
 from . import _retry
 from . import _transport as transport
@@ -48,6 +48,9 @@ DEFAULT_RETRIES = 0
 DEFAULT_POOLBLOCK = False
 DEFAULT_POOL_TIMEOUT = None
 
+# What urllib3 makes of None.
+_RETRIES_OF_URLLIB3 = 3
+
 
 class BaseAdapter:
     """The interface of an adapter."""
@@ -73,10 +76,10 @@ class HTTPAdapter(BaseAdapter):
     """Sends requests over HTTP, and keeps connections. Threads may share it.
 
     Args:
-        pool_connections: Here for code that passes it.
+        pool_connections: Has no effect; here for code that passes it.
         pool_maxsize: The most connections to one place that are kept when they are free, of those over a proxy.
-        max_retries: How often opening a connection is tried again, or a `Retry` of urllib3, which is obeyed.
-        pool_block: Here for code that passes it: any number of connections may be in use.
+        max_retries: How often opening a connection is tried again, or a `Retry` of urllib3, which is obeyed; None: three times.
+        pool_block: Has no effect; here for code that passes it: any number of connections may be in use.
         retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
             allows that. `Retry-After` is obeyed.
         max_per_host: The most requests to one host at a time; further ones wait. A request ends with its body.
@@ -106,7 +109,10 @@ class HTTPAdapter(BaseAdapter):
         max_per_host: int | None = None,
         http2: bool = False,
     ) -> None:
-        self.max_retries = _retry.Attempts(max_retries) if isinstance(max_retries, int) else max_retries
+        for name, value in (("pool_connections", pool_connections), ("pool_maxsize", pool_maxsize)):
+            if not hasattr(value, "__index__"):
+                raise wrong(name, "an int", value)
+        self.max_retries = _attempts(max_retries)
         self.config: dict[str, Any] = {}
         self._pool_connections = pool_connections
         self._pool_maxsize = pool_maxsize
@@ -308,6 +314,17 @@ class HTTPAdapter(BaseAdapter):
             self._proxy_pools.clear()
         if self._has_own_pool:
             self.poolmanager.clear()
+
+
+def _attempts(max_retries: Any) -> Any:
+    """The argument `max_retries`, as a number or an object of urllib3."""
+    if hasattr(max_retries, "increment"):
+        return max_retries
+    if max_retries is None:
+        max_retries = _RETRIES_OF_URLLIB3
+    if not hasattr(max_retries, "__index__"):
+        raise wrong("max_retries", "an int or a Retry of urllib3", max_retries)
+    return _retry.Attempts(max_retries)
 
 
 def _pool_manager(connections: int, maxsize: int, block: bool, options: dict[str, Any]) -> Any:
