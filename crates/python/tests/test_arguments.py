@@ -186,6 +186,7 @@ def test_nonsense_is_refused_by_what_takes_tables() -> None:
         ({"hosts": {"a.test": {"bearer": "a\nb"}}}, ValueError, r"bearer in hosts\['a.test'\] has a control character"),
         ({"hosts": {"a.test": {"headers": {"a": "\n"}}}}, ValueError, r"headers in hosts\['a.test'\]\['a'\] has a control"),
         ({"hosts": {"a.test": {"proxy": "http://a\n/"}}}, ValueError, r"proxy in hosts\['a.test'\] has a control character"),
+        ({"hosts": {"a.test": {"proxy": ""}}}, ValueError, r"proxy in hosts\['a.test'\] is empty; None is no proxy"),
         ({"proxies": {"http": "http://a\r\nb/"}}, ValueError, r"proxies\['http'\] has a control character"),
         ({"insecure_hosts": [""]}, ValueError, "insecure_hosts has the name '', which is no host"),
         ({"insecure_hosts": ["a\nb"]}, ValueError, "a name in insecure_hosts has a control character"),

@@ -193,6 +193,8 @@ def _host(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     headers = settings.get("headers")
     _check_mapping("headers" + of, headers)
     _check_proxy("proxy" + of, settings.get("proxy"))
+    if settings.get("proxy") == "":
+        raise ValueError(f"proxy{of} is empty; None is no proxy")
     return {
         "name": name,
         "limit": count_or_none("limit" + of, settings.get("limit"), 0),
