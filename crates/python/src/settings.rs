@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use overlapped_fetch::record::Nanos;
 use overlapped_fetch::{Config, HostConfig, Method, Proxies, Rate};
+use overlapped_proto::limits::SHARDS_MAX;
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -106,7 +107,7 @@ impl Options {
             config.response.fail = ranges.collect();
         }
         set(&mut config.max_redirects, self.max_redirects);
-        config.shards = self.threads.or(config.shards);
+        config.shards = self.threads.map(threads).transpose()?.or(config.shards);
         set(&mut config.request.method, self.method.as_deref().map(method).transpose()?);
         config.request.headers = self.headers;
         config.request.body = self.body.map(Into::into);
@@ -121,6 +122,14 @@ impl Options {
         config.network.ca_pem = self.ca_file.map(certificates).transpose()?;
         Ok(config)
     }
+}
+
+/// The engine would speak of shards.
+fn threads(count: usize) -> PyResult<usize> {
+    if count <= SHARDS_MAX {
+        return Ok(count);
+    }
+    Err(PyValueError::new_err(format!("threads is {count}; it must be between 1 and {SHARDS_MAX}")))
 }
 
 fn set<T>(setting: &mut T, value: Option<T>) {
@@ -152,7 +161,7 @@ fn time(seconds: f64) -> PyResult<Option<Duration>> {
         return Ok(None);
     }
     let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
-    let message = if seconds > 1.0 { "a limit that long is none" } else { "it must be above 0" };
+    let message = if seconds > 1.0 { "it is too long; infinity is no limit" } else { "it must be above 0" };
     time.ok_or_else(|| PyValueError::new_err(format!("timeout is {seconds:?} s; {message}"))).map(Some)
 }
 

@@ -192,6 +192,7 @@ def test_nonsense_is_refused_by_what_takes_tables() -> None:
         ({"insecure_hosts": ["a\nb"]}, ValueError, "a name in insecure_hosts has a control character"),
         ({"insecure_hosts": {"a.test": 1}}, TypeError, "insecure_hosts must be a list of names of hosts, not dict"),
         ({"body_dir": "a\0b"}, ValueError, "body_dir is .*; no path has a NUL in it"),
+        ({"threads": 257}, ValueError, "threads is 257; it must be between 1 and 256"),
         ({"timeout": 1e-300}, ValueError, "timeout is 1e-300; it must be at least 1e-09 s"),
         ({"host_down_after": 1e300}, ValueError, r"host_down_after is 1e\+300; it must be at most 9223372036 s; None is no"),
     ],
