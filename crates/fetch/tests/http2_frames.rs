@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use overlapped_fetch::record::{Method, Record};
@@ -503,4 +505,103 @@ fn trailers_have_the_limit_of_http1() {
             frames.send(&frame(kind::CONTINUATION, END_HEADERS, stream, rest))
         });
     }
+}
+
+/// Sends a flood for as long as this client takes it, and heeds nothing but the window of the connection. 256 MiB are as good
+/// as no end.
+fn send_for_ever(frames: &mut Frames, begin: &[u8], flood: &[u8], sent: &AtomicUsize) -> std::io::Result<()> {
+    let (mut window, mut requests) = (65_535, 0);
+    let mut read = |frames: &mut Frames, window: &mut usize| {
+        let frame = frames.read()?;
+        requests += usize::from(frame.kind == kind::HEADERS);
+        if (frame.kind, frame.stream) == (kind::WINDOW_UPDATE, 0) {
+            *window += u32::from_be_bytes(frame.payload.try_into().unwrap()) as usize;
+        }
+        std::io::Result::Ok(requests)
+    };
+    frames.preface()?;
+    while read(frames, &mut window)? < 2 {}
+    frames.send(&[&settings(&[]), begin].concat())?;
+    while sent.load(Ordering::Relaxed) < 256 << 20 {
+        if flood[3] == kind::DATA {
+            while window < flood.len() {
+                read(frames, &mut window)?;
+            }
+            window -= flood.len() - 9;
+        }
+        frames.send(flood)?;
+        sent.fetch_add(flood.len(), Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// What such a server can send of a response that this client has given up, in bytes; and the errors of its row and of another one
+/// on the same connection.
+fn sent_to_nobody(begin: Vec<u8>, flood: Vec<u8>, config: Config) -> (usize, [String; 2]) {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let sum = Arc::clone(&sent);
+    let server = Http2Server::start(move |number| match number {
+        0 => {
+            let (begin, flood, sum) = (begin.clone(), flood.clone(), Arc::clone(&sum));
+            Http2::Frames(Box::new(move |mut frames| {
+                // An error: the client has closed the connection, as it should.
+                let _ = send_for_ever(&mut frames, &begin, &flood, &sum);
+            }))
+        }
+        _ => Http2::Rules(Http2Rules::new(|_| Reply::ok("ok"))),
+    });
+    let pace = Pace { parallel_max: 2, ..Pace::default() };
+    let config = Config { pace, shards: Some(1), ..known(config) };
+    let fetched = fetch(config, (0..2).map(|row| server.url(&format!("/{row}"))));
+    (sent.load(Ordering::Relaxed), [0, 1].map(|row: usize| error(&fetched.records[row]).to_owned()))
+}
+
+#[test]
+fn heads_for_a_response_that_was_given_up_end_the_connection() {
+    let interim = head(1, 103, &[], false).repeat(1_000);
+    let (sent, errors) = sent_to_nobody(Vec::new(), interim, config());
+    assert!(sent < 64 << 20, "{sent} bytes were taken");
+    assert_eq!(errors, ["http.limit", ""], "the other row is sent again");
+}
+
+#[test]
+fn data_of_a_response_that_was_given_up_ends_the_connection() {
+    let flood = frame(kind::DATA, 0, 1, &[b'x'; 16_000]);
+    let limits = Response { max_bytes: 100_000, ..Response::default() };
+    let config = Config { response: limits, ..config() };
+    let (sent, errors) = sent_to_nobody(head(1, 200, &[], false), flood, config);
+    assert!(sent < 64 << 20, "{sent} bytes were taken");
+    // Of a row that is not given up yet, it ignores the window.
+    assert!(["body.too_large", "body.framing"].contains(&&*errors[0]), "{errors:?}");
+    assert_eq!(errors[1], "", "the other row is sent again");
+}
+
+/// A server that keeps to the windows is not blamed for what it has sent before it learns of a reset.
+#[test]
+fn what_is_in_transit_at_a_reset_costs_no_other_row() {
+    let server = Http2Server::start(|_| {
+        Http2::Frames(Box::new(|mut frames| {
+            let serve = |frames: &mut Frames| -> std::io::Result<()> {
+                frames.preface()?;
+                frames.send(&settings(&[]))?;
+                loop {
+                    let asked = frames.read()?;
+                    if asked.kind != kind::HEADERS {
+                        continue;
+                    }
+                    // Every other response has a whole window, and no end.
+                    let is_long = asked.stream % 4 == 1;
+                    frames.send(&head(asked.stream, 200, &[], !is_long))?;
+                    let piece = frame(kind::DATA, 0, asked.stream, &[b'x'; 16_000]);
+                    frames.send(&piece.repeat(if is_long { 4 } else { 0 }))?;
+                }
+            };
+            let _ = serve(&mut frames);
+        }))
+    });
+    let response = Response { max_bytes: 10_000, ..Response::default() };
+    let config = Config { response, ..known(one_by_one()) };
+    let fetched = fetch(config, (0..40).map(|row| server.url(&format!("/{row}"))));
+    let expected = ["body.too_large", ""].repeat(20);
+    assert_eq!((fetched.errors(), server.connections()), (expected, 1), "its connection goes on");
 }

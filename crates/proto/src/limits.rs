@@ -237,9 +237,13 @@ pub const H2_HEADER_TABLE_BYTES: u32 = 4 << 10;
 /// Frames other than DATA, HEADERS and CONTINUATION that may come in a row without any progress of a request or response:
 /// PING, SETTINGS, WINDOW_UPDATE, unknown ones.
 pub const H2_IDLE_FRAMES_MAX: u32 = 1_000;
+/// What a frame of a response that nobody reads counts as, in bytes, if it is shorter: what may come of such ones is a number of
+/// bytes, and each frame costs some work.
+pub const H2_STRAY_FRAME_BYTES_MIN: usize = 128;
 /// Bytes of the bodies of requests that wait to be written, for each connection.
 pub const H2_SEND_BYTES_MAX: usize = 256 << 10;
-/// Streams that were reset from this side and whose late frames are ignored.
+/// Streams that were reset from this side and whose late frames are ignored. As many windows of a stream may come at most without
+/// a reader.
 pub const H2_RESETS_REMEMBERED: usize = 128;
 /// How long they are remembered: longer than most round trips.
 pub const H2_RESET_REMEMBERED: Nanos = Nanos::from_secs(5);

@@ -76,7 +76,7 @@ pub(crate) async fn open<S: Socket + Send + 'static>(
             Failure::new(ErrorKind::Resource, message)
         })?;
     }
-    let received = Arc::new(Received::new(windows.head, identify));
+    let received = Arc::new(Received::new(windows.stream, windows.head, identify));
     let socket = Meter::new(stream, Arc::clone(&received));
     let broken =
         |error: h2::Error| Failure::new(ErrorKind::HttpReset, format!("HTTP/2 cannot begin: {error}"));

@@ -1,5 +1,5 @@
 //! The socket of a connection as `h2` sees it: checks the first frame of the server, and counts the frames that belong to no
-//! response.
+//! response, or to one that nobody reads.
 
 use std::io;
 use std::pin::Pin;
@@ -11,19 +11,22 @@ use overlapped_proto::limits;
 use overlapped_proto::outcome::Failure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::strays::Strays;
 use crate::net::tls_failure::{Identify, of_identity, told};
 
 /// What is known of the bytes that were received. The task of the connection and its streams share it; see
 /// [`Shared`](super::shared::Shared) about the order of the accesses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Received {
     /// The most bytes of a head, which were announced.
     head_bytes_max: usize,
     /// Whether the server may have got a client certificate.
     identify: Identify,
+    /// Which streams are read.
+    strays: Arc<Strays>,
     /// Frames that belong to no response, since a request or a response has last moved on.
     idle_frames: AtomicU32,
-    /// Too many of them.
+    /// Too many of them, or of those that nobody reads.
     is_flooded: AtomicBool,
     /// The first bytes were a status line of HTTP/1.
     is_http1: AtomicBool,
@@ -34,8 +37,22 @@ pub(super) struct Received {
 }
 
 impl Received {
-    pub(super) fn new(head_bytes_max: u32, identify: Identify) -> Self {
-        Self { head_bytes_max: head_bytes_max as usize, identify, ..Self::default() }
+    /// For streams with a window of `window` bytes, and heads of at most `head` bytes.
+    pub(super) fn new(window: u32, head: u32, identify: Identify) -> Self {
+        Self {
+            head_bytes_max: head as usize,
+            identify,
+            strays: Arc::new(Strays::new(window, head)),
+            idle_frames: AtomicU32::new(0),
+            is_flooded: AtomicBool::new(false),
+            is_http1: AtomicBool::new(false),
+            is_foreign: AtomicBool::new(false),
+            refusal: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn strays(&self) -> &Arc<Strays> {
+        &self.strays
     }
 
     pub(super) fn head_bytes_max(&self) -> usize {
@@ -49,6 +66,11 @@ impl Received {
 
     pub(super) fn is_flooded(&self) -> bool {
         self.is_flooded.load(Ordering::Relaxed)
+    }
+
+    /// True if it was a response that nobody reads which has flooded the connection.
+    pub(super) fn is_strayed(&self) -> bool {
+        self.strays.are_exceeded()
     }
 
     pub(super) fn is_http1(&self) -> bool {
@@ -127,15 +149,19 @@ impl<S> Meter<S> {
 
     /// Counts a frame by its head.
     fn count(&mut self) -> io::Result<()> {
-        let [l0, l1, l2, kind, ..] = self.head;
+        let [l0, l1, l2, kind, _, s0, s1, s2, s3] = self.head;
         self.payload = u32::from_be_bytes([0, l0, l1, l2]) as usize;
-        // `h2` has limits of its own for these, which responses consist of.
-        if matches!(kind, DATA | HEADERS | CONTINUATION) {
-            return Ok(());
-        }
-        let frames = self.received.idle_frames.fetch_add(1, Ordering::Relaxed);
-        if frames >= limits::H2_IDLE_FRAMES_MAX {
-            self.received.is_flooded.store(true, Ordering::Relaxed);
+        // The first bit is reserved.
+        let stream = u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]);
+        let received = &*self.received;
+        let has_room = match kind {
+            // Those of responses that are read have limits in `h2`.
+            HEADERS => received.strays.take_head(stream, self.payload),
+            DATA | CONTINUATION => received.strays.take_data(stream, self.payload),
+            _ => received.idle_frames.fetch_add(1, Ordering::Relaxed) < limits::H2_IDLE_FRAMES_MAX,
+        };
+        if !has_room {
+            received.is_flooded.store(true, Ordering::Relaxed);
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         Ok(())
@@ -189,7 +215,7 @@ mod tests {
 
     /// What was found in these bytes, in pieces of a length: the result, frames counted, bytes of the last payload to come.
     fn check(bytes: &[u8], length: usize, expected: Result<(u32, usize), [bool; 3]>) {
-        let mut meter = Meter::new((), Arc::default());
+        let mut meter = Meter::new((), Arc::new(Received::new(0, 0, Identify::No)));
         let result = bytes.chunks(length).try_for_each(|piece| meter.check(piece));
         let received = &meter.received;
         let found = match result {

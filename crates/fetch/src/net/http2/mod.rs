@@ -14,6 +14,7 @@ mod shared;
 mod message;
 mod failure;
 mod meter;
+mod strays;
 
 pub(crate) use connection::{Windows, open};
 pub(crate) use shared::Vacancy;

@@ -20,6 +20,7 @@ use overlapped_proto::request::RequestHead;
 use overlapped_proto::time::Nanos;
 
 use super::shared::{Lease, Shared, Vacancy};
+use super::strays::Reader;
 use super::{failure, message};
 use crate::memory::Share;
 use crate::net::exchange::{After, Exchange, Reading};
@@ -41,6 +42,8 @@ pub(crate) struct Stream {
     /// How far that is, or was, sent.
     progress: Option<Arc<Progress>>,
     response: Option<ResponseFuture>,
+    /// From the request on.
+    reader: Option<Reader>,
     interim: u32,
     body: Option<RecvStream>,
     /// What was read of the body and not given on.
@@ -67,6 +70,7 @@ impl Stream {
             upload: None,
             progress: None,
             response: None,
+            reader: None,
             interim: 0,
             body: None,
             piece: None,
@@ -160,8 +164,10 @@ impl Stream {
         } else {
             return;
         };
+        // The request whose response was given up has left, and is the reason.
+        let requests = self.leased() + usize::from(self.shared.received.is_strayed());
         // An error: another request has counted.
-        let _ = counted.compare_exchange(0, self.leased(), Ordering::Relaxed, Ordering::Relaxed);
+        let _ = counted.compare_exchange(0, requests, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn failed_head(&self, error: &h2::Error) -> Failure {
@@ -178,8 +184,15 @@ impl Stream {
         let ready = ready!(self.send.poll_ready(cx));
         ready.map_err(|error| self.failed_head(&error))?;
         let is_whole = self.unsent.is_empty() && self.upload.is_none();
-        let sent = self.send.send_request(message::request(head)?, is_whole);
-        let (response, sending) = sent.map_err(|error| self.failed_head(&error))?;
+        let request = message::request(head)?;
+        let send = &mut self.send;
+        let sent = self.shared.received.strays().read(|| {
+            let (response, sending) = send.send_request(request, is_whole)?;
+            let number = response.stream_id().into();
+            Ok(((response, sending), number))
+        });
+        let ((response, sending), reader) = sent.map_err(|error| self.failed_head(&error))?;
+        self.reader = Some(reader);
         self.response = Some(response);
         self.sending = (!is_whole).then_some(sending);
         Poll::Ready(Ok(()))
@@ -275,6 +288,12 @@ impl Stream {
         Poll::Ready(message::response(status, &parts.headers))
     }
 
+    /// The response was read to its end.
+    fn ended(&mut self) {
+        self.is_done = true;
+        self.reader.iter_mut().for_each(Reader::ended);
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
         if let Some(piece) = self.piece.take() {
             return Poll::Ready(piece.map(Some));
@@ -286,7 +305,7 @@ impl Stream {
                 if let Some(trailers) = trailers {
                     message::check_trailers(&trailers)?;
                 }
-                self.is_done = true;
+                self.ended();
                 return Poll::Ready(Ok(None));
             };
             let data = match data {
@@ -388,7 +407,7 @@ impl Exchange for Stream {
             self.piece = Some(Ok(data)).filter(|_| left > 0);
             return None;
         }
-        self.is_done = true;
+        self.ended();
         Some(data)
     }
 
