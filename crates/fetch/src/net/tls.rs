@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 use webpki::EndEntityCert;
 
-use super::tls_failure::{Identify, SelfSigned, of_handshake};
+use super::tls_failure::{Identify, SelfSigned, Unusable, of_handshake};
 use super::tls_pinned;
 use crate::error::Error;
 
@@ -327,6 +327,9 @@ impl ServerCertVerifier for Verified {
             )) if is_self_signed(end_entity) => {
                 Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
             }
+            Err(rustls::Error::InvalidCertificate(_)) if EndEntityCert::try_from(end_entity).is_err() => {
+                Err(unusable(Unusable::Form))
+            }
             other => other,
         }
     }
@@ -337,7 +340,7 @@ impl ServerCertVerifier for Verified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        proven(self.inner.verify_tls12_signature(message, cert, dss), cert)
     }
 
     fn verify_tls13_signature(
@@ -346,12 +349,30 @@ impl ServerCertVerifier for Verified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        proven(self.inner.verify_tls13_signature(message, cert, dss), cert)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
     }
+}
+
+/// The proof that the server has the key of its certificate, with the reason why there is none.
+fn proven(
+    proof: Result<HandshakeSignatureValid, rustls::Error>,
+    certificate: &CertificateDer<'_>,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    match proof {
+        Err(rustls::Error::InvalidCertificate(_)) => {
+            let is_readable = EndEntityCert::try_from(certificate).is_ok();
+            Err(unusable(if is_readable { Unusable::Key } else { Unusable::Form }))
+        }
+        other => other,
+    }
+}
+
+fn unusable(why: Unusable) -> rustls::Error {
+    CertificateError::Other(OtherError(Arc::new(why))).into()
 }
 
 fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
@@ -382,7 +403,7 @@ impl ServerCertVerifier for Unverified {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+        proven(rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms), cert)
     }
 
     fn verify_tls13_signature(
@@ -392,7 +413,7 @@ impl ServerCertVerifier for Unverified {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+        proven(rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms), cert)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -32,6 +32,29 @@ impl fmt::Display for SelfSigned {
 
 impl std::error::Error for SelfSigned {}
 
+/// A certificate that the library does not take, also where certificates are not verified: the server has to prove in the handshake
+/// that it has the key of its certificate.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unusable {
+    /// The proof cannot be verified with its key.
+    Key,
+    /// It cannot be read.
+    Form,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key => {
+                "has a key that is not supported, such as one of RSA with fewer than 2048 bits, or that the server does not have"
+            }
+            Self::Form => "cannot be read: it is damaged, or of a version of X.509 before 3",
+        })
+    }
+}
+
+impl std::error::Error for Unusable {}
+
 /// The failure of a handshake with `host`, for which the client may have sent a certificate.
 #[expect(clippy::wildcard_enum_match_arm, reason = "kinds come with new versions of the library")]
 pub(super) fn of_handshake(error: &io::Error, host: &str, identify: Identify) -> Failure {
@@ -125,6 +148,10 @@ fn is_about_identity(alert: AlertDescription) -> bool {
 pub(crate) fn told(error: &io::Error) -> Cow<'static, str> {
     match tls_error(error) {
         Some(tls) => words(tls).into(),
+        // What the library says of it is meant for programmers.
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "TLS ended without close_notify, so it may have been cut".into()
+        }
         None => error.to_string().into(),
     }
 }
@@ -137,6 +164,11 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 #[expect(clippy::wildcard_enum_match_arm, reason = "kinds come with new versions of the library")]
 fn of_certificate(error: &CertificateError, host: &str) -> String {
     use CertificateError as E;
+    if let E::Other(OtherError(inner)) = error
+        && let Some(unusable) = inner.downcast_ref::<Unusable>()
+    {
+        return format!("the certificate of {host} {unusable}; no flag helps, the server needs another one");
+    }
     let what = match error {
         E::ExpiredContext { time, not_after } => {
             format!("expired on {} (today is {} by this machine's clock)", day(*not_after), day(*time))
@@ -235,7 +267,8 @@ fn of_alert(alert: AlertDescription) -> &'static str {
     use AlertDescription as A;
     match alert {
         A::HandshakeFailure | A::InsufficientSecurity => {
-            "the server accepts none of the cipher suites and parameters that were offered"
+            "the server accepts none of the cipher suites and parameters that were offered, or it wants a client certificate that it \
+             knows: with TLS 1.2 it says both in the same way"
         }
         A::ProtocolVersion => "the server speaks neither TLS 1.2 nor TLS 1.3",
         A::UnrecognisedName => "the server does not have this host name (SNI)",
@@ -299,6 +332,30 @@ mod tests {
             let told = told_of(rustls::Error::InvalidCertificate(error));
             assert!(told.contains(words) && told.contains("--insecure-host a.test"), "{told}");
         }
+    }
+
+    #[test]
+    fn no_flag_is_named_that_does_not_help() {
+        for (unusable, words) in
+            [(Unusable::Key, "fewer than 2048 bits"), (Unusable::Form, "version of X.509")]
+        {
+            let other = CertificateError::Other(OtherError(std::sync::Arc::new(unusable)));
+            let told = told_of(rustls::Error::InvalidCertificate(other));
+            assert!(told.contains(words) && !told.contains("--"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_missing_close_notify_is_told_in_words() {
+        let of_library = "peer closed connection without sending TLS close_notify: https://docs.rs/x";
+        let told = told(&io::Error::new(io::ErrorKind::UnexpectedEof, of_library));
+        assert!(told.contains("without close_notify") && !told.contains("http"), "{told}");
+    }
+
+    #[test]
+    fn a_server_of_tls_1_2_may_miss_a_client_certificate() {
+        let told = told_of(rustls::Error::AlertReceived(A::HandshakeFailure));
+        assert!(told.contains("client certificate"), "{told}");
     }
 
     #[test]
