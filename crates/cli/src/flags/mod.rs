@@ -19,6 +19,7 @@ mod identity;
 mod proxies;
 mod request;
 mod form;
+mod part;
 pub(crate) mod cookies;
 mod data;
 mod payload;
