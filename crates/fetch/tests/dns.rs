@@ -24,6 +24,20 @@ fn localhost_is_resolved_once() {
     assert!(server.seen().iter().all(|seen| seen.header("host").unwrap().starts_with("localhost:")));
 }
 
+/// No resolver has to know them (RFC 6761, section 6.3), and none can lead them elsewhere.
+#[test]
+fn names_below_localhost_are_this_machine() {
+    let server = Server::start();
+    let port = server.addr().port();
+    let urls =
+        || ["app.localhost", "a.B.LOCALHOST.", "localhost."].map(|name| format!("http://{name}:{port}/ok"));
+    assert_eq!(fetch(config(), urls()).errors(), [""; 3]);
+    assert_eq!(server.seen()[0].header("host"), Some(format!("app.localhost:{port}").as_str()));
+    let network = Network { public_only: true, ..Network::default() };
+    assert_eq!(fetch(Config { network, ..config() }, urls()).errors(), ["policy.address"; 3]);
+    assert_eq!(server.requests(), 3);
+}
+
 #[test]
 fn many_rows_of_one_name_all_get_its_address() {
     let server = Server::start();

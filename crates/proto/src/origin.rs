@@ -121,7 +121,7 @@ pub fn same(a: &Url, b: &Url) -> bool {
     matches!((parts(a), parts(b)), (Some(a), Some(b)) if a == b)
 }
 
-/// True for this machine itself: `localhost`, 127.0.0.0/8 and `[::1]`, which need no politeness.
+/// True for this machine itself: `localhost` and names below it, 127.0.0.0/8 and `[::1]`, which need no politeness.
 #[must_use]
 pub fn is_local(url: &Url) -> bool {
     url.host().is_some_and(|host| is_this_machine(&host))
@@ -131,10 +131,18 @@ pub fn is_local(url: &Url) -> bool {
 #[must_use]
 pub fn is_this_machine(host: &Host<&str>) -> bool {
     match host {
-        Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
+        Host::Domain(name) => is_localhost(name),
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
     }
+}
+
+/// True for `localhost` and all names below it, also with a dot at the end, in the spelling of a URL. They are addresses of this machine
+/// without a look-up (RFC 6761, section 6.3): no name server may say otherwise.
+#[must_use]
+pub fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.strip_suffix("localhost").is_some_and(|below| below.is_empty() || below.ends_with('.'))
 }
 
 /// What, besides the origin, keeps connections apart.
@@ -224,7 +232,12 @@ mod tests {
             ("http://[::1]/", true),
             ("http://0x7f.1/", true),
             ("http://10.0.0.1/", false),
+            ("http://LOCALHOST./", true),
+            ("http://app.localhost/", true),
+            ("http://a.b.localhost./", true),
             ("http://notlocalhost/", false),
+            ("http://localhost.test/", false),
+            ("http://localhost../", false),
         ] {
             assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
         }

@@ -3,7 +3,7 @@
 //! It is the system's resolver, because no other reads `/etc/hosts`, search domains and VPN settings. It blocks and
 //! cannot be cancelled, so each call occupies a thread of the dns view until it returns; see `lookups`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::limits;
+use overlapped_proto::origin::is_localhost;
 use overlapped_proto::outcome::Failure;
 
 use super::lookups::Lookups;
@@ -38,12 +39,15 @@ impl Resolver {
         Self { lookups, clock, cache: SingleFlight::new(BOUNDS, |_| 0) }
     }
 
-    /// The addresses of `host`.
+    /// The addresses of `host`. Those of `localhost` and of names below it are known without a look-up (RFC 6761, section 6.3).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future does not cancel the lookup, which others may wait for.
     pub(crate) async fn resolve(&self, host: &str) -> Result<Addresses, Failure> {
+        if is_localhost(host) {
+            return Ok(Arc::new([Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]));
+        }
         let key = host.into();
         match self.cache.get(&key, self.clock.now(), || self.ask(host)) {
             Ok(addresses) => Ok(addresses),

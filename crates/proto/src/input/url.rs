@@ -9,7 +9,7 @@ use url::{Host, ParseError, Url};
 
 use crate::error::ErrorKind;
 use crate::limits;
-use crate::origin::Scheme;
+use crate::origin::{Scheme, is_localhost};
 use crate::outcome::Failure;
 use crate::sanitize;
 
@@ -156,7 +156,7 @@ fn is_bracketed(text: &str) -> bool {
 /// True for a server of this machine, or a private address, which seldom has a certificate.
 fn is_local(url: &Url) -> bool {
     let is_private = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => is_localhost(name),
         Some(Host::Ipv4(address)) => address.is_loopback() || address.is_private(),
         Some(Host::Ipv6(address)) => address.is_loopback() || address.is_unique_local(),
         None => false,
@@ -188,7 +188,7 @@ fn is_likely(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
             let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-            plain && (name.trim_matches('.').contains('.') || name == "localhost")
+            plain && (name.trim_matches('.').contains('.') || is_localhost(name))
         }
         Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
         None => false,
