@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use overlapped_testkit::{Script, Server};
-use program::{Directory, run};
+use program::{Directory, command, finish, run};
 
 /// The cookies of the last request.
 fn last(server: &Server) -> String {
@@ -53,6 +53,26 @@ fn a_jar_is_written_after_a_failure_too() {
     run(&["-s", "-c", &jar, "-j", "1", &server.url("/set-cookie?a=1"), &server.url("/status/500")])
         .check_code(1);
     assert!(directory.read("jar.txt").ends_with("\ta\t1\n"));
+}
+
+#[test]
+fn a_dash_prints_the_jar_and_makes_no_file() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let url = server.url("/set-cookie?a=1");
+    let run = |words: &[&str]| {
+        let mut program = command(&[&["-s", "-c", "-"], words].concat());
+        finish(program.current_dir(directory.path("")), b"")
+    };
+    let jar = "127.0.0.1\tFALSE\t/\tFALSE\t0\ta\t1\n";
+    for words in [&[&*url][..], &["-w", "%{http_code}\n", &url, &url]] {
+        let ran = run(words);
+        ran.check_code(0);
+        assert!(ran.stdout.contains("# Netscape HTTP Cookie File\n") && ran.stdout.ends_with(jar), "{ran:?}");
+    }
+    for words in [&["-o", "-", &*url][..], &[&url, &url]] {
+        run(words).check_refused(2, "-c - and the records");
+    }
+    assert_eq!((server.requests(), directory.names()), (3, vec![]));
 }
 
 #[test]

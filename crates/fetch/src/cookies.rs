@@ -1,7 +1,7 @@
 //! A jar of cookies that the rows of a run, or the requests of a client, share; and its file.
 
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -79,11 +79,24 @@ impl CookieJar {
     /// Writes and syncs the file.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         WholeFile::check(path)?;
-        let text = self.lock().to_file(now());
         let mut file = WholeFile::create(path, 0o600)?;
-        file.write_all(&text)?;
+        self.write_to(&mut file)?;
         file.sync()?;
         file.finish()
+    }
+
+    /// Writes the same text to `out`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    ///
+    /// # Blocking
+    ///
+    /// As `out` does.
+    pub fn write_to(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let text = self.lock().to_file(now());
+        out.write_all(&text)
     }
 
     /// The number of cookies.

@@ -13,9 +13,17 @@ use crate::exit::Error;
 pub(crate) struct Cookies {
     pub(crate) jar: CookieJar,
     /// Where it is written at the end.
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) kept: Option<Kept>,
     /// Files it was read from that have lines which are no cookies, and how many.
     pub(crate) strange: Vec<(PathBuf, usize)>,
+}
+
+/// The value of `-c`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// `-`
+    Stdout,
+    File(PathBuf),
 }
 
 /// The jar, if `-c` or a `-b` with a file asks for one.
@@ -28,7 +36,11 @@ pub(super) fn jar(flags: &Flags) -> Result<Option<Cookies>, Error> {
     if files.is_empty() && flags.cookie_jar.is_none() {
         return Ok(None);
     }
-    let mut cookies = Cookies { jar: CookieJar::new(), file: flags.cookie_jar.clone(), strange: Vec::new() };
+    let kept = match &flags.cookie_jar {
+        Some(path) if path == Path::new("-") => Some(Kept::Stdout),
+        path => path.clone().map(Kept::File),
+    };
+    let mut cookies = Cookies { jar: CookieJar::new(), kept, strange: Vec::new() };
     for path in files.into_iter().filter(|file| !file.is_empty()).map(Path::new) {
         match cookies.jar.read(path) {
             // The file of `-c` is not there before the first run.

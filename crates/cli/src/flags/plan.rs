@@ -9,7 +9,7 @@ use overlapped_fetch::{Config, Input, InputOptions};
 use overlapped_proto::input::Options;
 use overlapped_proto::sanitize::shown;
 
-use super::cookies::{self, Cookies};
+use super::cookies::{self, Cookies, Kept};
 use super::fetch::Flags;
 use super::input::{self, Globbing, Source};
 use super::one::Target;
@@ -17,7 +17,7 @@ use super::place::{self, Named};
 use super::request::query;
 use super::settings::config;
 use super::show::{Show, show};
-use super::sinks::{Sinks, sinks};
+use super::sinks::{Main, Sinks, sinks};
 use super::state::durable;
 use crate::exit::Error;
 
@@ -78,6 +78,12 @@ pub(crate) fn plan(mut flags: Flags) -> Result<Plan, Error> {
     sinks.kept = kept;
     let (input, format) = input::list(sources, query, flags.input_format.map(Into::into))?;
     let cookies = cookies::jar(&flags)?;
+    if sinks.main == Main::Ndjson
+        && cookies.as_ref().is_some_and(|cookies| cookies.kept == Some(Kept::Stdout))
+    {
+        let what = "-c - and the records both write to standard output: -c FILE, or -o FILE for the records";
+        return Err(Error::Usage(what.to_owned()));
+    }
     Ok(Plan {
         show: show(&flags, one, sinks.main),
         dry_run: flags.dry_run,
@@ -144,7 +150,7 @@ fn reports(flags: &Flags) -> impl Iterator<Item = Named<'_>> {
         ("--manifest", flags.manifest.as_deref()),
         ("--waterfall", flags.waterfall.as_deref()),
         ("--report", flags.report.as_deref()),
-        ("-c", flags.cookie_jar.as_deref()),
+        ("-c", flags.cookie_jar.as_deref().filter(|path| *path != Path::new("-"))),
     ];
     reports.into_iter().filter_map(|(flag, path)| Some((flag, path?)))
 }

@@ -10,7 +10,7 @@ mod sinks;
 mod pictures;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use overlapped_fetch::durable::{Earlier, discard};
 use overlapped_fetch::sink::Format;
@@ -23,7 +23,7 @@ use overlapped_proto::sanitize::escape;
 use self::one::One;
 use self::pictures::Pictures;
 use crate::exit::{Ending, Error};
-use crate::flags::cookies::Cookies;
+use crate::flags::cookies::{Cookies, Kept};
 use crate::flags::fetch::Flags;
 use crate::flags::plan::{Plan, plan};
 use crate::flags::sinks::{Main, Sinks};
@@ -169,10 +169,17 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
     Ok(ending(&run, &seen, failed_before))
 }
 
-/// Writes the jar to the file of `-c`.
+/// Writes the jar to where `-c` says.
 fn keep(cookies: &Cookies) -> Result<(), Error> {
-    let Some(path) = &cookies.file else { return Ok(()) };
-    cookies.jar.save(path).map_err(|error| Error::writing(path, &error))
+    match &cookies.kept {
+        None => Ok(()),
+        Some(Kept::File(path)) => cookies.jar.save(path).map_err(|error| Error::writing(path, &error)),
+        Some(Kept::Stdout) => {
+            let mut out = terminal::stdout();
+            let written = cookies.jar.write_to(&mut out).and_then(|()| out.flush());
+            written.map_err(|error| Error::stdout(&error))
+        }
+    }
 }
 
 fn lines_are(count: usize) -> String {
