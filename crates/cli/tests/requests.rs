@@ -106,6 +106,7 @@ fn limits_hold() {
     assert!(server.max_in_flight() <= 2, "{}", server.max_in_flight());
     run(&["--max-filesize", "100", &server.url("/bytes/1000")]).check_refused(1, "body.too_large");
     run(&["-m", "200ms", "--retry", "0", &server.url("/silent")]).check_refused(1, "200ms (-m)");
+    run(&["-H", "X:\r\nEvil: 1", &server.url("/ok")]).check_refused(2, "X has a control character");
     run(&["-H", "Host: a b", &server.url("/ok")]).check_refused(2, "names no host");
     run(&["--public-only", &server.url("/ok")]).check_refused(1, "policy.address");
     run(&["--public-only", "--allow-address", "127.0.0.0/8", &server.url("/ok")]).check_code(0);

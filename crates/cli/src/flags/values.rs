@@ -128,7 +128,10 @@ impl FromStr for Header {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
-            Some((name, value)) if !name.is_empty() => Ok(Self(name.to_owned(), value.trim().to_owned())),
+            // A line end at either side is not removed: the field is refused for it, as for one within the value.
+            Some((name, value)) if !name.is_empty() => {
+                Ok(Self(name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
+            }
             // The value is not printed: it may be a token that was given without a field name.
             _ => Err("a header is written like 'Name: value', or @FILE, or $NAME for a variable"),
         }
@@ -392,6 +395,7 @@ mod tests {
     fn headers_users_and_addresses() {
         check("Accept:  a b ", Some(Header("Accept".into(), "a b".into())));
         check("Accept:", Some(Header("Accept".into(), String::new())));
+        check("X: \r\nY: z\n", Some(Header("X".into(), "\r\nY: z\n".into())));
         check::<Header>("Accept", None);
         check::<Header>(": x", None);
         check("me:a:b", Some(User("me".into(), "a:b".into())));
