@@ -32,6 +32,22 @@ fn netrc_is_read_from_the_file_that_is_named() {
     run(&["--netrc-file", "/nowhere/at/all", &url]).check_refused(2, "/nowhere/at/all");
 }
 
+/// With a `HOME` that is empty it was the one of the working directory.
+#[test]
+fn a_netrc_at_home_need_not_be_there() {
+    let (server, directory) = (Server::start(), Directory::new());
+    directory.write(".netrc", "machine 127.0.0.1 login me password secret\n");
+    let run = |home: &str, netrc: &str| {
+        let mut command = command(&["-n", "-s", &server.url("/echo")]);
+        command.current_dir(directory.path("")).env("HOME", home).env("NETRC", netrc);
+        finish(&mut command, b"")
+    };
+    run("/nowhere", "").check_code(0);
+    assert_eq!(server.seen()[0].header("authorization"), None);
+    run("", "").check_refused(2, "neither $NETRC nor $HOME is set");
+    run("/nowhere", "/nowhere/at/all").check_refused(2, "/nowhere/at/all");
+}
+
 #[test]
 fn a_part_is_asked_for_uncompressed() {
     let server = Server::start();
@@ -41,7 +57,7 @@ fn a_part_is_asked_for_uncompressed() {
     assert_eq!((seen[0].header("range"), seen[0].header("accept-encoding")), (Some("bytes=2-4"), None));
     assert_eq!(ran.stdout.len(), 3);
     run(&["-r", "-5", &server.url("/range/9")]).check_code(0);
-    for wrong in ["x", "", "-", "5", "4-x"] {
+    for wrong in ["x", "", "-", "5", "4-x", "5-2"] {
         run(&["-r", wrong, &server.url("/ok")]).check_refused(2, "0-99");
     }
 }

@@ -1,4 +1,5 @@
-//! Netrc files: a user name and a password for each host, as ftp, curl and wget read them.
+//! Netrc files: a user name and a password for each host, as ftp, curl and wget read them. Keywords have any case; a `#` in the place
+//! of one begins a comment.
 
 use std::fmt;
 
@@ -52,12 +53,14 @@ impl Netrc {
     ///
     /// It has a word that is none of the format. The error does not repeat it: it may be a password.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let (mut entries, mut open) = (Vec::new(), false);
         let mut words = Words { lines: text.lines(), number: 0, rest: "" };
         while let Some(word) = words.next()? {
             let wrong = Invalid(words.number);
             let mut value = || words.next().and_then(|value| value.ok_or(wrong));
-            match &*word {
+            match &*word.to_ascii_lowercase() {
+                comment if comment.starts_with('#') => words.rest = "",
                 "machine" => {
                     let host = value()?;
                     let host = Host::parse(host.strip_suffix('.').unwrap_or(&host))
@@ -66,10 +69,10 @@ impl Netrc {
                     open = true;
                 }
                 "default" => open = false,
-                "login" | "password" | "account" => {
+                keyword @ ("login" | "password" | "account") => {
                     let value = value()?;
                     if let Some(entry) = entries.last_mut().filter(|_| open) {
-                        match &*word {
+                        match keyword {
                             "login" => entry.login = value.into(),
                             "password" => entry.password = value.into(),
                             _ => {}
@@ -107,7 +110,7 @@ impl Words<'_> {
     fn next(&mut self) -> Result<Option<String>, Invalid> {
         loop {
             self.rest = self.rest.trim_start();
-            // As with curl, a `#` begins a comment at the start of a line only: a password may begin with it.
+            // A password may begin with a `#`, unless it is the first word of its line.
             if self.rest.is_empty() {
                 let Some(line) = self.lines.next() else { return Ok(None) };
                 self.number += 1;
@@ -183,6 +186,10 @@ mod tests {
         check("machine ::1 login me password x", "[::1]", None, Some(("me", "x")));
         check("machine a login \"m e\" password \"a\\\"b\\\\c#\"", "a", None, Some(("m e", "a\"b\\c#")));
         check("machine a login me password #x", "a", None, Some(("me", "#x")));
+        check("machine a login me password x # one\nmachine b", "a", None, Some(("me", "x")));
+        check("machine a login me #x password y\nmachine b", "a", None, Some(("me", "")));
+        check("MACHINE a Login me PASSWORD X", "a", None, Some(("me", "X")));
+        check("\u{feff}machine a login me password x", "a", None, Some(("me", "x")));
         check("machine a password x account y login me", "a", None, Some(("me", "x")));
         check("machine a login me password x\ndefault login any password y", "b", None, None);
         check("machine a login me\ndefault password y", "a", None, Some(("me", "")));

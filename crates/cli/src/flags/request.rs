@@ -3,7 +3,7 @@
 //! The files that flags name (`-d @file`, `-H @file`) are read here, because their content is part of the settings.
 
 use std::fs;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -179,19 +179,22 @@ pub(super) fn user_of(flag: &str, value: &str) -> Result<(String, String), Error
     Ok((name, password))
 }
 
-/// The file of `-n` or `--netrc-file`.
+/// The file of `-n` or `--netrc-file`. The one in the home directory need not be there, as with curl.
 fn netrc(flags: &Flags) -> Result<Option<Arc<Netrc>>, Error> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".netrc"));
-    let path = match &flags.netrc_file {
-        Some(path) => path.clone(),
-        None if flags.netrc => {
-            std::env::var_os("NETRC").map(PathBuf::from).or_else(home).ok_or_else(|| {
-                Error::Usage("-n: neither $NETRC nor $HOME is set: --netrc-file FILE".to_owned())
-            })?
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let (path, is_named) = match (&flags.netrc_file, flags.netrc, set("NETRC"), set("HOME")) {
+        (Some(path), _, _, _) => (path.clone(), true),
+        (None, false, _, _) => return Ok(None),
+        (None, true, Some(path), _) => (path, true),
+        (None, true, None, Some(home)) => (home.join(".netrc"), false),
+        (None, true, None, None) => {
+            return Err(Error::Usage("-n: neither $NETRC nor $HOME is set: --netrc-file FILE".to_owned()));
         }
-        None => return Ok(None),
     };
-    let text = fs::read_to_string(&path).map_err(|error| Error::reading(&path, &error))?;
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => return Ok(None),
+        text => text.map_err(|error| Error::reading(&path, &error))?,
+    };
     match Netrc::parse(&text) {
         Ok(netrc) => Ok(Some(Arc::new(netrc))),
         Err(invalid) => Err(Error::Usage(format!("{}: {invalid}", path.display()))),

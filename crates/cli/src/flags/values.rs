@@ -232,10 +232,23 @@ pub(crate) fn range(text: &str) -> Result<String, &'static str> {
             .split_once('-')
             .is_some_and(|(from, to)| is_number(from) && is_number(to) && !(from.is_empty() && to.is_empty()))
     };
-    match text.split(',').all(is_range) {
-        true => Ok(text.to_owned()),
-        false => Err("a range is written as 0-99, 500- or -500, counted in bytes from 0"),
+    // As numbers of any length.
+    let key = |number: &str| {
+        let digits = number.trim_start_matches('0');
+        (digits.len(), digits.to_owned())
+    };
+    let is_backwards = |part: &str| {
+        part.trim()
+            .split_once('-')
+            .is_some_and(|(from, to)| !from.is_empty() && !to.is_empty() && key(from) > key(to))
+    };
+    if !text.split(',').all(is_range) {
+        return Err("a range is written as 0-99, 500- or -500, counted in bytes from 0");
     }
+    if text.split(',').any(is_backwards) {
+        return Err("a range ends before it begins: its last byte comes second, as in 0-99");
+    }
+    Ok(text.to_owned())
 }
 
 /// Where `-C` goes on: only where an earlier run has stopped.
@@ -388,6 +401,23 @@ mod tests {
         check("none", Some(Ranges(vec![])));
         for wrong in ["", "4xx", "99", "400-", "1000", "400,", "599-400"] {
             check::<Ranges>(wrong, None);
+        }
+    }
+
+    #[test]
+    fn ranges_of_bytes() {
+        for good in ["0-99", "5-5", "500-", "-500", "0-0, 7-7", "9-10", "007-8", "5-99999999999999999999999"]
+        {
+            assert_eq!(range(good).as_deref(), Ok(good));
+        }
+        for (bad, why) in [
+            ("5", "written as"),
+            ("-", "written as"),
+            ("a-b", "written as"),
+            ("5-2", "ends before"),
+            ("0-1,10-9", "ends before"),
+        ] {
+            assert!(range(bad).is_err_and(|what| what.contains(why)), "{bad}");
         }
     }
 
