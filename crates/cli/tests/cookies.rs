@@ -89,6 +89,21 @@ fn lines_that_are_no_cookies_are_told() {
     assert!(!ran.stderr.contains("canary"));
 }
 
+/// The run was refused, as if the file were of another format.
+#[test]
+fn a_file_of_cookies_that_are_all_refused_says_why() {
+    let (server, directory) = (Server::start(), Directory::new());
+    let lines = ".co.uk\tTRUE\t/\tFALSE\t0\ta\t1\n127.0.0.1\tFALSE\t/\tFALSE\t0\t__Host-a\tcanary\n";
+    let file = directory.write("jar", lines);
+    let ran = run(&["-b", &file, &server.url("/echo")]);
+    ran.check_code(0);
+    assert!(ran.stderr.contains("1 line is for all domains below a public suffix"), "{ran:?}");
+    assert!(ran.stderr.contains("1 line is against the promise of a name"), "{ran:?}");
+    assert!(!ran.stderr.contains("canary") && last(&server).is_empty());
+    let over = directory.write("over", "127.0.0.1\tFALSE\t/\tFALSE\t5\ta\t1\nno cookie\n");
+    run(&["-b", &over, &server.url("/echo")]).check_refused(0, "1 line is no cookies");
+}
+
 #[test]
 fn no_cookie_is_shown() {
     let (server, directory) = (Server::start(), Directory::new());

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use overlapped_proto::cookie::{Bounds, Jar};
+use overlapped_proto::cookie::{Bounds, Jar, Lines};
 use overlapped_proto::limits;
 use overlapped_proto::time::Nanos;
 use url::Url;
@@ -46,8 +46,8 @@ impl CookieJar {
         Self { jar: Arc::new(Mutex::new(Jar::new(Bounds::RUN))) }
     }
 
-    /// Adds the cookies of a file in the format of Netscape, which curl, wget and browsers' exports use. Returns the number of
-    /// lines that are no cookies.
+    /// Adds the cookies of a file in the format of Netscape, which curl, wget and browsers' exports use. Tells
+    /// what its lines are.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl CookieJar {
     /// # Blocking
     ///
     /// Reads the file.
-    pub fn read(&self, path: &Path) -> io::Result<usize> {
+    pub fn read(&self, path: &Path) -> io::Result<Lines> {
         let mut file = Vec::new();
         let most = limits::COOKIE_FILE_BYTES_MAX;
         std::fs::File::open(path)?.take(most + 1).read_to_end(&mut file)?;

@@ -95,6 +95,7 @@ pub use features::features;
 pub use fs::{Left, PartFile, UploadFile, WholeFile, check_open_files_limit, raise_open_files_limit};
 pub use futures_core::Stream;
 pub use overlapped_proto::bucket::{InvalidRate, Rate};
+pub use overlapped_proto::cookie::Lines as CookieLines;
 pub use overlapped_proto::input::{BadRow, Format, Keep, Options as ColumnOptions};
 pub use overlapped_proto::job::Shard;
 pub use overlapped_proto::limits;

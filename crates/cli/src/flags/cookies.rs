@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use overlapped_fetch::CookieJar;
+use overlapped_fetch::{CookieJar, CookieLines};
 
 use super::fetch::Flags;
 use crate::exit::Error;
@@ -14,8 +14,8 @@ pub(crate) struct Cookies {
     pub(crate) jar: CookieJar,
     /// Where it is written at the end.
     pub(crate) kept: Option<Kept>,
-    /// Files it was read from that have lines which are no cookies, and how many.
-    pub(crate) strange: Vec<(PathBuf, usize)>,
+    /// What the files have that it was read from.
+    pub(crate) read: Vec<(PathBuf, CookieLines)>,
 }
 
 /// The value of `-c`.
@@ -40,22 +40,21 @@ pub(super) fn jar(flags: &Flags) -> Result<Option<Cookies>, Error> {
         Some(path) if path == Path::new("-") => Some(Kept::Stdout),
         path => path.clone().map(Kept::File),
     };
-    let mut cookies = Cookies { jar: CookieJar::new(), kept, strange: Vec::new() };
+    let mut cookies = Cookies { jar: CookieJar::new(), kept, read: Vec::new() };
     for path in files.into_iter().filter(|file| !file.is_empty()).map(Path::new) {
         match cookies.jar.read(path) {
             // The file of `-c` is not there before the first run.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && flags.cookie_jar.as_deref() == Some(path) => {}
             Err(error) => return Err(Error::reading(path, &error)),
-            Ok(0) => {}
-            Ok(_) if cookies.jar.is_empty() => {
+            Ok(lines) if lines.strange > 0 && lines.cookies == 0 && cookies.jar.is_empty() => {
                 return Err(Error::Usage(format!(
                     "-b {}: there are no cookies in this file; it must be in the format of Netscape, which curl, wget \
                      and browsers' exports use",
                     path.display()
                 )));
             }
-            Ok(strange) => cookies.strange.push((path.to_owned(), strange)),
+            Ok(lines) => cookies.read.push((path.to_owned(), lines)),
         }
     }
     Ok(Some(cookies))

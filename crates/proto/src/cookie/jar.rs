@@ -76,6 +76,17 @@ pub(super) struct Cookie {
     used: u64,
 }
 
+/// Why a cookie of a file is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It is none.
+    Strange,
+    /// It is for all domains below a public suffix.
+    Suffix,
+    /// It breaks the promise of its name.
+    Misnamed,
+}
+
 impl Jar {
     /// An empty jar.
     #[must_use]
@@ -265,15 +276,19 @@ impl fmt::Debug for Jar {
 }
 
 impl Cookie {
-    /// A cookie that a file names. `None`: no server could have set it.
-    pub(super) fn new(set: SetCookie<'_>, host_only: bool) -> Option<Self> {
-        let text = std::str::from_utf8(set.domain?).ok()?;
-        let domain = canonical(text)?;
+    /// A cookie that a file names.
+    ///
+    /// # Errors
+    ///
+    /// No server could have set it.
+    pub(super) fn new(set: SetCookie<'_>, host_only: bool) -> Result<Self, Refused> {
+        let domain = set.domain.and_then(|domain| canonical(std::str::from_utf8(domain).ok()?));
+        let (domain, path) = domain.zip(set.path).ok_or(Refused::Strange)?;
         if !host_only && is_suffix(&domain) {
-            return None;
+            return Err(Refused::Suffix);
         }
-        let cookie = Self::of(set, domain, host_only, set.path?);
-        is_allowed(&cookie, true).then_some(cookie)
+        let cookie = Self::of(set, domain, host_only, path);
+        if is_allowed(&cookie, true) { Ok(cookie) } else { Err(Refused::Misnamed) }
     }
 
     fn of(set: SetCookie<'_>, domain: Box<str>, host_only: bool, path: &[u8]) -> Self {

@@ -6,6 +6,7 @@ mod jar;
 mod parse;
 mod date;
 
+pub use file::Lines;
 pub use jar::{Bounds, Jar, site};
 
 /// The value of a `Cookie` field with the cookies of a jar and those that the caller has set, `own`. Of a name that the jar has

@@ -15,7 +15,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use overlapped_fetch::durable::{Earlier, discard};
 use overlapped_fetch::sink::Format;
 use overlapped_fetch::{
-    Bulk, ErrorClass, Input, Stop, Summary, check_open_files_limit, raise_open_files_limit,
+    Bulk, CookieLines, ErrorClass, Input, Stop, Summary, check_open_files_limit, raise_open_files_limit,
 };
 use overlapped_proto::plural::plural;
 use overlapped_proto::sanitize::escape;
@@ -68,12 +68,11 @@ pub(super) fn run(flags: Flags, words: &[OsString]) -> Result<Ending, Error> {
         return Ok(ending);
     }
     fit_open_files(&mut plan)?;
-    for (path, strange) in plan.cookies.iter().flat_map(|cookies| &cookies.strange) {
-        terminal::say(format_args!(
-            "overlapped: -b {}: {} no cookies: passed over",
-            escape(&path.display().to_string()),
-            lines_are(*strange),
-        ));
+    for (path, lines) in plan.cookies.iter().flat_map(|cookies| &cookies.read) {
+        for what in passed_over(*lines) {
+            let path = path.display().to_string();
+            terminal::say(format_args!("overlapped: -b {}: {what}: passed over", escape(&path)));
+        }
     }
     let writes_only_files = plan.sinks.main == Main::Nothing
         && plan.sinks.outputs.iter().all(|output| output.format == Format::Files);
@@ -182,8 +181,18 @@ fn keep(cookies: &Cookies) -> Result<(), Error> {
     }
 }
 
-fn lines_are(count: usize) -> String {
-    format!("{} {}", counted(count as u64, "line"), plural(count as u64, "is", "are"))
+/// The lines of a file of cookies that are not in the jar, apart from cookies that are over.
+fn passed_over(lines: CookieLines) -> impl Iterator<Item = String> {
+    let CookieLines { cookies: _, strange, on_suffix, misnamed } = lines;
+    let reasons = [
+        (strange, "no cookies"),
+        (on_suffix, "for all domains below a public suffix, such as co.uk"),
+        (misnamed, "against the promise of a name that begins with __Host- or __Secure-"),
+    ];
+    let told = |(count, what)| {
+        format!("{} {} {what}", counted(count as u64, "line"), plural(count as u64, "is", "are"))
+    };
+    reasons.into_iter().filter(|(count, _)| *count > 0).map(told)
 }
 
 /// Outputs other than standard output are not complete when its reader has gone.
