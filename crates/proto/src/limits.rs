@@ -124,7 +124,7 @@ pub const HOSTS_TALLIED_MAX: usize = 10_000;
 /// Open files kept free for the list, the sinks and the journal.
 pub const FILES_RESERVED: u64 = 64;
 /// Open files of the run itself, which idle connections leave to it: the list, the outputs, the journal, the shards' event queues.
-pub const FILES_OWN: usize = 28;
+pub const FILES_OWN: u64 = 28;
 /// Open files that a run needs at the least, without its outputs and shards: signals (5), the list (2), the state (6), a body
 /// that is written and one that is read, a name lookup and a connection.
 pub const FILES_RUN: u64 = 17;

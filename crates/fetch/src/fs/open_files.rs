@@ -30,9 +30,22 @@ pub fn raise_open_files_limit(parallel_max: usize) -> usize {
             now = raised;
         }
     }
-    // If the limit is very low, half of it is for requests.
-    usize::try_from(now.saturating_sub(limits::FILES_RESERVED).max(now / 2)).unwrap_or(usize::MAX)
+    usize::try_from(requests_max(now, needed(used(), 1))).unwrap_or(usize::MAX)
 }
+
+/// The requests that a limit of `files` allows a run which itself needs `needed` of them. Where there are few, an eighth of the
+/// connections are idle ones, and no request is planned that would find only the [last](LastFiles) files. Where there are hardly any, some
+/// are planned nevertheless: what a run needs at the most is seldom all open.
+fn requests_max(files: u64, needed: u64) -> u64 {
+    let free = files.saturating_sub(needed);
+    let connections = free - limits::FILES_LAST.min(free / 2);
+    let idle = (connections / 8).max(IDLE_LEAST);
+    let planned = connections.saturating_sub(idle).max(files.saturating_sub(limits::FILES_RESERVED));
+    planned.max(files / 8).max(1)
+}
+
+/// Idle connections that are kept however few files there are.
+const IDLE_LEAST: u64 = 2;
 
 /// Checks that as many files may be open as a run with this number of outputs needs at the least. To be called before anything
 /// is opened for writing.
@@ -78,10 +91,15 @@ fn used() -> u64 {
 }
 
 /// How many idle connections may be kept beside `parallel_max` busy ones, so that files remain for the list, the sinks
-/// and the journal.
+/// and the journal, and for bodies.
 pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
-    let files = usize::try_from(limit()).unwrap_or(usize::MAX);
-    files.saturating_sub(parallel_max).saturating_sub(limits::FILES_OWN).clamp(2, limits::IDLE_MAX)
+    let least = usize::try_from(IDLE_LEAST).unwrap_or(usize::MAX);
+    usize::try_from(idle_max(limit(), parallel_max)).unwrap_or(usize::MAX).clamp(least, limits::IDLE_MAX)
+}
+
+fn idle_max(files: u64, parallel_max: usize) -> u64 {
+    let busy = u64::try_from(parallel_max).unwrap_or(u64::MAX);
+    files.saturating_sub(busy).saturating_sub(limits::FILES_OWN).saturating_sub(limits::FILES_LAST)
 }
 
 /// The rule for the last free file descriptors: connections leave some to bodies, and both leave some to the sinks and the
@@ -177,6 +195,26 @@ pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// With 64 files 32 requests were planned, and files ran out hundreds of times.
+    #[test]
+    fn what_is_planned_leaves_the_last_files() {
+        let check = |files, requests| {
+            assert_eq!(requests_max(files, 25), requests, "{files}");
+            let idle = idle_max(files, usize::try_from(requests).unwrap()).max(IDLE_LEAST);
+            // A run with an output, and the state beside it, has 21 files open.
+            let most = Ends::of(files, 21).connections;
+            assert!(21 + requests + idle <= most, "{files}: {requests} and {idle} of {most}");
+        };
+        check(30, 3);
+        check(40, 6);
+        check(64, 21);
+        check(100, 52);
+        check(128, 77);
+        check(256, 192);
+        check(1_024, 960);
+        assert_eq!((requests_max(24, 25), requests_max(4, 25)), (3, 1));
+    }
 
     #[test]
     fn the_last_files_are_for_the_sinks() {
