@@ -108,11 +108,14 @@ fn rows_send_no_other_files() {
         "missing",
         "file/x",
         "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a",
+        "missing@2x",
     ];
     let row = |name: &&str| format!(r#"{{"url":"{}","body_file":"{name}"}}"#, server.url("/echo"));
     let rows: Vec<_> = names.iter().map(row).collect();
     let fetched = fetch_list(allowing(config(), &directory), Format::Ndjson, rows.join("\n"), rows.len());
     assert_eq!(fetched.errors(), vec!["input.body"; rows.len()]);
+    let message = &fetched.records.last().unwrap().failure.as_ref().unwrap().message;
+    assert!(message.starts_with("body_file missing@2x: "), "{message}");
     // Nor any, unless the caller says from where.
     let row = row(&"file");
     let fetched = fetch_list(config(), Format::Ndjson, row, 1);

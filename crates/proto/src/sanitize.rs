@@ -47,7 +47,26 @@ pub fn quote(bytes: &[u8], bytes_max: usize) -> String {
     render(bytes, Secrets::ALL, bytes_max)
 }
 
-/// The same for the record of a row that cannot be fetched: the values of query parameters are kept, as they are in the
+/// The same for the name of a file. It may be a URL by mistake, but without a colon, an equals sign or a percent sign there is no
+/// secret in it, and an `@` is a character as any other.
+///
+/// ```
+/// use overlapped_proto::sanitize::quote_name;
+///
+/// assert_eq!(quote_name(b"icons/logo@2x.png", 100), "icons/logo@2x.png");
+/// assert_eq!(quote_name(b"http://me:secret@a/\n", 100), "http://a/\\u{a}");
+/// ```
+#[must_use]
+pub fn quote_name(bytes: &[u8], bytes_max: usize) -> String {
+    if bytes.iter().any(|byte| b":=%".contains(byte)) {
+        return quote(bytes, bytes_max);
+    }
+    let mut quoted = String::new();
+    push_part(bytes, bytes_max, &mut quoted);
+    quoted
+}
+
+/// The same as [`quote`] for the record of a row that cannot be fetched: the values of query parameters are kept, as they are in the
 /// URL of any other record. `whole`: these are not only the first bytes of the row.
 ///
 /// ```

@@ -28,8 +28,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             Some(BodyFile::Open(file)) => return Ok(Some(file.clone())),
             Some(BodyFile::Named(path)) => path,
         };
-        let told =
-            |what: &str| format!("body_file {}: {what}", sanitize::quote(path.as_bytes(), QUOTE_BYTES_MAX));
+        let told = |what: &str| {
+            format!("body_file {}: {what}", sanitize::quote_name(path.as_bytes(), QUOTE_BYTES_MAX))
+        };
         let Some(folder) = &plan.body_dir else {
             let what = "rows may not name files to send: --body-dir DIR allows those beneath a directory";
             return Err(Failure::new(ErrorKind::InputBody, told(what)));
