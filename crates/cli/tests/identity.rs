@@ -72,6 +72,16 @@ fn connections_go_elsewhere() {
         assert_eq!(server.seen().last().unwrap().header("host"), Some("a.invalid"), "{from}");
     }
     run(&["-s", "--connect-to", &format!("[::1]:81:[::1]:{port}"), "http://a.invalid/"]).check_code(1);
+    // An empty host or port to connect to is that of the URL.
+    let url = |host: &str, port: u16| format!("http://{host}:{port}/ok");
+    for (to, url) in [
+        (":::".to_owned(), url("127.0.0.1", port)),
+        ("::127.0.0.1:".to_owned(), url("a.invalid", port)),
+        (format!(":::{port}"), url("127.0.0.1", 9)),
+        (format!("127.0.0.1:9::{port}"), url("127.0.0.1", 9)),
+    ] {
+        run(&["-s", "--connect-to", &to, &url]).check_code(0);
+    }
     run(&["-s", "--interface", "127.0.0.7", &server.url("/ok")]).check_code(0);
     assert_eq!(server.seen().last().unwrap().peer.ip().to_string(), "127.0.0.7");
     for wrong in ["a:80:b", "a:x:b:80", "a:80:b:80:c", ""] {

@@ -79,7 +79,7 @@ pub(crate) struct Plan {
     pub(crate) unix_socket: Option<PathBuf>,
     /// From where they are made.
     pub(crate) local: Option<Local>,
-    elsewhere: Vec<Elsewhere>,
+    detours: Vec<Detour>,
     family: Option<Family>,
     pinned: Vec<Pin>,
     addresses: address::Policy,
@@ -146,26 +146,31 @@ const WHY_UNUSED: [(Use, &str); 4] = [
     (Use::Proxy, "was not used: the proxy connects to this host, and finds its address itself"),
 ];
 
-/// A host and port that are connected to instead of others.
+/// A host and port that are connected to instead of those of a URL.
 #[derive(Debug)]
 pub(crate) struct Elsewhere {
-    of_host: Option<Host<String>>,
-    of_port: Option<u16>,
     pub(crate) host: Host<String>,
     pub(crate) port: u16,
 }
 
-impl Elsewhere {
+/// A host and port that are connected to instead of others. What is not given fits any, or stays as it is.
+#[derive(Debug)]
+struct Detour {
+    of_host: Option<Host<String>>,
+    of_port: Option<u16>,
+    host: Option<Host<String>>,
+    port: Option<u16>,
+}
+
+impl Detour {
     fn of((from, to): &(HostPort, HostPort)) -> Result<Self, Error> {
-        let host = |host: &str| {
-            let bare = host.strip_suffix('.').unwrap_or(host);
-            Host::parse(bare).map_err(|_| Error::config(format!("connect_to: {host:?} is no host")))
+        let host = |host: &str| match host.strip_suffix('.').unwrap_or(host) {
+            "" => Ok(None),
+            bare => Host::parse(bare)
+                .map(Some)
+                .map_err(|_| Error::config(format!("connect_to: {host:?} is no host"))),
         };
-        let port = to.1.or(from.1).ok_or_else(|| Error::config("connect_to: there is no port to connect to"));
-        let of_host = if from.0.is_empty() { None } else { Some(host(&from.0)?) };
-        let to_host = if to.0.is_empty() { of_host.clone() } else { Some(host(&to.0)?) };
-        let to_host = to_host.ok_or_else(|| Error::config("connect_to: there is no host to connect to"))?;
-        Ok(Self { of_host, of_port: from.1, host: to_host, port: port? })
+        Ok(Self { of_host: host(&from.0)?, of_port: from.1, host: host(&to.0)?, port: to.1 })
     }
 
     fn is_for(&self, url: &Url) -> bool {
@@ -173,6 +178,15 @@ impl Elsewhere {
         let is_host = |ours: &Host<String>| Some(ours.to_string().as_str()) == host;
         self.of_port.is_none_or(|port| url.port_or_known_default() == Some(port))
             && self.of_host.as_ref().is_none_or(is_host)
+    }
+
+    /// Where it leads instead of a URL that it is for; `None`: nowhere else.
+    fn from(&self, url: &Url) -> Option<Elsewhere> {
+        if self.host.is_none() && self.port.is_none() {
+            return None;
+        }
+        let host = self.host.clone().or_else(|| url.host().map(|host| host.to_owned()))?;
+        Some(Elsewhere { host, port: self.port.or_else(|| url.port_or_known_default())? })
     }
 }
 
@@ -237,7 +251,7 @@ impl Plan {
             proxies: proxies(&network.proxies, &config.hosts)?,
             unix_socket,
             local: network.interface.as_deref().map(local).transpose()?,
-            elsewhere: network.connect_to.iter().map(Elsewhere::of).collect::<Result<_, _>>()?,
+            detours: network.connect_to.iter().map(Detour::of).collect::<Result<_, _>>()?,
             family: network.family,
             pinned: pins(network.resolve)?,
             addresses: policy(network.public_only, &network.allow_addresses)?,
@@ -260,8 +274,9 @@ impl Plan {
     }
 
     /// What is connected to instead of the host and port of a URL, by this machine or by a proxy.
-    pub(crate) fn elsewhere(&self, url: &Url) -> Option<&Elsewhere> {
-        let found = self.elsewhere.iter().find(|elsewhere| elsewhere.is_for(url));
+    pub(crate) fn elsewhere(&self, url: &Url) -> Option<Elsewhere> {
+        let found =
+            self.detours.iter().filter(|detour| detour.is_for(url)).find_map(|detour| detour.from(url));
         if found.is_some() {
             self.pass_by(url, Use::Elsewhere);
         }

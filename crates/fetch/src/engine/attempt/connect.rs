@@ -138,6 +138,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         self.outcome.connecting = self.step(ErrorKind::DnsTimeout);
         let deadline = Deadline::after(requester.now(), limits.dns, ErrorKind::DnsTimeout);
         let elsewhere = requester.plan.elsewhere(&self.job.url);
+        let elsewhere = elsewhere.as_ref();
         let addresses = requester.addresses(self.job, elsewhere, &mut self.outcome.watch);
         let addresses = self.alarm.within(deadline, addresses).await??;
 
@@ -185,6 +186,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         let requester = self.requester;
         // As with curl, the proxy connects to what stands in the place of the host and port.
         let elsewhere = requester.plan.elsewhere(&self.job.url);
+        let elsewhere = elsewhere.as_ref();
         let host = elsewhere.map_or(self.job.url.host(), |other| Some(borrowed(&other.host)));
         requester.plan.judge_unseen(host, self.job)?;
         // A proxy that knows only addresses is given one that was judged.
