@@ -4,9 +4,11 @@
 
 mod support;
 
-use overlapped_fetch::{Client, Config, Http, Network, Proxies, Request, blocking};
+use std::time::Duration;
+
+use overlapped_fetch::{Client, Config, Http, Network, Proxies, Request, Timeouts, blocking};
 use overlapped_testkit::{
-    Http2, Http2Rules, Http2Server, ProxyRules, ProxyServer, Reply, Script, Server, refused,
+    Http2, Http2Rules, Http2Server, ProxyRules, ProxyServer, RawServer, Reply, Script, Server, refused,
 };
 use support::{body, config, error, fetch, fetch_one, one_by_one, retrying};
 
@@ -339,5 +341,31 @@ fn bytes_that_a_proxy_adds_to_its_answer_are_its_own() {
     check("http", b"HTTP/1.1 200 OK\r\n\r\nEXTRABYTES", "https://a.invalid/");
     for url in ["https://a.invalid/", "http://a.invalid/"] {
         check("socks5h", b"\x05\0\0\x01\x7f\0\0\x01\0\0EXTRABYTES", url);
+    }
+}
+
+#[test]
+fn a_forwarding_proxy_that_fails_is_named_without_its_credentials() {
+    let timeouts = Timeouts { first_byte: Some(Duration::from_millis(300)), ..Timeouts::default() };
+    for (script, expected) in [
+        (Script::new().expect_request().close(), "http.no_response"),
+        (Script::new().expect_request().send("SSH-2.0-x\r\n").close(), "http.parse"),
+        (Script::new().expect_request().silence(), "timeout.first_byte"),
+        (
+            Script::new().expect_request().send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").close(),
+            "body.truncated",
+        ),
+    ] {
+        let proxy = RawServer::start(script);
+        let address = proxy.addr();
+        let config = through(
+            &format!("http://me:canary@{address}"),
+            Config { timeouts: timeouts.clone(), ..config() },
+        );
+        let record = fetch_one(config, "http://a.invalid/");
+        let message = record.failure.as_ref().map_or("", |failure| &failure.message);
+        assert_eq!(error(&record), expected, "{message}");
+        assert!(message.starts_with(&format!("through the proxy http://{address}")), "{message}");
+        assert!(!message.contains("canary"), "{message}");
     }
 }

@@ -48,6 +48,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             None => Way { link: self.dial_origin(key).await?, forwarding: None },
             Some(proxy) => self.through(proxy, key).await?,
         };
+        self.is_forwarded = way.forwarding.is_some();
         let remote = self.outcome.wire.remote;
         let requester = self.requester;
         let trust = self.terms.tls.map_or(&requester.plan.trust, |(trust, _)| trust);

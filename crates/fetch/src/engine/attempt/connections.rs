@@ -38,6 +38,7 @@ pub(super) fn put_back<L: Locality>(
 impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
     pub(super) fn reuse(&mut self, connection: Lease<Box<Connection>>) -> Lease<Box<Connection>> {
         self.requester.count_reuse();
+        self.is_forwarded = connection.is_forwarded();
         let remote = connection.remote();
         self.trace.reused(remote);
         self.outcome.wire = Wire { remote, reused: Some(true), http_version: None };

@@ -115,13 +115,14 @@ async fn make<L: Locality>(
         is_alone: false,
         part: None,
         proxy: None,
+        is_forwarded: false,
         has_cookies: false,
         accepted,
         outcome,
         purpose,
         trace,
     };
-    let failure = attempt.run().await.err();
+    let failure = attempt.run().await.err().map(|failure| attempt.of_whom(failure));
     if let Some(failure) = failure.as_ref().filter(|failure| failure.kind != ErrorKind::Resource)
         && attempt.outcome.watch.timing().receive.is_none()
     {
@@ -145,6 +146,8 @@ struct Attempt<'a, L: Locality, A> {
     part: Option<AskedPart>,
     /// Through which the server is reached.
     proxy: Option<&'a Proxy>,
+    /// The connection is to a proxy, which forwards the request.
+    is_forwarded: bool,
     /// The request has cookies that belong to the run or to the caller.
     has_cookies: bool,
     accepted: &'a A,
@@ -354,6 +357,29 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             } else {
                 return Err(failure);
             }
+        }
+    }
+
+    /// Names the proxy that has forwarded the request, if the failure may be its own.
+    fn of_whom(&self, failure: Failure) -> Failure {
+        use ErrorKind as E;
+        let Some(proxy) = self.proxy.filter(|_| self.is_forwarded) else { return failure };
+        let may_be_its_own = matches!(
+            failure.kind,
+            E::HttpNoResponse
+                | E::HttpReset
+                | E::HttpTruncated
+                | E::HttpParse
+                | E::HttpLimit
+                | E::TimeoutFirstByte
+                | E::TimeoutSlow
+                | E::BodyTruncated
+                | E::BodyReset
+                | E::BodyFraming
+        );
+        match may_be_its_own {
+            true => Failure::new(failure.kind, format!("through the proxy {proxy}: {}", failure.message)),
+            false => failure,
         }
     }
 
