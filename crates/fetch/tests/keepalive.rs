@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use overlapped_fetch::record::Record;
 use overlapped_fetch::{Bulk, Config, Input, Row, sink};
 use overlapped_proto::input::Format;
 use overlapped_testkit::{RawServer, Request, Script, Server};
@@ -124,6 +125,9 @@ fn an_origin_that_answered_unasked_has_no_connection_used_again() {
     assert_eq!(fetched.errors(), [""; 6]);
     assert!(fetched.records.iter().all(|record| text(record) != "evil"));
     assert_eq!(connections(&server), [0, 0, 0, 1, 2, 3]);
+    let is_told = |record: &Record| record.notes.iter().any(|note| note.name() == "unasked-bytes");
+    let told: Vec<_> = fetched.records.iter().map(is_told).collect();
+    assert_eq!(told, [false, false, true, true, true, true]);
 }
 
 /// Bytes that come while a connection is idle, with its end or without.

@@ -53,6 +53,8 @@ notes! {
     MultipartRanges = "multipart-ranges";
     /// The URL, or one that a redirect led to, was asked for over https instead of http, as its host wants (HSTS).
     Hsts = "hsts";
+    /// The origin has sent bytes that no request had asked for; since then each request to it gets a connection of its own.
+    UnaskedBytes = "unasked-bytes";
 }
 
 /// A set of notes.

@@ -274,7 +274,8 @@ impl<L: Locality> Requester<L> {
         })
     }
 
-    fn may_reuse(&self, key: &ConnKey) -> bool {
+    /// False if each request to the origin gets a connection of its own, since it has sent bytes unasked.
+    pub(crate) fn may_reuse(&self, key: &ConnKey) -> bool {
         !self.was_unasked.load(Ordering::Relaxed) || self.habit(key).allows_reuse()
     }
 

@@ -4,6 +4,7 @@
 use overlapped_proto::error::ErrorKind;
 use overlapped_proto::keepalive::{Care, Habit, Lease};
 use overlapped_proto::limits;
+use overlapped_proto::notes::Note;
 use overlapped_proto::origin::{ConnKey, Scheme};
 use overlapped_proto::outcome::Failure;
 use overlapped_proto::protocol::{Protocol, Sign};
@@ -19,23 +20,35 @@ use crate::net::alarm::Deadline;
 use crate::net::exchange::{After, Exchange};
 use crate::net::stream::Look;
 
-/// Keeps a connection for another request, if its last response allows that. True if it does.
+/// Keeps a connection for another request, if its last response allows that. Tells whether it was kept, or why not.
 pub(super) fn put_back<L: Locality>(
     requester: &Requester<L>,
     key: ConnKey,
     mut connection: Lease<Box<Connection>>,
-) -> bool {
+) -> After {
     match connection.after() {
-        After::Reuse => requester.check_in(key, connection),
+        After::Reuse => match requester.check_in(key, connection) {
+            true => After::Reuse,
+            false => After::Close,
+        },
         After::Unasked => {
             requester.learn(&key, Habit::Unasked);
-            false
+            After::Unasked
         }
-        After::Close => false,
+        After::Close => After::Close,
     }
 }
 
 impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
+    /// Keeps the connection as [`put_back`], and tells in the outcome what came of it.
+    pub(super) fn leave(&mut self, key: ConnKey, connection: Lease<Box<Connection>>) {
+        match put_back(self.requester, key, connection) {
+            After::Reuse => self.outcome.is_warm = true,
+            After::Unasked => self.outcome.notes.add(Note::UnaskedBytes),
+            After::Close => {}
+        }
+    }
+
     pub(super) fn reuse(&mut self, connection: Lease<Box<Connection>>) -> Lease<Box<Connection>> {
         self.requester.count_reuse();
         self.is_forwarded = connection.is_forwarded();

@@ -196,6 +196,9 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         if self.requester.has_left_http2(&key) {
             self.outcome.notes.add(Note::Http2Left);
         }
+        if !self.requester.may_reuse(&key) {
+            self.outcome.notes.add(Note::UnaskedBytes);
+        }
         // Who sends a request as it is judges the response too.
         let is_refusal = head.status == 407 && connection.is_forwarded() && self.terms.prepared.is_none();
         let decision = match self.proxy.filter(|_| is_refusal) {
@@ -245,7 +248,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             self.outcome.hold = rest(share, headers, raw_bytes, drained, &views.store, &views.disk).await?;
         }
         if kept? {
-            self.outcome.is_warm = put_back(self.requester, key, connection);
+            self.leave(key, connection);
         }
         Ok(())
     }

@@ -16,7 +16,6 @@ use overlapped_proto::record::Headers;
 use overlapped_proto::redirect::{self, Decision, Follow};
 use overlapped_proto::retry;
 
-use super::connections::put_back;
 use super::{AskedPart, Attempt, PARTIAL, Purpose};
 use crate::body::decode::Decoder;
 use crate::body::drain::{Overflow, Rules, drain};
@@ -220,7 +219,7 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
             Some(body) => {
                 let body = Bytes::copy_from_slice(&body);
                 self.outcome.watch.receive(self.requester.now());
-                self.outcome.is_warm = put_back(self.requester, key, connection);
+                self.leave(key, connection);
                 Incoming::Whole(body)
             }
             None => {
