@@ -63,9 +63,10 @@ impl Alarm {
         Self { clock, timer: None, total: Deadline::NEVER }
     }
 
-    /// Begins an attempt.
-    pub(crate) fn begin(&mut self, now: Nanos, total: Option<Nanos>) {
-        self.total = Deadline::after(now, total, ErrorKind::TimeoutTotal);
+    /// Begins an attempt for which `spent` of a limit is used up.
+    pub(crate) fn begin(&mut self, now: Nanos, total: Option<Nanos>, spent: Nanos) {
+        let left = total.map(|total| total - spent);
+        self.total = Deadline { limit: total, ..Deadline::after(now, left, ErrorKind::TimeoutTotal) };
     }
 
     /// Leaves the runtime in which it was used: the next deadline gets a timer of the current one.
@@ -178,6 +179,15 @@ mod tests {
             let (_, flag) = FLAGS.iter().find(|(of, _)| of == kind).unwrap();
             assert!(failure.message.ends_with(&format!(": 1.5s ({flag})")), "{failure}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_limit_is_told_and_not_what_redirects_have_left_of_it() {
+        let mut alarm = Alarm::new(Clock::start());
+        alarm.begin(Nanos::ZERO, Some(Nanos::from_secs(2)), Nanos::from_millis(1_999));
+        let never = std::future::pending::<()>();
+        let failure = alarm.within(Deadline::NEVER, never).await.unwrap_err();
+        assert!(failure.message.ends_with(": 2s (-m)"), "{failure}");
     }
 
     /// Whatever task polled before, and whatever the timer was set to.

@@ -103,7 +103,7 @@ async fn make<L: Locality>(
     let own_limit = job.ask.as_deref().and_then(|ask| ask.timeout);
     // As with curl, the limit covers a row with its redirects: an attempt gets what the redirects before it have left.
     let limit = own_limit.or(terms.timeouts.total);
-    alarm.begin(now, limit.map(|limit| limit - job.spent()));
+    alarm.begin(now, limit, job.spent());
     let outcome = Box::new(Outcome::new(Stopwatch::start(job.ready, now)));
     let trace = Trace::attempt(job);
     let mut attempt = Attempt {
