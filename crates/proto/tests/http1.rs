@@ -330,13 +330,20 @@ fn where_a_body_ends() {
     {
         check(&format!("Transfer-Encoding: {wrong}\r\n"), "0\r\n\r\n", "", 0, "http.parse");
     }
+    // Empty members are passed over (RFC 9110, section 5.6.1). Not every reader does that, so the connection ends.
+    for listed in ["chunked,", ", chunked", "chunked , ,"] {
+        check(&format!("Transfer-Encoding: {listed}\r\n"), "2\r\nok\r\n0\r\n\r\n", "ok", 0, "");
+        let head = format!("{OK}Transfer-Encoding: {listed}\r\n\r\n");
+        assert!(!got(&head).reusable, "{listed}");
+    }
     for unasked in [
         "gzip, chunked",
         "gzip\r\nTransfer-Encoding: chunked",
         "gzip",
         "chunked, gzip",
         "chunked, identity",
-        "chunked,",
+        "chunked\r\nTransfer-Encoding:",
+        ",gzip,chunked",
         "xchunked",
         "chunked;q=1",
     ] {

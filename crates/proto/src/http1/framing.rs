@@ -23,7 +23,7 @@ pub(super) struct Signs {
     coding: Option<Coding>,
     close: bool,
     keep_alive: bool,
-    /// True if another reader might not see the length.
+    /// True if another reader might not see the length, or not the coding.
     pub(super) doubtful_length: bool,
 }
 
@@ -66,8 +66,15 @@ impl Signs {
                 }
             }
             b"transfer-encoding" => {
-                for token in tokens(value) {
-                    self.coding = Some(Coding::with(self.coding, token));
+                let is_named = |token: &&[u8]| !token.is_empty();
+                if tokens(value).any(|token| is_named(&token)) {
+                    // Empty members are passed over (RFC 9110, section 5.6.1), which not every reader does.
+                    self.doubtful_length |= !tokens(value).all(|token| is_named(&token));
+                    for token in tokens(value).filter(is_named) {
+                        self.coding = Some(Coding::with(self.coding, token));
+                    }
+                } else {
+                    self.coding = Some(Coding::with(self.coding, b""));
                 }
             }
             _ => {}
