@@ -42,7 +42,7 @@ pub(crate) async fn connect(
         let mut rest = &*begun;
         let not_http = |failure: Failure| failed(proxy, &format!("does not speak HTTP: {}", failure.message));
         if let Some((head, _)) = reader.read(&mut rest).map_err(not_http)? {
-            return judge(proxy, head.status);
+            return judge(proxy, head.status, &head.headers);
         }
         let used = begun.len() - rest.len();
         begun.drain(..used);

@@ -202,7 +202,8 @@ impl<L: Locality, A: Fn()> Attempt<'_, L, A> {
         // Who sends a request as it is judges the response too.
         let is_refusal = head.status == 407 && connection.is_forwarded() && self.terms.prepared.is_none();
         let decision = match self.proxy.filter(|_| is_refusal) {
-            Some(proxy) => proxy::judge(proxy, head.status).map_or_else(Decision::Fail, |()| Decision::Stay),
+            Some(proxy) => proxy::judge(proxy, head.status, &self.outcome.headers)
+                .map_or_else(Decision::Fail, |()| Decision::Stay),
             None => self.judge(head.status),
         };
         self.keep_cookies(matches!(decision, Decision::Follow(_)));
