@@ -220,7 +220,7 @@ kinds! {
     DecodeWindow = "decode.window", Body, permanent, 61, Origin, reached, plain;
     /// The status counts as a failure.
     Status = "status", Head, permanent, 22, Origin, reached, plain;
-    /// The row was not tried: for the time of `--host-down-after` its origin gave no answer, or its host only 429, 502, 503, 504, 522 and 524.
+    /// The row was not tried, or not once more: for the time of `--host-down-after` its origin gave no answer, or its host only 429, 502, 503, 504, 522 and 524.
     HostDown = "host.down", Connect, permanent, 7, Us, untold, plain;
     /// The result could not be written.
     SinkIo = "sink.io", Sink, permanent, 23, Us, untold, plain;

@@ -49,9 +49,10 @@ impl Scheduler {
             self.rows.unlink(&mut self.doomed, row);
             let target = self.rows.get(row).target();
             let host = self.hosts.find(target.host);
-            let refused = || refused(&self.pace);
+            let again = if self.rows.get(row).attempts == 0 { "" } else { " again" };
+            let refused = || refused(&self.pace, again);
             let Some(failure) =
-                host.map_or_else(|| Some(refused()), |at| self.failure_of(at, target.endpoint))
+                host.map_or_else(|| Some(refused()), |at| self.failure_of(at, target.endpoint, again))
             else {
                 let at = self.host_of_row(row, now);
                 self.enqueue(at, row, End::Back);
@@ -63,11 +64,11 @@ impl Scheduler {
         None
     }
 
-    /// The reason for which rows of an origin fail without an attempt, if they do.
-    fn failure_of(&self, at: u32, endpoint: Endpoint) -> Option<Failure> {
+    /// The reason for which rows of an origin fail without an attempt, or another one (`again`), if they do.
+    fn failure_of(&self, at: u32, endpoint: Endpoint, again: &str) -> Option<Failure> {
         let host = self.hosts.get(at);
         match host.sites.get(endpoint).map(|site| site.reach) {
-            Some(Reach::GivenUp { last }) => Some(given_up(last, &self.pace)),
+            Some(Reach::GivenUp { last }) => Some(given_up(last, &self.pace, again)),
             Some(
                 Reach::Untried
                 | Reach::Up
@@ -75,7 +76,7 @@ impl Scheduler {
                 | Reach::Parked { .. }
                 | Reach::Returning { .. },
             )
-            | None => host.refusals.is_down().then(|| refused(&self.pace)),
+            | None => host.refusals.is_down().then(|| refused(&self.pace, again)),
         }
     }
 
@@ -210,8 +211,8 @@ impl Scheduler {
     }
 }
 
-fn refused(pace: &Pace) -> Failure {
-    let what = "not tried: the host has answered nothing but 429 or 5xx";
+fn refused(pace: &Pace, again: &str) -> Failure {
+    let what = format!("not tried{again}: the host has answered nothing but 429 or 5xx");
     let message = match pace.host_down_after {
         Some(span) => format!("{what} for {} s (--host-down-after)", span.as_secs_f64()),
         None => format!("{what} while it was paused for two days"),
@@ -219,17 +220,17 @@ fn refused(pace: &Pace) -> Failure {
     Failure::new(ErrorKind::HostDown, message)
 }
 
-fn given_up(last: ErrorKind, pace: &Pace) -> Failure {
+fn given_up(last: ErrorKind, pace: &Pace, again: &str) -> Failure {
     if last == ErrorKind::DnsNotFound {
         let message = format!(
-            "not tried: the name was not found {} in a row",
+            "not tried{again}: the name was not found {} in a row",
             counted(pace.host_errors_max.into(), "time")
         );
         return Failure::new(last, message);
     }
     let span = pace.host_down_after.unwrap_or_default().as_secs_f64();
     let message =
-        format!("not tried: no answer for {span} s (--host-down-after); the last failure was {last}");
+        format!("not tried{again}: no answer for {span} s (--host-down-after); the last failure was {last}");
     Failure::new(ErrorKind::HostDown, message)
 }
 
