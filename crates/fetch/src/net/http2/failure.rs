@@ -130,7 +130,26 @@ fn is_end(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
 }
 
-/// The name of an error code as in the standard, such as `REFUSED_STREAM`.
+/// The name of an error code as in the standard, such as `REFUSED_STREAM`, or the number of another one.
 fn name(reason: Reason) -> String {
+    let code = u32::from(reason);
+    if code > u32::from(Reason::HTTP_1_1_REQUIRED) {
+        return format!("error code {code}");
+    }
     format!("{reason:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_codes_have_names_or_numbers() {
+        let check = |code: u32, expected: &str| assert_eq!(name(Reason::from(code)), expected);
+        check(0, "NO_ERROR");
+        check(7, "REFUSED_STREAM");
+        check(13, "HTTP_1_1_REQUIRED");
+        check(14, "error code 14");
+        check(u32::MAX, "error code 4294967295");
+    }
 }
