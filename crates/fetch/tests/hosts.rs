@@ -134,8 +134,12 @@ fn a_dead_host_costs_a_few_connects_and_no_more() {
     let (down, refused) = (by_error.get("host.down"), by_error.get("connect.refused"));
     assert_eq!(down.unwrap_or(&0) + refused.unwrap_or(&0), 900, "{by_error:?}");
     assert!(*down.unwrap() >= 880, "{by_error:?}");
-    let unasked = fetched.records.iter().filter(|record| support::error(record) == "host.down");
-    assert!(unasked.into_iter().all(|record| record.status.is_none()));
+    for record in fetched.records.iter().filter(|record| support::error(record) == "host.down") {
+        assert_eq!(record.status, None);
+        let told = &record.failure.as_ref().unwrap().message;
+        let expected = if record.attempts > 0 { "not tried again: " } else { "not tried: " };
+        assert!(told.starts_with(expected), "after {} attempts: {told}", record.attempts);
+    }
 }
 
 #[test]
