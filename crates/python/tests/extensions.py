@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "suites"))
-import alias  # noqa: E402, F401  # `requests` is `overlapped.requests` from here on.
+import overlapped.requests
+
+overlapped.requests.install()
+
 import requests  # noqa: E402
 import requests_mock  # noqa: E402
 import responses  # noqa: E402

@@ -6,7 +6,7 @@
     response.raise_for_status()
     print(response.text)
 
-Code that was written for requests changes its import. Beyond it: a default timeout (`Session.timeout`), sessions that threads
+Code that was written for requests changes its import; libraries that import requests get this after `install()`. Beyond it: a default timeout (`Session.timeout`), sessions that threads
 may share, `verify=False` that the environment does not override, and an `Authorization` header that netrc does not.
 """
 
@@ -28,6 +28,7 @@ from . import (
     utils,
 )
 from .__version__ import __build__, __version__
+from ._install import install
 from .api import delete, get, head, options, patch, post, put, request
 from .exceptions import (
     ConnectionError,
@@ -73,6 +74,7 @@ __all__ = [
     "get",
     "head",
     "hooks",
+    "install",
     "models",
     "options",
     "packages",
