@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import trustme
 from overlapped import requests
+from overlapped.requests import _places
+from programs import run_python
 from serving import OK, Reader, served
 
 Url = Callable[[str], str]
@@ -326,3 +328,81 @@ def test_a_socks_proxy_is_asked_for_a_connection(scheme: str) -> None:
         assert requests.get("http://localhost:81/", proxies={"http": proxy}, timeout=60).text == "ok"
     # The name, or one of its addresses.
     assert (b"localhost" in asked[0]) == (scheme == "socks5h") and asked[0].endswith(b"\x00\x51")
+
+
+def test_hooks_that_ask_the_same_host_waited_for_the_places_of_their_own_requests(url: Url) -> None:
+    session, together = requests.Session(max_per_host=3), threading.Barrier(3, timeout=60)
+
+    def hook(response: requests.Response, **_: object) -> None:
+        together.wait()
+        response.headers["token"] = session.get(url("/bytes/300000"), hooks={"response": []}).content[:1].hex()
+
+    def ask(_: int) -> bool:
+        response = session.get(url("/bytes/3000000"), hooks={"response": hook})
+        return len(response.content) == 3_000_000 and len(response.headers["token"]) == 2
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(ask, range(3))) == [True] * 3
+    # All places are free again, and no more than these.
+    streams = [session.get(url("/bytes/3000000"), stream=True) for _ in range(3)]
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(session.get, url("/ok"))
+        assert not waiting.done()
+        streams.pop().close()
+        assert waiting.result(60).ok
+
+
+def test_the_iterator_of_a_body_that_asks_the_same_host_waited_for_the_place_of_its_request(url: Url) -> None:
+    session = requests.Session(max_per_host=1)
+
+    def body() -> Iterator[bytes]:
+        yield session.get(url("/ok")).content
+
+    assert session.post(url("/echo"), data=body()).json()["body"] == "ok\n"
+
+
+def test_a_thread_waited_for_its_own_unread_response(url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = f"""
+        import threading
+        from overlapped import requests
+
+        assert threading.active_count() == 1
+        with requests.Session(max_per_host=2) as session:
+            held = [session.get({url("/bytes/3000000")!r}, stream=True) for _ in range(2)]
+            try:
+                session.get({url("/ok")!r})
+            except RuntimeError as error:
+                assert "all places of 127.0.0.1 (max_per_host=2)" in str(error)
+            else:
+                raise AssertionError
+            held[0].content
+            assert session.get({url("/ok")!r}).ok
+        """
+    done = run_python(program, seconds=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    # Another thread might read it; it is waited for, but not for ever.
+    monkeypatch.setattr(_places, "HANDED_OVER_SECONDS", 0.1)
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as threads, requests.Session(max_per_host=1) as session:
+        threads.submit(over.wait, 60)
+        with session.get(url("/bytes/3000000"), stream=True):
+            with pytest.raises(RuntimeError, match="max_per_host=1"):
+                session.get(url("/ok"))
+        assert session.get(url("/ok")).ok
+        over.set()
+
+
+def test_a_response_that_another_thread_reads_is_waited_for(url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_places, "HANDED_OVER_SECONDS", 0.1)
+    with ThreadPoolExecutor(1) as threads, requests.Session(max_per_host=1) as session:
+        response = session.get(url("/drip?bytes=20&every_ms=50"), stream=True)
+        begun = threading.Event()
+
+        def read() -> int:
+            blocks = response.iter_content(1)
+            next(blocks)
+            begun.set()
+            return 1 + sum(map(len, blocks))
+
+        count = threads.submit(read)
+        assert begun.wait(60) and session.get(url("/ok")).ok and count.result(60) == 20

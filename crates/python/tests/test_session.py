@@ -240,6 +240,41 @@ async def test_the_limits_of_a_session_hold() -> None:
         overlapped.AsyncSession(limit=0)
 
 
+@pytest.mark.parametrize("limits", [{"limit": 1}, {"max_per_host": 1}])
+async def test_a_task_waited_for_its_own_stream(url: Url, limits: dict[str, int]) -> None:
+    async with overlapped.AsyncSession(**limits) as session:
+        async with session.stream("GET", url("/bytes/3000000")) as response:
+            for again in (session.get(url("/ok")), session.post(url("/echo"))):
+                with pytest.raises(RuntimeError, match="leave one before the next request"):
+                    await again
+            # Another task may have to wait for it.
+            other = asyncio.ensure_future(session.get(url("/ok")))
+            await asyncio.sleep(0)
+            assert len(await response.read()) == 3_000_000
+        assert (await other).ok and (await session.get(url("/ok"))).ok
+        async with session.stream("GET", url("/ok")):
+            pass
+
+
+@pytest.mark.parametrize("limits", [{"limit": 1}, {"max_per_host": 1}])
+async def test_a_hook_that_asks_the_session_waited_for_the_place_of_its_own_request(url: Url, limits: dict[str, int]) -> None:
+    loop = asyncio.get_running_loop()
+    async with overlapped.AsyncSession(**limits) as session:
+
+        def hook(response: requests.Response, **_: object) -> None:
+            async def token() -> None:
+                response.headers["token"] = (await session.get(url("/ok"))).text + (await session.post(url("/echo"))).reason
+
+            asyncio.run_coroutine_threadsafe(token(), loop).result(60)
+
+        response = await session.get(url("/ok"), hooks={"response": hook})
+        assert response.headers["token"] == "ok\nOK"
+        # The place is there, and there is one.
+        async with session.stream("GET", url("/ok")):
+            with pytest.raises(RuntimeError, match="=1"):
+                await session.get(url("/ok"))
+
+
 def test_loops_one_after_the_other_use_a_session(url: Url) -> None:
     session = overlapped.AsyncSession(limit=1)
 

@@ -153,6 +153,18 @@ def test_a_session_may_be_used_by_one_run_after_the_other(backend: str, url: Url
         gc.collect()
 
 
+@BACKENDS
+def test_a_task_waited_for_its_own_stream(backend: str, url: Url) -> None:
+    async def main() -> None:
+        async with overlapped.AsyncSession(max_per_host=1) as session:
+            async with session.stream("GET", url("/bytes/3000000")):
+                with pytest.raises(RuntimeError, match="max_per_host=1"):
+                    await session.get(url("/ok"))
+            assert (await session.get(url("/ok"))).ok
+
+    anyio.run(main, backend=backend)
+
+
 def test_what_only_asyncio_has_says_so(url: Url) -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match="asyncio"):

@@ -26,6 +26,12 @@ def running_loop() -> Any:
     return _trio.running_loop()
 
 
+def running_task() -> Any:
+    """The running task, of asyncio or of trio."""
+    loop = running_loop()
+    return asyncio.current_task(loop) if is_of_asyncio(loop) else loop.task()
+
+
 def bridge_to_running() -> tuple[Any, Bridge]:
     """The running loop, and the bridge to it."""
     loop = running_loop()

@@ -17,7 +17,7 @@ from ._arguments import count, count_or_none, wrong
 from ._executor import Executor
 from ._loop import running_loop
 from ._overlapped import RequestFailure
-from ._places import Place, Places
+from ._places import Place, Places, is_within
 from .requests import _native, _plain, _transport
 from .requests.adapters import HTTPAdapter, public_error, timeouts_of
 from .requests.cookies import extract_cookies_to_jar
@@ -52,7 +52,8 @@ class AsyncSession:
 
     Args:
         limit: The most requests at a time in an event loop; further ones wait.
-        max_per_host: The most requests to one host at a time in an event loop.
+        max_per_host: The most requests to one host at a time in an event loop. Requests of a hook belong to that of the hook. A
+            task within so many `stream` blocks gets a RuntimeError, since it would wait for itself; with `limit` too.
         retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
             allows that. `Retry-After` is obeyed.
         http2: Whether servers over TLS may choose HTTP/2.
@@ -143,6 +144,9 @@ class AsyncSession:
         limit = places.all
         if limit.free:
             limit.free -= 1
+        elif is_within():
+            # Of one within another request it is looked for whom it would wait.
+            return await self._request("GET", url, kwargs)
         else:
             await limit.acquire()
         try:
@@ -205,8 +209,9 @@ class AsyncSession:
                     ...
         """
         prepared, settings = self._session.prepare_call(method, url, **{**kwargs, "stream": True})
-        async with self._place(prepared):
+        async with self._place(prepared) as place:
             response = await self._sent(prepared, **settings)
+            place.has_response()
             try:
                 yield AsyncStream(response, self)
             finally:

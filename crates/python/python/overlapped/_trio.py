@@ -67,6 +67,10 @@ class Loop:
             await trio.lowlevel.wait_readable(fd)
             callback()
 
+    def task(self) -> trio.lowlevel.Task:
+        """The running task."""
+        return trio.lowlevel.current_task()
+
     async def awaited(self, pending: Pending) -> None:
         """Waits for a request of the client."""
 

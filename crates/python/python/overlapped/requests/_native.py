@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from .._overlapped import Client, Incoming, RequestFailure, Timings, Tls
+from ._places import Place
 from ._raw import RawResponse
 from ._transport import (
     READ_BYTES,
@@ -140,53 +140,6 @@ class Sender:
         return tls
 
 
-class Places:
-    """The limit of requests to one host at a time, for threads."""
-
-    def __init__(self, most: int | None) -> None:
-        self._most = most
-        self._begin()
-        _all_places.add(self)
-
-    def _begin(self) -> None:
-        self._lock = threading.Lock()
-        # By host: the places, and how many requests have one or wait for one.
-        self._hosts: dict[str, tuple[threading.Semaphore, int]] = {}
-
-    def sent(self, host: str, send: Callable[[], NativeResponse]) -> NativeResponse:
-        """Waits for a place and sends a request, which keeps the place until its body has come."""
-        if self._most is None:
-            return send()
-        with self._lock:
-            places, users = self._hosts.get(host) or (threading.Semaphore(self._most), 0)
-            self._hosts[host] = (places, users + 1)
-        is_taken = False
-        try:
-            is_taken = places.acquire()
-            response = send()
-        except BaseException:
-            self._leave(host, places, is_taken)
-            raise
-        response.when_over(lambda: self._leave(host, places, True))
-        return response
-
-    def _leave(self, host: str, places: threading.Semaphore, is_taken: bool) -> None:
-        if is_taken:
-            places.release()
-        with self._lock:
-            known, users = self._hosts.get(host, (None, 0))
-            if known is not places:
-                return  # A request of the parent, in a forked child.
-            if users == 1:
-                del self._hosts[host]
-            else:
-                self._hosts[host] = (places, users - 1)
-
-
-# In a forked child no request of the parent has a place.
-_all_places: weakref.WeakSet[Places] = weakref.WeakSet()
-
-
 def _phrase(status: int) -> str:
     """The reason phrase of a status, for HTTP/2, which sends none."""
     return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
@@ -201,20 +154,21 @@ class NativeResponse(RawResponse):
         self._incoming = incoming
         self._endpoint = endpoint
         self._is_closed = False
-        self._over: Callable[[], None] | None = None
+        #: Its place among the requests to its host, which it leaves when the body has come, is closed, or is forgotten.
+        self.place: Place | None = None
 
-    def when_over(self, call: Callable[[], None]) -> None:
-        """Makes a call when the body has come, is closed, or is forgotten."""
-        self._over = call
+    def hold(self, place: Place) -> None:
+        """Keeps a place until the end."""
+        self.place = place
         self._check_end()
 
     def _check_end(self) -> None:
-        if self._over is not None and (self._is_closed or self._incoming.has_arrived()):
-            over, self._over = self._over, None
-            over()
+        if self.place is not None and (self._is_closed or self._incoming.has_arrived()):
+            place, self.place = self.place, None
+            place.leave()
 
     def __del__(self) -> None:
-        if getattr(self, "_over", None) is not None:
+        if getattr(self, "place", None) is not None:
             self.close()
 
     def getheaders(self) -> list[tuple[str, str]]:
@@ -248,12 +202,14 @@ class NativeResponse(RawResponse):
     def _take(self, read: Callable[[Any, Any], bytes], amt: int | None) -> bytes:
         if self._is_closed:
             return b""
+        if self.place is not None:
+            self.place.thread = threading.get_ident()
         try:
             block = read(amt, aborts.get())
         except RequestFailure as failure:
             raise self.body_error(failure) from failure
         self._count += len(block)
-        if self._over is not None:
+        if self.place is not None:
             self._check_end()
         return block
 
@@ -355,8 +311,6 @@ def _process() -> int:
 def _forked() -> None:
     global _current
     _current = os.getpid()
-    for places in _all_places:
-        places._begin()
 
 
 if hasattr(os, "register_at_fork"):

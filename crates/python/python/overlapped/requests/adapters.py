@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from .._arguments import SHORT_MAX, check_flag, count, count_or_none, wrong
 from . import _native as native
+from . import _places as places
 from . import _retry
 from . import _transport as transport
 from .auth import _basic_auth_str
@@ -82,7 +83,9 @@ class HTTPAdapter(BaseAdapter):
         pool_block: Has no effect; here for code that passes it: any number of connections may be in use.
         retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
             allows that. `Retry-After` is obeyed.
-        max_per_host: The most requests to one host at a time; further ones wait. A request ends with its body.
+        max_per_host: The most requests to one host at a time; further ones wait. A request ends with its body. Those of hooks,
+            and of the iterator of a body, to the same host belong to the request. A thread that has so many responses and has
+            read none of them gets a RuntimeError, since it would wait for itself.
         http2: Whether servers over TLS may choose HTTP/2. The requests of all threads and tasks then share a connection, names of
             headers are in lower case, and `raw.version` is 20.
     """
@@ -142,7 +145,7 @@ class HTTPAdapter(BaseAdapter):
         if not pool_kwargs.keys() <= {"ssl_context"}:
             self.poolmanager = _pool_manager(connections, maxsize, block, pool_kwargs)
         self._sender = native.Sender(bool(self._http2))
-        self._places = native.Places(self._max_per_host)
+        self._places = places.Places(self._max_per_host)
         # Of connections over a proxy, and of those with a context of their own.
         self._pool: Any = None
         # Those of urllib3 over proxies, for a class with a pool of its own.

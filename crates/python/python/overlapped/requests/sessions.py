@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from . import _plain
+from ._places import lent
 from .adapters import HTTPAdapter
 from .auth import _basic_auth_str
 from .cookies import (
@@ -450,7 +451,8 @@ class Session(SessionRedirectMixin):
 
     def _finished(self, response: Response, request: Any, allow_redirects: bool, **kwargs: Any) -> Response:
         """What follows from a response: hooks, cookies, redirects, and the reading of its body."""
-        response = dispatch_hook("response", request.hooks, response, **kwargs)
+        with lent(response.raw):
+            response = dispatch_hook("response", request.hooks, response, **kwargs)
         with self._lock:
             for earlier in response.history:
                 extract_cookies_to_jar(self.cookies, earlier.request, earlier.raw)
