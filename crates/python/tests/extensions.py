@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+from email.utils import formatdate
 from pathlib import Path
 
 import overlapped.requests
@@ -10,12 +12,16 @@ import overlapped.requests
 overlapped.requests.install()
 
 import requests  # noqa: E402
+import requests_cache  # noqa: E402
 import requests_mock  # noqa: E402
 import responses  # noqa: E402
+from cachecontrol import CacheControl  # noqa: E402
 from requests.adapters import HTTPAdapter  # noqa: E402
+from requests_oauthlib import OAuth1Session  # noqa: E402
 from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor, sessions  # noqa: E402
 from requests_toolbelt.downloadutils import stream  # noqa: E402
 from requests_toolbelt.utils import dump  # noqa: E402
+from serving import Reader, served  # noqa: E402
 from urllib3.util import Retry  # noqa: E402
 
 assert requests.__name__ == "overlapped.requests"
@@ -70,7 +76,10 @@ def toolbelt_sends_and_receives() -> None:
 def a_retry_of_urllib3_is_obeyed() -> None:
     session = requests.Session()
     session.mount("http://", HTTPAdapter(max_retries=Retry(total=2, status_forcelist=[500], backoff_factor=0)))
-    assert session.get(SERVER + "/ok").text == "ok\n"
+    response = session.get(SERVER + "/ok")
+    assert response.text == "ok\n" and response.raw.retries.history == ()
+    response = session.get(SERVER + "/flaky?fail=1&status=500&key=extensions")
+    assert response.ok and [entry.status for entry in response.raw.retries.history] == [500]
     for url, error in (
         (SERVER + "/status/500", requests.exceptions.RetryError),
         ("http://127.0.0.1:1/", requests.exceptions.ConnectionError),
@@ -82,7 +91,50 @@ def a_retry_of_urllib3_is_obeyed() -> None:
         raise AssertionError(url)
 
 
+TEXT = b"text of a page, " * 1000
+KEPT = b"HTTP/1.1 200 OK\r\nDate: %b\r\nCache-Control: max-age=600\r\n" % formatdate(usegmt=True).encode()
+
+
+def caches_keep_what_may_be_kept() -> None:
+    asked: list[bytes] = []
+
+    def serve(reader: Reader) -> None:
+        while head := reader.head():
+            target = head.split()[1]
+            asked.append(target)
+            body, kind = (gzip.compress(TEXT), b"Content-Encoding: gzip\r\n") if b"gzip" in target else (TEXT, b"")
+            if b"chunked" in target:
+                body, kind = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), kind + b"Transfer-Encoding: chunked\r\n"
+            else:
+                kind += b"Content-Length: %d\r\n" % len(body)
+            reader.connection.sendall(KEPT + kind + b"\r\n" + body)
+
+    with served(serve) as base:
+        paths = ["plain", "gzip", "chunked", "gzip-chunked"]
+        for make in (lambda: CacheControl(requests.Session()), lambda: requests_cache.CachedSession(backend="memory")):
+            for streamed in ({}, {"stream": True}):
+                asked.clear()
+                session = make()
+                for path in paths:
+                    first, second = session.get(base + path, **streamed), None
+                    assert b"".join(first.iter_content(1000)) == TEXT, path
+                    second = session.get(base + path, **streamed)
+                    assert second.from_cache and second.content == TEXT and second.text[:4] == "text", path
+                assert asked == [f"/{path}".encode() for path in paths]
+    session = CacheControl(requests.Session())
+    pages = [session.get(SERVER + "/etag/abc") for _ in range(2)]
+    assert [(page.status_code, page.text, page.from_cache) for page in pages] == [(200, "etag abc\n", n) for n in (False, True)]
+
+
+def requests_oauthlib_signs() -> None:
+    session = OAuth1Session("key", client_secret="secret", resource_owner_key="a", resource_owner_secret="b")
+    headers = dict(session.get(SERVER + "/echo", params={"q": "\u00fc b"}).json()["headers"])
+    assert headers["Authorization"].startswith("OAuth oauth_nonce=") and "oauth_signature=" in headers["Authorization"]
+
+
 responses_answers()
 requests_mock_answers()
 toolbelt_sends_and_receives()
+caches_keep_what_may_be_kept()
+requests_oauthlib_signs()
 a_retry_of_urllib3_is_obeyed()

@@ -470,8 +470,8 @@ def test_a_location_that_is_not_utf8_led_to_another_place() -> None:
         ("exceptions", "BaseHTTPError"),
         ("models", "HTTPError ConnectionError InvalidURL MissingSchema ChunkedEncodingError CaseInsensitiveDict HTTPBasicAuth"),
         ("compat", "json chardet"),
-        ("utils", "urlparse parse_url"),
-        ("adapters", "PoolManager DEFAULT_POOL_TIMEOUT RetryError"),
+        ("utils", "urlparse parse_url DEFAULT_CA_BUNDLE_PATH"),
+        ("adapters", "DEFAULT_CA_BUNDLE_PATH PoolManager DEFAULT_POOL_TIMEOUT RetryError"),
         ("cookies", "Cookie CookieJar"),
     ],
 )
@@ -479,7 +479,8 @@ def test_names_that_code_imports_were_missing(module: str, names: str) -> None:
     for place in ("overlapped.requests", "requests"):
         found = importlib.import_module(f"{place}.{module}")
         assert [name for name in names.split() if not hasattr(found, name)] == []
-    assert isinstance(requests.__version__, str)
+    assert requests.__version__ == importlib.import_module("requests").__version__
+    requests.check_compatibility(urllib3_version="2.0", chardet_version=None, charset_normalizer_version=None)
 
 
 def test_names_of_other_packages_are_not_imported_unless_asked_for() -> None:
@@ -531,3 +532,36 @@ def test_hooks_of_an_adapter_are_called_that_the_guide_names() -> None:
             session.mount("http://", Hooked())
             assert session.get("http://h.invalid/", proxies={"http": server}).text == "ok"
     assert called == ["proxy_headers", "request_url", "add_headers", "build_response"]
+
+
+def test_what_extensions_of_requests_do_with_the_body_was_missing(url: Callable[[str], str]) -> None:
+    response = requests.get(url("/bytes/100000"), stream=True)
+    taken = []
+
+    class Tee:
+        def __init__(self, file: Any) -> None:
+            self.file, self.closed = file, False
+
+        def read(self, amt: int | None = None) -> bytes:
+            block: bytes = self.file.read(amt)
+            taken.append(block)
+            self.closed = self.file.closed
+            return block
+
+    response.raw._fp = Tee(response.raw._fp)
+    assert not response.raw.closed and len(response.content) == 100_000 and b"".join(taken) == response.content
+    assert response.raw.closed and response.raw._fp.file.isclosed()
+    response.raw._fp = io.BytesIO(b"again")
+    assert not response.raw.closed and response.raw.read() == b"again"
+
+
+def test_names_of_a_body_of_urllib3_were_missing(url: Callable[[str], str]) -> None:
+    response = requests.get(url("/redirect/1"))
+    raw = response.raw
+    assert raw.url == raw.geturl() == response.url == url("/redirect/0")
+    assert (raw.version_string, raw.chunked, raw.retries) == ("HTTP/1.1", False, None)
+    assert requests.get(url("/echo"), stream=True).raw.json()["target"] == "/echo"
+    response = requests.get(url("/bytes/3000000"), stream=True)
+    response.raw.drain_conn()
+    assert response.raw.closed and response.raw.read() == b""
+    requests.get(url("/truncate"), stream=True).raw.drain_conn()

@@ -349,7 +349,8 @@ class AsyncStream:
 
     async def _blocks(self, chunk_size: int | None) -> AsyncIterator[bytes]:
         raw = self._response.raw
-        if self._response._content_consumed or not isinstance(raw, _native.NativeResponse):
+        is_native = isinstance(raw, _native.NativeResponse) and raw._source is None
+        if self._response._content_consumed or not is_native:
             blocks = self._response.iter_content(chunk_size)
             while (block := await self._session._call(next, blocks, _END)) is not _END:
                 yield block

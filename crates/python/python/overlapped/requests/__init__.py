@@ -46,6 +46,11 @@ from .models import PreparedRequest, Request, Response
 from .sessions import Session, session
 from .status_codes import codes
 
+
+def check_compatibility(urllib3_version: str, chardet_version: str | None, charset_normalizer_version: str | None) -> None:
+    """Nothing: no version of these packages is needed. In requests it raises for one that is too old."""
+
+
 __all__ = [
     "ConnectTimeout",
     "ConnectionError",
@@ -66,6 +71,7 @@ __all__ = [
     "adapters",
     "auth",
     "certs",
+    "check_compatibility",
     "codes",
     "compat",
     "cookies",

@@ -210,10 +210,8 @@ class ClientResponse(RawResponse):
         self._is_closed = False
         self._check_end()
 
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more can be read."""
-        return self._is_closed or (self.auto_close and self._connection is None and not self._decoded)
+    def _is_read(self) -> bool:
+        return self._connection is None
 
     def close(self) -> None:
         """Closes the connection, if the body was not read to its end."""

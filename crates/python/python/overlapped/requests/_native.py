@@ -176,10 +176,8 @@ class NativeResponse(RawResponse):
         # What was folded is one line already.
         return self._fields
 
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more can be read."""
-        return self._is_closed or (self.auto_close and self._incoming.is_over() and not self._decoded)
+    def _is_read(self) -> bool:
+        return self._is_closed or self._incoming.is_over()
 
     @property
     def timings(self) -> Timings | None:

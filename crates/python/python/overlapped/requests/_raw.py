@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
-from ._transport import READ_BYTES, DecodeError
+from ._transport import READ_BYTES, DecodeError, TransportError
 from .structures import CaseInsensitiveDict
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class Head:
 class RawResponse(io.IOBase):
     """A response whose body is read as it comes. Its connection is free for other requests after the last byte.
 
-    A subclass has `_read`, `_read_piece`, `closed` and `close`, and counts in `_count` what was taken from the wire.
+    A subclass has `_read`, `_read_piece`, `_is_read` and `close`, which sets `_is_closed`, and counts in `_count` what was taken from the wire.
 
     Attributes:
         decode_content: Whether `read` and `stream` remove content codings where they are not told. Lines always have none.
@@ -71,8 +74,16 @@ class RawResponse(io.IOBase):
 
     decode_content = False
     auto_close = True
+    #: False: a body in chunks is given on as one without.
+    chunked = False
+    #: The `Retry` of urllib3 that was obeyed, as it was at the end.
+    retries: Any = None
     _count = 0
     _body: bytes | None = None
+    _is_closed = False
+    _request_url: str | None = None
+    # What was put in the place of the connection.
+    _source: Any = None
 
     def __init__(self, fields: list[tuple[str, str]], status: int, reason: str, version: int) -> None:
         self._fields = fields
@@ -87,6 +98,12 @@ class RawResponse(io.IOBase):
     @property
     def closed(self) -> bool:
         """Whether nothing more can be read."""
+        if self._source is not None:
+            return bool(self.auto_close and self._is_source_closed())
+        return self._is_closed or (self.auto_close and self._is_read() and not self._decoded)
+
+    def _is_read(self) -> bool:
+        """Whether nothing more comes from the wire."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -113,9 +130,9 @@ class RawResponse(io.IOBase):
         """The next `amt` bytes, or all; by default as they are on the wire, or as `decode_content` of the response says."""
         decoder = self._decoding(decode_content)
         if decoder is None:
-            return self._read(amt)
+            return self._next(amt)
         while amt is None or len(self._decoded) < amt:
-            block = self._read(READ_BYTES)
+            block = self._next(READ_BYTES)
             self._decoded += decoder.decode(block, not block)
             if not block:
                 break
@@ -130,9 +147,9 @@ class RawResponse(io.IOBase):
             amt = READ_BYTES
         decoder = self._decoding(decode_content)
         if decoder is None:
-            return self._read_piece(amt) if amt else b""
+            return self._next_piece(amt) if amt else b""
         while not self._decoded and amt:
-            block = self._read_piece(READ_BYTES)
+            block = self._next_piece(READ_BYTES)
             self._decoded += decoder.decode(block, not block)
             if not block:
                 break
@@ -186,7 +203,7 @@ class RawResponse(io.IOBase):
             return
         decoder = self._decoding(decode_content)
         while True:
-            block = self._read_piece(READ_BYTES if amt is None or decoder is not None else amt)
+            block = self._next_piece(READ_BYTES if amt is None or decoder is not None else amt)
             yield from self.pieces(block, amt, decoder)
             if not block:
                 return
@@ -204,6 +221,56 @@ class RawResponse(io.IOBase):
             return
         for start in range(0, len(data), amt):
             yield data[start : start + amt]
+
+    def json(self) -> Any:
+        """The body, parsed as JSON."""
+        return json.loads(self.data)
+
+    @property
+    def url(self) -> str | None:
+        """The URL that answered."""
+        return self._request_url
+
+    def geturl(self) -> str | None:
+        """The URL that answered."""
+        return self._request_url
+
+    @property
+    def version_string(self) -> str:
+        """The version of HTTP, such as `HTTP/1.1`."""
+        return f"HTTP/{self.version // 10}.{self.version % 10}" if self.version < 20 else f"HTTP/{self.version // 10}"
+
+    def drain_conn(self) -> None:
+        """Reads what is left, so that the connection is free for other requests. An error of it is not raised."""
+        with contextlib.suppress(TransportError):
+            while self._next(READ_BYTES):
+                pass
+
+    @property
+    def _fp(self) -> Any:
+        """The bytes as they are on the wire, as a file. Extensions of requests that keep responses put one of theirs in its place,
+        which passes on what it reads, or has the body from elsewhere."""
+        return Wire(self) if self._source is None else self._source
+
+    @_fp.setter
+    def _fp(self, source: Any) -> None:
+        self._source = source
+        self._decoder = None
+
+    @property
+    def _has_decoded_content(self) -> bool:
+        """Whether content codings have been removed, for such extensions."""
+        return self._decoder is not None
+
+    def _next(self, amt: int | None) -> bytes:
+        return self._read(amt) if self._source is None else _read_from(self._source, amt)
+
+    def _next_piece(self, amt: int) -> bytes:
+        return self._read_piece(amt) if self._source is None else _read_from(self._source, amt)
+
+    def _is_source_closed(self) -> bool:
+        source = self._source
+        return bool(source.isclosed() if hasattr(source, "isclosed") else source.closed)
 
     def get_redirect_location(self) -> bool:
         """False: redirects are followed elsewhere."""
@@ -231,6 +298,38 @@ class RawResponse(io.IOBase):
         codings = [coding.strip().lower() for coding in value.split(",") if coding.strip()]
         known = all(coding in _DECODERS or coding == "identity" for coding in codings)
         return [coding for coding in codings if coding != "identity"] if known else []
+
+
+class Wire:
+    """The bytes of a response as they are on the wire. It does not keep the response: that keeps what reads from this."""
+
+    def __init__(self, raw: RawResponse) -> None:
+        self._raw = ref(raw)
+
+    def read(self, amt: int | None = None) -> bytes:
+        """The next `amt` bytes, or all."""
+        raw = self._raw()
+        return b"" if raw is None else raw._read(amt)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be read."""
+        raw = self._raw()
+        return raw is None or raw._is_read()
+
+    def isclosed(self) -> bool:
+        """Whether nothing more can be read."""
+        return self.closed
+
+    def close(self) -> None:
+        """Closes the connection, if the body was not read to its end."""
+        raw = self._raw()
+        if raw is not None:
+            raw.close()
+
+
+def _read_from(source: Any, amt: int | None) -> bytes:
+    return b"" if getattr(source, "closed", False) else bytes(source.read(amt))
 
 
 class _Decoder:

@@ -34,6 +34,7 @@ def exchanged(policy: Any, request: Any, exchange: Callable[[], Any]) -> Any:
                 raise error from None
             raw = None
         else:
+            raw.retries = policy
             if not policy.is_retry(request.method, raw.status, "retry-after" in raw.headers):
                 return raw
             try:

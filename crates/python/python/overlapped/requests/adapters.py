@@ -14,6 +14,7 @@ from . import _native as native
 from . import _places as places
 from . import _retry
 from . import _transport as transport
+from ._raw import RawResponse
 from .auth import _basic_auth_str
 from .cookies import extract_cookies_to_jar, may_set_cookies
 from .exceptions import (
@@ -32,6 +33,7 @@ from .exceptions import (
 from .models import Response
 from .structures import CaseInsensitiveDict
 from .utils import (
+    DEFAULT_CA_BUNDLE_PATH,
     DEFAULT_PORTS,
     extract_zipped_paths,
     get_auth_from_url,
@@ -286,6 +288,8 @@ class HTTPAdapter(BaseAdapter):
         response.raw = resp
         response.reason = getattr(resp, "reason", None)
         response.url = req.url.decode("utf-8") if isinstance(req.url, bytes) else req.url
+        if isinstance(resp, RawResponse):
+            resp._request_url = response.url
         if may_set_cookies(resp):
             extract_cookies_to_jar(response.cookies, req, resp)
         response.request = req
@@ -424,6 +428,7 @@ def _client_cert(cert: Any) -> tuple[str, str | None] | None:
 
 
 __all__ = [
+    "DEFAULT_CA_BUNDLE_PATH",
     "DEFAULT_POOLBLOCK",
     "DEFAULT_POOLSIZE",
     "DEFAULT_POOL_TIMEOUT",

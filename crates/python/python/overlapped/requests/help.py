@@ -9,7 +9,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from .._overlapped import __version__
+from .. import _overlapped
+from .__version__ import __version__
 
 idna: ModuleType | None
 try:
@@ -34,7 +35,9 @@ def info() -> dict[str, Any]:
         "charset_normalizer": absent,
         "cryptography": absent,
         "idna": {"version": getattr(idna, "__version__", "")},
+        # That of the interface.
         "requests": {"version": __version__},
+        "overlapped": {"version": _overlapped.__version__},
     }
 
 

@@ -21,10 +21,12 @@ from urllib.parse import urlparse as urlparse
 from urllib.request import getproxies, parse_http_list, proxy_bypass
 
 from .._overlapped import __version__
+from . import certs
 from .cookies import cookiejar_from_dict
 from .exceptions import FileModeWarning, InvalidHeader, InvalidURL, UnrewindableBodyError
 from .structures import CaseInsensitiveDict
 
+DEFAULT_CA_BUNDLE_PATH = certs.where()
 DEFAULT_ACCEPT_ENCODING = "gzip, deflate"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 NETRC_FILES = (".netrc", "_netrc")
