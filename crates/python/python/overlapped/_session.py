@@ -20,10 +20,11 @@ from ._overlapped import RequestFailure
 from ._places import Place, Places, is_within
 from .requests import _native, _plain, _transport
 from .requests.adapters import HTTPAdapter, public_error, timeouts_of
-from .requests.cookies import extract_cookies_to_jar
+from .requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from .requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from .requests._response import Response
 from .requests.sessions import Trail
+from .requests.structures import CaseInsensitiveDict
 
 _END = object()
 
@@ -328,6 +329,18 @@ async def _get_by_request(self: AsyncSession, url: Any, **kwargs: Any) -> Respon
 
 class AsyncStream:
     """A response whose body is read block by block; its other attributes are those of the response."""
+
+    # Those that type checkers know the types of.
+    status_code: int
+    headers: CaseInsensitiveDict[str]
+    url: str
+    reason: str
+    encoding: str | None
+    elapsed: datetime.timedelta
+    history: list[Response]
+    cookies: RequestsCookieJar
+    request: requests.PreparedRequest
+    ok: bool
 
     def __init__(self, response: Response, session: AsyncSession) -> None:
         self._response = response

@@ -201,9 +201,9 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
     """A request as it is sent. Made by `Request.prepare` or `Session.prepare_request`."""
 
     def __init__(self) -> None:
-        self.method: Any = None
-        self.url: Any = None
-        self.headers: Any = None
+        self.method: str = None  # type: ignore[assignment]
+        self.url: str = None  # type: ignore[assignment]
+        self.headers: CaseInsensitiveDict[str] = None  # type: ignore[assignment]
         # Made when it is asked for; most requests have no cookies.
         self._jar: Any = None
         self.body: Any = None
@@ -258,7 +258,9 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
 
     def prepare_method(self, method: Any) -> None:
         """The method in upper case."""
-        self.method = None if method is None else to_native_string(method).upper()
+        if method is not None:
+            method = to_native_string(method).upper()
+        self.method = method
 
     def prepare_url(self, url: Any, params: Any) -> None:
         """The URL with its parameters, escaped. A URL of another scheme than http is left as it is."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FOLD = re.compile(r"\r?\n[ \t]+")
 
 
-class HeaderDict(CaseInsensitiveDict):
+class HeaderDict(CaseInsensitiveDict[str]):
     """The headers of a response; several of one name are one, joined by commas."""
 
     def __init__(self, fields: Any = ()) -> None:

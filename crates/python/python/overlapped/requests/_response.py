@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._overlapped import Timings
 from ._raw import RawResponse
 from ._transport import DecodeError, ProtocolError, ReadTimeoutError, TLSError
-from .cookies import cookiejar_from_dict
+from .cookies import RequestsCookieJar, cookiejar_from_dict
 from .exceptions import (
     ChunkedEncodingError,
     ConnectionError,
@@ -67,34 +67,35 @@ class Response:
         self._content_consumed = False
         self._next: PreparedRequest | None = None
         #: The status, such as 200.
-        self.status_code: Any = None
+        self.status_code: int = None  # type: ignore[assignment]
         #: The headers; a name in any case.
-        self.headers: Any = CaseInsensitiveDict()
+        self.headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
         #: The body as a file, with `stream=True`.
         self.raw: Any = None
         #: The URL that answered.
-        self.url: Any = None
+        self.url: str = None  # type: ignore[assignment]
         #: The charset in which `text` is decoded.
         self.encoding: str | None = None
         #: The responses that led here, the first one first.
         self.history: list[Response] = []
         #: The words beside the status.
-        self.reason: Any = None
+        self.reason: str = None  # type: ignore[assignment]
         # Made when it is asked for; most responses set no cookies.
         self._jar: Any = None
         #: From the request to the head of the response.
         self.elapsed = datetime.timedelta(0)
         #: The request that was sent.
-        self.request: Any = None
+        self.request: PreparedRequest = None  # type: ignore[assignment]
         # What a response to a plain request, which has only some of these attributes, is completed from.
         self._rest: tuple[Common, Incoming, str, float]
 
     @property
-    def cookies(self) -> Any:
+    def cookies(self) -> RequestsCookieJar:
         """The cookies that the server set."""
         if self._jar is None:
             self._jar = cookiejar_from_dict({})
-        return self._jar
+        jar: RequestsCookieJar = self._jar
+        return jar
 
     @cookies.setter
     def cookies(self, jar: Any) -> None:
@@ -217,7 +218,7 @@ class Response:
             yield pending
 
     @property
-    def content(self) -> Any:
+    def content(self) -> bytes:
         """The body as bytes, decoded of its content codings."""
         if self._content is False:
             if self._content_consumed:
@@ -230,7 +231,8 @@ class Response:
             else:
                 self._content = b"".join(self.iter_content(CONTENT_CHUNK_SIZE)) or b""
         self._content_consumed = True
-        return self._content
+        content: bytes = self._content
+        return content
 
     @contextlib.contextmanager
     def _body_errors(self) -> Iterator[None]:

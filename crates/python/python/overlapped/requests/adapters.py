@@ -281,12 +281,14 @@ class HTTPAdapter(BaseAdapter):
     def build_response(self, req: Any, resp: Any) -> Response:
         """A response from what came on the connection."""
         response = Response()
-        response.status_code = getattr(resp, "status", None)
-        headers = getattr(resp, "headers", {})
+        status: Any = getattr(resp, "status", None)
+        response.status_code = status
+        headers: Any = getattr(resp, "headers", {})
         response.headers = headers.copy() if isinstance(headers, CaseInsensitiveDict) else CaseInsensitiveDict(headers)
         response.encoding = get_encoding_from_headers(response.headers)
         response.raw = resp
-        response.reason = getattr(resp, "reason", None)
+        reason: Any = getattr(resp, "reason", None)
+        response.reason = reason
         response.url = req.url.decode("utf-8") if isinstance(req.url, bytes) else req.url
         if isinstance(resp, RawResponse):
             resp._request_url = response.url

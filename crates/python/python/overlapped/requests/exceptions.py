@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from json import JSONDecodeError as _StandardJSONDecodeError
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._prepare import PreparedRequest
+    from ._response import Response
 
 
 class HTTPErrorBase(Exception):
@@ -18,8 +22,8 @@ class RequestException(IOError):
     """A request failed. `request` and `response` are what it had, or None."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.response = kwargs.pop("response", None)
-        self.request = kwargs.pop("request", None)
+        self.response: Response | None = kwargs.pop("response", None)
+        self.request: PreparedRequest | None = kwargs.pop("request", None)
         if self.request is None:
             self.request = getattr(self.response, "request", None)
         super().__init__(*args, **kwargs)
@@ -42,6 +46,8 @@ class JSONDecodeError(InvalidJSONError, _StandardJSONDecodeError):
 
 class HTTPError(RequestException):
     """The status of the response is an error."""
+
+    response: Response
 
 
 class ConnectionError(RequestException):

@@ -98,11 +98,10 @@ class SessionRedirectMixin:
         """Where a response leads; None if it is no redirect."""
         if not resp.is_redirect:
             return None
-        location = resp.headers["location"]
         # The bytes of a header are read as ISO 8859-1, and are UTF-8 in practice.
-        location = location.encode("latin1")
+        location = resp.headers["location"].encode("latin1")
         try:
-            return location.decode("utf8")  # type: ignore[no-any-return]
+            return location.decode("utf8")
         except UnicodeDecodeError:
             # Bytes of another charset are asked for as they are.
             return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in location)
@@ -304,7 +303,7 @@ class Session(SessionRedirectMixin):
             named = CaseInsensitiveDict() if headers is None else headers
             if not isinstance(named, CaseInsensitiveDict):
                 named = CaseInsensitiveDict(named)
-            if "authorization" not in named and b"authorization" not in named:
+            if "authorization" not in named and b"authorization" not in named:  # type: ignore[comparison-overlap]
                 auth = get_netrc_auth(request.url)
         prepared = PreparedRequest()
         prepared.prepare(

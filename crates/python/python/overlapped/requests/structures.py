@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, TypeVar, overload
+
+V = TypeVar("V")
+D = TypeVar("D")
 
 
-class CaseInsensitiveDict(MutableMapping):  # type: ignore[type-arg]
+class CaseInsensitiveDict(MutableMapping[str, V]):
     """A mapping of strings that ignores the case of keys, and remembers the case in which each was last set."""
 
     def __init__(self, data: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, **kwargs: Any) -> None:
@@ -14,11 +17,11 @@ class CaseInsensitiveDict(MutableMapping):  # type: ignore[type-arg]
         if data is not None or kwargs:
             self.update({} if data is None else data, **kwargs)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: Any, value: V) -> None:
         self._store[key.lower()] = (key, value)
 
-    def __getitem__(self, key: Any) -> Any:
-        return self._store[key.lower()][1]
+    def __getitem__(self, key: Any) -> V:
+        return self._store[key.lower()][1]  # type: ignore[no-any-return]
 
     def __delitem__(self, key: Any) -> None:
         del self._store[key.lower()]
@@ -26,12 +29,18 @@ class CaseInsensitiveDict(MutableMapping):  # type: ignore[type-arg]
     def __contains__(self, key: Any) -> bool:
         return key.lower() in self._store
 
+    @overload
+    def get(self, key: Any) -> V | None: ...
+
+    @overload
+    def get(self, key: Any, default: V | D) -> V | D: ...
+
     def get(self, key: Any, default: Any = None) -> Any:
         """The value of a key, or `default`."""
         found = self._store.get(key.lower())
         return default if found is None else found[1]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[str]:
         return (key for key, _ in self._store.values())
 
     def __len__(self) -> int:
@@ -50,9 +59,9 @@ class CaseInsensitiveDict(MutableMapping):  # type: ignore[type-arg]
             return NotImplemented
         return dict(self.lower_items()) == dict(CaseInsensitiveDict(other).lower_items())
 
-    def copy(self) -> CaseInsensitiveDict:
+    def copy(self) -> CaseInsensitiveDict[V]:
         """A copy that shares no state."""
-        copied = CaseInsensitiveDict()
+        copied: CaseInsensitiveDict[V] = CaseInsensitiveDict()
         copied._store = self._store.copy()
         return copied
 

@@ -195,7 +195,7 @@ def default_user_agent(name: str = "python-overlapped") -> str:
     return f"{name}/{__version__}"
 
 
-def default_headers() -> CaseInsensitiveDict:
+def default_headers() -> CaseInsensitiveDict[Any]:
     """The headers of a new session."""
     return CaseInsensitiveDict(
         {
