@@ -161,8 +161,9 @@ def fetch(
         limit: The most requests at a time; by default 256.
         per_host: The most requests to one host at a time; by default 6, and any number for this machine. 0: any number.
         rate, rate_per_host: The most requests per second.
-        retries: Further attempts after a transient failure; by default 2.
-        timeout: Seconds for one attempt; by default 300; None: no limit.
+        retries: Further attempts after a transient failure; by default 2. A host that asks for a pause by `Retry-After` gets none of
+            its requests for so long, at most ten minutes. With 0 the row that was answered so fails at once.
+        timeout: Seconds for one attempt; by default 300; None: no limit. A pause is not a part of an attempt.
         connect_timeout: Seconds for opening a connection; None: no limit.
         host_down_after: Seconds that a host is waited for that cannot be reached, or only refuses, before its rows fail; by default
             60; None: for ever. That is longer than `get` waits, so that a server that restarts costs no row of a list.
@@ -305,7 +306,8 @@ def get(
 
     Args:
         method, headers, body: What is sent; by default a GET, or a POST if there is a body.
-        timeout: Seconds for one attempt; by default 300; None: no limit.
+        timeout: Seconds for one attempt; by default 300; None: no limit. A pause for which the server asks by `Retry-After` is not a
+            part of an attempt: `get` waits for it, at most ten minutes. Ctrl-C ends the wait; `fetch([url], retries=0)` has none.
     """
     global _single
     if _environment.has_changed() or _single is None or _single[0] != os.getpid():

@@ -56,7 +56,7 @@ class AsyncSession:
         max_per_host: The most requests to one host at a time in an event loop. Requests of a hook belong to that of the hook. A
             task within so many `stream` blocks gets a RuntimeError, since it would wait for itself; with `limit` too.
         retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
-            allows that. `Retry-After` is obeyed.
+            allows that. `Retry-After` is obeyed, up to ten minutes beyond `timeout`; cancelling ends the wait.
         http2: Whether servers over TLS may choose HTTP/2.
         timeout: The setting `timeout`.
         headers: What the setting `headers` has beside the header fields of every session.

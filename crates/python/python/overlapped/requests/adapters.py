@@ -84,7 +84,7 @@ class HTTPAdapter(BaseAdapter):
         max_retries: How often opening a connection is tried again, or a `Retry` of urllib3, which is obeyed; None: three times.
         pool_block: Has no effect; here for code that passes it: any number of connections may be in use.
         retries: How often a request is sent again after a failure that may pass or a status such as 503, where its method
-            allows that. `Retry-After` is obeyed.
+            allows that. `Retry-After` is obeyed, up to ten minutes, and no part of `timeout`; with 0 there is no wait.
         max_per_host: The most requests to one host at a time; further ones wait. A request ends with its body. Those of hooks,
             and of the iterator of a body, to the same host belong to the request. A thread that has so many responses and has
             read none of them gets a RuntimeError, since it would wait for itself.
