@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -575,3 +575,21 @@ def test_the_progress_of_a_notebook_is_a_bar() -> None:
 
     assert bar(21, 42, "21/42 <b>") == "<progress value=\"21\" max=\"42\" style='width: 24em'></progress> 21/42 &lt;b&gt;"
     assert bar(21, None, "").startswith("<progress style")
+
+
+def test_an_async_generator_as_a_list_had_no_useful_error(url: Url) -> None:
+    async def urls() -> AsyncIterator[str]:
+        yield url("/ok")
+
+    with pytest.raises(TypeError, match="urls is an async iterable"):
+        overlapped.fetch(urls())  # type: ignore[arg-type]
+
+
+def test_a_step_that_was_cancelled_is_taken_again(url: Url) -> None:
+    async def main() -> int:
+        records = aiter(overlapped.fetch([url("/delay/300")]))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(anext(records), 0.05)
+        return (await anext(records)).status
+
+    assert asyncio.run(main()) == 200

@@ -6,7 +6,7 @@ import asyncio
 import io
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import overlapped
@@ -303,3 +303,12 @@ async def test_lines_and_texts_are_streamed(url: Url) -> None:
                 assert await response.read() == body
             async with session.stream("GET", base) as response:
                 assert b"".join([block async for block in response.iter_content(3)]) == body
+
+
+async def test_an_async_generator_as_a_body_had_no_useful_error(url: Url) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    async with overlapped.AsyncSession() as session:
+        with pytest.raises(TypeError, match="data is an async iterable"):
+            await session.post(url("/echo"), data=body())

@@ -181,3 +181,46 @@ def test_a_table_packed_otherwise_is_not_damaged(tmp_path: Path, url: Url) -> No
     pq.write_table(pa.table(columns), path, compression=packing)
     (record,) = overlapped.fetch(path)
     assert record.status == 200
+
+
+URLS = ["/ok", "/status/404"]
+ARRAYS = [
+    lambda urls: pa.array(urls),
+    lambda urls: pa.array(urls, pa.large_string()),
+    lambda urls: pa.array(urls).dictionary_encode(),
+    lambda urls: pa.array([{"url": address, "id": "a"} for address in urls]),
+]
+
+
+class Other:
+    """An array of another library."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> Any:
+        return self._array.__arrow_c_array__(requested_schema)
+
+
+@pytest.mark.parametrize("make", ARRAYS)
+@pytest.mark.parametrize("absent", [[], ["pyarrow"], ["pyarrow", "polars"]])
+def test_an_array_was_read_as_scalars(url: Url, make: Callable[[list[str]], Any], absent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make([url(path) for path in URLS])
+    if absent:
+        source = Other(source)
+    for name in absent:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert [record.status for record in overlapped.fetch(source)] == [200, 404]
+    assert [record.status for record in overlapped.fetch_stream(source)] == [200, 404]
+
+
+def test_a_long_array_is_read_whole(url: Url) -> None:
+    source = pa.array([url("/ok")] * 5000 + [None])
+    records = list(overlapped.fetch(source.slice(0, 5000)))
+    assert [record.row for record in records] == list(range(5000))
+
+
+def test_a_lazy_frame_had_no_useful_error(url: Url) -> None:
+    for fetch in (overlapped.fetch, overlapped.fetch_stream):
+        with pytest.raises(TypeError, match=r"call .collect\(\)"):
+            fetch(polars.LazyFrame({"url": [url("/ok")]}))

@@ -186,7 +186,8 @@ def fetch(
         proxies: A proxy, or one by scheme ("http", "https", "all"), beside which "no_proxy" lists the hosts that are reached
             without; None: none. By default what the environment says, by the rules of urllib.
         threads: Threads that fetch; by default one for each processor.
-        out: Also write the records: a path that ends in .ndjson, .csv, .parquet, .arrow or .har, or a directory for the bodies. Such a run survives
+        out: Also write the records: a path that ends in .ndjson, .csv, .parquet, .arrow or .har, or a directory for the bodies: one that
+            is there, or a str that ends in a slash (that of a `pathlib.Path` is lost: `os.path.join(path, "")` has one). Such a run survives
             a crash: `resume=True` goes on where it was, `retry_failed=True` also fetches the failed rows again,
             `overwrite=True` discards what there is.
         progress: Show a line on standard error with what is done, ten times a second; in a notebook a bar.
@@ -246,7 +247,7 @@ def fetch(
         total = len(urls)
         run = Fetch(options, list=list(urls))
     else:
-        if hasattr(urls, "__arrow_c_stream__"):
+        if _is_table(urls):
             from ._table import rows
 
             urls = rows(urls, "url")
@@ -255,6 +256,9 @@ def fetch(
         except TypeError:
             if hasattr(type(urls), "__iter__"):
                 raise
+            if hasattr(type(urls), "__aiter__"):
+                message = "urls is an async iterable, whose rows nobody would await; put them in a list, or give a generator that takes"
+                raise TypeError(f"{message} them from a queue.Queue: it runs in a thread of its own") from None
             raise wrong("urls", "a list or another iterable of rows, a table, a path or a URL", urls) from None
         run = Fetch(options)
         # The thread has no reference to the run: when the last one is dropped, the run ends, and the thread with it.
@@ -283,7 +287,7 @@ def fetch_stream(stream: Any, *, url_column: str = "url", **options: Any) -> Fet
     from ._table import rows
 
     check_str("url_column", url_column)
-    if not hasattr(stream, "__arrow_c_stream__"):
+    if not _is_table(stream):
         raise wrong("stream", "a table, or what else has an Arrow stream", stream)
     return fetch(rows(stream, url_column), **options)
 
@@ -324,6 +328,15 @@ def get(
 
 _single: tuple[int, _overlapped.Single] | None = None
 _environment = _environ.Environment()
+
+
+def _is_table(source: Any) -> bool:
+    """Whether it is a table or a column. Raises TypeError for one that has to be computed first."""
+    if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
+        return True
+    if type(source).__name__ == "LazyFrame" and hasattr(source, "collect"):
+        raise TypeError("a LazyFrame has no rows yet: call .collect(), and give the DataFrame")
+    return False
 
 
 def _start(work: Callable[..., None], *args: Any) -> None:

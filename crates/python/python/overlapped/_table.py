@@ -1,4 +1,4 @@
-"""Rows of a list from a table or a column: anything with an Arrow stream, such as a DataFrame of pandas or polars, a table of
+"""Rows of a list from a table or a column: anything with an Arrow stream or array, such as a DataFrame of pandas or polars, a table of
 pyarrow or a relation of DuckDB."""
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ _COLUMNS = frozenset(
 )
 # The columns of a table that consists of results, which has others of the same names: those of the responses.
 _COLUMNS_OF_RESULTS = frozenset({"id", "method", "etag", "last_modified", "meta"})
+# Of an array, which is not in batches, so many rows are made objects of Python at a time.
+_ARRAY_ROWS = 4096
+
 _MARKS = frozenset({"exitcode", "wire_bytes"})
 
 
@@ -86,6 +89,9 @@ def _batches(source: Any) -> Iterator[list[Any]]:
     except ImportError:
         pass
     else:
+        if not hasattr(source, "__arrow_c_stream__"):
+            array = pyarrow.array(source)
+            return (array.slice(start, _ARRAY_ROWS).to_pylist() for start in range(0, len(array), _ARRAY_ROWS))
         try:
             reader = pyarrow.RecordBatchReader.from_stream(source)
         except (pyarrow.ArrowInvalid, TypeError):
@@ -97,14 +103,14 @@ def _batches(source: Any) -> Iterator[list[Any]]:
     except ImportError:
         pass
     else:
-        if isinstance(source, polars.Series):
-            return iter([source.to_list()])
+        if isinstance(source, polars.Series) or not hasattr(source, "__arrow_c_stream__"):
+            return iter([polars.Series(source).to_list()])
         return iter([polars.DataFrame(source).to_dicts()])
     try:
         import nanoarrow  # type: ignore[import-untyped]
     except ImportError:
         raise TypeError("reading a table takes pyarrow, polars or nanoarrow; install one of them") from None
-    stream = nanoarrow.ArrayStream(source)
+    stream = nanoarrow.ArrayStream(source if hasattr(source, "__arrow_c_stream__") else nanoarrow.Array(source))
     if stream.schema.type != nanoarrow.Type.STRUCT:
         return (chunk.to_pylist() for chunk in stream)
     names = [field.name for field in stream.schema.fields]

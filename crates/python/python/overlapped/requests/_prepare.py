@@ -321,6 +321,8 @@ class PreparedRequest(RequestEncodingMixin, RequestHooksMixin):
             except ValueError as error:
                 raise InvalidJSONError(error, request=self) from error
             body = body.encode("utf-8")
+        if hasattr(data, "__aiter__") and not hasattr(data, "__iter__"):
+            raise TypeError(f"data is an async iterable ({type(data).__name__}), which is not awaited; give bytes, a file or an iterator")
         is_stream = hasattr(data, "__iter__") and not isinstance(data, (str, bytes, list, tuple, Mapping))
         if is_stream:
             try:
