@@ -6,8 +6,9 @@
     response.raise_for_status()
     print(response.text)
 
-Code that was written for requests changes its import; libraries that import requests get this after `install()`. Beyond it: a default timeout (`Session.timeout`), sessions that threads
-may share, `verify=False` that the environment does not override, and an `Authorization` header that netrc does not.
+Code that was written for requests changes its import; libraries that import requests get this after `install()`. Beyond it: a
+default timeout (`Session.timeout`), sessions that threads may share, `verify=False` that the environment does not override, and an
+`Authorization` header that netrc does not.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ class Head:
 class RawResponse(io.IOBase):
     """A response whose body is read as it comes. Its connection is free for other requests after the last byte.
 
-    A subclass has `_read`, `_read_piece`, `_is_read` and `close`, which sets `_is_closed`, and counts in `_count` what was taken from the wire.
+    A subclass has `_read`, `_read_piece`, `_is_read` and `close`, which sets `_is_closed`, and counts in `_count` what was taken
+    from the wire.
 
     Attributes:
         decode_content: Whether `read` and `stream` remove content codings where they are not told. Lines always have none.
