@@ -179,7 +179,7 @@ fn other_hosts_are_dialled_and_the_name_stays() {
         fetch(with(network(vec![here("", Some(443))])), ["https://a.test/ok", "https://a.invalid:444/ok"]);
     assert_eq!(only.errors()[0], "");
     assert!(only.errors()[1].starts_with("dns."), "{:?}", only.errors());
-    let wrong = network(vec![((String::new(), None), (String::new(), Some(1)))]);
+    let wrong = network(vec![((String::new(), None), ("a b".to_owned(), Some(1)))]);
     assert!(Bulk::new(with(wrong)).err().unwrap().to_string().contains("connect_to"));
     // The addresses that are set are those of the host and port that are dialled.
     let resolve = vec![("b.invalid".into(), port, vec![[127, 0, 0, 1].into()])];
