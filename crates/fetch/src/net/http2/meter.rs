@@ -153,6 +153,10 @@ impl<S> Meter<S> {
         self.payload = u32::from_be_bytes([0, l0, l1, l2]) as usize;
         // The first bit is reserved.
         let stream = u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]);
+        if self.payload > limits::H2_FRAME_BYTES_MAX as usize {
+            // `h2` refuses it by its head, when it has taken what came before it.
+            return Ok(());
+        }
         let received = &*self.received;
         let has_room = match kind {
             // Those of responses that are read have limits in `h2`.
