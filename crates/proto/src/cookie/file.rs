@@ -108,10 +108,9 @@ fn fields(line: &[u8], http_only: bool) -> Option<(SetCookie<'_>, bool)> {
         return None;
     }
     let host_only = !flag(fields.next()?)?;
-    // As with curl, quotes do not count, and what is no path is all of them.
+    // As with curl, quotes around it do not count, and what is no path is all of them. A cookie that was set may have one at its end.
     let path = fields.next()?;
-    let path = path.strip_prefix(b"\"").unwrap_or(path);
-    let path = path.strip_suffix(b"\"").unwrap_or(path);
+    let path = path.strip_prefix(b"\"").map_or(path, |bare| bare.strip_suffix(b"\"").unwrap_or(bare));
     let path = if path.starts_with(b"/") { path } else { b"/" };
     let secure = flag(fields.next()?)?;
     let expires = fields.next()?;
@@ -228,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_all_of_them() {
-        for (given, kept) in [("x", "/"), ("", "/"), ("\"/x\"", "/x")] {
+        for (given, kept) in [("x", "/"), ("", "/"), ("\"/x\"", "/x"), ("/x\"", "/x\"")] {
             let line = |path: &str| format!("a.test\tFALSE\t{path}\tFALSE\t0\ta\tb\n");
             let (jar, _) = read(line(given).as_bytes(), NOW);
             assert!(jar.to_file(NOW).ends_with(line(kept).as_bytes()), "{given:?}");
