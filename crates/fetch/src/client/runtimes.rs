@@ -81,13 +81,18 @@ impl Runtimes {
         if let Some(watcher) = self.watcher.get() {
             return Ok(&watcher.handle);
         }
-        let runtime = runtime()?;
+        let mut made = Some(runtime()?);
         let watcher = self.watcher.get_or_init(|| {
+            let runtime = made.take().expect("it is used once");
             let (handle, stop) = (runtime.handle().clone(), Arc::new(Stop::default()));
             let stopped = Arc::clone(&stop);
             executor.submit(move || runtime.block_on(stopped.wait())).detach();
             Watcher { handle, stop }
         });
+        // Another thread was faster. An asynchronous task must not wait for the end of a runtime.
+        if let Some(unused) = made {
+            unused.shutdown_background();
+        }
         Ok(&watcher.handle)
     }
 }
@@ -106,4 +111,33 @@ impl Drop for Runtimes {
 
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_io().enable_time().build()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// The first requests of several threads over HTTP/2 panicked: all but one dropped the runtime that they had made within a task.
+    #[test]
+    fn threads_that_need_the_watcher_at_once_get_the_same() {
+        let executor = Executor::builder().build().unwrap();
+        for _ in 0..200 {
+            let (runtimes, barrier) = (Runtimes::default(), Barrier::new(4));
+            let ids: Vec<_> = std::thread::scope(|scope| {
+                let asked = || {
+                    runtimes.block_on(async {
+                        barrier.wait();
+                        runtimes.watcher(&executor).unwrap().id()
+                    })
+                };
+                let threads = [(); 4].map(|()| scope.spawn(asked));
+                threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+            });
+            assert!(ids.iter().all(|id| *id == ids[0]));
+        }
+    }
 }
