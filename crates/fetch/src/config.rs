@@ -244,7 +244,8 @@ pub struct Network {
     /// sent any more.
     pub identity: Option<Identity>,
     /// Other hosts and ports that are connected to instead of those of URLs (curl's `--connect-to`), which the server is still asked
-    /// for; the first that fits, and leads elsewhere, counts. An empty host or no port fits any, or keeps that of the URL. A proxy connects to them through a tunnel.
+    /// for; the first that fits, and leads elsewhere, counts. An empty host or no port fits any, or keeps that of the URL. A proxy
+    /// connects to them through a tunnel.
     pub connect_to: Vec<(HostPort, HostPort)>,
     /// A Unix socket to which all connections go, through no proxy. There is no `connect_to` and no `interface` beside it.
     pub unix_socket: Option<PathBuf>,

@@ -159,6 +159,8 @@ pub const MAX_ERRORS_ROWS_MIN: u64 = 100;
 /// Idle connections of a run, over all shards and origins: one for each of some thousand hosts. Each holds an open file, so
 /// there are fewer where the system allows fewer.
 pub const IDLE_MAX: usize = 4_096;
+/// Idle connections that are kept however few files may be open.
+pub const IDLE_LEAST: u64 = 2;
 /// Hosts with settings of their own.
 pub const HOST_CONFIGS_MAX: usize = 10_000;
 /// Hosts whose TLS sessions are kept to be resumed.

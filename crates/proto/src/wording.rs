@@ -149,6 +149,10 @@ fn find(text: &str) -> Option<(&str, Named<'_>)> {
 }
 
 /// The flags that messages may name.
+///
+/// ```
+/// assert!(overlapped_proto::wording::flags().any(|flag| flag == "--cacert"));
+/// ```
 pub fn flags() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().map(|(setting, _)| setting.split(' ').next().unwrap_or_default())
 }

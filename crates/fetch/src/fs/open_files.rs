@@ -39,13 +39,10 @@ pub fn raise_open_files_limit(parallel_max: usize) -> usize {
 fn requests_max(files: u64, needed: u64) -> u64 {
     let free = files.saturating_sub(needed);
     let connections = free - limits::FILES_LAST.min(free / 2);
-    let idle = (connections / 8).max(IDLE_LEAST);
+    let idle = (connections / 8).max(limits::IDLE_LEAST);
     let planned = connections.saturating_sub(idle).max(files.saturating_sub(limits::FILES_RESERVED));
     planned.max(files / 8).max(1)
 }
-
-/// Idle connections that are kept however few files there are.
-const IDLE_LEAST: u64 = 2;
 
 /// Checks that as many files may be open as a run with this number of outputs needs at the least. To be called before anything
 /// is opened for writing.
@@ -93,7 +90,7 @@ fn used() -> u64 {
 /// How many idle connections may be kept beside `parallel_max` busy ones, so that files remain for the list, the sinks
 /// and the journal, and for bodies.
 pub(crate) fn idle_connections_max(parallel_max: usize) -> usize {
-    let least = usize::try_from(IDLE_LEAST).unwrap_or(usize::MAX);
+    let least = usize::try_from(limits::IDLE_LEAST).unwrap_or(usize::MAX);
     usize::try_from(idle_max(limit(), parallel_max)).unwrap_or(usize::MAX).clamp(least, limits::IDLE_MAX)
 }
 
@@ -201,7 +198,7 @@ mod tests {
     fn what_is_planned_leaves_the_last_files() {
         let check = |files, requests| {
             assert_eq!(requests_max(files, 25), requests, "{files}");
-            let idle = idle_max(files, usize::try_from(requests).unwrap()).max(IDLE_LEAST);
+            let idle = idle_max(files, usize::try_from(requests).unwrap()).max(limits::IDLE_LEAST);
             // A run with an output, and the state beside it, has 21 files open.
             let most = Ends::of(files, 21).connections;
             assert!(21 + requests + idle <= most, "{files}: {requests} and {idle} of {most}");

@@ -167,7 +167,9 @@ fn of_certificate(error: &CertificateError, host: &str) -> String {
     if let E::Other(OtherError(inner)) = error
         && let Some(unusable) = inner.downcast_ref::<Unusable>()
     {
-        return format!("the certificate of {host} {unusable}; no flag helps, the server needs another one");
+        return format!(
+            "the certificate of {host} {unusable}; no setting helps, the server needs another one"
+        );
     }
     let what = match error {
         E::ExpiredContext { time, not_after } => {
